@@ -1,0 +1,152 @@
+//! Certificate authorities and the plan of their life.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CaId, KeyRef, TenantId, Time,
+    store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
+};
+
+/// What a CA signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaKind {
+    /// The environment's root: signs the other CAs, path length 1.
+    Root,
+    /// Leaves of the tenants without a CA of their own, path length 0.
+    Shared,
+    /// Server certificates of the control plane, path length 0.
+    Server,
+    /// Leaves of one tenant, path length 0.
+    Tenant,
+}
+
+/// Where a CA is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaState {
+    /// Published in the bundle, so that verifiers know it before it signs.
+    Prepared,
+    /// Signs; exactly one per issuing name.
+    Active,
+    /// Verifies what it signed, signs no more.
+    Retiring,
+    /// Trusted no more.
+    Retired,
+}
+
+impl CaState {
+    /// Whether verifiers accept what it signed.
+    pub const fn is_trusted(self) -> bool {
+        !matches!(self, Self::Retired)
+    }
+}
+
+/// A certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ca {
+    /// `<tenant>.<generation>` or `root.N`, `shared.N`, `server.N`.
+    pub id: CaId,
+    /// Owner: the tenant, or `system` for the environment's own.
+    pub tenant: TenantId,
+    /// What it signs.
+    pub kind: CaKind,
+    /// Counted from 1 among the CAs of the same kind and owner.
+    pub generation: u32,
+    /// Where it is in its life.
+    pub state: CaState,
+    /// Where its key lives.
+    pub key: KeyRef,
+    /// Its certificate, DER.
+    #[serde(with = "crate::store::bytes")]
+    pub certificate_der: Vec<u8>,
+    /// The CA that signed it; itself for a root.
+    pub issuer: CaId,
+    /// Start of validity.
+    pub not_before: Time,
+    /// End of validity.
+    pub not_after: Time,
+    /// When its state last changed.
+    pub updated_at: Time,
+}
+
+impl Ca {
+    /// Sort-key prefix of the CAs in their owner's partition.
+    pub const SORT_PREFIX: &'static str = "ca#";
+
+    /// Key of the CA `id` of `tenant`.
+    pub fn key_of(tenant: &TenantId, id: &CaId) -> Key {
+        Key::new(Table::Tenants, tenant.as_str(), &format!("{}{id}", Self::SORT_PREFIX))
+    }
+
+    /// Index partition of listing shard `shard`.
+    pub fn listing(shard: u32) -> String {
+        format!("cas#{shard}")
+    }
+}
+
+impl Entity for Ca {
+    fn key(&self) -> Key {
+        Self::key_of(&self.tenant, &self.id)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn indexes(&self) -> Vec<IndexEntry> {
+        let shard = shard_of(self.tenant.as_str(), LISTING_SHARDS);
+        vec![IndexEntry::new(Index::Listing, Self::listing(shard), &format!("{}#{}", self.tenant, self.id))]
+    }
+}
+
+/// One step in the life of the CAs of one kind and owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RotationStep {
+    /// Make a key and a certificate for this generation and publish it as `prepared`.
+    Prepare {
+        /// The generation to make.
+        generation: u32,
+    },
+    /// `prepared` starts to sign; the present active one, if any, becomes `retiring`.
+    Activate {
+        /// The one to activate.
+        ca: CaId,
+        /// The one it replaces.
+        replaces: Option<CaId>,
+    },
+    /// Nothing it signed can still be valid: take it out of the bundle.
+    Retire {
+        /// The one to retire.
+        ca: CaId,
+    },
+}
+
+/// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active`
+/// at five sixths, `retired` once every leaf it signed has expired (`longest_leaf_millis` after it stopped signing)
+/// or it has expired itself. Pure: the caller executes the steps and asks again.
+pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
+    let mut steps = Vec::new();
+    let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
+    let prepared = cas.iter().filter(|ca| ca.state == CaState::Prepared).max_by_key(|ca| ca.generation);
+    let active = cas.iter().find(|ca| ca.state == CaState::Active);
+    match (active, prepared) {
+        (None, None) => steps.push(RotationStep::Prepare { generation: newest.saturating_add(1) }),
+        (None, Some(next)) => steps.push(RotationStep::Activate { ca: next.id.clone(), replaces: None }),
+        (Some(active), next) => {
+            let life = active.not_after.millis_since(active.not_before);
+            let age = now.millis_since(active.not_before);
+            match next {
+                None if age >= life / 2 => {
+                    steps.push(RotationStep::Prepare { generation: newest.saturating_add(1) });
+                }
+                Some(next) if age >= life / 6 * 5 => {
+                    steps.push(RotationStep::Activate { ca: next.id.clone(), replaces: Some(active.id.clone()) })
+                }
+                _ => {}
+            }
+        }
+    }
+    let done = |ca: &&Ca| now.millis_since(ca.updated_at) > longest_leaf_millis || now >= ca.not_after;
+    let retiring = cas.iter().filter(|ca| ca.state == CaState::Retiring).filter(done);
+    steps.extend(retiring.map(|ca| RotationStep::Retire { ca: ca.id.clone() }));
+    steps
+}

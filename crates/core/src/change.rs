@@ -1,0 +1,126 @@
+//! The changes feed: everything that could turn a yes into a no, in order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    PrincipalId, Role, Serial, TenantId, Time,
+    store::{Entity, Key, Query, SortRange, Table, shard_of},
+};
+
+/// Shards of the feed: one tenant's mass revocation does not hold up the others'.
+pub const FEED_SHARDS: u32 = 4;
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// A certificate was revoked; it would have expired at `not_after`.
+    CertificateRevoked {
+        /// Its serial number; ours are unique over all issuers.
+        serial: Serial,
+        /// When the refusal may be forgotten.
+        not_after: Time,
+    },
+    /// A principal was suspended or deleted: refuse it until then, when its last certificate has expired.
+    PrincipalDenied {
+        /// Which.
+        principal: PrincipalId,
+        /// When the refusal may be forgotten.
+        until: Time,
+    },
+    /// A suspension was lifted.
+    PrincipalAllowed {
+        /// Which.
+        principal: PrincipalId,
+    },
+    /// Roles changed: certificates issued before `issued_before` carry old ones; these hold instead.
+    PrincipalRoles {
+        /// Which.
+        principal: PrincipalId,
+        /// The roles from now on.
+        roles: Vec<Role>,
+        /// Certificates with a later start of validity carry the right ones themselves.
+        issued_before: Time,
+        /// When those certificates have expired.
+        until: Time,
+    },
+    /// The tenant's status, settings or CAs changed: read them again.
+    TenantChanged,
+}
+
+/// One entry of the feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeEntry {
+    /// Feed shard.
+    pub shard: u32,
+    /// Place in the shard, from 1, without gaps.
+    pub sequence: u64,
+    /// Whose change.
+    pub tenant: TenantId,
+    /// When.
+    pub at: Time,
+    /// When it can no longer matter.
+    pub until: Time,
+    /// What changed, in order.
+    pub changes: Vec<Change>,
+}
+
+impl ChangeEntry {
+    fn partition(shard: u32) -> String {
+        format!("shard#{shard}")
+    }
+
+    fn sort(sequence: u64) -> String {
+        format!("{sequence:020}")
+    }
+
+    /// The entries of `shard` after `sequence`, in order.
+    pub fn after(shard: u32, sequence: u64) -> Query {
+        let (first, last) = (Self::sort(sequence.saturating_add(1)), Self::sort(u64::MAX));
+        Query::table(Table::Changes, Self::partition(shard)).range(SortRange::Between(first, last)).limit(1000)
+    }
+}
+
+impl Entity for ChangeEntry {
+    fn key(&self) -> Key {
+        Key::new(Table::Changes, Self::partition(self.shard), &Self::sort(self.sequence))
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn expires_at(&self) -> Option<Time> {
+        Some(self.until)
+    }
+}
+
+/// The last sequence number of a feed shard. Kept apart from the entries, which expire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeHead {
+    /// The system tenant.
+    pub tenant: TenantId,
+    /// Feed shard.
+    pub shard: u32,
+    /// Sequence number of the last entry.
+    pub last: u64,
+}
+
+impl ChangeHead {
+    /// The feed shard of `tenant`.
+    pub fn shard_of(tenant: &TenantId) -> u32 {
+        shard_of(tenant.as_str(), FEED_SHARDS)
+    }
+
+    /// Key of the head of `shard`.
+    pub fn key_of(shard: u32) -> Key {
+        Key::new(Table::Changes, format!("head#{shard}"), "head")
+    }
+}
+
+impl Entity for ChangeHead {
+    fn key(&self) -> Key {
+        Self::key_of(self.shard)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}

@@ -1,0 +1,79 @@
+//! Enrollment tokens: the first proof, which is no certificate of ours.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    PrincipalId, PrincipalType, Role, TenantId, Time, TokenId,
+    store::{Entity, Index, IndexEntry, Key, Table},
+};
+
+/// What a token's holder becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrincipalTemplate {
+    /// Type of the principal.
+    pub principal_type: PrincipalType,
+    /// The id it must take; `None`: the caller chooses, and the id must be new.
+    #[serde(default)]
+    pub id: Option<PrincipalId>,
+    /// Roles a new principal gets.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+}
+
+/// A join token. Its secret is known to the holder only; the store has its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollmentToken {
+    /// Owner.
+    pub tenant: TenantId,
+    /// Public name.
+    pub id: TokenId,
+    /// SHA-256 of the token's text, hexadecimal.
+    pub secret_sha256: String,
+    /// What its holder becomes.
+    pub template: PrincipalTemplate,
+    /// How many enrollments are left; 0 once used up.
+    pub uses_left: u32,
+    /// Set when an admin revoked it.
+    #[serde(default)]
+    pub revoked_at: Option<Time>,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was made.
+    pub created_at: Time,
+    /// When it stops to work.
+    pub not_after: Time,
+}
+
+impl EnrollmentToken {
+    /// SHA-256 of a token's text, hexadecimal. A plain digest is enough: the text has 256 random bits.
+    pub fn digest(text: &str) -> String {
+        hex::encode(Sha256::digest(text.as_bytes()))
+    }
+
+    /// Key of the token with this digest.
+    pub fn key_of(secret_sha256: &str) -> Key {
+        Key::new(Table::Enrollments, secret_sha256, "token")
+    }
+
+    /// Whether it can be redeemed at `now`.
+    pub fn is_live(&self, now: Time) -> bool {
+        self.uses_left > 0 && self.revoked_at.is_none() && now < self.not_after
+    }
+}
+
+impl Entity for EnrollmentToken {
+    fn key(&self) -> Key {
+        Self::key_of(&self.secret_sha256)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn indexes(&self) -> Vec<IndexEntry> {
+        vec![IndexEntry::new(Index::Listing, self.tenant.as_str(), self.id.as_str())]
+    }
+    fn expires_at(&self) -> Option<Time> {
+        // A day longer than it works, so that a late redemption is told "expired", not "unknown".
+        Some(self.not_after.plus(crate::Lifetime::days(1)))
+    }
+}

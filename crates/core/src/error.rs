@@ -1,0 +1,144 @@
+//! Errors by who must act.
+
+use thiserror::Error;
+
+use crate::{KeyError, StoreError, authz::Denial, id::IdError, trust::Refusal};
+
+/// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The caller sent something that cannot be: mend the field.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The request's field, as the .proto names it.
+        field: &'static str,
+        /// UPPER_SNAKE_CASE, for programs.
+        reason: &'static str,
+        /// The rule, for people.
+        message: String,
+    },
+    /// No such resource in the caller's reach.
+    #[error("{resource} {id} does not exist")]
+    NotFound {
+        /// E.g. `principal`.
+        resource: &'static str,
+        /// As the caller named it.
+        id: String,
+    },
+    /// There is one already.
+    #[error("{resource} {id} exists already")]
+    AlreadyExists {
+        /// E.g. `principal`.
+        resource: &'static str,
+        /// As the caller named it.
+        id: String,
+    },
+    /// The resource's state forbids it.
+    #[error("{message}")]
+    Precondition {
+        /// UPPER_SNAKE_CASE, for programs.
+        reason: &'static str,
+        /// What is in the way and what to do.
+        message: String,
+    },
+    /// A limit was reached.
+    #[error("{message}")]
+    Exhausted {
+        /// UPPER_SNAKE_CASE, for programs.
+        reason: &'static str,
+        /// Which limit, and what to do.
+        message: String,
+    },
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The caller's certificate does not count.
+    #[error(transparent)]
+    Unauthenticated(#[from] Refusal),
+    /// An enrollment proof did not hold. The caller learns no more than this.
+    #[error("enrollment refused")]
+    ProofRefused {
+        /// Which check failed; for the audit log, never for the caller.
+        reason: &'static str,
+    },
+    /// Somebody else changed the same thing: read it again and retry.
+    #[error("{0} was changed by somebody else meanwhile; read it again and retry")]
+    Conflict(&'static str),
+    /// The store or a key cannot be reached: try again.
+    #[error("{what} is not available")]
+    Unavailable {
+        /// What.
+        what: &'static str,
+        /// The cause, for logs.
+        cause: String,
+    },
+    /// Our own fault.
+    #[error("internal error")]
+    Internal {
+        /// The cause, for logs.
+        cause: String,
+    },
+}
+
+impl Error {
+    /// A bad field.
+    pub fn invalid(field: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { field, reason, message: message.into() }
+    }
+
+    /// A missing resource.
+    pub fn not_found(resource: &'static str, id: impl ToString) -> Self {
+        Self::NotFound { resource, id: id.to_string() }
+    }
+
+    /// A state that forbids it.
+    pub fn precondition(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Precondition { reason, message: message.into() }
+    }
+
+    /// Our own fault.
+    pub fn internal(cause: impl ToString) -> Self {
+        Self::Internal { cause: cause.to_string() }
+    }
+
+    /// A bad identifier in `field`.
+    pub fn id(field: &'static str) -> impl Fn(IdError) -> Self {
+        move |error| Self::invalid(field, "INVALID_ID", error.to_string())
+    }
+
+    /// UPPER_SNAKE_CASE, for `google.rpc.ErrorInfo`, audit events and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { reason, .. } | Self::Precondition { reason, .. } | Self::Exhausted { reason, .. } => reason,
+            Self::NotFound { .. } => "NOT_FOUND",
+            Self::AlreadyExists { .. } => "ALREADY_EXISTS",
+            Self::Denied(denial) => denial.reason(),
+            Self::Unauthenticated(refusal) => refusal.reason(),
+            Self::ProofRefused { .. } => "ENROLLMENT_REFUSED",
+            Self::Conflict(_) => "CONCURRENT_CHANGE",
+            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Internal { .. } => "INTERNAL",
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } => Self::Conflict("the record"),
+            StoreError::Unknown(_) | StoreError::Unavailable(_) => {
+                Self::Unavailable { what: "the store", cause: error.to_string() }
+            }
+            StoreError::Corrupt { .. } | StoreError::TooLarge(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::BadSignature(_) => Self::internal(error),
+            other => Self::Unavailable { what: "the signing key", cause: other.to_string() },
+        }
+    }
+}

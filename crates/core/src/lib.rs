@@ -1,0 +1,35 @@
+//! Signet's domain: types, decisions, plans and ports.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: time ([`Time`]) and entropy
+//! ([`Entropy`]) are arguments, and the ports ([`Store`], [`Signer`], [`KeyManager`]) are traits that
+//! adapters implement in crates of their own.
+
+pub mod audit;
+pub mod authz;
+pub mod ca;
+pub mod certificate;
+pub mod change;
+pub mod commit;
+pub mod enrollment;
+pub mod error;
+pub mod id;
+pub mod identity;
+pub mod merkle;
+pub mod principal;
+pub mod request;
+pub mod scope;
+pub mod signer;
+pub mod spiffe;
+pub mod store;
+pub mod tenant;
+pub mod time;
+pub mod trust;
+
+pub use error::Error;
+pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, Serial, TenantId, TokenId};
+pub use identity::{Actor, Identity};
+pub use principal::PrincipalType;
+pub use scope::TenantScope;
+pub use signer::{Entropy, KeyError, KeyLabel, KeyManager, Signer};
+pub use store::{Store, StoreError};
+pub use time::{Lifetime, Time};

@@ -1,0 +1,143 @@
+//! Principals: who or what holds certificates.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CaId, PrincipalId, Role, Serial, TenantId, Time,
+    id::IdError,
+    store::{Entity, Index, IndexEntry, Key, Table},
+};
+
+/// What kind of principal it is; decides what it may do (see [`crate::authz`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrincipalType {
+    /// Runs a tenant; in the system tenant, the environment.
+    Admin,
+    /// A person.
+    User,
+    /// A background process.
+    Worker,
+    /// A long-running service that others call.
+    Service,
+    /// A device in the field.
+    Device,
+}
+
+impl PrincipalType {
+    /// All types, in the order of their declaration.
+    pub const ALL: [Self; 5] = [Self::Admin, Self::User, Self::Worker, Self::Service, Self::Device];
+
+    /// The type's name, as it stands in URIs, certificates and commands.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::User => "user",
+            Self::Worker => "worker",
+            Self::Service => "service",
+            Self::Device => "device",
+        }
+    }
+}
+
+impl fmt::Display for PrincipalType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for PrincipalType {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let rule = "must be admin, user, worker, service or device";
+        Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or(IdError { what: "principal type", rule })
+    }
+}
+
+/// Whether a principal may act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrincipalStatus {
+    /// May act.
+    Active,
+    /// Refused until activated again.
+    Suspended,
+    /// Refused for good; the record keeps the id from being taken while certificates may live.
+    Deleted,
+}
+
+/// One unexpired certificate of a principal; the principal's record lists them so that the limit on their
+/// number is checked in the same transaction that issues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldCertificate {
+    /// The CA that signed it.
+    pub issuer: CaId,
+    /// Its serial number.
+    pub serial: Serial,
+    /// Its end of validity.
+    pub not_after: Time,
+}
+
+/// A principal of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// Owner.
+    pub tenant: TenantId,
+    /// Unique in the tenant.
+    pub id: PrincipalId,
+    /// What it is; never changes.
+    pub principal_type: PrincipalType,
+    /// Whether it may act.
+    pub status: PrincipalStatus,
+    /// For people, at most 128 characters.
+    #[serde(default)]
+    pub display_name: String,
+    /// Roles, sorted, no duplicates.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// Groups, sorted, no duplicates; for policies.
+    #[serde(default)]
+    pub groups: Vec<Role>,
+    /// Rises with every change of status, roles or groups.
+    pub generation: u64,
+    /// Unexpired, unrevoked certificates.
+    #[serde(default)]
+    pub certificates: Vec<HeldCertificate>,
+    /// When it was created.
+    pub created_at: Time,
+    /// When it last changed.
+    pub updated_at: Time,
+    /// For a deleted one: when the id becomes free.
+    #[serde(default)]
+    pub free_at: Option<Time>,
+}
+
+impl Principal {
+    /// Key of the principal `id` of `tenant`.
+    pub fn key_of(tenant: &TenantId, id: &PrincipalId) -> Key {
+        Key::new(Table::Principals, format!("{tenant}#{id}"), "principal")
+    }
+
+    /// Drops certificates that have expired at `now` from the list of those held.
+    pub fn forget_expired(&mut self, now: Time) {
+        self.certificates.retain(|held| held.not_after > now);
+    }
+}
+
+impl Entity for Principal {
+    fn key(&self) -> Key {
+        Self::key_of(&self.tenant, &self.id)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn indexes(&self) -> Vec<IndexEntry> {
+        let shard = crate::store::shard_of(self.id.as_str(), crate::store::LISTING_SHARDS);
+        vec![IndexEntry::new(Index::Listing, format!("{}#{shard}", self.tenant), self.id.as_str())]
+    }
+    fn expires_at(&self) -> Option<Time> {
+        self.free_at
+    }
+}

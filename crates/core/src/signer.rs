@@ -1,0 +1,82 @@
+//! Ports for keys and randomness.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::{CaId, KeyRef, TenantId};
+
+/// A private ECDSA P-256 key that signs with SHA-256 and cannot be read.
+/// Adapters: `signet-kms`, `signet-softkey`; both pass `signet_testkit::signer_suite`.
+#[async_trait]
+pub trait Signer: Send + Sync + fmt::Debug {
+    /// The public key, a DER SubjectPublicKeyInfo (RFC 5480). Known since the signer was opened; costs nothing.
+    fn spki_der(&self) -> &[u8];
+
+    /// Signs SHA-256 of `message`, any length. Returns a DER Ecdsa-Sig-Value (RFC 3279 section 2.2.3) that the adapter
+    /// has verified against [`Self::spki_der`]. Not deterministic; safe to repeat.
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+/// For whom a key is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLabel {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The CA that will hold it.
+    pub ca: CaId,
+}
+
+/// Where keys are made and opened.
+#[async_trait]
+pub trait KeyManager: Send + Sync + fmt::Debug {
+    /// Makes a P-256 signing key, or returns the one that was made for the same label before.
+    async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError>;
+
+    /// Opens a key and checks that it is an enabled P-256 signing key.
+    async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError>;
+}
+
+/// Why a key could not be used. Texts never hold key material.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// There is no such key.
+    #[error("key {0} does not exist")]
+    NotFound(String),
+    /// The key exists but must not or cannot sign: disabled, pending deletion, wrong spec or usage.
+    #[error("key {key} cannot sign: {reason}")]
+    Unusable {
+        /// Which key.
+        key: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// This process may not use it.
+    #[error("not allowed to use key {key}: {reason}")]
+    Denied {
+        /// Which key.
+        key: String,
+        /// Which permission is missing.
+        reason: String,
+    },
+    /// Throttled, slow or not reachable: try again.
+    #[error("the key manager is not available: {0}")]
+    Unavailable(String),
+    /// The signature that came back does not verify: never released.
+    #[error("key {0} returned a signature that does not verify")]
+    BadSignature(String),
+}
+
+/// A source of random bytes; the operating system's in production.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Fills `out`. A source that cannot must end the process rather than return.
+    fn fill(&self, out: &mut [u8]);
+}
+
+/// An array of `N` random bytes.
+pub fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,92 @@
+//! Instants and lifetimes. The clock is read at the edge; everything below takes a [`Time`].
+
+use serde::{Deserialize, Serialize};
+
+/// An instant: milliseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(i64);
+
+impl Time {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_unix_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From whole seconds since the Unix epoch.
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The minute that holds this instant, counted from the Unix epoch: audit events are sealed by minute.
+    pub const fn minute(self) -> i64 {
+        self.0.div_euclid(60_000)
+    }
+
+    /// This instant without its milliseconds, as certificates carry it (RFC 5280 section 4.1.2.5).
+    pub const fn floor_to_second(self) -> Self {
+        Self(self.0.div_euclid(1000).saturating_mul(1000))
+    }
+
+    /// This instant moved forward.
+    pub const fn plus(self, lifetime: Lifetime) -> Self {
+        Self(self.0.saturating_add(lifetime.millis()))
+    }
+
+    /// This instant moved back.
+    pub const fn minus(self, lifetime: Lifetime) -> Self {
+        Self(self.0.saturating_sub(lifetime.millis()))
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative if `earlier` is later.
+    pub const fn millis_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A length of time in whole seconds, never negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lifetime(u32);
+
+impl Lifetime {
+    /// From seconds.
+    pub const fn seconds(seconds: u32) -> Self {
+        Self(seconds)
+    }
+
+    /// From minutes.
+    pub const fn minutes(minutes: u32) -> Self {
+        Self(minutes.saturating_mul(60))
+    }
+
+    /// From hours.
+    pub const fn hours(hours: u32) -> Self {
+        Self(hours.saturating_mul(3600))
+    }
+
+    /// From days of 24 hours.
+    pub const fn days(days: u32) -> Self {
+        Self(days.saturating_mul(86_400))
+    }
+
+    /// In seconds.
+    pub const fn as_seconds(self) -> u32 {
+        self.0
+    }
+
+    /// In milliseconds.
+    pub const fn millis(self) -> i64 {
+        self.0 as i64 * 1000
+    }
+}

@@ -1,0 +1,318 @@
+//! What a node trusts and refuses at this moment, in memory: tenants' anchors, revocations, suspensions.
+//!
+//! Loaded at start, then kept by the changes feed. [`Trust::epoch`] rises with every change, so that a connection
+//! that was admitted at the present epoch needs no second look.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use thiserror::Error;
+
+use crate::{
+    CaId, Identity, Lifetime, PrincipalId, Role, Serial, TenantId, Time,
+    ca::{Ca, CaKind},
+    change::{Change, ChangeEntry},
+    tenant::{Isolation, Tenant, TenantStatus},
+};
+
+/// How long a node answers without having heard from the feed.
+pub const DEFAULT_STALENESS_LIMIT: Lifetime = Lifetime::seconds(30);
+
+/// What to do once the feed has been silent for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// Not ready, and every call is refused: the default.
+    Refuse,
+    /// Go on with what is known; visible in every health answer.
+    Serve,
+}
+
+/// A CA certificate that a tenant's leaves may be signed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its id.
+    pub ca: CaId,
+    /// Its certificate, DER.
+    pub certificate_der: Arc<[u8]>,
+    /// Its end of validity.
+    pub not_after: Time,
+}
+
+/// A tenant as verifiers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantTrust {
+    /// Whether its principals may act.
+    pub status: TenantStatus,
+    /// The CAs that may have signed its leaves.
+    pub anchors: Arc<[Anchor]>,
+}
+
+/// Why an identity is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Before its validity.
+    #[error("the certificate is not valid yet")]
+    NotYetValid,
+    /// After its validity.
+    #[error("the certificate has expired")]
+    Expired,
+    /// It was revoked.
+    #[error("the certificate was revoked")]
+    Revoked,
+    /// Its principal was suspended or deleted.
+    #[error("the principal is suspended or deleted")]
+    PrincipalDenied,
+    /// Its tenant is suspended.
+    #[error("the tenant is suspended")]
+    TenantSuspended,
+    /// Its tenant does not exist here.
+    #[error("the tenant is not known")]
+    UnknownTenant,
+    /// The CA that signed it was retired.
+    #[error("the certificate authority is no longer trusted")]
+    IssuerRetired,
+    /// This node has not heard from the feed for too long.
+    #[error("this node has lost touch with the store")]
+    Stale,
+}
+
+impl Refusal {
+    /// The reason in `google.rpc.ErrorInfo`, audit events and metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotYetValid => "CERTIFICATE_NOT_YET_VALID",
+            Self::Expired => "CERTIFICATE_EXPIRED",
+            Self::Revoked => "CERTIFICATE_REVOKED",
+            Self::PrincipalDenied => "PRINCIPAL_DENIED",
+            Self::TenantSuspended => "TENANT_SUSPENDED",
+            Self::UnknownTenant => "UNKNOWN_TENANT",
+            Self::IssuerRetired => "ISSUER_RETIRED",
+            Self::Stale => "NODE_STALE",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ruling {
+    denied_until: Option<Time>,
+    roles: Option<(Arc<[Role]>, Time, Time)>,
+}
+
+#[derive(Debug, Default)]
+struct Denies {
+    /// Serial to the second after which the entry may go (u32: until 2106; 20 bytes an entry).
+    revoked: HashMap<[u8; 16], u32>,
+    principals: HashMap<TenantId, HashMap<PrincipalId, Ruling>>,
+}
+
+/// See the module's words. Shared by all connections of a node; every method takes `&self`.
+#[derive(Debug)]
+pub struct Trust {
+    tenants: RwLock<HashMap<TenantId, TenantTrust>>,
+    shared: RwLock<Arc<[Anchor]>>,
+    isolation: RwLock<HashMap<TenantId, Isolation>>,
+    denies: RwLock<Denies>,
+    epoch: AtomicU64,
+    heard_at: AtomicI64,
+    staleness_limit: Lifetime,
+    when_stale: WhenStale,
+}
+
+impl Trust {
+    /// Knows nobody yet, and is stale until [`Self::heard`].
+    pub fn new(staleness_limit: Lifetime, when_stale: WhenStale) -> Self {
+        Self {
+            tenants: RwLock::default(),
+            shared: RwLock::new(Arc::new([])),
+            isolation: RwLock::default(),
+            denies: RwLock::default(),
+            epoch: AtomicU64::new(1),
+            heard_at: AtomicI64::new(i64::MIN),
+            staleness_limit,
+            when_stale,
+        }
+    }
+
+    /// Rises with every change that could turn a yes into a no.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The feed answered at `now`: everything committed before is known.
+    pub fn heard(&self, now: Time) {
+        self.heard_at.fetch_max(now.unix_millis(), Ordering::AcqRel);
+    }
+
+    /// Milliseconds since the feed last answered; `None` if it never did.
+    pub fn staleness_millis(&self, now: Time) -> Option<i64> {
+        let heard = self.heard_at.load(Ordering::Acquire);
+        (heard != i64::MIN).then(|| now.unix_millis().saturating_sub(heard))
+    }
+
+    /// Whether the feed has been silent for longer than the limit.
+    pub fn is_stale(&self, now: Time) -> bool {
+        self.staleness_millis(now).is_none_or(|age| age > self.staleness_limit.millis())
+    }
+
+    /// Whether calls are refused for that reason.
+    pub fn refuses_all(&self, now: Time) -> bool {
+        self.when_stale == WhenStale::Refuse && self.is_stale(now)
+    }
+
+    /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA.
+    pub fn set_tenant(&self, tenant: &Tenant, cas: &[Ca]) {
+        let anchors = |kind: CaKind| -> Arc<[Anchor]> {
+            cas.iter().filter(|ca| ca.kind == kind && ca.state.is_trusted()).map(Anchor::from).collect()
+        };
+        if tenant.id.is_system() {
+            *write(&self.shared) = anchors(CaKind::Shared);
+        }
+        let trust = TenantTrust { status: tenant.status, anchors: anchors(CaKind::Tenant) };
+        write(&self.isolation).insert(tenant.id.clone(), tenant.isolation);
+        write(&self.tenants).insert(tenant.id.clone(), trust);
+        self.changed();
+    }
+
+    /// What is known of a tenant, with the anchors that hold for it.
+    pub fn tenant(&self, tenant: &TenantId) -> Option<TenantTrust> {
+        let mut known = read(&self.tenants).get(tenant)?.clone();
+        if read(&self.isolation).get(tenant) == Some(&Isolation::Shared) {
+            known.anchors = Arc::clone(&read(&self.shared));
+        }
+        Some(known)
+    }
+
+    /// All tenants known here.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        read(&self.tenants).keys().cloned().collect()
+    }
+
+    /// Applies a feed entry. Returns whether the tenant's records must be read again ([`Self::set_tenant`]).
+    pub fn apply(&self, entry: &ChangeEntry, now: Time) -> bool {
+        let mut reload = false;
+        {
+            let mut denies = write(&self.denies);
+            for change in &entry.changes {
+                match change {
+                    Change::TenantChanged => reload = true,
+                    other => denies.apply(&entry.tenant, other, now),
+                }
+            }
+        }
+        self.changed();
+        reload
+    }
+
+    /// Whether the identity may act at `now`, and with which roles. No allocation, no wait.
+    pub fn admit(&self, identity: &Identity, now: Time) -> Result<Arc<[Role]>, Refusal> {
+        if self.refuses_all(now) {
+            return Err(Refusal::Stale);
+        }
+        if now < identity.not_before {
+            return Err(Refusal::NotYetValid);
+        }
+        if now >= identity.not_after {
+            return Err(Refusal::Expired);
+        }
+        self.admit_tenant(identity)?;
+        let denies = read(&self.denies);
+        if denies.revoked.contains_key(identity.serial.as_bytes()) {
+            return Err(Refusal::Revoked);
+        }
+        let ruling = denies.principals.get(&identity.tenant).and_then(|of| of.get(&identity.principal));
+        let Some(ruling) = ruling else { return Ok(Arc::clone(&identity.roles)) };
+        if ruling.denied_until.is_some_and(|until| now < until) {
+            return Err(Refusal::PrincipalDenied);
+        }
+        match &ruling.roles {
+            Some((roles, issued_before, _)) if identity.not_before < *issued_before => Ok(Arc::clone(roles)),
+            _ => Ok(Arc::clone(&identity.roles)),
+        }
+    }
+
+    fn admit_tenant(&self, identity: &Identity) -> Result<(), Refusal> {
+        let tenants = read(&self.tenants);
+        let tenant = tenants.get(&identity.tenant).ok_or(Refusal::UnknownTenant)?;
+        if tenant.status != TenantStatus::Active {
+            return Err(Refusal::TenantSuspended);
+        }
+        let signed = |anchors: &[Anchor]| anchors.iter().any(|anchor| anchor.ca == identity.issuer);
+        let shared = read(&self.isolation).get(&identity.tenant) == Some(&Isolation::Shared);
+        let trusted = if shared { signed(&read(&self.shared)) } else { signed(&tenant.anchors) };
+        if trusted { Ok(()) } else { Err(Refusal::IssuerRetired) }
+    }
+
+    /// Forgets refusals that can no longer matter. Not a change: what they refused has expired.
+    pub fn forget_expired(&self, now: Time) {
+        let mut denies = write(&self.denies);
+        let second = seconds(now);
+        denies.revoked.retain(|_, until| *until >= second);
+        for of in denies.principals.values_mut() {
+            of.retain(|_, ruling| {
+                ruling.denied_until.is_some_and(|until| now < until)
+                    || ruling.roles.as_ref().is_some_and(|(_, _, until)| now < *until)
+            });
+        }
+        denies.principals.retain(|_, of| !of.is_empty());
+    }
+
+    /// How many revoked certificates are held.
+    pub fn revoked_len(&self) -> usize {
+        read(&self.denies).revoked.len()
+    }
+
+    /// Whether this serial number is revoked.
+    pub fn is_revoked(&self, serial: &Serial) -> bool {
+        read(&self.denies).revoked.contains_key(serial.as_bytes())
+    }
+}
+
+impl Denies {
+    fn apply(&mut self, tenant: &TenantId, change: &Change, now: Time) {
+        match change {
+            Change::CertificateRevoked { serial, not_after } if *not_after > now => {
+                self.revoked.insert(*serial.as_bytes(), seconds(*not_after).saturating_add(1));
+            }
+            Change::PrincipalDenied { principal, until } => {
+                self.ruling(tenant, principal).denied_until = Some(*until);
+            }
+            Change::PrincipalAllowed { principal } => self.ruling(tenant, principal).denied_until = None,
+            Change::PrincipalRoles { principal, roles, issued_before, until } => {
+                self.ruling(tenant, principal).roles = Some((roles.clone().into(), *issued_before, *until));
+            }
+            Change::CertificateRevoked { .. } | Change::TenantChanged => {}
+        }
+    }
+
+    fn ruling(&mut self, tenant: &TenantId, principal: &PrincipalId) -> &mut Ruling {
+        self.principals.entry(tenant.clone()).or_default().entry(principal.clone()).or_default()
+    }
+}
+
+impl From<&Ca> for Anchor {
+    fn from(ca: &Ca) -> Self {
+        Self { ca: ca.id.clone(), certificate_der: ca.certificate_der.as_slice().into(), not_after: ca.not_after }
+    }
+}
+
+fn seconds(time: Time) -> u32 {
+    u32::try_from(time.unix_seconds().max(0)).unwrap_or(u32::MAX)
+}
+
+/// A poisoned lock means that another thread panicked between two complete assignments; the data is whole.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
