@@ -1,0 +1,14 @@
+output "key_arns" {
+  description = "Purpose → ARN of its key."
+  value       = { for purpose, key in aws_kms_key.this : purpose => key.arn }
+}
+
+output "aliases" {
+  description = "Purpose → alias of its key."
+  value       = { for purpose, alias in aws_kms_alias.this : purpose => alias.name }
+}
+
+output "tenant_key_policy" {
+  description = "Key policy (JSON) that signetd gives to the key of a dedicated tenant's CA when it makes one."
+  value       = data.aws_iam_policy_document.key["tenant"].json
+}

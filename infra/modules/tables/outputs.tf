@@ -1,0 +1,24 @@
+output "name_prefix" {
+  description = "The prefix that signetd, its Lambdas and the CLI take as their setting."
+  value       = var.name_prefix
+}
+
+output "table_names" {
+  description = "Table → its name."
+  value       = { for table, resource in aws_dynamodb_table.this : table => resource.name }
+}
+
+output "table_arns" {
+  description = "Table → its ARN. Permissions on indexes need ARN/index/NAME as well."
+  value       = { for table, resource in aws_dynamodb_table.this : table => resource.arn }
+}
+
+output "audit_stream_arn" {
+  description = "ARN of the stream of new audit events."
+  value       = aws_dynamodb_table.this["audit"].stream_arn
+}
+
+output "kms_key_arn" {
+  description = "ARN of the key that encrypts the tables."
+  value       = local.key_arn
+}

@@ -1,0 +1,81 @@
+# shellcheck shell=bash
+# Sourced after common.sh, which sets ROOT and LOCAL: the real Terraform with the real AWS provider, never writing into the source tree.
+
+# tf DIR ARGUMENT…: terraform in DIR, quiet, without asking and without the user's CLI configuration.
+tf() {
+  local dir=$1
+  shift
+  TF_CLI_CONFIG_FILE=/dev/null TF_IN_AUTOMATION=1 TF_INPUT=0 CHECKPOINT_DISABLE=1 terraform -chdir="$dir" "$@"
+}
+
+# tf_init DIR: gets the provider from a tree of providers on this machine if there is one, else from the public registry.
+tf_init() {
+  local mirror
+  need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install"
+  if mirror=$(provider_mirror); then
+    tf "$1" init -no-color -plugin-dir="$mirror" >"$1/init.log" 2>&1
+  else
+    say "downloading the AWS provider (about 150 MB; TF_PLUGIN_MIRROR names a folder that has it) …"
+    mkdir -p "$LOCAL/tools/terraform-plugins"
+    TF_PLUGIN_CACHE_DIR=$LOCAL/tools/terraform-plugins tf "$1" init -no-color >"$1/init.log" 2>&1
+  fi || {
+    cat "$1/init.log" >&2
+    die "terraform init failed in $1"
+  }
+}
+
+# provider_mirror: prints the root of a provider tree (…/hashicorp/aws/VERSION/OS_ARCH); 1 if there is none.
+provider_mirror() {
+  local folder provider
+  for folder in "${TF_PLUGIN_MIRROR:-}" "$HOME/.terraform.d/plugins" /usr/local/share/terraform/plugins /usr/share/terraform/plugins /opt; do
+    [[ -n $folder && -d $folder ]] || continue
+    provider=$(find "$folder" -maxdepth 7 -name 'terraform-provider-aws_v*' -path '*/hashicorp/aws/*' -print -quit 2>/dev/null)
+    [[ -n $provider ]] || continue
+    echo "${provider%/*/hashicorp/aws/*}"
+    return 0
+  done
+  return 1
+}
+
+# tf_copy ROOT-MODULE DIR: copies infra/modules and the root module, so that state, lock file and override stay out of the sources.
+tf_copy() {
+  local module=$1 dir=$2
+  mkdir -p "$dir/infra" "$dir/$module"
+  rm -rf "$dir/infra/modules"
+  cp -R "$ROOT/infra/modules" "$dir/infra/modules"
+  cp "$ROOT/$module"/*.tf "$dir/$module/"
+}
+
+# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator.
+# A module that uses one more service needs that service here.
+tf_point_at() {
+  local service
+  {
+    echo 'provider "aws" {'
+    echo '  access_key                  = "test"'
+    echo '  secret_key                  = "test"'
+    echo '  skip_credentials_validation = true'
+    echo '  skip_metadata_api_check     = true'
+    echo '  s3_use_path_style           = true'
+    echo '  endpoints {'
+    for service in dynamodb iam kms s3 secretsmanager ssm sts; do
+      echo "    $service = \"$1\""
+    done
+    echo '  }'
+    echo '}'
+  } >"$2/emulator_override.tf"
+}
+
+# tf_check: format, validity and tests of every module, and of what the emulators get. No AWS account, no emulator.
+tf_check() {
+  local copy=$LOCAL/terraform-check module
+  tf "$ROOT" fmt -check -diff -recursive infra >&2 || die "format them: terraform fmt -recursive infra"
+  tf "$ROOT" fmt -check -diff localstack/terraform >&2 || die "format it: terraform fmt localstack/terraform"
+  tf_copy localstack/terraform "$copy"
+  for module in "$copy"/infra/modules/*/ "$copy/localstack/terraform/"; do
+    say "terraform validate and test: ${module#"$copy/"} …"
+    tf_init "$module"
+    tf "$module" validate -no-color >&2 || die "terraform validate failed in ${module#"$copy/"}"
+    tf "$module" test -no-color >&2 || die "terraform test failed in ${module#"$copy/"}"
+  done
+}
