@@ -1,1 +1,118 @@
-//! placeholder
+//! Signet's operations: one module each. Every mutating operation reads, plans and commits once; what it may touch
+//! comes as a scope, who asks and when comes as a [`Call`].
+
+mod audit_log;
+mod bootstrap;
+mod call;
+mod cas;
+mod certificates;
+mod enrollment;
+mod feed;
+mod issuance;
+mod ledger;
+mod paging;
+mod principals;
+mod sealing;
+mod sweep;
+mod tenants;
+mod tokens;
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use signet_core::{Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, change::FEED_SHARDS};
+use signet_x509::Environment;
+use tokio::sync::{Mutex, Notify};
+
+pub use audit_log::{AuditPage, AuditWindow, SealPage, VerifyReport};
+pub use bootstrap::{Bootstrap, EnvironmentKeys, ServerIdentity};
+pub use call::{AuditEntry, Call, Resource};
+pub use cas::{RotationAction, RotationReport};
+pub use enrollment::{Enroll, Proof};
+pub use feed::Follower;
+pub use issuance::IssuedLeaf;
+pub use ledger::Planned;
+pub use paging::{Listing, PageRequest};
+pub use principals::{CreatePrincipal, PrincipalPatch};
+pub use tenants::{CreateTenant, TenantPatch};
+pub use tokens::{CreateToken, CreatedToken};
+
+/// What an operator may set for a whole environment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long audit events are kept.
+    pub audit_retention: Lifetime,
+    /// Lifetime of server certificates.
+    pub server_lifetime: Lifetime,
+    /// Validity of the root.
+    pub root_lifetime: Lifetime,
+    /// Validity of every other CA.
+    pub ca_lifetime: Lifetime,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            audit_retention: Lifetime::days(400),
+            server_lifetime: Lifetime::days(7),
+            root_lifetime: Lifetime::days(3650),
+            ca_lifetime: Lifetime::days(730),
+        }
+    }
+}
+
+/// The application: ports, settings, and caches that hold nothing which could go stale unnoticed.
+pub struct App {
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyManager>,
+    entropy: Arc<dyn Entropy>,
+    environment: Environment,
+    settings: Settings,
+    /// A key's public half and spec never change, so an opened signer stays right.
+    signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
+    /// One writer per feed shard in this process; others are met by compare-and-swap.
+    feed_locks: [Mutex<()>; FEED_SHARDS as usize],
+    /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
+    committed: Notify,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("environment", &self.environment).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Wires the ports.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keys: Arc<dyn KeyManager>,
+        entropy: Arc<dyn Entropy>,
+        environment: Environment,
+        settings: Settings,
+    ) -> Self {
+        let feed_locks = std::array::from_fn(|_| Mutex::default());
+        let (signers, committed) = (Mutex::default(), Notify::new());
+        Self { store, keys, entropy, environment, settings, signers, feed_locks, committed }
+    }
+
+    /// The environment's names.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The store, for readiness checks.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Opens a key once.
+    pub(crate) async fn signer(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, Error> {
+        let mut open = self.signers.lock().await;
+        if let Some(signer) = open.get(key) {
+            return Ok(Arc::clone(signer));
+        }
+        let signer = self.keys.open(key).await?;
+        open.insert(key.clone(), Arc::clone(&signer));
+        Ok(signer)
+    }
+}

@@ -33,15 +33,14 @@ pub enum Change {
         /// Which.
         principal: PrincipalId,
     },
-    /// Roles changed: certificates issued before `issued_before` carry old ones; these hold instead.
+    /// Roles changed: certificates carry old ones; these hold instead. Always the latest word: every later change
+    /// has an entry of its own.
     PrincipalRoles {
         /// Which.
         principal: PrincipalId,
         /// The roles from now on.
         roles: Vec<Role>,
-        /// Certificates with a later start of validity carry the right ones themselves.
-        issued_before: Time,
-        /// When those certificates have expired.
+        /// When every certificate that carries older ones has expired.
         until: Time,
     },
     /// The tenant's status, settings or CAs changed: read them again.

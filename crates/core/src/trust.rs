@@ -100,7 +100,7 @@ impl Refusal {
 #[derive(Debug, Default)]
 struct Ruling {
     denied_until: Option<Time>,
-    roles: Option<(Arc<[Role]>, Time, Time)>,
+    roles: Option<(Arc<[Role]>, Time)>,
 }
 
 #[derive(Debug, Default)]
@@ -234,7 +234,7 @@ impl Trust {
             return Err(Refusal::PrincipalDenied);
         }
         match &ruling.roles {
-            Some((roles, issued_before, _)) if identity.not_before < *issued_before => Ok(Arc::clone(roles)),
+            Some((roles, until)) if now < *until => Ok(Arc::clone(roles)),
             _ => Ok(Arc::clone(&identity.roles)),
         }
     }
@@ -259,7 +259,7 @@ impl Trust {
         for of in denies.principals.values_mut() {
             of.retain(|_, ruling| {
                 ruling.denied_until.is_some_and(|until| now < until)
-                    || ruling.roles.as_ref().is_some_and(|(_, _, until)| now < *until)
+                    || ruling.roles.as_ref().is_some_and(|(_, until)| now < *until)
             });
         }
         denies.principals.retain(|_, of| !of.is_empty());
@@ -286,8 +286,8 @@ impl Denies {
                 self.ruling(tenant, principal).denied_until = Some(*until);
             }
             Change::PrincipalAllowed { principal } => self.ruling(tenant, principal).denied_until = None,
-            Change::PrincipalRoles { principal, roles, issued_before, until } => {
-                self.ruling(tenant, principal).roles = Some((roles.clone().into(), *issued_before, *until));
+            Change::PrincipalRoles { principal, roles, until } => {
+                self.ruling(tenant, principal).roles = Some((roles.clone().into(), *until));
             }
             Change::CertificateRevoked { .. } | Change::TenantChanged => {}
         }

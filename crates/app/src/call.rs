@@ -1,0 +1,97 @@
+//! Who asks for what and when, and the audit event that comes of it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Serialize;
+use signet_core::{Actor, RequestId, TenantId, Time, audit::AuditEvent, signer::random};
+
+use crate::App;
+
+/// The circumstances of one operation.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The RPC's name, which is also the operation's in metrics, audit events and runbooks.
+    pub operation: &'static str,
+    /// When it started; the only clock reading of the operation.
+    pub now: Time,
+    /// Who asks.
+    pub actor: Actor,
+    /// The caller's idempotency key.
+    pub request_id: Option<RequestId>,
+    /// Where the call comes from.
+    pub source: Option<IpAddr>,
+}
+
+impl Call {
+    /// A call of Signet's own, e.g. `bootstrap`.
+    pub fn process(name: &'static str, now: Time) -> Self {
+        Self { operation: name, now, actor: Actor::Process { name }, request_id: None, source: None }
+    }
+}
+
+/// What an operation was about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resource {
+    /// E.g. `principal`.
+    pub kind: &'static str,
+    /// As callers name it.
+    pub id: String,
+}
+
+/// The payload of an audit event, written as JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuditEntry {
+    operation: &'static str,
+    actor: Actor,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<Resource>,
+    /// `OK` or the refusal's reason.
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<RequestId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<&'static str, String>,
+}
+
+impl AuditEntry {
+    /// An operation that was carried out.
+    pub fn done(call: &Call, kind: &'static str, id: impl ToString) -> Self {
+        let resource = Some(Resource { kind, id: id.to_string() });
+        Self { resource, ..Self::refused(call, "OK") }
+    }
+
+    /// A refusal; `reason` as in `google.rpc.ErrorInfo`.
+    pub fn refused(call: &Call, reason: &'static str) -> Self {
+        Self {
+            operation: call.operation,
+            actor: call.actor.clone(),
+            resource: None,
+            outcome: reason,
+            request_id: call.request_id.clone(),
+            source: call.source,
+            details: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a fact. Never a secret.
+    #[must_use]
+    pub fn detail(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.details.insert(name, value.to_string());
+        self
+    }
+}
+
+impl App {
+    /// The event of `entry` in `tenant`'s log.
+    pub(crate) fn event(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> AuditEvent {
+        AuditEvent {
+            tenant: tenant.clone(),
+            id: signet_core::Serial::new(call.now, random(&*self.entropy)).to_string(),
+            at: call.now,
+            payload: serde_json::to_string(entry).unwrap_or_else(|error| format!("{{\"unreadable\":\"{error}\"}}")),
+            keep_until: call.now.plus(self.settings.audit_retention),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Listing over sharded partitions: shard after shard, with one page token.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use signet_core::{
+    Error, Time,
+    audit::sha256_hex,
+    store::{Cursor, Query},
+};
+
+/// Records on a page where the caller does not say.
+const DEFAULT_PAGE: u32 = 100;
+/// Most records on a page.
+const MAX_PAGE: u32 = 1000;
+
+/// What a caller asks for (AIP-158).
+#[derive(Clone, Debug, Default)]
+pub struct PageRequest {
+    /// 0: the default.
+    pub size: u32,
+    /// Empty: the first page.
+    pub token: String,
+}
+
+/// One page of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// In order within a shard.
+    pub items: Vec<T>,
+    /// Empty: that was the last page.
+    pub next_page_token: String,
+}
+
+/// Where a listing stands. `of` binds a token to what was asked, so that it is of no use for anything else.
+#[derive(Serialize, Deserialize)]
+struct Place {
+    of: String,
+    shard: u32,
+    after: Option<Cursor>,
+}
+
+impl PageRequest {
+    fn size(&self) -> Result<u32, Error> {
+        match self.size {
+            0 => Ok(DEFAULT_PAGE),
+            size if size <= MAX_PAGE => Ok(size),
+            _ => Err(Error::invalid("page_size", "OUT_OF_RANGE", "must be at most 1000")),
+        }
+    }
+
+    fn place(&self, of: &str) -> Result<Place, Error> {
+        if self.token.is_empty() {
+            return Ok(Place { of: of.to_owned(), shard: 0, after: None });
+        }
+        let bad = || Error::invalid("page_token", "INVALID_PAGE_TOKEN", "is not one that this request returned");
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&self.token).map_err(|_| bad())?;
+        let place: Place = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+        if place.of == of { Ok(place) } else { Err(bad()) }
+    }
+}
+
+/// Reads one page across `shards`. `query` gives the partition of a shard, `read` runs it.
+/// `of` names what is listed; a token is good for the same listing only.
+pub(crate) async fn list<T, F>(
+    request: &PageRequest,
+    of: &str,
+    shards: u32,
+    query: impl Fn(u32) -> Query,
+    read: impl Fn(Query) -> F,
+) -> Result<Listing<T>, Error>
+where
+    F: Future<Output = Result<(Vec<T>, Option<Cursor>), Error>>,
+{
+    let size = request.size()?;
+    let of = sha256_hex(of.as_bytes()).get(..16).unwrap_or_default().to_owned();
+    let mut place = request.place(&of)?;
+    let mut items: Vec<T> = Vec::new();
+    while place.shard < shards {
+        let wanted = size.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
+        if wanted == 0 {
+            let token = serde_json::to_vec(&place).map_err(Error::internal)?;
+            return Ok(Listing { items, next_page_token: BASE64_URL_SAFE_NO_PAD.encode(token) });
+        }
+        let (found, next) = read(query(place.shard).limit(wanted).after(place.after.take())).await?;
+        items.extend(found);
+        place.after = next;
+        if place.after.is_none() {
+            place.shard += 1;
+        }
+    }
+    Ok(Listing { items, next_page_token: String::new() })
+}
+
+/// All items of all shards; for housekeeping, not for callers.
+pub(crate) async fn all<T, F>(shards: u32, query: impl Fn(u32) -> Query, read: impl Fn(Query) -> F) -> Result<Vec<T>, Error>
+where
+    F: Future<Output = Result<(Vec<T>, Option<Cursor>), Error>>,
+{
+    let mut items = Vec::new();
+    for shard in 0..shards {
+        let mut after = None;
+        loop {
+            let (found, next) = read(query(shard).limit(MAX_PAGE).after(after)).await?;
+            items.extend(found);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// Keeps the day count of an instant in one place.
+pub(crate) fn day_of(time: Time) -> i64 {
+    time.unix_seconds().div_euclid(86_400)
+}

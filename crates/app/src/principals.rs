@@ -1,0 +1,286 @@
+//! Principals: create, read, change, suspend, activate, delete.
+
+use serde::Serialize;
+use signet_core::{
+    Error, PrincipalId, PrincipalType, Role, TenantScope,
+    authz::Permit,
+    change::Change,
+    commit::{Commit, Write},
+    principal::{Principal, PrincipalStatus},
+    store::{Index, LISTING_SHARDS, Query, Table, Versioned},
+    tenant::MAX_LIFETIME,
+};
+
+use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, paging};
+
+/// Most roles of a principal.
+const MAX_ROLES: usize = 16;
+/// Most groups of a principal.
+const MAX_GROUPS: usize = 64;
+/// Longest display name, in characters.
+pub(crate) const MAX_DISPLAY_NAME: usize = 128;
+
+/// A principal to be made.
+#[derive(Clone, Debug, Serialize)]
+pub struct CreatePrincipal {
+    /// Its id.
+    pub id: PrincipalId,
+    /// Its type.
+    pub principal_type: PrincipalType,
+    /// For people.
+    pub display_name: String,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// Its groups.
+    pub groups: Vec<Role>,
+}
+
+/// What to change; `None`: leave as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PrincipalPatch {
+    /// For people.
+    pub display_name: Option<String>,
+    /// Its roles, all of them.
+    pub roles: Option<Vec<Role>>,
+    /// Its groups, all of them.
+    pub groups: Option<Vec<Role>>,
+}
+
+impl App {
+    /// Makes a principal. `ALREADY_EXISTS` also for an id whose deleted owner may still hold certificates.
+    pub async fn create_principal(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        input: CreatePrincipal,
+    ) -> Result<Principal, Error> {
+        let principal = new_principal(call, scope, &input)?;
+        let (tenant, id) = (scope.tenant(), &input.id);
+        let plan = || async {
+            self.require_active_tenant(scope, call.now).await?;
+            if self.find_principal(scope, id, call.now).await?.is_some() {
+                return Err(Error::AlreadyExists { resource: "principal", id: id.to_string() });
+            }
+            let entry = AuditEntry::done(call, "principal", id).detail("type", input.principal_type);
+            let commit = Commit::audited(self.event(call, tenant, &entry)).write(Write::create(principal.clone()));
+            Ok(Planned::Commit(Box::new(commit), principal.clone()))
+        };
+        self.mutate(call, tenant, &input, plan, |_| self.get_principal(call, scope, id)).await
+    }
+
+    /// Reads a principal.
+    pub async fn get_principal(&self, call: &Call, scope: &TenantScope, id: &PrincipalId) -> Result<Principal, Error> {
+        Ok(self.principal(scope, id, call.now).await?.value)
+    }
+
+    /// Lists the tenant's principals, in no particular order.
+    pub async fn list_principals(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        page: &PageRequest,
+    ) -> Result<Listing<Principal>, Error> {
+        let tenant = scope.tenant();
+        let query = |shard| Query::index(Table::Principals, Index::Listing, format!("{tenant}#{shard}"));
+        let read = |query| async move {
+            let (found, next) = scope.list::<Principal>(&*self.store, &query, call.now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        paging::list(page, &format!("principals/{tenant}"), LISTING_SHARDS, query, read).await
+    }
+
+    /// Changes a principal's name, roles or groups. Roles hold on every node within a second, also for certificates
+    /// that carry others.
+    pub async fn update_principal(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        id: &PrincipalId,
+        patch: PrincipalPatch,
+    ) -> Result<Principal, Error> {
+        let patch = checked(patch)?;
+        let plan = || async {
+            let mut found = self.principal(scope, id, call.now).await?;
+            refuse_deleted(&found.value)?;
+            let before = found.value.clone();
+            let now = &mut found.value;
+            now.display_name = patch.display_name.clone().unwrap_or_else(|| before.display_name.clone());
+            now.roles = patch.roles.clone().unwrap_or_else(|| before.roles.clone());
+            now.groups = patch.groups.clone().unwrap_or_else(|| before.groups.clone());
+            if *now == before {
+                return Ok(Planned::Unchanged(before));
+            }
+            let roles_changed = now.roles != before.roles;
+            if roles_changed || now.groups != before.groups {
+                now.generation += 1;
+            }
+            let until = call.now.plus(MAX_LIFETIME);
+            let change = roles_changed.then(|| Change::PrincipalRoles {
+                principal: id.clone(),
+                roles: found.value.roles.clone(),
+                until,
+            });
+            Ok(self.change_principal(call, found, change))
+        };
+        self.mutate(call, scope.tenant(), &(id, &patch), plan, |_| self.get_principal(call, scope, id)).await
+    }
+
+    /// Refuses the principal everywhere until it is activated.
+    pub async fn suspend_principal(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &PrincipalId,
+    ) -> Result<Principal, Error> {
+        self.set_principal_status(call, permit, scope, id, PrincipalStatus::Suspended).await
+    }
+
+    /// Lifts a suspension.
+    pub async fn activate_principal(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &PrincipalId,
+    ) -> Result<Principal, Error> {
+        self.set_principal_status(call, permit, scope, id, PrincipalStatus::Active).await
+    }
+
+    /// Refuses the principal everywhere and for good.
+    pub async fn delete_principal(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &PrincipalId,
+    ) -> Result<Principal, Error> {
+        self.set_principal_status(call, permit, scope, id, PrincipalStatus::Deleted).await
+    }
+
+    async fn set_principal_status(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &PrincipalId,
+        status: PrincipalStatus,
+    ) -> Result<Principal, Error> {
+        let plan = || async {
+            let mut found = self.principal(scope, id, call.now).await?;
+            permit.may_manage(found.value.principal_type, &found.value.roles)?;
+            if found.value.status == status {
+                return Ok(Planned::Unchanged(found.value));
+            }
+            refuse_deleted(&found.value)?;
+            if status != PrincipalStatus::Active && permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
+                return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
+            }
+            // No certificate of it can live longer than this.
+            let until = call.now.plus(MAX_LIFETIME);
+            found.value.status = status;
+            found.value.generation += 1;
+            found.value.free_at = (status == PrincipalStatus::Deleted).then_some(until);
+            let principal = id.clone();
+            let change = match status {
+                PrincipalStatus::Active => Change::PrincipalAllowed { principal },
+                PrincipalStatus::Suspended | PrincipalStatus::Deleted => Change::PrincipalDenied { principal, until },
+            };
+            Ok(self.change_principal(call, found, Some(change)))
+        };
+        self.mutate(call, scope.tenant(), &(id, status), plan, |_| self.get_principal(call, scope, id)).await
+    }
+
+    fn change_principal(
+        &self,
+        call: &Call,
+        mut found: Versioned<Principal>,
+        change: Option<Change>,
+    ) -> Planned<Principal> {
+        let principal = &mut found.value;
+        principal.updated_at = call.now;
+        principal.forget_expired(call.now);
+        let entry = AuditEntry::done(call, "principal", &principal.id).detail("generation", principal.generation);
+        let mut commit = Commit::audited(self.event(call, &principal.tenant, &entry))
+            .write(Write::replace(principal.clone(), found.version));
+        if let Some(change) = change {
+            commit = commit.announce(&principal.tenant, change, call.now.plus(MAX_LIFETIME));
+        }
+        Planned::Commit(Box::new(commit), found.value)
+    }
+
+    /// The principal `id` within the scope, or `NOT_FOUND`.
+    pub(crate) async fn principal(
+        &self,
+        scope: &TenantScope,
+        id: &PrincipalId,
+        now: signet_core::Time,
+    ) -> Result<Versioned<Principal>, Error> {
+        self.find_principal(scope, id, now).await?.ok_or_else(|| Error::not_found("principal", id))
+    }
+
+    pub(crate) async fn find_principal(
+        &self,
+        scope: &TenantScope,
+        id: &PrincipalId,
+        now: signet_core::Time,
+    ) -> Result<Option<Versioned<Principal>>, Error> {
+        let found = scope.get::<Principal>(&*self.store, &Principal::key_of(scope.tenant(), id), now).await?;
+        Ok(found.filter(|found| scope.admits(&found.value, Some(&found.value.id))))
+    }
+}
+
+/// A principal as `input` asks for it.
+pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrincipal) -> Result<Principal, Error> {
+    let patch = checked(PrincipalPatch {
+        display_name: Some(input.display_name.clone()),
+        roles: Some(input.roles.clone()),
+        groups: Some(input.groups.clone()),
+    })?;
+    Ok(Principal {
+        tenant: scope.tenant().clone(),
+        id: input.id.clone(),
+        principal_type: input.principal_type,
+        status: PrincipalStatus::Active,
+        display_name: patch.display_name.unwrap_or_default(),
+        roles: patch.roles.unwrap_or_default(),
+        groups: patch.groups.unwrap_or_default(),
+        generation: 1,
+        certificates: Vec::new(),
+        created_at: call.now,
+        updated_at: call.now,
+        free_at: None,
+    })
+}
+
+fn refuse_deleted(principal: &Principal) -> Result<(), Error> {
+    if principal.status == PrincipalStatus::Deleted {
+        return Err(Error::precondition("PRINCIPAL_DELETED", "the principal was deleted; create one with another id"));
+    }
+    Ok(())
+}
+
+fn checked(mut patch: PrincipalPatch) -> Result<PrincipalPatch, Error> {
+    check_display_name("principal.display_name", patch.display_name.as_deref().unwrap_or_default())?;
+    for (field, list, most) in
+        [("principal.roles", &mut patch.roles, MAX_ROLES), ("principal.groups", &mut patch.groups, MAX_GROUPS)]
+    {
+        if let Some(list) = list {
+            list.sort();
+            list.dedup();
+            if list.len() > most {
+                return Err(Error::invalid(field, "TOO_MANY", format!("must be at most {most}")));
+            }
+        }
+    }
+    Ok(patch)
+}
+
+/// A name for people: short, and nothing that could change how a terminal shows it.
+pub(crate) fn check_display_name(field: &'static str, name: &str) -> Result<(), Error> {
+    if name.chars().count() > MAX_DISPLAY_NAME || name.chars().any(char::is_control) {
+        let message = "must be at most 128 characters, none of them a control character";
+        return Err(Error::invalid(field, "INVALID_DISPLAY_NAME", message));
+    }
+    Ok(())
+}
