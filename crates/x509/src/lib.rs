@@ -1,1 +1,32 @@
-//! placeholder
+//! Certificates, requests and revocation lists: bytes in, bytes out. No I/O, no clock, no network.
+//!
+//! Issuing: [`profile`] says what a certificate holds, [`csr`] brings the key and its proof of possession,
+//! [`issue`] builds and lints the to-be-signed bytes and later joins them with the signature. Checking:
+//! [`chain::verify_client`]. Publishing: [`crl`] and [`bundle`].
+
+pub mod bundle;
+pub mod chain;
+pub mod crl;
+pub mod csr;
+mod encode;
+pub mod environment;
+pub mod issue;
+pub mod issuer;
+pub mod key;
+pub mod leaf;
+pub mod lint;
+mod name;
+mod oid;
+pub mod pem;
+pub mod profile;
+pub mod view;
+
+pub use chain::{ChainError, verify_client};
+pub use csr::{Csr, CsrError, KeyAndCsr};
+pub use environment::Environment;
+pub use issue::{IssueError, Issued, Prepared};
+pub use issuer::{IssuerCert, IssuerError};
+pub use key::{KeyError, KeyPair, PublicKey};
+pub use leaf::Leaf;
+pub use profile::{CaProfile, LeafProfile, ProfileError, ServerName, ServerProfile};
+pub use view::CertificateView;

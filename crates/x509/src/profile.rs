@@ -1,0 +1,139 @@
+//! What each kind of certificate holds. A profile is checked when it is made; [`crate::issue`] turns it into bytes.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use signet_core::{Lifetime, Role, TenantId, ca::CaKind, principal::Principal, spiffe::SpiffeId};
+use thiserror::Error;
+
+use crate::Environment;
+
+/// Most roles a certificate may carry: they travel in every handshake.
+pub const MAX_ROLES: usize = 32;
+/// Most names a server certificate may carry.
+pub const MAX_SERVER_NAMES: usize = 32;
+/// Lifetime of a server certificate.
+pub const SERVER_LIFETIME: Lifetime = Lifetime::days(7);
+/// Lifetime of a root.
+pub const ROOT_LIFETIME: Lifetime = Lifetime::days(3652);
+/// Lifetime of an issuing CA.
+pub const ISSUING_CA_LIFETIME: Lifetime = Lifetime::days(730);
+
+/// Why a profile cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProfileError {
+    /// The arc below which our extensions stand.
+    #[error("{0:?} is not a usable object identifier: give dotted numbers such as 1.3.6.1.4.1.99999.1")]
+    OidArc(String),
+    /// More roles than fit.
+    #[error("{0} roles are too many for one certificate: at most {MAX_ROLES}")]
+    TooManyRoles(usize),
+    /// A server certificate without a name, or with too many.
+    #[error("a server certificate takes 1 to {MAX_SERVER_NAMES} names, not {0}")]
+    ServerNameCount(usize),
+    /// Neither a DNS name nor an IP address.
+    #[error("{0:?} is neither a DNS name nor an IP address")]
+    ServerName(String),
+}
+
+/// A principal's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafProfile {
+    pub(crate) environment: Environment,
+    pub(crate) id: SpiffeId,
+    pub(crate) roles: Vec<Role>,
+}
+
+impl LeafProfile {
+    /// The certificate of `id` with `roles` in the order they shall be shown.
+    pub fn new(environment: &Environment, id: SpiffeId, roles: Vec<Role>) -> Result<Self, ProfileError> {
+        if roles.len() > MAX_ROLES {
+            return Err(ProfileError::TooManyRoles(roles.len()));
+        }
+        Ok(Self { environment: environment.clone(), id, roles })
+    }
+
+    /// The certificate of `principal` with its present roles.
+    pub fn of(environment: &Environment, principal: &Principal) -> Result<Self, ProfileError> {
+        let id = SpiffeId {
+            tenant: principal.tenant.clone(),
+            principal_type: principal.principal_type,
+            principal: principal.id.clone(),
+        };
+        Self::new(environment, id, principal.roles.clone())
+    }
+}
+
+/// A name that a server answers to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerName {
+    /// A lower-case DNS name, e.g. `signet.prod.example.com`, or `localhost`.
+    Dns(Box<str>),
+    /// An IP address.
+    Ip(IpAddr),
+}
+
+impl FromStr for ServerName {
+    type Err = ProfileError;
+    fn from_str(text: &str) -> Result<Self, ProfileError> {
+        if let Ok(ip) = text.parse() {
+            return Ok(Self::Ip(ip));
+        }
+        let is_label = |label: &str| label.parse::<TenantId>().is_ok();
+        // RFC 1034 section 3.1: 253 characters; labels as in a tenant id.
+        if text.len() <= 253 && text.split('.').all(is_label) {
+            return Ok(Self::Dns(text.into()));
+        }
+        Err(ProfileError::ServerName(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(ip) => ip.fmt(f),
+        }
+    }
+}
+
+/// A server certificate of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerProfile {
+    pub(crate) environment: Environment,
+    pub(crate) names: Vec<ServerName>,
+}
+
+impl ServerProfile {
+    /// The certificate of a server that answers to `names`.
+    pub fn new(environment: &Environment, names: Vec<ServerName>) -> Result<Self, ProfileError> {
+        if names.is_empty() || names.len() > MAX_SERVER_NAMES {
+            return Err(ProfileError::ServerNameCount(names.len()));
+        }
+        Ok(Self { environment: environment.clone(), names })
+    }
+}
+
+/// A CA's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaProfile {
+    pub(crate) environment: Environment,
+    pub(crate) kind: CaKind,
+    pub(crate) tenant: TenantId,
+    pub(crate) generation: u32,
+}
+
+impl CaProfile {
+    /// The certificate of the CA of `kind` in its `generation`, which is part of its name: two CAs never share one.
+    /// `tenant` is its owner; for all but [`CaKind::Tenant`] that is the system tenant.
+    pub fn new(environment: &Environment, kind: CaKind, tenant: &TenantId, generation: u32) -> Self {
+        Self { environment: environment.clone(), kind, tenant: tenant.clone(), generation }
+    }
+
+    /// How long it is valid.
+    pub fn lifetime(&self) -> Lifetime {
+        match self.kind {
+            CaKind::Root => ROOT_LIFETIME,
+            CaKind::Shared | CaKind::Server | CaKind::Tenant => ISSUING_CA_LIFETIME,
+        }
+    }
+}
