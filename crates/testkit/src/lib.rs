@@ -1,1 +1,16 @@
-//! placeholder
+//! What tests share: one suite per port that every adapter passes, wrappers that fail on purpose, and fixtures.
+//! A dev-dependency only; knows the core and no adapter.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+pub mod entropy;
+pub mod fixtures;
+pub mod signer_suite;
+pub mod store_suite;
+
+mod suite;

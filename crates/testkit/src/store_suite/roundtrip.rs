@@ -1,0 +1,180 @@
+//! What comes back is what was written.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use signet_core::{
+    CaId, Lifetime, PrincipalType, Role, Serial, Store, TenantId, Time,
+    audit::{LateEvent, Seal, SealHead, SealStatement},
+    ca::{Ca, CaKind, CaState},
+    certificate::{Certificate, CertificateState, RevocationReason},
+    change::{Change, ChangeEntry, ChangeHead},
+    enrollment::{EnrollmentToken, PrincipalTemplate},
+    principal::{HeldCertificate, Principal, PrincipalStatus},
+    request::{Outcome, RequestRecord},
+    store::{Body, Version, Versioned, Write},
+    tenant::{Isolation, Tenant, TenantStatus},
+};
+
+use super::support::{get, write};
+use crate::fixtures::{
+    NOW, ca, certificate, event, later, principal, principal_id, request, seal, tenant, token, unique, unique_tenant,
+};
+
+const TEXT: &str = "Zoë's \"Ünïcode\" \\ \u{1F511} \t\n <&> \u{0001}";
+
+fn role(text: &str) -> Role {
+    text.parse().unwrap()
+}
+
+fn serial(byte: u8) -> Serial {
+    Serial::new(NOW, [byte; 10])
+}
+
+/// Every kind of `Body` with every field set.
+pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
+    let id = unique_tenant();
+    let mut bodies = owners(&id);
+    bodies.extend(credentials(&id));
+    bodies.extend(records(&id));
+    for body in bodies {
+        assert_survives(&*store, body).await;
+    }
+    let head = SealHead { tenant: TenantId::system(), minute: i64::from(u32::MAX) };
+    survives_as_singleton(&*store, head.into()).await;
+}
+
+/// Empty texts, lists and byte strings, absent options, zero and the largest numbers.
+pub async fn empty_fields_survive(store: Arc<dyn Store>) {
+    let id = unique_tenant();
+    let worker = Principal { generation: u64::MAX, ..principal(&id, "worker") };
+    let secret = unique("secret");
+    let bodies: [Body; 8] = [
+        Tenant { max_certificates: 0, ..tenant(&id) }.into(),
+        Ca { certificate_der: Vec::new(), ..ca(&id, u32::MAX) }.into(),
+        Certificate { tbs_der: Vec::new(), ..certificate(&worker, 0) }.into(),
+        worker.into(),
+        EnrollmentToken { uses_left: 0, created_by: String::new(), ..token(&id, "token", &secret) }.into(),
+        RequestRecord { fingerprint: String::new(), ..request(&id, "anonymous", "request") }.into(),
+        seal(&id, 0).into(),
+        signet_core::audit::AuditEvent { payload: String::new(), ..event(&id, "0001") }.into(),
+    ];
+    for body in bodies {
+        assert_survives(&*store, body).await;
+    }
+}
+
+async fn assert_survives(store: &dyn Store, body: Body) {
+    write(store, Write::Create(body.clone())).await.unwrap();
+    let kept = get(store, &body.key()).await;
+    assert_eq!(kept, Some(Versioned { value: body, version: Version(1) }));
+}
+
+/// For the one record that all tests share: others may write it too.
+async fn survives_as_singleton(store: &dyn Store, body: Body) {
+    loop {
+        let change = match get(store, &body.key()).await {
+            None => Write::Create(body.clone()),
+            Some(kept) => Write::Replace(body.clone(), kept.version),
+        };
+        if write(store, change).await.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(get(store, &body.key()).await.unwrap().value, body);
+}
+
+fn owners(id: &TenantId) -> Vec<Body> {
+    let lifetimes = PrincipalType::ALL.into_iter().zip((60..).map(Lifetime::seconds));
+    let tenant = Tenant {
+        display_name: TEXT.into(),
+        status: TenantStatus::Suspended,
+        isolation: Isolation::Shared,
+        lifetimes: BTreeMap::from_iter(lifetimes),
+        max_certificates: u32::MAX,
+        updated_at: Time::from_unix_millis(NOW.unix_millis() + 1),
+        ..tenant(id)
+    };
+    let ca = Ca {
+        kind: CaKind::Shared,
+        state: CaState::Retiring,
+        certificate_der: (0..=255).collect(),
+        key: format!("kms:arn:aws:kms:eu-central-1:000000000000:key/{id}").parse().unwrap(),
+        ..ca(id, 7)
+    };
+    let issuer = CaId::new(id.as_str(), 7).unwrap();
+    let held = |byte| HeldCertificate { issuer: issuer.clone(), serial: serial(byte), not_after: later(9) };
+    let principal = Principal {
+        principal_type: PrincipalType::Device,
+        status: PrincipalStatus::Deleted,
+        display_name: TEXT.into(),
+        roles: vec![role("operator"), role("viewer")],
+        groups: vec![role("fleet-1")],
+        generation: 1 << 60,
+        certificates: vec![held(1), held(2)],
+        free_at: Some(later(3600)),
+        ..principal(id, "Device_1.a")
+    };
+    vec![tenant.into(), ca.into(), principal.into()]
+}
+
+fn credentials(id: &TenantId) -> Vec<Body> {
+    let holder = principal(id, "holder");
+    let state = CertificateState::Revoked { revoked_at: later(5), reason: RevocationReason::Superseded };
+    let certificate = Certificate {
+        state,
+        principal_type: PrincipalType::Admin,
+        principal_generation: 3,
+        certificate_der: vec![0; 2000],
+        tbs_der: vec![0xff; 1500],
+        renews: Some(serial(9)),
+        ..certificate(&holder, u64::MAX)
+    };
+    let template = PrincipalTemplate {
+        principal_type: PrincipalType::User,
+        id: Some(principal_id("chosen")),
+        roles: vec![role("viewer")],
+    };
+    let token = EnrollmentToken {
+        template,
+        uses_left: u32::MAX,
+        revoked_at: Some(later(7)),
+        created_by: format!("{id}/admin/root"),
+        ..token(id, "token", &unique("secret"))
+    };
+    let outcome = Outcome::Certificate { issuer: certificate.issuer.clone(), serial: certificate.serial };
+    let request = RequestRecord { outcome, ..request(id, &format!("{id}/admin"), "request") };
+    vec![certificate.into(), token.into(), request.into()]
+}
+
+fn records(id: &TenantId) -> Vec<Body> {
+    let shard = u32::from_str_radix(&unique("")[..8], 16).unwrap();
+    let principal = principal_id("worker");
+    let until = later(3600);
+    let changes = vec![
+        Change::CertificateRevoked { serial: serial(3), not_after: until },
+        Change::PrincipalDenied { principal: principal.clone(), until },
+        Change::PrincipalAllowed { principal: principal.clone() },
+        Change::PrincipalRoles { principal, roles: vec![role("viewer")], until },
+        Change::TenantChanged,
+    ];
+    let entry = ChangeEntry { shard, sequence: u64::MAX, tenant: id.clone(), at: NOW, until, changes };
+    let head = ChangeHead { tenant: TenantId::system(), shard, last: u64::MAX };
+    let mut event = event(id, "0001");
+    event.payload = format!("{{\"note\":{TEXT:?}}}");
+    let statement = SealStatement {
+        count: u64::MAX,
+        root: [0xaa; 32],
+        late: vec![LateEvent { minute: 1, id: "0002".into(), leaf: [0xbb; 32] }],
+        previous: [0xcc; 32],
+        ..seal(id, 42).statement
+    };
+    let seal = Seal {
+        statement,
+        batch_index: 6,
+        batch_size: 7,
+        batch_path: vec!["ab".repeat(32), "cd".repeat(32)],
+        signature: vec![0x30, 0x45, 0x00, 0xff],
+        ..seal(id, 42)
+    };
+    vec![entry.into(), head.into(), event.into(), seal.into()]
+}
