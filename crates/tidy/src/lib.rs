@@ -1,0 +1,1 @@
+//! The house rules, as one test: `cargo test -p signet-tidy`.

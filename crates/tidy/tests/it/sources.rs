@@ -1,0 +1,56 @@
+//! What must not stand in the sources.
+
+use crate::{files, name, read, root};
+
+const EVERYWHERE: &[&str] = &["crates", "services", "proto", "infra", "scripts", "localstack", "runbooks", ".ci"];
+
+#[test]
+fn no_test_is_switched_off() {
+    let marker = concat!("#[", "ignore");
+    let off: Vec<_> = files(EVERYWHERE, &[".rs"]).iter().filter(|path| read(path).contains(marker)).map(|p| name(p)).collect();
+    assert!(off.is_empty(), "a test that does not run proves nothing: {off:?}");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let mut found = Vec::new();
+    for path in files(EVERYWHERE, &[".rs", ".tf", ".sh", ".proto", ".md"]) {
+        let text = read(&path);
+        found.extend(words.iter().filter(|word| text.contains(**word)).map(|word| format!("{}: {word}", name(&path))));
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn scripts_can_be_run() {
+    use std::os::unix::fs::PermissionsExt;
+    for path in files(&["scripts", ".ci"], &[""]) {
+        if read(&path).starts_with("#!") {
+            let mode = path.metadata().unwrap().permissions().mode();
+            assert!(mode & 0o111 != 0, "chmod +x {}", name(&path));
+        }
+    }
+}
+
+#[test]
+fn the_change_log_knows_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let log = read(&root().join("CHANGELOG.md"));
+    assert!(log.contains(version) || log.contains("Unreleased"), "CHANGELOG.md says nothing of {version}");
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for path in files(&["."], &[".md"]) {
+        let text = read(&path);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
+                continue;
+            }
+            let there = path.parent().unwrap().join(file);
+            assert!(there.exists(), "{} links to {target}, which is not there", name(&path));
+        }
+    }
+}
