@@ -1,0 +1,236 @@
+//! The configuration: one TOML file, single values overridden by `SIGNET_<SECTION>__<KEY>` in the environment.
+//!
+//! Read raw, then checked once: code that holds a [`Config`] holds a good one.
+
+mod check;
+mod raw;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment, Source,
+    providers::{Env, Format, Toml},
+};
+use signet_app::ServerIdentity;
+use signet_core::{Lifetime, authz::ExtraGrant, trust::WhenStale};
+use signet_mtls::Cidr;
+use signet_x509::Environment;
+use thiserror::Error;
+
+/// What is wrong with the configuration. `Display` says where, which key and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{file}: {key}: {problem}")]
+pub struct ConfigError {
+    /// The file, or the environment variables.
+    pub file: String,
+    /// Dotted path of the key, e.g. `listen.grpc`.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+/// A checked configuration. Every field is explained in `signet.sample.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Short name of the environment, e.g. `dev`; in logs and in `check`'s output.
+    pub name: String,
+    /// What all its certificates share.
+    pub environment: Environment,
+    /// Where state lives.
+    pub storage: Storage,
+    /// Where CA keys live.
+    pub keys: Keys,
+    /// Where the server's own certificate and key live.
+    pub server_identity: ServerIdentitySource,
+    /// How AWS is reached, if anything above is there.
+    pub aws: Aws,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The names in the server's certificate.
+    pub server: ServerIdentity,
+    /// How long the node answers without the feed.
+    pub trust: TrustConfig,
+    /// Limits.
+    pub limits: Limits,
+    /// The audit log.
+    pub audit: AuditConfig,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+    /// Rights that this environment adds to the built-in ones.
+    pub grants: Vec<ExtraGrant>,
+    /// Whether callers without a certificate may connect, to enroll.
+    pub anonymous_enrollment: bool,
+}
+
+/// Where state lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// One file.
+    Sqlite {
+        /// The database file; made if missing.
+        path: PathBuf,
+    },
+    /// Tables `<prefix>-<name>`.
+    Dynamodb {
+        /// E.g. `signet-dev`.
+        prefix: String,
+    },
+}
+
+/// Where CA keys live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Encrypted files.
+    Softkey {
+        /// The folder; made if missing.
+        dir: PathBuf,
+        /// A file whose text unlocks them.
+        passphrase_file: PathBuf,
+    },
+    /// KMS keys `alias/<prefix>-<name>`.
+    Kms {
+        /// E.g. `signet-dev`.
+        prefix: String,
+    },
+}
+
+/// Where the server's certificate and key live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerIdentitySource {
+    /// A folder of PEM files; this process renews the certificate.
+    Files {
+        /// The folder; made if missing.
+        dir: PathBuf,
+    },
+    /// SSM parameters and a Secrets Manager secret below a path; another component renews the certificate.
+    Aws {
+        /// E.g. `/signet/dev`.
+        prefix: String,
+    },
+}
+
+/// How AWS is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aws {
+    /// `None`: as the usual chain says (environment, profile, instance).
+    pub region: Option<String>,
+    /// For emulators.
+    pub endpoint_url: Option<String>,
+}
+
+/// Where to listen. Port 0 takes a free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// gRPC over mTLS.
+    pub grpc: SocketAddr,
+    /// Plain HTTP: health and public material.
+    pub public: SocketAddr,
+    /// Plain HTTP: metrics. Keep it private.
+    pub metrics: SocketAddr,
+    /// Networks whose connections start with a PROXY v2 header.
+    pub proxy_protocol_from: Vec<Cidr>,
+}
+
+/// What to do without the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustConfig {
+    /// How long the feed may be silent.
+    pub staleness_limit: Lifetime,
+    /// What happens then.
+    pub when_stale: WhenStale,
+}
+
+/// Limits; each protects the others' share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub max_connections: usize,
+    /// Handshakes at once.
+    pub max_handshakes: usize,
+    /// Time for PROXY header and handshake.
+    pub handshake_timeout: Duration,
+    /// Handshakes a second of one source address.
+    pub handshakes_per_second_per_address: u32,
+    /// A connection is asked to go after this, with jitter.
+    pub max_connection_age: Duration,
+    /// Requests at once, all connections together.
+    pub max_concurrent_requests: usize,
+    /// Requests at once on one connection.
+    pub max_requests_per_connection: usize,
+    /// Streams (watch, tail) at once on one connection; they are among its requests.
+    pub max_streams_per_connection: usize,
+    /// Time for one unary call.
+    pub request_timeout: Duration,
+    /// Time for calls in flight when the process is asked to end.
+    pub drain: Duration,
+    /// Refusals written to one tenant's audit log in a minute; the others are counted in metrics.
+    pub audited_refusals_per_minute: u32,
+}
+
+/// The audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// How long events and seals are kept.
+    pub retention: Lifetime,
+    /// How long after a minute's end it is sealed.
+    pub seal_delay: Lifetime,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// One JSON object a line instead of text for people.
+    pub json: bool,
+    /// `tracing` filter directives.
+    pub filter: String,
+    /// Where spans go (OTLP over gRPC), if anywhere.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks `file`. Relative paths in it start from its folder.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
+            file: file.display().to_string(),
+            key: "(file)".into(),
+            problem: format!("cannot be read: {error}; start from signet.sample.toml"),
+        })?;
+        let overrides = Env::prefixed("SIGNET_").filter(|key| key.as_str().contains("__")).split("__");
+        Self::from_figment(Figment::from(Toml::string(&text)).merge(overrides), file)
+    }
+
+    /// Checks a configuration that is not in a file; relative paths start from `base`.
+    pub fn from_toml(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        Self::from_figment(Figment::from(Toml::string(text)), &base.join("configuration"))
+    }
+
+    fn from_figment(figment: Figment, file: &Path) -> Result<Self, ConfigError> {
+        let raw: raw::RawConfig = figment.extract().map_err(|error| unreadable(error, file))?;
+        let base = file.parent().unwrap_or(Path::new("."));
+        check::check(raw, base).map_err(|(key, problem)| {
+            let source = figment.find_metadata(&key).and_then(|found| found.source.clone());
+            let from_file = figment.find_metadata(&key).is_none_or(|found| found.name.contains("TOML"));
+            ConfigError { file: origin(from_file, source, file), key, problem }
+        })
+    }
+}
+
+/// The first of figment's errors, in our words.
+fn unreadable(error: figment::Error, file: &Path) -> ConfigError {
+    let from_file = error.metadata.as_ref().is_none_or(|found| found.name.contains("TOML"));
+    let source = error.metadata.as_ref().and_then(|found| found.source.clone());
+    let key = if error.path.is_empty() { "(file)".to_owned() } else { error.path.join(".") };
+    ConfigError { file: origin(from_file, source, file), key, problem: error.kind.to_string() }
+}
+
+fn origin(from_file: bool, source: Option<Source>, file: &Path) -> String {
+    match source {
+        _ if from_file => file.display().to_string(),
+        Some(source) => source.to_string(),
+        None => "environment variables SIGNET_<SECTION>__<KEY>".to_owned(),
+    }
+}

@@ -1,0 +1,190 @@
+//! Adapters behind ports, as the configuration says. The one place that knows them all.
+
+use std::{fmt, sync::Arc};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use secrecy::SecretString;
+use signet_app::{App, EnvironmentKeys, Settings};
+use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, StoreError, TenantId};
+use signet_dynamodb::DynamoStore;
+use signet_kms::KmsKeys;
+use signet_softkey::SoftKeys;
+use signet_sqlite::SqliteStore;
+use thiserror::Error as ThisError;
+use zeroize::Zeroizing;
+
+use crate::{
+    config::{Aws, Config, Keys, ServerIdentitySource, Storage},
+    server_identity::{AwsServerIdentity, FileServerIdentity, ServerIdentityError, ServerIdentityStore},
+};
+
+/// The application and what belongs to it.
+#[derive(Clone)]
+pub struct Wired {
+    /// The operations.
+    pub app: Arc<App>,
+    /// Where the server's certificate lives.
+    pub server_identity: Arc<dyn ServerIdentityStore>,
+    /// The key that signs audit seals.
+    pub audit_key: KeyRef,
+    /// Its public half, a DER SubjectPublicKeyInfo.
+    pub audit_key_spki_der: Vec<u8>,
+    /// The keys of the environment's CAs; each `None` is made by bootstrap.
+    pub environment_keys: EnvironmentKeys,
+    /// The operating system's randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Wired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wired").field("app", &self.app).field("audit_key", &self.audit_key).finish_non_exhaustive()
+    }
+}
+
+/// What could not be opened, and what to do.
+#[derive(Debug, ThisError)]
+pub enum WiringError {
+    /// The store.
+    #[error("[storage]: {problem}")]
+    Storage {
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The keys.
+    #[error("[keys]: {problem}")]
+    Keys {
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The server's certificate.
+    #[error("[server_identity]: {0}")]
+    ServerIdentity(#[from] ServerIdentityError),
+}
+
+impl From<StoreError> for WiringError {
+    fn from(error: StoreError) -> Self {
+        Self::Storage { problem: error.to_string() }
+    }
+}
+
+impl From<KeyError> for WiringError {
+    fn from(error: KeyError) -> Self {
+        Self::Keys { problem: error.to_string() }
+    }
+}
+
+/// Opens store, keys and server identity, and checks that they can be used.
+pub async fn open(config: &Config) -> Result<Wired, WiringError> {
+    let aws = needs_aws(config).then_some(&config.aws);
+    let aws = match aws {
+        Some(aws) => Some(sdk_config(aws).await),
+        None => None,
+    };
+    let store = open_store(config, aws.as_ref()).await?;
+    let (keys, environment_keys) = open_keys(config, aws.as_ref()).await?;
+    let audit_key = match &config.keys {
+        Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
+        Keys::Kms { prefix } => alias(prefix, "audit")?,
+    };
+    let audit_key_spki_der = keys.open(&audit_key).await?.spki_der().to_vec();
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let settings = Settings { audit_retention: config.audit.retention, ..Settings::default() };
+    let app = App::new(store, keys, Arc::clone(&entropy), config.environment.clone(), settings);
+    let server_identity = open_server_identity(config, aws.as_ref())?;
+    Ok(Wired { app: Arc::new(app), server_identity, audit_key, audit_key_spki_der, environment_keys, entropy })
+}
+
+fn needs_aws(config: &Config) -> bool {
+    matches!(config.storage, Storage::Dynamodb { .. })
+        || matches!(config.keys, Keys::Kms { .. })
+        || matches!(config.server_identity, ServerIdentitySource::Aws { .. })
+}
+
+/// The AWS configuration: credentials as the usual chain finds them.
+async fn sdk_config(aws: &Aws) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(region) = &aws.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(url) = &aws.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    loader.load().await
+}
+
+async fn open_store(config: &Config, aws: Option<&SdkConfig>) -> Result<Arc<dyn Store>, WiringError> {
+    match (&config.storage, aws) {
+        (Storage::Sqlite { path }, _) => Ok(Arc::new(SqliteStore::open(path)?)),
+        (Storage::Dynamodb { prefix }, Some(aws)) => {
+            let store = DynamoStore::new(aws, prefix, signet_dynamodb::Limits::default());
+            store.check().await.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
+            Ok(Arc::new(store))
+        }
+        (Storage::Dynamodb { .. }, None) => Err(WiringError::Storage { problem: "needs AWS".into() }),
+    }
+}
+
+async fn open_keys(
+    config: &Config,
+    aws: Option<&SdkConfig>,
+) -> Result<(Arc<dyn KeyManager>, EnvironmentKeys), WiringError> {
+    match (&config.keys, aws) {
+        (Keys::Softkey { dir, passphrase_file }, _) => {
+            let passphrase = std::fs::read_to_string(passphrase_file).map(Zeroizing::new).map_err(|error| {
+                let file = passphrase_file.display();
+                WiringError::Keys { problem: format!("passphrase_file {file}: {error}; write a long random text there") }
+            })?;
+            let passphrase = SecretString::from(passphrase.trim_end_matches(['\r', '\n']));
+            let none = EnvironmentKeys { root: None, system: None, shared: None, server: None };
+            Ok((Arc::new(SoftKeys::open(dir, passphrase)?), none))
+        }
+        (Keys::Kms { prefix }, Some(aws)) => {
+            let made_by_terraform = EnvironmentKeys {
+                root: Some(alias(prefix, "root")?),
+                system: Some(alias(prefix, "system")?),
+                shared: Some(alias(prefix, "shared")?),
+                server: Some(alias(prefix, "server")?),
+            };
+            Ok((Arc::new(KmsKeys::new(aws, prefix)), made_by_terraform))
+        }
+        (Keys::Kms { .. }, None) => Err(WiringError::Keys { problem: "needs AWS".into() }),
+    }
+}
+
+fn open_server_identity(
+    config: &Config,
+    aws: Option<&SdkConfig>,
+) -> Result<Arc<dyn ServerIdentityStore>, WiringError> {
+    match (&config.server_identity, aws) {
+        (ServerIdentitySource::Files { dir }, _) => Ok(Arc::new(FileServerIdentity::open(dir)?)),
+        (ServerIdentitySource::Aws { prefix }, Some(aws)) => Ok(Arc::new(AwsServerIdentity::new(aws, prefix))),
+        (ServerIdentitySource::Aws { prefix }, None) => {
+            Err(ServerIdentityError::Unavailable { place: prefix.clone(), problem: "needs AWS".into() }.into())
+        }
+    }
+}
+
+/// The KMS key that Terraform made for `role`.
+fn alias(prefix: &str, role: &str) -> Result<KeyRef, WiringError> {
+    let text = format!("kms:alias/{prefix}-{role}");
+    text.parse().map_err(|error: signet_core::id::IdError| WiringError::Keys { problem: error.to_string() })
+}
+
+/// Not a CA, but named as one: the software key that signs audit seals.
+fn audit_label() -> Result<KeyLabel, WiringError> {
+    let ca = CaId::new("audit", 1).map_err(|error| WiringError::Keys { problem: error.to_string() })?;
+    Ok(KeyLabel { tenant: TenantId::system(), ca })
+}
+
+/// The operating system's randomness, through the crypto library's generator.
+#[derive(Debug)]
+struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, out: &mut [u8]) {
+        if rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(out).is_err() {
+            tracing::error!("the operating system gives no randomness; ending");
+            std::process::abort();
+        }
+    }
+}
