@@ -1,9 +1,17 @@
 //! Whose certificate is it? The check of a client's certificate, once per connection.
 
-use signet_core::{Identity, TenantId, Time, trust::TenantTrust};
-use thiserror::Error;
+use std::time::Duration;
 
-use crate::Environment;
+use der::Decode;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use signet_core::{
+    CaId, Identity, TenantId, Time,
+    trust::{Anchor, TenantTrust},
+};
+use thiserror::Error;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert, aws_lc_rs::ECDSA_P256_SHA256};
+
+use crate::{CertificateView, Environment, Leaf, leaf, oid};
 
 /// Why a client's certificate is refused. Only [`ChainError::MissingExtension`] and
 /// [`ChainError::ExtensionDisagrees`] speak of a certificate that one of the tenant's CAs really signed.
@@ -88,5 +96,71 @@ pub fn verify_client(
     trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
     now: Time,
 ) -> Result<Identity, ChainError> {
-    todo!()
+    let view = CertificateView::from_der(leaf_der).map_err(|_| ChainError::Malformed)?;
+    let id = leaf::spiffe_id(&view, environment)?;
+    let trust = trust_of(&id.tenant).ok_or(ChainError::UnknownTenant)?;
+    let issuer = find_issuer(leaf_der, &trust.anchors, now)?;
+    if signs_certificates(&view) {
+        return Err(ChainError::IsACa);
+    }
+    let leaf = Leaf::from_view(&view, id, environment)?;
+    Ok(Identity {
+        tenant: leaf.id.tenant,
+        principal: leaf.id.principal,
+        principal_type: leaf.id.principal_type,
+        roles: leaf.roles,
+        issuer,
+        serial: leaf.serial,
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+        spki_sha256: leaf.spki_sha256,
+    })
+}
+
+/// The anchor that signed the leaf. No two CAs of ours share a name, so at most one signature is checked.
+fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], now: Time) -> Result<CaId, ChainError> {
+    let leaf_der = CertificateDer::from(leaf_der);
+    let leaf = EndEntityCert::try_from(&leaf_der).map_err(refusal)?;
+    let mut refused =
+        if leaf.subject() == leaf.issuer() { ChainError::SelfSigned } else { ChainError::UntrustedIssuer };
+    for anchor in anchors.iter().filter(|anchor| now < anchor.not_after) {
+        let anchor_der = CertificateDer::from(&*anchor.certificate_der);
+        // A CA certificate that cannot be read vouches for nobody.
+        let Ok(trusted) = anchor_from_trusted_cert(&anchor_der) else { continue };
+        if trusted.subject.as_ref() != leaf.issuer() {
+            continue;
+        }
+        match verify(&leaf, trusted, now) {
+            Ok(()) => return Ok(anchor.ca.clone()),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn verify(leaf: &EndEntityCert<'_>, anchor: TrustAnchor<'_>, now: Time) -> Result<(), ChainError> {
+    let seconds = u64::try_from(now.unix_seconds()).map_err(|_| ChainError::NotYetValid)?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    leaf.verify_for_usage(&[ECDSA_P256_SHA256], &[anchor], &[], time, KeyUsage::client_auth(), None, None)
+        .map(drop)
+        .map_err(refusal)
+}
+
+fn refusal(error: webpki::Error) -> ChainError {
+    match error {
+        webpki::Error::CertExpired { .. } => ChainError::Expired,
+        webpki::Error::CertNotValidYet { .. } => ChainError::NotYetValid,
+        webpki::Error::RequiredEkuNotFoundContext(_) => ChainError::WrongKeyUsage,
+        webpki::Error::CaUsedAsEndEntity => ChainError::IsACa,
+        webpki::Error::InvalidSignatureForPublicKey => ChainError::BadSignature,
+        webpki::Error::UnknownIssuer | webpki::Error::NameConstraintViolation => ChainError::UntrustedIssuer,
+        _ => ChainError::Malformed,
+    }
+}
+
+/// Whether keyUsage has keyCertSign or cRLSign, which webpki does not look at (X.509-SVID section 4.3).
+fn signs_certificates(view: &CertificateView<'_>) -> bool {
+    let usage =
+        view.extension(oid::KEY_USAGE).map(|extension| x509_cert::ext::pkix::KeyUsage::from_der(extension.value));
+    usage.is_some_and(|usage| usage.map_or(true, |usage| usage.key_cert_sign() || usage.crl_sign()))
 }

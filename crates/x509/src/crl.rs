@@ -1,8 +1,16 @@
 //! Certificate revocation lists (RFC 5280 section 5): full lists, one per issuer.
 
+use der::{Decode, Encode, Tag, asn1::AnyRef};
 use signet_core::{Serial, Time, certificate::RevocationReason};
 
-use crate::{IssueError, IssuerCert, PublicKey};
+use x509_cert::{
+    certificate::Version,
+    crl::{RevokedCert, TbsCertList},
+    name::Name,
+    serial_number::SerialNumber,
+};
+
+use crate::{IssueError, IssuerCert, PublicKey, encode, key::SIGNATURE_ALGORITHM, oid};
 
 /// One revoked certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +39,40 @@ pub fn prepare_crl(
     next_update: Time,
     revoked: &[RevokedEntry],
 ) -> Result<PreparedCrl, IssueError> {
-    todo!()
+    if this_update >= next_update {
+        return Err(IssueError::Encoding("a revocation list must end after it begins".into()));
+    }
+    let mut revoked: Vec<&RevokedEntry> = revoked.iter().collect();
+    revoked.sort_unstable_by_key(|entry| entry.serial);
+    if revoked.windows(2).any(|pair| matches!(pair, [a, b] if a.serial == b.serial)) {
+        return Err(IssueError::Encoding("a serial number stands twice in the revocation list".into()));
+    }
+    let revoked = revoked.into_iter().map(entry).collect::<der::Result<Vec<_>>>()?;
+    let tbs = TbsCertList {
+        version: Version::V2,
+        signature: SIGNATURE_ALGORITHM.to_owned(),
+        issuer: Name::from_der(&issuer.subject_der)?,
+        this_update: encode::time(this_update)?,
+        next_update: Some(encode::time(next_update)?),
+        // Section 5.1.2.6: absent when nothing is revoked, never empty.
+        revoked_certificates: (!revoked.is_empty()).then_some(revoked),
+        crl_extensions: Some(vec![
+            encode::authority_key_id(&issuer.key_id)?,
+            encode::extension(oid::CRL_NUMBER, false, &number)?,
+        ]),
+    };
+    Ok(PreparedCrl { tbs_der: tbs.to_der()?, issuer_key: issuer.key.clone() })
+}
+
+fn entry(entry: &RevokedEntry) -> der::Result<RevokedCert> {
+    // Section 5.3.1: the reason is left out rather than `unspecified`.
+    let reason = (entry.reason != RevocationReason::Unspecified)
+        .then(|| encode::extension(oid::CRL_REASON, false, &AnyRef::new(Tag::Enumerated, &[entry.reason.code()])?));
+    Ok(RevokedCert {
+        serial_number: SerialNumber::new(entry.serial.as_bytes())?,
+        revocation_date: encode::time(entry.revoked_at)?,
+        crl_entry_extensions: reason.transpose()?.map(|reason| vec![reason]),
+    })
 }
 
 impl PreparedCrl {
@@ -43,6 +84,7 @@ impl PreparedCrl {
     /// Joins the list with its signature (DER Ecdsa-Sig-Value), which must verify with the issuer's key. Returns the
     /// CRL, DER.
     pub fn finish(self, signature_der: &[u8]) -> Result<Vec<u8>, IssueError> {
-        todo!()
+        self.issuer_key.verify(&self.tbs_der, signature_der).map_err(|_| IssueError::BadSignature)?;
+        Ok(encode::signed(&self.tbs_der, signature_der)?)
     }
 }

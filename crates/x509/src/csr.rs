@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject};
 use thiserror::Error;
 
 use crate::{
-    KeyError, KeyPair, PublicKey,
+    KeyError, KeyPair, PublicKey, encode,
     key::{Algorithm, SIGNATURE_ALGORITHM},
     oid,
 };
@@ -76,14 +76,28 @@ impl Csr {
         if der.len() > MAX_CSR_BYTES {
             return Err(CsrError::TooLarge(der.len()));
         }
-        let header = Header::from_prefix(der)?;
-        let parts = Parts::read(trimmed(der)?).map_err(|_| CsrError::Malformed("its structure is broken"))?;
-        todo!()
+        let parts = Parts::read(without_trailing(der)?).map_err(|_| CsrError::Malformed("its structure is broken"))?;
+        if parts.version != 0 {
+            return Err(CsrError::Malformed("its version is not 1"));
+        }
+        if parts.algorithm != SIGNATURE_ALGORITHM {
+            return Err(CsrError::UnsupportedSignature { found: oid::describe(parts.algorithm.oid) });
+        }
+        let key = PublicKey::from_spki_der(parts.spki_der)?;
+        key.verify(parts.info_der, parts.signature)?;
+        Ok(Self { key })
     }
 
     /// Reads and checks a request, PEM (`CERTIFICATE REQUEST`, text around it is passed over) or DER.
     pub fn from_pem_or_der(bytes: &[u8]) -> Result<Self, CsrError> {
-        todo!()
+        // PEM takes a third more, and may have text before it.
+        if bytes.len() > 2 * MAX_CSR_BYTES {
+            return Err(CsrError::TooLarge(bytes.len()));
+        }
+        match CertificateSigningRequestDer::from_pem_slice(bytes) {
+            Ok(der) => Self::parse(&der),
+            Err(_) => Self::parse(bytes),
+        }
     }
 
     /// The key to certify.
@@ -117,5 +131,79 @@ impl KeyAndCsr {
 
 /// The request for a certificate of `key`, DER: no names, no attributes, only the proof of possession.
 pub fn create(key: &KeyPair) -> Result<Vec<u8>, KeyError> {
-    todo!()
+    let encode = || -> der::Result<Vec<u8>> {
+        let spki = AnyRef::from_der(key.public_key().spki_der())?;
+        let subject = AnyRef::new(Tag::Sequence, &[])?;
+        Info { version: 0, subject, spki, attributes: SetOfVec::new() }.to_der()
+    };
+    let info_der = encode().map_err(|_| KeyError::Malformed)?;
+    let signature = key.sign(&info_der)?;
+    encode::signed(&info_der, &signature).map_err(|_| KeyError::Malformed)
+}
+
+/// CertificationRequestInfo (RFC 2986 section 4.1), as we write it.
+#[derive(Sequence)]
+struct Info<'a> {
+    version: u8,
+    subject: AnyRef<'a>,
+    spki: AnyRef<'a>,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", constructed = "true")]
+    attributes: SetOfVec<AnyRef<'a>>,
+}
+
+/// What a request is read for.
+struct Parts<'a> {
+    info_der: &'a [u8],
+    version: u8,
+    spki_der: &'a [u8],
+    algorithm: Algorithm<'a>,
+    signature: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn read(der: &'a [u8]) -> der::Result<Self> {
+        SliceReader::new(der)?.sequence(|outer| {
+            let info_der = outer.tlv_bytes()?;
+            let algorithm = Algorithm::decode(outer)?;
+            let signature = BitStringRef::decode(outer)?;
+            let signature = signature.as_bytes().ok_or_else(|| Tag::BitString.value_error())?;
+            let (version, spki_der) = SliceReader::new(info_der)?.sequence(|info| -> der::Result<_> {
+                let version = u8::decode(info)?;
+                AnyRef::decode(info)?.sequence(|name| name.drain(name.remaining_len()))?;
+                let spki_der = info.tlv_bytes()?;
+                // The attributes ask for names and extensions, which are ours to decide.
+                while !info.is_finished() {
+                    AnyRef::decode(info)?;
+                }
+                Ok((version, spki_der))
+            })?;
+            Ok(Self { info_der, version, spki_der, algorithm, signature })
+        })
+    }
+}
+
+/// `der`, if it is one SEQUENCE and nothing else.
+fn without_trailing(der: &[u8]) -> Result<&[u8], CsrError> {
+    let length = || -> der::Result<usize> {
+        let header = Header::peek(&SliceReader::new(der)?)?;
+        header.tag().assert_eq(Tag::Sequence)?;
+        usize::try_from((header.encoded_len()? + header.length())?)
+    };
+    let length = length().map_err(|_| CsrError::Malformed("it does not start with a DER SEQUENCE"))?;
+    match der.len().checked_sub(length) {
+        Some(0) => Ok(der),
+        Some(more) => Err(CsrError::TrailingBytes(more)),
+        None => Err(CsrError::Malformed("it is cut off")),
+    }
+}
+
+impl From<KeyError> for CsrError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Unsupported { found } => Self::UnsupportedKey { found },
+            KeyError::BadPoint => Self::BadPoint,
+            KeyError::BadSignature => Self::BadSignature,
+            KeyError::Malformed | KeyError::Library(_) => Self::Malformed("its key is not a SubjectPublicKeyInfo"),
+        }
+    }
 }

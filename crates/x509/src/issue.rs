@@ -2,12 +2,21 @@
 //! and lint the to-be-signed bytes; the caller records and signs [`Prepared::tbs_der`]; [`Prepared::finish`] checks
 //! the signature and joins both. Nothing unlinted can be signed through here, and nothing twice.
 
+use der::{
+    Decode, Encode,
+    asn1::{AnyRef, UintRef},
+};
 use signet_core::{Lifetime, Serial, Time};
 use thiserror::Error;
+use x509_cert::ext::Extension;
 
 use crate::{
-    CaProfile, Csr, Environment, IssuerCert, KeyError, LeafProfile, PublicKey, ServerProfile,
-    lint::{Kind, LintError},
+    CaProfile, CertificateView, Csr, Environment, IssuerCert, Leaf, LeafProfile, PublicKey, ServerProfile, encode,
+    extensions,
+    key::{SIGNATURE_ALGORITHM, sha256},
+    leaf,
+    lint::{self, Kind, LintError},
+    name,
 };
 
 /// How far in the past validity starts, for clocks that are slow.
@@ -17,7 +26,7 @@ pub const BACKDATE: Lifetime = Lifetime::seconds(60);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IssueError {
     /// It would be valid longer than its issuer: shorten the lifetime, or rotate the issuing CA.
-    #[error("the certificate would outlive its issuer, which ends at {issuer_ends} (Unix seconds): shorten the lifetime or rotate the issuing CA")]
+    #[error("the certificate would outlive its issuer: shorten the lifetime, or rotate the issuing CA")]
     OutlivesIssuer {
         /// End of the issuer's validity.
         issuer_ends: i64,
@@ -34,6 +43,12 @@ pub enum IssueError {
     /// The bytes cannot be encoded, e.g. a time before 1970.
     #[error("cannot encode the certificate: {0}")]
     Encoding(String),
+}
+
+impl From<der::Error> for IssueError {
+    fn from(error: der::Error) -> Self {
+        Self::Encoding(error.to_string())
+    }
 }
 
 /// A linted certificate that waits for its signature. Not `Clone`: it is signed once.
@@ -72,7 +87,18 @@ pub fn prepare_leaf(
     lifetime: Lifetime,
     now: Time,
 ) -> Result<Prepared, IssueError> {
-    todo!()
+    let validity = Validity::under(issuer, lifetime, now)?;
+    let draft = Draft {
+        issuer,
+        serial,
+        validity,
+        subject_der: name::leaf(&profile.id)?,
+        key: csr.public_key(),
+        extensions: extensions::leaf(profile)?,
+    };
+    let prepared = Prepared::new(Kind::Leaf, &profile.environment, draft.to_der()?, issuer)?;
+    prepared.must_say(profile)?;
+    Ok(prepared)
 }
 
 /// A server's certificate; validity as [`prepare_leaf`], usually [`crate::profile::SERVER_LIFETIME`].
@@ -84,7 +110,16 @@ pub fn prepare_server(
     lifetime: Lifetime,
     now: Time,
 ) -> Result<Prepared, IssueError> {
-    todo!()
+    let validity = Validity::under(issuer, lifetime, now)?;
+    let draft = Draft {
+        issuer,
+        serial,
+        validity,
+        subject_der: name::server(&profile.environment)?,
+        key: csr.public_key(),
+        extensions: extensions::server(profile)?,
+    };
+    Prepared::new(Kind::Server, &profile.environment, draft.to_der()?, issuer)
 }
 
 /// An issuing CA's certificate for `key`, signed by the root `issuer`; valid for [`CaProfile::lifetime`].
@@ -95,12 +130,81 @@ pub fn prepare_ca(
     serial: Serial,
     now: Time,
 ) -> Result<Prepared, IssueError> {
-    todo!()
+    let validity = Validity::under(issuer, profile.lifetime(), now)?;
+    let draft =
+        Draft { issuer, serial, validity, subject_der: name::ca(profile)?, key, extensions: extensions::ca(profile)? };
+    Prepared::new(Kind::IssuingCa, &profile.environment, draft.to_der()?, issuer)
 }
 
 /// A root's certificate for `key`, signed by itself; valid for [`CaProfile::lifetime`].
 pub fn prepare_root(profile: &CaProfile, key: &PublicKey, serial: Serial, now: Time) -> Result<Prepared, IssueError> {
-    todo!()
+    let subject_der = name::ca(profile)?;
+    let itself = IssuerCert {
+        subject_der: subject_der.clone(),
+        key_id: key.key_id().to_vec(),
+        key: key.clone(),
+        not_before: now.minus(BACKDATE).floor_to_second(),
+        not_after: now.plus(profile.lifetime()).floor_to_second(),
+        path_len: None,
+    };
+    let validity = Validity::under(&itself, profile.lifetime(), now)?;
+    let draft = Draft { issuer: &itself, serial, validity, subject_der, key, extensions: extensions::ca(profile)? };
+    Prepared::new(Kind::Root, &profile.environment, draft.to_der()?, &itself)
+}
+
+/// When a certificate is valid, in whole seconds.
+#[derive(Clone, Copy)]
+struct Validity {
+    not_before: Time,
+    not_after: Time,
+}
+
+impl Validity {
+    /// From [`BACKDATE`] before `now` until `lifetime` after it, within the issuer's own validity: later than its
+    /// start if that is nearer, and refused rather than cut at its end.
+    fn under(issuer: &IssuerCert, lifetime: Lifetime, now: Time) -> Result<Self, IssueError> {
+        if now < issuer.not_before {
+            return Err(IssueError::IssuerNotYetValid);
+        }
+        let not_before = now.minus(BACKDATE).floor_to_second().max(issuer.not_before);
+        let not_after = now.plus(lifetime).floor_to_second();
+        if not_after > issuer.not_after {
+            return Err(IssueError::OutlivesIssuer { issuer_ends: issuer.not_after.unix_seconds() });
+        }
+        Ok(Self { not_before, not_after })
+    }
+}
+
+/// What becomes a to-be-signed certificate.
+struct Draft<'a> {
+    issuer: &'a IssuerCert,
+    serial: Serial,
+    validity: Validity,
+    subject_der: Vec<u8>,
+    key: &'a PublicKey,
+    extensions: Vec<Extension>,
+}
+
+impl Draft<'_> {
+    fn to_der(mut self) -> der::Result<Vec<u8>> {
+        let mut extensions =
+            vec![encode::subject_key_id(&self.key.key_id())?, encode::authority_key_id(&self.issuer.key_id)?];
+        extensions.append(&mut self.extensions);
+        encode::Tbs {
+            version: 2,
+            serial: UintRef::new(self.serial.as_bytes())?,
+            signature: SIGNATURE_ALGORITHM,
+            issuer: AnyRef::from_der(&self.issuer.subject_der)?,
+            validity: encode::Validity {
+                not_before: encode::time(self.validity.not_before)?,
+                not_after: encode::time(self.validity.not_after)?,
+            },
+            subject: AnyRef::from_der(&self.subject_der)?,
+            spki: AnyRef::from_der(self.key.spki_der())?,
+            extensions,
+        }
+        .to_der()
+    }
 }
 
 impl Prepared {
@@ -111,7 +215,28 @@ impl Prepared {
         tbs_der: &[u8],
         issuer: &IssuerCert,
     ) -> Result<Self, IssueError> {
-        todo!()
+        Self::new(kind, environment, tbs_der.to_vec(), issuer)
+    }
+
+    fn new(kind: Kind, environment: &Environment, tbs_der: Vec<u8>, issuer: &IssuerCert) -> Result<Self, IssueError> {
+        let view = lint::lint(kind, environment, &tbs_der, issuer)?;
+        let serial = view.serial().ok_or_else(|| LintError(vec!["the serial number has more than 16 bytes"]))?;
+        let (not_before, not_after, spki_sha256) = (view.not_before, view.not_after, sha256(view.spki_der));
+        Ok(Self { issuer_key: issuer.key.clone(), serial, not_before, not_after, spki_sha256, tbs_der })
+    }
+
+    /// Reads the bytes back: they must name the principal and the roles of the profile.
+    fn must_say(&self, profile: &LeafProfile) -> Result<(), IssueError> {
+        let says = || -> Option<bool> {
+            let view = CertificateView::from_tbs_der(&self.tbs_der).ok()?;
+            let id = leaf::spiffe_id(&view, &profile.environment).ok()?;
+            let read = Leaf::from_view(&view, id, &profile.environment).ok()?;
+            Some(read.id == profile.id && *read.roles == *profile.roles)
+        };
+        if says() == Some(true) {
+            return Ok(());
+        }
+        Err(LintError(vec!["the bytes name another principal than the profile"]).into())
     }
 
     /// What is to be signed, DER.
@@ -141,6 +266,19 @@ impl Prepared {
 
     /// Joins the bytes with their signature (DER Ecdsa-Sig-Value), which must verify with the issuer's key.
     pub fn finish(self, signature_der: &[u8]) -> Result<Issued, IssueError> {
-        todo!()
+        self.issuer_key.verify(&self.tbs_der, signature_der).map_err(|_| IssueError::BadSignature)?;
+        let certificate_der = encode::signed(&self.tbs_der, signature_der)?;
+        // What leaves is what was recorded.
+        match CertificateView::from_der(&certificate_der) {
+            Ok(view) if view.tbs_der == self.tbs_der => {}
+            _ => return Err(IssueError::Encoding("the certificate does not hold what was prepared".into())),
+        }
+        Ok(Issued {
+            certificate_der,
+            serial: self.serial,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            spki_sha256: self.spki_sha256,
+        })
     }
 }

@@ -5,16 +5,15 @@ use std::fmt;
 use aws_lc_rs::{
     digest,
     rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
-    },
+    signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey},
 };
 use const_oid::ObjectIdentifier;
 use der::{
     Decode, Encode, Sequence,
-    asn1::{AnyRef, BitStringRef},
+    asn1::{Any, AnyRef, BitStringRef},
 };
 use thiserror::Error;
+use x509_cert::spki::AlgorithmIdentifier;
 use zeroize::Zeroizing;
 
 use crate::oid;
@@ -50,9 +49,15 @@ pub(crate) struct Algorithm<'a> {
     pub(crate) parameters: Option<AnyRef<'a>>,
 }
 
+impl Algorithm<'static> {
+    /// As the x509-cert crate has it.
+    pub(crate) fn to_owned(&self) -> AlgorithmIdentifier<Any> {
+        AlgorithmIdentifier { oid: self.oid, parameters: self.parameters.map(Any::from) }
+    }
+}
+
 /// ecdsa-with-SHA256, without parameters (RFC 5758 section 3.2).
-pub(crate) const SIGNATURE_ALGORITHM: Algorithm<'static> =
-    Algorithm { oid: oid::ECDSA_WITH_SHA256, parameters: None };
+pub(crate) const SIGNATURE_ALGORITHM: Algorithm<'static> = Algorithm { oid: oid::ECDSA_WITH_SHA256, parameters: None };
 
 #[derive(Clone, Debug, Sequence)]
 struct Spki<'a> {
@@ -112,6 +117,11 @@ impl PublicKey {
         // The bits stand at the end of the SubjectPublicKeyInfo; the length was checked when it was read.
         self.spki_der.split_last_chunk::<65>().map_or(&[], |(_, point)| point)
     }
+
+    /// The point's x and y, 32 bytes each.
+    pub(crate) fn coordinates(&self) -> (&[u8], &[u8]) {
+        self.point().split_last_chunk::<64>().map_or((&[], &[]), |(_, xy)| xy.split_at(32))
+    }
 }
 
 impl PartialEq for PublicKey {
@@ -146,8 +156,8 @@ impl KeyPair {
 
     /// From a PKCS#8 document, DER.
     pub fn from_pkcs8_der(pkcs8_der: &[u8]) -> Result<Self, KeyError> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8_der)
-            .map_err(|_| KeyError::Malformed)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8_der).map_err(|_| KeyError::Malformed)?;
         let point = pair.public_key().as_ref();
         let curve = oid::SECP256R1;
         let spki = Spki {

@@ -10,6 +10,7 @@ pub mod crl;
 pub mod csr;
 mod encode;
 pub mod environment;
+mod extensions;
 pub mod issue;
 pub mod issuer;
 pub mod key;

@@ -21,3 +21,13 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the certificate would break rules: {}", .0.join("; "))]
 pub struct LintError(pub Vec<&'static str>);
+
+pub(crate) fn lint<'a>(
+    kind: Kind,
+    environment: &Environment,
+    tbs_der: &'a [u8],
+    issuer: &IssuerCert,
+) -> Result<crate::CertificateView<'a>, LintError> {
+    let _ = (kind, environment, issuer);
+    crate::CertificateView::from_tbs_der(tbs_der).map_err(|_| LintError(vec!["not a certificate"]))
+}

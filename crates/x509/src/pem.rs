@@ -27,6 +27,7 @@ pub fn encode_certificate(der: &[u8]) -> String {
 /// block is damaged or there is no certificate.
 pub fn decode_certificates(text: &str) -> Option<Vec<Vec<u8>>> {
     let blocks = CertificateDer::pem_slice_iter(text.as_bytes());
-    let certificates: Vec<Vec<u8>> = blocks.map(|block| block.map(|der| der.to_vec())).collect::<Result<_, _>>().ok()?;
+    let certificates: Vec<Vec<u8>> =
+        blocks.map(|block| block.map(|der| der.to_vec())).collect::<Result<_, _>>().ok()?;
     (!certificates.is_empty()).then_some(certificates)
 }

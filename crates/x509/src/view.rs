@@ -3,13 +3,13 @@
 use const_oid::ObjectIdentifier;
 use der::{
     Decode, Header, Reader, SliceReader, Tag, TagMode, TagNumber,
-    asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef},
+    asn1::{BitStringRef, OctetStringRef, SequenceRef, UintRef},
 };
 use signet_core::{Serial, Time};
 use thiserror::Error;
 use x509_cert::{name::Name, time::Time as X509Time};
 
-use crate::key::{Algorithm, SIGNATURE_ALGORITHM};
+use crate::key::Algorithm;
 
 /// The bytes are not a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -85,10 +85,8 @@ impl<'a> CertificateView<'a> {
             tbs.sequence(|validity| -> Result<_, Malformed> { Ok((read_time(validity)?, read_time(validity)?)) })?;
         let subject_der = sequence_bytes(tbs)?;
         let spki_der = sequence_bytes(tbs)?;
-        let extensions = match tbs.context_specific::<AnyRef<'_>>(TagNumber(3), TagMode::Explicit) {
-            Ok(Some(list)) => read_extensions(list)?,
-            _ => return Err(Malformed),
-        };
+        let list: Option<&SequenceRef> = tbs.context_specific(TagNumber(3), TagMode::Explicit)?;
+        let extensions = read_extensions(list.ok_or(Malformed)?.as_bytes())?;
         if version != Some(2) {
             return Err(Malformed);
         }
@@ -114,4 +112,42 @@ impl<'a> CertificateView<'a> {
     pub fn issuer_text(&self) -> String {
         name_text(self.issuer_der)
     }
+}
+
+/// The next value with its tag and length, which must be a SEQUENCE.
+fn sequence_bytes<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8], Malformed> {
+    if Header::peek(reader)?.tag() != Tag::Sequence {
+        return Err(Malformed);
+    }
+    Ok(reader.tlv_bytes()?)
+}
+
+fn read_time(reader: &mut SliceReader<'_>) -> Result<Time, Malformed> {
+    let seconds = X509Time::decode(reader)?.to_unix_duration().as_secs();
+    i64::try_from(seconds).map(Time::from_unix_seconds).map_err(|_| Malformed)
+}
+
+fn read_extensions(list: &[u8]) -> Result<Vec<ExtensionView<'_>>, Malformed> {
+    let mut extensions: Vec<ExtensionView<'_>> = Vec::with_capacity(12);
+    let mut list = SliceReader::new(list)?;
+    while !list.is_finished() {
+        let next = list.sequence(read_extension)?;
+        // RFC 5280 section 4.2: no extension twice.
+        if extensions.iter().any(|seen| seen.oid == next.oid) {
+            return Err(Malformed);
+        }
+        extensions.push(next);
+    }
+    Ok(extensions)
+}
+
+fn read_extension<'a>(reader: &mut SliceReader<'a>) -> Result<ExtensionView<'a>, Malformed> {
+    let oid = ObjectIdentifier::decode(reader)?;
+    let critical = Option::<bool>::decode(reader)?.unwrap_or(false);
+    let value = <&OctetStringRef>::decode(reader)?.as_bytes();
+    Ok(ExtensionView { oid, critical, value })
+}
+
+fn name_text(der: &[u8]) -> String {
+    Name::from_der(der).map(|name| name.to_string()).unwrap_or_default()
 }

@@ -1,0 +1,98 @@
+//! The extensions of each kind of certificate.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use const_oid::ObjectIdentifier;
+use der::asn1::{OctetString, Utf8StringRef};
+use signet_core::{PrincipalType, ca::CaKind};
+use x509_cert::ext::{
+    Extension,
+    pkix::{
+        NameConstraints,
+        constraints::name::GeneralSubtree,
+        name::{GeneralName, GeneralNames},
+    },
+};
+
+use crate::{
+    CaProfile, LeafProfile, ServerName, ServerProfile,
+    encode::{ca_constraints, extended_usage, extension, ia5, usage_cert_and_crl_sign, usage_digital_signature},
+    oid,
+};
+
+/// Services answer calls of their peers too; everybody else only calls.
+const fn purposes(principal_type: PrincipalType) -> &'static [ObjectIdentifier] {
+    match principal_type {
+        PrincipalType::Service => &[oid::CLIENT_AUTH, oid::SERVER_AUTH],
+        _ => &[oid::CLIENT_AUTH],
+    }
+}
+
+/// X.509-SVID section 4 and our own arc.
+pub(crate) fn leaf(profile: &LeafProfile) -> der::Result<Vec<Extension>> {
+    let uri = profile.id.uri(profile.environment.suffix());
+    let oids = profile.environment.oids();
+    let own = |oid, text| extension(oid, false, &Utf8StringRef::new(text)?);
+    let mut extensions = vec![
+        usage_digital_signature()?,
+        extended_usage(purposes(profile.id.principal_type))?,
+        alternative_names(vec![GeneralName::UniformResourceIdentifier(ia5(&uri)?)])?,
+        own(oids.principal_type, profile.id.principal_type.as_str())?,
+        own(oids.principal, profile.id.principal.as_str())?,
+        own(oids.tenant, profile.id.tenant.as_str())?,
+    ];
+    if !profile.roles.is_empty() {
+        let roles: Vec<&str> = profile.roles.iter().map(|role| role.as_str()).collect();
+        extensions.push(own(oids.roles, &roles.join(","))?);
+    }
+    Ok(extensions)
+}
+
+pub(crate) fn server(profile: &ServerProfile) -> der::Result<Vec<Extension>> {
+    let names = profile.names.iter().map(|name| match name {
+        ServerName::Dns(name) => Ok(GeneralName::DnsName(ia5(name)?)),
+        ServerName::Ip(ip) => Ok(GeneralName::from(*ip)),
+    });
+    let names = names.collect::<der::Result<_>>()?;
+    Ok(vec![usage_digital_signature()?, extended_usage(&[oid::SERVER_AUTH])?, alternative_names(names)?])
+}
+
+pub(crate) fn ca(profile: &CaProfile) -> der::Result<Vec<Extension>> {
+    let path_len = if profile.kind == CaKind::Root { 1 } else { 0 };
+    let mut extensions = vec![ca_constraints(path_len)?, usage_cert_and_crl_sign()?];
+    match profile.kind {
+        CaKind::Root => {}
+        CaKind::Server => extensions.push(extended_usage(&[oid::SERVER_AUTH])?),
+        CaKind::Shared | CaKind::Tenant => {
+            extensions.push(extended_usage(&[oid::CLIENT_AUTH, oid::SERVER_AUTH])?);
+            extensions.push(extension(oid::NAME_CONSTRAINTS, true, &name_constraints(profile)?)?);
+        }
+    }
+    Ok(extensions)
+}
+
+/// RFC 5280 section 4.2.1.10. Clients trust the root for servers, so a CA that signs principals must not be able to
+/// vouch for a server: a tenant's may name hosts in its own trust domain only, the shared one none, and neither an IP
+/// address. No constraint on URIs: webpki refuses every chain that has one; the verifier binds tenant and CA.
+fn name_constraints(profile: &CaProfile) -> der::Result<NameConstraints> {
+    let subtree = |base| GeneralSubtree { base, minimum: 0, maximum: None };
+    let everything = |ip: IpAddr| -> der::Result<GeneralSubtree> {
+        let octets = if ip.is_ipv4() { 8 } else { 32 };
+        Ok(subtree(GeneralName::IpAddress(OctetString::new(vec![0; octets])?)))
+    };
+    let mut excluded =
+        vec![everything(IpAddr::V4(Ipv4Addr::UNSPECIFIED))?, everything(IpAddr::V6(Ipv6Addr::UNSPECIFIED))?];
+    let mut permitted = None;
+    if profile.kind == CaKind::Tenant {
+        let domain = profile.environment.suffix().trust_domain(&profile.tenant);
+        permitted = Some(vec![subtree(GeneralName::DnsName(ia5(&domain)?))]);
+    } else {
+        // The empty name stands for all.
+        excluded.push(subtree(GeneralName::DnsName(ia5("")?)));
+    }
+    Ok(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: Some(excluded) })
+}
+
+fn alternative_names(names: GeneralNames) -> der::Result<Extension> {
+    extension(oid::SUBJECT_ALT_NAME, false, &names)
+}

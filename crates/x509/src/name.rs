@@ -1,0 +1,59 @@
+//! Distinguished names (RFC 5280 section 4.1.2.4). Identity is in the URI; these are for people and old tools.
+
+use const_oid::ObjectIdentifier;
+use der::{
+    Encode, Tag,
+    asn1::{Any, SetOfVec},
+};
+use signet_core::{ca::CaKind, spiffe::SpiffeId};
+use x509_cert::attr::AttributeTypeAndValue;
+
+use crate::{CaProfile, Environment, oid};
+
+type Rdn = SetOfVec<AttributeTypeAndValue>;
+
+/// `O=<tenant>, CN=<principal id>`. An id with a dot goes into UID instead: OpenSSL takes a common name that looks
+/// like a DNS name for one, and would refuse it under the tenant CA's name constraints.
+pub(crate) fn leaf(id: &SpiffeId) -> der::Result<Vec<u8>> {
+    let principal = id.principal.as_str();
+    let attribute = if principal.contains('.') { oid::USER_ID } else { oid::COMMON_NAME };
+    vec![utf8(oid::ORGANIZATION, id.tenant.as_str())?, utf8(attribute, principal)?].to_der()
+}
+
+/// `DC=<suffix>, CN=Control plane`.
+pub(crate) fn server(environment: &Environment) -> der::Result<Vec<u8>> {
+    let mut name = domain(environment)?;
+    name.push(utf8(oid::COMMON_NAME, "Control plane")?);
+    name.to_der()
+}
+
+/// `DC=<suffix>, O=<tenant>, CN=Issuing CA <generation>`, and alike for the environment's own. No two CAs share a
+/// name, so that a verifier finds the one anchor that may have signed.
+pub(crate) fn ca(profile: &CaProfile) -> der::Result<Vec<u8>> {
+    let mut name = domain(&profile.environment)?;
+    let what = match profile.kind {
+        CaKind::Root => "Root CA",
+        CaKind::Shared => "Shared issuing CA",
+        CaKind::Server => "Server CA",
+        CaKind::Tenant => "Issuing CA",
+    };
+    if profile.kind == CaKind::Tenant {
+        name.push(utf8(oid::ORGANIZATION, profile.tenant.as_str())?);
+    }
+    name.push(utf8(oid::COMMON_NAME, &format!("{what} {}", profile.generation))?);
+    name.to_der()
+}
+
+/// The suffix as domain components, the last label first (RFC 2247 section 2).
+fn domain(environment: &Environment) -> der::Result<Vec<Rdn>> {
+    let labels = environment.suffix().as_str().rsplit('.');
+    labels.map(|label| rdn(oid::DOMAIN_COMPONENT, Tag::Ia5String, label)).collect()
+}
+
+fn utf8(attribute: ObjectIdentifier, text: &str) -> der::Result<Rdn> {
+    rdn(attribute, Tag::Utf8String, text)
+}
+
+fn rdn(oid: ObjectIdentifier, tag: Tag, text: &str) -> der::Result<Rdn> {
+    SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value: Any::new(tag, text.as_bytes())? }])
+}
