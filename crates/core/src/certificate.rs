@@ -73,9 +73,25 @@ pub enum CertificateState {
     },
 }
 
+/// What a certificate is for. Whatever a CA key signs has a record, made before the signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CertificateKind {
+    /// A principal's.
+    #[default]
+    Leaf,
+    /// The control plane's own, as a server; its holder is called `server`.
+    Server,
+    /// A CA's; its holder is called `ca`, and [`crate::ca::Ca`] has the rest.
+    Ca,
+}
+
 /// One certificate, from its reservation on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
+    /// What it is for.
+    #[serde(default)]
+    pub kind: CertificateKind,
     /// The CA that signs it.
     pub issuer: CaId,
     /// Serial number.
@@ -130,6 +146,16 @@ impl Certificate {
         format!("{tenant}#{principal}")
     }
 
+    /// Index partition of a tenant's certificates of another kind than [`CertificateKind::Leaf`]; no principal's id
+    /// starts with `#`.
+    pub fn by_kind(tenant: &TenantId, kind: CertificateKind) -> String {
+        match kind {
+            CertificateKind::Leaf => format!("{tenant}##leaf"),
+            CertificateKind::Server => format!("{tenant}##server"),
+            CertificateKind::Ca => format!("{tenant}##ca"),
+        }
+    }
+
     /// Index partition of the reservations in `shard`, sorted by [`sort_time`] of their making.
     pub fn reserved(shard: u32) -> String {
         format!("reserved#{shard}")
@@ -163,7 +189,11 @@ impl Entity for Certificate {
         let shard = shard_of(&serial, DEADLINE_SHARDS);
         let at =
             |partition, time| IndexEntry::new(Index::ByDeadline, partition, &format!("{}#{serial}", sort_time(time)));
-        let held = IndexEntry::new(Index::ByPrincipal, Self::by_principal(&self.tenant, &self.principal), &serial);
+        let holder = match self.kind {
+            CertificateKind::Leaf => Self::by_principal(&self.tenant, &self.principal),
+            other => Self::by_kind(&self.tenant, other),
+        };
+        let held = IndexEntry::new(Index::ByPrincipal, holder, &serial);
         let day = self.not_after.unix_seconds().div_euclid(86_400);
         match self.state {
             CertificateState::Reserved => vec![at(Self::reserved(shard), self.created_at)],

@@ -111,6 +111,13 @@ impl CaId {
     pub fn new(name: &str, generation: u32) -> Result<Self, IdError> {
         format!("{name}.{generation}").parse()
     }
+
+    /// The tenant that owns the CA of this name: the system tenant for the environment's own.
+    pub fn owner(&self) -> TenantId {
+        let name = self.0.rsplit_once('.').map_or(&*self.0, |(name, _)| name);
+        let owner = TenantId(name.into());
+        if owner.is_reserved() { TenantId::system() } else { owner }
+    }
 }
 
 fn length(text: &str, max: usize) -> Result<(), &'static str> {

@@ -5,7 +5,7 @@ use signet_core::{
     CaId, Lifetime, PrincipalId, PrincipalType, Serial, TenantId, Time,
     audit::{AuditEvent, Seal, SealStatement},
     ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateState},
+    certificate::{Certificate, CertificateKind, CertificateState},
     commit::Bookkeeping,
     commit::Commit,
     enrollment::{EnrollmentToken, PrincipalTemplate},
@@ -96,12 +96,14 @@ pub fn certificate(principal: &Principal, number: u64) -> Certificate {
     let mut random = [0; 10];
     random[2..].copy_from_slice(&number.to_be_bytes());
     Certificate {
+        kind: CertificateKind::Leaf,
         issuer: CaId::new(principal.tenant.as_str(), 1).unwrap(),
         serial: Serial::new(NOW, random),
         tenant: principal.tenant.clone(),
         principal: principal.id.clone(),
         principal_type: principal.principal_type,
         principal_generation: principal.generation,
+        kind: CertificateKind::Leaf,
         state: CertificateState::Reserved,
         not_before: NOW,
         not_after: NOW.plus(Lifetime::hours(24)),
@@ -163,6 +165,7 @@ pub fn seal(tenant: &TenantId, minute: i64) -> Seal {
         batch_path: Vec::new(),
         key: "soft:audit".parse().unwrap(),
         signature: Vec::new(),
+        cover: Vec::new(),
         keep_until: NOW.plus(Lifetime::days(90)),
     }
 }
