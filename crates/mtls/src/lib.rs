@@ -1,1 +1,36 @@
-//! placeholder
+//! The front door: TCP in, authenticated connections out.
+//!
+//! A connection passes, in this order: [`proxy`] (whose address is it), a token bucket per source, the TLS handshake
+//! with the check of the client's certificate, the same check again for resumed sessions, and the
+//! [`Registry`] of open connections, which ends those that lose their right to be open. What comes out is a
+//! [`Connection`] for tonic; each of its requests finds an `Arc<Peer<A>>` in its extensions and asks
+//! [`Session::check`] whether it may go on.
+
+mod accept;
+mod backoff;
+mod cache;
+mod cidr;
+mod clock;
+mod connection;
+mod establish;
+mod observer;
+pub mod proxy;
+mod registry;
+mod server_cert;
+mod session;
+mod switch;
+mod throttle;
+mod tls;
+mod verify;
+
+pub use accept::{Acceptor, Incoming, Settings};
+pub use cidr::{Cidr, CidrError};
+pub use clock::Clock;
+pub use connection::{Connection, Peer};
+pub use observer::{ConnectionObserver, ConnectionRefusal};
+pub use registry::{Ages, Registry};
+pub use server_cert::{ServerCertificate, ServerCertificateError, ServerIdentity};
+pub use session::{Admitted, Ended, Grant, Session};
+pub use throttle::Rate;
+pub use tls::provider;
+pub use verify::{CertificateRefusal, ClientVerifier, Presented};

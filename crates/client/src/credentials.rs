@@ -1,0 +1,122 @@
+//! A certificate with its key, and the root to check the control plane against.
+
+use std::fmt;
+
+use signet_x509::{CertificateView, KeyPair, pem};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Why credentials cannot be used. Texts never hold key material.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CredentialsError {
+    /// Not certificates.
+    #[error("{0} does not hold certificates in PEM or DER")]
+    Certificates(&'static str),
+    /// Not a private key of ours.
+    #[error("the private key cannot be used: {0}")]
+    Key(#[from] signet_x509::KeyError),
+    /// Another certificate's key.
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+    /// A file.
+    #[error("cannot {action} {path}: {reason}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The path.
+        path: String,
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+/// A principal's certificate chain, its private key and the environment's root. The key is overwritten when dropped and
+/// never printed.
+pub struct Credentials {
+    chain_der: Vec<Vec<u8>>,
+    root_der: Vec<Vec<u8>>,
+    key: KeyPair,
+    facts: Facts,
+}
+
+/// What the leaf says, for deciding when to renew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Subject, as RFC 4514 writes it.
+    pub subject: String,
+    /// Serial number, hexadecimal.
+    pub serial_number: String,
+    /// Start of validity, milliseconds since the Unix epoch.
+    pub not_before_unix_millis: i64,
+    /// End of validity, milliseconds since the Unix epoch.
+    pub not_after_unix_millis: i64,
+}
+
+impl Credentials {
+    /// Joins a chain (leaf first, DER), the roots (DER) and the leaf's key, and checks that they belong together.
+    pub fn new(chain_der: Vec<Vec<u8>>, root_der: Vec<Vec<u8>>, key: KeyPair) -> Result<Self, CredentialsError> {
+        let leaf = chain_der.first().ok_or(CredentialsError::Certificates("the chain"))?;
+        let leaf = CertificateView::from_der(leaf).map_err(|_| CredentialsError::Certificates("the chain"))?;
+        if leaf.spki_der != key.public_key().spki_der() {
+            return Err(CredentialsError::Mismatch);
+        }
+        if root_der.is_empty() || root_der.iter().any(|root| CertificateView::from_der(root).is_err()) {
+            return Err(CredentialsError::Certificates("the root"));
+        }
+        let facts = Facts {
+            subject: leaf.subject_text(),
+            serial_number: hex::encode(leaf.serial),
+            not_before_unix_millis: leaf.not_before.unix_millis(),
+            not_after_unix_millis: leaf.not_after.unix_millis(),
+        };
+        Ok(Self { chain_der, root_der, key, facts })
+    }
+
+    /// From PEM texts: the chain (leaf first), the key (PKCS#8) and the roots.
+    pub fn from_pem(chain: &str, key: &str, root: &str) -> Result<Self, CredentialsError> {
+        let chain = pem::decode_certificates(chain).ok_or(CredentialsError::Certificates("the chain"))?;
+        let root = pem::decode_certificates(root).ok_or(CredentialsError::Certificates("the root"))?;
+        Self::new(chain, root, KeyPair::from_pkcs8_pem(key)?)
+    }
+
+    /// The certificate, then the CA that signed it; DER.
+    pub fn chain_der(&self) -> &[Vec<u8>] {
+        &self.chain_der
+    }
+
+    /// The environment's roots, DER.
+    pub fn root_der(&self) -> &[Vec<u8>] {
+        &self.root_der
+    }
+
+    /// The private key.
+    pub fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
+    /// What the certificate says.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The chain as PEM.
+    pub fn chain_pem(&self) -> String {
+        self.chain_der.iter().map(|der| pem::encode_certificate(der)).collect()
+    }
+
+    /// The roots as PEM.
+    pub fn root_pem(&self) -> String {
+        self.root_der.iter().map(|der| pem::encode_certificate(der)).collect()
+    }
+
+    /// The private key as PEM (PKCS#8). Secret.
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        self.key.to_pkcs8_pem()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! Trying again: the same request, with its request id, after a pause that grows and is drawn anew each time.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::time::sleep;
+
+use crate::error::ClientError;
+
+/// How patiently a call is repeated while the control plane is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts altogether; at least one is made.
+    pub attempts: u32,
+    /// Longest pause after the first attempt; doubles with each.
+    pub first_pause: Duration,
+    /// No pause is longer.
+    pub longest_pause: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 6, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(10) }
+    }
+}
+
+impl Retry {
+    /// Calls until it succeeds, fails for good, or the attempts are used up.
+    pub(crate) async fn run<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut longest = self.first_pause;
+        let mut attempt = 1;
+        loop {
+            match call().await {
+                Err(error) if error.is_transient() && attempt < self.attempts => {
+                    tracing::debug!(attempt, error = %error, "trying again");
+                    sleep(drawn(longest)).await;
+                    longest = longest.saturating_mul(2).min(self.longest_pause);
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Between nothing and `longest`, so that clients that failed together do not come back together.
+fn drawn(longest: Duration) -> Duration {
+    let mut byte = [0; 2];
+    // Without randomness the full pause is as good.
+    if rand::fill(&mut byte).is_err() {
+        return longest;
+    }
+    longest.mul_f64(f64::from(u16::from_be_bytes(byte)) / f64::from(u16::MAX))
+}
+
+/// A request id: 128 random bits, hexadecimal (AIP-155).
+pub fn request_id() -> String {
+    let mut bytes = [0; 16];
+    // The operating system's generator does not fail once it is up; if it did, an id that repeats is refused by the
+    // server, which compares the requests.
+    let _ = rand::fill(&mut bytes);
+    hex::encode(bytes)
+}

@@ -1,0 +1,82 @@
+//! Networks in CIDR notation (RFC 4632, RFC 4291 section 2.3).
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use thiserror::Error;
+
+/// A network, e.g. `10.0.0.0/8` or `fd00::/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    bits: u8,
+}
+
+/// Why a text is not a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be a network such as 10.0.0.0/8 or fd00::/8, with no bits set after the prefix")]
+pub struct CidrError;
+
+impl Cidr {
+    /// Whether the address lies within. An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`, as dual-stack sockets show
+    /// them) counts as the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                address.to_bits() & mask == network.to_bits()
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                address.to_bits() & mask == network.to_bits()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let (network, bits) = text.split_once('/').ok_or(CidrError)?;
+        let network: IpAddr = network.parse().map_err(|_| CidrError)?;
+        let width = if network.is_ipv4() { 32 } else { 128 };
+        let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
+        let bits = bits.parse().ok().filter(|bits| plain && *bits <= width).ok_or(CidrError)?;
+        let cidr = Self { network, bits };
+        // A typing mistake such as 10.0.0.1/8 must not open a whole network.
+        if cidr.contains(network) { Ok(cidr) } else { Err(CidrError) }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.bits)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn within(cidr: &str, address: &str) -> bool {
+        cidr.parse::<Cidr>().unwrap().contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn membership_follows_the_prefix() {
+        assert!(within("10.0.0.0/8", "10.255.0.1") && !within("10.0.0.0/8", "11.0.0.1"));
+        assert!(within("0.0.0.0/0", "192.0.2.1") && !within("0.0.0.0/0", "2001:db8::1"));
+        assert!(within("192.0.2.7/32", "192.0.2.7") && !within("192.0.2.7/32", "192.0.2.6"));
+        assert!(within("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(within("fd00::/8", "fd12::1") && !within("fd00::/8", "fe80::1"));
+        assert!(within("::/0", "2001:db8::1") && within("::1/128", "::1"));
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for bad in ["", "10.0.0.0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/", "fd00::/129", "a/8"] {
+            assert_eq!(bad.parse::<Cidr>(), Err(CidrError), "{bad}");
+        }
+    }
+}

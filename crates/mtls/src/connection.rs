@@ -1,0 +1,126 @@
+//! A TLS connection with the identity at its other end, as tonic takes it.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use crate::{observer::ConnectionObserver, registry::Registration, session::Session};
+
+/// Who is at the other end. In each request's extensions as `Arc<Peer<A>>`.
+#[derive(Debug)]
+pub struct Peer<A> {
+    /// The client's address; behind a balancer, as its PROXY header says.
+    pub remote: SocketAddr,
+    /// Its identity; `None` for a client without a certificate.
+    pub session: Option<Arc<Session<A>>>,
+}
+
+/// An accepted connection. Reads and writes fail once the registry has cut it.
+pub struct Connection<A: Send + Sync + 'static> {
+    stream: TlsStream<TcpStream>,
+    peer: Arc<Peer<A>>,
+    registration: Registration<A>,
+    observer: Arc<dyn ConnectionObserver>,
+    /// Its place among the connections that may be open at once.
+    _place: OwnedSemaphorePermit,
+}
+
+impl<A: Send + Sync + 'static> Connection<A> {
+    pub(crate) fn new(
+        stream: TlsStream<TcpStream>,
+        registration: Registration<A>,
+        observer: Arc<dyn ConnectionObserver>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let peer = Arc::new(Peer { remote: registration.remote(), session: registration.session().cloned() });
+        Self { stream, peer, registration, observer, _place: place }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Arc<Peer<A>> {
+        &self.peer
+    }
+}
+
+impl<A: Send + Sync + 'static> Connected for Connection<A> {
+    type ConnectInfo = Arc<Peer<A>>;
+    fn connect_info(&self) -> Arc<Peer<A>> {
+        Arc::clone(&self.peer)
+    }
+}
+
+impl<A: Send + Sync + 'static> AsyncRead for Connection<A> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(error) = self.registration.switch().poll_read(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<A: Send + Sync + 'static> AsyncWrite for Connection<A> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(error) = self.registration.switch().poll_write(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(error) = self.registration.switch().poll_write(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(error) = self.registration.switch().poll_write(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.registration.switch().is_cut() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<A: Send + Sync + 'static> Drop for Connection<A> {
+    fn drop(&mut self) {
+        let ended = self.registration.ended();
+        if let Some(session) = &self.peer.session {
+            session.end(ended);
+        }
+        let identity = self.peer.session.as_ref().map(|session| &**session.identity());
+        self.observer.closed(self.peer.remote, identity, ended);
+    }
+}
+
+impl<A: Send + Sync + 'static> fmt::Debug for Connection<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("remote", &self.peer.remote).finish_non_exhaustive()
+    }
+}

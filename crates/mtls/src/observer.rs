@@ -1,0 +1,90 @@
+//! What happens to connections, told to whoever counts and audits.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use signet_core::Identity;
+use thiserror::Error;
+
+use crate::{
+    proxy::ProxyError,
+    session::Ended,
+    verify::{CertificateRefusal, Presented},
+};
+
+/// Why a connection was not taken.
+#[derive(Debug, Error)]
+pub enum ConnectionRefusal {
+    /// Its address asked too often.
+    #[error("too many connections from this address")]
+    Throttled,
+    /// The node's limit is reached.
+    #[error("too many open connections on this node")]
+    TooManyConnections,
+    /// A balancer's network, but no usable header.
+    #[error("bad PROXY header from a network that must send one")]
+    Proxy(#[source] ProxyError),
+    /// A PROXY header from an address that may not speak for others.
+    #[error("PROXY header from an address that is not trusted with it")]
+    UntrustedProxy,
+    /// It closed before it sent anything: port scans and TCP health checks.
+    #[error("closed before the first byte")]
+    ClosedEarly,
+    /// The first byte is not TLS.
+    #[error("not TLS")]
+    NotTls,
+    /// It did not finish in time.
+    #[error("no complete handshake in time")]
+    Timeout,
+    /// The handshake failed for another reason than the client's certificate.
+    #[error("TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    /// The client does not speak HTTP/2 (RFC 9113 section 3.3 asks for ALPN).
+    #[error("the client did not ask for HTTP/2 by ALPN")]
+    NoHttp2,
+    /// It came without a certificate where one is needed.
+    #[error("no client certificate")]
+    NoCertificate,
+    /// Its certificate.
+    #[error("client certificate refused")]
+    Certificate {
+        /// Why.
+        #[source]
+        refusal: CertificateRefusal,
+        /// What it says.
+        presented: Presented,
+    },
+}
+
+impl ConnectionRefusal {
+    /// UPPER_SNAKE_CASE, for audit events and metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Throttled => "CONNECTION_THROTTLED",
+            Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
+            Self::Proxy(_) => "BAD_PROXY_HEADER",
+            Self::UntrustedProxy => "UNTRUSTED_PROXY_HEADER",
+            Self::ClosedEarly => "CLOSED_EARLY",
+            Self::NotTls => "NOT_TLS",
+            Self::Timeout => "HANDSHAKE_TIMEOUT",
+            Self::Handshake(_) => "HANDSHAKE_FAILED",
+            Self::NoHttp2 => "NO_HTTP2",
+            Self::NoCertificate => "NO_CERTIFICATE",
+            Self::Certificate { refusal, .. } => refusal.reason(),
+        }
+    }
+}
+
+/// Told of every connection, in the connection's task: an implementation counts or hands on and returns at once.
+pub trait ConnectionObserver: Send + Sync {
+    /// A connection was taken. `handshake` is the time since it came in.
+    fn accepted(&self, remote: SocketAddr, identity: Option<&Identity>, resumed: bool, handshake: Duration);
+
+    /// A connection was not taken. `remote` is the balancer if it broke off before its PROXY header.
+    fn refused(&self, remote: SocketAddr, refusal: &ConnectionRefusal);
+
+    /// A connection that had been taken is over.
+    fn closed(&self, remote: SocketAddr, identity: Option<&Identity>, ended: Ended);
+
+    /// The operating system gave no connection, e.g. for want of file descriptors; the loop pauses and goes on.
+    fn accept_failed(&self, error: &io::Error);
+}

@@ -1,0 +1,230 @@
+//! Who a client is: the check of its certificate inside of the TLS handshake, so that a refused client gets the right
+//! alert, and again after each handshake, since rustls does not verify the certificate of a resumed session.
+
+use std::{cell::Cell, fmt, sync::Arc};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, verify_tls13_signature},
+    pki_types::{CertificateDer, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use signet_core::{
+    Identity, Serial, TenantId, Time,
+    spiffe::SpiffeId,
+    trust::{Anchor, Refusal, Trust},
+};
+use signet_x509::{CertificateView, ChainError, Environment, Leaf, verify_client};
+use thiserror::Error;
+
+use crate::cache::Cache;
+
+/// Verified certificates that are remembered, so that a resumed or repeated handshake costs a hash.
+const CACHE_ENTRIES: usize = 16_384;
+
+/// Why a client's certificate is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CertificateRefusal {
+    /// Nobody whom we trust says so.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// True, but it may not act.
+    #[error(transparent)]
+    Trust(#[from] Refusal),
+}
+
+impl CertificateRefusal {
+    /// UPPER_SNAKE_CASE, for audit events and metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Chain(error) => error.reason(),
+            Self::Trust(refusal) => refusal.reason(),
+        }
+    }
+
+    /// The alert that the client gets (RFC 8446 section 6.2), in rustls' words.
+    fn alert(self) -> CertificateError {
+        match self {
+            Self::Chain(ChainError::Expired) | Self::Trust(Refusal::Expired) => CertificateError::Expired,
+            Self::Chain(ChainError::NotYetValid) | Self::Trust(Refusal::NotYetValid) => CertificateError::NotValidYet,
+            Self::Trust(Refusal::Revoked) => CertificateError::Revoked,
+            Self::Chain(
+                ChainError::UnknownTenant
+                | ChainError::ForeignTrustDomain
+                | ChainError::UntrustedIssuer
+                | ChainError::SelfSigned,
+            )
+            | Self::Trust(Refusal::UnknownTenant | Refusal::IssuerRetired) => CertificateError::UnknownIssuer,
+            Self::Chain(ChainError::BadSignature) => CertificateError::BadSignature,
+            Self::Chain(ChainError::WrongKeyUsage) => CertificateError::InvalidPurpose,
+            Self::Chain(_) => CertificateError::BadEncoding,
+            Self::Trust(Refusal::PrincipalDenied | Refusal::TenantSuspended | Refusal::Stale) => {
+                CertificateError::ApplicationVerificationFailure
+            }
+        }
+    }
+}
+
+/// What a refused certificate says of itself, for the audit log. Unless `verified`, anybody may have written it; and
+/// even then who presented it may not hold its key, since the handshake asks for the proof after the certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presented {
+    /// The identity in its URI, if it is one of this environment's.
+    pub id: Option<SpiffeId>,
+    /// Its serial number, if it is one of ours in form.
+    pub serial: Option<Serial>,
+    /// Whether its tenant's CA signed it.
+    pub verified: bool,
+}
+
+/// A refusal and what was presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedCertificate {
+    pub(crate) refusal: CertificateRefusal,
+    pub(crate) presented: Presented,
+}
+
+impl RefusedCertificate {
+    /// The certificate of a known identity, which may not act.
+    pub(crate) fn of(identity: &Identity, refusal: Refusal) -> Self {
+        let id = SpiffeId {
+            tenant: identity.tenant.clone(),
+            principal_type: identity.principal_type,
+            principal: identity.principal.clone(),
+        };
+        let presented = Presented { id: Some(id), serial: Some(identity.serial), verified: true };
+        Self { refusal: refusal.into(), presented }
+    }
+}
+
+tokio::task_local! {
+    /// Where the verifier leaves the reason of a refusal for the task that runs the handshake: rustls itself hands on
+    /// no more than the alert.
+    pub(crate) static REFUSED: Cell<Option<RefusedCertificate>>;
+}
+
+#[derive(Clone, Debug)]
+struct Verified {
+    identity: Arc<Identity>,
+    anchors: Arc<[Anchor]>,
+}
+
+/// See the module's words. One per node.
+pub struct ClientVerifier {
+    environment: Environment,
+    trust: Arc<Trust>,
+    provider: Arc<CryptoProvider>,
+    anonymous: bool,
+    cache: Cache<[u8; 32], Verified>,
+}
+
+impl ClientVerifier {
+    /// With `anonymous`, a client may come without a certificate (to enroll); one that it does present must be good.
+    pub fn new(environment: Environment, trust: Arc<Trust>, provider: Arc<CryptoProvider>, anonymous: bool) -> Self {
+        Self { environment, trust, provider, anonymous, cache: Cache::new(CACHE_ENTRIES) }
+    }
+
+    /// The identity of the holder of `leaf_der`, who has proved to hold its key, if it may act at `now`.
+    pub(crate) fn authenticate(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, RefusedCertificate> {
+        let identity = self
+            .identify(leaf_der, now)
+            .map_err(|error| RefusedCertificate { refusal: error.into(), presented: self.read(leaf_der) })?;
+        match self.trust.admit(&identity, now) {
+            // A stale node answers every call with the reason: better than a handshake that fails.
+            Ok(_) | Err(Refusal::Stale) => Ok(identity),
+            Err(refusal) => Err(RefusedCertificate::of(&identity, refusal)),
+        }
+    }
+
+    fn identify(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, ChainError> {
+        let key = sha256(leaf_der);
+        if let Some(known) = self.cache.get(&key)
+            && self.anchors(&known.identity).is_some_and(|anchors| Arc::ptr_eq(&anchors, &known.anchors))
+        {
+            return Ok(known.identity);
+        }
+        // The anchors as they are before the check: a change meanwhile makes the entry useless, not wrong.
+        let anchors = Cell::new(None);
+        let trust_of = |tenant: &TenantId| {
+            self.trust.tenant(tenant).inspect(|known| anchors.set(Some(Arc::clone(&known.anchors))))
+        };
+        let identity = Arc::new(verify_client(leaf_der, &self.environment, trust_of, now)?);
+        if let Some(anchors) = anchors.take() {
+            self.cache.insert(key, Verified { identity: Arc::clone(&identity), anchors });
+        }
+        Ok(identity)
+    }
+
+    fn anchors(&self, identity: &Identity) -> Option<Arc<[Anchor]>> {
+        Some(self.trust.tenant(&identity.tenant)?.anchors)
+    }
+
+    fn read(&self, leaf_der: &[u8]) -> Presented {
+        let id = Leaf::from_der(leaf_der, &self.environment).ok().map(|leaf| leaf.id);
+        let serial = CertificateView::from_der(leaf_der).ok().and_then(|view| view.serial());
+        Presented { id, serial, verified: false }
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.anonymous
+    }
+
+    /// Empty: the list of tenants is nobody's business.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        self.authenticate(end_entity, Time::from_unix_seconds(seconds)).map_err(|refused| {
+            let alert = refused.refusal.alert();
+            // Outside of a handshake of ours there is nobody to tell.
+            let _ = REFUSED.try_with(|slot| slot.set(Some(refused)));
+            rustls::Error::from(alert)
+        })?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken here".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for ClientVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientVerifier").field("anonymous", &self.anonymous).finish_non_exhaustive()
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    out.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    out
+}
