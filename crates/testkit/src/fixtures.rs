@@ -103,7 +103,6 @@ pub fn certificate(principal: &Principal, number: u64) -> Certificate {
         principal: principal.id.clone(),
         principal_type: principal.principal_type,
         principal_generation: principal.generation,
-        kind: CertificateKind::Leaf,
         state: CertificateState::Reserved,
         not_before: NOW,
         not_after: NOW.plus(Lifetime::hours(24)),

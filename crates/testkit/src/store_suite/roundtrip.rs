@@ -6,7 +6,7 @@ use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, Store, TenantId, Time,
     audit::{LateEvent, Seal, SealHead, SealStatement},
     ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateState, RevocationReason},
+    certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
     change::{Change, ChangeEntry, ChangeHead},
     enrollment::{EnrollmentToken, PrincipalTemplate},
     principal::{HeldCertificate, Principal, PrincipalStatus},
@@ -121,6 +121,7 @@ fn credentials(id: &TenantId) -> Vec<Body> {
     let holder = principal(id, "holder");
     let state = CertificateState::Revoked { revoked_at: later(5), reason: RevocationReason::Superseded };
     let certificate = Certificate {
+        kind: CertificateKind::Server,
         state,
         principal_type: PrincipalType::Admin,
         principal_generation: 3,
@@ -174,6 +175,7 @@ fn records(id: &TenantId) -> Vec<Body> {
         batch_size: 7,
         batch_path: vec!["ab".repeat(32), "cd".repeat(32)],
         signature: vec![0x30, 0x45, 0x00, 0xff],
+        cover: vec![7; 400],
         ..seal(id, 42)
     };
     vec![entry.into(), head.into(), event.into(), seal.into()]

@@ -1,0 +1,90 @@
+//! What went wrong, and what to do.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use signet_core::StoreError;
+use thiserror::Error;
+
+/// Why the store could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file or its folder.
+    #[error("the store {path} cannot be opened: {source}; the folder must exist and be writable by this user")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A newer release wrote it.
+    #[error("the store {path} has schema {found}, this release knows up to {known}: run the newer release again")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema that this release knows.
+        known: i64,
+    },
+    /// Some other program's database.
+    #[error("{path} is a SQLite database, but not a Signet store: choose another path")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite refuses.
+    #[error("the store {path} cannot be opened: {reason}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        Self::Sqlite { path: path.to_owned(), reason: advice(error) }
+    }
+}
+
+/// For reads, and for writes that were rolled back.
+pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let path = path.display().to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Corrupt { key: path, reason: advice(error) }
+        }
+        _ => StoreError::Unavailable(format!("{path}: {}", advice(error))),
+    }
+}
+
+/// For a commit: after an I/O error its frames may or may not be on disk.
+pub(crate) fn commit_error(path: &Path, error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::SystemIoFailure) => StoreError::Unknown(format!("{}: {}", path.display(), advice(error))),
+        _ => store_error(path, error),
+    }
+}
+
+fn advice(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "free some space on its disk",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            "this user must be able to write the file and its folder"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process has kept the write lock for too long: see which one has the file open"
+        }
+        Some(ErrorCode::DatabaseCorrupt) => "the file is damaged: stop every process that uses it and restore a backup",
+        Some(ErrorCode::NotADatabase) => "the file is no SQLite database: choose another path or restore a backup",
+        Some(ErrorCode::SystemIoFailure) => "the disk failed: look into the system's log",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}

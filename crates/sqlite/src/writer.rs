@@ -1,0 +1,263 @@
+//! The one thread that writes. It takes what has queued up during the last commit, applies each transaction in a
+//! savepoint of its own and commits all of them at once; nobody is answered before that commit is on disk.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    slice, thread,
+};
+
+use rusqlite::{Connection, Savepoint, TransactionBehavior, params_from_iter, types::Value};
+use signet_core::{StoreError, Time, store::Table};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    error::{OpenError, commit_error, store_error},
+    record::{Action, Prepared},
+    statements::{self, Statements},
+};
+
+/// How many transactions share a commit at most.
+const GROUP: usize = 64;
+/// How many transactions may wait; further callers wait for a place.
+const QUEUE: usize = 1024;
+/// Expired records are looked for after this many transactions, …
+const SWEEP_EVERY: usize = 512;
+/// … and at most this many of each table are deleted.
+const SWEEP_LIMIT: i64 = 1024;
+/// Nobody's clock is so far behind that it still wants to see what expired this long ago.
+const SWEEP_GRACE_MILLIS: i64 = 3_600_000;
+
+type Outcome = Result<(), StoreError>;
+
+#[derive(Debug)]
+struct Job {
+    now: Time,
+    writes: Vec<Prepared>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// The way to the writer. The thread ends after the last handle is dropped and the queue is empty.
+#[derive(Debug)]
+pub(crate) struct WriterHandle {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl WriterHandle {
+    pub(crate) async fn apply(&self, now: Time, writes: Vec<Prepared>) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        let job = Job { now, writes, reply };
+        let stopped = || "the writer has stopped: restart the process".to_owned();
+        self.jobs.send(job).await.map_err(|_| StoreError::Unavailable(stopped()))?;
+        outcome.await.unwrap_or_else(|_| Err(StoreError::Unknown(stopped())))
+    }
+}
+
+/// Starts the thread.
+pub(crate) fn start(path: &Path, connection: Connection) -> Result<WriterHandle, OpenError> {
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let mut writer = Writer::new(path, connection, queue);
+    let run = move || while writer.turn() > 0 {};
+    thread::Builder::new().name("sqlite-writer".into()).spawn(run).map_err(OpenError::io(path))?;
+    Ok(WriterHandle { jobs })
+}
+
+struct Writer {
+    path: PathBuf,
+    connection: Connection,
+    statements: BTreeMap<Table, Statements>,
+    queue: mpsc::Receiver<Job>,
+    unswept: usize,
+}
+
+impl Writer {
+    fn new(path: &Path, connection: Connection, queue: mpsc::Receiver<Job>) -> Self {
+        Self { path: path.to_owned(), connection, statements: statements::all(), queue, unswept: 0 }
+    }
+
+    /// Waits for transactions and answers those that are there; returns how many. 0: there will be no more.
+    fn turn(&mut self) -> usize {
+        let Some(first) = self.queue.blocking_recv() else { return 0 };
+        let now = first.now;
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = self.queue.try_recv()
+        {
+            group.push(next);
+        }
+        let answered = group.len();
+        let outcomes = self.outcomes(&group);
+        for (job, outcome) in group.into_iter().zip(outcomes) {
+            // Whoever asked may have stopped waiting.
+            let _ = job.reply.send(outcome);
+        }
+        self.unswept = self.unswept.saturating_add(answered);
+        if self.unswept >= SWEEP_EVERY {
+            self.sweep(now);
+        }
+        answered
+    }
+
+    /// One outcome per transaction. If the group as a whole was rolled back, each is tried alone: one that does not
+    /// fit on the disk must not fail the others.
+    fn outcomes(&mut self, group: &[Job]) -> Vec<Outcome> {
+        match self.commit(group) {
+            Ok(outcomes) => outcomes,
+            Err(StoreError::Unavailable(_)) if group.len() > 1 => {
+                group.iter().flat_map(|job| self.outcomes(slice::from_ref(job))).collect()
+            }
+            Err(error) => vec![Err(error); group.len()],
+        }
+    }
+
+    /// Applies a group in one commit. `Err`: none of it counts, conflicts included, since these may rest on
+    /// transactions that were rolled back.
+    fn commit(&mut self, group: &[Job]) -> Result<Vec<Outcome>, StoreError> {
+        let Self { path, connection, statements, .. } = self;
+        let failed = |error: rusqlite::Error| store_error(path, &error);
+        let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let mut outcomes = Vec::with_capacity(group.len());
+        for job in group {
+            let savepoint = transaction.savepoint().map_err(failed)?;
+            outcomes.push(match apply(&savepoint, statements, job).map_err(failed)? {
+                None => savepoint.commit().map(|()| Ok(())).map_err(failed)?,
+                Some(write) => savepoint.finish().map(|()| Err(StoreError::Conflict { write })).map_err(failed)?,
+            });
+        }
+        transaction.commit().map_err(|error| commit_error(path, &error))?;
+        Ok(outcomes)
+    }
+
+    /// Deletes some records that expired long before `now`; they are absent for every call anyway.
+    fn sweep(&mut self, now: Time) {
+        self.unswept = 0;
+        let cutoff = now.unix_millis().saturating_sub(SWEEP_GRACE_MILLIS);
+        if let Err(error) = self.delete_expired(cutoff) {
+            tracing::warn!(%error, path = %self.path.display(), "expired records could not be deleted; will try again");
+        }
+    }
+
+    fn delete_expired(&mut self, cutoff: i64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for statements in self.statements.values() {
+            transaction.prepare_cached(&statements.sweep)?.execute([cutoff, SWEEP_LIMIT])?;
+        }
+        transaction.commit()
+    }
+}
+
+/// Applies the writes in order up to the first whose condition does not hold, and returns which that is.
+fn apply(
+    savepoint: &Savepoint<'_>,
+    statements: &BTreeMap<Table, Statements>,
+    job: &Job,
+) -> rusqlite::Result<Option<usize>> {
+    let now = Value::Integer(job.now.unix_millis());
+    for (index, write) in job.writes.iter().enumerate() {
+        let Some(sql) = statements.get(&write.table) else { return Ok(Some(index)) };
+        let parameters = params_from_iter(write.parameters.iter().chain([&now]));
+        let holds = match write.action {
+            Action::Create => savepoint.prepare_cached(&sql.create)?.execute(parameters)? == 1,
+            Action::Replace => savepoint.prepare_cached(&sql.replace)?.execute(parameters)? == 1,
+            Action::Delete => savepoint.prepare_cached(&sql.delete)?.execute(parameters)? == 1,
+            Action::Check => savepoint.prepare_cached(&sql.check)?.exists(parameters)?,
+        };
+        if !holds {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::{
+        Store, TenantId,
+        store::{Entity, Write},
+    };
+    use signet_testkit::fixtures::{NOW, event, principal, seal, transaction, unique_tenant};
+
+    use super::*;
+    use crate::{SqliteStore, file, record};
+
+    fn job(writes: impl IntoIterator<Item = Write>) -> (Job, oneshot::Receiver<Outcome>) {
+        let writes: Vec<Write> = writes.into_iter().collect();
+        let (reply, outcome) = oneshot::channel();
+        (Job { now: NOW, writes: record::prepare(&writes).unwrap(), reply }, outcome)
+    }
+
+    #[test]
+    fn what_has_queued_up_shares_a_commit_and_conflicts_stay_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let mut writer = Writer::new(&path, file::open(&path).unwrap(), queue);
+        let tenant = unique_tenant();
+        let mut outcomes = Vec::new();
+        for number in 0..GROUP + 2 {
+            // Every third one takes the name of the one before it, after a write that must be undone.
+            let name = format!("n{}", number - usize::from(number % 3 == 2));
+            let mark = event(&tenant, &format!("{number}"));
+            let (job, outcome) = job([Write::create(mark), Write::create(principal(&tenant, &name))]);
+            jobs.try_send(job).unwrap();
+            outcomes.push(outcome);
+        }
+        drop(jobs);
+        assert_eq!([writer.turn(), writer.turn(), writer.turn()], [GROUP, 2, 0]);
+        for (number, mut outcome) in outcomes.into_iter().enumerate() {
+            let expected = if number % 3 == 2 { Err(StoreError::Conflict { write: 1 }) } else { Ok(()) };
+            assert_eq!(outcome.try_recv().unwrap(), expected, "{number}");
+            let found = crate::query::get(&writer.connection, &event(&tenant, &format!("{number}")).key(), NOW);
+            assert_eq!(found.unwrap().is_some(), expected.is_ok(), "{number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_reported_and_harms_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let store =
+            SqliteStore::open_tuned(&folder.path().join("store"), |c| c.pragma_update(None, "max_page_count", 80));
+        let store = store.unwrap();
+        let tenant = unique_tenant();
+        let small = |number: usize| principal(&tenant, &format!("n{number}"));
+        let mut large = event(&tenant, "large");
+        large.payload = "x".repeat(350_000);
+        let too_much = transaction([Write::create(small(0)), Write::create(large.clone())]);
+        let enough = |number| transaction([Write::create(small(number))]);
+        // In one group or not: what fits is kept, what does not is refused as a whole.
+        let (full, a, b) =
+            tokio::join!(store.transact(too_much.clone()), store.transact(enough(1)), store.transact(enough(2)));
+        let Err(StoreError::Unavailable(text)) = full else { panic!("{full:?}") };
+        assert!(text.contains("free some space"), "{text}");
+        assert_eq!((a, b), (Ok(()), Ok(())));
+        assert_eq!(store.get(&small(0).key(), NOW).await.unwrap(), None);
+        assert!(store.get(&small(1).key(), NOW).await.unwrap().is_some());
+        assert_eq!(fill(&store, &tenant).await, "full");
+        assert!(store.get(&small(2).key(), NOW).await.unwrap().is_some());
+    }
+
+    async fn fill(store: &SqliteStore, tenant: &TenantId) -> &'static str {
+        for minute in 0..2000 {
+            match store.transact(transaction([Write::create(seal(tenant, minute))])).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_)) => return "full",
+                Err(other) => panic!("{other}"),
+            }
+        }
+        "never full"
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_reported_and_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let worker = principal(&unique_tenant(), "a");
+        let write = || transaction([Write::create(worker.clone())]);
+        SqliteStore::open(&path).unwrap().transact(write()).await.unwrap();
+        let store = SqliteStore::open_tuned(&path, |c| c.pragma_update(None, "query_only", true)).unwrap();
+        let refused = store.transact(write()).await;
+        let Err(StoreError::Unavailable(text)) = refused else { panic!("{refused:?}") };
+        assert!(text.contains("must be able to write"), "{text}");
+        assert!(store.get(&worker.key(), NOW).await.unwrap().is_some());
+    }
+}

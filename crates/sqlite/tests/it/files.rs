@@ -1,0 +1,146 @@
+//! The file: who may read it, what is refused and what the errors say.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use rusqlite::Connection;
+use signet_core::{
+    Lifetime, Store, StoreError,
+    store::{Entity, Query, Table, Version, Write},
+};
+use signet_sqlite::{OpenError, SqliteStore};
+use signet_testkit::fixtures::{NOW, principal, seal, transaction, transaction_at, unique_tenant};
+
+use super::{open, path};
+
+#[tokio::test]
+async fn only_the_owner_can_read_any_of_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(path(&folder), "").unwrap();
+    fs::set_permissions(path(&folder), Permissions::from_mode(0o644)).unwrap();
+    let store = open(&path(&folder));
+    store.transact(transaction([Write::create(principal(&unique_tenant(), "a"))])).await.unwrap();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["signet.db", "signet.db-shm", "signet.db-wal"]);
+}
+
+#[tokio::test]
+async fn records_outlive_the_process_and_two_stores_share_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = principal(&unique_tenant(), "a");
+    let first = open(&path(&folder));
+    let second = open(&path(&folder));
+    first.transact(transaction([Write::create(worker.clone())])).await.unwrap();
+    assert!(second.get(&worker.key(), NOW).await.unwrap().is_some());
+    second.transact(transaction([Write::replace(worker.clone(), Version(1))])).await.unwrap();
+    let stale = first.transact(transaction([Write::replace(worker.clone(), Version(1))])).await;
+    assert_eq!(stale, Err(StoreError::Conflict { write: 0 }));
+    drop((first, second));
+    assert_eq!(open(&path(&folder)).get(&worker.key(), NOW).await.unwrap().unwrap().version, Version(2));
+}
+
+fn refusal(path: &std::path::Path) -> (OpenError, String) {
+    let error = SqliteStore::open(path).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    (error, text)
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (error, text) = refusal(folder.path());
+    assert!(matches!(error, OpenError::Io { .. }) && text.contains("must exist and be writable"), "{text}");
+    let (error, _) = refusal(&folder.path().join("missing/signet.db"));
+    assert!(matches!(error, OpenError::Io { .. }));
+
+    let noise = folder.path().join("noise");
+    fs::write(&noise, "no database at all, but a text that is long enough\n".repeat(100)).unwrap();
+    let (error, text) = refusal(&noise);
+    assert!(matches!(error, OpenError::Sqlite { .. }) && text.contains("choose another path"), "{text}");
+    assert_eq!(fs::read(&noise).unwrap().len(), 5100);
+
+    let foreign = folder.path().join("foreign");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    let before = fs::read(&foreign).unwrap();
+    assert!(matches!(refusal(&foreign).0, OpenError::Foreign { .. }));
+    assert_eq!(fs::read(&foreign).unwrap(), before);
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&path(&folder)));
+    Connection::open(path(&folder)).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    let (error, text) = refusal(&path(&folder));
+    assert!(matches!(error, OpenError::Newer { found: 9, known: 1, .. }) && text.contains("newer release"), "{text}");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&path(&folder));
+    let worker = principal(&unique_tenant(), "a");
+    store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
+    let vandal = Connection::open(path(&folder)).unwrap();
+    let expected = worker.key().to_string();
+    for damage in ["schema_version = 99", "schema_version = 1, body = '{}'", "version = -1"] {
+        vandal.execute_batch(&format!("UPDATE principals SET {damage}")).unwrap();
+        let Err(StoreError::Corrupt { key, .. }) = store.get(&worker.key(), NOW).await else { panic!("{damage}") };
+        assert_eq!(key, expected);
+        let query = Query::table(Table::Principals, worker.key().partition);
+        let Err(StoreError::Corrupt { key, .. }) = store.query(&query, NOW).await else { panic!("{damage}") };
+        assert_eq!(key, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_reported_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&path(&folder));
+    let tenant = unique_tenant();
+    store.transact(transaction((0..100).map(|minute| Write::create(seal(&tenant, minute))))).await.unwrap();
+    Connection::open(path(&folder)).unwrap().pragma_update(None, "wal_checkpoint", "truncate").unwrap();
+    drop(store);
+    let mut bytes = fs::read(path(&folder)).unwrap();
+    bytes[4096..].fill(0x5a);
+    fs::write(path(&folder), bytes).unwrap();
+
+    let outcome = match SqliteStore::open(&path(&folder)) {
+        Err(error) => error.to_string(),
+        Ok(store) => {
+            let refused = store.transact(transaction([Write::create(seal(&tenant, 1000))])).await.unwrap_err();
+            assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused}");
+            refused.to_string()
+        }
+    };
+    assert!(outcome.contains("restore a backup"), "{outcome}");
+}
+
+#[tokio::test]
+async fn long_expired_records_are_deleted_in_passing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&path(&folder));
+    let tenant = unique_tenant();
+    let mut mortal = principal(&tenant, "mortal");
+    mortal.free_at = Some(NOW.plus(Lifetime::seconds(1)));
+    let mut recent = principal(&tenant, "recent");
+    recent.free_at = Some(NOW.plus(Lifetime::hours(2)));
+    store.transact(transaction([Write::create(mortal), Write::create(recent)])).await.unwrap();
+    let now = NOW.plus(Lifetime::hours(2));
+    for minute in 0..600 {
+        store.transact(transaction_at(now, [Write::create(seal(&tenant, minute))])).await.unwrap();
+    }
+    let reader = Connection::open(path(&folder)).unwrap();
+    let mut names = reader.prepare("SELECT listing_sk FROM principals").unwrap();
+    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(names, ["recent"], "expired within the hour: another node's clock may be behind");
+}
