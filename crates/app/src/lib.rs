@@ -23,7 +23,7 @@ use signet_core::{Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, c
 use signet_x509::Environment;
 use tokio::sync::{Mutex, Notify};
 
-pub use audit_log::{AuditPage, AuditWindow, SealPage, VerifyReport};
+pub use audit_log::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
 pub use bootstrap::{Bootstrap, EnvironmentKeys, ServerIdentity};
 pub use call::{AuditEntry, Call, Resource};
 pub use cas::{RotationAction, RotationReport};
@@ -41,6 +41,8 @@ pub use tokens::{CreateToken, CreatedToken};
 pub struct Settings {
     /// How long audit events are kept.
     pub audit_retention: Lifetime,
+    /// How long after its end a minute of audit events is sealed; what is written later is named as late.
+    pub seal_delay: Lifetime,
     /// Lifetime of server certificates.
     pub server_lifetime: Lifetime,
     /// Validity of the root.
@@ -53,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             audit_retention: Lifetime::days(400),
+            seal_delay: Lifetime::seconds(60),
             server_lifetime: Lifetime::days(7),
             root_lifetime: Lifetime::days(3650),
             ca_lifetime: Lifetime::days(730),

@@ -40,7 +40,7 @@ struct Place {
 }
 
 impl PageRequest {
-    fn size(&self) -> Result<u32, Error> {
+    pub(crate) fn size(&self) -> Result<u32, Error> {
         match self.size {
             0 => Ok(DEFAULT_PAGE),
             size if size <= MAX_PAGE => Ok(size),

@@ -154,6 +154,9 @@ pub struct Seal {
     pub batch_path: Vec<String>,
     /// The audit key.
     pub key: KeyRef,
+    /// The first bytes of each sealed leaf, for the sealer: see [`crate::sealing`]. Not signed, and proof of nothing.
+    #[serde(with = "crate::store::bytes", default)]
+    pub cover: Vec<u8>,
     /// DER ECDSA signature over [`signed_message`].
     #[serde(with = "crate::store::bytes")]
     pub signature: Vec<u8>,
@@ -292,49 +295,70 @@ pub enum Finding {
     },
 }
 
-/// Checks one tenant's `events` against its `seals`. Both must be complete from the first seal's minute on.
-/// `sealed_through`: the last minute that sealing has finished; later events are not judged.
+/// The part of a tenant's log that [`verify`] judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First minute: all events and seals from here on are given.
+    pub from: i64,
+    /// Last minute whose events are given. The seals are given up to [`LATE_MINUTES`] after it, as far as there are any.
+    pub to: i64,
+    /// The last minute that sealing has finished ([`SealHead::minute`]); later events are not judged.
+    pub sealed_through: i64,
+    /// Digest of the tenant's last seal before `from`; zeros: there never was one; `None`: not known any more.
+    pub previous: Option<Digest>,
+}
+
+/// Checks one tenant's `events` against its `seals` (in order of their minutes). Events of the last [`LATE_MINUTES`]
+/// sealed minutes that no seal covers are not judged yet: the next seals may name them as late. After that they are
+/// findings. `check(message, signature)` answers for the audit key.
 pub fn verify(
     events: &[AuditEvent],
     seals: &[Seal],
-    sealed_through: i64,
+    span: &Span,
     check: &dyn Fn(&[u8], &[u8]) -> bool,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let late: BTreeMap<&str, &LateEvent> =
-        seals.iter().flat_map(|s| &s.statement.late).map(|l| (l.id.as_str(), l)).collect();
+    let mut findings = check_chain(seals, span, check);
+    let judged = span.from..=span.to.min(span.sealed_through);
+    let named = seals.iter().flat_map(|seal| &seal.statement.late).filter(|late| judged.contains(&late.minute));
+    let mut late: BTreeMap<&str, &LateEvent> = named.map(|late| (late.id.as_str(), late)).collect();
     let mut by_minute: BTreeMap<i64, Vec<AuditEvent>> = BTreeMap::new();
-    let mut late_seen = 0usize;
-    for event in events {
-        match late.get(event.id.as_str()) {
-            Some(named) if named.leaf == event.leaf() && named.minute == event.at.minute() => late_seen += 1,
-            Some(named) => findings.push(Finding::EventChanged { minute: named.minute }),
-            None => by_minute.entry(event.at.minute()).or_default().push(event.clone()),
+    for event in events.iter().filter(|event| judged.contains(&event.at.minute())) {
+        let minute = event.at.minute();
+        match late.get(event.id.as_str()).filter(|named| named.minute == minute) {
+            Some(named) => {
+                if named.leaf != event.leaf() {
+                    findings.push(Finding::EventChanged { minute });
+                }
+                late.remove(event.id.as_str());
+            }
+            None => by_minute.entry(minute).or_default().push(event.clone()),
         }
     }
-    let mut previous: Option<&SealStatement> = None;
+    findings.extend(late.values().map(|late| Finding::EventRemoved { minute: late.minute, missing: 1 }));
+    let settled = |minute: i64| minute <= span.sealed_through.saturating_sub(LATE_MINUTES);
+    for statement in seals.iter().map(|seal| &seal.statement).filter(|s| judged.contains(&s.minute)) {
+        let found = by_minute.remove(&statement.minute).unwrap_or_default();
+        let finding = compare(statement, &found);
+        findings.extend(finding.filter(|f| settled(statement.minute) || !matches!(f, Finding::EventAdded { .. })));
+    }
+    let unsealed = by_minute.into_keys().filter(|minute| settled(*minute));
+    findings.extend(unsealed.map(|minute| Finding::SealMissing { minute }));
+    findings
+}
+
+fn check_chain(seals: &[Seal], span: &Span, check: &dyn Fn(&[u8], &[u8]) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut previous = span.previous.map(|digest| (span.from.saturating_sub(1), digest));
     for seal in seals {
-        let statement = &seal.statement;
-        let minute = statement.minute;
+        let (statement, minute) = (&seal.statement, seal.statement.minute);
         if !seal.is_signed(check) {
             findings.push(Finding::BadSignature { minute });
         }
-        if previous.is_some_and(|p| p.digest() != statement.previous || p.minute >= minute) {
+        if previous.is_some_and(|(before, digest)| digest != statement.previous || before >= minute) {
             findings.push(Finding::BrokenChain { minute });
         }
-        previous = Some(statement);
-        let found = by_minute.remove(&minute).unwrap_or_default();
-        findings.extend(compare(statement, &found));
+        previous = Some((minute, statement.digest()));
     }
-    let named = late.len().saturating_sub(late_seen);
-    if named > 0 && !findings.iter().any(|f| matches!(f, Finding::EventChanged { .. })) {
-        let seen: Vec<&str> = events.iter().map(|e| e.id.as_str()).collect();
-        let gone = late.values().filter(|l| !seen.contains(&l.id.as_str()));
-        findings.extend(gone.map(|l| Finding::EventRemoved { minute: l.minute, missing: 1 }));
-    }
-    let first = seals.first().map_or(i64::MIN, |s| s.statement.minute);
-    let unsealed = by_minute.keys().copied().filter(|m| *m <= sealed_through && *m >= first);
-    findings.extend(unsealed.map(|minute| Finding::SealMissing { minute }));
     findings
 }
 

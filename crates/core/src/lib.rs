@@ -18,6 +18,7 @@ pub mod merkle;
 pub mod principal;
 pub mod request;
 pub mod scope;
+pub mod sealing;
 pub mod signer;
 pub mod spiffe;
 pub mod store;

@@ -1,0 +1,347 @@
+//! The audit log as it is read: listing, following, seals, verification; and refusals as they are written.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use signet_core::{
+    Error, KeyRef, Lifetime, TenantId, TenantScope, Time,
+    audit::{AUDIT_SHARDS, AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
+    commit::Commit,
+    merkle::Digest,
+    scope::EnvironmentScope,
+    store::{Index, Query, SortRange, Table},
+    tenant::Tenant,
+};
+
+use crate::{App, AuditEntry, Call, PageRequest, paging::day_of};
+
+/// Days that one page looks through before it says "ask again".
+const DAYS_A_PAGE: i64 = 31;
+/// How long after its time an event may still turn up for a follower: longest operation, index lag and clock skew.
+const TAIL_OVERLAP: Lifetime = Lifetime::seconds(60);
+/// Most events that a follower gets at once.
+const TAIL_PAGE: u32 = 1000;
+
+/// A stretch of time: from `start` on, before `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditWindow {
+    /// First instant.
+    pub start: Time,
+    /// First instant after it.
+    pub end: Time,
+}
+
+impl AuditWindow {
+    /// What a caller asks for; the last 24 hours where it does not say.
+    pub fn new(start: Option<Time>, end: Option<Time>, now: Time) -> Result<Self, Error> {
+        let end = end.unwrap_or(now.plus(Lifetime::seconds(1)));
+        let start = start.unwrap_or(end.minus(Lifetime::days(1)));
+        if start > end {
+            return Err(Error::invalid("start_time", "OUT_OF_RANGE", "must not be after end_time"));
+        }
+        Ok(Self { start, end })
+    }
+}
+
+/// A page of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPage {
+    /// Oldest first.
+    pub events: Vec<AuditEvent>,
+    /// Empty: that was the last page.
+    pub next_page_token: String,
+}
+
+/// A page of seals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealPage {
+    /// Oldest first.
+    pub seals: Vec<Seal>,
+    /// Empty: that was the last page.
+    pub next_page_token: String,
+    /// The last minute that sealing has finished; `None`: it has not started.
+    pub sealed_through: Option<i64>,
+}
+
+/// What a verification saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// First minute judged.
+    pub from: i64,
+    /// Last minute judged; before `from`: none of them is sealed yet.
+    pub to: i64,
+    /// Events seen in these minutes.
+    pub events: usize,
+    /// Seals seen.
+    pub seals: usize,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Where a follower of a tenant's log stands.
+#[derive(Clone, Debug)]
+pub struct AuditTail {
+    since: Time,
+    /// Ids of events since then that were handed out.
+    seen: BTreeSet<String>,
+}
+
+impl AuditTail {
+    /// Follows from `since` on.
+    pub fn new(since: Time) -> Self {
+        Self { since, seen: BTreeSet::new() }
+    }
+}
+
+/// Where a listing stands. `of` binds it to one tenant's listing.
+#[derive(Serialize, Deserialize)]
+struct Place {
+    of: String,
+    after: String,
+}
+
+impl App {
+    /// Lists the tenant's events, oldest first. A page may be short or empty and yet not be the last.
+    pub async fn list_audit_events(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        window: &AuditWindow,
+        page: &PageRequest,
+    ) -> Result<AuditPage, Error> {
+        let size = page.size()?;
+        let of = format!("events/{}", scope.tenant());
+        let mut first = id_bound(window.start);
+        if let Some(after) = place(page, &of)? {
+            first = first.max(behind(&after));
+        }
+        let (mut events, last_day) = (Vec::new(), day_of(window.end));
+        let mut day = day_of(window.start).max(day_of_id(&first));
+        let stop = day.saturating_add(DAYS_A_PAGE);
+        while day <= last_day {
+            let wanted = (size as usize).saturating_sub(events.len());
+            if wanted == 0 || day >= stop {
+                let after = events.last().map_or_else(|| id_bound(start_of_day(day)), |e: &AuditEvent| e.id.clone());
+                return Ok(AuditPage { events, next_page_token: token(&of, after)? });
+            }
+            let range = SortRange::Between(first.clone(), id_bound(window.end));
+            let shards = (0..AUDIT_SHARDS).map(|shard| self.day(scope, (day, shard), &range, wanted, call.now));
+            let mut found = try_join_all(shards).await?.concat();
+            found.sort_by(|a, b| a.id.cmp(&b.id));
+            let more = found.len() > wanted;
+            found.truncate(wanted);
+            events.extend(found);
+            day = day.saturating_add(i64::from(!more));
+        }
+        Ok(AuditPage { events, next_page_token: String::new() })
+    }
+
+    /// The first `wanted` events of a day in one shard, or all if there are fewer.
+    async fn day(
+        &self,
+        scope: &TenantScope,
+        (day, shard): (i64, u32),
+        range: &SortRange,
+        wanted: usize,
+        now: Time,
+    ) -> Result<Vec<AuditEvent>, Error> {
+        let (mut events, mut after) = (Vec::new(), None);
+        loop {
+            let partition = AuditEvent::day_partition(scope.tenant(), day, shard);
+            let limit = u32::try_from(wanted.saturating_add(1)).unwrap_or(TAIL_PAGE).min(TAIL_PAGE);
+            let query = Query::index(Table::Audit, Index::Listing, partition);
+            let query = query.range(range.clone()).limit(limit).after(after);
+            let (found, next) = scope.list::<AuditEvent>(&*self.store, &query, now).await?;
+            events.extend(found.into_iter().map(|event| event.value));
+            after = next;
+            if after.is_none() || events.len() > wanted {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Events that were not handed out to this follower before; at most a thousand, oldest first, none: ask again later.
+    /// Events may turn up out of order, so the last minute is read again each time.
+    pub async fn audit_events_since(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        tail: &mut AuditTail,
+    ) -> Result<Vec<AuditEvent>, Error> {
+        let window = AuditWindow { start: tail.since, end: call.now.plus(TAIL_OVERLAP) };
+        let mut page = PageRequest { size: TAIL_PAGE, token: String::new() };
+        let mut fresh: Vec<AuditEvent> = Vec::new();
+        let recent = call.now.minus(TAIL_OVERLAP);
+        let settled = loop {
+            let found = self.list_audit_events(call, scope, &window, &page).await?;
+            fresh.extend(found.events.into_iter().filter(|event| !tail.seen.contains(&event.id)));
+            page.token = found.next_page_token;
+            match fresh.last() {
+                _ if page.token.is_empty() => break recent,
+                Some(last) => break recent.min(last.at),
+                None => {}
+            }
+        };
+        tail.since = tail.since.max(settled);
+        tail.seen.extend(fresh.iter().map(|event| event.id.clone()));
+        tail.seen = tail.seen.split_off(&id_bound(tail.since));
+        Ok(fresh)
+    }
+
+    /// Lists the seals of the window's minutes, oldest first.
+    pub async fn list_audit_seals(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        window: &AuditWindow,
+        page: &PageRequest,
+    ) -> Result<SealPage, Error> {
+        let of = format!("seals/{}", scope.tenant());
+        let mut first = Seal::sort(window.start.minute());
+        if let Some(after) = place(page, &of)? {
+            first = first.max(behind(&after));
+        }
+        let last = Seal::sort(last_minute(window));
+        let sealed_through = self.sealed_through(call).await?;
+        if first > last {
+            return Ok(SealPage { seals: Vec::new(), next_page_token: String::new(), sealed_through });
+        }
+        let query = Seal::of(scope.tenant()).range(SortRange::Between(first.clone(), last)).limit(page.size()?);
+        let (found, next) = scope.list::<Seal>(&*self.store, &query, call.now).await?;
+        let next_page_token = next.map_or_else(|| Ok(String::new()), |cursor| token(&of, cursor.sort))?;
+        Ok(SealPage { seals: found.into_iter().map(|seal| seal.value).collect(), next_page_token, sealed_through })
+    }
+
+    /// The last minute that sealing has finished, for all tenants; `None` before the first.
+    pub async fn sealed_through(&self, call: &Call) -> Result<Option<i64>, Error> {
+        let scope = EnvironmentScope::housekeeping();
+        let head = scope.get::<SealHead>(&*self.store, &SealHead::key_of(), call.now).await?;
+        Ok(head.map(|head| head.value.minute))
+    }
+
+    /// The audit key's public half, a DER SubjectPublicKeyInfo.
+    pub async fn audit_key_spki_der(&self, key: &KeyRef) -> Result<Vec<u8>, Error> {
+        Ok(self.signer(key).await?.spki_der().to_vec())
+    }
+
+    /// Checks the tenant's events of the window against its seals. `check(message, signature)` answers for the audit key.
+    /// The whole window is held in memory.
+    pub async fn verify_audit(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        window: &AuditWindow,
+        check: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
+    ) -> Result<VerifyReport, Error> {
+        let sealed_through = self.sealed_through(call).await?.unwrap_or(i64::MIN);
+        let kept = call.now.minus(self.settings.audit_retention).minute().saturating_add(1);
+        let from = window.start.minute().max(kept);
+        let to = last_minute(window).min(sealed_through);
+        if to < from {
+            return Ok(VerifyReport { from, to, events: 0, seals: 0, findings: Vec::new() });
+        }
+        let seals = self.seals(call, scope, from, to.saturating_add(LATE_MINUTES).min(sealed_through)).await?;
+        let events = self.events(call, scope, from, to).await?;
+        let span = Span { from, to, sealed_through, previous: self.digest_before(call, scope, from).await? };
+        let findings = verify(&events, &seals, &span, check);
+        Ok(VerifyReport { from, to, events: events.len(), seals: seals.len(), findings })
+    }
+
+    async fn seals(&self, call: &Call, scope: &TenantScope, from: i64, to: i64) -> Result<Vec<Seal>, Error> {
+        let window = AuditWindow { start: start_of_minute(from), end: start_of_minute(to.saturating_add(1)) };
+        let mut page = PageRequest { size: TAIL_PAGE, token: String::new() };
+        let mut seals = Vec::new();
+        loop {
+            let found = self.list_audit_seals(call, scope, &window, &page).await?;
+            seals.extend(found.seals);
+            page.token = found.next_page_token;
+            if page.token.is_empty() {
+                return Ok(seals);
+            }
+        }
+    }
+
+    async fn events(&self, call: &Call, scope: &TenantScope, from: i64, to: i64) -> Result<Vec<AuditEvent>, Error> {
+        let window = AuditWindow { start: start_of_minute(from), end: start_of_minute(to.saturating_add(1)) };
+        let mut page = PageRequest { size: TAIL_PAGE, token: String::new() };
+        let mut events = Vec::new();
+        loop {
+            let found = self.list_audit_events(call, scope, &window, &page).await?;
+            events.extend(found.events);
+            page.token = found.next_page_token;
+            if page.token.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// The digest of the tenant's last seal before `minute`; zeros if there never was one, `None` if there may have been
+    /// one that has expired.
+    async fn digest_before(&self, call: &Call, scope: &TenantScope, minute: i64) -> Result<Option<Digest>, Error> {
+        let range = SortRange::Between(Seal::sort(0), Seal::sort(minute.saturating_sub(1)));
+        let query = Seal::of(scope.tenant()).range(range).descending().limit(1);
+        let (found, _) = scope.list::<Seal>(&*self.store, &query, call.now).await?;
+        if let Some(seal) = found.first() {
+            return Ok(Some(seal.value.statement.digest()));
+        }
+        let tenant = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), call.now).await?;
+        let all_kept = |tenant: Tenant| tenant.created_at.plus(self.settings.audit_retention) > call.now;
+        Ok(tenant.is_some_and(|tenant| all_kept(tenant.value)).then_some([0; 32]))
+    }
+
+    /// Records a refusal in `tenant`'s log. An error means that it may be missing there: log it.
+    pub async fn refuse(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Result<(), Error> {
+        let commit = Commit::audited(self.event(call, tenant, entry));
+        Ok(self.commit(&commit, call.now).await?)
+    }
+}
+
+fn start_of_minute(minute: i64) -> Time {
+    Time::from_unix_seconds(minute.saturating_mul(60))
+}
+
+fn start_of_day(day: i64) -> Time {
+    Time::from_unix_seconds(day.saturating_mul(86_400))
+}
+
+/// The minute of the window's last millisecond.
+fn last_minute(window: &AuditWindow) -> i64 {
+    Time::from_unix_millis(window.end.unix_millis().saturating_sub(1)).minute()
+}
+
+/// Not above the id of any event at `time` or later, and above the ids of all earlier ones: a UUIDv7 starts with its
+/// milliseconds in 12 hexadecimal digits.
+fn id_bound(time: Time) -> String {
+    format!("{:012x}", time.unix_millis().max(0))
+}
+
+/// The day of the id or bound `id`.
+fn day_of_id(id: &str) -> i64 {
+    let millis = id.get(..12).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    day_of(Time::from_unix_millis(millis.unwrap_or(0)))
+}
+
+/// The first text after `text` among sort keys that are not longer, nor continue it with a `0`: no id has one there,
+/// since the digit after the milliseconds is the UUID's version, 7.
+fn behind(text: &str) -> String {
+    format!("{text}0")
+}
+
+/// Where the page starts: after this sort key; `None`: at the start.
+fn place(page: &PageRequest, of: &str) -> Result<Option<String>, Error> {
+    if page.token.is_empty() {
+        return Ok(None);
+    }
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(&page.token).ok();
+    let place = bytes.and_then(|bytes| serde_json::from_slice::<Place>(&bytes).ok());
+    let good = place.filter(|place| place.of == of && place.after.bytes().all(|b| b.is_ascii_hexdigit()));
+    let bad = || Error::invalid("page_token", "INVALID_PAGE_TOKEN", "is not one that this request returned");
+    good.map(|place| Some(place.after)).ok_or_else(bad)
+}
+
+fn token(of: &str, after: String) -> Result<String, Error> {
+    let place = Place { of: of.to_owned(), after };
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&place).map_err(Error::internal)?))
+}

@@ -1,0 +1,245 @@
+//! The changes feed as a node reads it: all that is trusted at start, then every change as it comes.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use futures::{StreamExt, future::join_all, stream};
+use signet_core::{
+    Error, Lifetime, TenantId, Time,
+    ca::Ca,
+    change::{ChangeEntry, ChangeHead, FEED_SHARDS},
+    scope::EnvironmentScope,
+    store::{Body, Index, LISTING_SHARDS, Query, Store, Table, Versioned},
+    tenant::Tenant,
+    trust::Trust,
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{App, paging};
+
+/// How often the feed is read when nothing wakes the reader.
+pub const POLL_EVERY: Duration = Duration::from_millis(250);
+/// How often refusals that can no longer matter are dropped from memory.
+const FORGET_EVERY: Lifetime = Lifetime::minutes(1);
+/// How many tenants are read at once.
+const CONCURRENT_READS: usize = 16;
+
+/// Keeps one node's [`Trust`] up to date. Only reads; any number of nodes may follow one store.
+pub struct Follower {
+    app: Arc<App>,
+    trust: Arc<Trust>,
+    shards: [Shard; FEED_SHARDS as usize],
+    /// Tenants whose records must be read again before the node may say that it has heard.
+    outdated: BTreeSet<TenantId>,
+    loaded: bool,
+    forgot_at: Option<Time>,
+    epochs: watch::Sender<u64>,
+}
+
+/// How far one shard of the feed was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shard {
+    number: u32,
+    /// Sequence number of the last entry applied.
+    applied: u64,
+    /// The head as it was read before a query: entries up to here that the query leaves out have expired. Beyond it, a
+    /// missing number may be a commit that the query has just not seen.
+    head: u64,
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("shards", &self.shards).field("loaded", &self.loaded).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Knows nothing yet: the first [`Self::poll`] loads.
+    pub fn new(app: Arc<App>, trust: Arc<Trust>) -> Self {
+        let epochs = watch::Sender::new(trust.epoch());
+        let shards = std::array::from_fn(|i| Shard { number: u32::try_from(i).unwrap_or(0), ..Shard::default() });
+        Self { app, trust, shards, outdated: BTreeSet::new(), loaded: false, forgot_at: None, epochs }
+    }
+
+    /// Tells [`Trust::epoch`] after each change: open sessions must then be looked at again.
+    pub fn epochs(&self) -> watch::Receiver<u64> {
+        self.epochs.subscribe()
+    }
+
+    /// Catches up with everything that was committed before `now`; the first time it loads all refusals and tenants.
+    /// After an error the trust is as far as it came, and goes stale by itself if that lasts; the next poll goes on.
+    pub async fn poll(&mut self, now: Time) -> Result<(), Error> {
+        let result = self.catch_up(now).await;
+        let epoch = self.trust.epoch();
+        self.epochs.send_if_modified(|told| std::mem::replace(told, epoch) != epoch);
+        result
+    }
+
+    /// Polls until `shutdown`: every 250 ms, and at once after a commit of this process. `clock` is the edge's.
+    pub async fn run(mut self, clock: impl Fn() -> Time + Send, shutdown: CancellationToken) {
+        let app = Arc::clone(&self.app);
+        let mut ticks = interval(POLL_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            let turn = async {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = app.committed.notified() => {}
+                }
+                self.poll(clock()).await
+            };
+            let result = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                result = turn => result,
+            };
+            if result.is_err() != failing {
+                failing = result.is_err();
+                match result {
+                    Err(error) => {
+                        tracing::warn!(?error, "the changes feed cannot be read; going on with what is known")
+                    }
+                    Ok(()) => tracing::info!("the changes feed is read again"),
+                }
+            }
+        }
+    }
+
+    async fn catch_up(&mut self, now: Time) -> Result<(), Error> {
+        let (store, trust) = (&*self.app.store, &*self.trust);
+        let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, !self.loaded, now));
+        let mut failed = None;
+        for (outdated, result) in join_all(shards).await {
+            self.outdated.extend(outdated);
+            failed = failed.or(result.err());
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !self.loaded {
+            // Refusals came first, so that at no time a tenant is known and its refusals are not.
+            let listed = self.listed_tenants(now).await?;
+            self.outdated.extend(listed);
+            self.loaded = true;
+        }
+        self.reload_outdated(now).await?;
+        self.trust.heard(now);
+        if self.forgot_at.is_none_or(|at| now >= at.plus(FORGET_EVERY)) {
+            self.trust.forget_expired(now);
+            self.forgot_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// All tenants that the index knows. One so new that it does not is found by its feed entry.
+    async fn listed_tenants(&self, now: Time) -> Result<Vec<TenantId>, Error> {
+        let store = &*self.app.store;
+        let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
+        let read = |query| async move {
+            let (found, next) = EnvironmentScope::housekeeping().list::<Tenant>(store, &query, now).await?;
+            Ok((found.into_iter().map(|found| found.value.id).collect(), next))
+        };
+        paging::all(LISTING_SHARDS, query, read).await
+    }
+
+    async fn reload_outdated(&mut self, now: Time) -> Result<(), Error> {
+        let store = &*self.app.store;
+        let reads = self.outdated.clone().into_iter().map(|id| async move {
+            let found = read_tenant(store, &id, now).await;
+            (id, found)
+        });
+        let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_READS);
+        while let Some((id, found)) = reads.next().await {
+            match found? {
+                Some((tenant, cas)) => self.trust.set_tenant(&tenant, &cas),
+                None => tracing::warn!(tenant.id = %id, "the feed names a tenant that has no record"),
+            }
+            self.outdated.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+impl Shard {
+    /// Applies what is new. Returns the tenants whose records must be read again, also after an error.
+    async fn follow(
+        &mut self,
+        store: &dyn Store,
+        trust: &Trust,
+        from_head: bool,
+        now: Time,
+    ) -> (BTreeSet<TenantId>, Result<(), Error>) {
+        let mut outdated = BTreeSet::new();
+        let result = self.apply_all(store, trust, from_head, now, &mut outdated).await;
+        (outdated, result)
+    }
+
+    async fn apply_all(
+        &mut self,
+        store: &dyn Store,
+        trust: &Trust,
+        from_head: bool,
+        now: Time,
+        outdated: &mut BTreeSet<TenantId>,
+    ) -> Result<(), Error> {
+        let scope = EnvironmentScope::housekeeping();
+        if from_head {
+            self.read_head(store, now).await?;
+        }
+        let (mut from, mut place) = (self.applied, None);
+        loop {
+            let query = ChangeEntry::after(self.number, from).after(place);
+            let (entries, next) = scope.list::<ChangeEntry>(store, &query, now).await?;
+            let mut gap = false;
+            for Versioned { value: entry, .. } in entries {
+                gap = entry.sequence > self.head && entry.sequence != self.applied.saturating_add(1);
+                if gap {
+                    break;
+                }
+                if trust.apply(&entry, now) {
+                    outdated.insert(entry.tenant);
+                }
+                self.applied = entry.sequence;
+            }
+            place = next;
+            if gap {
+                self.read_head(store, now).await?;
+                (from, place) = (self.applied, None);
+            } else if place.is_none() {
+                break;
+            }
+        }
+        self.applied = self.applied.max(self.head);
+        Ok(())
+    }
+
+    async fn read_head(&mut self, store: &dyn Store, now: Time) -> Result<(), Error> {
+        let key = ChangeHead::key_of(self.number);
+        let head = EnvironmentScope::housekeeping().get::<ChangeHead>(store, &key, now).await?;
+        self.head = head.map_or(0, |head| head.value.last);
+        Ok(())
+    }
+}
+
+/// A tenant and its CAs, strongly consistent.
+async fn read_tenant(store: &dyn Store, id: &TenantId, now: Time) -> Result<Option<(Tenant, Vec<Ca>)>, Error> {
+    let (mut tenant, mut cas, mut after) = (None, Vec::new(), None);
+    loop {
+        let page = store.query(&Query::table(Table::Tenants, id.as_str()).limit(1000).after(after), now).await?;
+        for record in page.records {
+            match record.value {
+                Body::Tenant(found) => tenant = Some(found),
+                Body::Ca(found) => cas.push(found),
+                _ => {}
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(tenant.map(|tenant| (tenant, cas)));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The sealer: a while after a minute closes, states and signs which events every tenant had in it.
+//!
+//! Any number of nodes may do this at once. A minute's seals are written in batches, each on condition that the head still
+//! stands before that minute; the last batch moves the head. Whoever loses a race leaves off and looks again later.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use signet_core::{
+    Error, KeyRef, Lifetime, StoreError, TenantId, Time,
+    audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
+    commit::{Bookkeeping, Commit, Write},
+    scope::{EnvironmentScope, TenantScope},
+    sealing::{EventLeaf, Planned, plan},
+    store::{Query, Table, Version, Versioned},
+    tenant::Tenant,
+};
+
+use crate::{App, Call};
+
+/// Most minutes that one call looks at; after a long downtime the next calls go on.
+const MINUTES_A_CALL: i64 = 720;
+/// Most seals in a batch: a transaction holds 100 writes, one of which is the head.
+const BATCH_SEALS: usize = 90;
+/// Largest batch in bytes, roughly: DynamoDB takes 4 MB a transaction.
+const BATCH_BYTES: usize = 1_000_000;
+/// How many tenants' seals are read at once.
+const CONCURRENT_READS: usize = 16;
+/// A seal outlives its events by this.
+const SEAL_MARGIN: Lifetime = Lifetime::days(1);
+
+/// The leaves of all tenants' events, by minute.
+type Window = BTreeMap<i64, HashMap<TenantId, Vec<EventLeaf>>>;
+
+impl App {
+    /// Seals the minutes that closed at least `seal_delay` ago, with the audit `key`. Returns how many minutes got seals;
+    /// minutes without events cost reads only. To be called every few seconds; on several nodes it does no harm.
+    pub async fn seal_due(&self, call: &Call, key: &KeyRef) -> Result<u32, Error> {
+        let Some(mut head) = self.seal_head(call).await? else { return Ok(0) };
+        let start = head.value.minute;
+        let closed = call.now.minus(self.settings.seal_delay).minute().saturating_sub(1);
+        let last = closed.min(start.saturating_add(MINUTES_A_CALL));
+        let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
+        for minute in start.saturating_add(1)..=last {
+            self.fill(&mut window, minute, call.now).await?;
+            let plans = self.plan_seals(minute, &window, call.now).await?;
+            head.value.minute = minute;
+            if plans.is_empty() {
+                continue;
+            }
+            if !self.write_seals(call, key, &head, plans).await? {
+                return Ok(sealed);
+            }
+            head.version = next(head.version);
+            (written, sealed) = (minute, sealed + 1);
+        }
+        if head.value.minute > written {
+            // A conflict means that another node has come further.
+            let commit =
+                Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::replace(head.value, head.version));
+            match self.commit(&commit, call.now).await {
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// How far sealing has come. The first time it starts a little before the environment was made; `None` before that.
+    async fn seal_head(&self, call: &Call) -> Result<Option<Versioned<SealHead>>, Error> {
+        let (scope, key) = (EnvironmentScope::housekeeping(), SealHead::key_of());
+        if let Some(head) = scope.get::<SealHead>(&*self.store, &key, call.now).await? {
+            return Ok(Some(head));
+        }
+        let tenant = TenantId::system();
+        let Some(made) = scope.get::<Tenant>(&*self.store, &Tenant::key_of(&tenant), call.now).await? else {
+            return Ok(None);
+        };
+        let kept = call.now.minus(self.settings.audit_retention).minute();
+        let minute = made.value.created_at.minute().saturating_sub(LATE_MINUTES).max(kept);
+        let head = SealHead { tenant, minute };
+        let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::create(head));
+        match self.commit(&commit, call.now).await {
+            Ok(()) | Err(StoreError::Conflict { .. }) => Ok(scope.get(&*self.store, &key, call.now).await?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads `minute` and those before it that are looked at again, unless this call has read them already.
+    async fn fill(&self, window: &mut Window, minute: i64, now: Time) -> Result<(), Error> {
+        let first = minute.saturating_sub(LATE_MINUTES);
+        window.retain(|known, _| *known >= first);
+        for wanted in first..=minute {
+            if window.contains_key(&wanted) {
+                continue;
+            }
+            let mut tenants: HashMap<TenantId, Vec<EventLeaf>> = HashMap::new();
+            for (tenant, event) in try_join_all((0..AUDIT_SHARDS).map(|s| self.leaves(wanted, s, now))).await?.concat()
+            {
+                tenants.entry(tenant).or_default().push(event);
+            }
+            window.insert(wanted, tenants);
+        }
+        Ok(())
+    }
+
+    async fn leaves(&self, minute: i64, shard: u32, now: Time) -> Result<Vec<(TenantId, EventLeaf)>, Error> {
+        let scope = EnvironmentScope::housekeeping();
+        let (mut leaves, mut after) = (Vec::new(), None);
+        loop {
+            let partition = AuditEvent::minute_partition(minute, shard);
+            let query = Query::table(Table::Audit, partition).limit(1000).after(after);
+            let (events, next) = scope.list::<AuditEvent>(&*self.store, &query, now).await?;
+            leaves.extend(events.into_iter().map(|Versioned { value: event, .. }| {
+                let leaf = event.leaf();
+                (event.tenant, EventLeaf { id: event.id, leaf })
+            }));
+            after = next;
+            if after.is_none() {
+                return Ok(leaves);
+            }
+        }
+    }
+
+    async fn plan_seals(&self, minute: i64, window: &Window, now: Time) -> Result<Vec<Planned>, Error> {
+        let tenants: BTreeSet<&TenantId> = window.values().flat_map(HashMap::keys).collect();
+        let plans = tenants.into_iter().map(|tenant| async move {
+            let seals = self.last_seals(tenant, now).await?;
+            let own = |known: &HashMap<TenantId, Vec<EventLeaf>>| known.get(tenant).cloned().unwrap_or_default();
+            let events = window.iter().map(|(minute, known)| (*minute, own(known))).collect();
+            Ok::<_, Error>(plan(tenant, minute, &events, &seals))
+        });
+        let plans: Vec<Option<Planned>> = stream::iter(plans).buffered(CONCURRENT_READS).try_collect().await?;
+        Ok(plans.into_iter().flatten().collect())
+    }
+
+    async fn last_seals(&self, tenant: &TenantId, now: Time) -> Result<Vec<Seal>, Error> {
+        let most = u32::try_from(LATE_MINUTES).unwrap_or(0).saturating_add(1);
+        let query = Seal::of(tenant).descending().limit(most);
+        let scope = TenantScope::housekeeping(tenant.clone());
+        let (seals, _) = scope.list::<Seal>(&*self.store, &query, now).await?;
+        Ok(seals.into_iter().map(|seal| seal.value).collect())
+    }
+
+    /// Writes the seals of one minute, and `head` with the last of them. False: another node was faster.
+    async fn write_seals(
+        &self,
+        call: &Call,
+        key: &KeyRef,
+        head: &Versioned<SealHead>,
+        plans: Vec<Planned>,
+    ) -> Result<bool, Error> {
+        let mut batches = in_batches(plans).into_iter().peekable();
+        while let Some(plans) = batches.next() {
+            let seals = self.sign_batch(call, key, head.value.minute, plans).await?;
+            let guard = match batches.peek() {
+                Some(_) => Write::Check(SealHead::key_of(), head.version),
+                None => Write::replace(head.value.clone(), head.version),
+            };
+            let writes = seals.into_iter().map(Write::create);
+            let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).writes(writes).write(guard);
+            match self.commit(&commit, call.now).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict { .. }) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn sign_batch(
+        &self,
+        call: &Call,
+        key: &KeyRef,
+        minute: i64,
+        plans: Vec<Planned>,
+    ) -> Result<Vec<Seal>, Error> {
+        let statements: Vec<SealStatement> = plans.iter().map(|planned| planned.statement.clone()).collect();
+        let (paths, message) = batch(minute, &statements);
+        let signature = self.signer(key).await?.sign(&message).await?;
+        let batch_size = u32::try_from(plans.len()).map_err(Error::internal)?;
+        let keep_until = call.now.plus(self.settings.audit_retention).plus(SEAL_MARGIN);
+        let seals = plans.into_iter().zip(paths).zip(0..).map(|((planned, batch_path), batch_index)| Seal {
+            statement: planned.statement,
+            batch_index,
+            batch_size,
+            batch_path,
+            key: key.clone(),
+            cover: planned.cover,
+            signature: signature.clone(),
+            keep_until,
+        });
+        Ok(seals.collect())
+    }
+}
+
+/// The version that a replaced record gets.
+fn next(version: Version) -> Version {
+    Version(version.0.saturating_add(1))
+}
+
+fn in_batches(plans: Vec<Planned>) -> Vec<Vec<Planned>> {
+    let mut batches: Vec<Vec<Planned>> = Vec::new();
+    let mut room = 0;
+    for planned in plans {
+        // Cover in base64; per late event an id, a digest in hexadecimal and JSON around; the rest is about 1 kB.
+        let bytes = 1024 + planned.cover.len() * 2 + planned.statement.late.len() * 160;
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH_SEALS && bytes <= room => {
+                batch.push(planned);
+                room -= bytes;
+            }
+            _ => {
+                batches.push(vec![planned]);
+                room = BATCH_BYTES.saturating_sub(bytes);
+            }
+        }
+    }
+    batches
+}
