@@ -80,10 +80,10 @@ impl Csr {
         if parts.version != 0 {
             return Err(CsrError::Malformed("its version is not 1"));
         }
+        let key = PublicKey::from_spki_der(parts.spki_der)?;
         if parts.algorithm != SIGNATURE_ALGORITHM {
             return Err(CsrError::UnsupportedSignature { found: oid::describe(parts.algorithm.oid) });
         }
-        let key = PublicKey::from_spki_der(parts.spki_der)?;
         key.verify(parts.info_der, parts.signature)?;
         Ok(Self { key })
     }

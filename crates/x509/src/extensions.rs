@@ -1,7 +1,5 @@
 //! The extensions of each kind of certificate.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use const_oid::ObjectIdentifier;
 use der::asn1::{OctetString, Utf8StringRef};
 use signet_core::{PrincipalType, ca::CaKind};
@@ -76,12 +74,9 @@ pub(crate) fn ca(profile: &CaProfile) -> der::Result<Vec<Extension>> {
 /// address. No constraint on URIs: webpki refuses every chain that has one; the verifier binds tenant and CA.
 fn name_constraints(profile: &CaProfile) -> der::Result<NameConstraints> {
     let subtree = |base| GeneralSubtree { base, minimum: 0, maximum: None };
-    let everything = |ip: IpAddr| -> der::Result<GeneralSubtree> {
-        let octets = if ip.is_ipv4() { 8 } else { 32 };
-        Ok(subtree(GeneralName::IpAddress(OctetString::new(vec![0; octets])?)))
-    };
-    let mut excluded =
-        vec![everything(IpAddr::V4(Ipv4Addr::UNSPECIFIED))?, everything(IpAddr::V6(Ipv6Addr::UNSPECIFIED))?];
+    // Address and mask, all zero: 0.0.0.0/0 and ::/0.
+    let everything = |octets| -> der::Result<_> { Ok(subtree(GeneralName::IpAddress(OctetString::new(octets)?))) };
+    let mut excluded = vec![everything([0; 8].as_slice())?, everything([0; 32].as_slice())?];
     let mut permitted = None;
     if profile.kind == CaKind::Tenant {
         let domain = profile.environment.suffix().trust_domain(&profile.tenant);

@@ -53,8 +53,8 @@ impl Leaf {
     }
 }
 
-/// The identity in the certificate's only URI name.
-pub(crate) fn spiffe_id(view: &CertificateView<'_>, environment: &Environment) -> Result<SpiffeId, ChainError> {
+/// The identity in the certificate's only URI name, whatever the extensions say.
+pub fn spiffe_id(view: &CertificateView<'_>, environment: &Environment) -> Result<SpiffeId, ChainError> {
     let names = view.extension(oid::SUBJECT_ALT_NAME).ok_or(ChainError::NoUriName)?;
     let uri = single_uri(names.value)?;
     SpiffeId::parse(uri, environment.suffix()).ok_or_else(|| {

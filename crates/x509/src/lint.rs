@@ -1,8 +1,16 @@
-//! The last look before a signature: RFC 5280 and our own profiles, on the final bytes.
+//! The last look before a signature: RFC 5280 and our own profiles, on the final bytes. Written against another
+//! decoder than the one that encodes, so that one mistake is not made twice.
 
+mod ca;
+mod common;
+mod end_entity;
+
+use const_oid::AssociatedOid;
+use der::{Decode, Encode};
 use thiserror::Error;
+use x509_cert::TbsCertificate;
 
-use crate::{Environment, IssuerCert};
+use crate::{CertificateView, Environment, IssuerCert};
 
 /// Which rules apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +30,47 @@ pub enum Kind {
 #[error("the certificate would break rules: {}", .0.join("; "))]
 pub struct LintError(pub Vec<&'static str>);
 
+/// One certificate under examination.
+struct Lint<'a> {
+    kind: Kind,
+    environment: &'a Environment,
+    issuer: &'a IssuerCert,
+    tbs: TbsCertificate,
+    view: CertificateView<'a>,
+    broken: Vec<&'static str>,
+}
+
+/// Checks to-be-signed bytes; returns them read.
 pub(crate) fn lint<'a>(
     kind: Kind,
-    environment: &Environment,
+    environment: &'a Environment,
     tbs_der: &'a [u8],
-    issuer: &IssuerCert,
-) -> Result<crate::CertificateView<'a>, LintError> {
-    let _ = (kind, environment, issuer);
-    crate::CertificateView::from_tbs_der(tbs_der).map_err(|_| LintError(vec!["not a certificate"]))
+    issuer: &'a IssuerCert,
+) -> Result<CertificateView<'a>, LintError> {
+    let unreadable = |_| LintError(vec!["it must be a DER TBSCertificate of version 3 (RFC 5280 section 4.1)"]);
+    let view = CertificateView::from_tbs_der(tbs_der).map_err(unreadable)?;
+    let tbs = TbsCertificate::from_der(tbs_der).map_err(|_| unreadable(crate::view::Malformed))?;
+    let mut lint = Lint { kind, environment, issuer, tbs, view, broken: Vec::new() };
+    lint.require(lint.tbs.to_der().is_ok_and(|der| der == tbs_der), "it must be canonical DER (X.690 section 10)");
+    lint.common();
+    match kind {
+        Kind::Leaf => lint.leaf(),
+        Kind::Server => lint.server(),
+        Kind::IssuingCa | Kind::Root => lint.ca(),
+    }
+    if lint.broken.is_empty() { Ok(lint.view) } else { Err(LintError(lint.broken)) }
+}
+
+impl Lint<'_> {
+    fn require(&mut self, holds: bool, rule: &'static str) {
+        if !holds {
+            self.broken.push(rule);
+        }
+    }
+
+    /// The extension `T` with its criticality; a broken one counts as missing.
+    fn get<T: for<'d> Decode<'d> + AssociatedOid>(&self) -> Option<(bool, T)> {
+        let extension = self.tbs.extensions()?.iter().find(|extension| extension.extn_id == T::OID)?;
+        Some((extension.critical, T::from_der(extension.extn_value.as_bytes()).ok()?))
+    }
 }

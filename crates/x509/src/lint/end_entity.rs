@@ -1,0 +1,55 @@
+//! Rules for certificates of principals and servers.
+
+use const_oid::ObjectIdentifier;
+use signet_core::{PrincipalType, tenant::MAX_LIFETIME};
+use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName};
+
+use super::Lint;
+use crate::{Leaf, issue::BACKDATE, leaf, oid};
+
+impl Lint<'_> {
+    pub(super) fn leaf(&mut self) {
+        self.end_entity();
+        let names = self.get::<SubjectAltName>().map(|(_, names)| names.0).unwrap_or_default();
+        let one_uri = matches!(names.as_slice(), [GeneralName::UniformResourceIdentifier(_)]);
+        self.require(one_uri, "the only alternative name must be one URI (X.509-SVID section 2)");
+        let read = leaf::spiffe_id(&self.view, self.environment)
+            .and_then(|id| Leaf::from_view(&self.view, id, self.environment));
+        self.require(read.is_ok(), "the URI and our extensions must name the same principal");
+        let services = [oid::CLIENT_AUTH, oid::SERVER_AUTH];
+        let purposes: &[ObjectIdentifier] = match read.map(|leaf| leaf.id.principal_type) {
+            Ok(PrincipalType::Service) => &services,
+            _ => &[oid::CLIENT_AUTH],
+        };
+        self.purposes(purposes);
+    }
+
+    pub(super) fn server(&mut self) {
+        self.end_entity();
+        self.purposes(&[oid::SERVER_AUTH]);
+        let names = self.get::<SubjectAltName>().map(|(_, names)| names.0).unwrap_or_default();
+        let hosts = names.iter().all(|name| match name {
+            GeneralName::DnsName(name) => name.as_str().parse::<crate::ServerName>().is_ok(),
+            GeneralName::IpAddress(octets) => matches!(octets.as_bytes().len(), 4 | 16),
+            _ => false,
+        });
+        self.require(hosts && !names.is_empty(), "a server's names must be DNS names or IP addresses, at least one");
+    }
+
+    fn end_entity(&mut self) {
+        let longest = MAX_LIFETIME.millis().saturating_add(BACKDATE.millis());
+        let life = self.view.not_after.millis_since(self.view.not_before);
+        self.require(life <= longest, "it must not be valid for more than 90 days");
+        let usage = self.get::<KeyUsage>().map(|(_, usage)| usage.0);
+        let signs = usage.is_some_and(|usage| usage == KeyUsages::DigitalSignature);
+        self.require(signs, "the key usage must be digitalSignature and nothing else (RFC 5280 section 4.2.1.3)");
+        let plain = self.view.extension(oid::BASIC_CONSTRAINTS).is_none()
+            && self.view.extension(oid::NAME_CONSTRAINTS).is_none();
+        self.require(plain, "only a CA's certificate may have basic or name constraints (RFC 5280 section 4.2.1.10)");
+    }
+
+    pub(super) fn purposes(&mut self, expected: &[ObjectIdentifier]) {
+        let found = self.get::<ExtendedKeyUsage>().is_some_and(|(_, usage)| usage.0 == expected);
+        self.require(found, "the extended key usage must be the profile's (RFC 5280 section 4.2.1.12)");
+    }
+}

@@ -1,0 +1,255 @@
+//! Clients' certificates: who is let in as whom, and every reason not to.
+
+use std::process::Command;
+
+use der::{
+    Decode, Encode, Sequence,
+    asn1::{AnyRef, BitString},
+};
+use proptest::prelude::*;
+use signet_core::{Identity, Lifetime, PrincipalType, TenantId, Time, ca::CaKind, trust::Anchor};
+use signet_x509::{CertificateView, ChainError, Leaf, issue, verify_client};
+
+use crate::{
+    judges::{Folder, run},
+    world::{Authority, DAY, NOW, World, ca, environment, id, issuing, leaf_profile, request, root, serial, trust},
+};
+
+/// Verifies for a world in which the tenant `acme` trusts `anchors`.
+fn verify(world: &World, der: &[u8], anchors: &[Anchor], now: Time) -> Result<Identity, ChainError> {
+    verify_client(der, &world.env, |tenant| (tenant.as_str() == "acme").then(|| trust(anchors)), now)
+}
+
+fn worker(world: &World) -> Vec<u8> {
+    world.tenant.leaf(&world.profile(PrincipalType::Worker, "w-1")).certificate_der
+}
+
+#[derive(Sequence)]
+struct Outer<'a> {
+    tbs: AnyRef<'a>,
+    algorithm: AnyRef<'a>,
+    signature: BitString,
+}
+
+/// The certificate with the bytes `from` replaced everywhere in the signed part, signed again by `ca`: what a CA that
+/// has gone wrong could issue.
+fn forge(ca: &Authority, certificate: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut tbs = CertificateView::from_der(certificate).unwrap().tbs_der.to_vec();
+    let places: Vec<usize> =
+        tbs.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "nothing to replace");
+    for at in places {
+        tbs.get_mut(at..at + to.len()).unwrap().copy_from_slice(to);
+    }
+    let signature = BitString::from_bytes(&ca.key.sign(&tbs).unwrap()).unwrap();
+    let outer = Outer::from_der(certificate).unwrap();
+    Outer { tbs: AnyRef::from_der(&tbs).unwrap(), algorithm: outer.algorithm, signature }.to_der().unwrap()
+}
+
+#[test]
+fn a_good_certificate_names_its_holder() {
+    let world = World::new();
+    let anchors = [world.shared.anchor("shared.1"), world.tenant.anchor("acme.1")];
+    for kind in PrincipalType::ALL {
+        let profile = leaf_profile(&world.env, "acme", kind, "p.1", &["operator", "viewer"]);
+        let issued = world.tenant.leaf(&profile);
+        let identity = verify(&world, &issued.certificate_der, &anchors, NOW).unwrap();
+        assert_eq!(identity.tenant, id("acme"));
+        assert_eq!((identity.principal_type, identity.principal), (kind, id("p.1")));
+        assert_eq!(identity.issuer, ca("acme.1"));
+        assert_eq!(*identity.roles, [id("operator"), id("viewer")]);
+        assert_eq!((identity.serial, identity.spki_sha256), (issued.serial, issued.spki_sha256));
+        assert_eq!((identity.not_before, identity.not_after), (issued.not_before, issued.not_after));
+    }
+}
+
+#[test]
+fn either_ca_of_a_rotation_is_found() {
+    let world = World::new();
+    let next = issuing(&world.env, &world.root, CaKind::Tenant, "acme", 2);
+    let anchors = [world.tenant.anchor("acme.1"), next.anchor("acme.2")];
+    let profile = world.profile(PrincipalType::Device, "d");
+    for (authority, name) in [(&world.tenant, "acme.1"), (&next, "acme.2")] {
+        let leaf = authority.leaf(&profile).certificate_der;
+        assert_eq!(verify(&world, &leaf, &anchors, NOW).unwrap().issuer, ca(name));
+    }
+    // A CA that was removed vouches for nobody.
+    let old = world.tenant.leaf(&profile).certificate_der;
+    assert_eq!(verify(&world, &old, &[next.anchor("acme.2")], NOW), Err(ChainError::UntrustedIssuer));
+}
+
+/// Invariant 3: a certificate authenticates only in the tenant whose CA signed it.
+#[test]
+fn a_tenants_ca_cannot_vouch_for_anothers_principal() {
+    let world = World::new();
+    let evil = issuing(&world.env, &world.root, CaKind::Tenant, "evil", 1);
+    let forged = evil.leaf(&world.profile(PrincipalType::Admin, "root")).certificate_der;
+    let trust_of = |tenant: &TenantId| match tenant.as_str() {
+        "acme" => Some(trust(&[world.tenant.anchor("acme.1")])),
+        "evil" => Some(trust(&[evil.anchor("evil.1")])),
+        _ => None,
+    };
+    assert_eq!(verify_client(&forged, &world.env, trust_of, NOW), Err(ChainError::UntrustedIssuer));
+    // Under a CA that bears the very name of the victim's, too.
+    let twin = issuing(&world.env, &root(&world.env), CaKind::Tenant, "acme", 1);
+    let forged = twin.leaf(&world.profile(PrincipalType::Admin, "root")).certificate_der;
+    assert_eq!(verify_client(&forged, &world.env, trust_of, NOW), Err(ChainError::BadSignature));
+}
+
+#[test]
+fn every_defect_has_its_own_reason() {
+    let world = World::new();
+    let good = worker(&world);
+    let forge = |from: &[u8], to: &[u8]| forge(&world.tenant, &good, from, to);
+    let client_auth = [0x2b, 6, 1, 5, 5, 7, 3, 2];
+    let server_auth = [0x2b, 6, 1, 5, 5, 7, 3, 1];
+    let oid = |last| [0x2b, 6, 1, 4, 1, 0x86, 0x8d, 0x1f, 1, last];
+    let other = world.shared.leaf(&world.profile(PrincipalType::Worker, "w-1")).certificate_der;
+    let cases = [
+        ("cut", good.get(..good.len() - 1).unwrap().to_vec(), ChainError::Malformed),
+        ("trailing", [good.as_slice(), &[0]].concat(), ChainError::Malformed),
+        ("empty", vec![], ChainError::Malformed),
+        ("DNS name only", forge(&[0x86, 40], &[0x82, 40]), ChainError::NoUriName),
+        (
+            "two URIs",
+            with_options(&world.tenant, "URI:spiffe://a/worker/b,URI:spiffe://a/c"),
+            ChainError::MultipleUriNames,
+        ),
+        ("no names", with_options(&world.tenant, ""), ChainError::NoUriName),
+        ("other suffix", forge(b".example.com/", b".exbmple.com/"), ChainError::ForeignTrustDomain),
+        ("no SPIFFE ID", forge(b"spiffe://", b"https:///"), ChainError::ForeignTrustDomain),
+        ("no such type", forge(b"com/worker", b"com/wizard"), ChainError::BadSpiffeId),
+        ("no such tenant", forge(b"//acme.", b"//nope."), ChainError::UnknownTenant),
+        ("another CA", other, ChainError::UntrustedIssuer),
+        ("wrong usage", forge(&client_auth, &server_auth), ChainError::WrongKeyUsage),
+        ("may sign certificates", forge(&[3, 2, 7, 0x80], &[3, 2, 2, 0x84]), ChainError::IsACa),
+        ("no type", forge(&oid(1), &oid(9)), ChainError::MissingExtension),
+        ("no id", forge(&oid(2), &oid(9)), ChainError::MissingExtension),
+        ("no tenant", forge(&oid(3), &oid(9)), ChainError::MissingExtension),
+        ("id disagrees", forge(b"\x0c\x03w-1", b"\x0c\x03w-2"), ChainError::ExtensionDisagrees),
+        ("type disagrees", forge(b"\x0c\x06worker", b"\x0c\x06device"), ChainError::ExtensionDisagrees),
+        ("tenant disagrees", forge(b"\x04\x06\x0c\x04acme", b"\x04\x06\x0c\x04evil"), ChainError::ExtensionDisagrees),
+        ("URI disagrees", forge(b"worker/w-1", b"worker/w-2"), ChainError::ExtensionDisagrees),
+    ];
+    for (name, der, expected) in cases {
+        assert_eq!(verify(&world, &der, &[world.tenant.anchor("acme.1")], NOW), Err(expected), "{name}");
+    }
+}
+
+#[test]
+fn time_decides() {
+    let world = World::new();
+    let anchors = [world.tenant.anchor("acme.1")];
+    let good = worker(&world);
+    let early = NOW.minus(Lifetime::seconds(61));
+    assert_eq!(verify(&world, &good, &anchors, early), Err(ChainError::NotYetValid));
+    assert_eq!(verify(&world, &good, &anchors, NOW.plus(DAY).plus(DAY)), Err(ChainError::Expired));
+    assert!(verify(&world, &good, &anchors, NOW.minus(Lifetime::seconds(30))).is_ok());
+    // An issuer that has expired itself vouches for nobody.
+    let mut anchor = world.tenant.anchor("acme.1");
+    anchor.not_after = NOW;
+    assert_eq!(verify(&world, &good, &[anchor], NOW), Err(ChainError::UntrustedIssuer));
+}
+
+#[test]
+fn a_broken_signature_and_a_self_signed_certificate_are_told_apart() {
+    let world = World::new();
+    let anchors = [world.tenant.anchor("acme.1")];
+    let mut broken = worker(&world);
+    *broken.last_mut().unwrap() ^= 1;
+    assert_eq!(verify(&world, &broken, &anchors, NOW), Err(ChainError::BadSignature));
+    let own = self_signed();
+    assert_eq!(verify(&world, &own, &anchors, NOW), Err(ChainError::SelfSigned));
+}
+
+#[test]
+fn a_ca_is_no_client() {
+    let world = World::new();
+    assert_eq!(verify(&world, &world.tenant.der, &[world.root.anchor("root.1")], NOW), Err(ChainError::NoUriName));
+    let options = "URI:spiffe://acme.prod.example.com/worker/w-1\nbasicConstraints=critical,CA:true";
+    let der = with_options(&world.tenant, options);
+    assert_eq!(verify(&world, &der, &[world.tenant.anchor("acme.1")], NOW), Err(ChainError::IsACa));
+}
+
+#[test]
+fn another_environment_does_not_know_it() {
+    let world = World::new();
+    let other = environment("dev.example.com");
+    let refused = verify_client(&worker(&world), &other, |_| Some(trust(&[world.tenant.anchor("acme.1")])), NOW);
+    assert_eq!(refused, Err(ChainError::ForeignTrustDomain));
+}
+
+/// A certificate that OpenSSL signs with the CA's key, with the given alternative names and further options.
+fn with_options(ca: &Authority, names: &str) -> Vec<u8> {
+    let folder = Folder::new();
+    let names = if names.is_empty() { String::new() } else { format!("subjectAltName={names}\n") };
+    let options = format!("extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature\n{names}");
+    let csr = signet_x509::KeyAndCsr::generate().unwrap().csr_der;
+    run(Command::new("openssl")
+        .args(["x509", "-req", "-inform", "DER", "-outform", "DER", "-days", "300", "-CAcreateserial", "-in"])
+        .arg(folder.write("leaf.csr", csr))
+        .arg("-extfile")
+        .arg(folder.write("options", options))
+        .arg("-CAkey")
+        .arg(folder.write("ca-key.pem", ca.key.to_pkcs8_pem().as_bytes()))
+        .arg("-CA")
+        .arg(folder.certificates("ca.pem", &[&ca.der]))
+        .arg("-out")
+        .arg(folder.path("leaf.der")));
+    std::fs::read(folder.path("leaf.der")).unwrap()
+}
+
+fn self_signed() -> Vec<u8> {
+    let folder = Folder::new();
+    run(Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "300"])
+        .args(["-subj", "/O=acme/CN=w-1", "-addext", "subjectAltName=URI:spiffe://acme.prod.example.com/worker/w-1"])
+        .args(["-outform", "DER", "-keyout", "/dev/null", "-out"])
+        .arg(folder.path("own.der")));
+    std::fs::read(folder.path("own.der")).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_issued_is_what_is_read(
+        tenant in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
+        principal in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}",
+        kind in 0usize..5,
+        roles in proptest::collection::vec("[a-z][a-z0-9-]{0,10}", 0..4),
+        hours in 1u32..2160,
+    ) {
+        let env = environment("prod.example.com");
+        let kind = PrincipalType::ALL.into_iter().nth(kind).unwrap();
+        let authority = issuing(&env, &root(&env), CaKind::Tenant, &tenant, 3);
+        let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+        let profile = leaf_profile(&env, &tenant, kind, &principal, &roles);
+        let prepared =
+            issue::prepare_leaf(&profile, &request(), &authority.cert, serial(), Lifetime::hours(hours), NOW).unwrap();
+        let issued = authority.sign(prepared);
+        let name = format!("{tenant}.3");
+        let identity =
+            verify_client(&issued.certificate_der, &env, |_| Some(trust(&[authority.anchor(&name)])), NOW).unwrap();
+        prop_assert_eq!(identity.principal.as_str(), principal);
+        prop_assert_eq!(identity.tenant.as_str(), tenant);
+        prop_assert_eq!(identity.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(), roles);
+        let leaf = Leaf::from_der(&issued.certificate_der, &env).unwrap();
+        prop_assert_eq!((leaf.id.principal, leaf.serial), (identity.principal, issued.serial));
+    }
+}
+
+#[test]
+fn no_changed_byte_passes_and_none_panics() {
+    let world = World::new();
+    let good = worker(&world);
+    let anchors = [world.tenant.anchor("acme.1")];
+    for at in 0..good.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bad = good.clone();
+            *bad.get_mut(at).unwrap() ^= flip;
+            assert!(verify(&world, &bad, &anchors, NOW).is_err(), "byte {at}");
+        }
+    }
+}

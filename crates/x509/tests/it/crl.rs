@@ -1,0 +1,112 @@
+//! Revocation lists, judged by OpenSSL and webpki.
+
+use std::process::Command;
+
+use proptest::prelude::*;
+use signet_core::{
+    Lifetime, PrincipalType, Serial,
+    certificate::RevocationReason::{self, KeyCompromise, Unspecified},
+};
+use signet_x509::{
+    IssueError,
+    crl::{RevokedEntry, prepare_crl},
+    pem,
+};
+use webpki::{BorrowedCertRevocationList, CertRevocationList};
+
+use crate::{
+    judges::{Folder, attempt, run},
+    world::{Authority, DAY, NOW, World, serial},
+};
+
+fn revoked(serial: Serial, reason: RevocationReason) -> RevokedEntry {
+    RevokedEntry { serial, revoked_at: NOW, reason }
+}
+
+fn list(ca: &Authority, number: u64, revoked: &[RevokedEntry]) -> Vec<u8> {
+    let prepared = prepare_crl(&ca.cert, number, NOW, NOW.plus(DAY), revoked).unwrap();
+    let signature = ca.key.sign(prepared.tbs_der()).unwrap();
+    prepared.finish(&signature).unwrap()
+}
+
+#[test]
+fn openssl_refuses_what_is_on_the_list_and_nothing_else() {
+    let world = World::new();
+    let folder = Folder::new();
+    let bad = world.tenant.leaf(&world.profile(PrincipalType::Worker, "bad"));
+    let good = world.tenant.leaf(&world.profile(PrincipalType::Worker, "good"));
+    let crl = list(&world.tenant, 1, &[revoked(bad.serial, KeyCompromise)]);
+    let verify = |leaf: &[u8]| {
+        attempt(
+            Command::new("openssl")
+                .args(["verify", "-x509_strict", "-crl_check", "-attime"])
+                .arg(NOW.unix_seconds().to_string())
+                .arg("-CAfile")
+                .arg(folder.certificates("root.pem", &[&world.root.der]))
+                .arg("-untrusted")
+                .arg(folder.certificates("ca.pem", &[&world.tenant.der]))
+                .arg("-CRLfile")
+                .arg(folder.write("list.pem", pem::encode(pem::CRL, &crl)))
+                .arg(folder.certificates("leaf.pem", &[leaf])),
+        )
+    };
+    let (ok, text) = verify(&good.certificate_der);
+    assert!(ok, "{text}");
+    assert!(verify(&bad.certificate_der).1.contains("certificate revoked"));
+}
+
+#[test]
+fn openssl_shows_number_key_and_reasons() {
+    let world = World::new();
+    let folder = Folder::new();
+    let entries = RevocationReason::ALL.map(|reason| revoked(serial(), reason));
+    let crl = folder.write("list.der", list(&world.tenant, 300, &entries));
+    let mut show = Command::new("openssl");
+    show.args(["crl", "-noout", "-text", "-inform", "DER", "-CAfile"]);
+    let text = run(show.arg(folder.certificates("ca.pem", &[&world.tenant.der])).arg("-in").arg(crl));
+    for part in ["verify OK", "X509v3 CRL Number: \n                300", "Key Compromise", "Privilege Withdrawn"] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+    assert_eq!(text.matches("CRL Reason Code").count(), 5, "the unspecified reason is left out");
+    let ski = hex::encode_upper(world.tenant.cert.public_key().key_id());
+    assert!(text.replace(':', "").contains(&ski), "the key identifier is the issuer's own");
+}
+
+#[test]
+fn an_empty_list_has_no_entries_field() {
+    let world = World::new();
+    let folder = Folder::new();
+    let crl = folder.write("list.der", list(&world.tenant, 1, &[]));
+    let mut show = Command::new("openssl");
+    let text = run(show.args(["crl", "-noout", "-text", "-inform", "DER", "-in"]).arg(crl));
+    assert!(text.contains("No Revoked Certificates"), "{text}");
+}
+
+#[test]
+fn a_list_that_cannot_be_is_refused() {
+    let world = World::new();
+    let one = revoked(serial(), Unspecified);
+    let prepare = |end, entries: &[RevokedEntry]| prepare_crl(&world.tenant.cert, 1, NOW, end, entries);
+    assert!(matches!(prepare(NOW, &[]), Err(IssueError::Encoding(_))));
+    assert!(matches!(prepare(NOW.plus(DAY), &[one.clone(), one]), Err(IssueError::Encoding(_))));
+    let prepared = prepare(NOW.plus(DAY), &[]).unwrap();
+    let foreign = world.shared.key.sign(prepared.tbs_der()).unwrap();
+    assert_eq!(prepared.finish(&foreign), Err(IssueError::BadSignature));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn webpki_finds_exactly_what_was_revoked(serials in proptest::collection::btree_set(any::<[u8; 10]>(), 0..50)) {
+        let world = World::new();
+        let serial_of = |random: &[u8; 10]| Serial::new(NOW.minus(Lifetime::days(1)), *random);
+        let entries: Vec<RevokedEntry> = serials.iter().map(|random| revoked(serial_of(random), KeyCompromise)).collect();
+        let der = list(&world.tenant, u64::MAX, &entries);
+        let crl = CertRevocationList::from(BorrowedCertRevocationList::from_der(&der).unwrap());
+        for entry in &entries {
+            prop_assert!(crl.find_serial(entry.serial.as_bytes()).unwrap().is_some());
+        }
+        prop_assert!(crl.find_serial(serial().as_bytes()).unwrap().is_none());
+    }
+}
