@@ -162,9 +162,9 @@ pub fn seal(tenant: &TenantId, minute: i64) -> Seal {
         batch_index: 0,
         batch_size: 1,
         batch_path: Vec::new(),
+        cover: Vec::new(),
         key: "soft:audit".parse().unwrap(),
         signature: Vec::new(),
-        cover: Vec::new(),
         keep_until: NOW.plus(Lifetime::days(90)),
     }
 }

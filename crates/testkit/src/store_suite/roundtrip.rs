@@ -174,8 +174,8 @@ fn records(id: &TenantId) -> Vec<Body> {
         batch_index: 6,
         batch_size: 7,
         batch_path: vec!["ab".repeat(32), "cd".repeat(32)],
+        cover: vec![1, 2, 3, 4],
         signature: vec![0x30, 0x45, 0x00, 0xff],
-        cover: vec![7; 400],
         ..seal(id, 42)
     };
     vec![entry.into(), head.into(), event.into(), seal.into()]
