@@ -1,1 +1,118 @@
-//! placeholder
+//! The storage port on DynamoDB: seven tables named `<prefix>-<table>`, made by `infra/modules/tables`.
+//!
+//! * A read of a table is strongly consistent, a read of an index is not (GSIs cannot be).
+//! * A transaction is one `TransactWriteItems` with a client token, so that an attempt whose answer was lost can be
+//!   repeated without applying it twice. AWS remembers a token for ten minutes.
+//! * The SDK retries throttling, conflicts between transactions and lost connections with backoff and jitter, within
+//!   [`Limits::operation`]. What is still in doubt then is `Unknown`.
+
+mod error;
+mod item;
+mod query;
+mod schema;
+mod transact;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::{Client, config};
+use signet_core::{
+    Store, StoreError, Time,
+    store::{Body, Key, Page, Query, Table, Transaction, Versioned},
+};
+
+pub use crate::schema::{Problem, SchemaError};
+
+/// How long and how often the adapter tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For a TCP and TLS connection.
+    pub connect: Duration,
+    /// For one attempt's answer.
+    pub attempt: Duration,
+    /// For an operation with all its attempts.
+    pub operation: Duration,
+    /// Attempts, the first included.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    /// A healthy DynamoDB answers within 10 ms: two seconds without an answer mean that none will come.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            attempt: Duration::from_secs(2),
+            operation: Duration::from_secs(8),
+            attempts: 6,
+        }
+    }
+}
+
+/// A [`Store`] on the tables of one environment.
+#[derive(Clone)]
+pub struct DynamoStore {
+    client: Client,
+    prefix: String,
+}
+
+impl fmt::Debug for DynamoStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoStore").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl DynamoStore {
+    /// The tables `<prefix>-*` in the account, region and endpoint of `aws`. Asks nothing yet; see [`Self::check`].
+    pub fn new(aws: &SdkConfig, prefix: impl Into<String>, limits: Limits) -> Self {
+        let retry = RetryConfig::standard()
+            .with_max_attempts(limits.attempts)
+            .with_initial_backoff(Duration::from_millis(50))
+            .with_max_backoff(Duration::from_secs(1));
+        let timeout = TimeoutConfig::builder()
+            .connect_timeout(limits.connect)
+            .operation_attempt_timeout(limits.attempt)
+            .operation_timeout(limits.operation)
+            .build();
+        let config = config::Builder::from(aws).retry_config(retry).timeout_config(timeout).build();
+        Self { client: Client::from_conf(config), prefix: prefix.into() }
+    }
+
+    fn table(&self, table: Table) -> String {
+        format!("{}-{}", self.prefix, table.name())
+    }
+
+    /// Whether all tables exist as this version needs them. Asked once, at start.
+    pub async fn check(&self) -> Result<(), SchemaError> {
+        schema::check(&self.client, &self.prefix).await
+    }
+}
+
+#[async_trait]
+impl Store for DynamoStore {
+    async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(self.table(key.table))
+            .set_key(Some(item::key(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| error::unavailable(&e))?;
+        let record = answer.item.map(item::read).transpose()?;
+        Ok(record.filter(|record| !item::expired(&record.value, now)))
+    }
+
+    async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
+        let Some(request) = query::request(&self.client, self.table(query.table), query)? else {
+            return Ok(Page { records: Vec::new(), next: None });
+        };
+        let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
+        query::page(answer, query, now)
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
+        transact::run(&self.client, |table| self.table(table), &transaction).await
+    }
+}

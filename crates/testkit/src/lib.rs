@@ -9,6 +9,7 @@
 )]
 
 pub mod entropy;
+pub mod faults;
 pub mod fixtures;
 pub mod signer_suite;
 pub mod store_suite;

@@ -1,0 +1,131 @@
+//! A record as an item: keys, version, expiry, the index keys, and the body as one map.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use signet_core::{
+    StoreError, Time,
+    store::{Body, Key, SCHEMA_VERSION, Version, Versioned},
+};
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+pub(crate) const PARTITION: &str = "pk";
+pub(crate) const SORT: &str = "sk";
+pub(crate) const VERSION: &str = "version";
+/// TTL attribute: unix seconds, rounded up so that DynamoDB never deletes what is not yet expired.
+pub(crate) const EXPIRES_AT: &str = "expires_at";
+/// The exact instant, for conditions.
+pub(crate) const EXPIRES_AT_MILLIS: &str = "expires_at_millis";
+const SCHEMA: &str = "schema_version";
+const ENTITY: &str = "entity";
+const BODY: &str = "body";
+
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(crate) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// The key attributes of `key`.
+pub(crate) fn key(key: &Key) -> Item {
+    HashMap::from([(PARTITION.into(), text(&key.partition)), (SORT.into(), text(&key.sort))])
+}
+
+pub(crate) fn expired(body: &Body, now: Time) -> bool {
+    body.expires_at().is_some_and(|at| at <= now)
+}
+
+/// The whole item for `body` at `version`.
+pub(crate) fn write(body: &Body, version: Version) -> Result<Item, StoreError> {
+    let at = body.key();
+    let map: Item = serde_dynamo::to_item(body).map_err(|e| corrupt(&at.to_string(), &e))?;
+    let mut item = key(&at);
+    item.insert(VERSION.into(), number(version.0));
+    item.insert(SCHEMA.into(), number(SCHEMA_VERSION));
+    if let Some(entity) = map.get(ENTITY) {
+        item.insert(ENTITY.into(), entity.clone());
+    }
+    item.insert(BODY.into(), AttributeValue::M(map));
+    if let Some(expires) = body.expires_at() {
+        item.insert(EXPIRES_AT.into(), number(expires.unix_millis().saturating_add(999).div_euclid(1000)));
+        item.insert(EXPIRES_AT_MILLIS.into(), number(expires.unix_millis()));
+    }
+    for entry in body.indexes() {
+        item.insert(format!("{}_{PARTITION}", entry.index.name()), text(entry.partition));
+        item.insert(format!("{}_{SORT}", entry.index.name()), text(entry.sort));
+    }
+    Ok(item)
+}
+
+/// The record in `item`.
+pub(crate) fn read(mut item: Item) -> Result<Versioned<Body>, StoreError> {
+    let name = format!("{}/{}", string(&item, PARTITION).unwrap_or("?"), string(&item, SORT).unwrap_or("?"));
+    let schema = integer(&item, SCHEMA).ok_or_else(|| corrupt(&name, &"it has no schema_version"))?;
+    let known = u64::from(SCHEMA_VERSION);
+    if schema > known || schema.saturating_add(1) < known {
+        let reason = format!("it has schema version {schema}; this program reads {known} and the one before");
+        return Err(corrupt(&name, &reason));
+    }
+    let version = integer(&item, VERSION).ok_or_else(|| corrupt(&name, &"it has no version"))?;
+    match item.remove(BODY) {
+        Some(AttributeValue::M(map)) => {
+            let value = serde_dynamo::from_item(map).map_err(|e| corrupt(&name, &e))?;
+            Ok(Versioned { value, version: Version(version) })
+        }
+        _ => Err(corrupt(&name, &"it has no body")),
+    }
+}
+
+/// A string attribute.
+pub(crate) fn string<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn integer(item: &Item, name: &str) -> Option<u64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+fn corrupt(key: &str, reason: &dyn ToString) -> StoreError {
+    StoreError::Corrupt { key: key.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::{
+        TenantId,
+        change::{Change, ChangeEntry},
+    };
+
+    use super::*;
+
+    fn entry(until: i64) -> Body {
+        let tenant: TenantId = "acme".parse().unwrap();
+        let (at, until) = (Time::from_unix_millis(0), Time::from_unix_millis(until));
+        ChangeEntry { shard: 0, sequence: u64::MAX, tenant, at, until, changes: vec![Change::TenantChanged] }.into()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let body = entry(1500);
+        assert_eq!(read(write(&body, Version(7)).unwrap()).unwrap(), Versioned { value: body, version: Version(7) });
+    }
+
+    #[test]
+    fn ttl_is_never_before_the_expiry() {
+        for (millis, seconds) in [(1000, "1"), (1001, "2"), (1999, "2")] {
+            let item = write(&entry(millis), Version(1)).unwrap();
+            assert_eq!(item.get(EXPIRES_AT), Some(&AttributeValue::N(seconds.into())), "{millis}");
+        }
+    }
+
+    #[test]
+    fn a_later_schema_is_refused_by_name() {
+        let mut item = write(&entry(1), Version(1)).unwrap();
+        item.insert(SCHEMA.into(), number(SCHEMA_VERSION + 1));
+        let error = read(item).unwrap_err();
+        assert!(error.to_string().contains("schema version"), "{error}");
+    }
+}

@@ -1,0 +1,90 @@
+//! One page of one partition.
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::query::{QueryOutput, builders::QueryFluentBuilder},
+};
+use signet_core::{
+    StoreError, Time,
+    store::{Cursor, Page, Query, SortRange},
+};
+
+use crate::item::{self, Item, PARTITION, SORT, text};
+
+/// Names of the key attributes that `query` goes by.
+fn names(query: &Query) -> (String, String) {
+    match query.index {
+        None => (PARTITION.into(), SORT.into()),
+        Some(index) => (format!("{}_{PARTITION}", index.name()), format!("{}_{SORT}", index.name())),
+    }
+}
+
+/// The request, or `None` if the range is empty, which DynamoDB would refuse.
+pub(crate) fn request(client: &Client, table: String, query: &Query) -> Result<Option<QueryFluentBuilder>, StoreError> {
+    let (partition, sort) = names(query);
+    let request = client
+        .query()
+        .table_name(table)
+        .set_index_name(query.index.map(|index| index.name().to_owned()))
+        .consistent_read(query.index.is_none())
+        .scan_index_forward(!query.descending)
+        .limit(i32::try_from(query.limit.clamp(1, 1000)).unwrap_or(1000))
+        .expression_attribute_names("#p", partition)
+        .expression_attribute_values(":p", text(&query.partition))
+        .set_exclusive_start_key(query.after.as_ref().map(|after| start(query, after)).transpose()?);
+    Ok(match &query.range {
+        SortRange::All => Some(request.key_condition_expression("#p = :p")),
+        SortRange::Prefix(prefix) => Some(
+            request
+                .key_condition_expression("#p = :p AND begins_with(#s, :prefix)")
+                .expression_attribute_names("#s", sort)
+                .expression_attribute_values(":prefix", text(prefix)),
+        ),
+        SortRange::Between(first, last) if first > last => None,
+        SortRange::Between(first, last) => Some(
+            request
+                .key_condition_expression("#p = :p AND #s BETWEEN :first AND :last")
+                .expression_attribute_names("#s", sort)
+                .expression_attribute_values(":first", text(first))
+                .expression_attribute_values(":last", text(last)),
+        ),
+    })
+}
+
+/// The key to start after.
+fn start(query: &Query, after: &Cursor) -> Result<Item, StoreError> {
+    let (partition, sort) = names(query);
+    let mut item = Item::from([(partition, text(&query.partition)), (sort, text(&after.sort))]);
+    if query.index.is_some() {
+        let (partition, sort) = after.key.as_ref().ok_or_else(|| bad_cursor("it lacks the record's own key"))?;
+        item.insert(PARTITION.into(), text(partition));
+        item.insert(SORT.into(), text(sort));
+    }
+    Ok(item)
+}
+
+/// The answer without expired records.
+pub(crate) fn page(answer: QueryOutput, query: &Query, now: Time) -> Result<Page, StoreError> {
+    let next = answer.last_evaluated_key.map(|key| cursor(query, &key)).transpose()?;
+    let mut records = Vec::new();
+    for item in answer.items.unwrap_or_default() {
+        let record = item::read(item)?;
+        if !item::expired(&record.value, now) {
+            records.push(record);
+        }
+    }
+    Ok(Page { records, next })
+}
+
+fn cursor(query: &Query, key: &Item) -> Result<Cursor, StoreError> {
+    let get = |name: &str| item::string(key, name).map(str::to_owned).ok_or_else(|| bad_cursor("DynamoDB sent none"));
+    let own = match query.index {
+        None => None,
+        Some(_) => Some((get(PARTITION)?, get(SORT)?)),
+    };
+    Ok(Cursor { sort: get(&names(query).1)?, key: own })
+}
+
+fn bad_cursor(reason: &str) -> StoreError {
+    StoreError::Corrupt { key: "the cursor of a query".into(), reason: reason.into() }
+}

@@ -1,0 +1,124 @@
+//! What becomes of calls when DynamoDB is throttled, slow or silent.
+
+use std::time::Duration;
+
+use signet_core::{
+    Store, StoreError,
+    principal::Principal,
+    store::{Entity, Version, Write},
+};
+use signet_dynamodb::{DynamoStore, Limits};
+use signet_testkit::{
+    faults::{self, ANSWER_LOST, inject},
+    fixtures::{NOW, principal, transaction, unique_tenant},
+};
+
+use crate::support::{store_at, variable};
+
+const CALL: &str = "TransactWriteItems";
+const THROTTLED: &str = r#""error": {"code": "ProvisionedThroughputExceededException"}"#;
+const CONFLICT: &str = r#""error": {"code": "TransactionCanceledException", "status": 400,
+    "fields": {"CancellationReasons": [{"Code": "TransactionConflict", "Message": "in another transaction"}]}}"#;
+
+const SHORT: Limits = Limits {
+    connect: Duration::from_millis(500),
+    attempt: Duration::from_secs(2),
+    operation: Duration::from_secs(10),
+    attempts: 3,
+};
+
+/// A store behind the proxy, and a principal of a tenant whose name a rule can match.
+async fn subject() -> (DynamoStore, Principal, String) {
+    let tenant = unique_tenant();
+    (store_at(&faults::endpoint(), SHORT).await, principal(&tenant, "worker"), tenant.to_string())
+}
+
+async fn create(store: &DynamoStore, worker: &Principal) -> Result<(), StoreError> {
+    store.transact(transaction([Write::create(worker.clone())])).await
+}
+
+/// What is stored, asked without the proxy.
+async fn kept(worker: &Principal) -> Option<Version> {
+    let store = store_at(&variable("SIGNET_TEST_AWS_ENDPOINT"), SHORT).await;
+    store.get(&worker.key(), NOW).await.unwrap().map(|record| record.version)
+}
+
+#[tokio::test]
+async fn throttling_and_other_transactions_are_waited_out() {
+    for fault in [THROTTLED, CONFLICT] {
+        let (store, worker, needle) = subject().await;
+        inject(CALL, &needle, &format!(r#""times": 2, {fault}"#)).await;
+        assert_eq!(create(&store, &worker).await, Ok(()), "{fault}");
+        assert_eq!(kept(&worker).await, Some(Version(1)));
+    }
+}
+
+#[tokio::test]
+async fn throttling_without_end_is_unavailable_and_nothing_is_applied() {
+    for fault in [THROTTLED, CONFLICT] {
+        let (store, worker, needle) = subject().await;
+        inject(CALL, &needle, fault).await;
+        let refused = create(&store, &worker).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(kept(&worker).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_and_applied_once() {
+    let (store, worker, needle) = subject().await;
+    inject(CALL, &needle, &format!(r#""times": 1, {ANSWER_LOST}"#)).await;
+    assert_eq!(create(&store, &worker).await, Ok(()), "the client token makes the second attempt the first one");
+    assert_eq!(kept(&worker).await, Some(Version(1)));
+}
+
+#[tokio::test]
+async fn answers_lost_for_ever_leave_it_unknown_although_it_was_applied() {
+    let (store, worker, needle) = subject().await;
+    inject(CALL, &needle, ANSWER_LOST).await;
+    let refused = create(&store, &worker).await;
+    assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
+    assert_eq!(kept(&worker).await, Some(Version(1)));
+}
+
+/// The last attempt was throttled, which by itself applies nothing; but the first one may have been applied.
+#[tokio::test]
+async fn a_lost_answer_before_throttling_is_unknown() {
+    let (store, worker, needle) = subject().await;
+    inject(CALL, &needle, &format!(r#""times": 1, {ANSWER_LOST}"#)).await;
+    inject(CALL, &needle, THROTTLED).await;
+    let refused = create(&store, &worker).await;
+    assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
+    assert_eq!(kept(&worker).await, Some(Version(1)));
+}
+
+#[tokio::test]
+async fn silence_is_unknown_for_a_write_and_unavailable_for_a_read() {
+    let (_, worker, needle) = subject().await;
+    let hasty = Limits { attempt: Duration::from_millis(300), ..SHORT };
+    let store = store_at(&faults::endpoint(), hasty).await;
+    for call in [CALL, "GetItem"] {
+        inject(call, &needle, r#""timeout_ms": 30000"#).await;
+    }
+    let refused = create(&store, &worker).await;
+    assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
+    let refused = store.get(&worker.key(), NOW).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_error_of_the_server_is_unknown() {
+    let (store, worker, needle) = subject().await;
+    inject(CALL, &needle, r#""error": {"code": "InternalServerError", "status": 500}"#).await;
+    let refused = create(&store, &worker).await;
+    assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
+    assert_eq!(kept(&worker).await, None);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_connections_is_unavailable() {
+    let (_, worker, _) = subject().await;
+    let store = store_at("http://127.0.0.1:9", SHORT).await;
+    let refused = create(&store, &worker).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+}
