@@ -16,7 +16,7 @@ use signet_core::{
 use crate::{App, Call};
 
 /// How often an operation starts over because what it had read was changed by others.
-const ATTEMPTS: u32 = 6;
+pub(crate) const ATTEMPTS: u32 = 8;
 
 /// What an operation decided on.
 #[derive(Debug)]
@@ -78,9 +78,14 @@ impl App {
             if let Some(outcome) = self.outcome_of(call, tenant, &fingerprint).await? {
                 return replay(outcome).await;
             }
-            let (commit, answer) = match plan().await? {
-                Planned::Unchanged(answer) => return Ok(answer),
-                Planned::Commit(commit, answer) => (commit, answer),
+            let (commit, answer) = match plan().await {
+                Ok(Planned::Unchanged(answer)) => return Ok(answer),
+                Ok(Planned::Commit(commit, answer)) => (commit, answer),
+                // The refusal may come of this very request's first attempt: "exists already".
+                Err(refusal) => match self.outcome_of(call, tenant, &fingerprint).await? {
+                    Some(outcome) => return replay(outcome).await,
+                    None => return Err(refusal),
+                },
             };
             let record = request_record(call, tenant, &fingerprint, Outcome::Done);
             let commit = commit.writes(record.map(Write::create));

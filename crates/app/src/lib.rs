@@ -2,6 +2,7 @@
 //! comes as a scope, who asks and when comes as a [`Call`].
 
 mod audit_log;
+mod authority;
 mod bootstrap;
 mod call;
 mod cas;
@@ -12,21 +13,24 @@ mod issuance;
 mod ledger;
 mod paging;
 mod principals;
+mod reservation;
 mod sealing;
 mod sweep;
 mod tenants;
 mod tokens;
+mod turns;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use signet_core::{Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, change::FEED_SHARDS};
-use signet_x509::Environment;
+use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use tokio::sync::{Mutex, Notify};
+use turns::Turns;
 
 pub use audit_log::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
-pub use bootstrap::{Bootstrap, EnvironmentKeys, ServerIdentity};
+pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
 pub use call::{AuditEntry, Call, Resource};
-pub use cas::{RotationAction, RotationReport};
+pub use cas::{RotationAction, RotationReport, TrustBundle};
 pub use enrollment::{Enroll, Proof};
 pub use feed::Follower;
 pub use issuance::IssuedLeaf;
@@ -45,10 +49,6 @@ pub struct Settings {
     pub seal_delay: Lifetime,
     /// Lifetime of server certificates.
     pub server_lifetime: Lifetime,
-    /// Validity of the root.
-    pub root_lifetime: Lifetime,
-    /// Validity of every other CA.
-    pub ca_lifetime: Lifetime,
 }
 
 impl Default for Settings {
@@ -56,9 +56,7 @@ impl Default for Settings {
         Self {
             audit_retention: Lifetime::days(400),
             seal_delay: Lifetime::seconds(60),
-            server_lifetime: Lifetime::days(7),
-            root_lifetime: Lifetime::days(3650),
-            ca_lifetime: Lifetime::days(730),
+            server_lifetime: SERVER_LIFETIME,
         }
     }
 }
@@ -74,6 +72,8 @@ pub struct App {
     signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
     /// One writer per feed shard in this process; others are met by compare-and-swap.
     feed_locks: [Mutex<()>; FEED_SHARDS as usize],
+    /// Callers of this process with the same join token take turns, instead of meeting in the store.
+    turns: Turns,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Notify,
 }
@@ -94,8 +94,8 @@ impl App {
         settings: Settings,
     ) -> Self {
         let feed_locks = std::array::from_fn(|_| Mutex::default());
-        let (signers, committed) = (Mutex::default(), Notify::new());
-        Self { store, keys, entropy, environment, settings, signers, feed_locks, committed }
+        let (signers, turns, committed) = (Mutex::default(), Turns::default(), Notify::new());
+        Self { store, keys, entropy, environment, settings, signers, feed_locks, turns, committed }
     }
 
     /// The environment's names.
@@ -110,12 +110,12 @@ impl App {
 
     /// Opens a key once.
     pub(crate) async fn signer(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, Error> {
-        let mut open = self.signers.lock().await;
-        if let Some(signer) = open.get(key) {
+        if let Some(signer) = self.signers.lock().await.get(key) {
             return Ok(Arc::clone(signer));
         }
+        // Not under the lock: a key that is slow to open holds up nobody else's.
         let signer = self.keys.open(key).await?;
-        open.insert(key.clone(), Arc::clone(&signer));
+        self.signers.lock().await.insert(key.clone(), Arc::clone(&signer));
         Ok(signer)
     }
 }

@@ -92,7 +92,11 @@ where
 }
 
 /// All items of all shards; for housekeeping, not for callers.
-pub(crate) async fn all<T, F>(shards: u32, query: impl Fn(u32) -> Query, read: impl Fn(Query) -> F) -> Result<Vec<T>, Error>
+pub(crate) async fn all<T, F>(
+    shards: u32,
+    query: impl Fn(u32) -> Query,
+    read: impl Fn(Query) -> F,
+) -> Result<Vec<T>, Error>
 where
     F: Future<Output = Result<(Vec<T>, Option<Cursor>), Error>>,
 {

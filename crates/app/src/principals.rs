@@ -173,8 +173,14 @@ impl App {
                 return Ok(Planned::Unchanged(found.value));
             }
             refuse_deleted(&found.value)?;
-            if status != PrincipalStatus::Active && permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
-                return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
+            if status != PrincipalStatus::Active
+                && permit.identity().principal == *id
+                && permit.identity().tenant == *scope.tenant()
+            {
+                return Err(Error::precondition(
+                    "OWN_PRINCIPAL",
+                    "nobody suspends or deletes the principal it calls with",
+                ));
             }
             // No certificate of it can live longer than this.
             let until = call.now.plus(MAX_LIFETIME);
@@ -260,20 +266,25 @@ fn refuse_deleted(principal: &Principal) -> Result<(), Error> {
     Ok(())
 }
 
-fn checked(mut patch: PrincipalPatch) -> Result<PrincipalPatch, Error> {
+fn checked(patch: PrincipalPatch) -> Result<PrincipalPatch, Error> {
     check_display_name("principal.display_name", patch.display_name.as_deref().unwrap_or_default())?;
-    for (field, list, most) in
-        [("principal.roles", &mut patch.roles, MAX_ROLES), ("principal.groups", &mut patch.groups, MAX_GROUPS)]
-    {
-        if let Some(list) = list {
-            list.sort();
-            list.dedup();
-            if list.len() > most {
-                return Err(Error::invalid(field, "TOO_MANY", format!("must be at most {most}")));
-            }
-        }
+    let roles = patch.roles.map(|roles| checked_roles("principal.roles", roles)).transpose()?;
+    let groups = patch.groups.map(|groups| sorted("principal.groups", groups, MAX_GROUPS)).transpose()?;
+    Ok(PrincipalPatch { roles, groups, ..patch })
+}
+
+/// Roles as they are stored: sorted, no duplicates, not too many.
+pub(crate) fn checked_roles(field: &'static str, roles: Vec<Role>) -> Result<Vec<Role>, Error> {
+    sorted(field, roles, MAX_ROLES)
+}
+
+fn sorted(field: &'static str, mut names: Vec<Role>, most: usize) -> Result<Vec<Role>, Error> {
+    names.sort();
+    names.dedup();
+    if names.len() > most {
+        return Err(Error::invalid(field, "TOO_MANY", format!("must be at most {most}")));
     }
-    Ok(patch)
+    Ok(names)
 }
 
 /// A name for people: short, and nothing that could change how a terminal shows it.

@@ -36,6 +36,18 @@ impl RevocationReason {
         Self::PrivilegeWithdrawn,
     ];
 
+    /// The reason's name, as commands and audit events have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "key_compromise",
+            Self::AffiliationChanged => "affiliation_changed",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessation_of_operation",
+            Self::PrivilegeWithdrawn => "privilege_withdrawn",
+        }
+    }
+
     /// The CRLReason code.
     pub const fn code(self) -> u8 {
         match self {

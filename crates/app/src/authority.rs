@@ -1,0 +1,147 @@
+//! Which CA signs for whom, and with which key.
+
+use std::sync::Arc;
+
+use futures::future::try_join3;
+use signet_core::{
+    CaId, Error, Signer, TenantId, TenantScope, Time,
+    ca::{Ca, CaKind, CaState},
+    store::{Query, SortRange, Table, Versioned},
+    tenant::{Isolation, Tenant},
+};
+use signet_x509::{IssueError, IssuerCert, IssuerError, ProfileError};
+
+use crate::App;
+
+/// A CA, ready to sign.
+pub(crate) struct Issuer {
+    pub(crate) ca: Ca,
+    pub(crate) certificate: IssuerCert,
+    pub(crate) signer: Arc<dyn Signer>,
+}
+
+/// What an issuance for a tenant needs to know.
+pub(crate) struct Authorities {
+    pub(crate) tenant: Tenant,
+    /// The CAs that sign for it, in whatever state: its own, or the shared ones.
+    cas: Vec<Ca>,
+    /// The environment's roots that are trusted now.
+    pub(crate) roots: Vec<Ca>,
+}
+
+impl Authorities {
+    /// The CA that signs now.
+    pub(crate) fn active(&self) -> Result<&Ca, Error> {
+        self.cas.iter().find(|ca| ca.state == CaState::Active).ok_or_else(|| no_active_ca(issuing_kind(&self.tenant)))
+    }
+
+    /// The CA that a reservation names, unless it was retired meanwhile.
+    pub(crate) fn named(&self, id: &CaId) -> Result<&Ca, Error> {
+        self.cas.iter().find(|ca| &ca.id == id && ca.state.is_trusted()).ok_or_else(|| {
+            let message = format!("the certificate authority {id} was retired meanwhile; use a new request id");
+            Error::precondition("ISSUER_RETIRED", message)
+        })
+    }
+}
+
+impl App {
+    /// The scope's tenant and who signs for it.
+    pub(crate) async fn authorities(&self, scope: &TenantScope, now: Time) -> Result<Authorities, Error> {
+        let system = TenantScope::housekeeping(TenantId::system());
+        let (tenant, own, environment) = try_join3(
+            async {
+                scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), now).await.map_err(Error::from)
+            },
+            self.cas(scope, now),
+            self.cas(&system, now),
+        )
+        .await?;
+        let tenant = tenant.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value;
+        let kind = issuing_kind(&tenant);
+        let cas = if tenant.isolation == Isolation::Shared { &environment } else { &own };
+        let cas = cas.iter().map(|ca| &ca.value).filter(|ca| ca.kind == kind).cloned().collect();
+        let roots =
+            environment.into_iter().map(|ca| ca.value).filter(|ca| ca.kind == CaKind::Root && is_trusted(ca, now));
+        Ok(Authorities { tenant, cas, roots: roots.collect() })
+    }
+
+    /// All CAs of the scope's tenant, retired ones too.
+    pub(crate) async fn cas(&self, scope: &TenantScope, now: Time) -> Result<Vec<Versioned<Ca>>, Error> {
+        let prefix = SortRange::Prefix(Ca::SORT_PREFIX.to_owned());
+        let mut query = Query::table(Table::Tenants, scope.tenant().as_str()).range(prefix);
+        let mut cas = Vec::new();
+        loop {
+            let (found, next) = scope.list::<Ca>(&*self.store, &query, now).await?;
+            cas.extend(found);
+            match next {
+                None => return Ok(cas),
+                next => query = query.after(next),
+            }
+        }
+    }
+
+    /// The active CA of one of the environment's kinds, ready to sign.
+    pub(crate) async fn environment_issuer(&self, kind: CaKind, now: Time) -> Result<Issuer, Error> {
+        let cas = self.cas(&TenantScope::housekeeping(TenantId::system()), now).await?;
+        let active = cas.iter().map(|ca| &ca.value).find(|ca| ca.kind == kind && ca.state == CaState::Active);
+        self.issuer(active.ok_or_else(|| no_active_ca(kind))?).await
+    }
+
+    /// Opens a CA's key, which must be the one that its certificate names.
+    pub(crate) async fn issuer(&self, ca: &Ca) -> Result<Issuer, Error> {
+        let signer = self.signer(&ca.key).await?;
+        let certificate = IssuerCert::from_der(&ca.certificate_der).map_err(|e: IssuerError| Error::internal(e))?;
+        if certificate.public_key().spki_der() != signer.spki_der() {
+            let cause = format!("the key {} is not the one in the certificate of {}", ca.key, ca.id);
+            return Err(Error::Unavailable { what: "the signing key", cause });
+        }
+        Ok(Issuer { ca: ca.clone(), certificate, signer })
+    }
+}
+
+/// Whether verifiers accept what it signed.
+pub(crate) fn is_trusted(ca: &Ca, now: Time) -> bool {
+    ca.state.is_trusted() && now < ca.not_after
+}
+
+/// The name of a CA.
+pub(crate) fn ca_id(kind: CaKind, owner: &TenantId, generation: u32) -> Result<CaId, Error> {
+    let name = match kind {
+        CaKind::Root => "root",
+        CaKind::Shared => "shared",
+        CaKind::Server => "server",
+        CaKind::Tenant => owner.as_str(),
+    };
+    CaId::new(name, generation).map_err(Error::internal)
+}
+
+/// Which kind of CA signs for a tenant.
+pub(crate) fn issuing_kind(tenant: &Tenant) -> CaKind {
+    match tenant.isolation {
+        Isolation::Dedicated => CaKind::Tenant,
+        Isolation::Shared => CaKind::Shared,
+    }
+}
+
+pub(crate) fn no_active_ca(kind: CaKind) -> Error {
+    let (reason, message) = match kind {
+        CaKind::Root => ("NO_ACTIVE_ROOT", "there is no active root; run bootstrap"),
+        CaKind::Shared => ("NO_ACTIVE_SHARED_CA", "there is no active shared certificate authority; run bootstrap"),
+        CaKind::Server => ("NO_ACTIVE_SERVER_CA", "there is no active server certificate authority; run bootstrap"),
+        CaKind::Tenant => ("NO_ACTIVE_CA", "the tenant has no active certificate authority; rotate it"),
+    };
+    Error::precondition(reason, message)
+}
+
+/// What stands in the way of a certificate.
+pub(crate) fn issue_error(error: IssueError) -> Error {
+    match error {
+        IssueError::OutlivesIssuer { .. } => Error::precondition("OUTLIVES_ISSUER", error.to_string()),
+        IssueError::IssuerNotYetValid => Error::precondition("ISSUER_NOT_YET_VALID", error.to_string()),
+        IssueError::Lint(_) | IssueError::BadSignature | IssueError::Encoding(_) => Error::internal(error),
+    }
+}
+
+pub(crate) fn profile_error(error: ProfileError) -> Error {
+    Error::internal(error)
+}

@@ -1,0 +1,265 @@
+//! The first start of an environment: makes what is missing, changes nothing that is there.
+
+use std::net::IpAddr;
+
+use signet_core::{
+    CaId, Error, KeyLabel, KeyRef, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
+    ca::{CaKind, CaState},
+    certificate::{Certificate, CertificateKind, CertificateState},
+    commit::{Commit, Write},
+    principal::Principal,
+    scope::EnvironmentScope,
+    store::{Index, Query, Table},
+    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
+};
+use signet_x509::{Csr, ServerName, ServerProfile, issue::prepare_server};
+
+use crate::{
+    App, AuditEntry, Call, CreatePrincipal, IssuedLeaf, Planned,
+    authority::{ca_id, issue_error},
+    issuance::{key_digest, parse_csr},
+    paging,
+    reservation::Holder,
+};
+
+/// The keys of the environment's CAs where an operator made them (Terraform); `None`: a key is made.
+#[derive(Clone, Debug)]
+pub struct EnvironmentKeys {
+    /// The root's.
+    pub root: Option<KeyRef>,
+    /// The system tenant's.
+    pub system: Option<KeyRef>,
+    /// The shared CA's.
+    pub shared: Option<KeyRef>,
+    /// The server CA's.
+    pub server: Option<KeyRef>,
+}
+
+/// The names that the control plane answers to.
+#[derive(Clone, Debug, Default)]
+pub struct ServerIdentity {
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// IP addresses.
+    pub ip: Vec<IpAddr>,
+}
+
+/// What an environment starts with.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// The CA keys.
+    pub keys: EnvironmentKeys,
+    /// The server's names.
+    pub server: ServerIdentity,
+    /// PKCS#10, DER, for the server's key.
+    pub server_csr_der: Vec<u8>,
+    /// The first admin of the system tenant.
+    pub admin: PrincipalId,
+    /// PKCS#10, DER, for the admin's key.
+    pub admin_csr_der: Vec<u8>,
+}
+
+/// What bootstrap made or found.
+#[derive(Clone, Debug)]
+pub struct BootstrapReport {
+    /// Every item in order.
+    pub items: Vec<BootstrapItem>,
+    /// The server's certificate, then the CA that signed it; DER.
+    pub server_chain_der: Vec<Vec<u8>>,
+    /// The admin's certificate.
+    pub admin: IssuedLeaf,
+}
+
+/// One item of an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapItem {
+    /// E.g. `certificate authority root.1`.
+    pub what: String,
+    /// Whether it was made just now; `false`: it was there.
+    pub made: bool,
+}
+
+impl App {
+    /// Makes an environment: root, system tenant, shared and server CAs, the server's certificate, the first admin and
+    /// its certificate. Running it again makes what is missing; certificates are made once per key.
+    pub async fn bootstrap(&self, call: &Call, input: &Bootstrap) -> Result<BootstrapReport, Error> {
+        let server_csr = parse_csr(&input.server_csr_der)?;
+        let admin_csr = parse_csr(&input.admin_csr_der)?;
+        server_names(&input.server)?;
+        let mut items = vec![self.ensure_system_tenant(call).await?];
+        let keys = &input.keys;
+        for (kind, key) in [
+            (CaKind::Root, &keys.root),
+            (CaKind::Tenant, &keys.system),
+            (CaKind::Shared, &keys.shared),
+            (CaKind::Server, &keys.server),
+        ] {
+            items.push(self.ensure_ca(call, kind, key.as_ref()).await?);
+        }
+        let (server_chain_der, made) = self.ensure_server_certificate(call, input, &server_csr).await?;
+        items.push(BootstrapItem { what: "server certificate".into(), made });
+        items.push(self.ensure_admin(call, &input.admin).await?);
+        let (admin, made) = self.ensure_admin_certificate(call, input, &admin_csr).await?;
+        items.push(BootstrapItem { what: format!("certificate of admin {}", input.admin), made });
+        Ok(BootstrapReport { items, server_chain_der, admin })
+    }
+
+    async fn ensure_system_tenant(&self, call: &Call) -> Result<BootstrapItem, Error> {
+        let id = TenantId::system();
+        let tenant = Tenant {
+            id: id.clone(),
+            display_name: "Operator".into(),
+            status: TenantStatus::Active,
+            isolation: Isolation::Dedicated,
+            lifetimes: Default::default(),
+            max_certificates: DEFAULT_MAX_CERTIFICATES,
+            created_at: call.now,
+            updated_at: call.now,
+        };
+        let plan = || async {
+            let scope = EnvironmentScope::housekeeping();
+            if scope.get::<Tenant>(&*self.store, &Tenant::key_of(&id), call.now).await?.is_some() {
+                return Ok(Planned::Unchanged(false));
+            }
+            let commit = self.tenant_commit(call, &id, &AuditEntry::done(call, "tenant", &id));
+            Ok(Planned::Commit(Box::new(commit.write(Write::create(tenant.clone()))), true))
+        };
+        let made = self.mutate(call, &id, &"system tenant", plan, |_| async { Ok(false) }).await?;
+        Ok(BootstrapItem { what: format!("tenant {id}"), made })
+    }
+
+    async fn ensure_ca(&self, call: &Call, kind: CaKind, key: Option<&KeyRef>) -> Result<BootstrapItem, Error> {
+        let owner = TenantId::system();
+        let scope = TenantScope::housekeeping(owner.clone());
+        let id = ca_id(kind, &owner, 1)?;
+        let plan = || async {
+            if let Some(there) = self.cas_of_kind(&scope, kind, call.now).await?.last() {
+                return Ok(Planned::Unchanged((there.value.id.clone(), false)));
+            }
+            let key = self.environment_key(&id, key).await?;
+            let (ca, record) = self.certify_ca(call, kind, &owner, 1, key, CaState::Active).await?;
+            let entry = AuditEntry::done(call, "certificate_authority", &id);
+            let commit = self.tenant_commit(call, &owner, &entry).write(Write::create(ca)).write(record);
+            Ok(Planned::Commit(Box::new(commit), (id.clone(), true)))
+        };
+        let (id, made) = self.mutate(call, &owner, &id, plan, |_| async { Ok((id.clone(), false)) }).await?;
+        Ok(BootstrapItem { what: format!("certificate authority {id}"), made })
+    }
+
+    async fn environment_key(&self, id: &CaId, key: Option<&KeyRef>) -> Result<KeyRef, Error> {
+        match key {
+            Some(key) => Ok(key.clone()),
+            None => {
+                let label = KeyLabel { tenant: TenantId::system(), ca: id.clone() };
+                Ok(self.keys.create(&label).await?)
+            }
+        }
+    }
+
+    async fn ensure_server_certificate(
+        &self,
+        call: &Call,
+        input: &Bootstrap,
+        csr: &Csr,
+    ) -> Result<(Vec<Vec<u8>>, bool), Error> {
+        let partition = Certificate::by_kind(&TenantId::system(), CertificateKind::Server);
+        let query = |_| Query::index(Table::Certificates, Index::ByPrincipal, partition.clone());
+        let read = |query| async move {
+            let (found, next) =
+                EnvironmentScope::housekeeping().list::<Certificate>(&*self.store, &query, call.now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        let known: Vec<Certificate> = paging::all(1, query, read).await?;
+        let Some(there) = known.into_iter().rev().find(|record| is_for(record, csr, call.now)) else {
+            return Ok((self.issue_server_certificate(call, &input.server, &input.server_csr_der).await?, true));
+        };
+        let cas = self.cas(&TenantScope::housekeeping(TenantId::system()), call.now).await?;
+        let issuer = cas.into_iter().find(|ca| ca.value.id == there.issuer);
+        let issuer = issuer.ok_or_else(|| Error::not_found("certificate authority", &there.issuer))?;
+        Ok((vec![there.certificate_der, issuer.value.certificate_der], false))
+    }
+
+    /// A certificate for the control plane as a server: the certificate, then the CA that signed it; DER.
+    pub async fn issue_server_certificate(
+        &self,
+        call: &Call,
+        names: &ServerIdentity,
+        csr_der: &[u8],
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let csr = parse_csr(csr_der)?;
+        let profile = ServerProfile::new(&self.environment, server_names(names)?)
+            .map_err(|error| Error::invalid("server", "SERVER_NAMES", error.to_string()))?;
+        let issuer = self.environment_issuer(CaKind::Server, call.now).await?;
+        let (serial, lifetime) = (self.serial(call.now), self.settings.server_lifetime);
+        let prepared =
+            prepare_server(&profile, &csr, &issuer.certificate, serial, lifetime, call.now).map_err(issue_error)?;
+        let system = TenantId::system();
+        let holder = Holder::other(CertificateKind::Server, &system)?;
+        let (issued, record) = self.reserve_and_sign(call, &issuer.ca.id, &*issuer.signer, prepared, holder).await?;
+        let entry = AuditEntry::done(call, "certificate", format!("{}/{serial}", issuer.ca.id))
+            .detail("names", join(names))
+            .detail("not_after", issued.not_after.unix_seconds());
+        let commit = Commit::audited(self.event(call, &system, &entry)).write(record);
+        self.commit(&commit, call.now).await?;
+        Ok(vec![issued.certificate_der, issuer.ca.certificate_der])
+    }
+
+    async fn ensure_admin(&self, call: &Call, id: &PrincipalId) -> Result<BootstrapItem, Error> {
+        let scope = TenantScope::housekeeping(TenantId::system());
+        let item = |made| BootstrapItem { what: format!("admin {id}"), made };
+        if let Some(found) = self.find_principal(&scope, id, call.now).await? {
+            return require_admin(&found.value).map(|()| item(false));
+        }
+        let input = CreatePrincipal {
+            id: id.clone(),
+            principal_type: PrincipalType::Admin,
+            display_name: String::new(),
+            roles: Vec::new(),
+            groups: Vec::new(),
+        };
+        self.create_principal(call, &scope, input).await?;
+        Ok(item(true))
+    }
+
+    async fn ensure_admin_certificate(
+        &self,
+        call: &Call,
+        input: &Bootstrap,
+        csr: &Csr,
+    ) -> Result<(IssuedLeaf, bool), Error> {
+        let scope = TenantScope::housekeeping(TenantId::system());
+        let admin = self.principal(&scope, &input.admin, call.now).await?.value;
+        for held in &admin.certificates {
+            let record = self.certificate(&scope, &held.issuer, &held.serial, call.now).await?.value;
+            if is_for(&record, csr, call.now) {
+                return Ok((self.released_leaf(call, &scope, record).await?, false));
+            }
+        }
+        Ok((self.issue_certificate(call, &scope, &input.admin, &input.admin_csr_der).await?, true))
+    }
+}
+
+/// Whether a record is that of a good certificate for the key of `csr`.
+fn is_for(record: &Certificate, csr: &Csr, now: Time) -> bool {
+    record.state == CertificateState::Issued && record.not_after > now && record.spki_sha256 == key_digest(csr)
+}
+
+fn require_admin(principal: &Principal) -> Result<(), Error> {
+    if principal.principal_type == PrincipalType::Admin {
+        return Ok(());
+    }
+    let message =
+        format!("principal {} of the system tenant is a {}; name another", principal.id, principal.principal_type);
+    Err(Error::invalid("admin", "PRINCIPAL_TYPE_DIFFERS", message))
+}
+
+fn server_names(identity: &ServerIdentity) -> Result<Vec<ServerName>, Error> {
+    let bad = |error: signet_x509::ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
+    let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
+    dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect()
+}
+
+fn join(identity: &ServerIdentity) -> String {
+    let ip = identity.ip.iter().map(IpAddr::to_string);
+    identity.dns.iter().cloned().chain(ip).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,295 @@
+//! Certificate authorities: list, publish, rotate.
+
+use serde::Serialize;
+use signet_core::{
+    CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
+    ca::{Ca, CaKind, CaState, RotationStep, plan_rotation},
+    certificate::CertificateKind,
+    commit::{Commit, Write},
+    store::Versioned,
+    tenant::{Isolation, MAX_LIFETIME, Tenant},
+};
+use signet_x509::{
+    CaProfile, PublicKey,
+    issue::{prepare_ca, prepare_root},
+    profile::ISSUING_CA_LIFETIME,
+};
+
+use crate::{
+    App, AuditEntry, Call, Planned,
+    authority::{ca_id, is_trusted, issue_error},
+    reservation::Holder,
+};
+
+/// Which step an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotationAction {
+    /// Whatever the plan says is due, if anything.
+    Due,
+    /// Make and publish the next CA now.
+    Prepare,
+    /// Let the prepared CA sign from now on, also if the present one has expired.
+    Activate,
+    /// Stop trusting the retiring CAs now; what they signed is refused.
+    Retire,
+}
+
+/// What a rotation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotationReport {
+    /// All CAs of that kind and owner, after it.
+    pub cas: Vec<Ca>,
+    /// What was done, e.g. `activated acme.2 in place of acme.1`; empty: nothing was due.
+    pub steps: Vec<String>,
+}
+
+/// What to trust for one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    /// Whose.
+    pub tenant: TenantId,
+    /// E.g. `acme.prod.example.com`.
+    pub trust_domain: String,
+    /// The CAs that may have signed its principals' certificates.
+    pub anchors: Vec<Ca>,
+    /// The environment's roots.
+    pub roots: Vec<Ca>,
+}
+
+impl App {
+    /// Lists the tenant's CAs, retired ones too; those of the system tenant include the environment's own.
+    pub async fn list_cas(&self, call: &Call, scope: &TenantScope) -> Result<Vec<Ca>, Error> {
+        Ok(self.cas(scope, call.now).await?.into_iter().map(|ca| ca.value).collect())
+    }
+
+    /// The environment's roots that are trusted at `now`.
+    pub async fn roots(&self, now: Time) -> Result<Vec<Ca>, Error> {
+        let system = TenantScope::housekeeping(TenantId::system());
+        Ok(self.trusted(&system, CaKind::Root, now).await?)
+    }
+
+    /// What verifiers of the tenant's principals trust now.
+    pub async fn trust_bundle(&self, call: &Call, scope: &TenantScope) -> Result<TrustBundle, Error> {
+        let tenant = self.get_tenant(call, scope).await?;
+        let anchors = match tenant.isolation {
+            Isolation::Dedicated => self.trusted(scope, CaKind::Tenant, call.now).await?,
+            Isolation::Shared => {
+                let system = TenantScope::housekeeping(TenantId::system());
+                self.trusted(&system, CaKind::Shared, call.now).await?
+            }
+        };
+        let trust_domain = self.environment.suffix().trust_domain(&tenant.id);
+        Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, roots: self.roots(call.now).await? })
+    }
+
+    /// Takes the CAs of one kind a step further. All of it is one transaction, so that a retry finds it done.
+    pub async fn rotate_ca(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        kind: CaKind,
+        action: RotationAction,
+    ) -> Result<RotationReport, Error> {
+        let tenant = self.get_tenant(call, scope).await?;
+        check_kind(&tenant, kind)?;
+        let plan = || async {
+            let cas = self.cas_of_kind(scope, kind, call.now).await?;
+            let known: Vec<Ca> = cas.iter().map(|ca| ca.value.clone()).collect();
+            let steps = match action {
+                RotationAction::Due => plan_rotation(&known, longest_leaf(kind).millis(), call.now),
+                RotationAction::Prepare => prepare_step(&known),
+                RotationAction::Activate => activate_step(&known)?,
+                RotationAction::Retire => retire_steps(&known)?,
+            };
+            if steps.is_empty() {
+                return Ok(Planned::Unchanged(RotationReport { cas: known, steps: Vec::new() }));
+            }
+            let mut rotation = Rotation { cas, writes: Vec::new(), done: Vec::new(), now: call.now };
+            for step in steps {
+                self.take_step(call, &tenant.id, kind, step, &mut rotation).await?;
+            }
+            Ok(self.finish_rotation(call, &tenant.id, rotation))
+        };
+        let replay = |_| async {
+            let cas = self.cas_of_kind(scope, kind, call.now).await?;
+            Ok(RotationReport { cas: cas.into_iter().map(|ca| ca.value).collect(), steps: Vec::new() })
+        };
+        self.mutate(call, scope.tenant(), &(kind, action), plan, replay).await
+    }
+
+    async fn take_step(
+        &self,
+        call: &Call,
+        owner: &TenantId,
+        kind: CaKind,
+        step: RotationStep,
+        rotation: &mut Rotation,
+    ) -> Result<(), Error> {
+        match step {
+            RotationStep::Prepare { generation } => {
+                let label = KeyLabel { tenant: owner.clone(), ca: ca_id(kind, owner, generation)? };
+                let key = self.keys.create(&label).await?;
+                let (ca, record) = self.certify_ca(call, kind, owner, generation, key, CaState::Prepared).await?;
+                rotation.add(ca, record);
+            }
+            RotationStep::Activate { ca, replaces } => {
+                let old = replaces.as_ref().map(|old| format!(" in place of {old}")).unwrap_or_default();
+                rotation.set(&ca, CaState::Active, format!("activated {ca}{old}"));
+                if let Some(old) = replaces {
+                    rotation.set(&old, CaState::Retiring, format!("{old} signs no more"));
+                }
+            }
+            RotationStep::Retire { ca } => rotation.set(&ca, CaState::Retired, format!("retired {ca}")),
+        }
+        Ok(())
+    }
+
+    fn finish_rotation(&self, call: &Call, owner: &TenantId, rotation: Rotation) -> Planned<RotationReport> {
+        let Rotation { cas, writes, done, .. } = rotation;
+        let entry = AuditEntry::done(call, "certificate_authority", owner).detail("steps", done.join("; "));
+        let commit: Commit = self.tenant_commit(call, owner, &entry).writes(writes);
+        let cas = cas.into_iter().map(|ca| ca.value).collect();
+        Planned::Commit(Box::new(commit), RotationReport { cas, steps: done })
+    }
+
+    /// Signs a CA's certificate with the root's key (a root's with its own). Returns the CA and the write that makes
+    /// its certificate an issued one; both belong into one commit.
+    pub(crate) async fn certify_ca(
+        &self,
+        call: &Call,
+        kind: CaKind,
+        owner: &TenantId,
+        generation: u32,
+        key: KeyRef,
+        state: CaState,
+    ) -> Result<(Ca, Write), Error> {
+        let id = ca_id(kind, owner, generation)?;
+        let own = self.signer(&key).await?;
+        let public = PublicKey::from_spki_der(own.spki_der()).map_err(Error::internal)?;
+        let profile = CaProfile::new(&self.environment, kind, owner, generation);
+        let serial = self.serial(call.now);
+        let (issuer, signer, prepared) = if kind == CaKind::Root {
+            (id.clone(), own, prepare_root(&profile, &public, serial, call.now))
+        } else {
+            let root = self.environment_issuer(CaKind::Root, call.now).await?;
+            let prepared = prepare_ca(&profile, &public, &root.certificate, serial, call.now);
+            (root.ca.id, root.signer, prepared)
+        };
+        let prepared = prepared.map_err(issue_error)?;
+        let holder = Holder::other(CertificateKind::Ca, owner)?;
+        let (issued, record) = self.reserve_and_sign(call, &issuer, &*signer, prepared, holder).await?;
+        let ca = Ca {
+            id,
+            tenant: owner.clone(),
+            kind,
+            generation,
+            state,
+            key,
+            certificate_der: issued.certificate_der,
+            issuer,
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            updated_at: call.now,
+        };
+        Ok((ca, record))
+    }
+
+    pub(crate) async fn cas_of_kind(
+        &self,
+        scope: &TenantScope,
+        kind: CaKind,
+        now: Time,
+    ) -> Result<Vec<Versioned<Ca>>, Error> {
+        let mut cas = self.cas(scope, now).await?;
+        cas.retain(|ca| ca.value.kind == kind);
+        cas.sort_by_key(|ca| ca.value.generation);
+        Ok(cas)
+    }
+
+    async fn trusted(&self, scope: &TenantScope, kind: CaKind, now: Time) -> Result<Vec<Ca>, Error> {
+        let cas = self.cas_of_kind(scope, kind, now).await?;
+        Ok(cas.into_iter().map(|ca| ca.value).filter(|ca| is_trusted(ca, now)).collect())
+    }
+}
+
+/// A rotation while it is put together.
+struct Rotation {
+    cas: Vec<Versioned<Ca>>,
+    writes: Vec<Write>,
+    done: Vec<String>,
+    now: Time,
+}
+
+impl Rotation {
+    fn add(&mut self, ca: Ca, record: Write) {
+        self.done.push(format!("prepared {}", ca.id));
+        self.writes.extend([Write::create(ca.clone()), record]);
+        self.cas.push(Versioned { value: ca, version: crate::reservation::CREATED });
+    }
+
+    fn set(&mut self, id: &CaId, state: CaState, done: String) {
+        if let Some(found) = self.cas.iter_mut().find(|ca| &ca.value.id == id) {
+            found.value.state = state;
+            found.value.updated_at = self.now;
+            self.writes.push(Write::replace(found.value.clone(), found.version));
+            self.done.push(done);
+        }
+    }
+}
+
+/// The longest that anything signed by a CA of this kind can be valid, whatever its tenant's settings were then.
+fn longest_leaf(kind: CaKind) -> Lifetime {
+    match kind {
+        CaKind::Root => ISSUING_CA_LIFETIME,
+        CaKind::Shared | CaKind::Server | CaKind::Tenant => MAX_LIFETIME,
+    }
+}
+
+fn check_kind(tenant: &Tenant, kind: CaKind) -> Result<(), Error> {
+    match kind {
+        CaKind::Root | CaKind::Shared | CaKind::Server if !tenant.id.is_system() => Err(Error::invalid(
+            "kind",
+            "WRONG_TENANT",
+            "only the system tenant has root, shared and server authorities",
+        )),
+        CaKind::Tenant if tenant.isolation == Isolation::Shared => {
+            let message = "the tenant has no certificate authority of its own; rotate the system tenant's shared one";
+            Err(Error::precondition("SHARED_ISOLATION", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prepared(cas: &[Ca]) -> Option<&Ca> {
+    cas.iter().filter(|ca| ca.state == CaState::Prepared).max_by_key(|ca| ca.generation)
+}
+
+fn prepare_step(cas: &[Ca]) -> Vec<RotationStep> {
+    if prepared(cas).is_some() {
+        return Vec::new();
+    }
+    let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
+    vec![RotationStep::Prepare { generation: newest.saturating_add(1) }]
+}
+
+fn activate_step(cas: &[Ca]) -> Result<Vec<RotationStep>, Error> {
+    let Some(next) = prepared(cas) else {
+        return Err(Error::precondition(
+            "NOTHING_PREPARED",
+            "there is no prepared certificate authority; prepare one first",
+        ));
+    };
+    let active = cas.iter().find(|ca| ca.state == CaState::Active);
+    Ok(vec![RotationStep::Activate { ca: next.id.clone(), replaces: active.map(|ca| ca.id.clone()) }])
+}
+
+fn retire_steps(cas: &[Ca]) -> Result<Vec<RotationStep>, Error> {
+    let retiring = cas.iter().filter(|ca| ca.state == CaState::Retiring);
+    let steps: Vec<RotationStep> = retiring.map(|ca| RotationStep::Retire { ca: ca.id.clone() }).collect();
+    if steps.is_empty() {
+        let message = "no certificate authority is retiring; activate the next one first";
+        return Err(Error::precondition("NOTHING_RETIRING", message));
+    }
+    Ok(steps)
+}

@@ -1,0 +1,239 @@
+//! Tenants: create, read, change, suspend, activate.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use signet_core::{
+    Error, Lifetime, PrincipalType, TenantId, TenantScope, Time,
+    ca::{CaKind, CaState},
+    change::Change,
+    commit::{Commit, Write},
+    scope::EnvironmentScope,
+    signer::KeyLabel,
+    store::{Index, LISTING_SHARDS, Query, Table, Versioned},
+    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus},
+};
+
+use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, authority, paging, principals::check_display_name};
+
+/// Most certificates that one principal of a tenant may be allowed to hold.
+const MAX_CERTIFICATES: u32 = 100;
+
+/// A tenant to be made.
+#[derive(Clone, Debug, Serialize)]
+pub struct CreateTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// For people.
+    pub display_name: String,
+    /// Whose key signs for it.
+    pub isolation: Isolation,
+    /// Lifetimes that differ from the defaults.
+    pub lifetimes: BTreeMap<PrincipalType, Lifetime>,
+    /// How many certificates one principal may hold, at most 100; 0: the default.
+    pub max_certificates: u32,
+}
+
+/// What to change; `None`: leave as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TenantPatch {
+    /// For people.
+    pub display_name: Option<String>,
+    /// Lifetimes that differ from the defaults, all of them.
+    pub lifetimes: Option<BTreeMap<PrincipalType, Lifetime>>,
+    /// How many certificates one principal may hold, at most 100; 0: the default.
+    pub max_certificates: Option<u32>,
+}
+
+impl App {
+    /// Makes a tenant and, unless it shares the environment's, its CA.
+    pub async fn create_tenant(
+        &self,
+        call: &Call,
+        scope: &EnvironmentScope,
+        input: CreateTenant,
+    ) -> Result<Tenant, Error> {
+        let tenant = new_tenant(call, &input)?;
+        let plan = || async {
+            if scope.get::<Tenant>(&*self.store, &Tenant::key_of(&input.id), call.now).await?.is_some() {
+                return Err(Error::AlreadyExists { resource: "tenant", id: input.id.to_string() });
+            }
+            let entry = AuditEntry::done(call, "tenant", &input.id);
+            let mut commit = self.tenant_commit(call, &input.id, &entry).write(Write::create(tenant.clone()));
+            if tenant.isolation == Isolation::Dedicated {
+                let label = KeyLabel { tenant: input.id.clone(), ca: authority::ca_id(CaKind::Tenant, &input.id, 1)? };
+                let key = self.keys.create(&label).await?;
+                let (ca, record) = self.certify_ca(call, CaKind::Tenant, &input.id, 1, key, CaState::Active).await?;
+                commit = commit.write(Write::create(ca)).write(record);
+            }
+            Ok(Planned::Commit(Box::new(commit), tenant.clone()))
+        };
+        self.mutate(call, &TenantId::system(), &input, plan, |_| self.tenant_now(scope, &input.id, call.now)).await
+    }
+
+    /// Reads a tenant.
+    pub async fn get_tenant(&self, call: &Call, scope: &TenantScope) -> Result<Tenant, Error> {
+        let found = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), call.now).await?;
+        Ok(found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value)
+    }
+
+    /// Lists the environment's tenants, in no particular order.
+    pub async fn list_tenants(
+        &self,
+        call: &Call,
+        scope: &EnvironmentScope,
+        page: &PageRequest,
+    ) -> Result<Listing<Tenant>, Error> {
+        let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
+        let read = |query| async move {
+            let (found, next) = scope.list::<Tenant>(&*self.store, &query, call.now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        paging::list(page, "tenants", LISTING_SHARDS, query, read).await
+    }
+
+    /// Changes a tenant's name or limits. They hold for certificates that are issued from then on.
+    pub async fn update_tenant(
+        &self,
+        call: &Call,
+        scope: &EnvironmentScope,
+        id: &TenantId,
+        patch: TenantPatch,
+    ) -> Result<Tenant, Error> {
+        let patch = checked(patch)?;
+        let plan = || async {
+            let mut found = self.find_tenant(scope, id, call.now).await?;
+            let before = found.value.clone();
+            let tenant = &mut found.value;
+            tenant.display_name = patch.display_name.clone().unwrap_or(before.display_name.clone());
+            tenant.lifetimes = patch.lifetimes.clone().unwrap_or(before.lifetimes.clone());
+            tenant.max_certificates = patch.max_certificates.unwrap_or(before.max_certificates);
+            if *tenant == before {
+                return Ok(Planned::Unchanged(before));
+            }
+            Ok(self.change_tenant(call, found))
+        };
+        let replay = |_| self.tenant_now(scope, id, call.now);
+        self.mutate(call, &TenantId::system(), &(id, &patch), plan, replay).await
+    }
+
+    /// Refuses all of the tenant's principals everywhere, and issues nothing for it, until it is activated.
+    pub async fn suspend_tenant(&self, call: &Call, scope: &EnvironmentScope, id: &TenantId) -> Result<Tenant, Error> {
+        if id.is_system() {
+            let message = "the system tenant cannot be suspended: nobody could activate it again";
+            return Err(Error::precondition("SYSTEM_TENANT", message));
+        }
+        self.set_tenant_status(call, scope, id, TenantStatus::Suspended).await
+    }
+
+    /// Lifts a suspension.
+    pub async fn activate_tenant(&self, call: &Call, scope: &EnvironmentScope, id: &TenantId) -> Result<Tenant, Error> {
+        self.set_tenant_status(call, scope, id, TenantStatus::Active).await
+    }
+
+    async fn set_tenant_status(
+        &self,
+        call: &Call,
+        scope: &EnvironmentScope,
+        id: &TenantId,
+        status: TenantStatus,
+    ) -> Result<Tenant, Error> {
+        let plan = || async {
+            let mut found = self.find_tenant(scope, id, call.now).await?;
+            if found.value.status == status {
+                return Ok(Planned::Unchanged(found.value));
+            }
+            found.value.status = status;
+            Ok(self.change_tenant(call, found))
+        };
+        let replay = |_| self.tenant_now(scope, id, call.now);
+        self.mutate(call, &TenantId::system(), &(id, status), plan, replay).await
+    }
+
+    fn change_tenant(&self, call: &Call, mut found: Versioned<Tenant>) -> Planned<Tenant> {
+        found.value.updated_at = call.now;
+        let entry = AuditEntry::done(call, "tenant", &found.value.id);
+        let commit = self.tenant_commit(call, &found.value.id, &entry);
+        let commit = commit.write(Write::replace(found.value.clone(), found.version));
+        Planned::Commit(Box::new(commit), found.value)
+    }
+
+    /// A commit that makes every node read the tenant and its CAs again.
+    pub(crate) fn tenant_commit(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
+        // Whoever has not heard for that long holds nothing of the tenant that has not expired.
+        let until = call.now.plus(MAX_LIFETIME);
+        Commit::audited(self.event(call, tenant, entry)).announce(tenant, Change::TenantChanged, until)
+    }
+
+    /// The scope's tenant, if it may act.
+    pub(crate) async fn require_active_tenant(&self, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
+        let found = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), now).await?;
+        let tenant = found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value;
+        require_active(&tenant)?;
+        Ok(tenant)
+    }
+
+    async fn tenant_now(&self, scope: &EnvironmentScope, id: &TenantId, now: Time) -> Result<Tenant, Error> {
+        Ok(self.find_tenant(scope, id, now).await?.value)
+    }
+
+    async fn find_tenant(
+        &self,
+        scope: &EnvironmentScope,
+        id: &TenantId,
+        now: Time,
+    ) -> Result<Versioned<Tenant>, Error> {
+        let found = scope.get::<Tenant>(&*self.store, &Tenant::key_of(id), now).await?;
+        found.ok_or_else(|| Error::not_found("tenant", id))
+    }
+}
+
+pub(crate) fn require_active(tenant: &Tenant) -> Result<(), Error> {
+    match tenant.status {
+        TenantStatus::Active => Ok(()),
+        TenantStatus::Suspended => Err(Error::precondition(
+            "TENANT_SUSPENDED",
+            format!("tenant {} is suspended; activate it first", tenant.id),
+        )),
+    }
+}
+
+fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
+    if input.id.is_system() || input.id.is_reserved() {
+        let message = "is kept for the environment itself; choose another";
+        return Err(Error::invalid("tenant.tenant_id", "RESERVED_ID", message));
+    }
+    let patch = checked(TenantPatch {
+        display_name: Some(input.display_name.clone()),
+        lifetimes: Some(input.lifetimes.clone()),
+        max_certificates: Some(input.max_certificates),
+    })?;
+    Ok(Tenant {
+        id: input.id.clone(),
+        display_name: input.display_name.clone(),
+        status: TenantStatus::Active,
+        isolation: input.isolation,
+        lifetimes: input.lifetimes.clone(),
+        max_certificates: patch.max_certificates.unwrap_or(DEFAULT_MAX_CERTIFICATES),
+        created_at: call.now,
+        updated_at: call.now,
+    })
+}
+
+fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
+    check_display_name("tenant.display_name", patch.display_name.as_deref().unwrap_or_default())?;
+    let out_of_range = |lifetime: &Lifetime| *lifetime < MIN_LIFETIME || *lifetime > MAX_LIFETIME;
+    if patch.lifetimes.iter().flat_map(BTreeMap::values).any(out_of_range) {
+        let message = "each lifetime must be 60 to 7776000 seconds (90 days)";
+        return Err(Error::invalid("tenant.lifetimes", "OUT_OF_RANGE", message));
+    }
+    if let Some(most) = &mut patch.max_certificates {
+        if *most == 0 {
+            *most = DEFAULT_MAX_CERTIFICATES;
+        }
+        if *most > MAX_CERTIFICATES {
+            return Err(Error::invalid("tenant.max_certificates", "OUT_OF_RANGE", "must be at most 100"));
+        }
+    }
+    Ok(patch)
+}

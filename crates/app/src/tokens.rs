@@ -1,0 +1,212 @@
+//! Join tokens: create, list, revoke.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use signet_core::{
+    Error, Lifetime, Role, TenantScope, Time, TokenId,
+    authz::Permit,
+    commit::{Commit, Write},
+    enrollment::{EnrollmentToken, PrincipalTemplate},
+    signer::random,
+    store::{Index, Query, SortRange, Table, Versioned},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    App, AuditEntry, Call, Listing, PageRequest, Planned, issuance::require_active_principal, paging,
+    principals::checked_roles,
+};
+
+/// What the text of every token starts with, so that scanners for leaked secrets know one.
+const PREFIX: &str = "sgt_";
+const DEFAULT_TTL: Lifetime = Lifetime::hours(1);
+const MIN_TTL: Lifetime = Lifetime::minutes(1);
+const MAX_TTL: Lifetime = Lifetime::days(7);
+const MAX_USES: u32 = 1000;
+
+/// A token to be made.
+#[derive(Clone, Debug, Serialize)]
+pub struct CreateToken {
+    /// What its holder becomes. Roles hold for a principal that does not exist yet; one that does keeps its own.
+    pub template: PrincipalTemplate,
+    /// How long it works, 60 seconds to 7 days; 0: an hour.
+    pub ttl: Lifetime,
+    /// How many enrollments, at most 1,000; 0: one. More than one only if the template names no principal.
+    pub uses: u32,
+}
+
+/// A token just made.
+#[derive(Debug)]
+pub struct CreatedToken {
+    /// The record.
+    pub token: EnrollmentToken,
+    /// The text that its holder presents. Not kept anywhere.
+    pub secret: SecretString,
+}
+
+impl App {
+    /// Makes a token. A repeated request id is an error, since the first answer's secret is not kept.
+    pub async fn create_token(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        input: CreateToken,
+    ) -> Result<CreatedToken, Error> {
+        let input = checked(input)?;
+        permit.may_manage(input.template.principal_type, &input.template.roles)?;
+        let secret = self.token_text();
+        let digest = EnrollmentToken::digest(secret.expose_secret());
+        let plan = || async {
+            self.require_active_tenant(scope, call.now).await?;
+            let template = self.template_now(call, permit, scope, &input.template).await?;
+            let token = self.new_token(call, scope, &input, template, digest.clone())?;
+            let template = &token.template;
+            let entry = AuditEntry::done(call, "token", &token.id)
+                .detail("principal_type", template.principal_type)
+                .detail("roles", join(&template.roles))
+                .detail("uses", token.uses_left)
+                .detail("not_after", token.not_after.unix_seconds());
+            let entry = match &template.id {
+                Some(id) => entry.detail("principal", id),
+                None => entry,
+            };
+            let commit = Commit::audited(self.event(call, scope.tenant(), &entry)).write(Write::create(token.clone()));
+            Ok(Planned::Commit(Box::new(commit), token))
+        };
+        let replay = |_| async {
+            // This call's own write, if its answer was lost on the way.
+            let key = EnrollmentToken::key_of(&digest);
+            let found = scope.get::<EnrollmentToken>(&*self.store, &key, call.now).await?;
+            found.map(|found| found.value).ok_or_else(|| {
+                let message = "this request made its token before, and the secret was shown then and not kept; revoke that \
+                               token and create another with a new request id";
+                Error::precondition("SECRET_NOT_KEPT", message)
+            })
+        };
+        let token = self.mutate(call, scope.tenant(), &input, plan, replay).await?;
+        Ok(CreatedToken { token, secret })
+    }
+
+    /// Lists the tenant's tokens, also used and revoked ones, until a day after they expire.
+    pub async fn list_tokens(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        page: &PageRequest,
+    ) -> Result<Listing<EnrollmentToken>, Error> {
+        let tenant = scope.tenant();
+        let query = |_| Query::index(Table::Enrollments, Index::Listing, tenant.as_str());
+        let read = |query| async move {
+            let (found, next) = scope.list::<EnrollmentToken>(&*self.store, &query, call.now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        paging::list(page, &format!("tokens/{tenant}"), 1, query, read).await
+    }
+
+    /// Makes a token useless.
+    pub async fn revoke_token(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &TokenId,
+    ) -> Result<EnrollmentToken, Error> {
+        let plan = || async {
+            let mut found = self.token(scope, id, call.now).await?;
+            permit.may_manage(found.value.template.principal_type, &found.value.template.roles)?;
+            if found.value.revoked_at.is_some() {
+                return Ok(Planned::Unchanged(found.value));
+            }
+            found.value.revoked_at = Some(call.now);
+            let entry = AuditEntry::done(call, "token", id).detail("uses_left", found.value.uses_left);
+            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = commit.write(Write::replace(found.value.clone(), found.version));
+            Ok(Planned::Commit(Box::new(commit), found.value))
+        };
+        let replay = |_| async { Ok(self.token(scope, id, call.now).await?.value) };
+        self.mutate(call, scope.tenant(), id, plan, replay).await
+    }
+
+    /// A token by its public name. The index finds its key, the table says what holds.
+    async fn token(&self, scope: &TenantScope, id: &TokenId, now: Time) -> Result<Versioned<EnrollmentToken>, Error> {
+        let just_this = SortRange::Between(id.to_string(), id.to_string());
+        let query = Query::index(Table::Enrollments, Index::Listing, scope.tenant().as_str()).range(just_this);
+        let (found, _) = scope.list::<EnrollmentToken>(&*self.store, &query, now).await?;
+        let missing = || Error::not_found("token", id);
+        let key = EnrollmentToken::key_of(&found.first().ok_or_else(missing)?.value.secret_sha256);
+        scope.get(&*self.store, &key, now).await?.ok_or_else(missing)
+    }
+
+    /// The template with the roles of the principal it names, if that exists: nobody hands out rights that it could not
+    /// manage, and redeeming compares the roles again.
+    async fn template_now(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        template: &PrincipalTemplate,
+    ) -> Result<PrincipalTemplate, Error> {
+        let Some(id) = &template.id else { return Ok(template.clone()) };
+        let Some(found) = self.find_principal(scope, id, call.now).await? else { return Ok(template.clone()) };
+        let principal = found.value;
+        permit.may_manage(principal.principal_type, &principal.roles)?;
+        require_active_principal(&principal)?;
+        if principal.principal_type != template.principal_type {
+            let message = format!("principal {id} is a {}", principal.principal_type);
+            return Err(Error::invalid("principal_type", "PRINCIPAL_TYPE_DIFFERS", message));
+        }
+        Ok(PrincipalTemplate { roles: principal.roles, ..template.clone() })
+    }
+
+    fn new_token(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        input: &CreateToken,
+        template: PrincipalTemplate,
+        secret_sha256: String,
+    ) -> Result<EnrollmentToken, Error> {
+        Ok(EnrollmentToken {
+            tenant: scope.tenant().clone(),
+            id: self.serial(call.now).to_string().parse().map_err(Error::internal)?,
+            secret_sha256,
+            template,
+            uses_left: input.uses,
+            revoked_at: None,
+            created_by: call.actor.to_string(),
+            created_at: call.now,
+            not_after: call.now.plus(input.ttl),
+        })
+    }
+
+    /// 256 random bits as text.
+    fn token_text(&self) -> SecretString {
+        let random: Zeroizing<[u8; 32]> = Zeroizing::new(random(&*self.entropy));
+        let encoded = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&random[..]));
+        format!("{PREFIX}{}", *encoded).into()
+    }
+}
+
+fn checked(mut input: CreateToken) -> Result<CreateToken, Error> {
+    if input.ttl == Lifetime::seconds(0) {
+        input.ttl = DEFAULT_TTL;
+    }
+    if input.ttl < MIN_TTL || input.ttl > MAX_TTL {
+        return Err(Error::invalid("ttl_seconds", "OUT_OF_RANGE", "must be 60 to 604800 (7 days)"));
+    }
+    input.uses = input.uses.max(1);
+    if input.uses > MAX_USES {
+        return Err(Error::invalid("uses", "OUT_OF_RANGE", "must be at most 1000"));
+    }
+    if input.uses > 1 && input.template.id.is_some() {
+        return Err(Error::invalid("uses", "ONE_PRINCIPAL", "must be 1 for a token that names its principal"));
+    }
+    input.template.roles = checked_roles("roles", input.template.roles)?;
+    Ok(input)
+}
+
+fn join(roles: &[Role]) -> String {
+    roles.iter().map(Role::as_str).collect::<Vec<_>>().join(",")
+}
