@@ -13,8 +13,9 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert, aws_lc_rs::ECDSA
 
 use crate::{CertificateView, Environment, Leaf, leaf, oid};
 
-/// Why a client's certificate is refused. Only [`ChainError::MissingExtension`] and
-/// [`ChainError::ExtensionDisagrees`] speak of a certificate that one of the tenant's CAs really signed.
+/// Why a client's certificate is refused. [`ChainError::MissingExtension`] and [`ChainError::ExtensionDisagrees`] are
+/// found after the signature was checked: one of the tenant's CAs really signed it. The others may speak of what anybody
+/// wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ChainError {
     /// Not a certificate, or one that cannot be understood.

@@ -10,7 +10,7 @@ use der::{Decode, Encode};
 use thiserror::Error;
 use x509_cert::TbsCertificate;
 
-use crate::{CertificateView, Environment, IssuerCert};
+use crate::{CertificateView, Environment, IssuerCert, PublicKey};
 
 /// Which rules apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ struct Lint<'a> {
     issuer: &'a IssuerCert,
     tbs: TbsCertificate,
     view: CertificateView<'a>,
+    key: Option<PublicKey>,
     broken: Vec<&'static str>,
 }
 
@@ -50,7 +51,8 @@ pub(crate) fn lint<'a>(
     let unreadable = |_| LintError(vec!["it must be a DER TBSCertificate of version 3 (RFC 5280 section 4.1)"]);
     let view = CertificateView::from_tbs_der(tbs_der).map_err(unreadable)?;
     let tbs = TbsCertificate::from_der(tbs_der).map_err(|_| unreadable(crate::view::Malformed))?;
-    let mut lint = Lint { kind, environment, issuer, tbs, view, broken: Vec::new() };
+    let key = PublicKey::from_spki_der(view.spki_der).ok();
+    let mut lint = Lint { kind, environment, issuer, tbs, view, key, broken: Vec::new() };
     lint.require(lint.tbs.to_der().is_ok_and(|der| der == tbs_der), "it must be canonical DER (X.690 section 10)");
     lint.common();
     match kind {

@@ -57,16 +57,16 @@ impl Lint<'_> {
     }
 
     fn keys(&mut self) {
-        let key = PublicKey::from_spki_der(self.view.spki_der).ok();
-        self.require(key.is_some(), "the key must be an uncompressed point on P-256 (RFC 5480 section 2)");
-        let own = key.as_ref() == Some(&self.issuer.key);
+        self.require(self.key.is_some(), "the key must be an uncompressed point on P-256 (RFC 5480 section 2)");
+        let own = self.key.as_ref() == Some(&self.issuer.key);
         self.require(own == (self.kind == Kind::Root), "only a root may certify the issuer's own key");
     }
 
     fn key_identifiers(&mut self) {
         let subject = self.get::<SubjectKeyIdentifier>();
-        let expected = PublicKey::from_spki_der(self.view.spki_der).map(|key| key.key_id()).unwrap_or_default();
-        let good = subject.is_some_and(|(critical, id)| !critical && id.0.as_bytes() == expected);
+        let expected = self.key.as_ref().map(PublicKey::key_id);
+        let good =
+            subject.is_some_and(|(critical, id)| !critical && expected.is_some_and(|key| id.0.as_bytes() == key));
         self.require(good, "the subject key identifier must be the key's, not critical (RFC 5280 section 4.2.1.2)");
         let authority = self.get::<AuthorityKeyIdentifier>();
         let good = authority.is_some_and(|(critical, id)| {

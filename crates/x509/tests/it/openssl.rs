@@ -1,9 +1,11 @@
 //! OpenSSL as a judge of whole chains.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
+use rustls_pki_types::{CertificateDer, UnixTime};
 use signet_core::{PrincipalType, TenantId, Time, ca::CaKind};
 use signet_x509::{CaProfile, IssuerCert, KeyPair, issue};
+use webpki::KeyUsage;
 
 use crate::{
     judges::{Folder, attempt, run},
@@ -115,7 +117,7 @@ fn a_chain_below_a_ca_with_a_foreign_key_identifier_verifies() {
     assert!(ok, "{text}");
 }
 
-/// A tenant's CA, were its key stolen, cannot make OpenSSL accept a server of another name.
+/// A tenant's CA, were its key stolen, cannot make OpenSSL or webpki accept a server of another name.
 #[test]
 fn a_tenant_ca_cannot_vouch_for_a_server() {
     let world = World::new();
@@ -131,7 +133,19 @@ fn a_tenant_ca_cannot_vouch_for_a_server() {
         let leaf = stolen(&folder, ca, san);
         let (ok, text) = verify(&folder, &world.root.der, &ca.der, &leaf, "sslserver", NOW);
         assert_eq!(ok, accepted, "{san}: {text}");
+        assert_eq!(webpki_accepts(&world.root.der, &ca.der, &leaf), accepted, "{san} by webpki");
     }
+    assert!(webpki_accepts(&world.root.der, &world.server.der, &world.server_leaf().certificate_der));
+}
+
+/// What a client of the control plane asks: is it a server below the root?
+fn webpki_accepts(root: &[u8], middle: &[u8], leaf: &[u8]) -> bool {
+    let [root, middle, leaf] = [root, middle, leaf].map(CertificateDer::from);
+    let anchors = [webpki::anchor_from_trusted_cert(&root).unwrap()];
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(NOW.unix_seconds().unsigned_abs()));
+    let algorithms = [webpki::aws_lc_rs::ECDSA_P256_SHA256];
+    let leaf = webpki::EndEntityCert::try_from(&leaf).unwrap();
+    leaf.verify_for_usage(&algorithms, &anchors, &[middle], time, KeyUsage::server_auth(), None, None).is_ok()
 }
 
 /// A server certificate that OpenSSL signs with a CA's key, past all of our code.
