@@ -1,5 +1,7 @@
 //! What becomes of calls when DynamoDB is throttled, slow or silent.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, also in what they share")]
+
 use std::time::Duration;
 
 use signet_core::{

@@ -1,0 +1,91 @@
+//! Which keys are opened, and what is made.
+
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+use signet_core::{KeyError, KeyRef};
+use signet_kms::Purpose;
+use signet_testkit::signer_suite::{unique_label, verifies};
+
+use crate::support::{client, keys, prefix};
+
+fn id(key: &KeyRef) -> &str {
+    key.as_str().trim_start_matches("kms:")
+}
+
+#[tokio::test]
+async fn the_keys_that_terraform_made_sign() {
+    let (keys, ()) = keys().await;
+    for purpose in Purpose::ALL {
+        let signer = keys.open(&purpose.key(&prefix()).unwrap()).await.unwrap();
+        let signature = signer.sign(b"message").await.unwrap();
+        assert!(verifies(signer.spki_der(), b"message", &signature), "{purpose:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenants_key_carries_its_tags_and_alias() {
+    let ((keys, ()), kms, label) = (keys().await, client().await, unique_label());
+    let key = keys.create(&label).await.unwrap();
+    let tags = kms.list_resource_tags().key_id(id(&key)).send().await.unwrap();
+    let mut tags: Vec<_> = tags.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
+    tags.sort_unstable();
+    let expected =
+        [("signet:ca", label.ca.as_str()), ("signet:environment", &prefix()), ("signet:tenant", label.tenant.as_str())];
+    assert_eq!(tags, expected);
+    let alias = format!("alias/{}-tenant-{}-1", prefix(), label.tenant);
+    let named = kms.describe_key().key_id(alias).send().await.unwrap().key_metadata.unwrap();
+    assert_eq!(named.arn(), Some(id(&key)));
+}
+
+#[tokio::test]
+async fn of_keys_made_at_once_for_one_label_one_is_used() {
+    let ((keys, ()), label) = (keys().await, unique_label());
+    let (one, two) = tokio::join!(keys.create(&label), keys.create(&label));
+    assert_eq!(one.unwrap(), two.unwrap());
+}
+
+#[tokio::test]
+async fn a_disabled_key_neither_opens_nor_signs_and_the_error_says_what_to_do() {
+    let ((keys, ()), kms) = (keys().await, client().await);
+    let key = keys.create(&unique_label()).await.unwrap();
+    let signer = keys.open(&key).await.unwrap();
+    kms.disable_key().key_id(id(&key)).send().await.unwrap();
+    for error in [keys.open(&key).await.unwrap_err(), signer.sign(b"message").await.unwrap_err()] {
+        assert!(matches!(&error, KeyError::Unusable { reason, .. } if reason.contains("kms:EnableKey")), "{error}");
+    }
+    kms.enable_key().key_id(id(&key)).send().await.unwrap();
+    signer.sign(b"message").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_waits_for_its_deletion_neither_opens_nor_signs() {
+    let ((keys, ()), kms) = (keys().await, client().await);
+    let key = keys.create(&unique_label()).await.unwrap();
+    let signer = keys.open(&key).await.unwrap();
+    kms.schedule_key_deletion().key_id(id(&key)).pending_window_in_days(7).send().await.unwrap();
+    let error = keys.open(&key).await.unwrap_err();
+    assert!(matches!(&error, KeyError::Unusable { reason, .. } if reason.contains("CancelKeyDeletion")), "{error}");
+    let error = signer.sign(b"message").await.unwrap_err();
+    assert!(matches!(&error, KeyError::Unusable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn keys_for_something_else_are_refused() {
+    let ((keys, ()), kms) = (keys().await, client().await);
+    for (spec, usage) in [
+        (KeySpec::EccNistP384, KeyUsageType::SignVerify),
+        (KeySpec::Rsa2048, KeyUsageType::SignVerify),
+        (KeySpec::SymmetricDefault, KeyUsageType::EncryptDecrypt),
+    ] {
+        let made = kms.create_key().key_spec(spec.clone()).key_usage(usage).send().await.unwrap();
+        let arn = made.key_metadata.and_then(|key| key.arn).unwrap();
+        let error = keys.open(&format!("kms:{arn}").parse().unwrap()).await.unwrap_err();
+        assert!(matches!(&error, KeyError::Unusable { reason, .. } if reason.contains(spec.as_str())), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_managers_reference_is_refused() {
+    let (keys, ()) = keys().await;
+    let error = keys.open(&"soft:somewhere".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, KeyError::Unusable { .. }), "{error}");
+}
