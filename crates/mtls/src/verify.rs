@@ -15,7 +15,7 @@ use signet_core::{
     spiffe::SpiffeId,
     trust::{Anchor, Refusal, Trust},
 };
-use signet_x509::{CertificateView, ChainError, Environment, Leaf, verify_client};
+use signet_x509::{CertificateView, ChainError, Environment, leaf::spiffe_id, verify_client};
 use thiserror::Error;
 
 use crate::cache::Cache;
@@ -161,9 +161,9 @@ impl ClientVerifier {
     }
 
     fn read(&self, leaf_der: &[u8]) -> Presented {
-        let id = Leaf::from_der(leaf_der, &self.environment).ok().map(|leaf| leaf.id);
-        let serial = CertificateView::from_der(leaf_der).ok().and_then(|view| view.serial());
-        Presented { id, serial, verified: false }
+        let Ok(view) = CertificateView::from_der(leaf_der) else { return Presented::default() };
+        let id = spiffe_id(&view, &self.environment).ok();
+        Presented { id, serial: view.serial(), verified: false }
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod entropy;
 pub mod faults;
 pub mod fixtures;
+pub mod pki;
 pub mod signer_suite;
 pub mod store_suite;
 

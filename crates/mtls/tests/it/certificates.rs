@@ -1,0 +1,194 @@
+//! Each kind of client certificate: who gets in, and with which reason and alert the others do not.
+
+use signet_core::{
+    Lifetime, PrincipalType,
+    ca::CaState,
+    change::Change,
+    tenant::{Tenant, TenantStatus},
+};
+use signet_mtls::Settings;
+use signet_testkit::{fixtures, pki::Holder};
+
+use crate::{
+    client::Client,
+    forged::{self, but},
+    world::{Event, World, eventually},
+};
+
+fn anonymous() -> Settings {
+    Settings { anonymous: true, ..Settings::default() }
+}
+
+/// The reason the node gives for the next refusal, and the alert the client sees.
+async fn refused(world: &World, client: &Client) -> (&'static str, String) {
+    let before = world.observer.refusals().len();
+    let address = world.start(Settings::default()).await;
+    let alert = client.alert(address).await;
+    eventually("a refusal", || world.observer.refusals().len() > before).await;
+    (world.observer.refusals()[before], alert)
+}
+
+async fn holder_is_refused(world: &World, holder: &Holder) -> (&'static str, String) {
+    refused(world, &Client::new(&world.pki, Some(holder))).await
+}
+
+#[tokio::test]
+async fn a_good_certificate_gives_its_holder_an_identity_and_roles() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let holder = world.pki.holder(&world.acme, PrincipalType::User, "ann", &["operator", "viewer"]);
+    let mut greeted = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
+    assert_eq!(greeted.greeting, "acme/ann operator viewer");
+    assert_eq!(greeted.echo("hello").await.unwrap(), "hello");
+    let who = Some("acme/ann".to_owned());
+    assert!(matches!(&world.observer.events()[..], [Event::Accepted { who: w, resumed: false }] if *w == who));
+    drop(greeted);
+    eventually("the registry forgets it", || world.registry.is_empty()).await;
+}
+
+#[tokio::test]
+async fn no_certificate_is_taken_only_where_enrollment_is() {
+    let world = World::new();
+    let client = Client::new(&world.pki, None);
+    let address = world.start(anonymous()).await;
+    assert_eq!(client.greet(address).await.unwrap().greeting, "anonymous");
+    assert_eq!(refused(&world, &client).await, ("NO_CERTIFICATE", "CertificateRequired".to_owned()));
+}
+
+#[tokio::test]
+async fn a_bad_certificate_is_worse_than_none() {
+    let world = World::new();
+    let address = world.start(anonymous()).await;
+    let holder = world.pki.worker(&world.acme, "w-1");
+    world.revoke(&holder);
+    assert_eq!(Client::new(&world.pki, Some(&holder)).alert(address).await, "CertificateRevoked");
+}
+
+#[tokio::test]
+async fn validity_is_looked_at() {
+    let world = World::new();
+    let holder = world.pki.worker(&world.acme, "w-1");
+    world.travel(holder.not_after);
+    let expired = ("CERTIFICATE_EXPIRED", "CertificateExpired".to_owned());
+    assert_eq!(holder_is_refused(&world, &holder).await, expired);
+    let world = World::new();
+    let holder = world.pki.worker(&world.acme, "w-1");
+    world.travel(holder.not_after.minus(Lifetime::days(2)));
+    let early = ("CERTIFICATE_NOT_YET_VALID", "CertificateExpired".to_owned());
+    assert_eq!(holder_is_refused(&world, &holder).await, early);
+}
+
+#[tokio::test]
+async fn a_status_refuses_certificates_that_are_good_in_themselves() {
+    let acme = |world: &World| fixtures::tenant(&world.acme.ca.tenant);
+    let cases: [(&str, &str, fn(&World, &Holder)); 2] = [
+        ("CERTIFICATE_REVOKED", "CertificateRevoked", |world, holder| world.revoke(holder)),
+        ("PRINCIPAL_DENIED", "AccessDenied", |world, holder| {
+            let change = Change::PrincipalDenied { principal: "w-1".parse().unwrap(), until: holder.not_after };
+            world.change(&world.acme.ca.tenant, change);
+        }),
+    ];
+    for (reason, alert, change) in cases {
+        let world = World::new();
+        let holder = world.pki.worker(&world.acme, "w-1");
+        change(&world, &holder);
+        assert_eq!(holder_is_refused(&world, &holder).await, (reason, alert.to_owned()));
+    }
+    let world = World::new();
+    let holder = world.pki.worker(&world.acme, "w-1");
+    let suspended = Tenant { status: TenantStatus::Suspended, ..acme(&world) };
+    world.trust.set_tenant(&suspended, std::slice::from_ref(&world.acme.ca));
+    assert_eq!(holder_is_refused(&world, &holder).await, ("TENANT_SUSPENDED", "AccessDenied".to_owned()));
+    let mut retired = world.acme.ca.clone();
+    retired.state = CaState::Retired;
+    world.trust.set_tenant(&acme(&world), &[retired]);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("UNTRUSTED_ISSUER", "UnknownCA".to_owned()));
+}
+
+#[tokio::test]
+async fn a_tenants_ca_speaks_for_that_tenant_only() {
+    let world = World::new();
+    // Signed by acme's real CA, in globex' name: as if acme's key were stolen.
+    let globex = &world.globex.ca.tenant;
+    let holder = world.pki.leaf(&world.acme, globex, PrincipalType::Worker, "w-1", &[]);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("UNTRUSTED_ISSUER", "UnknownCA".to_owned()));
+    let nobody = world.pki.tenant_ca("initech", 1);
+    let holder = world.pki.worker(&nobody, "w-1");
+    assert_eq!(holder_is_refused(&world, &holder).await, ("UNKNOWN_TENANT", "UnknownCA".to_owned()));
+    // The right names, another environment's CA.
+    let elsewhere = World::new();
+    let holder = elsewhere.pki.worker(&elsewhere.acme, "w-1");
+    assert_eq!(holder_is_refused(&world, &holder).await, ("BAD_CERTIFICATE_SIGNATURE", "DecryptError".to_owned()));
+}
+
+#[tokio::test]
+async fn a_forged_certificate_is_refused_by_name() {
+    let world = World::new();
+    let san = "subjectAltName=URI:spiffe://";
+    let acme = Some(&world.acme);
+    let two = format!("{san}acme.test.example.com/worker/w-1,URI:spiffe://acme.test.example.com/worker/w-2");
+    let cases = [
+        (None, forged::GOOD.map(String::from).to_vec(), "CERTIFICATE_SELF_SIGNED", "UnknownCA"),
+        (
+            acme,
+            but("extendedKeyUsage", "extendedKeyUsage=serverAuth"),
+            "WRONG_EXTENDED_KEY_USAGE",
+            "UnsupportedCertificate",
+        ),
+        (acme, but("1.3.6.1.4.1.99999.1.3", ""), "MISSING_EXTENSION", "BadCertificate"),
+        (
+            acme,
+            but("1.3.6.1.4.1.99999.1.1", "1.3.6.1.4.1.99999.1.1=ASN1:UTF8String:admin"),
+            "EXTENSION_DISAGREES_WITH_URI",
+            "BadCertificate",
+        ),
+        (
+            acme,
+            but("subjectAltName", "subjectAltName=DNS:acme.test.example.com"),
+            "CERTIFICATE_WITHOUT_URI",
+            "BadCertificate",
+        ),
+        (acme, but("subjectAltName", &two), "CERTIFICATE_WITH_MULTIPLE_URIS", "BadCertificate"),
+        (
+            acme,
+            but("subjectAltName", &format!("{san}acme.example.org/worker/w-1")),
+            "FOREIGN_TRUST_DOMAIN",
+            "UnknownCA",
+        ),
+        (
+            acme,
+            but("subjectAltName", &format!("{san}acme.test.example.com/robot/w-1")),
+            "BAD_SPIFFE_ID",
+            "BadCertificate",
+        ),
+    ];
+    for (ca, extensions, reason, alert) in cases {
+        let client = Client::raw(&world.pki, Some(forged::leaf(ca, &extensions)), b"h2");
+        assert_eq!(refused(&world, &client).await, (reason, alert.to_owned()));
+    }
+    // And the same by the same hand, unforged, gets in: it is the difference that is refused.
+    let good = forged::leaf(acme, &forged::GOOD.map(String::from));
+    let address = world.start(Settings::default()).await;
+    assert_eq!(Client::raw(&world.pki, Some(good), b"h2").greet(address).await.unwrap().greeting, "acme/w-1");
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_was_presented() {
+    let world = World::new();
+    let disagrees = but("1.3.6.1.4.1.99999.1.3", "1.3.6.1.4.1.99999.1.3=ASN1:UTF8String:globex");
+    let client = Client::raw(&world.pki, Some(forged::leaf(Some(&world.acme), &disagrees)), b"h2");
+    refused(&world, &client).await;
+    let holder = world.pki.worker(&world.acme, "w-2");
+    world.revoke(&holder);
+    holder_is_refused(&world, &holder).await;
+    let events = world.observer.events().into_iter();
+    let presented: Vec<_> = events
+        .filter_map(|event| if let Event::Refused { presented, .. } = event { presented } else { None })
+        .collect();
+    let named: Vec<_> = presented
+        .iter()
+        .map(|p| (p.id.as_ref().map(|id| format!("{}/{}", id.tenant, id.principal)).unwrap(), p.verified))
+        .collect();
+    assert_eq!(named, [("acme/w-1".to_owned(), false), ("acme/w-2".to_owned(), true)]);
+    assert_eq!(presented[1].serial, Some(holder.serial));
+}

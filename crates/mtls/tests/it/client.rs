@@ -1,0 +1,90 @@
+//! A plain rustls client.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use rustls::{
+    ClientConfig, HandshakeKind, RootCertStore,
+    pki_types::{PrivateKeyDer, ServerName},
+    version::TLS13,
+};
+use signet_mtls::provider;
+use signet_testkit::pki::{Holder, Pki};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+pub(crate) struct Client(Arc<ClientConfig>);
+
+pub(crate) struct Greeted {
+    pub(crate) greeting: String,
+    pub(crate) resumed: bool,
+    pub(crate) stream: BufReader<TlsStream<TcpStream>>,
+}
+
+impl Client {
+    pub(crate) fn new(pki: &Pki, holder: Option<&Holder>) -> Self {
+        Self::raw(pki, holder.map(|holder| (holder.chain_der.clone(), holder.key.pkcs8_der().to_vec())), b"h2")
+    }
+
+    pub(crate) fn raw(pki: &Pki, certificate: Option<(Vec<Vec<u8>>, Vec<u8>)>, alpn: &[u8]) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(pki.root.ca.certificate_der.clone().into()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match certificate {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let key = PrivateKeyDer::Pkcs8(key.into());
+                builder.with_client_auth_cert(chain.into_iter().map(Into::into).collect(), key).unwrap()
+            }
+        };
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Self(Arc::new(config))
+    }
+
+    /// Connects and reads the greeting; with TLS 1.3 a refusal shows there.
+    pub(crate) async fn greet(&self, address: SocketAddr) -> io::Result<Greeted> {
+        self.greet_over(TcpStream::connect(address).await?).await
+    }
+
+    pub(crate) async fn greet_over(&self, tcp: TcpStream) -> io::Result<Greeted> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(Arc::clone(&self.0)).connect(name, tcp).await?;
+        let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        let mut stream = BufReader::new(tls);
+        let mut greeting = String::new();
+        if stream.read_line(&mut greeting).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Greeted { greeting: greeting.trim().to_owned(), resumed, stream })
+    }
+
+    /// The TLS alert with which the server refuses; panics if it does not.
+    pub(crate) async fn alert(&self, address: SocketAddr) -> String {
+        match self.greet(address).await {
+            Ok(greeted) => panic!("accepted: {}", greeted.greeting),
+            Err(error) => alert_of(&error),
+        }
+    }
+}
+
+pub(crate) fn alert_of(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(alert)) => format!("{alert:?}"),
+        _ => format!("{:?}", error.kind()),
+    }
+}
+
+impl Greeted {
+    pub(crate) async fn echo(&mut self, text: &str) -> io::Result<String> {
+        self.stream.write_all(text.as_bytes()).await?;
+        self.stream.flush().await?;
+        let mut buffer = vec![0; text.len()];
+        self.stream.read_exact(&mut buffer).await?;
+        Ok(String::from_utf8(buffer).unwrap())
+    }
+}

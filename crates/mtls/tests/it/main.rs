@@ -1,0 +1,13 @@
+//! Connections from the outside: real rustls and OpenSSL clients against the acceptor.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod certificates;
+mod client;
+mod forged;
+mod hostile;
+mod openssl;
+mod proxies;
+mod resumption;
+mod server_certificate;
+mod sessions;
+mod world;

@@ -1,0 +1,159 @@
+//! Open connections end when they must, and only then.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use signet_core::{Lifetime, PrincipalType, Role, change::Change, trust::Refusal};
+use signet_mtls::{Ages, Ended, Settings};
+use tokio::io::AsyncReadExt;
+
+use crate::{
+    client::{Client, Greeted},
+    world::{World, eventually},
+};
+
+/// Reads until the connection ends; how long that took.
+async fn ends(greeted: &mut Greeted) -> Duration {
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    // The end may be a reset.
+    let _ = tokio::time::timeout(Duration::from_secs(5), greeted.stream.read_to_end(&mut rest)).await.unwrap();
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn a_revocation_ends_the_open_connection_and_no_other() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let (bad, good) = (world.pki.worker(&world.acme, "w-1"), world.pki.worker(&world.acme, "w-2"));
+    let mut revoked = Client::new(&world.pki, Some(&bad)).greet(address).await.unwrap();
+    let mut other = Client::new(&world.pki, Some(&good)).greet(address).await.unwrap();
+    assert_eq!(revoked.echo("open").await.unwrap(), "open");
+    world.revoke(&bad);
+    let took = ends(&mut revoked).await;
+    assert!(took < Duration::from_millis(900), "{took:?}");
+    assert_eq!(world.observer.endings(), [Ended::Refused(Refusal::Revoked)]);
+    assert_eq!(other.echo("open").await.unwrap(), "open");
+}
+
+#[tokio::test]
+async fn a_lost_notification_is_made_up_for_by_the_timer() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let holder = world.pki.worker(&world.acme, "w-1");
+    let mut greeted = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
+    // Changed behind the feed's back.
+    let suspended = signet_core::tenant::Tenant {
+        status: signet_core::tenant::TenantStatus::Suspended,
+        ..signet_testkit::fixtures::tenant(&world.acme.ca.tenant)
+    };
+    world.trust.set_tenant(&suspended, std::slice::from_ref(&world.acme.ca));
+    let took = ends(&mut greeted).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(world.observer.endings(), [Ended::Refused(Refusal::TenantSuspended)]);
+}
+
+#[tokio::test]
+async fn no_connection_outlives_its_certificate_or_its_age() {
+    let world = World::with_ages(Ages { max_age: Lifetime::hours(6), jitter: Lifetime::hours(1), ..Ages::default() });
+    let address = world.start(Settings { anonymous: true, ..Settings::default() }).await;
+    let holder = world.pki.worker(&world.acme, "w-1");
+    let mut anonymous = Client::new(&world.pki, None).greet(address).await.unwrap();
+    let start = world.now();
+    world.travel(start.plus(Lifetime::hours(5)));
+    assert_eq!(world.registry.sweep(world.now()), 0);
+    let mut young = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
+    world.travel(start.plus(Lifetime::hours(7)));
+    ends(&mut anonymous).await;
+    assert_eq!(world.observer.endings(), [Ended::MaxAge]);
+    assert_eq!(young.echo("young").await.unwrap(), "young");
+    world.travel(holder.not_after);
+    ends(&mut young).await;
+    assert_eq!(world.observer.endings(), [Ended::MaxAge, Ended::Refused(Refusal::Expired)]);
+}
+
+#[tokio::test]
+async fn ages_are_spread() {
+    let world = World::with_ages(Ages { max_age: Lifetime::hours(1), jitter: Lifetime::hours(1), ..Ages::default() });
+    let address = world.start(Settings { anonymous: true, ..Settings::default() }).await;
+    let client = Client::new(&world.pki, None);
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(client.greet(address).await.unwrap());
+    }
+    let start = world.now();
+    assert_eq!(world.registry.sweep(start.plus(Lifetime::minutes(59))), 0);
+    let early = world.registry.sweep(start.plus(Lifetime::minutes(90)));
+    assert!((1..16).contains(&early), "{early} of 16 after half of the jitter");
+    assert_eq!(early + world.registry.sweep(start.plus(Lifetime::hours(2)).plus(Lifetime::minutes(1))), 16);
+}
+
+#[tokio::test]
+async fn a_change_of_roles_reaches_open_connections() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let holder = world.pki.holder(&world.acme, PrincipalType::User, "ann", &["operator"]);
+    let client = Client::new(&world.pki, Some(&holder));
+    let before = client.greet(address).await.unwrap();
+    assert_eq!(before.greeting, "acme/ann operator");
+    let roles: Vec<Role> = vec!["viewer".parse().unwrap()];
+    let (principal, until) = ("ann".parse().unwrap(), holder.not_after);
+    world.change(&world.acme.ca.tenant, Change::PrincipalRoles { principal, roles, until });
+    assert_eq!(client.greet(address).await.unwrap().greeting, "acme/ann viewer");
+    assert!(world.observer.endings().is_empty(), "a change of roles ends nothing");
+}
+
+#[tokio::test]
+async fn a_node_that_lost_touch_ends_its_sessions_once_and_says_so_to_newcomers() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let holder = world.pki.worker(&world.acme, "w-1");
+    let client = Client::new(&world.pki, Some(&holder));
+    let mut open = client.greet(address).await.unwrap();
+    // Far enough for the staleness limit; the sweep judges by the time it is given.
+    let silent = world.now().plus(Lifetime::minutes(6));
+    assert_eq!(world.registry.sweep(silent), 1);
+    ends(&mut open).await;
+    assert_eq!(world.observer.endings(), [Ended::Refused(Refusal::Stale)]);
+    let _newcomer = client.greet(address).await.unwrap();
+    assert_eq!(world.registry.sweep(silent), 0, "it was told in its calls");
+}
+
+#[tokio::test]
+async fn draining_ends_all_connections() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let holder = world.pki.worker(&world.acme, "w-1");
+    let client = Client::new(&world.pki, Some(&holder));
+    let (mut one, mut two) = (client.greet(address).await.unwrap(), client.greet(address).await.unwrap());
+    world.shutdown.cancel();
+    eventually("nobody listens", || std::net::TcpStream::connect(address).is_err()).await;
+    assert_eq!(one.echo("open until drained").await.unwrap(), "open until drained");
+    assert_eq!(world.registry.drain(), 2);
+    futures::future::join(ends(&mut one), ends(&mut two)).await;
+    assert_eq!(world.observer.endings(), [Ended::Drained; 2]);
+}
+
+/// Whatever the interleaving of a revocation with handshakes: once the revocation is known, nobody stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_revocation_is_missed_between_check_and_registration() {
+    let world = Arc::new(World::new());
+    let address = world.start(Settings::default()).await;
+    for round in 0..25 {
+        let holder = world.pki.worker(&world.acme, &format!("w-{round}"));
+        let client = Client::new(&world.pki, Some(&holder));
+        let dials = futures::future::join_all((0..4).map(|_| client.greet(address)));
+        let pause = Duration::from_micros(round * 150);
+        let revocation = async {
+            tokio::time::sleep(pause).await;
+            world.revoke(&holder);
+        };
+        let (greeted, ()) = futures::future::join(dials, revocation).await;
+        for mut greeted in greeted.into_iter().flatten() {
+            ends(&mut greeted).await;
+        }
+        eventually("nobody stays", || world.registry.is_empty()).await;
+    }
+}
