@@ -1,0 +1,95 @@
+//! What a commit becomes as a transaction.
+
+use signet_core::{
+    Lifetime, TenantId, Time,
+    audit::{AuditEvent, SealHead},
+    change::{Change, ChangeEntry, ChangeHead},
+    commit::{Bookkeeping, Commit, Write},
+    store::{Body, Entity, Version, Versioned},
+};
+
+use crate::history::{Fact, event, tenant};
+
+const NOW: Time = Time::from_unix_seconds(30_000_000 * 60);
+
+fn audit_event() -> AuditEvent {
+    event(&tenant("acme"), 0, &Fact { minute: 0, second: 0, late: 0, payload: 0 })
+}
+
+fn denied(principal: &str, days: u32) -> (Change, Time) {
+    let until = NOW.plus(Lifetime::days(days));
+    (Change::PrincipalDenied { principal: principal.parse().unwrap(), until }, until)
+}
+
+fn entries(commit: &Commit, head: Option<&Versioned<ChangeHead>>) -> (Write, ChangeEntry) {
+    let transaction = commit.to_transaction(head);
+    let [.., head, Write::Create(Body::Change(entry))] = transaction.writes() else { unreachable!("head, then entry") };
+    (head.clone(), entry.clone())
+}
+
+#[test]
+fn an_audited_commit_writes_its_event_and_nothing_of_the_feed() {
+    let event = audit_event();
+    let commit = Commit::audited(event.clone());
+    assert_eq!(commit.feed_shard(), None);
+    assert_eq!(commit.to_transaction(None).writes(), [Write::create(event.clone())]);
+    assert_eq!(commit.to_transaction(None).now(), event.at);
+    assert!(!commit.is_feed_write(0) && !commit.is_feed_write(1));
+}
+
+#[test]
+fn the_first_change_of_a_shard_makes_its_head() {
+    let acme = tenant("acme");
+    let (change, until) = denied("p", 1);
+    let commit = Commit::audited(audit_event()).announce(&acme, change.clone(), until);
+    let shard = ChangeHead::shard_of(&acme);
+    assert_eq!(commit.feed_shard(), Some(shard));
+    let (head, entry) = entries(&commit, None);
+    assert_eq!(head, Write::create(ChangeHead { tenant: TenantId::system(), shard, last: 1 }));
+    assert_eq!((entry.sequence, entry.shard, entry.tenant, entry.until), (1, shard, acme, until));
+    assert_eq!(entry.changes, [change]);
+}
+
+#[test]
+fn a_later_change_takes_the_next_number_on_condition_of_the_head() {
+    let acme = tenant("acme");
+    let (change, until) = denied("p", 1);
+    let shard = ChangeHead::shard_of(&acme);
+    let value = ChangeHead { tenant: TenantId::system(), shard, last: 41 };
+    let head = Versioned { value, version: Version(9) };
+    let commit = Commit::audited(audit_event()).announce(&acme, change, until);
+    let (write, entry) = entries(&commit, Some(&head));
+    assert_eq!(write, Write::replace(ChangeHead { last: 42, ..head.value.clone() }, Version(9)));
+    assert_eq!(entry.sequence, 42);
+}
+
+#[test]
+fn the_changes_of_one_commit_share_an_entry_that_lives_as_long_as_the_longest() {
+    let acme = tenant("acme");
+    let changes = [denied("p", 1), denied("q", 3), denied("r", 2)];
+    let commit = changes
+        .iter()
+        .fold(Commit::audited(audit_event()), |c, (change, until)| c.announce(&acme, change.clone(), *until));
+    let (_, entry) = entries(&commit, None);
+    assert_eq!(entry.until, changes[1].1);
+    assert_eq!(entry.changes, changes.map(|(change, _)| change));
+}
+
+#[test]
+fn a_conflict_is_the_feeds_only_beyond_the_operations_own_writes() {
+    let (change, until) = denied("p", 1);
+    let own = Write::create(SealHead { tenant: TenantId::system(), minute: 1 });
+    let commit = Commit::audited(audit_event()).write(own).announce(&tenant("acme"), change, until);
+    let feed: Vec<bool> = (0..4).map(|write| commit.is_feed_write(write)).collect();
+    assert_eq!(feed, [false, false, true, true]);
+    assert_eq!(commit.to_transaction(None).writes().len(), 4);
+}
+
+#[test]
+fn bookkeeping_writes_what_it_is_given() {
+    let head = SealHead { tenant: TenantId::system(), minute: 1 };
+    let writes = [Write::Check(head.key(), Version(3)), Write::Delete(SealHead::key_of(), Version(3))];
+    let commit = Commit::bookkeeping(Bookkeeping::Seal, NOW).writes(writes.clone());
+    assert_eq!(commit.to_transaction(None).writes(), writes);
+    assert_eq!(writes.map(|write| write.key()), [SealHead::key_of(), SealHead::key_of()]);
+}

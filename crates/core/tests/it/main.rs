@@ -1,0 +1,10 @@
+//! What the core decides, checked from outside.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod audit;
+mod authz;
+mod commit;
+mod history;
+mod sealing;
+mod spiffe;
+mod trust;

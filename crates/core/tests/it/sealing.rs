@@ -1,0 +1,87 @@
+//! The sealer's plan.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use signet_core::{
+    audit::{Finding, LATE_MINUTES},
+    sealing::{EventLeaf, MOST_LATE, plan},
+};
+
+use crate::history::{FIRST, Fact, SEALED, event, facts, judge, live, tenant};
+
+fn fact(minute: i64, late: i64, payload: u8) -> Fact {
+    Fact { minute, second: 5, late, payload }
+}
+
+proptest! {
+    #[test]
+    fn every_event_is_covered_once_or_named_late_once(facts in facts(LATE_MINUTES)) {
+        let log = live(&[(tenant("acme"), facts.clone())], SEALED).remove(0);
+        let mut named: Vec<&str> = log.seals.iter().flat_map(|s| &s.statement.late).map(|l| l.id.as_str()).collect();
+        named.sort_unstable();
+        let late = facts.iter().enumerate().filter(|(_, fact)| fact.late > 0);
+        let mut expected: Vec<String> = late.map(|(n, fact)| event(&tenant("acme"), n, fact).id).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(named, expected);
+        let covered: u64 = log.seals.iter().map(|seal| seal.statement.count).sum();
+        prop_assert_eq!(covered, facts.iter().filter(|fact| fact.late == 0).count() as u64);
+    }
+}
+
+#[test]
+fn a_late_event_is_named_in_the_next_seal_even_if_nothing_else_happened() {
+    let log = live(&[(tenant("acme"), vec![fact(0, 0, 1), fact(0, 2, 2)])], SEALED).remove(0);
+    let minutes: Vec<(i64, u64, usize)> =
+        log.seals.iter().map(|s| (s.statement.minute - FIRST, s.statement.count, s.statement.late.len())).collect();
+    assert_eq!(minutes, [(0, 1, 0), (2, 0, 1)]);
+}
+
+#[test]
+fn a_removed_event_is_not_hidden_by_a_late_one() {
+    let mut log = live(&[(tenant("acme"), vec![fact(0, 0, 1), fact(0, 0, 2), fact(0, 1, 3)])], SEALED).remove(0);
+    let sealed = log.seals[1].statement.late[0].id.clone();
+    let victim = log.events.iter().position(|event| event.id != sealed).unwrap();
+    log.events.remove(victim);
+    assert_eq!(judge(&log, SEALED), [Finding::EventRemoved { minute: FIRST, missing: 1 }]);
+}
+
+#[test]
+fn an_altered_cover_hides_nothing() {
+    let acme = tenant("acme");
+    let honest = live(&[(acme.clone(), vec![fact(0, 0, 1), fact(0, 0, 2)])], FIRST).remove(0);
+    let late = event(&acme, 7, &fact(0, 1, 3));
+    let leaves = |events: &[signet_core::audit::AuditEvent]| -> Vec<EventLeaf> {
+        events.iter().map(|e| EventLeaf { id: e.id.clone(), leaf: e.leaf() }).collect()
+    };
+    // The cover now claims the late event in the place of a sealed one, which is removed.
+    let mut forged = honest.clone();
+    forged.seals[0].cover.splice(0..4, late.leaf()[..4].iter().copied());
+    let events = [forged.events.split_off(1), vec![late]].concat();
+    let window = BTreeMap::from([(FIRST, leaves(&events))]);
+    assert_eq!(plan(&acme, FIRST + 1, &window, &forged.seals), None, "as many as were sealed");
+    forged.events = events;
+    assert_eq!(judge(&forged, FIRST + 1), [Finding::EventChanged { minute: FIRST }]);
+}
+
+#[test]
+fn a_minute_is_sealed_once_and_an_empty_one_not_at_all() {
+    let acme = tenant("acme");
+    let log = live(&[(acme.clone(), vec![fact(0, 0, 1)])], FIRST).remove(0);
+    let window =
+        BTreeMap::from([(FIRST, vec![EventLeaf { id: log.events[0].id.clone(), leaf: log.events[0].leaf() }])]);
+    assert!(plan(&acme, FIRST, &window, &[]).is_some());
+    assert_eq!(plan(&acme, FIRST, &window, &log.seals), None);
+    assert_eq!(plan(&acme, FIRST + 1, &window, &log.seals), None);
+    assert_eq!(plan(&acme, FIRST, &BTreeMap::new(), &[]), None);
+}
+
+#[test]
+fn a_flood_of_late_events_is_named_seal_by_seal() {
+    let count = MOST_LATE + 3;
+    let flood = (0..count).map(|_| fact(0, 1, 0)).collect();
+    let log = live(&[(tenant("acme"), flood)], SEALED).remove(0);
+    let named: Vec<usize> = log.seals.iter().map(|seal| seal.statement.late.len()).collect();
+    assert_eq!(named, [MOST_LATE, 3]);
+    assert_eq!(judge(&log, SEALED), []);
+}

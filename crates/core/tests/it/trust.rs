@@ -1,0 +1,309 @@
+//! Who is admitted, and that every change that takes a right away is seen.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proptest::prelude::*;
+use signet_core::{
+    CaId, Identity, Lifetime, PrincipalType, Role, Serial, TenantId, Time,
+    ca::{Ca, CaKind, CaState},
+    change::{Change, ChangeEntry},
+    tenant::{Isolation, Tenant, TenantStatus},
+    trust::{DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale},
+};
+
+use crate::authz::identity;
+
+/// Within the validity of [`identity`]'s certificates.
+const NOW: Time = Time::from_unix_seconds(1_700_000_100);
+
+fn tenant(id: &str, status: TenantStatus, isolation: Isolation) -> Tenant {
+    Tenant {
+        id: id.parse().unwrap(),
+        display_name: String::new(),
+        status,
+        isolation,
+        lifetimes: BTreeMap::new(),
+        max_certificates: 3,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+fn ca(owner: &str, name: &str, generation: u32, kind: CaKind, state: CaState) -> Ca {
+    Ca {
+        id: CaId::new(name, generation).unwrap(),
+        tenant: owner.parse().unwrap(),
+        kind,
+        generation,
+        state,
+        key: "soft:k".parse().unwrap(),
+        certificate_der: vec![0x30],
+        issuer: "root.1".parse().unwrap(),
+        not_before: NOW,
+        not_after: NOW.plus(Lifetime::days(1)),
+        updated_at: NOW,
+    }
+}
+
+fn acme(trust: &Trust, status: TenantStatus, state: CaState) {
+    let cas = [ca("acme", "acme", 1, CaKind::Tenant, state)];
+    trust.set_tenant(&tenant("acme", status, Isolation::Dedicated), &cas);
+}
+
+/// Trust that knows the tenant `acme` and its CA, and has just heard.
+fn trust() -> Trust {
+    let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse);
+    acme(&trust, TenantStatus::Active, CaState::Active);
+    trust.heard(NOW);
+    trust
+}
+
+fn worker() -> Identity {
+    identity("acme", PrincipalType::Worker, "w")
+}
+
+fn change(trust: &Trust, change: Change) -> bool {
+    let tenant: TenantId = "acme".parse().unwrap();
+    let until = NOW.plus(Lifetime::days(90));
+    trust.apply(&ChangeEntry { shard: 0, sequence: 1, tenant, at: NOW, until, changes: vec![change] }, NOW)
+}
+
+fn verdict(trust: &Trust, identity: &Identity) -> Result<(), Refusal> {
+    trust.admit(identity, NOW).map(|_| ())
+}
+
+fn roles(names: &[&str]) -> Arc<[Role]> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+#[test]
+fn validity_is_from_not_before_on_and_ends_at_not_after() {
+    let (trust, worker) = (trust(), worker());
+    let at = |time: Time| {
+        trust.heard(time);
+        trust.admit(&worker, time).map(|_| ())
+    };
+    let tick = Time::from_unix_millis;
+    assert_eq!(at(tick(worker.not_before.unix_millis() - 1)), Err(Refusal::NotYetValid));
+    assert_eq!(at(worker.not_before), Ok(()));
+    assert_eq!(at(tick(worker.not_after.unix_millis() - 1)), Ok(()));
+    assert_eq!(at(worker.not_after), Err(Refusal::Expired));
+}
+
+#[test]
+fn tenants_decide_over_their_principals() {
+    let (trust, worker) = (trust(), worker());
+    assert_eq!(verdict(&trust, &worker), Ok(()));
+    assert_eq!(verdict(&trust, &identity("globex", PrincipalType::Worker, "w")), Err(Refusal::UnknownTenant));
+    acme(&trust, TenantStatus::Suspended, CaState::Active);
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::TenantSuspended));
+    for (state, expected) in [
+        (CaState::Active, Ok(())),
+        (CaState::Prepared, Ok(())),
+        (CaState::Retiring, Ok(())),
+        (CaState::Retired, Err(Refusal::IssuerRetired)),
+    ] {
+        acme(&trust, TenantStatus::Active, state);
+        assert_eq!(verdict(&trust, &worker), expected, "{state:?}");
+    }
+}
+
+#[test]
+fn a_ca_vouches_for_its_own_tenants_only() {
+    let trust = trust();
+    let shared = ca("system", "shared", 1, CaKind::Shared, CaState::Active);
+    let own = ca("system", "system", 1, CaKind::Tenant, CaState::Active);
+    let server = ca("system", "server", 1, CaKind::Server, CaState::Active);
+    trust.set_tenant(&tenant("system", TenantStatus::Active, Isolation::Dedicated), &[shared, own, server]);
+    trust.set_tenant(&tenant("tiny", TenantStatus::Active, Isolation::Shared), &[]);
+    let signed_by = |holder: &str, issuer: &str| {
+        let mut identity = identity(holder, PrincipalType::Worker, "w");
+        identity.issuer = issuer.parse().unwrap();
+        verdict(&trust, &identity)
+    };
+    for (holder, issuer) in [("acme", "acme.1"), ("system", "system.1"), ("tiny", "shared.1")] {
+        assert_eq!(signed_by(holder, issuer), Ok(()), "{holder} by {issuer}");
+        for other in ["acme.1", "acme.2", "system.1", "shared.1", "server.1", "root.1"] {
+            if other != issuer {
+                assert_eq!(signed_by(holder, other), Err(Refusal::IssuerRetired), "{holder} by {other}");
+            }
+        }
+    }
+    let anchors = |id: &str| -> Vec<String> {
+        let known = trust.tenant(&id.parse().unwrap()).unwrap();
+        known.anchors.iter().map(|anchor| anchor.ca.to_string()).collect()
+    };
+    assert_eq!((anchors("acme"), anchors("tiny")), (vec!["acme.1".to_owned()], vec!["shared.1".to_owned()]));
+}
+
+#[test]
+fn what_is_refused_stays_refused_until_it_is_allowed_or_over() {
+    let (trust, worker) = (trust(), worker());
+    let principal = worker.principal.clone();
+    let until = worker.not_after;
+    change(&trust, Change::PrincipalDenied { principal: principal.clone(), until });
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::PrincipalDenied));
+    assert_eq!(verdict(&trust, &identity("acme", PrincipalType::Worker, "v")), Ok(()));
+    change(&trust, Change::PrincipalAllowed { principal });
+    assert_eq!(verdict(&trust, &worker), Ok(()));
+    change(&trust, Change::CertificateRevoked { serial: worker.serial, not_after: worker.not_after });
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::Revoked));
+    trust.forget_expired(Time::from_unix_millis(worker.not_after.unix_millis() - 1));
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::Revoked));
+    trust.forget_expired(worker.not_after.plus(Lifetime::seconds(2)));
+    assert_eq!(trust.revoked_len(), 0);
+}
+
+#[test]
+fn the_same_principal_name_in_another_tenant_is_somebody_else() {
+    let trust = trust();
+    let cas = [ca("globex", "globex", 1, CaKind::Tenant, CaState::Active)];
+    trust.set_tenant(&tenant("globex", TenantStatus::Active, Isolation::Dedicated), &cas);
+    let until = NOW.plus(Lifetime::days(1));
+    change(&trust, Change::PrincipalDenied { principal: "w".parse().unwrap(), until });
+    assert_eq!(verdict(&trust, &identity("globex", PrincipalType::Worker, "w")), Ok(()));
+    assert_eq!(verdict(&trust, &worker()), Err(Refusal::PrincipalDenied));
+}
+
+#[test]
+fn roles_from_the_feed_hold_instead_of_those_in_the_certificate_until_those_are_gone() {
+    let trust = trust();
+    let worker = Identity { roles: roles(&["old"]), ..worker() };
+    let in_force = |time: Time| {
+        trust.heard(time);
+        trust.admit(&worker, time).unwrap()
+    };
+    assert_eq!(in_force(NOW), roles(&["old"]));
+    let until = NOW.plus(Lifetime::hours(1));
+    change(&trust, Change::PrincipalRoles { principal: "w".parse().unwrap(), roles: vec![], until });
+    assert_eq!(in_force(NOW), roles(&[]));
+    change(&trust, Change::PrincipalRoles { principal: "w".parse().unwrap(), roles: roles(&["new"]).to_vec(), until });
+    assert_eq!(in_force(NOW), roles(&["new"]));
+    change(&trust, Change::PrincipalDenied { principal: "w".parse().unwrap(), until });
+    change(&trust, Change::PrincipalAllowed { principal: "w".parse().unwrap() });
+    assert_eq!(in_force(NOW), roles(&["new"]), "a suspension in between changes no role");
+    assert_eq!(in_force(until), roles(&["old"]));
+}
+
+#[test]
+fn a_node_out_of_touch_refuses_everybody_or_says_that_it_serves() {
+    for (when_stale, expected) in [(WhenStale::Refuse, Err(Refusal::Stale)), (WhenStale::Serve, Ok(()))] {
+        let trust = Trust::new(Lifetime::seconds(30), when_stale);
+        acme(&trust, TenantStatus::Active, CaState::Active);
+        let admit = |time| trust.admit(&worker(), time).map(|_| ());
+        assert!(trust.is_stale(NOW) && trust.staleness_millis(NOW).is_none());
+        assert_eq!(admit(NOW), expected, "never heard");
+        trust.heard(NOW);
+        assert_eq!(admit(NOW.plus(Lifetime::seconds(30))), Ok(()));
+        let late = Time::from_unix_millis(NOW.unix_millis() + 30_001);
+        assert!(trust.is_stale(late));
+        assert_eq!(admit(late), expected);
+        trust.heard(late);
+        trust.heard(NOW);
+        assert_eq!(admit(late), Ok(()), "an earlier answer that comes late takes nothing back");
+    }
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let principal = prop::sample::select(vec!["w", "v"]).prop_map(|id| id.parse().unwrap());
+    let until = (-10i64..10).prop_map(|minutes| Time::from_unix_millis(NOW.unix_millis() + minutes * 60_000));
+    let serial = prop::sample::select(vec![7u8, 8]).prop_map(|b| Serial::new(NOW, [b; 10]));
+    prop_oneof![
+        (serial, until.clone()).prop_map(|(serial, not_after)| Change::CertificateRevoked { serial, not_after }),
+        (principal.clone(), until.clone()).prop_map(|(principal, until)| Change::PrincipalDenied { principal, until }),
+        principal.clone().prop_map(|principal| Change::PrincipalAllowed { principal }),
+        (principal, until).prop_map(|(principal, until)| {
+            Change::PrincipalRoles { principal, roles: roles(&["new"]).to_vec(), until }
+        }),
+        Just(Change::TenantChanged),
+    ]
+}
+
+/// The same answer from the list of changes alone.
+fn model(changes: &[Change], identity: &Identity) -> Result<Arc<[Role]>, Refusal> {
+    let (mut denied, mut held, mut revoked) = (None, None, false);
+    for change in changes {
+        match change {
+            Change::CertificateRevoked { serial, not_after } => {
+                revoked |= *serial == identity.serial && *not_after > NOW
+            }
+            Change::PrincipalDenied { principal, until } if *principal == identity.principal => denied = Some(*until),
+            Change::PrincipalAllowed { principal } if *principal == identity.principal => denied = None,
+            Change::PrincipalRoles { principal, roles, until } if *principal == identity.principal => {
+                held = Some((roles.clone(), *until));
+            }
+            _ => {}
+        }
+    }
+    if revoked {
+        return Err(Refusal::Revoked);
+    }
+    if denied.is_some_and(|until| until > NOW) {
+        return Err(Refusal::PrincipalDenied);
+    }
+    Ok(held.filter(|(_, until)| *until > NOW).map_or(Arc::clone(&identity.roles), |(roles, _)| roles.into()))
+}
+
+proptest! {
+    #[test]
+    fn any_history_of_changes_is_judged_as_its_list_says(changes in prop::collection::vec(any_change(), 0..12), prune in 0usize..12) {
+        let trust = trust();
+        let holder = |id: &str, b: u8| {
+            let serial = Serial::new(NOW, [b; 10]);
+            Identity { serial, roles: roles(&["old"]), ..identity("acme", PrincipalType::Worker, id) }
+        };
+        for (number, next) in changes.iter().enumerate() {
+            let before = trust.epoch();
+            prop_assert_eq!(change(&trust, next.clone()), *next == Change::TenantChanged);
+            prop_assert!(trust.epoch() > before, "every change is seen");
+            if number == prune {
+                let epoch = trust.epoch();
+                trust.forget_expired(NOW);
+                prop_assert_eq!(trust.epoch(), epoch);
+            }
+        }
+        for holder in [holder("w", 7), holder("w", 8), holder("v", 7), holder("v", 9)] {
+            prop_assert_eq!(trust.admit(&holder, NOW), model(&changes, &holder));
+        }
+    }
+
+    #[test]
+    fn entries_that_are_replayed_change_no_answer(changes in prop::collection::vec(any_change(), 0..12)) {
+        let (once, twice) = (trust(), trust());
+        for next in &changes {
+            change(&once, next.clone());
+            change(&twice, next.clone());
+        }
+        for next in &changes {
+            change(&twice, next.clone());
+        }
+        let holder = worker();
+        prop_assert_eq!(once.admit(&holder, NOW), twice.admit(&holder, NOW));
+    }
+}
+
+#[test]
+fn whoever_reads_the_epoch_first_never_misses_a_revocation() {
+    let trust = Arc::new(trust());
+    let holder = worker();
+    let reader = {
+        let (trust, holder) = (Arc::clone(&trust), holder.clone());
+        std::thread::spawn(move || {
+            // A session keeps the epoch it read before it was admitted, and looks again once that has moved.
+            loop {
+                let epoch = trust.epoch();
+                if trust.admit(&holder, NOW).is_err() {
+                    return;
+                }
+                while trust.epoch() == epoch {
+                    std::thread::yield_now();
+                }
+            }
+        })
+    };
+    for _ in 0..1000 {
+        change(&trust, Change::PrincipalAllowed { principal: "v".parse().unwrap() });
+    }
+    change(&trust, Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after });
+    reader.join().unwrap();
+}
