@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{App, paging};
 
 /// How often the feed is read when nothing wakes the reader.
-pub const POLL_EVERY: Duration = Duration::from_millis(250);
+const POLL_EVERY: Duration = Duration::from_millis(250);
 /// How often refusals that can no longer matter are dropped from memory.
 const FORGET_EVERY: Lifetime = Lifetime::minutes(1);
 /// How many tenants are read at once.

@@ -56,20 +56,22 @@ fn callers() -> Vec<(&'static str, &'static str, PrincipalType, Vec<Role>)> {
 
 #[test]
 fn the_table_of_permissions_is_the_reviewed_one() {
-    let mut table =
-        String::from("How far each caller's permissions reach: `-` none, else itself, its tenant or any tenant.\n");
-    for (name, tenant, kind, roles) in callers() {
-        table.push_str(&format!("\n{name}\n"));
-        let caller = identity(tenant, kind, "p");
-        for permission in PERMISSIONS {
-            let reach = match permitted(&caller, &roles, permission).map(|permit| permit.reach()) {
-                Ok(Reach::Itself) => "itself",
-                Ok(Reach::OwnTenant) => "tenant",
+    let callers = callers();
+    let mut table = String::from("How far each permission reaches: `-` not given, self, own tenant, any tenant.\n\n");
+    for (column, (name, ..)) in callers.iter().enumerate() {
+        table.push_str(&format!("{:<23}{}{name}\n", "", "|     ".repeat(column)));
+    }
+    for permission in PERMISSIONS {
+        let cells = callers.iter().map(|(_, tenant, kind, roles)| {
+            match permitted(&identity(tenant, *kind, "p"), roles, permission).map(|permit| permit.reach()) {
+                Ok(Reach::Itself) => "self",
+                Ok(Reach::OwnTenant) => "own",
                 Ok(Reach::AnyTenant) => "any",
                 Err(_) => "-",
-            };
-            table.push_str(&format!("    {permission:<22}{reach}\n"));
-        }
+            }
+        });
+        let row: String = cells.map(|cell| format!("{cell:<6}")).collect();
+        table.push_str(&format!("{permission:<23}{}\n", row.trim_end()));
     }
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(GOLDEN, &table).unwrap();
