@@ -55,7 +55,6 @@ impl fmt::Display for Cidr {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

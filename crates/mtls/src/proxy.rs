@@ -102,7 +102,6 @@ pub fn parse(prefix: &[u8; PREFIX], body: &[u8]) -> Result<Header, ProxyError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use proptest::prelude::*;
 

@@ -1,5 +1,7 @@
 //! Each kind of client certificate: who gets in, and with which reason and alert the others do not.
 
+use std::time::Duration;
+
 use signet_core::{
     Lifetime, PrincipalType,
     ca::CaState,
@@ -8,9 +10,13 @@ use signet_core::{
 };
 use signet_mtls::Settings;
 use signet_testkit::{fixtures, pki::Holder};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
-    client::Client,
+    client::{Client, alert_of},
     forged::{self, but},
     world::{Event, World, eventually},
 };
@@ -81,19 +87,15 @@ async fn validity_is_looked_at() {
 #[tokio::test]
 async fn a_status_refuses_certificates_that_are_good_in_themselves() {
     let acme = |world: &World| fixtures::tenant(&world.acme.ca.tenant);
-    let cases: [(&str, &str, fn(&World, &Holder)); 2] = [
-        ("CERTIFICATE_REVOKED", "CertificateRevoked", |world, holder| world.revoke(holder)),
-        ("PRINCIPAL_DENIED", "AccessDenied", |world, holder| {
-            let change = Change::PrincipalDenied { principal: "w-1".parse().unwrap(), until: holder.not_after };
-            world.change(&world.acme.ca.tenant, change);
-        }),
-    ];
-    for (reason, alert, change) in cases {
-        let world = World::new();
-        let holder = world.pki.worker(&world.acme, "w-1");
-        change(&world, &holder);
-        assert_eq!(holder_is_refused(&world, &holder).await, (reason, alert.to_owned()));
-    }
+    let world = World::new();
+    let holder = world.pki.worker(&world.acme, "w-1");
+    world.revoke(&holder);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("CERTIFICATE_REVOKED", "CertificateRevoked".to_owned()));
+    let world = World::new();
+    let holder = world.pki.worker(&world.acme, "w-1");
+    let denied = Change::PrincipalDenied { principal: "w-1".parse().unwrap(), until: holder.not_after };
+    world.change(&world.acme.ca.tenant, denied);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("PRINCIPAL_DENIED", "AccessDenied".to_owned()));
     let world = World::new();
     let holder = world.pki.worker(&world.acme, "w-1");
     let suspended = Tenant { status: TenantStatus::Suspended, ..acme(&world) };
@@ -191,4 +193,24 @@ async fn a_refusal_says_what_was_presented() {
         .collect();
     assert_eq!(named, [("acme/w-1".to_owned(), false), ("acme/w-2".to_owned(), true)]);
     assert_eq!(presented[1].serial, Some(holder.serial));
+}
+
+/// As an HTTP/2 client does, which sends its preface and requests without waiting.
+#[tokio::test]
+async fn a_refused_client_that_talks_on_still_reads_why() {
+    let world = World::new();
+    let address = world.start(Settings::default()).await;
+    let holder = world.pki.worker(&world.acme, "w-1");
+    world.revoke(&holder);
+    let client = Client::new(&world.pki, Some(&holder));
+    let mut stream = client.dial(TcpStream::connect(address).await.unwrap()).await.unwrap();
+    eventually("a refusal", || world.observer.refusals() == ["CERTIFICATE_REVOKED"]).await;
+    for _ in 0..3 {
+        stream.write_all(&[0; 512]).await.unwrap();
+        stream.flush().await.unwrap();
+        // Time for a reset to come back, if there were one.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let error = stream.read(&mut [0]).await.unwrap_err();
+    assert_eq!(alert_of(&error), "CertificateRevoked");
 }

@@ -51,9 +51,14 @@ impl Client {
         self.greet_over(TcpStream::connect(address).await?).await
     }
 
-    pub(crate) async fn greet_over(&self, tcp: TcpStream) -> io::Result<Greeted> {
+    /// Our side of the handshake only.
+    pub(crate) async fn dial(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(Arc::clone(&self.0)).connect(name, tcp).await?;
+        TlsConnector::from(Arc::clone(&self.0)).connect(name, tcp).await
+    }
+
+    pub(crate) async fn greet_over(&self, tcp: TcpStream) -> io::Result<Greeted> {
+        let tls = self.dial(tcp).await?;
         let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         let mut stream = BufReader::new(tls);
         let mut greeting = String::new();

@@ -48,7 +48,7 @@ async fn a_denied_principal_and_a_retired_ca_do_not_come_back_by_resumption() {
     world.trust.set_tenant(&tenant, &[next.ca]);
     assert!(client.greet(address).await.is_err());
     eventually("a refusal", || world.observer.refusals() == ["UNTRUSTED_ISSUER"]).await;
-    world.trust.set_tenant(&tenant, &[world.acme.ca.clone()]);
+    world.trust.set_tenant(&tenant, std::slice::from_ref(&world.acme.ca));
     client.greet(address).await.unwrap();
     let until = holder.not_after;
     world.change(&tenant.id, Change::PrincipalDenied { principal: "w-1".parse().unwrap(), until });

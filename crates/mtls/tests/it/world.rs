@@ -12,7 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use signet_core::{
-    Identity, Lifetime, TenantId, Time,
+    Entropy, Identity, Lifetime, TenantId, Time,
     change::{Change, ChangeEntry},
     trust::{Trust, WhenStale},
 };
@@ -112,6 +112,10 @@ impl World {
     }
 
     pub(crate) fn with_ages(ages: Ages) -> Self {
+        Self::with(ages, Arc::new(SeededEntropy::new(1)))
+    }
+
+    pub(crate) fn with(ages: Ages, entropy: Arc<dyn Entropy>) -> Self {
         let pki = Pki::new(real_now());
         let (acme, globex) = (pki.tenant_ca("acme", 1), pki.tenant_ca("globex", 1));
         let trust = Arc::new(Trust::new(Lifetime::minutes(5), WhenStale::Refuse));
@@ -130,7 +134,6 @@ impl World {
             now
         });
         let grant: Grant<Roles> = Arc::new(|_, roles| roles.iter().map(|role| format!("{role} ")).collect());
-        let entropy = Arc::new(SeededEntropy::new(1));
         let registry = Registry::new(Arc::clone(&trust), clock, entropy, grant, ages);
         let certificate = ServerCertificate::new(server_identity(&pki.server_holder()));
         let (epoch, _) = watch::channel(0);
