@@ -1,1 +1,92 @@
-//! placeholder
+//! The embedded key manager: ECDSA P-256 keys in files, encrypted with a passphrase. For development, tests and a single
+//! host; in production keys live in KMS.
+
+mod encrypted;
+mod entropy;
+mod folder;
+mod key;
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer};
+use tokio::{sync::Mutex, task::spawn_blocking};
+
+pub use crate::entropy::OsEntropy;
+use crate::{folder::Folder, key::SoftKey};
+
+/// The prefix of references to these keys: `soft:<certificate authority id>`.
+const MANAGER: &str = "soft:";
+
+/// Keys in a folder (0700), each in a file `<certificate authority id>.pem` (0600): PKCS#8, encrypted with scrypt and
+/// AES-256 (RFC 5958, RFC 7914, RFC 8018), which `openssl pkey` reads.
+///
+/// A key is decrypted once per process, when it is first opened. By intention that takes 16 MB and some tenths of a
+/// second; signing takes no longer than with any key in memory.
+#[derive(Debug)]
+pub struct SoftKeys {
+    folder: Folder,
+    passphrase: SecretString,
+    /// Locked while a key is made or opened, so that each is decrypted once and one at a time.
+    opened: Mutex<HashMap<CaId, Arc<SoftKey>>>,
+}
+
+impl SoftKeys {
+    /// Keys in `folder`, which is made if it is missing. The passphrase is checked when a key is opened. Blocks for
+    /// a moment: call it at start.
+    pub fn open(folder: &Path, passphrase: SecretString) -> Result<Self, KeyError> {
+        if passphrase.expose_secret().is_empty() {
+            let reason = "the passphrase is empty: set one".to_owned();
+            return Err(KeyError::Unusable { key: folder.display().to_string(), reason });
+        }
+        Ok(Self { folder: Folder::open(folder)?, passphrase, opened: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl KeyManager for SoftKeys {
+    async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
+        let name = label.ca.clone();
+        let reference = format!("{MANAGER}{name}");
+        if name.owner() != label.tenant {
+            let reason = format!("the tenant {} owns no certificate authority {name}", label.tenant);
+            return Err(KeyError::Denied { key: reference, reason });
+        }
+        let _one_at_a_time = self.opened.lock().await;
+        let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
+        blocking(move || match folder.has(&name)? {
+            true => Ok(()),
+            false => folder.create(&name, &encrypted::generate(&passphrase)?),
+        })
+        .await?;
+        reference.parse().map_err(|_| KeyError::NotFound(reference))
+    }
+
+    async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
+        // Parsing the name also keeps a reference from pointing out of the folder.
+        let name = key.as_str().strip_prefix(MANAGER).and_then(|name| name.parse::<CaId>().ok());
+        let name = name.ok_or_else(|| KeyError::NotFound(key.to_string()))?;
+        let mut opened = self.opened.lock().await;
+        if let Some(known) = opened.get(&name) {
+            return Ok(Arc::<SoftKey>::clone(known));
+        }
+        let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
+        let (file, reference) = (name.clone(), key.clone());
+        let signer = blocking(move || {
+            let pem = folder.read(&file, &reference)?;
+            let unusable = |reason| KeyError::Unusable { key: folder.path(&file).display().to_string(), reason };
+            let pkcs8 = encrypted::decrypt(&pem, &passphrase).map_err(unusable)?;
+            SoftKey::new(&reference, &pkcs8).map_err(unusable)
+        });
+        let signer = Arc::new(signer.await?);
+        opened.insert(name, Arc::clone(&signer));
+        Ok(signer)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KeyError> + Send + 'static,
+) -> Result<T, KeyError> {
+    spawn_blocking(work).await.map_err(|_| KeyError::Unavailable("the process is stopping".into()))?
+}
