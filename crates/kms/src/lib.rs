@@ -183,7 +183,11 @@ impl KeyManager for KmsKeys {
             Ok(_) => reference(&arn),
             Err(e) if e.as_service_error().is_some_and(|e| e.is_already_exists_exception()) => {
                 tracing::warn!(kms.key = arn, kms.alias = alias, "another node made this key first; delete this one");
-                let first = self.describe(&alias).await?;
+                let first = self.describe(&alias).await.map_err(|e| match e {
+                    // AWS shows a new alias only after some seconds.
+                    KeyError::NotFound(_) => KeyError::Unavailable(format!("{alias} is not visible yet, try again")),
+                    other => other,
+                })?;
                 reference(first.arn().unwrap_or(first.key_id()))
             }
             Err(e) => {

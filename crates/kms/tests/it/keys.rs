@@ -21,6 +21,15 @@ async fn the_keys_that_terraform_made_sign() {
     }
 }
 
+#[test]
+fn terraform_makes_a_key_for_every_purpose_of_the_code() {
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/modules/ca-keys/main.tf");
+    let hcl = std::fs::read_to_string(module).unwrap();
+    let purposes = hcl.split_once("purposes = {").and_then(|(_, rest)| rest.split_once('}')).unwrap().0;
+    let made: Vec<_> = purposes.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim()).collect();
+    assert_eq!(made, Purpose::ALL.map(Purpose::name));
+}
+
 #[tokio::test]
 async fn a_tenants_key_carries_its_tags_and_alias() {
     let ((keys, ()), kms, label) = (keys().await, client().await, unique_label());
