@@ -123,12 +123,13 @@ impl App {
     }
 
     async fn plan_seals(&self, minute: i64, window: &Window, now: Time) -> Result<Vec<Planned>, Error> {
-        let tenants: BTreeSet<&TenantId> = window.values().flat_map(HashMap::keys).collect();
+        // Owned ids: with borrowed ones the future is not known to be `Send` (rust-lang/rust#102211).
+        let tenants: BTreeSet<TenantId> = window.values().flat_map(HashMap::keys).cloned().collect();
         let plans = tenants.into_iter().map(|tenant| async move {
-            let seals = self.last_seals(tenant, now).await?;
-            let own = |known: &HashMap<TenantId, Vec<EventLeaf>>| known.get(tenant).cloned().unwrap_or_default();
+            let seals = self.last_seals(&tenant, now).await?;
+            let own = |known: &HashMap<TenantId, Vec<EventLeaf>>| known.get(&tenant).cloned().unwrap_or_default();
             let events = window.iter().map(|(minute, known)| (*minute, own(known))).collect();
-            Ok::<_, Error>(plan(tenant, minute, &events, &seals))
+            Ok::<_, Error>(plan(&tenant, minute, &events, &seals))
         });
         let plans: Vec<Option<Planned>> = stream::iter(plans).buffered(CONCURRENT_READS).try_collect().await?;
         Ok(plans.into_iter().flatten().collect())

@@ -119,6 +119,11 @@ impl Policy {
         self.names.get(name).copied()
     }
 
+    /// All permissions by name: the built-in ones and the environment's own.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(|name| &**name)
+    }
+
     /// What a principal of this tenant, type and roles may do. The table of DESIGN section 7.
     pub fn grants(&self, tenant: &TenantId, principal_type: PrincipalType, roles: &[Role]) -> Grants {
         let mut table = vec![None; self.names.len()];

@@ -1,13 +1,34 @@
 //! The control plane: wiring, listeners and thin services over the operations of `signet-app`.
 //!
-//! [`Config`] is read and checked, [`wiring::open`] opens what it names, [`serve`] listens until told to stop. A
+//! [`Config`] is read and checked, [`wiring::open`] opens what it names, [`serve()`] listens until told to stop. A
 //! request passes the gate (session, rule, permit), a service that parses and converts, an operation, and the one
 //! table of errors.
 
+mod answer;
+pub mod authorization;
+mod bundles;
+mod check;
+pub mod cli;
 pub mod config;
+mod connections;
+pub mod errors;
+mod gate;
+mod grpc;
+mod metrics;
+mod node;
 mod pem;
+mod plain;
+mod readiness;
+mod refusals;
+mod serve;
 pub mod server_identity;
+mod services;
+mod shutdown;
+pub mod telemetry;
+mod upkeep;
 pub mod wiring;
 
 pub use config::{Config, ConfigError};
+pub use serve::{Running, ServeError, serve};
 pub use server_identity::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
+pub use signet_mtls::Clock;

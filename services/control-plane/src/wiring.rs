@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
 use signet_app::{App, EnvironmentKeys, Settings};
-use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, StoreError, TenantId};
+use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId};
 use signet_dynamodb::DynamoStore;
-use signet_kms::KmsKeys;
-use signet_softkey::SoftKeys;
+use signet_kms::{KmsKeys, Purpose};
+use signet_softkey::{OsEntropy, SoftKeys};
 use signet_sqlite::SqliteStore;
 use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
@@ -61,12 +61,6 @@ pub enum WiringError {
     ServerIdentity(#[from] ServerIdentityError),
 }
 
-impl From<StoreError> for WiringError {
-    fn from(error: StoreError) -> Self {
-        Self::Storage { problem: error.to_string() }
-    }
-}
-
 impl From<KeyError> for WiringError {
     fn from(error: KeyError) -> Self {
         Self::Keys { problem: error.to_string() }
@@ -84,11 +78,15 @@ pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     let (keys, environment_keys) = open_keys(config, aws.as_ref()).await?;
     let audit_key = match &config.keys {
         Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
-        Keys::Kms { prefix } => alias(prefix, "audit")?,
+        Keys::Kms { prefix } => kms_key(prefix, Purpose::Audit)?,
     };
     let audit_key_spki_der = keys.open(&audit_key).await?.spki_der().to_vec();
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let settings = Settings { audit_retention: config.audit.retention, ..Settings::default() };
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let settings = Settings {
+        audit_retention: config.audit.retention,
+        seal_delay: config.audit.seal_delay,
+        ..Settings::default()
+    };
     let app = App::new(store, keys, Arc::clone(&entropy), config.environment.clone(), settings);
     let server_identity = open_server_identity(config, aws.as_ref())?;
     Ok(Wired { app: Arc::new(app), server_identity, audit_key, audit_key_spki_der, environment_keys, entropy })
@@ -114,7 +112,9 @@ async fn sdk_config(aws: &Aws) -> SdkConfig {
 
 async fn open_store(config: &Config, aws: Option<&SdkConfig>) -> Result<Arc<dyn Store>, WiringError> {
     match (&config.storage, aws) {
-        (Storage::Sqlite { path }, _) => Ok(Arc::new(SqliteStore::open(path)?)),
+        (Storage::Sqlite { path }, _) => {
+            Ok(Arc::new(SqliteStore::open(path).map_err(|error| WiringError::Storage { problem: error.to_string() })?))
+        }
         (Storage::Dynamodb { prefix }, Some(aws)) => {
             let store = DynamoStore::new(aws, prefix, signet_dynamodb::Limits::default());
             store.check().await.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
@@ -132,7 +132,9 @@ async fn open_keys(
         (Keys::Softkey { dir, passphrase_file }, _) => {
             let passphrase = std::fs::read_to_string(passphrase_file).map(Zeroizing::new).map_err(|error| {
                 let file = passphrase_file.display();
-                WiringError::Keys { problem: format!("passphrase_file {file}: {error}; write a long random text there") }
+                WiringError::Keys {
+                    problem: format!("passphrase_file {file}: {error}; write a long random text there"),
+                }
             })?;
             let passphrase = SecretString::from(passphrase.trim_end_matches(['\r', '\n']));
             let none = EnvironmentKeys { root: None, system: None, shared: None, server: None };
@@ -140,10 +142,10 @@ async fn open_keys(
         }
         (Keys::Kms { prefix }, Some(aws)) => {
             let made_by_terraform = EnvironmentKeys {
-                root: Some(alias(prefix, "root")?),
-                system: Some(alias(prefix, "system")?),
-                shared: Some(alias(prefix, "shared")?),
-                server: Some(alias(prefix, "server")?),
+                root: Some(kms_key(prefix, Purpose::Root)?),
+                system: Some(kms_key(prefix, Purpose::System)?),
+                shared: Some(kms_key(prefix, Purpose::Shared)?),
+                server: Some(kms_key(prefix, Purpose::Server)?),
             };
             Ok((Arc::new(KmsKeys::new(aws, prefix)), made_by_terraform))
         }
@@ -151,10 +153,7 @@ async fn open_keys(
     }
 }
 
-fn open_server_identity(
-    config: &Config,
-    aws: Option<&SdkConfig>,
-) -> Result<Arc<dyn ServerIdentityStore>, WiringError> {
+fn open_server_identity(config: &Config, aws: Option<&SdkConfig>) -> Result<Arc<dyn ServerIdentityStore>, WiringError> {
     match (&config.server_identity, aws) {
         (ServerIdentitySource::Files { dir }, _) => Ok(Arc::new(FileServerIdentity::open(dir)?)),
         (ServerIdentitySource::Aws { prefix }, Some(aws)) => Ok(Arc::new(AwsServerIdentity::new(aws, prefix))),
@@ -164,27 +163,13 @@ fn open_server_identity(
     }
 }
 
-/// The KMS key that Terraform made for `role`.
-fn alias(prefix: &str, role: &str) -> Result<KeyRef, WiringError> {
-    let text = format!("kms:alias/{prefix}-{role}");
-    text.parse().map_err(|error: signet_core::id::IdError| WiringError::Keys { problem: error.to_string() })
+/// A key that Terraform made.
+fn kms_key(prefix: &str, purpose: Purpose) -> Result<KeyRef, WiringError> {
+    purpose.key(prefix).map_err(|error| WiringError::Keys { problem: error.to_string() })
 }
 
 /// Not a CA, but named as one: the software key that signs audit seals.
 fn audit_label() -> Result<KeyLabel, WiringError> {
     let ca = CaId::new("audit", 1).map_err(|error| WiringError::Keys { problem: error.to_string() })?;
     Ok(KeyLabel { tenant: TenantId::system(), ca })
-}
-
-/// The operating system's randomness, through the crypto library's generator.
-#[derive(Debug)]
-struct SystemEntropy;
-
-impl Entropy for SystemEntropy {
-    fn fill(&self, out: &mut [u8]) {
-        if rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(out).is_err() {
-            tracing::error!("the operating system gives no randomness; ending");
-            std::process::abort();
-        }
-    }
 }

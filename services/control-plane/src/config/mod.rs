@@ -161,8 +161,8 @@ pub struct Limits {
     pub max_concurrent_requests: usize,
     /// Requests at once on one connection.
     pub max_requests_per_connection: usize,
-    /// Streams (watch, tail) at once on one connection; they are among its requests.
-    pub max_streams_per_connection: usize,
+    /// Open streams (watch, tail), all connections together; they are not among the requests.
+    pub max_streams: usize,
     /// Time for one unary call.
     pub request_timeout: Duration,
     /// Time for calls in flight when the process is asked to end.

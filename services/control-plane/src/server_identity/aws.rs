@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client as Secrets;
 use aws_sdk_ssm::{Client as Parameters, types::ParameterType};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
@@ -98,6 +98,8 @@ impl ServerIdentityStore for FileServerIdentity {
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use secrecy::SecretString;
 
     use super::*;
 

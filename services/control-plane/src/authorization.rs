@@ -1,0 +1,186 @@
+//! The authorization table: each RPC's rule, read from the descriptors when the server starts.
+
+use std::{collections::HashMap, sync::Arc};
+
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, Value};
+use signet_core::{
+    PrincipalType,
+    authz::{CallerTypes, Policy, Rule},
+};
+use thiserror::Error;
+
+/// Full name of the method option.
+const OPTION: &str = "signet.v1.authorization";
+/// Our API's package; services outside of it are listed in [`OTHERS`].
+const PACKAGE: &str = "signet.v1";
+/// The API's services, as health answers name them.
+pub(crate) const SERVICES: [&str; 6] = [
+    "signet.v1.TenantService",
+    "signet.v1.PrincipalService",
+    "signet.v1.CertificateService",
+    "signet.v1.EnrollmentService",
+    "signet.v1.TrustService",
+    "signet.v1.AuditService",
+];
+/// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
+/// those without a certificate; reflection for admins, since it serves people who explore.
+const OTHERS: [(&str, &[&str], Access<'static>); 2] = [
+    ("grpc.health.v1.Health", &["Check", "Watch", "List"], Access::Anyone),
+    ("grpc.reflection.v1.ServerReflection", &["ServerReflectionInfo"], Access::Admins),
+];
+
+/// Why the server does not start: an RPC's rule is missing or wrong. Mend its .proto.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TableError {
+    /// The descriptors cannot be read.
+    #[error("the API's descriptors cannot be read: {0}")]
+    Descriptors(String),
+    /// No option.
+    #[error("{rpc} has no authorization rule: give it `option (signet.v1.authorization)`")]
+    NoRule {
+        /// Full name.
+        rpc: String,
+    },
+    /// A permission that is not in `signet_core::authz::PERMISSIONS`.
+    #[error("{rpc} needs the unknown permission {permission:?}")]
+    UnknownPermission {
+        /// Full name.
+        rpc: String,
+        /// As written.
+        permission: String,
+    },
+    /// Nobody could call it.
+    #[error("{rpc} admits no caller")]
+    NoCallers {
+        /// Full name.
+        rpc: String,
+    },
+    /// A caller type that this server does not know.
+    #[error("{rpc} admits an unknown caller type ({number})")]
+    UnknownCaller {
+        /// Full name.
+        rpc: String,
+        /// The enum's number.
+        number: i32,
+    },
+}
+
+/// Who may call a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access<'a> {
+    /// As the rule says.
+    Rule(&'a Rule),
+    /// Everybody who can connect.
+    Anyone,
+    /// Admins of any tenant.
+    Admins,
+}
+
+/// One method of the server.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The RPC's name, as in metrics, logs and audit events.
+    pub operation: &'static str,
+    /// Whether the answer is a stream.
+    pub streams: bool,
+    /// Whether it changes state.
+    pub mutates: bool,
+    rule: Option<Rule>,
+    admins_only: bool,
+}
+
+impl Route {
+    /// Who may call it.
+    pub fn access(&self) -> Access<'_> {
+        match &self.rule {
+            Some(rule) => Access::Rule(rule),
+            None if self.admins_only => Access::Admins,
+            None => Access::Anyone,
+        }
+    }
+}
+
+/// All methods by path (`/signet.v1.TenantService/CreateTenant`). A path that is not in it does not exist.
+#[derive(Debug)]
+pub struct Table(HashMap<Box<str>, Arc<Route>>);
+
+impl Table {
+    /// Reads the table from a serialized `FileDescriptorSet`. Fails on the first gap.
+    pub fn from_descriptors(descriptors: &[u8], policy: &Policy) -> Result<Self, TableError> {
+        let unreadable = |error: String| TableError::Descriptors(error);
+        let pool = DescriptorPool::decode(descriptors).map_err(|error| unreadable(error.to_string()))?;
+        let option = pool.get_extension_by_name(OPTION).ok_or_else(|| unreadable(format!("{OPTION} is missing")))?;
+        let services = pool.services().filter(|service| service.package_name() == PACKAGE);
+        let methods: Vec<MethodDescriptor> =
+            services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+        if methods.is_empty() {
+            return Err(unreadable(format!("{PACKAGE} has no services")));
+        }
+        let mut table = HashMap::new();
+        for method in methods {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            table.insert(path.into(), Arc::new(route(&method, &option, policy)?));
+        }
+        for (service, methods, access) in OTHERS {
+            for method in methods {
+                let admins_only = access == Access::Admins;
+                let route = Route { operation: method, streams: true, mutates: false, rule: None, admins_only };
+                table.insert(format!("/{service}/{method}").into(), Arc::new(route));
+            }
+        }
+        Ok(Self(table))
+    }
+
+    /// The method at `path`.
+    pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0.get(path)
+    }
+
+    /// All methods.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
+        self.0.iter().map(|(path, route)| (&**path, route))
+    }
+}
+
+fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Policy) -> Result<Route, TableError> {
+    let rpc = || method.full_name().to_owned();
+    let options = method.options();
+    if !options.has_extension(option) {
+        return Err(TableError::NoRule { rpc: rpc() });
+    }
+    let value = options.get_extension(option);
+    let rule = value.as_message().ok_or_else(|| TableError::NoRule { rpc: rpc() })?;
+    let permission = text(rule, "permission");
+    let known = policy.permission(&permission);
+    let known = known.ok_or_else(|| TableError::UnknownPermission { rpc: rpc(), permission: permission.clone() })?;
+    let callers = callers(rule).map_err(|number| TableError::UnknownCaller { rpc: rpc(), number })?;
+    if callers.is_empty() {
+        return Err(TableError::NoCallers { rpc: rpc() });
+    }
+    // Made once per process, and its length is that of the API.
+    let operation: &'static str = Box::leak(method.name().to_owned().into_boxed_str());
+    let rule_of = Rule { operation: operation.into(), permission: known, callers };
+    let mutates = rule.get_field_by_name("mutates").and_then(|value| value.as_bool()).unwrap_or(false);
+    Ok(Route { operation, streams: method.is_server_streaming(), mutates, rule: Some(rule_of), admins_only: false })
+}
+
+fn text(message: &DynamicMessage, field: &str) -> String {
+    message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The caller types, or the number of one that is not known.
+fn callers(rule: &DynamicMessage) -> Result<CallerTypes, i32> {
+    let listed = rule.get_field_by_name("callers");
+    let listed = listed.as_deref().and_then(Value::as_list).unwrap_or_default();
+    listed.iter().try_fold(CallerTypes::default(), |callers, value| {
+        Ok(match value.as_enum_number().unwrap_or(0) {
+            1 => callers.with(PrincipalType::Admin),
+            2 => callers.with(PrincipalType::User),
+            3 => callers.with(PrincipalType::Worker),
+            4 => callers.with(PrincipalType::Service),
+            5 => callers.with(PrincipalType::Device),
+            6 => callers.with_anonymous(),
+            number => return Err(number),
+        })
+    })
+}

@@ -1,0 +1,52 @@
+//! `signetd check`: everything a start needs, tried and printed.
+
+use std::{error::Error, io::Write};
+
+use secrecy::ExposeSecret;
+use signet_core::authz::Policy;
+use signet_mtls::{Clock, ServerIdentity, provider};
+
+use crate::{
+    Config,
+    authorization::Table,
+    readiness::rfc3339,
+    serve::Listeners,
+    wiring::{self, Wired},
+};
+
+/// Opens what a start would open and writes to `out` what is there. The first thing that is wrong is the error.
+pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    writeln!(out, "environment      {} ({})", config.name, config.environment.suffix())?;
+    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(config.grants.clone()))?;
+    writeln!(out, "authorization    {} methods, each with a rule", table.iter().count())?;
+    let wired = wiring::open(config).await?;
+    writeln!(out, "store            {:?}", config.storage)?;
+    writeln!(out, "keys             {:?}; audit key {}", config.keys, wired.audit_key)?;
+    let roots = wired.app.roots(clock()).await.map_err(|error| format!("[storage]: {error}"))?;
+    match roots.as_slice() {
+        [] => writeln!(out, "root             none yet: run `principal bootstrap`")?,
+        roots => {
+            for root in roots {
+                writeln!(out, "root             {}, until {}", root.id, rfc3339(root.not_after))?;
+            }
+        }
+    }
+    certificate(&wired, clock, out).await?;
+    let listeners = Listeners::open(config).await?;
+    drop(listeners);
+    let listen = &config.listen;
+    writeln!(out, "ports            grpc {}, public {}, metrics {}", listen.grpc, listen.public, listen.metrics)?;
+    Ok(())
+}
+
+async fn certificate(wired: &Wired, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let Some(found) = wired.server_identity.get().await? else {
+        return Ok(writeln!(out, "server           no certificate yet: run `principal bootstrap`")?);
+    };
+    let key = found.key_pem.expose_secret().as_bytes();
+    let identity = ServerIdentity::from_pem(&found.chain_pem, key, &provider())?;
+    let until = rfc3339(identity.not_after);
+    let expired = if clock() < identity.not_after { "" } else { " (expired)" };
+    let renewed = if wired.server_identity.renewed_by_server() { "signetd" } else { "another component" };
+    Ok(writeln!(out, "server           certificate until {until}{expired}; renewed by {renewed}")?)
+}

@@ -1,0 +1,104 @@
+//! `signetd` on the command line.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Parser, Subcommand};
+use signet_core::Time;
+use signet_mtls::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Config, check::check, serve::serve, telemetry, wiring};
+
+/// Exit code of a bad configuration.
+const BAD_CONFIG: u8 = 2;
+
+/// Signet's control plane: identities over mTLS.
+///
+/// Serves until SIGTERM or SIGINT, then finishes the calls under way. SIGHUP looks for a new server certificate.
+#[derive(Debug, Parser)]
+#[command(name = "signetd", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration file; see signet.sample.toml.
+    #[arg(long, value_name = "FILE", env = "SIGNET_CONFIG", default_value = "signet.toml", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration, open store, keys and ports, print what was found, and end.
+    Check,
+}
+
+/// The system's clock; the only place that reads it.
+pub fn system_clock() -> Clock {
+    Arc::new(|| Time::from_unix_millis(jiff::Timestamp::now().as_millisecond()))
+}
+
+/// Runs `signetd` as the arguments say.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => return fail(BAD_CONFIG, &error),
+    };
+    match arguments.command {
+        Some(Command::Check) => match check(&config, &system_clock(), &mut io::stdout()).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &*error),
+        },
+        None => run_server(config).await,
+    }
+}
+
+async fn run_server(config: Config) -> ExitCode {
+    let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.name) {
+        Ok(guard) => guard,
+        Err(error) => return fail(BAD_CONFIG, &error),
+    };
+    let shutdown = CancellationToken::new();
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        return fail(1, &io::Error::other("the process cannot listen to signals"));
+    };
+    let wired = match wiring::open(&config).await {
+        Ok(wired) => wired,
+        Err(error) => return fail(1, &error),
+    };
+    let running = match serve(config, wired, shutdown.clone(), system_clock()).await {
+        Ok(running) => running,
+        Err(error) => return fail(1, &error),
+    };
+    let reload = Arc::clone(&running.reload);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => reload.notify_one(),
+            }
+        }
+        shutdown.cancel();
+    });
+    running.ended().await;
+    ExitCode::SUCCESS
+}
+
+/// Tells people what is wrong, with every cause.
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("signetd: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,95 @@
+//! What happens to connections, counted, logged and, where it is somebody's business, audited.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use metrics::{counter, histogram};
+use signet_app::Call;
+use signet_core::{Actor, Identity, TenantId};
+use signet_mtls::{CertificateRefusal, Clock, ConnectionObserver, ConnectionRefusal, Ended, Presented};
+
+use crate::{metrics::Metrics, refusals::Refusals};
+
+/// The operation that audit events of refused connections name.
+const CONNECT: &str = "Connect";
+
+/// See the module's words.
+pub(crate) struct Connections {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) clock: Clock,
+}
+
+impl Connections {
+    fn audit(&self, remote: SocketAddr, tenant: TenantId, reason: &'static str, details: Vec<(&'static str, String)>) {
+        let (now, actor, source) = ((self.clock)(), Actor::Anonymous, Some(remote.ip()));
+        let call = Call { operation: CONNECT, now, actor, request_id: None, source };
+        self.refusals.record(call, tenant, reason, details);
+    }
+
+    /// A certificate that a tenant's CA signed concerns that tenant; of others nobody knows more than they claim, so
+    /// that they are the operator's business.
+    fn audit_certificate(&self, remote: SocketAddr, refusal: CertificateRefusal, presented: &Presented) {
+        let mut details = vec![("verified", presented.verified.to_string()), ("cause", refusal.to_string())];
+        if let Some(id) = &presented.id {
+            details.push(("presented", format!("{}/{}/{}", id.tenant, id.principal_type, id.principal)));
+        }
+        if let Some(serial) = presented.serial {
+            details.push(("serial", serial.to_string()));
+        }
+        let owner = presented.id.as_ref().filter(|_| presented.verified).map(|id| id.tenant.clone());
+        self.audit(remote, owner.unwrap_or_else(TenantId::system), refusal.reason(), details);
+    }
+}
+
+impl ConnectionObserver for Connections {
+    fn accepted(&self, remote: SocketAddr, identity: Option<&Identity>, resumed: bool, handshake: Duration) {
+        let kind = if resumed { "resumed" } else { "full" };
+        self.metrics.with(|| {
+            counter!("signet_connections_total", "handshake" => kind).increment(1);
+            histogram!("signet_handshake_duration_seconds", "handshake" => kind).record(handshake.as_secs_f64());
+        });
+        let principal = identity.map(|identity| tracing::field::display(&identity.principal));
+        let tenant = identity.map(|identity| tracing::field::display(&identity.tenant));
+        tracing::debug!(client.address = %remote, tenant.id = tenant, principal, resumed, "connection accepted");
+    }
+
+    fn refused(&self, remote: SocketAddr, refusal: &ConnectionRefusal) {
+        self.metrics.count("signet_connections_refused_total", "reason", refusal.reason());
+        let error: &dyn std::error::Error = refusal;
+        let cause = error.source().map(tracing::field::display);
+        tracing::info!(client.address = %remote, reason = refusal.reason(), cause, "connection refused");
+        match refusal {
+            ConnectionRefusal::Certificate { refusal, presented } => {
+                self.audit_certificate(remote, *refusal, presented);
+            }
+            ConnectionRefusal::UntrustedProxy | ConnectionRefusal::NoCertificate => {
+                self.audit(remote, TenantId::system(), refusal.reason(), Vec::new());
+            }
+            // The net's noise, and trouble on the way: numbers tell enough.
+            ConnectionRefusal::Throttled
+            | ConnectionRefusal::TooManyConnections
+            | ConnectionRefusal::Proxy(_)
+            | ConnectionRefusal::ClosedEarly
+            | ConnectionRefusal::NotTls
+            | ConnectionRefusal::Timeout
+            | ConnectionRefusal::Handshake(_)
+            | ConnectionRefusal::NoHttp2 => {}
+        }
+    }
+
+    fn closed(&self, remote: SocketAddr, identity: Option<&Identity>, ended: Ended) {
+        self.metrics.count("signet_connections_closed_total", "reason", ended.reason());
+        let Ended::Refused(_) = ended else {
+            tracing::debug!(client.address = %remote, reason = ended.reason(), "connection closed");
+            return;
+        };
+        let principal = identity.map(|identity| tracing::field::display(&identity.principal));
+        let tenant = identity.map(|identity| tracing::field::display(&identity.tenant));
+        tracing::info!(client.address = %remote, tenant.id = tenant, principal, reason = ended.reason(), "connection cut");
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        self.metrics.with(|| counter!("signet_accept_failures_total").increment(1));
+        tracing::error!(%error, "no connection can be accepted; pausing");
+    }
+}

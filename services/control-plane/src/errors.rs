@@ -1,0 +1,75 @@
+//! Errors as callers see them: one code each, `google.rpc.ErrorInfo` always, and what else helps to act.
+
+use std::{collections::HashMap, time::Duration};
+
+use signet_core::{Error, authz::Denial, trust::Refusal};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of our reasons in `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "signet";
+/// When to try again what failed for a passing reason.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An operation's error as a status. Causes stay in the log.
+pub fn to_status(error: &Error) -> Status {
+    let details = ErrorDetails::with_error_info(error.reason(), DOMAIN, HashMap::new());
+    let (code, details) = match error {
+        Error::Invalid { field, message, .. } => {
+            let mut details = details;
+            details.add_bad_request_violation(*field, message);
+            (Code::InvalidArgument, details)
+        }
+        Error::NotFound { .. } => (Code::NotFound, details),
+        Error::AlreadyExists { .. } => (Code::AlreadyExists, details),
+        Error::Precondition { .. } => (Code::FailedPrecondition, details),
+        Error::Exhausted { .. } => (Code::ResourceExhausted, details),
+        Error::Denied(denial) => (denial_code(*denial), details),
+        Error::Unauthenticated(Refusal::Stale) => (Code::Unavailable, retry(details)),
+        Error::Unauthenticated(
+            Refusal::NotYetValid
+            | Refusal::Expired
+            | Refusal::Revoked
+            | Refusal::PrincipalDenied
+            | Refusal::TenantSuspended
+            | Refusal::UnknownTenant
+            | Refusal::IssuerRetired,
+        )
+        | Error::ProofRefused { .. } => (Code::Unauthenticated, details),
+        Error::Conflict(_) => (Code::Aborted, retry(details)),
+        Error::Unavailable { .. } => (Code::Unavailable, retry(details)),
+        Error::Internal { .. } => (Code::Internal, details),
+    };
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// Another tenant's resource does not exist, so that nobody learns of it.
+fn denial_code(denial: Denial) -> Code {
+    match denial {
+        Denial::Anonymous => Code::Unauthenticated,
+        Denial::ForeignTenant => Code::NotFound,
+        Denial::CallerType | Denial::Permission | Denial::NotItself => Code::PermissionDenied,
+    }
+}
+
+fn retry(mut details: ErrorDetails) -> ErrorDetails {
+    details.set_retry_info(Some(RETRY_AFTER));
+    details
+}
+
+/// The node has no room for another call.
+pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
+    let details = retry(ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()));
+    Status::with_error_details(Code::ResourceExhausted, what, details)
+}
+
+/// A session that ended while a stream was open.
+pub(crate) fn ended(ended: signet_mtls::Ended) -> Status {
+    let details = ErrorDetails::with_error_info(ended.reason(), DOMAIN, HashMap::new());
+    match ended {
+        signet_mtls::Ended::Refused(refusal) => to_status(&Error::Unauthenticated(refusal)),
+        signet_mtls::Ended::MaxAge | signet_mtls::Ended::Drained | signet_mtls::Ended::Closed => {
+            Status::with_error_details(Code::Unavailable, "the connection ends; connect again", retry(details))
+        }
+    }
+}

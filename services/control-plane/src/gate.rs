@@ -1,0 +1,123 @@
+//! The gate that every call passes: session, rule, permit. Look-ups only; nothing here waits.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use signet_app::Call;
+use signet_core::{
+    Actor, Error, PrincipalType, TenantId, Time,
+    authz::{self, Denial, Permit},
+    trust::Refusal,
+};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use crate::{
+    answer::{Answer, Observation},
+    authorization::{Access, Route},
+    errors,
+    node::{Node, Peer, Session},
+};
+
+/// What the gate hands to the service behind it, in the request's extensions.
+#[derive(Clone)]
+pub(crate) struct Passed {
+    pub(crate) operation: &'static str,
+    pub(crate) now: Time,
+    pub(crate) source: IpAddr,
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) permit: Option<Permit>,
+}
+
+/// Puts a [`Gate`] before the services.
+#[derive(Clone)]
+pub(crate) struct GateLayer(pub(crate) Arc<Node>);
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { node: Arc::clone(&self.0), inner }
+    }
+}
+
+/// See the module's words.
+#[derive(Clone)]
+pub(crate) struct Gate<S> {
+    node: Arc<Node>,
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Gate<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+{
+    type Response = http::Response<crate::answer::Observed>;
+    type Error = Infallible;
+    type Future = Answer<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let Some(route) = self.node.table.route(request.uri().path()) else {
+            return Answer::refused(Status::unimplemented("there is no such method"), None);
+        };
+        let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
+            return Answer::refused(Status::internal("the connection has no peer"), None);
+        };
+        let observation = Observation::start(&self.node, route, &peer);
+        let Some(place) = self.node.place() else {
+            let busy = errors::busy("this node is at its limit of calls; try again", "NODE_BUSY");
+            return Answer::refused(busy, Some(observation));
+        };
+        let now = self.node.now();
+        let permit = match decide(&self.node, route, &peer, now) {
+            Ok(permit) => permit,
+            Err(error) => {
+                record(&self.node, route.operation, &peer, now, &error);
+                return Answer::refused(errors::to_status(&error), Some(observation));
+            }
+        };
+        let session = peer.session.clone();
+        let source = peer.remote.ip();
+        request.extensions_mut().insert(Passed { operation: route.operation, now, source, session, permit });
+        Answer::passed(self.inner.call(request), place, observation)
+    }
+}
+
+/// Whether the caller may use the operation at all. `None`: without a permit, since anybody may.
+fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<Permit>, Error> {
+    let rule = match route.access() {
+        Access::Anyone => return Ok(None),
+        Access::Admins => {
+            let session = peer.session.as_ref().ok_or(Denial::Anonymous)?;
+            session.check(&node.trust, now)?;
+            let admin = session.identity().principal_type == PrincipalType::Admin;
+            return if admin { Ok(None) } else { Err(Denial::CallerType.into()) };
+        }
+        Access::Rule(rule) => rule,
+    };
+    let Some(session) = &peer.session else {
+        return match () {
+            () if !rule.callers.admits_anonymous() => Err(Denial::Anonymous.into()),
+            () if node.trust.refuses_all(now) => Err(Refusal::Stale.into()),
+            () => Ok(None),
+        };
+    };
+    let grants = session.check(&node.trust, now)?;
+    Ok(Some(authz::permit(session.identity(), &grants, rule)?))
+}
+
+/// A refusal is an event in the caller's own tenant; what nobody owns is the operator's.
+fn record(node: &Node, operation: &'static str, peer: &Peer, now: Time, error: &Error) {
+    let identity = peer.session.as_ref().map(|session| session.identity());
+    let tenant = identity.map_or_else(TenantId::system, |identity| identity.tenant.clone());
+    let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
+    let call = Call { operation, now, actor, request_id: None, source: Some(peer.remote.ip()) };
+    node.refusals.record(call, tenant, error.reason(), Vec::new());
+}

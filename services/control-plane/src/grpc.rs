@@ -1,0 +1,76 @@
+//! The gRPC listener: authenticated connections into tonic, the gate before every service.
+
+use std::{sync::Arc, time::Duration};
+
+use signet_mtls::Settings;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+
+use crate::{
+    gate::GateLayer,
+    node::Node,
+    serve::acceptor,
+    services::{self, MAX_MESSAGE},
+    upkeep::{self, certificate::Keeper},
+};
+
+/// Between GOAWAY at a connection's maximum age and its cut: time for calls in flight.
+pub(crate) const AFTER_GOAWAY: Duration = Duration::from_secs(15);
+/// Below the 350 s after which AWS's NLB forgets an idle connection.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Header lists hold a token of a few hundred bytes at most.
+const MAX_HEADERS: u32 = 16 * 1024;
+
+/// What the listener needs.
+pub(crate) struct Server {
+    pub(crate) node: Arc<Node>,
+    pub(crate) keeper: Keeper,
+    pub(crate) settings: Settings,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Server {
+    /// Waits for the server's certificate, then serves until `stop`: no new connections, GOAWAY on the open ones, and
+    /// the end of those calls that are under way.
+    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken, tasks_stop: CancellationToken) {
+        let Some(certificate) = self.keeper.first(&stop).await else { return };
+        self.node.certificate.set(Arc::clone(&certificate));
+        let node = self.node;
+        let acceptor = match acceptor(&node, self.settings, Arc::clone(&certificate)) {
+            Ok(acceptor) => acceptor,
+            Err(error) => return tracing::error!(%error, "TLS cannot be set up; not serving"),
+        };
+        self.tasks.spawn(self.keeper.run(certificate, tasks_stop.clone()));
+        let (reporter, health) = tonic_health::server::health_reporter();
+        self.tasks.spawn(upkeep::report(Arc::clone(&node), reporter, tasks_stop));
+        let routes = match with_reflection(services::routes(&node).add_service(health)) {
+            Ok(routes) => routes,
+            Err(error) => return tracing::error!(%error, "reflection cannot be set up; not serving"),
+        };
+        let age = node.limits.max_connection_age;
+        let served = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_max_header_list_size(MAX_HEADERS)
+            .max_concurrent_streams(u32::try_from(node.limits.max_requests_per_connection).unwrap_or(u32::MAX))
+            .max_connection_age(age)
+            .max_connection_age_grace(AFTER_GOAWAY * 4 + age / 6)
+            .layer(GateLayer(node))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(acceptor.listen(listener, stop.clone()), stop.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the gRPC server ended");
+        }
+    }
+}
+
+fn with_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(signet_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    Ok(routes.add_service(reflection.max_decoding_message_size(MAX_MESSAGE)))
+}

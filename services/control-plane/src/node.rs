@@ -1,0 +1,75 @@
+//! What all parts of a running node share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use signet_app::App;
+use signet_core::{
+    TenantId, Time,
+    authz::{Grants, Policy},
+    trust::{Trust, WhenStale},
+};
+use signet_mtls::Clock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    authorization::Table, bundles::Bundles, config::Limits, metrics::Metrics, readiness::Certificate,
+    refusals::Refusals,
+};
+
+/// A connection's session, with its grants at hand.
+pub(crate) type Session = signet_mtls::Session<Grants>;
+/// All open connections.
+pub(crate) type Registry = signet_mtls::Registry<Grants>;
+/// The other end of a connection.
+pub(crate) type Peer = signet_mtls::Peer<Grants>;
+
+/// See the module's words.
+pub(crate) struct Node {
+    pub(crate) app: Arc<App>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) clock: Clock,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) table: Table,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) bundles: Bundles,
+    pub(crate) certificate: Certificate,
+    pub(crate) connections: Arc<Registry>,
+    /// Tells the trust epoch after each change.
+    pub(crate) epochs: watch::Receiver<u64>,
+    pub(crate) audit_key_spki_der: Vec<u8>,
+    pub(crate) limits: Limits,
+    pub(crate) when_stale: WhenStale,
+    /// Places for requests at once.
+    pub(crate) requests: Arc<Semaphore>,
+    /// Places for open streams.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Set when the node was asked to end: not ready any more.
+    pub(crate) draining: AtomicBool,
+    /// Cancelled when streams should end.
+    pub(crate) drained: CancellationToken,
+}
+
+impl Node {
+    pub(crate) fn now(&self) -> Time {
+        (self.clock)()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// A place for a request; `None`: the node is full.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.requests).try_acquire_owned().ok()
+    }
+
+    /// The name of a tenant's trust domain.
+    pub(crate) fn trust_domain(&self, tenant: &TenantId) -> String {
+        self.app.environment().suffix().trust_domain(tenant)
+    }
+}

@@ -1,0 +1,101 @@
+//! What anybody may ask over plain HTTP: is the node alive, is it ready, what does it trust. All out of memory.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use signet_core::Lifetime;
+use signet_core::TenantId;
+use signet_x509::bundle::{to_pem, to_spiffe_json};
+
+use crate::{bundles::Bundle, node::Node};
+
+/// How long caches may keep bundles; a new CA is published long before it signs.
+const CACHE: &str = "public, max-age=60";
+/// How often consumers of a SPIFFE bundle shall ask again.
+const REFRESH: Lifetime = Lifetime::minutes(5);
+
+pub(super) fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/v1/ca.pem", get(root_pem))
+        .route("/v1/tenants/{tenant}/bundle.pem", get(bundle_pem))
+        .route("/v1/tenants/{tenant}/bundle.json", get(bundle_json))
+        .with_state(node)
+}
+
+/// The process runs.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The node should get calls; 503 and the reasons if not.
+async fn readyz(State(node): State<Arc<Node>>) -> Response {
+    let readiness = node.readiness(node.now());
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+/// The environment's root certificates: what clients verify the control plane against.
+async fn root_pem(State(node): State<Arc<Node>>) -> Response {
+    let roots = node.bundles.roots();
+    if roots.is_empty() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "there is no root yet; run `principal bootstrap`\n");
+    }
+    pem_file(to_pem(roots.iter().map(|root| root.certificate_der.as_slice())))
+}
+
+/// A tenant's anchors, PEM.
+async fn bundle_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
+    let Some(bundle) = bundle(&node, &tenant) else { return unknown() };
+    pem_file(to_pem(bundle.anchors.iter().map(|anchor| &*anchor.certificate_der)))
+}
+
+/// A tenant's anchors as a SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4).
+async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
+    let Some(bundle) = bundle(&node, &tenant) else { return unknown() };
+    let anchors = bundle.anchors.iter().map(|anchor| &*anchor.certificate_der);
+    match to_spiffe_json(anchors, sequence(&bundle), REFRESH) {
+        Ok(json) => {
+            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)], json).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, tenant.id = %bundle.tenant, "a CA certificate on record cannot be read");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+        }
+    }
+}
+
+/// Rises with every change of the bundle: a new CA comes in at the top, an old one leaves at the bottom.
+fn sequence(bundle: &Bundle) -> u64 {
+    let generations = bundle.anchors.iter().filter_map(|anchor| anchor.ca.as_str().rsplit('.').next()?.parse().ok());
+    let generations: Vec<u64> = generations.collect();
+    let (first, last) = (generations.iter().min(), generations.iter().max());
+    first.copied().unwrap_or(0).saturating_add(last.copied().unwrap_or(0))
+}
+
+/// The bundle of a tenant, named by its id or by its trust domain.
+fn bundle(node: &Node, name: &str) -> Option<Bundle> {
+    let suffix = node.app.environment().suffix();
+    let tenant = suffix.tenant_of(name).or_else(|| name.parse::<TenantId>().ok())?;
+    node.bundles.of(&tenant)
+}
+
+fn unknown() -> Response {
+    plain(StatusCode::NOT_FOUND, "there is no such tenant\n")
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    (status, text).into_response()
+}
+
+fn pem_file(pem: String) -> Response {
+    let kind = (header::CONTENT_TYPE, "application/pem-certificate-chain");
+    ([kind, (header::CACHE_CONTROL, CACHE)], pem).into_response()
+}

@@ -1,0 +1,102 @@
+//! Whether this node should get calls, and why not.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use signet_core::{Time, trust::WhenStale};
+use signet_mtls::ServerCertificate;
+
+use crate::node::Node;
+
+/// The server's certificate, once there is one.
+#[derive(Default)]
+pub(crate) struct Certificate(ArcSwapOption<ServerCertificate>);
+
+impl Certificate {
+    pub(crate) fn set(&self, certificate: Arc<ServerCertificate>) {
+        self.0.store(Some(certificate));
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<ServerCertificate>> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn not_after(&self) -> Option<Time> {
+        Some(self.get()?.current().not_after)
+    }
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    /// Why not; UPPER_SNAKE_CASE and what to do.
+    pub(crate) reasons: Vec<Reason>,
+    /// Milliseconds since the changes feed last answered.
+    pub(crate) staleness_ms: Option<i64>,
+    /// Whether that is beyond the limit.
+    pub(crate) stale: bool,
+    /// What a stale node does.
+    pub(crate) when_stale: &'static str,
+    pub(crate) trust_epoch: u64,
+    pub(crate) server_certificate_expires: Option<String>,
+    pub(crate) version: &'static str,
+}
+
+/// Why a node is not ready.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reason {
+    pub(crate) reason: &'static str,
+    pub(crate) message: &'static str,
+}
+
+impl Node {
+    pub(crate) fn readiness(&self, now: Time) -> Readiness {
+        let mut reasons = Vec::new();
+        let mut because = |unless: bool, reason, message| {
+            if !unless {
+                reasons.push(Reason { reason, message });
+            }
+        };
+        let expires = self.certificate.not_after();
+        because(!self.is_draining(), "DRAINING", "the node was asked to end");
+        because(
+            expires.is_some(),
+            "NO_SERVER_CERTIFICATE",
+            "there is no server certificate yet; run `principal bootstrap`",
+        );
+        because(
+            expires.is_none_or(|expires| now < expires),
+            "SERVER_CERTIFICATE_EXPIRED",
+            "the server's certificate has expired; renew it or run `principal bootstrap`",
+        );
+        because(
+            self.trust.staleness_millis(now).is_some(),
+            "TRUST_NOT_LOADED",
+            "the changes feed was not read yet; is the store reachable?",
+        );
+        let stale = self.trust.is_stale(now);
+        let serves_stale = self.when_stale == WhenStale::Serve;
+        because(
+            !stale || serves_stale,
+            "NODE_STALE",
+            "the changes feed has been silent for too long; is the store reachable?",
+        );
+        Readiness {
+            ready: reasons.is_empty(),
+            reasons,
+            staleness_ms: self.trust.staleness_millis(now),
+            stale,
+            when_stale: if serves_stale { "serve" } else { "refuse" },
+            trust_epoch: self.trust.epoch(),
+            server_certificate_expires: expires.map(rfc3339),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// As people and programs write instants.
+pub(crate) fn rfc3339(time: Time) -> String {
+    jiff::Timestamp::from_millisecond(time.unix_millis()).map_or_else(|_| "beyond".into(), |time| time.to_string())
+}

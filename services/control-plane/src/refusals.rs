@@ -1,0 +1,117 @@
+//! Refusals in the audit log: counted all, written up to a limit per tenant, and never waited for.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use signet_app::{App, AuditEntry, Call};
+use signet_core::{Actor, TenantId, authz::Denial};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// Events that wait to be written; more are only counted.
+const WAITING: usize = 1024;
+
+/// A refusal that shall be written.
+struct Event {
+    call: Call,
+    tenant: TenantId,
+    entry: AuditEntry,
+}
+
+/// Takes refusals from the paths that must not wait.
+pub(crate) struct Refusals {
+    queue: mpsc::Sender<Event>,
+    rate: DefaultKeyedRateLimiter<TenantId>,
+    /// Per tenant, how many were only counted since the last that was written.
+    unwritten: Mutex<HashMap<TenantId, u64>>,
+    metrics: Arc<Metrics>,
+}
+
+/// Writes what [`Refusals`] took.
+pub(crate) struct Writer {
+    queue: mpsc::Receiver<Event>,
+    metrics: Arc<Metrics>,
+}
+
+impl Refusals {
+    pub(crate) fn new(per_minute: u32, metrics: Arc<Metrics>) -> (Self, Writer) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        let writer = Writer { queue: receiver, metrics: Arc::clone(&metrics) };
+        let (rate, unwritten) = (RateLimiter::keyed(quota), Mutex::default());
+        (Self { queue: sender, rate, unwritten, metrics }, writer)
+    }
+
+    /// Counts a refusal and, within the limit, has it written to `tenant`'s log.
+    pub(crate) fn record(
+        &self,
+        call: Call,
+        tenant: TenantId,
+        reason: &'static str,
+        details: Vec<(&'static str, String)>,
+    ) {
+        self.metrics.count("signet_refusals_total", "reason", reason);
+        if self.rate.check_key(&tenant).is_err() {
+            return self.skip(tenant);
+        }
+        let mut entry = AuditEntry::refused(&call, reason);
+        for (name, value) in details {
+            entry = entry.detail(name, value);
+        }
+        if let Some(count) = self.unwritten().remove(&tenant) {
+            entry = entry.detail("unwritten_refusals_before", count);
+        }
+        if let Err(full) = self.queue.try_send(Event { call, tenant, entry }) {
+            self.skip(full.into_inner().tenant);
+        }
+    }
+
+    /// An operation behind the gate denied what its caller asked for.
+    pub(crate) fn denied(&self, call: &Call, denial: Denial) {
+        let tenant = match &call.actor {
+            Actor::Principal { tenant, .. } => tenant.clone(),
+            Actor::Anonymous | Actor::Process { .. } => TenantId::system(),
+        };
+        self.record(call.clone(), tenant, denial.reason(), Vec::new());
+    }
+
+    fn skip(&self, tenant: TenantId) {
+        self.metrics.count("signet_refusals_unwritten_total", "cause", "limit");
+        let mut unwritten = self.unwritten();
+        let count = unwritten.entry(tenant).or_insert(0);
+        *count = count.saturating_add(1);
+    }
+
+    /// Forgets tenants whose buckets are full again; call it on a timer.
+    pub(crate) fn forget_idle(&self) {
+        self.rate.retain_recent();
+    }
+
+    fn unwritten(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, u64>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    /// Writes until `stop`, and then what still waits.
+    pub(crate) async fn run(mut self, app: Arc<App>, stop: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = self.queue.recv() => event,
+                () = stop.cancelled() => None,
+            };
+            let Some(Event { call, tenant, entry }) = event else { return };
+            if let Err(error) = app.refuse(&call, &tenant, &entry).await {
+                self.metrics.count("signet_refusals_unwritten_total", "cause", "error");
+                tracing::warn!(?error, tenant.id = %tenant, "a refusal was not written to the audit log");
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A running node: listeners up, work started, and all of it ended in order.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use signet_app::Follower;
+use signet_core::{Entropy, Lifetime, authz::Policy, trust::Trust};
+use signet_mtls::{Acceptor, Ages, Clock, Rate, Settings};
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    authorization::{Table, TableError},
+    bundles::Bundles,
+    config::{Config, Limits},
+    connections::Connections,
+    grpc,
+    metrics::Metrics,
+    node::{Node, Registry},
+    plain,
+    readiness::Certificate,
+    refusals::{Refusals, Writer},
+    shutdown,
+    upkeep::{self, certificate::Keeper},
+    wiring::Wired,
+};
+
+/// How long the start waits for the store; after that the node is up and says why it is not ready.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The API has an RPC without a rule.
+    #[error(transparent)]
+    Authorization(#[from] TableError),
+    /// A port is taken, or its address is not ours.
+    #[error("{key} = \"{address}\" cannot be opened: {problem}")]
+    Listen {
+        /// The configuration's key.
+        key: &'static str,
+        /// What it says.
+        address: SocketAddr,
+        /// Why.
+        problem: String,
+    },
+    /// A part refuses its settings.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// The three ports, open.
+pub(crate) struct Listeners {
+    pub(crate) grpc: TcpListener,
+    pub(crate) public: TcpListener,
+    pub(crate) metrics: TcpListener,
+}
+
+impl Listeners {
+    pub(crate) async fn open(config: &Config) -> Result<Self, ServeError> {
+        let open = |key, address: SocketAddr| async move {
+            let refused = |error: std::io::Error| ServeError::Listen { key, address, problem: error.to_string() };
+            TcpListener::bind(address).await.map_err(refused)
+        };
+        Ok(Self {
+            grpc: open("listen.grpc", config.listen.grpc).await?,
+            public: open("listen.public", config.listen.public).await?,
+            metrics: open("listen.metrics", config.listen.metrics).await?,
+        })
+    }
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where gRPC is.
+    pub grpc_addr: SocketAddr,
+    /// Where health and public material are.
+    pub public_addr: SocketAddr,
+    /// Where metrics are.
+    pub metrics_addr: SocketAddr,
+    /// Notify it to look for a new server certificate now.
+    pub reload: Arc<Notify>,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until the node has ended in order.
+    pub async fn ended(self) {
+        if let Err(error) = self.ended.await {
+            tracing::error!(%error, "the node's end was not in order");
+        }
+    }
+}
+
+/// Serves until `shutdown`, then drains. Returns once the listeners are open and the node knows what it can know.
+pub async fn serve(
+    config: Config,
+    wired: Wired,
+    shutdown: CancellationToken,
+    clock: Clock,
+) -> Result<Running, ServeError> {
+    let listeners = Listeners::open(&config).await?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(|error| ServeError::Setup(error.to_string()));
+    let (grpc_addr, public_addr, metrics_addr) =
+        (address(&listeners.grpc)?, address(&listeners.public)?, address(&listeners.metrics)?);
+    let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale));
+    let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
+    let (node, writer) = node(&config, &wired, trust, &follower, &clock)?;
+    first_look(&node, &mut follower).await;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let reload = Arc::new(Notify::new());
+    start_tasks(&node, &wired, (follower, writer), &tasks, &stop);
+    let plain = (TaskTracker::new(), CancellationToken::new());
+    start_plain(&node, listeners.public, listeners.metrics, &plain);
+    let keeper = Keeper {
+        store: Arc::clone(&wired.server_identity),
+        app: Arc::clone(&wired.app),
+        names: config.server.clone(),
+        clock,
+        look: Arc::clone(&reload),
+    };
+    let acceptor = settings(&config);
+    let server = grpc::Server { node: Arc::clone(&node), keeper, settings: acceptor, tasks: tasks.clone() };
+    let ended = tokio::spawn(shutdown::run(server, listeners.grpc, shutdown, (tasks, stop), plain));
+    tracing::info!(%grpc_addr, %public_addr, %metrics_addr, environment = config.name, "serving");
+    Ok(Running { grpc_addr, public_addr, metrics_addr, reload, ended })
+}
+
+fn node(
+    config: &Config,
+    wired: &Wired,
+    trust: Arc<Trust>,
+    follower: &Follower,
+    clock: &Clock,
+) -> Result<(Arc<Node>, Writer), ServeError> {
+    let policy = Arc::new(Policy::new(config.grants.clone()));
+    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
+    let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
+    let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
+    let connections = registry(&config.limits, &trust, &policy, &wired.entropy, clock);
+    let node = Node {
+        app: Arc::clone(&wired.app),
+        bundles: Bundles::new(Arc::clone(&trust)),
+        trust,
+        clock: Arc::clone(clock),
+        policy,
+        table,
+        metrics,
+        refusals: Arc::new(refusals),
+        certificate: Certificate::default(),
+        connections,
+        epochs: follower.epochs(),
+        audit_key_spki_der: wired.audit_key_spki_der.clone(),
+        limits: config.limits,
+        when_stale: config.trust.when_stale,
+        requests: Arc::new(Semaphore::new(config.limits.max_concurrent_requests)),
+        streams: Arc::new(Semaphore::new(config.limits.max_streams)),
+        draining: AtomicBool::new(false),
+        drained: CancellationToken::new(),
+    };
+    Ok((Arc::new(node), writer))
+}
+
+/// Sessions carry their grants, so that a call looks up and computes nothing.
+fn registry(
+    limits: &Limits,
+    trust: &Arc<Trust>,
+    policy: &Arc<Policy>,
+    entropy: &Arc<dyn Entropy>,
+    clock: &Clock,
+) -> Arc<Registry> {
+    let policy = Arc::clone(policy);
+    let grant: signet_mtls::Grant<_> =
+        Arc::new(move |identity, roles| policy.grants(&identity.tenant, identity.principal_type, roles));
+    let lifetime = |time: Duration| Lifetime::seconds(u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    let ages = Ages {
+        // GOAWAY comes at the age itself (see `grpc`); streams are ended some time after it.
+        max_age: lifetime(limits.max_connection_age + grpc::AFTER_GOAWAY),
+        jitter: lifetime(limits.max_connection_age / 6),
+        ..Ages::default()
+    };
+    Registry::new(Arc::clone(trust), Arc::clone(clock), Arc::clone(entropy), grant, ages)
+}
+
+fn settings(config: &Config) -> Settings {
+    let rate = NonZeroU32::new(config.limits.handshakes_per_second_per_address).unwrap_or(NonZeroU32::MIN);
+    let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(3));
+    Settings {
+        handshake_timeout: config.limits.handshake_timeout,
+        max_handshakes: config.limits.max_handshakes,
+        max_connections: config.limits.max_connections,
+        rate: Rate { per_second: rate, burst },
+        proxies: config.listen.proxy_protocol_from.clone(),
+        anonymous: config.anonymous_enrollment,
+    }
+}
+
+/// Loads what is trusted. A store that is away is no reason not to start: the node says that it is not ready.
+async fn first_look(node: &Arc<Node>, follower: &mut Follower) {
+    let now = node.now();
+    let look = async { tokio::join!(follower.poll(now), upkeep::first_roots(node, &node.app, now)).0 };
+    match timeout(FIRST_LOOK, look).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(?error, "the changes feed cannot be read yet"),
+        Err(_) => tracing::warn!("the store does not answer yet"),
+    }
+}
+
+fn start_tasks(
+    node: &Arc<Node>,
+    wired: &Wired,
+    (follower, writer): (Follower, Writer),
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let clock = Arc::clone(&node.clock);
+    tasks.spawn(follower.run(move || clock(), stop.clone()));
+    tasks.spawn(Arc::clone(&node.connections).run(node.epochs.clone(), stop.clone()));
+    tasks.spawn(writer.run(Arc::clone(&node.app), stop.clone()));
+    upkeep::start(node, wired.audit_key.clone(), tasks, stop);
+}
+
+fn start_plain(
+    node: &Arc<Node>,
+    public: TcpListener,
+    metrics: TcpListener,
+    (tasks, stop): &(TaskTracker, CancellationToken),
+) {
+    let logged = |what: &'static str, served: std::io::Result<()>| {
+        if let Err(error) = served {
+            tracing::error!(%error, "the {what} listener ended");
+        }
+    };
+    let (one, other) = (Arc::clone(node), Arc::clone(node));
+    let (one_stop, other_stop) = (stop.clone(), stop.clone());
+    tasks.spawn(async move { logged("public", plain::serve_public(one, public, one_stop).await) });
+    tasks.spawn(async move { logged("metrics", plain::serve_metrics(other, metrics, other_stop).await) });
+}
+
+/// An acceptor for the node's connections.
+pub(crate) fn acceptor(
+    node: &Arc<Node>,
+    settings: Settings,
+    certificate: Arc<signet_mtls::ServerCertificate>,
+) -> Result<Arc<Acceptor<signet_core::authz::Grants>>, rustls::Error> {
+    let observer = Connections {
+        metrics: Arc::clone(&node.metrics),
+        refusals: Arc::clone(&node.refusals),
+        clock: Arc::clone(&node.clock),
+    };
+    let environment = node.app.environment().clone();
+    Acceptor::new(settings, environment, certificate, Arc::clone(&node.connections), Arc::new(observer))
+}

@@ -1,0 +1,104 @@
+//! The audit log.
+
+use std::{sync::Arc, time::Duration};
+
+use signet_app::{AuditTail, Call};
+use signet_core::{Error, TenantScope};
+use signet_proto::v1::{
+    AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse, ListAuditSealsRequest, ListAuditSealsResponse,
+    TailAuditEventsRequest, audit_service_server::AuditService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    Api, Caller, caller, convert, parse,
+    stream::{Messages, Sink},
+};
+use crate::{errors, node::Node};
+
+/// How often a tail looks for new events.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Failed looks in a row after which a tail ends.
+const PATIENCE: u32 = 10;
+
+#[async_trait]
+impl AuditService for Api {
+    type TailAuditEventsStream = Messages<AuditEvent>;
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let window = parse::window(message.start_time.as_ref(), message.end_time.as_ref(), caller.call.now)?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_audit_events(&caller.call, &scope, &window, &page).await?;
+            let events = found.events.into_iter().map(convert::event).collect();
+            Ok(ListAuditEventsResponse { events, next_page_token: found.next_page_token })
+        })
+        .await
+    }
+
+    async fn tail_audit_events(
+        &self,
+        request: Request<TailAuditEventsRequest>,
+    ) -> Result<Response<Self::TailAuditEventsStream>, Status> {
+        let (passed, message) = caller::take(request)?;
+        let caller = Caller::new(passed);
+        let start = caller.scope(&message.tenant_id).and_then(|scope| {
+            let since = parse::time("start_time", message.start_time.as_ref())?;
+            Ok((scope, AuditTail::new(since.unwrap_or(caller.call.now))))
+        });
+        let (scope, tail) = start.map_err(|error| self.failed(&caller.call, &error))?;
+        let (node, call) = (Arc::clone(&self.node), caller.call.clone());
+        Ok(Response::new(self.stream(&caller, move |sink| follow(node, call, scope, tail, sink))?))
+    }
+
+    async fn list_audit_seals(
+        &self,
+        request: Request<ListAuditSealsRequest>,
+    ) -> Result<Response<ListAuditSealsResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let window = parse::window(message.start_time.as_ref(), message.end_time.as_ref(), caller.call.now)?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_audit_seals(&caller.call, &scope, &window, &page).await?;
+            Ok(ListAuditSealsResponse {
+                seals: found.seals.into_iter().map(convert::seal).collect(),
+                next_page_token: found.next_page_token,
+                sealed_through_minute: found.sealed_through.unwrap_or(0),
+                audit_key_spki_der: self.node.audit_key_spki_der.clone(),
+            })
+        })
+        .await
+    }
+}
+
+/// Sends new events as they turn up.
+async fn follow(
+    node: Arc<Node>,
+    mut call: Call,
+    scope: TenantScope,
+    mut tail: AuditTail,
+    sink: Sink<AuditEvent>,
+) -> Result<(), Status> {
+    let mut failures = 0u32;
+    loop {
+        call.now = node.now();
+        match node.app.audit_events_since(&call, &scope, &mut tail).await {
+            Ok(events) => {
+                failures = 0;
+                for event in events {
+                    if !sink.send(convert::event(event)).await {
+                        return Ok(());
+                    }
+                }
+            }
+            // A store that is away for a moment does not end the tail: nothing is lost, the next look reads it.
+            Err(Error::Unavailable { .. }) if failures < PATIENCE => failures = failures.saturating_add(1),
+            Err(error) => return Err(errors::to_status(&error)),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! Who calls, and what that allows.
+
+use std::sync::Arc;
+
+use signet_app::Call;
+use signet_core::{
+    Actor, Error, Identity, PrincipalId, TenantId, TenantScope,
+    authz::{Denial, Permit},
+    scope::EnvironmentScope,
+};
+use tonic::{Request, Status};
+
+use super::parse;
+use crate::{gate::Passed, node::Session};
+
+/// A call that passed the gate.
+pub(super) struct Caller {
+    pub(super) call: Call,
+    pub(super) session: Option<Arc<Session>>,
+    permit: Option<Permit>,
+}
+
+/// Takes what the gate left in the request.
+pub(super) fn take<M>(request: Request<M>) -> Result<(Passed, M), Status> {
+    let (_, mut extensions, message) = request.into_parts();
+    match extensions.remove::<Passed>() {
+        Some(passed) => Ok((passed, message)),
+        // Only a service that was mounted without the gate gets here: refuse.
+        None => Err(Status::internal("the call did not pass the gate")),
+    }
+}
+
+impl Caller {
+    pub(super) fn new(passed: Passed) -> Self {
+        let identity = passed.session.as_ref().map(|session| session.identity());
+        let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
+        let (operation, now, source) = (passed.operation, passed.now, Some(passed.source));
+        let call = Call { operation, now, actor, request_id: None, source };
+        Self { call, session: passed.session, permit: passed.permit }
+    }
+
+    /// Takes the caller's idempotency key.
+    pub(super) fn with_request_id(mut self, text: &str) -> Result<Self, Error> {
+        self.call.request_id = parse::request_id(text)?;
+        Ok(self)
+    }
+
+    pub(super) fn permit(&self) -> Result<&Permit, Error> {
+        self.permit.as_ref().ok_or(Error::Denied(Denial::Anonymous))
+    }
+
+    pub(super) fn identity(&self) -> Result<&Arc<Identity>, Error> {
+        Ok(self.permit()?.identity())
+    }
+
+    /// The tenant that a request names; the caller's own if it names none.
+    pub(super) fn tenant(&self, text: &str) -> Result<TenantId, Error> {
+        if text.is_empty() {
+            return Ok(self.identity()?.tenant.clone());
+        }
+        text.parse().map_err(Error::id("tenant_id"))
+    }
+
+    /// The right to act in the tenant that a request names.
+    pub(super) fn scope(&self, tenant: &str) -> Result<TenantScope, Error> {
+        let tenant = self.tenant(tenant)?;
+        Ok(self.permit()?.tenant(&tenant, None)?)
+    }
+
+    /// The right to act on a principal; the caller itself if the request names none. The tenant is judged first, so that
+    /// a foreign one answers the same whatever else the request holds.
+    pub(super) fn principal(&self, tenant: &str, principal: &str) -> Result<(TenantScope, PrincipalId), Error> {
+        self.scope(tenant)?;
+        let id = match principal {
+            "" if tenant.is_empty() || tenant == self.identity()?.tenant.as_str() => self.identity()?.principal.clone(),
+            text => parse::principal_id("principal_id", text)?,
+        };
+        let scope = self.permit()?.tenant(&self.tenant(tenant)?, Some(&id))?;
+        Ok((scope, id))
+    }
+
+    /// The right to act on tenants themselves. Whoever lacks it learns nothing of other tenants.
+    pub(super) fn environment(&self, tenant: &TenantId) -> Result<EnvironmentScope, Error> {
+        self.permit()?.tenant(tenant, None)?;
+        Ok(self.permit()?.environment()?)
+    }
+}

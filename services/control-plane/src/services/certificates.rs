@@ -1,0 +1,82 @@
+//! Certificates.
+
+use signet_proto::v1::{
+    Certificate, GetCertificateRequest, IssueCertificateRequest, IssuedCertificate, ListCertificatesRequest,
+    ListCertificatesResponse, RenewCertificateRequest, RevokeCertificateRequest,
+    certificate_service_server::CertificateService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, convert, parse};
+
+#[async_trait]
+impl CertificateService for Api {
+    async fn issue_certificate(
+        &self,
+        request: Request<IssueCertificateRequest>,
+    ) -> Result<Response<IssuedCertificate>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let id = parse::principal_id("principal_id", &message.principal_id)?;
+            let csr = parse::csr(&message.csr_der)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let issued = self.node.app.issue_certificate(&caller.call, &scope, &id, csr).await?;
+            Ok(convert::issued(issued))
+        })
+        .await
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<RenewCertificateRequest>,
+    ) -> Result<Response<IssuedCertificate>, Status> {
+        self.unary(request, async |caller, message| {
+            let (scope, _) = caller.principal("", "")?;
+            let csr = parse::csr(&message.csr_der)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let issued = self.node.app.renew_certificate(&caller.call, caller.permit()?, &scope, csr).await?;
+            Ok(convert::issued(issued))
+        })
+        .await
+    }
+
+    async fn get_certificate(&self, request: Request<GetCertificateRequest>) -> Result<Response<Certificate>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
+            let certificate = self.node.app.get_certificate(&caller.call, &scope, &issuer, &serial).await?;
+            Ok(convert::certificate(&certificate))
+        })
+        .await
+    }
+
+    async fn list_certificates(
+        &self,
+        request: Request<ListCertificatesRequest>,
+    ) -> Result<Response<ListCertificatesResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let (scope, id) = caller.principal(&message.tenant_id, &message.principal_id)?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_certificates(&caller.call, &scope, &id, &page).await?;
+            let certificates = found.items.iter().map(convert::certificate).collect();
+            Ok(ListCertificatesResponse { certificates, next_page_token: found.next_page_token })
+        })
+        .await
+    }
+
+    async fn revoke_certificate(
+        &self,
+        request: Request<RevokeCertificateRequest>,
+    ) -> Result<Response<Certificate>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
+            let reason = parse::revocation_reason(message.reason)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let (app, permit) = (&self.node.app, caller.permit()?);
+            let revoked = app.revoke_certificate(&caller.call, permit, &scope, &issuer, &serial, reason).await?;
+            Ok(convert::certificate(&revoked))
+        })
+        .await
+    }
+}

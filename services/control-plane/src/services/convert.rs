@@ -1,0 +1,211 @@
+//! Our types as the wire's.
+
+use prost_types::Timestamp;
+use signet_app::IssuedLeaf;
+use signet_core::{
+    PrincipalId, PrincipalType, TenantId, Time,
+    audit::{AuditEvent, Seal},
+    authz::Reach,
+    ca::{Ca, CaKind, CaState},
+    certificate::{Certificate, CertificateState, RevocationReason},
+    enrollment::EnrollmentToken,
+    principal::{Principal, PrincipalStatus},
+    spiffe::SpiffeId,
+    tenant::{Isolation, Tenant, TenantStatus},
+};
+use signet_proto::v1 as pb;
+
+use crate::node::Node;
+
+pub(super) fn time(time: Time) -> Timestamp {
+    let nanos = time.unix_millis().rem_euclid(1000).saturating_mul(1_000_000);
+    Timestamp { seconds: time.unix_seconds(), nanos: i32::try_from(nanos).unwrap_or(0) }
+}
+
+pub(super) fn principal_type(principal_type: PrincipalType) -> i32 {
+    let wire = match principal_type {
+        PrincipalType::Admin => pb::PrincipalType::Admin,
+        PrincipalType::User => pb::PrincipalType::User,
+        PrincipalType::Worker => pb::PrincipalType::Worker,
+        PrincipalType::Service => pb::PrincipalType::Service,
+        PrincipalType::Device => pb::PrincipalType::Device,
+    };
+    wire.into()
+}
+
+pub(super) fn reach(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Itself => "own",
+        Reach::OwnTenant => "tenant",
+        Reach::AnyTenant => "any",
+    }
+}
+
+pub(super) fn spiffe_id(
+    node: &Node,
+    tenant: &TenantId,
+    principal_type: PrincipalType,
+    principal: &PrincipalId,
+) -> String {
+    let id = SpiffeId { tenant: tenant.clone(), principal_type, principal: principal.clone() };
+    id.uri(node.app.environment().suffix())
+}
+
+pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
+    let status = match tenant.status {
+        TenantStatus::Active => pb::TenantStatus::Active,
+        TenantStatus::Suspended => pb::TenantStatus::Suspended,
+    };
+    let isolation = match tenant.isolation {
+        Isolation::Dedicated => pb::Isolation::Dedicated,
+        Isolation::Shared => pb::Isolation::Shared,
+    };
+    let lifetimes = tenant.lifetimes.iter().map(|(of, lifetime)| pb::LifetimeOverride {
+        principal_type: principal_type(*of),
+        lifetime_seconds: lifetime.as_seconds(),
+    });
+    pb::Tenant {
+        tenant_id: tenant.id.to_string(),
+        display_name: tenant.display_name.clone(),
+        status: status.into(),
+        isolation: isolation.into(),
+        lifetimes: lifetimes.collect(),
+        max_certificates: tenant.max_certificates,
+        trust_domain: node.trust_domain(&tenant.id),
+        create_time: Some(time(tenant.created_at)),
+        update_time: Some(time(tenant.updated_at)),
+    }
+}
+
+pub(super) fn principal(node: &Node, principal: &Principal, now: Time) -> pb::Principal {
+    let status = match principal.status {
+        PrincipalStatus::Active => pb::PrincipalStatus::Active,
+        PrincipalStatus::Suspended => pb::PrincipalStatus::Suspended,
+        PrincipalStatus::Deleted => pb::PrincipalStatus::Deleted,
+    };
+    let live = principal.certificates.iter().filter(|held| held.not_after > now).count();
+    pb::Principal {
+        tenant_id: principal.tenant.to_string(),
+        principal_id: principal.id.to_string(),
+        principal_type: principal_type(principal.principal_type),
+        status: status.into(),
+        display_name: principal.display_name.clone(),
+        roles: principal.roles.iter().map(ToString::to_string).collect(),
+        groups: principal.groups.iter().map(ToString::to_string).collect(),
+        generation: principal.generation,
+        spiffe_id: spiffe_id(node, &principal.tenant, principal.principal_type, &principal.id),
+        certificate_count: u32::try_from(live).unwrap_or(u32::MAX),
+        create_time: Some(time(principal.created_at)),
+        update_time: Some(time(principal.updated_at)),
+    }
+}
+
+pub(super) fn certificate(certificate: &Certificate) -> pb::Certificate {
+    let (state, revoked) = match &certificate.state {
+        CertificateState::Reserved => (pb::CertificateState::Reserved, None),
+        CertificateState::Issued => (pb::CertificateState::Issued, None),
+        CertificateState::Abandoned => (pb::CertificateState::Abandoned, None),
+        CertificateState::Revoked { revoked_at, reason } => {
+            (pb::CertificateState::Revoked, Some((*revoked_at, *reason)))
+        }
+    };
+    pb::Certificate {
+        tenant_id: certificate.tenant.to_string(),
+        principal_id: certificate.principal.to_string(),
+        principal_type: principal_type(certificate.principal_type),
+        issuer_id: certificate.issuer.to_string(),
+        serial_number: certificate.serial.to_string(),
+        state: state.into(),
+        not_before: Some(time(certificate.not_before)),
+        not_after: Some(time(certificate.not_after)),
+        spki_sha256: certificate.spki_sha256.clone(),
+        certificate_der: certificate.certificate_der.clone(),
+        revoke_time: revoked.map(|(at, _)| time(at)),
+        revocation_reason: revoked.map_or(0, |(_, reason)| revocation_reason(reason)),
+        renews_serial_number: certificate.renews.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn revocation_reason(reason: RevocationReason) -> i32 {
+    i32::from(reason.code())
+}
+
+pub(super) fn issued(leaf: IssuedLeaf) -> pb::IssuedCertificate {
+    pb::IssuedCertificate {
+        certificate: Some(certificate(&leaf.certificate)),
+        chain_der: leaf.chain_der,
+        root_der: leaf.root_der,
+    }
+}
+
+pub(super) fn token(token: &EnrollmentToken) -> pb::Token {
+    let template = &token.template;
+    pb::Token {
+        tenant_id: token.tenant.to_string(),
+        token_id: token.id.to_string(),
+        principal_type: principal_type(template.principal_type),
+        principal_id: template.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        roles: template.roles.iter().map(ToString::to_string).collect(),
+        uses_left: token.uses_left,
+        create_time: Some(time(token.created_at)),
+        expire_time: Some(time(token.not_after)),
+        revoke_time: token.revoked_at.map(time),
+        created_by: token.created_by.clone(),
+    }
+}
+
+pub(super) fn ca(ca: &Ca) -> pb::CertificateAuthority {
+    let kind = match ca.kind {
+        CaKind::Root => pb::CaKind::Root,
+        CaKind::Shared => pb::CaKind::Shared,
+        CaKind::Server => pb::CaKind::Server,
+        CaKind::Tenant => pb::CaKind::Tenant,
+    };
+    let state = match ca.state {
+        CaState::Prepared => pb::CaState::Prepared,
+        CaState::Active => pb::CaState::Active,
+        CaState::Retiring => pb::CaState::Retiring,
+        CaState::Retired => pb::CaState::Retired,
+    };
+    pb::CertificateAuthority {
+        tenant_id: ca.tenant.to_string(),
+        ca_id: ca.id.to_string(),
+        kind: kind.into(),
+        state: state.into(),
+        key_ref: ca.key.to_string(),
+        issuer_id: ca.issuer.to_string(),
+        not_before: Some(time(ca.not_before)),
+        not_after: Some(time(ca.not_after)),
+        certificate_der: ca.certificate_der.clone(),
+    }
+}
+
+pub(super) fn event(event: AuditEvent) -> pb::AuditEvent {
+    pb::AuditEvent {
+        tenant_id: event.tenant.to_string(),
+        event_id: event.id,
+        event_time: Some(time(event.at)),
+        payload_json: event.payload,
+    }
+}
+
+pub(super) fn seal(seal: Seal) -> pb::AuditSeal {
+    let statement = seal.statement;
+    let late = statement.late.into_iter().map(|late| pb::LateEvent {
+        minute: late.minute,
+        event_id: late.id,
+        leaf_sha256: late.leaf.to_vec(),
+    });
+    pb::AuditSeal {
+        tenant_id: statement.tenant.to_string(),
+        minute: statement.minute,
+        count: statement.count,
+        root_sha256: statement.root.to_vec(),
+        late: late.collect(),
+        previous_sha256: statement.previous.to_vec(),
+        batch_index: seal.batch_index,
+        batch_size: seal.batch_size,
+        batch_path_sha256: seal.batch_path.iter().map(|digest| hex::decode(digest).unwrap_or_default()).collect(),
+        signature_der: seal.signature,
+    }
+}

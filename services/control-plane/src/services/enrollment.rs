@@ -1,0 +1,89 @@
+//! Join tokens, and what they are redeemed for.
+
+use secrecy::{ExposeSecret, SecretString};
+use signet_app::{CreateToken, Enroll, Proof};
+use signet_core::{Error, Lifetime, TokenId, enrollment::PrincipalTemplate};
+use signet_proto::v1::{
+    CreateTokenRequest, CreateTokenResponse, EnrollRequest, IssuedCertificate, ListTokensRequest, ListTokensResponse,
+    RevokeTokenRequest, Token, enroll_request, enrollment_service_server::EnrollmentService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, convert, parse};
+
+/// Lifetime of a token where the caller does not say.
+const DEFAULT_TTL_SECONDS: u32 = 3600;
+/// Longest text that could be a token.
+const MAX_TOKEN: usize = 256;
+
+#[async_trait]
+impl EnrollmentService for Api {
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
+            let template = PrincipalTemplate {
+                principal_type: parse::principal_type("principal_type", message.principal_type)?,
+                id: id.map(|id| parse::principal_id("principal_id", id)).transpose()?,
+                roles: parse::names("roles", &message.roles)?,
+            };
+            let ttl = if message.ttl_seconds == 0 { DEFAULT_TTL_SECONDS } else { message.ttl_seconds };
+            let input = CreateToken { template, ttl: Lifetime::seconds(ttl), uses: message.uses.max(1) };
+            let caller = caller.with_request_id(&message.request_id)?;
+            let made = self.node.app.create_token(&caller.call, caller.permit()?, &scope, input).await?;
+            let secret = made.secret.expose_secret().to_owned();
+            Ok(CreateTokenResponse { token: Some(convert::token(&made.token)), secret })
+        })
+        .await
+    }
+
+    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_tokens(&caller.call, &scope, &page).await?;
+            let tokens = found.items.iter().map(convert::token).collect();
+            Ok(ListTokensResponse { tokens, next_page_token: found.next_page_token })
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Result<Response<Token>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let id: TokenId = message.token_id.parse().map_err(Error::id("token_id"))?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let token = self.node.app.revoke_token(&caller.call, caller.permit()?, &scope, &id).await?;
+            Ok(convert::token(&token))
+        })
+        .await
+    }
+
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<IssuedCertificate>, Status> {
+        self.unary(request, async |caller, message| {
+            let proof = match message.proof {
+                Some(enroll_request::Proof::JoinToken(token)) if token.len() <= MAX_TOKEN => {
+                    Proof::JoinToken(SecretString::from(token))
+                }
+                Some(enroll_request::Proof::JoinToken(_)) => {
+                    return Err(Error::invalid("join_token", "TOO_LARGE", "is longer than any token"));
+                }
+                None => return Err(Error::invalid("proof", "REQUIRED", "is required, e.g. a join token")),
+            };
+            let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
+            let principal = id.map(|id| parse::principal_id("principal_id", id)).transpose()?;
+            let csr_der = parse::csr(&message.csr_der)?.to_vec();
+            if message.request_id.is_empty() {
+                let message = "is required: a repeated enrollment then gets the same certificate";
+                return Err(Error::invalid("request_id", "REQUIRED", message));
+            }
+            let caller = caller.with_request_id(&message.request_id)?;
+            let issued = self.node.app.enroll(&caller.call, Enroll { proof, principal, csr_der }).await?;
+            Ok(convert::issued(issued))
+        })
+        .await
+    }
+}

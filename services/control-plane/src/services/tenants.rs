@@ -1,0 +1,95 @@
+//! Tenants.
+
+use signet_app::{CreateTenant, TenantPatch};
+use signet_proto::v1::{
+    ActivateTenantRequest, CreateTenantRequest, GetTenantRequest, ListTenantsRequest, ListTenantsResponse,
+    SuspendTenantRequest, Tenant, UpdateTenantRequest, tenant_service_server::TenantService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, convert, parse};
+
+#[async_trait]
+impl TenantService for Api {
+    async fn create_tenant(&self, request: Request<CreateTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.permit()?.environment()?;
+            let tenant = parse::required("tenant", message.tenant)?;
+            let input = CreateTenant {
+                id: parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?,
+                display_name: tenant.display_name,
+                isolation: parse::isolation(tenant.isolation)?,
+                lifetimes: parse::lifetimes(&tenant.lifetimes)?,
+                max_certificates: tenant.max_certificates,
+            };
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = self.node.app.create_tenant(&caller.call, &scope, input).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let tenant = self.node.app.get_tenant(&caller.call, &scope).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<ListTenantsRequest>,
+    ) -> Result<Response<ListTenantsResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.permit()?.environment()?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_tenants(&caller.call, &scope, &page).await?;
+            let tenants = found.items.iter().map(|tenant| convert::tenant(&self.node, tenant)).collect();
+            Ok(ListTenantsResponse { tenants, next_page_token: found.next_page_token })
+        })
+        .await
+    }
+
+    async fn update_tenant(&self, request: Request<UpdateTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let tenant = parse::required("tenant", message.tenant)?;
+            let id = parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?;
+            let scope = caller.environment(&id)?;
+            let named = parse::mask(message.update_mask, &["display_name", "lifetimes", "max_certificates"])?;
+            let lifetimes = named("lifetimes").then(|| parse::lifetimes(&tenant.lifetimes)).transpose()?;
+            let patch = TenantPatch {
+                display_name: named("display_name").then_some(tenant.display_name),
+                lifetimes,
+                max_certificates: named("max_certificates").then_some(tenant.max_certificates),
+            };
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = self.node.app.update_tenant(&caller.call, &scope, &id, patch).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn suspend_tenant(&self, request: Request<SuspendTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let id = parse::tenant_id("tenant_id", &message.tenant_id)?;
+            let scope = caller.environment(&id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = self.node.app.suspend_tenant(&caller.call, &scope, &id).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn activate_tenant(&self, request: Request<ActivateTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let id = parse::tenant_id("tenant_id", &message.tenant_id)?;
+            let scope = caller.environment(&id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = self.node.app.activate_tenant(&caller.call, &scope, &id).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+}

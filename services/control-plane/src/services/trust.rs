@@ -1,0 +1,112 @@
+//! Trust bundles and the CAs behind them.
+
+use std::{sync::Arc, time::Duration};
+
+use signet_core::{Error, TenantId, authz::Denial, ca::CaKind};
+use signet_proto::v1::{
+    GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse,
+    RotateCertificateAuthorityRequest, RotateCertificateAuthorityResponse, TrustBundle, WatchTrustBundleRequest,
+    trust_service_server::TrustService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    Api, Caller, caller, convert, parse,
+    stream::{Messages, Sink},
+};
+use crate::{bundles::Bundle, node::Node};
+
+/// How often a watcher looks for new roots, which no feed tells of.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+#[async_trait]
+impl TrustService for Api {
+    type WatchTrustBundleStream = Messages<TrustBundle>;
+
+    async fn get_trust_bundle(&self, request: Request<GetTrustBundleRequest>) -> Result<Response<TrustBundle>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            Ok(on_the_wire(&self.node, &bundle(&self.node, scope.tenant())?))
+        })
+        .await
+    }
+
+    async fn watch_trust_bundle(
+        &self,
+        request: Request<WatchTrustBundleRequest>,
+    ) -> Result<Response<Self::WatchTrustBundleStream>, Status> {
+        let (passed, message) = caller::take(request)?;
+        let caller = Caller::new(passed);
+        let first = caller.scope(&message.tenant_id).and_then(|scope| bundle(&self.node, scope.tenant()));
+        let first = first.map_err(|error| self.failed(&caller.call, &error))?;
+        let node = Arc::clone(&self.node);
+        Ok(Response::new(self.stream(&caller, move |sink| watch(node, first, sink))?))
+    }
+
+    async fn list_certificate_authorities(
+        &self,
+        request: Request<ListCertificateAuthoritiesRequest>,
+    ) -> Result<Response<ListCertificateAuthoritiesResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let cas = self.node.app.list_cas(&caller.call, &scope).await?;
+            Ok(ListCertificateAuthoritiesResponse { certificate_authorities: cas.iter().map(convert::ca).collect() })
+        })
+        .await
+    }
+
+    async fn rotate_certificate_authority(
+        &self,
+        request: Request<RotateCertificateAuthorityRequest>,
+    ) -> Result<Response<RotateCertificateAuthorityResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let (kind, action) = (parse::ca_kind(message.kind)?, parse::rotation_action(message.action)?);
+            if kind != CaKind::Tenant && !scope.tenant().is_system() {
+                return Err(Error::invalid("kind", "INVALID_KIND", "only the system tenant has CAs of this kind"));
+            }
+            let caller = caller.with_request_id(&message.request_id)?;
+            let report = self.node.app.rotate_ca(&caller.call, &scope, kind, action).await?;
+            let certificate_authorities = report.cas.iter().map(convert::ca).collect();
+            Ok(RotateCertificateAuthorityResponse { certificate_authorities, steps: report.steps })
+        })
+        .await
+    }
+}
+
+fn bundle(node: &Node, tenant: &TenantId) -> Result<Bundle, Error> {
+    node.bundles.of(tenant).ok_or(Error::Denied(Denial::ForeignTenant))
+}
+
+fn on_the_wire(node: &Node, bundle: &Bundle) -> TrustBundle {
+    TrustBundle {
+        tenant_id: bundle.tenant.to_string(),
+        trust_domain: node.trust_domain(&bundle.tenant),
+        anchor_der: bundle.anchors.iter().map(|anchor| anchor.certificate_der.to_vec()).collect(),
+        root_der: bundle.roots.iter().map(|root| root.certificate_der.clone()).collect(),
+    }
+}
+
+/// Sends the bundle whenever it differs from the one sent last.
+async fn watch(node: Arc<Node>, first: Bundle, sink: Sink<TrustBundle>) -> Result<(), Status> {
+    let mut epochs = node.epochs.clone();
+    let mut sent = first;
+    if !sink.send(on_the_wire(&node, &sent)).await {
+        return Ok(());
+    }
+    loop {
+        // Seen before the look: a change during it leads to another.
+        epochs.mark_unchanged();
+        let now = bundle(&node, &sent.tenant).map_err(|error| crate::errors::to_status(&error))?;
+        if now != sent {
+            sent = now;
+            if !sink.send(on_the_wire(&node, &sent)).await {
+                return Ok(());
+            }
+        }
+        let changed = tokio::time::timeout(LOOK_EVERY, epochs.changed()).await;
+        if let Ok(Err(_)) = changed {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a node does on its own: seals, sweeps, follows its certificate, tells its health.
+
+pub(crate) mod certificate;
+mod health;
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{counter, gauge};
+use signet_app::{App, Call};
+use signet_core::{Error, KeyRef, Time};
+use tokio::time::{MissedTickBehavior, interval_at};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use health::report;
+
+use crate::node::Node;
+
+/// How often a closed minute is looked for; every node does, one wins.
+const SEAL_EVERY: Duration = Duration::from_secs(15);
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+const ROOTS_EVERY: Duration = Duration::from_secs(60);
+
+/// Starts the periodic work. It ends at `stop`.
+pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, stop: &CancellationToken) {
+    let seal = move |node: Arc<Node>| {
+        let key = audit_key.clone();
+        async move { seal(&node, &key).await }
+    };
+    tasks.spawn(repeat("seal", SEAL_EVERY, Arc::clone(node), stop.clone(), seal));
+    tasks.spawn(repeat("sweep", SWEEP_EVERY, Arc::clone(node), stop.clone(), sweep));
+    tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
+    tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
+}
+
+/// Runs `work` again and again; a failure is logged and counted, and the next turn tries anew.
+async fn repeat<F>(
+    task: &'static str,
+    every: Duration,
+    node: Arc<Node>,
+    stop: CancellationToken,
+    work: impl Fn(Arc<Node>) -> F,
+) where
+    F: Future<Output = Result<(), Error>>,
+{
+    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let result = tokio::select! {
+            () = stop.cancelled() => return,
+            result = work(Arc::clone(&node)) => result,
+        };
+        if let Err(error) = result {
+            node.metrics.count("signet_task_failures_total", "task", task);
+            tracing::warn!(task, ?error, "periodic work failed; the next turn tries again");
+        }
+    }
+}
+
+async fn seal(node: &Node, key: &KeyRef) -> Result<(), Error> {
+    let sealed = node.app.seal_due(&Call::process("sealer", node.now()), key).await?;
+    node.metrics.with(|| counter!("signet_sealed_minutes_total").increment(sealed.into()));
+    Ok(())
+}
+
+async fn sweep(node: Arc<Node>) -> Result<(), Error> {
+    let closed = node.app.sweep_reservations(&Call::process("sweeper", node.now())).await?;
+    node.metrics.with(|| counter!("signet_reservations_closed_total").increment(closed as u64));
+    Ok(())
+}
+
+async fn roots(node: Arc<Node>) -> Result<(), Error> {
+    node.bundles.refresh(&node.app, node.now()).await
+}
+
+async fn tidy(node: Arc<Node>) -> Result<(), Error> {
+    node.metrics.upkeep();
+    node.refusals.forget_idle();
+    Ok(())
+}
+
+/// Sets the gauges that are read rather than counted.
+pub(crate) fn gauges(node: &Node) {
+    let now = node.now();
+    let readiness = node.readiness(now);
+    node.metrics.with(|| {
+        gauge!("signet_ready").set(if readiness.ready { 1.0 } else { 0.0 });
+        gauge!("signet_trust_epoch").set(readiness.trust_epoch as f64);
+        gauge!("signet_revoked_certificates").set(node.trust.revoked_len() as f64);
+        if let Some(age) = readiness.staleness_ms {
+            gauge!("signet_feed_staleness_seconds").set(age as f64 / 1000.0);
+        }
+        if let Some(expires) = node.certificate.not_after() {
+            let left = expires.millis_since(now) as f64 / 1000.0;
+            gauge!("signet_server_certificate_expires_in_seconds").set(left);
+        }
+        gauge!("signet_connections_open").set(node.connections.len() as f64);
+    });
+}
+
+/// Reads what a node needs once before it can be ready.
+pub(crate) async fn first_roots(node: &Node, app: &App, now: Time) {
+    if let Err(error) = node.bundles.refresh(app, now).await {
+        tracing::warn!(?error, "the roots cannot be read yet; trying again each minute");
+    }
+}
