@@ -10,6 +10,7 @@
 
 pub mod entropy;
 pub mod faults;
+pub mod faulty;
 pub mod fixtures;
 pub mod pki;
 pub mod signer_suite;

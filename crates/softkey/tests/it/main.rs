@@ -1,5 +1,5 @@
 //! The embedded key manager against the suite, and what only it promises: private, encrypted files.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod files;
 
