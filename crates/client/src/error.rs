@@ -189,7 +189,8 @@ fn is_closed(error: &std::io::Error) -> bool {
 
 fn server_certificate(error: &CertificateError) -> String {
     match error {
-        CertificateError::UnknownIssuer => {
+        // A bad signature is that of a CA with the same name and another key: an environment that was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "none of our roots stands behind it; is this the right environment and ca.pem?".into()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -53,10 +53,10 @@ impl CertificateRefusal {
                 ChainError::UnknownTenant
                 | ChainError::ForeignTrustDomain
                 | ChainError::UntrustedIssuer
+                | ChainError::BadSignature
                 | ChainError::SelfSigned,
             )
             | Self::Trust(Refusal::UnknownTenant | Refusal::IssuerRetired) => CertificateError::UnknownIssuer,
-            Self::Chain(ChainError::BadSignature) => CertificateError::BadSignature,
             Self::Chain(ChainError::WrongKeyUsage) => CertificateError::InvalidPurpose,
             Self::Chain(_) => CertificateError::BadEncoding,
             Self::Trust(Refusal::PrincipalDenied | Refusal::TenantSuspended | Refusal::Stale) => {

@@ -82,11 +82,23 @@ impl Pki {
         roles: &[&str],
     ) -> Holder {
         let id = SpiffeId { tenant: tenant.clone(), principal_type, principal: id.parse().unwrap() };
+        let (key, request) = request();
+        ca.issue(key, self.prepare(ca, id, roles, &request))
+    }
+
+    /// The chain for somebody else's key: a worker `id` of the tenant that owns `ca`.
+    pub fn certify(&self, ca: &Authority, id: &str, csr_der: &[u8]) -> Vec<Vec<u8>> {
+        let (tenant, principal_type) = (ca.ca.tenant.clone(), PrincipalType::Worker);
+        let id = SpiffeId { tenant, principal_type, principal: id.parse().unwrap() };
+        let prepared = self.prepare(ca, id, &[], &Csr::parse(csr_der).unwrap());
+        vec![sign(&ca.key, prepared), ca.ca.certificate_der.clone()]
+    }
+
+    fn prepare(&self, ca: &Authority, id: SpiffeId, roles: &[&str], request: &Csr) -> Prepared {
         let roles = roles.iter().map(|role| role.parse().unwrap()).collect::<Vec<Role>>();
         let profile = LeafProfile::new(&self.environment, id, roles).unwrap();
-        let (key, request) = request();
-        let day = Lifetime::days(1);
-        ca.issue(key, issue::prepare_leaf(&profile, &request, &ca.cert, serial(self.now), day, self.now).unwrap())
+        let (day, serial) = (Lifetime::days(1), serial(self.now));
+        issue::prepare_leaf(&profile, request, &ca.cert, serial, day, self.now).unwrap()
     }
 
     /// A server certificate of seven days for `localhost`, `127.0.0.1` and `signet.test`.

@@ -120,7 +120,7 @@ async fn a_tenants_ca_speaks_for_that_tenant_only() {
     // The right names, another environment's CA.
     let elsewhere = World::new();
     let holder = elsewhere.pki.worker(&elsewhere.acme, "w-1");
-    assert_eq!(holder_is_refused(&world, &holder).await, ("BAD_CERTIFICATE_SIGNATURE", "DecryptError".to_owned()));
+    assert_eq!(holder_is_refused(&world, &holder).await, ("BAD_CERTIFICATE_SIGNATURE", "UnknownCA".to_owned()));
 }
 
 #[tokio::test]

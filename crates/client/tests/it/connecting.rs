@@ -1,0 +1,190 @@
+//! Connections that come about, and words for those that do not.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use signet_client::{Alert, ClientError, ConnectError, Connector};
+use signet_core::{
+    change::Change,
+    tenant::{Tenant, TenantStatus},
+};
+use signet_proto::v1::{
+    GetTrustBundleRequest, TrustBundle, WatchTrustBundleRequest, trust_service_client::TrustServiceClient,
+};
+use signet_testkit::fixtures;
+use tokio::net::TcpListener;
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::server::{World, eventually};
+
+async fn call(channel: &Channel) -> Result<TrustBundle, ClientError> {
+    Ok(TrustServiceClient::new(channel.clone()).get_trust_bundle(GetTrustBundleRequest::default()).await?.into_inner())
+}
+
+fn refused(alert: Alert) -> ConnectError {
+    ConnectError::CertificateRefused { alert }
+}
+
+#[tokio::test]
+async fn a_channel_authenticates_with_its_credentials() {
+    let world = World::new();
+    let address = world.start(false).await;
+    let channel = world.connector(address, Some(&world.worker("w-1").0)).connect().await.unwrap();
+    assert_eq!(call(&channel).await.unwrap().tenant_id, "acme");
+}
+
+#[tokio::test]
+async fn a_refused_certificate_is_said_to_be_refused_and_why() {
+    let world = World::new();
+    let address = world.start(false).await;
+    assert_eq!(world.connector(address, None).connect().await.unwrap_err(), refused(Alert::Required));
+
+    let (credentials, holder) = world.worker("w-1");
+    world.revoke(&holder);
+    let connector = world.connector(address, Some(&credentials));
+    assert_eq!(connector.connect().await.unwrap_err(), refused(Alert::Revoked));
+    // A lazy channel says the same with its first call.
+    let error = call(&connector.channel()).await.unwrap_err();
+    assert_eq!(error, ClientError::Connect(refused(Alert::Revoked)));
+    assert!(error.to_string().contains("it was revoked") && !error.is_transient());
+
+    let (credentials, holder) = world.worker("w-2");
+    world.change(Change::PrincipalDenied { principal: "w-2".parse().unwrap(), until: holder.not_after });
+    let connector = world.connector(address, Some(&credentials));
+    assert_eq!(connector.connect().await.unwrap_err(), refused(Alert::AccessDenied));
+
+    let elsewhere = World::new();
+    let connector = world.connector(address, Some(&elsewhere.worker("w-1").0));
+    assert_eq!(connector.connect().await.unwrap_err(), refused(Alert::UnknownCa));
+}
+
+#[tokio::test]
+async fn a_server_that_we_do_not_trust_is_named_so() {
+    let world = World::new();
+    let address = world.start(true).await;
+    let untrusted = |error: ConnectError, words: &str| {
+        assert!(matches!(error, ConnectError::ServerCertificate { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    let endpoint = format!("https://{address}");
+    let foreign = Connector::new(&endpoint, &World::new().roots(), None).unwrap();
+    untrusted(foreign.connect().await.unwrap_err(), "none of our roots");
+    let named = world.connector(address, None).with_server_name("elsewhere.test").unwrap();
+    untrusted(named.connect().await.unwrap_err(), "set the server name");
+    world.connector(address, None).with_server_name("signet.test").unwrap().connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn servers_that_are_away_stuck_or_curt_are_told_apart() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connector = world.connector(address, None).with_connect_timeout(Duration::from_millis(200));
+    let error = connector.connect().await.unwrap_err();
+    assert_eq!(error, ConnectError::TimedOut { address: address.to_string(), millis: 200 });
+    let curt = tokio::spawn(async move {
+        // The one that timed out, then one more.
+        for _ in 0..2 {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let error = connector.connect().await.unwrap_err();
+    assert_eq!(error, ConnectError::Closed { address: address.to_string() });
+    curt.await.unwrap();
+    let error = connector.connect().await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }) && error.is_transient(), "{error:?}");
+}
+
+#[test]
+fn endpoints_that_cannot_be_are_refused() {
+    let world = World::new();
+    for bad in
+        ["", "localhost:1", "http://localhost:1", "https://", "https://h:1/path", "https://h:1/?q", "https://h h"]
+    {
+        let error = Connector::new(bad, &world.roots(), None).unwrap_err();
+        assert!(matches!(error, ConnectError::Endpoint { .. }), "{bad}: {error:?}");
+    }
+    assert!(Connector::new("https://[::1]:8443", &world.roots(), None).is_ok());
+    let error = Connector::new("https://h", &[vec![1, 2, 3]], None).unwrap_err();
+    assert!(matches!(error, ConnectError::Settings(_)));
+    assert!(matches!(Connector::new("https://h", &[], None), Err(ConnectError::Settings(_))));
+}
+
+#[tokio::test]
+async fn a_revocation_ends_an_open_stream_and_the_next_call_says_why() {
+    let world = World::new();
+    let address = world.start(false).await;
+    let (credentials, holder) = world.worker("w-1");
+    let channel = world.connector(address, Some(&credentials)).connect().await.unwrap();
+    let mut client = TrustServiceClient::new(channel.clone());
+    let mut stream = client.watch_trust_bundle(WatchTrustBundleRequest::default()).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().tenant_id, "acme");
+    let started = Instant::now();
+    world.revoke(&holder);
+    let ended = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    let ClientError::Rpc(error) = ClientError::from(ended.unwrap_err()) else { panic!("no RPC error") };
+    assert!(error.transport && error.is_transient());
+    assert_eq!(call(&channel).await.unwrap_err(), ClientError::Connect(refused(Alert::Revoked)));
+}
+
+/// The server cannot send an alert in a resumed handshake; the connector asks again in a full one.
+#[tokio::test]
+async fn the_reason_is_found_after_a_resumed_handshake_too() {
+    let world = World::new();
+    let address = world.start(false).await;
+    let (credentials, holder) = world.worker("w-1");
+    let connector = world.connector(address, Some(&credentials));
+    for _ in 0..2 {
+        call(&connector.connect().await.unwrap()).await.unwrap();
+    }
+    assert_eq!(*world.accepted.lock().unwrap(), [false, true]);
+    world.revoke(&holder);
+    assert_eq!(connector.connect().await.unwrap_err(), refused(Alert::Revoked));
+}
+
+#[tokio::test]
+async fn a_channel_survives_the_end_of_its_connection() {
+    let world = World::new();
+    let address = world.start(false).await;
+    let channel = world.connector(address, Some(&world.worker("w-1").0)).connect().await.unwrap();
+    call(&channel).await.unwrap();
+    let tenant = fixtures::tenant(&world.acme.ca.tenant);
+    let suspended = Tenant { status: TenantStatus::Suspended, ..tenant.clone() };
+    world.trust.set_tenant(&suspended, std::slice::from_ref(&world.acme.ca));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while call(&channel).await != Err(ClientError::Connect(refused(Alert::AccessDenied))) {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.trust.set_tenant(&tenant, std::slice::from_ref(&world.acme.ca));
+    call(&channel).await.unwrap();
+}
+
+#[tokio::test]
+async fn details_of_errors_are_decoded() {
+    let world = World::new();
+    let address = world.start(false).await;
+    let channel = world.connector(address, Some(&world.worker("w-1").0)).channel();
+    let script = Arc::clone(&world.script);
+    let answer = |status: Status| script.lock().unwrap().push_back(status);
+
+    let mut details = ErrorDetails::with_error_info("INVALID_ID", "signet", [("x".to_owned(), "y".to_owned())]);
+    details.add_bad_request_violation("tenant_id", "must not be empty");
+    answer(Status::with_error_details(Code::InvalidArgument, "tenant_id: must not be empty", details));
+    let ClientError::Rpc(error) = call(&channel).await.unwrap_err() else { panic!("no RPC error") };
+    assert_eq!((error.code, error.reason.as_str()), (Code::InvalidArgument, "INVALID_ID"));
+    assert_eq!(
+        (error.field.as_deref(), error.to_string().as_str()),
+        (Some("tenant_id"), "tenant_id: must not be empty")
+    );
+    assert!(!error.transport && !error.is_transient());
+
+    answer(Status::unavailable(""));
+    let error = call(&channel).await.unwrap_err();
+    assert!(error.is_transient() && !error.to_string().is_empty() && error.reason().is_empty());
+    eventually("nothing is left of the script", || script.lock().unwrap().is_empty()).await;
+}
