@@ -1,1 +1,7 @@
-fn main() {}
+//! `principal`: the administrators' command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    signet_principal::main()
+}

@@ -1,0 +1,166 @@
+//! Makes an environment on this machine or in AWS, and a context for its first admin. Every step looks first at what is
+//! there, so that a second run changes nothing.
+
+pub mod local;
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use signet_app::{Bootstrap, BootstrapReport, Call};
+use signet_client::{Credentials, KEY_FILE};
+use signet_control_plane::{Config, PublicMaterial, ServerCredentials, wiring};
+use signet_core::{PrincipalId, Time};
+use signet_x509::{KeyPair, csr, pem};
+
+use crate::{
+    certificate,
+    commands::Run,
+    context::{self, Context, Contexts, private},
+    exit::Exit,
+    failure::Failure,
+};
+
+/// What was made or found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What.
+    pub item: String,
+    /// `created` or `exists`.
+    pub status: &'static str,
+}
+
+impl Item {
+    /// An item.
+    pub fn new(item: impl Into<String>, made: bool) -> Self {
+        Self { item: item.into(), status: if made { "created" } else { "exists" } }
+    }
+}
+
+/// What to make beyond what the configuration says.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The configuration of signetd.
+    pub config_file: PathBuf,
+    /// Id of the first admin.
+    pub admin: PrincipalId,
+    /// Name of the admin's context; the environment's name unless given.
+    pub context: Option<String>,
+    /// How this machine reaches the server, where the configuration does not tell.
+    pub endpoint: Option<String>,
+}
+
+/// Makes what is missing.
+pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
+    let config = Config::load(&wish.config_file).map_err(|error| Failure::usage(error.to_string()))?;
+    let name = wish.context.clone().unwrap_or_else(|| config.name.clone());
+    let mut contexts = Contexts::load(&run.home)?;
+    let context = planned_context(&config, wish, &name);
+    refuse_other_environment(&contexts, &name, &context)?;
+    let wired = wiring::open(&config).await.map_err(|error| Failure::other(error).hint("mend that, then run it again"))?;
+    let present = wired.server_identity.get().await.map_err(Failure::other)?;
+    let server_key = match &present {
+        Some(credentials) => KeyPair::from_pkcs8_pem(credentials.key_pem.expose_secret()).map_err(Failure::other)?,
+        None => KeyPair::generate().map_err(Failure::other)?,
+    };
+    let directory = context.directory(&run.home);
+    let admin_key = admin_key(&directory)?;
+    let call = Call::process("bootstrap", Time::from_unix_millis(run.printer.now.as_millisecond()));
+    let input = Bootstrap {
+        keys: wired.environment_keys.clone(),
+        server: config.server.clone(),
+        server_csr_der: csr::create(&server_key).map_err(Failure::other)?,
+        admin: wish.admin.clone(),
+        admin_csr_der: csr::create(&admin_key).map_err(Failure::other)?,
+    };
+    let report = wired.app.bootstrap(&call, &input).await?;
+    let mut items: Vec<Item> = report.items.iter().map(|item| Item::new(item.what.clone(), item.made)).collect();
+    items.extend(publish(&wired, present, &server_key, &report).await?);
+    let had_certificate = certificate::Held::load(&directory).is_ok_and(|held| {
+        report.admin.chain_der.first() == Some(&held.der)
+    });
+    let credentials = Credentials::new(report.admin.chain_der, report.admin.root_der, admin_key);
+    if !had_certificate {
+        credentials.map_err(Failure::other)?.save(&directory).map_err(Failure::other)?;
+    }
+    items.push(Item::new(format!("credentials of {} in {}", wish.admin, directory.display()), !had_certificate));
+    let new_context = !contexts.contexts.contains_key(&name);
+    if new_context {
+        contexts.put(&name, context);
+        contexts.save(&run.home)?;
+    }
+    items.push(Item::new(format!("context {name}"), new_context));
+    Ok(items)
+}
+
+/// Puts the server's certificate and what anybody may know where signetd looks for them.
+async fn publish(
+    wired: &wiring::Wired,
+    present: Option<ServerCredentials>,
+    server_key: &KeyPair,
+    report: &BootstrapReport,
+) -> Result<Vec<Item>, Failure> {
+    let store = &wired.server_identity;
+    let chain_pem = certificates_pem(&report.server_chain_der);
+    let same = present.is_some_and(|there| there.chain_pem == chain_pem);
+    if !same {
+        let key_pem = SecretString::from(server_key.to_pkcs8_pem().as_str());
+        store.put(&ServerCredentials { chain_pem, key_pem }).await.map_err(Failure::other)?;
+    }
+    let mut items = vec![Item::new("server credentials", !same)];
+    let public = [
+        (PublicMaterial::Root, "published root", certificates_pem(&report.admin.root_der)),
+        (PublicMaterial::AdminChain, "published admin certificate", certificates_pem(&report.admin.chain_der)),
+    ];
+    for (what, text, pem) in public {
+        let same = store.get_public(what).await.map_err(Failure::other)?.is_some_and(|there| there == pem);
+        if !same {
+            store.put_public(what, &pem).await.map_err(Failure::other)?;
+        }
+        items.push(Item::new(text, !same));
+    }
+    Ok(items)
+}
+
+fn certificates_pem(certificates_der: &[Vec<u8>]) -> String {
+    certificates_der.iter().map(|der| pem::encode_certificate(der)).collect()
+}
+
+/// The admin's key is on disk before its certificate is made, so that a run that was cut off is taken up again.
+fn admin_key(directory: &Path) -> Result<KeyPair, Failure> {
+    let path = directory.join(KEY_FILE);
+    if path.exists() {
+        return certificate::load_key(directory);
+    }
+    let key = KeyPair::generate().map_err(Failure::other)?;
+    private::write(&path, key.to_pkcs8_pem().as_bytes())?;
+    Ok(key)
+}
+
+fn planned_context(config: &Config, wish: &Wish, name: &str) -> Context {
+    let dns = config.server.dns.first().cloned();
+    let host = dns.or_else(|| config.server.ip.first().map(|ip| match ip {
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+    }));
+    let host = host.unwrap_or_else(|| "localhost".into());
+    let loopback = config.listen.public.ip().is_loopback();
+    Context {
+        endpoint: wish.endpoint.clone().unwrap_or_else(|| format!("https://{host}:{}", config.listen.grpc.port())),
+        server_name: None,
+        public_endpoint: loopback.then(|| format!("http://{}", config.listen.public)),
+        tenant: None,
+        credentials: context::default_directory(name),
+    }
+}
+
+/// A context of another environment must not lose its key.
+fn refuse_other_environment(contexts: &Contexts, name: &str, planned: &Context) -> Result<(), Failure> {
+    match contexts.contexts.get(name) {
+        Some(there) if there.endpoint != planned.endpoint => {
+            let message = format!("context {name} is for {}, not for {}", there.endpoint, planned.endpoint);
+            Err(Failure::new(Exit::Conflict, message).hint("choose another name with --context-name"))
+        }
+        _ => Ok(()),
+    }
+}

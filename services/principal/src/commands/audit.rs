@@ -1,0 +1,181 @@
+//! `principal audit`.
+
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use signet_proto::v1::{self, audit_service_client::AuditServiceClient as Client};
+
+use super::{
+    Run,
+    values::{self, ListArgs, Moment},
+};
+use crate::{
+    audit_check::{self, minute_start},
+    exit::Exit,
+    failure::Failure,
+    output::{event_summary, to_value},
+    session::Session,
+};
+
+/// What happened, and whether the record is whole.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List events, oldest first
+    List(WindowArgs),
+    /// Show events as they happen
+    Tail(TailArgs),
+    /// Check that no event was removed, changed, added or reordered since it was sealed
+    Verify(VerifyArgs),
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub struct WindowArgs {
+    /// From then on: RFC 3339, or a time before now
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::moment)]
+    since: Moment,
+    /// Until then: RFC 3339, or a time before now; now unless given
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    until: Option<Moment>,
+    /// How many.
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// From when, and how long.
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// Start with events since then: RFC 3339, or a time before now
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    since: Option<Moment>,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// What to check, against which key.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// From then on: RFC 3339, or a time before now
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::moment, conflicts_with = "all")]
+    since: Moment,
+    /// From the first seal that is still kept
+    #[arg(long)]
+    all: bool,
+    /// The audit key that must have sealed: SHA-256 of its public key, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX", value_parser = values::sha256)]
+    key_sha256: Option<String>,
+}
+
+/// How far back to look for the seal that the first one of a window follows.
+const BEFORE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Carries out a command.
+pub async fn run(run: &Run, command: AuditCommand) -> Result<Exit, Failure> {
+    match command {
+        AuditCommand::List(args) => list(run, args).await,
+        AuditCommand::Tail(args) => tail(run, args).await,
+        AuditCommand::Verify(args) => verify(run, args).await,
+    }
+}
+
+async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let now = run.printer.now;
+    let start = args.since.resolve(now);
+    let end = args.until.map_or(now, |until| until.resolve(now));
+    let events = fetch_events(&session, start, end, args.list.limit).await?;
+    run.printer.list(&events).map(|()| Exit::Ok)
+}
+
+async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let start_time = args.since.map(|since| values::to_proto(since.resolve(run.printer.now)));
+    let request = v1::TailAuditEventsRequest { tenant_id: session.tenant(), start_time };
+    let mut stream = session
+        .open_stream("opening the stream", request, |channel, request| async move {
+            Client::new(channel).tail_audit_events(request).await
+        })
+        .await?;
+    let mut left = args.count;
+    while left != Some(0) {
+        let Some(event) = stream.message().await? else {
+            return Err(Failure::new(Exit::Unavailable, "the server ended the stream").hint("try again"));
+        };
+        let value = to_value("signet.v1.AuditEvent", &event)?;
+        run.printer.streamed(&value, &event_summary(&value))?;
+        left = left.map(|n| n.saturating_sub(1));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let now = run.printer.now;
+    let start = if args.all { Timestamp::UNIX_EPOCH } else { args.since.resolve(now) };
+    let mut seals = fetch_seals(&session, start.saturating_sub(BEFORE).unwrap_or(start), now).await?;
+    let first = seals.seals.first().map_or(now.saturating_sub(BEFORE).unwrap_or(now), |s| minute_start(s.minute));
+    // Whole minutes, since seals cover whole minutes; days without any seal need not be read.
+    seals.from = if args.all { first } else { start }.as_second().div_euclid(60);
+    let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
+    let events = fetch_events(&session, minute_start(seals.from), end, 0).await?;
+    let report = audit_check::check(&seals, &events, args.key_sha256.as_deref())?;
+    run.printer.record(&report.to_value()?)?;
+    if report.key_sha256.is_some() && args.key_sha256.is_none() {
+        run.printer.note("note: the audit key was taken from the server; pin it with --key-sha256");
+    }
+    if args.all && report.seals > 0 && !report.from_the_beginning {
+        run.printer.note("note: the first seal is not the first ever; older ones have expired or were removed");
+    }
+    Ok(if report.findings.is_empty() { Exit::Ok } else { Exit::Found })
+}
+
+async fn fetch_events(
+    session: &Session,
+    start: Timestamp,
+    end: Timestamp,
+    limit: u32,
+) -> Result<Vec<v1::AuditEvent>, Failure> {
+    session
+        .pages(limit, |page_size, page_token| async move {
+            let request = v1::ListAuditEventsRequest {
+                tenant_id: session.tenant(),
+                start_time: Some(values::to_proto(start)),
+                end_time: Some(values::to_proto(end)),
+                page_size,
+                page_token,
+            };
+            let page = session
+                .call("reading events", request, |channel, request| async move {
+                    Client::new(channel).list_audit_events(request).await
+                })
+                .await?;
+            Ok((page.events, page.next_page_token))
+        })
+        .await
+}
+
+async fn fetch_seals(session: &Session, start: Timestamp, end: Timestamp) -> Result<audit_check::Seals, Failure> {
+    let mut seals = audit_check::Seals::default();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListAuditSealsRequest {
+            tenant_id: session.tenant(),
+            start_time: Some(values::to_proto(start)),
+            end_time: Some(values::to_proto(end)),
+            page_size: 0,
+            page_token,
+        };
+        let page = session
+            .call("reading seals", request, |channel, request| async move {
+                Client::new(channel).list_audit_seals(request).await
+            })
+            .await?;
+        seals.seals.extend(page.seals);
+        seals.sealed_through = page.sealed_through_minute;
+        seals.key_spki_der = page.audit_key_spki_der;
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(seals);
+        }
+    }
+}

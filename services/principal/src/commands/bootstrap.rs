@@ -1,0 +1,105 @@
+//! `principal bootstrap`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, ValueHint};
+use serde_json::Value;
+use signet_core::{PrincipalId, TenantId, spiffe::TrustDomainSuffix};
+use signet_x509::ServerName;
+
+use super::{Run, values};
+use crate::{
+    bootstrap::{self, Item, Wish, local::Local},
+    context,
+    exit::Exit,
+    failure::Failure,
+    output::{
+        Cell::{Field, Status},
+        Column,
+    },
+    progress,
+};
+
+/// What to make.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["config", "local"]))]
+pub struct BootstrapArgs {
+    /// Configuration of signetd; what it names is opened and filled
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
+    /// Everything in this folder: configuration, SQLite, encrypted keys
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    local: Option<PathBuf>,
+    /// Id of the first admin
+    #[arg(long, value_name = "ID", default_value = "admin")]
+    admin: PrincipalId,
+    /// Name of the admin's context; the environment's name unless given
+    #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
+    context_name: Option<String>,
+    /// How this machine reaches the server, if not by its first name and port in the configuration
+    #[arg(long, value_name = "URL", value_parser = values::https)]
+    endpoint: Option<String>,
+    /// What a new configuration says.
+    #[command(flatten)]
+    new: NewConfiguration,
+}
+
+/// What a new configuration says.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With --local, for a new configuration")]
+pub struct NewConfiguration {
+    /// Short name of the environment
+    #[arg(long, value_name = "NAME", default_value = "local", conflicts_with = "config")]
+    environment: TenantId,
+    /// A tenant's trust domain is <tenant>.<suffix>
+    #[arg(long, value_name = "DOMAIN", default_value = "signet.internal", conflicts_with = "config")]
+    trust_domain_suffix: TrustDomainSuffix,
+    /// Where signetd listens for gRPC; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", conflicts_with = "config")]
+    grpc_address: SocketAddr,
+    /// Where it listens for health and public material
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", conflicts_with = "config")]
+    public_address: SocketAddr,
+    /// Where it listens for metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", conflicts_with = "config")]
+    metrics_address: SocketAddr,
+    /// Name or address that clients connect to; may be repeated
+    #[arg(long = "server-name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"], conflicts_with = "config")]
+    server_names: Vec<ServerName>,
+    /// Seconds from a minute's end to the seal of its audit events
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "config")]
+    seal_delay_seconds: u32,
+}
+
+const COLUMNS: &[Column] =
+    &[Column { title: "STATUS", cell: Status("status") }, Column { title: "ITEM", cell: Field("item") }];
+
+/// Carries out the command.
+pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
+    let mut items: Vec<Item> = Vec::new();
+    let config_file = match (args.config, args.local) {
+        (Some(file), _) => file,
+        (None, dir) => {
+            let new = args.new;
+            let (file, written) = bootstrap::local::prepare(&Local {
+                dir: dir.unwrap_or_default(),
+                environment: new.environment,
+                suffix: new.trust_domain_suffix,
+                grpc: new.grpc_address,
+                public: new.public_address,
+                metrics: new.metrics_address,
+                names: new.server_names,
+                seal_delay_seconds: new.seal_delay_seconds,
+            })?;
+            items.extend(written);
+            file
+        }
+    };
+    let wish = Wish { config_file, admin: args.admin, context: args.context_name, endpoint: args.endpoint };
+    let made = progress::watch("making the environment", run.printer.quiet, bootstrap::carry_out(run, &wish)).await?;
+    items.extend(made);
+    let values = items.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
+    run.printer.rows(COLUMNS, values)?;
+    run.printer.note(&format!("start the server: signetd --config {}", wish.config_file.display()));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,168 @@
+//! `principal ca`.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use signet_core::CaId;
+use signet_proto::v1::{self, trust_service_client::TrustServiceClient as Client};
+
+use super::{Run, values::Yes};
+use crate::{
+    confirm::confirm,
+    exit::Exit,
+    failure::Failure,
+    output::{Format, to_value},
+    session::Session,
+};
+
+/// Certificate authorities.
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// List the tenant's certificate authorities
+    List,
+    /// Show one certificate authority
+    Show {
+        /// Which, e.g. acme.1
+        #[arg(value_name = "CA")]
+        id: CaId,
+        /// Its certificate as PEM
+        #[arg(long)]
+        pem: bool,
+    },
+    /// Write what verifiers of the tenant trust, as PEM
+    Bundle {
+        /// The environment's root instead: what clients check the control plane against
+        #[arg(long)]
+        root: bool,
+    },
+    /// Do what is due in the life of the tenant's CAs, or one step now
+    Rotate(RotateArgs),
+}
+
+/// Which step.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Make and publish the next CA now
+    #[arg(long, group = "step")]
+    prepare: bool,
+    /// Let the prepared CA sign from now on
+    #[arg(long, group = "step")]
+    activate: bool,
+    /// Stop trusting the retiring CA now: what it signed is refused
+    #[arg(long, group = "step")]
+    retire: bool,
+    /// Whose: the tenant's own, or (in the system tenant) the environment's
+    #[arg(long, value_enum, default_value_t)]
+    kind: Kind,
+    /// Says yes in advance.
+    #[command(flatten)]
+    yes: Yes,
+}
+
+/// Which CAs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// The tenant's own
+    #[default]
+    Tenant,
+    /// Shared by tenants without a CA of their own
+    Shared,
+    /// Of the control plane's server certificates
+    Server,
+}
+
+/// Carries out a command.
+pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
+    match command {
+        CaCommand::List => list(run).await,
+        CaCommand::Show { id, pem } => show(run, &id, pem).await,
+        CaCommand::Bundle { root } => bundle(run, root).await,
+        CaCommand::Rotate(args) => rotate(run, args).await,
+    }
+}
+
+async fn all(session: &Session) -> Result<Vec<v1::CertificateAuthority>, Failure> {
+    let request = v1::ListCertificateAuthoritiesRequest { tenant_id: session.tenant() };
+    let found = session
+        .call("listing CAs", request, |channel, request| async move {
+            Client::new(channel).list_certificate_authorities(request).await
+        })
+        .await?;
+    Ok(found.certificate_authorities)
+}
+
+async fn list(run: &Run) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    run.printer.list(&all(&session).await?).map(|()| Exit::Ok)
+}
+
+async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let found = all(&session).await?.into_iter().find(|ca| ca.ca_id == id.as_str());
+    let ca = found.ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("CA {id} does not exist in this tenant"))
+            .hint("`principal ca list` shows all; --tenant chooses the tenant")
+    })?;
+    if pem {
+        return run.printer.text(&signet_x509::pem::encode_certificate(&ca.certificate_der)).map(|()| Exit::Ok);
+    }
+    run.printer.one(&ca).map(|()| Exit::Ok)
+}
+
+/// `ca bundle`.
+async fn bundle(run: &Run, root: bool) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
+    let bundle = session
+        .call("reading the bundle", request, |channel, request| async move {
+            Client::new(channel).get_trust_bundle(request).await
+        })
+        .await?;
+    if run.printer.format != Format::Table {
+        return run.printer.one(&bundle).map(|()| Exit::Ok);
+    }
+    let certificates = if root { &bundle.root_der } else { &bundle.anchor_der };
+    let mut text = String::new();
+    for der in certificates {
+        write!(text, "{}", signet_x509::pem::encode_certificate(der)).map_err(Failure::other)?;
+    }
+    run.printer.text(&text).map(|()| Exit::Ok)
+}
+
+async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
+    let action = match (args.prepare, args.activate, args.retire) {
+        (true, ..) => v1::RotationAction::Prepare,
+        (_, true, _) => v1::RotationAction::Activate,
+        (.., true) => v1::RotationAction::Retire,
+        _ => v1::RotationAction::Unspecified,
+    };
+    if action == v1::RotationAction::Retire {
+        confirm("stop trusting the retiring CA and refuse what it signed", args.yes)?;
+    }
+    let kind = match args.kind {
+        Kind::Tenant => v1::CaKind::Tenant,
+        Kind::Shared => v1::CaKind::Shared,
+        Kind::Server => v1::CaKind::Server,
+    };
+    let session = run.session()?;
+    let request = v1::RotateCertificateAuthorityRequest {
+        tenant_id: session.tenant(),
+        kind: kind.into(),
+        action: action.into(),
+        request_id: session.request_id(),
+    };
+    let done = session
+        .call("rotating", request, |channel, request| async move {
+            Client::new(channel).rotate_certificate_authority(request).await
+        })
+        .await?;
+    if run.printer.format == Format::Table {
+        let steps = if done.steps.is_empty() { "nothing was due".to_owned() } else { done.steps.join("\n") };
+        run.printer.note(&steps);
+        return run.printer.list(&done.certificate_authorities).map(|()| Exit::Ok);
+    }
+    let cas = done.certificate_authorities.iter().map(|ca| to_value("signet.v1.CertificateAuthority", ca));
+    let cas = cas.collect::<Result<Vec<_>, _>>()?;
+    run.printer.record(&json!({ "certificate_authorities": cas, "steps": done.steps })).map(|()| Exit::Ok)
+}

@@ -1,0 +1,200 @@
+//! `principal cert`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use signet_client::{Credentials, KEY_FILE};
+use signet_core::{CaId, PrincipalId, Serial};
+use signet_proto::v1::{self, certificate_service_client::CertificateServiceClient as Client};
+use signet_x509::{KeyAndCsr, pem};
+
+use super::{
+    Run,
+    values::{self, ListArgs, Reason, Yes},
+};
+use crate::{
+    certificate::csr_der,
+    confirm::confirm,
+    context::Contexts,
+    exit::Exit,
+    failure::Failure,
+    output::Format,
+};
+
+/// Certificates of principals.
+#[derive(Debug, Subcommand)]
+pub enum CertCommand {
+    /// List a principal's certificates, newest first
+    List(CertListArgs),
+    /// Show a certificate
+    Get(GetArgs),
+    /// Refuse a certificate everywhere, within a second
+    Revoke(RevokeArgs),
+    /// Get this context's next certificate, for a new key
+    Renew,
+    /// Issue a certificate for a principal's certificate request
+    Issue(IssueArgs),
+}
+
+/// Whose.
+#[derive(Debug, Args)]
+pub struct CertListArgs {
+    /// Which principal; the caller itself unless named
+    #[arg(value_name = "PRINCIPAL")]
+    id: Option<PrincipalId>,
+    /// How many.
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Which certificate.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The CA that signed it, e.g. acme.1
+    #[arg(value_name = "ISSUER")]
+    issuer: CaId,
+    /// Serial number, 32 hexadecimal digits
+    #[arg(value_name = "SERIAL")]
+    serial: Serial,
+}
+
+/// Which certificate, and how.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Which certificate.
+    #[command(flatten)]
+    which: Which,
+    /// The certificate itself, as PEM
+    #[arg(long)]
+    pem: bool,
+}
+
+/// Which certificate, and why.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// Which certificate.
+    #[command(flatten)]
+    which: Which,
+    /// Why; goes into revocation lists
+    #[arg(long, value_enum, default_value_t)]
+    reason: Reason,
+    /// Says yes in advance.
+    #[command(flatten)]
+    yes: Yes,
+}
+
+/// For whom.
+#[derive(Debug, Args)]
+pub struct IssueArgs {
+    /// Which principal
+    #[arg(value_name = "PRINCIPAL")]
+    id: PrincipalId,
+    /// The request, PKCS#10, PEM or DER; - is standard input. Only its key counts
+    #[arg(long, value_name = "FILE")]
+    csr: PathBuf,
+}
+
+/// Carries out a command.
+pub async fn run(run: &Run, command: CertCommand) -> Result<Exit, Failure> {
+    match command {
+        CertCommand::List(args) => list(run, args).await,
+        CertCommand::Get(args) => get(run, args).await,
+        CertCommand::Revoke(args) => revoke(run, args).await,
+        CertCommand::Renew => renew(run).await,
+        CertCommand::Issue(args) => issue(run, args).await,
+    }
+}
+
+async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
+    let session = &run.session()?;
+    let principal_id = &args.id.map(|id| id.to_string()).unwrap_or_default();
+    let found = session
+        .pages(args.list.limit, |page_size, page_token| async move {
+            let (tenant_id, principal_id) = (session.tenant(), principal_id.clone());
+            let request = v1::ListCertificatesRequest { tenant_id, principal_id, page_size, page_token };
+            let page = session
+                .call("listing certificates", request, |channel, request| async move {
+                    Client::new(channel).list_certificates(request).await
+                })
+                .await?;
+            Ok((page.certificates, page.next_page_token))
+        })
+        .await?;
+    run.printer.list(&found).map(|()| Exit::Ok)
+}
+
+async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let request = v1::GetCertificateRequest {
+        tenant_id: session.tenant(),
+        issuer_id: args.which.issuer.to_string(),
+        serial_number: args.which.serial.to_string(),
+    };
+    let found = session
+        .call("reading the certificate", request, |channel, request| async move {
+            Client::new(channel).get_certificate(request).await
+        })
+        .await?;
+    if !args.pem {
+        return run.printer.one(&found).map(|()| Exit::Ok);
+    }
+    if found.certificate_der.is_empty() {
+        return Err(Failure::new(Exit::NotFound, "this record has no certificate: it was never issued"));
+    }
+    run.printer.text(&pem::encode_certificate(&found.certificate_der)).map(|()| Exit::Ok)
+}
+
+async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
+    confirm(&format!("revoke certificate {} of {}", args.which.serial, args.which.issuer), args.yes)?;
+    let session = run.session()?;
+    let request = v1::RevokeCertificateRequest {
+        tenant_id: session.tenant(),
+        issuer_id: args.which.issuer.to_string(),
+        serial_number: args.which.serial.to_string(),
+        reason: args.reason.to_proto().into(),
+        request_id: session.request_id(),
+    };
+    let revoked = session
+        .call("revoking the certificate", request, |channel, request| async move {
+            Client::new(channel).revoke_certificate(request).await
+        })
+        .await?;
+    run.printer.changed(&revoked).map(|()| Exit::Ok)
+}
+
+/// The new key is made here and replaces the old one together with its certificate.
+async fn renew(run: &Run) -> Result<Exit, Failure> {
+    let contexts = Contexts::load(&run.home)?;
+    let (_, context) = contexts.select(run.global.context.as_deref())?;
+    let directory = context.directory(&run.home);
+    let session = run.session()?;
+    let new = KeyAndCsr::generate().map_err(Failure::other)?;
+    let request = v1::RenewCertificateRequest { csr_der: new.csr_der, request_id: session.request_id() };
+    let issued = session
+        .call("renewing", request, |channel, request| async move {
+            Client::new(channel).renew_certificate(request).await
+        })
+        .await?;
+    let credentials = Credentials::new(issued.chain_der, issued.root_der, new.key).map_err(Failure::other)?;
+    credentials.save(&directory).map_err(Failure::other)?;
+    run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
+    let certificate = issued.certificate.ok_or_else(|| Failure::other("the server sent no certificate"))?;
+    run.printer.changed(&certificate).map(|()| Exit::Ok)
+}
+
+async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
+    let csr_der = csr_der(&args.csr, &values::read_input(&args.csr)?)?;
+    let session = run.session()?;
+    let (tenant_id, request_id) = (session.tenant(), session.request_id());
+    let request = v1::IssueCertificateRequest { tenant_id, principal_id: args.id.to_string(), csr_der, request_id };
+    let issued = session
+        .call("issuing", request, |channel, request| async move {
+            Client::new(channel).issue_certificate(request).await
+        })
+        .await?;
+    if run.printer.format == Format::Table {
+        let chain: String = issued.chain_der.iter().map(|der| pem::encode_certificate(der)).collect();
+        return run.printer.text(&chain).map(|()| Exit::Ok);
+    }
+    run.printer.one(&issued).map(|()| Exit::Ok)
+}

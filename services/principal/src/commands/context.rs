@@ -1,0 +1,169 @@
+//! `principal context`.
+
+use std::{fs, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Run, values::Yes};
+use crate::{
+    certificate::Held,
+    confirm::confirm,
+    context::{self, Context, Contexts},
+    exit::Exit,
+    failure::Failure,
+    output::{
+        Cell::{Field, Status},
+        Column,
+    },
+};
+
+/// Servers and identities known to this machine.
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// List contexts
+    List,
+    /// Make a context the current one
+    Use {
+        /// Which context
+        #[arg(value_parser = context::parse_name)]
+        name: String,
+    },
+    /// Show a context and its certificate; the current one unless named
+    Show {
+        /// Which context
+        #[arg(value_parser = context::parse_name)]
+        name: Option<String>,
+    },
+    /// Add a context, or replace one; `--tenant` names the tenant to work in, if not the certificate's
+    Add(AddArgs),
+    /// Forget a context; credentials below the home directory are deleted
+    Remove {
+        /// Which context
+        #[arg(value_parser = context::parse_name)]
+        name: String,
+        /// Says yes in advance.
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// What the context is.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// Name of the context
+    #[arg(value_parser = context::parse_name)]
+    name: String,
+    /// The control plane, e.g. https://signet.example.com:8443
+    #[arg(long, value_name = "URL", value_parser = super::values::https)]
+    endpoint: String,
+    /// Name in the server's certificate, if not the endpoint's host
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// The server's public listener, e.g. http://127.0.0.1:8080
+    #[arg(long, value_name = "URL", value_parser = super::values::http)]
+    public_endpoint: Option<String>,
+    /// Folder with the credentials, used in place; one below the home directory unless given
+    #[arg(long, value_name = "DIR")]
+    credentials: Option<PathBuf>,
+    /// Replace a context of that name
+    #[arg(long)]
+    replace: bool,
+    /// Make it the current one
+    #[arg(long = "use")]
+    make_current: bool,
+}
+
+const COLUMNS: &[Column] = &[
+    Column { title: "CONTEXT", cell: Field("name") },
+    Column { title: "CURRENT", cell: Field("current") },
+    Column { title: "ENDPOINT", cell: Field("endpoint") },
+    Column { title: "IDENTITY", cell: Field("spiffe_id") },
+    Column { title: "CERTIFICATE", cell: Status("certificate_state") },
+    Column { title: "NOT AFTER", cell: Field("not_after") },
+];
+
+/// Carries out a command.
+pub fn run(run: &Run, command: ContextCommand) -> Result<Exit, Failure> {
+    let mut contexts = Contexts::load(&run.home)?;
+    match command {
+        ContextCommand::List => {
+            let rows = contexts.contexts.iter().map(|(name, context)| describe(run, &contexts, name, context));
+            run.printer.rows(COLUMNS, rows.collect())?;
+        }
+        ContextCommand::Show { name } => {
+            let (name, context) = contexts.select(name.as_deref().or(run.global.context.as_deref()))?;
+            run.printer.record(&describe(run, &contexts, name, context))?;
+        }
+        ContextCommand::Use { name } => {
+            contexts.select(Some(&name))?;
+            contexts.current = Some(name);
+            contexts.save(&run.home)?;
+        }
+        ContextCommand::Add(args) => add(run, contexts, args)?,
+        ContextCommand::Remove { name, yes } => remove(run, contexts, &name, yes)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn describe(run: &Run, contexts: &Contexts, name: &str, context: &Context) -> Value {
+    let directory = context.directory(&run.home);
+    let held = Held::load(&directory);
+    let leaf = held.as_ref().ok();
+    let state = match &held {
+        Ok(held) => held.state(run.printer.now),
+        Err(_) => "missing",
+    };
+    json!({
+        "name": name,
+        "current": contexts.current.as_deref() == Some(name),
+        "endpoint": context.endpoint,
+        "server_name": context.server_name,
+        "public_endpoint": context.public_endpoint,
+        "tenant": context.tenant,
+        "credentials": directory,
+        "certificate_state": state,
+        "spiffe_id": leaf.and_then(|held| held.spiffe_id.clone()),
+        "serial_number": leaf.map(|held| held.serial.clone()),
+        "not_before": leaf.map(|held| held.not_before.to_string()),
+        "not_after": leaf.map(|held| held.not_after.to_string()),
+    })
+}
+
+fn add(run: &Run, mut contexts: Contexts, args: AddArgs) -> Result<(), Failure> {
+    if contexts.contexts.contains_key(&args.name) && !args.replace {
+        let message = format!("there is a context {} already", args.name);
+        return Err(Failure::new(Exit::Conflict, message).hint("replace it with --replace, or choose another name"));
+    }
+    let credentials = match args.credentials {
+        Some(dir) => fs::canonicalize(&dir).map_err(|error| Failure::file(&dir, &error))?,
+        None => context::default_directory(&args.name),
+    };
+    let context = Context {
+        endpoint: args.endpoint,
+        server_name: args.server_name,
+        public_endpoint: args.public_endpoint,
+        tenant: run.global.tenant.as_ref().map(ToString::to_string),
+        credentials,
+    };
+    context::private::make_dir(&context.directory(&run.home))?;
+    contexts.put(&args.name, context);
+    if args.make_current {
+        contexts.current = Some(args.name);
+    }
+    contexts.save(&run.home)
+}
+
+fn remove(run: &Run, mut contexts: Contexts, name: &str, yes: Yes) -> Result<(), Failure> {
+    let (_, context) = contexts.select(Some(name))?;
+    confirm(&format!("forget context {name} and its key"), yes)?;
+    // Only what this program made; folders of others stay.
+    let owned = (context.credentials == context::default_directory(name)).then(|| context.directory(&run.home));
+    contexts.contexts.remove(name);
+    contexts.current.take_if(|current| current == name);
+    contexts.save(&run.home)?;
+    match owned.map(|dir| (fs::remove_dir_all(&dir), dir)) {
+        Some((Err(error), dir)) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::file(&dir, &error)),
+        _ => Ok(()),
+    }
+}

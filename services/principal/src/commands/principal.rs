@@ -1,0 +1,222 @@
+//! The commands on principals, which stand at the top level.
+
+use clap::Args;
+use prost_types::FieldMask;
+use signet_core::{PrincipalId, PrincipalType, Role};
+use signet_proto::v1::{self, principal_service_client::PrincipalServiceClient as Client};
+
+use super::{
+    Run,
+    values::{self, ListArgs, Yes},
+};
+use crate::{confirm::confirm, exit::Exit, failure::Failure};
+
+/// What a new principal is.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// admin, user, worker, service or device
+    #[arg(value_name = "TYPE")]
+    kind: PrincipalType,
+    /// 1 to 64 of A-Z a-z 0-9 . _ -
+    #[arg(value_name = "PRINCIPAL")]
+    id: PrincipalId,
+    /// Name for people
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    display_name: String,
+    /// Role, e.g. operator or viewer; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
+    /// Group; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+}
+
+/// Which principal.
+#[derive(Debug, Args)]
+pub struct IdArgs {
+    /// Which principal
+    #[arg(value_name = "PRINCIPAL")]
+    id: PrincipalId,
+}
+
+/// Which principal, or the caller.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Which principal; the caller itself unless named
+    #[arg(value_name = "PRINCIPAL")]
+    id: Option<PrincipalId>,
+}
+
+/// Which principal, and a yes.
+#[derive(Debug, Args)]
+pub struct RiskyArgs {
+    /// Which principal
+    #[arg(value_name = "PRINCIPAL")]
+    id: PrincipalId,
+    /// Says yes in advance.
+    #[command(flatten)]
+    yes: Yes,
+}
+
+/// What changes.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Which principal
+    #[arg(value_name = "PRINCIPAL")]
+    id: PrincipalId,
+    /// Name for people
+    #[arg(long, value_name = "NAME")]
+    display_name: Option<String>,
+    /// All roles from now on; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
+    /// Take all roles away
+    #[arg(long, conflicts_with = "roles")]
+    no_roles: bool,
+    /// All groups from now on; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Take it out of all groups
+    #[arg(long, conflicts_with = "groups")]
+    no_groups: bool,
+}
+
+fn names(roles: &[Role]) -> Vec<String> {
+    roles.iter().map(Role::to_string).collect()
+}
+
+/// `principal create`.
+pub async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let principal = v1::Principal {
+        tenant_id: session.tenant(),
+        principal_id: args.id.to_string(),
+        principal_type: values::kind_to_proto(args.kind).into(),
+        display_name: args.display_name,
+        roles: names(&args.roles),
+        groups: args.groups,
+        ..Default::default()
+    };
+    let request = v1::CreatePrincipalRequest { principal: Some(principal), request_id: session.request_id() };
+    let made = session
+        .call("creating the principal", request, |channel, request| async move {
+            Client::new(channel).create_principal(request).await
+        })
+        .await?;
+    run.printer.changed(&made).map(|()| Exit::Ok)
+}
+
+/// `principal list`.
+pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
+    let session = &run.session()?;
+    let found = session
+        .pages(args.limit, |page_size, page_token| async move {
+            let request = v1::ListPrincipalsRequest { tenant_id: session.tenant(), page_size, page_token };
+            let page = session
+                .call("listing principals", request, |channel, request| async move {
+                    Client::new(channel).list_principals(request).await
+                })
+                .await?;
+            Ok((page.principals, page.next_page_token))
+        })
+        .await?;
+    run.printer.list(&found).map(|()| Exit::Ok)
+}
+
+/// `principal get`.
+pub async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let principal_id = args.id.map(|id| id.to_string()).unwrap_or_default();
+    let request = v1::GetPrincipalRequest { tenant_id: session.tenant(), principal_id };
+    let found = session
+        .call("reading the principal", request, |channel, request| async move {
+            Client::new(channel).get_principal(request).await
+        })
+        .await?;
+    run.printer.one(&found).map(|()| Exit::Ok)
+}
+
+/// `principal update`.
+pub async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
+    let changes = [
+        (args.display_name.is_some(), "display_name"),
+        (args.no_roles || !args.roles.is_empty(), "roles"),
+        (args.no_groups || !args.groups.is_empty(), "groups"),
+    ];
+    let paths: Vec<String> = changes.iter().filter(|(changed, _)| *changed).map(|(_, n)| (*n).to_owned()).collect();
+    if paths.is_empty() {
+        return Err(Failure::usage("nothing to change").hint("give --display-name, --role or --group"));
+    }
+    let session = run.session()?;
+    let principal = v1::Principal {
+        tenant_id: session.tenant(),
+        principal_id: args.id.to_string(),
+        display_name: args.display_name.unwrap_or_default(),
+        roles: names(&args.roles),
+        groups: args.groups,
+        ..Default::default()
+    };
+    let request = v1::UpdatePrincipalRequest {
+        principal: Some(principal),
+        update_mask: Some(FieldMask { paths }),
+        request_id: session.request_id(),
+    };
+    let changed = session
+        .call("updating the principal", request, |channel, request| async move {
+            Client::new(channel).update_principal(request).await
+        })
+        .await?;
+    run.printer.changed(&changed).map(|()| Exit::Ok)
+}
+
+/// `principal suspend`.
+pub async fn suspend(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
+    confirm(&format!("suspend {} and refuse it everywhere", args.id), args.yes)?;
+    let session = run.session()?;
+    let (tenant_id, request_id) = (session.tenant(), session.request_id());
+    let request = v1::SuspendPrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
+    let changed = session
+        .call("suspending the principal", request, |channel, request| async move {
+            Client::new(channel).suspend_principal(request).await
+        })
+        .await?;
+    run.printer.changed(&changed).map(|()| Exit::Ok)
+}
+
+/// `principal activate`.
+pub async fn activate(run: &Run, args: IdArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let (tenant_id, request_id) = (session.tenant(), session.request_id());
+    let request = v1::ActivatePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
+    let changed = session
+        .call("activating the principal", request, |channel, request| async move {
+            Client::new(channel).activate_principal(request).await
+        })
+        .await?;
+    run.printer.changed(&changed).map(|()| Exit::Ok)
+}
+
+/// `principal delete`.
+pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
+    confirm(&format!("delete {} for good", args.id), args.yes)?;
+    let session = run.session()?;
+    let (tenant_id, request_id) = (session.tenant(), session.request_id());
+    let request = v1::DeletePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
+    let gone = session
+        .call("deleting the principal", request, |channel, request| async move {
+            Client::new(channel).delete_principal(request).await
+        })
+        .await?;
+    run.printer.changed(&gone).map(|()| Exit::Ok)
+}
+
+/// `principal whoami`.
+pub async fn whoami(run: &Run) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let caller = session
+        .call("asking", v1::WhoAmIRequest {}, |channel, request| async move {
+            Client::new(channel).who_am_i(request).await
+        })
+        .await?;
+    run.printer.one(&caller).map(|()| Exit::Ok)
+}

@@ -1,0 +1,216 @@
+//! `principal tenant`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use prost_types::FieldMask;
+use signet_core::TenantId;
+use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
+
+use super::{
+    Run,
+    values::{self, ListArgs, Yes},
+};
+use crate::{confirm::confirm, exit::Exit, failure::Failure};
+
+/// Tenants of the environment.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Make a tenant and its issuing CA
+    Create(CreateArgs),
+    /// List tenants
+    List(ListArgs),
+    /// Show a tenant; the caller's own unless named
+    Get {
+        /// Which tenant
+        #[arg(value_name = "TENANT")]
+        id: Option<TenantId>,
+    },
+    /// Change a tenant's name, lifetimes or quota
+    Update(UpdateArgs),
+    /// Refuse all principals of a tenant, within a second
+    Suspend {
+        /// Which tenant
+        #[arg(value_name = "TENANT")]
+        id: TenantId,
+        /// Says yes in advance.
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Let a suspended tenant in again
+    Activate {
+        /// Which tenant
+        #[arg(value_name = "TENANT")]
+        id: TenantId,
+    },
+}
+
+/// What a new tenant is.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// One lower-case DNS label; becomes part of the trust domain
+    #[arg(value_name = "TENANT")]
+    id: TenantId,
+    /// Name for people
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    display_name: String,
+    /// Whose key signs the tenant's certificates
+    #[arg(long, value_enum, default_value_t)]
+    isolation: Isolation,
+    /// What may be changed later.
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// Whose key signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// A key of the tenant's own
+    #[default]
+    Dedicated,
+    /// The environment's shared one
+    Shared,
+}
+
+/// What may be changed later.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// Lifetime of certificates of one type, e.g. worker=12h; may be repeated
+    #[arg(long = "lifetime", value_name = "TYPE=TIME", value_parser = values::lifetime)]
+    lifetimes: Vec<v1::LifetimeOverride>,
+    /// How many unexpired certificates one principal may hold, 1 to 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    max_certificates: Option<u32>,
+}
+
+/// What changes.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Which tenant
+    #[arg(value_name = "TENANT")]
+    id: TenantId,
+    /// Name for people
+    #[arg(long, value_name = "NAME")]
+    display_name: Option<String>,
+    /// Lifetimes and quota.
+    #[command(flatten)]
+    limits: Limits,
+    /// Back to the default lifetimes
+    #[arg(long, conflicts_with = "lifetimes")]
+    default_lifetimes: bool,
+}
+
+/// Carries out a command.
+pub async fn run(run: &Run, command: TenantCommand) -> Result<Exit, Failure> {
+    match command {
+        TenantCommand::Create(args) => create(run, args).await,
+        TenantCommand::List(args) => list(run, args).await,
+        TenantCommand::Get { id } => get(run, id).await,
+        TenantCommand::Update(args) => update(run, args).await,
+        TenantCommand::Suspend { id, yes } => suspend(run, &id, yes).await,
+        TenantCommand::Activate { id } => activate(run, &id).await,
+    }
+}
+
+async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let isolation = match args.isolation {
+        Isolation::Dedicated => v1::Isolation::Dedicated,
+        Isolation::Shared => v1::Isolation::Shared,
+    };
+    let tenant = v1::Tenant {
+        tenant_id: args.id.to_string(),
+        display_name: args.display_name,
+        isolation: isolation.into(),
+        lifetimes: args.limits.lifetimes,
+        max_certificates: args.limits.max_certificates.unwrap_or(0),
+        ..Default::default()
+    };
+    let request = v1::CreateTenantRequest { tenant: Some(tenant), request_id: session.request_id() };
+    let made = session
+        .call("creating the tenant", request, |channel, request| async move {
+            Client::new(channel).create_tenant(request).await
+        })
+        .await?;
+    run.printer.changed(&made).map(|()| Exit::Ok)
+}
+
+async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let session = &session;
+    let found = session
+        .pages(args.limit, |page_size, page_token| async move {
+            let request = v1::ListTenantsRequest { page_size, page_token };
+            let page = session
+                .call("listing tenants", request, |channel, request| async move {
+                    Client::new(channel).list_tenants(request).await
+                })
+                .await?;
+            Ok((page.tenants, page.next_page_token))
+        })
+        .await?;
+    run.printer.list(&found).map(|()| Exit::Ok)
+}
+
+async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let request = v1::GetTenantRequest { tenant_id: id.map_or_else(|| session.tenant(), |id| id.to_string()) };
+    let found = session
+        .call("reading the tenant", request, |channel, request| async move {
+            Client::new(channel).get_tenant(request).await
+        })
+        .await?;
+    run.printer.one(&found).map(|()| Exit::Ok)
+}
+
+async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
+    let mut mask = FieldMask::default();
+    let mut mark = |changed: bool, name: &str| {
+        if changed {
+            mask.paths.push(name.to_owned());
+        }
+    };
+    mark(args.display_name.is_some(), "display_name");
+    mark(args.default_lifetimes || !args.limits.lifetimes.is_empty(), "lifetimes");
+    mark(args.limits.max_certificates.is_some(), "max_certificates");
+    if mask.paths.is_empty() {
+        return Err(Failure::usage("nothing to change").hint("give --display-name, --lifetime or --max-certificates"));
+    }
+    let session = run.session()?;
+    let tenant = v1::Tenant {
+        tenant_id: args.id.to_string(),
+        display_name: args.display_name.unwrap_or_default(),
+        lifetimes: args.limits.lifetimes,
+        max_certificates: args.limits.max_certificates.unwrap_or(0),
+        ..Default::default()
+    };
+    let request =
+        v1::UpdateTenantRequest { tenant: Some(tenant), update_mask: Some(mask), request_id: session.request_id() };
+    let changed = session
+        .call("updating the tenant", request, |channel, request| async move {
+            Client::new(channel).update_tenant(request).await
+        })
+        .await?;
+    run.printer.changed(&changed).map(|()| Exit::Ok)
+}
+
+async fn suspend(run: &Run, id: &TenantId, yes: Yes) -> Result<Exit, Failure> {
+    confirm(&format!("suspend tenant {id} and refuse all its principals"), yes)?;
+    let session = run.session()?;
+    let request = v1::SuspendTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
+    let changed = session
+        .call("suspending the tenant", request, |channel, request| async move {
+            Client::new(channel).suspend_tenant(request).await
+        })
+        .await?;
+    run.printer.changed(&changed).map(|()| Exit::Ok)
+}
+
+async fn activate(run: &Run, id: &TenantId) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let request = v1::ActivateTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
+    let changed = session
+        .call("activating the tenant", request, |channel, request| async move {
+            Client::new(channel).activate_tenant(request).await
+        })
+        .await?;
+    run.printer.changed(&changed).map(|()| Exit::Ok)
+}

@@ -1,0 +1,135 @@
+//! `principal token`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use signet_core::{PrincipalId, PrincipalType, Role, TokenId};
+use signet_proto::v1::{self, enrollment_service_client::EnrollmentServiceClient as Client};
+
+use super::{
+    Run,
+    values::{self, ListArgs, Yes},
+};
+use crate::{
+    confirm::confirm,
+    context::private,
+    exit::Exit,
+    failure::Failure,
+    output::{Format, to_value},
+};
+
+/// Join tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a join token; its secret is shown this once
+    Create(CreateArgs),
+    /// List join tokens, without their secrets
+    List(ListArgs),
+    /// Make a join token useless
+    Revoke {
+        /// Which token
+        #[arg(value_name = "TOKEN")]
+        id: TokenId,
+        /// Says yes in advance.
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// What the token is good for.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Type of the principal: admin, user, worker, service or device
+    #[arg(value_name = "TYPE")]
+    kind: PrincipalType,
+    /// Id of the principal; its holder chooses a new one unless named
+    #[arg(long, value_name = "PRINCIPAL")]
+    id: Option<PrincipalId>,
+    /// Role of a principal that does not exist yet; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
+    /// How long it can be used, 1m to 7d
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::seconds)]
+    ttl: u32,
+    /// How often it can be used, 1 to 1000; more than once only without a principal id
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    uses: u32,
+    /// Write the secret to this new file (0600) instead of standard output
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+/// Carries out a command.
+pub async fn run(run: &Run, command: TokenCommand) -> Result<Exit, Failure> {
+    match command {
+        TokenCommand::Create(args) => create(run, args).await,
+        TokenCommand::List(args) => list(run, args).await,
+        TokenCommand::Revoke { id, yes } => revoke(run, &id, yes).await,
+    }
+}
+
+async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
+    let session = run.session()?;
+    let request = v1::CreateTokenRequest {
+        tenant_id: session.tenant(),
+        principal_type: values::kind_to_proto(args.kind).into(),
+        principal_id: args.id.map(|id| id.to_string()).unwrap_or_default(),
+        roles: args.roles.iter().map(Role::to_string).collect(),
+        ttl_seconds: args.ttl,
+        uses: args.uses,
+        request_id: session.request_id(),
+    };
+    let made = session
+        .call("making the token", request, |channel, request| async move {
+            Client::new(channel).create_token(request).await
+        })
+        .await?;
+    let secret = SecretString::from(made.secret);
+    let token = made.token.ok_or_else(|| Failure::other("the server sent no token"))?;
+    let mut shown = to_value("signet.v1.Token", &token)?;
+    if let Some(path) = args.secret_file {
+        private::write(&path, format!("{}\n", secret.expose_secret()).as_bytes())?;
+        run.printer.note(&format!("the secret is in {}", path.display()));
+        return run.printer.record(&shown).map(|()| Exit::Ok);
+    }
+    if run.printer.format == Format::Table {
+        // The secret alone on standard output, so that it can be piped.
+        run.printer.note(&format!("token {} for {}; the secret is shown this once:", token.token_id, args.kind));
+        return run.printer.text(secret.expose_secret()).map(|()| Exit::Ok);
+    }
+    if let Value::Object(fields) = &mut shown {
+        fields.insert("secret".into(), secret.expose_secret().into());
+    }
+    run.printer.record(&shown).map(|()| Exit::Ok)
+}
+
+async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
+    let session = &run.session()?;
+    let found = session
+        .pages(args.limit, |page_size, page_token| async move {
+            let request = v1::ListTokensRequest { tenant_id: session.tenant(), page_size, page_token };
+            let page = session
+                .call("listing tokens", request, |channel, request| async move {
+                    Client::new(channel).list_tokens(request).await
+                })
+                .await?;
+            Ok((page.tokens, page.next_page_token))
+        })
+        .await?;
+    run.printer.list(&found).map(|()| Exit::Ok)
+}
+
+async fn revoke(run: &Run, id: &TokenId, yes: Yes) -> Result<Exit, Failure> {
+    confirm(&format!("revoke token {id}"), yes)?;
+    let session = run.session()?;
+    let (tenant_id, request_id) = (session.tenant(), session.request_id());
+    let request = v1::RevokeTokenRequest { tenant_id, token_id: id.to_string(), request_id };
+    let gone = session
+        .call("revoking the token", request, |channel, request| async move {
+            Client::new(channel).revoke_token(request).await
+        })
+        .await?;
+    run.printer.changed(&gone).map(|()| Exit::Ok)
+}

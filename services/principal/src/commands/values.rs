@@ -1,0 +1,183 @@
+//! Values that several commands take.
+
+use std::{fs, path::Path, time::Duration};
+
+use clap::{Args, ValueEnum};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use signet_core::PrincipalType;
+use signet_proto::v1;
+
+use crate::failure::Failure;
+
+/// How much of a list to show.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Show at most so many; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub limit: u32,
+}
+
+/// Says yes in advance.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Yes {
+    /// Do it without asking
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `500ms`, `10s`, `2m`, `12h`, `7d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const RULE: &str = "must be a time above 0 such as 500ms, 10s, 2m, 12h or 7d";
+    let span: Span = text.parse().map_err(|_| RULE)?;
+    let exact: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| RULE)?;
+    Duration::try_from(exact).ok().filter(|d| !d.is_zero()).ok_or_else(|| RULE.into())
+}
+
+/// A whole number of seconds, as the API takes lifetimes.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    u32::try_from(duration(text)?.as_secs()).ok().filter(|s| *s > 0).ok_or_else(|| "must be at least 1s".into())
+}
+
+/// An instant, or how long before now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// RFC 3339.
+    At(Timestamp),
+    /// A length of time before now.
+    Ago(Duration),
+}
+
+impl Moment {
+    /// The instant.
+    pub fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(span) => now.saturating_sub(span).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+/// An instant as the API takes it.
+pub fn to_proto(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+/// A SHA-256 digest: 64 hexadecimal digits, colons allowed; returned without them, in lower case.
+pub fn sha256(text: &str) -> Result<String, String> {
+    let digits: String = text.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
+    let bytes = hex::decode(&digits).map_err(|_| "must be 64 hexadecimal digits")?;
+    if bytes.len() == 32 { Ok(digits) } else { Err("must be 64 hexadecimal digits".into()) }
+}
+
+/// `24h`, `7d` or `2026-11-22T03:00:00Z`.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(Moment::At(time));
+    }
+    duration(text).map(Moment::Ago).map_err(|_| "must be RFC 3339 or a time before now such as 24h".into())
+}
+
+/// `TYPE=TIME`, e.g. `worker=12h`.
+pub fn lifetime(text: &str) -> Result<v1::LifetimeOverride, String> {
+    let (kind, time) = text.split_once('=').ok_or("must be TYPE=TIME, e.g. worker=12h")?;
+    let kind: PrincipalType = kind.parse().map_err(|e: signet_core::id::IdError| e.to_string())?;
+    Ok(v1::LifetimeOverride { principal_type: kind_to_proto(kind).into(), lifetime_seconds: seconds(time)? })
+}
+
+/// The type as the API has it.
+pub const fn kind_to_proto(kind: PrincipalType) -> v1::PrincipalType {
+    match kind {
+        PrincipalType::Admin => v1::PrincipalType::Admin,
+        PrincipalType::User => v1::PrincipalType::User,
+        PrincipalType::Worker => v1::PrincipalType::Worker,
+        PrincipalType::Service => v1::PrincipalType::Service,
+        PrincipalType::Device => v1::PrincipalType::Device,
+    }
+}
+
+/// `https://host:port`, as a channel takes it.
+pub fn https(text: &str) -> Result<String, String> {
+    url(text, "https", "must be https://HOST:PORT")
+}
+
+/// `http://host:port`.
+pub fn http(text: &str) -> Result<String, String> {
+    url(text, "http", "must be http://HOST:PORT")
+}
+
+fn url(text: &str, scheme: &str, rule: &str) -> Result<String, String> {
+    let uri: tonic::codegen::http::Uri = text.parse().map_err(|_| rule)?;
+    let plain = uri.path() == "/" && uri.query().is_none() && !text.contains('@');
+    let ok = plain && uri.scheme_str() == Some(scheme) && uri.host().is_some_and(|host| !host.is_empty());
+    if ok { Ok(text.trim_end_matches('/').to_owned()) } else { Err(rule.into()) }
+}
+
+/// Why a certificate is revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Reason {
+    /// No reason given
+    #[default]
+    Unspecified,
+    /// The private key is known or feared to be in other hands
+    KeyCompromise,
+    /// The principal's name or other facts changed
+    AffiliationChanged,
+    /// Another certificate took its place
+    Superseded,
+    /// No longer needed
+    CessationOfOperation,
+    /// A right was taken away
+    PrivilegeWithdrawn,
+}
+
+impl Reason {
+    /// The reason as the API has it.
+    pub fn to_proto(self) -> v1::RevocationReason {
+        match self {
+            Self::Unspecified => v1::RevocationReason::Unspecified,
+            Self::KeyCompromise => v1::RevocationReason::KeyCompromise,
+            Self::AffiliationChanged => v1::RevocationReason::AffiliationChanged,
+            Self::Superseded => v1::RevocationReason::Superseded,
+            Self::CessationOfOperation => v1::RevocationReason::CessationOfOperation,
+            Self::PrivilegeWithdrawn => v1::RevocationReason::PrivilegeWithdrawn,
+        }
+    }
+}
+
+/// The content of `path`, or of standard input if it is `-`; at most 64 KiB.
+pub fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    const LIMIT: u64 = 64 * 1024;
+    let mut content = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(LIMIT.saturating_add(1)).read_to_end(&mut content)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(LIMIT.saturating_add(1)).read_to_end(&mut content))
+    };
+    let size = read.map_err(|error| Failure::file(path, &error))? as u64;
+    if size > LIMIT { Err(Failure::usage(format!("{} is too large", path.display()))) } else { Ok(content) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit_or_refused() {
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for bad in ["", "10", "0s", "-5s", "soon", "1mo", "999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+        assert!(matches!(moment("24h"), Ok(Moment::Ago(_))) && matches!(moment("2026-11-22T03:00:00Z"), Ok(Moment::At(_))));
+        assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_lifetime_names_its_type() {
+        assert_eq!(lifetime("worker=12h").map(|l| l.lifetime_seconds), Ok(43_200));
+        for bad in ["worker", "robot=1h", "worker=", "worker=0s"] {
+            assert!(lifetime(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Asks before what cannot be undone.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use crate::{commands::values::Yes, failure::Failure};
+
+/// Asks `question` on a terminal; elsewhere only `--yes` says yes.
+pub fn confirm(question: &str, yes: Yes) -> Result<(), Failure> {
+    if yes.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::usage(format!("{question} needs a yes")).hint("say it with --yes"));
+    }
+    write!(io::stderr(), "{question}? [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::other("not done: the answer was not yes")),
+    }
+}

@@ -1,0 +1,48 @@
+//! From a context's files to a channel.
+
+use jiff::Timestamp;
+use signet_client::{Connector, Credentials};
+use tonic::transport::Channel;
+
+use crate::{
+    certificate::Held,
+    commands::Run,
+    context::{Context, private},
+    exit::Exit,
+    failure::Failure,
+};
+
+/// A channel that authenticates with the context's certificate. It connects with its first call.
+pub(crate) fn channel(run: &Run, name: &str, context: &Context) -> Result<Channel, Failure> {
+    let connector = connector(run, name, context)?;
+    Ok(connector.channel())
+}
+
+/// What makes that channel.
+pub(crate) fn connector(run: &Run, name: &str, context: &Context) -> Result<Connector, Failure> {
+    let directory = context.directory(&run.home);
+    private::refuse_if_open(&directory.join(signet_client::KEY_FILE))?;
+    refuse_if_expired(&directory, name, run.printer.now)?;
+    let credentials = Credentials::load(&directory).map_err(|error| {
+        Failure::new(Exit::Denied, format!("context {name}: {error}"))
+            .hint("`principal doctor` says what is wrong; `principal enroll --save-context` gets a new certificate")
+    })?;
+    let connector = Connector::new(&context.endpoint, credentials.root_der(), Some(&credentials))?;
+    let connector = connector.with_deadline(run.global.timeout).with_connect_timeout(run.global.timeout);
+    match &context.server_name {
+        Some(name) => Ok(connector.with_server_name(name)?),
+        None => Ok(connector),
+    }
+}
+
+/// The server would refuse it too, but less clearly.
+fn refuse_if_expired(directory: &std::path::Path, name: &str, now: Timestamp) -> Result<(), Failure> {
+    match Held::load(directory) {
+        Ok(held) if now >= held.not_after => {
+            let message = format!("context {name}: its certificate expired at {}", held.not_after);
+            Err(Failure::new(Exit::Denied, message)
+                .hint("get a new one with a join token: `principal enroll --save-context`"))
+        }
+        _ => Ok(()),
+    }
+}

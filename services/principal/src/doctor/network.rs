@@ -1,0 +1,95 @@
+//! Checks of the way to the gRPC listener: name, TCP, TLS, identity.
+
+use signet_client::ConnectError;
+use signet_proto::v1::{WhoAmIRequest, principal_service_client::PrincipalServiceClient};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::Check;
+use crate::{commands::Run, connect, context::Context, failure::Failure, session::Session};
+
+pub(super) async fn examine(run: &Run, name: &str, context: &Context) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let authority = context.endpoint.strip_prefix("https://").unwrap_or(&context.endpoint);
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let address = if has_port { authority.to_owned() } else { format!("{authority}:443") };
+    if !reaches(run, &address, &mut checks).await {
+        return checks;
+    }
+    match connect::connector(run, name, context) {
+        Ok(connector) => match connector.connect().await {
+            Ok(_) => checks.push(Check::ok("TLS", "the server's certificate is trusted, and it accepts ours")),
+            Err(error) => {
+                checks.push(tls(&error));
+                return checks;
+            }
+        },
+        Err(failure) => {
+            checks.push(told("TLS", failure));
+            return checks;
+        }
+    }
+    checks.push(identity(run, name, context).await);
+    checks
+}
+
+async fn reaches(run: &Run, address: &str, checks: &mut Vec<Check>) -> bool {
+    let limit = run.global.timeout;
+    let found = timeout(limit, lookup_host(address)).await.map_err(std::io::Error::from).and_then(|found| found);
+    match found.map(Iterator::collect::<Vec<_>>) {
+        Ok(all) if !all.is_empty() => {
+            let all: Vec<String> = all.iter().map(|address| address.ip().to_string()).collect();
+            checks.push(Check::ok("name", format!("{address} is {}", all.join(", "))));
+        }
+        Ok(_) => checks.push(Check::fail("name", format!("{address} has no address"), "check the endpoint and DNS")),
+        Err(error) => {
+            checks.push(Check::fail("name", format!("{address}: {error}"), "check the endpoint's host, and DNS"));
+            return false;
+        }
+    }
+    match timeout(limit, TcpStream::connect(address)).await.map_err(std::io::Error::from).and_then(|opened| opened) {
+        Ok(_) => {
+            checks.push(Check::ok("TCP", format!("{address} accepts connections")));
+            true
+        }
+        Err(error) => {
+            let advice = "is signetd running there, and does a firewall let this port through?";
+            checks.push(Check::fail("TCP", format!("{address}: {error}"), advice));
+            false
+        }
+    }
+}
+
+fn tls(error: &ConnectError) -> Check {
+    let advice = match error {
+        ConnectError::ServerCertificate { .. } => {
+            "is this the right environment? compare ca.pem with the operator's root before you trust another"
+        }
+        ConnectError::CertificateRefused { .. } => "an admin sees why: `principal audit list`; then enroll again",
+        ConnectError::Closed { .. } => "the server hung up: its log says why; too many connections, or PROXY protocol?",
+        _ => "is this port signetd's gRPC listener? it speaks TLS 1.3 only",
+    };
+    Check::fail("TLS", error.to_string(), advice)
+}
+
+async fn identity(run: &Run, name: &str, context: &Context) -> Check {
+    let asked = async {
+        Session::open(run, name, context)?
+            .call("asking who we are", WhoAmIRequest {}, |channel, request| async move {
+                PrincipalServiceClient::new(channel).who_am_i(request).await
+            })
+            .await
+    };
+    match asked.await {
+        Ok(caller) => {
+            Check::ok("identity", format!("{}, {} permissions", caller.spiffe_id, caller.permissions.len()))
+        }
+        Err(failure) => told("identity", failure),
+    }
+}
+
+fn told(check: &'static str, failure: Failure) -> Check {
+    Check::fail(check, failure.message, failure.hint.unwrap_or_else(|| "see the server's log".into()))
+}

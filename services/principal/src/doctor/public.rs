@@ -1,0 +1,86 @@
+//! Checks through the server's public listener: reachable, clock, root, readiness.
+
+use jiff::Timestamp;
+use signet_client::Credentials;
+use signet_x509::pem;
+
+use super::{
+    Check,
+    http::{self, Answer},
+};
+use crate::{commands::Run, context::Context};
+
+/// Certificates start a minute in the past, so more than that is refused.
+const TOO_MUCH_SECONDS: u64 = 60;
+const MUCH_SECONDS: u64 = 10;
+
+pub(super) async fn examine(context: &Context, credentials: Option<&Credentials>, run: &Run) -> Vec<Check> {
+    let Some(base) = &context.public_endpoint else {
+        let advice = "name it: `principal context add NAME --replace --public-endpoint http://HOST:PORT …`";
+        let message = "the context has no public endpoint: clock, root and readiness of the server are not checked";
+        return vec![Check::warn("public listener", message, advice)];
+    };
+    let limit = run.global.timeout;
+    let ready = match http::get(base, "/readyz", limit).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let advice = "is signetd running, and does a firewall let this port through?";
+            return vec![Check::fail("public listener", format!("{base}: {error}"), advice)];
+        }
+    };
+    let mut checks = vec![Check::ok("public listener", format!("{base} answers"))];
+    checks.extend(ready.date.map(|date| clock(date, Timestamp::now())));
+    checks.push(readiness(&ready));
+    if let Some(credentials) = credentials {
+        checks.push(match http::get(base, "/v1/ca.pem", limit).await {
+            Ok(answer) => root(&answer, credentials),
+            Err(error) => Check::warn("root", format!("{base}/v1/ca.pem: {error}"), "try again"),
+        });
+    }
+    checks
+}
+
+fn clock(server: Timestamp, here: Timestamp) -> Check {
+    let seconds = here.duration_since(server).unsigned_abs().as_secs();
+    let message = format!("{seconds} s apart from the server's");
+    let advice = "set this machine's clock by NTP; if it is right, the server's is not";
+    match seconds {
+        0..=MUCH_SECONDS => Check::ok("clock", message),
+        s if s <= TOO_MUCH_SECONDS => Check::warn("clock", message, advice),
+        _ => Check::fail("clock", message, advice),
+    }
+}
+
+fn readiness(answer: &Answer) -> Check {
+    let body = answer.body.trim();
+    match answer.status {
+        200 => Check::ok("server", format!("ready: {body}")),
+        status => {
+            let advice = "look at signetd's log; store, keys and feed must be reachable from it";
+            Check::fail("server", format!("not ready (HTTP {status}): {body}"), advice)
+        }
+    }
+}
+
+fn root(answer: &Answer, credentials: &Credentials) -> Check {
+    let served = pem::decode_certificates(&answer.body).unwrap_or_default();
+    if served.iter().any(|root| credentials.root_der().contains(root)) {
+        return Check::ok("root", "the server's root is the one that this context trusts");
+    }
+    let advice = "another environment, or somebody in between: compare the digests with the operator";
+    let digest = served.first().map(|der| signet_client::fingerprint(der)).unwrap_or_else(|| "none".into());
+    Check::fail("root", format!("this context does not trust the server's root (SHA-256 {digest})"), advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Health;
+
+    #[test]
+    fn a_clock_may_be_off_by_less_than_certificates_start_in_the_past() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap_or_default();
+        let status = |off: i64| clock(at(1000), at(1000 + off)).status;
+        assert_eq!([status(-5), status(30), status(-61)], [Health::Ok, Health::Warn, Health::Fail]);
+    }
+}

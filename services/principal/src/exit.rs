@@ -1,0 +1,84 @@
+//! Exit codes: an interface that scripts rely on.
+
+/// How the program ends. `--help` documents the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok,
+    /// Anything that has no code of its own.
+    Other,
+    /// The command line, a file or a field that was sent is wrong.
+    Usage,
+    /// No such thing in the caller's reach.
+    NotFound,
+    /// The caller may not, or its certificate does not count.
+    Denied,
+    /// It exists already, or its state forbids the change.
+    Conflict,
+    /// The server or what it needs cannot be reached: try again.
+    Unavailable,
+    /// A verification was carried out and found something.
+    Found,
+}
+
+impl Exit {
+    /// All codes, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::Other,
+        Self::Usage,
+        Self::NotFound,
+        Self::Denied,
+        Self::Conflict,
+        Self::Unavailable,
+        Self::Found,
+    ];
+
+    /// The process's exit status.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Denied => 4,
+            Self::Conflict => 5,
+            Self::Unavailable => 6,
+            Self::Found => 7,
+        }
+    }
+
+    /// The name in JSON errors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Other => "other",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::Found => "found",
+        }
+    }
+
+    /// The line in `--help`.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Other => "any other failure; `doctor`: a check failed",
+            Self::Usage => "the command line, a file or a field is wrong",
+            Self::NotFound => "not found",
+            Self::Denied => "not allowed, or the certificate is refused",
+            Self::Conflict => "exists already, or its state forbids the change",
+            Self::Unavailable => "not reachable or out of time: try again",
+            Self::Found => "a verification found something",
+        }
+    }
+
+    /// The section of `--help`.
+    pub fn help() -> String {
+        let line = |exit: &Self| format!("\n  {}  {}", exit.code(), exit.meaning());
+        format!("Exit codes:{}", Self::ALL.iter().map(line).collect::<String>())
+    }
+}

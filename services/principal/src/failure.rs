@@ -1,0 +1,200 @@
+//! What a command ends with if it does not succeed: for people, for scripts, and as an exit code.
+
+use std::{fmt, io, path::Path};
+
+use serde_json::{Value, json};
+use signet_client::{ClientError, ConnectError, RootError, RpcError};
+use signet_core::id::IdError;
+use tonic::{Code, Status};
+
+use crate::exit::Exit;
+
+/// A failure. Texts never hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What went wrong, and where.
+    pub message: String,
+    /// UPPER_SNAKE_CASE from the server, for programs.
+    pub reason: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without hint.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), reason: None, hint: None }
+    }
+
+    /// The command line or a file is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Anything without a code of its own.
+    pub fn other(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Other, message.to_string())
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A file that cannot be read or written.
+    pub fn file(path: &Path, error: &io::Error) -> Self {
+        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Other };
+        Self::new(exit, format!("{}: {error}", path.display()))
+    }
+
+    /// For `--output json`.
+    pub fn to_json(&self) -> Value {
+        json!({ "error": {
+            "code": self.exit.name(),
+            "exit_code": self.exit.code(),
+            "message": self.message,
+            "reason": self.reason,
+            "hint": self.hint,
+        }})
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A reader that closed the pipe has what it wanted.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, "the reader has gone"),
+            _ => Self::other(error),
+        }
+    }
+}
+
+impl From<IdError> for Failure {
+    fn from(error: IdError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<signet_core::Error> for Failure {
+    fn from(error: signet_core::Error) -> Self {
+        use signet_core::Error as E;
+        let exit = match &error {
+            E::Invalid { .. } => Exit::Usage,
+            E::NotFound { .. } => Exit::NotFound,
+            E::AlreadyExists { .. } | E::Precondition { .. } | E::Exhausted { .. } | E::Conflict(_) => Exit::Conflict,
+            E::Denied(_) | E::Unauthenticated(_) | E::ProofRefused { .. } => Exit::Denied,
+            E::Unavailable { .. } => Exit::Unavailable,
+            E::Internal { .. } => Exit::Other,
+        };
+        let message = match &error {
+            E::Unavailable { cause, .. } | E::Internal { cause } => format!("{error}: {cause}"),
+            _ => error.to_string(),
+        };
+        Self { reason: Some(error.reason().into()), ..Self::new(exit, message) }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        ClientError::from(status).into()
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        ClientError::from(error).into()
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let (exit, hint) = match &error {
+            ClientError::Connect(error) => connecting(error),
+            ClientError::Rpc(error) => answered(error.code),
+            ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` says what is wrong with them")),
+        };
+        let message = match &error {
+            ClientError::Rpc(RpcError { field: Some(field), message, .. }) if !message.contains(field.as_str()) => {
+                format!("{field}: {message}")
+            }
+            _ => error.to_string(),
+        };
+        let reason = Some(error.reason()).filter(|reason| !reason.is_empty()).map(str::to_owned);
+        Self { exit, message, reason, hint: hint.map(str::to_owned) }
+    }
+}
+
+impl From<RootError> for Failure {
+    fn from(error: RootError) -> Self {
+        let exit = match &error {
+            RootError::Address(_) | RootError::Pin => Exit::Usage,
+            RootError::Fetch { .. } | RootError::NotCertificates { .. } => Exit::Unavailable,
+            RootError::PinMismatch { .. } => Exit::Denied,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+type Outcome = (Exit, Option<&'static str>);
+
+fn connecting(error: &ConnectError) -> Outcome {
+    match error {
+        ConnectError::Endpoint { .. } | ConnectError::Settings(_) => (Exit::Usage, None),
+        ConnectError::CertificateRefused { .. } => {
+            (Exit::Denied, Some("`principal doctor` explains; a new certificate needs a join token: `principal enroll`"))
+        }
+        ConnectError::ServerCertificate { .. } => {
+            (Exit::Denied, Some("do not go on before it is clear whose server this is; `principal doctor` helps"))
+        }
+        ConnectError::Unreachable { .. }
+        | ConnectError::TimedOut { .. }
+        | ConnectError::Tls { .. }
+        | ConnectError::Closed { .. } => (Exit::Unavailable, Some("`principal doctor` checks the way to the server")),
+    }
+}
+
+fn answered(code: Code) -> Outcome {
+    match code {
+        Code::Ok => (Exit::Ok, None),
+        Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, None),
+        Code::NotFound => (Exit::NotFound, Some("ids are looked up in the tenant of the context, or in --tenant")),
+        Code::Unauthenticated => (Exit::Denied, Some("`principal doctor` explains what is wrong with the certificate")),
+        Code::PermissionDenied => (Exit::Denied, Some("`principal whoami` shows what this identity may do")),
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted | Code::ResourceExhausted => {
+            (Exit::Conflict, None)
+        }
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
+            (Exit::Unavailable, Some("`principal doctor` checks the way to the server; then try again"))
+        }
+        Code::Unimplemented => (Exit::Other, Some("the server does not know this call: is it older than this program?")),
+        Code::Unknown | Code::Internal | Code::DataLoss => (Exit::Other, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_grpc_code_has_its_exit_code() {
+        let table: Vec<(i32, u8)> =
+            (1..=16).map(|n| (n, Failure::from(Status::new(Code::from(n), "x")).exit.code())).collect();
+        let expected =
+            [(1, 6), (2, 1), (3, 2), (4, 6), (5, 3), (6, 5), (7, 4), (8, 5), (9, 5), (10, 5), (11, 2), (12, 1), (13, 1), (14, 6), (15, 1), (16, 4)];
+        assert_eq!(table, expected);
+    }
+}

@@ -1,0 +1,98 @@
+//! Which columns a list of each message has.
+
+use prost_reflect::prost::Message;
+use serde_json::Value;
+use signet_proto::v1;
+
+use super::table::{
+    Cell::{Field, Status, With},
+    Column,
+};
+
+/// An API message that can be shown.
+pub trait Shown: Message {
+    /// Its full name in the .proto.
+    const MESSAGE: &'static str;
+    /// The columns of a list of them.
+    const COLUMNS: &'static [Column];
+}
+
+macro_rules! shown {
+    ($($message:ident { $($title:literal: $cell:expr),* $(,)? })*) => {$(
+        impl Shown for v1::$message {
+            const MESSAGE: &'static str = concat!("signet.v1.", stringify!($message));
+            const COLUMNS: &'static [Column] = &[$(Column { title: $title, cell: $cell }),*];
+        }
+    )*};
+}
+
+shown! {
+    Tenant {
+        "TENANT": Field("tenant_id"), "STATUS": Status("status"), "ISOLATION": Field("isolation"),
+        "TRUST DOMAIN": Field("trust_domain"), "CREATED": Field("create_time"), "NAME": Field("display_name"),
+    }
+    Principal {
+        "PRINCIPAL": Field("principal_id"), "TYPE": Field("principal_type"), "STATUS": Status("status"),
+        "ROLES": Field("roles"), "CERTIFICATES": Field("certificate_count"), "CREATED": Field("create_time"),
+        "NAME": Field("display_name"),
+    }
+    Certificate {
+        "SERIAL NUMBER": Field("serial_number"), "ISSUER": Field("issuer_id"), "PRINCIPAL": Field("principal_id"),
+        "STATE": Status("state"), "NOT AFTER": Field("not_after"),
+    }
+    Token {
+        "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": Field("principal_id"),
+        "USES LEFT": Field("uses_left"), "EXPIRES": Field("expire_time"), "REVOKED": Field("revoke_time"),
+        "BY": Field("created_by"),
+    }
+    CertificateAuthority {
+        "CA": Field("ca_id"), "KIND": Field("kind"), "STATE": Status("state"), "ISSUER": Field("issuer_id"),
+        "NOT AFTER": Field("not_after"), "KEY": Field("key_ref"),
+    }
+    AuditEvent {
+        "TIME": Field("event_time"), "OPERATION": With(|e| payload(e, "operation")), "ACTOR": With(actor),
+        "RESOURCE": With(resource), "OUTCOME": With(|e| payload(e, "outcome")),
+    }
+    IssuedCertificate { "CHAIN": Field("chain_der") }
+    TrustBundle {
+        "TENANT": Field("tenant_id"), "TRUST DOMAIN": Field("trust_domain"),
+    }
+    WhoAmIResponse {
+        "TENANT": Field("tenant_id"), "PRINCIPAL": Field("principal_id"), "TYPE": Field("principal_type"),
+    }
+}
+
+fn parsed(event: &Value) -> Value {
+    let text = event.get("payload_json").and_then(Value::as_str).unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn payload(event: &Value, field: &str) -> String {
+    parsed(event).get(field).and_then(Value::as_str).unwrap_or("-").to_owned()
+}
+
+fn actor(event: &Value) -> String {
+    let event = parsed(event);
+    let part = |name: &str| event.pointer(&format!("/actor/{name}")).and_then(Value::as_str).unwrap_or("-");
+    match part("kind") {
+        "principal" => format!("{}/{}/{}", part("tenant"), part("principal_type"), part("principal")),
+        "process" => part("name").to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn resource(event: &Value) -> String {
+    let event = parsed(event);
+    let part = |name: &str| event.pointer(&format!("/resource/{name}")).and_then(Value::as_str);
+    match (part("kind"), part("id")) {
+        (Some(kind), Some(id)) => format!("{kind} {id}"),
+        _ => "-".into(),
+    }
+}
+
+/// An audit event in one line, for a stream.
+pub fn event_summary(event: &Value) -> String {
+    let time = event.get("event_time").and_then(Value::as_str).unwrap_or("-");
+    let (operation, outcome) = (payload(event, "operation"), payload(event, "outcome"));
+    format!("{time}  {operation}  {}  {}  {outcome}", actor(event), resource(event))
+}

@@ -1,0 +1,146 @@
+//! Results on standard output as table, JSON or YAML; remarks on standard error.
+
+mod columns;
+mod proto_json;
+mod table;
+mod time;
+
+use std::io::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use columns::{Shown, event_summary};
+pub use proto_json::to_value;
+pub use table::{Cell, Column};
+pub use time::{absolute, relative};
+
+use crate::failure::Failure;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One document; streams write one line for each message.
+    Json,
+    /// One document; streams write one document for each message.
+    Yaml,
+}
+
+/// Writes results and remarks.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer {
+    /// How results are written.
+    pub format: Format,
+    /// When the command started; relative times refer to it.
+    pub now: Timestamp,
+    /// No remarks.
+    pub quiet: bool,
+    /// More remarks.
+    pub verbose: bool,
+}
+
+impl Printer {
+    /// A list of API messages.
+    pub fn list<T: Shown>(&self, items: &[T]) -> Result<(), Failure> {
+        let values = items.iter().map(|item| to_value(T::MESSAGE, item)).collect::<Result<Vec<_>, _>>()?;
+        self.rows(T::COLUMNS, values)
+    }
+
+    /// A list of other records.
+    pub fn rows(&self, columns: &[Column], values: Vec<Value>) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => self.text(&table::grid(columns, &values, self.now)),
+            _ => self.document(&Value::Array(values)),
+        }
+    }
+
+    /// One API message.
+    pub fn one<T: Shown>(&self, item: &T) -> Result<(), Failure> {
+        let value = to_value(T::MESSAGE, item)?;
+        match self.format {
+            Format::Table => self.text(&table::sheet(&value, &proto_json::field_names(T::MESSAGE)?, self.now)),
+            _ => self.document(&value),
+        }
+    }
+
+    /// What a change has made of something; with `--quiet`, only programs are told.
+    pub fn changed<T: Shown>(&self, item: &T) -> Result<(), Failure> {
+        if self.quiet && self.format == Format::Table { Ok(()) } else { self.one(item) }
+    }
+
+    /// One record: a line for each field.
+    pub fn record(&self, value: &Value) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => self.text(&table::sheet(value, &[], self.now)),
+            _ => self.document(value),
+        }
+    }
+
+    /// One message of a stream, at once. `summary` is its line in a table.
+    pub fn streamed(&self, value: &Value, summary: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => self.text(summary),
+            Format::Json => self.text(&value.to_string()),
+            Format::Yaml => self.text(&format!("---\n{}", yaml(value)?.trim_end())),
+        }
+    }
+
+    fn document(&self, value: &Value) -> Result<(), Failure> {
+        match self.format {
+            Format::Yaml => self.text(yaml(value)?.trim_end()),
+            _ => self.text(&serde_json::to_string_pretty(value).map_err(Failure::other)?),
+        }
+    }
+
+    /// Text as it is: PEM, completions, a secret.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut out = anstream::stdout().lock();
+        writeln!(out, "{}", text.trim_end_matches('\n'))?;
+        Ok(out.flush()?)
+    }
+
+    /// The time now, for lines of a stream.
+    pub fn clock(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// A remark for people.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            remark(text);
+        }
+    }
+
+    /// A remark for the curious.
+    pub fn detail(&self, text: &str) {
+        if self.verbose {
+            remark(text);
+        }
+    }
+}
+
+fn yaml(value: &Value) -> Result<String, Failure> {
+    serde_norway::to_string(value).map_err(Failure::other)
+}
+
+/// Standard error may be closed: then nobody listens.
+fn remark(text: &str) {
+    let _: io::Result<()> = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Writes a failure to standard error.
+pub fn report(failure: &Failure, format: Format) {
+    if format == Format::Json {
+        return remark(&failure.to_json().to_string());
+    }
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    remark(&format!("{red}error:{red:#} {}", failure.message));
+    if let Some(hint) = &failure.hint {
+        remark(&format!("hint: {hint}"));
+    }
+}

@@ -1,0 +1,170 @@
+//! Calls to the server of one context: time limit, safe retries, signs of life.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use signet_client::ClientError;
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
+
+use crate::{
+    commands::Run,
+    connect,
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    output::Printer,
+    progress,
+};
+
+/// Items the server may send at once.
+const PAGE: u32 = 500;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A person waits: better a clear answer soon.
+const TRIES: u32 = 4;
+
+/// An open way to the server.
+#[derive(Debug)]
+pub struct Session {
+    channel: Channel,
+    tenant: String,
+    request_id: String,
+    timeout: Duration,
+    printer: Printer,
+}
+
+impl Session {
+    /// Reads the context's credentials and connects.
+    pub fn open(run: &Run, name: &str, context: &Context) -> Result<Self, Failure> {
+        let channel = connect::channel(run, name, context)?;
+        let tenant = run.global.tenant.as_ref().map(ToString::to_string).or_else(|| context.tenant.clone());
+        let request_id = request_id(run);
+        Ok(Self {
+            channel,
+            tenant: tenant.unwrap_or_default(),
+            request_id,
+            timeout: run.global.timeout,
+            printer: run.printer,
+        })
+    }
+
+    /// The tenant to work in; empty means the caller's own.
+    pub fn tenant(&self) -> String {
+        self.tenant.clone()
+    }
+
+    /// The idempotency key of this command's change. A command makes at most one.
+    pub fn request_id(&self) -> String {
+        self.printer.detail(&format!("request id {}", self.request_id));
+        self.request_id.clone()
+    }
+
+    /// The channel, for calls that need more than [`Self::call`].
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// One call, repeated while the server is not available and time is left. Changes carry a request id, so a
+    /// repetition is safe.
+    pub async fn call<Q, A, F>(
+        &self,
+        what: &str,
+        request: Q,
+        send: impl Fn(Channel, Request<Q>) -> F,
+    ) -> Result<A, Failure>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let work = self.attempts(what, request, send);
+        progress::watch(what, self.printer.quiet, work).await.map(Response::into_inner)
+    }
+
+    /// Opens a stream; the time limit is for its start.
+    pub async fn open_stream<Q, A, F>(
+        &self,
+        what: &str,
+        request: Q,
+        send: impl Fn(Channel, Request<Q>) -> F,
+    ) -> Result<Streaming<A>, Failure>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<Streaming<A>>, Status>>,
+    {
+        let opened = tokio::time::timeout(self.timeout, send(self.channel.clone(), Request::new(request))).await;
+        match opened {
+            Ok(opened) => Ok(opened?.into_inner()),
+            Err(_) => Err(out_of_time(what, self.timeout)),
+        }
+    }
+
+    async fn attempts<Q, A, F>(
+        &self,
+        what: &str,
+        request: Q,
+        send: impl Fn(Channel, Request<Q>) -> F,
+    ) -> Result<Response<A>, Failure>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let started = Instant::now();
+        let (mut pause, mut tries) = (FIRST_PAUSE, TRIES);
+        loop {
+            let left = self.timeout.saturating_sub(started.elapsed());
+            let mut attempt = Request::new(request.clone());
+            attempt.set_timeout(left);
+            let error = match tokio::time::timeout(left, send(self.channel.clone(), attempt)).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(status)) => ClientError::from(status),
+                Err(_) => return Err(out_of_time(what, self.timeout)),
+            };
+            tries = tries.saturating_sub(1);
+            let time_left = started.elapsed().saturating_add(pause) < self.timeout;
+            if !error.is_transient() || tries == 0 || !time_left {
+                return Err(error.into());
+            }
+            self.printer.detail(&format!("{what}: {error}; trying again"));
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// All pages of a list, up to `limit` items; 0 is all. `fetch` takes a page's size and token.
+    pub async fn pages<T, F>(&self, limit: u32, fetch: impl Fn(u32, String) -> F) -> Result<Vec<T>, Failure>
+    where
+        F: Future<Output = Result<(Vec<T>, String), Failure>>,
+    {
+        let mut items = Vec::new();
+        let mut token = String::new();
+        loop {
+            let have = u32::try_from(items.len()).unwrap_or(u32::MAX);
+            let size = if limit == 0 { PAGE } else { limit.saturating_sub(have).min(PAGE) };
+            let (page, next) = fetch(size, token).await?;
+            items.extend(page);
+            token = next;
+            if token.is_empty() {
+                return Ok(items);
+            }
+            if limit > 0 && items.len() >= limit as usize {
+                self.printer.note(&format!("the first {limit} are shown; there are more: raise --limit"));
+                return Ok(items);
+            }
+        }
+    }
+}
+
+/// The given request id, or a random one.
+#[expect(clippy::disallowed_methods, reason = "the edge: this program's own idempotency keys")]
+pub fn request_id(run: &Run) -> String {
+    match &run.global.request_id {
+        Some(id) => id.to_string(),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+fn out_of_time(what: &str, limit: Duration) -> Failure {
+    Failure::new(Exit::Unavailable, format!("{what}: no answer within {limit:?}"))
+        .hint("`principal doctor` checks the way to the server; --timeout waits longer")
+}

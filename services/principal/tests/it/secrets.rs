@@ -1,0 +1,44 @@
+//! No secret on the command line, in an error, in a log or in debug output.
+
+use std::fs;
+
+use crate::run::Machine;
+
+const SECRET: &str = "sgt1_do-not-show-this-anywhere";
+
+fn enroll(machine: &Machine, more: &[&str], variables: &[(&str, &str)], input: &[u8]) -> String {
+    fs::write(machine.path("ca.pem"), signet_x509::pem::encode_certificate(b"not a certificate")).unwrap();
+    let arguments = ["enroll", "--server", "https://127.0.0.1:1", "--ca-file", "ca.pem", "--out", "out", "-vvv"];
+    let outcome = machine.principal_with(&[&arguments[..], more].concat(), variables, input);
+    assert_ne!(outcome.code, 0, "{outcome:?}");
+    format!("{}{}", outcome.out, outcome.err)
+}
+
+#[test]
+fn a_token_is_never_shown_again() {
+    let machine = Machine::new();
+    fs::write(machine.path("token"), SECRET).unwrap();
+    for said in [
+        enroll(&machine, &["--token-file", "token"], &[], b""),
+        enroll(&machine, &["--token-file", "-"], &[], SECRET.as_bytes()),
+        enroll(&machine, &[], &[("SIGNET_TOKEN", SECRET)], b""),
+    ] {
+        assert!(!said.contains(SECRET), "{said}");
+    }
+    let help = machine.principal_with(&["enroll", "--help"], &[("SIGNET_TOKEN", SECRET)], b"").ok().out;
+    assert!(!help.contains(SECRET));
+}
+
+#[test]
+fn a_token_on_the_command_line_is_no_option() {
+    let outcome = Machine::new().principal(&["enroll", "--token", SECRET]);
+    assert_eq!(outcome.code, 2);
+    assert!(!outcome.err.contains(SECRET), "{outcome:?}");
+}
+
+#[test]
+fn without_a_token_it_says_where_one_may_come_from() {
+    let machine = Machine::new();
+    let said = enroll(&machine, &[], &[], b"");
+    assert!(said.contains("SIGNET_TOKEN") && said.contains("--token-file"), "{said}");
+}
