@@ -4,7 +4,7 @@ use std::error::Error;
 
 use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 use crate::credentials::CredentialsError;
@@ -256,15 +256,15 @@ impl From<Status> for ClientError {
         }
         let info = status.get_details_error_info();
         let violation = status.get_details_bad_request().and_then(|bad| bad.field_violations.into_iter().next());
-        let message = if status.message().is_empty() { status.code().description() } else { status.message() };
-        Self::Rpc(RpcError {
-            code: status.code(),
-            reason: info.map(|info| info.reason).unwrap_or_default(),
-            message: message.to_owned(),
-            field: violation.map(|violation| violation.field),
-            // A status that the server sent has no source.
-            transport: status.source().is_some(),
-        })
+        let text = if status.message().is_empty() { status.code().description() } else { status.message() };
+        // A status that the server sent has no source.
+        let (code, message, transport) = match (find::<TimeoutExpired>(&status), status.source()) {
+            (Some(_), _) => (Code::DeadlineExceeded, "no answer in time".to_owned(), true),
+            (None, Some(_)) => (status.code(), format!("the connection ended during the call ({text})"), true),
+            (None, None) => (status.code(), text.to_owned(), false),
+        };
+        let reason = info.map(|info| info.reason).unwrap_or_default();
+        Self::Rpc(RpcError { code, reason, message, field: violation.map(|violation| violation.field), transport })
     }
 }
 

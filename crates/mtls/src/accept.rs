@@ -34,6 +34,8 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// Connections open at once; more are closed.
     pub max_connections: usize,
+    /// Of these, connections without a certificate: strangers must not take the places of those we know.
+    pub max_anonymous: usize,
     /// Connections per source address.
     pub rate: Rate,
     /// Networks of balancers: those must send a PROXY version 2 header, all others must not.
@@ -49,6 +51,7 @@ impl Default for Settings {
             handshake_timeout: Duration::from_secs(5),
             max_handshakes: 1024,
             max_connections: 16_384,
+            max_anonymous: 1024,
             rate: Rate { per_second: rate(50), burst: rate(200) },
             proxies: Vec::new(),
             anonymous: false,
@@ -72,6 +75,7 @@ pub struct Acceptor<A: Send + Sync + 'static> {
     pub(crate) observer: Arc<dyn ConnectionObserver>,
     pub(crate) throttle: Throttle,
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) anonymous_places: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
 }
 
@@ -94,6 +98,7 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             observer,
             throttle: Throttle::new(settings.rate),
             places: Arc::new(Semaphore::new(settings.max_connections)),
+            anonymous_places: Arc::new(Semaphore::new(settings.max_anonymous)),
             handshakes: Arc::new(Semaphore::new(settings.max_handshakes)),
             settings,
         }))

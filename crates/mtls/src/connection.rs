@@ -27,14 +27,19 @@ pub struct Peer<A> {
     pub session: Option<Arc<Session<A>>>,
 }
 
+/// A connection's place among those that may be open at once, given up when dropped.
+pub(crate) struct Place {
+    pub(crate) _any: OwnedSemaphorePermit,
+    pub(crate) _anonymous: Option<OwnedSemaphorePermit>,
+}
+
 /// An accepted connection. Reads and writes fail once the registry has cut it.
 pub struct Connection<A: Send + Sync + 'static> {
     stream: TlsStream<TcpStream>,
     peer: Arc<Peer<A>>,
     registration: Registration<A>,
     observer: Arc<dyn ConnectionObserver>,
-    /// Its place among the connections that may be open at once.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<A: Send + Sync + 'static> Connection<A> {
@@ -42,7 +47,7 @@ impl<A: Send + Sync + 'static> Connection<A> {
         stream: TlsStream<TcpStream>,
         registration: Registration<A>,
         observer: Arc<dyn ConnectionObserver>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         let peer = Arc::new(Peer { remote: registration.remote(), session: registration.session().cloned() });
         Self { stream, peer, registration, observer, _place: place }

@@ -13,9 +13,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     accept::Acceptor,
-    connection::Connection,
+    connection::{Connection, Place},
     observer::ConnectionRefusal,
     proxy::{self, Header, ProxyError, SIGNATURE},
+    registry::Registration,
     tls::ALPN_H2,
     verify::{REFUSED, RefusedCertificate},
 };
@@ -131,12 +132,12 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
     ) -> Result<Connection<A>, (ConnectionRefusal, TcpStream)> {
         let tls = stream.get_ref().1;
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
-        let registered = match tls.alpn_protocol() {
-            Some(ALPN_H2) => self.register(tls.peer_certificates(), remote),
+        let entered = match tls.alpn_protocol() {
+            Some(ALPN_H2) => self.register(tls.peer_certificates(), remote, place),
             _ => Err(ConnectionRefusal::NoHttp2),
         };
-        match registered {
-            Ok(registration) => {
+        match entered {
+            Ok((registration, place)) => {
                 let identity = registration.session().map(|session| &**session.identity());
                 self.observer.accepted(remote, identity, resumed, started.elapsed());
                 Ok(Connection::new(stream, registration, Arc::clone(&self.observer), place))
@@ -149,18 +150,27 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         &self,
         chain: Option<&[CertificateDer<'_>]>,
         remote: SocketAddr,
-    ) -> Result<crate::registry::Registration<A>, ConnectionRefusal> {
-        let now = (self.registry.clock())();
-        let identity = match chain.and_then(<[_]>::first) {
-            Some(leaf) => Some(self.verifier.authenticate(leaf, now)?),
-            None if self.settings.anonymous => None,
-            None => return Err(ConnectionRefusal::NoCertificate),
-        };
-        let known = identity.clone();
-        self.registry.register(remote, identity).map_err(|refusal| match known {
-            Some(identity) => RefusedCertificate::of(&identity, refusal).into(),
-            None => ConnectionRefusal::NoCertificate,
-        })
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Registration<A>, Place), ConnectionRefusal> {
+        let Some(leaf) = chain.and_then(<[_]>::first) else { return self.register_anonymous(remote, place) };
+        let identity = self.verifier.authenticate(leaf, (self.registry.clock())())?;
+        let registered = self.registry.register(remote, Some(Arc::clone(&identity)));
+        let registration = registered.map_err(|refusal| RefusedCertificate::of(&identity, refusal))?;
+        Ok((registration, Place { _any: place, _anonymous: None }))
+    }
+
+    fn register_anonymous(
+        &self,
+        remote: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Registration<A>, Place), ConnectionRefusal> {
+        if !self.settings.anonymous {
+            return Err(ConnectionRefusal::NoCertificate);
+        }
+        let anonymous = Arc::clone(&self.anonymous_places).try_acquire_owned();
+        let anonymous = anonymous.map_err(|_| ConnectionRefusal::TooManyConnections)?;
+        let registration = self.registry.register(remote, None).map_err(|_| ConnectionRefusal::NoCertificate)?;
+        Ok((registration, Place { _any: place, _anonymous: Some(anonymous) }))
     }
 }
 

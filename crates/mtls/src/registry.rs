@@ -39,6 +39,8 @@ pub struct Ages {
     pub max_age: Lifetime,
     /// Up to this much is added, drawn per connection, so that a fleet does not come back as one.
     pub jitter: Lifetime,
+    /// Life of a connection without a certificate: long enough to enroll.
+    pub anonymous: Lifetime,
     /// Time for streams to say why they end before the connection is cut; part of the second that a revocation may
     /// take.
     pub notice: Duration,
@@ -46,8 +48,12 @@ pub struct Ages {
 
 impl Default for Ages {
     fn default() -> Self {
-        let notice = Duration::from_millis(100);
-        Self { max_age: Lifetime::hours(1), jitter: Lifetime::minutes(10), notice }
+        Self {
+            max_age: Lifetime::hours(1),
+            jitter: Lifetime::minutes(10),
+            anonymous: Lifetime::minutes(1),
+            notice: Duration::from_millis(100),
+        }
     }
 }
 
@@ -116,13 +122,9 @@ impl<A: Send + Sync + 'static> Registry<A> {
     ) -> Result<Registration<A>, Refusal> {
         let now = (self.clock)();
         let session = identity.map(|identity| Arc::new(Session::new(identity, Arc::clone(&self.grant))));
-        let entry = Arc::new(Entry {
-            remote,
-            session,
-            ends_at: now.plus(self.draw_age()),
-            ended: OnceLock::new(),
-            switch: Switch::default(),
-        });
+        let ends_at = now.plus(if session.is_some() { self.draw_age() } else { self.ages.anonymous });
+        let (ended, switch) = Default::default();
+        let entry = Arc::new(Entry { remote, session, ends_at, ended, switch });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.entries().insert(id, Arc::clone(&entry));
         let registration = Registration { registry: Arc::clone(self), id, entry };

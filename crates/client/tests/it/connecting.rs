@@ -188,3 +188,15 @@ async fn details_of_errors_are_decoded() {
     assert!(error.is_transient() && !error.to_string().is_empty() && error.reason().is_empty());
     eventually("nothing is left of the script", || script.lock().unwrap().is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_call_that_is_not_answered_ends_at_its_deadline() {
+    let world = World::new();
+    let address = world.start(false).await;
+    let connector = world.connector(address, Some(&world.worker("w-1").0)).with_deadline(Duration::from_millis(100));
+    let request = GetTrustBundleRequest { tenant_id: "slow".into() };
+    let status = TrustServiceClient::new(connector.channel()).get_trust_bundle(request).await.unwrap_err();
+    let ClientError::Rpc(error) = ClientError::from(status) else { panic!("no RPC error") };
+    assert_eq!((error.code, error.message.as_str()), (Code::DeadlineExceeded, "no answer in time"));
+    assert!(error.is_transient());
+}

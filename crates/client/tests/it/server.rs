@@ -221,6 +221,9 @@ impl TrustService for Services {
 
     async fn get_trust_bundle(&self, request: Request<GetTrustBundleRequest>) -> Result<Response<TrustBundle>, Status> {
         let _ = caller(&request);
+        if request.get_ref().tenant_id == "slow" {
+            return std::future::pending().await;
+        }
         self.0.script.lock().unwrap().pop_front().map_or(Ok(()), Err)?;
         Ok(Response::new(TrustBundle { tenant_id: "acme".into(), ..TrustBundle::default() }))
     }

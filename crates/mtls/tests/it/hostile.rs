@@ -103,6 +103,19 @@ async fn the_connection_limit_closes_newcomers_and_frees_places() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_take_the_places_of_those_we_know() {
+    let world = World::new();
+    let address = world.start(Settings { anonymous: true, max_anonymous: 2, ..Settings::default() }).await;
+    let stranger = Client::new(&world.pki, None);
+    let held = (stranger.greet(address).await.unwrap(), stranger.greet(address).await.unwrap());
+    assert!(stranger.greet(address).await.is_err());
+    assert_eq!(world.observer.refusals(), ["TOO_MANY_CONNECTIONS"]);
+    let known = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
+    assert_eq!(known.greet(address).await.unwrap().greeting, "acme/w-1");
+    drop(held);
+}
+
+#[tokio::test]
 async fn a_source_that_hurries_is_held_back() {
     let world = World::new();
     let one = 1.try_into().unwrap();

@@ -63,15 +63,16 @@ async fn a_lost_notification_is_made_up_for_by_the_timer() {
 #[tokio::test]
 async fn no_connection_outlives_its_certificate_or_its_age() {
     let world = World::with_ages(Ages { max_age: Lifetime::hours(6), jitter: Lifetime::hours(1), ..Ages::default() });
-    let address = world.start(Settings { anonymous: true, ..Settings::default() }).await;
+    let address = world.start(Settings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
-    let mut anonymous = Client::new(&world.pki, None).greet(address).await.unwrap();
+    let client = Client::new(&world.pki, Some(&holder));
+    let mut old = client.greet(address).await.unwrap();
     let start = world.now();
     world.travel(start.plus(Lifetime::hours(5)));
     assert_eq!(world.registry.sweep(world.now()), 0);
-    let mut young = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
+    let mut young = client.greet(address).await.unwrap();
     world.travel(start.plus(Lifetime::hours(7)));
-    ends(&mut anonymous).await;
+    ends(&mut old).await;
     assert_eq!(world.observer.endings(), [Ended::MaxAge]);
     assert_eq!(young.echo("young").await.unwrap(), "young");
     world.travel(holder.not_after);
@@ -80,10 +81,25 @@ async fn no_connection_outlives_its_certificate_or_its_age() {
 }
 
 #[tokio::test]
+async fn strangers_stay_for_a_minute() {
+    let world = World::new();
+    let address = world.start(Settings { anonymous: true, ..Settings::default() }).await;
+    let mut stranger = Client::new(&world.pki, None).greet(address).await.unwrap();
+    let known = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
+    let mut known = known.greet(address).await.unwrap();
+    world.travel(world.now().plus(Lifetime::seconds(50)));
+    assert_eq!(world.registry.sweep(world.now()), 0);
+    world.travel(world.now().plus(Lifetime::seconds(10)));
+    ends(&mut stranger).await;
+    assert_eq!(world.observer.endings(), [Ended::MaxAge]);
+    assert_eq!(known.echo("stays").await.unwrap(), "stays");
+}
+
+#[tokio::test]
 async fn ages_are_spread() {
     let world = World::with_ages(Ages { max_age: Lifetime::hours(1), jitter: Lifetime::hours(1), ..Ages::default() });
-    let address = world.start(Settings { anonymous: true, ..Settings::default() }).await;
-    let client = Client::new(&world.pki, None);
+    let address = world.start(Settings::default()).await;
+    let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
     let mut open = Vec::new();
     for _ in 0..16 {
         open.push(client.greet(address).await.unwrap());
