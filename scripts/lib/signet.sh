@@ -42,7 +42,6 @@ root_sha256() {
 # aws_config: an environment of the same kind on an AWS endpoint; its tables and keys are Terraform's, PREFIX and PORT say which.
 aws_config() {
   cat >"$CONFIG" <<TOML
-anonymous_enrollment = true
 
 [environment]
 name = "$1"

@@ -154,9 +154,10 @@ type Outcome = (Exit, Option<&'static str>);
 fn connecting(error: &ConnectError) -> Outcome {
     match error {
         ConnectError::Endpoint { .. } | ConnectError::Settings(_) => (Exit::Usage, None),
-        ConnectError::CertificateRefused { .. } => {
-            (Exit::Denied, Some("`principal doctor` explains; a new certificate needs a join token: `principal enroll`"))
-        }
+        ConnectError::CertificateRefused { .. } => (
+            Exit::Denied,
+            Some("`principal doctor` explains; a new certificate needs a join token: `principal enroll`"),
+        ),
         ConnectError::ServerCertificate { .. } => {
             (Exit::Denied, Some("do not go on before it is clear whose server this is; `principal doctor` helps"))
         }
@@ -180,7 +181,9 @@ fn answered(code: Code) -> Outcome {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
             (Exit::Unavailable, Some("`principal doctor` checks the way to the server; then try again"))
         }
-        Code::Unimplemented => (Exit::Other, Some("the server does not know this call: is it older than this program?")),
+        Code::Unimplemented => {
+            (Exit::Other, Some("the server does not know this call: is it older than this program?"))
+        }
         Code::Unknown | Code::Internal | Code::DataLoss => (Exit::Other, None),
     }
 }
@@ -193,8 +196,24 @@ mod tests {
     fn every_grpc_code_has_its_exit_code() {
         let table: Vec<(i32, u8)> =
             (1..=16).map(|n| (n, Failure::from(Status::new(Code::from(n), "x")).exit.code())).collect();
-        let expected =
-            [(1, 6), (2, 1), (3, 2), (4, 6), (5, 3), (6, 5), (7, 4), (8, 5), (9, 5), (10, 5), (11, 2), (12, 1), (13, 1), (14, 6), (15, 1), (16, 4)];
+        let expected = [
+            (1, 6),
+            (2, 1),
+            (3, 2),
+            (4, 6),
+            (5, 3),
+            (6, 5),
+            (7, 4),
+            (8, 5),
+            (9, 5),
+            (10, 5),
+            (11, 2),
+            (12, 1),
+            (13, 1),
+            (14, 6),
+            (15, 1),
+            (16, 4),
+        ];
         assert_eq!(table, expected);
     }
 }

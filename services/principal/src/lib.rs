@@ -1,10 +1,10 @@
 //! The `principal` command line: contexts, calls to the control plane, bootstrap, and a doctor.
 
 pub mod audit_check;
-pub mod cli;
-pub mod commands;
 pub mod bootstrap;
 pub mod certificate;
+pub mod cli;
+pub mod commands;
 pub mod confirm;
 mod connect;
 pub mod context;
@@ -83,7 +83,11 @@ fn refuse(error: &clap::Error, json: bool) -> Exit {
         return Exit::Usage;
     }
     let text = error.render();
-    let written = if fine { write!(anstream::stdout(), "{}", text.ansi()) } else { write!(anstream::stderr(), "{}", text.ansi()) };
+    let written = if fine {
+        write!(anstream::stdout(), "{}", text.ansi())
+    } else {
+        write!(anstream::stderr(), "{}", text.ansi())
+    };
     match written {
         _ if fine => Exit::Ok,
         _ => Exit::Usage,

@@ -8,15 +8,7 @@ use std::{
 use signet_client::ClientError;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
-use crate::{
-    commands::Run,
-    connect,
-    context::Context,
-    exit::Exit,
-    failure::Failure,
-    output::Printer,
-    progress,
-};
+use crate::{commands::Run, connect, context::Context, exit::Exit, failure::Failure, output::Printer, progress};
 
 /// Items the server may send at once.
 const PAGE: u32 = 500;

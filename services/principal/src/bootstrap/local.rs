@@ -59,7 +59,8 @@ fn new_passphrase() -> String {
 }
 
 fn configuration(local: &Local) -> Result<String, Failure> {
-    let [grpc, public, metrics] = listeners(local).map_err(|error| Failure::other(error).hint("give other addresses"))?;
+    let [grpc, public, metrics] =
+        listeners(local).map_err(|error| Failure::other(error).hint("give other addresses"))?;
     let list = |ip: bool| -> Vec<String> {
         let of_kind = local.names.iter().filter(|name| matches!(name, ServerName::Ip(_)) == ip);
         of_kind.map(|name| format!("{:?}", name.to_string())).collect()

@@ -57,7 +57,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let mut contexts = Contexts::load(&run.home)?;
     let context = planned_context(&config, wish, &name);
     refuse_other_environment(&contexts, &name, &context)?;
-    let wired = wiring::open(&config).await.map_err(|error| Failure::other(error).hint("mend that, then run it again"))?;
+    let wired =
+        wiring::open(&config).await.map_err(|error| Failure::other(error).hint("mend that, then run it again"))?;
     let present = wired.server_identity.get().await.map_err(Failure::other)?;
     let server_key = match &present {
         Some(credentials) => KeyPair::from_pkcs8_pem(credentials.key_pem.expose_secret()).map_err(Failure::other)?,
@@ -76,9 +77,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let report = wired.app.bootstrap(&call, &input).await?;
     let mut items: Vec<Item> = report.items.iter().map(|item| Item::new(item.what.clone(), item.made)).collect();
     items.extend(publish(&wired, present, &server_key, &report).await?);
-    let had_certificate = certificate::Held::load(&directory).is_ok_and(|held| {
-        report.admin.chain_der.first() == Some(&held.der)
-    });
+    let had_certificate =
+        certificate::Held::load(&directory).is_ok_and(|held| report.admin.chain_der.first() == Some(&held.der));
     let credentials = Credentials::new(report.admin.chain_der, report.admin.root_der, admin_key);
     if !had_certificate {
         credentials.map_err(Failure::other)?.save(&directory).map_err(Failure::other)?;
@@ -139,10 +139,12 @@ fn admin_key(directory: &Path) -> Result<KeyPair, Failure> {
 
 fn planned_context(config: &Config, wish: &Wish, name: &str) -> Context {
     let dns = config.server.dns.first().cloned();
-    let host = dns.or_else(|| config.server.ip.first().map(|ip| match ip {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-    }));
+    let host = dns.or_else(|| {
+        config.server.ip.first().map(|ip| match ip {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        })
+    });
     let host = host.unwrap_or_else(|| "localhost".into());
     let loopback = config.listen.public.ip().is_loopback();
     Context {

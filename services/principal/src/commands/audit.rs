@@ -66,9 +66,6 @@ pub struct VerifyArgs {
     key_sha256: Option<String>,
 }
 
-/// How far back to look for the seal that the first one of a window follows.
-const BEFORE: SignedDuration = SignedDuration::from_hours(24);
-
 /// Carries out a command.
 pub async fn run(run: &Run, command: AuditCommand) -> Result<Exit, Failure> {
     match command {
@@ -112,8 +109,8 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let now = run.printer.now;
     let start = if args.all { Timestamp::UNIX_EPOCH } else { args.since.resolve(now) };
-    let mut seals = fetch_seals(&session, start.saturating_sub(BEFORE).unwrap_or(start), now).await?;
-    let first = seals.seals.first().map_or(now.saturating_sub(BEFORE).unwrap_or(now), |s| minute_start(s.minute));
+    let mut seals = fetch_seals(&session, day_before(start)).await?;
+    let first = seals.seals.first().map_or_else(|| day_before(now), |seal| minute_start(seal.minute));
     // Whole minutes, since seals cover whole minutes; days without any seal need not be read.
     seals.from = if args.all { first } else { start }.as_second().div_euclid(60);
     let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
@@ -127,6 +124,11 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
         run.printer.note("note: the first seal is not the first ever; older ones have expired or were removed");
     }
     Ok(if report.findings.is_empty() { Exit::Ok } else { Exit::Found })
+}
+
+/// How far back to look for the seal that the first one of a window follows.
+fn day_before(time: Timestamp) -> Timestamp {
+    time.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(time).max(Timestamp::UNIX_EPOCH)
 }
 
 async fn fetch_events(
@@ -154,14 +156,15 @@ async fn fetch_events(
         .await
 }
 
-async fn fetch_seals(session: &Session, start: Timestamp, end: Timestamp) -> Result<audit_check::Seals, Failure> {
+/// All seals from `start` to the last there is.
+async fn fetch_seals(session: &Session, start: Timestamp) -> Result<audit_check::Seals, Failure> {
     let mut seals = audit_check::Seals::default();
     let mut page_token = String::new();
     loop {
         let request = v1::ListAuditSealsRequest {
             tenant_id: session.tenant(),
             start_time: Some(values::to_proto(start)),
-            end_time: Some(values::to_proto(end)),
+            end_time: None,
             page_size: 0,
             page_token,
         };

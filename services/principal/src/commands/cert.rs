@@ -12,14 +12,7 @@ use super::{
     Run,
     values::{self, ListArgs, Reason, Yes},
 };
-use crate::{
-    certificate::csr_der,
-    confirm::confirm,
-    context::Contexts,
-    exit::Exit,
-    failure::Failure,
-    output::Format,
-};
+use crate::{certificate::csr_der, confirm::confirm, context::Contexts, exit::Exit, failure::Failure, output::Format};
 
 /// Certificates of principals.
 #[derive(Debug, Subcommand)]
@@ -170,11 +163,12 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     let session = run.session()?;
     let new = KeyAndCsr::generate().map_err(Failure::other)?;
     let request = v1::RenewCertificateRequest { csr_der: new.csr_der, request_id: session.request_id() };
-    let issued = session
-        .call("renewing", request, |channel, request| async move {
-            Client::new(channel).renew_certificate(request).await
-        })
-        .await?;
+    let issued =
+        session
+            .call("renewing", request, |channel, request| async move {
+                Client::new(channel).renew_certificate(request).await
+            })
+            .await?;
     let credentials = Credentials::new(issued.chain_der, issued.root_der, new.key).map_err(Failure::other)?;
     credentials.save(&directory).map_err(Failure::other)?;
     run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
@@ -187,11 +181,12 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::IssueCertificateRequest { tenant_id, principal_id: args.id.to_string(), csr_der, request_id };
-    let issued = session
-        .call("issuing", request, |channel, request| async move {
-            Client::new(channel).issue_certificate(request).await
-        })
-        .await?;
+    let issued =
+        session
+            .call("issuing", request, |channel, request| async move {
+                Client::new(channel).issue_certificate(request).await
+            })
+            .await?;
     if run.printer.format == Format::Table {
         let chain: String = issued.chain_der.iter().map(|der| pem::encode_certificate(der)).collect();
         return run.printer.text(&chain).map(|()| Exit::Ok);

@@ -213,10 +213,11 @@ pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
 /// `principal whoami`.
 pub async fn whoami(run: &Run) -> Result<Exit, Failure> {
     let session = run.session()?;
-    let caller = session
-        .call("asking", v1::WhoAmIRequest {}, |channel, request| async move {
-            Client::new(channel).who_am_i(request).await
-        })
-        .await?;
+    let caller =
+        session
+            .call("asking", v1::WhoAmIRequest {}, |channel, request| async move {
+                Client::new(channel).who_am_i(request).await
+            })
+            .await?;
     run.printer.one(&caller).map(|()| Exit::Ok)
 }

@@ -169,7 +169,9 @@ mod tests {
         for bad in ["", "10", "0s", "-5s", "soon", "1mo", "999999999999d"] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
-        assert!(matches!(moment("24h"), Ok(Moment::Ago(_))) && matches!(moment("2026-11-22T03:00:00Z"), Ok(Moment::At(_))));
+        assert!(
+            matches!(moment("24h"), Ok(Moment::Ago(_))) && matches!(moment("2026-11-22T03:00:00Z"), Ok(Moment::At(_)))
+        );
         assert!(moment("yesterday").is_err());
     }
 

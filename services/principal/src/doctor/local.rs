@@ -23,10 +23,14 @@ fn private_mode(check: &'static str, path: &Path, wanted: u32) -> Check {
     let shown = path.display();
     match private::mode(path) {
         Ok(mode) if mode & 0o077 == 0 => Check::ok(check, format!("{shown} is private")),
-        Ok(mode) => {
-            Check::fail(check, format!("{shown} is open to others (mode {mode:o})"), format!("chmod {wanted:o} {shown}"))
+        Ok(mode) => Check::fail(
+            check,
+            format!("{shown} is open to others (mode {mode:o})"),
+            format!("chmod {wanted:o} {shown}"),
+        ),
+        Err(error) => {
+            Check::fail(check, format!("{shown}: {error}"), "make a context: `principal enroll --save-context`")
         }
-        Err(error) => Check::fail(check, format!("{shown}: {error}"), "make a context: `principal enroll --save-context`"),
     }
 }
 
@@ -104,6 +108,9 @@ mod tests {
             der: Vec::new(),
         };
         let status = |hours| validity(&held, at(hours)).status;
-        assert_eq!([status(-1), status(12), status(21), status(24)], [Health::Fail, Health::Ok, Health::Warn, Health::Fail]);
+        assert_eq!(
+            [status(-1), status(12), status(21), status(24)],
+            [Health::Fail, Health::Ok, Health::Warn, Health::Fail]
+        );
     }
 }

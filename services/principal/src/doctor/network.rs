@@ -83,9 +83,7 @@ async fn identity(run: &Run, name: &str, context: &Context) -> Check {
             .await
     };
     match asked.await {
-        Ok(caller) => {
-            Check::ok("identity", format!("{}, {} permissions", caller.spiffe_id, caller.permissions.len()))
-        }
+        Ok(caller) => Check::ok("identity", format!("{}, {} permissions", caller.spiffe_id, caller.permissions.len())),
         Err(failure) => told("identity", failure),
     }
 }

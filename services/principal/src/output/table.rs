@@ -33,7 +33,7 @@ pub(super) fn grid(columns: &[Column], values: &[Value], now: Timestamp) -> Stri
     for value in values {
         table.add_row(columns.iter().map(|column| cell(column.cell, value, now)));
     }
-    lines(&table)
+    lines(table)
 }
 
 /// One record, a line for each field: those of `order` first.
@@ -50,7 +50,7 @@ pub(super) fn sheet(value: &Value, order: &[String], now: Timestamp) -> String {
         };
         table.add_row([Shown::new(name).add_attribute(Attribute::Bold), value]);
     }
-    lines(&table)
+    lines(table)
 }
 
 fn plain() -> Table {
@@ -60,9 +60,11 @@ fn plain() -> Table {
     table
 }
 
-fn lines(table: &Table) -> String {
-    let lines = table.lines().map(|line| line.trim_end().strip_prefix(' ').unwrap_or(&line).trim_end().to_owned());
-    lines.collect::<Vec<_>>().join("\n")
+fn lines(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn cell(cell: Cell, value: &Value, now: Timestamp) -> Shown {

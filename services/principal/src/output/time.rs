@@ -27,7 +27,8 @@ fn largest_unit(span: SignedDuration) -> Option<String> {
     const UNITS: [(i64, &str); 5] = [(365 * 86_400, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     let seconds = span.as_secs();
     // Two of a unit at least, so that "1 d" never stands for 47 hours.
-    let unit = UNITS.into_iter().find(|(size, _)| seconds >= size.saturating_mul(2)).or((seconds > 0).then_some((1, "s")));
+    let unit =
+        UNITS.into_iter().find(|(size, _)| seconds >= size.saturating_mul(2)).or((seconds > 0).then_some((1, "s")));
     unit.map(|(size, name)| format!("{} {name}", seconds.checked_div(size).unwrap_or(seconds)))
 }
 

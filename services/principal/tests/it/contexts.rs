@@ -37,7 +37,9 @@ fn removing_deletes_own_credentials_only() {
     let foreign = machine.path("elsewhere");
     fs::create_dir(&foreign).unwrap();
     let folder = foreign.to_str().unwrap();
-    machine.principal(&["context", "add", "agent", "--endpoint", "https://a.example:8443", "--credentials", folder]).ok();
+    machine
+        .principal(&["context", "add", "agent", "--endpoint", "https://a.example:8443", "--credentials", folder])
+        .ok();
     for name in ["own", "agent"] {
         machine.principal(&["context", "remove", name, "--yes"]).ok();
     }

@@ -1,8 +1,9 @@
 //! The command line, run as its users run it.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod audit_check;
 mod contexts;
+mod end_to_end;
 mod exit_codes;
 mod golden;
 mod help;

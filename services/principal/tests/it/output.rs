@@ -31,7 +31,8 @@ fn certificate() -> v1::Certificate {
 fn json_keys_are_the_protos_and_every_field_is_there() {
     let values = [
         to_value("signet.v1.Certificate", &certificate()).unwrap(),
-        to_value("signet.v1.Tenant", &v1::Tenant { isolation: v1::Isolation::Shared.into(), ..Default::default() }).unwrap(),
+        to_value("signet.v1.Tenant", &v1::Tenant { isolation: v1::Isolation::Shared.into(), ..Default::default() })
+            .unwrap(),
         to_value(
             "signet.v1.AuditSeal",
             &v1::AuditSeal { minute: -1, count: u64::MAX, root_sha256: vec![0xab; 4], ..Default::default() },

@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -54,7 +54,15 @@ impl Machine {
     }
 
     pub(crate) fn principal_with(&self, arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Outcome {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_principal"))
+        let mut child = self.spawn(arguments, variables);
+        // A command that reads nothing may be gone before this is written.
+        let _: std::io::Result<()> = child.stdin.take().unwrap().write_all(input);
+        finish(child)
+    }
+
+    /// Starts `principal ARGUMENTS`.
+    pub(crate) fn spawn(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_principal"))
             .args(arguments)
             .current_dir(self.dir.path())
             .env_clear()
@@ -64,18 +72,20 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        // A command that reads nothing may be gone before this is written.
-        let _: std::io::Result<()> = child.stdin.take().unwrap().write_all(input);
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Outcome { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+            .unwrap()
     }
 
     /// A context that leads nowhere, with credentials of a throw-away CA.
     pub(crate) fn add_dead_context(&self, name: &str) {
         self.principal(&["context", "add", name, "--endpoint", "https://127.0.0.1:1"]).ok();
     }
+}
+
+/// Waits for a command's end.
+pub(crate) fn finish(child: Child) -> Outcome {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// The permission bits of `path`.

@@ -1,0 +1,219 @@
+//! The whole way through the real binary, against a control plane in this process.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use signet_control_plane::{Config, Running, serve, wiring};
+use signet_core::Time;
+use tokio_util::sync::CancellationToken;
+
+use crate::run::{Machine, Outcome, finish, mode};
+
+/// A control plane whose clock can be moved on.
+struct Server {
+    running: Running,
+    shutdown: CancellationToken,
+    ahead_millis: Arc<AtomicI64>,
+}
+
+impl Server {
+    async fn start(config_file: &Path) -> Self {
+        let config = Config::load(config_file).unwrap();
+        let wired = wiring::open(&config).await.unwrap();
+        let (shutdown, ahead_millis) = (CancellationToken::new(), Arc::new(AtomicI64::new(0)));
+        let ahead = Arc::clone(&ahead_millis);
+        let clock = Arc::new(move || {
+            Time::from_unix_millis(jiff::Timestamp::now().as_millisecond() + ahead.load(Ordering::Relaxed))
+        });
+        let running = serve(config, wired, shutdown.clone(), clock).await.unwrap();
+        Self { running, shutdown, ahead_millis }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.ended().await;
+    }
+}
+
+/// Asks until `done` says yes.
+fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}");
+    }
+}
+
+fn bootstrap(machine: &Machine) -> Outcome {
+    let addresses = ["--grpc-address", "--public-address", "--metrics-address"].map(|name| [name, "127.0.0.1:0"]);
+    let fixed = ["bootstrap", "--local", "env", "--seal-delay-seconds", "1", "--output", "json"];
+    machine.principal(&[&fixed[..], &addresses.concat()].concat()).ok()
+}
+
+fn states(outcome: &Outcome) -> Vec<String> {
+    let items = outcome.json().as_array().unwrap().clone();
+    items.iter().map(|item| item["status"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn bootstrap_makes_everything_once() {
+    let machine = Machine::new();
+    let first = states(&bootstrap(&machine));
+    assert!(first.len() > 10 && first.iter().all(|state| state == "created"), "{first:?}");
+    let before = snapshot(&machine.path("."));
+    let second = states(&bootstrap(&machine));
+    assert_eq!(second, vec!["exists"; first.len()]);
+    assert_eq!(snapshot(&machine.path(".")), before);
+    assert_eq!(mode(&machine.path("env/passphrase")), 0o600);
+    assert_eq!(mode(&machine.home().join("contexts/local/key.pem")), 0o600);
+}
+
+/// All small files below `dir` with their content; the database's own files are compared by nothing.
+fn snapshot(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(snapshot(&path));
+        } else if !path.to_string_lossy().contains("signet.db") {
+            files.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_context_of_another_environment_keeps_its_key() {
+    let machine = Machine::new();
+    machine.add_dead_context("local");
+    let outcome = machine.principal(&["bootstrap", "--local", "env", "--grpc-address", "127.0.0.1:0"]);
+    assert!(outcome.code == 5 && outcome.err.contains("--context-name"), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
+    let machine = Machine::new();
+    bootstrap(&machine);
+    let server = Server::start(&machine.path("env/signet.toml")).await;
+    let me = machine.principal(&["whoami", "-o", "json"]).ok().json();
+    assert_eq!(me["spiffe_id"], "spiffe://system.signet.internal/admin/admin");
+
+    tenants_and_principals(&machine);
+    enroll(&machine, &server);
+    let worker = ["--context", "worker"];
+    let as_worker = |arguments: &[&str]| machine.principal(&[&worker[..], arguments].concat());
+    let before = as_worker(&["whoami", "-o", "json"]).ok().json();
+    assert_eq!(before["spiffe_id"], "spiffe://acme.signet.internal/worker/crawler-1");
+    assert_eq!(as_worker(&["list"]).code, 4);
+    assert_eq!(as_worker(&["get", "crawler-1", "--tenant", "globex"]).code, 3);
+
+    as_worker(&["cert", "renew"]).ok();
+    let after = as_worker(&["whoami", "-o", "json"]).ok().json();
+    assert_ne!(before["serial_number"], after["serial_number"]);
+    let listed = as_worker(&["cert", "list", "-o", "json"]).ok().json();
+    assert_eq!(listed[0]["serial_number"], after["serial_number"]);
+
+    let (issuer, serial) = (after["issuer_id"].as_str().unwrap(), after["serial_number"].as_str().unwrap());
+    let pem = as_worker(&["cert", "get", issuer, serial, "--pem"]).ok().out;
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+    let mut watcher = machine.spawn(&["--context", "worker", "trust", "watch"], &[]);
+    // Its first line says that the stream is open.
+    let mut line = [0; 1];
+    watcher.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    machine
+        .principal(&["cert", "revoke", issuer, serial, "--tenant", "acme", "--reason", "key-compromise", "--yes"])
+        .ok();
+    let cut = finish(watcher);
+    assert!(cut.code == 4 && cut.out.contains("acme.signet.internal"), "{cut:?}");
+    until("the refusal", Duration::from_secs(5), || as_worker(&["whoami"]).code == 4);
+    let examined = as_worker(&["doctor", "-o", "json"]);
+    assert_eq!(examined.code, 1);
+    let failed = examined.json().as_array().unwrap().iter().any(|c| c["check"] == "TLS" && c["status"] == "fail");
+    assert!(failed, "{examined:?}");
+
+    audit(&machine, &server);
+    let examined = machine.principal(&["doctor", "-o", "json"]).ok().json();
+    assert!(examined.as_array().unwrap().iter().all(|check| check["status"] == "ok"), "{examined}");
+    server.stop().await;
+    assert_eq!(machine.principal(&["whoami", "--timeout", "2s"]).code, 6);
+}
+
+fn tenants_and_principals(machine: &Machine) {
+    for tenant in ["acme", "globex"] {
+        machine.principal(&["tenant", "create", tenant, "--lifetime", "worker=2h"]).ok();
+    }
+    let again = machine.principal(&["tenant", "create", "acme"]);
+    assert_eq!(again.code, 5, "{again:?}");
+    assert_eq!(machine.principal(&["tenant", "get", "none"]).code, 3);
+    let repeat = ["create", "service", "api", "--tenant", "acme", "--request-id", "once", "-o", "json"];
+    let first = machine.principal(&repeat).ok().json();
+    assert_eq!(machine.principal(&repeat).ok().json(), first);
+    let quiet = machine.principal(&["update", "api", "--group", "edge", "--tenant", "acme", "--quiet"]).ok();
+    assert!(quiet.out.is_empty() && quiet.err.is_empty(), "{quiet:?}");
+    let api = machine.principal(&["get", "api", "--tenant", "acme", "-o", "json"]).ok().json();
+    assert_eq!(api["groups"], serde_json::json!(["edge"]));
+    let cas = machine.principal(&["ca", "list", "--tenant", "acme", "-o", "json"]).ok().json();
+    assert_eq!((&cas[0]["ca_id"], &cas[0]["state"]), (&Value::from("acme.1"), &Value::from("active")));
+    let bundle = machine.principal(&["ca", "bundle", "--tenant", "acme"]).ok().out;
+    assert_eq!(signet_x509::pem::decode_certificates(&bundle).map(|all| all.len()), Some(1));
+    let tenants = machine.principal(&["tenant", "list"]).ok().out;
+    assert_eq!(tenants.lines().count(), 4, "{tenants}");
+}
+
+fn enroll(machine: &Machine, server: &Server) {
+    let token = ["token", "create", "worker", "--id", "crawler-1", "--tenant", "acme", "--secret-file", "token"];
+    let made = machine.principal(&token).ok();
+    let secret = fs::read_to_string(machine.path("token")).unwrap();
+    assert!(!made.out.contains(secret.trim()) && !made.err.contains(secret.trim()));
+    assert_eq!(mode(&machine.path("token")), 0o600);
+    let url = format!("https://localhost:{}", server.running.grpc_addr.port());
+    let public = format!("http://{}", server.running.public_addr);
+    let root = fs::read_to_string(machine.home().join("contexts/local/ca.pem")).unwrap();
+    let digest = signet_client::fingerprint(&signet_x509::pem::decode_certificates(&root).unwrap()[0]);
+    let wrong = "0".repeat(64);
+    let enroll = |pin: &str, name: &str| {
+        let place = ["enroll", "--server", &url, "--ca-url", &public, "--ca-sha256", pin, "--token-file", "token"];
+        machine.principal(&[&place[..], &["--save-context", name, "-vvv"]].concat())
+    };
+    assert_eq!(enroll(&wrong, "worker").code, 4);
+    let done = enroll(&digest, "worker").ok();
+    assert!(!done.err.contains(secret.trim()), "the log shows the token");
+    let again = enroll(&digest, "thief");
+    assert!(again.code == 4 && !again.err.contains(secret.trim()), "{again:?}");
+}
+
+fn audit(machine: &Machine, server: &Server) {
+    // The minute closes, and its events are sealed.
+    server.ahead_millis.store(120_000, Ordering::Relaxed);
+    let verify = |more: &[&str]| {
+        let fixed = ["audit", "verify", "--tenant", "acme", "-o", "json", "--quiet"];
+        machine.principal(&[&fixed[..], more].concat())
+    };
+    until("sealing", Duration::from_secs(30), || verify(&[]).ok().json()["sealed_events"].as_u64() >= Some(5));
+    server.ahead_millis.store(0, Ordering::Relaxed);
+    let report = verify(&["--all"]).ok().json();
+    assert_eq!(report["findings"], serde_json::json!([]));
+    assert_eq!(report["from_the_beginning"], true);
+    let other = verify(&["--key-sha256", &"0".repeat(64)]);
+    assert_eq!((other.code, &other.json()["findings"][0]["finding"]), (7, &Value::from("other_key")));
+    let key = report["key_sha256"].as_str().unwrap();
+    verify(&["--key-sha256", key]).ok();
+    let listed = machine.principal(&["audit", "list", "--tenant", "acme"]).ok().out;
+    for word in ["CreateTenant", "CreateToken", "Enroll", "RenewCertificate", "RevokeCertificate", "system/admin/admin"]
+    {
+        assert!(listed.contains(word), "{word} is missing in {listed}");
+    }
+    let tailed = ["audit", "tail", "--tenant", "acme", "--since", "1h", "--count", "3", "-o", "json"];
+    assert_eq!(machine.principal(&tailed).ok().out.lines().count(), 3);
+    let watched = machine.principal(&["trust", "watch", "--tenant", "acme", "--count", "1", "-o", "json"]).ok();
+    assert_eq!(watched.json()["trust_domain"], "acme.signet.internal");
+}
