@@ -105,6 +105,7 @@ async fn ages_are_spread() {
         open.push(client.greet(address).await.unwrap());
     }
     let start = world.now();
+    world.trust.heard(start.plus(Lifetime::hours(3)));
     assert_eq!(world.registry.sweep(start.plus(Lifetime::minutes(59))), 0);
     let early = world.registry.sweep(start.plus(Lifetime::minutes(90)));
     assert!((1..16).contains(&early), "{early} of 16 after half of the jitter");
