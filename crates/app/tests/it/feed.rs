@@ -1,0 +1,281 @@
+//! What one node commits, the others know: at once, after an outage, and after a restart.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use signet_app::PrincipalPatch;
+use signet_core::{
+    Identity, Lifetime, PrincipalType, Role, Store, Time,
+    audit::AuditEvent,
+    change::{Change, ChangeEntry, ChangeHead},
+    commit::Commit,
+    store::Versioned,
+    trust::Refusal,
+};
+use signet_testkit::fixtures::{NOW, later};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    nodes::{Flaky, Hidden, Node, Site, eventually},
+    world::{acme, admin, at, call, csr, environment, identity, new_principal, pid, roles, tid},
+};
+
+/// The identity in a new certificate of the new principal `id`.
+async fn enrolled(site: &Site, id: &str) -> Identity {
+    let input = new_principal(id, PrincipalType::Worker, &["old"]);
+    site.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap();
+    let leaf = site.app.issue_certificate(&call("IssueCertificate"), &acme(), &pid(id), &csr()).await.unwrap();
+    Identity {
+        issuer: leaf.certificate.issuer.clone(),
+        serial: leaf.certificate.serial,
+        ..identity("acme", id, PrincipalType::Worker, &["old"])
+    }
+}
+
+async fn revoke(site: &Site, holder: &Identity, now: Time) {
+    let reason = signet_core::certificate::RevocationReason::KeyCompromise;
+    let call = at(call("RevokeCertificate"), now);
+    site.app.revoke_certificate(&call, &admin(), &acme(), &holder.issuer, &holder.serial, reason).await.unwrap();
+}
+
+async fn suspend(site: &Site, id: &str, now: Time) {
+    site.app.suspend_principal(&at(call("SuspendPrincipal"), now), &admin(), &acme(), &pid(id)).await.unwrap();
+}
+
+fn verdict(node: &Node, holder: &Identity, now: Time) -> Result<Vec<Role>, Refusal> {
+    node.trust.admit(holder, now).map(|roles| roles.to_vec())
+}
+
+/// Announces `changes` of `acme`, each in a commit of its own.
+async fn announce(site: &Site, changes: &[(Change, Time)]) {
+    static IDS: AtomicU64 = AtomicU64::new(0);
+    for (change, until) in changes {
+        let id = format!("{:032x}", IDS.fetch_add(1, Ordering::SeqCst));
+        let event = AuditEvent { tenant: tid("acme"), id, at: NOW, payload: "{}".into(), keep_until: later(86_400) };
+        let commit = Commit::audited(event).announce(&tid("acme"), change.clone(), *until);
+        let shard = commit.feed_shard().unwrap();
+        let head: Option<Versioned<ChangeHead>> =
+            environment().get(&*site.store, &ChangeHead::key_of(shard), NOW).await.unwrap();
+        site.store.transact(commit.to_transaction(head.as_ref())).await.unwrap();
+    }
+}
+
+fn denied(id: &str, seconds: u32) -> (Change, Time) {
+    (Change::PrincipalDenied { principal: pid(id), until: later(seconds) }, later(seconds))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_nodes_see_each_others_changes() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    let shutdown = CancellationToken::new();
+    let (mut trusts, mut listeners, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+    for node in [site.node(), site.node()] {
+        listeners.push(node.follower.epochs());
+        runs.push(tokio::spawn(node.follower.run(|| NOW, shutdown.clone())));
+        trusts.push(node.trust);
+    }
+    let all = |expected: Result<Vec<Role>, Refusal>| {
+        let (trusts, holder) = (&trusts, &holder);
+        move || trusts.iter().all(|trust| trust.admit(holder, NOW).map(|roles| roles.to_vec()) == expected)
+    };
+    eventually("the worker is admitted", all(Ok(roles(&["old"])))).await;
+
+    let patch = PrincipalPatch { roles: Some(roles(&["new"])), ..PrincipalPatch::default() };
+    site.app.update_principal(&call("UpdatePrincipal"), &acme(), &pid("w"), patch).await.unwrap();
+    eventually("the new roles hold", all(Ok(roles(&["new"])))).await;
+
+    suspend(&site, "w", NOW).await;
+    eventually("the suspension holds", all(Err(Refusal::PrincipalDenied))).await;
+    site.app.activate_principal(&call("ActivatePrincipal"), &admin(), &acme(), &pid("w")).await.unwrap();
+    eventually("the suspension is lifted", all(Ok(roles(&["new"])))).await;
+
+    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    eventually("the tenant is suspended", all(Err(Refusal::TenantSuspended))).await;
+    site.app.activate_tenant(&call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
+    eventually("the tenant is active", all(Ok(roles(&["new"])))).await;
+
+    let told: Vec<u64> = listeners.iter_mut().map(|epochs| *epochs.borrow_and_update()).collect();
+    revoke(&site, &holder, NOW).await;
+    let took = eventually("the revocation holds", all(Err(Refusal::Revoked))).await;
+    println!("refused on both nodes {took:?} after the commit");
+    for ((trust, epochs), told) in trusts.iter().zip(&mut listeners).zip(told) {
+        tokio::time::timeout(Duration::from_secs(10), epochs.changed()).await.unwrap().unwrap();
+        assert!(*epochs.borrow() > told && *epochs.borrow() == trust.epoch(), "listeners are told");
+    }
+    shutdown.cancel();
+    for run in runs {
+        tokio::time::timeout(Duration::from_secs(10), run).await.expect("ends at shutdown").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_starts_later_knows_all_that_was_decided_before() {
+    let site = Site::new().await;
+    let (revoked, suspended, fine) =
+        (enrolled(&site, "r").await, enrolled(&site, "s").await, enrolled(&site, "f").await);
+    revoke(&site, &revoked, NOW).await;
+    suspend(&site, "s", NOW).await;
+    let patch = PrincipalPatch { roles: Some(roles(&["new"])), ..PrincipalPatch::default() };
+    site.app.update_principal(&call("UpdatePrincipal"), &acme(), &pid("f"), patch).await.unwrap();
+    for _ in 0..2 {
+        let mut node = site.node();
+        assert_eq!(verdict(&node, &fine, NOW), Err(Refusal::Stale), "before it has heard");
+        node.poll(NOW).await.unwrap();
+        assert_eq!(verdict(&node, &revoked, NOW), Err(Refusal::Revoked));
+        assert_eq!(verdict(&node, &suspended, NOW), Err(Refusal::PrincipalDenied));
+        assert_eq!(verdict(&node, &fine, NOW), Ok(roles(&["new"])));
+    }
+}
+
+#[tokio::test]
+async fn an_outage_makes_a_node_stale_and_costs_it_no_change() {
+    let site = Site::new().await;
+    let (holder, other) = (enrolled(&site, "w").await, enrolled(&site, "o").await);
+    let flaky = Flaky::new(&site.store);
+    let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
+    node.poll(NOW).await.unwrap();
+    flaky.set_down(true);
+    revoke(&site, &holder, later(1)).await;
+    node.poll(later(2)).await.unwrap_err();
+    assert_eq!(
+        verdict(&node, &holder, later(30)),
+        Ok(roles(&["old"])),
+        "within the limit it goes on with what it knows"
+    );
+    node.poll(later(31)).await.unwrap_err();
+    assert!(node.trust.is_stale(later(31)));
+    assert_eq!(verdict(&node, &other, later(31)), Err(Refusal::Stale));
+    flaky.set_down(false);
+    node.poll(later(32)).await.unwrap();
+    assert_eq!(verdict(&node, &holder, later(32)), Err(Refusal::Revoked));
+    assert_eq!(verdict(&node, &other, later(32)), Ok(roles(&["old"])));
+}
+
+#[tokio::test]
+async fn no_failing_read_makes_a_node_miss_anything() {
+    let site = Site::new().await;
+    let (revoked, suspended) = (enrolled(&site, "r").await, enrolled(&site, "s").await);
+    revoke(&site, &revoked, NOW).await;
+    for number in 0.. {
+        let flaky = Flaky::new(&site.store);
+        let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
+        // Either the load fails at this read, or the poll after it.
+        flaky.fail_read(number);
+        let loaded = node.poll(NOW).await.is_ok();
+        assert_eq!(verdict(&node, &revoked, NOW), Err(if loaded { Refusal::Revoked } else { Refusal::Stale }));
+        suspend(&site, "s", later(1)).await;
+        site.app.suspend_tenant(&at(call("SuspendTenant"), later(1)), &environment(), &tid("acme")).await.unwrap();
+        let heard = node.poll(later(1)).await.is_ok();
+        assert_eq!(node.trust.staleness_millis(later(1)) == Some(0), heard, "says so only if it knows all");
+        let never_failed = !flaky.has_failed();
+        node.poll(later(2)).await.unwrap();
+        assert_eq!(verdict(&node, &suspended, later(2)), Err(Refusal::TenantSuspended), "read {number}");
+        site.app.activate_tenant(&at(call("ActivateTenant"), later(3)), &environment(), &tid("acme")).await.unwrap();
+        node.poll(later(3)).await.unwrap();
+        assert_eq!(verdict(&node, &suspended, later(3)), Err(Refusal::PrincipalDenied), "read {number}");
+        assert_eq!(verdict(&node, &revoked, later(3)), Err(Refusal::Revoked), "read {number}");
+        let call = at(call("ActivatePrincipal"), later(3));
+        site.app.activate_principal(&call, &admin(), &acme(), &pid("s")).await.unwrap();
+        if never_failed {
+            assert!(number > 10, "all reads of a load and a poll were tried");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_is_missing_for_a_moment_is_not_taken_for_expired() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    let flaky = Flaky::new(&site.store);
+    let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
+    node.poll(NOW).await.unwrap();
+    announce(&site, &[denied("w", 3600), denied("x", 3600), denied("y", 3600)]).await;
+    let shard = ChangeHead::shard_of(&tid("acme"));
+    let head: Versioned<ChangeHead> =
+        environment().get(&*site.store, &ChangeHead::key_of(shard), NOW).await.unwrap().unwrap();
+    flaky.hide(Hidden::EntryOnce(head.value.last - 2));
+    node.poll(NOW).await.unwrap();
+    assert_eq!(verdict(&node, &holder, NOW), Err(Refusal::PrincipalDenied));
+}
+
+#[tokio::test]
+async fn entries_that_have_expired_hold_nothing_up() {
+    let site = Site::new().await;
+    let mut early = site.node();
+    early.poll(NOW).await.unwrap();
+    let (a, b, c) = (enrolled(&site, "a").await, enrolled(&site, "b").await, enrolled(&site, "c").await);
+    announce(&site, &[denied("a", 5), denied("b", 3600), denied("c", 5)]).await;
+    let mut late = site.node();
+    for node in [&mut early, &mut late] {
+        node.poll(later(10)).await.unwrap();
+        assert_eq!(verdict(node, &a, later(10)), Ok(roles(&["old"])));
+        assert_eq!(verdict(node, &b, later(10)), Err(Refusal::PrincipalDenied));
+        assert_eq!(verdict(node, &c, later(10)), Ok(roles(&["old"])));
+    }
+    announce(&site, &[denied("x", 11), denied("c", 3600)]).await;
+    for node in [&mut early, &mut late] {
+        node.poll(later(12)).await.unwrap();
+        assert_eq!(verdict(node, &c, later(12)), Err(Refusal::PrincipalDenied));
+    }
+}
+
+#[tokio::test]
+async fn more_entries_than_a_page_holds_are_all_applied() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    let mut node = site.node();
+    node.poll(NOW).await.unwrap();
+    let many: Vec<(Change, Time)> = (0..1100).map(|n| denied(&format!("p{n}"), 3600)).collect();
+    announce(&site, &many).await;
+    announce(&site, &[denied("w", 3600)]).await;
+    let mut late = site.node();
+    for node in [&mut node, &mut late] {
+        node.poll(NOW).await.unwrap();
+        assert_eq!(verdict(node, &holder, NOW), Err(Refusal::PrincipalDenied));
+        let first = Identity { principal: pid("p0"), ..holder.clone() };
+        assert_eq!(verdict(node, &first, NOW), Err(Refusal::PrincipalDenied));
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_no_index_shows_yet_is_known_from_the_feed() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    let flaky = Flaky::new(&site.store);
+    flaky.hide(Hidden::Indexes);
+    let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
+    node.poll(NOW).await.unwrap();
+    assert_eq!(verdict(&node, &holder, NOW), Ok(roles(&["old"])));
+}
+
+#[tokio::test]
+async fn a_tenant_older_than_the_feed_remembers_is_known_from_the_index() {
+    let site = Site::new().await;
+    let mut node = site.node();
+    let now = NOW.plus(Lifetime::days(365));
+    let shard = ChangeHead::shard_of(&tid("acme"));
+    let (left, _) = environment().list::<ChangeEntry>(&*site.store, &ChangeEntry::after(shard, 0), now).await.unwrap();
+    assert_eq!(left, [], "the feed has forgotten it");
+    node.poll(now).await.unwrap();
+    assert!(node.trust.tenant(&tid("acme")).is_some() && node.trust.tenant(&tid("system")).is_some());
+}
+
+#[tokio::test]
+async fn refusals_are_forgotten_once_they_cannot_matter() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    revoke(&site, &holder, NOW).await;
+    let mut node = site.node();
+    node.poll(NOW).await.unwrap();
+    assert_eq!(node.trust.revoked_len(), 1);
+    let expired = NOW.plus(Lifetime::days(2));
+    node.poll(expired).await.unwrap();
+    assert_eq!(node.trust.revoked_len(), 0);
+}
