@@ -199,6 +199,7 @@ fn settings(config: &Config) -> Settings {
         handshake_timeout: config.limits.handshake_timeout,
         max_handshakes: config.limits.max_handshakes,
         max_connections: config.limits.max_connections,
+        max_anonymous: (config.limits.max_connections / 4).max(1),
         rate: Rate { per_second: rate, burst },
         proxies: config.listen.proxy_protocol_from.clone(),
         anonymous: config.anonymous_enrollment,
