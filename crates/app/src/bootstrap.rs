@@ -12,7 +12,7 @@ use signet_core::{
     store::{Index, Query, Table},
     tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
 };
-use signet_x509::{Csr, ServerName, ServerProfile, issue::prepare_server};
+use signet_x509::{Csr, ProfileError, ServerName, ServerProfile, issue::prepare_server};
 
 use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf, Planned,
@@ -85,7 +85,7 @@ impl App {
     pub async fn bootstrap(&self, call: &Call, input: &Bootstrap) -> Result<BootstrapReport, Error> {
         let server_csr = parse_csr(&input.server_csr_der)?;
         let admin_csr = parse_csr(&input.admin_csr_der)?;
-        server_names(&input.server)?;
+        self.server_profile(&input.server)?;
         let mut items = vec![self.ensure_system_tenant(call).await?];
         let keys = &input.keys;
         for (kind, key) in [
@@ -187,8 +187,7 @@ impl App {
         csr_der: &[u8],
     ) -> Result<Vec<Vec<u8>>, Error> {
         let csr = parse_csr(csr_der)?;
-        let profile = ServerProfile::new(&self.environment, server_names(names)?)
-            .map_err(|error| Error::invalid("server", "SERVER_NAMES", error.to_string()))?;
+        let profile = self.server_profile(names)?;
         let issuer = self.environment_issuer(CaKind::Server, call.now).await?;
         let (serial, lifetime) = (self.serial(call.now), self.settings.server_lifetime);
         let prepared =
@@ -202,6 +201,14 @@ impl App {
         let commit = Commit::audited(self.event(call, &system, &entry)).write(record);
         self.commit(&commit, call.now).await?;
         Ok(vec![issued.certificate_der, issuer.ca.certificate_der])
+    }
+
+    fn server_profile(&self, identity: &ServerIdentity) -> Result<ServerProfile, Error> {
+        let bad = |error: ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
+        let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
+        let names = dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect::<Result<_, Error>>()?;
+        ServerProfile::new(&self.environment, names)
+            .map_err(|error| Error::invalid("server", "SERVER_NAMES", error.to_string()))
     }
 
     async fn ensure_admin(&self, call: &Call, id: &PrincipalId) -> Result<BootstrapItem, Error> {
@@ -251,12 +258,6 @@ fn require_admin(principal: &Principal) -> Result<(), Error> {
     let message =
         format!("principal {} of the system tenant is a {}; name another", principal.id, principal.principal_type);
     Err(Error::invalid("admin", "PRINCIPAL_TYPE_DIFFERS", message))
-}
-
-fn server_names(identity: &ServerIdentity) -> Result<Vec<ServerName>, Error> {
-    let bad = |error: signet_x509::ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
-    let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
-    dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect()
 }
 
 fn join(identity: &ServerIdentity) -> String {

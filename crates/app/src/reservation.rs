@@ -10,7 +10,7 @@ use signet_core::{
 };
 use signet_x509::{Issued, Prepared};
 
-use crate::{App, AuditEntry, Call, authority::issue_error};
+use crate::{App, AuditEntry, Call, authority::issue_error, ledger::ATTEMPTS};
 
 /// The version of a record that was just created.
 pub(crate) const CREATED: Version = Version(1);
@@ -109,9 +109,22 @@ impl App {
     ) -> Result<(Issued, Write), Error> {
         let record = self.reservation(call, issuer, &prepared, holder)?;
         let commit = Commit::bookkeeping(Bookkeeping::Reservation, call.now).write(Write::create(record.clone()));
-        self.commit(&commit, call.now).await?;
+        self.commit_reservation(&commit, call.now).await?;
         let issued = sign(signer, prepared).await?;
         Ok((issued.clone(), Write::replace(released(record, issued), CREATED)))
+    }
+
+    /// Asks again while no answer comes. A conflict then means that it was written: nobody else has its serial number.
+    async fn commit_reservation(&self, commit: &Commit, now: Time) -> Result<(), Error> {
+        let mut unanswered = None;
+        for _ in 0..ATTEMPTS {
+            match (self.commit(commit, now).await, &unanswered) {
+                (Ok(()), _) | (Err(StoreError::Conflict { .. }), Some(_)) => return Ok(()),
+                (Err(error @ StoreError::Unknown(_)), _) => unanswered = Some(error),
+                (Err(error), _) => return Err(error.into()),
+            }
+        }
+        Err(unanswered.map_or(Error::Conflict("the reservation"), Error::from))
     }
 
     /// Closes a reservation for good: what was signed for it, if anything, is never released. Somebody else may have

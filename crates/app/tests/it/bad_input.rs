@@ -1,0 +1,153 @@
+//! Invariant 10: bad input gets an error that says what and where, and changes nothing.
+
+use signet_app::{CreatePrincipal, CreateTenant, PageRequest, PrincipalPatch, TenantPatch};
+use signet_core::{Error, Lifetime, PrincipalType};
+use signet_x509::KeyAndCsr;
+
+use crate::world::*;
+
+/// The field and the reason of a refusal; fails if the call changed or signed anything.
+async fn refusal<T: std::fmt::Debug>(
+    world: &World,
+    call: impl Future<Output = Result<T, Error>>,
+) -> (&'static str, &'static str) {
+    let before = (world.store.transactions(), world.keys.signatures());
+    let error = call.await.unwrap_err();
+    assert_eq!((world.store.transactions(), world.keys.signatures()), before, "{error:?}");
+    match error {
+        Error::Invalid { field, reason, message } => {
+            assert!(!message.is_empty(), "{field} {reason}");
+            (field, reason)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn invariant_10_a_bad_csr_is_told_what_is_wrong_with_it() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let held = world.issue("worker").await;
+    let good = KeyAndCsr::generate().unwrap().csr_der;
+    let mut forged = good.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let cases = [
+        ("empty", Vec::new(), "CSR_MALFORMED"),
+        ("text", b"-----BEGIN NOTHING-----".to_vec(), "CSR_MALFORMED"),
+        ("cut off", good[..good.len() - 1].to_vec(), "CSR_MALFORMED"),
+        ("trailing bytes", [&good[..], &[0]].concat(), "CSR_TRAILING_BYTES"),
+        ("a forged signature", forged, "CSR_BAD_SIGNATURE"),
+        ("a megabyte of zeros", vec![0; 1 << 20], "CSR_TOO_LARGE"),
+    ];
+    let token = world.token(new_token()).await;
+    for (case, csr, reason) in cases {
+        let (issue, renew) = (call("IssueCertificate"), call("RenewCertificate"));
+        let (scope, worker, permit, request) = (acme(), pid("worker"), renewal_of(&held), anonymous("one"));
+        let expected = ("csr_der", reason);
+        let issued = world.app.issue_certificate(&issue, &scope, &worker, &csr);
+        assert_eq!(refusal(&world, issued).await, expected, "{case}");
+        assert_eq!(
+            refusal(&world, world.app.renew_certificate(&renew, &permit, &scope, &csr)).await,
+            expected,
+            "{case}"
+        );
+        let enrolled = world.app.enroll(&request, enrollment(&token, "new", &csr));
+        assert_eq!(refusal(&world, enrolled).await, expected, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn invariant_10_tenants() {
+    let world = World::new().await;
+    let long = Lifetime::seconds(7_776_001);
+    let lifetimes = |lifetime| [(PrincipalType::Worker, lifetime)].into();
+    let cases = [
+        ("tenant.tenant_id", new_tenant("system")),
+        ("tenant.tenant_id", new_tenant("root")),
+        ("tenant.tenant_id", new_tenant("shared")),
+        ("tenant.display_name", CreateTenant { display_name: "a\u{1b}[2J".into(), ..new_tenant("new") }),
+        ("tenant.display_name", CreateTenant { display_name: "a".repeat(129), ..new_tenant("new") }),
+        ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(long), ..new_tenant("new") }),
+        ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(Lifetime::seconds(59)), ..new_tenant("new") }),
+        ("tenant.max_certificates", CreateTenant { max_certificates: 101, ..new_tenant("new") }),
+    ];
+    let (scope, id) = (environment(), tid("acme"));
+    for (field, input) in cases {
+        let patch = TenantPatch {
+            display_name: Some(input.display_name.clone()),
+            lifetimes: Some(input.lifetimes.clone()),
+            max_certificates: Some(input.max_certificates),
+        };
+        let (create, update) = (call("CreateTenant"), call("UpdateTenant"));
+        assert_eq!(refusal(&world, world.app.create_tenant(&create, &scope, input)).await.0, field);
+        if field != "tenant.tenant_id" {
+            assert_eq!(refusal(&world, world.app.update_tenant(&update, &scope, &id, patch)).await.0, field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn invariant_10_principals() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let many = |count: usize| (0..count).map(|number| format!("r{number}").parse().unwrap()).collect::<Vec<_>>();
+    let base = || new_principal("new", PrincipalType::Worker, &[]);
+    let cases = [
+        ("principal.display_name", CreatePrincipal { display_name: "a\nb".into(), ..base() }),
+        ("principal.roles", CreatePrincipal { roles: many(17), ..base() }),
+        ("principal.groups", CreatePrincipal { groups: many(65), ..base() }),
+    ];
+    let (scope, id) = (acme(), pid("worker"));
+    for (field, input) in cases {
+        let patch = PrincipalPatch {
+            display_name: Some(input.display_name.clone()),
+            roles: Some(input.roles.clone()),
+            groups: Some(input.groups.clone()),
+        };
+        let (create, update) = (call("CreatePrincipal"), call("UpdatePrincipal"));
+        assert_eq!(refusal(&world, world.app.create_principal(&create, &scope, input)).await.0, field);
+        assert_eq!(refusal(&world, world.app.update_principal(&update, &scope, &id, patch)).await.0, field);
+    }
+}
+
+#[tokio::test]
+async fn invariant_10_pages() {
+    let world = World::new().await;
+    let pages = [
+        ("page_size", PageRequest { size: 1001, token: String::new() }),
+        ("page_token", PageRequest { size: 0, token: "garbage!".into() }),
+        ("page_token", PageRequest { size: 0, token: "e30".into() }),
+    ];
+    for (field, page) in pages {
+        let (list, scope) = (call("List"), acme());
+        assert_eq!(refusal(&world, world.app.list_principals(&list, &scope, &page)).await.0, field);
+        assert_eq!(refusal(&world, world.app.list_tokens(&list, &scope, &page)).await.0, field);
+        assert_eq!(refusal(&world, world.app.list_tenants(&list, &environment(), &page)).await.0, field);
+    }
+}
+
+/// What does not exist, and what is somebody else's, is the same to a caller.
+#[tokio::test]
+async fn invariant_10_unknown_and_foreign_names_are_not_found() {
+    let world = World::new().await;
+    world.tenant("other").await;
+    world.principal("worker").await;
+    let (app, other, worker) = (&world.app, scope("other"), pid("worker"));
+    let before = world.store.transactions();
+    let refusals = [
+        app.get_principal(&call("Get"), &other, &worker).await.map(drop),
+        app.suspend_principal(&call("Suspend"), &admin(), &other, &worker).await.map(drop),
+        app.issue_certificate(&call("Issue"), &other, &worker, &csr()).await.map(drop),
+        app.get_tenant(&call("Get"), &scope("nobody")).await.map(drop),
+        app.suspend_tenant(&call("Suspend"), &environment(), &tid("nobody")).await.map(drop),
+        app.trust_bundle(&call("Bundle"), &scope("nobody")).await.map(drop),
+        app.create_principal(&call("Create"), &scope("nobody"), new_principal("w", PrincipalType::Worker, &[]))
+            .await
+            .map(drop),
+        app.create_token(&call("CreateToken"), &admin(), &scope("nobody"), new_token()).await.map(drop),
+    ];
+    for refused in refusals {
+        assert_eq!(refused.unwrap_err().reason(), "NOT_FOUND");
+    }
+    assert_eq!(world.store.transactions(), before);
+}

@@ -1,0 +1,101 @@
+//! Invariants 1, 5, 6 and 9 under faults: every operation × write point × kind of fault.
+
+use std::sync::Arc;
+
+use signet_core::Error;
+
+use crate::{
+    faulty_store::Fault,
+    operations::{ALL, Answer, Operation, prepare},
+    world::*,
+};
+
+/// Wherever a transaction fails, before or after it took effect, the same request completes the operation, once, and
+/// answers the same from then on. (The store and the keys of these tests check at each write and signature that it was
+/// audited and recorded.)
+#[tokio::test]
+async fn invariant_1_5_9_every_operation_survives_a_fault_at_every_write() {
+    let world = Arc::new(World::new().await);
+    let mut number = 0;
+    for operation in ALL {
+        number += 1;
+        let points = write_points(&world, operation, number).await;
+        assert!(points > 0, "{} writes nothing", operation.name);
+        for (point, fault) in (0..points).flat_map(|point| Fault::ALL.map(|fault| (point, fault))) {
+            number += 1;
+            let case = format!("{} write {point} {fault:?}", operation.name);
+            one_case(&world, operation, number, point, fault, &case).await;
+        }
+    }
+}
+
+async fn write_points(world: &Arc<World>, operation: &Operation, number: usize) -> usize {
+    let run = prepare(world, operation.name, number).await;
+    let before = world.store.transactions();
+    run().await.unwrap();
+    world.store.transactions() - before
+}
+
+async fn one_case(world: &Arc<World>, operation: &Operation, number: usize, point: usize, fault: Fault, case: &str) {
+    let run = prepare(world, operation.name, number).await;
+    let events = world.outcomes(operation.name).len();
+    world.store.arm(point, fault);
+    let first = run().await;
+    assert!(world.store.restart(), "{case}: the fault did not happen");
+    let crashed = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
+    assert_eq!(first.is_err(), crashed, "{case}: {first:?}");
+    let second = run().await;
+    let third = run().await;
+    assert!(completes(&second, operation, &first), "{case}: {second:?}");
+    if operation.name != "CreateToken" {
+        assert_eq!(second, third, "{case}");
+        assert!(crashed || first == second, "{case}");
+    }
+    let written = world.outcomes(operation.name).len() - events;
+    assert_eq!(written, operation.events, "{case}");
+}
+
+/// A token's secret is not kept, so a request that made one before says so.
+fn completes(answer: &Answer, operation: &Operation, first: &Answer) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(Error::Precondition { reason: "SECRET_NOT_KEPT", .. }) => operation.name == "CreateToken" || first.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// A signature that fails leaves a reservation; the same request signs the same bytes later.
+#[tokio::test]
+async fn invariant_1_an_unavailable_key_delays_an_issuance_and_nothing_else() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let (csr, call) = (csr(), call_with_id("IssueCertificate", "one"));
+    world.keys.set_down(true);
+    let refused = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { what: "the signing key", .. }), "{refused:?}");
+    assert!(world.get_principal("worker").await.certificates.is_empty());
+    let signed = world.keys.signatures();
+    world.keys.set_down(false);
+    let leaf = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap();
+    assert_eq!(world.keys.signed()[signed..], [leaf.certificate.tbs_der], "one signature, over the recorded bytes");
+}
+
+/// A crash at any write of a bootstrap is mended by running it again.
+#[tokio::test]
+async fn bootstrap_completes_after_a_crash_at_every_write() {
+    let whole = World::empty();
+    whole.bootstrap().await.unwrap();
+    let points = whole.store.transactions();
+    for (point, fault) in (0..points).flat_map(|point| Fault::ALL.map(|fault| (point, fault))) {
+        let world = World::empty();
+        let (input, call) = (bootstrap_input(), signet_app::Call::process("bootstrap", signet_testkit::fixtures::NOW));
+        world.store.arm(point, fault);
+        let _ = world.app.bootstrap(&call, &input).await;
+        assert!(world.store.restart(), "write {point} {fault:?}: the fault did not happen");
+        let report = world.app.bootstrap(&call, &input).await.unwrap();
+        assert_eq!(report.items.len(), 8, "write {point} {fault:?}");
+        let again = world.app.bootstrap(&call, &input).await.unwrap();
+        assert!(again.items.iter().all(|item| !item.made), "write {point} {fault:?}: {:?}", again.items);
+        assert_eq!(again.admin, report.admin, "write {point} {fault:?}");
+    }
+}

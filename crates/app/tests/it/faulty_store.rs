@@ -1,0 +1,164 @@
+//! A store that fails on purpose, around a real one, and that accuses: every transaction it applies must have exactly one
+//! audit event, unless it only reserves.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use signet_core::{
+    Store, StoreError, Time,
+    audit::AuditEvent,
+    certificate::{Certificate, CertificateState},
+    store::{Body, Key, Page, Query, Transaction, Versioned, Write},
+};
+
+/// What goes wrong with a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process ends just before.
+    CrashBefore,
+    /// The process ends just after.
+    CrashAfter,
+    /// It is not applied, and no answer comes.
+    LostRequest,
+    /// It is applied, and no answer comes.
+    LostAnswer,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 4] = [Self::CrashBefore, Self::CrashAfter, Self::LostRequest, Self::LostAnswer];
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    inner: Arc<dyn Store>,
+    crashed: AtomicBool,
+    transactions: AtomicUsize,
+    fault: Mutex<Option<(usize, Fault)>>,
+    applied: Mutex<Vec<Vec<Write>>>,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        let (crashed, transactions) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { inner, crashed, transactions, fault: Mutex::default(), applied: Mutex::default() }
+    }
+
+    /// Lets the `number`-th transaction from now on (from 0) fail.
+    pub(crate) fn arm(&self, number: usize, fault: Fault) {
+        *self.fault.lock().unwrap() = Some((self.transactions.load(Ordering::SeqCst) + number, fault));
+    }
+
+    /// The process starts again. Returns whether the fault had happened.
+    pub(crate) fn restart(&self) -> bool {
+        self.crashed.store(false, Ordering::SeqCst);
+        self.fault.lock().unwrap().take().is_none()
+    }
+
+    /// How many transactions were tried.
+    pub(crate) fn transactions(&self) -> usize {
+        self.transactions.load(Ordering::SeqCst)
+    }
+
+    /// Whether these to-be-signed bytes were recorded.
+    pub(crate) fn has_reserved(&self, tbs_der: &[u8]) -> bool {
+        let is_it = |write: &Write| {
+            matches!(write, Write::Create(Body::Certificate(record))
+                if record.state == CertificateState::Reserved && record.tbs_der == tbs_der)
+        };
+        self.applied.lock().unwrap().iter().flatten().any(is_it)
+    }
+
+    /// How many writes are as asked.
+    pub(crate) fn written(&self, is_it: impl Fn(&Write) -> bool) -> usize {
+        self.applied.lock().unwrap().iter().flatten().filter(|write| is_it(write)).count()
+    }
+
+    /// All reservations, in order.
+    pub(crate) fn reservations(&self) -> Vec<Certificate> {
+        let applied = self.applied.lock().unwrap();
+        let reservation = |write: &Write| match write {
+            Write::Create(Body::Certificate(record)) => Some(record.clone()),
+            _ => None,
+        };
+        applied.iter().flatten().filter_map(reservation).collect()
+    }
+
+    /// All audit events written since the start, in order.
+    pub(crate) fn events(&self) -> Vec<AuditEvent> {
+        let applied = self.applied.lock().unwrap();
+        let event = |write: &Write| match write {
+            Write::Create(Body::AuditEvent(event)) => Some(event.clone()),
+            _ => None,
+        };
+        applied.iter().flatten().filter_map(event).collect()
+    }
+
+    fn check_alive(&self) -> Result<(), StoreError> {
+        if self.crashed.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the process has ended".into()));
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, transaction: Transaction) -> Result<(), StoreError> {
+        let writes = transaction.writes().to_vec();
+        self.inner.transact(transaction).await?;
+        assert_one_event(&writes);
+        self.applied.lock().unwrap().push(writes);
+        Ok(())
+    }
+
+    fn due(&self) -> Option<Fault> {
+        let number = self.transactions.fetch_add(1, Ordering::SeqCst);
+        let mut armed = self.fault.lock().unwrap();
+        let (at, fault) = (*armed)?;
+        (at == number).then(|| {
+            *armed = None;
+            fault
+        })
+    }
+}
+
+/// Invariant 5: every state change has exactly one audit event, in the same transaction.
+fn assert_one_event(writes: &[Write]) {
+    let events = writes.iter().filter(|write| matches!(write, Write::Create(Body::AuditEvent(_)))).count();
+    let only_reserves = writes.iter().all(|write| {
+        matches!(write, Write::Create(Body::Request(_)))
+            || matches!(write, Write::Create(Body::Certificate(record)) if record.state == CertificateState::Reserved)
+    });
+    assert!(events == 1 || (events == 0 && only_reserves), "invariant 5: {events} audit events in {writes:#?}");
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
+        self.check_alive()?;
+        self.inner.get(key, now).await
+    }
+
+    async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
+        self.check_alive()?;
+        self.inner.query(query, now).await
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
+        self.check_alive()?;
+        let lost = || StoreError::Unknown("lost by the test".into());
+        match self.due() {
+            None => self.apply(transaction).await,
+            Some(Fault::LostRequest) => Err(lost()),
+            Some(Fault::LostAnswer) => self.apply(transaction).await.and(Err(lost())),
+            Some(fault) => {
+                if fault == Fault::CrashAfter {
+                    self.apply(transaction).await?;
+                }
+                self.crashed.store(true, Ordering::SeqCst);
+                self.check_alive()
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Issuing and renewing.
+
+use signet_app::{CreateTenant, IssuedLeaf, PrincipalPatch};
+use signet_core::{
+    Error, Lifetime, PrincipalType,
+    ca::{CaKind, CaState},
+    certificate::CertificateState,
+    tenant::Isolation,
+};
+use signet_testkit::fixtures::{NOW, later};
+use signet_x509::{CertificateView, KeyAndCsr, KeyPair, csr as x509_csr};
+
+use crate::{faulty_store::Fault, world::*};
+
+#[tokio::test]
+async fn a_worker_gets_a_certificate_that_its_tenant_vouches_for() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let key = KeyAndCsr::generate().unwrap();
+    let call = call("IssueCertificate");
+    let leaf = world.app.issue_certificate(&call, &acme(), &pid("worker"), &key.csr_der).await.unwrap();
+
+    let bundle = world.app.trust_bundle(&call, &acme()).await.unwrap();
+    assert_eq!(bundle.trust_domain, "acme.test.example.com");
+    assert_eq!(leaf.chain_der, [leaf.certificate.certificate_der.clone(), bundle.anchors[0].certificate_der.clone()]);
+    assert_eq!(leaf.root_der, [bundle.roots[0].certificate_der.clone()]);
+    let identity = world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
+    assert_eq!((identity.principal, identity.issuer), (pid("worker"), leaf.certificate.issuer.clone()));
+
+    let record = world.record(&leaf.certificate.issuer, &leaf.certificate.serial).await;
+    assert_eq!(record, leaf.certificate);
+    assert_eq!(record.state, CertificateState::Issued);
+    assert_eq!(record.not_before, NOW.minus(Lifetime::seconds(60)));
+    assert_eq!(record.not_after, NOW.plus(Lifetime::hours(24)));
+    assert_eq!(record.spki_sha256, hex::encode(key.key.public_key().spki_sha256()));
+    let held = world.get_principal("worker").await.certificates;
+    assert_eq!(held.iter().map(|held| held.serial).collect::<Vec<_>>(), [record.serial]);
+}
+
+#[tokio::test]
+async fn a_shared_tenant_is_served_by_the_shared_ca() {
+    let world = World::new().await;
+    let input = CreateTenant { isolation: Isolation::Shared, ..new_tenant("trial") };
+    world.app.create_tenant(&call("CreateTenant"), &environment(), input).await.unwrap();
+    let trial = scope("trial");
+    assert!(world.app.list_cas(&call("List"), &trial).await.unwrap().is_empty());
+    let input = new_principal("worker", PrincipalType::Worker, &[]);
+    world.app.create_principal(&call("CreatePrincipal"), &trial, input).await.unwrap();
+    let leaf = world.app.issue_certificate(&call("Issue"), &trial, &pid("worker"), &csr()).await.unwrap();
+    assert_eq!(leaf.certificate.issuer.as_str(), "shared.1");
+    let bundle = world.app.trust_bundle(&call("Bundle"), &trial).await.unwrap();
+    assert_eq!(bundle.anchors[0].kind, CaKind::Shared);
+}
+
+#[tokio::test]
+async fn lifetimes_are_the_tenants_and_never_longer_than_the_issuers() {
+    let world = World::new().await;
+    let lifetimes = [(PrincipalType::Worker, Lifetime::days(90))].into();
+    let input = CreateTenant { lifetimes, ..new_tenant("slow") };
+    world.app.create_tenant(&call("CreateTenant"), &environment(), input).await.unwrap();
+    let slow = scope("slow");
+    for (id, principal_type) in [("worker", PrincipalType::Worker), ("admin", PrincipalType::Admin)] {
+        let input = new_principal(id, principal_type, &[]);
+        world.app.create_principal(&call("CreatePrincipal"), &slow, input).await.unwrap();
+    }
+    let issue = |id, now| {
+        let (call, slow, app) = (at(call("Issue"), now), slow.clone(), &world.app);
+        async move { app.issue_certificate(&call, &slow, &pid(id), &csr()).await }
+    };
+    assert_eq!(issue("worker", NOW).await.unwrap().certificate.not_after, NOW.plus(Lifetime::days(90)));
+    assert_eq!(issue("admin", NOW).await.unwrap().certificate.not_after, NOW.plus(Lifetime::hours(12)));
+    let near_the_end = NOW.plus(Lifetime::days(700));
+    let signed = world.keys.signatures();
+    assert_eq!(issue("worker", near_the_end).await.unwrap_err().reason(), "OUTLIVES_ISSUER");
+    assert_eq!(world.keys.signatures(), signed, "refused before the signature");
+    issue("admin", near_the_end).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renewal_takes_the_place_of_the_presented_certificate() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let mut held = world.issue("worker").await;
+    for round in 0..5 {
+        held = renew(&world, &held, &csr()).await.unwrap();
+        assert_eq!(world.get_principal("worker").await.certificates.len(), 1, "round {round}");
+    }
+    assert!(held.certificate.renews.is_some());
+}
+
+async fn renew(world: &World, held: &IssuedLeaf, csr: &[u8]) -> Result<IssuedLeaf, Error> {
+    world.app.renew_certificate(&call("RenewCertificate"), &renewal_of(held), &acme(), csr).await
+}
+
+#[tokio::test]
+async fn a_renewal_needs_a_new_key() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let (one, two) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let issue = |key: &KeyPair| {
+        let (csr, app) = (x509_csr::create(key).unwrap(), &world.app);
+        async move { app.issue_certificate(&call("Issue"), &acme(), &pid("worker"), &csr).await.unwrap() }
+    };
+    let held = issue(&one).await;
+    issue(&two).await;
+    for (name, key) in [("the presented one's", &one), ("another held one's", &two)] {
+        let refused = renew(&world, &held, &x509_csr::create(key).unwrap()).await.unwrap_err();
+        assert!(
+            matches!(refused, Error::Invalid { field: "csr_der", reason: "KEY_REUSED", .. }),
+            "{name}: {refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_renews_nothing() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let held = world.issue("worker").await;
+    let record = &held.certificate;
+    let reason = signet_core::certificate::RevocationReason::Unspecified;
+    let revoke = call("RevokeCertificate");
+    world.app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+    assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
+}
+
+#[tokio::test]
+async fn nobody_renews_in_another_tenant() {
+    let world = World::new().await;
+    world.tenant("other").await;
+    world.principal("worker").await;
+    let held = world.issue("worker").await;
+    let call = call("RenewCertificate");
+    let refused = world.app.renew_certificate(&call, &renewal_of(&held), &scope("other"), &csr()).await.unwrap_err();
+    assert_eq!(refused.reason(), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_principal_holds_no_more_than_its_tenant_allows() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let mut last = world.issue("worker").await;
+    for _ in 0..2 {
+        last = world.issue("worker").await;
+    }
+    let issue = |now| {
+        let (call, app) = (at(call("IssueCertificate"), now), &world.app);
+        async move { app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await }
+    };
+    let refused = issue(NOW).await.unwrap_err();
+    assert!(matches!(refused, Error::Exhausted { reason: "CERTIFICATE_LIMIT", .. }), "{refused:?}");
+    renew(&world, &last, &csr()).await.expect("a renewal does not block itself");
+    issue(NOW.plus(Lifetime::hours(25))).await.expect("expired ones do not count");
+    assert_eq!(world.get_principal("worker").await.certificates.len(), 1);
+}
+
+/// Many issuances at once cannot exceed the limit either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_limit_holds_under_concurrency() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let call = call("IssueCertificate");
+    let (scope, id) = (acme(), pid("worker"));
+    let requests: Vec<Vec<u8>> = (0..12).map(|_| csr()).collect();
+    let issued = requests.iter().map(|csr| world.app.issue_certificate(&call, &scope, &id, csr));
+    let issued = futures::future::join_all(issued).await.into_iter().filter(Result::is_ok).count();
+    assert!((1..=3).contains(&issued), "{issued}");
+    assert_eq!(world.get_principal("worker").await.certificates.len(), issued);
+}
+
+/// Between reservation and commit the principal is suspended, or changed: nothing is released, ever.
+#[tokio::test]
+async fn what_changes_between_reservation_and_commit_stops_the_certificate() {
+    for (case, reason) in
+        [("suspended", "PRINCIPAL_SUSPENDED"), ("roles", "PRINCIPAL_CHANGED"), ("deleted", "PRINCIPAL_DELETED")]
+    {
+        let world = World::new().await;
+        world.principal("worker").await;
+        let (id, csr, issue) = (pid("worker"), csr(), call_with_id("IssueCertificate", "one"));
+        world.store.arm(0, Fault::CrashAfter);
+        world.app.issue_certificate(&issue, &acme(), &id, &csr).await.unwrap_err();
+        world.store.restart();
+        let change = call("Change");
+        match case {
+            "suspended" => drop(world.app.suspend_principal(&change, &admin(), &acme(), &id).await.unwrap()),
+            "deleted" => drop(world.app.delete_principal(&change, &admin(), &acme(), &id).await.unwrap()),
+            _ => {
+                let patch = PrincipalPatch { roles: Some(roles(&["viewer"])), ..PrincipalPatch::default() };
+                drop(world.app.update_principal(&change, &acme(), &id, patch).await.unwrap());
+            }
+        }
+        let signed = world.keys.signatures();
+        let refused = world.app.issue_certificate(&issue, &acme(), &id, &csr).await.unwrap_err();
+        assert_eq!(refused.reason(), reason);
+        assert_eq!(world.keys.signatures(), signed, "{case}: nothing was signed");
+        let again = world.app.issue_certificate(&issue, &acme(), &id, &csr).await.unwrap_err();
+        assert_eq!(again.reason(), "RESERVATION_ABANDONED", "{case}");
+        assert!(world.get_principal("worker").await.certificates.is_empty(), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_gets_nothing() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    world.app.suspend_tenant(&call("Suspend"), &environment(), &tid("acme")).await.unwrap();
+    let call = call("IssueCertificate");
+    let refused = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    assert_eq!(refused.reason(), "TENANT_SUSPENDED");
+}
+
+#[tokio::test]
+async fn a_repeated_request_whose_certificate_was_revoked_says_so() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let (issue, csr) = (call_with_id("IssueCertificate", "one"), csr());
+    let leaf = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap();
+    let record = &leaf.certificate;
+    let reason = signet_core::certificate::RevocationReason::Superseded;
+    let revoke = call("RevokeCertificate");
+    world.app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+    let again = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    assert_eq!(again.reason(), "CERTIFICATE_REVOKED");
+}
+
+#[tokio::test]
+async fn a_server_certificate_is_signed_by_the_server_ca() {
+    let world = World::new().await;
+    let names = bootstrap_input().server;
+    let chain = world.app.issue_server_certificate(&at(call("Rotate"), later(60)), &names, &csr()).await.unwrap();
+    let cas = world.app.list_cas(&call("List"), &scope("system")).await.unwrap();
+    let server = cas.iter().find(|ca| ca.kind == CaKind::Server && ca.state == CaState::Active).unwrap();
+    assert_eq!(chain[1], server.certificate_der);
+    assert_eq!(CertificateView::from_der(&chain[0]).unwrap().not_after, later(60).plus(Lifetime::days(7)));
+}

@@ -1,0 +1,90 @@
+//! Keys in memory that remember what they signed, and that can fail.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer};
+use signet_x509::KeyPair;
+
+use crate::faulty_store::FaultyStore;
+
+/// See the module's words.
+#[derive(Debug)]
+pub(crate) struct MemoryKeys {
+    keys: Mutex<HashMap<KeyRef, Arc<KeyPair>>>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    store: Arc<FaultyStore>,
+    down: AtomicBool,
+    signed: Mutex<Vec<Vec<u8>>>,
+}
+
+impl MemoryKeys {
+    /// `store` is asked at each signature whether it has the record.
+    pub(crate) fn new(store: Arc<FaultyStore>) -> Self {
+        let state = State { store, down: AtomicBool::new(false), signed: Mutex::default() };
+        Self { keys: Mutex::default(), state: Arc::new(state) }
+    }
+
+    /// Lets every signature fail, or work again.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// How many signatures were made.
+    pub(crate) fn signatures(&self) -> usize {
+        self.state.signed.lock().unwrap().len()
+    }
+
+    /// Everything that was signed, to-be-signed bytes each.
+    pub(crate) fn signed(&self) -> Vec<Vec<u8>> {
+        self.state.signed.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl KeyManager for MemoryKeys {
+    async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
+        let key: KeyRef = format!("memory:{}", label.ca).parse().unwrap();
+        self.keys.lock().unwrap().entry(key.clone()).or_insert_with(|| Arc::new(KeyPair::generate().unwrap()));
+        Ok(key)
+    }
+
+    async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
+        let found = self.keys.lock().unwrap().get(key).cloned();
+        let pair = found.ok_or_else(|| KeyError::NotFound(key.to_string()))?;
+        Ok(Arc::new(MemorySigner { pair, state: Arc::clone(&self.state) }))
+    }
+}
+
+#[derive(Debug)]
+struct MemorySigner {
+    pair: Arc<KeyPair>,
+    state: Arc<State>,
+}
+
+#[async_trait]
+impl Signer for MemorySigner {
+    fn spki_der(&self) -> &[u8] {
+        self.pair.public_key().spki_der()
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        if self.state.down.load(Ordering::SeqCst) {
+            return Err(KeyError::Unavailable("switched off by the test".into()));
+        }
+        assert!(self.state.store.has_reserved(message), "invariant 1: signed without a record made before");
+        let signature = self.pair.sign(message).unwrap();
+        self.state.signed.lock().unwrap().push(message.to_vec());
+        Ok(signature)
+    }
+}

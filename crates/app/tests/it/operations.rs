@@ -1,0 +1,192 @@
+//! Every mutating operation, ready to be called again and again with one request id.
+
+use std::{pin::Pin, sync::Arc};
+
+use signet_app::{CreateToken, IssuedLeaf, PrincipalPatch, RotationAction, TenantPatch};
+use signet_core::{
+    Error, PrincipalType,
+    ca::CaKind,
+    certificate::{Certificate, RevocationReason},
+};
+
+use crate::world::*;
+
+pub(crate) type Answer = Result<String, Error>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(crate) type Repeatable = Box<dyn Fn() -> Running>;
+
+/// An operation, how many audit events it writes, and how to prepare one that has not been called yet.
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    pub(crate) events: usize,
+}
+
+pub(crate) const ALL: &[Operation] = &[
+    Operation { name: "CreateTenant", events: 1 },
+    Operation { name: "UpdateTenant", events: 1 },
+    Operation { name: "SuspendTenant", events: 1 },
+    Operation { name: "ActivateTenant", events: 1 },
+    Operation { name: "CreatePrincipal", events: 1 },
+    Operation { name: "UpdatePrincipal", events: 1 },
+    Operation { name: "SuspendPrincipal", events: 1 },
+    Operation { name: "ActivatePrincipal", events: 1 },
+    Operation { name: "DeletePrincipal", events: 1 },
+    Operation { name: "IssueCertificate", events: 1 },
+    Operation { name: "RenewCertificate", events: 1 },
+    Operation { name: "RevokeCertificate", events: 1 },
+    Operation { name: "CreateToken", events: 1 },
+    Operation { name: "RevokeToken", events: 1 },
+    // The use of the token together with the new principal, then the certificate.
+    Operation { name: "Enroll", events: 2 },
+    Operation { name: "PrepareCa", events: 1 },
+    Operation { name: "ActivateCa", events: 1 },
+    Operation { name: "RetireCa", events: 1 },
+];
+
+macro_rules! repeat {
+    ($world:ident, $($kept:ident),*; $body:expr) => {{
+        let world = Arc::clone($world);
+        $(let $kept = Arc::new($kept);)*
+        Box::new(move || {
+            #[allow(unused_variables, reason = "some operations need no world")]
+            let $world = Arc::clone(&world);
+            $(let $kept = Arc::clone(&$kept);)*
+            Box::pin(async move { $body }) as Running
+        }) as Repeatable
+    }};
+}
+
+/// Sets the stage for the operation `name` in tenants and principals that only this `number` uses.
+pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usize) -> Repeatable {
+    let request = format!("request-{number}");
+    match name {
+        "CreateTenant" | "UpdateTenant" | "SuspendTenant" | "ActivateTenant" => {
+            tenant_operation(world, name, number, request).await
+        }
+        "PrepareCa" | "ActivateCa" | "RetireCa" => ca_operation(world, name, number, request).await,
+        "IssueCertificate" | "RenewCertificate" | "RevokeCertificate" => {
+            certificate_operation(world, name, number, request).await
+        }
+        "CreateToken" | "RevokeToken" | "Enroll" => token_operation(world, name, number, request).await,
+        _ => principal_operation(world, name, number, request).await,
+    }
+}
+
+async fn tenant_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let tenant = format!("tenant-{number}");
+    let id = tid(&tenant);
+    if name != "CreateTenant" {
+        world.tenant(&tenant).await;
+    }
+    if name == "ActivateTenant" {
+        world.app.suspend_tenant(&call("Prepare"), &environment(), &id).await.unwrap();
+    }
+    repeat!(world, tenant, id, request; {
+        let (call, app) = (call_with_id(name, &request), &world.app);
+        let answer = match name {
+            "CreateTenant" => app.create_tenant(&call, &environment(), new_tenant(&tenant)).await,
+            "UpdateTenant" => {
+                let patch = TenantPatch { max_certificates: Some(7), ..TenantPatch::default() };
+                app.update_tenant(&call, &environment(), &id, patch).await
+            }
+            "SuspendTenant" => app.suspend_tenant(&call, &environment(), &id).await,
+            _ => app.activate_tenant(&call, &environment(), &id).await,
+        };
+        answer.map(|tenant| format!("{tenant:?}"))
+    })
+}
+
+async fn principal_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let text = format!("worker-{number}");
+    if name != "CreatePrincipal" {
+        world.principal(&text).await;
+    }
+    let id = pid(&text);
+    if name == "ActivatePrincipal" {
+        world.app.suspend_principal(&call("Prepare"), &admin(), &acme(), &id).await.unwrap();
+    }
+    repeat!(world, text, id, request; {
+        let (call, app) = (call_with_id(name, &request), &world.app);
+        let answer = match name {
+            "CreatePrincipal" => {
+                app.create_principal(&call, &acme(), new_principal(&text, PrincipalType::Worker, &[])).await
+            }
+            "UpdatePrincipal" => {
+                let patch = PrincipalPatch { roles: Some(roles(&["viewer"])), ..PrincipalPatch::default() };
+                app.update_principal(&call, &acme(), &id, patch).await
+            }
+            "SuspendPrincipal" => app.suspend_principal(&call, &admin(), &acme(), &id).await,
+            "ActivatePrincipal" => app.activate_principal(&call, &admin(), &acme(), &id).await,
+            _ => app.delete_principal(&call, &admin(), &acme(), &id).await,
+        };
+        answer.map(|principal| format!("{principal:?}"))
+    })
+}
+
+async fn certificate_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let text = format!("worker-{number}");
+    world.principal(&text).await;
+    let csr = csr();
+    if name == "IssueCertificate" {
+        let id = pid(&text);
+        return repeat!(world, id, csr, request; {
+            let call = call_with_id(name, &request);
+            world.app.issue_certificate(&call, &acme(), &id, &csr).await.map(released)
+        });
+    }
+    let held = world.issue(&text).await;
+    if name == "RenewCertificate" {
+        return repeat!(world, held, csr, request; {
+            let call = call_with_id(name, &request);
+            world.app.renew_certificate(&call, &renewal_of(&held), &acme(), &csr).await.map(released)
+        });
+    }
+    repeat!(world, held, request; {
+        let (call, Certificate { issuer, serial, .. }) = (call_with_id(name, &request), &held.certificate);
+        let reason = RevocationReason::KeyCompromise;
+        let answer = world.app.revoke_certificate(&call, &admin(), &acme(), issuer, serial, reason).await;
+        answer.map(|record| format!("{:?}", record.state))
+    })
+}
+
+async fn token_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    if name == "CreateToken" {
+        return repeat!(world, request; {
+            // The text differs by number, so that each case is a request of its own.
+            let input = CreateToken { uses: 2, ..new_token() };
+            let answer = world.app.create_token(&call_with_id(name, &request), &admin(), &acme(), input).await;
+            answer.map(|created| format!("{:?}", created.token))
+        });
+    }
+    let token = world.token(new_token()).await;
+    if name == "RevokeToken" {
+        return repeat!(world, token, request; {
+            let answer = world.app.revoke_token(&call_with_id(name, &request), &admin(), &acme(), &token.token.id).await;
+            answer.map(|token| format!("{token:?}"))
+        });
+    }
+    let (principal, csr) = (format!("worker-{number}"), csr());
+    repeat!(world, token, principal, csr, request; {
+        world.app.enroll(&anonymous(&request), enrollment(&token, &principal, &csr)).await.map(released)
+    })
+}
+
+async fn ca_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let tenant = format!("tenant-{number}");
+    world.tenant(&tenant).await;
+    let scope = scope(&tenant);
+    let steps = [RotationAction::Prepare, RotationAction::Activate, RotationAction::Retire];
+    let ready = ["PrepareCa", "ActivateCa", "RetireCa"].iter().position(|step| *step == name).unwrap();
+    for step in &steps[..ready] {
+        world.app.rotate_ca(&call("Prepare"), &scope, CaKind::Tenant, *step).await.unwrap();
+    }
+    let action = steps[ready];
+    repeat!(world, scope, request; {
+        let answer = world.app.rotate_ca(&call_with_id(name, &request), &scope, CaKind::Tenant, action).await;
+        answer.map(|report| format!("{:?}", report.cas))
+    })
+}
+
+fn released(leaf: IssuedLeaf) -> String {
+    format!("{leaf:?}")
+}

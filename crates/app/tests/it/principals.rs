@@ -1,0 +1,89 @@
+//! Principals.
+
+use signet_app::{PageRequest, PrincipalPatch};
+use signet_core::{Error, Lifetime, PrincipalType, principal::PrincipalStatus};
+use signet_testkit::fixtures::NOW;
+
+use crate::world::*;
+
+#[tokio::test]
+async fn a_principals_generation_rises_with_what_matters() {
+    let world = World::new().await;
+    assert_eq!(world.principal("worker").await.generation, 1);
+    let update = |patch| {
+        let app = &world.app;
+        async move { app.update_principal(&call("Update"), &acme(), &pid("worker"), patch).await.unwrap() }
+    };
+    let renamed = update(PrincipalPatch { display_name: Some("W".into()), ..Default::default() }).await;
+    assert_eq!((renamed.generation, renamed.display_name.as_str()), (1, "W"));
+    let roles = Some(roles(&["b", "a", "b"]));
+    let changed = update(PrincipalPatch { roles: roles.clone(), ..Default::default() }).await;
+    assert_eq!((changed.generation, changed.roles), (2, crate::world::roles(&["a", "b"])));
+    update(PrincipalPatch { roles, ..Default::default() }).await;
+    assert_eq!(world.outcomes("Update").len(), 2, "nothing changed the third time");
+}
+
+#[tokio::test]
+async fn a_deleted_principals_id_is_free_once_its_last_certificate_must_have_expired() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    let create = |days| {
+        let (call, app) = (at(call("Create"), NOW.plus(Lifetime::days(days))), &world.app);
+        async move { app.create_principal(&call, &acme(), new_principal("worker", PrincipalType::Device, &[])).await }
+    };
+    assert!(matches!(create(89).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(create(91).await.unwrap().principal_type, PrincipalType::Device);
+    let world = World::new().await;
+    world.principal("worker").await;
+    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    let refused = world.app.activate_principal(&call("Activate"), &admin(), &acme(), &pid("worker")).await.unwrap_err();
+    assert_eq!(refused.reason(), "PRINCIPAL_DELETED");
+}
+
+#[tokio::test]
+async fn an_operator_suspends_plain_principals_only_and_nobody_itself() {
+    let world = World::new().await;
+    for (id, principal_type, names) in [
+        ("worker", PrincipalType::Worker, &[][..]),
+        ("chief", PrincipalType::Admin, &[]),
+        ("olga", PrincipalType::User, &["operator"]),
+    ] {
+        world.app.create_principal(&call("Create"), &acme(), new_principal(id, principal_type, names)).await.unwrap();
+    }
+    let suspend = |id: &'static str| {
+        let app = &world.app;
+        async move { app.suspend_principal(&call("Suspend"), &operator(), &acme(), &pid(id)).await }
+    };
+    assert_eq!(suspend("worker").await.unwrap().status, PrincipalStatus::Suspended);
+    for id in ["chief", "olga"] {
+        assert_eq!(suspend(id).await.unwrap_err().reason(), "PERMISSION_MISSING", "{id}");
+    }
+    let chief = permit_of(identity("acme", "chief", PrincipalType::Admin, &[]), "principals.suspend");
+    let refused = world.app.suspend_principal(&call("Suspend"), &chief, &acme(), &pid("chief")).await.unwrap_err();
+    assert_eq!(refused.reason(), "OWN_PRINCIPAL");
+}
+
+#[tokio::test]
+async fn principals_are_listed_in_their_own_tenant() {
+    let world = World::new().await;
+    world.tenant("other").await;
+    for number in 0..5 {
+        world.principal(&format!("worker-{number}")).await;
+    }
+    let page = PageRequest { size: 2, token: String::new() };
+    let first = world.app.list_principals(&call("List"), &acme(), &page).await.unwrap();
+    assert_eq!(first.items.len(), 2);
+    assert!(
+        world
+            .app
+            .list_principals(&call("List"), &scope("other"), &PageRequest::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    let elsewhere = PageRequest { size: 2, token: first.next_page_token };
+    let refused = world.app.list_principals(&call("List"), &scope("other"), &elsewhere).await.unwrap_err();
+    assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN", "a token is good for the listing that it came from");
+}

@@ -1,0 +1,65 @@
+//! Closing reservations that were never committed.
+
+use signet_app::Call;
+use signet_core::certificate::CertificateState;
+use signet_testkit::fixtures::{NOW, later};
+
+use crate::{faulty_store::Fault, world::*};
+
+async fn sweep(world: &World, seconds: u32) -> usize {
+    world.app.sweep_reservations(&Call::process("sweeper", later(seconds))).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_old_reservation_is_closed_once_and_its_request_told_so() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let (issue, csr) = (call_with_id("IssueCertificate", "one"), csr());
+    world.store.arm(1, Fault::CrashBefore);
+    world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    world.store.restart();
+    assert_eq!(sweep(&world, 299).await, 0, "its maker may still be at work");
+    assert_eq!(sweep(&world, 301).await, 1);
+    assert_eq!(sweep(&world, 302).await, 0);
+    assert_eq!(world.outcomes("sweeper"), ["OK"]);
+    let event = world.store.events().pop().unwrap();
+    assert!(event.tenant == tid("acme") && event.payload.contains("NEVER_COMMITTED"), "{event:?}");
+    let retry = at(issue, later(303));
+    let refused = world.app.issue_certificate(&retry, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    assert_eq!(refused.reason(), "RESERVATION_ABANDONED");
+    let fresh = call_with_id("IssueCertificate", "two");
+    world.app.issue_certificate(&fresh, &acme(), &pid("worker"), &csr).await.expect("a new request id works");
+}
+
+/// The sweeper and a late maker may meet: one of them wins, and the record says who.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_late_maker_and_the_sweeper_agree() {
+    let world = World::new().await;
+    for round in 0..20 {
+        let id = format!("worker-{round}");
+        world.principal(&id).await;
+        let (issue, csr) = (call_with_id("IssueCertificate", &id), csr());
+        world.store.arm(1, Fault::CrashBefore);
+        world.app.issue_certificate(&issue, &acme(), &pid(&id), &csr).await.unwrap_err();
+        world.store.restart();
+        let late = at(issue, later(400));
+        let (scope, principal, sweeper) = (acme(), pid(&id), Call::process("sweeper", later(400)));
+        let (made, closed) = tokio::join!(
+            world.app.issue_certificate(&late, &scope, &principal, &csr),
+            world.app.sweep_reservations(&sweeper)
+        );
+        let held = world.get_principal(&id).await.certificates;
+        assert_eq!(made.is_ok(), closed.unwrap() == 0, "round {round}");
+        assert_eq!(made.is_ok(), held.len() == 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn an_issued_certificate_is_left_alone() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let leaf = world.issue("worker").await.certificate;
+    assert_eq!(sweep(&world, 4000).await, 0);
+    assert_eq!(world.record(&leaf.issuer, &leaf.serial).await.state, CertificateState::Issued);
+    assert!(leaf.not_after > NOW);
+}

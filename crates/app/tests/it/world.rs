@@ -1,0 +1,229 @@
+//! A bootstrapped environment in a temporary folder.
+
+use std::sync::Arc;
+
+use signet_app::{
+    App, Bootstrap, BootstrapReport, Call, CreatePrincipal, CreateTenant, CreateToken, CreatedToken, Enroll,
+    EnvironmentKeys, IssuedLeaf, Proof, ServerIdentity, Settings,
+};
+use signet_core::{
+    Actor, CaId, Error, Identity, Lifetime, PrincipalId, PrincipalType, Role, Serial, TenantId, TenantScope, Time,
+    authz::{Permit, Policy, Rule, permit},
+    certificate::Certificate,
+    enrollment::PrincipalTemplate,
+    principal::Principal,
+    scope::EnvironmentScope,
+    tenant::{Isolation, Tenant, TenantStatus},
+    trust::{Anchor, TenantTrust},
+};
+use signet_sqlite::SqliteStore;
+use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
+use signet_x509::{ChainError, Environment, KeyAndCsr, verify_client};
+use tempfile::TempDir;
+
+use crate::{faulty_store::FaultyStore, keys::MemoryKeys};
+
+pub(crate) struct World {
+    pub(crate) app: Arc<App>,
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) keys: Arc<MemoryKeys>,
+    _folder: TempDir,
+}
+
+impl World {
+    /// An environment with nothing in it.
+    pub(crate) fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteStore::open(&folder.path().join("store")).unwrap();
+        let store = Arc::new(FaultyStore::new(Arc::new(sqlite)));
+        let keys = Arc::new(MemoryKeys::new(Arc::clone(&store)));
+        let environment = Environment::with_default_arc("test.example.com".parse().unwrap()).unwrap();
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let app = App::new(store.clone(), keys.clone(), entropy, environment, Settings::default());
+        Self { app: Arc::new(app), store, keys, _folder: folder }
+    }
+
+    /// A bootstrapped environment with the tenant `acme`.
+    pub(crate) async fn new() -> Self {
+        let world = Self::empty();
+        world.bootstrap().await.unwrap();
+        world.tenant("acme").await;
+        world
+    }
+
+    pub(crate) async fn bootstrap(&self) -> Result<BootstrapReport, Error> {
+        self.app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await
+    }
+
+    pub(crate) async fn tenant(&self, id: &str) -> Tenant {
+        self.app.create_tenant(&call("CreateTenant"), &environment(), new_tenant(id)).await.unwrap()
+    }
+
+    pub(crate) async fn principal(&self, id: &str) -> Principal {
+        let input = new_principal(id, PrincipalType::Worker, &[]);
+        self.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap()
+    }
+
+    pub(crate) async fn issue(&self, id: &str) -> IssuedLeaf {
+        let csr = csr();
+        self.app.issue_certificate(&call("IssueCertificate"), &acme(), &pid(id), &csr).await.unwrap()
+    }
+
+    pub(crate) async fn token(&self, input: CreateToken) -> CreatedToken {
+        self.app.create_token(&call("CreateToken"), &admin(), &acme(), input).await.unwrap()
+    }
+
+    pub(crate) async fn record(&self, issuer: &CaId, serial: &Serial) -> Certificate {
+        self.app.get_certificate(&call("GetCertificate"), &acme(), issuer, serial).await.unwrap()
+    }
+
+    pub(crate) async fn get_principal(&self, id: &str) -> Principal {
+        self.app.get_principal(&call("GetPrincipal"), &acme(), &pid(id)).await.unwrap()
+    }
+
+    /// Whom the chain check takes the holder of a leaf for, with what `tenant` trusts at `now`.
+    pub(crate) async fn authenticate(&self, tenant: &str, leaf_der: &[u8], now: Time) -> Result<Identity, ChainError> {
+        let bundle = self.app.trust_bundle(&at(call("GetTrustBundle"), now), &scope(tenant)).await.unwrap();
+        let anchors = bundle.anchors.iter().map(Anchor::from).collect();
+        let trust = TenantTrust { status: TenantStatus::Active, anchors };
+        let trust_of = |id: &TenantId| (id.as_str() == tenant).then(|| trust.clone());
+        verify_client(leaf_der, self.app.environment(), trust_of, now)
+    }
+
+    /// The outcomes of the events of `operation`, in order.
+    pub(crate) fn outcomes(&self, operation: &str) -> Vec<String> {
+        let payloads = self.store.events().into_iter().map(|event| event.payload);
+        let parsed = payloads.map(|payload| serde_json::from_str::<serde_json::Value>(&payload).unwrap());
+        let of_operation = parsed.filter(|payload| payload["operation"] == operation);
+        of_operation.map(|payload| payload["outcome"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+pub(crate) fn bootstrap_input() -> Bootstrap {
+    Bootstrap {
+        keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
+        server: ServerIdentity { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
+        server_csr_der: csr(),
+        admin: pid("root"),
+        admin_csr_der: csr(),
+    }
+}
+
+/// A call of `operation` by the operator, without a request id.
+pub(crate) fn call(operation: &'static str) -> Call {
+    let identity = identity("system", "root", PrincipalType::Admin, &[]);
+    Call { operation, now: NOW, actor: Actor::from(&identity), request_id: None, source: None }
+}
+
+pub(crate) fn call_with_id(operation: &'static str, request_id: &str) -> Call {
+    Call { request_id: Some(request_id.parse().unwrap()), ..call(operation) }
+}
+
+pub(crate) fn anonymous(request_id: &str) -> Call {
+    Call { actor: Actor::Anonymous, ..call_with_id("Enroll", request_id) }
+}
+
+pub(crate) fn at(call: Call, now: Time) -> Call {
+    Call { now, ..call }
+}
+
+pub(crate) fn acme() -> TenantScope {
+    TenantScope::housekeeping("acme".parse().unwrap())
+}
+
+pub(crate) fn environment() -> EnvironmentScope {
+    EnvironmentScope::housekeeping()
+}
+
+pub(crate) fn tid(id: &str) -> TenantId {
+    id.parse().unwrap()
+}
+
+pub(crate) fn pid(id: &str) -> PrincipalId {
+    id.parse().unwrap()
+}
+
+pub(crate) fn roles(names: &[&str]) -> Vec<Role> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+/// A request for a new key, DER.
+pub(crate) fn csr() -> Vec<u8> {
+    KeyAndCsr::generate().unwrap().csr_der
+}
+
+pub(crate) fn identity(tenant: &str, id: &str, principal_type: PrincipalType, names: &[&str]) -> Identity {
+    Identity {
+        tenant: tid(tenant),
+        principal: pid(id),
+        principal_type,
+        roles: roles(names).into(),
+        issuer: format!("{tenant}.1").parse().unwrap(),
+        serial: Serial::new(NOW, [0; 10]),
+        not_before: NOW,
+        not_after: NOW.plus(Lifetime::hours(12)),
+        spki_sha256: [0; 32],
+    }
+}
+
+/// The right that the caller `identity` has to the operation of `permission`.
+pub(crate) fn permit_of(identity: Identity, permission: &str) -> Permit {
+    let policy = Policy::new(Vec::new());
+    let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
+    let rule = Rule {
+        operation: "test".into(),
+        permission: policy.permission(permission).unwrap(),
+        callers: PrincipalType::ALL
+            .into_iter()
+            .fold(Default::default(), |callers, one| signet_core::authz::CallerTypes::with(callers, one)),
+    };
+    permit(&Arc::new(identity), &grants, &rule).unwrap()
+}
+
+/// The operator's.
+pub(crate) fn admin() -> Permit {
+    permit_of(identity("system", "root", PrincipalType::Admin, &[]), "tokens.create")
+}
+
+/// A user's of `acme` with the role operator.
+pub(crate) fn operator() -> Permit {
+    permit_of(identity("acme", "olga", PrincipalType::User, &["operator"]), "tokens.create")
+}
+
+/// The holder's of a certificate, to renew it.
+pub(crate) fn renewal_of(leaf: &IssuedLeaf) -> Permit {
+    let record = &leaf.certificate;
+    let mut identity = identity(record.tenant.as_str(), record.principal.as_str(), record.principal_type, &[]);
+    (identity.issuer, identity.serial) = (record.issuer.clone(), record.serial);
+    permit_of(identity, "certificates.renew")
+}
+
+pub(crate) fn new_tenant(id: &str) -> CreateTenant {
+    CreateTenant {
+        id: tid(id),
+        display_name: String::new(),
+        isolation: Isolation::Dedicated,
+        lifetimes: Default::default(),
+        max_certificates: 0,
+    }
+}
+
+pub(crate) fn new_principal(id: &str, principal_type: PrincipalType, names: &[&str]) -> CreatePrincipal {
+    let (display_name, groups) = (String::new(), Vec::new());
+    CreatePrincipal { id: pid(id), principal_type, display_name, roles: roles(names), groups }
+}
+
+/// A single-use token for a new worker that chooses its id.
+pub(crate) fn new_token() -> CreateToken {
+    let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
+    CreateToken { template, ttl: Lifetime::seconds(0), uses: 0 }
+}
+
+pub(crate) fn enrollment(token: &CreatedToken, principal: &str, csr_der: &[u8]) -> Enroll {
+    let proof = Proof::JoinToken(token.secret.clone());
+    Enroll { proof, principal: Some(pid(principal)), csr_der: csr_der.to_vec() }
+}
+
+pub(crate) fn scope(tenant: &str) -> TenantScope {
+    TenantScope::housekeeping(tid(tenant))
+}
