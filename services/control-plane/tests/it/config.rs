@@ -1,0 +1,85 @@
+//! The configuration: the sample is good, and every mistake is told with file, key and what to write.
+
+use std::{path::Path, process::Command};
+
+use signet_control_plane::Config;
+
+const SAMPLE: &str = include_str!("../../signet.sample.toml");
+
+fn error(text: &str) -> String {
+    Config::from_toml(text, Path::new("/etc/signet")).unwrap_err().to_string()
+}
+
+#[test]
+fn the_sample_is_good_and_shows_the_defaults() {
+    let sample = Config::from_toml(SAMPLE, Path::new("/etc/signet")).unwrap();
+    let short = "environment = { name = 'dev', trust_domain_suffix = 'dev.example.com' }\n\
+        storage = { kind = 'sqlite', path = 'signet.db' }\n\
+        keys = { kind = 'softkey', dir = 'keys', passphrase_file = 'passphrase' }\n\
+        server_identity = { kind = 'files', dir = 'server' }";
+    let defaults = Config::from_toml(short, Path::new("/etc/signet")).unwrap();
+    assert_eq!(format!("{sample:?}"), format!("{defaults:?}"));
+    assert!(format!("{sample:?}").contains("/etc/signet/signet.db"));
+}
+
+#[test]
+fn mistakes_are_told_with_their_place_and_a_remedy() {
+    let cases = [
+        ("grpc = \"127.0.0.1:8443\"", "grpc = \"8443\"", "listen.grpc", "address and port"),
+        ("public = \"127.0.0.1:8080\"", "public = \"127.0.0.1:8443\"", "listen.public", "must differ"),
+        ("proxy_protocol_from = []", "proxy_protocol_from = [\"10.0.0.1/8\"]", "listen.proxy_protocol_from", "network"),
+        ("when_stale = \"refuse\"", "when_stale = \"shrug\"", "trust.when_stale", "refuse"),
+        ("staleness_limit_seconds = 30", "staleness_limit_seconds = 0", "trust.staleness_limit_seconds", "1 to 3600"),
+        ("drain_seconds = 20", "drain = 20", "limits.drain", "unknown field"),
+        ("kind = \"sqlite\"", "kind = \"postgres\"", "storage", "sqlite"),
+        ("path = \"signet.db\"", "", "storage", "path"),
+        ("name = \"dev\"", "name = \"Dev!\"", "environment.name", "hyphens"),
+        (
+            "trust_domain_suffix = \"dev.example.com\"",
+            "trust_domain_suffix = \"Dev\"",
+            "environment.trust_domain_suffix",
+            "lower-case",
+        ),
+        ("oid_arc = \"1.3.6.1.4.1.99999.1\"", "oid_arc = \"1..2\"", "environment.oid_arc", "object identifier"),
+        ("filter = \"info\"", "filter = \"a=b=c\"", "telemetry.filter", "e.g. info"),
+        ("dns_names = [\"localhost\"]", "dns_names = [\"127.0.0.1\"]", "server.dns_names", "ip_addresses"),
+        ("grants = []", "grants = [{ principal_type = \"robot\", permission = \"a\" }]", "principal_type", "device"),
+    ];
+    for (good, bad, key, remedy) in cases {
+        assert!(SAMPLE.contains(good), "{good}");
+        let told = error(&SAMPLE.replacen(good, bad, 1));
+        assert!(told.contains(key) && told.contains(remedy) && told.contains("/etc/signet"), "{bad}: {told}");
+    }
+}
+
+#[test]
+fn the_program_tells_what_it_found_and_how_it_ends() {
+    let signetd = || Command::new(env!("CARGO_BIN_EXE_signetd"));
+    let help = signetd().arg("--help").output().unwrap();
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(help.status.success() && text.contains("--config <FILE>") && text.contains("check"), "{text}");
+    assert!(signetd().arg("--version").output().unwrap().status.success());
+    let missing = signetd().args(["--config", "/nowhere/signet.toml"]).output().unwrap();
+    let told = String::from_utf8(missing.stderr).unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(told.contains("/nowhere/signet.toml") && told.contains("signet.sample.toml"), "{told}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let free = SAMPLE.replace(":8443\"", ":0\"").replace(":8080\"", ":0\"").replace(":9464\"", ":0\"");
+    std::fs::write(dir.path().join("signet.toml"), free).unwrap();
+    let check = || signetd().arg("check").arg("--config").arg(dir.path().join("signet.toml")).output().unwrap();
+    let locked = check();
+    let told = String::from_utf8(locked.stderr).unwrap();
+    assert_eq!(locked.status.code(), Some(1));
+    assert!(told.contains("[keys]") && told.contains("passphrase"), "{told}");
+    std::fs::write(dir.path().join("passphrase"), "correct horse battery staple\n").unwrap();
+    let checked = check();
+    let told = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(told.contains("none yet: run `principal bootstrap`") && told.contains("each with a rule"), "{told}");
+    // The environment overrides single values, and says so in errors.
+    let overridden =
+        signetd().arg("--config").arg(dir.path().join("signet.toml")).env("SIGNET_LISTEN__GRPC", "nowhere").output();
+    let told = String::from_utf8(overridden.unwrap().stderr).unwrap();
+    assert!(told.contains("listen.grpc") && told.contains("SIGNET_"), "{told}");
+}

@@ -1,0 +1,80 @@
+//! Health in its three forms, reflection, public material and metrics.
+
+use signet_core::PrincipalType;
+use signet_proto::v1::Isolation;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::world::{World, reason};
+
+#[tokio::test]
+async fn health_and_public_material_are_for_everybody() {
+    let world = World::new().await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Dedicated).await;
+    assert_eq!(node.http("/healthz").await, (200, "ok\n".to_owned()));
+    let (status, body) = node.http("/readyz").await;
+    let readiness: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &readiness["ready"], &readiness["stale"]), (200, &true.into(), &false.into()));
+    assert!(readiness["staleness_ms"].as_i64().unwrap() < 5000);
+    assert!(readiness["server_certificate_expires"].as_str().unwrap().contains('T'));
+
+    let (status, root) = node.http("/v1/ca.pem").await;
+    assert_eq!((status, signet_x509::pem::decode_certificates(&root).unwrap()), (200, world.roots.clone()));
+    let (status, anchors) = node.http("/v1/tenants/acme/bundle.pem").await;
+    assert_eq!((status, signet_x509::pem::decode_certificates(&anchors).unwrap().len()), (200, 1));
+    let (by_id, by_domain) = (
+        node.http("/v1/tenants/acme/bundle.json").await,
+        node.http("/v1/tenants/acme.test.example.com/bundle.json").await,
+    );
+    assert_eq!(by_id, by_domain);
+    let bundle: serde_json::Value = serde_json::from_str(&by_id.1).unwrap();
+    assert_eq!((&bundle["keys"][0]["use"], &bundle["spiffe_sequence"]), (&"x509-svid".into(), &2.into()));
+    for unknown in ["/v1/tenants/nobody/bundle.pem", "/v1/tenants/A%2F/bundle.json", "/metrics", "/"] {
+        assert_eq!(node.http(unknown).await.0, 404, "{unknown}");
+    }
+
+    let mut health = HealthClient::new(world.connector(&node, None).channel());
+    for service in ["", "signet.v1.TenantService"] {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+    }
+    let metrics = node.metrics().await;
+    for name in ["signet_ready 1", "signet_feed_staleness_seconds", r#"operation="CreateTenant",code="OK"} 1"#] {
+        assert!(metrics.contains(name), "{name}: {metrics}");
+    }
+    node.end().await;
+}
+
+#[tokio::test]
+async fn reflection_is_for_admins() {
+    let world = World::new().await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Shared).await;
+    let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
+    let list = || {
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        tokio_stream::once(request)
+    };
+    for (channel, refusal) in [
+        (world.connector(&node, None).channel(), "CERTIFICATE_REQUIRED"),
+        (world.channel(&node, &worker), "CALLER_TYPE_DENIED"),
+    ] {
+        let status = ServerReflectionClient::new(channel).server_reflection_info(list()).await.unwrap_err();
+        assert_eq!(reason(&status), refusal);
+    }
+    let mut client = ServerReflectionClient::new(world.admin(&node));
+    let mut answers = client.server_reflection_info(list()).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(services) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"signet.v1.PrincipalService".to_owned()), "{names:?}");
+    drop(answers);
+    node.end().await;
+}

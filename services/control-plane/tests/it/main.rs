@@ -1,0 +1,29 @@
+//! The control plane from outside: real nodes on the embedded default, real mTLS clients.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod dynamic;
+mod world;
+
+mod bad_input;
+mod config;
+mod foreign;
+mod health;
+mod identities;
+mod lifecycle;
+mod matrix;
+mod server_certificate;
+mod shutdown;
+mod staleness;
+mod status;
+mod streams;
+mod table;

@@ -1,0 +1,243 @@
+//! An environment in a temporary folder, with as many nodes as a test wants.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use secrecy::SecretString;
+use signet_app::{Bootstrap, BootstrapReport, Call, ServerIdentity};
+use signet_client::{Connector, Credentials};
+use signet_control_plane::{
+    Clock, Config, PublicMaterial, Running, ServerCredentials,
+    cli::system_clock,
+    serve,
+    wiring::{self, Wired},
+};
+use signet_core::{PrincipalType, Time};
+use signet_proto::v1::{
+    self as pb, certificate_service_client::CertificateServiceClient, principal_service_client::PrincipalServiceClient,
+    tenant_service_client::TenantServiceClient,
+};
+use signet_x509::{KeyAndCsr, bundle::to_pem};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// The real clock, which a test may move.
+#[derive(Clone, Default)]
+pub struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::AcqRel);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let (offset, real) = (Arc::clone(&self.0), system_clock());
+        Arc::new(move || Time::from_unix_millis(real().unix_millis() + offset.load(Ordering::Acquire)))
+    }
+}
+
+pub struct Node {
+    pub running: Running,
+    pub stop: CancellationToken,
+}
+
+impl Node {
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.running.ended().await;
+    }
+
+    pub async fn http(&self, path: &str) -> (u16, String) {
+        http(self.running.public_addr, path).await
+    }
+
+    pub async fn metrics(&self) -> String {
+        http(self.running.metrics_addr, "/metrics").await.1
+    }
+
+    pub async fn until_ready(&self) {
+        eventually("the node is ready", async || self.http("/readyz").await.0 == 200).await;
+    }
+}
+
+pub struct World {
+    pub dir: TempDir,
+    pub wired: Wired,
+    pub admin: Credentials,
+    pub roots: Vec<Vec<u8>>,
+    config: String,
+}
+
+impl World {
+    /// An environment, bootstrapped; no node yet.
+    pub async fn new() -> Self {
+        Self::with_config("").await
+    }
+
+    /// The same with more lines of configuration.
+    pub async fn with_config(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("passphrase"), "correct horse battery staple").unwrap();
+        let config = format!("{BASE}\n{more}");
+        let wired = wiring::open(&Config::from_toml(&config, dir.path()).unwrap()).await.unwrap();
+        let (report, key) = bootstrap(&wired).await;
+        let roots = report.admin.root_der.clone();
+        let admin = Credentials::new(report.admin.chain_der, roots.clone(), key).unwrap();
+        Self { dir, wired, admin, roots, config }
+    }
+
+    pub fn config(&self) -> Config {
+        Config::from_toml(&self.config, self.dir.path()).unwrap()
+    }
+
+    /// A node on the environment, with a store connection of its own.
+    pub async fn node(&self) -> Node {
+        let wired = wiring::open(&self.config()).await.unwrap();
+        self.node_of(wired, TestClock::default()).await
+    }
+
+    pub async fn node_of(&self, wired: Wired, clock: TestClock) -> Node {
+        let stop = CancellationToken::new();
+        let running = serve(self.config(), wired, stop.clone(), clock.clock()).await.unwrap();
+        let node = Node { running, stop };
+        node.until_ready().await;
+        node
+    }
+
+    pub fn connector(&self, node: &Node, credentials: Option<&Credentials>) -> Connector {
+        let endpoint = format!("https://localhost:{}", node.running.grpc_addr.port());
+        Connector::new(&endpoint, &self.roots, credentials).unwrap()
+    }
+
+    pub fn channel(&self, node: &Node, credentials: &Credentials) -> Channel {
+        self.connector(node, Some(credentials)).channel()
+    }
+
+    pub fn admin(&self, node: &Node) -> Channel {
+        self.channel(node, &self.admin)
+    }
+
+    /// Makes a tenant.
+    pub async fn tenant(&self, node: &Node, id: &str, isolation: pb::Isolation) {
+        let tenant = pb::Tenant { tenant_id: id.into(), isolation: isolation.into(), ..Default::default() };
+        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+        TenantServiceClient::new(self.admin(node)).create_tenant(request).await.unwrap();
+        eventually("the node knows the tenant", async || {
+            node.http(&format!("/v1/tenants/{id}/bundle.pem")).await.0 == 200
+        })
+        .await;
+    }
+
+    /// Makes a principal and its first certificate.
+    pub async fn principal(
+        &self,
+        node: &Node,
+        tenant: &str,
+        id: &str,
+        principal_type: PrincipalType,
+        roles: &[&str],
+    ) -> Credentials {
+        let principal = pb::Principal {
+            tenant_id: tenant.into(),
+            principal_id: id.into(),
+            principal_type: wire_type(principal_type),
+            roles: roles.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let request = pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+        PrincipalServiceClient::new(self.admin(node)).create_principal(request).await.unwrap();
+        self.issue(node, tenant, id).await
+    }
+
+    /// Another certificate for a principal.
+    pub async fn issue(&self, node: &Node, tenant: &str, id: &str) -> Credentials {
+        let KeyAndCsr { key, csr_der } = KeyAndCsr::generate().unwrap();
+        let request = pb::IssueCertificateRequest {
+            tenant_id: tenant.into(),
+            principal_id: id.into(),
+            csr_der,
+            request_id: String::new(),
+        };
+        let issued = CertificateServiceClient::new(self.admin(node)).issue_certificate(request).await.unwrap();
+        let issued = issued.into_inner();
+        Credentials::new(issued.chain_der, issued.root_der, key).unwrap()
+    }
+
+    /// The payloads of a tenant's audit events, oldest first.
+    pub async fn audit(&self, node: &Node, tenant: &str) -> Vec<serde_json::Value> {
+        let mut client = pb::audit_service_client::AuditServiceClient::new(self.admin(node));
+        let request = pb::ListAuditEventsRequest { tenant_id: tenant.into(), page_size: 1000, ..Default::default() };
+        let events = client.list_audit_events(request).await.unwrap().into_inner().events;
+        events.iter().map(|event| serde_json::from_str(&event.payload_json).unwrap()).collect()
+    }
+}
+
+const BASE: &str = r#"
+environment = { name = "test", trust_domain_suffix = "test.example.com" }
+storage = { kind = "sqlite", path = "signet.db" }
+keys = { kind = "softkey", dir = "keys", passphrase_file = "passphrase" }
+server_identity = { kind = "files", dir = "server" }
+listen = { grpc = "127.0.0.1:0", public = "127.0.0.1:0", metrics = "127.0.0.1:0" }
+"#;
+
+async fn bootstrap(wired: &Wired) -> (BootstrapReport, signet_x509::KeyPair) {
+    let (server, admin) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
+    let input = Bootstrap {
+        keys: wired.environment_keys.clone(),
+        server: ServerIdentity { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
+        server_csr_der: server.csr_der,
+        admin: "root-admin".parse().unwrap(),
+        admin_csr_der: admin.csr_der,
+    };
+    let report = wired.app.bootstrap(&Call::process("bootstrap", system_clock()()), &input).await.unwrap();
+    let credentials = ServerCredentials {
+        chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
+        key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),
+    };
+    wired.server_identity.put(&credentials).await.unwrap();
+    let root = to_pem(report.admin.root_der.iter().map(Vec::as_slice));
+    wired.server_identity.put_public(PublicMaterial::Root, &root).await.unwrap();
+    (report, admin.key)
+}
+
+pub fn wire_type(principal_type: PrincipalType) -> i32 {
+    PrincipalType::ALL.iter().position(|t| *t == principal_type).unwrap() as i32 + 1
+}
+
+/// Asks until it is so; five seconds at most. Returns how long it took.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) -> Duration {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(5) {
+        if is_so().await {
+            return started.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
+
+/// The reason in `google.rpc.ErrorInfo`.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt;
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// GET over plain HTTP: status and body.
+pub async fn http(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return (0, String::new()) };
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status, body)
+}
