@@ -10,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The file or its folder.
-    #[error("the store {path} cannot be opened: {source}; the folder must exist and be writable by this user")]
+    #[error("the store {path} cannot be opened: its folder must exist and be writable by this user")]
     Io {
         /// The file.
         path: PathBuf,
@@ -53,7 +53,7 @@ impl OpenError {
     }
 }
 
-/// For reads, and for writes that were rolled back.
+/// For reads.
 pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.display().to_string();
     match error.sqlite_error_code() {
@@ -64,8 +64,8 @@ pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     }
 }
 
-/// For a commit: after an I/O error its frames may or may not be on disk.
-pub(crate) fn commit_error(path: &Path, error: &rusqlite::Error) -> StoreError {
+/// For writes: after an I/O error during the commit its frames may or may not be on disk.
+pub(crate) fn write_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => StoreError::Unknown(format!("{}: {}", path.display(), advice(error))),
         _ => store_error(path, error),

@@ -7,12 +7,12 @@ use std::{
     slice, thread,
 };
 
-use rusqlite::{Connection, Savepoint, TransactionBehavior, params_from_iter, types::Value};
+use rusqlite::{Connection, ErrorCode, Savepoint, TransactionBehavior, params_from_iter, types::Value};
 use signet_core::{StoreError, Time, store::Table};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    error::{OpenError, commit_error, store_error},
+    error::{OpenError, write_error},
     record::{Action, Prepared},
     statements::{self, Statements},
 };
@@ -98,33 +98,32 @@ impl Writer {
         answered
     }
 
-    /// One outcome per transaction. If the group as a whole was rolled back, each is tried alone: one that does not
-    /// fit on the disk must not fail the others.
+    /// One outcome per transaction. If the disk was full, each is tried alone: one that does not fit must not fail
+    /// the others.
     fn outcomes(&mut self, group: &[Job]) -> Vec<Outcome> {
         match self.commit(group) {
             Ok(outcomes) => outcomes,
-            Err(StoreError::Unavailable(_)) if group.len() > 1 => {
+            Err(error) if group.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 group.iter().flat_map(|job| self.outcomes(slice::from_ref(job))).collect()
             }
-            Err(error) => vec![Err(error); group.len()],
+            Err(error) => vec![Err(write_error(&self.path, &error)); group.len()],
         }
     }
 
     /// Applies a group in one commit. `Err`: none of it counts, conflicts included, since these may rest on
     /// transactions that were rolled back.
-    fn commit(&mut self, group: &[Job]) -> Result<Vec<Outcome>, StoreError> {
-        let Self { path, connection, statements, .. } = self;
-        let failed = |error: rusqlite::Error| store_error(path, &error);
-        let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    fn commit(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Outcome>> {
+        let Self { connection, statements, .. } = self;
+        let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group {
-            let savepoint = transaction.savepoint().map_err(failed)?;
-            outcomes.push(match apply(&savepoint, statements, job).map_err(failed)? {
-                None => savepoint.commit().map(|()| Ok(())).map_err(failed)?,
-                Some(write) => savepoint.finish().map(|()| Err(StoreError::Conflict { write })).map_err(failed)?,
+            let savepoint = transaction.savepoint()?;
+            outcomes.push(match apply(&savepoint, statements, job)? {
+                None => savepoint.commit().map(Ok)?,
+                Some(write) => savepoint.finish().map(|()| Err(StoreError::Conflict { write }))?,
             });
         }
-        transaction.commit().map_err(|error| commit_error(path, &error))?;
+        transaction.commit()?;
         Ok(outcomes)
     }
 
@@ -171,8 +170,10 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use signet_core::{
-        Store, TenantId,
+        Store,
         store::{Entity, Write},
     };
     use signet_testkit::fixtures::{NOW, event, principal, seal, transaction, unique_tenant};
@@ -212,39 +213,71 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_full_disk_is_reported_and_harms_nothing_else() {
+    #[test]
+    fn what_does_not_fit_on_the_disk_fails_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let store =
-            SqliteStore::open_tuned(&folder.path().join("store"), |c| c.pragma_update(None, "max_page_count", 80));
-        let store = store.unwrap();
+        let path = folder.path().join("store");
+        let connection = file::open(&path).unwrap();
+        connection.pragma_update(None, "max_page_count", 80).unwrap();
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let mut writer = Writer::new(&path, connection, queue);
         let tenant = unique_tenant();
-        let small = |number: usize| principal(&tenant, &format!("n{number}"));
+        let small = |name: &str| principal(&tenant, name);
         let mut large = event(&tenant, "large");
         large.payload = "x".repeat(350_000);
-        let too_much = transaction([Write::create(small(0)), Write::create(large.clone())]);
-        let enough = |number| transaction([Write::create(small(number))]);
-        // In one group or not: what fits is kept, what does not is refused as a whole.
-        let (full, a, b) =
-            tokio::join!(store.transact(too_much.clone()), store.transact(enough(1)), store.transact(enough(2)));
+        let writes: [Vec<Write>; 3] = [
+            vec![Write::create(small("before"))],
+            vec![Write::create(small("beside")), Write::create(large)],
+            vec![Write::create(small("after"))],
+        ];
+        let outcomes = writes.map(|writes| {
+            let (job, outcome) = job(writes);
+            jobs.try_send(job).unwrap();
+            outcome
+        });
+        assert_eq!(writer.turn(), 3);
+        let [before, full, after] = outcomes.map(|mut outcome| outcome.try_recv().unwrap());
+        assert_eq!((before, after), (Ok(()), Ok(())));
         let Err(StoreError::Unavailable(text)) = full else { panic!("{full:?}") };
         assert!(text.contains("free some space"), "{text}");
-        assert_eq!((a, b), (Ok(()), Ok(())));
-        assert_eq!(store.get(&small(0).key(), NOW).await.unwrap(), None);
-        assert!(store.get(&small(1).key(), NOW).await.unwrap().is_some());
-        assert_eq!(fill(&store, &tenant).await, "full");
-        assert!(store.get(&small(2).key(), NOW).await.unwrap().is_some());
+        for (name, kept) in [("before", true), ("beside", false), ("after", true)] {
+            let found = crate::query::get(&writer.connection, &small(name).key(), NOW);
+            assert_eq!(found.unwrap().is_some(), kept, "{name}");
+        }
     }
 
-    async fn fill(store: &SqliteStore, tenant: &TenantId) -> &'static str {
-        for minute in 0..2000 {
-            match store.transact(transaction([Write::create(seal(tenant, minute))])).await {
-                Ok(()) => {}
-                Err(StoreError::Unavailable(_)) => return "full",
-                Err(other) => panic!("{other}"),
+    #[tokio::test]
+    async fn a_full_disk_is_reported_and_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let store = SqliteStore::open_tuned(&path, |c| c.pragma_update(None, "max_page_count", 80)).unwrap();
+        let tenant = unique_tenant();
+        let mut kept = 0;
+        let full = loop {
+            match store.transact(transaction([Write::create(seal(&tenant, kept))])).await {
+                Ok(()) => kept += 1,
+                Err(error) => break error,
             }
-        }
-        "never full"
+        };
+        assert!(matches!(&full, StoreError::Unavailable(text) if text.contains("free some space")), "{full}");
+        assert!(kept > 10 && store.get(&seal(&tenant, kept - 1).key(), NOW).await.unwrap().is_some());
+        assert_eq!(store.get(&seal(&tenant, kept).key(), NOW).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn another_process_may_keep_the_lock_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let store = SqliteStore::open_tuned(&path, |c| c.busy_timeout(Duration::from_millis(50))).unwrap();
+        let tenant = unique_tenant();
+        let write = |id| store.transact(transaction([Write::create(principal(&tenant, id))]));
+        let other = file::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (a, b) = tokio::join!(write("a"), write("b"));
+        assert_eq!(a, b);
+        assert!(matches!(&a, Err(StoreError::Unavailable(text)) if text.contains("another process")), "{a:?}");
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(write("a").await, Ok(()));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
 use rusqlite::Connection;
 use signet_core::{
     Lifetime, Store, StoreError,
+    audit::Seal,
     store::{Entity, Query, Table, Version, Write},
 };
 use signet_sqlite::{OpenError, SqliteStore};
@@ -143,4 +144,18 @@ async fn long_expired_records_are_deleted_in_passing() {
     let mut names = reader.prepare("SELECT listing_sk FROM principals").unwrap();
     let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(names, ["recent"], "expired within the hour: another node's clock may be behind");
+}
+
+#[tokio::test]
+async fn a_page_of_large_records_ends_at_a_megabyte() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&path(&folder));
+    let tenant = unique_tenant();
+    for minute in 0..12 {
+        let mut large = seal(&tenant, minute);
+        large.signature = vec![0; 200_000];
+        store.transact(transaction([Write::create(large)])).await.unwrap();
+    }
+    let page = store.query(&Seal::of(&tenant).limit(1000), NOW).await.unwrap();
+    assert!((4..=5).contains(&page.records.len()) && page.next.is_some(), "{} records", page.records.len());
 }
