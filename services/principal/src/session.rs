@@ -10,6 +10,14 @@ use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use crate::{commands::Run, connect, context::Context, exit::Exit, failure::Failure, output::Printer, progress};
 
+/// One call of a generated client: `rpc!(session, "what it does", Client.method(request)).await?`.
+macro_rules! rpc {
+    ($session:expr, $what:literal, $client:ident.$method:ident($request:expr)) => {
+        $session.call($what, $request, |channel, request| async move { $client::new(channel).$method(request).await })
+    };
+}
+pub(crate) use rpc;
+
 /// Items the server may send at once.
 const PAGE: u32 = 500;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -39,7 +39,7 @@ pub fn prepare(local: &Local) -> Result<(PathBuf, Vec<Item>), Failure> {
     let (config, passphrase) = (local.dir.join("signet.toml"), local.dir.join("passphrase"));
     let items = vec![
         write_if_missing("passphrase file", &passphrase, || Ok(new_passphrase()))?,
-        write_if_missing("configuration", &config, || Ok(configuration(local)?))?,
+        write_if_missing("configuration", &config, || configuration(local))?,
     ];
     Ok((config, items))
 }

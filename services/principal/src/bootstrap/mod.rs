@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use signet_app::{Bootstrap, BootstrapReport, Call};
+use signet_app::{Bootstrap, BootstrapReport, Call, IssuedLeaf};
 use signet_client::{Credentials, KEY_FILE};
 use signet_control_plane::{Config, PublicMaterial, ServerCredentials, wiring};
 use signet_core::{PrincipalId, Time};
@@ -61,9 +61,10 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
         wiring::open(&config).await.map_err(|error| Failure::other(error).hint("mend that, then run it again"))?;
     let present = wired.server_identity.get().await.map_err(Failure::other)?;
     let server_key = match &present {
-        Some(credentials) => KeyPair::from_pkcs8_pem(credentials.key_pem.expose_secret()).map_err(Failure::other)?,
-        None => KeyPair::generate().map_err(Failure::other)?,
+        Some(credentials) => KeyPair::from_pkcs8_pem(credentials.key_pem.expose_secret()),
+        None => KeyPair::generate(),
     };
+    let server_key = server_key.map_err(Failure::other)?;
     let directory = context.directory(&run.home);
     let admin_key = admin_key(&directory)?;
     let call = Call::process("bootstrap", Time::from_unix_millis(run.printer.now.as_millisecond()));
@@ -77,13 +78,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let report = wired.app.bootstrap(&call, &input).await?;
     let mut items: Vec<Item> = report.items.iter().map(|item| Item::new(item.what.clone(), item.made)).collect();
     items.extend(publish(&wired, present, &server_key, &report).await?);
-    let had_certificate =
-        certificate::Held::load(&directory).is_ok_and(|held| report.admin.chain_der.first() == Some(&held.der));
-    let credentials = Credentials::new(report.admin.chain_der, report.admin.root_der, admin_key);
-    if !had_certificate {
-        credentials.map_err(Failure::other)?.save(&directory).map_err(Failure::other)?;
-    }
-    items.push(Item::new(format!("credentials of {} in {}", wish.admin, directory.display()), !had_certificate));
+    let saved = save_credentials(&directory, report.admin, admin_key)?;
+    items.push(Item::new(format!("credentials of {} in {}", wish.admin, directory.display()), saved));
     let new_context = !contexts.contexts.contains_key(&name);
     if new_context {
         contexts.put(&name, context);
@@ -91,6 +87,16 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     }
     items.push(Item::new(format!("context {name}"), new_context));
     Ok(items)
+}
+
+/// Writes the admin's credentials unless they are there. Whether it did.
+fn save_credentials(directory: &Path, leaf: IssuedLeaf, key: KeyPair) -> Result<bool, Failure> {
+    if certificate::Held::load(directory).is_ok_and(|held| leaf.chain_der.first() == Some(&held.der)) {
+        return Ok(false);
+    }
+    let credentials = Credentials::new(leaf.chain_der, leaf.root_der, key).map_err(Failure::other)?;
+    credentials.save(directory).map_err(Failure::other)?;
+    Ok(true)
 }
 
 /// Puts the server's certificate and what anybody may know where signetd looks for them.

@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{event_summary, to_value},
-    session::Session,
+    session::{Session, rpc},
 };
 
 /// What happened, and whether the record is whole.
@@ -146,11 +146,7 @@ async fn fetch_events(
                 page_size,
                 page_token,
             };
-            let page = session
-                .call("reading events", request, |channel, request| async move {
-                    Client::new(channel).list_audit_events(request).await
-                })
-                .await?;
+            let page = rpc!(session, "reading events", Client.list_audit_events(request)).await?;
             Ok((page.events, page.next_page_token))
         })
         .await
@@ -168,11 +164,7 @@ async fn fetch_seals(session: &Session, start: Timestamp) -> Result<audit_check:
             page_size: 0,
             page_token,
         };
-        let page = session
-            .call("reading seals", request, |channel, request| async move {
-                Client::new(channel).list_audit_seals(request).await
-            })
-            .await?;
+        let page = rpc!(session, "reading seals", Client.list_audit_seals(request)).await?;
         seals.seals.extend(page.seals);
         seals.sealed_through = page.sealed_through_minute;
         seals.key_spki_der = page.audit_key_spki_der;

@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{Format, to_value},
-    session::Session,
+    session::{Session, rpc},
 };
 
 /// Certificate authorities.
@@ -84,11 +84,7 @@ pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
 
 async fn all(session: &Session) -> Result<Vec<v1::CertificateAuthority>, Failure> {
     let request = v1::ListCertificateAuthoritiesRequest { tenant_id: session.tenant() };
-    let found = session
-        .call("listing CAs", request, |channel, request| async move {
-            Client::new(channel).list_certificate_authorities(request).await
-        })
-        .await?;
+    let found = rpc!(session, "listing CAs", Client.list_certificate_authorities(request)).await?;
     Ok(found.certificate_authorities)
 }
 
@@ -114,11 +110,7 @@ async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
 async fn bundle(run: &Run, root: bool) -> Result<Exit, Failure> {
     let session = run.session()?;
     let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
-    let bundle = session
-        .call("reading the bundle", request, |channel, request| async move {
-            Client::new(channel).get_trust_bundle(request).await
-        })
-        .await?;
+    let bundle = rpc!(session, "reading the bundle", Client.get_trust_bundle(request)).await?;
     if run.printer.format != Format::Table {
         return run.printer.one(&bundle).map(|()| Exit::Ok);
     }
@@ -152,11 +144,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         action: action.into(),
         request_id: session.request_id(),
     };
-    let done = session
-        .call("rotating", request, |channel, request| async move {
-            Client::new(channel).rotate_certificate_authority(request).await
-        })
-        .await?;
+    let done = rpc!(session, "rotating", Client.rotate_certificate_authority(request)).await?;
     if run.printer.format == Format::Table {
         let steps = if done.steps.is_empty() { "nothing was due".to_owned() } else { done.steps.join("\n") };
         run.printer.note(&steps);

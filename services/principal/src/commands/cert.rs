@@ -12,7 +12,10 @@ use super::{
     Run,
     values::{self, ListArgs, Reason, Yes},
 };
-use crate::{certificate::csr_der, confirm::confirm, context::Contexts, exit::Exit, failure::Failure, output::Format};
+use crate::{
+    certificate::csr_der, confirm::confirm, context::Contexts, exit::Exit, failure::Failure, output::Format,
+    session::rpc,
+};
 
 /// Certificates of principals.
 #[derive(Debug, Subcommand)]
@@ -105,11 +108,7 @@ async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
         .pages(args.list.limit, |page_size, page_token| async move {
             let (tenant_id, principal_id) = (session.tenant(), principal_id.clone());
             let request = v1::ListCertificatesRequest { tenant_id, principal_id, page_size, page_token };
-            let page = session
-                .call("listing certificates", request, |channel, request| async move {
-                    Client::new(channel).list_certificates(request).await
-                })
-                .await?;
+            let page = rpc!(session, "listing certificates", Client.list_certificates(request)).await?;
             Ok((page.certificates, page.next_page_token))
         })
         .await?;
@@ -123,11 +122,7 @@ async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
         issuer_id: args.which.issuer.to_string(),
         serial_number: args.which.serial.to_string(),
     };
-    let found = session
-        .call("reading the certificate", request, |channel, request| async move {
-            Client::new(channel).get_certificate(request).await
-        })
-        .await?;
+    let found = rpc!(session, "reading the certificate", Client.get_certificate(request)).await?;
     if !args.pem {
         return run.printer.one(&found).map(|()| Exit::Ok);
     }
@@ -147,11 +142,7 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
         reason: args.reason.to_proto().into(),
         request_id: session.request_id(),
     };
-    let revoked = session
-        .call("revoking the certificate", request, |channel, request| async move {
-            Client::new(channel).revoke_certificate(request).await
-        })
-        .await?;
+    let revoked = rpc!(session, "revoking the certificate", Client.revoke_certificate(request)).await?;
     run.printer.changed(&revoked).map(|()| Exit::Ok)
 }
 
@@ -163,12 +154,7 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     let session = run.session()?;
     let new = KeyAndCsr::generate().map_err(Failure::other)?;
     let request = v1::RenewCertificateRequest { csr_der: new.csr_der, request_id: session.request_id() };
-    let issued =
-        session
-            .call("renewing", request, |channel, request| async move {
-                Client::new(channel).renew_certificate(request).await
-            })
-            .await?;
+    let issued = rpc!(session, "renewing", Client.renew_certificate(request)).await?;
     let credentials = Credentials::new(issued.chain_der, issued.root_der, new.key).map_err(Failure::other)?;
     credentials.save(&directory).map_err(Failure::other)?;
     run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
@@ -181,12 +167,7 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::IssueCertificateRequest { tenant_id, principal_id: args.id.to_string(), csr_der, request_id };
-    let issued =
-        session
-            .call("issuing", request, |channel, request| async move {
-                Client::new(channel).issue_certificate(request).await
-            })
-            .await?;
+    let issued = rpc!(session, "issuing", Client.issue_certificate(request)).await?;
     if run.printer.format == Format::Table {
         let chain: String = issued.chain_der.iter().map(|der| pem::encode_certificate(der)).collect();
         return run.printer.text(&chain).map(|()| Exit::Ok);

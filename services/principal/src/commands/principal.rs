@@ -9,7 +9,7 @@ use super::{
     Run,
     values::{self, ListArgs, Yes},
 };
-use crate::{confirm::confirm, exit::Exit, failure::Failure};
+use crate::{confirm::confirm, exit::Exit, failure::Failure, session::rpc};
 
 /// What a new principal is.
 #[derive(Debug, Args)]
@@ -98,11 +98,7 @@ pub async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         ..Default::default()
     };
     let request = v1::CreatePrincipalRequest { principal: Some(principal), request_id: session.request_id() };
-    let made = session
-        .call("creating the principal", request, |channel, request| async move {
-            Client::new(channel).create_principal(request).await
-        })
-        .await?;
+    let made = rpc!(session, "creating the principal", Client.create_principal(request)).await?;
     run.printer.changed(&made).map(|()| Exit::Ok)
 }
 
@@ -112,11 +108,7 @@ pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
             let request = v1::ListPrincipalsRequest { tenant_id: session.tenant(), page_size, page_token };
-            let page = session
-                .call("listing principals", request, |channel, request| async move {
-                    Client::new(channel).list_principals(request).await
-                })
-                .await?;
+            let page = rpc!(session, "listing principals", Client.list_principals(request)).await?;
             Ok((page.principals, page.next_page_token))
         })
         .await?;
@@ -128,11 +120,7 @@ pub async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let principal_id = args.id.map(|id| id.to_string()).unwrap_or_default();
     let request = v1::GetPrincipalRequest { tenant_id: session.tenant(), principal_id };
-    let found = session
-        .call("reading the principal", request, |channel, request| async move {
-            Client::new(channel).get_principal(request).await
-        })
-        .await?;
+    let found = rpc!(session, "reading the principal", Client.get_principal(request)).await?;
     run.printer.one(&found).map(|()| Exit::Ok)
 }
 
@@ -161,11 +149,7 @@ pub async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
         update_mask: Some(FieldMask { paths }),
         request_id: session.request_id(),
     };
-    let changed = session
-        .call("updating the principal", request, |channel, request| async move {
-            Client::new(channel).update_principal(request).await
-        })
-        .await?;
+    let changed = rpc!(session, "updating the principal", Client.update_principal(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
@@ -175,11 +159,7 @@ pub async fn suspend(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::SuspendPrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
-    let changed = session
-        .call("suspending the principal", request, |channel, request| async move {
-            Client::new(channel).suspend_principal(request).await
-        })
-        .await?;
+    let changed = rpc!(session, "suspending the principal", Client.suspend_principal(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
@@ -188,11 +168,7 @@ pub async fn activate(run: &Run, args: IdArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::ActivatePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
-    let changed = session
-        .call("activating the principal", request, |channel, request| async move {
-            Client::new(channel).activate_principal(request).await
-        })
-        .await?;
+    let changed = rpc!(session, "activating the principal", Client.activate_principal(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
@@ -202,22 +178,13 @@ pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeletePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
-    let gone = session
-        .call("deleting the principal", request, |channel, request| async move {
-            Client::new(channel).delete_principal(request).await
-        })
-        .await?;
+    let gone = rpc!(session, "deleting the principal", Client.delete_principal(request)).await?;
     run.printer.changed(&gone).map(|()| Exit::Ok)
 }
 
 /// `principal whoami`.
 pub async fn whoami(run: &Run) -> Result<Exit, Failure> {
     let session = run.session()?;
-    let caller =
-        session
-            .call("asking", v1::WhoAmIRequest {}, |channel, request| async move {
-                Client::new(channel).who_am_i(request).await
-            })
-            .await?;
+    let caller = rpc!(session, "asking", Client.who_am_i(v1::WhoAmIRequest {})).await?;
     run.printer.one(&caller).map(|()| Exit::Ok)
 }

@@ -9,7 +9,7 @@ use super::{
     Run,
     values::{self, ListArgs, Yes},
 };
-use crate::{confirm::confirm, exit::Exit, failure::Failure};
+use crate::{confirm::confirm, exit::Exit, failure::Failure, session::rpc};
 
 /// Tenants of the environment.
 #[derive(Debug, Subcommand)]
@@ -125,11 +125,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         ..Default::default()
     };
     let request = v1::CreateTenantRequest { tenant: Some(tenant), request_id: session.request_id() };
-    let made = session
-        .call("creating the tenant", request, |channel, request| async move {
-            Client::new(channel).create_tenant(request).await
-        })
-        .await?;
+    let made = rpc!(session, "creating the tenant", Client.create_tenant(request)).await?;
     run.printer.changed(&made).map(|()| Exit::Ok)
 }
 
@@ -139,11 +135,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
             let request = v1::ListTenantsRequest { page_size, page_token };
-            let page = session
-                .call("listing tenants", request, |channel, request| async move {
-                    Client::new(channel).list_tenants(request).await
-                })
-                .await?;
+            let page = rpc!(session, "listing tenants", Client.list_tenants(request)).await?;
             Ok((page.tenants, page.next_page_token))
         })
         .await?;
@@ -153,11 +145,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {
     let session = run.session()?;
     let request = v1::GetTenantRequest { tenant_id: id.map_or_else(|| session.tenant(), |id| id.to_string()) };
-    let found = session
-        .call("reading the tenant", request, |channel, request| async move {
-            Client::new(channel).get_tenant(request).await
-        })
-        .await?;
+    let found = rpc!(session, "reading the tenant", Client.get_tenant(request)).await?;
     run.printer.one(&found).map(|()| Exit::Ok)
 }
 
@@ -184,11 +172,7 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     };
     let request =
         v1::UpdateTenantRequest { tenant: Some(tenant), update_mask: Some(mask), request_id: session.request_id() };
-    let changed = session
-        .call("updating the tenant", request, |channel, request| async move {
-            Client::new(channel).update_tenant(request).await
-        })
-        .await?;
+    let changed = rpc!(session, "updating the tenant", Client.update_tenant(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
@@ -196,21 +180,13 @@ async fn suspend(run: &Run, id: &TenantId, yes: Yes) -> Result<Exit, Failure> {
     confirm(&format!("suspend tenant {id} and refuse all its principals"), yes)?;
     let session = run.session()?;
     let request = v1::SuspendTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
-    let changed = session
-        .call("suspending the tenant", request, |channel, request| async move {
-            Client::new(channel).suspend_tenant(request).await
-        })
-        .await?;
+    let changed = rpc!(session, "suspending the tenant", Client.suspend_tenant(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
 async fn activate(run: &Run, id: &TenantId) -> Result<Exit, Failure> {
     let session = run.session()?;
     let request = v1::ActivateTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
-    let changed = session
-        .call("activating the tenant", request, |channel, request| async move {
-            Client::new(channel).activate_tenant(request).await
-        })
-        .await?;
+    let changed = rpc!(session, "activating the tenant", Client.activate_tenant(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }

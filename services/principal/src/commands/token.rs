@@ -18,6 +18,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{Format, to_value},
+    session::rpc,
 };
 
 /// Join tokens.
@@ -81,11 +82,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         uses: args.uses,
         request_id: session.request_id(),
     };
-    let made = session
-        .call("making the token", request, |channel, request| async move {
-            Client::new(channel).create_token(request).await
-        })
-        .await?;
+    let made = rpc!(session, "making the token", Client.create_token(request)).await?;
     let secret = SecretString::from(made.secret);
     let token = made.token.ok_or_else(|| Failure::other("the server sent no token"))?;
     let mut shown = to_value("signet.v1.Token", &token)?;
@@ -110,11 +107,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
             let request = v1::ListTokensRequest { tenant_id: session.tenant(), page_size, page_token };
-            let page = session
-                .call("listing tokens", request, |channel, request| async move {
-                    Client::new(channel).list_tokens(request).await
-                })
-                .await?;
+            let page = rpc!(session, "listing tokens", Client.list_tokens(request)).await?;
             Ok((page.tokens, page.next_page_token))
         })
         .await?;
@@ -126,10 +119,6 @@ async fn revoke(run: &Run, id: &TokenId, yes: Yes) -> Result<Exit, Failure> {
     let session = run.session()?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::RevokeTokenRequest { tenant_id, token_id: id.to_string(), request_id };
-    let gone = session
-        .call("revoking the token", request, |channel, request| async move {
-            Client::new(channel).revoke_token(request).await
-        })
-        .await?;
+    let gone = rpc!(session, "revoking the token", Client.revoke_token(request)).await?;
     run.printer.changed(&gone).map(|()| Exit::Ok)
 }

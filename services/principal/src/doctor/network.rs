@@ -8,7 +8,13 @@ use tokio::{
 };
 
 use super::Check;
-use crate::{commands::Run, connect, context::Context, failure::Failure, session::Session};
+use crate::{
+    commands::Run,
+    connect,
+    context::Context,
+    failure::Failure,
+    session::{Session, rpc},
+};
 
 pub(super) async fn examine(run: &Run, name: &str, context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
@@ -76,11 +82,8 @@ fn tls(error: &ConnectError) -> Check {
 
 async fn identity(run: &Run, name: &str, context: &Context) -> Check {
     let asked = async {
-        Session::open(run, name, context)?
-            .call("asking who we are", WhoAmIRequest {}, |channel, request| async move {
-                PrincipalServiceClient::new(channel).who_am_i(request).await
-            })
-            .await
+        let session = Session::open(run, name, context)?;
+        rpc!(session, "asking who we are", PrincipalServiceClient.who_am_i(WhoAmIRequest {})).await
     };
     match asked.await {
         Ok(caller) => Check::ok("identity", format!("{}, {} permissions", caller.spiffe_id, caller.permissions.len())),
