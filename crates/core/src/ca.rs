@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CaId, KeyRef, TenantId, Time,
+    CaId, KeyRef, Lifetime, TenantId, Time,
     store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
 };
 
@@ -120,9 +120,13 @@ pub enum RotationStep {
     },
 }
 
+/// How long before its signatures would outlive it a CA stops to sign.
+const MARGIN: Lifetime = Lifetime::days(30);
+
 /// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active`
-/// at five sixths, `retired` once every leaf it signed has expired (`longest_leaf_millis` after it stopped signing)
-/// or it has expired itself. Pure: the caller executes the steps and asks again.
+/// at five sixths (a root, which signs CAs of two years, earlier: [`MARGIN`] before these would outlive it), `retired`
+/// once everything it signed has expired (`longest_leaf_millis` after it stopped signing) or it has expired itself. Pure:
+/// the caller executes the steps and asks again.
 pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
     let mut steps = Vec::new();
     let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
@@ -134,11 +138,12 @@ pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<Rot
         (Some(active), next) => {
             let life = active.not_after.millis_since(active.not_before);
             let age = now.millis_since(active.not_before);
+            let last_use = (life / 6 * 5).min(life.saturating_sub(longest_leaf_millis).saturating_sub(MARGIN.millis()));
             match next {
                 None if age >= life / 2 => {
                     steps.push(RotationStep::Prepare { generation: newest.saturating_add(1) });
                 }
-                Some(next) if age >= life / 6 * 5 => {
+                Some(next) if age >= last_use => {
                     steps.push(RotationStep::Activate { ca: next.id.clone(), replaces: Some(active.id.clone()) })
                 }
                 _ => {}

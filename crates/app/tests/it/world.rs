@@ -8,7 +8,7 @@ use signet_app::{
 };
 use signet_core::{
     Actor, CaId, Error, Identity, Lifetime, PrincipalId, PrincipalType, Role, Serial, TenantId, TenantScope, Time,
-    authz::{Permit, Policy, Rule, permit},
+    authz::{CallerTypes, Permit, Policy, Rule, permit},
     certificate::Certificate,
     enrollment::PrincipalTemplate,
     principal::Principal,
@@ -173,9 +173,7 @@ pub(crate) fn permit_of(identity: Identity, permission: &str) -> Permit {
     let rule = Rule {
         operation: "test".into(),
         permission: policy.permission(permission).unwrap(),
-        callers: PrincipalType::ALL
-            .into_iter()
-            .fold(Default::default(), |callers, one| signet_core::authz::CallerTypes::with(callers, one)),
+        callers: PrincipalType::ALL.into_iter().fold(Default::default(), CallerTypes::with),
     };
     permit(&Arc::new(identity), &grants, &rule).unwrap()
 }
