@@ -21,3 +21,11 @@ build_binaries() {
   cargo build --workspace --bins --quiet >&2 || die "the build failed; its errors are above"
   echo "${CARGO_TARGET_DIR:-$ROOT/target}/debug"
 }
+
+# build_release: the same as they are shipped, and `signet-bench`; prints their folder. The whole workspace, like the
+# tests: cargo then settles on the same features of every crate, so that what is measured is what runs.
+build_release() {
+  say "building for release (the first time about ten minutes) …"
+  cargo build --workspace --bins --release --quiet >&2 || die "the build failed; its errors are above"
+  echo "${CARGO_TARGET_DIR:-$ROOT/target}/release"
+}

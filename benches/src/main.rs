@@ -1,0 +1,143 @@
+//! Measures the budgets of the design: each row against a floor or a limit, in one run on one machine. Reports what it
+//! finds; only what breaks makes it fail.
+
+mod clock;
+mod front;
+mod machine;
+mod measure;
+mod node;
+mod pki;
+mod report;
+mod rows;
+mod server;
+mod shop;
+
+use std::{
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    machine::Machine,
+    node::Environment,
+    pki::Pki,
+    report::{Report, Row},
+    rows::handshake::Clients,
+};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures the budgets of the design; scripts/bench prepares what it needs.
+#[derive(Debug, Parser)]
+#[command(name = "signet-bench", version, max_term_width = 100)]
+struct Arguments {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Only these subjects
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Subject>,
+    /// Rounds of floor and ours, after one that does not count
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Divide all counts by this, for a quick look
+    #[arg(long, default_value_t = Scale(1), value_parser = |text: &str| text.parse().map(Scale))]
+    divide: Scale,
+    /// Folder for databases, on the disk that is to be measured
+    #[arg(long, default_value = ".local/bench")]
+    state: PathBuf,
+    #[command(flatten)]
+    environment: Environment,
+    /// cfssl, to compare with
+    #[arg(long)]
+    cfssl: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    Decision,
+    Unary,
+    Handshake,
+    Issuance,
+    Revocation,
+    Wire,
+    Peers,
+    Denies,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+struct Scale(usize);
+
+impl Scale {
+    fn of(self, count: usize) -> usize {
+        (count / self.0.max(1)).max(10)
+    }
+}
+
+impl std::fmt::Display for Scale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let report = measure(&arguments)?;
+    let text = match arguments.output {
+        Output::Table => report.table(),
+        Output::Json => report.json()?,
+    };
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+fn measure(arguments: &Arguments) -> Result<Report> {
+    let Arguments { rounds, divide: scale, state, .. } = arguments;
+    let (rounds, scale) = (*rounds, *scale);
+    fs::create_dir_all(state)?;
+    let mut report = Report { machine: Machine::read(), rounds, rows: Vec::new(), left_out: Vec::new() };
+    let pki = Arc::new(Pki::new()?);
+    let clients = Clients::new(&pki, scale)?;
+    // The denies come last: they fill the memory, and stay.
+    for subject in Subject::value_variants() {
+        if !arguments.only.is_empty() && !arguments.only.contains(subject) {
+            continue;
+        }
+        // Progress, for people.
+        let _ = writeln!(io::stderr(), "measuring: {subject:?}");
+        let rows: Vec<Row> = match subject {
+            Subject::Decision => rows::decision::rows(&pki, rounds, scale)?,
+            Subject::Unary => rows::unary::rows(&pki, rounds, scale)?,
+            Subject::Handshake => rows::handshake::rows(&clients, rounds, scale)?,
+            Subject::Issuance => rows::issuance::rows(&pki, state, rounds, scale)?,
+            Subject::Revocation => rows::revocation::rows(state, scale)?,
+            Subject::Denies => rows::denies::rows(&pki, &clients, rounds, scale)?,
+            Subject::Wire => match &arguments.environment.signetd {
+                Some(signetd) => rows::wire::rows(&pki, signetd, &arguments.environment, rounds, scale)?,
+                None => left_out(&mut report, "the whole node: needs --signetd and an environment; see scripts/bench"),
+            },
+            Subject::Peers => match &arguments.cfssl {
+                Some(program) => rows::peers::cfssl(&pki, program, state, rounds, scale)?,
+                None => left_out(&mut report, "cfssl: not asked for (--peers) or not installed"),
+            },
+        };
+        report.rows.extend(rows);
+    }
+    Ok(report)
+}
+
+fn left_out(report: &mut Report, what: &str) -> Vec<Row> {
+    report.left_out.push(what.into());
+    Vec::new()
+}

@@ -1,0 +1,10 @@
+//! What is measured, one module per subject.
+
+pub(crate) mod decision;
+pub(crate) mod denies;
+pub(crate) mod handshake;
+pub(crate) mod issuance;
+pub(crate) mod peers;
+pub(crate) mod revocation;
+pub(crate) mod unary;
+pub(crate) mod wire;
