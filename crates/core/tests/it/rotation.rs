@@ -37,7 +37,7 @@ impl Life {
             }
             steps.into_iter().for_each(|step| self.execute(step, now));
         }
-        panic!("the plan never ends: {:?}", self.plan(now));
+        assert_eq!(self.plan(now), [], "the plan never ends");
     }
 
     fn execute(&mut self, step: RotationStep, now: Time) {
