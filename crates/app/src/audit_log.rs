@@ -103,7 +103,8 @@ struct Place {
 }
 
 impl App {
-    /// Lists the tenant's events, oldest first. A page may be short or empty and yet not be the last.
+    /// Lists the tenant's events, oldest first. A page may be short or empty and yet not be the last. No event is older
+    /// than the retention, or newer than a day from now.
     pub async fn list_audit_events(
         &self,
         call: &Call,
@@ -113,12 +114,14 @@ impl App {
     ) -> Result<AuditPage, Error> {
         let size = page.size()?;
         let of = format!("events/{}", scope.tenant());
-        let mut first = id_bound(window.start);
+        let oldest = call.now.minus(self.settings.audit_retention).minus(Lifetime::days(1));
+        let newest = call.now.plus(Lifetime::days(1));
+        let mut first = id_bound(window.start.max(oldest));
         if let Some(after) = place(page, &of)? {
             first = first.max(behind(&after));
         }
-        let (mut events, last_day) = (Vec::new(), day_of(window.end));
-        let mut day = day_of(window.start).max(day_of_id(&first));
+        let (mut events, last_day) = (Vec::new(), day_of(window.end.min(newest)));
+        let mut day = day_of_id(&first);
         let stop = day.saturating_add(DAYS_A_PAGE);
         while day <= last_day {
             let wanted = (size as usize).saturating_sub(events.len());

@@ -73,13 +73,17 @@ impl Follower {
     /// After an error the trust is as far as it came, and goes stale by itself if that lasts; the next poll goes on.
     pub async fn poll(&mut self, now: Time) -> Result<(), Error> {
         let result = self.catch_up(now).await;
-        let epoch = self.trust.epoch();
-        self.epochs.send_if_modified(|told| std::mem::replace(told, epoch) != epoch);
+        self.tell();
         result
     }
 
+    fn tell(&self) {
+        let epoch = self.trust.epoch();
+        self.epochs.send_if_modified(|told| std::mem::replace(told, epoch) != epoch);
+    }
+
     /// Polls until `shutdown`: every 250 ms, and at once after a commit of this process. `clock` is the edge's.
-    pub async fn run(mut self, clock: impl Fn() -> Time + Send, shutdown: CancellationToken) {
+    pub async fn run(mut self, clock: impl Fn() -> Time + Send + Sync, shutdown: CancellationToken) {
         let app = Arc::clone(&self.app);
         let mut ticks = interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -117,6 +121,8 @@ impl Follower {
             self.outdated.extend(outdated);
             failed = failed.or(result.err());
         }
+        // Sessions that are now refused need not wait for the tenants' records.
+        self.tell();
         if let Some(error) = failed {
             return Err(error);
         }
