@@ -141,7 +141,7 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
             Ok(Poll::Ready(response)) => response?,
             Ok(Poll::Pending) => {
                 ready!(deadline.poll(cx));
-                Status::deadline_exceeded("the server's time limit for a call has passed").into_http()
+                crate::errors::timed_out().into_http()
             }
             Err(cause) => match observation {
                 Some(observation) => observation.panicked(&*cause).into_http(),

@@ -86,8 +86,10 @@ async fn run_server(config: Config) -> ExitCode {
         }
         shutdown.cancel();
     });
-    running.ended().await;
-    ExitCode::SUCCESS
+    match running.ended().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
 }
 
 /// Tells people what is wrong, with every cause.

@@ -63,6 +63,13 @@ pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, what, details)
 }
 
+/// The server's own time limit for a call has passed; what became of it is not known.
+pub(crate) fn timed_out() -> Status {
+    let details = retry(ErrorDetails::with_error_info("TIMED_OUT", DOMAIN, HashMap::new()));
+    let message = "the server's time limit for a call has passed; repeat it with the same request id";
+    Status::with_error_details(Code::DeadlineExceeded, message, details)
+}
+
 /// A session that ended while a stream was open.
 pub(crate) fn ended(ended: signet_mtls::Ended) -> Status {
     let details = ErrorDetails::with_error_info(ended.reason(), DOMAIN, HashMap::new());

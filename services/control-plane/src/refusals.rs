@@ -1,4 +1,4 @@
-//! Refusals in the audit log: counted all, written up to a limit per tenant, and never waited for.
+//! Refusals in the audit log: counted all, written up to a limit per tenant and reason, and never waited for.
 
 use std::{
     collections::HashMap,
@@ -24,12 +24,15 @@ struct Event {
     entry: AuditEntry,
 }
 
+/// What the limit is counted by: with the reason, so that noise of one kind does not hide another.
+type Kind = (TenantId, &'static str);
+
 /// Takes refusals from the paths that must not wait.
 pub(crate) struct Refusals {
     queue: mpsc::Sender<Event>,
-    rate: DefaultKeyedRateLimiter<TenantId>,
-    /// Per tenant, how many were only counted since the last that was written.
-    unwritten: Mutex<HashMap<TenantId, u64>>,
+    rate: DefaultKeyedRateLimiter<Kind>,
+    /// Per kind, how many were only counted since the last that was written.
+    unwritten: Mutex<HashMap<Kind, u64>>,
     metrics: Arc<Metrics>,
 }
 
@@ -57,18 +60,19 @@ impl Refusals {
         details: Vec<(&'static str, String)>,
     ) {
         self.metrics.count("signet_refusals_total", "reason", reason);
-        if self.rate.check_key(&tenant).is_err() {
-            return self.skip(tenant);
+        let kind = (tenant.clone(), reason);
+        if self.rate.check_key(&kind).is_err() {
+            return self.skip(kind);
         }
         let mut entry = AuditEntry::refused(&call, reason);
         for (name, value) in details {
             entry = entry.detail(name, value);
         }
-        if let Some(count) = self.unwritten().remove(&tenant) {
+        if let Some(count) = self.unwritten().remove(&kind) {
             entry = entry.detail("unwritten_refusals_before", count);
         }
-        if let Err(full) = self.queue.try_send(Event { call, tenant, entry }) {
-            self.skip(full.into_inner().tenant);
+        if self.queue.try_send(Event { call, tenant, entry }).is_err() {
+            self.skip(kind);
         }
     }
 
@@ -81,19 +85,19 @@ impl Refusals {
         self.record(call.clone(), tenant, denial.reason(), Vec::new());
     }
 
-    fn skip(&self, tenant: TenantId) {
+    fn skip(&self, kind: Kind) {
         self.metrics.count("signet_refusals_unwritten_total", "cause", "limit");
         let mut unwritten = self.unwritten();
-        let count = unwritten.entry(tenant).or_insert(0);
+        let count = unwritten.entry(kind).or_insert(0);
         *count = count.saturating_add(1);
     }
 
-    /// Forgets tenants whose buckets are full again; call it on a timer.
+    /// Forgets kinds whose buckets are full again; call it on a timer.
     pub(crate) fn forget_idle(&self) {
         self.rate.retain_recent();
     }
 
-    fn unwritten(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, u64>> {
+    fn unwritten(&self) -> std::sync::MutexGuard<'_, HashMap<Kind, u64>> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

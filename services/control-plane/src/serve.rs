@@ -53,6 +53,9 @@ pub enum ServeError {
         /// Why.
         problem: String,
     },
+    /// The node ended although nobody had asked for it.
+    #[error("the gRPC listener has ended by itself: {0}")]
+    Ended(String),
     /// A part refuses its settings.
     #[error("{0}")]
     Setup(String),
@@ -90,15 +93,13 @@ pub struct Running {
     pub metrics_addr: SocketAddr,
     /// Notify it to look for a new server certificate now.
     pub reload: Arc<Notify>,
-    ended: tokio::task::JoinHandle<()>,
+    ended: tokio::task::JoinHandle<Result<(), ServeError>>,
 }
 
 impl Running {
-    /// Waits until the node has ended in order.
-    pub async fn ended(self) {
-        if let Err(error) = self.ended.await {
-            tracing::error!(%error, "the node's end was not in order");
-        }
+    /// Waits for the node's end; an error if nobody had asked for it.
+    pub async fn ended(self) -> Result<(), ServeError> {
+        self.ended.await.unwrap_or_else(|error| Err(ServeError::Ended(error.to_string())))
     }
 }
 

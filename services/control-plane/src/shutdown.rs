@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::grpc::Server;
+use crate::{ServeError, grpc::Server};
 
 /// Time for connections that were cut, and for background work, to end.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -17,18 +17,19 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
     tasks: (TaskTracker, CancellationToken),
     plain: (TaskTracker, CancellationToken),
-) {
+) -> Result<(), ServeError> {
     let node = std::sync::Arc::clone(&server.node);
     let stop_accepting = CancellationToken::new();
     let mut serving = tokio::spawn(server.run(listener, stop_accepting.clone(), tasks.1.clone()));
-    tokio::select! {
-        () = shutdown.cancelled() => tracing::info!(limit = ?node.limits.drain, "draining"),
-        _ = &mut serving => tracing::error!("the gRPC listener is gone; ending"),
-    }
+    let asked = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        gone = &mut serving => Err(ServeError::Ended(gone.map_or_else(|error| error.to_string(), |()| "see the log".into()))),
+    };
+    tracing::info!(limit = ?node.limits.drain, "draining");
     node.draining.store(true, Ordering::Release);
     node.drained.cancel();
     stop_accepting.cancel();
-    if !serving.is_finished() && timeout(node.limits.drain, &mut serving).await.is_err() {
+    if asked.is_ok() && timeout(node.limits.drain, &mut serving).await.is_err() {
         let cut = node.connections.drain();
         tracing::warn!(connections.cut = cut, "calls were still under way at the drain limit");
         if timeout(LAST_MOMENT, &mut serving).await.is_err() {
@@ -38,6 +39,7 @@ pub(crate) async fn run(
     end(tasks).await;
     end(plain).await;
     tracing::info!("ended");
+    asked
 }
 
 async fn end((tasks, stop): (TaskTracker, CancellationToken)) {

@@ -44,6 +44,10 @@ pub fn init(telemetry: &Telemetry, environment: &str) -> Result<Guard, Telemetry
         provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("signetd")));
     let filter: EnvFilter = telemetry.filter.parse()?;
     tracing_subscriber::registry().with(spans).with(lines(telemetry.json)).with(filter).try_init()?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(tracing::field::display);
+        tracing::error!(place, panic = panic.payload_as_str(), "a panic");
+    }));
     Ok(Guard(provider))
 }
 

@@ -1,6 +1,6 @@
 //! Adapters behind ports, as the configuration says. The one place that knows them all.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
@@ -78,7 +78,7 @@ pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     let (keys, environment_keys) = open_keys(config, aws.as_ref()).await?;
     let audit_key = match &config.keys {
         Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
-        Keys::Kms { prefix } => kms_key(prefix, Purpose::Audit)?,
+        Keys::Kms { prefix, .. } => kms_key(prefix, Purpose::Audit)?,
     };
     let audit_key_spki_der = keys.open(&audit_key).await?.spki_der().to_vec();
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
@@ -130,27 +130,32 @@ async fn open_keys(
 ) -> Result<(Arc<dyn KeyManager>, EnvironmentKeys), WiringError> {
     match (&config.keys, aws) {
         (Keys::Softkey { dir, passphrase_file }, _) => {
-            let passphrase = std::fs::read_to_string(passphrase_file).map(Zeroizing::new).map_err(|error| {
-                let file = passphrase_file.display();
-                WiringError::Keys {
-                    problem: format!("passphrase_file {file}: {error}; write a long random text there"),
-                }
-            })?;
+            let passphrase = read(passphrase_file, "passphrase_file")?;
             let passphrase = SecretString::from(passphrase.trim_end_matches(['\r', '\n']));
             let none = EnvironmentKeys { root: None, system: None, shared: None, server: None };
             Ok((Arc::new(SoftKeys::open(dir, passphrase)?), none))
         }
-        (Keys::Kms { prefix }, Some(aws)) => {
+        (Keys::Kms { prefix, tenant_key_policy_file }, Some(aws)) => {
             let made_by_terraform = EnvironmentKeys {
                 root: Some(kms_key(prefix, Purpose::Root)?),
                 system: Some(kms_key(prefix, Purpose::System)?),
                 shared: Some(kms_key(prefix, Purpose::Shared)?),
                 server: Some(kms_key(prefix, Purpose::Server)?),
             };
-            Ok((Arc::new(KmsKeys::new(aws, prefix)), made_by_terraform))
+            let mut keys = KmsKeys::new(aws, prefix);
+            if let Some(file) = tenant_key_policy_file {
+                keys = keys.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str());
+            }
+            Ok((Arc::new(keys), made_by_terraform))
         }
         (Keys::Kms { .. }, None) => Err(WiringError::Keys { problem: "needs AWS".into() }),
     }
+}
+
+/// The text of the file that the key `name` names.
+fn read(file: &Path, name: &str) -> Result<Zeroizing<String>, WiringError> {
+    let text = std::fs::read_to_string(file).map(Zeroizing::new);
+    text.map_err(|error| WiringError::Keys { problem: format!("{name} {}: {error}", file.display()) })
 }
 
 fn open_server_identity(config: &Config, aws: Option<&SdkConfig>) -> Result<Arc<dyn ServerIdentityStore>, WiringError> {

@@ -78,7 +78,10 @@ fn keys(raw: RawKeys, base: &Path) -> Checked<Keys> {
         RawKeys::Softkey { dir, passphrase_file } => {
             Keys::Softkey { dir: base.join(dir), passphrase_file: base.join(passphrase_file) }
         }
-        RawKeys::Kms { prefix } => Keys::Kms { prefix: aws_name("keys.prefix", prefix)? },
+        RawKeys::Kms { prefix, tenant_key_policy_file } => Keys::Kms {
+            prefix: aws_name("keys.prefix", prefix)?,
+            tenant_key_policy_file: tenant_key_policy_file.map(|file| base.join(file)),
+        },
     })
 }
 

@@ -95,6 +95,8 @@ pub enum Keys {
     Kms {
         /// E.g. `signet-dev`.
         prefix: String,
+        /// The key policy (JSON) of dedicated tenants' CA keys; `None`: KMS's default, which leaves it to IAM.
+        tenant_key_policy_file: Option<PathBuf>,
     },
 }
 
@@ -167,7 +169,7 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Time for calls in flight when the process is asked to end.
     pub drain: Duration,
-    /// Refusals written to one tenant's audit log in a minute; the others are counted in metrics.
+    /// Refusals for one reason written to one tenant's audit log in a minute; the others are only counted.
     pub audited_refusals_per_minute: u32,
 }
 

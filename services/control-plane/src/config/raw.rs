@@ -49,7 +49,7 @@ pub(super) enum RawStorage {
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum RawKeys {
     Softkey { dir: PathBuf, passphrase_file: PathBuf },
-    Kms { prefix: String },
+    Kms { prefix: String, tenant_key_policy_file: Option<PathBuf> },
 }
 
 #[derive(Debug, Deserialize)]

@@ -95,7 +95,6 @@ impl ServerIdentityStore for FileServerIdentity {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -65,7 +65,8 @@ async fn principals_blame_the_field(channel: &Channel) {
         ..Default::default()
     };
     let create = |principal| pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
-    let cases: [(&str, fn(&mut pb::Principal)); 6] = [
+    type Spoil = fn(&mut pb::Principal);
+    let cases: [(&str, Spoil); 6] = [
         ("principal.principal_id", |p| p.principal_id = "a/b".into()),
         ("principal.principal_id", |p| p.principal_id = String::new()),
         ("principal.principal_type", |p| p.principal_type = 0),

@@ -34,8 +34,8 @@ fn mistakes_are_told_with_their_place_and_a_remedy() {
         ("when_stale = \"refuse\"", "when_stale = \"shrug\"", "trust.when_stale", "refuse"),
         ("staleness_limit_seconds = 30", "staleness_limit_seconds = 0", "trust.staleness_limit_seconds", "1 to 3600"),
         ("drain_seconds = 20", "drain = 20", "limits.drain", "unknown field"),
-        ("kind = \"sqlite\"", "kind = \"postgres\"", "storage", "sqlite"),
-        ("path = \"signet.db\"", "", "storage", "path"),
+        ("\nkind = \"sqlite\"", "\nkind = \"postgres\"", "storage", "sqlite"),
+        ("\npath = \"signet.db\"", "", "storage", "path"),
         ("name = \"dev\"", "name = \"Dev!\"", "environment.name", "hyphens"),
         (
             "trust_domain_suffix = \"dev.example.com\"",

@@ -24,7 +24,7 @@ async fn a_drain_tells_streams_and_refuses_newcomers() {
     let end = stream.message().await.unwrap_err();
     assert_eq!((end.code(), reason(&end).as_str()), (Code::Unavailable, "NODE_DRAINING"));
     drop((stream, client));
-    node.running.ended().await;
+    node.running.ended().await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(connector.connect().await.is_err());
     assert!(who_am_i(&channel).await.is_err());

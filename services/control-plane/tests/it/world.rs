@@ -51,7 +51,7 @@ pub struct Node {
 impl Node {
     pub async fn end(self) {
         self.stop.cancel();
-        self.running.ended().await;
+        self.running.ended().await.unwrap();
     }
 
     pub async fn http(&self, path: &str) -> (u16, String) {
