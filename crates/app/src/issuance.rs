@@ -1,9 +1,9 @@
-//! Certificates of principals: reserve, sign, compare, commit, and only then release.
+//! Certificates of principals: issue and renew. Reserve, sign, compare, commit, and only then release: this module
+//! reserves, [`crate::release`] does the rest.
 
 use signet_core::{
     Error, Identity, PrincipalId, StoreError, TenantScope, Time,
     authz::Permit,
-    ca::Ca,
     certificate::{Certificate, CertificateState},
     commit::{Bookkeeping, Commit, Write},
     principal::{HeldCertificate, Principal, PrincipalStatus},
@@ -11,13 +11,13 @@ use signet_core::{
     store::Versioned,
     trust::Refusal,
 };
-use signet_x509::{Csr, LeafProfile, Prepared, lint::Kind};
+use signet_x509::{Csr, LeafProfile, Prepared, issue::prepare_leaf};
 
 use crate::{
-    App, AuditEntry, Call,
+    App, Call,
     authority::{Authorities, Issuer, issue_error, profile_error},
     ledger::{ATTEMPTS, fingerprint, request_record},
-    reservation::{CREATED, Holder, released, resource_id, sign},
+    reservation::{CREATED, Holder},
     tenants::require_active,
 };
 
@@ -67,11 +67,11 @@ pub(crate) enum Begun {
 
 /// A reservation about to be signed and committed.
 pub(crate) struct Reservation {
-    record: Versioned<Certificate>,
-    principal: Versioned<Principal>,
-    prepared: Prepared,
-    issuer: Issuer,
-    authorities: Authorities,
+    pub(crate) record: Versioned<Certificate>,
+    pub(crate) principal: Versioned<Principal>,
+    pub(crate) prepared: Prepared,
+    pub(crate) issuer: Issuer,
+    pub(crate) authorities: Authorities,
 }
 
 impl App {
@@ -153,22 +153,20 @@ impl App {
             if let Some(outcome) = self.outcome_of(call, tenant, &order.fingerprint).await? {
                 return Ok(Begun::Known(outcome));
             }
-            let (admission, authorities) = match futures::try_join!(admit(), self.authorities(order.scope, call.now)) {
-                Ok(both) => both,
-                Err(error) => return self.begun_meanwhile(order, error).await,
+            let draft = match self.draft(order, &admit).await {
+                Ok(draft) => draft,
+                // It may come of this very request's first attempt, e.g. when that used up the token.
+                Err(refusal) => {
+                    let known = self.outcome_of(call, tenant, &order.fingerprint).await?;
+                    return known.map(Begun::Known).ok_or(refusal);
+                }
             };
-            let Admission { principal, commit } = admission;
-            let issuer = self.issuer(authorities.active()?).await?;
-            let (prepared, record) = self.prepare(order, &principal.value, &authorities, &issuer)?;
+            let (Reservation { record: Versioned { value: record, .. }, .. }, commit) = &draft;
             let outcome = Outcome::Certificate { issuer: record.issuer.clone(), serial: record.serial };
             let request = request_record(call, tenant, &order.fingerprint, outcome);
-            let commit = commit.write(Write::create(record.clone())).writes(request.map(Write::create));
+            let commit = commit.clone().writes(request.map(Write::create));
             match self.commit(&commit, call.now).await {
-                Ok(()) => {
-                    let record = Versioned { value: record, version: CREATED };
-                    let reservation = Reservation { record, principal, prepared, issuer, authorities };
-                    return Ok(Begun::Reserved(Box::new(reservation)));
-                }
+                Ok(()) => return Ok(Begun::Reserved(Box::new(draft.0))),
                 Err(error @ (StoreError::Conflict { .. } | StoreError::Unknown(_))) => conflict = error.into(),
                 Err(error) => return Err(error.into()),
             }
@@ -176,10 +174,19 @@ impl App {
         Err(conflict)
     }
 
-    /// A refusal may come of the same request's first attempt, e.g. when it used up the token just now.
-    async fn begun_meanwhile(&self, order: &Order<'_>, error: Error) -> Result<Begun, Error> {
-        let known = self.outcome_of(order.call, order.scope.tenant(), &order.fingerprint).await?;
-        known.map(Begun::Known).ok_or(error)
+    /// A reservation, and the commit that makes it one.
+    async fn draft<A, F>(&self, order: &Order<'_>, admit: A) -> Result<(Reservation, Commit), Error>
+    where
+        A: Fn() -> F,
+        F: Future<Output = Result<Admission, Error>>,
+    {
+        let (admission, authorities) = futures::try_join!(admit(), self.authorities(order.scope, order.call.now))?;
+        let Admission { principal, commit } = admission;
+        let issuer = self.issuer(authorities.active()?).await?;
+        let (prepared, record) = self.prepare(order, &principal.value, &authorities, &issuer)?;
+        let commit = commit.write(Write::create(record.clone()));
+        let record = Versioned { value: record, version: CREATED };
+        Ok((Reservation { record, principal, prepared, issuer, authorities }, commit))
     }
 
     fn prepare(
@@ -196,133 +203,12 @@ impl App {
         let lifetime = tenant.lifetime(principal.principal_type);
         let serial = self.serial(call.now);
         let prepared =
-            signet_x509::issue::prepare_leaf(&profile, order.csr, &issuer.certificate, serial, lifetime, call.now)
-                .map_err(issue_error)?;
+            prepare_leaf(&profile, order.csr, &issuer.certificate, serial, lifetime, call.now).map_err(issue_error)?;
         let renews = order.renews.map(|presented| presented.serial);
         let holder = Holder::principal(principal, renews);
         let record = self.reservation(call, &issuer.ca.id, &prepared, holder)?;
         Ok((prepared, record))
     }
-
-    /// Signs and commits what was reserved, or answers with what was released before.
-    pub(crate) async fn conclude(&self, order: &Order<'_>, begun: Begun) -> Result<IssuedLeaf, Error> {
-        let reservation = match begun {
-            Begun::Reserved(reservation) => *reservation,
-            Begun::Known(outcome) => match self.take_up(order, outcome).await? {
-                TakenUp::Reserved(reservation) => *reservation,
-                TakenUp::Released(leaf) => return Ok(*leaf),
-            },
-        };
-        self.sign_and_commit(order, reservation).await
-    }
-
-    /// Where a repeated request stands: its certificate was released, or its recorded bytes are signed again.
-    async fn take_up(&self, order: &Order<'_>, outcome: Outcome) -> Result<TakenUp, Error> {
-        let (call, scope) = (order.call, order.scope);
-        let Outcome::Certificate { issuer, serial } = outcome else {
-            return Err(Error::internal("the request's record is not that of a certificate"));
-        };
-        let record = self.certificate(scope, &issuer, &serial, call.now).await?;
-        let authorities = self.authorities(scope, call.now).await?;
-        let ca = authorities.named(&issuer)?;
-        if is_released(&record.value)? {
-            return Ok(TakenUp::Released(Box::new(leaf(record.value, ca, &authorities.roots))));
-        }
-        let Some(principal) = self.find_principal(scope, &record.value.principal, call.now).await? else {
-            self.abandon(call, &record, "PRINCIPAL_DELETED").await?;
-            return Err(Error::not_found("principal", &record.value.principal));
-        };
-        self.admit_or_abandon(order, &record, &principal.value, &authorities).await?;
-        let issuer = self.issuer(ca).await?;
-        let tbs_der = &record.value.tbs_der;
-        let prepared =
-            Prepared::resume(Kind::Leaf, &self.environment, tbs_der, &issuer.certificate).map_err(issue_error)?;
-        let reservation = Reservation { record, principal, prepared, issuer, authorities };
-        Ok(TakenUp::Reserved(Box::new(reservation)))
-    }
-
-    /// A certificate that was released before, with what its holder needs.
-    pub(crate) async fn released_leaf(
-        &self,
-        call: &Call,
-        scope: &TenantScope,
-        record: Certificate,
-    ) -> Result<IssuedLeaf, Error> {
-        let authorities = self.authorities(scope, call.now).await?;
-        let ca = authorities.named(&record.issuer)?;
-        Ok(leaf(record, ca, &authorities.roots))
-    }
-
-    async fn sign_and_commit(&self, order: &Order<'_>, reservation: Reservation) -> Result<IssuedLeaf, Error> {
-        let Reservation { mut record, mut principal, prepared, issuer, authorities } = reservation;
-        let (call, scope) = (order.call, order.scope);
-        let issued = sign(&*issuer.signer, prepared).await?;
-        let mut conflict = Error::Conflict("the principal");
-        for _ in 0..ATTEMPTS {
-            self.admit_or_abandon(order, &record, &principal.value, &authorities).await?;
-            let certificate = released(record.value.clone(), issued.clone());
-            let commit = self.release(order, &certificate, &record, &principal);
-            match self.commit(&commit, call.now).await {
-                Ok(()) => return Ok(leaf(certificate, &issuer.ca, &authorities.roots)),
-                Err(error @ (StoreError::Conflict { .. } | StoreError::Unknown(_))) => conflict = error.into(),
-                // The reservation stays: the same request id takes it up again.
-                Err(error) => return Err(error.into()),
-            }
-            record = self.certificate(scope, &record.value.issuer, &record.value.serial, call.now).await?;
-            if is_released(&record.value)? {
-                return Ok(leaf(record.value, &issuer.ca, &authorities.roots));
-            }
-            principal = self.principal(scope, &principal.value.id, call.now).await?;
-        }
-        Err(conflict)
-    }
-
-    /// Gives the reservation up if its holder may no longer have it.
-    async fn admit_or_abandon(
-        &self,
-        order: &Order<'_>,
-        record: &Versioned<Certificate>,
-        principal: &Principal,
-        authorities: &Authorities,
-    ) -> Result<(), Error> {
-        let Err(refusal) = still_admitted(order, principal, &record.value, authorities) else { return Ok(()) };
-        self.abandon(order.call, record, refusal.reason()).await?;
-        Err(refusal)
-    }
-
-    /// The commit that makes a certificate valid: only if nobody changed its holder since it was looked at.
-    fn release(
-        &self,
-        order: &Order<'_>,
-        certificate: &Certificate,
-        reserved: &Versioned<Certificate>,
-        principal: &Versioned<Principal>,
-    ) -> Commit {
-        let mut holder = principal.value.clone();
-        holder.forget_expired(order.call.now);
-        holder.certificates.retain(|held| !is_presented(order, held));
-        holder.certificates.push(HeldCertificate {
-            issuer: certificate.issuer.clone(),
-            serial: certificate.serial,
-            not_after: certificate.not_after,
-        });
-        let mut entry = AuditEntry::done(order.call, "certificate", resource_id(certificate))
-            .detail("principal", &certificate.principal)
-            .detail("principal_type", certificate.principal_type)
-            .detail("not_after", certificate.not_after.unix_seconds())
-            .detail("spki_sha256", &certificate.spki_sha256);
-        if let Some(renews) = &certificate.renews {
-            entry = entry.detail("renews", renews);
-        }
-        Commit::audited(self.event(order.call, &certificate.tenant, &entry))
-            .write(Write::replace(certificate.clone(), reserved.version))
-            .write(Write::replace(holder, principal.version))
-    }
-}
-
-enum TakenUp {
-    Reserved(Box<Reservation>),
-    Released(Box<IssuedLeaf>),
 }
 
 /// Reads a CSR; the error names what is wrong with it.
@@ -335,33 +221,11 @@ pub(crate) fn key_digest(csr: &Csr) -> String {
     hex::encode(csr.public_key().spki_sha256())
 }
 
-fn leaf(certificate: Certificate, issuer: &Ca, roots: &[Ca]) -> IssuedLeaf {
-    let chain_der = vec![certificate.certificate_der.clone(), issuer.certificate_der.clone()];
-    IssuedLeaf { certificate, chain_der, root_der: roots.iter().map(|root| root.certificate_der.clone()).collect() }
-}
-
-/// Whether a record's certificate was released; an error if it never will be, or is no longer good.
-fn is_released(record: &Certificate) -> Result<bool, Error> {
-    match record.state {
-        CertificateState::Reserved => Ok(false),
-        CertificateState::Issued => Ok(true),
-        CertificateState::Abandoned => {
-            let message = "this request was given up before its certificate was complete; use a new request id (to enroll, \
-                           also a token with uses left)";
-            Err(Error::precondition("RESERVATION_ABANDONED", message))
-        }
-        CertificateState::Revoked { .. } => {
-            let message = "the certificate of this request was revoked meanwhile; use a new request id";
-            Err(Error::precondition("CERTIFICATE_REVOKED", message))
-        }
-    }
-}
-
-fn is_presented(order: &Order<'_>, held: &HeldCertificate) -> bool {
+pub(crate) fn is_presented(order: &Order<'_>, held: &HeldCertificate) -> bool {
     order.renews.is_some_and(|presented| presented.serial == held.serial)
 }
 
-fn may_hold(order: &Order<'_>, principal: &Principal, most: u32) -> Result<(), Error> {
+pub(crate) fn may_hold(order: &Order<'_>, principal: &Principal, most: u32) -> Result<(), Error> {
     require_active_principal(principal)?;
     let held =
         principal.certificates.iter().filter(|held| held.not_after > order.call.now && !is_presented(order, held));
@@ -370,22 +234,6 @@ fn may_hold(order: &Order<'_>, principal: &Principal, most: u32) -> Result<(), E
     }
     let message = format!("the principal holds {most} certificates, as many as its tenant allows; revoke one or wait");
     Err(Error::Exhausted { reason: "CERTIFICATE_LIMIT", message })
-}
-
-/// The last look before the commit, at the principal as it is now.
-fn still_admitted(
-    order: &Order<'_>,
-    principal: &Principal,
-    record: &Certificate,
-    authorities: &Authorities,
-) -> Result<(), Error> {
-    require_active(&authorities.tenant)?;
-    may_hold(order, principal, authorities.tenant.max_certificates)?;
-    if principal.generation == record.principal_generation {
-        return Ok(());
-    }
-    let message = "the principal was changed while its certificate was made; use a new request id";
-    Err(Error::precondition("PRINCIPAL_CHANGED", message))
 }
 
 pub(crate) fn require_active_principal(principal: &Principal) -> Result<(), Error> {

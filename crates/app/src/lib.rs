@@ -13,6 +13,7 @@ mod issuance;
 mod ledger;
 mod paging;
 mod principals;
+mod release;
 mod reservation;
 mod sealing;
 mod sweep;

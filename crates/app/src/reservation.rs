@@ -111,7 +111,7 @@ impl App {
         let commit = Commit::bookkeeping(Bookkeeping::Reservation, call.now).write(Write::create(record.clone()));
         self.commit_reservation(&commit, call.now).await?;
         let issued = sign(signer, prepared).await?;
-        Ok((issued.clone(), Write::replace(released(record, issued), CREATED)))
+        Ok((issued.clone(), Write::replace(with_signature(record, issued), CREATED)))
     }
 
     /// Asks again while no answer comes. A conflict then means that it was written: nobody else has its serial number.
@@ -157,7 +157,7 @@ pub(crate) fn resource_id(record: &Certificate) -> String {
 }
 
 /// The record of a certificate with its signature.
-pub(crate) fn released(record: Certificate, issued: Issued) -> Certificate {
+pub(crate) fn with_signature(record: Certificate, issued: Issued) -> Certificate {
     Certificate { state: CertificateState::Issued, certificate_der: issued.certificate_der, ..record }
 }
 

@@ -1,10 +1,12 @@
 //! Issuing and renewing.
 
+use std::sync::Arc;
+
 use signet_app::{CreateTenant, IssuedLeaf, PrincipalPatch};
 use signet_core::{
     Error, Lifetime, PrincipalType,
     ca::{CaKind, CaState},
-    certificate::CertificateState,
+    certificate::{CertificateState, RevocationReason},
     tenant::Isolation,
 };
 use signet_testkit::fixtures::{NOW, later};
@@ -118,10 +120,49 @@ async fn a_revoked_certificate_renews_nothing() {
     world.principal("worker").await;
     let held = world.issue("worker").await;
     let record = &held.certificate;
-    let reason = signet_core::certificate::RevocationReason::Unspecified;
+    let reason = RevocationReason::Unspecified;
     let revoke = call("RevokeCertificate");
     world.app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
     assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
+}
+
+/// Whoever stole a key must not get away by renewing while the certificate is being revoked.
+#[tokio::test]
+async fn a_certificate_revoked_between_reservation_and_commit_renews_nothing() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let held = world.issue("worker").await;
+    let (renew, csr, record) = (call_with_id("RenewCertificate", "one"), csr(), &held.certificate);
+    world.keys.before_next_signature({
+        let (app, issuer, serial) = (Arc::clone(&world.app), record.issuer.clone(), record.serial);
+        Box::pin(async move {
+            let (revoke, reason) = (call("RevokeCertificate"), RevocationReason::KeyCompromise);
+            app.revoke_certificate(&revoke, &admin(), &acme(), &issuer, &serial, reason).await.unwrap();
+        })
+    });
+    let refused = world.app.renew_certificate(&renew, &renewal_of(&held), &acme(), &csr).await.unwrap_err();
+    assert_eq!(refused.reason(), "CERTIFICATE_REVOKED");
+    assert!(world.get_principal("worker").await.certificates.is_empty());
+    assert_eq!(
+        world.store.reservations().pop().unwrap().request_id.as_str(),
+        "one",
+        "a signature was made and is on record"
+    );
+}
+
+/// The same for a principal that is suspended while its certificate is signed.
+#[tokio::test]
+async fn a_principal_suspended_during_the_signature_gets_nothing() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let app = Arc::clone(&world.app);
+    world.keys.before_next_signature(Box::pin(async move {
+        app.suspend_principal(&call("Suspend"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    }));
+    let issue = call("IssueCertificate");
+    let refused = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    assert_eq!(refused.reason(), "PRINCIPAL_SUSPENDED");
+    assert!(world.get_principal("worker").await.certificates.is_empty());
 }
 
 #[tokio::test]
@@ -216,7 +257,7 @@ async fn a_repeated_request_whose_certificate_was_revoked_says_so() {
     let (issue, csr) = (call_with_id("IssueCertificate", "one"), csr());
     let leaf = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap();
     let record = &leaf.certificate;
-    let reason = signet_core::certificate::RevocationReason::Superseded;
+    let reason = RevocationReason::Superseded;
     let revoke = call("RevokeCertificate");
     world.app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
     let again = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    fmt,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -21,23 +23,34 @@ pub(crate) struct MemoryKeys {
     state: Arc<State>,
 }
 
-#[derive(Debug)]
 struct State {
     store: Arc<FaultyStore>,
     down: AtomicBool,
     signed: Mutex<Vec<Vec<u8>>>,
+    first: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("down", &self.down).finish_non_exhaustive()
+    }
 }
 
 impl MemoryKeys {
     /// `store` is asked at each signature whether it has the record.
     pub(crate) fn new(store: Arc<FaultyStore>) -> Self {
-        let state = State { store, down: AtomicBool::new(false), signed: Mutex::default() };
+        let state = State { store, down: AtomicBool::new(false), signed: Mutex::default(), first: Mutex::default() };
         Self { keys: Mutex::default(), state: Arc::new(state) }
     }
 
     /// Lets every signature fail, or work again.
     pub(crate) fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Lets something else happen while the next signature is made.
+    pub(crate) fn before_next_signature(&self, first: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        *self.state.first.lock().unwrap() = Some(first);
     }
 
     /// How many signatures were made.
@@ -83,6 +96,10 @@ impl Signer for MemorySigner {
             return Err(KeyError::Unavailable("switched off by the test".into()));
         }
         assert!(self.state.store.has_reserved(message), "invariant 1: signed without a record made before");
+        let first = self.state.first.lock().unwrap().take();
+        if let Some(first) = first {
+            first.await;
+        }
         let signature = self.pair.sign(message).unwrap();
         self.state.signed.lock().unwrap().push(message.to_vec());
         Ok(signature)

@@ -1,0 +1,207 @@
+//! The end of an issuance: sign what was reserved, compare, commit, and only then release.
+
+use signet_core::{
+    Error, StoreError, TenantScope,
+    ca::Ca,
+    certificate::{Certificate, CertificateState},
+    commit::{Commit, Write},
+    principal::{HeldCertificate, Principal},
+    request::Outcome,
+    store::{Entity, Versioned},
+    trust::Refusal,
+};
+use signet_x509::{Prepared, lint::Kind};
+
+use crate::{
+    App, AuditEntry, Call, IssuedLeaf,
+    authority::{Authorities, issue_error},
+    issuance::{Begun, Order, Reservation, is_presented, may_hold},
+    ledger::ATTEMPTS,
+    reservation::{resource_id, sign, with_signature},
+    tenants::require_active,
+};
+
+impl App {
+    /// Signs and commits what was reserved, or answers with what was released before.
+    pub(crate) async fn conclude(&self, order: &Order<'_>, begun: Begun) -> Result<IssuedLeaf, Error> {
+        let reservation = match begun {
+            Begun::Reserved(reservation) => *reservation,
+            Begun::Known(outcome) => match self.take_up(order, outcome).await? {
+                TakenUp::Reserved(reservation) => *reservation,
+                TakenUp::Released(leaf) => return Ok(*leaf),
+            },
+        };
+        self.sign_and_commit(order, reservation).await
+    }
+
+    /// Where a repeated request stands: its certificate was released, or its recorded bytes are signed again.
+    async fn take_up(&self, order: &Order<'_>, outcome: Outcome) -> Result<TakenUp, Error> {
+        let (call, scope) = (order.call, order.scope);
+        let Outcome::Certificate { issuer, serial } = outcome else {
+            return Err(Error::internal("the request's record is not that of a certificate"));
+        };
+        let record = self.certificate(scope, &issuer, &serial, call.now).await?;
+        let authorities = self.authorities(scope, call.now).await?;
+        let ca = authorities.named(&issuer)?;
+        if is_released(&record.value)? {
+            return Ok(TakenUp::Released(Box::new(leaf(record.value, ca, &authorities.roots))));
+        }
+        let Some(principal) = self.find_principal(scope, &record.value.principal, call.now).await? else {
+            self.abandon(call, &record, "PRINCIPAL_DELETED").await?;
+            return Err(Error::not_found("principal", &record.value.principal));
+        };
+        let presented = self.presented(order).await?;
+        if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, &presented) {
+            let released = self.give_up(order, &record, refusal).await?;
+            return Ok(TakenUp::Released(Box::new(leaf(released, ca, &authorities.roots))));
+        }
+        let issuer = self.issuer(ca).await?;
+        let tbs_der = &record.value.tbs_der;
+        let prepared =
+            Prepared::resume(Kind::Leaf, &self.environment, tbs_der, &issuer.certificate).map_err(issue_error)?;
+        let reservation = Reservation { record, principal, prepared, issuer, authorities };
+        Ok(TakenUp::Reserved(Box::new(reservation)))
+    }
+
+    /// A certificate that was released before, with what its holder needs.
+    pub(crate) async fn released_leaf(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        record: Certificate,
+    ) -> Result<IssuedLeaf, Error> {
+        let authorities = self.authorities(scope, call.now).await?;
+        let ca = authorities.named(&record.issuer)?;
+        Ok(leaf(record, ca, &authorities.roots))
+    }
+
+    async fn sign_and_commit(&self, order: &Order<'_>, reservation: Reservation) -> Result<IssuedLeaf, Error> {
+        let Reservation { mut record, mut principal, prepared, issuer, authorities } = reservation;
+        let (call, scope) = (order.call, order.scope);
+        let issued = sign(&*issuer.signer, prepared).await?;
+        let mut conflict = Error::Conflict("the principal");
+        for _ in 0..ATTEMPTS {
+            let presented = self.presented(order).await?;
+            if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, &presented) {
+                let released = self.give_up(order, &record, refusal).await?;
+                return Ok(leaf(released, &issuer.ca, &authorities.roots));
+            }
+            let certificate = with_signature(record.value.clone(), issued.clone());
+            let commit = self.release(order, &certificate, &record, &principal);
+            let commit =
+                commit.writes(presented.map(|presented| Write::Check(presented.value.key(), presented.version)));
+            match self.commit(&commit, call.now).await {
+                Ok(()) => return Ok(leaf(certificate, &issuer.ca, &authorities.roots)),
+                Err(error @ (StoreError::Conflict { .. } | StoreError::Unknown(_))) => conflict = error.into(),
+                // The reservation stays: the same request id takes it up again.
+                Err(error) => return Err(error.into()),
+            }
+            record = self.certificate(scope, &record.value.issuer, &record.value.serial, call.now).await?;
+            if is_released(&record.value)? {
+                return Ok(leaf(record.value, &issuer.ca, &authorities.roots));
+            }
+            principal = self.principal(scope, &principal.value.id, call.now).await?;
+        }
+        Err(conflict)
+    }
+
+    /// The certificate that a renewal is asked with, as it is now.
+    async fn presented(&self, order: &Order<'_>) -> Result<Option<Versioned<Certificate>>, Error> {
+        let Some(identity) = order.renews else { return Ok(None) };
+        self.certificate(order.scope, &identity.issuer, &identity.serial, order.call.now).await.map(Some)
+    }
+
+    /// Closes a reservation whose holder may no longer have it. `Ok`: the same request, sent twice, was faster and has
+    /// released it.
+    async fn give_up(
+        &self,
+        order: &Order<'_>,
+        record: &Versioned<Certificate>,
+        refusal: Error,
+    ) -> Result<Certificate, Error> {
+        if !self.abandon(order.call, record, refusal.reason()).await? {
+            let Certificate { issuer, serial, .. } = &record.value;
+            let now = self.certificate(order.scope, issuer, serial, order.call.now).await?.value;
+            if is_released(&now)? {
+                return Ok(now);
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The commit that makes a certificate valid: only if nobody changed its holder since it was looked at.
+    fn release(
+        &self,
+        order: &Order<'_>,
+        certificate: &Certificate,
+        reserved: &Versioned<Certificate>,
+        principal: &Versioned<Principal>,
+    ) -> Commit {
+        let mut holder = principal.value.clone();
+        holder.forget_expired(order.call.now);
+        holder.certificates.retain(|held| !is_presented(order, held));
+        holder.certificates.push(HeldCertificate {
+            issuer: certificate.issuer.clone(),
+            serial: certificate.serial,
+            not_after: certificate.not_after,
+        });
+        let mut entry = AuditEntry::done(order.call, "certificate", resource_id(certificate))
+            .detail("principal", &certificate.principal)
+            .detail("principal_type", certificate.principal_type)
+            .detail("not_after", certificate.not_after.unix_seconds())
+            .detail("spki_sha256", &certificate.spki_sha256);
+        if let Some(renews) = &certificate.renews {
+            entry = entry.detail("renews", renews);
+        }
+        Commit::audited(self.event(order.call, &certificate.tenant, &entry))
+            .write(Write::replace(certificate.clone(), reserved.version))
+            .write(Write::replace(holder, principal.version))
+    }
+}
+
+enum TakenUp {
+    Reserved(Box<Reservation>),
+    Released(Box<IssuedLeaf>),
+}
+
+fn leaf(certificate: Certificate, issuer: &Ca, roots: &[Ca]) -> IssuedLeaf {
+    let chain_der = vec![certificate.certificate_der.clone(), issuer.certificate_der.clone()];
+    IssuedLeaf { certificate, chain_der, root_der: roots.iter().map(|root| root.certificate_der.clone()).collect() }
+}
+
+/// Whether a record's certificate was released; an error if it never will be, or is no longer good.
+fn is_released(record: &Certificate) -> Result<bool, Error> {
+    match record.state {
+        CertificateState::Reserved => Ok(false),
+        CertificateState::Issued => Ok(true),
+        CertificateState::Abandoned => {
+            let message = "this request was given up before its certificate was complete; use a new request id (to enroll, \
+                           also a token with uses left)";
+            Err(Error::precondition("RESERVATION_ABANDONED", message))
+        }
+        CertificateState::Revoked { .. } => {
+            let message = "the certificate of this request was revoked meanwhile; use a new request id";
+            Err(Error::precondition("CERTIFICATE_REVOKED", message))
+        }
+    }
+}
+
+/// The last look before the commit, at the principal and the presented certificate as they are now.
+fn still_admitted(
+    order: &Order<'_>,
+    principal: &Principal,
+    record: &Certificate,
+    authorities: &Authorities,
+    presented: &Option<Versioned<Certificate>>,
+) -> Result<(), Error> {
+    require_active(&authorities.tenant)?;
+    if presented.as_ref().is_some_and(|presented| presented.value.state != CertificateState::Issued) {
+        return Err(Refusal::Revoked.into());
+    }
+    may_hold(order, principal, authorities.tenant.max_certificates)?;
+    if principal.generation == record.principal_generation {
+        return Ok(());
+    }
+    let message = "the principal was changed while its certificate was made; use a new request id";
+    Err(Error::precondition("PRINCIPAL_CHANGED", message))
+}
