@@ -7,7 +7,8 @@ const EVERYWHERE: &[&str] = &["crates", "services", "proto", "infra", "scripts",
 #[test]
 fn no_test_is_switched_off() {
     let marker = concat!("#[", "ignore");
-    let off: Vec<_> = files(EVERYWHERE, &[".rs"]).iter().filter(|path| read(path).contains(marker)).map(|p| name(p)).collect();
+    let off: Vec<_> =
+        files(EVERYWHERE, &[".rs"]).iter().filter(|path| read(path).contains(marker)).map(|p| name(p)).collect();
     assert!(off.is_empty(), "a test that does not run proves nothing: {off:?}");
 }
 
