@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use signet_core::{
-    Error, KeyRef, Lifetime, TenantId, TenantScope, Time,
+    Error, Lifetime, TenantId, TenantScope, Time,
     audit::{AUDIT_SHARDS, AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
     commit::Commit,
     merkle::Digest,
@@ -222,11 +222,6 @@ impl App {
         let scope = EnvironmentScope::housekeeping();
         let head = scope.get::<SealHead>(&*self.store, &SealHead::key_of(), call.now).await?;
         Ok(head.map(|head| head.value.minute))
-    }
-
-    /// The audit key's public half, a DER SubjectPublicKeyInfo.
-    pub async fn audit_key_spki_der(&self, key: &KeyRef) -> Result<Vec<u8>, Error> {
-        Ok(self.signer(key).await?.spki_der().to_vec())
     }
 
     /// Checks the tenant's events of the window against its seals. `check(message, signature)` answers for the audit key.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
-    Error, KeyRef, Lifetime, StoreError, TenantId, Time,
+    Error, KeyRef, StoreError, TenantId, Time,
     audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
     commit::{Bookkeeping, Commit, Write},
     scope::{EnvironmentScope, TenantScope},
@@ -26,9 +26,6 @@ const BATCH_SEALS: usize = 90;
 const BATCH_BYTES: usize = 1_000_000;
 /// How many tenants' seals are read at once.
 const CONCURRENT_READS: usize = 16;
-/// A seal outlives its events by this.
-const SEAL_MARGIN: Lifetime = Lifetime::days(1);
-
 /// The leaves of all tenants' events, by minute.
 type Window = BTreeMap<i64, HashMap<TenantId, Vec<EventLeaf>>>;
 
@@ -153,7 +150,7 @@ impl App {
     ) -> Result<bool, Error> {
         let mut batches = in_batches(plans).into_iter().peekable();
         while let Some(plans) = batches.next() {
-            let seals = self.sign_batch(call, key, head.value.minute, plans).await?;
+            let seals = self.sign_batch(key, head.value.minute, plans).await?;
             let guard = match batches.peek() {
                 Some(_) => Write::Check(SealHead::key_of(), head.version),
                 None => Write::replace(head.value.clone(), head.version),
@@ -169,18 +166,13 @@ impl App {
         Ok(true)
     }
 
-    async fn sign_batch(
-        &self,
-        call: &Call,
-        key: &KeyRef,
-        minute: i64,
-        plans: Vec<Planned>,
-    ) -> Result<Vec<Seal>, Error> {
+    async fn sign_batch(&self, key: &KeyRef, minute: i64, plans: Vec<Planned>) -> Result<Vec<Seal>, Error> {
         let statements: Vec<SealStatement> = plans.iter().map(|planned| planned.statement.clone()).collect();
         let (paths, message) = batch(minute, &statements);
         let signature = self.signer(key).await?.sign(&message).await?;
         let batch_size = u32::try_from(plans.len()).map_err(Error::internal)?;
-        let keep_until = call.now.plus(self.settings.audit_retention).plus(SEAL_MARGIN);
+        // No longer than the first of its events, so that whoever starts with the first seal there is misses none.
+        let keep_until = Time::from_unix_seconds(minute.saturating_mul(60)).plus(self.settings.audit_retention);
         let seals = plans.into_iter().zip(paths).zip(0..).map(|((planned, batch_path), batch_index)| Seal {
             statement: planned.statement,
             batch_index,

@@ -7,7 +7,7 @@ use proptest::{prelude::*, test_runner::Config};
 use signet_app::{App, AuditEntry, AuditTail, AuditWindow, Call, PageRequest, Settings, VerifyReport};
 use signet_core::{
     Actor, Error, KeyRef, Lifetime, Store, TenantScope, Time,
-    audit::{AuditEvent, Finding, LATE_MINUTES, Seal},
+    audit::{AuditEvent, Finding, LATE_MINUTES, Seal, Span, verify},
     commit::{Bookkeeping, Commit, Write},
     store::{Entity, Versioned},
 };
@@ -269,6 +269,35 @@ async fn after_a_downtime_sealing_catches_up_in_bounded_steps() {
     assert_eq!(sealed, 3);
     assert!(calls > 2, "no call does it all");
     assert_eq!(log.findings("acme", due(end)).await, []);
+}
+
+#[tokio::test]
+async fn a_log_whose_beginning_has_expired_verifies_from_its_first_seal_on() {
+    let log = Log::new().await;
+    let settings = Settings { audit_retention: Lifetime::days(1), ..Settings::default() };
+    let app = log.site.app_on(&log.site.store, settings);
+    let check = |message: &[u8], signature: &[u8]| log.site.keys.check(&log.key, message, signature);
+    for hour in 1..40 {
+        let time = NOW.plus(Lifetime::hours(hour)).plus(Lifetime::seconds(30));
+        happens(&app, "globex", time).await;
+        while app.sealed_through(&process(due(time))).await.unwrap() < Some(time.minute()) {
+            app.seal_due(&process(due(time)), &log.key).await.unwrap();
+        }
+        for after in [0, 15, 30, 45, 60] {
+            let now = due(time).plus(Lifetime::seconds(after));
+            let globex = TenantScope::housekeeping(tid("globex"));
+            let report = app.verify_audit(&process(now), &globex, &FOR_EVER, &check).await.unwrap();
+            assert_eq!(report.findings, [], "hour {hour}");
+            // As somebody does who knows nothing of retention.
+            let seals: Vec<Seal> = log.seals("globex", now).await.into_iter().map(|seal| seal.value).collect();
+            let page = PageRequest { size: 1000, token: String::new() };
+            let events = app.list_audit_events(&process(now), &globex, &FOR_EVER, &page).await.unwrap().events;
+            let sealed_through = app.sealed_through(&process(now)).await.unwrap().unwrap();
+            let span = Span { from: seals[0].statement.minute, to: i64::MAX, sealed_through, previous: None };
+            assert_eq!(verify(&events, &seals, &span, &check), [], "hour {hour}");
+            assert!(seals.len() <= 24 && seals.len() as u32 >= hour.min(23));
+        }
+    }
 }
 
 #[tokio::test]
