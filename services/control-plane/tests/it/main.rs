@@ -12,8 +12,11 @@
 )]
 
 mod dynamic;
+mod faulty;
+mod program;
 mod world;
 
+mod aws;
 mod bad_input;
 mod config;
 mod foreign;
@@ -27,3 +30,4 @@ mod staleness;
 mod status;
 mod streams;
 mod table;
+mod telemetry;

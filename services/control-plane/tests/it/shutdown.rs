@@ -6,8 +6,9 @@ use signet_proto::v1::{self as pb, trust_service_client::TrustServiceClient};
 use tonic::Code;
 
 use crate::{
+    program::Program,
     status::who_am_i,
-    world::{World, eventually, reason},
+    world::{World, reason},
 };
 
 #[tokio::test]
@@ -31,38 +32,13 @@ async fn a_drain_tells_streams_and_refuses_newcomers() {
 }
 
 #[tokio::test]
-async fn the_program_ends_well_on_sigterm() {
+async fn the_program_ends_well_on_sigterm_and_logs_a_line_a_call() {
     let world = World::new().await;
-    let file = world.dir.path().join("signet.toml");
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (grpc, public) = (free(), free());
-    let config = format!(
-        "environment = {{ name = 'test', trust_domain_suffix = 'test.example.com' }}\n\
-         storage = {{ kind = 'sqlite', path = 'signet.db' }}\n\
-         keys = {{ kind = 'softkey', dir = 'keys', passphrase_file = 'passphrase' }}\n\
-         server_identity = {{ kind = 'files', dir = 'server' }}\n\
-         listen = {{ grpc = '{grpc}', public = '{public}', metrics = '127.0.0.1:0' }}\n\
-         telemetry = {{ log = 'json' }}"
-    );
-    std::fs::write(&file, config).unwrap();
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_signetd"))
-        .arg("--config")
-        .arg(&file)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let took = eventually("signetd is ready", async || crate::world::http(public, "/readyz").await.0 == 200).await;
-    eprintln!("ready after {took:?}");
-    let endpoint = format!("https://localhost:{}", grpc.port());
-    let connector = signet_client::Connector::new(&endpoint, &world.roots, Some(&world.admin)).unwrap();
-    assert_eq!(who_am_i(&connector.channel()).await.unwrap().principal_id, "root-admin");
-    let pid = child.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let mut stderr = child.stderr.take().unwrap();
-    let mut log = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut log).await.unwrap();
-    assert_eq!(child.wait().await.unwrap().code(), Some(0), "{log}");
+    let program = Program::start(&world, "telemetry = { log = 'json' }", Stdio::piped()).await;
+    eprintln!("ready after {:?}", program.ready_after);
+    assert_eq!(who_am_i(&program.channel(&world)).await.unwrap().principal_id, "root-admin");
+    let (code, log) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
     let call = log.lines().find(|line| line.contains("WhoAmI")).unwrap_or_else(|| panic!("{log}"));
     let call: serde_json::Value = serde_json::from_str(call).unwrap();
     assert_eq!((&call["code"], &call["span"]["principal"]), (&"OK".into(), &"root-admin".into()));

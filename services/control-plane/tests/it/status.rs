@@ -80,7 +80,7 @@ async fn is_refused(world: &World, nodes: [&Node; 2], credentials: &Credentials,
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_is_in_force_on_every_node() {
     let world = World::new().await;
-    let (one, two) = (world.node().await, world.node().await);
+    let (one, two) = (world.node().await, world.node_apart().await);
     let nodes = [&one, &two];
     world.tenant(&one, "acme", Isolation::Dedicated).await;
     let admin = world.admin(&one);

@@ -84,7 +84,7 @@ impl World {
     /// The same with more lines of configuration.
     pub async fn with_config(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("passphrase"), "correct horse battery staple").unwrap();
+        std::fs::write(dir.path().join("passphrase"), PASSPHRASE).unwrap();
         let config = format!("{BASE}\n{more}");
         let wired = wiring::open(&Config::from_toml(&config, dir.path()).unwrap()).await.unwrap();
         let (report, key) = bootstrap(&wired).await;
@@ -97,8 +97,13 @@ impl World {
         Config::from_toml(&self.config, self.dir.path()).unwrap()
     }
 
-    /// A node on the environment, with a store connection of its own.
+    /// A node on the environment.
     pub async fn node(&self) -> Node {
+        self.node_of(self.wired.clone(), TestClock::default()).await
+    }
+
+    /// A node with a store connection and opened keys of its own, as on another host.
+    pub async fn node_apart(&self) -> Node {
         let wired = wiring::open(&self.config()).await.unwrap();
         self.node_of(wired, TestClock::default()).await
     }
@@ -178,6 +183,8 @@ impl World {
         events.iter().map(|event| serde_json::from_str(&event.payload_json).unwrap()).collect()
     }
 }
+
+pub const PASSPHRASE: &str = "correct horse battery staple";
 
 const BASE: &str = r#"
 environment = { name = "test", trust_domain_suffix = "test.example.com" }

@@ -1,0 +1,50 @@
+//! `signetd` itself, on a world's environment.
+
+use std::{net::SocketAddr, process::Stdio, time::Duration};
+
+use signet_client::Connector;
+use tokio::{io::AsyncReadExt, process::Child};
+use tonic::transport::Channel;
+
+use crate::world::{World, eventually, http};
+
+pub struct Program {
+    child: Child,
+    grpc: SocketAddr,
+    pub ready_after: Duration,
+}
+
+impl Program {
+    pub async fn start(world: &World, more: &str, stderr: Stdio) -> Self {
+        let file = world.dir.path().join("signet.toml");
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (grpc, public) = (free(), free());
+        let config = format!(
+            "environment = {{ name = 'test', trust_domain_suffix = 'test.example.com' }}\n\
+             storage = {{ kind = 'sqlite', path = 'signet.db' }}\n\
+             keys = {{ kind = 'softkey', dir = 'keys', passphrase_file = 'passphrase' }}\n\
+             server_identity = {{ kind = 'files', dir = 'server' }}\n\
+             listen = {{ grpc = '{grpc}', public = '{public}', metrics = '127.0.0.1:0' }}\n\
+             {more}"
+        );
+        std::fs::write(&file, config).unwrap();
+        let mut signetd = tokio::process::Command::new(env!("CARGO_BIN_EXE_signetd"));
+        let child = signetd.arg("--config").arg(&file).stderr(stderr).kill_on_drop(true).spawn().unwrap();
+        let ready_after = eventually("signetd is ready", async || http(public, "/readyz").await.0 == 200).await;
+        Self { child, grpc, ready_after }
+    }
+
+    pub fn channel(&self, world: &World) -> Channel {
+        let endpoint = format!("https://localhost:{}", self.grpc.port());
+        Connector::new(&endpoint, &world.roots, Some(&world.admin)).unwrap().channel()
+    }
+
+    /// Sends SIGTERM and returns exit code and log.
+    pub async fn end(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+        (self.child.wait().await.unwrap().code(), log)
+    }
+}

@@ -1,0 +1,63 @@
+//! Spans reach a collector, and a call that panics is answered and counted.
+
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+};
+use tonic::Code;
+
+use crate::{
+    faulty::{Faults, faulty},
+    program::Program,
+    status::who_am_i,
+    world::{TestClock, World, eventually},
+};
+
+type Received = Arc<Mutex<Vec<u8>>>;
+
+/// Answers every gRPC call with an empty message and keeps what it was sent.
+async fn collect(State(received): State<Received>, body: Bytes) -> http::Response<Body> {
+    received.lock().unwrap().extend_from_slice(&body);
+    let headers = http::Response::builder().header("content-type", "application/grpc").header("grpc-status", "0");
+    headers.body(Body::empty()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_to_the_collector() {
+    let received = Received::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let collector = Router::new().fallback(collect).with_state(Arc::clone(&received));
+    tokio::spawn(async move { axum::serve(listener, collector).await });
+    let world = World::new().await;
+    let telemetry = format!("telemetry = {{ otlp_endpoint = '{endpoint}' }}");
+    let program = Program::start(&world, &telemetry, Stdio::piped()).await;
+    assert!(who_am_i(&program.channel(&world)).await.is_ok());
+    let (code, log) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    let has = |text: &str| received.lock().unwrap().windows(text.len()).any(|window| window == text.as_bytes());
+    eventually("the collector has the span", async || has("WhoAmI") && has("signetd")).await;
+}
+
+#[tokio::test]
+async fn a_panic_becomes_an_internal_error_and_the_connection_goes_on() {
+    let world = World::new().await;
+    let faults = Faults::default();
+    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let channel = world.admin(&node);
+    let mut client = signet_proto::v1::principal_service_client::PrincipalServiceClient::new(channel.clone());
+    faults.panic(true);
+    let request = signet_proto::v1::GetPrincipalRequest::default();
+    let status = client.get_principal(request.clone()).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
+    faults.panic(false);
+    assert_eq!(client.get_principal(request).await.unwrap().into_inner().principal_id, "root-admin");
+    assert!(node.metrics().await.contains(r#"signet_panics_total{operation="GetPrincipal"} 1"#));
+    node.end().await;
+}
