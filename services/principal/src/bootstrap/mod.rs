@@ -17,7 +17,6 @@ use crate::{
     certificate,
     commands::Run,
     context::{self, Context, Contexts, private},
-    exit::Exit,
     failure::Failure,
 };
 
@@ -56,7 +55,7 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let name = wish.context.clone().unwrap_or_else(|| config.name.clone());
     let mut contexts = Contexts::load(&run.home)?;
     let context = planned_context(&config, wish, &name);
-    refuse_other_environment(&contexts, &name, &context)?;
+    contexts.refuse_other_server(&name, &context)?;
     let wired =
         wiring::open(&config).await.map_err(|error| Failure::other(error).hint("mend that, then run it again"))?;
     let present = wired.server_identity.get().await.map_err(Failure::other)?;
@@ -159,16 +158,5 @@ fn planned_context(config: &Config, wish: &Wish, name: &str) -> Context {
         public_endpoint: loopback.then(|| format!("http://{}", config.listen.public)),
         tenant: None,
         credentials: context::default_directory(name),
-    }
-}
-
-/// A context of another environment must not lose its key.
-fn refuse_other_environment(contexts: &Contexts, name: &str, planned: &Context) -> Result<(), Failure> {
-    match contexts.contexts.get(name) {
-        Some(there) if there.endpoint != planned.endpoint => {
-            let message = format!("context {name} is for {}, not for {}", there.endpoint, planned.endpoint);
-            Err(Failure::new(Exit::Conflict, message).hint("choose another name with --context-name"))
-        }
-        _ => Ok(()),
     }
 }

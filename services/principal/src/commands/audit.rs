@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use signet_proto::v1::{self, audit_service_client::AuditServiceClient as Client};
 
 use super::{
@@ -12,7 +13,7 @@ use crate::{
     audit_check::{self, minute_start},
     exit::Exit,
     failure::Failure,
-    output::{event_summary, to_value},
+    output::{Format, event_summary, to_value},
     session::{Session, rpc},
 };
 
@@ -66,6 +67,8 @@ pub struct VerifyArgs {
     key_sha256: Option<String>,
 }
 
+const REPORT: [&str; 5] = ["tenant_id", "findings", "seals", "sealed_events", "sealed_until"];
+
 /// Carries out a command.
 pub async fn run(run: &Run, command: AuditCommand) -> Result<Exit, Failure> {
     match command {
@@ -116,7 +119,14 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
     let events = fetch_events(&session, minute_start(seals.from), end, 0).await?;
     let report = audit_check::check(&seals, &events, args.key_sha256.as_deref())?;
-    run.printer.record(&report.to_value()?)?;
+    let mut shown = report.to_value()?;
+    if let (Format::Table, Value::Object(fields), true) = (run.printer.format, &mut shown, report.findings.is_empty()) {
+        fields.insert("findings".into(), "none".into());
+    }
+    run.printer.record(&shown, &REPORT)?;
+    if report.seals == 0 {
+        run.printer.note("note: no seal in this time, so nothing was checked; a minute is sealed soon after its end");
+    }
     if report.key_sha256.is_some() && args.key_sha256.is_none() {
         run.printer.note("note: the audit key was taken from the server; pin it with --key-sha256");
     }

@@ -1,7 +1,5 @@
 //! `principal ca`.
 
-use std::fmt::Write as _;
-
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use signet_core::CaId;
@@ -115,10 +113,7 @@ async fn bundle(run: &Run, root: bool) -> Result<Exit, Failure> {
         return run.printer.one(&bundle).map(|()| Exit::Ok);
     }
     let certificates = if root { &bundle.root_der } else { &bundle.anchor_der };
-    let mut text = String::new();
-    for der in certificates {
-        write!(text, "{}", signet_x509::pem::encode_certificate(der)).map_err(Failure::other)?;
-    }
+    let text: String = certificates.iter().map(|der| signet_x509::pem::encode_certificate(der)).collect();
     run.printer.text(&text).map(|()| Exit::Ok)
 }
 
@@ -152,5 +147,5 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
     }
     let cas = done.certificate_authorities.iter().map(|ca| to_value("signet.v1.CertificateAuthority", ca));
     let cas = cas.collect::<Result<Vec<_>, _>>()?;
-    run.printer.record(&json!({ "certificate_authorities": cas, "steps": done.steps })).map(|()| Exit::Ok)
+    run.printer.record(&json!({ "certificate_authorities": cas, "steps": done.steps }), &[]).map(|()| Exit::Ok)
 }

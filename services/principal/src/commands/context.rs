@@ -83,6 +83,8 @@ const COLUMNS: &[Column] = &[
     Column { title: "NOT AFTER", cell: Field("not_after") },
 ];
 
+const ORDER: [&str; 4] = ["name", "current", "endpoint", "spiffe_id"];
+
 /// Carries out a command.
 pub fn run(run: &Run, command: ContextCommand) -> Result<Exit, Failure> {
     let mut contexts = Contexts::load(&run.home)?;
@@ -93,7 +95,7 @@ pub fn run(run: &Run, command: ContextCommand) -> Result<Exit, Failure> {
         }
         ContextCommand::Show { name } => {
             let (name, context) = contexts.select(name.as_deref().or(run.global.context.as_deref()))?;
-            run.printer.record(&describe(run, &contexts, name, context))?;
+            run.printer.record(&describe(run, &contexts, name, context), &ORDER)?;
         }
         ContextCommand::Use { name } => {
             contexts.select(Some(&name))?;

@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf};
 use clap::{Args, ValueHint};
 use secrecy::SecretString;
 use serde_json::json;
-use signet_client::{Connector, Credentials, Retry};
+use signet_client::{Connector, Retry};
 use signet_core::PrincipalId;
 use signet_x509::pem;
 use zeroize::Zeroize as _;
@@ -13,9 +13,10 @@ use zeroize::Zeroize as _;
 use super::{Run, values};
 use crate::{
     certificate::Held,
-    context::{self, Context, Contexts},
+    context::{self, Context, Contexts, private},
     exit::Exit,
     failure::Failure,
+    output::Format,
     progress,
 };
 
@@ -62,6 +63,8 @@ pub struct EnrollArgs {
 /// Carries out the command.
 pub async fn run(run: &Run, args: EnrollArgs) -> Result<Exit, Failure> {
     let token = token(&args)?;
+    let (directory, context) = place(run, &args)?;
+    private::check_writable(&directory)?;
     let root = root(&args).await?;
     let connector = Connector::new(&args.server, &[root], None)?;
     let connector = connector.with_deadline(run.global.timeout).with_connect_timeout(run.global.timeout);
@@ -73,16 +76,24 @@ pub async fn run(run: &Run, args: EnrollArgs) -> Result<Exit, Failure> {
     let channel = connector.channel();
     let work = signet_client::enroll(&channel, &token, principal, Retry { attempts: 4, ..Retry::default() });
     let credentials = progress::watch("enrolling", run.printer.quiet, work).await?;
-    let directory = save(run, &args, &credentials)?;
+    credentials.save(&directory).map_err(Failure::other)?;
+    if let Some((name, context)) = context {
+        let mut contexts = Contexts::load(&run.home)?;
+        contexts.put(&name, context);
+        contexts.save(&run.home)?;
+    }
     let held = Held::load(&directory)?;
-    run.printer.record(&json!({
+    if run.printer.quiet && run.printer.format == Format::Table {
+        return Ok(Exit::Ok);
+    }
+    let made = json!({
         "spiffe_id": held.spiffe_id,
         "serial_number": held.serial,
         "not_after": held.not_after.to_string(),
         "credentials": directory,
         "context": args.save_context,
-    }))?;
-    Ok(Exit::Ok)
+    });
+    run.printer.record(&made, &["spiffe_id"]).map(|()| Exit::Ok)
 }
 
 fn token(args: &EnrollArgs) -> Result<SecretString, Failure> {
@@ -110,13 +121,11 @@ async fn root(args: &EnrollArgs) -> Result<Vec<u8>, Failure> {
     Ok(signet_client::fetch_root(base.unwrap_or_default(), pin.unwrap_or_default()).await?)
 }
 
-fn save(run: &Run, args: &EnrollArgs, credentials: &Credentials) -> Result<PathBuf, Failure> {
+/// Where the credentials will be, and in which context. Fails before the token is spent, not after.
+fn place(run: &Run, args: &EnrollArgs) -> Result<(PathBuf, Option<(String, Context)>), Failure> {
     let Some(name) = &args.save_context else {
-        let out = args.out.clone().unwrap_or_default();
-        credentials.save(&out).map_err(Failure::other)?;
-        return Ok(out);
+        return Ok((args.out.clone().unwrap_or_default(), None));
     };
-    let mut contexts = Contexts::load(&run.home)?;
     let context = Context {
         endpoint: args.server.clone(),
         server_name: args.server_name.clone(),
@@ -124,9 +133,6 @@ fn save(run: &Run, args: &EnrollArgs, credentials: &Credentials) -> Result<PathB
         tenant: None,
         credentials: context::default_directory(name),
     };
-    let directory = context.directory(&run.home);
-    credentials.save(&directory).map_err(Failure::other)?;
-    contexts.put(name, context);
-    contexts.save(&run.home)?;
-    Ok(directory)
+    Contexts::load(&run.home)?.refuse_other_server(name, &context)?;
+    Ok((context.directory(&run.home), Some((name.clone(), context))))
 }

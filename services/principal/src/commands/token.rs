@@ -1,6 +1,6 @@
 //! `principal token`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -57,7 +57,7 @@ pub struct CreateArgs {
     /// How often it can be used, 1 to 1000; more than once only without a principal id
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     uses: u32,
-    /// Write the secret to this new file (0600) instead of standard output
+    /// Write the secret to this file (0600, replaced if it exists) instead of standard output
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }
@@ -73,6 +73,9 @@ pub async fn run(run: &Run, command: TokenCommand) -> Result<Exit, Failure> {
 
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
+    if let Some(path) = &args.secret_file {
+        private::check_writable(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    }
     let request = v1::CreateTokenRequest {
         tenant_id: session.tenant(),
         principal_type: values::kind_to_proto(args.kind).into(),
@@ -89,7 +92,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     if let Some(path) = args.secret_file {
         private::write(&path, format!("{}\n", secret.expose_secret()).as_bytes())?;
         run.printer.note(&format!("the secret is in {}", path.display()));
-        return run.printer.record(&shown).map(|()| Exit::Ok);
+        return run.printer.record(&shown, &[]).map(|()| Exit::Ok);
     }
     if run.printer.format == Format::Table {
         // The secret alone on standard output, so that it can be piped.
@@ -99,7 +102,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     if let Value::Object(fields) = &mut shown {
         fields.insert("secret".into(), secret.expose_secret().into());
     }
-    run.printer.record(&shown).map(|()| Exit::Ok)
+    run.printer.record(&shown, &[]).map(|()| Exit::Ok)
 }
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use home::Home;
 
-use crate::failure::Failure;
+use crate::{exit::Exit, failure::Failure};
 
 /// One server and one identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +76,20 @@ impl Contexts {
         let found = self.contexts.get_key_value(name).map(|(name, context)| (name.as_str(), context));
         found.ok_or_else(|| {
             let message = format!("there is no context {name}");
-            Failure::new(crate::exit::Exit::NotFound, message).hint("`principal context list` shows all")
+            Failure::new(Exit::NotFound, message).hint("`principal context list` shows all")
         })
+    }
+
+    /// The key of a context for another server must not be lost.
+    pub fn refuse_other_server(&self, name: &str, planned: &Context) -> Result<(), Failure> {
+        match self.contexts.get(name) {
+            Some(there) if there.endpoint != planned.endpoint => {
+                let message = format!("context {name} is for {}, not for {}", there.endpoint, planned.endpoint);
+                Err(Failure::new(Exit::Conflict, message)
+                    .hint("choose another name, or remove it: `principal context remove`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds or replaces a context; the first becomes the current one.

@@ -29,6 +29,13 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     })
 }
 
+/// Finds out whether files can be made in `dir`, before something is fetched that cannot be fetched twice.
+pub fn check_writable(dir: &Path) -> Result<(), Failure> {
+    make_dir(dir)?;
+    let probe = dir.join(format!(".probe.{}", std::process::id()));
+    create(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(|error| Failure::file(dir, &error))
+}
+
 fn create(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;

@@ -1,6 +1,7 @@
 //! Checks through the server's public listener: reachable, clock, root, readiness.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use signet_client::Credentials;
 use signet_x509::pem;
 
@@ -8,11 +9,13 @@ use super::{
     Check,
     http::{self, Answer},
 };
-use crate::{commands::Run, context::Context};
+use crate::{commands::Run, context::Context, output};
 
 /// Certificates start a minute in the past, so more than that is refused.
 const TOO_MUCH_SECONDS: u64 = 60;
 const MUCH_SECONDS: u64 = 10;
+/// Server certificates live for a week and are renewed well before the last day.
+const SOON: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) async fn examine(context: &Context, credentials: Option<&Credentials>, run: &Run) -> Vec<Check> {
     let Some(base) = &context.public_endpoint else {
@@ -30,7 +33,7 @@ pub(super) async fn examine(context: &Context, credentials: Option<&Credentials>
     };
     let mut checks = vec![Check::ok("public listener", format!("{base} answers"))];
     checks.extend(ready.date.map(|date| clock(date, Timestamp::now())));
-    checks.push(readiness(&ready));
+    checks.push(readiness(&ready, Timestamp::now()));
     if let Some(credentials) = credentials {
         checks.push(match http::get(base, "/v1/ca.pem", limit).await {
             Ok(answer) => root(&answer, credentials),
@@ -51,14 +54,42 @@ fn clock(server: Timestamp, here: Timestamp) -> Check {
     }
 }
 
-fn readiness(answer: &Answer) -> Check {
-    let body = answer.body.trim();
-    match answer.status {
-        200 => Check::ok("server", format!("ready: {body}")),
-        status => {
-            let advice = "look at signetd's log; store, keys and feed must be reachable from it";
-            Check::fail("server", format!("not ready (HTTP {status}): {body}"), advice)
+/// What `/readyz` says of the node. Fields that an older server does not send are passed over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Report {
+    ready: bool,
+    reasons: Vec<String>,
+    staleness_ms: Option<i64>,
+    stale: bool,
+    server_certificate_expires: Option<Timestamp>,
+}
+
+fn readiness(answer: &Answer, now: Timestamp) -> Check {
+    let Ok(report) = serde_json::from_str::<Report>(&answer.body) else {
+        let message = format!("/readyz answers with HTTP {} and no report", answer.status);
+        return Check::fail("server", message, "is this signetd's public listener?");
+    };
+    let mut message =
+        if report.ready { "ready".to_owned() } else { format!("not ready: {}", report.reasons.join(", ")) };
+    if let Some(millis) = report.staleness_ms {
+        message.push_str(&format!("; heard of changes {millis} ms ago"));
+    }
+    if let Some(end) = report.server_certificate_expires {
+        message.push_str(&format!("; its certificate ends {}", output::absolute(end, now)));
+    }
+    let ends_soon = report.server_certificate_expires.is_some_and(|end| end.duration_since(now) < SOON);
+    match () {
+        () if !report.ready => {
+            Check::fail("server", message, "look at signetd's log; it must reach its store, keys and feed")
         }
+        () if report.stale => {
+            Check::warn("server", message, "it answers without hearing of revocations: can it reach its store?")
+        }
+        () if ends_soon => {
+            Check::warn("server", message, "its certificate should have been renewed: see signetd's log")
+        }
+        () => Check::ok("server", message),
     }
 }
 
@@ -82,5 +113,17 @@ mod tests {
         let at = |second: i64| Timestamp::from_second(second).unwrap_or_default();
         let status = |off: i64| clock(at(1000), at(1000 + off)).status;
         assert_eq!([status(-5), status(30), status(-61)], [Health::Ok, Health::Warn, Health::Fail]);
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_says_why() {
+        let now = Timestamp::UNIX_EPOCH;
+        let check = |body: &str| readiness(&Answer { status: 503, date: None, body: body.into() }, now);
+        let down = check(r#"{"ready":false,"reasons":["FEED_STALE"],"new_field":1}"#);
+        assert!(down.status == Health::Fail && down.message.contains("FEED_STALE"), "{down:?}");
+        assert_eq!(check(r#"{"ready":true,"stale":true}"#).status, Health::Warn);
+        assert_eq!(check(r#"{"ready":true,"server_certificate_expires":"1970-01-01T12:00:00Z"}"#).status, Health::Warn);
+        assert_eq!(check(r#"{"ready":true}"#).status, Health::Ok);
+        assert_eq!(check("<html>").status, Health::Fail);
     }
 }

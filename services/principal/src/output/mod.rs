@@ -63,7 +63,11 @@ impl Printer {
     pub fn one<T: Shown>(&self, item: &T) -> Result<(), Failure> {
         let value = to_value(T::MESSAGE, item)?;
         match self.format {
-            Format::Table => self.text(&table::sheet(&value, &proto_json::field_names(T::MESSAGE)?, self.now)),
+            Format::Table => {
+                let names = proto_json::field_names(T::MESSAGE)?;
+                let order: Vec<&str> = names.iter().map(String::as_str).collect();
+                self.text(&table::sheet(&value, &order, self.now))
+            }
             _ => self.document(&value),
         }
     }
@@ -73,10 +77,10 @@ impl Printer {
         if self.quiet && self.format == Format::Table { Ok(()) } else { self.one(item) }
     }
 
-    /// One record: a line for each field.
-    pub fn record(&self, value: &Value) -> Result<(), Failure> {
+    /// One record: a line for each field, those of `order` first.
+    pub fn record(&self, value: &Value, order: &[&str]) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.text(&table::sheet(value, &[], self.now)),
+            Format::Table => self.text(&table::sheet(value, order, self.now)),
             _ => self.document(value),
         }
     }

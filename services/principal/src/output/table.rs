@@ -37,9 +37,9 @@ pub(super) fn grid(columns: &[Column], values: &[Value], now: Timestamp) -> Stri
 }
 
 /// One record, a line for each field: those of `order` first.
-pub(super) fn sheet(value: &Value, order: &[String], now: Timestamp) -> String {
+pub(super) fn sheet(value: &Value, order: &[&str], now: Timestamp) -> String {
     let mut table = plain();
-    let place = |name: &str| order.iter().position(|next| next == name).unwrap_or(order.len());
+    let place = |name: &str| order.iter().position(|next| *next == name).unwrap_or(order.len());
     let mut fields: Vec<(&String, &Value)> = value.as_object().into_iter().flatten().collect();
     fields.sort_by_key(|(name, _)| place(name));
     for (name, field) in fields {
@@ -64,7 +64,17 @@ fn lines(mut table: Table) -> String {
     table.column_iter_mut().for_each(|column| {
         column.set_padding((0, 2));
     });
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table.lines().map(|line| trimmed(&line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Without spaces at the end, even where they are styled.
+fn trimmed(line: &str) -> String {
+    let line = line.trim_end();
+    let escape = line.rfind('\u{1b}').filter(|_| line.ends_with('m'));
+    match escape.and_then(|at| line.split_at_checked(at)) {
+        Some((text, codes)) if codes.matches('m').count() == 1 => format!("{}{codes}", trimmed(text)),
+        _ => line.to_owned(),
+    }
 }
 
 fn cell(cell: Cell, value: &Value, now: Timestamp) -> Shown {
@@ -96,10 +106,13 @@ fn text(value: &Value, now: Timestamp) -> String {
             Err(_) => text.clone(),
         },
         Value::Array(items) if items.is_empty() => "-".into(),
-        Value::Array(items) => items.iter().map(|item| text(item, now)).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => {
+            let separator = if items.iter().any(Value::is_object) { "\n" } else { ", " };
+            items.iter().map(|item| text(item, now)).collect::<Vec<_>>().join(separator)
+        }
         Value::Object(fields) => {
             let pairs = fields.iter().map(|(name, value)| format!("{name}={}", text(value, now)));
-            pairs.collect::<Vec<_>>().join(" ")
+            pairs.collect::<Vec<_>>().join(if fields.len() > 4 { "\n" } else { " " })
         }
         other => other.to_string(),
     }

@@ -40,7 +40,7 @@ impl Server {
 
     async fn stop(self) {
         self.shutdown.cancel();
-        self.running.ended().await;
+        self.running.ended().await.unwrap();
     }
 }
 
@@ -97,7 +97,7 @@ fn a_context_of_another_environment_keeps_its_key() {
     let machine = Machine::new();
     machine.add_dead_context("local");
     let outcome = machine.principal(&["bootstrap", "--local", "env", "--grpc-address", "127.0.0.1:0"]);
-    assert!(outcome.code == 5 && outcome.err.contains("--context-name"), "{outcome:?}");
+    assert!(outcome.code == 5 && outcome.err.contains("another name"), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,3 +42,14 @@ fn without_a_token_it_says_where_one_may_come_from() {
     let said = enroll(&machine, &[], &[], b"");
     assert!(said.contains("SIGNET_TOKEN") && said.contains("--token-file"), "{said}");
 }
+
+#[test]
+fn a_place_that_cannot_be_written_is_found_before_the_token_is_spent() {
+    let machine = Machine::new();
+    fs::write(machine.path("token"), SECRET).unwrap();
+    fs::write(machine.path("file"), "").unwrap();
+    fs::write(machine.path("ca.pem"), "").unwrap();
+    let arguments = ["enroll", "--server", "https://127.0.0.1:1", "--ca-file", "ca.pem", "--token-file", "token"];
+    let outcome = machine.principal(&[&arguments[..], &["--out", "file/dir"]].concat());
+    assert!(outcome.code == 1 && outcome.err.contains("file/dir"), "{outcome:?}");
+}
