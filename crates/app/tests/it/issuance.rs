@@ -126,28 +126,27 @@ async fn a_revoked_certificate_renews_nothing() {
     assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
 }
 
-/// Whoever stole a key must not get away by renewing while the certificate is being revoked.
+/// Whoever stole a key must not get away by renewing while the certificate is being revoked; also not with one that
+/// its holder has renewed since.
 #[tokio::test]
 async fn a_certificate_revoked_between_reservation_and_commit_renews_nothing() {
-    let world = World::new().await;
-    world.principal("worker").await;
-    let held = world.issue("worker").await;
-    let (renew, csr, record) = (call_with_id("RenewCertificate", "one"), csr(), &held.certificate);
-    world.keys.before_next_signature({
-        let (app, issuer, serial) = (Arc::clone(&world.app), record.issuer.clone(), record.serial);
-        Box::pin(async move {
+    for superseded in [false, true] {
+        let world = World::new().await;
+        world.principal("worker").await;
+        let held = world.issue("worker").await;
+        if superseded {
+            renew(&world, &held, &csr()).await.unwrap();
+        }
+        let (app, record) = (Arc::clone(&world.app), held.certificate.clone());
+        world.keys.before_next_signature(Box::pin(async move {
             let (revoke, reason) = (call("RevokeCertificate"), RevocationReason::KeyCompromise);
-            app.revoke_certificate(&revoke, &admin(), &acme(), &issuer, &serial, reason).await.unwrap();
-        })
-    });
-    let refused = world.app.renew_certificate(&renew, &renewal_of(&held), &acme(), &csr).await.unwrap_err();
-    assert_eq!(refused.reason(), "CERTIFICATE_REVOKED");
-    assert!(world.get_principal("worker").await.certificates.is_empty());
-    assert_eq!(
-        world.store.reservations().pop().unwrap().request_id.as_str(),
-        "one",
-        "a signature was made and is on record"
-    );
+            app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+        }));
+        let signed = world.keys.signatures();
+        assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
+        assert_eq!(world.keys.signatures(), signed + 1, "the signature was made, and never released");
+        assert_eq!(world.get_principal("worker").await.certificates.len(), usize::from(superseded));
+    }
 }
 
 /// The same for a principal that is suspended while its certificate is signed.
