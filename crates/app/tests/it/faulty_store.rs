@@ -1,9 +1,13 @@
 //! A store that fails on purpose, around a real one, and that accuses: every transaction it applies must have exactly one
 //! audit event, unless it only reserves.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -32,19 +36,34 @@ impl Fault {
 }
 
 /// See the module's words.
-#[derive(Debug)]
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     crashed: AtomicBool,
     transactions: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
+    first: Mutex<Option<(usize, Happening)>>,
     applied: Mutex<Vec<Vec<Write>>>,
+}
+
+/// Something that happens at a chosen moment.
+pub(crate) type Happening = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 impl FaultyStore {
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
         let (crashed, transactions) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { inner, crashed, transactions, fault: Mutex::default(), applied: Mutex::default() }
+        let (fault, first, applied) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { inner, crashed, transactions, fault, first, applied }
+    }
+
+    /// Lets something else happen just before the `number`-th transaction from now on (from 0).
+    pub(crate) fn before(&self, number: usize, first: Happening) {
+        *self.first.lock().unwrap() = Some((self.transactions() + number, first));
     }
 
     /// Lets the `number`-th transaction from now on (from 0) fail.
@@ -112,8 +131,7 @@ impl FaultyStore {
         Ok(())
     }
 
-    fn due(&self) -> Option<Fault> {
-        let number = self.transactions.fetch_add(1, Ordering::SeqCst);
+    fn due(&self, number: usize) -> Option<Fault> {
         let mut armed = self.fault.lock().unwrap();
         let (at, fault) = (*armed)?;
         (at == number).then(|| {
@@ -147,8 +165,13 @@ impl Store for FaultyStore {
 
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.check_alive()?;
+        let number = self.transactions.fetch_add(1, Ordering::SeqCst);
+        let first = self.first.lock().unwrap().take_if(|(at, _)| *at == number);
+        if let Some((_, first)) = first {
+            first.await;
+        }
         let lost = || StoreError::Unknown("lost by the test".into());
-        match self.due() {
+        match self.due(number) {
             None => self.apply(transaction).await,
             Some(Fault::LostRequest) => Err(lost()),
             Some(Fault::LostAnswer) => self.apply(transaction).await.and(Err(lost())),

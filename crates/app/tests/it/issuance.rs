@@ -126,11 +126,11 @@ async fn a_revoked_certificate_renews_nothing() {
     assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
 }
 
-/// Whoever stole a key must not get away by renewing while the certificate is being revoked; also not with one that
-/// its holder has renewed since.
+/// Whoever stole a key must not get away by renewing while the certificate is being revoked, at whatever moment; also
+/// not with one that its holder has renewed since.
 #[tokio::test]
-async fn a_certificate_revoked_between_reservation_and_commit_renews_nothing() {
-    for superseded in [false, true] {
+async fn a_certificate_that_is_revoked_during_its_renewal_renews_nothing() {
+    for (superseded, at_commit) in [(false, false), (false, true), (true, false), (true, true)] {
         let world = World::new().await;
         world.principal("worker").await;
         let held = world.issue("worker").await;
@@ -138,10 +138,15 @@ async fn a_certificate_revoked_between_reservation_and_commit_renews_nothing() {
             renew(&world, &held, &csr()).await.unwrap();
         }
         let (app, record) = (Arc::clone(&world.app), held.certificate.clone());
-        world.keys.before_next_signature(Box::pin(async move {
+        let revocation = Box::pin(async move {
             let (revoke, reason) = (call("RevokeCertificate"), RevocationReason::KeyCompromise);
             app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
-        }));
+        });
+        if at_commit {
+            world.store.before(1, revocation);
+        } else {
+            world.keys.before_next_signature(revocation);
+        }
         let signed = world.keys.signatures();
         assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
         assert_eq!(world.keys.signatures(), signed + 1, "the signature was made, and never released");

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fmt,
-    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +13,7 @@ use async_trait::async_trait;
 use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer};
 use signet_x509::KeyPair;
 
-use crate::faulty_store::FaultyStore;
+use crate::faulty_store::{FaultyStore, Happening};
 
 /// See the module's words.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ struct State {
     store: Arc<FaultyStore>,
     down: AtomicBool,
     signed: Mutex<Vec<Vec<u8>>>,
-    first: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    first: Mutex<Option<Happening>>,
 }
 
 impl fmt::Debug for State {
@@ -49,7 +48,7 @@ impl MemoryKeys {
     }
 
     /// Lets something else happen while the next signature is made.
-    pub(crate) fn before_next_signature(&self, first: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    pub(crate) fn before_next_signature(&self, first: Happening) {
         *self.state.first.lock().unwrap() = Some(first);
     }
 
