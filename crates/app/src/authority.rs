@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join3;
+use futures::future::try_join;
 use signet_core::{
     CaId, Error, Signer, TenantId, TenantScope, Time,
     ca::{Ca, CaKind, CaState},
@@ -11,7 +11,7 @@ use signet_core::{
 };
 use signet_x509::{IssueError, IssuerCert, IssuerError, ProfileError};
 
-use crate::App;
+use crate::{App, feed::read_tenant};
 
 /// A CA, ready to sign.
 pub(crate) struct Issuer {
@@ -48,21 +48,16 @@ impl App {
     /// The scope's tenant and who signs for it.
     pub(crate) async fn authorities(&self, scope: &TenantScope, now: Time) -> Result<Authorities, Error> {
         let system = TenantScope::housekeeping(TenantId::system());
-        let (tenant, own, environment) = try_join3(
-            async {
-                scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), now).await.map_err(Error::from)
-            },
-            self.cas(scope, now),
-            self.cas(&system, now),
-        )
-        .await?;
-        let tenant = tenant.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value;
+        let (own, environment) =
+            try_join(read_tenant(&*self.store, scope.tenant(), now), self.cas(&system, now)).await?;
+        let (tenant, own) = own.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?;
         let kind = issuing_kind(&tenant);
-        let cas = if tenant.isolation == Isolation::Shared { &environment } else { &own };
-        let cas = cas.iter().map(|ca| &ca.value).filter(|ca| ca.kind == kind).cloned().collect();
-        let roots =
-            environment.into_iter().map(|ca| ca.value).filter(|ca| ca.kind == CaKind::Root && is_trusted(ca, now));
-        Ok(Authorities { tenant, cas, roots: roots.collect() })
+        let (roots, environment): (Vec<Ca>, Vec<Ca>) =
+            environment.into_iter().map(|ca| ca.value).partition(|ca| ca.kind == CaKind::Root);
+        let cas = if tenant.isolation == Isolation::Shared { environment } else { own };
+        let cas = cas.into_iter().filter(|ca| ca.kind == kind).collect();
+        let roots = roots.into_iter().filter(|root| is_trusted(root, now)).collect();
+        Ok(Authorities { tenant, cas, roots })
     }
 
     /// All CAs of the scope's tenant, retired ones too.

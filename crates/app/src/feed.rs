@@ -231,8 +231,12 @@ impl Shard {
     }
 }
 
-/// A tenant and its CAs, strongly consistent.
-async fn read_tenant(store: &dyn Store, id: &TenantId, now: Time) -> Result<Option<(Tenant, Vec<Ca>)>, Error> {
+/// A tenant and its CAs, strongly consistent, in one read.
+pub(crate) async fn read_tenant(
+    store: &dyn Store,
+    id: &TenantId,
+    now: Time,
+) -> Result<Option<(Tenant, Vec<Ca>)>, Error> {
     let (mut tenant, mut cas, mut after) = (None, Vec::new(), None);
     loop {
         let page = store.query(&Query::table(Table::Tenants, id.as_str()).limit(1000).after(after), now).await?;
