@@ -9,4 +9,5 @@ mod golden;
 mod help;
 mod output;
 mod run;
+mod runbooks;
 mod secrets;

@@ -14,7 +14,9 @@ fn the_commands_of_the_documents_parse() {
     for document in documents {
         for line in commands(&fs::read_to_string(&document).unwrap()) {
             seen += 1;
-            let words = line.split_whitespace().map(|word| if word == "SERIAL" { "01a20162dddb7ceeae659e2b1f73318d" } else { word });
+            let words = line
+                .split_whitespace()
+                .map(|word| if word == "SERIAL" { "01a20162dddb7ceeae659e2b1f73318d" } else { word });
             if let Err(error) = Cli::try_parse_from(words) {
                 panic!("{}: {line}\n{error}", document.display());
             }
