@@ -238,15 +238,8 @@ fn start_plain(
     metrics: TcpListener,
     (tasks, stop): &(TaskTracker, CancellationToken),
 ) {
-    let logged = |what: &'static str, served: std::io::Result<()>| {
-        if let Err(error) = served {
-            tracing::error!(%error, "the {what} listener ended");
-        }
-    };
-    let (one, other) = (Arc::clone(node), Arc::clone(node));
-    let (one_stop, other_stop) = (stop.clone(), stop.clone());
-    tasks.spawn(async move { logged("public", plain::serve_public(one, public, one_stop).await) });
-    tasks.spawn(async move { logged("metrics", plain::serve_metrics(other, metrics, other_stop).await) });
+    tasks.spawn(plain::serve_public(Arc::clone(node), public, stop.clone()));
+    tasks.spawn(plain::serve_metrics(Arc::clone(node), metrics, stop.clone()));
 }
 
 /// An acceptor for the node's connections.

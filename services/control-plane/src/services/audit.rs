@@ -18,6 +18,8 @@ use crate::{errors, node::Node};
 
 /// How often a tail looks for new events.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A tail reads the store all the time; it takes the room of this many streams that only wait.
+const PLACES: u32 = 16;
 /// Failed looks in a row after which a tail ends.
 const PATIENCE: u32 = 10;
 
@@ -52,7 +54,7 @@ impl AuditService for Api {
         });
         let (scope, tail) = start.map_err(|error| self.failed(&caller.call, &error))?;
         let (node, call) = (Arc::clone(&self.node), caller.call.clone());
-        Ok(Response::new(self.stream(&caller, move |sink| follow(node, call, scope, tail, sink))?))
+        Ok(Response::new(self.stream(&caller, PLACES, move |sink| follow(node, call, scope, tail, sink))?))
     }
 
     async fn list_audit_seals(

@@ -54,17 +54,21 @@ impl Caller {
     }
 
     /// The tenant that a request names; the caller's own if it names none.
-    pub(super) fn tenant(&self, text: &str) -> Result<TenantId, Error> {
+    fn tenant(&self, field: &'static str, text: &str) -> Result<TenantId, Error> {
         if text.is_empty() {
             return Ok(self.identity()?.tenant.clone());
         }
-        text.parse().map_err(Error::id("tenant_id"))
+        text.parse().map_err(Error::id(field))
     }
 
     /// The right to act in the tenant that a request names.
     pub(super) fn scope(&self, tenant: &str) -> Result<TenantScope, Error> {
-        let tenant = self.tenant(tenant)?;
-        Ok(self.permit()?.tenant(&tenant, None)?)
+        self.scope_in("tenant_id", tenant)
+    }
+
+    /// The same, where the tenant stands in another field.
+    pub(super) fn scope_in(&self, field: &'static str, tenant: &str) -> Result<TenantScope, Error> {
+        Ok(self.permit()?.tenant(&self.tenant(field, tenant)?, None)?)
     }
 
     /// The right to act on a principal; the caller itself if the request names none. The tenant is judged first, so that
@@ -75,7 +79,7 @@ impl Caller {
             "" if tenant.is_empty() || tenant == self.identity()?.tenant.as_str() => self.identity()?.principal.clone(),
             text => parse::principal_id("principal_id", text)?,
         };
-        let scope = self.permit()?.tenant(&self.tenant(tenant)?, Some(&id))?;
+        let scope = self.permit()?.tenant(&self.tenant("tenant_id", tenant)?, Some(&id))?;
         Ok((scope, id))
     }
 

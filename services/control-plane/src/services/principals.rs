@@ -15,7 +15,7 @@ impl PrincipalService for Api {
     async fn create_principal(&self, request: Request<CreatePrincipalRequest>) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
             let principal = parse::required("principal", message.principal)?;
-            let scope = caller.scope(&principal.tenant_id)?;
+            let scope = caller.scope_in("principal.tenant_id", &principal.tenant_id)?;
             let input = CreatePrincipal {
                 id: parse::principal_id("principal.principal_id", &principal.principal_id)?,
                 principal_type: parse::principal_type("principal.principal_type", principal.principal_type)?,
@@ -56,7 +56,7 @@ impl PrincipalService for Api {
     async fn update_principal(&self, request: Request<UpdatePrincipalRequest>) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
             let principal = parse::required("principal", message.principal)?;
-            let scope = caller.scope(&principal.tenant_id)?;
+            let scope = caller.scope_in("principal.tenant_id", &principal.tenant_id)?;
             let id = parse::principal_id("principal.principal_id", &principal.principal_id)?;
             let named = parse::mask(message.update_mask, &["display_name", "roles", "groups"])?;
             let roles = named("roles").then(|| parse::names("principal.roles", &principal.roles)).transpose()?;

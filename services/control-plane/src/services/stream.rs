@@ -27,10 +27,11 @@ impl<T> Sink<T> {
 }
 
 impl Api {
-    /// Runs `produce` until it ends, the reader goes, the session ends or the node drains; says why it ended.
+    /// Takes `places` among the node's streams and runs `produce` until it ends, the reader goes, the session ends or the node drains; says why it ended.
     pub(super) fn stream<T, F>(
         &self,
         caller: &Caller,
+        places: u32,
         produce: impl FnOnce(Sink<T>) -> F + Send + 'static,
     ) -> Result<Messages<T>, Status>
     where
@@ -38,7 +39,7 @@ impl Api {
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
         let session = caller.session.clone().ok_or_else(|| Status::unauthenticated("a certificate is needed"))?;
-        let place = Arc::clone(&self.node.streams).try_acquire_owned();
+        let place = Arc::clone(&self.node.streams).try_acquire_many_owned(places);
         let place = place.map_err(|_| errors::busy("this node is at its limit of open streams", "TOO_MANY_STREAMS"))?;
         let drained = self.node.drained.clone();
         let (sender, receiver) = mpsc::channel(WAITING);

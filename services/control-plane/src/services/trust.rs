@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signet_core::{Error, TenantId, authz::Denial, ca::CaKind};
+use signet_core::{Error, TenantId, ca::CaKind};
 use signet_proto::v1::{
     GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse,
     RotateCertificateAuthorityRequest, RotateCertificateAuthorityResponse, TrustBundle, WatchTrustBundleRequest,
@@ -40,7 +40,7 @@ impl TrustService for Api {
         let first = caller.scope(&message.tenant_id).and_then(|scope| bundle(&self.node, scope.tenant()));
         let first = first.map_err(|error| self.failed(&caller.call, &error))?;
         let node = Arc::clone(&self.node);
-        Ok(Response::new(self.stream(&caller, move |sink| watch(node, first, sink))?))
+        Ok(Response::new(self.stream(&caller, 1, move |sink| watch(node, first, sink))?))
     }
 
     async fn list_certificate_authorities(
@@ -75,7 +75,7 @@ impl TrustService for Api {
 }
 
 fn bundle(node: &Node, tenant: &TenantId) -> Result<Bundle, Error> {
-    node.bundles.of(tenant).ok_or(Error::Denied(Denial::ForeignTenant))
+    node.bundles.of(tenant).ok_or_else(|| Error::not_found("tenant", tenant))
 }
 
 fn on_the_wire(node: &Node, bundle: &Bundle) -> TrustBundle {

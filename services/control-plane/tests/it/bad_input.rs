@@ -66,7 +66,8 @@ async fn principals_blame_the_field(channel: &Channel) {
     };
     let create = |principal| pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
     type Spoil = fn(&mut pb::Principal);
-    let cases: [(&str, Spoil); 6] = [
+    let cases: [(&str, Spoil); 7] = [
+        ("principal.tenant_id", |p| p.tenant_id = "Acme".into()),
         ("principal.principal_id", |p| p.principal_id = "a/b".into()),
         ("principal.principal_id", |p| p.principal_id = String::new()),
         ("principal.principal_type", |p| p.principal_type = 0),

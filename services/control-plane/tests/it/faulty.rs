@@ -1,8 +1,11 @@
 //! A world's parts with a store that fails when told to.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -23,9 +26,15 @@ use crate::world::{PASSPHRASE, World};
 pub struct Faults {
     off: Arc<AtomicBool>,
     panic: Arc<AtomicBool>,
+    slow: Arc<AtomicBool>,
 }
 
 impl Faults {
+    /// Writes wait.
+    pub fn slow(&self, slow: bool) {
+        self.slow.store(slow, Ordering::Release);
+    }
+
     /// The store is away.
     pub fn off(&self, off: bool) {
         self.off.store(off, Ordering::Release);
@@ -63,6 +72,9 @@ impl Store for Faulty {
     }
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.on()?;
+        while self.faults.slow.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.store.transact(transaction).await
     }
 }

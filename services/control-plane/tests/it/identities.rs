@@ -139,6 +139,20 @@ async fn expired_and_suspended_holders_are_their_tenants_business() {
 }
 
 #[tokio::test]
+async fn a_proxy_header_from_a_stranger_is_refused_and_audited() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let mut stream = tokio::net::TcpStream::connect(node.running.grpc_addr).await.unwrap();
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x01\x7f\0\0\x01\x30\x39\x20\xfb";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, header).await.unwrap();
+    let reason = "UNTRUSTED_PROXY_HEADER";
+    eventually("it is audited", async || refusals(&world, &node, "system", reason).await == 1).await;
+    let metrics = node.metrics().await;
+    assert!(metrics.contains(&format!("signet_connections_refused_total{{reason=\"{reason}\"}} 1")), "{metrics}");
+    node.end().await;
+}
+
+#[tokio::test]
 async fn refused_calls_are_audited_up_to_a_limit_and_counted_all() {
     let world = World::with_config("limits = { audited_refusals_per_minute = 5 }").await;
     let node = world.node().await;

@@ -1,14 +1,20 @@
 //! The end in order.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use signet_proto::v1::{self as pb, trust_service_client::TrustServiceClient};
+use signet_proto::v1::{
+    self as pb, principal_service_client::PrincipalServiceClient, trust_service_client::TrustServiceClient,
+};
 use tonic::Code;
 
 use crate::{
+    faulty::{Faults, faulty},
     program::Program,
     status::who_am_i,
-    world::{World, reason},
+    world::{TestClock, World, eventually, reason},
 };
 
 #[tokio::test]
@@ -20,7 +26,7 @@ async fn a_drain_tells_streams_and_refuses_newcomers() {
     let mut stream = client.watch_trust_bundle(pb::WatchTrustBundleRequest::default()).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
     let connector = world.connector(&node, Some(&world.admin));
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     node.stop.cancel();
     let end = stream.message().await.unwrap_err();
     assert_eq!((end.code(), reason(&end).as_str()), (Code::Unavailable, "NODE_DRAINING"));
@@ -29,6 +35,70 @@ async fn a_drain_tells_streams_and_refuses_newcomers() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(connector.connect().await.is_err());
     assert!(who_am_i(&channel).await.is_err());
+}
+
+fn create(id: &str) -> pb::CreatePrincipalRequest {
+    let principal = pb::Principal { principal_id: id.into(), principal_type: 3, ..Default::default() };
+    pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() }
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_finished_and_the_node_says_that_it_drains() {
+    let world = World::new().await;
+    let faults = Faults::default();
+    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let mut client = PrincipalServiceClient::new(world.admin(&node));
+    client.get_principal(pb::GetPrincipalRequest::default()).await.unwrap();
+    faults.slow(true);
+    let call = tokio::spawn(async move { client.create_principal(create("w-1")).await });
+    eventually("the call is under way", async || {
+        node.metrics().await.contains(r#"signet_rpc_in_flight{operation="CreatePrincipal"} 1"#)
+    })
+    .await;
+    node.stop.cancel();
+    eventually("the node drains", async || {
+        let (status, body) = node.http("/readyz").await;
+        status == 503 && body.contains("DRAINING")
+    })
+    .await;
+    assert!(world.connector(&node, Some(&world.admin)).connect().await.is_err(), "a newcomer");
+    faults.slow(false);
+    assert_eq!(call.await.unwrap().unwrap().into_inner().principal_id, "w-1");
+    node.running.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_cut_at_the_limit() {
+    let world = World::with_config("limits = { drain_seconds = 1 }").await;
+    let faults = Faults::default();
+    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let mut client = PrincipalServiceClient::new(world.admin(&node));
+    client.get_principal(pb::GetPrincipalRequest::default()).await.unwrap();
+    faults.slow(true);
+    let call = tokio::spawn(async move { client.create_principal(create("w-1")).await });
+    eventually("the call is under way", async || {
+        node.metrics().await.contains(r#"signet_rpc_in_flight{operation="CreatePrincipal"} 1"#)
+    })
+    .await;
+    let started = Instant::now();
+    node.stop.cancel();
+    node.running.ended().await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_call_has_a_time_limit() {
+    let world = World::with_config("limits = { request_timeout_seconds = 1 }").await;
+    let faults = Faults::default();
+    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let mut client = PrincipalServiceClient::new(world.admin(&node));
+    faults.slow(true);
+    let status = client.create_principal(create("w-1")).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "TIMED_OUT"));
+    faults.slow(false);
+    assert!(client.get_principal(pb::GetPrincipalRequest::default()).await.is_ok());
+    node.end().await;
 }
 
 #[tokio::test]
