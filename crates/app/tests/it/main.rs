@@ -23,6 +23,7 @@ mod keys;
 mod nodes;
 mod operations;
 mod principals;
+mod restart;
 mod retries;
 mod sweep;
 mod tenants;

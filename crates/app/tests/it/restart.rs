@@ -1,0 +1,39 @@
+//! The embedded default: one SQLite file, keys encrypted in a folder; a process that ends and one that starts again.
+
+use std::{path::Path, sync::Arc};
+
+use secrecy::SecretString;
+use signet_app::{App, Call, Settings};
+use signet_core::PrincipalType;
+use signet_softkey::{OsEntropy, SoftKeys};
+use signet_sqlite::SqliteStore;
+use signet_testkit::fixtures::NOW;
+use signet_x509::Environment;
+
+use crate::world::*;
+
+fn open(folder: &Path) -> App {
+    let store = SqliteStore::open(&folder.join("store")).unwrap();
+    let keys = SoftKeys::open(&folder.join("keys"), SecretString::from("correct horse battery staple")).unwrap();
+    let environment = Environment::with_default_arc("test.example.com".parse().unwrap()).unwrap();
+    App::new(Arc::new(store), Arc::new(keys), Arc::new(OsEntropy), environment, Settings::default())
+}
+
+#[tokio::test]
+async fn another_process_goes_on_with_the_same_file_and_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let (csr, issue) = (csr(), call_with_id("IssueCertificate", "one"));
+    let first = {
+        let app = open(folder.path());
+        app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();
+        app.create_tenant(&call("CreateTenant"), &environment(), new_tenant("acme")).await.unwrap();
+        let input = new_principal("worker", PrincipalType::Worker, &[]);
+        app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap();
+        app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap()
+    };
+    let app = open(folder.path());
+    assert_eq!(app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap(), first);
+    let second =
+        app.renew_certificate(&call("Renew"), &renewal_of(&first), &acme(), &crate::world::csr()).await.unwrap();
+    assert_eq!(second.chain_der[1], first.chain_der[1]);
+}
