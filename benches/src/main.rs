@@ -70,6 +70,7 @@ enum Subject {
     Unary,
     Handshake,
     Issuance,
+    Latency,
     Revocation,
     Wire,
     Peers,
@@ -121,6 +122,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
             Subject::Unary => rows::unary::rows(&pki, rounds, scale)?,
             Subject::Handshake => rows::handshake::rows(&clients, rounds, scale)?,
             Subject::Issuance => rows::issuance::rows(&pki, state, rounds, scale)?,
+            Subject::Latency => rows::issuance::slow(state, scale)?,
             Subject::Revocation => rows::revocation::rows(state, scale)?,
             Subject::Denies => rows::denies::rows(&pki, &clients, rounds, scale)?,
             Subject::Wire => match &arguments.environment.signetd {

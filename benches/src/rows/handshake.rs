@@ -66,7 +66,7 @@ pub(crate) fn rows(clients: &Clients, rounds: usize, scale: Scale) -> Result<Vec
     let full = clients.full(rounds, &trust)?;
     let known = clients.ours(&trust)?;
     let again = repeated(rounds, || clients.round(&known))?;
-    let resumed = resumed(clients, rounds, scale, &trust)?;
+    let (resumed, bare) = resumed(clients, rounds, scale, &trust)?;
     Ok(vec![
         Row::pair("full mTLS handshake, certificates never seen before", "us", &full)
             .budget(Budget::RatioAtMost(0.9))
@@ -74,16 +74,28 @@ pub(crate) fn rows(clients: &Clients, rounds: usize, scale: Scale) -> Result<Vec
         Row::alone("full mTLS handshake, certificates seen before", "us", again),
         Row::pair("resumed handshake, authenticated again; floor: our full one", "us", &resumed)
             .budget(Budget::RatioAtMost(0.5)),
+        Row::pair("  the same; floor: rustls alone, which authenticates nobody", "us", &bare),
     ])
 }
 
-/// One client that connects again and again, resumed or not.
-fn resumed(clients: &Clients, rounds: usize, scale: Scale, trust: &Arc<Trust>) -> Result<measure::Pair> {
+/// One client that connects again and again: against our full handshake, and against a resumption by rustls alone, which
+/// authenticates nobody.
+fn resumed(
+    clients: &Clients,
+    rounds: usize,
+    scale: Scale,
+    trust: &Arc<Trust>,
+) -> Result<(measure::Pair, measure::Pair)> {
     let resuming = Resuming { clients, count: scale.of(400) };
-    let server = clients.ours(trust)?;
+    let ((server, _), (plain, _)) = (clients.ours(trust)?, front::plain(clients.pki.plain_server(true)?)?);
     let holder = clients.pki.holder(PrincipalType::Worker, "returning")?;
-    let config = clients.pki.returning_client(&holder)?;
-    in_turn(rounds, || clients.round(&clients.ours(trust)?), || resuming.round(&server.0, &config))
+    let client = || clients.pki.returning_client(&holder);
+    let (config, to_plain) = (client()?, client()?);
+    let ours = || resuming.round(&server, &config);
+    Ok((
+        in_turn(rounds, || clients.round(&clients.ours(trust)?), ours)?,
+        in_turn(rounds, || resuming.round(&plain, &to_plain), ours)?,
+    ))
 }
 
 struct Resuming<'a> {

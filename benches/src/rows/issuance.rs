@@ -50,17 +50,16 @@ pub(crate) fn rows(pki: &Pki, state: &Path, rounds: usize, scale: Scale) -> Resu
             Ok(micros_each(process_cpu() - before, count))
         },
     )?;
-    let mut rows = vec![
+    Ok(vec![
         Row::pair("issuance by the application, durable, audited", "us", &pair)
             .budget(Budget::RatioAtMost(2.5))
             .note("floor: parse and check the CSR, build and lint, sign; no store. CPU of the whole process"),
-    ];
-    rows.extend(slow(&runtime, state, scale)?);
-    Ok(rows)
+    ])
 }
 
 /// With 15 ms a signature: as many as go, then 1,000 a second.
-fn slow(runtime: &Runtime, state: &Path, scale: Scale) -> Result<Vec<Row>> {
+pub(crate) fn slow(state: &Path, scale: Scale) -> Result<Vec<Row>> {
+    let runtime = threads()?;
     let shop = Arc::new(runtime.block_on(Shop::open(state, LATENCY))?);
     let (most, steady) = (scale.of(10_000), scale.of(10_000));
     let workers = runtime.block_on(shop.workers("most", most))?;
