@@ -19,7 +19,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tonic::{Code, Status, body::Body};
-use tracing::{Span, field::Empty};
+use tracing::Span;
 
 use crate::{
     authorization::Route,
@@ -40,23 +40,18 @@ pub(crate) struct Observation {
 impl Observation {
     pub(crate) fn start(node: &Arc<Node>, route: &Arc<Route>, peer: &Peer) -> Self {
         let operation = route.operation;
+        let identity = peer.session.as_ref().map(|session| session.identity());
         let span = tracing::info_span!(
             target: "signet::rpc",
             "rpc",
             otel.name = operation,
             otel.kind = "server",
             operation,
-            tenant.id = Empty,
-            principal = Empty,
-            cert.serial = Empty,
+            tenant.id = identity.map(|identity| identity.tenant.as_str()),
+            principal = identity.map(|identity| identity.principal.as_str()),
+            cert.serial = identity.map(|identity| tracing::field::display(identity.serial)),
             client.address = %peer.remote,
         );
-        if let (false, Some(session)) = (span.is_disabled(), &peer.session) {
-            let identity = session.identity();
-            span.record("tenant.id", identity.tenant.as_str());
-            span.record("principal", identity.principal.as_str());
-            span.record("cert.serial", tracing::field::display(identity.serial));
-        }
         if let Some(metrics) = node.metrics.operation(operation) {
             metrics.in_flight.increment(1.0);
         }

@@ -63,6 +63,11 @@ pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, what, details)
 }
 
+/// The node is at its limit of calls.
+pub(crate) fn node_busy() -> Status {
+    busy("this node is at its limit of calls; try again", "NODE_BUSY")
+}
+
 /// The server's own time limit for a call has passed; what became of it is not known.
 pub(crate) fn timed_out() -> Status {
     let details = retry(ErrorDetails::with_error_info("TIMED_OUT", DOMAIN, HashMap::new()));

@@ -71,9 +71,9 @@ where
             return Answer::refused(Status::internal("the connection has no peer"), None);
         };
         let observation = Observation::start(&self.node, route, &peer);
-        let Some(place) = self.node.place() else {
-            let busy = errors::busy("this node is at its limit of calls; try again", "NODE_BUSY");
-            return Answer::refused(busy, Some(observation));
+        let place = match self.node.place(&peer) {
+            Ok(place) => place,
+            Err(busy) => return Answer::refused(busy, Some(observation)),
         };
         let now = self.node.now();
         let permit = match decide(&self.node, route, &peer, now) {

@@ -49,14 +49,14 @@ impl Server {
             Ok(routes) => routes,
             Err(error) => return tracing::error!(%error, "reflection cannot be set up; not serving"),
         };
-        let age = node.limits.max_connection_age;
+
         let served = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(MAX_HEADERS)
             .max_concurrent_streams(u32::try_from(node.limits.max_requests_per_connection).unwrap_or(u32::MAX))
             // No grace: tonic 0.14 would close at its end instead of sending GOAWAY; the registry closes what stays.
-            .max_connection_age(age)
+            .max_connection_age(node.limits.max_connection_age)
             .layer(GateLayer(node))
             .add_routes(routes)
             .serve_with_incoming_shutdown(acceptor.listen(listener, stop.clone()), stop.cancelled_owned())

@@ -24,6 +24,7 @@ mod serve;
 pub mod server_identity;
 mod services;
 mod shutdown;
+mod strangers;
 pub mod telemetry;
 mod upkeep;
 pub mod wiring;

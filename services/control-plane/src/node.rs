@@ -14,10 +14,11 @@ use signet_core::{
 use signet_mtls::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::{
-    authorization::Table, bundles::Bundles, config::Limits, metrics::Metrics, readiness::Certificate,
-    refusals::Refusals,
+    authorization::Table, bundles::Bundles, config::Limits, errors, metrics::Metrics, readiness::Certificate,
+    refusals::Refusals, strangers::Strangers,
 };
 
 /// A connection's session, with its grants at hand.
@@ -44,8 +45,9 @@ pub(crate) struct Node {
     pub(crate) audit_key_spki_der: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) when_stale: WhenStale,
-    /// Places for requests at once.
+    /// Places for requests of known callers at once.
     pub(crate) requests: Arc<Semaphore>,
+    pub(crate) strangers: Strangers,
     /// Places for open streams.
     pub(crate) streams: Arc<Semaphore>,
     /// Set when the node was asked to end: not ready any more.
@@ -63,9 +65,12 @@ impl Node {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// A place for a request; `None`: the node is full.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.requests).try_acquire_owned().ok()
+    /// A place for a request. Strangers have places of their own, so that they never take those of known callers.
+    pub(crate) fn place(&self, peer: &Peer) -> Result<OwnedSemaphorePermit, Status> {
+        if peer.session.is_none() {
+            return self.strangers.place(peer.remote.ip());
+        }
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| errors::node_busy())
     }
 
     /// The name of a tenant's trust domain.

@@ -30,6 +30,7 @@ use crate::{
     readiness::Certificate,
     refusals::{Refusals, Writer},
     shutdown,
+    strangers::Strangers,
     upkeep::{self, certificate::Keeper},
     wiring::Wired,
 };
@@ -164,6 +165,7 @@ fn node(
         audit_key_spki_der: wired.audit_key_spki_der.clone(),
         limits: config.limits,
         when_stale: config.trust.when_stale,
+        strangers: Strangers::new(&config.limits),
         requests: Arc::new(Semaphore::new(config.limits.max_concurrent_requests)),
         streams: Arc::new(Semaphore::new(config.limits.max_streams)),
         draining: AtomicBool::new(false),

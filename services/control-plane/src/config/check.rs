@@ -183,6 +183,12 @@ fn limits(raw: &RawLimits) -> Checked<Limits> {
         max_connection_age: seconds("limits.max_connection_age_seconds", raw.max_connection_age_seconds, 86_400)?,
         max_concurrent_requests: count("limits.max_concurrent_requests", raw.max_concurrent_requests)?,
         max_requests_per_connection: count("limits.max_requests_per_connection", raw.max_requests_per_connection)?,
+        anonymous_calls_per_second_per_address: within(
+            "limits.anonymous_calls_per_second_per_address",
+            raw.anonymous_calls_per_second_per_address,
+            1,
+            100_000,
+        )?,
         max_streams: count("limits.max_streams", raw.max_streams)?,
         request_timeout: seconds("limits.request_timeout_seconds", raw.request_timeout_seconds, 120)?,
         drain: seconds("limits.drain_seconds", raw.drain_seconds, 600)?,

@@ -159,10 +159,12 @@ pub struct Limits {
     pub handshakes_per_second_per_address: u32,
     /// A connection is asked to go after this, with jitter.
     pub max_connection_age: Duration,
-    /// Requests at once, all connections together.
+    /// Requests of callers with a certificate at once, all connections together; others have a quarter as many beside.
     pub max_concurrent_requests: usize,
     /// Requests at once on one connection.
     pub max_requests_per_connection: usize,
+    /// Calls without a certificate from one source address in a second; ten times as many after a quiet time.
+    pub anonymous_calls_per_second_per_address: u32,
     /// Open streams (watch, tail), all connections together; they are not among the requests.
     pub max_streams: usize,
     /// Time for one unary call.

@@ -80,6 +80,7 @@ async fn roots(node: Arc<Node>) -> Result<(), Error> {
 async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
+    node.strangers.forget_idle();
     Ok(())
 }
 

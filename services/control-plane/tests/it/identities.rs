@@ -7,7 +7,10 @@ use signet_core::PrincipalType;
 use signet_proto::v1::{self as pb, Isolation, principal_service_client::PrincipalServiceClient};
 use signet_x509::KeyPair;
 
-use crate::world::{Node, TestClock, World, eventually};
+use crate::{
+    status::who_am_i,
+    world::{Node, TestClock, World, eventually, reason},
+};
 
 /// The extensions of a good leaf of `acme/worker/w-1`.
 const GOOD: [&str; 7] = [
@@ -161,7 +164,7 @@ async fn refused_calls_are_audited_up_to_a_limit_and_counted_all() {
     let mut client = PrincipalServiceClient::new(world.channel(&node, &worker));
     for _ in 0..20 {
         let status = client.list_principals(pb::ListPrincipalsRequest::default()).await.unwrap_err();
-        assert_eq!(crate::world::reason(&status), "CALLER_TYPE_DENIED");
+        assert_eq!(reason(&status), "CALLER_TYPE_DENIED");
     }
     let refused = async || {
         let events = world.audit(&node, "acme").await;
@@ -173,5 +176,27 @@ async fn refused_calls_are_audited_up_to_a_limit_and_counted_all() {
     assert!(metrics.contains(r#"signet_refusals_total{reason="CALLER_TYPE_DENIED"} 20"#), "{metrics}");
     let denied = r#"signet_rpc_total{operation="ListPrincipals",code="PERMISSION_DENIED"} 20"#;
     assert!(metrics.contains(denied), "{metrics}");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn strangers_are_slowed_down_and_known_callers_are_not() {
+    let world = World::with_config("limits = { anonymous_calls_per_second_per_address = 1 }").await;
+    let node = world.node().await;
+    let stranger = world.connector(&node, None).channel();
+    let request = || tonic_health::pb::HealthCheckRequest::default();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(stranger);
+    let mut slowed = None;
+    for _ in 0..30 {
+        if let Err(status) = health.check(request()).await {
+            slowed = Some(status);
+        }
+    }
+    let slowed = slowed.expect("thirty calls at once");
+    assert_eq!((slowed.code(), reason(&slowed).as_str()), (tonic::Code::ResourceExhausted, "TOO_MANY_CALLS"));
+    let admin = world.admin(&node);
+    for _ in 0..30 {
+        who_am_i(&admin).await.unwrap();
+    }
     node.end().await;
 }
