@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rustls::{client::verify_server_name, server::ParsedCertificate};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use signet_app::{App, Call, ServerIdentity};
 use signet_core::{Error, Lifetime, Time};
@@ -33,6 +35,16 @@ pub(crate) enum CertificateError {
     /// The new key.
     #[error("no key could be made: {0}")]
     Key(#[from] signet_x509::KeyError),
+}
+
+/// The first of the configured names that the certificate is not for.
+fn missing_name(credentials: &ServerCredentials, names: &ServerIdentity) -> Option<String> {
+    let leaf = CertificateDer::from_pem_slice(credentials.chain_pem.as_bytes()).ok()?;
+    let leaf = ParsedCertificate::try_from(&leaf).ok()?;
+    let dns = names.dns.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
+    let mut wanted = dns.chain(names.ip.iter().map(|ip| ServerName::from(*ip)));
+    let missing = wanted.find(|name| verify_server_name(&leaf, name).is_err())?;
+    Some(missing.to_str().into_owned())
 }
 
 /// Looks after the server's certificate.
@@ -80,28 +92,29 @@ impl Keeper {
     pub(crate) async fn run(self, served: Arc<ServerCertificate>, stop: CancellationToken) {
         let mut warned_at = None;
         loop {
+            if let Err(error) = self.turn(&served, &mut warned_at).await {
+                tracing::error!(%error, "the server's certificate was not replaced; the present one goes on");
+            }
             let wait = timeout(self.store.poll_interval(), self.look.notified());
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = wait => {}
             }
-            if let Err(error) = self.turn(&served, &mut warned_at).await {
-                tracing::error!(%error, "the server's certificate was not replaced; the present one goes on");
-            }
         }
     }
 
     async fn turn(&self, served: &ServerCertificate, warned_at: &mut Option<Time>) -> Result<(), CertificateError> {
-        if let Some(found) = self.load().await?
-            && found.serial != served.current().serial
-        {
+        let Some(credentials) = self.store.get().await? else { return Ok(()) };
+        let found = checked(&credentials)?;
+        if found.serial != served.current().serial {
             tracing::info!(cert.serial = ?found.serial, "serving a new server certificate");
             served.swap(found);
         }
         let (current, now) = (served.current(), (self.clock)());
         let life = current.not_after.millis_since(current.not_before);
         let left = current.not_after.millis_since(now);
-        if left > life / 3 {
+        let missing = missing_name(&credentials, &self.names);
+        if left > life / 3 && missing.is_none() {
             return Ok(());
         }
         if self.store.renewed_by_server() {
@@ -109,7 +122,8 @@ impl Keeper {
         }
         if warned_at.is_none_or(|at| now >= at.plus(WARN_EVERY)) {
             *warned_at = Some(now);
-            tracing::warn!(seconds_left = left / 1000, "nobody has renewed the server's certificate; it runs out soon");
+            let seconds_left = left / 1000;
+            tracing::warn!(seconds_left, missing, "the server's certificate is due for renewal by its own component");
         }
         Ok(())
     }

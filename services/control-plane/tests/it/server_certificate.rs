@@ -83,3 +83,13 @@ async fn a_node_without_a_certificate_waits_and_says_so() {
     assert!(who_am_i(&world.admin(&node)).await.is_ok());
     node.end().await;
 }
+
+#[tokio::test]
+async fn a_new_name_in_the_configuration_gets_a_certificate() {
+    let world = World::with_config("server = { dns_names = [\"localhost\", \"signet.internal\"] }").await;
+    let node = world.node().await;
+    let named = world.connector(&node, Some(&world.admin)).with_server_name("signet.internal").unwrap();
+    eventually("the certificate has the new name", async || named.connect().await.is_ok()).await;
+    assert!(who_am_i(&world.admin(&node)).await.is_ok());
+    node.end().await;
+}
