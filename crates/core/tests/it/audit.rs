@@ -33,6 +33,7 @@ enum Tampering {
     RemoveSeal(Index),
     SwapSeals(Index, Index),
     RepeatSeal(Index),
+    RemoveSealAndRelink(Index),
     TakeSealOfOther(Index),
     ChangeCount(Index),
     ChangeRoot(Index),
@@ -60,6 +61,7 @@ fn tampering() -> impl Strategy<Value = Tampering> {
         4 => i().prop_map(RemoveSeal),
         2 => (i(), i()).prop_map(|(i, j)| SwapSeals(i, j)),
         1 => i().prop_map(RepeatSeal),
+        2 => i().prop_map(RemoveSealAndRelink),
         1 => i().prop_map(TakeSealOfOther),
         1 => i().prop_map(ChangeCount),
         1 => i().prop_map(ChangeRoot),
@@ -131,6 +133,13 @@ fn tamper(log: &mut Log, other: &Log, tampering: &Tampering) -> bool {
         RepeatSeal(i) => {
             let i = i.index(seals.len());
             seals.insert(i, seals[i].clone());
+        }
+        RemoveSealAndRelink(i) => {
+            let removed = seals.remove(i.index(seals.len()));
+            events.retain(|event| event.at.minute() != removed.statement.minute);
+            let follows = |seal: &&mut Seal| seal.statement.previous == removed.statement.digest();
+            let Some(next) = seals.iter_mut().find(follows) else { return false };
+            next.statement.previous = removed.statement.previous;
         }
         TakeSealOfOther(i) => {
             let i = i.index(seals.len());
