@@ -105,6 +105,10 @@ async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
     let machine = Machine::new();
     bootstrap(&machine);
     let server = Server::start(&machine.path("env/signet.toml")).await;
+    until("readiness", Duration::from_secs(20), || {
+        let checks = machine.principal(&["doctor", "-o", "json"]).json();
+        checks.as_array().unwrap().iter().any(|check| check["check"] == "server" && check["status"] == "ok")
+    });
     let me = machine.principal(&["whoami", "-o", "json"]).ok().json();
     assert_eq!(me["spiffe_id"], "spiffe://system.signet.internal/admin/admin");
 
