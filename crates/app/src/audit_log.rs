@@ -120,8 +120,11 @@ impl App {
         if let Some(after) = place(page, &of)? {
             first = first.max(behind(&after));
         }
-        let (mut events, last_day) = (Vec::new(), day_of(window.end.min(newest)));
-        let mut day = day_of_id(&first);
+        let (mut events, end) = (Vec::new(), window.end.min(newest));
+        if first >= id_bound(end) {
+            return Ok(AuditPage { events, next_page_token: String::new() });
+        }
+        let (mut day, last_day) = (day_of_id(&first), day_of(end));
         let stop = day.saturating_add(DAYS_A_PAGE);
         while day <= last_day {
             let wanted = (size as usize).saturating_sub(events.len());
@@ -129,7 +132,7 @@ impl App {
                 let after = events.last().map_or_else(|| id_bound(start_of_day(day)), |e: &AuditEvent| e.id.clone());
                 return Ok(AuditPage { events, next_page_token: token(&of, after)? });
             }
-            let range = SortRange::Between(first.clone(), id_bound(window.end));
+            let range = SortRange::Between(first.clone(), id_bound(end));
             let shards = (0..AUDIT_SHARDS).map(|shard| self.day(scope, (day, shard), &range, wanted, call.now));
             let mut found = try_join_all(shards).await?.concat();
             found.sort_by(|a, b| a.id.cmp(&b.id));

@@ -382,6 +382,13 @@ async fn a_token_is_good_for_its_own_listing_only() {
     let refused = log.site.app.list_audit_events(&process(NOW), &acme(), &ALL, &page).await.unwrap_err();
     assert!(matches!(refused, Error::Invalid { field: "page_size", .. }));
     assert!(AuditWindow::new(Some(later(2)), Some(later(1)), NOW).is_err());
+    for (start, end) in
+        [(later(1), later(1)), (later(2), later(1)), (Time::from_unix_seconds(0), Time::from_unix_seconds(1))]
+    {
+        let window = AuditWindow { start, end };
+        let nothing = log.site.app.list_audit_events(&process(NOW), &acme(), &window, &PageRequest::default()).await;
+        assert_eq!(nothing.unwrap().events, []);
+    }
 }
 
 #[tokio::test]
