@@ -44,8 +44,8 @@ impl Observation {
         let span = tracing::info_span!(
             target: "signet::rpc",
             "rpc",
-            otel.name = operation,
-            otel.kind = "server",
+            otel.name = node.spans.then_some(operation),
+            otel.kind = node.spans.then_some("server"),
             operation,
             tenant.id = identity.map(|identity| identity.tenant.as_str()),
             principal = identity.map(|identity| identity.principal.as_str()),
@@ -82,7 +82,7 @@ impl Drop for Observation {
             metrics.in_flight.decrement(1.0);
             metrics.finished(self.code, took);
         }
-        let (code, duration_ms) = (metrics::name(self.code), took.as_secs_f64() * 1000.0);
+        let (code, duration_ms) = (metrics::name(self.code), took.as_micros() as f64 / 1000.0);
         tracing::info!(target: "signet::rpc", parent: &self.span, code, duration_ms, "call");
     }
 }

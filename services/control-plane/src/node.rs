@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) epochs: watch::Receiver<u64>,
     pub(crate) audit_key_spki_der: Vec<u8>,
     pub(crate) limits: Limits,
+    /// Whether spans are sent to a collector.
+    pub(crate) spans: bool,
     pub(crate) when_stale: WhenStale,
     /// Places for requests of known callers at once.
     pub(crate) requests: Arc<Semaphore>,

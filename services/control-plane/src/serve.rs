@@ -164,6 +164,7 @@ fn node(
         epochs: follower.epochs(),
         audit_key_spki_der: wired.audit_key_spki_der.clone(),
         limits: config.limits,
+        spans: config.telemetry.otlp_endpoint.is_some(),
         when_stale: config.trust.when_stale,
         strangers: Strangers::new(&config.limits),
         requests: Arc::new(Semaphore::new(config.limits.max_concurrent_requests)),

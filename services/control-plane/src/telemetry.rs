@@ -1,5 +1,7 @@
 //! Logs to standard error, one line per event, and spans to an OTLP collector where one is configured.
 
+use std::io::IsTerminal;
+
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
@@ -62,7 +64,7 @@ fn lines(json: bool) -> Box<dyn Layer<Spans> + Send + Sync> {
     if json {
         return lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed();
     }
-    lines.with_target(false).boxed()
+    lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
 }
 
 fn provider(endpoint: &str, environment: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
