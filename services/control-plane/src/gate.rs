@@ -113,8 +113,12 @@ fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<P
     Ok(Some(authz::permit(session.identity(), &grants, rule)?))
 }
 
-/// A refusal is an event in the caller's own tenant; what nobody owns is the operator's.
+/// A refusal is an event in the caller's own tenant; what nobody owns is the operator's. That this node is out of touch
+/// says nothing about the caller, and could not be written anyway.
 fn record(node: &Node, operation: &'static str, peer: &Peer, now: Time, error: &Error) {
+    if matches!(error, Error::Unauthenticated(Refusal::Stale)) {
+        return node.metrics.count("signet_refusals_total", "reason", error.reason());
+    }
     let identity = peer.session.as_ref().map(|session| session.identity());
     let tenant = identity.map_or_else(TenantId::system, |identity| identity.tenant.clone());
     let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
