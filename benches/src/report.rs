@@ -9,7 +9,7 @@ use crate::{
     measure::{Pair, Spread},
 };
 
-/// What DESIGN section 10 allows.
+/// What the budget allows.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Budget {

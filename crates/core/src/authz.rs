@@ -124,7 +124,7 @@ impl Policy {
         self.names.keys().map(|name| &**name)
     }
 
-    /// What a principal of this tenant, type and roles may do. The table of DESIGN section 7.
+    /// What a principal of this tenant, type and roles may do. As one page: `tests/it/permissions.golden`.
     pub fn grants(&self, tenant: &TenantId, principal_type: PrincipalType, roles: &[Role]) -> Grants {
         let mut table = vec![None; self.names.len()];
         let mut give = |names: &[&str], reach: Reach| {

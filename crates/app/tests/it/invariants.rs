@@ -1,4 +1,4 @@
-//! Invariants that have no better place (DESIGN section 8). 1, 5 and 9: `crashes`, `retries`; 6: `enrollment`; 10:
+//! Invariants (CONTRIBUTING.md) that have no better place. 1, 5 and 9: `crashes`, `retries`; 6: `enrollment`; 10:
 //! `bad_input`. 1 and 5 are also checked at every signature and write of every test here, by the fakes.
 
 use signet_core::PrincipalType;

@@ -14,7 +14,7 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::world::{Node, World, eventually, reason};
 
-/// DESIGN section 5 promises one second; a loaded machine gets some more.
+/// The promise is one second; a loaded machine gets some more.
 const BUDGET: Duration = Duration::from_secs(5);
 
 pub async fn who_am_i(channel: &Channel) -> Result<pb::WhoAmIResponse, Status> {
