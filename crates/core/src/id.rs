@@ -85,6 +85,10 @@ text_id!(
     TokenId, "token id", path_segment
 );
 text_id!(
+    /// An enrollment rule, unique in its tenant: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    RuleId, "rule id", path_segment
+);
+text_id!(
     /// Where a key lives, as its key manager understands it: `kms:…` or `soft:…`. Never key material.
     KeyRef, "key reference", key_ref
 );

@@ -4,6 +4,7 @@
 //! ([`Entropy`]) are arguments, and the ports ([`Store`], [`Signer`], [`KeyManager`]) are traits that
 //! adapters implement in crates of their own.
 
+pub mod attestation;
 pub mod audit;
 pub mod authz;
 pub mod ca;
@@ -11,6 +12,7 @@ pub mod certificate;
 pub mod change;
 pub mod commit;
 pub mod enrollment;
+pub mod enrollment_rule;
 pub mod error;
 pub mod id;
 pub mod identity;
@@ -27,7 +29,7 @@ pub mod time;
 pub mod trust;
 
 pub use error::Error;
-pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, Serial, TenantId, TokenId};
+pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, Serial, TenantId, TokenId};
 pub use identity::{Actor, Identity};
 pub use principal::PrincipalType;
 pub use scope::TenantScope;

@@ -16,6 +16,7 @@ use crate::{
     certificate::Certificate,
     change::{ChangeEntry, ChangeHead},
     enrollment::EnrollmentToken,
+    enrollment_rule::EnrollmentRule,
     principal::Principal,
     request::RequestRecord,
     tenant::Tenant,
@@ -215,6 +216,7 @@ bodies!(
     Principal(Principal),
     Certificate(Certificate),
     Token(EnrollmentToken),
+    Rule(EnrollmentRule),
     Request(RequestRecord),
     Change(ChangeEntry),
     ChangeHead(ChangeHead),
@@ -391,5 +393,22 @@ pub mod bytes {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         BASE64_STANDARD.decode(text).map_err(D::Error::custom)
+    }
+}
+
+/// Serde form of lists of byte strings: standard base64 each.
+pub mod byte_strings {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes base64.
+    pub fn serialize<S: Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|bytes| BASE64_STANDARD.encode(bytes)))
+    }
+
+    /// Reads base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let list = Vec::<String>::deserialize(deserializer)?;
+        list.iter().map(|text| BASE64_STANDARD.decode(text).map_err(D::Error::custom)).collect()
     }
 }

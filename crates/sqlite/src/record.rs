@@ -105,6 +105,7 @@ const fn entity_name(body: &Body) -> &'static str {
         Body::Principal(_) => "principal",
         Body::Certificate(_) => "certificate",
         Body::Token(_) => "token",
+        Body::Rule(_) => "rule",
         Body::Request(_) => "request",
         Body::Change(_) => "change",
         Body::ChangeHead(_) => "change_head",

@@ -1,0 +1,1 @@
+//! Checks of enrollment proofs that need the world outside: STS and OIDC issuers.

@@ -1,0 +1,1 @@
+//! Enrollment and out-of-band renewal as JSON over HTTP.

@@ -1,0 +1,2 @@
+//! The `enroll` Lambda.
+fn main() {}

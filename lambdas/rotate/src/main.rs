@@ -1,0 +1,2 @@
+//! The `rotate` Lambda.
+fn main() {}

@@ -1,0 +1,1 @@
+//! `signet-agent` keeps certificates of this machine fresh.

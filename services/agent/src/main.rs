@@ -1,0 +1,2 @@
+//! `signet-agent` keeps certificates of this machine fresh.
+fn main() {}
