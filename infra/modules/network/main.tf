@@ -1,0 +1,70 @@
+data "aws_region" "current" {}
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+
+data "aws_availability_zones" "available" {
+  count = local.own
+
+  state = "available"
+
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
+}
+
+locals {
+  own    = var.vpc == null ? 1 : 0
+  region = data.aws_region.current.id
+  zones  = local.own == 1 ? { for i, zone in slice(sort(data.aws_availability_zones.available[0].names), 0, var.az_count) : zone => i } : {}
+}
+
+resource "aws_vpc" "this" {
+  count = local.own
+
+  cidr_block           = var.cidr
+  enable_dns_support   = true
+  enable_dns_hostnames = true
+
+  tags = { Name = var.name_prefix }
+
+  lifecycle {
+    precondition {
+      condition     = length(local.overlaps) == 0
+      error_message = "These ranges overlap, so nothing could be routed between them: ${join("; ", local.overlaps)}. Change cidr, or take one out of peer_cidrs."
+    }
+  }
+}
+
+# Whatever forgets to name its security group can then speak to nobody.
+resource "aws_default_security_group" "this" {
+  count = local.own
+
+  vpc_id = aws_vpc.this[0].id
+  tags   = { Name = "${var.name_prefix}-unused" }
+}
+
+resource "aws_subnet" "private" {
+  for_each = local.zones
+
+  vpc_id            = aws_vpc.this[0].id
+  availability_zone = each.key
+  cidr_block        = cidrsubnet(var.cidr, 4, each.value)
+
+  tags = { Name = "${var.name_prefix}-private-${each.key}" }
+}
+
+# No default route: what is in these subnets reaches the VPC and the endpoints, and nothing else.
+resource "aws_route_table" "private" {
+  count = local.own
+
+  vpc_id = aws_vpc.this[0].id
+  tags   = { Name = "${var.name_prefix}-private" }
+}
+
+resource "aws_route_table_association" "private" {
+  for_each = aws_subnet.private
+
+  subnet_id      = each.value.id
+  route_table_id = aws_route_table.private[0].id
+}

@@ -1,0 +1,270 @@
+# Plans only, so no AWS account is needed.
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = data.aws_availability_zones.available[0]
+  values = { names = ["eu-central-1c", "eu-central-1a", "eu-central-1b"] }
+}
+
+override_data {
+  target = data.aws_vpc.given[0]
+  values = { cidr_block = "10.50.0.0/16" }
+}
+
+override_data {
+  target = data.aws_subnet.load_balancer["subnet-c"]
+  values = { id = "subnet-c", cidr_block = "10.50.3.0/24" }
+}
+
+override_data {
+  target = data.aws_subnet.load_balancer["subnet-d"]
+  values = { id = "subnet-d", cidr_block = "10.50.4.0/24" }
+}
+
+variables {
+  name_prefix      = "signet-test"
+  logs_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+}
+
+run "nothing_reaches_the_internet" {
+  command = plan
+
+  assert {
+    condition     = length(aws_internet_gateway.this) == 0 && length(aws_route.internet) == 0 && length(aws_subnet.public) == 0
+    error_message = "By default there must be no way to the internet."
+  }
+
+  assert {
+    condition     = alltrue([for subnet in aws_subnet.private : coalesce(subnet.map_public_ip_on_launch, false) == false])
+    error_message = "Private subnets must not hand out public addresses."
+  }
+
+  assert {
+    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"])
+    error_message = "Every AWS service that signetd and Fargate use must have an interface endpoint."
+  }
+
+  assert {
+    condition     = toset(keys(aws_vpc_endpoint.gateway)) == toset(["dynamodb", "s3"])
+    error_message = "DynamoDB and S3 must have gateway endpoints."
+  }
+
+  assert {
+    condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : endpoint.private_dns_enabled])
+    error_message = "SDKs find endpoints by their usual names only with private DNS."
+  }
+}
+
+run "two_zones_in_order" {
+  command = plan
+
+  assert {
+    condition     = { for zone, subnet in aws_subnet.private : zone => subnet.cidr_block } == { eu-central-1a = "10.0.0.0/20", eu-central-1b = "10.0.16.0/20" }
+    error_message = "Two zones, each with a sixteenth of the range."
+  }
+
+  assert {
+    condition     = output.load_balancer_cidrs == ["10.0.0.0/20", "10.0.16.0/20"]
+    error_message = "An internal load balancer is in the private subnets."
+  }
+}
+
+run "internet_facing_in_three_zones" {
+  command = plan
+
+  variables {
+    internet_facing = true
+    az_count        = 3
+  }
+
+  assert {
+    condition     = output.load_balancer_cidrs == ["10.0.128.0/20", "10.0.144.0/20", "10.0.160.0/20"]
+    error_message = "The load balancer must be in the public subnets."
+  }
+
+  assert {
+    condition     = alltrue([for subnet in aws_subnet.public : !subnet.map_public_ip_on_launch])
+    error_message = "Public subnets must not give addresses to what starts there."
+  }
+
+  assert {
+    condition     = toset(keys(aws_route_table_association.private)) == toset(keys(aws_subnet.private)) && length(aws_route.internet) == 1
+    error_message = "Only the public route table may have a route to the internet."
+  }
+}
+
+run "unused_security_group_allows_nothing" {
+  command = plan
+
+  assert {
+    condition     = length(aws_default_security_group.this) == 1
+    error_message = "The VPC's default security group must be ours, without rules."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_ingress_rule.endpoints.from_port == 443 && aws_vpc_security_group_ingress_rule.endpoints.to_port == 443
+    error_message = "Endpoints must take HTTPS from the VPC only."
+  }
+}
+
+run "endpoints_let_out_what_is_ours" {
+  command = plan
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["dynamodb"].json).Statement[0].Resource == "arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-*"
+    error_message = "DynamoDB's endpoint must lead to this environment's tables only."
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["s3"].json).Statement[0].Action == "s3:GetObject" && endswith(jsondecode(data.aws_iam_policy_document.endpoint["s3"].json).Statement[0].Resource, ":s3:::prod-eu-central-1-starport-layer-bucket/*")
+    error_message = "S3's endpoint must lead to ECR's layers only, for reading."
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["sts"].json).Statement[0].Action == "sts:GetCallerIdentity"
+    error_message = "STS's endpoint must take nothing but GetCallerIdentity, which foreign accounts' proofs need."
+  }
+
+  assert {
+    condition = alltrue([
+      for service in ["dynamodb", "events", "kms", "logs", "secretsmanager", "ssm"] :
+      jsondecode(data.aws_iam_policy_document.endpoint[service].json).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
+    ])
+    error_message = "Credentials of other accounts must not pass."
+  }
+}
+
+run "traffic_is_recorded" {
+  command = plan
+
+  assert {
+    condition     = aws_flow_log.this[0].traffic_type == "ALL" && aws_cloudwatch_log_group.flow[0].retention_in_days == 365
+    error_message = "All traffic must be logged, for a year by default."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.flow[0].kms_key_id == var.logs_kms_key_arn
+    error_message = "Flow logs must be encrypted with our key."
+  }
+}
+
+run "a_given_vpc_is_used" {
+  command = plan
+
+  variables {
+    vpc = {
+      id                       = "vpc-0123456789abcdef0"
+      private_subnet_ids       = ["subnet-a", "subnet-b"]
+      private_route_table_ids  = ["rtb-a"]
+      load_balancer_subnet_ids = ["subnet-c", "subnet-d"]
+    }
+    gateway_endpoints   = []
+    interface_endpoints = ["kms"]
+  }
+
+  assert {
+    condition     = length(aws_vpc.this) == 0 && length(aws_subnet.private) == 0 && length(aws_flow_log.this) == 0 && length(aws_default_security_group.this) == 0
+    error_message = "Nothing of a given VPC may be made or changed."
+  }
+
+  assert {
+    condition     = output.vpc_cidr == "10.50.0.0/16" && output.private_subnet_ids == tolist(["subnet-a", "subnet-b"]) && toset(output.load_balancer_cidrs) == toset(["10.50.3.0/24", "10.50.4.0/24"])
+    error_message = "The given subnets must be used."
+  }
+
+  assert {
+    condition     = keys(aws_vpc_endpoint.interface) == ["kms"] && length(aws_vpc_endpoint.gateway) == 0
+    error_message = "Only the endpoints asked for may be made."
+  }
+}
+
+run "bad_cidr_is_refused" {
+  command = plan
+  variables { cidr = "10.0.0/16" }
+  expect_failures = [var.cidr]
+}
+
+run "too_small_cidr_is_refused" {
+  command = plan
+  variables { cidr = "10.0.0.0/24" }
+  expect_failures = [var.cidr]
+}
+
+run "cidr_with_host_bits_is_refused" {
+  command = plan
+  variables { cidr = "10.0.3.0/16" }
+  expect_failures = [var.cidr]
+}
+
+run "peer_inside_the_vpc_is_refused" {
+  command = plan
+  variables { peer_cidrs = ["10.0.64.0/24"] }
+  expect_failures = [aws_vpc.this]
+}
+
+run "vpc_inside_a_peer_is_refused" {
+  command = plan
+  variables { peer_cidrs = ["10.0.0.0/8"] }
+  expect_failures = [aws_vpc.this]
+}
+
+run "overlapping_peers_are_refused" {
+  command = plan
+  variables { peer_cidrs = ["10.8.0.0/16", "10.8.128.0/17"] }
+  expect_failures = [aws_vpc.this]
+}
+
+run "peers_beside_each_other_are_taken" {
+  command = plan
+  variables { peer_cidrs = ["10.1.0.0/16", "10.8.0.0/17", "10.8.128.0/17", "192.168.0.0/16"] }
+}
+
+run "bad_peer_is_refused" {
+  command = plan
+  variables { peer_cidrs = ["everybody"] }
+  expect_failures = [var.peer_cidrs]
+}
+
+run "one_zone_is_refused" {
+  command = plan
+  variables { az_count = 1 }
+  expect_failures = [var.az_count]
+}
+
+run "unknown_endpoint_is_refused" {
+  command = plan
+  variables { interface_endpoints = ["kms", "sqs"] }
+  expect_failures = [var.interface_endpoints]
+}
+
+run "given_vpc_with_one_subnet_is_refused" {
+  command = plan
+  variables {
+    vpc = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-c"], private_route_table_ids = ["rtb-a"] }
+  }
+  expect_failures = [var.vpc]
+}
+
+run "odd_retention_is_refused" {
+  command = plan
+  variables { log_retention_days = 100 }
+  expect_failures = [var.log_retention_days]
+}
+
+run "long_prefix_is_refused" {
+  command = plan
+  variables { name_prefix = "signet-with-a-name-beyond-all-measure" }
+  expect_failures = [var.name_prefix]
+}

@@ -1,0 +1,119 @@
+variable "name_prefix" {
+  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,20}[a-z0-9]$", var.name_prefix))
+    error_message = "name_prefix must be 3 to 22 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen; load balancers have short names."
+  }
+}
+
+variable "cidr" {
+  description = "Address range of the VPC that is made, /16 to /22."
+  type        = string
+  default     = "10.0.0.0/16"
+  nullable    = false
+
+  validation {
+    condition     = can(cidrnetmask(var.cidr)) && can(regex("/(1[6-9]|2[0-2])$", var.cidr))
+    error_message = "cidr must be an IPv4 range of /16 to /22, for example 10.0.0.0/16."
+  }
+
+  validation {
+    condition     = try(cidrhost(var.cidr, 0) == split("/", var.cidr)[0], false)
+    error_message = "cidr must begin at its network's first address: ${try("${cidrhost(var.cidr, 0)}/${split("/", var.cidr)[1]}", "see the message above")}."
+  }
+}
+
+variable "peer_cidrs" {
+  description = "Ranges that reach this VPC by peering, transit gateway or VPN. Routing needs them apart from each other and from the VPC's own."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for cidr in var.peer_cidrs : can(cidrnetmask(cidr))])
+    error_message = "peer_cidrs must be IPv4 ranges, for example 10.20.0.0/16."
+  }
+}
+
+variable "vpc" {
+  description = "A VPC that exists, instead of one of our own: private subnets in two zones or more for the tasks, others for the load balancer unless it shall be in the same, and the private subnets' route tables."
+  type = object({
+    id                       = string
+    private_subnet_ids       = list(string)
+    private_route_table_ids  = list(string)
+    load_balancer_subnet_ids = optional(list(string))
+  })
+  default = null
+
+  validation {
+    condition     = var.vpc == null || can(regex("^vpc-[0-9a-f]+$", var.vpc.id))
+    error_message = "vpc.id must be the id of a VPC (vpc-…)."
+  }
+
+  validation {
+    condition     = var.vpc == null || try(length(distinct(var.vpc.private_subnet_ids)) >= 2, false)
+    error_message = "vpc.private_subnet_ids must name two subnets or more, in different availability zones."
+  }
+}
+
+variable "az_count" {
+  description = "Availability zones to be in, 2 or 3. Each costs one network interface an endpoint."
+  type        = number
+  default     = 2
+  nullable    = false
+
+  validation {
+    condition     = contains([2, 3], var.az_count)
+    error_message = "az_count must be 2 or 3."
+  }
+}
+
+variable "internet_facing" {
+  description = "Make public subnets and an internet gateway, for the load balancer only. Tasks stay private in any case."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "gateway_endpoints" {
+  description = "Gateway endpoints to make. Leave out what a given VPC has already."
+  type        = set(string)
+  default     = ["dynamodb", "s3"]
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(var.gateway_endpoints, ["dynamodb", "s3"])) == 0
+    error_message = "gateway_endpoints can hold dynamodb and s3."
+  }
+}
+
+variable "interface_endpoints" {
+  description = "Interface endpoints to make; the default is all that signetd needs without the internet. Leave out what a given VPC has already."
+  type        = set(string)
+  default     = ["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"]
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(var.interface_endpoints, ["ecr.api", "ecr.dkr", "events", "kms", "logs", "monitoring", "secretsmanager", "ssm", "sts"])) == 0
+    error_message = "interface_endpoints can hold ecr.api, ecr.dkr, events, kms, logs, monitoring, secretsmanager, ssm and sts."
+  }
+}
+
+variable "log_retention_days" {
+  description = "How long flow logs are kept, days."
+  type        = number
+  default     = 365
+  nullable    = false
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+  }
+}
+
+variable "logs_kms_key_arn" {
+  description = "ARN of the KMS key that encrypts log groups."
+  type        = string
+}
