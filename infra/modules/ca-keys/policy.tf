@@ -1,43 +1,71 @@
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
+data "aws_region" "current" {}
 
-# One policy a purpose, and one more, "tenant", for the keys that signetd makes at run time.
+locals {
+  account_root = "arn:${local.partition}:iam::${local.account}:root"
+
+  # Neither these nor `administer` has Sign, CreateGrant (which could hand out Sign), DisableKey or ScheduleKeyDeletion.
+  look = [
+    "kms:DescribeKey",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:GetPublicKey",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListResourceTags",
+  ]
+  administer = [
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:EnableKey",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+  ]
+
+  # Keys made at run time stay with the account's administrators: KMS makes no key whose maker's account could not change the policy.
+  administrators = {
+    for purpose in keys(local.signers) : purpose =>
+    purpose == "tenant" || length(var.administrator_role_arns) == 0 ? [local.account_root] : var.administrator_role_arns
+  }
+}
+
+# One policy a purpose, and one more, "tenant", for the keys that are made at run time.
 data "aws_iam_policy_document" "key" {
-  for_each = toset(concat(keys(local.purposes), ["tenant"]))
+  # checkov:skip=CKV_AWS_109:In a key policy `*` is the key itself.
+  # checkov:skip=CKV_AWS_111:In a key policy `*` is the key itself.
+  # checkov:skip=CKV_AWS_356:In a key policy `*` is the key itself.
+  for_each = local.signers
 
-  # The account may administer the key by its IAM policies. What is left out is the point: Sign, CreateGrant (which could hand out Sign),
-  # DisableKey and ScheduleKeyDeletion.
   statement {
-    sid       = "AccountAdministers"
+    sid       = "AccountLooks"
     resources = ["*"]
-    actions = [
-      "kms:CancelKeyDeletion",
-      "kms:CreateAlias",
-      "kms:DeleteAlias",
-      "kms:DescribeKey",
-      "kms:EnableKey",
-      "kms:GetKeyPolicy",
-      "kms:GetKeyRotationStatus",
-      "kms:GetPublicKey",
-      "kms:ListGrants",
-      "kms:ListKeyPolicies",
-      "kms:ListResourceTags",
-      "kms:PutKeyPolicy",
-      "kms:RevokeGrant",
-      "kms:TagResource",
-      "kms:UntagResource",
-      "kms:UpdateAlias",
-      "kms:UpdateKeyDescription",
-    ]
+    actions   = local.look
 
     principals {
       type        = "AWS"
-      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
+      identifiers = [local.account_root]
+    }
+  }
+
+  statement {
+    sid       = "AdministratorsAdminister"
+    resources = ["*"]
+    actions   = concat(local.look, local.administer)
+
+    principals {
+      type        = "AWS"
+      identifiers = local.administrators[each.key]
     }
   }
 
   dynamic "statement" {
-    for_each = length(lookup(var.signer_role_arns, each.key, [])) > 0 ? [var.signer_role_arns[each.key]] : []
+    for_each = length(local.signer_arns[each.key]) > 0 ? [local.signer_arns[each.key]] : []
     content {
       sid       = "SignersSign"
       resources = ["*"]
@@ -56,8 +84,36 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
+  # shared.N signs for tenants too.
   dynamic "statement" {
-    for_each = length(lookup(var.signer_role_arns, each.key, [])) > 0 ? [var.signer_role_arns[each.key]] : []
+    for_each = length(local.tenant_signer_arns[each.key]) > 0 ? [local.tenant_signer_arns[each.key]] : []
+    content {
+      sid       = "SignersSignForTenants"
+      resources = ["*"]
+      actions   = ["kms:Sign"]
+
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:SigningAlgorithm"
+        values   = ["ECDSA_SHA_256"]
+      }
+
+      condition {
+        test     = "StringNotLike"
+        variable = "aws:ResourceTag/signet:ca"
+        values   = ["root.*", "server.*", "system.*"]
+      }
+    }
+  }
+
+  # Looking a key up by its alias, and checking what it is, comes before signing with any.
+  dynamic "statement" {
+    for_each = length(var.signer_role_arns) > 0 ? [values(var.signer_role_arns)] : []
     content {
       sid       = "SignersLook"
       resources = ["*"]
@@ -71,11 +127,43 @@ data "aws_iam_policy_document" "key" {
   }
 
   dynamic "statement" {
+    for_each = contains(local.bootstrap_signs, each.key) ? [var.bootstrap] : []
+    content {
+      sid       = "BootstrapSigns"
+      resources = ["*"]
+      actions   = ["kms:Sign"]
+
+      principals {
+        type        = "AWS"
+        identifiers = statement.value.role_arns
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:SigningAlgorithm"
+        values   = ["ECDSA_SHA_256"]
+      }
+
+      condition {
+        test     = "DateLessThan"
+        variable = "aws:CurrentTime"
+        values   = [statement.value.until]
+      }
+    }
+  }
+
+  dynamic "statement" {
     for_each = length(var.break_glass_role_arns) > 0 ? [var.break_glass_role_arns] : []
     content {
       sid       = "BreakGlassDestroys"
       resources = ["*"]
-      actions   = ["kms:DisableKey", "kms:ScheduleKeyDeletion"]
+      actions = [
+        "kms:CancelKeyDeletion",
+        "kms:DisableKey",
+        "kms:EnableKey",
+        "kms:PutKeyPolicy",
+        "kms:ScheduleKeyDeletion",
+      ]
 
       principals {
         type        = "AWS"

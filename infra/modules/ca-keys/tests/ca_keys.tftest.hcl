@@ -16,9 +16,9 @@ override_data {
 variables {
   name_prefix = "signet-test"
   signer_role_arns = {
-    root   = ["arn:aws:iam::123456789012:role/rotate"]
-    system = ["arn:aws:iam::123456789012:role/signetd", "arn:aws:iam::123456789012:role/rotate"]
-    tenant = ["arn:aws:iam::123456789012:role/signetd"]
+    control_plane = "arn:aws:iam::123456789012:role/control-plane"
+    enroll        = "arn:aws:iam::123456789012:role/enroll"
+    rotate        = "arn:aws:iam::123456789012:role/rotate"
   }
   break_glass_role_arns = ["arn:aws:iam::123456789012:role/break-glass"]
 }
@@ -53,17 +53,18 @@ run "only_signers_sign" {
   assert {
     condition = {
       for purpose, document in data.aws_iam_policy_document.key : purpose => toset(flatten([
-        for statement in jsondecode(document.json).Statement : statement.Principal.AWS if contains(flatten([statement.Action]), "kms:Sign")
+        for statement in jsondecode(document.json).Statement : [for arn in flatten([statement.Principal.AWS]) : split("/", arn)[1]]
+        if contains(flatten([statement.Action]), "kms:Sign")
       ]))
       } == {
-      root   = toset(["arn:aws:iam::123456789012:role/rotate"])
-      system = toset(["arn:aws:iam::123456789012:role/rotate", "arn:aws:iam::123456789012:role/signetd"])
-      tenant = toset(["arn:aws:iam::123456789012:role/signetd"])
-      shared = toset([])
-      server = toset([])
-      audit  = toset([])
+      root   = toset(["control-plane", "rotate"])
+      system = toset(["control-plane", "rotate"])
+      shared = toset(["control-plane", "enroll", "rotate"])
+      server = toset(["rotate"])
+      audit  = toset(["control-plane"])
+      tenant = toset(["control-plane", "enroll", "rotate"])
     }
-    error_message = "kms:Sign must be allowed to the given roles of the key's own purpose, and to nobody else."
+    error_message = "kms:Sign must be allowed to the roles that need the purpose, and to nobody else."
   }
 
   assert {
@@ -74,6 +75,111 @@ run "only_signers_sign" {
       ]
     ]))
     error_message = "kms:Sign must be allowed with ECDSA_SHA_256 only."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.key["tenant"].json).Statement :
+      statement.Condition.StringNotLike["aws:ResourceTag/signet:ca"]
+      if statement.Principal.AWS == "arn:aws:iam::123456789012:role/enroll"
+    ] == [["root.*", "server.*", "system.*"]]
+    error_message = "What serves the internet must not sign with a later generation of the environment's own CAs."
+  }
+
+  assert {
+    condition     = !strcontains(data.aws_iam_policy_document.access.json, "kms:Sign\"")
+    error_message = "The right to sign must come from the key policies only."
+  }
+}
+
+run "only_bootstrap_signs_beside_and_not_for_long" {
+  command = plan
+
+  variables {
+    bootstrap = { role_arns = ["arn:aws:iam::123456789012:role/administrator"], until = "2026-12-01T18:00:00Z" }
+  }
+
+  assert {
+    condition = toset([
+      for purpose, document in data.aws_iam_policy_document.key : purpose
+      if strcontains(document.json, "role/administrator")
+    ]) == toset(["root", "system", "server"])
+    error_message = "Bootstrap needs the root, system and server keys only."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for document in values(data.aws_iam_policy_document.key) : [
+        for statement in jsondecode(document.json).Statement : statement.Condition.DateLessThan["aws:CurrentTime"] == "2026-12-01T18:00:00Z"
+        if statement.Principal.AWS == "arn:aws:iam::123456789012:role/administrator"
+      ]
+    ]))
+    error_message = "Bootstrap must end."
+  }
+}
+
+run "run_time_makes_tenant_keys_only" {
+  command = plan
+
+  assert {
+    condition     = keys(output.access) == ["control_plane", "rotate"] && length(distinct(values(output.access))) == 1
+    error_message = "The control plane and the rotate Lambda make keys; the enrollment API does not."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement : jsonencode(merge(
+        statement.Condition.StringEquals,
+        statement.Condition.Bool,
+        statement.Condition.Null,
+        { "aws:TagKeys" = sort(statement.Condition["ForAllValues:StringEquals"]["aws:TagKeys"]) },
+      )) if statement.Action == "kms:CreateKey"
+      ] == [jsonencode({
+        "aws:RequestTag/signet:ca"           = "false"
+        "aws:RequestTag/signet:environment"  = "signet-test"
+        "aws:RequestTag/signet:tenant"       = "false"
+        "aws:TagKeys"                        = ["signet:ca", "signet:environment", "signet:tenant"]
+        "kms:BypassPolicyLockoutSafetyCheck" = "false"
+        "kms:KeyOrigin"                      = "AWS_KMS"
+        "kms:KeySpec"                        = "ECC_NIST_P256"
+        "kms:KeyUsage"                       = "SIGN_VERIFY"
+        "kms:MultiRegion"                    = "false"
+    })]
+    error_message = "A key may be made only as a tenant's CA key: P-256, for signing, with all three tags."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement :
+      statement.Resource != "*" || statement.Action == "kms:CreateKey"
+    ])
+    error_message = "Only kms:CreateKey takes no resource."
+  }
+
+  assert {
+    condition = toset([
+      for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement : statement.Resource if statement.Action == "kms:CreateAlias"
+    ]) == toset(["arn:aws:kms:eu-central-1:123456789012:alias/signet-test-tenant-*", "arn:aws:kms:eu-central-1:123456789012:key/*"])
+    error_message = "An alias made at run time must be a tenant's."
+  }
+}
+
+run "administrators_can_be_named" {
+  command = plan
+
+  variables {
+    administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for purpose, document in data.aws_iam_policy_document.key : [
+        for statement in jsondecode(document.json).Statement :
+        !contains(flatten([statement.Principal.AWS]), "arn:aws:iam::123456789012:root")
+        if contains(flatten([statement.Action]), "kms:PutKeyPolicy")
+      ] if purpose != "tenant"
+    ]))
+    error_message = "With administrators named the account as a whole may look at the environment's keys, and no more."
   }
 }
 
@@ -121,17 +227,17 @@ run "nobody_given_means_nobody_allowed" {
 
   assert {
     condition = alltrue([
-      for document in values(data.aws_iam_policy_document.key) : [for statement in jsondecode(document.json).Statement : statement.Sid] == ["AccountAdministers"]
+      for document in values(data.aws_iam_policy_document.key) : [for statement in jsondecode(document.json).Statement : statement.Sid] == ["AccountLooks", "AdministratorsAdminister"]
     ])
-    error_message = "Without roles a key must have the administrators' statement only."
+    error_message = "Without roles a key must have the administrators' statements only."
   }
 }
 
-run "unknown_purpose_is_refused" {
+run "unknown_role_is_refused" {
   command = plan
 
   variables {
-    signer_role_arns = { leaf = ["arn:aws:iam::123456789012:role/signetd"] }
+    signer_role_arns = { agent = "arn:aws:iam::123456789012:role/agent" }
   }
 
   expect_failures = [var.signer_role_arns]
@@ -141,7 +247,7 @@ run "account_root_as_signer_is_refused" {
   command = plan
 
   variables {
-    signer_role_arns = { root = ["arn:aws:iam::123456789012:root"] }
+    signer_role_arns = { rotate = "arn:aws:iam::123456789012:root" }
   }
 
   expect_failures = [var.signer_role_arns]
@@ -151,10 +257,43 @@ run "signer_that_may_destroy_is_refused" {
   command = plan
 
   variables {
-    break_glass_role_arns = ["arn:aws:iam::123456789012:role/signetd"]
+    break_glass_role_arns = ["arn:aws:iam::123456789012:role/rotate"]
   }
 
   expect_failures = [var.break_glass_role_arns]
+}
+
+run "shared_role_is_refused" {
+  command = plan
+
+  variables {
+    signer_role_arns = {
+      control_plane = "arn:aws:iam::123456789012:role/signet"
+      enroll        = "arn:aws:iam::123456789012:role/signet"
+    }
+  }
+
+  expect_failures = [var.signer_role_arns]
+}
+
+run "signer_that_administers_is_refused" {
+  command = plan
+
+  variables {
+    administrator_role_arns = ["arn:aws:iam::123456789012:role/rotate"]
+  }
+
+  expect_failures = [var.administrator_role_arns]
+}
+
+run "bootstrap_without_end_is_refused" {
+  command = plan
+
+  variables {
+    bootstrap = { role_arns = ["arn:aws:iam::123456789012:role/administrator"], until = "never" }
+  }
+
+  expect_failures = [var.bootstrap]
 }
 
 run "short_deletion_window_is_refused" {

@@ -1,0 +1,150 @@
+# Who signs with what. The right to sign comes from the key policies (policy.tf) and from nothing else: an IAM policy alone gives none.
+locals {
+  signers = {
+    root   = ["control_plane", "rotate"]           # a tenant's own CA when it is made; the lifecycle of all CAs
+    system = ["control_plane", "rotate"]           # operators' certificates; never from the internet
+    shared = ["control_plane", "enroll", "rotate"] # principals' certificates; their CRL
+    server = ["rotate"]                            # the control plane does not issue its own certificate
+    audit  = ["control_plane"]                     # seals
+    tenant = ["control_plane", "enroll", "rotate"] # as shared, for tenants with a CA of their own
+  }
+
+  # Bootstrap makes the root, the CAs below it, a server certificate and the first administrator's.
+  bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "server"]
+
+  # Purpose → ARNs of those that may sign with any key of that purpose …
+  signer_arns = {
+    for purpose, roles in local.signers : purpose => [
+      for role in roles : var.signer_role_arns[role]
+      if contains(keys(var.signer_role_arns), role) && !(purpose == "tenant" && role == "enroll")
+    ]
+  }
+  # … and of those that may sign with tenants' keys only: under `tenant` are the later generations of the environment's own CAs as well.
+  tenant_signer_arns = {
+    for purpose in keys(local.signers) : purpose => [
+      for role, arn in var.signer_role_arns : arn if purpose == "tenant" && role == "enroll"
+    ]
+  }
+
+  partition = data.aws_partition.current.partition
+  account   = data.aws_caller_identity.current.account_id
+  region    = data.aws_region.current.id
+  # Tags of a key made at run time; crates/kms has the same names.
+  tenant_key_tags = ["signet:environment", "signet:tenant", "signet:ca"]
+}
+
+# What IAM has to allow beside the key policies: making the key of a tenant's CA, the one resource that does not come from Terraform.
+# Attach it to the roles that create CAs: the output `access` has it for control_plane and rotate. The enroll role needs none.
+data "aws_iam_policy_document" "access" {
+  # checkov:skip=CKV_AWS_356:kms:CreateKey takes no resource; its conditions say what may be made.
+  statement {
+    sid       = "MakeTenantKey"
+    actions   = ["kms:CreateKey"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:KeySpec"
+      values   = ["ECC_NIST_P256"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:KeyUsage"
+      values   = ["SIGN_VERIFY"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:KeyOrigin"
+      values   = ["AWS_KMS"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "kms:MultiRegion"
+      values   = ["false"]
+    }
+
+    # Or the maker could choose a policy that nobody can take back.
+    condition {
+      test     = "Bool"
+      variable = "kms:BypassPolicyLockoutSafetyCheck"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:RequestTag/signet:tenant"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:RequestTag/signet:ca"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "ForAllValues:StringEquals"
+      variable = "aws:TagKeys"
+      values   = local.tenant_key_tags
+    }
+  }
+
+  # CreateKey with tags asks for this too. Never on a key that has our tags: who can sign with a key goes by them.
+  statement {
+    sid       = "TagTenantKeyWhenMade"
+    actions   = ["kms:TagResource"]
+    resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:key/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/signet:environment"
+      values   = ["true"]
+    }
+
+    condition {
+      test     = "ForAllValues:StringEquals"
+      variable = "aws:TagKeys"
+      values   = local.tenant_key_tags
+    }
+  }
+
+  # CreateAlias is asked for twice: on the alias and on the key.
+  statement {
+    sid       = "NameTenantKey"
+    actions   = ["kms:CreateAlias"]
+    resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:alias/${var.name_prefix}-tenant-*"]
+  }
+
+  statement {
+    sid       = "NameOnlyTenantKeys"
+    actions   = ["kms:CreateAlias"]
+    resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:key/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/signet:ca"
+      values   = ["false"]
+    }
+  }
+}
