@@ -20,6 +20,17 @@ need() {
   command -v "$1" >/dev/null || die "'$1' is not installed. $2"
 }
 
+# need_debian PACKAGE: a command of the same name, from Debian, which root gets at once.
+need_debian() {
+  command -v "$1" >/dev/null && return 0
+  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    die "'$1' is not installed (Debian: apt-get install $1)."
+  fi
+  say "installing $1 from Debian …"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$1"; } >"${TMPDIR:-/tmp}/apt-$1.log" 2>&1 ||
+    die "apt-get could not install $1; see ${TMPDIR:-/tmp}/apt-$1.log"
+}
+
 # wait_until SECONDS COMMAND…: polls until the command succeeds; fails when the time is up.
 wait_until() {
   local deadline=$((SECONDS + $1))
