@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use signet_core::{
     Error, PrincipalId, TenantId, TenantScope,
+    attestation::Evidence,
     certificate::CertificateState,
     commit::{Commit, Write},
     enrollment::EnrollmentToken,
@@ -25,6 +26,13 @@ use crate::{
 pub enum Proof {
     /// The text of a join token.
     JoinToken(SecretString),
+    /// Evidence that the rules of a tenant may accept.
+    Attested {
+        /// The tenant to be enrolled in.
+        tenant: TenantId,
+        /// What the caller presents.
+        evidence: Evidence,
+    },
 }
 
 /// A request for a first certificate.
@@ -47,7 +55,12 @@ impl App {
             return Err(Error::invalid("request_id", "REQUIRED", "is needed: it makes a retry safe"));
         }
         let csr = parse_csr(&input.csr_der)?;
-        let Proof::JoinToken(secret) = &input.proof;
+        let secret = match &input.proof {
+            Proof::JoinToken(secret) => secret,
+            Proof::Attested { tenant, .. } => {
+                return self.refuse_proof(call, tenant, refused("NO_RULE_FOR_PROOF")).await;
+            }
+        };
         let digest = EnrollmentToken::digest(secret.expose_secret());
         let Some(token) = self.find_token(call, &digest).await? else {
             return self.refuse_proof(call, &TenantId::system(), refused("TOKEN_UNKNOWN")).await;

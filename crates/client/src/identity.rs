@@ -28,6 +28,7 @@ pub async fn enroll(
         principal_id: principal_id.unwrap_or_default().to_owned(),
         csr_der: new.csr_der,
         request_id: request_id(),
+        tenant_id: String::new(),
     };
     let client = EnrollmentServiceClient::new(channel.clone());
     let call = || {

@@ -1,11 +1,11 @@
 //! Join tokens, and what they are redeemed for.
 
-use secrecy::{ExposeSecret, SecretString};
-use signet_app::{CreateToken, Enroll, Proof};
+use secrecy::ExposeSecret;
+use signet_app::{CreateToken, Enroll};
 use signet_core::{Error, Lifetime, TokenId, enrollment::PrincipalTemplate};
 use signet_proto::v1::{
     CreateTokenRequest, CreateTokenResponse, EnrollRequest, IssuedCertificate, ListTokensRequest, ListTokensResponse,
-    RevokeTokenRequest, Token, enroll_request, enrollment_service_server::EnrollmentService,
+    RevokeTokenRequest, Token, enrollment_service_server::EnrollmentService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -13,8 +13,6 @@ use super::{Api, convert, parse};
 
 /// Lifetime of a token where the caller does not say.
 const DEFAULT_TTL_SECONDS: u32 = 3600;
-/// Longest text that could be a token.
-const MAX_TOKEN: usize = 256;
 
 #[async_trait]
 impl EnrollmentService for Api {
@@ -64,15 +62,7 @@ impl EnrollmentService for Api {
 
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<IssuedCertificate>, Status> {
         self.unary(request, async |caller, message| {
-            let proof = match message.proof {
-                Some(enroll_request::Proof::JoinToken(token)) if token.len() <= MAX_TOKEN => {
-                    Proof::JoinToken(SecretString::from(token))
-                }
-                Some(enroll_request::Proof::JoinToken(_)) => {
-                    return Err(Error::invalid("join_token", "TOO_LARGE", "is longer than any token"));
-                }
-                None => return Err(Error::invalid("proof", "REQUIRED", "is required, e.g. a join token")),
-            };
+            let proof = parse::proof(message.proof, &message.tenant_id)?;
             let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
             let principal = id.map(|id| parse::principal_id("principal_id", id)).transpose()?;
             let csr_der = parse::csr(&message.csr_der)?.to_vec();

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use prost_types::{FieldMask, Timestamp};
-use signet_app::{AuditWindow, PageRequest, RotationAction};
+use signet_app::{AuditWindow, PageRequest, Proof, RotationAction};
 use signet_core::{
-    CaId, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time, ca::CaKind,
-    certificate::RevocationReason, tenant::Isolation,
+    CaId, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time, attestation::Evidence,
+    ca::CaKind, certificate::RevocationReason, tenant::Isolation,
 };
 use signet_proto::v1 as pb;
 
 /// Largest CSR, bytes: a P-256 request takes 300.
 const MAX_CSR: usize = 16 * 1024;
+/// Longest text that could be a token.
+const MAX_TOKEN: usize = 256;
 
 pub(super) fn request_id(text: &str) -> Result<Option<RequestId>, Error> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(Error::id("request_id")) }
@@ -47,6 +49,26 @@ pub(super) fn csr(csr_der: &[u8]) -> Result<&[u8], Error> {
         length if length > MAX_CSR => Err(Error::invalid("csr_der", "TOO_LARGE", "must be at most 16384 bytes")),
         _ => Ok(csr_der),
     }
+}
+
+/// What speaks for a caller who enrolls.
+pub(super) fn proof(proof: Option<pb::enroll_request::Proof>, tenant: &str) -> Result<Proof, Error> {
+    use pb::enroll_request::Proof as Wire;
+    let evidence = match proof {
+        Some(Wire::JoinToken(token)) if token.len() <= MAX_TOKEN => return Ok(Proof::JoinToken(token.into())),
+        Some(Wire::JoinToken(_)) => {
+            return Err(Error::invalid("join_token", "TOO_LARGE", "is longer than any token"));
+        }
+        Some(Wire::AwsIam(proof)) => Evidence::AwsIam { url: proof.url, headers: proof.headers.into_iter().collect() },
+        Some(Wire::OidcToken(token)) => Evidence::Oidc { token },
+        Some(Wire::X509(proof)) => Evidence::X509 {
+            chain_der: proof.chain_der,
+            signed_at: required("x509.sign_time", time("x509.sign_time", proof.sign_time.as_ref())?)?,
+            signature: proof.signature,
+        },
+        None => return Err(Error::invalid("proof", "REQUIRED", "is required, e.g. a join token")),
+    };
+    Ok(Proof::Attested { tenant: tenant_id("tenant_id", tenant)?, evidence })
 }
 
 pub(super) fn principal_type(field: &'static str, number: i32) -> Result<PrincipalType, Error> {

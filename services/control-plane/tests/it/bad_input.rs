@@ -169,6 +169,7 @@ async fn an_enrollment_without_proof_key_or_request_id_is_told_so() {
         principal_id: String::new(),
         csr_der: KeyAndCsr::generate().unwrap().csr_der,
         request_id: "r-1".into(),
+        tenant_id: String::new(),
     };
     is_blamed(client.enroll(pb::EnrollRequest { proof: None, ..whole.clone() }).await, "proof");
     is_blamed(client.enroll(pb::EnrollRequest { csr_der: Vec::new(), ..whole.clone() }).await, "csr_der");
