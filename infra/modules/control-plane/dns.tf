@@ -1,0 +1,18 @@
+# The names that clients may use; they are in the server's certificate.
+locals {
+  dns_names = concat(var.domain == null ? [] : [var.domain.name], [aws_lb.this.dns_name])
+}
+
+resource "aws_route53_record" "this" {
+  count = try(var.domain.zone_id, null) == null ? 0 : 1
+
+  zone_id = var.domain.zone_id
+  name    = var.domain.name
+  type    = "A"
+
+  alias {
+    name                   = aws_lb.this.dns_name
+    zone_id                = aws_lb.this.zone_id
+    evaluate_target_health = true
+  }
+}

@@ -1,0 +1,57 @@
+# TLS ends in signetd, so the load balancer passes TCP on and tells in a PROXY protocol header where a connection comes from.
+locals {
+  listeners = {
+    grpc   = { port = 443, proxy_protocol = true }
+    public = { port = 80, proxy_protocol = false }
+  }
+}
+
+resource "aws_lb" "this" {
+  name               = var.name_prefix
+  load_balancer_type = "network"
+  internal           = !var.internet_facing
+  subnets            = var.network.load_balancer_subnet_ids
+  security_groups    = [aws_security_group.load_balancer.id]
+
+  enable_cross_zone_load_balancing = true
+  enable_deletion_protection       = var.deletion_protection
+}
+
+resource "aws_lb_target_group" "this" {
+  for_each = local.listeners
+
+  name        = "${var.name_prefix}-${each.key}"
+  vpc_id      = var.network.vpc_id
+  target_type = "ip"
+  protocol    = "TCP"
+  port        = local.ports[each.key]
+
+  proxy_protocol_v2    = each.value.proxy_protocol
+  preserve_client_ip   = false
+  deregistration_delay = 30
+
+  # A node that is not ready (no certificate yet, or stale) gets no connections on either port.
+  health_check {
+    protocol            = "HTTP"
+    port                = local.ports.public
+    path                = "/readyz"
+    matcher             = "200"
+    interval            = 10
+    timeout             = 5
+    healthy_threshold   = 2
+    unhealthy_threshold = 2
+  }
+}
+
+resource "aws_lb_listener" "this" {
+  for_each = local.listeners
+
+  load_balancer_arn = aws_lb.this.arn
+  protocol          = "TCP"
+  port              = each.value.port
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.this[each.key].arn
+  }
+}

@@ -1,0 +1,54 @@
+output "role_arn" {
+  description = "ARN of signetd's role."
+  value       = aws_iam_role.task.arn
+}
+
+output "execution_role_arn" {
+  description = "ARN of the role that starts tasks."
+  value       = aws_iam_role.execution.arn
+}
+
+output "dns_names" {
+  description = "Names that clients may use, the best one first; the server's certificate has them."
+  value       = local.dns_names
+}
+
+output "endpoint" {
+  description = "gRPC over mTLS."
+  value       = "https://${local.dns_names[0]}:${local.listeners.grpc.port}"
+}
+
+output "public_url" {
+  description = "Health and public material."
+  value       = "http://${local.dns_names[0]}"
+}
+
+output "cluster_name" {
+  description = "The ECS cluster."
+  value       = aws_ecs_cluster.this.name
+}
+
+output "service_name" {
+  description = "The ECS service."
+  value       = aws_ecs_service.this.name
+}
+
+output "security_group_id" {
+  description = "Security group of the tasks."
+  value       = aws_security_group.tasks.id
+}
+
+output "load_balancer_arn_suffix" {
+  description = "The load balancer in CloudWatch's metrics."
+  value       = aws_lb.this.arn_suffix
+}
+
+output "target_group_arn_suffix" {
+  description = "The target group of gRPC in CloudWatch's metrics."
+  value       = aws_lb_target_group.this["grpc"].arn_suffix
+}
+
+output "log_group_name" {
+  description = "signetd's log."
+  value       = aws_cloudwatch_log_group.this.name
+}

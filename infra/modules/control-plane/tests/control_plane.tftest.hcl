@@ -1,0 +1,337 @@
+# Plans only, so no AWS account is needed.
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = data.aws_ec2_managed_prefix_list.gateway
+  values = { id = "pl-00000000" }
+}
+
+# What AWS would say only after it made them.
+override_resource {
+  target          = aws_lb.this
+  override_during = plan
+  values          = { dns_name = "signet-test-1.elb.eu-central-1.amazonaws.com", zone_id = "Z0", arn = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:loadbalancer/net/signet-test/0" }
+}
+
+override_resource {
+  target          = aws_iam_role.task
+  override_during = plan
+  values          = { arn = "arn:aws:iam::123456789012:role/signet-test-control-plane" }
+}
+
+override_resource {
+  target          = aws_iam_role.execution
+  override_during = plan
+  values          = { arn = "arn:aws:iam::123456789012:role/signet-test-control-plane-start" }
+}
+
+variables {
+  name_prefix = "signet-test"
+  image       = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:1.2.3"
+  network = {
+    vpc_id                   = "vpc-0123456789abcdef0"
+    vpc_cidr                 = "10.0.0.0/16"
+    private_subnet_ids       = ["subnet-a", "subnet-b"]
+    load_balancer_subnet_ids = ["subnet-a", "subnet-b"]
+    load_balancer_cidrs      = ["10.0.0.0/20", "10.0.16.0/20"]
+  }
+  settings          = { SIGNET_STORAGE__PREFIX = "signet-test" }
+  tenant_key_policy = "{}"
+  access_policies   = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  server_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:/signet/test/server-a1b2c3"
+  parameter_arns    = { root = "arn:aws:ssm:eu-central-1:123456789012:parameter/signet/test/root" }
+  logs_kms_key_arn  = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+}
+
+run "tasks_are_confined" {
+  command = plan
+
+  assert {
+    condition     = aws_ecs_service.this.network_configuration[0].assign_public_ip == false
+    error_message = "Tasks must have no public address."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.enable_execute_command == false
+    error_message = "Nobody may open a shell in a task."
+  }
+
+  assert {
+    condition = alltrue([
+      for container in jsondecode(aws_ecs_task_definition.this.container_definitions) :
+      container.readonlyRootFilesystem && !container.privileged && container.user == "65532:65532" && container.linuxParameters.capabilities.drop == ["ALL"]
+    ])
+    error_message = "The container must have a read-only root, no root user and no capabilities."
+  }
+}
+
+run "a_bad_version_is_rolled_back" {
+  command = plan
+
+  assert {
+    condition     = aws_ecs_service.this.deployment_circuit_breaker[0].enable && aws_ecs_service.this.deployment_circuit_breaker[0].rollback
+    error_message = "The circuit breaker must be on, with rollback."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.deployment_minimum_healthy_percent == 100
+    error_message = "An old task may end only when a new one is ready."
+  }
+
+  assert {
+    condition     = alltrue([for group in aws_lb_target_group.this : group.health_check[0].path == "/readyz" && group.health_check[0].port == "8080" && group.health_check[0].protocol == "HTTP"])
+    error_message = "Readiness must decide who gets connections."
+  }
+}
+
+run "tls_passes_through" {
+  command = plan
+
+  assert {
+    condition     = aws_lb.this.load_balancer_type == "network" && alltrue([for listener in aws_lb_listener.this : listener.protocol == "TCP"])
+    error_message = "The load balancer must pass TCP on: client certificates are checked by signetd."
+  }
+
+  assert {
+    condition     = { for name, listener in aws_lb_listener.this : name => listener.port } == { grpc = 443, public = 80 }
+    error_message = "gRPC must be on 443 and public material on 80."
+  }
+
+  assert {
+    condition     = aws_lb_target_group.this["grpc"].proxy_protocol_v2 && !aws_lb_target_group.this["public"].proxy_protocol_v2
+    error_message = "PROXY protocol v2 belongs on the gRPC port only."
+  }
+
+  assert {
+    condition     = aws_lb.this.internal && aws_lb.this.enable_deletion_protection
+    error_message = "By default the load balancer must be internal and protected."
+  }
+
+  assert {
+    condition = one([
+      for variable in jsondecode(aws_ecs_task_definition.this.container_definitions)[0].environment : variable.value if variable.name == "SIGNET_LISTEN__PROXY_PROTOCOL_FROM"
+    ]) == jsonencode(["10.0.0.0/20", "10.0.16.0/20"])
+    error_message = "signetd must believe PROXY headers from the load balancer's subnets only."
+  }
+}
+
+run "traffic_is_limited" {
+  command = plan
+
+  variables { client_cidrs = ["10.20.0.0/16"] }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.client : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.0.0.0/16 443", "10.0.0.0/16 80", "10.20.0.0/16 443", "10.20.0.0/16 80"])
+    error_message = "Clients may come from the VPC and client_cidrs, to both listeners."
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.from_load_balancer : rule.from_port]) == toset([8443, 8080]) && length(aws_vpc_security_group_ingress_rule.metrics) == 0
+    error_message = "Tasks may be reached through the load balancer only, and metrics by nobody by default."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_egress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_egress_rule.endpoints.to_port == 443 && alltrue([for rule in aws_vpc_security_group_egress_rule.gateway : rule.prefix_list_id == "pl-00000000"])
+    error_message = "Tasks may speak to AWS's endpoints only."
+  }
+}
+
+run "roles_have_what_they_need" {
+  command = plan
+
+  variables { server_secret_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111" }
+
+  assert {
+    condition = {
+      for statement in jsondecode(data.aws_iam_policy_document.server_identity.json).Statement : statement.Sid => "${statement.Action} ${statement.Resource}"
+      } == {
+      ReadServerKey      = "secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-central-1:123456789012:secret:/signet/test/server-a1b2c3"
+      ReadPublicMaterial = "ssm:GetParameter arn:aws:ssm:eu-central-1:123456789012:parameter/signet/test/root"
+      DecryptServerKey   = "kms:Decrypt arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111"
+    }
+    error_message = "signetd may read its certificate and the parameters, and write neither."
+  }
+
+  assert {
+    condition = {
+      for statement in jsondecode(data.aws_iam_policy_document.execution.json).Statement : statement.Sid => statement.Resource
+      } == {
+      LogIn     = "*"
+      PullImage = "arn:aws:ecr:eu-central-1:123456789012:repository/signet/signetd"
+      WriteLog  = "arn:aws:logs:eu-central-1:123456789012:log-group:/signet-test/control-plane:*"
+    }
+    error_message = "Tasks may be started from this image's repository only, with this log."
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.trust.json).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
+    error_message = "ECS may take the roles for tasks of this account only."
+  }
+
+  assert {
+    condition     = toset(keys(aws_iam_role_policy.access)) == toset(["tables"])
+    error_message = "The task role must have the policies that it is given."
+  }
+}
+
+run "small_scales_with_load" {
+  command = plan
+
+  assert {
+    condition     = aws_ecs_task_definition.this.cpu == "256" && aws_ecs_task_definition.this.memory == "512" && aws_ecs_service.this.desired_count == 2
+    error_message = "small: a quarter of a core, 512 MiB, two tasks."
+  }
+
+  assert {
+    condition     = aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 4 && length(aws_appautoscaling_policy.this) == 2
+    error_message = "small: two to four tasks, by CPU and memory."
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "X86_64"
+    error_message = "x86_64 is the default."
+  }
+}
+
+run "medium" {
+  command = plan
+
+  variables { size = "medium" }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.cpu == "1024" && aws_ecs_task_definition.this.memory == "2048" && aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 12
+    error_message = "medium: a core, 2 GiB, two to twelve tasks."
+  }
+}
+
+run "large_on_arm" {
+  command = plan
+
+  variables {
+    size         = "large"
+    architecture = "arm64"
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.cpu == "4096" && aws_ecs_task_definition.this.memory == "8192" && aws_appautoscaling_target.this[0].min_capacity == 3 && aws_appautoscaling_target.this[0].max_capacity == 30
+    error_message = "large: four cores, 8 GiB, three to thirty tasks."
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "ARM64"
+    error_message = "One variable must choose the processor."
+  }
+}
+
+run "without_autoscaling" {
+  command = plan
+
+  variables { autoscaling = false }
+
+  assert {
+    condition     = length(aws_appautoscaling_target.this) == 0 && length(aws_appautoscaling_policy.this) == 0
+    error_message = "Nothing may scale."
+  }
+}
+
+run "a_name_of_ones_own" {
+  command = plan
+
+  variables { domain = { name = "signet.example.com", zone_id = "Z123" } }
+
+  assert {
+    condition     = output.endpoint == "https://signet.example.com:443" && output.dns_names == ["signet.example.com", "signet-test-1.elb.eu-central-1.amazonaws.com"] && length(aws_route53_record.this) == 1
+    error_message = "The given name must come first, and have a record."
+  }
+}
+
+run "logs_are_kept_and_encrypted" {
+  command = plan
+
+  assert {
+    condition     = aws_cloudwatch_log_group.this.retention_in_days == 365 && aws_cloudwatch_log_group.this.kms_key_id == var.logs_kms_key_arn
+    error_message = "Logs must be kept for a year and encrypted with our key."
+  }
+}
+
+run "image_from_elsewhere_is_refused" {
+  command = plan
+  variables { image = "docker.io/signet/signetd:1.2.3" }
+  expect_failures = [var.image]
+}
+
+run "image_of_another_region_is_refused" {
+  command = plan
+  variables { image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/signet/signetd:1.2.3" }
+  expect_failures = [var.image]
+}
+
+run "latest_image_is_refused" {
+  command = plan
+  variables { image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:latest" }
+  expect_failures = [var.image]
+}
+
+run "image_by_digest_is_taken" {
+  command = plan
+  variables { image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signetd@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.execution.json).Statement[1].Resource == "arn:aws:ecr:eu-central-1:123456789012:repository/signetd"
+    error_message = "The repository must be found in the image's name."
+  }
+}
+
+run "unknown_architecture_is_refused" {
+  command = plan
+  variables { architecture = "amd64" }
+  expect_failures = [var.architecture]
+}
+
+run "unknown_size_is_refused" {
+  command = plan
+  variables { size = "huge" }
+  expect_failures = [var.size]
+}
+
+run "a_domain_that_is_none_is_refused" {
+  command = plan
+  variables { domain = { name = "https://signet.example.com" } }
+  expect_failures = [var.domain]
+}
+
+run "bad_client_range_is_refused" {
+  command = plan
+  variables { client_cidrs = ["10.20.0.0"] }
+  expect_failures = [var.client_cidrs]
+}
+
+run "metrics_for_everybody_are_refused" {
+  command = plan
+  variables { metrics_cidrs = ["0.0.0.0/0"] }
+  expect_failures = [var.metrics_cidrs]
+}
+
+run "foreign_setting_is_refused" {
+  command = plan
+  variables { settings = { RUST_LOG = "debug" } }
+  expect_failures = [var.settings]
+}
+
+run "odd_retention_is_refused" {
+  command = plan
+  variables { log_retention_days = 100 }
+  expect_failures = [var.log_retention_days]
+}

@@ -1,0 +1,171 @@
+variable "name_prefix" {
+  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,20}[a-z0-9]$", var.name_prefix))
+    error_message = "name_prefix must be 3 to 22 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen; load balancers have short names."
+  }
+}
+
+variable "image" {
+  description = "Image of signetd in ECR, in this region: REPOSITORY:TAG, or better REPOSITORY@sha256:DIGEST."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.amazonaws\\.com(\\.cn)?/[a-z0-9/._-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.image)) && !endswith(var.image, ":latest")
+    error_message = "image must be in ECR (tasks reach nothing else) and say which version: ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:DIGEST or :TAG, but not :latest."
+  }
+
+  validation {
+    condition     = strcontains(var.image, ".ecr.${data.aws_region.current.id}.")
+    error_message = "image must be in this region's ECR (${data.aws_region.current.id}); tasks reach no other."
+  }
+}
+
+variable "architecture" {
+  description = "Processor of the tasks, and of the image: arm64 or x86_64."
+  type        = string
+  default     = "x86_64"
+  nullable    = false
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "architecture must be arm64 or x86_64."
+  }
+}
+
+variable "size" {
+  description = "How big tasks are and how many there may be: small, medium or large; see sizes.tf."
+  type        = string
+  default     = "small"
+  nullable    = false
+
+  validation {
+    condition     = contains(["small", "medium", "large"], var.size)
+    error_message = "size must be small, medium or large."
+  }
+}
+
+variable "autoscaling" {
+  description = "Follow the load between the size's limits. Without it there are as many tasks as the size has at least."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "network" {
+  description = "Outputs of the module network."
+  type = object({
+    vpc_id                   = string
+    vpc_cidr                 = string
+    private_subnet_ids       = list(string)
+    load_balancer_subnet_ids = list(string)
+    load_balancer_cidrs      = list(string)
+  })
+}
+
+variable "internet_facing" {
+  description = "Give the load balancer public addresses; its subnets must be public then. Tasks never have any."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "client_cidrs" {
+  description = "Where clients may come from, beside the VPC itself."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for cidr in var.client_cidrs : can(cidrnetmask(cidr))])
+    error_message = "client_cidrs must be IPv4 ranges, for example 10.20.0.0/16; 0.0.0.0/0 is everybody."
+  }
+}
+
+variable "metrics_cidrs" {
+  description = "Where a Prometheus may fetch metrics from (port 9464). Empty: nowhere."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for cidr in var.metrics_cidrs : can(cidrnetmask(cidr)) && !endswith(cidr, "/0")])
+    error_message = "metrics_cidrs must be IPv4 ranges, and not everybody's: metrics are not for the internet."
+  }
+}
+
+variable "domain" {
+  description = "A name of your own for the load balancer, and its Route 53 zone if the record shall be made here."
+  type = object({
+    name    = string
+    zone_id = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain.name))
+    error_message = "domain.name must be a DNS name in lower case, for example signet.example.com."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Refuse to delete the load balancer, and with it the name that clients know."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "settings" {
+  description = "Environment variables of signetd and the Lambdas (SIGNET_SECTION__KEY)."
+  type        = map(string)
+
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : can(regex("^SIGNET_[A-Z_]+$", name))])
+    error_message = "settings must be named SIGNET_SECTION__KEY."
+  }
+}
+
+variable "tenant_key_policy" {
+  description = "Key policy (JSON) for the keys that signetd makes: output of the module ca-keys."
+  type        = string
+}
+
+variable "access_policies" {
+  description = "Name → IAM policy (JSON) of the task role: what the modules tables and ca-keys give in their output access."
+  type        = map(string)
+}
+
+variable "server_secret_arn" {
+  description = "ARN of the secret with the server's key and certificates."
+  type        = string
+}
+
+variable "server_secret_kms_key_arn" {
+  description = "ARN of the KMS key that encrypts it. Null: AWS's own."
+  type        = string
+  default     = null
+}
+
+variable "parameter_arns" {
+  description = "Name → ARN of the SSM parameters that signetd reads."
+  type        = map(string)
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept, days."
+  type        = number
+  default     = 365
+  nullable    = false
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+  }
+}
+
+variable "logs_kms_key_arn" {
+  description = "ARN of the KMS key that encrypts log groups."
+  type        = string
+}
