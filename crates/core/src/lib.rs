@@ -18,6 +18,7 @@ pub mod id;
 pub mod identity;
 pub mod merkle;
 pub mod principal;
+pub mod renewal;
 pub mod request;
 pub mod scope;
 pub mod sealing;

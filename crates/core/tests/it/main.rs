@@ -5,6 +5,7 @@ mod audit;
 mod authz;
 mod commit;
 mod history;
+mod renewal;
 mod rotation;
 mod sealing;
 mod spiffe;

@@ -1,0 +1,305 @@
+//! When a certificate is renewed: the rules that the server, the SDK, the agent and the simulation share.
+//!
+//! A holder keeps a [`Schedule`] with each certificate and asks it what to do ([`Schedule::next`]). Whatever is random is
+//! drawn once and kept, never again at each look, so that a fleet stays spread as it was drawn:
+//!
+//! * The renewal happens at one instant of the window, by default the middle third of the lifetime. An operator may
+//!   steer the window (in the spirit of RFC 9773); the place in it stays the one that was drawn ([`Lot`]).
+//! * After a failure come two quick tries with full jitter, for what passes by itself. What lasts longer holds up the
+//!   whole fleet, and nobody is told when it ends. So each holder then draws from most of the time that it has left:
+//!   the fleet that a recovered control plane lets go is spread over hours, and every holder still asks again before expiry.
+//! * Who comes late (asleep, switched off, steered into the past) renews soon, spread by jitter: others woke too.
+//! * After expiry there is the out-of-band path for as long as the tenant's grace lasts, then a new enrollment.
+//!
+//! All instants here are the server's; [`Schedule::clock`] holds how far the holder's clock is off.
+
+mod advice;
+mod clock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Lifetime, Time};
+
+pub use advice::{Advice, AdviceReason, Steering, advise};
+pub use clock::Clock;
+
+/// Longest grace after expiry that a tenant may give; what a holder assumes until it is told.
+pub const MAX_GRACE: Lifetime = Lifetime::days(30);
+/// Sleep at most this long, then ask [`Schedule::next`] again: clocks jump, and a machine may have been asleep.
+pub const LONGEST_SLEEP: Lifetime = Lifetime::minutes(1);
+/// From this failure in a row on, every other attempt takes the out-of-band path, if the holder has one.
+const OTHER_PATH_AFTER: u32 = 3;
+/// Shortest wait between two attempts, milliseconds.
+const SHORTEST_WAIT: i64 = 250;
+
+/// A span of time: from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Window {
+    /// First instant.
+    pub start: Time,
+    /// The instant after the last; not before `start`.
+    pub end: Time,
+}
+
+impl Window {
+    /// The middle third of a lifetime.
+    pub fn of_lifetime(not_before: Time, not_after: Time) -> Self {
+        let third = not_after.millis_since(not_before).max(0) / 3;
+        Self { start: later(not_before, third), end: later(not_after, third.saturating_neg()) }
+    }
+
+    /// The instant of this window that `lot` stands for.
+    pub fn draw(&self, lot: Lot) -> Time {
+        later(self.start, part(self.end.millis_since(self.start), lot.0))
+    }
+}
+
+/// A holder's place in any window: 64 random bits, drawn once for each certificate and kept with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lot(pub u64);
+
+/// What a holder should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing until then, by the holder's own clock. See [`LONGEST_SLEEP`].
+    Wait {
+        /// When to look again.
+        until: Time,
+    },
+    /// Ask the server for its window (`GetRenewalInfo`), then [`Schedule::advised`]. What fails here is no failed renewal.
+    AskWindow,
+    /// Renew by mTLS.
+    Renew,
+    /// Renew out of band: no handshake accepts the certificate, or the control plane does not answer.
+    RenewOutOfBand,
+    /// Only a new enrollment helps.
+    EnrollAgain,
+}
+
+/// How a renewal failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer, or one that says: later.
+    Passing {
+        /// What the server asked for, if anything.
+        retry_after: Option<Lifetime>,
+    },
+    /// The certificate will never be renewed: revoked, locked, principal deleted, grace over.
+    Final,
+}
+
+/// What a holder knows of one certificate; kept with it, also on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    not_before: Time,
+    not_after: Time,
+    lot: Lot,
+    window: Window,
+    /// What the tenant gives after expiry, once the server has said so.
+    grace: Option<Lifetime>,
+    /// How far the holder's clock is from the server's.
+    pub clock: Clock,
+    /// Whether the holder has an out-of-band path.
+    pub out_of_band: bool,
+    ask_at: Time,
+    ask_every: Lifetime,
+    failures: u32,
+    last_attempt: Option<Time>,
+    /// When the next attempt is due, once one has failed or come late.
+    retry_at: Option<Time>,
+    /// Since when only a new enrollment helps.
+    refused_at: Option<Time>,
+}
+
+impl Schedule {
+    /// Of a certificate that came at `now`, by the holder's clock. The lot is drawn from `random`.
+    pub fn new(not_before: Time, not_after: Time, now: Time, random: u64) -> Self {
+        let clock = Clock::at_arrival(not_before, not_after, now);
+        let window = Window::of_lifetime(not_before, not_after);
+        let mut schedule = Self {
+            not_before,
+            not_after,
+            lot: Lot(random),
+            window,
+            grace: None,
+            clock,
+            out_of_band: false,
+            ask_at: not_before,
+            ask_every: ask_again(not_before, not_after),
+            failures: 0,
+            last_attempt: None,
+            retry_at: None,
+            refused_at: None,
+        };
+        schedule.ask_later(now, random.rotate_left(32));
+        schedule
+    }
+
+    /// What to do at `now`. `random` is used only when something is drawn for good; the schedule is to be kept then.
+    pub fn next(&mut self, now: Time, random: u64) -> Next {
+        let at = self.clock.server_time(now);
+        let action = self.action(now, at);
+        if let Some(late) = self.comes_late(at) {
+            self.retry_at = Some(later(at, part(late, random)));
+        }
+        let due = self.attempt_at();
+        if at >= due {
+            return action;
+        }
+        if action == Next::Renew && self.should_ask(at) {
+            return Next::AskWindow;
+        }
+        // What is due at expiry is another path, not another instant.
+        let until = if action == Next::Renew { due.min(self.ask_at) } else { due };
+        Next::Wait { until: self.clock.own_time(until) }
+    }
+
+    /// Whether the window is to be asked for: it is time, or was set by a clock that has been turned back since.
+    fn should_ask(&self, at: Time) -> bool {
+        at >= self.ask_at || self.ask_at.millis_since(at) > self.ask_every.millis().saturating_mul(2)
+    }
+
+    /// Which way an attempt takes at `now`, the server's `at`.
+    fn action(&self, now: Time, at: Time) -> Next {
+        let over = |end: Time| at >= end && now >= end;
+        // A wrong clock costs no enrollment: both must agree, or the server have said so.
+        let end = later(self.not_after, self.grace.unwrap_or(MAX_GRACE).millis());
+        if self.refused_at.is_some() || over(end) || (!self.out_of_band && over(self.not_after)) {
+            return Next::EnrollAgain;
+        }
+        let try_other = self.failures >= OTHER_PATH_AFTER && self.failures % 2 == 1;
+        if self.out_of_band && (at >= self.not_after || try_other) {
+            return Next::RenewOutOfBand;
+        }
+        Next::Renew
+    }
+
+    /// When the next attempt is due.
+    fn attempt_at(&self) -> Time {
+        self.retry_at.unwrap_or_else(|| self.renew_at())
+    }
+
+    /// The instant drawn from the window; at the latest five sixths into the lifetime, so that time to retry is left.
+    pub fn renew_at(&self) -> Time {
+        let last = later(self.not_after, (self.lifetime() / 6).saturating_neg());
+        self.window.draw(self.lot).max(self.not_before).min(last)
+    }
+
+    /// The width of the jitter for whoever comes late to an attempt, if that is so and it was not drawn yet.
+    fn comes_late(&self, at: Time) -> Option<i64> {
+        if self.refused_at.is_some() || at.millis_since(self.attempt_at()) <= self.lifetime() / 288 + 1000 {
+            return None;
+        }
+        let left = self.not_after.millis_since(at);
+        let hour = self.lifetime() / 24;
+        Some(if left > 0 { hour.min(left / 4) } else { hour / 12 })
+    }
+
+    /// An attempt (of any kind) is made at `now`. For those that show it.
+    pub fn attempted(&mut self, now: Time) {
+        self.last_attempt = Some(self.clock.server_time(now));
+    }
+
+    /// An attempt failed at `now`. A failed enrollment counts too, as [`Failure::Passing`].
+    pub fn failed(&mut self, now: Time, failure: Failure, random: u64) {
+        let at = self.clock.server_time(now);
+        self.failures = self.failures.saturating_add(1);
+        self.last_attempt = Some(at);
+        let retry_after = match failure {
+            Failure::Passing { retry_after } => retry_after,
+            Failure::Final => {
+                self.refused_at = self.refused_at.or(Some(at));
+                self.retry_at = Some(at);
+                return;
+            }
+        };
+        let mut wait = self.backoff(at, random);
+        if let Some(asked) = retry_after {
+            // All who were refused got the same number.
+            wait = wait.max(asked.millis().saturating_add(part(asked.millis() / 2, random)));
+        }
+        let left = self.not_after.millis_since(at);
+        if left > 0 && self.refused_at.is_none() {
+            // Also what the server asked for ends before expiry does.
+            wait = wait.min(left / 10 * 9);
+        }
+        self.retry_at = Some(later(at, wait.max(SHORTEST_WAIT)));
+    }
+
+    /// Milliseconds to the next attempt after one that failed at `at`.
+    fn backoff(&self, at: Time, random: u64) -> i64 {
+        let life = self.lifetime();
+        let quick = (life / 8640).clamp(500, 30_000);
+        let down_since = self.refused_at.or((at >= self.not_after).then_some(self.not_after));
+        if let Some(since) = down_since {
+            // The longer it lasts, the more are down with it; each minute of it counts for somebody.
+            let ceiling = at.millis_since(since).saturating_mul(2).saturating_add(quick);
+            return part(ceiling.min((life / 24).max(60_000)), random);
+        }
+        let left = self.not_after.millis_since(at);
+        match self.failures {
+            0 | 1 => part(quick.min(left / 2), random),
+            2 => part(quick.saturating_mul(12).min(left / 2), random),
+            _ => (left / 10 * 4).saturating_add(part(left / 2, random)),
+        }
+    }
+
+    /// The server's word on this certificate, or `None` if it gave none.
+    pub fn advised(&mut self, now: Time, advice: Option<&Advice>, random: u64) {
+        if let Some(advice) = advice {
+            if advice.window.end >= advice.window.start {
+                self.window = advice.window;
+            }
+            self.grace = Some(advice.grace);
+            self.ask_every = advice.ask_again.max(Lifetime::seconds(1));
+        }
+        self.ask_later(now, random);
+    }
+
+    fn ask_later(&mut self, now: Time, random: u64) {
+        let (at, interval) = (self.clock.server_time(now), self.ask_every.millis());
+        self.ask_at = later(at, (interval / 2).saturating_add(part(interval, random)));
+    }
+
+    fn lifetime(&self) -> i64 {
+        self.not_after.millis_since(self.not_before).max(0)
+    }
+
+    /// Failed attempts since this certificate came.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When the last attempt was made, by the server's clock.
+    pub fn last_attempt(&self) -> Option<Time> {
+        self.last_attempt
+    }
+
+    /// The window in force.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Start and end of validity.
+    pub fn validity(&self) -> Window {
+        Window { start: self.not_before, end: self.not_after }
+    }
+}
+
+/// How often holders of a certificate with this validity should ask for its window.
+pub(crate) fn ask_again(not_before: Time, not_after: Time) -> Lifetime {
+    let seconds = not_after.millis_since(not_before).max(0) / 24_000;
+    Lifetime::seconds(u32::try_from(seconds.clamp(60, 6 * 3600)).unwrap_or(60))
+}
+
+/// `time` moved by milliseconds.
+fn later(time: Time, millis: i64) -> Time {
+    Time::from_unix_millis(time.unix_millis().saturating_add(millis))
+}
+
+/// The part of `span` that 64 random bits stand for: uniform over 0 to `span`, the end not included.
+fn part(span: i64, random: u64) -> i64 {
+    let part = (u128::from(span.max(0).unsigned_abs()) * u128::from(random)) >> 64;
+    i64::try_from(part).unwrap_or(0)
+}

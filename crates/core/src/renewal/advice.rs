@@ -1,0 +1,74 @@
+//! The server's word on when a certificate should be renewed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Window, ask_again, later};
+use crate::{Lifetime, Time};
+
+/// An operator's wish for a tenant's renewals: certificates made before an instant are renewed within a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steering {
+    /// Certificates made before it are meant; those made later are not, so that a steered renewal happens once.
+    pub issued_before: Time,
+    /// When they should be renewed.
+    pub window: Window,
+}
+
+/// Why a window is as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdviceReason {
+    /// The default: the middle third of the lifetime.
+    Default,
+    /// An operator steers the tenant's renewals.
+    Steered,
+    /// The CA that signed it signs no more.
+    CaRotation,
+}
+
+impl AdviceReason {
+    /// The reason's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Steered => "steered",
+            Self::CaRotation => "ca_rotation",
+        }
+    }
+}
+
+/// What the server says about one certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// When to renew it.
+    pub window: Window,
+    /// How long after expiry the out-of-band path renews it.
+    pub grace: Lifetime,
+    /// When to ask again.
+    pub ask_again: Lifetime,
+    /// Why the window is as it is.
+    pub reason: AdviceReason,
+}
+
+/// The word on a certificate made at `not_before`. `issuer_retiring_since`: when the CA that signed it stopped to sign,
+/// if it did. Then its certificates go within a third of a lifetime after that, so that it need not be kept longer than that.
+pub fn advise(
+    not_before: Time,
+    not_after: Time,
+    steering: Option<&Steering>,
+    issuer_retiring_since: Option<Time>,
+    grace: Lifetime,
+) -> Advice {
+    let usual = Window::of_lifetime(not_before, not_after);
+    let rotated = issuer_retiring_since.map(|since| {
+        let third = not_after.millis_since(not_before).max(0) / 3;
+        Window { start: since, end: later(since, third) }
+    });
+    let steered = steering.filter(|steering| not_before < steering.issued_before).map(|steering| steering.window);
+    let (window, reason) = match (steered, rotated) {
+        (Some(window), _) => (window, AdviceReason::Steered),
+        (None, Some(window)) if window.start < usual.start => (window, AdviceReason::CaRotation),
+        _ => (usual, AdviceReason::Default),
+    };
+    Advice { window, grace, ask_again: ask_again(not_before, not_after), reason }
+}
