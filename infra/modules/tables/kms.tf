@@ -1,5 +1,6 @@
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
+data "aws_region" "current" {}
 
 locals {
   account_root = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"
@@ -24,13 +25,15 @@ resource "aws_kms_alias" "this" {
 
 # Nobody may use the key directly, only through DynamoDB, which needs these actions on behalf of whoever reads or writes a table.
 data "aws_iam_policy_document" "key" {
+  # checkov:skip=CKV_AWS_109:In a key policy `*` is the key itself.
+  # checkov:skip=CKV_AWS_111:In a key policy `*` is the key itself.
+  # checkov:skip=CKV_AWS_356:In a key policy `*` is the key itself.
   statement {
     sid       = "AccountAdministers"
     resources = ["*"]
     actions = [
       "kms:CancelKeyDeletion",
       "kms:DescribeKey",
-      "kms:DisableKey",
       "kms:EnableKey",
       "kms:EnableKeyRotation",
       "kms:GetKeyPolicy",
@@ -40,7 +43,6 @@ data "aws_iam_policy_document" "key" {
       "kms:ListResourceTags",
       "kms:PutKeyPolicy",
       "kms:RevokeGrant",
-      "kms:ScheduleKeyDeletion",
       "kms:TagResource",
       "kms:UntagResource",
       "kms:UpdateKeyDescription",
@@ -74,9 +76,24 @@ data "aws_iam_policy_document" "key" {
     }
 
     condition {
-      test     = "StringLike"
+      test     = "StringEquals"
       variable = "kms:ViaService"
-      values   = ["dynamodb.*.amazonaws.com"]
+      values   = ["dynamodb.${data.aws_region.current.id}.amazonaws.com"]
+    }
+  }
+
+  # Without the key the tables are lost.
+  dynamic "statement" {
+    for_each = length(var.break_glass_role_arns) > 0 ? [var.break_glass_role_arns] : []
+    content {
+      sid       = "BreakGlassDestroys"
+      resources = ["*"]
+      actions   = ["kms:DisableKey", "kms:ScheduleKeyDeletion"]
+
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
     }
   }
 }

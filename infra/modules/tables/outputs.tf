@@ -22,3 +22,8 @@ output "kms_key_arn" {
   description = "ARN of the key that encrypts the tables."
   value       = local.key_arn
 }
+
+output "access" {
+  description = "Role (control_plane, enroll, rotate, auditor, and bootstrap while bootstrap_until is given) → what it may do with the tables (JSON)."
+  value       = { for role, document in data.aws_iam_policy_document.access : role => document.minified_json }
+}

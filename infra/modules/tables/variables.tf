@@ -38,6 +38,29 @@ variable "kms_key_arn" {
   }
 }
 
+variable "break_glass_role_arns" {
+  description = "ARNs of the IAM roles that may disable our own key or schedule its deletion. Empty: nobody may."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.break_glass_role_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:role/", arn))])
+    error_message = "break_glass_role_arns must hold ARNs of IAM roles (arn:aws:iam::ACCOUNT:role/NAME): no users, no account roots, no wildcards."
+  }
+}
+
+variable "bootstrap_until" {
+  description = "Until when (RFC 3339, UTC) the policy access.bootstrap lets its holder write what `principal bootstrap` writes. Null: there is no such policy."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.bootstrap_until == null || can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", var.bootstrap_until))
+    error_message = "bootstrap_until must be an instant in UTC as RFC 3339 writes it, for example 2026-12-01T18:00:00Z."
+  }
+}
+
 variable "tags" {
   description = "Tags for every resource of this module."
   type        = map(string)

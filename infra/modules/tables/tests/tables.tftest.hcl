@@ -105,10 +105,35 @@ run "own_key_rotates_and_serves_dynamodb_only" {
   assert {
     condition = alltrue([
       for statement in jsondecode(data.aws_iam_policy_document.key.json).Statement :
-      can(statement.Condition.StringLike["kms:ViaService"])
+      statement.Condition.StringEquals["kms:ViaService"] == "dynamodb.eu-central-1.amazonaws.com"
       if length(setintersection(flatten([statement.Action]), ["kms:Decrypt", "kms:GenerateDataKey*", "kms:CreateGrant", "kms:*"])) > 0
     ])
     error_message = "Using the key must be possible through DynamoDB only."
+  }
+}
+
+run "only_break_glass_destroys_the_key" {
+  command = plan
+
+  variables {
+    break_glass_role_arns = ["arn:aws:iam::123456789012:role/break-glass"]
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.key.json).Statement : statement.Principal.AWS
+      if length(setintersection(flatten([statement.Action]), ["kms:DisableKey", "kms:ScheduleKeyDeletion", "kms:*"])) > 0
+    ] == ["arn:aws:iam::123456789012:role/break-glass"]
+    error_message = "Only break glass may disable the key or schedule its deletion."
+  }
+}
+
+run "no_bootstrap_unless_asked_for" {
+  command = plan
+
+  assert {
+    condition     = !contains(keys(output.access), "bootstrap")
+    error_message = "Without bootstrap_until there must be no policy for bootstrap."
   }
 }
 
@@ -139,6 +164,26 @@ run "bad_prefix_is_refused" {
   }
 
   expect_failures = [var.name_prefix]
+}
+
+run "bootstrap_without_end_is_refused" {
+  command = plan
+
+  variables {
+    bootstrap_until = "tomorrow"
+  }
+
+  expect_failures = [var.bootstrap_until]
+}
+
+run "user_as_break_glass_is_refused" {
+  command = plan
+
+  variables {
+    break_glass_role_arns = ["arn:aws:iam::123456789012:user/ann"]
+  }
+
+  expect_failures = [var.break_glass_role_arns]
 }
 
 run "two_keys_are_refused" {
