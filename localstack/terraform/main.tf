@@ -38,6 +38,13 @@ module "ca_keys" {
   name_prefix = var.name_prefix
 }
 
+# The server's key and certificate; a real environment has it from infra/modules/rotate.
+resource "aws_secretsmanager_secret" "server" {
+  name                    = "/signet/${var.name_prefix}/server"
+  description             = "Key and certificate of the control plane as a server."
+  recovery_window_in_days = 0
+}
+
 output "table_names" {
   description = "Table → its name."
   value       = module.tables.table_names

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use signet_mtls::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, check::check, serve::serve, telemetry, wiring};
+use crate::{Config, ConfigError, check::check, serve::serve, telemetry, wiring};
 
 /// Exit code of a bad configuration.
 const BAD_CONFIG: u8 = 2;
@@ -24,9 +24,10 @@ const BAD_CONFIG: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "signetd", version, max_term_width = 100)]
 pub struct Arguments {
-    /// The configuration file; see signet.sample.toml.
-    #[arg(long, value_name = "FILE", env = "SIGNET_CONFIG", default_value = "signet.toml", global = true)]
-    config: PathBuf,
+    /// The configuration file; see signet.sample.toml. Without it: ./signet.toml if there is one, else environment
+    /// variables SIGNET_<SECTION>__<KEY> alone.
+    #[arg(long, value_name = "FILE", env = "SIGNET_CONFIG", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -44,7 +45,7 @@ pub fn system_clock() -> Clock {
 
 /// Runs `signetd` as the arguments say.
 pub async fn run(arguments: Arguments) -> ExitCode {
-    let config = match Config::load(&arguments.config) {
+    let config = match configuration(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(BAD_CONFIG, &error),
     };
@@ -54,6 +55,14 @@ pub async fn run(arguments: Arguments) -> ExitCode {
             Err(error) => fail(1, &*error),
         },
         None => run_server(config).await,
+    }
+}
+
+fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
+    let usual = Path::new("signet.toml");
+    match named.or_else(|| usual.exists().then_some(usual)) {
+        Some(file) => Config::load(file),
+        None => Config::from_environment(),
     }
 }
 

@@ -14,7 +14,7 @@ use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{Aws, Config, Keys, ServerIdentitySource, Storage},
+    config::{Aws, Config, Keys, ServerIdentitySource, Storage, TenantKeyPolicy},
     server_identity::{AwsServerIdentity, FileServerIdentity, ServerIdentityError, ServerIdentityStore},
 };
 
@@ -135,17 +135,21 @@ async fn open_keys(
             let none = EnvironmentKeys { root: None, system: None, shared: None, server: None };
             Ok((Arc::new(SoftKeys::open(dir, passphrase)?), none))
         }
-        (Keys::Kms { prefix, tenant_key_policy_file }, Some(aws)) => {
+        (Keys::Kms { prefix, tenant_key_policy }, Some(aws)) => {
             let made_by_terraform = EnvironmentKeys {
                 root: Some(kms_key(prefix, Purpose::Root)?),
                 system: Some(kms_key(prefix, Purpose::System)?),
                 shared: Some(kms_key(prefix, Purpose::Shared)?),
                 server: Some(kms_key(prefix, Purpose::Server)?),
             };
-            let mut keys = KmsKeys::new(aws, prefix);
-            if let Some(file) = tenant_key_policy_file {
-                keys = keys.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str());
-            }
+            let keys = KmsKeys::new(aws, prefix);
+            let keys = match tenant_key_policy {
+                None => keys,
+                Some(TenantKeyPolicy::Text(policy)) => keys.tenant_key_policy(policy),
+                Some(TenantKeyPolicy::File(file)) => {
+                    keys.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str())
+                }
+            };
             Ok((Arc::new(keys), made_by_terraform))
         }
         (Keys::Kms { .. }, None) => Err(WiringError::Keys { problem: "needs AWS".into() }),

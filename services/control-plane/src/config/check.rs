@@ -1,16 +1,22 @@
 //! Raw values in, checked ones out. An error is the key and what to write there.
 
-use std::{net::IpAddr, path::Path, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use signet_app::ServerIdentity;
 use signet_core::{Lifetime, authz::ExtraGrant, trust::WhenStale};
 use signet_x509::{Environment, ServerName};
 
 use super::{
-    AuditConfig, Aws, Config, Keys, Limits, Listen, ServerIdentitySource, Storage, Telemetry, TrustConfig,
+    AuditConfig, Aws, Config, Keys, Limits, Listen, ServerIdentitySource, Storage, Telemetry, TenantKeyPolicy,
+    TrustConfig,
     raw::{
-        RawAuthorization, RawAws, RawConfig, RawEnvironment, RawGrant, RawKeys, RawLimits, RawListen, RawLog,
-        RawServer, RawServerIdentity, RawStorage, RawTelemetry, RawTrust, RawWhenStale,
+        RawAuthorization, RawAws, RawConfig, RawEnvironment, RawEvents, RawGrant, RawKeys, RawLimits, RawListen,
+        RawLog, RawPublication, RawServer, RawServerIdentity, RawStorage, RawTelemetry, RawTrust, RawWhenStale,
     },
 };
 
@@ -38,6 +44,8 @@ pub(super) fn check(raw: RawConfig, base: &Path) -> Checked<Config> {
         keys: keys(raw.keys, base)?,
         server_identity: server_identity(raw.server_identity, base)?,
         aws: aws(raw.aws)?,
+        publication_bucket: raw.publication.map(bucket).transpose()?,
+        event_bus: raw.events.map(bus).transpose()?,
         listen: listen(&raw.listen)?,
         server: server(raw.server)?,
         trust: trust(&raw.trust)?,
@@ -78,11 +86,40 @@ fn keys(raw: RawKeys, base: &Path) -> Checked<Keys> {
         RawKeys::Softkey { dir, passphrase_file } => {
             Keys::Softkey { dir: base.join(dir), passphrase_file: base.join(passphrase_file) }
         }
-        RawKeys::Kms { prefix, tenant_key_policy_file } => Keys::Kms {
+        RawKeys::Kms { prefix, tenant_key_policy_file, tenant_key_policy } => Keys::Kms {
             prefix: aws_name("keys.prefix", prefix)?,
-            tenant_key_policy_file: tenant_key_policy_file.map(|file| base.join(file)),
+            tenant_key_policy: key_policy(tenant_key_policy_file.map(|file| base.join(file)), tenant_key_policy)?,
         },
     })
+}
+
+fn key_policy(file: Option<PathBuf>, text: Option<String>) -> Checked<Option<TenantKeyPolicy>> {
+    match (file, text) {
+        (Some(_), Some(_)) => Err(bad("keys.tenant_key_policy", "must not stand beside tenant_key_policy_file")),
+        (Some(file), None) => Ok(Some(TenantKeyPolicy::File(file))),
+        (None, Some(text)) if serde_json::from_str::<serde_json::Map<_, _>>(&text).is_ok() => {
+            Ok(Some(TenantKeyPolicy::Text(text)))
+        }
+        (None, Some(_)) => Err(bad("keys.tenant_key_policy", "must be a key policy, a JSON object")),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The letters and lengths of S3 (general purpose bucket names) are these; what else it refuses, it says itself.
+fn bucket(raw: RawPublication) -> Checked<String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    if (3..=63).contains(&raw.bucket.len()) && raw.bucket.bytes().all(plain) {
+        return Ok(raw.bucket);
+    }
+    Err(bad("publication.bucket", "must be an S3 bucket's name: 3 to 63 of a-z 0-9 . -"))
+}
+
+fn bus(raw: RawEvents) -> Checked<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+    if (1..=256).contains(&raw.bus.len()) && raw.bus.bytes().all(plain) {
+        return Ok(raw.bus);
+    }
+    Err(bad("events.bus", "must be an EventBridge bus's name, e.g. default"))
 }
 
 /// What both a DynamoDB table name and a KMS alias take, with room for the part after it.

@@ -1,9 +1,10 @@
-//! The configuration: one TOML file, single values overridden by `SIGNET_<SECTION>__<KEY>` in the environment.
+//! The configuration: environment variables `SIGNET_<SECTION>__<KEY>` over a TOML file, of which either will do alone.
 //!
 //! Read raw, then checked once: code that holds a [`Config`] holds a good one.
 
 mod check;
 mod raw;
+mod variables;
 
 use std::{
     net::SocketAddr,
@@ -12,14 +13,15 @@ use std::{
 };
 
 use figment::{
-    Figment, Source,
-    providers::{Env, Format, Toml},
+    Figment,
+    providers::{Format, Toml},
 };
 use signet_app::ServerIdentity;
 use signet_core::{Lifetime, authz::ExtraGrant, trust::WhenStale};
 use signet_mtls::Cidr;
 use signet_x509::Environment;
 use thiserror::Error;
+use variables::Variables;
 
 /// What is wrong with the configuration. `Display` says where, which key and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -48,6 +50,10 @@ pub struct Config {
     pub server_identity: ServerIdentitySource,
     /// How AWS is reached, if anything above is there.
     pub aws: Aws,
+    /// The S3 bucket that trust bundles and revocation lists are published in, if any.
+    pub publication_bucket: Option<String>,
+    /// The EventBridge bus that warnings go to, if any.
+    pub event_bus: Option<String>,
     /// Where to listen.
     pub listen: Listen,
     /// The names in the server's certificate.
@@ -95,9 +101,18 @@ pub enum Keys {
     Kms {
         /// E.g. `signet-dev`.
         prefix: String,
-        /// The key policy (JSON) of dedicated tenants' CA keys; `None`: KMS's default, which leaves it to IAM.
-        tenant_key_policy_file: Option<PathBuf>,
+        /// The key policy of dedicated tenants' CA keys; `None`: KMS's default, which leaves it to IAM.
+        tenant_key_policy: Option<TenantKeyPolicy>,
     },
+}
+
+/// A KMS key policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TenantKeyPolicy {
+    /// The JSON itself.
+    Text(String),
+    /// A file that holds it.
+    File(PathBuf),
 }
 
 /// Where the server's certificate and key live.
@@ -108,7 +123,7 @@ pub enum ServerIdentitySource {
         /// The folder; made if missing.
         dir: PathBuf,
     },
-    /// SSM parameters and a Secrets Manager secret below a path; another component renews the certificate.
+    /// The Secrets Manager secret and the SSM parameters below a path; another component renews the certificate.
     Aws {
         /// E.g. `/signet/dev`.
         prefix: String,
@@ -196,15 +211,24 @@ pub struct Telemetry {
 }
 
 impl Config {
-    /// Reads and checks `file`. Relative paths in it start from its folder.
+    /// Reads and checks `file`, which the environment variables override. Relative paths in it start from its folder.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
             file: file.display().to_string(),
             key: "(file)".into(),
-            problem: format!("cannot be read: {error}; start from signet.sample.toml"),
+            problem: format!("cannot be read: {error}; start from signet.sample.toml, or set {}", variables::ALL),
         })?;
-        let overrides = Env::prefixed("SIGNET_").filter(|key| key.as_str().contains("__")).split("__");
-        Self::from_figment(Figment::from(Toml::string(&text)).merge(overrides), file)
+        Self::from_figment(Figment::from(Toml::string(&text)).merge(Variables::of_process()), file)
+    }
+
+    /// Reads and checks the environment variables alone. Relative paths start from the working directory.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        Self::from_variables(Variables::of_process())
+    }
+
+    /// The same for variables that are given here: names with the prefix `SIGNET_`, and texts.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+        Self::from_variables(Variables::new(pairs))
     }
 
     /// Checks a configuration that is not in a file; relative paths start from `base`.
@@ -212,29 +236,31 @@ impl Config {
         Self::from_figment(Figment::from(Toml::string(text)), &base.join("configuration"))
     }
 
+    fn from_variables(variables: Variables) -> Result<Self, ConfigError> {
+        Self::from_figment(Figment::from(variables), Path::new(variables::ALL))
+    }
+
     fn from_figment(figment: Figment, file: &Path) -> Result<Self, ConfigError> {
         let raw: raw::RawConfig = figment.extract().map_err(|error| unreadable(error, file))?;
         let base = file.parent().unwrap_or(Path::new("."));
-        check::check(raw, base).map_err(|(key, problem)| {
-            let source = figment.find_metadata(&key).and_then(|found| found.source.clone());
-            let from_file = figment.find_metadata(&key).is_none_or(|found| found.name.contains("TOML"));
-            ConfigError { file: origin(from_file, source, file), key, problem }
+        check::check(raw, base).map_err(|(key, problem)| ConfigError {
+            file: origin(figment.find_metadata(&key), file),
+            key,
+            problem,
         })
     }
 }
 
 /// The first of figment's errors, in our words.
 fn unreadable(error: figment::Error, file: &Path) -> ConfigError {
-    let from_file = error.metadata.as_ref().is_none_or(|found| found.name.contains("TOML"));
-    let source = error.metadata.as_ref().and_then(|found| found.source.clone());
-    let key = if error.path.is_empty() { "(file)".to_owned() } else { error.path.join(".") };
-    ConfigError { file: origin(from_file, source, file), key, problem: error.kind.to_string() }
+    let key = if error.path.is_empty() { "(top level)".to_owned() } else { error.path.join(".") };
+    ConfigError { file: origin(error.metadata.as_ref(), file), key, problem: error.kind.to_string() }
 }
 
-fn origin(from_file: bool, source: Option<Source>, file: &Path) -> String {
-    match source {
-        _ if from_file => file.display().to_string(),
-        Some(source) => source.to_string(),
-        None => "environment variables SIGNET_<SECTION>__<KEY>".to_owned(),
+/// Where a value comes from: what is said by nobody is missing in the file.
+fn origin(found: Option<&figment::Metadata>, file: &Path) -> String {
+    match found {
+        Some(found) if found.name == variables::ALL => variables::ALL.to_owned(),
+        _ => file.display().to_string(),
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct RawConfig {
     pub(super) server_identity: RawServerIdentity,
     #[serde(default)]
     pub(super) aws: RawAws,
+    pub(super) publication: Option<RawPublication>,
+    pub(super) events: Option<RawEvents>,
     #[serde(default)]
     pub(super) listen: RawListen,
     #[serde(default)]
@@ -49,7 +51,7 @@ pub(super) enum RawStorage {
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum RawKeys {
     Softkey { dir: PathBuf, passphrase_file: PathBuf },
-    Kms { prefix: String, tenant_key_policy_file: Option<PathBuf> },
+    Kms { prefix: String, tenant_key_policy_file: Option<PathBuf>, tenant_key_policy: Option<String> },
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,6 +66,18 @@ pub(super) enum RawServerIdentity {
 pub(super) struct RawAws {
     pub(super) region: Option<String>,
     pub(super) endpoint_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPublication {
+    pub(super) bucket: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEvents {
+    pub(super) bus: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,17 +1,15 @@
-//! SSM parameters for what anybody may know, a Secrets Manager secret for the server's key and chain.
+//! SSM parameters for what anybody may know, one Secrets Manager secret for the server's key and chain.
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client as Secrets;
 use aws_sdk_ssm::{Client as Parameters, types::ParameterType};
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
-use crate::pem;
 
-/// See the module's words. Parameters `<prefix>/root`, `<prefix>/admin/chain`, `<prefix>/server/chain`; secret
-/// `<prefix>/server/key`, which holds key and chain, so that one version has both.
+/// Parameters `<prefix>/root` and `<prefix>/admin/chain`; the secret `<prefix>/server` with key and chain in one JSON object
+/// ([`ServerCredentials::to_secret`]), so that one version has both. Terraform makes the secret; this only puts values.
 #[derive(Clone, Debug)]
 pub struct AwsServerIdentity {
     parameters: Parameters,
@@ -26,7 +24,7 @@ impl AwsServerIdentity {
     }
 
     fn secret(&self) -> String {
-        format!("{}/server/key", self.prefix)
+        format!("{}/server", self.prefix)
     }
 
     async fn parameter(&self, name: &str) -> Result<Option<String>, ServerIdentityError> {
@@ -67,31 +65,30 @@ impl ServerIdentityStore for AwsServerIdentity {
     async fn get(&self) -> Result<Option<ServerCredentials>, ServerIdentityError> {
         let place = self.secret();
         let found = match self.secrets.get_secret_value().secret_id(&place).send().await {
-            Ok(found) => found.secret_string.map(Zeroizing::new),
+            Ok(found) => found.secret_string.map(SecretString::from),
+            // The secret without a value answers the same.
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => None,
             Err(error) => return Err(unavailable("secret", place, &error)),
         };
-        let Some(text) = found else { return Ok(None) };
-        let split = pem::split_key(&text).map_err(|problem| ServerIdentityError::Damaged {
+        let read = |text: SecretString| ServerCredentials::from_secret(&text);
+        found.map(read).transpose().map_err(|problem| ServerIdentityError::Damaged {
             place: format!("secret {place}"),
-            problem: format!("{problem}; it must hold the private key and the chain, both PEM"),
-        })?;
-        Ok(Some(split))
+            problem: format!("{problem}; see runbooks/RotationFailed.md"),
+        })
     }
 
     async fn put(&self, credentials: &ServerCredentials) -> Result<(), ServerIdentityError> {
         let place = self.secret();
-        let text = Zeroizing::new(format!("{}{}", credentials.key_pem.expose_secret(), credentials.chain_pem));
-        let put = self.secrets.put_secret_value().secret_id(&place).secret_string(text.as_str()).send().await;
+        let text = credentials.to_secret();
+        let put = self.secrets.put_secret_value().secret_id(&place).secret_string(text.expose_secret()).send().await;
         match put {
-            Ok(_) => {}
+            Ok(_) => Ok(()),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
-                let made = self.secrets.create_secret().name(&place).secret_string(text.as_str()).send().await;
-                made.map_err(|error| unavailable("secret", place, &error))?;
+                let problem = "there is no such secret; Terraform makes it (infra/modules/rotate)".into();
+                Err(ServerIdentityError::Unavailable { place: format!("secret {place}"), problem })
             }
-            Err(error) => return Err(unavailable("secret", place, &error)),
+            Err(error) => Err(unavailable("secret", place, &error)),
         }
-        self.put_parameter("server/chain", &credentials.chain_pem).await
     }
 
     async fn get_public(&self, what: PublicMaterial) -> Result<Option<String>, ServerIdentityError> {

@@ -1,8 +1,9 @@
 //! Where the server's own certificate and key live, and what a new client or node must know: a port with two
-//! adapters, PEM files and AWS (SSM parameters, a Secrets Manager secret).
+//! adapters, PEM files and AWS (a Secrets Manager secret, SSM parameters).
 
 mod aws;
 mod files;
+mod secret;
 
 use std::{fmt, time::Duration};
 

@@ -56,6 +56,61 @@ fn mistakes_are_told_with_their_place_and_a_remedy() {
 }
 
 #[test]
+fn the_environment_alone_will_do() {
+    let aws = [
+        ("SIGNET_ENVIRONMENT__NAME", "dev"),
+        ("SIGNET_ENVIRONMENT__TRUST_DOMAIN_SUFFIX", "dev.example.com"),
+        ("SIGNET_STORAGE__KIND", "dynamodb"),
+        ("SIGNET_STORAGE__PREFIX", "signet-dev"),
+        ("SIGNET_KEYS__KIND", "kms"),
+        ("SIGNET_KEYS__PREFIX", "signet-dev"),
+        ("SIGNET_KEYS__TENANT_KEY_POLICY", r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}"#),
+        ("SIGNET_SERVER_IDENTITY__KIND", "aws"),
+        ("SIGNET_SERVER_IDENTITY__PREFIX", "/signet/dev"),
+        ("SIGNET_LISTEN__GRPC", "0.0.0.0:8443"),
+        ("SIGNET_LISTEN__PROXY_PROTOCOL_FROM", r#"["10.0.0.0/16", "10.1.0.0/16"]"#),
+        ("SIGNET_SERVER__DNS_NAMES", r#"["signet.dev.example.com"]"#),
+        ("SIGNET_SERVER__IP_ADDRESSES", "[]"),
+        ("SIGNET_PUBLICATION__BUCKET", "signet-dev-publication"),
+        ("SIGNET_EVENTS__BUS", "default"),
+        ("SIGNET_TELEMETRY__LOG", "json"),
+        ("SIGNET_AWS__REGION", "eu-central-1"),
+        ("SIGNET_TRUST__STALENESS_LIMIT_SECONDS", "45"),
+        ("SIGNET_AUTHORIZATION__ANONYMOUS_ENROLLMENT", "false"),
+        ("SIGNET_AUTHORIZATION__GRANTS", r#"[{"principal_type": "user", "permission": "jobs:submit"}]"#),
+        ("SIGNET_CONFIG", "/not/a/setting"),
+        ("PATH", "/bin"),
+    ];
+    let config = Config::from_pairs(aws).unwrap();
+    assert_eq!(config.listen.proxy_protocol_from.len(), 2);
+    assert_eq!(config.server.dns, ["signet.dev.example.com"]);
+    assert!(config.server.ip.is_empty() && config.telemetry.json && !config.anonymous_enrollment);
+    assert_eq!(
+        (config.publication_bucket.as_deref(), config.event_bus.as_deref()),
+        (Some("signet-dev-publication"), Some("default"))
+    );
+    assert_eq!((config.grants.len(), config.trust.staleness_limit.as_seconds()), (1, 45));
+    let keys = format!("{:?}", config.keys);
+    assert!(keys.contains("2012-10-17"), "{keys}");
+
+    for (name, bad, remedy) in [
+        ("SIGNET_LISTEN__GRPC", "nowhere", "listen.grpc: \"nowhere\" must be an address"),
+        ("SIGNET_SERVER__DNS_NAMES", "signet.example.com", "server.dns_names"),
+        ("SIGNET_KEYS__TENANT_KEY_POLICY", "{Version: 1}", "must be a key policy, a JSON object"),
+        ("SIGNET_PUBLICATION__BUCKET", "S3://bucket", "publication.bucket"),
+        ("SIGNET_EVENTS__BUS", "a bus", "events.bus"),
+        ("SIGNET_STORAGE__TABLE", "x", "storage"),
+        ("SIGNET_ENVIRONMENT__NAME", "", "environment.name"),
+    ] {
+        let others = aws.into_iter().filter(|(other, _)| *other != name);
+        let told = Config::from_pairs(others.chain([(name, bad)])).unwrap_err().to_string();
+        assert!(told.starts_with("environment variables SIGNET_") && told.contains(remedy), "{name}={bad}: {told}");
+    }
+    let told = Config::from_pairs([]).unwrap_err().to_string();
+    assert!(told.contains("environment variables SIGNET_") && told.contains("missing field"), "{told}");
+}
+
+#[test]
 fn the_program_tells_what_it_found_and_how_it_ends() {
     let signetd = || Command::new(env!("CARGO_BIN_EXE_signetd"));
     let help = signetd().arg("--help").output().unwrap();
