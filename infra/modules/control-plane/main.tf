@@ -30,7 +30,8 @@ resource "aws_ecs_service" "this" {
   # A new version has to be ready before an old task ends; one that does not get there is rolled back.
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
-  health_check_grace_period_seconds  = 120
+  # Time for the first start: no node is ready before bootstrap. A node that crashes counts at once.
+  health_check_grace_period_seconds = 900
 
   deployment_circuit_breaker {
     enable   = true

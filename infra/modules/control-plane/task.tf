@@ -7,8 +7,6 @@ locals {
     SIGNET_LISTEN__PUBLIC              = "0.0.0.0:${local.ports.public}"
     SIGNET_LISTEN__METRICS             = "0.0.0.0:${local.ports.metrics}"
     SIGNET_LISTEN__PROXY_PROTOCOL_FROM = jsonencode(var.network.load_balancer_cidrs)
-    SIGNET_SERVER__DNS_NAMES           = jsonencode(local.dns_names)
-    SIGNET_SERVER__IP_ADDRESSES        = jsonencode([])
   })
 }
 
