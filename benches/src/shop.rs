@@ -102,7 +102,7 @@ pub(crate) struct Worker {
 /// A call of this program.
 pub(crate) fn call(operation: &'static str, request_id: Option<&str>) -> Result<Call> {
     let request_id = request_id.map(str::parse).transpose()?;
-    Ok(Call { operation, now: now(), actor: Actor::Process { name: "bench" }, request_id, source: None })
+    Ok(Call { operation, request_id, ..Call::process("bench", now()) })
 }
 
 fn app(folder: &Path, latency: Duration) -> Result<App> {

@@ -20,12 +20,15 @@ pub struct Call {
     pub request_id: Option<RequestId>,
     /// Where the call comes from.
     pub source: Option<IpAddr>,
+    /// What the caller gets told to name this call by, if anything: the way from a complaint to log and audit event.
+    pub correlation_id: Option<String>,
 }
 
 impl Call {
     /// A call of Signet's own, e.g. `bootstrap`.
     pub fn process(name: &'static str, now: Time) -> Self {
-        Self { operation: name, now, actor: Actor::Process { name }, request_id: None, source: None }
+        let actor = Actor::Process { name };
+        Self { operation: name, now, actor, request_id: None, source: None, correlation_id: None }
     }
 }
 
@@ -51,6 +54,8 @@ pub struct AuditEntry {
     request_id: Option<RequestId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     details: BTreeMap<&'static str, String>,
 }
@@ -71,6 +76,7 @@ impl AuditEntry {
             outcome: reason,
             request_id: call.request_id.clone(),
             source: call.source,
+            correlation_id: call.correlation_id.clone(),
             details: BTreeMap::new(),
         }
     }

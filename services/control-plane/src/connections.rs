@@ -22,7 +22,7 @@ pub(crate) struct Connections {
 impl Connections {
     fn audit(&self, remote: SocketAddr, tenant: TenantId, reason: &'static str, details: Vec<(&'static str, String)>) {
         let (now, actor, source) = ((self.clock)(), Actor::Anonymous, Some(remote.ip()));
-        let call = Call { operation: CONNECT, now, actor, request_id: None, source };
+        let call = Call { operation: CONNECT, now, actor, request_id: None, source, correlation_id: None };
         self.refusals.record(call, tenant, reason, details);
     }
 

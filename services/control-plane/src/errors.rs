@@ -13,7 +13,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// An operation's error as a status. Causes stay in the log.
 pub fn to_status(error: &Error) -> Status {
-    let details = ErrorDetails::with_error_info(error.reason(), DOMAIN, HashMap::new());
+    to_correlated_status(error, None)
+}
+
+/// The same, with what the caller may name the call by (`google.rpc.RequestInfo`).
+pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) -> Status {
+    let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, HashMap::new());
+    if let Some(id) = correlation_id {
+        details.set_request_info(id, "");
+    }
     let (code, details) = match error {
         Error::Invalid { field, message, .. } => {
             let mut details = details;

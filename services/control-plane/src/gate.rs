@@ -122,6 +122,6 @@ fn record(node: &Node, operation: &'static str, peer: &Peer, now: Time, error: &
     let identity = peer.session.as_ref().map(|session| session.identity());
     let tenant = identity.map_or_else(TenantId::system, |identity| identity.tenant.clone());
     let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
-    let call = Call { operation, now, actor, request_id: None, source: Some(peer.remote.ip()) };
+    let call = Call { operation, now, actor, request_id: None, source: Some(peer.remote.ip()), correlation_id: None };
     node.refusals.record(call, tenant, error.reason(), Vec::new());
 }

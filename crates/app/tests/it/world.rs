@@ -112,7 +112,7 @@ pub(crate) fn bootstrap_input() -> Bootstrap {
 /// A call of `operation` by the operator, without a request id.
 pub(crate) fn call(operation: &'static str) -> Call {
     let identity = identity("system", "root", PrincipalType::Admin, &[]);
-    Call { operation, now: NOW, actor: Actor::from(&identity), request_id: None, source: None }
+    Call { operation, now: NOW, actor: Actor::from(&identity), request_id: None, source: None, correlation_id: None }
 }
 
 pub(crate) fn call_with_id(operation: &'static str, request_id: &str) -> Call {

@@ -79,6 +79,6 @@ impl Api {
             }
             _ => {}
         }
-        errors::to_status(error)
+        errors::to_correlated_status(error, call.correlation_id.as_deref())
     }
 }
