@@ -2,7 +2,7 @@
 //!
 //! Issuing: [`profile`] says what a certificate holds, [`csr`] brings the key and its proof of possession,
 //! [`issue`] builds and lints the to-be-signed bytes and later joins them with the signature. Checking:
-//! [`chain::verify_client`]. Publishing: [`crl`] and [`bundle`].
+//! [`chain::verify_client`]; certificates of other CAs: [`foreign::verify`]. Publishing: [`crl`] and [`bundle`].
 
 pub mod bundle;
 pub mod chain;
@@ -11,6 +11,7 @@ pub mod csr;
 mod encode;
 pub mod environment;
 mod extensions;
+pub mod foreign;
 pub mod issue;
 pub mod issuer;
 pub mod key;
@@ -22,7 +23,7 @@ pub mod pem;
 pub mod profile;
 pub mod view;
 
-pub use chain::{ChainError, verify_client};
+pub use chain::{ChainError, verify_client, verify_service};
 pub use csr::{Csr, CsrError, KeyAndCsr};
 pub use environment::Environment;
 pub use issue::{IssueError, Issued, Prepared};
