@@ -164,6 +164,15 @@ run "run_time_makes_tenant_keys_only" {
   }
 }
 
+run "tenant_key_policy_fits_into_a_lambdas_environment" {
+  command = plan
+
+  assert {
+    condition     = length(output.tenant_key_policy) <= 2500
+    error_message = "A Lambda's environment holds 4 kB, settings included; this is ${length(output.tenant_key_policy)} bytes."
+  }
+}
+
 run "administrators_can_be_named" {
   command = plan
 

@@ -1,0 +1,163 @@
+resource "aws_iam_role" "this" {
+  name               = local.function_name
+  description        = "The rotate Lambda"
+  assume_role_policy = data.aws_iam_policy_document.trust.json
+}
+
+data "aws_iam_policy_document" "trust" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["lambda.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "access" {
+  for_each = var.access_policies
+
+  name   = each.key
+  role   = aws_iam_role.this.name
+  policy = each.value
+}
+
+resource "aws_iam_role_policy" "this" {
+  name   = "own"
+  role   = aws_iam_role.this.name
+  policy = data.aws_iam_policy_document.this.json
+}
+
+data "aws_iam_policy_document" "this" {
+  statement {
+    sid       = "Log"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.log_group}:*"]
+  }
+
+  statement {
+    sid = "RotateServerSecret"
+    actions = [
+      "secretsmanager:DescribeSecret",
+      "secretsmanager:GetSecretValue",
+      "secretsmanager:PutSecretValue",
+      "secretsmanager:UpdateSecretVersionStage",
+    ]
+    resources = [aws_secretsmanager_secret.server.arn]
+  }
+
+  # The administrator's chain is bootstrap's business.
+  statement {
+    sid       = "PublishRootParameter"
+    actions   = ["ssm:GetParameter", "ssm:PutParameter"]
+    resources = [aws_ssm_parameter.this["root"].arn]
+  }
+
+  # Reads before it writes, so that what has not changed is not written again.
+  statement {
+    sid       = "Publish"
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = [for path in ["root.pem", "bundles/*", "crl/*"] : "${var.bucket_arn}/${path}"]
+  }
+
+  statement {
+    sid       = "Warn"
+    actions   = ["events:PutEvents"]
+    resources = [var.event_bus_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "events:source"
+      values   = ["signet"]
+    }
+  }
+
+  statement {
+    sid       = "GiveUp"
+    actions   = ["sqs:SendMessage"]
+    resources = [aws_sqs_queue.dead_letters.arn]
+  }
+}
+
+resource "aws_iam_role_policy" "vpc" {
+  count = var.vpc == null ? 0 : 1
+
+  name   = "vpc"
+  role   = aws_iam_role.this.name
+  policy = data.aws_iam_policy_document.vpc.json
+}
+
+# Lambda itself connects the function to the VPC, with these rights; the function's code gets none of them.
+data "aws_iam_policy_document" "vpc" {
+  # checkov:skip=CKV_AWS_111:EC2 knows no narrower resource for a network interface that is yet to be made.
+  # checkov:skip=CKV_AWS_356:EC2 knows no narrower resource for a network interface that is yet to be made.
+  statement {
+    sid       = "Connect"
+    resources = ["*"]
+    actions = [
+      "ec2:AssignPrivateIpAddresses",
+      "ec2:CreateNetworkInterface",
+      "ec2:DeleteNetworkInterface",
+      "ec2:DescribeNetworkInterfaces",
+      "ec2:DescribeSubnets",
+      "ec2:UnassignPrivateIpAddresses",
+    ]
+  }
+
+  statement {
+    sid       = "NotTheCode"
+    effect    = "Deny"
+    actions   = ["ec2:*"]
+    resources = ["*"]
+
+    condition {
+      test     = "ArnEquals"
+      variable = "lambda:SourceFunctionArn"
+      values   = [local.function_arn]
+    }
+  }
+}
+
+# What others may do with the secret and the parameters.
+data "aws_iam_policy_document" "reader" {
+  statement {
+    sid       = "ReadServerSecret"
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = [aws_secretsmanager_secret.server.arn]
+  }
+
+  statement {
+    sid       = "ReadRootParameter"
+    actions   = ["ssm:GetParameter"]
+    resources = [aws_ssm_parameter.this["root"].arn]
+  }
+}
+
+data "aws_iam_policy_document" "bootstrap" {
+  count = var.bootstrap == null ? 0 : 1
+
+  statement {
+    sid       = "FillServerSecret"
+    actions   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
+    resources = [aws_secretsmanager_secret.server.arn]
+
+    condition {
+      test     = "DateLessThan"
+      variable = "aws:CurrentTime"
+      values   = [var.bootstrap.until]
+    }
+  }
+
+  statement {
+    sid       = "FillParameters"
+    actions   = ["ssm:GetParameter", "ssm:PutParameter"]
+    resources = [for parameter in aws_ssm_parameter.this : parameter.arn]
+
+    condition {
+      test     = "DateLessThan"
+      variable = "aws:CurrentTime"
+      values   = [var.bootstrap.until]
+    }
+  }
+}

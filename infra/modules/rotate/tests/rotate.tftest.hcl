@@ -1,0 +1,151 @@
+# Plans only, so no AWS account is needed.
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+variables {
+  name_prefix             = "signet-test"
+  parameter_prefix        = "/signet/test"
+  package_path            = "./tests/package.zip"
+  settings                = { SIGNET_STORAGE__PREFIX = "signet-test" }
+  tenant_key_policy       = "{}"
+  access_policies         = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  secret_reader_role_arns = ["arn:aws:iam::123456789012:role/signet-test-control-plane"]
+  bucket_arn              = "arn:aws:s3:::signet-test-publication"
+  event_bus_arn           = "arn:aws:events:eu-central-1:123456789012:event-bus/signet-test"
+  logs_kms_key_arn        = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+}
+
+run "every_task_has_a_schedule_and_a_place_to_end" {
+  command = plan
+
+  assert {
+    condition     = { for name, schedule in aws_scheduler_schedule.this : name => jsondecode(schedule.target[0].input).task } == { rotate-cas = "rotate-cas", publish = "publish", sweep = "sweep", warn-expiry = "warn-expiry" }
+    error_message = "Each of the four tasks must have a schedule that names it."
+  }
+
+  assert {
+    condition = alltrue([
+      for schedule in aws_scheduler_schedule.this :
+      schedule.state == "ENABLED" && schedule.target[0].retry_policy[0].maximum_retry_attempts == 5
+    ])
+    error_message = "A schedule must try again, and then give up into the queue."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.dead_letters.sqs_managed_sse_enabled && aws_sqs_queue.dead_letters.message_retention_seconds == 1209600
+    error_message = "The queue must be encrypted and keep messages for as long as SQS can."
+  }
+}
+
+run "secret_rotates_and_terraform_never_knows_it" {
+  command = plan
+
+  assert {
+    condition     = aws_secretsmanager_secret.server.name == "/signet/test/server"
+    error_message = "The secret's name must be PREFIX/server."
+  }
+
+  assert {
+    condition     = aws_secretsmanager_secret_rotation.server.rotation_rules[0].schedule_expression == "rate(2 days)" && !aws_secretsmanager_secret_rotation.server.rotate_immediately
+    error_message = "A new certificate every two days, and none before bootstrap."
+  }
+
+  assert {
+    condition     = { for name, parameter in aws_ssm_parameter.this : name => nonsensitive(parameter.value) } == { root = "pending", "admin/chain" = "pending" }
+    error_message = "Parameters must begin without a value."
+  }
+}
+
+run "arm64_is_possible" {
+  command = plan
+
+  variables {
+    architecture = "arm64"
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.architectures == tolist(["arm64"]) && aws_lambda_function.this.runtime == "provided.al2023" && aws_lambda_function.this.handler == "bootstrap"
+    error_message = "The Lambda runs our own binary on the chosen processor."
+  }
+}
+
+run "missing_package_is_refused" {
+  command = plan
+
+  variables {
+    package_path = "./tests/none.zip"
+  }
+
+  expect_failures = [var.package_path]
+}
+
+run "prefix_of_aws_is_refused" {
+  command = plan
+
+  variables {
+    parameter_prefix = "/aws/signet"
+  }
+
+  expect_failures = [var.parameter_prefix]
+}
+
+run "certificate_longer_than_it_lives_is_refused" {
+  command = plan
+
+  variables {
+    server_certificate_days = 7
+  }
+
+  expect_failures = [var.server_certificate_days]
+}
+
+run "policy_that_does_not_fit_is_refused" {
+  command = plan
+
+  variables {
+    tenant_key_policy = format("%3001s", "x")
+  }
+
+  expect_failures = [var.tenant_key_policy]
+}
+
+run "one_subnet_is_refused" {
+  command = plan
+
+  variables {
+    vpc = { subnet_ids = ["subnet-a"], security_group_ids = ["sg-a"] }
+  }
+
+  expect_failures = [var.vpc]
+}
+
+run "user_as_reader_is_refused" {
+  command = plan
+
+  variables {
+    secret_reader_role_arns = ["arn:aws:iam::123456789012:user/ann"]
+  }
+
+  expect_failures = [var.secret_reader_role_arns]
+}
+
+run "other_architecture_is_refused" {
+  command = plan
+
+  variables {
+    architecture = "riscv64"
+  }
+
+  expect_failures = [var.architecture]
+}
