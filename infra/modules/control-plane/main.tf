@@ -54,7 +54,7 @@ resource "aws_ecs_service" "this" {
   }
 
   # A target group has to have its listener before a service may use it, and a task its rights before it starts.
-  depends_on = [aws_lb_listener.this, aws_iam_role_policy.access, aws_iam_role_policy.server_identity, aws_iam_role_policy.execution]
+  depends_on = [aws_lb_listener.this, aws_iam_role_policy.access, aws_iam_role_policy.execution]
 
   lifecycle {
     ignore_changes = [desired_count]

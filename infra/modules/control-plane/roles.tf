@@ -43,42 +43,6 @@ resource "aws_iam_role_policy" "access" {
   policy = each.value
 }
 
-resource "aws_iam_role_policy" "server_identity" {
-  name   = "server-identity"
-  role   = aws_iam_role.task.name
-  policy = data.aws_iam_policy_document.server_identity.json
-}
-
-# It reads its own certificate; the rotate Lambda writes it.
-data "aws_iam_policy_document" "server_identity" {
-  statement {
-    sid       = "ReadServerKey"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = [var.server_secret_arn]
-  }
-
-  statement {
-    sid       = "ReadPublicMaterial"
-    actions   = ["ssm:GetParameter"]
-    resources = values(var.parameter_arns)
-  }
-
-  dynamic "statement" {
-    for_each = var.server_secret_kms_key_arn == null ? [] : [var.server_secret_kms_key_arn]
-    content {
-      sid       = "DecryptServerKey"
-      actions   = ["kms:Decrypt"]
-      resources = [statement.value]
-
-      condition {
-        test     = "StringEquals"
-        variable = "kms:ViaService"
-        values   = ["secretsmanager.${local.region}.amazonaws.com"]
-      }
-    }
-  }
-}
-
 # What starts it: pulls the image, writes its output to the log.
 resource "aws_iam_role" "execution" {
   name               = "${var.name_prefix}-control-plane-start"

@@ -133,23 +133,7 @@ variable "tenant_key_policy" {
 }
 
 variable "access_policies" {
-  description = "Name → IAM policy (JSON) of the task role: what the modules tables and ca-keys give in their output access."
-  type        = map(string)
-}
-
-variable "server_secret_arn" {
-  description = "ARN of the secret with the server's key and certificates."
-  type        = string
-}
-
-variable "server_secret_kms_key_arn" {
-  description = "ARN of the KMS key that encrypts it. Null: AWS's own."
-  type        = string
-  default     = null
-}
-
-variable "parameter_arns" {
-  description = "Name → ARN of the SSM parameters that signetd reads."
+  description = "Name → IAM policy (JSON) of the task role: what the modules tables, ca-keys and rotate give in their output access."
   type        = map(string)
 }
 

@@ -50,8 +50,6 @@ variables {
   settings          = { SIGNET_STORAGE__PREFIX = "signet-test" }
   tenant_key_policy = "{}"
   access_policies   = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
-  server_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:/signet/test/server-a1b2c3"
-  parameter_arns    = { root = "arn:aws:ssm:eu-central-1:123456789012:parameter/signet/test/root" }
   logs_kms_key_arn  = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
@@ -150,19 +148,6 @@ run "traffic_is_limited" {
 
 run "roles_have_what_they_need" {
   command = plan
-
-  variables { server_secret_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111" }
-
-  assert {
-    condition = {
-      for statement in jsondecode(data.aws_iam_policy_document.server_identity.json).Statement : statement.Sid => "${statement.Action} ${statement.Resource}"
-      } == {
-      ReadServerKey      = "secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-central-1:123456789012:secret:/signet/test/server-a1b2c3"
-      ReadPublicMaterial = "ssm:GetParameter arn:aws:ssm:eu-central-1:123456789012:parameter/signet/test/root"
-      DecryptServerKey   = "kms:Decrypt arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111"
-    }
-    error_message = "signetd may read its certificate and the parameters, and write neither."
-  }
 
   assert {
     condition = {
