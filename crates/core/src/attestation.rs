@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{TenantId, Time, enrollment_rule::Source};
+use crate::{Error, TenantId, Time, audit::sha256_hex, enrollment_rule::Source};
 
 /// Names of facts. A fact has one or more values.
 pub mod fact {
@@ -26,6 +26,8 @@ pub mod fact {
     pub const ISSUER: &str = "iss";
     /// OIDC: audience.
     pub const AUDIENCE: &str = "aud";
+    /// OIDC: expiry, Unix seconds.
+    pub const EXPIRES: &str = "exp";
     /// X.509: SHA-256 of the registered CA's certificate that the chain ends in, hexadecimal.
     pub const ANCHOR: &str = "anchor_sha256";
     /// X.509: serial number, hexadecimal.
@@ -100,6 +102,38 @@ impl Evidence {
             Self::Oidc { .. } => ProofKind::Oidc,
             Self::X509 { .. } => ProofKind::X509,
         }
+    }
+}
+
+impl Evidence {
+    /// Names a proof that holds for whoever has it, hexadecimal; `None` for one that is bound to a key. It covers what the
+    /// issuer signed and not the signature, since an ECDSA signature has a second valid form (RFC 7518 section 3.4).
+    pub fn bearer_sha256(&self) -> Option<String> {
+        let Self::Oidc { token } = self else { return None };
+        let signed = token.rsplit_once('.').map_or(token.as_str(), |(signed, _)| signed);
+        Some(sha256_hex(signed.as_bytes()))
+    }
+
+    /// Refuses what is larger than any honest proof. Fields are named as in `signet.v1.EnrollRequest`.
+    pub fn check_size(&self) -> Result<(), Error> {
+        let (field, fits, rule) = match self {
+            Self::AwsIam { url, headers } => {
+                let fits = |(name, value): (&String, &String)| name.len() <= 64 && value.len() <= 4096;
+                let headers_fit = headers.len() <= 16 && headers.iter().all(fits);
+                let rule = "must be a URL of at most 8192 bytes and at most 16 headers of at most 4096";
+                ("aws_iam", !url.is_empty() && url.len() <= 8192 && headers_fit, rule)
+            }
+            Self::Oidc { token } => {
+                ("oidc_token", !token.is_empty() && token.len() <= 16 * 1024, "must have 1 to 16384 bytes")
+            }
+            Self::X509 { chain_der, signature, .. } => {
+                let chain_fits =
+                    (1..=5).contains(&chain_der.len()) && chain_der.iter().all(|der| der.len() <= 16 * 1024);
+                let rule = "must be 1 to 5 certificates of at most 16384 bytes and a signature of at most 1024";
+                ("x509", chain_fits && signature.len() <= 1024, rule)
+            }
+        };
+        if fits { Ok(()) } else { Err(Error::invalid(field, "OUT_OF_RANGE", rule)) }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    PrincipalId, PrincipalType, Role, TenantId, Time, TokenId,
+    Cidr, PrincipalId, PrincipalType, Role, TenantId, Time, TokenId,
     store::{Entity, Index, IndexEntry, Key, Table},
 };
 
@@ -32,6 +32,12 @@ pub struct EnrollmentToken {
     pub secret_sha256: String,
     /// What its holder becomes.
     pub template: PrincipalTemplate,
+    /// What an id that the holder chooses must match, see [`crate::enrollment_rule::matches`]; `None`: any id.
+    #[serde(default)]
+    pub id_pattern: Option<String>,
+    /// Networks from which it can be used; empty: from anywhere.
+    #[serde(default)]
+    pub source_networks: Vec<Cidr>,
     /// How many enrollments are left; 0 once used up.
     pub uses_left: u32,
     /// Set when an admin revoked it.
@@ -75,5 +81,37 @@ impl Entity for EnrollmentToken {
     fn expires_at(&self) -> Option<Time> {
         // A day longer than it works, so that a late redemption is told "expired", not "unknown".
         Some(self.not_after.plus(crate::Lifetime::days(1)))
+    }
+}
+
+/// A bearer proof that was used. It serves nobody else any more, until it has expired anyway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedProof {
+    /// The tenant it was used in.
+    pub tenant: TenantId,
+    /// See [`crate::attestation::Evidence::bearer_sha256`].
+    pub bearer_sha256: String,
+    /// SHA-256 of the subject public key info that it was used for, hexadecimal: the same key may use it again.
+    pub spki_sha256: String,
+    /// When it can be forgotten.
+    pub until: Time,
+}
+
+impl UsedProof {
+    /// Key of the proof with this digest.
+    pub fn key_of(tenant: &TenantId, bearer_sha256: &str) -> Key {
+        Key::new(Table::Enrollments, format!("{tenant}#{bearer_sha256}"), "proof")
+    }
+}
+
+impl Entity for UsedProof {
+    fn key(&self) -> Key {
+        Self::key_of(&self.tenant, &self.bearer_sha256)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn expires_at(&self) -> Option<Time> {
+        Some(self.until)
     }
 }

@@ -1,11 +1,25 @@
 //! A tenant's rules: who, proven how, becomes which principal.
 
+mod check;
+mod decide;
+mod glob;
+mod template;
+
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::{
     PrincipalType, Role, RuleId, TenantId, Time,
     store::{Entity, Key, Table},
 };
+
+pub use check::{
+    MAX_ANCHOR, MAX_ANCHORS, MAX_CONDITIONS, MAX_CONDITIONS_BYTES, MAX_FACT, MAX_NAME, MAX_PATTERN, MAX_PATTERNS,
+    MAX_RULES,
+};
+pub use decide::{Decision, Grant, decide};
+pub use glob::matches;
+pub use template::IdTemplate;
 
 /// Whom a rule believes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +56,7 @@ pub struct Condition {
 pub struct RuleTemplate {
     /// Type of the principal.
     pub principal_type: PrincipalType,
-    /// Its id; `{fact}` stands for the fact's only value.
+    /// Its id; `{fact}` stands for the fact's only value, see [`IdTemplate`].
     pub id: String,
     /// Roles of a new principal.
     #[serde(default)]
@@ -85,5 +99,21 @@ impl Entity for EnrollmentRule {
     }
     fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+}
+
+/// Why a rule does not let a caller in.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{reason}: {detail}")]
+pub struct Miss {
+    /// UPPER_SNAKE_CASE.
+    pub reason: &'static str,
+    /// What was found and what was wanted; for those who may read the rules.
+    pub detail: String,
+}
+
+impl Miss {
+    pub(crate) fn new(reason: &'static str, detail: String) -> Self {
+        Self { reason, detail }
     }
 }

@@ -10,6 +10,7 @@ pub mod authz;
 pub mod ca;
 pub mod certificate;
 pub mod change;
+mod cidr;
 pub mod commit;
 pub mod enrollment;
 pub mod enrollment_rule;
@@ -29,6 +30,7 @@ pub mod tenant;
 pub mod time;
 pub mod trust;
 
+pub use cidr::{Cidr, CidrError};
 pub use error::Error;
 pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, Serial, TenantId, TokenId};
 pub use identity::{Actor, Identity};

@@ -27,6 +27,11 @@ impl TenantScope {
         Self { tenant: token.tenant.clone(), only: None }
     }
 
+    /// The scope of a caller whose proof a rule accepts: that of the tenant which made the rule.
+    pub fn of_grant(grant: &crate::enrollment_rule::Grant<'_>) -> Self {
+        Self { tenant: grant.rule.tenant.clone(), only: None }
+    }
+
     /// For Signet's own work on a tenant: bootstrap, sweeper, feed, sealing. Not for anything a caller asks for.
     pub fn housekeeping(tenant: TenantId) -> Self {
         Self { tenant, only: None }

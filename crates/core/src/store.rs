@@ -15,7 +15,7 @@ use crate::{
     ca::Ca,
     certificate::Certificate,
     change::{ChangeEntry, ChangeHead},
-    enrollment::EnrollmentToken,
+    enrollment::{EnrollmentToken, UsedProof},
     enrollment_rule::EnrollmentRule,
     principal::Principal,
     request::RequestRecord,
@@ -36,7 +36,7 @@ pub enum Table {
     Principals,
     /// Certificates and reservations.
     Certificates,
-    /// Enrollment tokens.
+    /// Enrollment tokens, and proofs that were used.
     Enrollments,
     /// Idempotency records.
     Requests,
@@ -217,6 +217,7 @@ bodies!(
     Certificate(Certificate),
     Token(EnrollmentToken),
     Rule(EnrollmentRule),
+    UsedProof(UsedProof),
     Request(RequestRecord),
     Change(ChangeEntry),
     ChangeHead(ChangeHead),

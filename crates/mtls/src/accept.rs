@@ -2,6 +2,7 @@
 
 use std::{fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
 
+use signet_core::Cidr;
 use signet_x509::Environment;
 use tokio::{
     net::TcpListener,
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
-    cidr::Cidr,
     connection::Connection,
     establish::linger,
     observer::ConnectionObserver,

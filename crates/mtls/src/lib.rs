@@ -9,7 +9,6 @@
 mod accept;
 mod backoff;
 mod cache;
-mod cidr;
 mod clock;
 mod connection;
 mod establish;
@@ -24,7 +23,6 @@ mod tls;
 mod verify;
 
 pub use accept::{Acceptor, Incoming, Settings};
-pub use cidr::{Cidr, CidrError};
 pub use clock::Clock;
 pub use connection::{Connection, Peer};
 pub use observer::{ConnectionObserver, ConnectionRefusal};
@@ -34,3 +32,4 @@ pub use session::{Admitted, Ended, Grant, Session};
 pub use throttle::Rate;
 pub use tls::provider;
 pub use verify::{CertificateRefusal, ClientVerifier, Presented};
+

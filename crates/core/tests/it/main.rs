@@ -4,6 +4,7 @@
 mod audit;
 mod authz;
 mod commit;
+mod enrollment_rules;
 mod history;
 mod renewal;
 mod rotation;
