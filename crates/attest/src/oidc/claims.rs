@@ -15,8 +15,8 @@ const LEEWAY: Lifetime = Lifetime::minutes(1);
 /// Oldest token that counts, whatever its expiry. Kubernetes renews its tokens after at most a day.
 const MAX_AGE: Lifetime = Lifetime::hours(24);
 
-/// Claims about the token rather than about its subject: no facts.
-const OF_THE_TOKEN: [&str; 9] = ["exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "sid"];
+/// Claims about the token rather than about its subject: no facts, but for the expiry, until which it is remembered.
+const OF_THE_TOKEN: [&str; 9] = [fact::EXPIRES, "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "sid"];
 const MAX_DEPTH: usize = 5;
 const MAX_VALUES: usize = 1_000;
 const MAX_VALUE_BYTES: usize = 1_024;
@@ -53,7 +53,7 @@ impl Claims {
 
     fn check_times(&self, now: Time) -> Result<(), AttestationError> {
         let missing = |name| refused("OIDC_CLAIM_MISSING", format!("the claim {name} is missing or not a time"));
-        let expires = self.time("exp").ok_or_else(|| missing("exp"))?;
+        let expires = self.time(fact::EXPIRES).ok_or_else(|| missing(fact::EXPIRES))?;
         let issued = self.time("iat").ok_or_else(|| missing("iat"))?;
         let not_before = match self.0.get("nbf") {
             None => issued,
@@ -86,6 +86,9 @@ impl Claims {
     /// The claims as facts: nested names are joined by dots.
     pub(super) fn facts(&self) -> Result<Values, AttestationError> {
         let mut facts = Facts::default();
+        if let Some(expires) = self.time(fact::EXPIRES) {
+            facts.values.insert(fact::EXPIRES.to_owned(), vec![expires.unix_seconds().to_string()]);
+        }
         for (name, value) in &self.0 {
             if !OF_THE_TOKEN.contains(&name.as_str()) {
                 facts.add(name.clone(), value, 1)?;
@@ -223,7 +226,8 @@ mod tests {
         assert_eq!(value("kubernetes.io.namespace"), ["jobs"]);
         assert_eq!(value("kubernetes.io.serviceaccount.name"), ["crawler"]);
         assert_eq!(value("kubernetes.io.warnafter"), ["5"]);
-        assert_eq!((value("iss").len(), value("exp").len()), (1, 0));
+        assert_eq!((value("iss").len(), value("iat").len()), (1, 0));
+        assert_eq!(value("exp"), [(NOW.unix_seconds() + 300).to_string()]);
         let lists = claims(json!({ "groups": ["a", 1, true, null, ["x"], {"y": 1}], "none": [], "nil": null })).facts();
         assert_eq!(lists.unwrap(), Values::from([("groups".into(), vec!["a".into(), "1".into(), "true".into()])]));
     }
