@@ -47,6 +47,12 @@ type Stream = BufReader<TlsStream<TcpStream>>;
 impl Connector {
     /// For `endpoint` (`https://host:port`), trusting `roots_der` only and showing `credentials` if there are any.
     pub fn new(endpoint: &str, roots_der: &[Vec<u8>], credentials: Option<&Credentials>) -> Result<Self, ConnectError> {
+        Self::with_tls(endpoint, client_config(roots_der, credentials)?)
+    }
+
+    /// For `endpoint` with a TLS configuration, to which HTTP/2 is added.
+    pub fn with_tls(endpoint: &str, mut config: ClientConfig) -> Result<Self, ConnectError> {
+        config.alpn_protocols = vec![b"h2".to_vec()];
         let bad = |reason: &str| ConnectError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
         let uri: Uri = endpoint.parse().map_err(|error: http::uri::InvalidUri| bad(&error.to_string()))?;
         if uri.scheme_str() != Some("https") || uri.path() != "/" || uri.query().is_some() {
@@ -58,7 +64,7 @@ impl Connector {
             server_name: server_name(host)?,
             address: Arc::from(format!("{}:{}", uri.host().unwrap_or(host), uri.port_u16().unwrap_or(443))),
             endpoint: Endpoint::from(uri),
-            config: Arc::new(client_config(roots_der, credentials)?),
+            config: Arc::new(config),
             connect_timeout: CONNECT_TIMEOUT,
             deadline: DEADLINE,
         })

@@ -1,6 +1,6 @@
 //! What can go wrong, in words for the person at the other end.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
@@ -220,12 +220,15 @@ pub struct RpcError {
     pub field: Option<String>,
     /// Whether the connection failed rather than the call: the outcome is unknown.
     pub transport: bool,
+    /// `google.rpc.RetryInfo`: the server asks for this pause.
+    pub retry_after: Option<Duration>,
 }
 
 impl RpcError {
     /// Whether the same request, with its request id, may be sent again.
     pub fn is_transient(&self) -> bool {
-        self.transport || matches!(self.code, Code::Unavailable | Code::DeadlineExceeded | Code::Aborted)
+        let passing = matches!(self.code, Code::Unavailable | Code::DeadlineExceeded | Code::Aborted);
+        self.transport || passing || self.retry_after.is_some()
     }
 }
 
@@ -264,7 +267,9 @@ impl From<Status> for ClientError {
             (None, None) => (status.code(), text.to_owned(), false),
         };
         let reason = info.map(|info| info.reason).unwrap_or_default();
-        Self::Rpc(RpcError { code, reason, message, field: violation.map(|violation| violation.field), transport })
+        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let field = violation.map(|violation| violation.field);
+        Self::Rpc(RpcError { code, reason, message, field, transport, retry_after })
     }
 }
 

@@ -1,18 +1,31 @@
-//! The SDK's base: credentials, a gRPC channel that authenticates with them, enrollment and renewal.
+//! The SDK: an [`Identity`] that renews itself, and below it credentials, a gRPC channel that authenticates with them,
+//! enrollment and renewal as single calls.
 
+mod atomic_dir;
+mod bundle;
+mod calls;
+mod clock;
 mod connector;
 mod credentials;
 mod error;
 mod files;
 mod identity;
+mod peer;
 mod retry;
 mod root;
+mod storage;
 mod tls;
 
+pub use atomic_dir::{Access, AtomicDir, NewFile, replace_file};
+pub use bundle::Bundle;
+pub use calls::{Enrollment, JoinToken, ProofSource, enroll, enroll_with, renew};
+pub use clock::{Clock, system_clock};
 pub use connector::Connector;
 pub use credentials::{Credentials, CredentialsError, Facts};
 pub use error::{Alert, ClientError, ConnectError, RpcError};
 pub use files::{CA_FILE, CERT_FILE, KEY_FILE};
-pub use identity::{enroll, renew};
+pub use identity::{Identity, LiveChannel, OutOfBand, Problem, Settings, Standing, Status};
+pub use peer::{Peer, PeerPolicy};
 pub use retry::{Retry, request_id};
 pub use root::{RootError, fetch_root, fingerprint};
+pub use storage::{Directory, InMemory, Notes, Storage, read_notes, write_notes};

@@ -26,7 +26,7 @@ impl Default for Retry {
 
 impl Retry {
     /// Calls until it succeeds, fails for good, or the attempts are used up.
-    pub(crate) async fn run<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, ClientError>
+    pub async fn run<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
@@ -47,13 +47,21 @@ impl Retry {
 }
 
 /// Between nothing and `longest`, so that clients that failed together do not come back together.
-fn drawn(longest: Duration) -> Duration {
+pub(crate) fn drawn(longest: Duration) -> Duration {
     let mut byte = [0; 2];
     // Without randomness the full pause is as good.
     if rand::fill(&mut byte).is_err() {
         return longest;
     }
     longest.mul_f64(f64::from(u16::from_be_bytes(byte)) / f64::from(u16::MAX))
+}
+
+/// 64 random bits.
+pub(crate) fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // As below: it does not fail, and what is drawn here is no secret.
+    let _ = rand::fill(&mut bytes);
+    u64::from_be_bytes(bytes)
 }
 
 /// A request id: 128 random bits, hexadecimal (AIP-155).

@@ -1,10 +1,10 @@
-//! The client's side of TLS: version 1.3, HTTP/2, our roots only, one named provider.
+//! The client's side of TLS: version 1.3, our roots only, one named provider.
 
 use std::sync::Arc;
 
 use rustls::{
     ClientConfig, RootCertStore,
-    client::{Resumption, WebPkiServerVerifier},
+    client::{ResolvesClientCert, Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::aws_lc_rs::{self, sign::any_ecdsa_type},
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -30,12 +30,10 @@ pub(crate) fn client_config(
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("TLS 1.3", &error))?
         .with_webpki_verifier(verifier);
-    let mut config = match credentials {
+    Ok(match credentials {
         None => builder.with_no_client_auth(),
         Some(credentials) => builder.with_client_cert_resolver(Arc::new(resolver(credentials)?)),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+    })
 }
 
 /// The same, but every handshake is a full one, in which the server says what it thinks of our certificate.
@@ -45,10 +43,28 @@ pub(crate) fn without_resumption(config: &ClientConfig) -> ClientConfig {
     config
 }
 
-fn resolver(credentials: &Credentials) -> Result<SingleCertAndKey, ConnectError> {
+/// A configuration whose server is judged by `verifier`.
+pub(crate) fn verified_by(
+    verifier: Arc<dyn ServerCertVerifier>,
+    resolver: Arc<dyn ResolvesClientCert>,
+) -> Result<ClientConfig, ConnectError> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| ConnectError::Settings(format!("TLS 1.3: {error}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(resolver);
+    Ok(config)
+}
+
+pub(crate) fn resolver(credentials: &Credentials) -> Result<SingleCertAndKey, ConnectError> {
+    Ok(SingleCertAndKey::from(certified_key(credentials)?))
+}
+
+pub(crate) fn certified_key(credentials: &Credentials) -> Result<CertifiedKey, ConnectError> {
     // Borrowed, so that no copy of the key is left behind in memory.
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.key().pkcs8_der().as_slice()));
     let key = any_ecdsa_type(&key).map_err(|error| ConnectError::Settings(format!("private key: {error}")))?;
     let chain = credentials.chain_der().iter().cloned().map(CertificateDer::from).collect();
-    Ok(SingleCertAndKey::from(CertifiedKey::new(chain, key)))
+    Ok(CertifiedKey::new(chain, key))
 }

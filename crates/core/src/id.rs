@@ -200,6 +200,12 @@ impl Serial {
         Some(Self(bytes))
     }
 
+    /// When it was made: a UUIDv7 begins with the milliseconds (RFC 9562 section 5.7).
+    pub fn made_at(&self) -> crate::Time {
+        let millis = self.0.iter().take(6).fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
+        crate::Time::from_unix_millis(millis)
+    }
+
     /// The 16 bytes, big endian.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

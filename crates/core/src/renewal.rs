@@ -175,8 +175,8 @@ impl Schedule {
         Next::Renew
     }
 
-    /// When the next attempt is due.
-    fn attempt_at(&self) -> Time {
+    /// When the next attempt is due, by the server's clock.
+    pub fn attempt_at(&self) -> Time {
         self.retry_at.unwrap_or_else(|| self.renew_at())
     }
 

@@ -57,6 +57,16 @@ impl Pki {
         Self { environment, root, server, now }
     }
 
+    /// The same environment some time later. Its root and server CA sign on; tenants' CAs are with their owner.
+    pub fn later(&self, millis: i64) -> Self {
+        let again = |authority: &Authority| {
+            let key = KeyPair::from_pkcs8_der(authority.key.pkcs8_der()).unwrap();
+            Authority { ca: authority.ca.clone(), key, cert: authority.cert.clone() }
+        };
+        let now = Time::from_unix_millis(self.now.unix_millis() + millis);
+        Self { environment: self.environment.clone(), root: again(&self.root), server: again(&self.server), now }
+    }
+
     /// A CA of `tenant`.
     pub fn tenant_ca(&self, tenant: &str, generation: u32) -> Authority {
         issuing(&self.environment, &self.root, CaKind::Tenant, &tenant.parse().unwrap(), generation, self.now)

@@ -97,10 +97,30 @@ pub fn verify_client(
     trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
     now: Time,
 ) -> Result<Identity, ChainError> {
+    verify_for(KeyUsage::client_auth(), leaf_der, environment, trust_of, now)
+}
+
+/// The same for the certificate that a service shows as a server. Which service it must be is for the caller to say.
+pub fn verify_service(
+    leaf_der: &[u8],
+    environment: &Environment,
+    trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
+    now: Time,
+) -> Result<Identity, ChainError> {
+    verify_for(KeyUsage::server_auth(), leaf_der, environment, trust_of, now)
+}
+
+fn verify_for(
+    usage: KeyUsage,
+    leaf_der: &[u8],
+    environment: &Environment,
+    trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
+    now: Time,
+) -> Result<Identity, ChainError> {
     let view = CertificateView::from_der(leaf_der).map_err(|_| ChainError::Malformed)?;
     let id = leaf::spiffe_id(&view, environment)?;
     let trust = trust_of(&id.tenant).ok_or(ChainError::UnknownTenant)?;
-    let issuer = find_issuer(leaf_der, &trust.anchors, now)?;
+    let issuer = find_issuer(leaf_der, &trust.anchors, usage, now)?;
     if signs_certificates(&view) {
         return Err(ChainError::IsACa);
     }
@@ -119,7 +139,7 @@ pub fn verify_client(
 }
 
 /// The anchor that signed the leaf. No two CAs of ours share a name, so at most one signature is checked.
-fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], now: Time) -> Result<CaId, ChainError> {
+fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], usage: KeyUsage, now: Time) -> Result<CaId, ChainError> {
     let leaf_der = CertificateDer::from(leaf_der);
     let leaf = EndEntityCert::try_from(&leaf_der).map_err(refusal)?;
     let mut refused =
@@ -131,7 +151,7 @@ fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], now: Time) -> Result<CaId, C
         if trusted.subject.as_ref() != leaf.issuer() {
             continue;
         }
-        match verify(&leaf, trusted, now) {
+        match verify(&leaf, trusted, usage, now) {
             Ok(()) => return Ok(anchor.ca.clone()),
             Err(error) => refused = error,
         }
@@ -139,12 +159,10 @@ fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], now: Time) -> Result<CaId, C
     Err(refused)
 }
 
-fn verify(leaf: &EndEntityCert<'_>, anchor: TrustAnchor<'_>, now: Time) -> Result<(), ChainError> {
+fn verify(leaf: &EndEntityCert<'_>, anchor: TrustAnchor<'_>, usage: KeyUsage, now: Time) -> Result<(), ChainError> {
     let seconds = u64::try_from(now.unix_seconds()).map_err(|_| ChainError::NotYetValid)?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-    leaf.verify_for_usage(&[ECDSA_P256_SHA256], &[anchor], &[], time, KeyUsage::client_auth(), None, None)
-        .map(drop)
-        .map_err(refusal)
+    leaf.verify_for_usage(&[ECDSA_P256_SHA256], &[anchor], &[], time, usage, None, None).map(drop).map_err(refusal)
 }
 
 fn refusal(error: webpki::Error) -> ChainError {

@@ -53,6 +53,16 @@ impl Leaf {
     }
 }
 
+/// The environment that a certificate's URI names, for the certificate's own holder: nothing is verified.
+pub fn environment_of(leaf_der: &[u8], oid_arc: &str) -> Option<Environment> {
+    let view = CertificateView::from_der(leaf_der).ok()?;
+    let uri = single_uri(view.extension(oid::SUBJECT_ALT_NAME)?.value).ok()?;
+    let domain = uri.strip_prefix("spiffe://")?.split('/').next()?;
+    // A tenant's id has no dot.
+    let (_, suffix) = domain.split_once('.')?;
+    Environment::new(suffix.parse().ok()?, oid_arc).ok()
+}
+
 /// The identity in the certificate's only URI name, whatever the extensions say.
 pub fn spiffe_id(view: &CertificateView<'_>, environment: &Environment) -> Result<SpiffeId, ChainError> {
     let names = view.extension(oid::SUBJECT_ALT_NAME).ok_or(ChainError::NoUriName)?;

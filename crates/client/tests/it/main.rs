@@ -4,5 +4,6 @@
 mod connecting;
 mod files;
 mod identities;
+mod identity;
 mod root;
 mod server;

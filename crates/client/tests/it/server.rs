@@ -46,6 +46,9 @@ pub(crate) struct World {
     /// Request id and CSR of each enrollment and renewal that arrived.
     pub(crate) seen: Mutex<Vec<(String, Vec<u8>)>>,
     pub(crate) accepted: Mutex<Vec<bool>>,
+    /// Serial number that each call for a bundle came with.
+    pub(crate) callers: Mutex<Vec<String>>,
+    pub(crate) root_pem: String,
     epoch: watch::Sender<u64>,
 }
 
@@ -62,8 +65,9 @@ impl World {
         let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse));
         trust.set_tenant(&fixtures::tenant(&acme.ca.tenant), std::slice::from_ref(&acme.ca));
         trust.heard(now());
-        let (script, seen, accepted) = Default::default();
-        Arc::new(Self { pki, acme, trust, script, seen, accepted, epoch: watch::channel(0).0 })
+        let (script, seen, accepted, callers) = Default::default();
+        let root_pem = pem::encode_certificate(&pki.root.ca.certificate_der);
+        Arc::new(Self { pki, acme, trust, script, seen, accepted, callers, root_pem, epoch: watch::channel(0).0 })
     }
 
     /// Serves on a free port.
@@ -220,7 +224,9 @@ impl TrustService for Services {
     type WatchTrustBundleStream = BoxStream<'static, Result<TrustBundle, Status>>;
 
     async fn get_trust_bundle(&self, request: Request<GetTrustBundleRequest>) -> Result<Response<TrustBundle>, Status> {
-        let _ = caller(&request);
+        let peer = request.extensions().get::<Arc<Peer<()>>>().unwrap();
+        let serial = peer.session.as_ref().unwrap().identity().serial.to_string();
+        self.0.callers.lock().unwrap().push(serial);
         if request.get_ref().tenant_id == "slow" {
             return std::future::pending().await;
         }

@@ -1,0 +1,207 @@
+//! A folder whose files change together: nobody ever finds a key beside another key's certificate.
+//!
+//! The files stand in a generation of their own, `..<name>`; `..data` is a symbolic link to the present one, and what
+//! users open, e.g. `cert.pem`, a link to `..data/cert.pem`. One rename of `..data` replaces them all (as Kubernetes does
+//! with mounted secrets). Who needs several files of one moment resolves `..data` first and reads below that.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink},
+    path::{Path, PathBuf},
+};
+
+use crate::credentials::CredentialsError;
+
+const DATA: &str = "..data";
+const NEXT_LINK: &str = "..next";
+/// How often a reader looks again when the generation that it reads is replaced meanwhile.
+const READS: usize = 20;
+
+/// Who may read what is written. Ids are numeric; none: this process's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// User id.
+    pub owner: Option<u32>,
+    /// Group id.
+    pub group: Option<u32>,
+}
+
+impl Access {
+    /// With these permission bits, for this process's user.
+    pub const fn mode(mode: u32) -> Self {
+        Self { mode, owner: None, group: None }
+    }
+}
+
+/// A file to be.
+#[derive(Clone, Copy)]
+pub struct NewFile<'a> {
+    /// Its name in the folder.
+    pub name: &'a str,
+    /// What it holds.
+    pub bytes: &'a [u8],
+    /// Who may read it.
+    pub access: Access,
+}
+
+/// See the module's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtomicDir {
+    path: PathBuf,
+    access: Access,
+}
+
+impl AtomicDir {
+    /// The folder at `path`, made with `access` when it is missing.
+    pub fn new(path: impl Into<PathBuf>, access: Access) -> Self {
+        Self { path: path.into(), access }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces all files at once. `generation` is part of a folder's name: letters and digits. Files of the folder that
+    /// are not ours stay; plain files of the same names become part of it first.
+    pub fn replace(&self, generation: &str, files: &[NewFile<'_>]) -> Result<(), CredentialsError> {
+        let failed = |action| move |error: io::Error| failed(action, &self.path, &error);
+        self.make().map_err(failed("create"))?;
+        let name = self.unused(generation);
+        self.write(&name, files).map_err(failed("write"))?;
+        self.adopt_plain_files(files).map_err(failed("prepare"))?;
+        self.point(DATA, Path::new(&name)).map_err(failed("replace"))?;
+        for file in files {
+            self.link(file.name).map_err(failed("link"))?;
+        }
+        self.sweep(&name).map_err(failed("clean up"))?;
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(failed("sync"))
+    }
+
+    /// Calls `read` with a folder that holds files of one moment; again, if that was replaced meanwhile.
+    pub fn read<T>(&self, mut read: impl FnMut(&Path) -> Result<T, CredentialsError>) -> Result<T, CredentialsError> {
+        let mut attempt = 0;
+        loop {
+            let generation = fs::read_link(self.path.join(DATA)).ok();
+            let folder = generation.as_ref().map_or_else(|| self.path.clone(), |name| self.path.join(name));
+            attempt += 1;
+            match read(&folder) {
+                Err(_) if attempt < READS && fs::read_link(self.path.join(DATA)).ok() != generation => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn make(&self) -> io::Result<()> {
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(self.access.mode).create(&self.path)?;
+        chown(&self.path, self.access.owner, self.access.group)
+    }
+
+    fn unused(&self, generation: &str) -> String {
+        let names = std::iter::successors(Some(0_u32), |n| n.checked_add(1)).map(|n| format!("..{generation}-{n}"));
+        let mut free = names.skip_while(|name| fs::symlink_metadata(self.path.join(name)).is_ok());
+        free.next().unwrap_or_default()
+    }
+
+    fn write(&self, name: &str, files: &[NewFile<'_>]) -> io::Result<()> {
+        let folder = self.path.join(name);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        for file in files {
+            write_new(&folder.join(file.name), file.bytes, file.access)?;
+        }
+        File::open(&folder)?.sync_all()?;
+        // Open to others only when everything in it has its own permissions.
+        chown(&folder, self.access.owner, self.access.group)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(self.access.mode))
+    }
+
+    /// Plain files become links to a generation that holds the same bytes, so that the switch is one rename even then.
+    fn adopt_plain_files(&self, files: &[NewFile<'_>]) -> io::Result<()> {
+        let is_plain = |name: &str| fs::symlink_metadata(self.path.join(name)).is_ok_and(|meta| meta.is_file());
+        let plain: Vec<_> = files.iter().map(|file| file.name).filter(|name| is_plain(name)).collect();
+        if plain.is_empty() || self.path.join(DATA).exists() {
+            return Ok(());
+        }
+        let generation = self.unused("plain");
+        DirBuilder::new().mode(self.access.mode).create(self.path.join(&generation))?;
+        for name in &plain {
+            fs::hard_link(self.path.join(name), self.path.join(&generation).join(name))?;
+        }
+        self.point(DATA, Path::new(&generation))?;
+        plain.iter().try_for_each(|name| self.link(name))
+    }
+
+    fn link(&self, name: &str) -> io::Result<()> {
+        let target = Path::new(DATA).join(name);
+        if fs::read_link(self.path.join(name)).is_ok_and(|found| found == target) {
+            return Ok(());
+        }
+        self.point(name, &target)
+    }
+
+    fn point(&self, name: &str, target: &Path) -> io::Result<()> {
+        let next = self.path.join(NEXT_LINK);
+        remove(&next)?;
+        symlink(target, &next)?;
+        fs::rename(&next, self.path.join(name))
+    }
+
+    /// Removes the other generations, old keys with them, and links to files that are no more.
+    fn sweep(&self, present: &str) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(text) = name.to_str() else { continue };
+            let path = entry.path();
+            if entry.file_type()?.is_dir() && text.starts_with("..") && text != present {
+                fs::remove_dir_all(&path)?;
+            } else if fs::read_link(&path).is_ok_and(|to| to.starts_with(DATA)) && !path.exists() {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replaces one file by a rename: readers see the old one or the new one. Missing parent folders are made (0755).
+pub fn replace_file(path: &Path, bytes: &[u8], access: Access) -> Result<(), CredentialsError> {
+    let failed = |action| move |error: io::Error| failed(action, path, &error);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed("create the folder of"))?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".next");
+    let next = folder.join(name);
+    remove(&next).and_then(|()| write_new(&next, bytes, access)).map_err(failed("write"))?;
+    fs::rename(&next, path).map_err(failed("replace"))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))
+}
+
+/// A new file, on disk; nobody reads it before it belongs to its owner.
+fn write_new(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(access.mode & 0o600).open(path)?;
+    file.write_all(bytes)?;
+    if access.owner.is_some() || access.group.is_some() {
+        std::os::unix::fs::fchown(&file, access.owner, access.group)?;
+    }
+    // Explicitly, since the umask takes from the mode that a file is made with.
+    file.set_permissions(fs::Permissions::from_mode(access.mode))?;
+    file.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn failed(action: &'static str, path: &Path, error: &io::Error) -> CredentialsError {
+    CredentialsError::File { action, path: path.display().to_string(), reason: error.to_string() }
+}

@@ -1,0 +1,56 @@
+//! What a tenant's verifiers trust.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use signet_core::{
+    CaId, TenantId,
+    tenant::TenantStatus,
+    trust::{Anchor, TenantTrust},
+};
+use signet_proto::v1;
+use signet_x509::{CertificateView, pem};
+
+/// A tenant's trust bundle: its issuing CAs. The environment's root is not part of it: it is pinned, see
+/// [`crate::Settings::roots_der`], and no answer of the control plane replaces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The CAs' certificates, PEM.
+    pub anchors_pem: String,
+}
+
+impl Bundle {
+    /// The CA that signed this chain: what is known before the control plane was asked.
+    pub(crate) fn of_chain(tenant: &TenantId, chain_der: &[Vec<u8>]) -> Self {
+        Self { tenant: tenant.clone(), anchors_pem: encode(chain_der.iter().skip(1)) }
+    }
+
+    /// As the control plane sends it; `None` if it is not this tenant's or has nothing in it.
+    pub(crate) fn of_message(tenant: &TenantId, message: &v1::TrustBundle) -> Option<Self> {
+        let good = message.anchor_der.iter().all(|der| CertificateView::from_der(der).is_ok());
+        let ours = message.tenant_id == tenant.as_str() && !message.anchor_der.is_empty();
+        (good && ours).then(|| Self { tenant: tenant.clone(), anchors_pem: encode(message.anchor_der.iter()) })
+    }
+
+    /// The CAs' certificates, DER.
+    pub fn anchors_der(&self) -> Vec<Vec<u8>> {
+        pem::decode_certificates(&self.anchors_pem).unwrap_or_default()
+    }
+
+    /// As a verifier takes it. A certificate does not name its CA's id: the number here is no more than a place.
+    pub(crate) fn trust(&self) -> TenantTrust {
+        let anchors = self.anchors_der().into_iter().enumerate().filter_map(|(number, der)| {
+            let not_after = CertificateView::from_der(&der).ok()?.not_after;
+            let generation = u32::try_from(number).ok()?.checked_add(1)?;
+            let ca = CaId::new(self.tenant.as_str(), generation).ok()?;
+            Some(Anchor { ca, certificate_der: der.into(), not_after })
+        });
+        TenantTrust { status: TenantStatus::Active, anchors: anchors.collect::<Arc<[_]>>() }
+    }
+}
+
+fn encode<'a>(certificates: impl Iterator<Item = &'a Vec<u8>>) -> String {
+    certificates.map(|der| pem::encode_certificate(der)).collect()
+}

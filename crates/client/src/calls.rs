@@ -1,0 +1,139 @@
+//! The first certificate and the next ones, each a call. Each has a new key, which never leaves this process but to its
+//! owner's disk.
+
+use std::{fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+use signet_core::{Time, renewal::Advice};
+use signet_proto::v1::{
+    EnrollRequest, IssuedCertificate, RenewCertificateRequest, certificate_service_client::CertificateServiceClient,
+    enroll_request::Proof, enrollment_service_client::EnrollmentServiceClient,
+};
+use signet_x509::{KeyAndCsr, KeyPair};
+use tonic::transport::Channel;
+
+use crate::{
+    credentials::{Credentials, CredentialsError},
+    error::ClientError,
+    retry::{Retry, request_id},
+};
+
+/// Makes a proof for an enrollment. Asked anew each time: most proofs name the key, and all expire.
+pub trait ProofSource: Send + Sync + fmt::Debug {
+    /// A proof for `key`, which is about to be certified.
+    fn proof<'a>(&'a self, key: &'a KeyPair) -> BoxFuture<'a, Result<Proof, ClientError>>;
+
+    /// Whether it works more than once, so that a program that starts again may enroll again.
+    fn repeats(&self) -> bool;
+}
+
+/// A join token: good for as many enrollments as it was made for, by default one.
+pub struct JoinToken(pub SecretString);
+
+impl ProofSource for JoinToken {
+    fn proof<'a>(&'a self, _: &'a KeyPair) -> BoxFuture<'a, Result<Proof, ClientError>> {
+        Box::pin(async { Ok(Proof::JoinToken(self.0.expose_secret().to_owned())) })
+    }
+
+    fn repeats(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinToken")
+    }
+}
+
+/// How to get a first certificate.
+#[derive(Clone, Debug)]
+pub struct Enrollment {
+    /// What speaks for us.
+    pub proof: Arc<dyn ProofSource>,
+    /// The tenant; a join token knows its own.
+    pub tenant_id: Option<String>,
+    /// The id to take, where the proof leaves it open.
+    pub principal_id: Option<String>,
+}
+
+impl Enrollment {
+    /// With a join token.
+    pub fn join_token(token: SecretString) -> Self {
+        Self { proof: Arc::new(JoinToken(token)), tenant_id: None, principal_id: None }
+    }
+}
+
+/// Redeems a join token: a new key, and the certificate for it. `principal_id` is the id to take where the token leaves
+/// it open.
+pub async fn enroll(
+    channel: &Channel,
+    token: &SecretString,
+    principal_id: Option<&str>,
+    retry: Retry,
+) -> Result<Credentials, ClientError> {
+    let enrollment = Enrollment::join_token(token.clone());
+    enroll_with(channel, &Enrollment { principal_id: principal_id.map(str::to_owned), ..enrollment }, retry).await
+}
+
+/// A new key, and the first certificate for it. Repeats the same request, so that a lost answer does not use up the proof.
+pub async fn enroll_with(channel: &Channel, enrollment: &Enrollment, retry: Retry) -> Result<Credentials, ClientError> {
+    let new = KeyAndCsr::generate().map_err(CredentialsError::Key)?;
+    let request = EnrollRequest {
+        proof: Some(enrollment.proof.proof(&new.key).await?),
+        principal_id: enrollment.principal_id.clone().unwrap_or_default(),
+        csr_der: new.csr_der,
+        request_id: request_id(),
+        tenant_id: enrollment.tenant_id.clone().unwrap_or_default(),
+    };
+    let client = EnrollmentServiceClient::new(channel.clone());
+    let call = || {
+        let (mut client, request) = (client.clone(), request.clone());
+        async move { Ok(client.enroll(request).await?.into_inner()) }
+    };
+    let issued: IssuedCertificate = retry.run(call).await?;
+    Ok(Credentials::new(issued.chain_der, issued.root_der, new.key)?)
+}
+
+/// The next certificate of the principal that `channel` authenticates as, for a new key.
+pub async fn renew(channel: &Channel, retry: Retry) -> Result<Credentials, ClientError> {
+    let new = NextKey::generate()?;
+    let issued = retry.run(|| new.renew(channel)).await?;
+    new.certified(issued)
+}
+
+/// The key of a certificate to be, and the request for it: the same in every attempt, so that a lost answer is found again.
+pub(crate) struct NextKey {
+    key: KeyPair,
+    request: RenewCertificateRequest,
+}
+
+impl NextKey {
+    pub(crate) fn generate() -> Result<Self, ClientError> {
+        let new = KeyAndCsr::generate().map_err(CredentialsError::Key)?;
+        let request = RenewCertificateRequest { csr_der: new.csr_der, request_id: request_id() };
+        Ok(Self { key: new.key, request })
+    }
+
+    pub(crate) fn request(&self) -> &RenewCertificateRequest {
+        &self.request
+    }
+
+    pub(crate) async fn renew(&self, channel: &Channel) -> Result<IssuedCertificate, ClientError> {
+        let mut client = CertificateServiceClient::new(channel.clone());
+        Ok(client.renew_certificate(self.request.clone()).await?.into_inner())
+    }
+
+    pub(crate) fn certified(self, issued: IssuedCertificate) -> Result<Credentials, ClientError> {
+        Ok(Credentials::new(issued.chain_der, issued.root_der, self.key)?)
+    }
+}
+
+pub(crate) async fn renewal_info(_: &Channel) -> Result<(Advice, Option<Time>), ClientError> {
+    Err(tonic::Status::unimplemented("not served yet").into())
+}
+
+pub(crate) async fn confirm(_: &Channel) -> Result<(), ClientError> {
+    Err(tonic::Status::unimplemented("not served yet").into())
+}

@@ -1,0 +1,273 @@
+//! An identity that keeps itself alive: enrolled or loaded once, then renewed in the background, with a new key each time.
+//!
+//! When is decided by [`signet_core::renewal`]; the instant is drawn once for each certificate and kept by the
+//! [`Storage`]. A certificate is stored, then used, then confirmed to the control plane. The last good one stays in use
+//! until there is another.
+
+mod channel;
+mod keeper;
+mod out_of_band;
+mod outcome;
+mod shared;
+mod status;
+mod trust;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ClientConfig, ServerConfig, client::Resumption, crypto::aws_lc_rs, pki_types::CertificateDer,
+    server::NoServerSessionStorage, version::TLS13,
+};
+use signet_x509::environment::DEFAULT_OID_ARC;
+use tokio::sync::{Notify, watch};
+
+pub use channel::LiveChannel;
+use keeper::{Keeper, State};
+use shared::{Held, LiveKey, Shared, Task};
+pub use status::{Problem, Standing, Status};
+
+use crate::{
+    bundle::Bundle,
+    calls::{Enrollment, enroll_with},
+    clock::{Clock, system_clock},
+    connector::Connector,
+    credentials::{Credentials, CredentialsError},
+    error::{ClientError, ConnectError},
+    peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
+    retry::Retry,
+    storage::{InMemory, Notes, Storage},
+    tls,
+};
+
+/// Where the control plane is, and how an identity of it is kept.
+#[derive(Clone)]
+pub struct Settings {
+    /// `https://host:port`
+    pub endpoint: String,
+    /// The name in the server's certificate, if it is not the endpoint's host.
+    pub server_name: Option<String>,
+    /// The environment's roots, DER: the pin. They are what an enrollment is checked against, and stay.
+    pub roots_der: Vec<Vec<u8>>,
+    /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`.
+    pub out_of_band: Option<OutOfBand>,
+    /// Where it is kept; in memory unless set.
+    pub storage: Arc<dyn Storage>,
+    /// How to enroll again when nothing else helps; only with a proof that repeats.
+    pub enrollment: Option<Enrollment>,
+    /// Whether to follow the tenant's trust bundle: an open stream. Needed for talking to other principals.
+    pub follow_bundle: bool,
+    /// Limit of one attempt to connect.
+    pub connect_timeout: Duration,
+    /// The arc of the environment's certificate extensions.
+    pub oid_arc: String,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Renewal over plain HTTPS, signed with the present key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfBand {
+    /// The whole URL.
+    pub url: String,
+    /// Whether its server has a certificate of this environment, as signetd has; else one of the public web's, as API
+    /// Gateway has.
+    pub pinned: bool,
+}
+
+impl Settings {
+    /// With the defaults, for `endpoint`, trusting `roots_der`.
+    pub fn new(endpoint: impl Into<String>, roots_der: Vec<Vec<u8>>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            server_name: None,
+            roots_der,
+            out_of_band: None,
+            storage: Arc::new(InMemory),
+            enrollment: None,
+            follow_bundle: true,
+            connect_timeout: Duration::from_secs(10),
+            oid_arc: DEFAULT_OID_ARC.to_owned(),
+            clock: system_clock(),
+        }
+    }
+
+    fn connector(&self, credentials: Option<&Credentials>) -> Result<Connector, ConnectError> {
+        let connector = Connector::new(&self.endpoint, &self.roots_der, credentials)?;
+        let connector = connector.with_connect_timeout(self.connect_timeout);
+        match &self.server_name {
+            Some(name) => connector.with_server_name(name),
+            None => Ok(connector),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// See the module's words. Clones are the same identity; the last one to go ends the background work.
+#[derive(Clone)]
+pub struct Identity {
+    shared: Arc<Shared>,
+    // Not in `Shared`: the tasks themselves hold that.
+    _tasks: Arc<[Task]>,
+}
+
+impl Identity {
+    /// Gets a first certificate, stores it, and keeps it fresh from now on.
+    pub async fn enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
+        let channel = settings.connector(None)?.channel();
+        let credentials = enroll_with(&channel, enrollment, Retry::default()).await?;
+        Self::new(settings, credentials, None, false).await
+    }
+
+    /// Takes up what [`Settings::storage`] keeps; `None` if that is nothing. Needs no connection: an identity that has
+    /// expired meanwhile loads too, and [`Status::standing`] says so.
+    pub async fn load(settings: Settings) -> Result<Option<Self>, ClientError> {
+        let storage = Arc::clone(&settings.storage);
+        let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
+        Self::new(settings, credentials, notes, true).await.map(Some)
+    }
+
+    /// Takes up what is kept, and enrolls if that is nothing.
+    pub async fn load_or_enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
+        match Self::load(settings.clone()).await? {
+            Some(identity) => Ok(identity),
+            None => Self::enroll(settings, enrollment).await,
+        }
+    }
+
+    /// Takes over credentials that somebody else got, and stores them.
+    pub async fn adopt(settings: Settings, credentials: Credentials) -> Result<Self, ClientError> {
+        Self::new(settings, credentials, None, false).await
+    }
+
+    async fn new(
+        settings: Settings,
+        credentials: Credentials,
+        notes: Option<Notes>,
+        stored: bool,
+    ) -> Result<Self, ClientError> {
+        settings.connector(Some(&credentials))?;
+        let held = Arc::new(Held::new(credentials, &settings.oid_arc)?);
+        let state = State::new(&settings, &held, notes, stored);
+        let bundle = state.bundle();
+        let shared = Arc::new(Shared {
+            key: Arc::new(LiveKey(ArcSwap::new(Arc::clone(&held.key)))),
+            anchors: Arc::new(Anchors {
+                tenant: held.tenant.clone(),
+                environment: held.environment.clone(),
+                trust: ArcSwap::from_pointee(bundle.trust()),
+            }),
+            status: watch::channel(state.status(&held, (settings.clock)())).0,
+            bundle: watch::channel(Arc::new(bundle)).0,
+            held: watch::channel(held).0,
+            hurry: Notify::new(),
+            settings,
+        });
+        let mut tasks = Vec::new();
+        if shared.settings.follow_bundle {
+            tasks.push(Task::spawn(trust::follow(Arc::clone(&shared), control_plane(&shared)?)));
+        }
+        let keeper = Keeper::new(Arc::clone(&shared), state).started().await;
+        tasks.push(Task::spawn(keeper.run()));
+        Ok(Self { shared, _tasks: tasks.into() })
+    }
+
+    /// How it is doing, now and from now on.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    /// What the tenant's verifiers trust, now and from now on.
+    pub fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
+        self.shared.bundle.subscribe()
+    }
+
+    /// The certificate of the moment with its key, in the formats that other libraries take.
+    pub fn with_credentials<T>(&self, read: impl FnOnce(&Credentials) -> T) -> T {
+        read(&self.shared.held().credentials)
+    }
+
+    /// Asks for the next certificate now; [`Self::status`] tells how that went.
+    pub fn renew_now(&self) {
+        self.shared.hurry.notify_one();
+    }
+
+    /// To the control plane.
+    pub fn channel(&self) -> Result<LiveChannel, ConnectError> {
+        control_plane(&self.shared)
+    }
+
+    /// To a service of the tenant at `endpoint` (`https://host:port`) that `policy` wants. Its certificate is judged by
+    /// the trust bundle; the host's name says nothing.
+    pub fn channel_to(&self, endpoint: &str, policy: PeerPolicy) -> Result<LiveChannel, ConnectError> {
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.shared.anchors), policy));
+        let endpoint = endpoint.to_owned();
+        let make = move |held: &Held| {
+            // A configuration for each certificate: a session of an old one is not resumed.
+            let resolver = Arc::new(tls::resolver(&held.credentials)?);
+            Connector::with_tls(&endpoint, tls::verified_by(Arc::clone(&verifier) as _, resolver)?)
+        };
+        live_channel(&self.shared, Box::new(make))
+    }
+
+    /// For clients of the tenant's services, whatever they speak over TLS 1.3. Each handshake shows the certificate of
+    /// that moment, and is a full one, since a resumed session would carry on an older certificate.
+    pub fn client_config(&self, policy: PeerPolicy) -> Result<ClientConfig, ConnectError> {
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.shared.anchors), policy));
+        let mut config = tls::verified_by(verifier, Arc::clone(&self.shared.key) as _)?;
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    /// For servers: shows the certificate of the moment (a service's: others are not for servers) and asks for one that
+    /// `policy` wants. Sessions are not resumed, so that every client is checked against the bundle of that moment.
+    pub fn server_config(&self, policy: PeerPolicy) -> Result<ServerConfig, ConnectError> {
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.shared.anchors), policy));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| ConnectError::Settings(format!("TLS 1.3: {error}")))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&self.shared.key) as _);
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(config)
+    }
+
+    /// Who is at the other end of a finished handshake with [`Self::server_config`] or [`Self::client_config`]:
+    /// `certificates` are its `peer_certificates()`.
+    pub fn peer(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<Peer> {
+        Peer::of_handshake(certificates, &self.shared.anchors.environment)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("status", &*self.shared.status.borrow()).finish_non_exhaustive()
+    }
+}
+
+fn control_plane(shared: &Arc<Shared>) -> Result<LiveChannel, ConnectError> {
+    let connects = Arc::clone(shared);
+    live_channel(shared, Box::new(move |held| connects.connector(Some(held))))
+}
+
+fn live_channel(shared: &Shared, make: channel::Make) -> Result<LiveChannel, ConnectError> {
+    LiveChannel::new(shared.held.subscribe(), make, Arc::clone(&shared.settings.clock))
+}
+
+/// Work on disk, off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CredentialsError> + Send + 'static,
+) -> Result<T, CredentialsError> {
+    let lost = |error: tokio::task::JoinError| CredentialsError::File {
+        action: "store",
+        path: String::new(),
+        reason: error.to_string(),
+    };
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
+}

@@ -1,0 +1,56 @@
+//! What a failed call means for the schedule.
+
+use signet_core::{Lifetime, renewal::Failure};
+use tonic::Code;
+
+use crate::error::{Alert, ClientError, ConnectError, RpcError};
+
+/// Reasons in `google.rpc.ErrorInfo` after which this certificate is never renewed.
+const FINAL: &[&str] = &[
+    "CERTIFICATE_REVOKED",
+    "ISSUER_RETIRED",
+    "UNKNOWN_TENANT",
+    "UNTRUSTED_ISSUER",
+    "PRINCIPAL_DELETED",
+    "INSTANCE_LOCKED",
+    "CERTIFICATE_SUPERSEDED",
+    "GRACE_OVER",
+];
+
+/// Whether trying again may help. A suspended principal or tenant may be activated again: that passes.
+pub(super) fn failure(error: &ClientError) -> Failure {
+    match error {
+        ClientError::Connect(ConnectError::CertificateRefused {
+            alert: Alert::Revoked | Alert::UnknownCa | Alert::Unsupported | Alert::Bad,
+        }) => Failure::Final,
+        ClientError::Rpc(RpcError { reason, .. }) if FINAL.contains(&reason.as_str()) => Failure::Final,
+        other => passing(other),
+    }
+}
+
+/// A failure after which the same is tried again.
+pub(super) fn passing(error: &ClientError) -> Failure {
+    let asked = match error {
+        ClientError::Rpc(error) => error.retry_after,
+        _ => None,
+    };
+    let seconds = |asked: std::time::Duration| u32::try_from(asked.as_secs()).unwrap_or(u32::MAX);
+    Failure::Passing { retry_after: asked.map(|asked| Lifetime::seconds(seconds(asked))) }
+}
+
+/// A server that is older than this SDK.
+pub(super) fn is_unknown_to_server(error: &ClientError) -> bool {
+    matches!(error, ClientError::Rpc(RpcError { code: Code::Unimplemented, .. }))
+}
+
+/// The control plane certified another identity than ours.
+pub(super) fn wrong_certificate() -> ClientError {
+    ClientError::Rpc(RpcError {
+        code: Code::Internal,
+        reason: "WRONG_CERTIFICATE".into(),
+        message: "the new certificate is another principal's".into(),
+        field: None,
+        transport: false,
+        retry_after: None,
+    })
+}
