@@ -11,7 +11,7 @@ tf() {
 # tf_init DIR: gets the provider from a tree of providers on this machine if there is one, else from the public registry.
 tf_init() {
   local mirror
-  need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install"
+  need terraform "Install Terraform 1.11 or newer: https://developer.hashicorp.com/terraform/install"
   if mirror=$(provider_mirror); then
     tf "$1" init -no-color -plugin-dir="$mirror" >"$1/init.log" 2>&1
   else
@@ -41,13 +41,21 @@ provider_mirror() {
 tf_copy() {
   local module=$1 dir=$2
   mkdir -p "$dir/infra" "$dir/$module"
-  rm -rf "$dir/infra/modules"
+  rm -rf "$dir/infra/modules" "$dir/$module/tests"
   cp -R "$ROOT/infra/modules" "$dir/infra/modules"
   cp "$ROOT/$module"/*.tf "$dir/$module/"
+  if [[ -d $ROOT/$module/tests ]]; then
+    cp -R "$ROOT/$module"/tests "$ROOT/$module"/*.tfvars "$dir/$module/"
+  fi
 }
 
-# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator.
-# A module that uses one more service needs that service here.
+# Every AWS service that our modules use; one more there is one more here.
+TF_SERVICES=(
+  acm apigatewayv2 applicationautoscaling cloudfront cloudwatch dynamodb ec2 ecr ecs elbv2 events iam kms lambda logs
+  route53 s3 scheduler secretsmanager sns sqs ssm sts wafv2
+)
+
+# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator and keep its state beside it.
 tf_point_at() {
   local service
   {
@@ -58,24 +66,41 @@ tf_point_at() {
     echo '  skip_metadata_api_check     = true'
     echo '  s3_use_path_style           = true'
     echo '  endpoints {'
-    for service in dynamodb iam kms s3 secretsmanager ssm sts; do
+    for service in "${TF_SERVICES[@]}"; do
       echo "    $service = \"$1\""
     done
     echo '  }'
     echo '}'
+    echo 'terraform {'
+    echo '  backend "local" {}'
+    echo '}'
   } >"$2/emulator_override.tf"
 }
 
-# tf_check: format, validity and tests of every module, and of what the emulators get. No AWS account, no emulator.
+# tf_check: format, validity and tests of every module and environment, and of what the emulators get. No AWS account, no emulator.
 tf_check() {
   local copy=$LOCAL/terraform-check module
   tf "$ROOT" fmt -check -diff -recursive infra >&2 || die "format them: terraform fmt -recursive infra"
   tf "$ROOT" fmt -check -diff localstack/terraform >&2 || die "format it: terraform fmt localstack/terraform"
+  tf_check_environments_agree
   tf_copy localstack/terraform "$copy"
-  for module in "$copy"/infra/modules/*/ "$copy/localstack/terraform/"; do
+  for module in dev staging prod; do tf_copy "infra/environments/$module" "$copy"; done
+  for module in "$copy"/infra/modules/*/ "$copy"/infra/environments/*/ "$copy/localstack/terraform/"; do
     say "terraform validate and test: ${module#"$copy/"} …"
+    # Nobody's state is asked for; the environments' is in S3.
+    echo 'terraform { backend "local" {} }' >"${module}backend_override.tf"
     tf_init "$module"
     tf "$module" validate -no-color >&2 || die "terraform validate failed in ${module#"$copy/"}"
     tf "$module" test -no-color >&2 || die "terraform test failed in ${module#"$copy/"}"
+  done
+}
+
+# tf_check_environments_agree: dev, staging and prod have the same files, but for terraform.tfvars and backend.tf.
+tf_check_environments_agree() {
+  local environment
+  for environment in dev staging; do
+    diff -r --exclude=terraform.tfvars --exclude=backend.tf --exclude='.terraform*' \
+      "$ROOT/infra/environments/prod" "$ROOT/infra/environments/$environment" >&2 ||
+      die "infra/environments/$environment differs from prod beyond terraform.tfvars and backend.tf: change them together"
   done
 }

@@ -1,5 +1,12 @@
-# Handshakes cost CPU, connections memory.
 locals {
+  # The service's number of tasks, as the autoscaler names it.
+  scaled = {
+    namespace   = "ecs"
+    resource_id = "service/${aws_ecs_cluster.this.name}/${aws_ecs_service.this.name}"
+    dimension   = "ecs:service:DesiredCount"
+  }
+
+  # Handshakes cost CPU, connections memory.
   targets = {
     cpu    = { metric = "ECSServiceAverageCPUUtilization", percent = 50 }
     memory = { metric = "ECSServiceAverageMemoryUtilization", percent = 70 }
@@ -7,23 +14,21 @@ locals {
 }
 
 resource "aws_appautoscaling_target" "this" {
-  count = var.autoscaling ? 1 : 0
-
-  service_namespace  = "ecs"
-  resource_id        = "service/${aws_ecs_cluster.this.name}/${aws_ecs_service.this.name}"
-  scalable_dimension = "ecs:service:DesiredCount"
+  service_namespace  = local.scaled.namespace
+  resource_id        = local.scaled.resource_id
+  scalable_dimension = local.scaled.dimension
   min_capacity       = local.size.min_tasks
   max_capacity       = local.size.max_tasks
 }
 
 resource "aws_appautoscaling_policy" "this" {
-  for_each = var.autoscaling ? local.targets : {}
+  for_each = local.targets
 
   name               = "${var.name_prefix}-${each.key}"
   policy_type        = "TargetTrackingScaling"
-  service_namespace  = aws_appautoscaling_target.this[0].service_namespace
-  resource_id        = aws_appautoscaling_target.this[0].resource_id
-  scalable_dimension = aws_appautoscaling_target.this[0].scalable_dimension
+  service_namespace  = local.scaled.namespace
+  resource_id        = local.scaled.resource_id
+  scalable_dimension = local.scaled.dimension
 
   target_tracking_scaling_policy_configuration {
     target_value       = each.value.percent
@@ -35,4 +40,6 @@ resource "aws_appautoscaling_policy" "this" {
       predefined_metric_type = each.value.metric
     }
   }
+
+  depends_on = [aws_appautoscaling_target.this]
 }

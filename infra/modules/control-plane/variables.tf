@@ -47,13 +47,6 @@ variable "size" {
   }
 }
 
-variable "autoscaling" {
-  description = "Follow the load between the size's limits. Without it there are as many tasks as the size has at least."
-  type        = bool
-  default     = true
-  nullable    = false
-}
-
 variable "network" {
   description = "Outputs of the module network."
   type = object({

@@ -180,7 +180,7 @@ run "small_scales_with_load" {
   }
 
   assert {
-    condition     = aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 4 && length(aws_appautoscaling_policy.this) == 2
+    condition     = aws_appautoscaling_target.this.min_capacity == 2 && aws_appautoscaling_target.this.max_capacity == 4 && length(aws_appautoscaling_policy.this) == 2
     error_message = "small: two to four tasks, by CPU and memory."
   }
 
@@ -196,7 +196,7 @@ run "medium" {
   variables { size = "medium" }
 
   assert {
-    condition     = aws_ecs_task_definition.this.cpu == "1024" && aws_ecs_task_definition.this.memory == "2048" && aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 12
+    condition     = aws_ecs_task_definition.this.cpu == "1024" && aws_ecs_task_definition.this.memory == "2048" && aws_appautoscaling_target.this.min_capacity == 2 && aws_appautoscaling_target.this.max_capacity == 12
     error_message = "medium: a core, 2 GiB, two to twelve tasks."
   }
 }
@@ -210,24 +210,13 @@ run "large_on_arm" {
   }
 
   assert {
-    condition     = aws_ecs_task_definition.this.cpu == "4096" && aws_ecs_task_definition.this.memory == "8192" && aws_appautoscaling_target.this[0].min_capacity == 3 && aws_appautoscaling_target.this[0].max_capacity == 30
+    condition     = aws_ecs_task_definition.this.cpu == "4096" && aws_ecs_task_definition.this.memory == "8192" && aws_appautoscaling_target.this.min_capacity == 3 && aws_appautoscaling_target.this.max_capacity == 30
     error_message = "large: four cores, 8 GiB, three to thirty tasks."
   }
 
   assert {
     condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "ARM64"
     error_message = "One variable must choose the processor."
-  }
-}
-
-run "without_autoscaling" {
-  command = plan
-
-  variables { autoscaling = false }
-
-  assert {
-    condition     = length(aws_appautoscaling_target.this) == 0 && length(aws_appautoscaling_policy.this) == 0
-    error_message = "Nothing may scale."
   }
 }
 
