@@ -1,22 +1,17 @@
 //! Enrollment: the first certificate, against a proof that is none of ours.
 
-use secrecy::{ExposeSecret, SecretString};
+mod rule;
+mod token;
+
+use secrecy::SecretString;
 use signet_core::{
-    Error, PrincipalId, TenantId, TenantScope,
-    attestation::Evidence,
-    certificate::CertificateState,
-    commit::{Commit, Write},
-    enrollment::EnrollmentToken,
-    principal::Principal,
-    request::Outcome,
+    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope, attestation::Evidence, principal::Principal,
     store::Versioned,
 };
-use signet_x509::Csr;
 
 use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf,
-    issuance::{Admission, Begun, Order, key_digest, parse_csr, require_active_principal},
-    ledger::fingerprint,
+    issuance::{parse_csr, require_active_principal},
     principals::new_principal,
     reservation::CREATED,
 };
@@ -46,163 +41,92 @@ pub struct Enroll {
     pub csr_der: Vec<u8>,
 }
 
+/// What is known of a caller, for the audit event of a refusal. No secrets.
+type Known = Vec<(&'static str, String)>;
+
 impl App {
-    /// Redeems a proof. The use of the token, a new principal and the reservation are one transaction, so that of any
-    /// number of callers with a single-use token one gets a certificate. The same request id and key take up what a
-    /// crash left behind, and use nothing a second time.
+    /// Redeems a proof. What it uses up, a new principal and the reservation are one transaction, so that of any number of
+    /// callers with a single-use token one gets a certificate. The same request id and key take up what a crash left
+    /// behind, and use nothing a second time. A refusal names its reason in the tenant's audit log and nowhere else.
     pub async fn enroll(&self, call: &Call, input: Enroll) -> Result<IssuedLeaf, Error> {
         if call.request_id.is_none() {
             return Err(Error::invalid("request_id", "REQUIRED", "is needed: it makes a retry safe"));
         }
         let csr = parse_csr(&input.csr_der)?;
-        let secret = match &input.proof {
-            Proof::JoinToken(secret) => secret,
-            Proof::Attested { tenant, .. } => {
-                return self.refuse_proof(call, tenant, refused("NO_RULE_FOR_PROOF")).await;
+        match &input.proof {
+            Proof::JoinToken(secret) => self.enroll_by_token(call, secret, input.principal.as_ref(), &csr).await,
+            Proof::Attested { tenant, evidence } => {
+                evidence.check_size()?;
+                self.enroll_by_rule(call, tenant, evidence, input.principal.as_ref(), &csr).await
             }
-        };
-        let digest = EnrollmentToken::digest(secret.expose_secret());
-        let Some(token) = self.find_token(call, &digest).await? else {
-            return self.refuse_proof(call, &TenantId::system(), refused("TOKEN_UNKNOWN")).await;
-        };
-        match self.redeem(call, &token, input.principal.as_ref(), &csr).await {
-            Ok(leaf) => Ok(leaf),
-            Err(error) => self.refuse_proof(call, &token.tenant, error).await,
         }
     }
 
-    async fn redeem(
-        &self,
-        call: &Call,
-        token: &EnrollmentToken,
-        wanted: Option<&PrincipalId>,
-        csr: &Csr,
-    ) -> Result<IssuedLeaf, Error> {
-        let scope = TenantScope::of_token(token);
-        let digest = &token.secret_sha256;
-        let fingerprint = fingerprint(call, &(digest, wanted, key_digest(csr)))?;
-        let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
-        let admit = || async {
-            // Read again: somebody may have used it since.
-            let token = self.find_token_record(call, digest).await?.ok_or_else(|| refused("TOKEN_UNKNOWN"))?;
-            self.admit_holder(call, &scope, token, wanted).await
-        };
-        let begun = {
-            // Callers with the same token queue here instead of meeting in the store.
-            let _turn = self.turns.of(digest).lock().await;
-            self.begin(&order, admit).await?
-        };
-        if let Begun::Known(Outcome::Certificate { issuer, serial }) = &begun {
-            let record = self.certificate(&scope, issuer, serial, call.now).await?;
-            if record.value.state == CertificateState::Reserved && token.revoked_at.is_some() {
-                self.abandon(call, &record, "TOKEN_REVOKED").await?;
-                return Err(refused("TOKEN_REVOKED"));
-            }
-        }
-        self.conclude(&order, begun).await
-    }
-
-    /// The principal that the token's holder becomes, and what must be written for it.
-    async fn admit_holder(
+    /// The principal that a caller becomes: `found`, or a new one.
+    fn enrolled(
         &self,
         call: &Call,
         scope: &TenantScope,
-        token: Versioned<EnrollmentToken>,
-        wanted: Option<&PrincipalId>,
-    ) -> Result<Admission, Error> {
-        check_live(&token.value, call)?;
-        let id = holder_id(&token.value, wanted)?;
-        let found = self.find_principal(scope, &id, call.now).await?;
-        if let Some(found) = &found {
-            may_take(&token.value, &found.value)?;
+        found: Option<Versioned<Principal>>,
+        new: (PrincipalId, PrincipalType, &[Role]),
+    ) -> Result<Versioned<Principal>, Error> {
+        if let Some(found) = found {
+            return Ok(found);
         }
-        let template = &token.value.template;
-        let input = CreatePrincipal {
-            id,
-            principal_type: template.principal_type,
-            display_name: String::new(),
-            roles: template.roles.clone(),
-            groups: Vec::new(),
-        };
-        let created = found.is_none();
-        let principal = match found {
-            Some(found) => found,
-            None => Versioned { value: new_principal(call, scope, &input)?, version: CREATED },
-        };
-        let entry = AuditEntry::done(call, "token", &token.value.id)
-            .detail("principal", &principal.value.id)
-            .detail("principal_created", created)
-            .detail("uses_left", token.value.uses_left.saturating_sub(1));
-        let used = EnrollmentToken { uses_left: token.value.uses_left.saturating_sub(1), ..token.value };
-        let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
-            .write(Write::replace(used, token.version))
-            .writes(created.then(|| Write::create(principal.value.clone())));
-        Ok(Admission { principal, commit })
-    }
-
-    async fn find_token(&self, call: &Call, digest: &str) -> Result<Option<EnrollmentToken>, Error> {
-        Ok(self.find_token_record(call, digest).await?.map(|found| found.value))
-    }
-
-    /// The token with this digest, whosever it is: the secret is the right to find it.
-    async fn find_token_record(&self, call: &Call, digest: &str) -> Result<Option<Versioned<EnrollmentToken>>, Error> {
-        let scope = signet_core::scope::EnvironmentScope::housekeeping();
-        Ok(scope.get(&*self.store, &EnrollmentToken::key_of(digest), call.now).await?)
+        let (id, principal_type, roles) = new;
+        let (display_name, roles, groups) = (String::new(), roles.to_vec(), Vec::new());
+        let input = CreatePrincipal { id, principal_type, display_name, roles, groups };
+        Ok(Versioned { value: new_principal(call, scope, &input)?, version: CREATED })
     }
 
     /// Records a refusal and says no more than that; other failures pass as they are.
-    async fn refuse_proof<T>(&self, call: &Call, tenant: &TenantId, error: Error) -> Result<T, Error> {
+    async fn refuse_proof<T>(&self, call: &Call, tenant: &TenantId, error: Error, known: Known) -> Result<T, Error> {
         let reason = match error {
             Error::ProofRefused { reason } => reason,
             Error::Precondition { reason: "RESERVATION_ABANDONED", .. }
+            | Error::Exhausted { reason: TOO_MANY, .. }
             | Error::Invalid { .. }
             | Error::Conflict(_)
             | Error::Unavailable { .. }
             | Error::Internal { .. } => return Err(error),
             other => other.reason(),
         };
-        if let Err(error) = self.refuse(call, tenant, &AuditEntry::refused(call, reason)).await {
-            tracing::error!(%error, reason, tenant.id = %tenant, "a refused enrollment could not be recorded");
+        tracing::info!(reason, ?known, tenant.id = %tenant, call.correlation_id, "an enrollment was refused");
+        self.guard.failed(tenant, call.source, call.now);
+        if let Some(unwritten) = self.guard.may_record(tenant, reason, call.now) {
+            let entry = known
+                .into_iter()
+                .fold(AuditEntry::refused(call, reason), |entry, (name, value)| entry.detail(name, value));
+            let entry = if unwritten == 0 { entry } else { entry.detail("unwritten_refusals_before", unwritten) };
+            if let Err(error) = self.refuse(call, tenant, &entry).await {
+                tracing::error!(%error, reason, tenant.id = %tenant, "a refused enrollment could not be recorded");
+            }
         }
         Err(refused(reason))
     }
+
+    /// Refuses, before any work, those who have just been refused too often.
+    fn check_guesses(&self, call: &Call, tenant: Option<&TenantId>) -> Result<(), Error> {
+        if self.guard.admits(tenant, call.source, call.now) {
+            return Ok(());
+        }
+        let message = "too many refused enrollments; wait a minute and check the proof before the next try";
+        Err(Error::Exhausted { reason: TOO_MANY, message: message.into() })
+    }
 }
+
+const TOO_MANY: &str = "TOO_MANY_REFUSED_ENROLLMENTS";
 
 fn refused(reason: &'static str) -> Error {
     Error::ProofRefused { reason }
 }
 
-fn check_live(token: &EnrollmentToken, call: &Call) -> Result<(), Error> {
-    if token.revoked_at.is_some() {
-        return Err(refused("TOKEN_REVOKED"));
-    }
-    if call.now >= token.not_after {
-        return Err(refused("TOKEN_EXPIRED"));
-    }
-    if token.is_live(call.now) { Ok(()) } else { Err(refused("TOKEN_USED_UP")) }
-}
-
-fn holder_id(token: &EnrollmentToken, wanted: Option<&PrincipalId>) -> Result<PrincipalId, Error> {
-    match (&token.template.id, wanted) {
-        (Some(id), None) => Ok(id.clone()),
-        (Some(id), Some(wanted)) if id == wanted => Ok(id.clone()),
-        (Some(_), Some(_)) => Err(refused("OTHER_PRINCIPAL")),
-        (None, Some(wanted)) => Ok(wanted.clone()),
-        (None, None) => Err(Error::invalid("principal_id", "REQUIRED", "the token leaves the id open: choose one")),
-    }
-}
-
-/// Whether the token may speak for a principal that exists: only one that it names, and that has got no other rights
-/// than its maker knew of.
-fn may_take(token: &EnrollmentToken, principal: &Principal) -> Result<(), Error> {
-    let template = &token.template;
-    if template.id.is_none() {
-        return Err(refused("PRINCIPAL_EXISTS"));
-    }
+/// Whether a principal that exists is what the proof's maker had in mind, with no other rights than it knew of.
+fn fits(principal: &Principal, principal_type: PrincipalType, roles: &[Role]) -> Result<(), Error> {
     require_active_principal(principal)?;
-    if principal.principal_type != template.principal_type {
+    if principal.principal_type != principal_type {
         return Err(refused("PRINCIPAL_TYPE_DIFFERS"));
     }
-    let more = principal.roles.iter().any(|role| !template.roles.contains(role));
+    let more = principal.roles.iter().any(|role| !roles.contains(role));
     if more { Err(refused("PRINCIPAL_ROLES_CHANGED")) } else { Ok(()) }
 }

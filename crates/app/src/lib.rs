@@ -9,12 +9,17 @@ mod cas;
 mod certificates;
 mod enrollment;
 mod feed;
+mod guard;
 mod issuance;
 mod ledger;
+mod lineage;
+mod out_of_band;
 mod paging;
 mod principals;
 mod release;
+mod renewal;
 mod reservation;
+mod rules;
 mod sealing;
 mod sweep;
 mod tenants;
@@ -23,7 +28,13 @@ mod turns;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use signet_core::{Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, change::FEED_SHARDS};
+use async_trait::async_trait;
+use guard::Guard;
+use signet_core::{
+    Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store,
+    attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
+    change::FEED_SHARDS,
+};
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use tokio::sync::{Mutex, Notify};
 use turns::Turns;
@@ -34,10 +45,13 @@ pub use call::{AuditEntry, Call, Resource};
 pub use cas::{RotationAction, RotationReport, TrustBundle};
 pub use enrollment::{Enroll, Proof};
 pub use feed::Follower;
+pub use guard::RefusalLimits;
 pub use issuance::IssuedLeaf;
 pub use ledger::Planned;
+pub use out_of_band::OutOfBandRenewal;
 pub use paging::{Listing, PageRequest};
 pub use principals::{CreatePrincipal, PrincipalPatch};
+pub use rules::{CreateRule, RuleTest};
 pub use tenants::{CreateTenant, TenantPatch};
 pub use tokens::{CreateToken, CreatedToken};
 
@@ -50,6 +64,10 @@ pub struct Settings {
     pub seal_delay: Lifetime,
     /// Lifetime of server certificates.
     pub server_lifetime: Lifetime,
+    /// Issuers that rules may name without `https://`.
+    pub private_issuers: Vec<String>,
+    /// How many refused enrollments are borne.
+    pub refusals: RefusalLimits,
 }
 
 impl Default for Settings {
@@ -58,6 +76,8 @@ impl Default for Settings {
             audit_retention: Lifetime::days(400),
             seal_delay: Lifetime::seconds(60),
             server_lifetime: SERVER_LIFETIME,
+            private_issuers: Vec::new(),
+            refusals: RefusalLimits::default(),
         }
     }
 }
@@ -69,6 +89,8 @@ pub struct App {
     entropy: Arc<dyn Entropy>,
     environment: Environment,
     settings: Settings,
+    attestor: Arc<dyn Attestor>,
+    guard: Guard,
     /// A key's public half and spec never change, so an opened signer stays right.
     signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
     /// One writer per feed shard in this process; others are met by compare-and-swap.
@@ -86,7 +108,7 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Wires the ports.
+    /// Wires the ports. Proofs other than join tokens are refused, see [`Self::with_attestor`].
     pub fn new(
         store: Arc<dyn Store>,
         keys: Arc<dyn KeyManager>,
@@ -96,7 +118,14 @@ impl App {
     ) -> Self {
         let feed_locks = std::array::from_fn(|_| Mutex::default());
         let (signers, turns, committed) = (Mutex::default(), Turns::default(), Notify::new());
-        Self { store, keys, entropy, environment, settings, signers, feed_locks, turns, committed }
+        let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
+        Self { store, keys, entropy, environment, settings, attestor, guard, signers, feed_locks, turns, committed }
+    }
+
+    /// Who checks enrollment proofs.
+    #[must_use]
+    pub fn with_attestor(self, attestor: Arc<dyn Attestor>) -> Self {
+        Self { attestor, ..self }
     }
 
     /// The environment's names.
@@ -118,5 +147,17 @@ impl App {
         let signer = self.keys.open(key).await?;
         self.signers.lock().await.insert(key.clone(), Arc::clone(&signer));
         Ok(signer)
+    }
+}
+
+/// Checks nothing, so that it can vouch for nobody.
+#[derive(Debug)]
+struct Nobody;
+
+#[async_trait]
+impl Attestor for Nobody {
+    async fn attest(&self, evidence: &Evidence, _: &Challenge<'_>) -> Result<Facts, AttestationError> {
+        let detail = format!("nothing here checks {}", evidence.kind());
+        Err(AttestationError::Refused { reason: "PROOF_NOT_CHECKED", detail })
     }
 }

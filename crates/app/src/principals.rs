@@ -253,8 +253,10 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
         groups: patch.groups.unwrap_or_default(),
         generation: 1,
         certificates: Vec::new(),
+        superseded: Vec::new(),
         created_at: call.now,
         updated_at: call.now,
+        enrolled_by: None,
         free_at: None,
     })
 }

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use signet_core::{
-    Error, Lifetime, Role, TenantScope, Time, TokenId,
+    Cidr, Error, Lifetime, Role, TenantScope, Time, TokenId,
     authz::Permit,
     commit::{Commit, Write},
     enrollment::{EnrollmentToken, PrincipalTemplate},
@@ -24,6 +24,7 @@ const DEFAULT_TTL: Lifetime = Lifetime::hours(1);
 const MIN_TTL: Lifetime = Lifetime::minutes(1);
 const MAX_TTL: Lifetime = Lifetime::days(7);
 const MAX_USES: u32 = 1000;
+const MAX_NETWORKS: usize = 16;
 
 /// A token to be made.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +35,10 @@ pub struct CreateToken {
     pub ttl: Lifetime,
     /// How many enrollments, at most 1,000; 0: one. More than one only if the template names no principal.
     pub uses: u32,
+    /// What an id that the holder chooses must match: 1 to 64 of `A-Z a-z 0-9 . _ - *`; `None`: any.
+    pub id_pattern: Option<String>,
+    /// Networks from which it works, at most 16; empty: from anywhere.
+    pub source_networks: Vec<Cidr>,
 }
 
 /// A token just made.
@@ -72,6 +77,12 @@ impl App {
                 Some(id) => entry.detail("principal", id),
                 None => entry,
             };
+            let entry = match &token.id_pattern {
+                Some(pattern) => entry.detail("id_pattern", pattern),
+                None => entry,
+            };
+            let networks: Vec<String> = token.source_networks.iter().map(Cidr::to_string).collect();
+            let entry = if networks.is_empty() { entry } else { entry.detail("source_networks", networks.join(",")) };
             let commit = Commit::audited(self.event(call, scope.tenant(), &entry)).write(Write::create(token.clone()));
             Ok(Planned::Commit(Box::new(commit), token))
         };
@@ -173,6 +184,8 @@ impl App {
             id: self.serial(call.now).to_string().parse().map_err(Error::internal)?,
             secret_sha256,
             template,
+            id_pattern: input.id_pattern.clone(),
+            source_networks: input.source_networks.clone(),
             uses_left: input.uses,
             revoked_at: None,
             created_by: call.actor.to_string(),
@@ -203,8 +216,26 @@ fn checked(mut input: CreateToken) -> Result<CreateToken, Error> {
     if input.uses > 1 && input.template.id.is_some() {
         return Err(Error::invalid("uses", "ONE_PRINCIPAL", "must be 1 for a token that names its principal"));
     }
+    check_id_pattern(&input)?;
+    if input.source_networks.len() > MAX_NETWORKS {
+        return Err(Error::invalid("source_networks", "TOO_MANY", "must be at most 16"));
+    }
     input.template.roles = checked_roles("roles", input.template.roles)?;
     Ok(input)
+}
+
+fn check_id_pattern(input: &CreateToken) -> Result<(), Error> {
+    let Some(pattern) = &input.id_pattern else { return Ok(()) };
+    if input.template.id.is_some() {
+        let message = "must be empty for a token that names its principal";
+        return Err(Error::invalid("principal_id_pattern", "ONE_PRINCIPAL", message));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'*');
+    if pattern.is_empty() || pattern.len() > 64 || !pattern.bytes().all(plain) {
+        let message = "must be 1 to 64 of A-Z a-z 0-9 . _ - and *";
+        return Err(Error::invalid("principal_id_pattern", "INVALID_PATTERN", message));
+    }
+    Ok(())
 }
 
 fn join(roles: &[Role]) -> String {

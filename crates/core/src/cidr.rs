@@ -1,6 +1,10 @@
 //! Networks in CIDR notation (RFC 4632, RFC 4291 section 2.3).
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -66,6 +70,15 @@ impl From<Cidr> for String {
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.bits)
+    }
+}
+
+/// Who stands behind an address, for limits per source. An IPv6 host has a /64 to itself (RFC 4291 section 2.5.4), so that
+/// is the source.
+pub fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        v4 => v4,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CaId, PrincipalId, Role, Serial, TenantId, Time,
+    CaId, PrincipalId, Role, RuleId, Serial, TenantId, Time,
     id::IdError,
     store::{Entity, Index, IndexEntry, Key, Table},
 };
@@ -78,6 +78,16 @@ pub struct HeldCertificate {
     pub serial: Serial,
     /// Its end of validity.
     pub not_after: Time,
+    /// The first certificate of its instance, see [`crate::lineage::Lineage`]; `None`: this one.
+    #[serde(default)]
+    pub instance: Option<Serial>,
+}
+
+impl HeldCertificate {
+    /// The first certificate of its instance.
+    pub fn instance(&self) -> Serial {
+        self.instance.unwrap_or(self.serial)
+    }
 }
 
 /// A principal of one tenant.
@@ -102,13 +112,19 @@ pub struct Principal {
     pub groups: Vec<Role>,
     /// Rises with every change of status, roles or groups.
     pub generation: u64,
-    /// Unexpired, unrevoked certificates.
+    /// Unexpired, unrevoked certificates; those that were renewed are in `superseded`.
     #[serde(default)]
     pub certificates: Vec<HeldCertificate>,
+    /// Renewed ones that still authenticate until they expire: their connections need not end. They do not count as held.
+    #[serde(default)]
+    pub superseded: Vec<HeldCertificate>,
     /// When it was created.
     pub created_at: Time,
     /// When it last changed.
     pub updated_at: Time,
+    /// The enrollment rule that made it, if one did.
+    #[serde(default)]
+    pub enrolled_by: Option<RuleId>,
     /// For a deleted one: when the id becomes free.
     #[serde(default)]
     pub free_at: Option<Time>,
@@ -120,9 +136,18 @@ impl Principal {
         Key::new(Table::Principals, format!("{tenant}#{id}"), "principal")
     }
 
-    /// Drops certificates that have expired at `now` from the list of those held.
+    /// Drops certificates that have expired at `now` from the lists.
     pub fn forget_expired(&mut self, now: Time) {
         self.certificates.retain(|held| held.not_after > now);
+        self.superseded.retain(|held| held.not_after > now);
+    }
+
+    /// Drops one certificate from the lists. Returns whether it was on one.
+    pub fn forget(&mut self, serial: &Serial) -> bool {
+        let before = self.certificates.len().saturating_add(self.superseded.len());
+        self.certificates.retain(|held| &held.serial != serial);
+        self.superseded.retain(|held| &held.serial != serial);
+        self.certificates.len().saturating_add(self.superseded.len()) < before
     }
 }
 

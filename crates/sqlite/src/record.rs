@@ -106,6 +106,7 @@ const fn entity_name(body: &Body) -> &'static str {
         Body::Certificate(_) => "certificate",
         Body::Token(_) => "token",
         Body::Rule(_) => "rule",
+        Body::UsedProof(_) => "used_proof",
         Body::Request(_) => "request",
         Body::Change(_) => "change",
         Body::ChangeHead(_) => "change_head",

@@ -50,6 +50,8 @@ pub fn tenant(id: &TenantId) -> Tenant {
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
         max_certificates: DEFAULT_MAX_CERTIFICATES,
+        renewal_grace: Lifetime::default(),
+        renewal_steering: None,
         created_at: NOW,
         updated_at: NOW,
     }
@@ -85,8 +87,10 @@ pub fn principal(tenant: &TenantId, id: &str) -> Principal {
         groups: Vec::new(),
         generation: 1,
         certificates: Vec::new(),
+        superseded: Vec::new(),
         created_at: NOW,
         updated_at: NOW,
+        enrolled_by: None,
         free_at: None,
     }
 }
@@ -111,6 +115,7 @@ pub fn certificate(principal: &Principal, number: u64) -> Certificate {
         certificate_der: Vec::new(),
         request_id: format!("request-{number}").parse().unwrap(),
         renews: None,
+        lineage: Default::default(),
         created_at: NOW,
     }
 }
@@ -122,6 +127,8 @@ pub fn token(tenant: &TenantId, id: &str, secret_sha256: &str) -> EnrollmentToke
         id: id.parse().unwrap(),
         secret_sha256: secret_sha256.to_owned(),
         template: PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() },
+        id_pattern: None,
+        source_networks: Vec::new(),
         uses_left: 1,
         revoked_at: None,
         created_by: "process/test".into(),

@@ -12,7 +12,7 @@ use webpki::{
     anchor_from_trusted_cert,
     aws_lc_rs::{ECDSA_P256_SHA256, ECDSA_P384_SHA256, ECDSA_P384_SHA384, RSA_PKCS1_2048_8192_SHA256},
 };
-use x509_cert::name::Name;
+use x509_cert::{ext::pkix::BasicConstraints, name::Name};
 
 use crate::{CertificateView, key::sha256, oid};
 
@@ -58,6 +58,17 @@ pub enum ForeignError {
     /// Made with another key, or over something else.
     #[error("the signature was not made over this statement with the certificate's key")]
     BadProof,
+}
+
+/// Why a certificate cannot be registered as a CA's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum AnchorError {
+    /// Not one certificate in DER.
+    #[error("not a DER X.509 version 3 certificate, or one with a critical extension that is not understood")]
+    Malformed,
+    /// A certificate of something else.
+    #[error("its basic constraints do not say that it is a CA's")]
+    NotACa,
 }
 
 /// A certificate below a registered CA, whose holder has shown to have its key.
@@ -116,6 +127,14 @@ pub fn verify(
         dns_names: leaf.valid_dns_names().map(str::to_owned).collect(),
         uris: leaf.valid_uri_names().map(str::to_owned).collect(),
     })
+}
+
+/// Whether a certificate can be registered as a CA's: it can be read and says that it is one (RFC 5280 section 4.2.1.9).
+pub fn check_anchor(der: &[u8]) -> Result<(), AnchorError> {
+    let view = CertificateView::from_der(der).map_err(|_| AnchorError::Malformed)?;
+    anchor_from_trusted_cert(&CertificateDer::from(der)).map_err(|_| AnchorError::Malformed)?;
+    let basic = view.extension(oid::BASIC_CONSTRAINTS).map(|basic| BasicConstraints::from_der(basic.value));
+    if matches!(basic, Some(Ok(BasicConstraints { ca: true, .. }))) { Ok(()) } else { Err(AnchorError::NotACa) }
 }
 
 /// The registered certificate that the chain ends in. Each is tried alone, so that it is known which one it was.

@@ -1,13 +1,10 @@
 //! What callers without a certificate may use of a node: a share of its places, and so many calls a second from one
 //! address, since each may cost a read, a signature and an audit event.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-    sync::Arc,
-};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use signet_core::cidr::source_of;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
@@ -32,7 +29,7 @@ impl Strangers {
 
     /// A place for a stranger's call.
     pub(crate) fn place(&self, address: IpAddr) -> Result<OwnedSemaphorePermit, Status> {
-        if self.rate.check_key(&source(address)).is_err() {
+        if self.rate.check_key(&source_of(address)).is_err() {
             return Err(errors::busy("too many calls without a certificate from this address", "TOO_MANY_CALLS"));
         }
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| errors::node_busy())
@@ -42,13 +39,5 @@ impl Strangers {
     pub(crate) fn forget_idle(&self) {
         self.rate.retain_recent();
         self.rate.shrink_to_fit();
-    }
-}
-
-/// An IPv6 host has a /64 to itself (RFC 4291 section 2.5.4), so that is the source.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
     }
 }

@@ -203,6 +203,7 @@ pub(crate) fn new_tenant(id: &str) -> CreateTenant {
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
         max_certificates: 0,
+        renewal_grace: Lifetime::default(),
     }
 }
 
@@ -214,7 +215,8 @@ pub(crate) fn new_principal(id: &str, principal_type: PrincipalType, names: &[&s
 /// A single-use token for a new worker that chooses its id.
 pub(crate) fn new_token() -> CreateToken {
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
-    CreateToken { template, ttl: Lifetime::seconds(0), uses: 0 }
+    let (ttl, source_networks) = (Lifetime::seconds(0), Vec::new());
+    CreateToken { template, ttl, uses: 0, id_pattern: None, source_networks }
 }
 
 pub(crate) fn enrollment(token: &CreatedToken, principal: &str, csr_der: &[u8]) -> Enroll {

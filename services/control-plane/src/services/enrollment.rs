@@ -29,7 +29,8 @@ impl EnrollmentService for Api {
                 roles: parse::names("roles", &message.roles)?,
             };
             let ttl = if message.ttl_seconds == 0 { DEFAULT_TTL_SECONDS } else { message.ttl_seconds };
-            let input = CreateToken { template, ttl: Lifetime::seconds(ttl), uses: message.uses.max(1) };
+            let (ttl, uses) = (Lifetime::seconds(ttl), message.uses.max(1));
+            let input = CreateToken { template, ttl, uses, id_pattern: None, source_networks: Vec::new() };
             let caller = caller.with_request_id(&message.request_id)?;
             let made = self.node.app.create_token(&caller.call, caller.permit()?, &scope, input).await?;
             let secret = made.secret.expose_secret().to_owned();

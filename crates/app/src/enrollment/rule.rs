@@ -1,0 +1,200 @@
+//! Proofs that a tenant's rules accept: STS, OIDC issuers and registered CAs speak for the caller.
+
+use signet_core::{
+    Error, Lifetime, PrincipalId, TenantId, TenantScope, Time,
+    attestation::{AttestationError, Challenge, Evidence, Facts, fact},
+    commit::{Commit, Write},
+    enrollment::UsedProof,
+    enrollment_rule::{Decision, EnrollmentRule, Grant, decide},
+    principal::Principal,
+    scope::EnvironmentScope,
+    tenant::Tenant,
+};
+use signet_x509::Csr;
+
+use super::{Known, fits, refused};
+use crate::{
+    App, AuditEntry, Call, IssuedLeaf,
+    issuance::{Admission, Order, key_digest},
+    ledger::fingerprint,
+    tenants::require_active,
+};
+
+/// How long after a token's expiry its use is remembered: longer than any clock leeway of the check.
+const AFTER_EXPIRY: Lifetime = Lifetime::minutes(10);
+/// Most bytes of facts, or of rules' answers, in an audit event.
+const MOST_TOLD: usize = 2048;
+
+/// A request for a certificate by evidence.
+struct Request<'a> {
+    call: &'a Call,
+    tenant: &'a TenantId,
+    evidence: &'a Evidence,
+    wanted: Option<&'a PrincipalId>,
+    csr: &'a Csr,
+    key_sha256: String,
+}
+
+impl App {
+    pub(super) async fn enroll_by_rule(
+        &self,
+        call: &Call,
+        tenant: &TenantId,
+        evidence: &Evidence,
+        wanted: Option<&PrincipalId>,
+        csr: &Csr,
+    ) -> Result<IssuedLeaf, Error> {
+        self.check_guesses(call, Some(tenant))?;
+        let mut known: Known = vec![("proof", evidence.kind().to_string())];
+        // Nobody has a right to anything here yet; what is read decides whether somebody gets one.
+        let key = Tenant::key_of(tenant);
+        let Some(found) = EnvironmentScope::housekeeping().get::<Tenant>(&*self.store, &key, call.now).await? else {
+            known.push(("wanted_tenant", tenant.to_string()));
+            return self.refuse_proof(call, &TenantId::system(), refused("TENANT_UNKNOWN"), known).await;
+        };
+        let request = Request { call, tenant, evidence, wanted, csr, key_sha256: key_digest(csr) };
+        match self.believe(&request, &found.value, &mut known).await {
+            Ok(leaf) => Ok(leaf),
+            Err(error) => self.refuse_proof(call, tenant, error, known).await,
+        }
+    }
+
+    /// Checks, decides and issues; `known` collects what a refusal can tell the tenant.
+    async fn believe(&self, request: &Request<'_>, tenant: &Tenant, known: &mut Known) -> Result<IssuedLeaf, Error> {
+        let call = request.call;
+        require_active(tenant)?;
+        let rules = self.rules_of(&tenant.id, call.now).await?;
+        let facts = self.attest(request, &rules, known).await?;
+        known.push(("facts", told(facts.values.iter().map(|(name, values)| format!("{name}={}", values.join("|"))))));
+        let Decision { granted, missed } = decide(&rules, &facts);
+        let Some(grant) = granted else {
+            known.push(("rules", told(missed.iter().map(|(rule, miss)| format!("{}: {miss}", rule.id)))));
+            return Err(refused("NO_RULE_MATCHES"));
+        };
+        known.extend([("rule", grant.rule.id.to_string()), ("principal", grant.id.to_string())]);
+        if request.wanted.is_some_and(|wanted| *wanted != grant.id) {
+            return Err(refused("OTHER_PRINCIPAL"));
+        }
+        self.issue_granted(request, &grant, &facts).await
+    }
+
+    async fn attest(&self, request: &Request<'_>, rules: &[EnrollmentRule], known: &mut Known) -> Result<Facts, Error> {
+        let sources: Vec<_> = rules.iter().map(|rule| rule.source.clone()).collect();
+        let challenge = Challenge {
+            server_id: self.environment.suffix().as_str(),
+            tenant: request.tenant,
+            key_sha256: &request.key_sha256,
+            sources: &sources,
+            now: request.call.now,
+        };
+        self.attestor.attest(request.evidence, &challenge).await.map_err(|error| match error {
+            AttestationError::Refused { reason, detail } => {
+                known.push(("detail", detail));
+                refused(reason)
+            }
+            AttestationError::Unavailable { what, cause } => Error::Unavailable { what, cause },
+        })
+    }
+
+    /// A repetition is known by whom the caller becomes and by its key: its evidence may have been made anew.
+    async fn issue_granted(
+        &self,
+        request: &Request<'_>,
+        grant: &Grant<'_>,
+        facts: &Facts,
+    ) -> Result<IssuedLeaf, Error> {
+        let Request { call, tenant, evidence, csr, key_sha256, .. } = request;
+        let used = use_of(evidence, facts, tenant, key_sha256)?;
+        let scope = TenantScope::of_grant(grant);
+        let fingerprint = fingerprint(call, &(evidence.kind(), &grant.id, key_sha256))?;
+        let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
+        let admit = || self.admit_granted(call, &scope, grant, facts, used.as_ref());
+        let begun = {
+            // Callers who become the same principal queue here instead of meeting in the store.
+            let _turn = self.turns.of(&format!("{tenant}/{}", grant.id)).lock().await;
+            self.begin(&order, admit).await?
+        };
+        self.conclude(&order, begun).await
+    }
+
+    /// The principal that the caller becomes, and what must be written for it.
+    async fn admit_granted(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        grant: &Grant<'_>,
+        facts: &Facts,
+        used: Option<&UsedProof>,
+    ) -> Result<Admission, Error> {
+        let newly_used = match used {
+            Some(used) if !self.was_used(call, scope, used).await? => Some(Write::create(used.clone())),
+            _ => None,
+        };
+        let found = self.find_principal(scope, &grant.id, call.now).await?;
+        if let Some(found) = &found {
+            may_take(grant, &found.value)?;
+        }
+        let created = found.is_none();
+        let template = &grant.rule.template;
+        let new = (grant.id.clone(), template.principal_type, template.roles.as_slice());
+        let mut principal = self.enrolled(call, scope, found, new)?;
+        if created {
+            principal.value.enrolled_by = Some(grant.rule.id.clone());
+        }
+        let entry = AuditEntry::done(call, "enrollment_rule", &grant.rule.id)
+            .detail("proof", facts.proof)
+            .detail("caller", caller(facts))
+            .detail("principal", &principal.value.id)
+            .detail("principal_created", created);
+        let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
+            .writes(newly_used)
+            .writes(created.then(|| Write::create(principal.value.clone())));
+        Ok(Admission { principal, presented: None, commit })
+    }
+
+    /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.
+    async fn was_used(&self, call: &Call, scope: &TenantScope, used: &UsedProof) -> Result<bool, Error> {
+        let key = UsedProof::key_of(&used.tenant, &used.bearer_sha256);
+        match scope.get::<UsedProof>(&*self.store, &key, call.now).await? {
+            None => Ok(false),
+            Some(before) if before.value.spki_sha256 == used.spki_sha256 => Ok(true),
+            Some(_) => Err(refused("PROOF_REPLAYED")),
+        }
+    }
+}
+
+/// What must be remembered so that a bearer proof serves one key only; `None` for a proof that is bound to a key.
+fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &str) -> Result<Option<UsedProof>, Error> {
+    let Some(bearer_sha256) = evidence.bearer_sha256() else { return Ok(None) };
+    let expiry = facts.values.get(fact::EXPIRES).and_then(|values| values.first()).and_then(|text| text.parse().ok());
+    // Without an end, its use would have to be remembered for ever.
+    let expiry = expiry.map(Time::from_unix_seconds).ok_or_else(|| refused("OIDC_CLAIM_MISSING"))?;
+    let (tenant, spki_sha256) = (tenant.clone(), key_sha256.to_owned());
+    Ok(Some(UsedProof { tenant, bearer_sha256, spki_sha256, until: expiry.plus(AFTER_EXPIRY) }))
+}
+
+/// Whether the rule may speak for a principal that exists. Callers choose some of their facts, e.g. a session's name, so an
+/// id made of facts opens only what the rule itself made; one that the rule's maker wrote down was meant.
+fn may_take(grant: &Grant<'_>, principal: &Principal) -> Result<(), Error> {
+    if !grant.is_named && principal.enrolled_by.as_ref() != Some(&grant.rule.id) {
+        return Err(refused("PRINCIPAL_EXISTS"));
+    }
+    fits(principal, grant.rule.template.principal_type, &grant.rule.template.roles)
+}
+
+/// Who was let in, as its own world names it.
+fn caller(facts: &Facts) -> String {
+    let names = [fact::ARN, fact::ISSUER, "sub", fact::ANCHOR, fact::COMMON_NAME, fact::SERIAL];
+    let named = names.iter().filter_map(|name| facts.values.get(*name).map(|values| (name, values)));
+    told(named.map(|(name, values)| format!("{name}={}", values.join("|"))))
+}
+
+fn told(parts: impl Iterator<Item = String>) -> String {
+    let mut all = parts.collect::<Vec<_>>().join("; ");
+    if all.len() > MOST_TOLD {
+        let end = (0..=MOST_TOLD).rev().find(|at| all.is_char_boundary(*at)).unwrap_or(0);
+        all.truncate(end);
+        all.push('…');
+    }
+    all
+}

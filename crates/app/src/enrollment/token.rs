@@ -1,0 +1,149 @@
+//! Join tokens.
+
+use secrecy::{ExposeSecret, SecretString};
+use signet_core::{
+    Error, PrincipalId, TenantId, TenantScope,
+    certificate::CertificateState,
+    commit::{Commit, Write},
+    enrollment::EnrollmentToken,
+    enrollment_rule::matches,
+    principal::Principal,
+    request::Outcome,
+    scope::EnvironmentScope,
+    store::Versioned,
+};
+use signet_x509::Csr;
+
+use super::{Known, fits, refused};
+use crate::{
+    App, AuditEntry, Call, IssuedLeaf,
+    issuance::{Admission, Begun, Order, key_digest},
+    ledger::fingerprint,
+};
+
+impl App {
+    pub(super) async fn enroll_by_token(
+        &self,
+        call: &Call,
+        secret: &SecretString,
+        wanted: Option<&PrincipalId>,
+        csr: &Csr,
+    ) -> Result<IssuedLeaf, Error> {
+        self.check_guesses(call, None)?;
+        let digest = EnrollmentToken::digest(secret.expose_secret());
+        let Some(token) = self.find_token_record(call, &digest).await?.map(|found| found.value) else {
+            return self.refuse_proof(call, &TenantId::system(), refused("TOKEN_UNKNOWN"), Known::new()).await;
+        };
+        match self.redeem(call, &token, wanted, csr).await {
+            Ok(leaf) => Ok(leaf),
+            Err(error) => {
+                let known = vec![("token", token.id.to_string())];
+                self.refuse_proof(call, &token.tenant, error, known).await
+            }
+        }
+    }
+
+    async fn redeem(
+        &self,
+        call: &Call,
+        token: &EnrollmentToken,
+        wanted: Option<&PrincipalId>,
+        csr: &Csr,
+    ) -> Result<IssuedLeaf, Error> {
+        let scope = TenantScope::of_token(token);
+        let digest = &token.secret_sha256;
+        let fingerprint = fingerprint(call, &(digest, wanted, key_digest(csr)))?;
+        let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
+        check_source(token, call)?;
+        let admit = || async {
+            // Read again: somebody may have used it since.
+            let token = self.find_token_record(call, digest).await?.ok_or_else(|| refused("TOKEN_UNKNOWN"))?;
+            self.admit_holder(call, &scope, token, wanted).await
+        };
+        let begun = {
+            // Callers with the same token queue here instead of meeting in the store.
+            let _turn = self.turns.of(digest).lock().await;
+            self.begin(&order, admit).await?
+        };
+        if let Begun::Known(Outcome::Certificate { issuer, serial }) = &begun {
+            let record = self.certificate(&scope, issuer, serial, call.now).await?;
+            if record.value.state == CertificateState::Reserved && token.revoked_at.is_some() {
+                self.abandon(call, &record, "TOKEN_REVOKED").await?;
+                return Err(refused("TOKEN_REVOKED"));
+            }
+        }
+        self.conclude(&order, begun).await
+    }
+
+    /// The principal that the token's holder becomes, and what must be written for it.
+    async fn admit_holder(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        token: Versioned<EnrollmentToken>,
+        wanted: Option<&PrincipalId>,
+    ) -> Result<Admission, Error> {
+        check_live(&token.value, call)?;
+        let id = holder_id(&token.value, wanted)?;
+        let found = self.find_principal(scope, &id, call.now).await?;
+        if let Some(found) = &found {
+            may_take(&token.value, &found.value)?;
+        }
+        let created = found.is_none();
+        let template = &token.value.template;
+        let principal = self.enrolled(call, scope, found, (id, template.principal_type, &template.roles))?;
+        let entry = AuditEntry::done(call, "token", &token.value.id)
+            .detail("principal", &principal.value.id)
+            .detail("principal_created", created)
+            .detail("uses_left", token.value.uses_left.saturating_sub(1));
+        let used = EnrollmentToken { uses_left: token.value.uses_left.saturating_sub(1), ..token.value };
+        let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
+            .write(Write::replace(used, token.version))
+            .writes(created.then(|| Write::create(principal.value.clone())));
+        Ok(Admission { principal, presented: None, commit })
+    }
+
+    /// The token with this digest, whosever it is: the secret is the right to find it.
+    async fn find_token_record(&self, call: &Call, digest: &str) -> Result<Option<Versioned<EnrollmentToken>>, Error> {
+        let scope = EnvironmentScope::housekeeping();
+        Ok(scope.get(&*self.store, &EnrollmentToken::key_of(digest), call.now).await?)
+    }
+}
+
+fn check_source(token: &EnrollmentToken, call: &Call) -> Result<(), Error> {
+    let networks = &token.source_networks;
+    let within = call.source.is_some_and(|source| networks.iter().any(|network| network.contains(source)));
+    if networks.is_empty() || within { Ok(()) } else { Err(refused("SOURCE_NOT_ALLOWED")) }
+}
+
+fn check_live(token: &EnrollmentToken, call: &Call) -> Result<(), Error> {
+    if token.revoked_at.is_some() {
+        return Err(refused("TOKEN_REVOKED"));
+    }
+    if call.now >= token.not_after {
+        return Err(refused("TOKEN_EXPIRED"));
+    }
+    if token.is_live(call.now) { Ok(()) } else { Err(refused("TOKEN_USED_UP")) }
+}
+
+fn holder_id(token: &EnrollmentToken, wanted: Option<&PrincipalId>) -> Result<PrincipalId, Error> {
+    match (&token.template.id, wanted) {
+        (Some(id), None) => Ok(id.clone()),
+        (Some(id), Some(wanted)) if id == wanted => Ok(id.clone()),
+        (Some(_), Some(_)) => Err(refused("OTHER_PRINCIPAL")),
+        (None, Some(wanted)) => {
+            let fits = token.id_pattern.as_ref().is_none_or(|pattern| matches(pattern, wanted.as_str()));
+            if fits { Ok(wanted.clone()) } else { Err(refused("ID_NOT_ALLOWED")) }
+        }
+        (None, None) => Err(Error::invalid("principal_id", "REQUIRED", "the token leaves the id open: choose one")),
+    }
+}
+
+/// Whether the token may speak for a principal that exists: only one that it names.
+fn may_take(token: &EnrollmentToken, principal: &Principal) -> Result<(), Error> {
+    let template = &token.template;
+    if template.id.is_none() {
+        return Err(refused("PRINCIPAL_EXISTS"));
+    }
+    fits(principal, template.principal_type, &template.roles)
+}

@@ -1,0 +1,187 @@
+//! Refused enrollments: who was refused too often waits, and the audit log gets no more of them than it can hold.
+//!
+//! A node counts for itself. A source that is refused again and again loses its turn. When a tenant is refused too often,
+//! from wherever, sources that have just been refused lose theirs; others still get one try, so that nobody can keep a
+//! tenant's own callers out by guessing.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use signet_core::{TenantId, Time, cidr::source_of};
+
+/// Names that are counted at once; beyond it, those with a whole budget are forgotten, and then all.
+const MOST: usize = 50_000;
+
+/// How many refusals a minute are borne. A whole minute's worth may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalLimits {
+    /// Of one source address (IPv6: /64).
+    pub per_source: u32,
+    /// Of one tenant.
+    pub per_tenant: u32,
+    /// Written to one tenant's audit log for one reason; the others are counted.
+    pub recorded: u32,
+}
+
+impl Default for RefusalLimits {
+    fn default() -> Self {
+        Self { per_source: 30, per_tenant: 120, recorded: 600 }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Guard {
+    sources: Buckets<IpAddr>,
+    tenants: Buckets<TenantId>,
+    records: Buckets<(TenantId, &'static str)>,
+}
+
+impl Guard {
+    pub(crate) fn new(limits: RefusalLimits) -> Self {
+        let RefusalLimits { per_source, per_tenant, recorded } = limits;
+        Self { sources: Buckets::new(per_source), tenants: Buckets::new(per_tenant), records: Buckets::new(recorded) }
+    }
+
+    /// Whether a caller may try.
+    pub(crate) fn admits(&self, tenant: Option<&TenantId>, source: Option<IpAddr>, now: Time) -> bool {
+        // Without an address it comes from this process.
+        let Some(source) = source.map(source_of) else { return true };
+        let left = self.sources.left(&source, now);
+        let suspect = left < self.sources.size();
+        let tenant_left = tenant.is_none_or(|tenant| self.tenants.left(tenant, now) > 0);
+        left > 0 && (tenant_left || !suspect)
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn failed(&self, tenant: &TenantId, source: Option<IpAddr>, now: Time) {
+        if let Some(source) = source.map(source_of) {
+            self.sources.take(source, now);
+        }
+        self.tenants.take(tenant.clone(), now);
+    }
+
+    /// Whether a refusal is written to the audit log: `Some` with how many for this reason were not since the last.
+    pub(crate) fn may_record(&self, tenant: &TenantId, reason: &'static str, now: Time) -> Option<u64> {
+        self.records.take((tenant.clone(), reason), now)
+    }
+}
+
+/// Token buckets by name, refilled by the minute.
+#[derive(Debug)]
+struct Buckets<K> {
+    per_minute: u32,
+    buckets: Mutex<HashMap<K, Bucket>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// Thousandths of a refusal.
+    left: i64,
+    at: Time,
+    /// Asked for and not given since the last that was.
+    missed: u64,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    fn new(per_minute: u32) -> Self {
+        Self { per_minute, buckets: Mutex::default() }
+    }
+
+    fn size(&self) -> i64 {
+        i64::from(self.per_minute)
+    }
+
+    /// How many are left of `name`'s.
+    fn left(&self, name: &K, now: Time) -> i64 {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.get(name).map_or(self.size(), |bucket| self.refilled(bucket, now).div_euclid(1000))
+    }
+
+    /// Takes one. `Some`: how many were not given before it; `None`: there is none left.
+    fn take(&self, name: K, now: Time) -> Option<u64> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MOST {
+            self.forget(&mut buckets, now);
+        }
+        let full = Bucket { left: self.size().saturating_mul(1000), at: now, missed: 0 };
+        let bucket = buckets.entry(name).or_insert(full);
+        let left = self.refilled(bucket, now);
+        *bucket = Bucket { left, at: now.max(bucket.at), missed: bucket.missed };
+        if left < 1000 {
+            bucket.missed = bucket.missed.saturating_add(1);
+            return None;
+        }
+        bucket.left = left.saturating_sub(1000);
+        Some(std::mem::take(&mut bucket.missed))
+    }
+
+    fn refilled(&self, bucket: &Bucket, now: Time) -> i64 {
+        let millis = now.unix_millis().saturating_sub(bucket.at.unix_millis()).max(0);
+        let gained = millis.saturating_mul(self.size()).div_euclid(60);
+        bucket.left.saturating_add(gained).min(self.size().saturating_mul(1000))
+    }
+
+    fn forget(&self, buckets: &mut HashMap<K, Bucket>, now: Time) {
+        buckets.retain(|_, bucket| self.refilled(bucket, now) < self.size().saturating_mul(1000));
+        if buckets.len() >= MOST {
+            buckets.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_unix_seconds(1_800_000_000);
+
+    fn guard() -> Guard {
+        Guard::new(RefusalLimits { per_source: 3, per_tenant: 5, recorded: 2 })
+    }
+
+    fn from(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn after(seconds: i64) -> Time {
+        Time::from_unix_seconds(NOW.unix_seconds() + seconds)
+    }
+
+    #[test]
+    fn a_source_that_guesses_waits_and_is_admitted_again() {
+        let (guard, acme) = (guard(), "acme".parse().unwrap());
+        for _ in 0..3 {
+            assert!(guard.admits(Some(&acme), from(1), NOW));
+            guard.failed(&acme, from(1), NOW);
+        }
+        assert!(!guard.admits(Some(&acme), from(1), NOW) && !guard.admits(None, from(1), NOW));
+        assert!(guard.admits(Some(&acme), from(2), NOW), "another source");
+        assert!(guard.admits(Some(&acme), from(1), after(20)), "a third of a minute gives one of three back");
+    }
+
+    #[test]
+    fn when_a_tenant_is_guessed_at_from_everywhere_each_source_gets_one_try() {
+        let (guard, acme): (_, TenantId) = (guard(), "acme".parse().unwrap());
+        for source in 1..=5 {
+            guard.failed(&acme, from(source), NOW);
+        }
+        assert!((1..=5).all(|source| !guard.admits(Some(&acme), from(source), NOW)));
+        assert!(
+            guard.admits(Some(&acme), from(6), NOW) && guard.admits(Some(&"globex".parse().unwrap()), from(1), NOW)
+        );
+    }
+
+    #[test]
+    fn what_is_not_recorded_is_counted() {
+        let (guard, acme) = (guard(), "acme".parse().unwrap());
+        let record = |now| guard.may_record(&acme, "TOKEN_EXPIRED", now);
+        assert_eq!([record(NOW), record(NOW), record(NOW), record(NOW)], [Some(0), Some(0), None, None]);
+        assert_eq!(guard.may_record(&acme, "TOKEN_REVOKED", NOW), Some(0), "another reason");
+        assert_eq!((record(after(30)), record(after(30))), (Some(2), None));
+    }
+}

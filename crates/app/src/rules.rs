@@ -1,0 +1,170 @@
+//! Enrollment rules: create, list, delete, and ask what they would say.
+
+use serde::Serialize;
+use signet_core::{
+    Error, PrincipalId, RuleId, TenantId, TenantScope, Time,
+    attestation::Facts,
+    authz::Permit,
+    commit::{Commit, Write},
+    enrollment_rule::{Condition, Decision, EnrollmentRule, MAX_RULES, Miss, RuleTemplate, Source, decide},
+    scope::EnvironmentScope,
+    store::{Query, SortRange, Table, Versioned},
+};
+use signet_x509::foreign;
+
+use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, paging, principals::checked_roles};
+
+/// A rule to be made.
+#[derive(Clone, Debug, Serialize)]
+pub struct CreateRule {
+    /// New in its tenant.
+    pub id: RuleId,
+    /// Whom it believes.
+    pub source: Source,
+    /// All of them must hold.
+    pub conditions: Vec<Condition>,
+    /// What a caller becomes.
+    pub template: RuleTemplate,
+}
+
+/// What a tenant's rules say about facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleTest {
+    /// The rule that would let the caller in, and the id it would give.
+    pub granted: Option<(EnrollmentRule, PrincipalId)>,
+    /// The rules that were asked before, or all, each with its reason.
+    pub missed: Vec<(RuleId, Miss)>,
+}
+
+impl App {
+    /// Makes a rule. It must be narrow, see [`EnrollmentRule::check`].
+    pub async fn create_rule(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        mut input: CreateRule,
+    ) -> Result<EnrollmentRule, Error> {
+        input.template.roles = checked_roles("rule.roles", input.template.roles)?;
+        permit.may_manage(input.template.principal_type, &input.template.roles)?;
+        let rule = new_rule(call, scope, input.clone());
+        rule.check(&self.settings.private_issuers)?;
+        check_anchors(&rule.source)?;
+        let plan = || async {
+            self.require_active_tenant(scope, call.now).await?;
+            let rules = self.rules_of(scope.tenant(), call.now).await?;
+            if rules.iter().any(|known| known.id == rule.id) {
+                return Err(Error::AlreadyExists { resource: "enrollment rule", id: rule.id.to_string() });
+            }
+            if rules.len() >= MAX_RULES {
+                let message = format!("the tenant has {MAX_RULES} enrollment rules, as many as it may; delete one");
+                return Err(Error::Exhausted { reason: "RULE_LIMIT", message });
+            }
+            let event = self.event(
+                call,
+                scope.tenant(),
+                &described(AuditEntry::done(call, "enrollment_rule", &rule.id), &rule),
+            );
+            let commit = Commit::audited(event).write(Write::create(rule.clone()));
+            Ok(Planned::Commit(Box::new(commit), rule.clone()))
+        };
+        let replay = |_| async { Ok(self.rule(scope, &rule.id, call.now).await?.value) };
+        self.mutate(call, scope.tenant(), &input, plan, replay).await
+    }
+
+    /// Lists the tenant's rules in the order in which they are asked.
+    pub async fn list_rules(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        page: &PageRequest,
+    ) -> Result<Listing<EnrollmentRule>, Error> {
+        let tenant = scope.tenant();
+        let read = |query| async move {
+            let (found, next) = scope.list::<EnrollmentRule>(&*self.store, &query, call.now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        paging::list(page, &format!("rules/{tenant}"), 1, |_| all_of(tenant), read).await
+    }
+
+    /// Removes a rule. Certificates that it gave stay valid, and principals that it made stay.
+    pub async fn delete_rule(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &RuleId,
+    ) -> Result<(), Error> {
+        let plan = || async {
+            let found = self.rule(scope, id, call.now).await?;
+            permit.may_manage(found.value.template.principal_type, &found.value.template.roles)?;
+            let event = self.event(call, scope.tenant(), &AuditEntry::done(call, "enrollment_rule", id));
+            let key = EnrollmentRule::key_of(scope.tenant(), id);
+            let commit = Commit::audited(event).write(Write::Delete(key, found.version));
+            Ok(Planned::Commit(Box::new(commit), ()))
+        };
+        self.mutate(call, scope.tenant(), id, plan, |_| async { Ok(()) }).await
+    }
+
+    /// What the rules would say about a caller with these facts. Whether its id is free is not looked at.
+    pub async fn test_rules(&self, call: &Call, scope: &TenantScope, facts: &Facts) -> Result<RuleTest, Error> {
+        let rules = self.rules_of(scope.tenant(), call.now).await?;
+        let Decision { granted, missed } = decide(&rules, facts);
+        let granted = granted.map(|grant| (grant.rule.clone(), grant.id));
+        Ok(RuleTest { granted, missed: missed.into_iter().map(|(rule, miss)| (rule.id.clone(), miss)).collect() })
+    }
+
+    /// All rules of a tenant, strongly consistent.
+    pub(crate) async fn rules_of(&self, tenant: &TenantId, now: Time) -> Result<Vec<EnrollmentRule>, Error> {
+        let scope = EnvironmentScope::housekeeping().tenant(tenant);
+        let read = |query| {
+            let scope = &scope;
+            async move {
+                let (found, next) = scope.list::<EnrollmentRule>(&*self.store, &query, now).await?;
+                Ok((found.into_iter().map(|found| found.value).collect(), next))
+            }
+        };
+        paging::all(1, |_| all_of(tenant), read).await
+    }
+
+    async fn rule(&self, scope: &TenantScope, id: &RuleId, now: Time) -> Result<Versioned<EnrollmentRule>, Error> {
+        let found = scope.get(&*self.store, &EnrollmentRule::key_of(scope.tenant(), id), now).await?;
+        found.ok_or_else(|| Error::not_found("enrollment rule", id))
+    }
+}
+
+fn all_of(tenant: &TenantId) -> Query {
+    Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(EnrollmentRule::SORT_PREFIX.to_owned()))
+}
+
+fn new_rule(call: &Call, scope: &TenantScope, input: CreateRule) -> EnrollmentRule {
+    let CreateRule { id, source, conditions, template } = input;
+    let (tenant, created_by) = (scope.tenant().clone(), call.actor.to_string());
+    EnrollmentRule { tenant, id, source, conditions, template, created_by, created_at: call.now }
+}
+
+fn check_anchors(source: &Source) -> Result<(), Error> {
+    let Source::X509 { anchors_der } = source else { return Ok(()) };
+    anchors_der.iter().try_for_each(|der| foreign::check_anchor(der)).map_err(|error| {
+        Error::invalid("rule.x509.anchors_der", "NOT_A_CA", format!("must be certificates of CAs: {error}"))
+    })
+}
+
+/// Everything that the rule says, for whoever asks later who was let in by what.
+fn described(entry: AuditEntry, rule: &EnrollmentRule) -> AuditEntry {
+    let template = &rule.template;
+    let roles: Vec<&str> = template.roles.iter().map(|role| role.as_str()).collect();
+    let conditions =
+        rule.conditions.iter().map(|condition| format!("{}={}", condition.fact, condition.patterns.join("|")));
+    let entry = entry
+        .detail("proof", rule.source.kind())
+        .detail("conditions", conditions.collect::<Vec<_>>().join("; "))
+        .detail("principal_type", template.principal_type)
+        .detail("id_template", &template.id)
+        .detail("roles", roles.join(","));
+    match &rule.source {
+        Source::AwsIam => entry,
+        Source::Oidc { issuer, audience } => entry.detail("issuer", issuer).detail("audience", audience),
+        Source::X509 { .. } => entry.detail("anchors_sha256", rule.source.anchors_sha256().join(",")),
+    }
+}
