@@ -32,7 +32,7 @@
 //! | `OIDC_TOKEN_MALFORMED` | is no compact JWT of at most 16 KiB, or has critical header fields | – |
 //! | `OIDC_ALGORITHM_NOT_ALLOWED` | is signed with something else than RS, PS, ES256, ES384 or EdDSA | the issuer's settings |
 //! | `OIDC_ISSUER_NOT_TRUSTED` | comes from an issuer that no rule of the tenant names | compare the rule's issuer with the token's `iss`, to the last slash |
-//! | `OIDC_ISSUER_NOT_ALLOWED` | comes from an issuer without `https://`, or at a private address, which the operator has not allowed | `[enrollment] private_issuers` |
+//! | `OIDC_ISSUER_NOT_ALLOWED` | comes from an issuer without `https://` that the operator has not allowed | `[enrollment] private_issuers` (an issuer at a private address is *unavailable* until it is listed there) |
 //! | `OIDC_UNKNOWN_KEY` | names a key that the issuer does not publish | has the issuer just rotated? Keys are asked for at most every 10 s |
 //! | `OIDC_BAD_SIGNATURE` | does not verify with the issuer's key | forged or cut off |
 //! | `OIDC_OTHER_AUDIENCE` | is for somebody else | the audience that the token is asked for, or the rule's |
