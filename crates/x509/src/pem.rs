@@ -1,7 +1,7 @@
 //! PEM (RFC 7468).
 
 use der::pem::LineEnding;
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 
 /// Label of a certificate.
 pub const CERTIFICATE: &str = "CERTIFICATE";
@@ -30,4 +30,11 @@ pub fn decode_certificates(text: &str) -> Option<Vec<Vec<u8>>> {
     let certificates: Vec<Vec<u8>> =
         blocks.map(|block| block.map(|der| der.to_vec())).collect::<Result<_, _>>().ok()?;
     (!certificates.is_empty()).then_some(certificates)
+}
+
+/// The one certificate request in `text`, DER; `None` if there is none, more than one, or it is damaged.
+pub fn decode_request(text: &str) -> Option<Vec<u8>> {
+    let mut blocks = CertificateSigningRequestDer::pem_slice_iter(text.as_bytes());
+    let first = blocks.next()?.ok()?;
+    blocks.next().is_none().then(|| first.to_vec())
 }

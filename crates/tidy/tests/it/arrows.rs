@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signet-mtls", &["signet-core", "signet-x509"]),
     ("signet-client", &["signet-core", "signet-x509", "signet-proto"]),
     ("signet-attest", &["signet-core", "signet-x509"]),
-    ("signet-enroll-http", &["signet-app", "signet-core"]),
+    ("signet-enroll-http", &["signet-app", "signet-core", "signet-x509"]),
     ("signet-testkit", &["signet-core", "signet-x509"]),
     ("signet-tidy", &[]),
 ];

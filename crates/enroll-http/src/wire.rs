@@ -1,0 +1,193 @@
+//! Requests and answers as `proto/openapi/enrollment.yaml` has them. Fields that it does not have are refused.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use signet_app::{App, Enroll, IssuedLeaf, OutOfBandRenewal, Proof};
+use signet_core::{
+    Error, PrincipalId, RequestId, TenantId, Time, attestation::Evidence, certificate::Certificate, spiffe::SpiffeId,
+};
+use signet_x509::{bundle::to_pem, pem};
+
+/// Longest text that could be a join token.
+const MAX_TOKEN: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnrollRequest {
+    request_id: String,
+    proof: WireProof,
+    csr_pem: String,
+    tenant_id: Option<String>,
+    principal_id: Option<String>,
+}
+
+/// What speaks for the caller: an object with one member.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireProof {
+    JoinToken(SecretString),
+    AwsIam(AwsIam),
+    OidcToken(SecretString),
+    X509(X509),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AwsIam {
+    url: SecretString,
+    headers: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct X509 {
+    chain_pem: String,
+    sign_time: String,
+    signature: String,
+}
+
+impl EnrollRequest {
+    pub(crate) fn check(self) -> Result<(RequestId, Enroll), Error> {
+        let request_id = request_id(&self.request_id)?;
+        let tenant: Option<TenantId> =
+            self.tenant_id.map(|text| text.parse().map_err(Error::id("tenant_id"))).transpose()?;
+        let principal: Option<PrincipalId> =
+            self.principal_id.map(|text| text.parse().map_err(Error::id("principal_id"))).transpose()?;
+        let csr_der = csr(&self.csr_pem)?;
+        let proof = self.proof.check(tenant)?;
+        Ok((request_id, Enroll { proof, principal, csr_der }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RenewRequest {
+    request_id: String,
+    certificate_pem: String,
+    csr_pem: String,
+    sign_time: String,
+    signature: String,
+}
+
+impl RenewRequest {
+    pub(crate) fn check(self) -> Result<(RequestId, OutOfBandRenewal), Error> {
+        let certificates = certificates("certificate_pem", &self.certificate_pem)?;
+        let certificate_der = certificates.into_iter().next().unwrap_or_default();
+        let renewal = OutOfBandRenewal {
+            certificate_der,
+            csr_der: csr(&self.csr_pem)?,
+            signed_at: time("sign_time", &self.sign_time)?,
+            signature_der: base64("signature", &self.signature)?,
+        };
+        Ok((request_id(&self.request_id)?, renewal))
+    }
+}
+
+impl WireProof {
+    fn check(self, tenant: Option<TenantId>) -> Result<Proof, Error> {
+        let evidence = match self {
+            Self::JoinToken(token) if token.expose_secret().len() <= MAX_TOKEN => return Ok(Proof::JoinToken(token)),
+            Self::JoinToken(_) => {
+                return Err(Error::invalid("proof.join_token", "TOO_LARGE", "is longer than any token"));
+            }
+            Self::AwsIam(AwsIam { url, headers }) => {
+                let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+                Evidence::AwsIam { url: url.expose_secret().to_owned(), headers }
+            }
+            Self::OidcToken(token) => Evidence::Oidc { token: token.expose_secret().to_owned() },
+            Self::X509(X509 { chain_pem, sign_time, signature }) => Evidence::X509 {
+                chain_der: certificates("proof.x509.chain_pem", &chain_pem)?,
+                signed_at: time("proof.x509.sign_time", &sign_time)?,
+                signature: base64("proof.x509.signature", &signature)?,
+            },
+        };
+        let tenant = tenant
+            .ok_or_else(|| Error::invalid("tenant_id", "REQUIRED", "is required with every proof but a join token"))?;
+        Ok(Proof::Attested { tenant, evidence })
+    }
+}
+
+fn request_id(text: &str) -> Result<RequestId, Error> {
+    text.parse().map_err(Error::id("request_id"))
+}
+
+/// One PKCS #10 request.
+fn csr(text: &str) -> Result<Vec<u8>, Error> {
+    let rule = "must be one PKCS #10 request, PEM (-----BEGIN CERTIFICATE REQUEST-----)";
+    pem::decode_request(text).ok_or_else(|| Error::invalid("csr_pem", "NOT_PEM", rule))
+}
+
+fn certificates(field: &'static str, text: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let rule = "must be certificates, PEM, the leaf first";
+    pem::decode_certificates(text).ok_or_else(|| Error::invalid(field, "NOT_PEM", rule))
+}
+
+fn time(field: &'static str, text: &str) -> Result<Time, Error> {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    let rule = "must be an RFC 3339 time, e.g. 2026-01-31T12:00:00Z";
+    parsed
+        .map(|time| Time::from_unix_millis(time.as_millisecond()))
+        .map_err(|_| Error::invalid(field, "INVALID_TIME", rule))
+}
+
+fn base64(field: &'static str, text: &str) -> Result<Vec<u8>, Error> {
+    BASE64_STANDARD.decode(text).map_err(|_| Error::invalid(field, "NOT_BASE64", "must be standard base64"))
+}
+
+/// A certificate just released, with what its holder needs to use it.
+#[derive(Serialize)]
+pub(crate) struct Issued {
+    tenant_id: String,
+    principal_id: String,
+    principal_type: String,
+    spiffe_id: String,
+    issuer_id: String,
+    serial_number: String,
+    not_before: String,
+    not_after: String,
+    chain_pem: String,
+    roots_pem: String,
+}
+
+impl Issued {
+    pub(crate) fn new(app: &App, leaf: &IssuedLeaf) -> Self {
+        let Certificate { tenant, principal, principal_type, issuer, serial, not_before, not_after, .. } =
+            &leaf.certificate;
+        let id = SpiffeId { tenant: tenant.clone(), principal_type: *principal_type, principal: principal.clone() };
+        let text = |certificates: &[Vec<u8>]| to_pem(certificates.iter().map(Vec::as_slice));
+        Self {
+            tenant_id: tenant.to_string(),
+            principal_id: principal.to_string(),
+            principal_type: principal_type.to_string(),
+            spiffe_id: id.uri(app.environment().suffix()),
+            issuer_id: issuer.to_string(),
+            serial_number: serial.to_string(),
+            not_before: rfc3339(*not_before),
+            not_after: rfc3339(*not_after),
+            chain_pem: text(&leaf.chain_der),
+            roots_pem: text(&leaf.root_der),
+        }
+    }
+}
+
+fn rfc3339(time: Time) -> String {
+    jiff::Timestamp::from_second(time.unix_seconds()).map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// Reads a request. What is wrong is told without a word of what stands there, which may be secret.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        let text = error.to_string();
+        let harmless = ["missing field", "unknown field", "duplicate field", "unknown variant"];
+        let message = match error.classify() {
+            serde_json::error::Category::Data if harmless.iter().any(|start| text.starts_with(start)) => text,
+            serde_json::error::Category::Data => format!("a value has the wrong type at {place}"),
+            _ => format!("is not JSON at {place}"),
+        };
+        Error::invalid("body", "INVALID_JSON", message)
+    })
+}
