@@ -15,7 +15,12 @@ where
         return KeyError::Unavailable(format!("{action}: {}", chain(error)));
     };
     let (key, message) = (key.to_owned(), answer.message().unwrap_or("no reason given"));
-    match answer.code().unwrap_or("unnamed error") {
+    let code = answer.code().unwrap_or("unnamed error");
+    if code != "NotFoundException" {
+        // The alarm KmsThrottled counts these lines.
+        tracing::warn!(kms.key = key, action, code, message, "KMS refused");
+    }
+    match code {
         "NotFoundException" | "InvalidArnException" => KeyError::NotFound(key),
         "DisabledException" => {
             KeyError::Unusable { key, reason: "it is disabled; enable it again with kms:EnableKey".into() }

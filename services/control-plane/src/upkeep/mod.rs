@@ -20,6 +20,8 @@ const SEAL_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
+/// How often the log says how the node is.
+const PULSE_EVERY: Duration = Duration::from_secs(30);
 
 /// Starts the periodic work. It ends at `stop`.
 pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -31,6 +33,7 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     tasks.spawn(repeat("sweep", SWEEP_EVERY, Arc::clone(node), stop.clone(), sweep));
     tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
+    tasks.spawn(repeat("pulse", PULSE_EVERY, Arc::clone(node), stop.clone(), pulse));
 }
 
 /// Runs `work` again and again; a failure is logged and counted, and the next turn tries anew.
@@ -81,6 +84,23 @@ async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
     node.strangers.forget_idle();
+    Ok(())
+}
+
+/// One line for those who watch the log and not the metrics: `infra/modules/observability` makes metrics and alarms of it.
+async fn pulse(node: Arc<Node>) -> Result<(), Error> {
+    let now = node.now();
+    let readiness = node.readiness(now);
+    let certificate_seconds_left = node.certificate.not_after().map(|expires| expires.millis_since(now) / 1000);
+    tracing::info!(
+        target: "signet::health",
+        ready = readiness.ready,
+        stale = readiness.stale,
+        staleness_ms = readiness.staleness_ms,
+        connections = node.connections.len(),
+        certificate_seconds_left,
+        "health"
+    );
     Ok(())
 }
 
