@@ -9,7 +9,7 @@ use signet_core::{
     store::{Query, SortRange, Table, Versioned},
     tenant::{Isolation, Tenant},
 };
-use signet_x509::{IssueError, IssuerCert, IssuerError, ProfileError};
+use signet_x509::{CertificateView, IssueError, IssuerCert, IssuerError, ProfileError};
 
 use crate::{App, feed::read_tenant};
 
@@ -33,6 +33,15 @@ impl Authorities {
     /// The CA that signs now.
     pub(crate) fn active(&self) -> Result<&Ca, Error> {
         self.cas.iter().find(|ca| ca.state == CaState::Active).ok_or_else(|| no_active_ca(issuing_kind(&self.tenant)))
+    }
+
+    /// The CA that a certificate names as its issuer, in whatever state. No two of ours share a name.
+    pub(crate) fn issuer_of(&self, certificate: &CertificateView<'_>) -> Option<&Ca> {
+        let is_issuer = |ca: &&Ca| {
+            let view = CertificateView::from_der(&ca.certificate_der);
+            view.is_ok_and(|view| view.subject_der == certificate.issuer_der)
+        };
+        self.cas.iter().find(is_issuer)
     }
 
     /// The CA that a reservation names, unless it was retired meanwhile.

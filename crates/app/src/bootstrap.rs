@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use signet_core::{
-    CaId, Error, KeyLabel, KeyRef, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
+    CaId, Error, KeyLabel, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
     ca::{CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState},
     commit::{Commit, Write},
@@ -113,6 +113,8 @@ impl App {
             isolation: Isolation::Dedicated,
             lifetimes: Default::default(),
             max_certificates: DEFAULT_MAX_CERTIFICATES,
+            renewal_grace: Lifetime::default(),
+            renewal_steering: None,
             created_at: call.now,
             updated_at: call.now,
         };

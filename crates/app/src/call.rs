@@ -63,8 +63,7 @@ pub struct AuditEntry {
 impl AuditEntry {
     /// An operation that was carried out.
     pub fn done(call: &Call, kind: &'static str, id: impl ToString) -> Self {
-        let resource = Some(Resource { kind, id: id.to_string() });
-        Self { resource, ..Self::refused(call, "OK") }
+        Self::refused(call, "OK").about(kind, id)
     }
 
     /// A refusal; `reason` as in `google.rpc.ErrorInfo`.
@@ -79,6 +78,13 @@ impl AuditEntry {
             correlation_id: call.correlation_id.clone(),
             details: BTreeMap::new(),
         }
+    }
+
+    /// Names what it was about.
+    #[must_use]
+    pub fn about(mut self, kind: &'static str, id: impl ToString) -> Self {
+        self.resource = Some(Resource { kind, id: id.to_string() });
+        self
     }
 
     /// Adds a fact. Never a secret.

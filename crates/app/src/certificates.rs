@@ -112,7 +112,5 @@ fn is_revoked(certificate: &Certificate, now: Time) -> Result<bool, Error> {
 /// Takes the certificate off the list of those that its holder has, if it is on it.
 fn without(holder: Versioned<Principal>, serial: &Serial) -> Option<Write> {
     let Versioned { mut value, version } = holder;
-    let before = value.certificates.len();
-    value.certificates.retain(|held| &held.serial != serial);
-    (value.certificates.len() < before).then(|| Write::replace(value, version))
+    value.forget(serial).then(|| Write::replace(value, version))
 }

@@ -1,15 +1,13 @@
-//! Certificates of principals: issue and renew. Reserve, sign, compare, commit, and only then release: this module
-//! reserves, [`crate::release`] does the rest.
+//! Certificates of principals. Reserve, sign, compare, commit, and only then release: this module reserves,
+//! [`crate::release`] does the rest. [`crate::renewal`] has what is special about a next one.
 
 use signet_core::{
-    Error, Identity, PrincipalId, StoreError, TenantScope, Time,
-    authz::Permit,
-    certificate::{Certificate, CertificateState},
+    CaId, Error, PrincipalId, Serial, StoreError, TenantScope, Time,
+    certificate::Certificate,
     commit::{Bookkeeping, Commit, Write},
     principal::{HeldCertificate, Principal, PrincipalStatus},
     request::Outcome,
     store::Versioned,
-    trust::Refusal,
 };
 use signet_x509::{Csr, LeafProfile, Prepared, issue::prepare_leaf};
 
@@ -39,21 +37,35 @@ pub(crate) struct Order<'a> {
     pub(crate) csr: &'a Csr,
     /// Tells this request from others with the same id.
     pub(crate) fingerprint: String,
-    /// The certificate that the caller calls with, if it asks for the next one.
-    pub(crate) renews: Option<&'a Identity>,
+    /// The certificate that the caller holds, if it asks for the next one.
+    pub(crate) renews: Option<&'a Presented>,
+}
+
+/// Names the certificate that a renewal is asked with.
+pub(crate) struct Presented {
+    pub(crate) issuer: CaId,
+    pub(crate) serial: Serial,
+}
+
+impl From<&Certificate> for Presented {
+    fn from(certificate: &Certificate) -> Self {
+        Self { issuer: certificate.issuer.clone(), serial: certificate.serial }
+    }
 }
 
 /// A principal that may have a certificate, as it will be once `commit` is written.
 pub(crate) struct Admission {
     pub(crate) principal: Versioned<Principal>,
+    /// The certificate to be renewed.
+    pub(crate) presented: Option<Certificate>,
     /// What is written together with the reservation.
     pub(crate) commit: Commit,
 }
 
 impl Admission {
     /// Of a principal that exists: nothing but the reservation is written.
-    pub(crate) fn of(principal: Versioned<Principal>, now: Time) -> Self {
-        Self { principal, commit: Commit::bookkeeping(Bookkeeping::Reservation, now) }
+    pub(crate) fn of(principal: Versioned<Principal>, presented: Option<Certificate>, now: Time) -> Self {
+        Self { principal, presented, commit: Commit::bookkeeping(Bookkeeping::Reservation, now) }
     }
 }
 
@@ -86,59 +98,9 @@ impl App {
         let csr = parse_csr(csr_der)?;
         let fingerprint = fingerprint(call, &(id, key_digest(&csr)))?;
         let order = Order { call, scope, csr: &csr, fingerprint, renews: None };
-        let admit = || async { Ok(Admission::of(self.principal(scope, id, call.now).await?, call.now)) };
+        let admit = || async { Ok(Admission::of(self.principal(scope, id, call.now).await?, None, call.now)) };
         let begun = self.begin(&order, admit).await?;
         self.conclude(&order, begun).await
-    }
-
-    /// The caller's next certificate, for a key that is none of those it holds.
-    pub async fn renew_certificate(
-        &self,
-        call: &Call,
-        permit: &Permit,
-        scope: &TenantScope,
-        csr_der: &[u8],
-    ) -> Result<IssuedLeaf, Error> {
-        let identity = permit.identity();
-        if scope.tenant() != &identity.tenant {
-            return Err(Error::not_found("principal", &identity.principal));
-        }
-        let csr = parse_csr(csr_der)?;
-        let fingerprint = fingerprint(call, &(&identity.principal, key_digest(&csr)))?;
-        let order = Order { call, scope, csr: &csr, fingerprint, renews: Some(identity) };
-        let admit = || async {
-            let principal = self.principal(scope, &identity.principal, call.now).await?;
-            self.require_new_key(call, scope, identity, &principal.value, &csr).await?;
-            Ok(Admission::of(principal, call.now))
-        };
-        let begun = self.begin(&order, admit).await?;
-        self.conclude(&order, begun).await
-    }
-
-    /// The presented certificate must stand, and the new key must not be one that is certified already.
-    async fn require_new_key(
-        &self,
-        call: &Call,
-        scope: &TenantScope,
-        identity: &Identity,
-        principal: &Principal,
-        csr: &Csr,
-    ) -> Result<(), Error> {
-        let presented = self.certificate(scope, &identity.issuer, &identity.serial, call.now).await?;
-        if presented.value.state != CertificateState::Issued {
-            return Err(Refusal::Revoked.into());
-        }
-        let held =
-            principal.certificates.iter().filter(|held| held.serial != identity.serial && held.not_after > call.now);
-        let mut keys = vec![presented.value.spki_sha256];
-        for held in held {
-            keys.push(self.certificate(scope, &held.issuer, &held.serial, call.now).await?.value.spki_sha256);
-        }
-        if keys.contains(&key_digest(csr)) {
-            let message = "the key has a certificate already; make a new key for each renewal";
-            return Err(Error::invalid("csr_der", "KEY_REUSED", message));
-        }
-        Ok(())
     }
 
     /// Reserves a certificate for the principal that `admit` lets in, or finds what came of the request before.
@@ -181,9 +143,9 @@ impl App {
         F: Future<Output = Result<Admission, Error>>,
     {
         let (admission, authorities) = futures::try_join!(admit(), self.authorities(order.scope, order.call.now))?;
-        let Admission { principal, commit } = admission;
+        let Admission { principal, presented, commit } = admission;
         let issuer = self.issuer(authorities.active()?).await?;
-        let (prepared, record) = self.prepare(order, &principal.value, &authorities, &issuer)?;
+        let (prepared, record) = self.prepare(order, &principal.value, presented.as_ref(), &authorities, &issuer)?;
         let commit = commit.write(Write::create(record.clone()));
         let record = Versioned { value: record, version: CREATED };
         Ok((Reservation { record, principal, prepared, issuer, authorities }, commit))
@@ -193,20 +155,19 @@ impl App {
         &self,
         order: &Order<'_>,
         principal: &Principal,
+        presented: Option<&Certificate>,
         authorities: &Authorities,
         issuer: &Issuer,
     ) -> Result<(Prepared, Certificate), Error> {
         let (call, tenant) = (order.call, &authorities.tenant);
         require_active(tenant)?;
-        may_hold(order, principal, tenant.max_certificates)?;
+        may_hold(call, principal, presented, tenant.max_certificates)?;
         let profile = LeafProfile::of(&self.environment, principal).map_err(profile_error)?;
         let lifetime = tenant.lifetime(principal.principal_type);
         let serial = self.serial(call.now);
         let prepared =
             prepare_leaf(&profile, order.csr, &issuer.certificate, serial, lifetime, call.now).map_err(issue_error)?;
-        let renews = order.renews.map(|presented| presented.serial);
-        let holder = Holder::principal(principal, renews);
-        let record = self.reservation(call, &issuer.ca.id, &prepared, holder)?;
+        let record = self.reservation(call, &issuer.ca.id, &prepared, Holder::principal(principal, presented))?;
         Ok((prepared, record))
     }
 }
@@ -221,14 +182,16 @@ pub(crate) fn key_digest(csr: &Csr) -> String {
     hex::encode(csr.public_key().spki_sha256())
 }
 
-pub(crate) fn is_presented(order: &Order<'_>, held: &HeldCertificate) -> bool {
-    order.renews.is_some_and(|presented| presented.serial == held.serial)
-}
-
-pub(crate) fn may_hold(order: &Order<'_>, principal: &Principal, most: u32) -> Result<(), Error> {
+/// Whether the principal may hold one more. A renewal takes the place of what its instance holds.
+pub(crate) fn may_hold(
+    call: &Call,
+    principal: &Principal,
+    presented: Option<&Certificate>,
+    most: u32,
+) -> Result<(), Error> {
     require_active_principal(principal)?;
-    let held =
-        principal.certificates.iter().filter(|held| held.not_after > order.call.now && !is_presented(order, held));
+    let replaced = |held: &HeldCertificate| presented.is_some_and(|presented| presented.instance() == held.instance());
+    let held = principal.certificates.iter().filter(|held| held.not_after > call.now && !replaced(held));
     if held.count() < most as usize {
         return Ok(());
     }

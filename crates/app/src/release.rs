@@ -7,16 +7,16 @@ use signet_core::{
     commit::{Commit, Write},
     principal::{HeldCertificate, Principal},
     request::Outcome,
-    store::{Entity, Versioned},
-    trust::Refusal,
+    store::Versioned,
 };
 use signet_x509::{Prepared, lint::Kind};
 
 use crate::{
     App, AuditEntry, Call, IssuedLeaf,
     authority::{Authorities, issue_error},
-    issuance::{Begun, Order, Reservation, is_presented, may_hold},
+    issuance::{Begun, Order, Reservation, may_hold},
     ledger::ATTEMPTS,
+    lineage::Succession,
     reservation::{resource_id, sign, with_signature},
     tenants::require_active,
 };
@@ -50,8 +50,9 @@ impl App {
             self.abandon(call, &record, "PRINCIPAL_DELETED").await?;
             return Err(Error::not_found("principal", &record.value.principal));
         };
-        let presented = self.presented(order).await?;
-        if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, &presented) {
+        let succession = self.succession(order, &principal.value, Some(&record.value.serial)).await?;
+        let succession = succession.as_ref();
+        if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, succession) {
             let released = self.give_up(order, &record, refusal).await?;
             return Ok(TakenUp::Released(Box::new(leaf(released, ca, &authorities.roots))));
         }
@@ -81,15 +82,14 @@ impl App {
         let issued = sign(&*issuer.signer, prepared).await?;
         let mut conflict = Error::Conflict("the principal");
         for _ in 0..ATTEMPTS {
-            let presented = self.presented(order).await?;
-            if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, &presented) {
+            let succession = self.succession(order, &principal.value, Some(&record.value.serial)).await?;
+            let succession = succession.as_ref();
+            if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, succession) {
                 let released = self.give_up(order, &record, refusal).await?;
                 return Ok(leaf(released, &issuer.ca, &authorities.roots));
             }
             let certificate = with_signature(record.value.clone(), issued.clone());
-            let commit = self.release(order, &certificate, &record, &principal);
-            let commit =
-                commit.writes(presented.map(|presented| Write::Check(presented.value.key(), presented.version)));
+            let commit = self.release(order, &certificate, &record, &principal, succession);
             match self.commit(&commit, call.now).await {
                 Ok(()) => return Ok(leaf(certificate, &issuer.ca, &authorities.roots)),
                 Err(error @ (StoreError::Conflict { .. } | StoreError::Unknown(_))) => conflict = error.into(),
@@ -103,12 +103,6 @@ impl App {
             principal = self.principal(scope, &principal.value.id, call.now).await?;
         }
         Err(conflict)
-    }
-
-    /// The certificate that a renewal is asked with, as it is now.
-    async fn presented(&self, order: &Order<'_>) -> Result<Option<Versioned<Certificate>>, Error> {
-        let Some(identity) = order.renews else { return Ok(None) };
-        self.certificate(order.scope, &identity.issuer, &identity.serial, order.call.now).await.map(Some)
     }
 
     /// Closes a reservation whose holder may no longer have it. `Ok`: the same request, sent twice, was faster and has
@@ -136,26 +130,32 @@ impl App {
         certificate: &Certificate,
         reserved: &Versioned<Certificate>,
         principal: &Versioned<Principal>,
+        succession: Option<&Succession>,
     ) -> Commit {
         let mut holder = principal.value.clone();
         holder.forget_expired(order.call.now);
-        holder.certificates.retain(|held| !is_presented(order, held));
         holder.certificates.push(HeldCertificate {
             issuer: certificate.issuer.clone(),
             serial: certificate.serial,
             not_after: certificate.not_after,
+            instance: certificate.lineage.instance,
         });
         let mut entry = AuditEntry::done(order.call, "certificate", resource_id(certificate))
             .detail("principal", &certificate.principal)
             .detail("principal_type", certificate.principal_type)
             .detail("not_after", certificate.not_after.unix_seconds())
             .detail("spki_sha256", &certificate.spki_sha256);
-        if let Some(renews) = &certificate.renews {
-            entry = entry.detail("renews", renews);
+        if let Some(succession) = succession {
+            entry = succession.describe(entry);
+            succession.supersede(&mut holder, order.call.now);
         }
-        Commit::audited(self.event(order.call, &certificate.tenant, &entry))
+        let commit = Commit::audited(self.event(order.call, &certificate.tenant, &entry))
             .write(Write::replace(certificate.clone(), reserved.version))
-            .write(Write::replace(holder, principal.version))
+            .write(Write::replace(holder, principal.version));
+        match succession {
+            Some(succession) => succession.write(commit, certificate, order.call.now),
+            None => commit,
+        }
     }
 }
 
@@ -186,19 +186,20 @@ fn is_released(record: &Certificate) -> Result<bool, Error> {
     }
 }
 
-/// The last look before the commit, at the principal and the presented certificate as they are now.
+/// The last look before the commit, at the principal and what it renews as they are now.
 fn still_admitted(
     order: &Order<'_>,
     principal: &Principal,
     record: &Certificate,
     authorities: &Authorities,
-    presented: &Option<Versioned<Certificate>>,
+    succession: Option<&Succession>,
 ) -> Result<(), Error> {
     require_active(&authorities.tenant)?;
-    if presented.as_ref().is_some_and(|presented| presented.value.state != CertificateState::Issued) {
-        return Err(Refusal::Revoked.into());
+    if let Some(succession) = succession {
+        succession.check()?;
     }
-    may_hold(order, principal, authorities.tenant.max_certificates)?;
+    let presented = succession.map(|succession| &succession.presented.value);
+    may_hold(order.call, principal, presented, authorities.tenant.max_certificates)?;
     if principal.generation == record.principal_generation {
         return Ok(());
     }

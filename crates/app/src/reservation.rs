@@ -4,6 +4,7 @@ use signet_core::{
     CaId, Error, PrincipalId, PrincipalType, RequestId, Serial, Signer, StoreError, TenantId, Time,
     certificate::{Certificate, CertificateKind, CertificateState},
     commit::{Bookkeeping, Commit, Write},
+    lineage::Lineage,
     principal::Principal,
     signer::random,
     store::{Version, Versioned},
@@ -24,18 +25,25 @@ pub(crate) struct Holder {
     generation: u64,
     /// The certificate that it replaces.
     renews: Option<Serial>,
+    lineage: Lineage,
 }
 
 impl Holder {
-    /// A principal.
-    pub(crate) fn principal(principal: &Principal, renews: Option<Serial>) -> Self {
+    /// A principal, perhaps for the next certificate after `presented`.
+    pub(crate) fn principal(principal: &Principal, presented: Option<&Certificate>) -> Self {
+        let lineage = |presented: &Certificate| Lineage {
+            instance: Some(presented.instance()),
+            generation: presented.lineage.generation.saturating_add(1),
+            ..Lineage::default()
+        };
         Self {
             kind: CertificateKind::Leaf,
             tenant: principal.tenant.clone(),
             principal: principal.id.clone(),
             principal_type: principal.principal_type,
             generation: principal.generation,
-            renews,
+            renews: presented.map(|presented| presented.serial),
+            lineage: presented.map(lineage).unwrap_or_default(),
         }
     }
 
@@ -49,6 +57,7 @@ impl Holder {
             principal_type: PrincipalType::Service,
             generation: 0,
             renews: None,
+            lineage: Lineage::default(),
         })
     }
 }
@@ -87,6 +96,7 @@ impl App {
             certificate_der: Vec::new(),
             request_id,
             renews: holder.renews,
+            lineage: holder.lineage,
             created_at: call.now,
         })
     }

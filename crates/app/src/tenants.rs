@@ -8,6 +8,7 @@ use signet_core::{
     ca::{CaKind, CaState},
     change::Change,
     commit::{Commit, Write},
+    renewal::{MAX_GRACE, Steering},
     scope::EnvironmentScope,
     signer::KeyLabel,
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
@@ -32,6 +33,8 @@ pub struct CreateTenant {
     pub lifetimes: BTreeMap<PrincipalType, Lifetime>,
     /// How many certificates one principal may hold, at most 100; 0: the default.
     pub max_certificates: u32,
+    /// How long after expiry certificates may be renewed out of band, at most 30 days.
+    pub renewal_grace: Lifetime,
 }
 
 /// What to change; `None`: leave as it is.
@@ -43,6 +46,8 @@ pub struct TenantPatch {
     pub lifetimes: Option<BTreeMap<PrincipalType, Lifetime>>,
     /// How many certificates one principal may hold, at most 100; 0: the default.
     pub max_certificates: Option<u32>,
+    /// How long after expiry certificates may be renewed out of band, at most 30 days.
+    pub renewal_grace: Option<Lifetime>,
 }
 
 impl App {
@@ -108,6 +113,7 @@ impl App {
             tenant.display_name = patch.display_name.clone().unwrap_or(before.display_name.clone());
             tenant.lifetimes = patch.lifetimes.clone().unwrap_or(before.lifetimes.clone());
             tenant.max_certificates = patch.max_certificates.unwrap_or(before.max_certificates);
+            tenant.renewal_grace = patch.renewal_grace.unwrap_or(before.renewal_grace);
             if *tenant == before {
                 return Ok(Planned::Unchanged(before));
             }
@@ -148,6 +154,26 @@ impl App {
         };
         let replay = |_| self.tenant_now(scope, id, call.now);
         self.mutate(call, &TenantId::system(), &(id, status), plan, replay).await
+    }
+
+    /// Steers the tenant's renewals: certificates made before an instant are renewed within a window. `None`: no more.
+    pub async fn steer_renewals(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        steering: Option<Steering>,
+    ) -> Result<Tenant, Error> {
+        check_steering(call, steering.as_ref())?;
+        let plan = || async {
+            let found = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), call.now).await?;
+            let mut found = found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?;
+            if found.value.renewal_steering == steering {
+                return Ok(Planned::Unchanged(found.value));
+            }
+            found.value.renewal_steering = steering;
+            Ok(self.change_tenant(call, found))
+        };
+        self.mutate(call, scope.tenant(), &steering, plan, |_| self.get_tenant(call, scope)).await
     }
 
     fn change_tenant(&self, call: &Call, mut found: Versioned<Tenant>) -> Planned<Tenant> {
@@ -207,6 +233,7 @@ fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
         display_name: Some(input.display_name.clone()),
         lifetimes: Some(input.lifetimes.clone()),
         max_certificates: Some(input.max_certificates),
+        renewal_grace: Some(input.renewal_grace),
     })?;
     Ok(Tenant {
         id: input.id.clone(),
@@ -215,6 +242,8 @@ fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
         isolation: input.isolation,
         lifetimes: input.lifetimes.clone(),
         max_certificates: patch.max_certificates.unwrap_or(DEFAULT_MAX_CERTIFICATES),
+        renewal_grace: input.renewal_grace,
+        renewal_steering: None,
         created_at: call.now,
         updated_at: call.now,
     })
@@ -227,6 +256,10 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
         let message = "each lifetime must be 60 to 7776000 seconds (90 days)";
         return Err(Error::invalid("tenant.lifetimes", "OUT_OF_RANGE", message));
     }
+    if patch.renewal_grace.is_some_and(|grace| grace > MAX_GRACE) {
+        let message = "must be at most 2592000 seconds (30 days)";
+        return Err(Error::invalid("tenant.renewal_grace_seconds", "OUT_OF_RANGE", message));
+    }
     if let Some(most) = &mut patch.max_certificates {
         if *most == 0 {
             *most = DEFAULT_MAX_CERTIFICATES;
@@ -236,4 +269,21 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
         }
     }
     Ok(patch)
+}
+
+fn check_steering(call: &Call, steering: Option<&Steering>) -> Result<(), Error> {
+    let Some(Steering { issued_before, window }) = steering else { return Ok(()) };
+    let (field, rule) = if *issued_before > call.now {
+        // Certificates renewed within the window would be meant again.
+        ("steering.issued_before", "must not be in the future")
+    } else if window.end.millis_since(window.start) < MIN_LIFETIME.millis() {
+        ("steering.window_end", "must be at least a minute after the start")
+    } else if window.end <= call.now {
+        ("steering.window_end", "must be in the future")
+    } else if window.end > call.now.plus(MAX_LIFETIME) {
+        ("steering.window_end", "must be within 90 days: no certificate lives longer")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(field, "OUT_OF_RANGE", rule))
 }

@@ -28,6 +28,7 @@ pub const PERMISSIONS: &[&str] = &[
     "tenants.update",
     "tenants.suspend",
     "tenants.activate",
+    "renewals.steer",
     "principals.create",
     "principals.get",
     "principals.list",
@@ -43,6 +44,10 @@ pub const PERMISSIONS: &[&str] = &[
     "tokens.create",
     "tokens.list",
     "tokens.revoke",
+    "rules.create",
+    "rules.list",
+    "rules.delete",
+    "rules.test",
     "enrollments.enroll",
     "trust.read",
     "cas.list",
@@ -60,12 +65,20 @@ const READ: &[&str] = &[
     "certificates.get",
     "certificates.list",
     "tokens.list",
+    "rules.list",
+    "rules.test",
     "trust.read",
     "cas.list",
     "audit.read",
 ];
-const OPERATE: &[&str] =
-    &["principals.suspend", "principals.activate", "certificates.revoke", "tokens.create", "tokens.revoke"];
+const OPERATE: &[&str] = &[
+    "principals.suspend",
+    "principals.activate",
+    "renewals.steer",
+    "certificates.revoke",
+    "tokens.create",
+    "tokens.revoke",
+];
 /// Tenants are the operator's business, also their limits.
 const TENANT_ADMINISTRATION: &[&str] =
     &["tenants.create", "tenants.list", "tenants.update", "tenants.suspend", "tenants.activate"];

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CaId, Lifetime, PrincipalId, PrincipalType, RequestId, Serial, TenantId, Time,
+    lineage::Lineage,
     store::{Entity, Index, IndexEntry, Key, Table, shard_of},
 };
 
@@ -136,6 +137,9 @@ pub struct Certificate {
     /// The certificate it was renewed from.
     #[serde(default)]
     pub renews: Option<Serial>,
+    /// Its place among the certificates of one holder.
+    #[serde(default)]
+    pub lineage: Lineage,
     /// When it was reserved.
     pub created_at: Time,
 }
@@ -148,6 +152,11 @@ pub const RECORD_RETENTION: Lifetime = Lifetime::days(30);
 pub const DEADLINE_SHARDS: u32 = 8;
 
 impl Certificate {
+    /// The first certificate of its instance.
+    pub fn instance(&self) -> Serial {
+        self.lineage.instance.unwrap_or(self.serial)
+    }
+
     /// Key of the certificate `serial` of `issuer`.
     pub fn key_of(issuer: &CaId, serial: &Serial) -> Key {
         Key::new(Table::Certificates, format!("{issuer}#{serial}"), "certificate")

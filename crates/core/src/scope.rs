@@ -32,6 +32,11 @@ impl TenantScope {
         Self { tenant: grant.rule.tenant.clone(), only: None }
     }
 
+    /// The scope of a certificate's holder, found by the certificate's bytes and proven by its key: itself only.
+    pub fn of_certificate(certificate: &crate::certificate::Certificate) -> Self {
+        Self { tenant: certificate.tenant.clone(), only: Some(certificate.principal.clone()) }
+    }
+
     /// For Signet's own work on a tenant: bootstrap, sweeper, feed, sealing. Not for anything a caller asks for.
     pub fn housekeeping(tenant: TenantId) -> Self {
         Self { tenant, only: None }

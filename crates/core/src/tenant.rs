@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Lifetime, PrincipalType, TenantId, Time,
+    renewal::Steering,
     store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
 };
 
@@ -46,6 +47,12 @@ pub struct Tenant {
     pub lifetimes: BTreeMap<PrincipalType, Lifetime>,
     /// How many unexpired certificates one principal may hold at once.
     pub max_certificates: u32,
+    /// How long after expiry a certificate may be renewed out of band, at most [`crate::renewal::MAX_GRACE`].
+    #[serde(default)]
+    pub renewal_grace: Lifetime,
+    /// Where an operator steers renewals to, if anywhere.
+    #[serde(default)]
+    pub renewal_steering: Option<Steering>,
     /// When it was created.
     pub created_at: Time,
     /// When it last changed.

@@ -70,6 +70,10 @@ async fn invariant_10_tenants() {
         ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(long), ..new_tenant("new") }),
         ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(Lifetime::seconds(59)), ..new_tenant("new") }),
         ("tenant.max_certificates", CreateTenant { max_certificates: 101, ..new_tenant("new") }),
+        (
+            "tenant.renewal_grace_seconds",
+            CreateTenant { renewal_grace: Lifetime::seconds(2_592_001), ..new_tenant("new") },
+        ),
     ];
     let (scope, id) = (environment(), tid("acme"));
     for (field, input) in cases {
@@ -77,6 +81,7 @@ async fn invariant_10_tenants() {
             display_name: Some(input.display_name.clone()),
             lifetimes: Some(input.lifetimes.clone()),
             max_certificates: Some(input.max_certificates),
+            renewal_grace: Some(input.renewal_grace),
         };
         let (create, update) = (call("CreateTenant"), call("UpdateTenant"));
         assert_eq!(refusal(&world, world.app.create_tenant(&create, &scope, input)).await.0, field);

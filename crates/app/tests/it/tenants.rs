@@ -49,7 +49,7 @@ fn shared(id: &str) -> CreateTenant {
 async fn a_patch_changes_what_it_names_and_nothing_twice() {
     let world = World::new().await;
     let lifetimes = [(PrincipalType::Worker, Lifetime::hours(1))].into();
-    let patch = TenantPatch { display_name: Some("Acme".into()), lifetimes: Some(lifetimes), max_certificates: None };
+    let patch = TenantPatch { display_name: Some("Acme".into()), lifetimes: Some(lifetimes), ..TenantPatch::default() };
     for seconds in [10, 20] {
         let call = at(call("UpdateTenant"), later(seconds));
         let tenant = world.app.update_tenant(&call, &environment(), &tid("acme"), patch.clone()).await.unwrap();

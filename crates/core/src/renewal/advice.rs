@@ -50,25 +50,25 @@ pub struct Advice {
     pub reason: AdviceReason,
 }
 
-/// The word on a certificate made at `not_before`. `issuer_retiring_since`: when the CA that signed it stopped to sign,
+/// The word on a certificate of this validity that was made at `made_at`. `issuer_retiring_since`: when the CA that signed it stopped to sign,
 /// if it did. Then its certificates go within a third of a lifetime after that, so that it need not be kept longer than that.
 pub fn advise(
-    not_before: Time,
-    not_after: Time,
+    validity: Window,
+    made_at: Time,
     steering: Option<&Steering>,
     issuer_retiring_since: Option<Time>,
     grace: Lifetime,
 ) -> Advice {
-    let usual = Window::of_lifetime(not_before, not_after);
+    let usual = Window::of_lifetime(validity.start, validity.end);
     let rotated = issuer_retiring_since.map(|since| {
-        let third = not_after.millis_since(not_before).max(0) / 3;
+        let third = validity.end.millis_since(validity.start).max(0) / 3;
         Window { start: since, end: later(since, third) }
     });
-    let steered = steering.filter(|steering| not_before < steering.issued_before).map(|steering| steering.window);
+    let steered = steering.filter(|steering| made_at < steering.issued_before).map(|steering| steering.window);
     let (window, reason) = match (steered, rotated) {
         (Some(window), _) => (window, AdviceReason::Steered),
         (None, Some(window)) if window.start < usual.start => (window, AdviceReason::CaRotation),
         _ => (usual, AdviceReason::Default),
     };
-    Advice { window, grace, ask_again: ask_again(not_before, not_after), reason }
+    Advice { window, grace, ask_again: ask_again(validity.start, validity.end), reason }
 }

@@ -205,12 +205,13 @@ fn the_server_steers_what_was_made_before_and_hastens_what_a_retiring_ca_signed(
     let window = Window { start: at(0), end: at(1000) };
     let steering = Steering { issued_before: at(500), window };
     let made = |not_before, retiring: Option<i64>| {
-        let advice = advise(at(not_before), at(not_before + day), Some(&steering), retiring.map(at), grace);
+        let validity = Window { start: at(not_before - 60), end: at(not_before + day) };
+        let advice = advise(validity, at(not_before), Some(&steering), retiring.map(at), grace);
         (advice.reason, advice.window)
     };
     assert_eq!(made(499, Some(600)), (AdviceReason::Steered, window));
-    assert_eq!(made(500, None), (AdviceReason::Default, Window::of_lifetime(at(500), at(500 + day))));
-    let hastened = Window { start: at(1000), end: at(1000 + day / 3) };
+    assert_eq!(made(500, None), (AdviceReason::Default, Window::of_lifetime(at(440), at(500 + day))));
+    let hastened = Window { start: at(1000), end: at(1000 + (day + 60) / 3) };
     assert_eq!(made(500, Some(1000)), (AdviceReason::CaRotation, hastened));
     // Its own window comes first.
     assert_eq!(made(500, Some(day)).0, AdviceReason::Default);

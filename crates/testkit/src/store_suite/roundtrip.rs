@@ -9,7 +9,9 @@ use signet_core::{
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
     change::{Change, ChangeEntry, ChangeHead},
     enrollment::{EnrollmentToken, PrincipalTemplate},
+    lineage::{Confirmation, Lineage, Successor},
     principal::{HeldCertificate, Principal, PrincipalStatus},
+    renewal::{Steering, Window},
     request::{Outcome, RequestRecord},
     store::{Body, Version, Versioned, Write},
     tenant::{Isolation, Tenant, TenantStatus},
@@ -91,6 +93,11 @@ fn owners(id: &TenantId) -> Vec<Body> {
         isolation: Isolation::Shared,
         lifetimes: BTreeMap::from_iter(lifetimes),
         max_certificates: u32::MAX,
+        renewal_grace: Lifetime::days(30),
+        renewal_steering: Some(Steering {
+            issued_before: later(60),
+            window: Window { start: later(120), end: later(7200) },
+        }),
         updated_at: Time::from_unix_millis(NOW.unix_millis() + 1),
         ..tenant(id)
     };
@@ -102,7 +109,12 @@ fn owners(id: &TenantId) -> Vec<Body> {
         ..ca(id, 7)
     };
     let issuer = CaId::new(id.as_str(), 7).unwrap();
-    let held = |byte| HeldCertificate { issuer: issuer.clone(), serial: serial(byte), not_after: later(9) };
+    let held = |byte| HeldCertificate {
+        issuer: issuer.clone(),
+        serial: serial(byte),
+        not_after: later(9),
+        instance: (byte > 1).then(|| serial(1)),
+    };
     let principal = Principal {
         principal_type: PrincipalType::Device,
         status: PrincipalStatus::Deleted,
@@ -111,6 +123,7 @@ fn owners(id: &TenantId) -> Vec<Body> {
         groups: vec![role("fleet-1")],
         generation: 1 << 60,
         certificates: vec![held(1), held(2)],
+        superseded: vec![held(3)],
         free_at: Some(later(3600)),
         ..principal(id, "Device_1.a")
     };
@@ -128,6 +141,13 @@ fn credentials(id: &TenantId) -> Vec<Body> {
         certificate_der: vec![0; 2000],
         tbs_der: vec![0xff; 1500],
         renews: Some(serial(9)),
+        lineage: Lineage {
+            instance: Some(serial(1)),
+            generation: 1 << 60,
+            successor: Some(Successor { issuer: CaId::new(id.as_str(), 8).unwrap(), serial: serial(10) }),
+            confirmed: Some(Confirmation { at: later(11), source: Some("2001:db8::1".parse().unwrap()) }),
+            locked_at: Some(later(12)),
+        },
         ..certificate(&holder, u64::MAX)
     };
     let template = PrincipalTemplate {

@@ -1,9 +1,9 @@
 //! Certificates.
 
 use signet_proto::v1::{
-    Certificate, GetCertificateRequest, IssueCertificateRequest, IssuedCertificate, ListCertificatesRequest,
-    ListCertificatesResponse, RenewCertificateRequest, RevokeCertificateRequest,
-    certificate_service_server::CertificateService,
+    Certificate, ConfirmCertificateRequest, GetCertificateRequest, GetRenewalInfoRequest, IssueCertificateRequest,
+    IssuedCertificate, ListCertificatesRequest, ListCertificatesResponse, RenewCertificateRequest, RenewalInfo,
+    RevokeCertificateRequest, certificate_service_server::CertificateService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -36,6 +36,28 @@ impl CertificateService for Api {
             let caller = caller.with_request_id(&message.request_id)?;
             let issued = self.node.app.renew_certificate(&caller.call, caller.permit()?, &scope, csr).await?;
             Ok(convert::issued(issued))
+        })
+        .await
+    }
+
+    async fn confirm_certificate(
+        &self,
+        request: Request<ConfirmCertificateRequest>,
+    ) -> Result<Response<Certificate>, Status> {
+        self.unary(request, async |caller, message| {
+            let (scope, _) = caller.principal("", "")?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let certificate = self.node.app.confirm_certificate(&caller.call, caller.permit()?, &scope).await?;
+            Ok(convert::certificate(&certificate))
+        })
+        .await
+    }
+
+    async fn get_renewal_info(&self, request: Request<GetRenewalInfoRequest>) -> Result<Response<RenewalInfo>, Status> {
+        self.unary(request, async |caller, _| {
+            let (scope, _) = caller.principal("", "")?;
+            let advice = self.node.app.renewal_info(&caller.call, caller.permit()?, &scope).await?;
+            Ok(convert::renewal_info(&advice, caller.call.now))
         })
         .await
     }

@@ -1,15 +1,17 @@
 //! Our types as the wire's.
 
 use prost_types::Timestamp;
-use signet_app::IssuedLeaf;
+use signet_app::{IssuedLeaf, RuleTest};
 use signet_core::{
-    PrincipalId, PrincipalType, TenantId, Time,
+    PrincipalId, PrincipalType, RuleId, TenantId, Time,
     audit::{AuditEvent, Seal},
     authz::Reach,
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateState, RevocationReason},
     enrollment::EnrollmentToken,
+    enrollment_rule::{Condition, EnrollmentRule, Miss, Source},
     principal::{Principal, PrincipalStatus},
+    renewal::{Advice, AdviceReason, Steering},
     spiffe::SpiffeId,
     tenant::{Isolation, Tenant, TenantStatus},
 };
@@ -74,6 +76,32 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         trust_domain: node.trust_domain(&tenant.id),
         create_time: Some(time(tenant.created_at)),
         update_time: Some(time(tenant.updated_at)),
+        renewal_grace_seconds: tenant.renewal_grace.as_seconds(),
+        renewal_steering: tenant.renewal_steering.as_ref().map(steering),
+    }
+}
+
+fn steering(steering: &Steering) -> pb::RenewalSteering {
+    pb::RenewalSteering {
+        issued_before: Some(time(steering.issued_before)),
+        window_start: Some(time(steering.window.start)),
+        window_end: Some(time(steering.window.end)),
+    }
+}
+
+pub(super) fn renewal_info(advice: &Advice, now: Time) -> pb::RenewalInfo {
+    let reason = match advice.reason {
+        AdviceReason::Default => pb::RenewalReason::Default,
+        AdviceReason::Steered => pb::RenewalReason::Steered,
+        AdviceReason::CaRotation => pb::RenewalReason::CaRotation,
+    };
+    pb::RenewalInfo {
+        window_start: Some(time(advice.window.start)),
+        window_end: Some(time(advice.window.end)),
+        reason: reason.into(),
+        retry_after_seconds: advice.ask_again.as_seconds(),
+        grace_seconds: advice.grace.as_seconds(),
+        server_time: Some(time(now)),
     }
 }
 
@@ -109,6 +137,7 @@ pub(super) fn certificate(certificate: &Certificate) -> pb::Certificate {
             (pb::CertificateState::Revoked, Some((*revoked_at, *reason)))
         }
     };
+    let lineage = &certificate.lineage;
     pb::Certificate {
         tenant_id: certificate.tenant.to_string(),
         principal_id: certificate.principal.to_string(),
@@ -123,6 +152,11 @@ pub(super) fn certificate(certificate: &Certificate) -> pb::Certificate {
         revoke_time: revoked.map(|(at, _)| time(at)),
         revocation_reason: revoked.map_or(0, |(_, reason)| revocation_reason(reason)),
         renews_serial_number: certificate.renews.as_ref().map(ToString::to_string).unwrap_or_default(),
+        instance_serial_number: certificate.instance().to_string(),
+        instance_generation: lineage.generation,
+        successor_serial_number: lineage.successor.as_ref().map(|next| next.serial.to_string()).unwrap_or_default(),
+        confirm_time: lineage.confirmed.map(|confirmed| time(confirmed.at)),
+        lock_time: lineage.locked_at.map(time),
     }
 }
 
@@ -151,6 +185,43 @@ pub(super) fn token(token: &EnrollmentToken) -> pb::Token {
         expire_time: Some(time(token.not_after)),
         revoke_time: token.revoked_at.map(time),
         created_by: token.created_by.clone(),
+        principal_id_pattern: token.id_pattern.clone().unwrap_or_default(),
+        source_networks: token.source_networks.iter().map(ToString::to_string).collect(),
+    }
+}
+
+pub(super) fn rule(rule: EnrollmentRule) -> pb::EnrollmentRule {
+    use pb::enrollment_rule::Source as Wire;
+    let source = match rule.source {
+        Source::AwsIam => Wire::AwsIam(pb::AwsIamSource {}),
+        Source::Oidc { issuer, audience } => Wire::Oidc(pb::OidcSource { issuer, audience }),
+        Source::X509 { anchors_der } => Wire::X509(pb::X509Source { anchors_der }),
+    };
+    let condition = |Condition { fact, patterns }| pb::RuleCondition { fact, patterns };
+    pb::EnrollmentRule {
+        tenant_id: rule.tenant.to_string(),
+        rule_id: rule.id.to_string(),
+        source: Some(source),
+        conditions: rule.conditions.into_iter().map(condition).collect(),
+        principal_type: principal_type(rule.template.principal_type),
+        id_template: rule.template.id,
+        roles: rule.template.roles.iter().map(ToString::to_string).collect(),
+        create_time: Some(time(rule.created_at)),
+        created_by: rule.created_by,
+    }
+}
+
+pub(super) fn rule_test(tested: RuleTest) -> pb::TestEnrollmentRulesResponse {
+    let miss = |(rule, miss): (RuleId, Miss)| pb::RuleMiss {
+        rule_id: rule.to_string(),
+        reason: miss.reason.to_owned(),
+        detail: miss.detail,
+    };
+    let (matched, id) = tested.granted.map_or((None, String::new()), |(granted, id)| (Some(granted), id.to_string()));
+    pb::TestEnrollmentRulesResponse {
+        matched: matched.map(rule),
+        principal_id: id,
+        missed: tested.missed.into_iter().map(miss).collect(),
     }
 }
 

@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 
 use prost_types::{FieldMask, Timestamp};
-use signet_app::{AuditWindow, PageRequest, Proof, RotationAction};
+use signet_app::{AuditWindow, CreateRule, PageRequest, Proof, RotationAction};
 use signet_core::{
-    CaId, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time, attestation::Evidence,
-    ca::CaKind, certificate::RevocationReason, tenant::Isolation,
+    CaId, Cidr, CidrError, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time,
+    attestation::{Evidence, Facts, ProofKind},
+    ca::CaKind,
+    certificate::RevocationReason,
+    renewal::{Steering, Window},
+    tenant::Isolation,
 };
 use signet_proto::v1 as pb;
 
 /// Largest CSR, bytes: a P-256 request takes 300.
 const MAX_CSR: usize = 16 * 1024;
+/// Most facts in a test of rules.
+const MAX_FACTS: usize = 100;
 /// Longest text that could be a token.
 const MAX_TOKEN: usize = 256;
 
@@ -69,6 +75,51 @@ pub(super) fn proof(proof: Option<pb::enroll_request::Proof>, tenant: &str) -> R
         None => return Err(Error::invalid("proof", "REQUIRED", "is required, e.g. a join token")),
     };
     Ok(Proof::Attested { tenant: tenant_id("tenant_id", tenant)?, evidence })
+}
+
+/// A rule that a caller wants; the tenant is the scope's.
+pub(super) fn rule(rule: pb::EnrollmentRule) -> Result<CreateRule, Error> {
+    use pb::enrollment_rule::Source as Wire;
+    let source = match required("rule.source", rule.source)? {
+        Wire::AwsIam(pb::AwsIamSource {}) => Source::AwsIam,
+        Wire::Oidc(pb::OidcSource { issuer, audience }) => Source::Oidc { issuer, audience },
+        Wire::X509(pb::X509Source { anchors_der }) => Source::X509 { anchors_der },
+    };
+    let condition = |pb::RuleCondition { fact, patterns }| Condition { fact, patterns };
+    let template = RuleTemplate {
+        principal_type: principal_type("rule.principal_type", rule.principal_type)?,
+        id: rule.id_template,
+        roles: names("rule.roles", &rule.roles)?,
+    };
+    let id = rule.rule_id.parse().map_err(Error::id("rule.rule_id"))?;
+    Ok(CreateRule { id, source, conditions: rule.conditions.into_iter().map(condition).collect(), template })
+}
+
+/// Facts to ask the rules about.
+pub(super) fn facts(proof_kind: i32, facts: Vec<pb::Fact>) -> Result<Facts, Error> {
+    use pb::ProofKind as Wire;
+    let proof = match Wire::try_from(proof_kind) {
+        Ok(Wire::AwsIam) => ProofKind::AwsIam,
+        Ok(Wire::Oidc) => ProofKind::Oidc,
+        Ok(Wire::X509) => ProofKind::X509,
+        Ok(Wire::Unspecified) => return Err(Error::invalid("proof_kind", "REQUIRED", "is required")),
+        Err(_) => return Err(unknown("proof_kind")),
+    };
+    if facts.len() > MAX_FACTS {
+        return Err(Error::invalid("facts", "TOO_MANY", "must be at most 100"));
+    }
+    let mut values = BTreeMap::new();
+    for fact in facts {
+        if values.insert(fact.name, fact.values).is_some() {
+            return Err(Error::invalid("facts", "DUPLICATE", "names a fact twice; give it several values instead"));
+        }
+    }
+    Ok(Facts { proof, values })
+}
+
+pub(super) fn networks(field: &'static str, texts: &[String]) -> Result<Vec<Cidr>, Error> {
+    let bad = |error: CidrError| Error::invalid(field, "INVALID_NETWORK", error.to_string());
+    texts.iter().map(|text| text.parse().map_err(bad)).collect()
 }
 
 pub(super) fn principal_type(field: &'static str, number: i32) -> Result<PrincipalType, Error> {
@@ -138,6 +189,18 @@ pub(super) fn time(field: &'static str, timestamp: Option<&Timestamp>) -> Result
     }
     let millis = seconds.saturating_mul(1000).saturating_add(i64::from(*nanos / 1_000_000));
     Ok(Some(Time::from_unix_millis(millis)))
+}
+
+/// Where renewals are steered to; all of it is required.
+pub(super) fn steering(steering: pb::RenewalSteering) -> Result<Steering, Error> {
+    let instant = |field, timestamp: Option<Timestamp>| required(field, time(field, timestamp.as_ref())?);
+    Ok(Steering {
+        issued_before: instant("steering.issued_before", steering.issued_before)?,
+        window: Window {
+            start: instant("steering.window_start", steering.window_start)?,
+            end: instant("steering.window_end", steering.window_end)?,
+        },
+    })
 }
 
 pub(super) fn window(start: Option<&Timestamp>, end: Option<&Timestamp>, now: Time) -> Result<AuditWindow, Error> {

@@ -1,13 +1,17 @@
 //! Tenants.
 
 use signet_app::{CreateTenant, TenantPatch};
+use signet_core::Lifetime;
 use signet_proto::v1::{
     ActivateTenantRequest, CreateTenantRequest, GetTenantRequest, ListTenantsRequest, ListTenantsResponse,
-    SuspendTenantRequest, Tenant, UpdateTenantRequest, tenant_service_server::TenantService,
+    SteerRenewalsRequest, SuspendTenantRequest, Tenant, UpdateTenantRequest, tenant_service_server::TenantService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert, parse};
+
+/// What `UpdateTenant` may change.
+const FIELDS: &[&str] = &["display_name", "lifetimes", "max_certificates", "renewal_grace_seconds"];
 
 #[async_trait]
 impl TenantService for Api {
@@ -21,6 +25,7 @@ impl TenantService for Api {
                 isolation: parse::isolation(tenant.isolation)?,
                 lifetimes: parse::lifetimes(&tenant.lifetimes)?,
                 max_certificates: tenant.max_certificates,
+                renewal_grace: Lifetime::seconds(tenant.renewal_grace_seconds),
             };
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = self.node.app.create_tenant(&caller.call, &scope, input).await?;
@@ -57,12 +62,14 @@ impl TenantService for Api {
             let tenant = parse::required("tenant", message.tenant)?;
             let id = parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?;
             let scope = caller.environment(&id)?;
-            let named = parse::mask(message.update_mask, &["display_name", "lifetimes", "max_certificates"])?;
+            let named = parse::mask(message.update_mask, FIELDS)?;
             let lifetimes = named("lifetimes").then(|| parse::lifetimes(&tenant.lifetimes)).transpose()?;
             let patch = TenantPatch {
                 display_name: named("display_name").then_some(tenant.display_name),
                 lifetimes,
                 max_certificates: named("max_certificates").then_some(tenant.max_certificates),
+                renewal_grace: named("renewal_grace_seconds")
+                    .then_some(Lifetime::seconds(tenant.renewal_grace_seconds)),
             };
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = self.node.app.update_tenant(&caller.call, &scope, &id, patch).await?;
@@ -88,6 +95,17 @@ impl TenantService for Api {
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = self.node.app.activate_tenant(&caller.call, &scope, &id).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn steer_renewals(&self, request: Request<SteerRenewalsRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let steering = message.steering.map(parse::steering).transpose()?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = self.node.app.steer_renewals(&caller.call, &scope, steering).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await

@@ -1,0 +1,235 @@
+//! Instances: a renewal and what it does to the certificates before it; and the lock on an instance whose key was copied.
+
+use signet_core::{
+    CaId, Error, Serial, TenantScope, Time,
+    certificate::{Certificate, CertificateState, RevocationReason},
+    change::Change,
+    commit::{Commit, Write},
+    lineage::{Standing, Successor, standing},
+    principal::{HeldCertificate, Principal},
+    store::Versioned,
+    trust::Refusal,
+};
+
+use crate::{App, AuditEntry, Call, Planned, issuance::Order, reservation::resource_id};
+
+/// Why an instance is locked, in answers and audit events.
+pub(crate) const CLONE_DETECTED: &str = "CLONE_DETECTED";
+/// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two at
+/// most; of one that renews in a loop, the oldest are revoked.
+const MAX_SUPERSEDED: usize = 8;
+
+/// A renewal: the certificate that asks for it, and what must go with it.
+pub(crate) struct Succession {
+    pub(crate) presented: Versioned<Certificate>,
+    standing: Standing,
+    /// Revoked with the renewal: an answer that was lost, and the oldest of too many.
+    gone: Vec<Versioned<Certificate>>,
+}
+
+impl App {
+    /// What the order renews, as it is now; `None` for a first certificate. `next` is the serial number that was reserved: with
+    /// itself as the successor, it was released by the same request, sent twice.
+    pub(crate) async fn succession(
+        &self,
+        order: &Order<'_>,
+        holder: &Principal,
+        next: Option<&Serial>,
+    ) -> Result<Option<Succession>, Error> {
+        let Some(presented) = order.renews else { return Ok(None) };
+        let (scope, now) = (order.scope, order.call.now);
+        let presented = self.certificate(scope, &presented.issuer, &presented.serial, now).await?;
+        if presented.value.lineage.successor.as_ref().is_some_and(|successor| Some(&successor.serial) == next) {
+            return Ok(Some(Succession { presented, standing: Standing::Newest, gone: Vec::new() }));
+        }
+        let successor = self.successor(scope, &presented.value, now).await?;
+        let standing = standing(&presented.value, successor.as_ref().map(|found| &found.value));
+        let mut gone: Vec<_> = successor.filter(|_| standing == Standing::AnswerLost).into_iter().collect();
+        if let Some(oldest) = oldest_of_too_many(holder, &presented.value, now) {
+            gone.push(self.certificate(scope, &oldest.issuer, &oldest.serial, now).await?);
+        }
+        gone.retain(|gone| gone.value.state == CertificateState::Issued);
+        Ok(Some(Succession { presented, standing, gone }))
+    }
+
+    /// The record of the certificate that was renewed from `presented`, if it is still kept.
+    pub(crate) async fn successor(
+        &self,
+        scope: &TenantScope,
+        presented: &Certificate,
+        now: Time,
+    ) -> Result<Option<Versioned<Certificate>>, Error> {
+        let Some(Successor { issuer, serial }) = &presented.lineage.successor else { return Ok(None) };
+        match self.certificate(scope, issuer, serial, now).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses all certificates of the instance everywhere, within a second, if the one presented turned out to be a copy; its
+    /// principal may enroll again. Passes every other result through.
+    pub(crate) async fn lock_if_copied<T>(&self, order: &Order<'_>, result: Result<T, Error>) -> Result<T, Error> {
+        let (Some(presented), Err(error)) = (order.renews, &result) else { return result };
+        if error.reason() == CLONE_DETECTED {
+            self.lock_instance(order.call, order.scope, &presented.issuer, &presented.serial).await?;
+            tracing::warn!(tenant.id = %order.scope.tenant(), cert.serial = %presented.serial, "an instance is locked: its key was copied");
+        }
+        result
+    }
+
+    async fn lock_instance(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        issuer: &CaId,
+        serial: &Serial,
+    ) -> Result<(), Error> {
+        // Not once per request id: the renewal has that.
+        let call = &Call { request_id: None, ..call.clone() };
+        let plan = || async {
+            let presented = self.certificate(scope, issuer, serial, call.now).await?;
+            if presented.value.state != CertificateState::Issued {
+                return Ok(Planned::Unchanged(()));
+            }
+            let holder = self.find_principal(scope, &presented.value.principal, call.now).await?;
+            let successor = self.successor(scope, &presented.value, call.now).await?;
+            let used_from = successor.as_ref().and_then(|found| found.value.lineage.confirmed?.source);
+            let members = self.members(scope, presented.clone(), successor, holder.as_ref(), call.now).await?;
+            let mut entry = AuditEntry::refused(call, CLONE_DETECTED)
+                .about("certificate", resource_id(&presented.value))
+                .detail("principal", &presented.value.principal)
+                .detail("instance", presented.value.instance())
+                .detail("revoked", list(&members));
+            if let Some(successor) = &presented.value.lineage.successor {
+                entry = entry.detail("successor", successor.serial);
+            }
+            if let Some(source) = used_from {
+                entry = entry.detail("successor_source", source);
+            }
+            let mut commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            if let Some(Versioned { mut value, version }) = holder {
+                for member in &members {
+                    value.forget(&member.value.serial);
+                }
+                commit = commit.write(Write::replace(value, version));
+            }
+            for member in members {
+                commit = revoke(commit, member, RevocationReason::KeyCompromise, true, call.now);
+            }
+            Ok(Planned::Commit(Box::new(commit), ()))
+        };
+        self.mutate(call, scope.tenant(), &(issuer, serial), plan, |_| async { Ok(()) }).await
+    }
+
+    /// What of an instance could still be used.
+    async fn members(
+        &self,
+        scope: &TenantScope,
+        presented: Versioned<Certificate>,
+        successor: Option<Versioned<Certificate>>,
+        holder: Option<&Versioned<Principal>>,
+        now: Time,
+    ) -> Result<Vec<Versioned<Certificate>>, Error> {
+        let instance = presented.value.instance();
+        let mut members = vec![presented];
+        members.extend(successor);
+        for held in holder.into_iter().flat_map(|holder| of_instance(&holder.value, instance, now)) {
+            if members.iter().all(|member| member.value.serial != held.serial) {
+                members.push(self.certificate(scope, &held.issuer, &held.serial, now).await?);
+            }
+        }
+        members.retain(|member| member.value.state == CertificateState::Issued);
+        Ok(members)
+    }
+}
+
+impl Succession {
+    /// Whether the presented certificate may have a next one.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        require_usable(&self.presented.value)?;
+        if self.standing != Standing::Copied {
+            return Ok(());
+        }
+        let message = "the certificate was renewed before and its successor is in use: the key was copied, or the machine \
+                       restored from an old image; the instance is locked, enroll again";
+        Err(Error::precondition(CLONE_DETECTED, message))
+    }
+
+    pub(crate) fn describe(&self, entry: AuditEntry) -> AuditEntry {
+        let mut entry = entry.detail("renews", self.presented.value.serial);
+        if self.standing == Standing::AnswerLost {
+            entry = entry.detail("answer_lost", true);
+        }
+        if self.gone.is_empty() { entry } else { entry.detail("superseded", list(&self.gone)) }
+    }
+
+    /// Takes the presented certificate off those that count.
+    pub(crate) fn supersede(&self, holder: &mut Principal, now: Time) {
+        let presented = &self.presented.value;
+        holder.forget(&presented.serial);
+        for gone in &self.gone {
+            holder.forget(&gone.value.serial);
+        }
+        if presented.not_after > now {
+            holder.superseded.push(HeldCertificate {
+                issuer: presented.issuer.clone(),
+                serial: presented.serial,
+                not_after: presented.not_after,
+                instance: presented.lineage.instance,
+            });
+        }
+    }
+
+    /// What is written with the certificate `next`.
+    pub(crate) fn write(&self, commit: Commit, next: &Certificate, now: Time) -> Commit {
+        let Versioned { mut value, version } = self.presented.clone();
+        value.lineage.successor = Some(Successor { issuer: next.issuer.clone(), serial: next.serial });
+        let commit = commit.write(Write::replace(value, version));
+        self.gone
+            .iter()
+            .cloned()
+            .fold(commit, |commit, gone| revoke(commit, gone, RevocationReason::Superseded, false, now))
+    }
+}
+
+/// Whether the certificate may still ask for something.
+pub(crate) fn require_usable(presented: &Certificate) -> Result<(), Error> {
+    if presented.lineage.locked_at.is_some() {
+        let message = "the instance was locked because a copied key was used; enroll again";
+        return Err(Error::precondition("INSTANCE_LOCKED", message));
+    }
+    if presented.state == CertificateState::Issued { Ok(()) } else { Err(Refusal::Revoked.into()) }
+}
+
+/// The certificates of one instance that count or still authenticate.
+fn of_instance(holder: &Principal, instance: Serial, now: Time) -> impl Iterator<Item = &HeldCertificate> {
+    let all = holder.certificates.iter().chain(&holder.superseded);
+    all.filter(move |held| held.instance() == instance && held.not_after > now)
+}
+
+fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &Certificate, now: Time) -> Option<&'a HeldCertificate> {
+    let instance = presented.instance();
+    let superseded = holder.superseded.iter().filter(|held| held.instance() == instance && held.not_after > now);
+    let others: Vec<_> = superseded.filter(|held| held.serial != presented.serial).collect();
+    if others.len() < MAX_SUPERSEDED { None } else { others.into_iter().min_by_key(|held| held.serial) }
+}
+
+fn revoke(
+    commit: Commit,
+    certificate: Versioned<Certificate>,
+    reason: RevocationReason,
+    lock: bool,
+    now: Time,
+) -> Commit {
+    let Versioned { mut value, version } = certificate;
+    value.state = CertificateState::Revoked { revoked_at: now, reason };
+    value.lineage.locked_at = lock.then_some(now);
+    let (tenant, until) = (value.tenant.clone(), value.not_after);
+    let change = Change::CertificateRevoked { serial: value.serial, not_after: until };
+    commit.write(Write::replace(value, version)).announce(&tenant, change, until)
+}
+
+fn list(certificates: &[Versioned<Certificate>]) -> String {
+    certificates.iter().map(|found| found.value.serial.to_string()).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,132 @@
+//! Renewal: the next certificate of an instance, the word that it was stored, and when the next one is due.
+
+use signet_core::{
+    Error, Identity, TenantScope,
+    authz::Permit,
+    ca::CaState,
+    certificate::Certificate,
+    commit::{Commit, Write},
+    lineage::Confirmation,
+    principal::Principal,
+    renewal::{Advice, Window, advise},
+};
+use signet_x509::Csr;
+
+use crate::{
+    App, AuditEntry, Call, IssuedLeaf, Planned,
+    issuance::{Admission, Order, Presented, key_digest, parse_csr},
+    ledger::fingerprint,
+    lineage::require_usable,
+    reservation::resource_id,
+};
+
+impl App {
+    /// The caller's next certificate, for a key that is none of those it holds. Renewing again with the same certificate
+    /// replaces an answer that was lost; once the successor is in use, it locks the instance.
+    pub async fn renew_certificate(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        csr_der: &[u8],
+    ) -> Result<IssuedLeaf, Error> {
+        let identity = permit.identity();
+        own(scope, identity)?;
+        let csr = parse_csr(csr_der)?;
+        let presented = Presented { issuer: identity.issuer.clone(), serial: identity.serial };
+        self.renew(call, scope, &presented, &csr).await
+    }
+
+    /// Renews `presented`, whose key the caller has proven to hold.
+    pub(crate) async fn renew(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        presented: &Presented,
+        csr: &Csr,
+    ) -> Result<IssuedLeaf, Error> {
+        let holder = self.certificate(scope, &presented.issuer, &presented.serial, call.now).await?.value.principal;
+        // One request, whichever way it comes.
+        let named = Call { operation: "RenewCertificate", ..call.clone() };
+        let fingerprint = fingerprint(&named, &(&holder, key_digest(csr)))?;
+        let order = Order { call, scope, csr, fingerprint, renews: Some(presented) };
+        let admit = || async {
+            let principal = self.principal(scope, &holder, call.now).await?;
+            let succession = self.succession(&order, &principal.value, None).await?;
+            let Some(succession) = succession else { return Err(Error::internal("a renewal of nothing")) };
+            succession.check()?;
+            let presented = succession.presented.value;
+            self.require_new_key(&order, &principal.value, &presented).await?;
+            Ok(Admission::of(principal, Some(presented), call.now))
+        };
+        let begun = self.begin(&order, admit).await;
+        let begun = self.lock_if_copied(&order, begun).await?;
+        let concluded = self.conclude(&order, begun).await;
+        self.lock_if_copied(&order, concluded).await
+    }
+
+    /// The new key must not be one that is certified already.
+    async fn require_new_key(
+        &self,
+        order: &Order<'_>,
+        principal: &Principal,
+        presented: &Certificate,
+    ) -> Result<(), Error> {
+        let now = order.call.now;
+        let all = principal.certificates.iter().chain(&principal.superseded);
+        let mut keys = vec![presented.spki_sha256.clone()];
+        for held in all.filter(|held| held.serial != presented.serial && held.not_after > now) {
+            keys.push(self.certificate(order.scope, &held.issuer, &held.serial, now).await?.value.spki_sha256);
+        }
+        if keys.contains(&key_digest(order.csr)) {
+            let message = "the key has a certificate already; make a new key for each renewal";
+            return Err(Error::invalid("csr_der", "KEY_REUSED", message));
+        }
+        Ok(())
+    }
+
+    /// The holder's word that it has stored the certificate it calls with. From then on nobody needs the one before it,
+    /// and whoever renews that one holds a copy of its key. Saying it again changes nothing.
+    pub async fn confirm_certificate(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+    ) -> Result<Certificate, Error> {
+        let identity = permit.identity();
+        own(scope, identity)?;
+        let read = || self.certificate(scope, &identity.issuer, &identity.serial, call.now);
+        let plan = || async {
+            let mut found = read().await?;
+            require_usable(&found.value)?;
+            if found.value.lineage.confirmed.is_some() || found.value.renews.is_none() {
+                return Ok(Planned::Unchanged(found.value));
+            }
+            found.value.lineage.confirmed = Some(Confirmation { at: call.now, source: call.source });
+            let entry = AuditEntry::done(call, "certificate", resource_id(&found.value))
+                .detail("principal", &found.value.principal);
+            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = commit.write(Write::replace(found.value.clone(), found.version));
+            Ok(Planned::Commit(Box::new(commit), found.value))
+        };
+        let replay = |_| async { Ok(read().await?.value) };
+        self.mutate(call, scope.tenant(), &identity.serial, plan, replay).await
+    }
+
+    /// When the certificate that the caller calls with should be renewed.
+    pub async fn renewal_info(&self, call: &Call, permit: &Permit, scope: &TenantScope) -> Result<Advice, Error> {
+        let identity = permit.identity();
+        own(scope, identity)?;
+        let authorities = self.authorities(scope, call.now).await?;
+        let issuer = authorities.named(&identity.issuer)?;
+        let retiring = (issuer.state == CaState::Retiring).then_some(issuer.updated_at);
+        let tenant = &authorities.tenant;
+        let validity = Window { start: identity.not_before, end: identity.not_after };
+        let steering = tenant.renewal_steering.as_ref();
+        Ok(advise(validity, identity.serial.made_at(), steering, retiring, tenant.renewal_grace))
+    }
+}
+
+fn own(scope: &TenantScope, identity: &Identity) -> Result<(), Error> {
+    if scope.tenant() == &identity.tenant { Ok(()) } else { Err(Error::not_found("principal", &identity.principal)) }
+}

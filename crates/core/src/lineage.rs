@@ -1,0 +1,70 @@
+//! How a holder's certificates follow each other, and what a second holder of a key gives away.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CaId, Serial, Time, certificate::Certificate};
+
+/// A certificate's place in its *instance*: the certificate that somebody enrolled, and all that were renewed from it. An
+/// instance is held in one place; who renews a certificate whose successor is in use holds a copy of its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The first certificate of the instance; `None`: this one.
+    #[serde(default)]
+    pub instance: Option<Serial>,
+    /// How many renewals lie between the first and this one.
+    #[serde(default)]
+    pub generation: u64,
+    /// The certificate that was last renewed from this one.
+    #[serde(default)]
+    pub successor: Option<Successor>,
+    /// That its holder has stored it: from then on nobody needs what it was renewed from.
+    #[serde(default)]
+    pub confirmed: Option<Confirmation>,
+    /// When the instance was locked, because a copied key was used.
+    #[serde(default)]
+    pub locked_at: Option<Time>,
+}
+
+/// Names the certificate that took another's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successor {
+    /// The CA that signed it.
+    pub issuer: CaId,
+    /// Its serial number.
+    pub serial: Serial,
+}
+
+/// A holder's word that it has stored its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// When.
+    pub at: Time,
+    /// Where the call came from.
+    pub source: Option<IpAddr>,
+}
+
+/// What a certificate that asks for the next one is within its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The newest.
+    Newest,
+    /// Renewed before, but its successor was never confirmed and never renewed: the answer was lost on its way to the
+    /// disk. The successor must go, since nobody is known to hold it.
+    AnswerLost,
+    /// Renewed before, and its successor is in use: there is a second holder of this key, by theft or from an old image.
+    Copied,
+}
+
+/// What `presented` is. `successor` is the record that its lineage names, if it is still kept. A record is kept for longer than
+/// it may take to confirm it, so one that is gone was in use.
+pub fn standing(presented: &Certificate, successor: Option<&Certificate>) -> Standing {
+    match (&presented.lineage.successor, successor) {
+        (None, _) => Standing::Newest,
+        (Some(_), Some(Certificate { lineage: Lineage { confirmed: None, successor: None, .. }, .. })) => {
+            Standing::AnswerLost
+        }
+        (Some(_), _) => Standing::Copied,
+    }
+}
