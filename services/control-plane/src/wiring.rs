@@ -67,29 +67,62 @@ impl From<KeyError> for WiringError {
     }
 }
 
+/// The application, for a process that is no node.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The operations.
+    pub app: Arc<App>,
+    /// Where the server's certificate lives.
+    pub server_identity: Arc<dyn ServerIdentityStore>,
+    /// How AWS is reached, if the configuration names anything there.
+    pub aws: Option<SdkConfig>,
+}
+
 /// Opens store, keys and server identity, and checks that they can be used.
 pub async fn open(config: &Config) -> Result<Wired, WiringError> {
-    let aws = needs_aws(config).then_some(&config.aws);
-    let aws = match aws {
-        Some(aws) => Some(sdk_config(aws).await),
-        None => None,
-    };
-    let store = open_store(config, aws.as_ref()).await?;
-    let (keys, environment_keys) = open_keys(config, aws.as_ref()).await?;
+    let aws = aws(config).await;
+    let store = open_store(config, aws.as_ref(), Check::Now).await?;
+    let (keys, environment_keys) = open_keys(config, aws.as_ref())?;
     let audit_key = match &config.keys {
         Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
         Keys::Kms { prefix, .. } => kms_key(prefix, Purpose::Audit)?,
     };
     let audit_key_spki_der = keys.open(&audit_key).await?.spki_der().to_vec();
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let app = application(config, store, keys, Arc::clone(&entropy))?;
+    let server_identity = open_server_identity(config, aws.as_ref())?;
+    Ok(Wired { app, server_identity, audit_key, audit_key_spki_der, environment_keys, entropy })
+}
+
+/// Opens the same for a Lambda: nothing is asked before the first call needs it, and the audit key not at all.
+pub async fn open_lazily(config: &Config) -> Result<Opened, WiringError> {
+    let aws = aws(config).await;
+    let store = open_store(config, aws.as_ref(), Check::AtFirstUse).await?;
+    let (keys, _) = open_keys(config, aws.as_ref())?;
+    let app = application(config, store, keys, Arc::new(OsEntropy))?;
+    let server_identity = open_server_identity(config, aws.as_ref())?;
+    Ok(Opened { app, server_identity, aws })
+}
+
+fn application(
+    config: &Config,
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyManager>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Arc<App>, WiringError> {
     let settings = Settings {
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,
         ..Settings::default()
     };
-    let app = App::new(store, keys, Arc::clone(&entropy), config.environment.clone(), settings);
-    let server_identity = open_server_identity(config, aws.as_ref())?;
-    Ok(Wired { app: Arc::new(app), server_identity, audit_key, audit_key_spki_der, environment_keys, entropy })
+    Ok(Arc::new(App::new(store, keys, entropy, config.environment.clone(), settings)))
+}
+
+/// When the store must answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Now,
+    AtFirstUse,
 }
 
 fn needs_aws(config: &Config) -> bool {
@@ -98,7 +131,11 @@ fn needs_aws(config: &Config) -> bool {
         || matches!(config.server_identity, ServerIdentitySource::Aws { .. })
 }
 
-/// The AWS configuration: credentials as the usual chain finds them.
+/// The AWS configuration, if the configuration names anything there: credentials as the usual chain finds them.
+async fn aws(config: &Config) -> Option<SdkConfig> {
+    if needs_aws(config) { Some(sdk_config(&config.aws).await) } else { None }
+}
+
 async fn sdk_config(aws: &Aws) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(region) = &aws.region {
@@ -110,24 +147,23 @@ async fn sdk_config(aws: &Aws) -> SdkConfig {
     loader.load().await
 }
 
-async fn open_store(config: &Config, aws: Option<&SdkConfig>) -> Result<Arc<dyn Store>, WiringError> {
+async fn open_store(config: &Config, aws: Option<&SdkConfig>, check: Check) -> Result<Arc<dyn Store>, WiringError> {
     match (&config.storage, aws) {
         (Storage::Sqlite { path }, _) => {
             Ok(Arc::new(SqliteStore::open(path).map_err(|error| WiringError::Storage { problem: error.to_string() })?))
         }
         (Storage::Dynamodb { prefix }, Some(aws)) => {
             let store = DynamoStore::new(aws, prefix, signet_dynamodb::Limits::default());
-            store.check().await.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
+            if check == Check::Now {
+                store.check().await.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
+            }
             Ok(Arc::new(store))
         }
         (Storage::Dynamodb { .. }, None) => Err(WiringError::Storage { problem: "needs AWS".into() }),
     }
 }
 
-async fn open_keys(
-    config: &Config,
-    aws: Option<&SdkConfig>,
-) -> Result<(Arc<dyn KeyManager>, EnvironmentKeys), WiringError> {
+fn open_keys(config: &Config, aws: Option<&SdkConfig>) -> Result<(Arc<dyn KeyManager>, EnvironmentKeys), WiringError> {
     match (&config.keys, aws) {
         (Keys::Softkey { dir, passphrase_file }, _) => {
             let passphrase = read(passphrase_file, "passphrase_file")?;
