@@ -2,8 +2,9 @@
 //! there, so that a second run changes nothing.
 
 pub mod local;
+pub mod terraform;
 
-use std::path::{Path, PathBuf};
+use std::{net::IpAddr, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use signet_client::{Credentials, KEY_FILE};
 use signet_control_plane::{Config, PublicMaterial, ServerCredentials, wiring};
 use signet_core::{PrincipalId, Time};
 use signet_x509::{KeyPair, csr, pem};
+use tonic::transport::Uri;
 
 use crate::{
     certificate,
@@ -36,29 +38,33 @@ impl Item {
     }
 }
 
-/// What to make beyond what the configuration says.
+/// What to make.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// The configuration of signetd.
-    pub config_file: PathBuf,
+    pub config: Config,
     /// Id of the first admin.
     pub admin: PrincipalId,
     /// Name of the admin's context; the environment's name unless given.
     pub context: Option<String>,
     /// How this machine reaches the server, where the configuration does not tell.
     pub endpoint: Option<String>,
+    /// The same for health and public material.
+    pub public_endpoint: Option<String>,
+    /// What to do if something that must be there is not.
+    pub remedy: String,
 }
 
 /// Makes what is missing.
 pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
-    let config = Config::load(&wish.config_file).map_err(|error| Failure::usage(error.to_string()))?;
+    let config = &wish.config;
     let name = wish.context.clone().unwrap_or_else(|| config.name.clone());
     let mut contexts = Contexts::load(&run.home)?;
-    let context = planned_context(&config, wish, &name);
+    let context = planned_context(config, wish, &name);
     contexts.refuse_other_server(&name, &context)?;
-    let wired =
-        wiring::open(&config).await.map_err(|error| Failure::other(error).hint("mend that, then run it again"))?;
-    let present = wired.server_identity.get().await.map_err(Failure::other)?;
+    let unready = |error: &dyn std::error::Error| Failure::other(error).hint(wish.remedy.clone());
+    let wired = wiring::open(config).await.map_err(|error| unready(&error))?;
+    let present = wired.server_identity.get().await.map_err(|error| unready(&error))?;
     let server_key = match &present {
         Some(credentials) => KeyPair::from_pkcs8_pem(credentials.key_pem.expose_secret()),
         None => KeyPair::generate(),
@@ -74,7 +80,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
         admin: wish.admin.clone(),
         admin_csr_der: csr::create(&admin_key).map_err(Failure::other)?,
     };
-    let report = wired.app.bootstrap(&call, &input).await?;
+    let report =
+        wired.app.bootstrap(&call, &input).await.map_err(|error| Failure::from(error).hint(wish.remedy.clone()))?;
     let mut items: Vec<Item> = report.items.iter().map(|item| Item::new(item.what.clone(), item.made)).collect();
     items.extend(publish(&wired, present, &server_key, &report).await?);
     let saved = save_credentials(&directory, report.admin, admin_key)?;
@@ -144,19 +151,33 @@ fn admin_key(directory: &Path) -> Result<KeyPair, Failure> {
 
 fn planned_context(config: &Config, wish: &Wish, name: &str) -> Context {
     let dns = config.server.dns.first().cloned();
-    let host = dns.or_else(|| {
-        config.server.ip.first().map(|ip| match ip {
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        })
-    });
+    let host = dns.or_else(|| config.server.ip.first().map(|ip| host(*ip)));
     let host = host.unwrap_or_else(|| "localhost".into());
+    let usual = || format!("https://{host}:{}", config.listen.grpc.port());
+    let endpoint = wish.endpoint.clone().unwrap_or_else(usual);
     let loopback = config.listen.public.ip().is_loopback();
+    let public = || loopback.then(|| format!("http://{}", config.listen.public));
     Context {
-        endpoint: wish.endpoint.clone().unwrap_or_else(|| format!("https://{host}:{}", config.listen.grpc.port())),
-        server_name: None,
-        public_endpoint: loopback.then(|| format!("http://{}", config.listen.public)),
+        server_name: server_name(config, &endpoint),
+        endpoint,
+        public_endpoint: wish.public_endpoint.clone().or_else(public),
         tenant: None,
         credentials: context::default_directory(name),
     }
+}
+
+/// An address as URLs have it.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// A name in the server's certificate, where the endpoint's host is none: it leads through a tunnel.
+fn server_name(config: &Config, endpoint: &str) -> Option<String> {
+    let uri: Uri = endpoint.parse().ok()?;
+    let reached = uri.host()?;
+    let mut names = config.server.dns.iter().cloned().chain(config.server.ip.iter().map(|ip| host(*ip)));
+    if names.any(|name| name == reached) { None } else { config.server.dns.first().cloned() }
 }

@@ -1,15 +1,19 @@
 //! `principal bootstrap`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueHint};
 use serde_json::Value;
+use signet_control_plane::Config;
 use signet_core::{PrincipalId, TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::ServerName;
 
 use super::{Run, values};
 use crate::{
-    bootstrap::{self, Item, Wish, local::Local},
+    bootstrap::{self, Item, Wish, local::Local, terraform},
     context,
     exit::Exit,
     failure::Failure,
@@ -22,7 +26,7 @@ use crate::{
 
 /// What to make.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).args(["config", "local"]))]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["config", "local", "from_terraform"]))]
 pub struct BootstrapArgs {
     /// Configuration of signetd; what it names is opened and filled
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -30,6 +34,10 @@ pub struct BootstrapArgs {
     /// Everything in this folder: configuration, SQLite, encrypted keys
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     local: Option<PathBuf>,
+    /// What Terraform made: an environment's directory (asked by `terraform output`), or a file with what
+    /// `terraform output -json` wrote, - for standard input
+    #[arg(long, value_name = "DIR|FILE", value_hint = ValueHint::AnyPath)]
+    from_terraform: Option<PathBuf>,
     /// Id of the first admin
     #[arg(long, value_name = "ID", default_value = "admin")]
     admin: PrincipalId,
@@ -45,29 +53,29 @@ pub struct BootstrapArgs {
 }
 
 /// What a new configuration says.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "With --local, for a new configuration")]
 pub struct NewConfiguration {
     /// Short name of the environment
-    #[arg(long, value_name = "NAME", default_value = "local", conflicts_with = "config")]
+    #[arg(long, value_name = "NAME", default_value = "local", conflicts_with_all = ["config", "from_terraform"])]
     environment: TenantId,
     /// A tenant's trust domain is <tenant>.<suffix>
-    #[arg(long, value_name = "DOMAIN", default_value = "signet.internal", conflicts_with = "config")]
+    #[arg(long, value_name = "DOMAIN", default_value = "signet.internal", conflicts_with_all = ["config", "from_terraform"])]
     trust_domain_suffix: TrustDomainSuffix,
     /// Where signetd listens for gRPC; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", conflicts_with_all = ["config", "from_terraform"])]
     grpc_address: SocketAddr,
     /// Where it listens for health and public material
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", conflicts_with_all = ["config", "from_terraform"])]
     public_address: SocketAddr,
     /// Where it listens for metrics
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", conflicts_with_all = ["config", "from_terraform"])]
     metrics_address: SocketAddr,
     /// Name or address that clients connect to; may be repeated
-    #[arg(long = "server-name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"], conflicts_with = "config")]
+    #[arg(long = "server-name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"], conflicts_with_all = ["config", "from_terraform"])]
     server_names: Vec<ServerName>,
     /// Seconds from a minute's end to the seal of its audit events
-    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "config")]
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with_all = ["config", "from_terraform"])]
     seal_delay_seconds: u32,
 }
 
@@ -77,29 +85,59 @@ const COLUMNS: &[Column] =
 /// Carries out the command.
 pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
     let mut items: Vec<Item> = Vec::new();
-    let config_file = match (args.config, args.local) {
-        (Some(file), _) => file,
-        (None, dir) => {
-            let new = args.new;
-            let (file, written) = bootstrap::local::prepare(&Local {
-                dir: dir.unwrap_or_default(),
-                environment: new.environment,
-                suffix: new.trust_domain_suffix,
-                grpc: new.grpc_address,
-                public: new.public_address,
-                metrics: new.metrics_address,
-                names: new.server_names,
-                seal_delay_seconds: new.seal_delay_seconds,
-            })?;
+    let (mut wish, next) = match (&args.from_terraform, &args.config, &args.local) {
+        (Some(source), ..) => from_terraform(run, source, &args).await?,
+        (None, Some(file), _) => from_file(file, &args)?,
+        (None, None, dir) => {
+            let (file, written) = bootstrap::local::prepare(&local(dir.clone().unwrap_or_default(), args.new.clone()))?;
             items.extend(written);
-            file
+            from_file(&file, &args)?
         }
     };
-    let wish = Wish { config_file, admin: args.admin, context: args.context_name, endpoint: args.endpoint };
+    wish.endpoint = args.endpoint.clone().or(wish.endpoint);
     let made = progress::watch("making the environment", run.printer.quiet, bootstrap::carry_out(run, &wish)).await?;
     items.extend(made);
     let values = items.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
     run.printer.rows(COLUMNS, values)?;
-    run.printer.note(&format!("start the server: signetd --config {}", wish.config_file.display()));
+    run.printer.note(&next);
     Ok(Exit::Ok)
+}
+
+/// What to make, and what to do afterwards.
+fn from_file(file: &Path, args: &BootstrapArgs) -> Result<(Wish, String), Failure> {
+    let config = Config::load(file).map_err(|error| Failure::usage(error.to_string()))?;
+    let next = format!("start the server: signetd --config {}", file.display());
+    Ok((wish(config, args, "mend that, then run it again".into()), next))
+}
+
+async fn from_terraform(run: &Run, source: &Path, args: &BootstrapArgs) -> Result<(Wish, String), Failure> {
+    let outputs = progress::watch("asking terraform", run.printer.quiet, terraform::read(source)).await?;
+    let wish = Wish {
+        endpoint: Some(outputs.endpoint.clone()),
+        public_endpoint: Some(outputs.public_url.clone()),
+        ..wish(outputs.config()?, args, terraform::after_apply(source))
+    };
+    let enroll = outputs.enroll_url.map(|url| format!("; workers enroll at {url}")).unwrap_or_default();
+    Ok((
+        wish,
+        format!("the nodes at {} take the certificate within a minute: principal doctor{enroll}", outputs.endpoint),
+    ))
+}
+
+fn wish(config: Config, args: &BootstrapArgs, remedy: String) -> Wish {
+    let (admin, context) = (args.admin.clone(), args.context_name.clone());
+    Wish { config, admin, context, endpoint: None, public_endpoint: None, remedy }
+}
+
+fn local(dir: PathBuf, new: NewConfiguration) -> Local {
+    Local {
+        dir,
+        environment: new.environment,
+        suffix: new.trust_domain_suffix,
+        grpc: new.grpc_address,
+        public: new.public_address,
+        metrics: new.metrics_address,
+        names: new.server_names,
+        seal_delay_seconds: new.seal_delay_seconds,
+    }
 }

@@ -11,3 +11,4 @@ mod output;
 mod run;
 mod runbooks;
 mod secrets;
+mod terraform;
