@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced after process.sh and cargo.sh: an environment of Signet on this machine.
-# Sets BIN (our binaries), HOME_DIR (everything it writes) and CONFIG; `signet` runs the CLI on it.
+# Sets BIN (our binaries), HOME_DIR (everything it writes) and CONFIG (empty: variables say all); `signet` runs the CLI on it.
 
 # environment_dirs DIR: where this environment keeps everything, its contexts included.
 environment_dirs() {
@@ -23,7 +23,7 @@ print(*(s.getsockname()[1] for s in sockets))'
 
 # start_signetd: runs the control plane in the background and waits until it is ready.
 start_signetd() {
-  start_process signetd "$HOME_DIR" "$BIN/signetd" --config "$CONFIG"
+  start_process signetd "$HOME_DIR" "$BIN/signetd" ${CONFIG:+--config "$CONFIG"}
   wait_until 30 signetd_ready || {
     tail -n 20 "$HOME_DIR/signetd.log" >&2
     die "signetd did not get ready; the end of its log is above"
@@ -75,4 +75,17 @@ ip_addresses = ["127.0.0.1"]
 [audit]
 seal_delay_seconds = 2
 TOML
+}
+
+# use_task_environment OUTPUTS ENDPOINT: configures signetd by the very variables that the task in AWS gets, but for its listeners.
+# Sets SERVER_NAME, a name in the server's certificate.
+use_task_environment() {
+  local output cluster service
+  output=$(python3 -c 'import json, sys; o = json.load(sys.stdin)["signet"]["value"]; print(o["cluster"], o["service"], o["server_dns_names"][0])' <"$1")
+  # shellcheck disable=SC2034 # for the scripts that source this
+  read -r cluster service SERVER_NAME <<<"$output"
+  eval "$(python3 scripts/lib/task_environment.py "$2" "$cluster" "$service")"
+  export AWS_ENDPOINT_URL=$2 "SIGNET_LISTEN__GRPC=127.0.0.1:$GRPC_PORT" "SIGNET_LISTEN__PUBLIC=127.0.0.1:$PUBLIC_PORT" \
+    "SIGNET_LISTEN__METRICS=127.0.0.1:$METRICS_PORT" SIGNET_AUDIT__SEAL_DELAY_SECONDS=2
+  CONFIG=
 }
