@@ -81,18 +81,26 @@ impl AtomicDir {
         File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(failed("sync"))
     }
 
-    /// Calls `read` with a folder that holds files of one moment; again, if that was replaced meanwhile.
+    /// Calls `read` with a folder that holds files of one moment; again, if that was replaced meanwhile. Where somebody
+    /// has put plain files over the links since, that is the folder itself.
     pub fn read<T>(&self, mut read: impl FnMut(&Path) -> Result<T, CredentialsError>) -> Result<T, CredentialsError> {
         let mut attempt = 0;
         loop {
-            let generation = fs::read_link(self.path.join(DATA)).ok();
-            let folder = generation.as_ref().map_or_else(|| self.path.clone(), |name| self.path.join(name));
+            let generation = self.generation();
             attempt += 1;
-            match read(&folder) {
-                Err(_) if attempt < READS && fs::read_link(self.path.join(DATA)).ok() != generation => {}
+            match read(generation.as_deref().unwrap_or(&self.path)) {
+                Err(_) if attempt < READS && self.generation() != generation => {}
                 done => return done,
             }
         }
+    }
+
+    /// The present generation's folder, if what users open are links into it.
+    fn generation(&self) -> Option<PathBuf> {
+        let folder = self.path.join(fs::read_link(self.path.join(DATA)).ok()?);
+        let names = fs::read_dir(&folder).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
+        let overlaid = names.into_iter().any(|name| is_plain(&self.path.join(name)));
+        (!overlaid).then_some(folder)
     }
 
     fn make(&self) -> io::Result<()> {
@@ -123,18 +131,18 @@ impl AtomicDir {
 
     /// Plain files become links to a generation that holds the same bytes, so that the switch is one rename even then.
     fn adopt_plain_files(&self, files: &[NewFile<'_>]) -> io::Result<()> {
-        let is_plain = |name: &str| fs::symlink_metadata(self.path.join(name)).is_ok_and(|meta| meta.is_file());
-        let plain: Vec<_> = files.iter().map(|file| file.name).filter(|name| is_plain(name)).collect();
-        if plain.is_empty() || self.path.join(DATA).exists() {
+        if !files.iter().any(|file| is_plain(&self.path.join(file.name))) {
             return Ok(());
         }
         let generation = self.unused("plain");
         DirBuilder::new().mode(self.access.mode).create(self.path.join(&generation))?;
-        for name in &plain {
-            fs::hard_link(self.path.join(name), self.path.join(&generation).join(name))?;
+        let present = |name: &&str| fs::exists(self.path.join(name)).unwrap_or(false);
+        let names: Vec<_> = files.iter().map(|file| file.name).filter(present).collect();
+        for name in &names {
+            fs::hard_link(fs::canonicalize(self.path.join(name))?, self.path.join(&generation).join(name))?;
         }
         self.point(DATA, Path::new(&generation))?;
-        plain.iter().try_for_each(|name| self.link(name))
+        names.iter().try_for_each(|name| self.link(name))
     }
 
     fn link(&self, name: &str) -> io::Result<()> {
@@ -193,6 +201,10 @@ fn write_new(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     // Explicitly, since the umask takes from the mode that a file is made with.
     file.set_permissions(fs::Permissions::from_mode(access.mode))?;
     file.sync_all()
+}
+
+fn is_plain(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

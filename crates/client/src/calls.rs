@@ -4,11 +4,16 @@
 use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
+use prost_types::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use signet_core::{Time, renewal::Advice};
+use signet_core::{
+    Lifetime, Time,
+    renewal::{Advice, AdviceReason, Window},
+};
 use signet_proto::v1::{
-    EnrollRequest, IssuedCertificate, RenewCertificateRequest, certificate_service_client::CertificateServiceClient,
-    enroll_request::Proof, enrollment_service_client::EnrollmentServiceClient,
+    ConfirmCertificateRequest, EnrollRequest, GetRenewalInfoRequest, IssuedCertificate, RenewCertificateRequest,
+    RenewalReason, certificate_service_client::CertificateServiceClient, enroll_request::Proof,
+    enrollment_service_client::EnrollmentServiceClient,
 };
 use signet_x509::{KeyAndCsr, KeyPair};
 use tonic::transport::Channel;
@@ -130,10 +135,27 @@ impl NextKey {
     }
 }
 
-pub(crate) async fn renewal_info(_: &Channel) -> Result<(Advice, Option<Time>), ClientError> {
-    Err(tonic::Status::unimplemented("not served yet").into())
+/// When the certificate of `channel` should be renewed, and the server's clock.
+pub(crate) async fn renewal_info(channel: &Channel) -> Result<(Advice, Option<Time>), ClientError> {
+    let mut client = CertificateServiceClient::new(channel.clone());
+    let info = client.get_renewal_info(GetRenewalInfoRequest {}).await?.into_inner();
+    let millis = |time: &Timestamp| time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000));
+    let time = |time: Option<Timestamp>| time.map(|time| Time::from_unix_millis(millis(&time)));
+    let (Some(start), Some(end)) = (time(info.window_start), time(info.window_end)) else {
+        return Err(tonic::Status::internal("the renewal window is missing").into());
+    };
+    let reason = match RenewalReason::try_from(info.reason) {
+        Ok(RenewalReason::Steered) => AdviceReason::Steered,
+        Ok(RenewalReason::CaRotation) => AdviceReason::CaRotation,
+        _ => AdviceReason::Default,
+    };
+    let (ask_again, grace) = (Lifetime::seconds(info.retry_after_seconds), Lifetime::seconds(info.grace_seconds));
+    Ok((Advice { window: Window { start, end }, grace, ask_again, reason }, time(info.server_time)))
 }
 
-pub(crate) async fn confirm(_: &Channel) -> Result<(), ClientError> {
-    Err(tonic::Status::unimplemented("not served yet").into())
+/// Tells that the certificate of `channel` is stored.
+pub(crate) async fn confirm(channel: &Channel) -> Result<(), ClientError> {
+    let request = ConfirmCertificateRequest { request_id: request_id() };
+    CertificateServiceClient::new(channel.clone()).confirm_certificate(request).await?;
+    Ok(())
 }

@@ -270,7 +270,8 @@ impl Keeper {
             Err(error) => return self.failed("renew", &error).await,
         };
         let answer = if out_of_band {
-            out_of_band::renew(&self.shared, &held, &next_key).await
+            let server_time = self.state.notes.schedule.clock.server_time(now);
+            out_of_band::renew(&self.shared.settings, &held, &next_key, server_time).await
         } else {
             match self.connect(&held).await {
                 Ok(channel) => next_key.renew(&channel).await,
@@ -331,7 +332,8 @@ impl Keeper {
     async fn failed(&mut self, action: &'static str, error: &ClientError) -> Duration {
         self.trouble(action, error);
         let now = self.shared.now();
-        let kind = if action == "enroll" { passing(error) } else { failure(error) };
+        let expired = now >= self.shared.held().not_after();
+        let kind = if action == "enroll" { passing(error) } else { failure(error, expired) };
         let mut schedule = self.state.notes.schedule.clone();
         schedule.failed(now, kind, random());
         self.renote(schedule).await;

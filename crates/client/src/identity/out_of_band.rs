@@ -1,11 +1,149 @@
-//! Renewal where no handshake accepts the certificate: over HTTPS, signed with the present key.
+//! Renewal where no handshake accepts the certificate: over HTTPS, signed with the present key
+//! (`proto/openapi/enrollment.yaml`, `/v1/renew`).
 
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use reqwest::{Certificate, Client, Response, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use signet_core::{RequestId, Time};
 use signet_proto::v1::IssuedCertificate;
-use tonic::Status;
+use signet_x509::{OutOfBandStatement, pem};
+use tonic::Code;
 
-use super::shared::{Held, Shared};
-use crate::{calls::NextKey, error::ClientError};
+use super::{OutOfBand, Settings, shared::Held};
+use crate::{
+    calls::NextKey,
+    credentials::CredentialsError,
+    error::{ClientError, ConnectError, RpcError},
+};
 
-pub(super) async fn renew(_: &Shared, _: &Held, _: &NextKey) -> Result<IssuedCertificate, ClientError> {
-    Err(Status::unimplemented("not served yet").into())
+const DEADLINE: Duration = Duration::from_secs(30);
+/// A chain of three takes some KiB.
+const MAX_ANSWER: usize = 256 * 1024;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    request_id: &'a str,
+    certificate_pem: String,
+    csr_pem: String,
+    sign_time: String,
+    signature: String,
+}
+
+#[derive(Deserialize)]
+struct Issued {
+    chain_pem: String,
+    roots_pem: String,
+}
+
+/// RFC 9457.
+#[derive(Deserialize, Default)]
+struct Problem {
+    #[serde(default)]
+    detail: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// The certificate for `next_key`. `now` is the server's time, as far as it is known.
+pub(super) async fn renew(
+    settings: &Settings,
+    held: &Held,
+    next_key: &NextKey,
+    now: Time,
+) -> Result<IssuedCertificate, ClientError> {
+    let path = settings.out_of_band.as_ref().ok_or_else(|| ConnectError::Settings("no out-of-band path".into()))?;
+    let body = request(held, next_key, now)?;
+    let unreachable = |error: reqwest::Error| ConnectError::Unreachable {
+        address: path.url.clone(),
+        reason: with_causes(&error.without_url()),
+    };
+    let client = client(settings, path)?;
+    let body = serde_json::to_vec(&body).map_err(|error| ConnectError::Settings(error.to_string()))?;
+    let send = client.post(&path.url).header(header::CONTENT_TYPE, "application/json").body(body);
+    let mut answer = send.send().await.map_err(unreachable)?;
+    let status = answer.status();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        if bytes.len().saturating_add(chunk.len()) > MAX_ANSWER {
+            return Err(refused(StatusCode::BAD_GATEWAY, &answer, &Problem::default()));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if status != StatusCode::OK {
+        return Err(refused(status, &answer, &serde_json::from_slice(&bytes).unwrap_or_default()));
+    }
+    let bad = || CredentialsError::Certificates("the answer");
+    let issued: Issued = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let chain_der = pem::decode_certificates(&issued.chain_pem).ok_or_else(bad)?;
+    let root_der = pem::decode_certificates(&issued.roots_pem).ok_or_else(bad)?;
+    Ok(IssuedCertificate { certificate: None, chain_der, root_der })
+}
+
+fn request<'a>(held: &Held, next_key: &'a NextKey, now: Time) -> Result<Request<'a>, ClientError> {
+    let wrong = |what: &str| ConnectError::Settings(what.to_owned());
+    let certificate_der = held.credentials.chain_der().first().ok_or_else(|| wrong("no certificate"))?;
+    let csr_der = &next_key.request().csr_der;
+    let text = &next_key.request().request_id;
+    let request_id: RequestId = text.parse().map_err(|_| wrong("the request id cannot be used"))?;
+    let signed_at = now.floor_to_second();
+    let statement = OutOfBandStatement {
+        environment: &held.environment,
+        certificate_der,
+        csr_der,
+        request_id: &request_id,
+        signed_at,
+    };
+    let signature = statement.sign(held.credentials.key()).map_err(CredentialsError::Key)?;
+    let sign_time = Timestamp::from_second(signed_at.unix_seconds()).map_err(|_| wrong("the clock shows no time"))?;
+    Ok(Request {
+        request_id: text,
+        certificate_pem: pem::encode_certificate(certificate_der),
+        csr_pem: pem::encode(pem::CERTIFICATE_REQUEST, csr_der),
+        sign_time: sign_time.to_string(),
+        signature: BASE64_STANDARD.encode(signature),
+    })
+}
+
+/// Made for each attempt: there are months between two.
+fn client(settings: &Settings, path: &OutOfBand) -> Result<Client, ConnectError> {
+    let unusable = |error: reqwest::Error| ConnectError::Settings(error.to_string());
+    let mut builder = Client::builder()
+        .timeout(DEADLINE)
+        .connect_timeout(settings.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .https_only(true);
+    if path.pinned {
+        let roots = settings.roots_der.iter().map(|der| Certificate::from_der(der));
+        builder = builder.tls_certs_only(roots.collect::<Result<Vec<_>, _>>().map_err(unusable)?);
+    }
+    builder.build().map_err(unusable)
+}
+
+/// As the same refusal over gRPC would be.
+fn refused(status: StatusCode, answer: &Response, problem: &Problem) -> ClientError {
+    let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let code = match status {
+        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::PermissionDenied,
+        status if status.is_server_error() => Code::Unavailable,
+        _ => Code::FailedPrecondition,
+    };
+    let message =
+        if problem.detail.is_empty() { format!("{} answered {status}", answer.url()) } else { problem.detail.clone() };
+    ClientError::Rpc(RpcError {
+        code,
+        reason: problem.reason.clone(),
+        message,
+        field: None,
+        transport: false,
+        retry_after: retry_after.map(Duration::from_secs),
+    })
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -8,18 +8,20 @@ use crate::error::{Alert, ClientError, ConnectError, RpcError};
 /// Reasons in `google.rpc.ErrorInfo` after which this certificate is never renewed.
 const FINAL: &[&str] = &[
     "CERTIFICATE_REVOKED",
+    "CLONE_DETECTED",
+    "INSTANCE_LOCKED",
     "ISSUER_RETIRED",
+    "RENEWAL_GRACE_OVER",
     "UNKNOWN_TENANT",
     "UNTRUSTED_ISSUER",
-    "PRINCIPAL_DELETED",
-    "INSTANCE_LOCKED",
-    "CERTIFICATE_SUPERSEDED",
-    "GRACE_OVER",
 ];
 
 /// Whether trying again may help. A suspended principal or tenant may be activated again: that passes.
-pub(super) fn failure(error: &ClientError) -> Failure {
+/// `expired`: the certificate that was to be renewed. The out-of-band path says no more than "refused" of one that the
+/// control plane does not know any longer.
+pub(super) fn failure(error: &ClientError, expired: bool) -> Failure {
     match error {
+        ClientError::Rpc(RpcError { reason, .. }) if expired && reason == "ENROLLMENT_REFUSED" => Failure::Final,
         ClientError::Connect(ConnectError::CertificateRefused {
             alert: Alert::Revoked | Alert::UnknownCa | Alert::Unsupported | Alert::Bad,
         }) => Failure::Final,

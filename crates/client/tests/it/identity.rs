@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -64,6 +63,7 @@ async fn it_enrolls_renews_with_new_keys_and_is_found_again() {
 
     let status = identity.status().borrow().clone();
     assert!(status.standing == Standing::Fresh && status.stored, "{status:?}");
+    eventually("it is confirmed", || world.confirmed.lock().unwrap().last() == Some(&second.0)).await;
     drop(identity);
     let again = Identity::load(settings).await.unwrap().unwrap();
     assert_eq!(again.status().borrow().next_attempt, status.next_attempt, "drawn once");
@@ -172,6 +172,7 @@ async fn a_storage_that_fails_is_told_and_the_identity_works_on() {
     let mut client = TrustServiceClient::new(identity.channel().unwrap());
     client.get_trust_bundle(GetTrustBundleRequest::default()).await.unwrap();
     fs::remove_file(&file).unwrap();
+    identity.renew_now();
     eventually("it is stored", || identity.status().borrow().stored).await;
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) accepted: Mutex<Vec<bool>>,
     /// Serial number that each call for a bundle came with.
     pub(crate) callers: Mutex<Vec<String>>,
+    /// Serial numbers that were confirmed.
+    pub(crate) confirmed: Mutex<Vec<String>>,
     pub(crate) root_pem: String,
     epoch: watch::Sender<u64>,
 }
@@ -65,9 +67,20 @@ impl World {
         let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse));
         trust.set_tenant(&fixtures::tenant(&acme.ca.tenant), std::slice::from_ref(&acme.ca));
         trust.heard(now());
-        let (script, seen, accepted, callers) = Default::default();
+        let (script, seen, accepted, callers, confirmed) = Default::default();
         let root_pem = pem::encode_certificate(&pki.root.ca.certificate_der);
-        Arc::new(Self { pki, acme, trust, script, seen, accepted, callers, root_pem, epoch: watch::channel(0).0 })
+        Arc::new(Self {
+            pki,
+            acme,
+            trust,
+            script,
+            seen,
+            accepted,
+            callers,
+            confirmed,
+            root_pem,
+            epoch: watch::channel(0).0,
+        })
     }
 
     /// Serves on a free port.
@@ -186,6 +199,30 @@ impl EnrollmentService for Services {
     async fn revoke_token(&self, _: Request<RevokeTokenRequest>) -> Result<Response<Token>, Status> {
         not_here()
     }
+    async fn create_enrollment_rule(
+        &self,
+        _: Request<CreateEnrollmentRuleRequest>,
+    ) -> Result<Response<EnrollmentRule>, Status> {
+        not_here()
+    }
+    async fn list_enrollment_rules(
+        &self,
+        _: Request<ListEnrollmentRulesRequest>,
+    ) -> Result<Response<ListEnrollmentRulesResponse>, Status> {
+        not_here()
+    }
+    async fn delete_enrollment_rule(
+        &self,
+        _: Request<DeleteEnrollmentRuleRequest>,
+    ) -> Result<Response<DeleteEnrollmentRuleResponse>, Status> {
+        not_here()
+    }
+    async fn test_enrollment_rules(
+        &self,
+        _: Request<TestEnrollmentRulesRequest>,
+    ) -> Result<Response<TestEnrollmentRulesResponse>, Status> {
+        not_here()
+    }
 }
 
 #[tonic::async_trait]
@@ -198,6 +235,18 @@ impl CertificateService for Services {
         let request = request.into_inner();
         self.0.arrived(&request.request_id, &request.csr_der)?;
         Ok(self.0.issue(&id, &request.csr_der))
+    }
+    async fn confirm_certificate(
+        &self,
+        request: Request<ConfirmCertificateRequest>,
+    ) -> Result<Response<Certificate>, Status> {
+        let peer = request.extensions().get::<Arc<Peer<()>>>().unwrap();
+        let serial = peer.session.as_ref().unwrap().identity().serial.to_string();
+        self.0.confirmed.lock().unwrap().push(serial);
+        Ok(Response::new(Certificate::default()))
+    }
+    async fn get_renewal_info(&self, _: Request<GetRenewalInfoRequest>) -> Result<Response<RenewalInfo>, Status> {
+        not_here()
     }
     async fn issue_certificate(
         &self,
