@@ -13,7 +13,6 @@ async fn the_emulators_sts_vouches() {
     let endpoint = std::env::var("SIGNET_TEST_AWS_ENDPOINT")
         .unwrap_or_else(|_| panic!("SIGNET_TEST_AWS_ENDPOINT is not set: scripts/aws-emulator start"));
     let attestors = Attestors::new(Options { sts_endpoint: Some(endpoint), ..Options::default() }).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "the edge: the emulator has a clock of its own")]
     let now = Time::from_unix_millis(jiff::Timestamp::now().as_millisecond());
     let evidence = presign(example(), "sts.eu-central-1.amazonaws.com", "eu-central-1", now, 60);
     let facts = attest(&attestors, &evidence, &[Source::AwsIam], now).await.unwrap();
