@@ -8,6 +8,11 @@ output "table_names" {
   value       = { for table, resource in aws_dynamodb_table.this : table => resource.name }
 }
 
+output "tables" {
+  description = "Table → its name and indexes, for alarms."
+  value       = { for table, resource in aws_dynamodb_table.this : table => { name = resource.name, indexes = local.tables[table] } }
+}
+
 output "table_arns" {
   description = "Table → its ARN. Permissions on indexes need ARN/index/NAME as well."
   value       = { for table, resource in aws_dynamodb_table.this : table => resource.arn }

@@ -1,0 +1,181 @@
+# The one place that names the alarms. Each has a runbook of the same name, and a test compares both.
+#
+# metrics: id → [namespace, metric, dimensions, statistic]; fires when `expression` is at least `threshold` in `of` of `periods`
+# periods of `seconds` each. `silence` says what it means when there is no data at all.
+locals {
+  own = { for metric in keys(local.metrics) : metric => [local.namespace, metric, {}, "Sum"] }
+
+  load_balancer = { LoadBalancer = var.control_plane.load_balancer_arn_suffix, TargetGroup = var.control_plane.target_group_arn_suffix }
+  service       = { ClusterName = var.control_plane.cluster_name, ServiceName = var.control_plane.service_name }
+  rotate        = { FunctionName = var.rotate.function_name }
+
+  alarms = {
+    NodeStale = {
+      why     = "A node has not read the changes feed within its limit and refuses callers."
+      metrics = { m = local.own.StaleReports }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 60, of = 1, periods = 1, silence = "notBreaching"
+    }
+    UnhealthyNodes = {
+      why = "The load balancer has fewer healthy nodes than it should."
+      metrics = {
+        u = ["AWS/NetworkELB", "UnHealthyHostCount", local.load_balancer, "Maximum"]
+        h = ["AWS/NetworkELB", "HealthyHostCount", local.load_balancer, "Minimum"]
+      }
+      expression = "IF(u > 0 OR h < ${var.control_plane.minimum_nodes}, 1, 0)", threshold = 1
+      seconds    = 60, of = 3, periods = 3, silence = "breaching"
+    }
+    NodesBusy = {
+      why     = "Nodes use more of their CPU than autoscaling should leave them."
+      metrics = { m = ["AWS/ECS", "CPUUtilization", local.service, "Average"] }, expression = "FILL(m, 0)", threshold = 85
+      seconds = 300, of = 3, periods = 3, silence = "notBreaching"
+    }
+    DeploymentFailed = {
+      why     = "A deployment was rolled back: its tasks did not become healthy."
+      metrics = { m = local.own.FailedDeployments }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    ApiErrors = {
+      why     = "Calls end in errors that are not their callers' fault."
+      metrics = { m = local.own.FailedCalls }, expression = "FILL(m, 0)", threshold = 10
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    HandshakeRefusals = {
+      why     = "Many connections are refused for their certificate, or for want of one."
+      metrics = { m = local.own.RefusedConnections }, expression = "FILL(m, 0)", threshold = var.handshake_refusals
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    EnrollmentErrors = {
+      why     = "The enrollment API answers with errors of ours (5xx)."
+      metrics = { m = ["AWS/ApiGateway", "5xx", { ApiId = var.enroll.api_id }, "Sum"] }, expression = "FILL(m, 0)", threshold = 5
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    KmsThrottled = {
+      why     = "KMS throttles beyond all retries: certificates are not signed."
+      metrics = { m = local.own.KmsThrottles }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    # A server certificate lives 604,800 s; with a third of that left, two rotations have been missed.
+    RotationFailed = {
+      why = "The rotate Lambda fails or does not run, or a node serves a certificate that should have been replaced."
+      metrics = {
+        e = ["AWS/Lambda", "Errors", local.rotate, "Sum"]
+        i = ["AWS/Lambda", "Invocations", local.rotate, "Sum"]
+        c = [local.namespace, "CertificateTimeLeft", {}, "Minimum"]
+      }
+      expression = "IF(FILL(e, 0) > 2 OR FILL(i, 0) < 1 OR FILL(c, 604800) < 201600, 1, 0)", threshold = 1
+      seconds    = 900, of = 1, periods = 1, silence = "breaching"
+    }
+    DeadLetters = {
+      why     = "A scheduled task was given up and lies in the dead-letter queue."
+      metrics = { m = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", { QueueName = var.rotate.dead_letter_queue_name }, "Maximum"] }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    CertificateExpiry = {
+      why     = "Something expires soon and nobody replaces it; the notification before this one says what."
+      metrics = { m = local.own.ExpiryWarnings }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 86400, of = 1, periods = 1, silence = "notBreaching"
+    }
+    PeriodicWorkFailed = {
+      why     = "Sealing the audit log, sweeping or reading the roots fails again and again."
+      metrics = { m = local.own.FailedPeriodicWork }, expression = "FILL(m, 0)", threshold = 5
+      seconds = 600, of = 1, periods = 1, silence = "notBreaching"
+    }
+    CloneDetected = {
+      why     = "A superseded certificate asked for renewal: its key was copied, and the instance is locked."
+      metrics = { m = local.own.Clones }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    BreakGlassUsed = {
+      why     = "Somebody took, or tried to take, the break-glass role."
+      metrics = { m = local.own.BreakGlassUses }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+    CaKeyChanged = {
+      why     = "Somebody disabled a KMS key, scheduled its deletion or changed its policy, or tried to."
+      metrics = { m = local.own.CaKeyChanges }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
+  }
+
+  # One for each table, since CloudWatch cannot add up all of them. An index that is throttled pushes back on its table.
+  table_alarms = {
+    DynamoDbThrottled = "Reads or writes of the table are throttled."
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each = local.alarms
+
+  alarm_name          = "${var.name_prefix}-${each.key}"
+  alarm_description   = "${each.value.why} Runbook: runbooks/${each.key}.md"
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.periods
+  datapoints_to_alarm = each.value.of
+  treat_missing_data  = each.value.silence
+  alarm_actions       = [aws_sns_topic.this.arn]
+  ok_actions          = [aws_sns_topic.this.arn]
+
+  metric_query {
+    id          = "result"
+    label       = each.key
+    expression  = each.value.expression
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = each.value.metrics
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = metric_query.value[0]
+        metric_name = metric_query.value[1]
+        dimensions  = metric_query.value[2]
+        stat        = metric_query.value[3]
+        period      = each.value.seconds
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "table" {
+  for_each = merge([
+    for alarm, why in local.table_alarms : { for table, it in var.tables : "${alarm}-${table}" => merge(it, { alarm = alarm, why = why }) }
+  ]...)
+
+  alarm_name          = "${var.name_prefix}-${each.key}"
+  alarm_description   = "${each.value.why} Runbook: runbooks/${each.value.alarm}.md"
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  evaluation_periods  = 5
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.this.arn]
+  ok_actions          = [aws_sns_topic.this.arn]
+
+  metric_query {
+    id          = "result"
+    label       = each.value.alarm
+    expression  = join(" + ", concat(["FILL(r, 0)", "FILL(w, 0)"], [for number, index in each.value.indexes : "FILL(w${number}, 0)"]))
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = merge(
+      { r = ["ReadThrottleEvents", {}], w = ["WriteThrottleEvents", {}] },
+      { for number, index in each.value.indexes : "w${number}" => ["WriteThrottleEvents", { GlobalSecondaryIndexName = index }] },
+    )
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/DynamoDB"
+        metric_name = metric_query.value[0]
+        dimensions  = merge({ TableName = each.value.name }, metric_query.value[1])
+        stat        = "Sum"
+        period      = 60
+      }
+    }
+  }
+}

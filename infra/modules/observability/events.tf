@@ -1,0 +1,117 @@
+# Signet's own events, which the rotate Lambda sends. Others may have rules on the bus as well.
+resource "aws_cloudwatch_event_bus" "this" {
+  name        = var.name_prefix
+  description = "Events of Signet (${var.name_prefix})"
+}
+
+locals {
+  # The name that EventBridge's own permission asks for.
+  events_log_group   = "/aws/events/${var.name_prefix}"
+  events_log_streams = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.events_log_group}:*"
+
+  # Rule → where it listens and for what. All of them are kept in the log group, which the metrics are made from.
+  rules = {
+    warnings = {
+      bus     = aws_cloudwatch_event_bus.this.name
+      state   = "ENABLED"
+      pattern = { source = ["signet"] }
+    }
+    deployments = {
+      bus   = "default"
+      state = "ENABLED"
+      pattern = {
+        source      = ["aws.ecs"]
+        detail-type = ["ECS Deployment State Change"]
+        resources   = [{ suffix = ":service/${var.control_plane.cluster_name}/${var.control_plane.service_name}" }]
+        detail      = { eventName = ["SERVICE_DEPLOYMENT_FAILED"] }
+      }
+    }
+    # Tenants' keys are made at run time, so that their ARNs are not known here: every key of the account in this region is watched.
+    ca-keys = {
+      bus   = "default"
+      state = "ENABLED"
+      pattern = {
+        source      = ["aws.kms"]
+        detail-type = ["AWS API Call via CloudTrail"]
+        detail      = { eventSource = ["kms.amazonaws.com"], eventName = ["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"] }
+      }
+    }
+    # CloudTrail calls AssumeRole an event that only reads, which a rule hears of in this state only.
+    break-glass = {
+      bus   = "default"
+      state = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+      pattern = {
+        source      = ["aws.sts"]
+        detail-type = ["AWS API Call via CloudTrail"]
+        detail      = { eventSource = ["sts.amazonaws.com"], requestParameters = { roleArn = [var.break_glass_role_arn] } }
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_event_rule" "this" {
+  for_each = local.rules
+
+  name           = "${var.name_prefix}-${each.key}"
+  event_bus_name = each.value.bus
+  event_pattern  = jsonencode(each.value.pattern)
+  state          = each.value.state
+}
+
+resource "aws_cloudwatch_event_target" "log" {
+  for_each = local.rules
+
+  rule           = aws_cloudwatch_event_rule.this[each.key].name
+  event_bus_name = each.value.bus
+  target_id      = "log"
+  arn            = aws_cloudwatch_log_group.events.arn
+}
+
+# A warning says what is the matter, so it is sent as it is. Of the others the alarm tells, and the log has the details.
+resource "aws_cloudwatch_event_target" "notify" {
+  rule           = aws_cloudwatch_event_rule.this["warnings"].name
+  event_bus_name = local.rules.warnings.bus
+  target_id      = "notify"
+  arn            = aws_sns_topic.this.arn
+}
+
+resource "aws_cloudwatch_log_group" "events" {
+  name              = local.events_log_group
+  retention_in_days = var.log_retention_days
+  kms_key_id        = aws_kms_key.logs.arn
+}
+
+resource "aws_cloudwatch_log_resource_policy" "events" {
+  policy_name     = "${var.name_prefix}-events"
+  policy_document = data.aws_iam_policy_document.events_log.json
+}
+
+data "aws_iam_policy_document" "events_log" {
+  statement {
+    sid       = "EventsOpenStreams"
+    actions   = ["logs:CreateLogStream"]
+    resources = [local.events_log_streams]
+
+    principals {
+      type        = "Service"
+      identifiers = ["delivery.logs.amazonaws.com", "events.amazonaws.com"]
+    }
+  }
+
+  statement {
+    sid       = "EventsLog"
+    actions   = ["logs:PutLogEvents"]
+    resources = [local.events_log_streams]
+
+    principals {
+      type        = "Service"
+      identifiers = ["delivery.logs.amazonaws.com", "events.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnEquals"
+      variable = "aws:SourceArn"
+      values   = [for rule in aws_cloudwatch_event_rule.this : rule.arn]
+    }
+  }
+}

@@ -1,0 +1,51 @@
+# Metrics made of log lines: no agent, and nothing that a node would have to send. The code has the same words, and a test compares both.
+locals {
+  namespace = "Signet/${var.name_prefix}"
+
+  log_groups = {
+    control_plane = var.control_plane.log_group_name
+    enroll        = var.enroll.log_group_name
+    rotate        = var.rotate.log_group_name
+    events        = aws_cloudwatch_log_group.events.name
+  }
+  every_process = ["control_plane", "enroll", "rotate"]
+
+  # Refusals that are the net's noise, or a limit that did its work.
+  noise = ["BAD_PROXY_HEADER", "CLOSED_EARLY", "CONNECTION_THROTTLED", "HANDSHAKE_FAILED", "HANDSHAKE_TIMEOUT", "NOT_TLS", "NO_HTTP2", "TOO_MANY_CONNECTIONS"]
+
+  # Metric → log groups, what to look for, and the value: 1 counts lines.
+  metrics = {
+    StaleReports        = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.stale IS TRUE }" }
+    FeedStaleness       = { logs = ["control_plane"], value = "$.staleness_ms", pattern = "{ $.message = \"health\" }" }
+    Connections         = { logs = ["control_plane"], value = "$.connections", pattern = "{ $.message = \"health\" }" }
+    CertificateTimeLeft = { logs = ["control_plane"], value = "$.certificate_seconds_left", pattern = "{ $.message = \"health\" }" }
+    CallDuration        = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }
+    FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\") }" }
+    RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && ${join(" && ", [for reason in local.noise : "$.reason != \"${reason}\""])} }" }
+    FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; the next turn tries again\" }" }
+    Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }
+    KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
+    ExpiryWarnings      = { logs = ["events"], value = "1", pattern = "{ $.source = \"signet\" && $.detail-type = \"Certificate Expiry\" }" }
+    FailedDeployments   = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.ecs\" && $.detail.eventName = \"SERVICE_DEPLOYMENT_FAILED\" }" }
+    CaKeyChanges        = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.kms\" }" }
+    BreakGlassUses      = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.sts\" }" }
+  }
+
+  filters = merge([
+    for metric, it in local.metrics : { for log in it.logs : "${metric}-${log}" => { metric = metric, log = log, pattern = it.pattern, value = it.value } }
+  ]...)
+}
+
+resource "aws_cloudwatch_log_metric_filter" "this" {
+  for_each = local.filters
+
+  name           = each.key
+  log_group_name = local.log_groups[each.value.log]
+  pattern        = each.value.pattern
+
+  metric_transformation {
+    name      = each.value.metric
+    namespace = local.namespace
+    value     = each.value.value
+  }
+}
