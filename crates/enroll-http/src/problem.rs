@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 problem details.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     Json,
@@ -27,7 +27,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     detail: String,
     field: Option<&'static str>,
     retry_after: Option<Duration>,
@@ -50,8 +50,15 @@ struct Members<'a> {
 
 impl Problem {
     /// `reason` is for programs, UPPER_SNAKE_CASE, as in `google.rpc.ErrorInfo`.
-    pub fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, reason, detail: detail.into(), field: None, retry_after: None, correlation_id: None }
+    pub fn new(status: StatusCode, reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason: reason.into(),
+            detail: detail.into(),
+            field: None,
+            retry_after: None,
+            correlation_id: None,
+        }
     }
 
     /// With `Retry-After`, in whole seconds, at least one.
@@ -101,8 +108,8 @@ impl Problem {
     }
 
     /// For programs and logs.
-    pub const fn reason(&self) -> &'static str {
-        self.reason
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 }
 
@@ -139,7 +146,7 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            reason: self.reason,
+            reason: &self.reason,
             field: self.field,
             correlation_id: self.correlation_id.as_deref(),
         };

@@ -1,1 +1,66 @@
-//! The `enroll` Lambda.
+//! The `enroll` Lambda: `signet_enroll_http` behind API Gateway (HTTP API, payload version 2.0) or a function URL.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, response::IntoResponse};
+use lambda_http::{Request, RequestExt, Response, request::RequestContext};
+use signet_control_plane::{Config, cli::system_clock, wiring::Opened};
+use signet_enroll_http::{Enrollment, Origin, Problem, not_found, router};
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+/// Time for one call: below the function's own limit and API Gateway's, so that the caller gets an answer with sense.
+const TIME_LIMIT: Duration = Duration::from_secs(12);
+
+/// The function, ready for calls.
+#[derive(Clone, Debug)]
+pub struct Function {
+    router: Router,
+}
+
+impl Function {
+    /// Mounts the handlers. Asks nobody anything.
+    pub fn new(config: &Config, opened: Opened) -> Self {
+        let rate = NonZeroU32::new(config.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
+        let clock = system_clock();
+        let enrollment = Enrollment::new(opened.app, rate, move || clock());
+        Self { router: router(Arc::new(enrollment)).fallback(not_found) }
+    }
+
+    /// Answers one event.
+    pub async fn call(&self, mut request: Request) -> Result<Response<axum::body::Body>, Infallible> {
+        let Some(origin) = origin(&request) else {
+            tracing::error!(
+                "the event does not say where the request comes from; is it an HTTP API of payload version 2.0?"
+            );
+            let detail = "the request came by a way that does not tell its source";
+            let problem = Problem::new(lambda_http::http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail);
+            return Ok(problem.into_response());
+        };
+        let (correlation_id, started) = (origin.correlation_id.clone(), Instant::now());
+        request.extensions_mut().insert(origin);
+        let answer = match timeout(TIME_LIMIT, self.router.clone().oneshot(request)).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                tracing::warn!(correlation_id, "the time limit of a call has passed");
+                Problem::timed_out().correlated(&correlation_id).into_response()
+            }
+        };
+        let (status, duration_ms) = (answer.status().as_u16(), started.elapsed().as_micros() as f64 / 1000.0);
+        tracing::info!(correlation_id, status, duration_ms, "call");
+        Ok(answer)
+    }
+}
+
+/// Who asks, as API Gateway saw the connection; and its id for the request, which its access log has too.
+fn origin(request: &Request) -> Option<Origin> {
+    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else { return None };
+    let source: IpAddr = context.http.source_ip.as_ref()?.parse().ok()?;
+    Some(Origin { source, correlation_id: context.request_id.clone()? })
+}

@@ -23,7 +23,7 @@ use tracing::Span;
 
 use crate::{
     authorization::Route,
-    metrics,
+    errors, metrics,
     node::{Node, Peer},
 };
 
@@ -65,13 +65,27 @@ impl Observation {
         }
     }
 
+    /// The code of an answer: gRPC's own, or what the HTTP status comes to.
+    fn read_head(&mut self, response: &http::Response<Body>) {
+        if self.route.http {
+            self.code = errors::code_of(response.status());
+        } else {
+            self.read_code(response.headers());
+        }
+    }
+
+    /// The status in the call's protocol.
+    fn answer(&self, status: Status) -> http::Response<Body> {
+        if self.route.http { errors::to_http(&status) } else { status.into_http() }
+    }
+
     fn panicked(&mut self, cause: &(dyn Any + Send)) -> Status {
         let cause = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref().copied());
         let cause = cause.unwrap_or("a panic without words");
         tracing::error!(target: "signet::rpc", parent: &self.span, cause, "a call panicked");
         self.node.metrics.count("signet_panics_total", "operation", self.route.operation);
         self.code = Code::Internal;
-        crate::errors::to_status(&signet_core::Error::internal(cause))
+        errors::to_status(&signet_core::Error::internal(cause))
     }
 }
 
@@ -111,7 +125,11 @@ impl<F> Answer<F> {
             observation.code = status.code();
             observation
         });
-        Self::Refused { response: Some(status.into_http::<Body>().map(|body| Observed { body, observation })) }
+        let response = match &observation {
+            Some(observation) => observation.answer(status),
+            None => status.into_http(),
+        };
+        Self::Refused { response: Some(response.map(|body| Observed { body, observation })) }
     }
 
     pub(crate) fn passed(future: F, place: OwnedSemaphorePermit, observation: Observation) -> Self {
@@ -136,16 +154,22 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
             Ok(Poll::Ready(response)) => response?,
             Ok(Poll::Pending) => {
                 ready!(deadline.poll(cx));
-                crate::errors::timed_out().into_http()
+                match observation {
+                    Some(observation) => observation.answer(errors::timed_out()),
+                    None => errors::timed_out().into_http(),
+                }
             }
             Err(cause) => match observation {
-                Some(observation) => observation.panicked(&*cause).into_http(),
+                Some(observation) => {
+                    let status = observation.panicked(&*cause);
+                    observation.answer(status)
+                }
                 None => Status::internal("internal error").into_http(),
             },
         };
         let mut observation = observation.take();
         if let Some(observation) = &mut observation {
-            observation.read_code(response.headers());
+            observation.read_head(&response);
         }
         Poll::Ready(Ok(response.map(|body| Observed { body, observation })))
     }

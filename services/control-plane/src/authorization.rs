@@ -29,6 +29,10 @@ const OTHERS: [(&str, &[&str], Access<'static>); 2] = [
     ("grpc.reflection.v1.ServerReflection", &["ServerReflectionInfo"], Access::Admins),
 ];
 
+/// HTTP paths beside the RPCs, each with its operation: the proof in the request speaks for the caller, with a
+/// certificate or without.
+const HTTP: [(&str, &str); 2] = [(signet_enroll_http::ENROLL, "Enroll"), (signet_enroll_http::RENEW, "RenewOutOfBand")];
+
 /// Why the server does not start: an RPC's rule is missing or wrong. Mend its .proto.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TableError {
@@ -72,6 +76,8 @@ pub enum Access<'a> {
     Rule(&'a Rule),
     /// Everybody who can connect.
     Anyone,
+    /// Everybody who can connect, while the node knows whom to refuse.
+    AnyoneUnlessStale,
     /// Admins of any tenant.
     Admins,
 }
@@ -85,6 +91,8 @@ pub struct Route {
     pub streams: bool,
     /// Whether it changes state.
     pub mutates: bool,
+    /// Whether it is plain HTTP: errors are problem details.
+    pub http: bool,
     rule: Option<Rule>,
     admins_only: bool,
 }
@@ -95,6 +103,7 @@ impl Route {
         match &self.rule {
             Some(rule) => Access::Rule(rule),
             None if self.admins_only => Access::Admins,
+            None if self.http => Access::AnyoneUnlessStale,
             None => Access::Anyone,
         }
     }
@@ -124,9 +133,14 @@ impl Table {
         for (service, methods, access) in OTHERS {
             for method in methods {
                 let admins_only = access == Access::Admins;
-                let route = Route { operation: method, streams: true, mutates: false, rule: None, admins_only };
+                let route =
+                    Route { operation: method, streams: true, mutates: false, http: false, rule: None, admins_only };
                 table.insert(format!("/{service}/{method}").into(), Arc::new(route));
             }
+        }
+        for (path, operation) in HTTP {
+            let route = Route { operation, streams: false, mutates: true, http: true, rule: None, admins_only: false };
+            table.insert(path.into(), Arc::new(route));
         }
         Ok(Self(table))
     }
@@ -161,7 +175,14 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let operation: &'static str = Box::leak(method.name().to_owned().into_boxed_str());
     let rule_of = Rule { operation: operation.into(), permission: known, callers };
     let mutates = rule.get_field_by_name("mutates").and_then(|value| value.as_bool()).unwrap_or(false);
-    Ok(Route { operation, streams: method.is_server_streaming(), mutates, rule: Some(rule_of), admins_only: false })
+    Ok(Route {
+        operation,
+        streams: method.is_server_streaming(),
+        mutates,
+        http: false,
+        rule: Some(rule_of),
+        admins_only: false,
+    })
 }
 
 fn text(message: &DynamicMessage, field: &str) -> String {

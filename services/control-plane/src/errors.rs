@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use axum::response::IntoResponse;
+use http::StatusCode;
 use signet_core::{Error, authz::Denial, trust::Refusal};
+use signet_enroll_http::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -81,6 +84,39 @@ pub(crate) fn timed_out() -> Status {
     let details = retry(ErrorDetails::with_error_info("TIMED_OUT", DOMAIN, HashMap::new()));
     let message = "the server's time limit for a call has passed; repeat it with the same request id";
     Status::with_error_details(Code::DeadlineExceeded, message, details)
+}
+
+/// A refusal of the gate to a caller that speaks plain HTTP.
+pub(crate) fn to_http(status: &Status) -> http::Response<tonic::body::Body> {
+    let http_status = match status.code() {
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Unauthenticated | Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable | Code::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let reason = status.get_details_error_info().map_or_else(|| "INTERNAL".to_owned(), |info| info.reason);
+    let problem = Problem::new(http_status, reason, status.message());
+    let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let problem = match wait {
+        Some(wait) => problem.retry_after(wait),
+        None => problem,
+    };
+    problem.into_response().map(tonic::body::Body::new)
+}
+
+/// The code under which an HTTP answer is counted.
+pub(crate) fn code_of(status: StatusCode) -> Code {
+    match status {
+        status if status.is_success() => Code::Ok,
+        StatusCode::FORBIDDEN => Code::Unauthenticated,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::CONFLICT => Code::FailedPrecondition,
+        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        status if status.is_client_error() => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
 }
 
 /// A session that ended while a stream was open.

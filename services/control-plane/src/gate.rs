@@ -13,6 +13,7 @@ use signet_core::{
     authz::{self, Denial, Permit},
     trust::Refusal,
 };
+use signet_enroll_http::Origin;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
@@ -31,6 +32,8 @@ pub(crate) struct Passed {
     pub(crate) source: IpAddr,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) permit: Option<Permit>,
+    /// For callers without a certificate, who are told little else; the others find their calls by who they are.
+    pub(crate) correlation_id: Option<String>,
 }
 
 /// Puts a [`Gate`] before the services.
@@ -85,7 +88,16 @@ where
         };
         let session = peer.session.clone();
         let source = peer.remote.ip();
-        request.extensions_mut().insert(Passed { operation: route.operation, now, source, session, permit });
+        let correlation_id = (session.is_none() || route.http).then(|| self.node.correlation_id(now));
+        match correlation_id {
+            Some(correlation_id) if route.http => {
+                drop(request.extensions_mut().insert(Origin { source, correlation_id }))
+            }
+            correlation_id => {
+                let passed = Passed { operation: route.operation, now, source, session, permit, correlation_id };
+                request.extensions_mut().insert(passed);
+            }
+        }
         Answer::passed(self.inner.call(request), place, observation)
     }
 }
@@ -94,6 +106,8 @@ where
 fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<Permit>, Error> {
     let rule = match route.access() {
         Access::Anyone => return Ok(None),
+        Access::AnyoneUnlessStale if node.trust.refuses_all(now) => return Err(Refusal::Stale.into()),
+        Access::AnyoneUnlessStale => return Ok(None),
         Access::Admins => {
             let session = peer.session.as_ref().ok_or(Denial::Anonymous)?;
             session.check(&node.trust, now)?;

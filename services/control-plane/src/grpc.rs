@@ -1,7 +1,8 @@
 //! The gRPC listener: authenticated connections into tonic, the gate before every service.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use signet_enroll_http::Enrollment;
 use signet_mtls::Settings;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -46,7 +47,7 @@ impl Server {
         let (reporter, health) = tonic_health::server::health_reporter();
         self.tasks.spawn(upkeep::report(Arc::clone(&node), reporter, tasks_stop));
         let routes = match with_reflection(services::routes(&node).add_service(health)) {
-            Ok(routes) => routes,
+            Ok(routes) => with_http(&node, routes),
             Err(error) => return tracing::error!(%error, "reflection cannot be set up; not serving"),
         };
 
@@ -65,6 +66,14 @@ impl Server {
             tracing::error!(%error, "the gRPC server ended");
         }
     }
+}
+
+/// Enrollment as JSON over HTTP/2 beside the RPCs, behind the same gate.
+fn with_http(node: &Node, routes: Routes) -> Routes {
+    let rate = NonZeroU32::new(node.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
+    let clock = Arc::clone(&node.clock);
+    let enrollment = Enrollment::new(Arc::clone(&node.app), rate, move || clock());
+    routes.into_axum_router().merge(signet_enroll_http::router(Arc::new(enrollment))).into()
 }
 
 fn with_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {

@@ -7,8 +7,9 @@ use std::sync::{
 
 use signet_app::App;
 use signet_core::{
-    TenantId, Time,
+    Entropy, Serial, TenantId, Time,
     authz::{Grants, Policy},
+    signer::random,
     trust::{Trust, WhenStale},
 };
 use signet_mtls::Clock;
@@ -33,6 +34,7 @@ pub(crate) struct Node {
     pub(crate) app: Arc<App>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) clock: Clock,
+    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) table: Table,
     pub(crate) metrics: Arc<Metrics>,
@@ -61,6 +63,11 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn now(&self) -> Time {
         (self.clock)()
+    }
+
+    /// A name for a call, unlike all others.
+    pub(crate) fn correlation_id(&self, now: Time) -> String {
+        Serial::new(now, random(&*self.entropy)).to_string()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -155,6 +155,7 @@ fn node(
         bundles: Bundles::new(Arc::clone(&trust)),
         trust,
         clock: Arc::clone(clock),
+        entropy: Arc::clone(&wired.entropy),
         policy,
         table,
         metrics,

@@ -35,9 +35,7 @@ impl Caller {
         let identity = passed.session.as_ref().map(|session| session.identity());
         let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
         let (operation, now, source) = (passed.operation, passed.now, Some(passed.source));
-        // Only those who are told nothing else need it; the others find their calls by who they are.
-        let correlation_id = passed.session.is_none().then(|| uuid::Uuid::now_v7().to_string());
-        let call = Call { operation, now, actor, request_id: None, source, correlation_id };
+        let call = Call { operation, now, actor, request_id: None, source, correlation_id: passed.correlation_id };
         Self { call, session: passed.session, permit: passed.permit }
     }
 
