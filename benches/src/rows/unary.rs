@@ -19,8 +19,10 @@ use signet_core::{
 };
 use signet_mtls::{Clock, Peer};
 use signet_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, EnrollRequest, IssuedCertificate, ListTokensRequest, ListTokensResponse,
-    RevokeTokenRequest, Token,
+    CreateEnrollmentRuleRequest, CreateTokenRequest, CreateTokenResponse, DeleteEnrollmentRuleRequest,
+    DeleteEnrollmentRuleResponse, EnrollRequest, EnrollmentRule, IssuedCertificate, ListEnrollmentRulesRequest,
+    ListEnrollmentRulesResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest, TestEnrollmentRulesRequest,
+    TestEnrollmentRulesResponse, Token,
     enrollment_service_client::EnrollmentServiceClient,
     enrollment_service_server::{EnrollmentService, EnrollmentServiceServer},
 };
@@ -183,6 +185,30 @@ impl EnrollmentService for Empty {
     }
     async fn revoke_token(&self, _: Request<RevokeTokenRequest>) -> std::result::Result<Response<Token>, Status> {
         Ok(Response::new(Token::default()))
+    }
+    async fn create_enrollment_rule(
+        &self,
+        _: Request<CreateEnrollmentRuleRequest>,
+    ) -> std::result::Result<Response<EnrollmentRule>, Status> {
+        Ok(Response::new(EnrollmentRule::default()))
+    }
+    async fn list_enrollment_rules(
+        &self,
+        _: Request<ListEnrollmentRulesRequest>,
+    ) -> std::result::Result<Response<ListEnrollmentRulesResponse>, Status> {
+        Ok(Response::new(ListEnrollmentRulesResponse::default()))
+    }
+    async fn delete_enrollment_rule(
+        &self,
+        _: Request<DeleteEnrollmentRuleRequest>,
+    ) -> std::result::Result<Response<DeleteEnrollmentRuleResponse>, Status> {
+        Ok(Response::new(DeleteEnrollmentRuleResponse::default()))
+    }
+    async fn test_enrollment_rules(
+        &self,
+        _: Request<TestEnrollmentRulesRequest>,
+    ) -> std::result::Result<Response<TestEnrollmentRulesResponse>, Status> {
+        Ok(Response::new(TestEnrollmentRulesResponse::default()))
     }
     async fn enroll(&self, _: Request<EnrollRequest>) -> std::result::Result<Response<IssuedCertificate>, Status> {
         Ok(Response::new(IssuedCertificate::default()))

@@ -96,6 +96,9 @@ pub enum Command {
     Token(c::token::TokenCommand),
     /// Get a first certificate for a join token
     Enroll(c::enroll::EnrollArgs),
+    /// Who may enroll without a token
+    #[command(subcommand)]
+    Enrollment(c::enrollment::EnrollmentCommand),
     /// Certificate authorities
     #[command(subcommand)]
     Ca(c::ca::CaCommand),

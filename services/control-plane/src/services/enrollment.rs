@@ -2,10 +2,12 @@
 
 use secrecy::ExposeSecret;
 use signet_app::{CreateToken, Enroll};
-use signet_core::{Error, Lifetime, TokenId, enrollment::PrincipalTemplate};
+use signet_core::{Error, Lifetime, RuleId, TokenId, enrollment::PrincipalTemplate};
 use signet_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, EnrollRequest, IssuedCertificate, ListTokensRequest, ListTokensResponse,
-    RevokeTokenRequest, Token, enrollment_service_server::EnrollmentService,
+    CreateEnrollmentRuleRequest, CreateTokenRequest, CreateTokenResponse, DeleteEnrollmentRuleRequest,
+    DeleteEnrollmentRuleResponse, EnrollRequest, EnrollmentRule, IssuedCertificate, ListEnrollmentRulesRequest,
+    ListEnrollmentRulesResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest, TestEnrollmentRulesRequest,
+    TestEnrollmentRulesResponse, Token, enrollment_service_server::EnrollmentService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -30,7 +32,9 @@ impl EnrollmentService for Api {
             };
             let ttl = if message.ttl_seconds == 0 { DEFAULT_TTL_SECONDS } else { message.ttl_seconds };
             let (ttl, uses) = (Lifetime::seconds(ttl), message.uses.max(1));
-            let input = CreateToken { template, ttl, uses, id_pattern: None, source_networks: Vec::new() };
+            let id_pattern = Some(message.principal_id_pattern).filter(|pattern| !pattern.is_empty());
+            let source_networks = parse::networks("source_networks", &message.source_networks)?;
+            let input = CreateToken { template, ttl, uses, id_pattern, source_networks };
             let caller = caller.with_request_id(&message.request_id)?;
             let made = self.node.app.create_token(&caller.call, caller.permit()?, &scope, input).await?;
             let secret = made.secret.expose_secret().to_owned();
@@ -57,6 +61,62 @@ impl EnrollmentService for Api {
             let caller = caller.with_request_id(&message.request_id)?;
             let token = self.node.app.revoke_token(&caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::token(&token))
+        })
+        .await
+    }
+
+    async fn create_enrollment_rule(
+        &self,
+        request: Request<CreateEnrollmentRuleRequest>,
+    ) -> Result<Response<EnrollmentRule>, Status> {
+        self.unary(request, async |caller, message| {
+            let rule = parse::required("rule", message.rule)?;
+            let scope = caller.scope_in("rule.tenant_id", &rule.tenant_id)?;
+            let input = parse::rule(rule)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let rule = self.node.app.create_rule(&caller.call, caller.permit()?, &scope, input).await?;
+            Ok(convert::rule(rule))
+        })
+        .await
+    }
+
+    async fn list_enrollment_rules(
+        &self,
+        request: Request<ListEnrollmentRulesRequest>,
+    ) -> Result<Response<ListEnrollmentRulesResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_rules(&caller.call, &scope, &page).await?;
+            let rules = found.items.into_iter().map(convert::rule).collect();
+            Ok(ListEnrollmentRulesResponse { rules, next_page_token: found.next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_enrollment_rule(
+        &self,
+        request: Request<DeleteEnrollmentRuleRequest>,
+    ) -> Result<Response<DeleteEnrollmentRuleResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let id: RuleId = message.rule_id.parse().map_err(Error::id("rule_id"))?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            self.node.app.delete_rule(&caller.call, caller.permit()?, &scope, &id).await?;
+            Ok(DeleteEnrollmentRuleResponse {})
+        })
+        .await
+    }
+
+    async fn test_enrollment_rules(
+        &self,
+        request: Request<TestEnrollmentRulesRequest>,
+    ) -> Result<Response<TestEnrollmentRulesResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let facts = parse::facts(message.proof_kind, message.facts)?;
+            let tested = self.node.app.test_rules(&caller.call, &scope, &facts).await?;
+            Ok(convert::rule_test(tested))
         })
         .await
     }

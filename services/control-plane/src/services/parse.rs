@@ -9,6 +9,7 @@ use signet_core::{
     attestation::{Evidence, Facts, ProofKind},
     ca::CaKind,
     certificate::RevocationReason,
+    enrollment_rule::{Condition, RuleTemplate, Source},
     renewal::{Steering, Window},
     tenant::Isolation,
 };

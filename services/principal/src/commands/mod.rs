@@ -7,6 +7,7 @@ pub mod cert;
 pub mod context;
 pub mod doctor;
 pub mod enroll;
+pub mod enrollment;
 pub mod principal;
 pub mod shell;
 pub mod tenant;
@@ -61,6 +62,7 @@ pub async fn run(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Cert(command) => cert::run(run, command).await,
         Command::Token(command) => token::run(run, command).await,
         Command::Enroll(args) => enroll::run(run, args).await,
+        Command::Enrollment(command) => enrollment::run(run, command).await,
         Command::Ca(command) => ca::run(run, command).await,
         Command::Trust(command) => trust::run(run, command).await,
         Command::Audit(command) => audit::run(run, command).await,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use signet_core::{PrincipalId, PrincipalType, Role, TokenId};
+use signet_core::{Cidr, PrincipalId, PrincipalType, Role, TokenId};
 use signet_proto::v1::{self, enrollment_service_client::EnrollmentServiceClient as Client};
 
 use super::{
@@ -48,6 +48,12 @@ pub struct CreateArgs {
     /// Id of the principal; its holder chooses a new one unless named
     #[arg(long, value_name = "PRINCIPAL")]
     id: Option<PrincipalId>,
+    /// What the id that its holder chooses must match, e.g. 'web-*'
+    #[arg(long, value_name = "PATTERN", conflicts_with = "id")]
+    id_pattern: Option<String>,
+    /// Network from which it works, e.g. 10.0.0.0/8; may be repeated. From anywhere unless given
+    #[arg(long = "from", value_name = "NETWORK")]
+    sources: Vec<Cidr>,
     /// Role of a principal that does not exist yet; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<Role>,
@@ -84,6 +90,8 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         ttl_seconds: args.ttl,
         uses: args.uses,
         request_id: session.request_id(),
+        principal_id_pattern: args.id_pattern.unwrap_or_default(),
+        source_networks: args.sources.iter().map(Cidr::to_string).collect(),
     };
     let made = rpc!(session, "making the token", Client.create_token(request)).await?;
     let secret = SecretString::from(made.secret);

@@ -45,6 +45,11 @@ shown! {
         "USES LEFT": Field("uses_left"), "EXPIRES": Field("expire_time"), "REVOKED": Field("revoke_time"),
         "BY": Field("created_by"),
     }
+    EnrollmentRule {
+        "RULE": Field("rule_id"), "PROOF": With(proof), "CONDITIONS": With(conditions), "TYPE": Field("principal_type"),
+        "ID": Field("id_template"), "ROLES": Field("roles"), "BY": Field("created_by"),
+    }
+    RuleMiss { "RULE": Field("rule_id"), "REASON": Field("reason"), "DETAIL": Field("detail") }
     CertificateAuthority {
         "CA": Field("ca_id"), "KIND": Field("kind"), "STATE": Status("state"), "ISSUER": Field("issuer_id"),
         "NOT AFTER": Field("not_after"), "KEY": Field("key_ref"),
@@ -60,6 +65,29 @@ shown! {
     WhoAmIResponse {
         "TENANT": Field("tenant_id"), "PRINCIPAL": Field("principal_id"), "TYPE": Field("principal_type"),
     }
+}
+
+/// Whom a rule believes.
+fn proof(rule: &Value) -> String {
+    let anchors = rule.pointer("/x509/anchors_der").and_then(Value::as_array).map(Vec::len);
+    match (rule.pointer("/oidc/issuer").and_then(Value::as_str), anchors) {
+        (Some(issuer), _) => issuer.to_owned(),
+        (None, Some(1)) => "1 CA".to_owned(),
+        (None, Some(anchors)) => format!("{anchors} CAs"),
+        (None, None) => "AWS".to_owned(),
+    }
+}
+
+fn conditions(rule: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let one = |condition: &Value| {
+        let patterns = condition.get("patterns").and_then(Value::as_array).into_iter().flatten();
+        let fact = condition.get("fact").map(text).unwrap_or_default();
+        format!("{fact}={}", patterns.map(text).collect::<Vec<_>>().join("|"))
+    };
+    let all = rule.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let all: Vec<String> = all.map(one).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(" ") }
 }
 
 fn parsed(event: &Value) -> Value {
