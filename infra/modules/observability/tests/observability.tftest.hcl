@@ -1,0 +1,265 @@
+# The dashboard and policies name ARNs that are known after apply only, so this applies, to resources that are made up.
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_resource {
+  target = aws_kms_key.logs
+  values = { arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000" }
+}
+
+override_resource {
+  target = aws_kms_alias.logs
+}
+
+override_resource {
+  target = aws_sns_topic.this
+  values = { arn = "arn:aws:sns:eu-central-1:123456789012:signet-test-operators" }
+}
+
+override_resource {
+  target = aws_sns_topic_policy.this
+}
+
+override_resource {
+  target = aws_sns_topic_subscription.email
+}
+
+override_resource {
+  target = aws_cloudwatch_event_bus.this
+  values = { arn = "arn:aws:events:eu-central-1:123456789012:event-bus/signet-test" }
+}
+
+override_resource {
+  target = aws_cloudwatch_event_rule.this
+  values = { arn = "arn:aws:events:eu-central-1:123456789012:rule/signet-test-rule" }
+}
+
+override_resource {
+  target = aws_cloudwatch_event_target.log
+}
+
+override_resource {
+  target = aws_cloudwatch_event_target.notify
+}
+
+override_resource {
+  target = aws_cloudwatch_log_group.events
+  values = { arn = "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/events/signet-test" }
+}
+
+override_resource {
+  target = aws_cloudwatch_log_resource_policy.events
+}
+
+override_resource {
+  target = aws_cloudwatch_log_metric_filter.this
+}
+
+override_resource {
+  target = aws_cloudwatch_metric_alarm.this
+  values = { arn = "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:signet-test-alarm" }
+}
+
+override_resource {
+  target = aws_cloudwatch_metric_alarm.table
+  values = { arn = "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:signet-test-table-alarm" }
+}
+
+override_resource {
+  target = aws_cloudwatch_dashboard.this
+}
+
+variables {
+  name_prefix = "signet-test"
+  control_plane = {
+    log_group_name           = "/signet-test/control-plane"
+    cluster_name             = "signet-test"
+    service_name             = "signetd"
+    load_balancer_arn_suffix = "net/signet-test/0123456789abcdef"
+    target_group_arn_suffix  = "targetgroup/signet-test-grpc/0123456789abcdef"
+  }
+  enroll               = { log_group_name = "/signet-test/enroll", function_name = "signet-test-enroll", api_id = "a1b2c3d4e5" }
+  rotate               = { log_group_name = "/signet-test/rotate", function_name = "signet-test-rotate", dead_letter_queue_name = "signet-test-rotate-dead-letters" }
+  tables               = { changes = { name = "signet-test-changes", indexes = [] }, certificates = { name = "signet-test-certificates", indexes = ["by_deadline", "revoked"] } }
+  break_glass_role_arn = "arn:aws:iam::123456789012:role/signet-test-break-glass"
+  email_addresses      = ["signet@example.com"]
+}
+
+run "every_alarm_tells_and_names_its_runbook" {
+  command = apply
+
+  assert {
+    condition = alltrue([
+      for name, alarm in aws_cloudwatch_metric_alarm.this :
+      alarm.alarm_name == "signet-test-${name}" && endswith(alarm.alarm_description, "Runbook: runbooks/${name}.md")
+    ])
+    error_message = "An alarm must be PREFIX-Name, and its description end with runbooks/Name.md."
+  }
+
+  assert {
+    condition     = toset([for alarm in aws_cloudwatch_metric_alarm.table : alarm.alarm_name]) == toset(["signet-test-DynamoDbThrottled-changes", "signet-test-DynamoDbThrottled-certificates"])
+    error_message = "Each table must have its alarm."
+  }
+
+  assert {
+    condition = alltrue([
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.this), values(aws_cloudwatch_metric_alarm.table)) :
+      alarm.alarm_actions == toset([aws_sns_topic.this.arn]) && alarm.ok_actions == toset([aws_sns_topic.this.arn])
+    ])
+    error_message = "Every alarm must tell when it fires and when it is over."
+  }
+
+  assert {
+    condition = alltrue([
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.this), values(aws_cloudwatch_metric_alarm.table)) :
+      alltrue([for query in alarm.metric_query : coalesce(query.return_data, false) == (query.id == "result")]) && length(alarm.metric_query) >= 2 && length(alarm.metric_query) <= 11
+    ])
+    error_message = "An alarm must watch exactly its expression, over one to ten metrics."
+  }
+
+  assert {
+    condition     = toset([for name, alarm in aws_cloudwatch_metric_alarm.this : name if alarm.treat_missing_data == "breaching"]) == toset(["UnhealthyNodes", "RotationFailed"])
+    error_message = "Silence is bad news where something must be heard: from the load balancer and from the rotate Lambda."
+  }
+}
+
+run "every_metric_of_ours_that_an_alarm_watches_is_made" {
+  command = apply
+
+  assert {
+    condition = length(setsubtract(
+      flatten([
+        for alarm in aws_cloudwatch_metric_alarm.this : [
+          for query in alarm.metric_query : [for metric in query.metric : metric.metric_name if metric.namespace == "Signet/signet-test"]
+        ]
+      ]),
+      [for filter in aws_cloudwatch_log_metric_filter.this : filter.metric_transformation[0].name],
+    )) == 0
+    error_message = "An alarm watches a metric that no filter makes."
+  }
+
+  assert {
+    condition     = toset([for filter in aws_cloudwatch_log_metric_filter.this : filter.log_group_name if filter.metric_transformation[0].name == "KmsThrottles"]) == toset(["/signet-test/control-plane", "/signet-test/enroll", "/signet-test/rotate"])
+    error_message = "KMS throttles must be seen in every process."
+  }
+
+  assert {
+    condition     = alltrue([for filter in aws_cloudwatch_log_metric_filter.this : length(filter.pattern) <= 1024 && filter.metric_transformation[0].namespace == "Signet/signet-test"])
+    error_message = "A pattern may have 1,024 characters, and metrics of environments must not mix."
+  }
+}
+
+run "events_are_kept_and_warnings_told" {
+  command = apply
+
+  assert {
+    condition     = toset(keys(aws_cloudwatch_event_target.log)) == toset(["warnings", "deployments", "ca-keys", "break-glass"]) && aws_cloudwatch_event_target.notify.arn == aws_sns_topic.this.arn
+    error_message = "All events must be kept, and warnings sent to people."
+  }
+
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_rule.this["warnings"].event_pattern) == { source = ["signet"] } && aws_cloudwatch_event_rule.this["warnings"].event_bus_name == "signet-test"
+    error_message = "Every event of ours on our bus is a warning."
+  }
+
+  assert {
+    condition = (
+      jsondecode(aws_cloudwatch_event_rule.this["break-glass"].event_pattern).detail.requestParameters.roleArn == ["arn:aws:iam::123456789012:role/signet-test-break-glass"] &&
+      aws_cloudwatch_event_rule.this["break-glass"].state == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+    )
+    error_message = "The rule must hear of AssumeRole on the break-glass role."
+  }
+
+  assert {
+    condition     = toset(jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.eventName) == toset(["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"])
+    error_message = "The rule must hear of what ends or hands out a key."
+  }
+}
+
+run "what_is_kept_and_told_is_encrypted" {
+  command = apply
+
+  assert {
+    condition     = aws_sns_topic.this.kms_master_key_id == aws_kms_key.logs.arn && aws_cloudwatch_log_group.events.kms_key_id == aws_kms_key.logs.arn && aws_cloudwatch_log_group.events.retention_in_days == 365
+    error_message = "Topic and log group must be encrypted with our key, and events kept for a year."
+  }
+
+  assert {
+    condition     = aws_kms_key.logs.enable_key_rotation && aws_kms_key.logs.deletion_window_in_days == 30
+    error_message = "The key must rotate and have the longest deletion window."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(data.aws_iam_policy_document.key.json).Statement : try(statement.Principal.Service, statement.Principal.AWS)
+      if contains(flatten([statement.Action]), "kms:Decrypt")
+    ])) == toset(["logs.eu-central-1.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com"])
+    error_message = "Only services may use the key."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.key.json).Statement : statement.Condition.ArnLike["kms:EncryptionContext:aws:logs:arn"]
+      if statement.Sid == "LogsEncrypt"
+    ] == [["arn:aws:logs:eu-central-1:123456789012:log-group:/signet-test/*", "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/events/signet-test"]]
+    error_message = "The key must serve this environment's log groups only."
+  }
+
+  assert {
+    condition     = alltrue([for statement in jsondecode(data.aws_iam_policy_document.topic.json).Statement : statement.Effect == "Deny" || can(statement.Principal.Service)])
+    error_message = "Only services may publish; people subscribe."
+  }
+}
+
+run "bad_address_is_refused" {
+  command = plan
+
+  plan_options {
+    refresh = false
+  }
+
+  variables {
+    email_addresses = ["operators"]
+  }
+
+  expect_failures = [var.email_addresses]
+}
+
+run "no_threshold_is_refused" {
+  command = plan
+
+  plan_options {
+    refresh = false
+  }
+
+  variables {
+    handshake_refusals = 0
+  }
+
+  expect_failures = [var.handshake_refusals]
+}
+
+run "too_many_indexes_are_refused" {
+  command = plan
+
+  plan_options {
+    refresh = false
+  }
+
+  variables {
+    tables = { changes = { name = "signet-test-changes", indexes = ["a", "b", "c", "d", "e", "f", "g", "h"] } }
+  }
+
+  expect_failures = [var.tables]
+}
