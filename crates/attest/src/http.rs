@@ -2,9 +2,13 @@
 
 mod guard;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, StatusCode, redirect, retry};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect, retry};
 use url::{Host, Url};
 
 /// An answer in full.
@@ -13,30 +17,43 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// A client, or why there is none: a machine without CA certificates can still redeem join tokens.
-#[derive(Clone, Debug)]
+/// A client that is made when it is first needed: a node whose tenants use join tokens only needs no CA certificates, and
+/// a Lambda starts sooner.
+#[derive(Debug)]
 pub(crate) struct Http {
-    client: Result<Client, String>,
+    timeout: Duration,
+    roots: Vec<Certificate>,
     public_only: bool,
+    client: OnceLock<Result<Client, String>>,
 }
 
 impl Http {
     /// For hosts that are known to be what they should be.
     pub(crate) fn new(timeout: Duration, roots: &[Certificate]) -> Self {
-        Self::build(builder(timeout, roots), false)
+        Self { timeout, roots: roots.to_vec(), public_only: false, client: OnceLock::new() }
     }
 
     /// For hosts that tenants' admins name: HTTPS and public addresses only.
     pub(crate) fn public_only(timeout: Duration, roots: &[Certificate]) -> Self {
-        Self::build(builder(timeout, roots).https_only(true).dns_resolver(Arc::new(guard::PublicOnly)), true)
+        Self { public_only: true, ..Self::new(timeout, roots) }
     }
 
-    fn build(builder: ClientBuilder, public_only: bool) -> Self {
-        let client = builder.build().map_err(|error| told(&error));
-        if let Err(cause) = &client {
-            tracing::warn!(%cause, "proofs that need STS or an OIDC issuer cannot be checked; are CA certificates installed?");
-        }
-        Self { client, public_only }
+    fn client(&self) -> Result<&Client, String> {
+        self.client.get_or_init(|| self.build()).as_ref().map_err(Clone::clone)
+    }
+
+    fn build(&self) -> Result<Client, String> {
+        let builder = Client::builder()
+            .user_agent("signet")
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .timeout(self.timeout)
+            .tls_certs_merge(self.roots.iter().cloned());
+        let builder = match self.public_only {
+            true => builder.https_only(true).dns_resolver(Arc::new(guard::PublicOnly)),
+            false => builder,
+        };
+        builder.build().map_err(|error| format!("no TLS client; are CA certificates installed? {}", told(&error)))
     }
 
     /// A GET of `url` with what `with` adds, read up to `limit` bytes. An error is text for logs, without the URL, which may
@@ -56,8 +73,7 @@ impl Http {
         if self.public_only && private {
             return Err("its address is not public".into());
         }
-        let client = self.client.as_ref().map_err(Clone::clone)?;
-        let mut response = with(client.get(url)).send().await.map_err(|error| told(&error.without_url()))?;
+        let mut response = with(self.client()?.get(url)).send().await.map_err(|error| told(&error.without_url()))?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| told(&error.without_url()))? {
             body.extend_from_slice(&chunk);
@@ -67,15 +83,6 @@ impl Http {
         }
         Ok(Answer { status: response.status(), body })
     }
-}
-
-fn builder(timeout: Duration, roots: &[Certificate]) -> ClientBuilder {
-    Client::builder()
-        .user_agent("signet")
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .timeout(timeout)
-        .tls_certs_merge(roots.iter().cloned())
 }
 
 /// The error with its causes, which reqwest keeps apart.

@@ -56,6 +56,11 @@ pub(crate) struct Checked {
 }
 
 impl Options {
+    /// Whether they can be used.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        self.clone().check().map(drop)
+    }
+
     pub(crate) fn check(self) -> Result<Checked, OptionsError> {
         let bad = |key, problem: &str| OptionsError { key, problem: problem.to_owned() };
         let sts_endpoint = match &self.sts_endpoint {

@@ -1,10 +1,15 @@
 //! Adapters behind ports, as the configuration says. The one place that knows them all.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
-use signet_app::{App, EnvironmentKeys, Settings};
+use signet_app::{App, EnvironmentKeys, RefusalLimits, Settings};
+use signet_attest::{Attestors, Options};
 use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId};
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
@@ -14,7 +19,7 @@ use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{Aws, Config, Keys, ServerIdentitySource, Storage, TenantKeyPolicy},
+    config::{Aws, Config, Enrollment, Keys, ServerIdentitySource, Storage, TenantKeyPolicy},
     server_identity::{AwsServerIdentity, FileServerIdentity, ServerIdentityError, ServerIdentityStore},
 };
 
@@ -59,6 +64,12 @@ pub enum WiringError {
     /// The server's certificate.
     #[error("[server_identity]: {0}")]
     ServerIdentity(#[from] ServerIdentityError),
+    /// The checks of enrollment proofs.
+    #[error("[enrollment]: {problem}")]
+    Enrollment {
+        /// What is wrong and what to do.
+        problem: String,
+    },
 }
 
 impl From<KeyError> for WiringError {
@@ -113,9 +124,24 @@ fn application(
     let settings = Settings {
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,
+        private_issuers: config.enrollment.options.private_issuers.clone(),
+        refusals: RefusalLimits { recorded: config.limits.audited_refusals_per_minute, ..RefusalLimits::default() },
         ..Settings::default()
     };
-    Ok(Arc::new(App::new(store, keys, entropy, config.environment.clone(), settings)))
+    let app = App::new(store, keys, entropy, config.environment.clone(), settings);
+    Ok(Arc::new(app.with_attestor(Arc::new(attestors(config)?))))
+}
+
+fn attestors(config: &Config) -> Result<Attestors, WiringError> {
+    let wrong = |problem: String| WiringError::Enrollment { problem };
+    let Enrollment { options, issuer_ca_file } = &config.enrollment;
+    let read = |file: &PathBuf| {
+        std::fs::read_to_string(file).map_err(|error| wrong(format!("issuer_ca_file {}: {error}", file.display())))
+    };
+    let issuer_ca_pem = issuer_ca_file.as_ref().map(read).transpose()?;
+    // An emulator of AWS has its own STS.
+    let sts_endpoint = options.sts_endpoint.clone().or_else(|| config.aws.endpoint_url.clone());
+    Attestors::new(Options { issuer_ca_pem, sts_endpoint, ..options.clone() }).map_err(|error| wrong(error.to_string()))
 }
 
 /// When the store must answer.

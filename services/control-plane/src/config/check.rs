@@ -12,11 +12,12 @@ use signet_core::{Lifetime, authz::ExtraGrant, trust::WhenStale};
 use signet_x509::{Environment, ServerName};
 
 use super::{
-    AuditConfig, Aws, Config, Keys, Limits, Listen, ServerIdentitySource, Storage, Telemetry, TenantKeyPolicy,
-    TrustConfig,
+    AuditConfig, Aws, Config, Enrollment, Keys, Limits, Listen, ServerIdentitySource, Storage, Telemetry,
+    TenantKeyPolicy, TrustConfig,
     raw::{
-        RawAuthorization, RawAws, RawConfig, RawEnvironment, RawEvents, RawGrant, RawKeys, RawLimits, RawListen,
-        RawLog, RawPublication, RawServer, RawServerIdentity, RawStorage, RawTelemetry, RawTrust, RawWhenStale,
+        RawAuthorization, RawAws, RawConfig, RawEnrollment, RawEnvironment, RawEvents, RawGrant, RawKeys, RawLimits,
+        RawListen, RawLog, RawPublication, RawServer, RawServerIdentity, RawStorage, RawTelemetry, RawTrust,
+        RawWhenStale,
     },
 };
 
@@ -57,6 +58,7 @@ pub(super) fn check(raw: RawConfig, base: &Path) -> Checked<Config> {
         telemetry: telemetry(raw.telemetry)?,
         grants: grants.iter().enumerate().map(|(index, raw)| grant(index, raw)).collect::<Checked<_>>()?,
         anonymous_enrollment,
+        enrollment: enrollment(raw.enrollment, base)?,
     };
     separate_listeners(&config.listen)?;
     Ok(config)
@@ -248,6 +250,13 @@ fn telemetry(raw: RawTelemetry) -> Checked<Telemetry> {
         }
     }
     Ok(Telemetry { json: matches!(raw.log, RawLog::Json), filter: raw.filter, otlp_endpoint: raw.otlp_endpoint })
+}
+
+fn enrollment(raw: RawEnrollment, base: &Path) -> Checked<Enrollment> {
+    let RawEnrollment { aws_regions, private_issuers, issuer_ca_file, sts_endpoint } = raw;
+    let options = signet_attest::Options { aws_regions, private_issuers, sts_endpoint, ..Default::default() };
+    options.validate().map_err(|error| bad(&format!("enrollment.{}", error.key), error.problem))?;
+    Ok(Enrollment { options, issuer_ca_file: issuer_ca_file.map(|file| base.join(file)) })
 }
 
 fn grant(index: usize, raw: &RawGrant) -> Checked<ExtraGrant> {

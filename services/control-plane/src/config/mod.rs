@@ -69,6 +69,8 @@ pub struct Config {
     pub grants: Vec<ExtraGrant>,
     /// Whether callers without a certificate may connect, to enroll.
     pub anonymous_enrollment: bool,
+    /// Whom enrollment proofs are checked with.
+    pub enrollment: Enrollment,
 }
 
 /// Where state lives.
@@ -136,6 +138,15 @@ pub struct Aws {
     pub region: Option<String>,
     /// For emulators.
     pub endpoint_url: Option<String>,
+}
+
+/// Whom enrollment proofs are checked with.
+#[derive(Clone, Debug)]
+pub struct Enrollment {
+    /// See there; without the CAs of `issuer_ca_file`.
+    pub options: signet_attest::Options,
+    /// Further CAs that OIDC issuers' TLS certificates may come from, PEM.
+    pub issuer_ca_file: Option<PathBuf>,
 }
 
 /// Where to listen. Port 0 takes a free one.

@@ -29,6 +29,8 @@ pub(super) struct RawConfig {
     pub(super) telemetry: RawTelemetry,
     #[serde(default)]
     pub(super) authorization: RawAuthorization,
+    #[serde(default)]
+    pub(super) enrollment: RawEnrollment,
 }
 
 #[derive(Debug, Deserialize)]
@@ -214,6 +216,15 @@ impl Default for RawAuthorization {
     fn default() -> Self {
         Self { grants: Vec::new(), anonymous_enrollment: true }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawEnrollment {
+    pub(super) aws_regions: Vec<String>,
+    pub(super) private_issuers: Vec<String>,
+    pub(super) issuer_ca_file: Option<PathBuf>,
+    pub(super) sts_endpoint: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
