@@ -7,7 +7,7 @@ use thiserror::Error;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
-use crate::credentials::CredentialsError;
+use crate::{credentials::CredentialsError, proofs::ProofError};
 
 /// Why a call did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -21,6 +21,9 @@ pub enum ClientError {
     /// Our own credentials, or those just received.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// No proof for an enrollment.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 /// Why there is no connection.
@@ -239,6 +242,7 @@ impl ClientError {
             Self::Connect(error) => error.is_transient(),
             Self::Rpc(error) => error.is_transient(),
             Self::Credentials(_) => false,
+            Self::Proof(error) => error.transient,
         }
     }
 
@@ -248,6 +252,7 @@ impl ClientError {
             Self::Connect(error) => error.reason(),
             Self::Rpc(error) => &error.reason,
             Self::Credentials(_) => "BAD_CREDENTIALS",
+            Self::Proof(_) => "NO_PROOF",
         }
     }
 }

@@ -126,6 +126,8 @@ impl From<ClientError> for Failure {
             ClientError::Connect(error) => connecting(error),
             ClientError::Rpc(error) => answered(error.code),
             ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` says what is wrong with them")),
+            ClientError::Proof(error) if error.transient => (Exit::Unavailable, None),
+            ClientError::Proof(_) => (Exit::Usage, None),
         };
         let message = match &error {
             ClientError::Rpc(RpcError { field: Some(field), message, .. }) if !message.contains(field.as_str()) => {
