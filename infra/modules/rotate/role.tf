@@ -1,5 +1,5 @@
 resource "aws_iam_role" "this" {
-  name               = local.function_name
+  name               = "${var.name_prefix}-rotate"
   description        = "The rotate Lambda"
   assume_role_policy = data.aws_iam_policy_document.trust.json
 }
@@ -59,6 +59,13 @@ data "aws_iam_policy_document" "this" {
     sid       = "Publish"
     actions   = ["s3:GetObject", "s3:PutObject"]
     resources = [for path in ["root.pem", "bundles/*", "crl/*"] : "${var.bucket_arn}/${path}"]
+  }
+
+  # Without this S3 answers 403, and not 404, of what is not there yet.
+  statement {
+    sid       = "SeeWhatIsPublished"
+    actions   = ["s3:ListBucket"]
+    resources = [var.bucket_arn]
   }
 
   statement {

@@ -8,6 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
 
+/// What a parameter says before bootstrap: Terraform (`infra/modules/rotate`) cannot make one without a value.
+const PENDING: &str = "pending";
+
 /// Parameters `<prefix>/root` and `<prefix>/admin/chain`; the secret `<prefix>/server` with key and chain in one JSON object
 /// ([`ServerCredentials::to_secret`]), so that one version has both. Terraform makes the secret; this only puts values.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ impl AwsServerIdentity {
     async fn parameter(&self, name: &str) -> Result<Option<String>, ServerIdentityError> {
         let place = format!("{}/{name}", self.prefix);
         match self.parameters.get_parameter().name(&place).send().await {
-            Ok(found) => Ok(found.parameter.and_then(|parameter| parameter.value)),
+            Ok(found) => Ok(found.parameter.and_then(|parameter| parameter.value).filter(|value| value != PENDING)),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_parameter_not_found()) => Ok(None),
             Err(error) => Err(unavailable("SSM parameter", place, &error)),
         }
