@@ -55,7 +55,7 @@ TF_SERVICES=(
   route53 s3 scheduler secretsmanager sns sqs ssm sts wafv2
 )
 
-# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator and keep its state beside it.
+# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator.
 tf_point_at() {
   local service
   {
@@ -71,10 +71,13 @@ tf_point_at() {
     done
     echo '  }'
     echo '}'
-    echo 'terraform {'
-    echo '  backend "local" {}'
-    echo '}'
   } >"$2/emulator_override.tf"
+  tf_local_state "$2"
+}
+
+# tf_local_state DIR: state beside the root module in DIR instead of in S3, if it says S3.
+tf_local_state() {
+  [[ ! -f $1/backend.tf ]] || printf 'terraform {\n  backend "local" {}\n}\n' >"$1/backend_override.tf"
 }
 
 # tf_check: format, validity and tests of every module and environment, and of what the emulators get. No AWS account, no emulator.
@@ -87,8 +90,7 @@ tf_check() {
   for module in dev staging prod; do tf_copy "infra/environments/$module" "$copy"; done
   for module in "$copy"/infra/modules/*/ "$copy"/infra/environments/*/ "$copy/localstack/terraform/"; do
     say "terraform validate and test: ${module#"$copy/"} …"
-    # Nobody's state is asked for; the environments' is in S3.
-    echo 'terraform { backend "local" {} }' >"${module}backend_override.tf"
+    tf_local_state "$module"
     tf_init "$module"
     tf "$module" validate -no-color >&2 || die "terraform validate failed in ${module#"$copy/"}"
     tf "$module" test -no-color >&2 || die "terraform test failed in ${module#"$copy/"}"

@@ -33,6 +33,11 @@ output "service_name" {
   value       = aws_ecs_service.this.name
 }
 
+output "minimum_nodes" {
+  description = "How many tasks there are at least."
+  value       = local.size.min_tasks
+}
+
 output "security_group_id" {
   description = "Security group of the tasks."
   value       = aws_security_group.tasks.id

@@ -1,0 +1,21 @@
+# Development: small, and can be thrown away. Replace account, names and addresses by yours.
+environment         = "dev"
+region              = "eu-central-1"
+trust_domain_suffix = "dev.example.com"
+
+image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.1.0"
+architecture = "x86_64"
+size         = "small"
+
+network = {
+  cidr     = "10.20.0.0/16"
+  az_count = 2
+}
+
+deletion_protection = false
+log_retention_days  = 30
+
+operators = {
+  administrators = ["arn:aws:iam::123456789012:role/developers"]
+  break_glass    = ["arn:aws:iam::123456789012:role/platform"]
+}

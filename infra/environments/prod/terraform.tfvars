@@ -1,0 +1,24 @@
+# Production. Replace account, names and addresses by yours.
+environment         = "prod"
+region              = "eu-central-1"
+trust_domain_suffix = "prod.example.com"
+
+image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.1.0" # better: @sha256:…
+architecture = "arm64"
+size         = "medium"
+
+network = {
+  cidr     = "10.40.0.0/16"
+  az_count = 3
+}
+
+domain = { name = "signet.prod.example.com" }
+
+deletion_protection   = true
+alarm_email_addresses = ["platform@example.com"]
+
+operators = {
+  administrators = ["arn:aws:iam::123456789012:role/platform"]
+  break_glass    = ["arn:aws:iam::123456789012:role/security"]
+  read_only      = ["arn:aws:iam::123456789012:role/developers"]
+}

@@ -1,0 +1,214 @@
+# The composition, and what this environment's terraform.tfvars says. The modules' own tests check what each of them makes.
+# Nothing of AWS is asked, so no account is needed.
+mock_provider "aws" {
+  mock_data "aws_region" {
+    defaults = { id = "eu-central-1" }
+  }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
+  }
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
+  }
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}", minified_json = "{}" }
+  }
+}
+
+variables {
+  package_dir = "./tests/packages"
+}
+
+run "terraform_tfvars_is_this_environments" {
+  command = plan
+
+  assert {
+    condition     = var.environment == basename(abspath("."))
+    error_message = "terraform.tfvars names another environment than the folder."
+  }
+
+  assert {
+    condition     = output.signet.storage_prefix == "signet-${var.environment}" && output.signet.key_prefix == "signet-${var.environment}" && output.signet.server_identity_prefix == "/signet/${var.environment}"
+    error_message = "Names must follow from the environment's."
+  }
+
+  # As signetd's configuration spells its keys; tidy compares them with the sample.
+  assert {
+    condition     = alltrue([for name in keys(local.settings) : can(regex("^SIGNET_[A-Z_]+__[A-Z_]+$", name))])
+    error_message = "A setting must be SIGNET_SECTION__KEY."
+  }
+}
+
+run "outputs_say_what_to_do_next" {
+  command = plan
+
+  variables {
+    bootstrap_until = "2026-12-01T18:00:00Z"
+    domain          = { name = "signet.example.com" }
+  }
+
+  override_module {
+    target  = module.control_plane
+    outputs = { dns_names = ["signet.example.com", "lb.example"], endpoint = "https://signet.example.com:443", public_url = "http://signet.example.com", cluster_name = "c", service_name = "s", role_arn = "arn:aws:iam::123456789012:role/control-plane", log_group_name = "l", load_balancer_arn_suffix = "a", target_group_arn_suffix = "t", minimum_nodes = 2 }
+  }
+
+  override_module {
+    target  = module.operators
+    outputs = { administrator_role_arn = "arn:aws:iam::123456789012:role/administrator", break_glass_role_arn = "arn:aws:iam::123456789012:role/break-glass" }
+  }
+
+  override_module {
+    target  = module.enroll
+    outputs = { url = "https://enroll.example", api_id = "a", function_name = "f", log_group_name = "l", role_arn = "arn:aws:iam::123456789012:role/enroll" }
+  }
+
+  override_module {
+    target  = module.publication
+    outputs = { url = "https://bucket.example", bucket_name = "b", bucket_arn = "arn:aws:s3:::b" }
+  }
+
+  assert {
+    condition = alltrue([for step in [
+      "By 2026-12-01T18:00:00Z, as arn:aws:iam::123456789012:role/administrator",
+      "principal bootstrap --from-terraform infra/environments/${var.environment}",
+      "update-service --region ${var.region} --cluster c --service s",
+      "https://enroll.example/v1/enroll",
+      "Point signet.example.com at lb.example",
+    ] : strcontains(output.next_steps, step)])
+    error_message = "The outputs must say what to do next."
+  }
+
+  assert {
+    condition     = join(" ", output.signet.server_dns_names) == "signet.example.com lb.example"
+    error_message = "The server's certificate must have all names that clients may use."
+  }
+}
+
+run "small" {
+  command = plan
+  variables { size = "small" }
+
+  assert {
+    condition     = module.control_plane.minimum_nodes == 2
+    error_message = "small has two nodes at least."
+  }
+}
+
+run "medium" {
+  command = plan
+  variables { size = "medium" }
+
+  assert {
+    condition     = module.control_plane.minimum_nodes == 2
+    error_message = "medium has two nodes at least."
+  }
+}
+
+run "large_on_arm" {
+  command = plan
+  variables {
+    size         = "large"
+    architecture = "arm64"
+  }
+
+  assert {
+    condition     = module.control_plane.minimum_nodes == 3
+    error_message = "large has three nodes at least."
+  }
+}
+
+run "bootstrap_is_open_for_a_time" {
+  command = plan
+  variables { bootstrap_until = "2026-12-01T18:00:00Z" }
+
+  assert {
+    condition     = local.bootstrap.until == "2026-12-01T18:00:00Z"
+    error_message = "Bootstrap must be open until then."
+  }
+}
+
+run "internet_facing" {
+  command = plan
+  variables {
+    network = { internet_facing = true, client_cidrs = ["0.0.0.0/0"] }
+  }
+
+  assert {
+    condition     = module.network.load_balancer_cidrs == ["10.0.128.0/20", "10.0.144.0/20"]
+    error_message = "Only the load balancer is in public subnets."
+  }
+}
+
+run "a_domain_without_a_zone_asks_for_a_record" {
+  command = plan
+  variables { domain = { name = "signet.example.com" } }
+
+  assert {
+    condition     = output.signet.endpoint == "https://signet.example.com:443"
+    error_message = "The given name must be the endpoint's."
+  }
+}
+
+run "prod_without_deletion_protection_is_refused" {
+  command = plan
+  variables {
+    environment           = "prod"
+    alarm_email_addresses = ["platform@example.com"]
+    deletion_protection   = false
+  }
+  expect_failures = [var.deletion_protection]
+}
+
+run "prod_that_tells_nobody_is_refused" {
+  command = plan
+  variables {
+    environment           = "prod"
+    deletion_protection   = true
+    alarm_email_addresses = []
+  }
+  expect_failures = [var.alarm_email_addresses]
+}
+
+run "long_environment_is_refused" {
+  command = plan
+  variables { environment = "a-name-beyond-measure" }
+  expect_failures = [var.environment]
+}
+
+run "a_region_that_is_none_is_refused" {
+  command = plan
+  variables { region = "frankfurt" }
+  expect_failures = [var.region]
+}
+
+run "a_trust_domain_with_scheme_is_refused" {
+  command = plan
+  variables { trust_domain_suffix = "spiffe://prod.example.com" }
+  expect_failures = [var.trust_domain_suffix]
+}
+
+run "a_trust_domain_without_dots_is_refused" {
+  command = plan
+  variables { trust_domain_suffix = "prod" }
+  expect_failures = [var.trust_domain_suffix]
+}
+
+run "everybody_at_an_internal_load_balancer_is_refused" {
+  command = plan
+  variables { network = { client_cidrs = ["0.0.0.0/0"] } }
+  expect_failures = [var.network]
+}
+
+run "internet_facing_in_private_subnets_is_refused" {
+  command = plan
+  variables {
+    network = {
+      internet_facing = true
+      vpc             = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-a", "subnet-b"], private_route_table_ids = ["rtb-a"] }
+    }
+  }
+  expect_failures = [var.network]
+}

@@ -1,0 +1,134 @@
+# The whole environment. What differs between dev, staging and prod is in terraform.tfvars and backend.tf; all other files are the same.
+
+module "network" {
+  source              = "../../modules/network"
+  name_prefix         = local.name_prefix
+  cidr                = var.network.cidr
+  az_count            = var.network.az_count
+  vpc                 = var.network.vpc
+  gateway_endpoints   = var.network.gateway_endpoints
+  interface_endpoints = var.network.interface_endpoints
+  internet_facing     = var.network.internet_facing
+  peer_cidrs          = var.network.internet_facing ? [] : var.network.client_cidrs
+  log_retention_days  = var.log_retention_days
+  logs_kms_key_arn    = module.observability.logs_kms_key_arn
+}
+
+module "tables" {
+  source                = "../../modules/tables"
+  name_prefix           = local.name_prefix
+  deletion_protection   = var.deletion_protection
+  break_glass_role_arns = [module.operators.break_glass_role_arn]
+  bootstrap_until       = var.bootstrap_until
+}
+
+module "ca_keys" {
+  source      = "../../modules/ca-keys"
+  name_prefix = local.name_prefix
+  signer_role_arns = {
+    control_plane = module.control_plane.role_arn
+    enroll        = module.enroll.role_arn
+    rotate        = module.rotate.role_arn
+  }
+  administrator_role_arns = var.operators.key_administrator_role_arns
+  break_glass_role_arns   = [module.operators.break_glass_role_arn]
+  bootstrap               = local.bootstrap
+}
+
+module "control_plane" {
+  source              = "../../modules/control-plane"
+  name_prefix         = local.name_prefix
+  image               = var.image
+  architecture        = var.architecture
+  size                = var.size
+  network             = module.network
+  internet_facing     = var.network.internet_facing
+  client_cidrs        = var.network.client_cidrs
+  domain              = var.domain
+  deletion_protection = var.deletion_protection
+  settings            = local.settings
+  tenant_key_policy   = module.ca_keys.tenant_key_policy
+  access_policies = {
+    tables = module.tables.access["control_plane"]
+    keys   = module.ca_keys.access["control_plane"]
+    server = module.rotate.access["control_plane"]
+  }
+  log_retention_days = var.log_retention_days
+  logs_kms_key_arn   = module.observability.logs_kms_key_arn
+}
+
+module "enroll" {
+  source               = "../../modules/enroll"
+  name_prefix          = local.name_prefix
+  package_path         = "${var.package_dir}/signet-enroll-${var.architecture}.zip"
+  architecture         = var.architecture
+  size                 = var.size
+  reserved_concurrency = var.enroll.reserved_concurrency
+  domain               = var.enroll.domain
+  web_acl_arn          = var.enroll.web_acl_arn
+  settings             = local.settings
+  access_policies = {
+    tables = module.tables.access["enroll"]
+  }
+  log_retention_days = var.log_retention_days
+  logs_kms_key_arn   = module.observability.logs_kms_key_arn
+}
+
+module "rotate" {
+  source                  = "../../modules/rotate"
+  name_prefix             = local.name_prefix
+  package_path            = "${var.package_dir}/signet-rotate-${var.architecture}.zip"
+  architecture            = var.architecture
+  parameter_prefix        = local.parameter_prefix
+  secret_reader_role_arns = [module.control_plane.role_arn]
+  bootstrap               = local.bootstrap
+  bucket_arn              = module.publication.bucket_arn
+  event_bus_arn           = module.observability.event_bus_arn
+  recovery_window_in_days = var.deletion_protection ? 7 : 0
+  settings                = local.settings
+  tenant_key_policy       = module.ca_keys.tenant_key_policy
+  access_policies = {
+    tables = module.tables.access["rotate"]
+    keys   = module.ca_keys.access["rotate"]
+  }
+  log_retention_days = var.log_retention_days
+  logs_kms_key_arn   = module.observability.logs_kms_key_arn
+}
+
+module "publication" {
+  source             = "../../modules/publication"
+  name_prefix        = local.name_prefix
+  writer_role_arns   = [module.rotate.role_arn]
+  force_destroy      = !var.deletion_protection
+  log_retention_days = var.log_retention_days
+}
+
+module "observability" {
+  source               = "../../modules/observability"
+  name_prefix          = local.name_prefix
+  control_plane        = module.control_plane
+  enroll               = module.enroll
+  rotate               = module.rotate
+  tables               = module.tables.tables
+  break_glass_role_arn = module.operators.break_glass_role_arn
+  email_addresses      = var.alarm_email_addresses
+  log_retention_days   = var.log_retention_days
+}
+
+module "operators" {
+  source                       = "../../modules/operators"
+  name_prefix                  = local.name_prefix
+  administrator_principal_arns = var.operators.administrators
+  break_glass_principal_arns   = var.operators.break_glass
+  break_glass_needs_mfa        = var.operators.break_glass_needs_mfa
+  read_only_principal_arns     = var.operators.read_only
+  control_plane                = module.control_plane
+  enroll                       = module.enroll
+  rotate                       = module.rotate
+  tables                       = module.tables
+  publication                  = module.publication
+  bootstrap_policies = local.bootstrap == null ? {} : {
+    tables = module.tables.access["bootstrap"]
+    server = module.rotate.access["bootstrap"]
+  }
+}

@@ -1,0 +1,25 @@
+# As production, in small. Replace account, names and addresses by yours.
+environment         = "staging"
+region              = "eu-central-1"
+trust_domain_suffix = "staging.example.com"
+
+image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.1.0"
+architecture = "arm64"
+size         = "small"
+
+network = {
+  cidr     = "10.30.0.0/16"
+  az_count = 2
+}
+
+domain = { name = "signet.staging.example.com" }
+
+deletion_protection   = true
+alarm_email_addresses = ["platform@example.com"]
+log_retention_days    = 90
+
+operators = {
+  administrators = ["arn:aws:iam::123456789012:role/platform"]
+  break_glass    = ["arn:aws:iam::123456789012:role/security"]
+  read_only      = ["arn:aws:iam::123456789012:role/developers"]
+}
