@@ -1,7 +1,7 @@
 //! The first certificate and the next ones, each a call. Each has a new key, which never leaves this process but to its
 //! owner's disk.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, fs, path::Path, sync::Arc};
 
 use futures::future::BoxFuture;
 use prost_types::Timestamp;
@@ -17,6 +17,7 @@ use signet_proto::v1::{
 };
 use signet_x509::{KeyAndCsr, KeyPair};
 use tonic::transport::Channel;
+use zeroize::Zeroizing;
 
 use crate::{
     credentials::{Credentials, CredentialsError},
@@ -35,6 +36,17 @@ pub trait ProofSource: Send + Sync + fmt::Debug {
 
 /// A join token: good for as many enrollments as it was made for, by default one.
 pub struct JoinToken(pub SecretString);
+
+impl JoinToken {
+    /// From a file.
+    pub fn read(path: &Path) -> Result<Self, CredentialsError> {
+        let failed =
+            |reason: String| CredentialsError::File { action: "read", path: path.display().to_string(), reason };
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| failed(error.to_string()))?);
+        let token = SecretString::from(text.trim());
+        if token.expose_secret().is_empty() { Err(failed("it is empty".into())) } else { Ok(Self(token)) }
+    }
+}
 
 impl ProofSource for JoinToken {
     fn proof<'a>(&'a self, _: &'a KeyPair) -> BoxFuture<'a, Result<Proof, ClientError>> {

@@ -28,6 +28,6 @@ pub use files::{CA_FILE, CERT_FILE, KEY_FILE};
 pub use identity::{Identity, LiveChannel, OutOfBand, Problem, Settings, Standing, Status};
 pub use peer::{Peer, PeerPolicy};
 pub use proofs::{AwsIam, Binding, OidcToken, ProofError, X509, environment_of};
-pub use retry::{Retry, request_id};
+pub use retry::{Retry, jittered, request_id};
 pub use root::{RootError, fetch_root, fingerprint};
 pub use storage::{Directory, InMemory, Notes, Storage, read_notes, write_notes};

@@ -36,7 +36,7 @@ impl Retry {
             match call().await {
                 Err(error) if error.is_transient() && attempt < self.attempts => {
                     tracing::debug!(attempt, error = %error, "trying again");
-                    sleep(drawn(longest)).await;
+                    sleep(jittered(longest)).await;
                     longest = longest.saturating_mul(2).min(self.longest_pause);
                     attempt += 1;
                 }
@@ -47,7 +47,7 @@ impl Retry {
 }
 
 /// Between nothing and `longest`, so that clients that failed together do not come back together.
-pub(crate) fn drawn(longest: Duration) -> Duration {
+pub fn jittered(longest: Duration) -> Duration {
     let mut byte = [0; 2];
     // Without randomness the full pause is as good.
     if rand::fill(&mut byte).is_err() {

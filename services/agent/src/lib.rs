@@ -1,1 +1,20 @@
-//! `signet-agent` keeps certificates of this machine fresh.
+//! `signet-agent` keeps certificates of this machine fresh, for programs that read files.
+//!
+//! [`config`] says which identities; each is an [`instance`] that enrolls once, is renewed by the SDK and is published
+//! by [`publish`] in the formats asked for; then [`handover`] tells the programs that use it. [`agent`] runs them all.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+mod control;
+mod handover;
+mod instance;
+mod lock;
+mod metrics;
+mod proof;
+mod publish;
+pub mod report;
+mod table;
+
+pub use agent::Agent;
+pub use config::Config;

@@ -119,11 +119,14 @@ impl Keeper {
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        let mut bundle = shared.bundle.subscribe();
         loop {
             let pause = self.step().await;
             self.publish();
             tokio::select! {
                 () = sleep(pause) => {}
+                // To be stored.
+                Ok(()) = bundle.changed() => {}
                 () = shared.hurry.notified() => self.state.hurried = true,
             }
         }

@@ -92,6 +92,11 @@ impl Settings {
         }
     }
 
+    /// Whether a connection could be tried at all: endpoint, name and roots.
+    pub fn check(&self) -> Result<(), ConnectError> {
+        self.connector(None).map(drop)
+    }
+
     fn connector(&self, credentials: Option<&Credentials>) -> Result<Connector, ConnectError> {
         let connector = Connector::new(&self.endpoint, &self.roots_der, credentials)?;
         let connector = connector.with_connect_timeout(self.connect_timeout);

@@ -6,7 +6,7 @@ use signet_proto::v1::{WatchTrustBundleRequest, trust_service_client::TrustServi
 use tokio::time::{Instant, sleep};
 
 use super::{channel::LiveChannel, shared::Shared};
-use crate::{bundle::Bundle, error::ClientError, retry::drawn};
+use crate::{bundle::Bundle, error::ClientError, retry::jittered};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub(super) async fn follow(shared: Arc<Shared>, channel: LiveChannel) {
             error = error.map(|error| error.to_string()),
             "the trust bundle's stream ended; opening it again"
         );
-        sleep(drawn(longest)).await;
+        sleep(jittered(longest)).await;
         longest = longest.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }

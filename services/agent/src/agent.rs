@@ -1,0 +1,155 @@
+//! All identities of a configuration, and what shows how they are.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sd_notify::NotifyState;
+use signet_client::Settings;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, IdentityConfig},
+    control,
+    instance::Instance,
+    lock::Lock,
+    metrics,
+    report::{IdentityReport, Report},
+};
+
+/// Time for commands under way when the agent ends.
+const LAST_MOMENT: Duration = Duration::from_secs(20);
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    config: Config,
+    report: watch::Sender<Report>,
+    instances: BTreeMap<String, Running>,
+    helpers: Vec<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+#[derive(Debug)]
+struct Running {
+    config: IdentityConfig,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Takes the lock, opens the listeners and starts with every identity. The error says what to do.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        let lock = Lock::take(&config.state_dir)?;
+        let report = watch::channel(Report {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            identities: Vec::new(),
+        });
+        let mut helpers = vec![tokio::spawn(control::serve(control::open(&config.socket)?, report.1.clone()))];
+        if let Some(address) = config.metrics {
+            let listener = metrics::open(address).await?;
+            helpers.push(tokio::spawn(metrics::serve(listener, report.1.clone())));
+        }
+        helpers.push(tokio::spawn(tell_systemd(report.1)));
+        let mut agent = Self { config, report: report.0, instances: BTreeMap::new(), helpers, _lock: lock };
+        agent.reconcile();
+        Ok(agent)
+    }
+
+    /// How everything is, now and from now on.
+    pub fn report(&self) -> watch::Receiver<Report> {
+        self.report.subscribe()
+    }
+
+    /// Takes over another configuration: identities that did not change are left alone. Folder, socket and listeners stay
+    /// as they are until a restart.
+    pub async fn reload(&mut self, config: Config) {
+        let moved = (&config.state_dir, &config.socket, config.metrics)
+            != (&self.config.state_dir, &self.config.socket, self.config.metrics);
+        if moved {
+            tracing::warn!("state_dir, socket and metrics change with a restart only");
+        }
+        let elsewhere = !same_control_plane(&config.control_plane, &self.config.control_plane);
+        let Config { control_plane, identities, log_json, .. } = config;
+        self.config = Config { control_plane, identities, log_json, ..self.config.clone() };
+        let wanted = &self.config.identities;
+        let (keep, end) = std::mem::take(&mut self.instances)
+            .into_iter()
+            .partition(|(_, running)| !elsewhere && wanted.contains(&running.config));
+        self.instances = keep;
+        stop(end).await;
+        self.reconcile();
+    }
+
+    /// Starts what is wanted and does not run.
+    fn reconcile(&mut self) {
+        let names: Vec<_> = self.config.identities.iter().map(|one| one.name.clone()).collect();
+        self.report.send_modify(|report| {
+            let mut known: BTreeMap<_, _> = report.identities.drain(..).map(|one| (one.name.clone(), one)).collect();
+            let fresh = |name: &String| IdentityReport {
+                name: name.clone(),
+                standing: "enrolling".into(),
+                ..IdentityReport::default()
+            };
+            report.identities = names.iter().map(|name| known.remove(name).unwrap_or_else(|| fresh(name))).collect();
+        });
+        for config in &self.config.identities {
+            if self.instances.contains_key(&config.name) {
+                continue;
+            }
+            let instance =
+                Instance::new(config, &self.config.control_plane, &self.config.state_dir, self.report.clone());
+            let stop = CancellationToken::new();
+            let task = tokio::spawn(instance.run(stop.clone()));
+            self.instances.insert(config.name.clone(), Running { config: config.clone(), stop, task });
+        }
+    }
+
+    /// Ends everything in order.
+    pub async fn stop(self) {
+        stop(self.instances).await;
+        self.helpers.iter().for_each(JoinHandle::abort);
+        // It would only be in the way of the next one.
+        let _ = std::fs::remove_file(&self.config.socket);
+    }
+}
+
+async fn stop(instances: BTreeMap<String, Running>) {
+    instances.values().for_each(|running| running.stop.cancel());
+    for (_, mut running) in instances {
+        if timeout(LAST_MOMENT, &mut running.task).await.is_err() {
+            running.task.abort();
+        }
+    }
+}
+
+fn same_control_plane(one: &Settings, other: &Settings) -> bool {
+    one.endpoint == other.endpoint
+        && one.server_name == other.server_name
+        && one.roots_der == other.roots_der
+        && one.out_of_band == other.out_of_band
+}
+
+/// Ready once every identity has its files and its programs know; `systemctl status` shows a line.
+async fn tell_systemd(mut report: watch::Receiver<Report>) {
+    let mut ready = false;
+    loop {
+        let (all, begun, well) = {
+            let report = report.borrow_and_update();
+            let begun = report.identities.iter().filter(|one| one.published).count();
+            (report.identities.len(), begun, report.identities.iter().filter(|one| one.is_well()).count())
+        };
+        let line = format!("{well} of {all} identities are well");
+        let mut states = vec![NotifyState::Status(&line)];
+        if begun == all && !ready {
+            ready = true;
+            states.push(NotifyState::Ready);
+        }
+        if let Err(error) = sd_notify::notify(&states) {
+            tracing::warn!(%error, "systemd cannot be told");
+        }
+        if report.changed().await.is_err() {
+            return;
+        }
+    }
+}

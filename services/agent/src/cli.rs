@@ -1,0 +1,166 @@
+//! `signet-agent` on the command line.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::interval,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{Agent, Config, control, report::Report, table};
+
+/// Something needs a person.
+const NOT_WELL: u8 = 1;
+/// Bad configuration, or no agent to ask.
+const UNUSABLE: u8 = 2;
+
+/// Keeps certificates of this machine fresh and hands them to programs that read files.
+#[derive(Debug, Parser)]
+#[command(name = "signet-agent", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration file; see agent.sample.toml
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SIGNET_AGENT_CONFIG",
+        default_value = "/etc/signet/agent.toml",
+        global = true
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until SIGTERM or SIGINT. SIGHUP reads the configuration again
+    Run,
+    /// Ask the running agent how its identities are; exit code 1 if one of them is not well
+    Status {
+        /// For people or for programs
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Check the configuration, and say what would be done
+    Check,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+/// Runs `signet-agent` as the arguments say.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => return fail(&format!("{}: {error}", arguments.config.display())),
+    };
+    match arguments.command {
+        Command::Run => serve(arguments.config, config).await,
+        Command::Status { output } => match control::ask(&config.socket).await {
+            Ok(report) => show(&report, output),
+            Err(error) => fail(&error),
+        },
+        Command::Check => check(&config),
+    }
+}
+
+async fn serve(path: PathBuf, config: Config) -> ExitCode {
+    log(config.log_json);
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = signals else {
+        return fail("the process cannot listen to signals");
+    };
+    let agent = match Agent::start(config).await {
+        Ok(agent) => agent,
+        Err(error) => return fail(&error),
+    };
+    let agent = tokio::select! {
+        agent = work(agent, path, hangup, async { tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () } }) => agent,
+    };
+    tell(&[NotifyState::Stopping]);
+    agent.stop().await;
+    ExitCode::SUCCESS
+}
+
+/// Until `end`: follows SIGHUP, and tells systemd's watchdog that this thread is not stuck.
+async fn work(mut agent: Agent, path: PathBuf, mut hangup: Signal, end: impl Future<Output = ()>) -> Agent {
+    let watchdog = sd_notify::watchdog_enabled();
+    let mut ticks = interval(watchdog.map_or(std::time::Duration::from_secs(3600), |limit| limit / 3));
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => return agent,
+            _ = ticks.tick() => if watchdog.is_some() { tell(&[NotifyState::Watchdog]) },
+            _ = hangup.recv() => {
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    tell(&[NotifyState::Reloading, now]);
+                }
+                match Config::load(&path) {
+                    Ok(config) => agent.reload(config).await,
+                    Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+                }
+                tell(&[NotifyState::Ready]);
+            }
+        }
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_env("SIGNET_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if json {
+        lines.json().flatten_event(true).init();
+    } else {
+        lines.with_target(false).with_ansi(io::stderr().is_terminal()).init();
+    }
+}
+
+fn show(report: &Report, output: Output) -> ExitCode {
+    let text = match output {
+        Output::Table => table::render(report),
+        Output::Json => serde_json::to_string_pretty(report).unwrap_or_default() + "\n",
+    };
+    print(&text);
+    if report.identities.iter().all(crate::report::IdentityReport::is_well) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_WELL)
+    }
+}
+
+fn check(config: &Config) -> ExitCode {
+    let mut text = format!("control plane {}\n", config.control_plane.endpoint);
+    for one in &config.identities {
+        let after = if one.keeps_its_key() { "found again in its files" } else { "a new enrollment" };
+        text += &format!("{}: {}; after a restart: {after}\n", one.name, one.enroll.proof);
+    }
+    print(&text);
+    ExitCode::SUCCESS
+}
+
+fn print(text: &str) {
+    // Who closed our output has seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn fail(error: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "signet-agent: {error}");
+    ExitCode::from(UNUSABLE)
+}

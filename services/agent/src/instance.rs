@@ -1,0 +1,227 @@
+//! One identity: begun, followed, handed over.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use signet_client::{ClientError, Identity, Notes, Settings, Status, Storage};
+use signet_core::{Time, audit::sha256_hex};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::IdentityConfig,
+    handover::{self, News},
+    proof,
+    publish::{Published, combine},
+    report::{HandoverReport, IdentityReport, ProblemReport, Report},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// See the module's words.
+pub(crate) struct Instance {
+    config: IdentityConfig,
+    settings: Settings,
+    published: Arc<Published>,
+    /// Remembers what the programs were told of.
+    told_file: PathBuf,
+    report: watch::Sender<Report>,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        config: &IdentityConfig,
+        control_plane: &Settings,
+        state_dir: &std::path::Path,
+        report: watch::Sender<Report>,
+    ) -> Self {
+        let published = Arc::new(Published::new(config.clone(), state_dir));
+        let mut settings = control_plane.clone();
+        settings.storage = Arc::clone(&published) as Arc<dyn Storage>;
+        settings.follow_bundle = config.follow_bundle;
+        let told_file = state_dir.join(format!("{}.told", config.name));
+        Self { config: config.clone(), settings, published, told_file, report }
+    }
+
+    /// Until `stop`; a command under way is finished first.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        self.tell_all(|_| ());
+        let begun = tokio::select! {
+            () = stop.cancelled() => return,
+            begun = self.begin() => begun,
+        };
+        self.follow(&begun, &stop).await;
+    }
+
+    /// Loads what is published, or enrolls; again and again until that succeeds.
+    async fn begin(&self) -> Identity {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_begin().await {
+                Ok(identity) => return identity,
+                Err((action, error)) => {
+                    tracing::warn!(identity = %self.config.name, action, reason = error.reason(), %error, "not begun yet; trying again");
+                    self.tell_all(|report| report.problem = Some(problem(now(), action, &error)));
+                    sleep(signet_client::jittered(pause)).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn try_begin(&self) -> Result<Identity, (&'static str, ClientError)> {
+        let enrollment = proof::enrollment(&self.config.enroll, &self.settings).await;
+        let mut settings = self.settings.clone();
+        // What cannot be read now is of no use in an emergency either.
+        settings.enrollment = enrollment.as_ref().ok().cloned();
+        self.publish_again().map_err(|error| ("store", error))?;
+        match Identity::load(settings.clone()).await.map_err(|error| ("store", error))? {
+            Some(identity) => Ok(identity),
+            None => {
+                let enrollment = enrollment.map_err(|error| ("enroll", error))?;
+                Identity::enroll(settings, &enrollment).await.map_err(|error| ("enroll", error))
+            }
+        }
+    }
+
+    /// What a changed configuration asks for beyond what was written: other places, other permissions.
+    fn publish_again(&self) -> Result<(), ClientError> {
+        if let Some((credentials, Some(notes))) = self.published.load()? {
+            self.published.save(&credentials, &notes)?;
+        }
+        Ok(())
+    }
+
+    async fn follow(&self, identity: &Identity, stop: &CancellationToken) {
+        let (mut status, mut written) = (identity.status(), self.published.written());
+        let mut handover = Handover::new(self);
+        loop {
+            let (present, notes) = (status.borrow_and_update().clone(), written.borrow_and_update().clone());
+            handover.look(self, identity, &present, notes.as_ref()).await;
+            let report = handover.report();
+            self.tell_all(|known| *known = self.described(&present, report));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = status.changed() => {}
+                Ok(()) = written.changed() => {}
+                () = sleep_until(handover.retry_at), if handover.is_due() => {}
+            }
+        }
+    }
+
+    fn described(&self, status: &Status, handover: Option<HandoverReport>) -> IdentityReport {
+        let millis = status.facts.not_after_unix_millis;
+        IdentityReport {
+            name: self.config.name.clone(),
+            standing: status.standing.as_str().into(),
+            spiffe_id: status.spiffe_id.clone(),
+            serial_number: status.facts.serial_number.clone(),
+            not_after: text(Time::from_unix_millis(millis)),
+            not_after_seconds: millis / 1000,
+            next_attempt: text(status.next_attempt),
+            failures: status.failures,
+            renewals: status.renewals,
+            published: status.stored,
+            confirmed: status.confirmed,
+            files: self.published.files().into_iter().map(|(_, path)| path.display().to_string()).collect(),
+            problem: status.problem.as_ref().map(|problem| ProblemReport {
+                at: text(problem.at),
+                action: problem.action.into(),
+                reason: problem.reason.clone(),
+                message: problem.message.clone(),
+            }),
+            handover,
+        }
+    }
+
+    fn tell_all(&self, change: impl FnOnce(&mut IdentityReport)) {
+        self.report.send_if_modified(|report| {
+            let Some(one) = report.identities.iter_mut().find(|one| one.name == self.config.name) else { return false };
+            let before = one.clone();
+            change(one);
+            *one != before
+        });
+    }
+}
+
+/// How far the programs that use the files are told.
+struct Handover {
+    wanted: bool,
+    told: String,
+    failures: u32,
+    at: String,
+    message: String,
+    done: bool,
+    retry_at: Instant,
+}
+
+impl Handover {
+    fn new(instance: &Instance) -> Self {
+        Self {
+            wanted: handover::wanted(&instance.config),
+            told: fs::read_to_string(&instance.told_file).unwrap_or_default(),
+            failures: 0,
+            at: String::new(),
+            message: String::new(),
+            done: false,
+            retry_at: Instant::now(),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.wanted && !self.done && self.failures > 0
+    }
+
+    /// Tells the programs if what is written is new to them, and the last failure is some time ago.
+    async fn look(&mut self, instance: &Instance, identity: &Identity, status: &Status, notes: Option<&Notes>) {
+        let Some(notes) = notes.filter(|notes| notes.serial_number == status.facts.serial_number) else { return };
+        let news = format!("{} {}", notes.serial_number, sha256_hex(notes.bundle.anchors_pem.as_bytes()));
+        self.done = news == self.told || !self.wanted;
+        if self.done || Instant::now() < self.retry_at {
+            return;
+        }
+        let files = instance.published.files();
+        let credentials = identity.with_credentials(combine);
+        let told = handover::tell(&instance.config, &News { status, files: &files, credentials }).await;
+        self.at = text(now());
+        match told {
+            Ok(()) => {
+                tracing::info!(identity = %instance.config.name, serial = %notes.serial_number, "handed over");
+                (self.done, self.failures, self.message) = (true, 0, String::new());
+                self.told = news;
+                if let Err(error) = fs::write(&instance.told_file, &self.told) {
+                    tracing::warn!(%error, "cannot be noted: the programs are told once more after a restart");
+                }
+            }
+            Err(message) => {
+                tracing::warn!(identity = %instance.config.name, message, "not handed over; trying again");
+                self.failures = self.failures.saturating_add(1);
+                self.message = message;
+                let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(9)).min(LONGEST_PAUSE);
+                self.retry_at = Instant::now().checked_add(pause).unwrap_or(self.retry_at);
+            }
+        }
+    }
+
+    fn report(&self) -> Option<HandoverReport> {
+        let (done, at, failures, message) = (self.done, self.at.clone(), self.failures, self.message.clone());
+        self.wanted.then_some(HandoverReport { done, at, failures, message })
+    }
+}
+
+fn problem(at: Time, action: &str, error: &ClientError) -> ProblemReport {
+    let (reason, message) = (error.reason().to_owned(), error.to_string());
+    ProblemReport { at: text(at), action: action.into(), reason, message }
+}
+
+fn now() -> Time {
+    (signet_client::system_clock())()
+}
+
+fn text(time: Time) -> String {
+    Timestamp::from_second(time.unix_seconds()).map(|time| time.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,63 @@
+//! The report as Prometheus reads it, on a listener of its own.
+
+use std::{fmt::Write, net::SocketAddr};
+
+use axum::{Router, http::header, routing::get};
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::report::{IdentityReport, Report};
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+const STANDINGS: [&str; 5] = ["enrolling", "fresh", "due", "expired", "refused"];
+
+type Value = fn(&IdentityReport) -> u64;
+
+/// Name, type, help, value.
+const METRICS: [(&str, &str, &str, Value); 6] = [
+    ("not_after_seconds", "gauge", "End of validity of the present certificate, Unix time; 0: none yet.", |one| {
+        u64::try_from(one.not_after_seconds).unwrap_or(0)
+    }),
+    ("renewals_total", "counter", "Renewals since the agent started.", |one| one.renewals),
+    ("failed_attempts", "gauge", "Failed attempts since the present certificate came.", |one| one.failures.into()),
+    ("published", "gauge", "1: all files hold the present certificate.", |one| one.published.into()),
+    ("handover_failures", "gauge", "Failed commands and signals since the last that succeeded.", |one| {
+        one.handover.as_ref().map_or(0, |handover| handover.failures.into())
+    }),
+    ("well", "gauge", "1: nothing for anybody to do.", |one| one.is_well().into()),
+];
+
+/// Serves `/metrics` for ever.
+pub(crate) async fn serve(listener: TcpListener, report: watch::Receiver<Report>) {
+    let handler = move || {
+        let text = text(&report.borrow());
+        async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], text) }
+    };
+    let served = axum::serve(listener, Router::new().route("/metrics", get(handler))).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the metrics listener ended");
+    }
+}
+
+/// Opens the listener; an error names the key.
+pub(crate) async fn open(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("metrics = \"{address}\" cannot be opened: {error}"))
+}
+
+/// Names in the configuration need no escaping.
+fn text(report: &Report) -> String {
+    let mut out = String::new();
+    for (name, kind, help, value) in METRICS {
+        let _ = writeln!(out, "# HELP signet_agent_{name} {help}\n# TYPE signet_agent_{name} {kind}");
+        for one in &report.identities {
+            let _ = writeln!(out, "signet_agent_{name}{{identity=\"{}\"}} {}", one.name, value(one));
+        }
+    }
+    let _ = writeln!(out, "# HELP signet_agent_standing 1 for the one that it is.\n# TYPE signet_agent_standing gauge");
+    for one in &report.identities {
+        for standing in STANDINGS {
+            let is = u8::from(one.standing == standing);
+            let _ = writeln!(out, "signet_agent_standing{{identity=\"{}\",standing=\"{standing}\"}} {is}", one.name);
+        }
+    }
+    out
+}

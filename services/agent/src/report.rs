@@ -1,0 +1,81 @@
+//! How the agent is doing, for `status`, its socket and metrics.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// One for each identity, in the order of the configuration.
+    pub identities: Vec<IdentityReport>,
+}
+
+/// One identity. Times are RFC 3339.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `enrolling`, `fresh`, `due`, `expired` or `refused`.
+    pub standing: String,
+    /// Empty until it is enrolled; so are the next ones.
+    pub spiffe_id: String,
+    /// Hexadecimal.
+    pub serial_number: String,
+    /// End of validity.
+    pub not_after: String,
+    /// The same in seconds since the Unix epoch; 0 until it is enrolled.
+    pub not_after_seconds: i64,
+    /// When it is renewed, or the next attempt made.
+    pub next_attempt: String,
+    /// Failed attempts since the present certificate came.
+    pub failures: u32,
+    /// Renewals since the agent started.
+    pub renewals: u64,
+    /// Whether all files are written.
+    pub published: bool,
+    /// Whether the control plane knows that: from then on the certificate before cannot be renewed.
+    pub confirmed: bool,
+    /// Where.
+    pub files: Vec<String>,
+    /// What is wrong with the certificate, if anything.
+    pub problem: Option<ProblemReport>,
+    /// How the programs that use it were told of the last change; `None` if nobody is to be told.
+    pub handover: Option<HandoverReport>,
+}
+
+/// What went wrong last and was not put right since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemReport {
+    /// When.
+    pub at: String,
+    /// `enroll`, `renew`, `store`, `confirm`.
+    pub action: String,
+    /// UPPER_SNAKE_CASE.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// The exec command and the signal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverReport {
+    /// Whether the programs know of the present files.
+    pub done: bool,
+    /// When it was tried last.
+    pub at: String,
+    /// Failed attempts since the last success.
+    pub failures: u32,
+    /// What went wrong; empty if nothing.
+    pub message: String,
+}
+
+impl IdentityReport {
+    /// Nothing for anybody to do.
+    pub fn is_well(&self) -> bool {
+        let told = self.handover.as_ref().is_none_or(|handover| handover.done);
+        self.standing == "fresh" && self.published && told && self.problem.is_none()
+    }
+}

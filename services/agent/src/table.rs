@@ -1,0 +1,38 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use comfy_table::{Table, presets::NOTHING};
+
+use crate::report::{IdentityReport, Report};
+
+/// A table, and below it what is wrong.
+pub(crate) fn render(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["IDENTITY", "STANDING", "VALID UNTIL", "NEXT ATTEMPT", "RENEWALS", "FILES", "PROGRAMS"]);
+    for one in &report.identities {
+        let files = if one.published { "written" } else { "not written" };
+        let renewals = one.renewals.to_string();
+        let row = [&one.name, &one.standing, &one.not_after, &one.next_attempt, &renewals, files, programs(one)];
+        table.add_row(row.map(|cell| if cell.is_empty() { "-" } else { cell }));
+    }
+    let mut text = format!("{table}\n");
+    for one in &report.identities {
+        if let Some(problem) = &one.problem {
+            let _ = writeln!(text, "{}: {} failed at {}: {}", one.name, problem.action, problem.at, problem.message);
+        }
+        if let Some(handover) = one.handover.as_ref().filter(|handover| !handover.message.is_empty()) {
+            let _ = writeln!(text, "{}: not handed over at {}: {}", one.name, handover.at, handover.message);
+        }
+    }
+    text
+}
+
+fn programs(one: &IdentityReport) -> &'static str {
+    match &one.handover {
+        None => "none",
+        Some(handover) if handover.done => "told",
+        Some(_) => "not told",
+    }
+}
