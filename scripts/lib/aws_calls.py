@@ -1,0 +1,86 @@
+"""What a round through an environment asks of AWS beside Terraform and our own programs. AWS_ENDPOINT_URL says where.
+
+usage: aws_calls.py invoke FUNCTION EVENT      a Lambda, synchronously; prints its answer
+       aws_calls.py rotate SECRET FUNCTION     Secrets Manager's four steps, in order, as RotateSecret would call them
+       aws_calls.py left PREFIX                names of what still exists and begins with PREFIX or /PREFIX with a slash for the hyphen
+"""
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+
+import boto3
+
+
+def invoke(function: str, event: dict) -> object:
+    answer = boto3.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event).encode())
+    payload = json.loads(answer["Payload"].read() or b"null")
+    if "FunctionError" in answer:
+        sys.exit(f"{function} failed on {json.dumps(event)}: {json.dumps(payload)}")
+    return payload
+
+
+def rotate(secret: str, function: str) -> None:
+    client = boto3.client("secretsmanager")
+    before = version(client, secret)
+    token = str(uuid.uuid4())
+    for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
+        # Each step twice: Secrets Manager repeats a step whose answer it did not get.
+        for _ in range(2):
+            invoke(function, {"Step": step, "SecretId": secret, "ClientRequestToken": token})
+    after = version(client, secret)
+    if after != token or after == before:
+        sys.exit(f"AWSCURRENT of {secret} is {after}, not the new version {token}")
+
+
+def version(client, secret: str) -> str | None:
+    stages = client.describe_secret(SecretId=secret).get("VersionIdsToStages", {})
+    return next((name for name, labels in stages.items() if "AWSCURRENT" in labels), None)
+
+
+def names() -> Iterator[tuple[str, str]]:
+    """Kind and name of everything in the services that an environment uses."""
+    listings = {
+        "table": ("dynamodb", "list_tables", "TableNames", None),
+        "key alias": ("kms", "list_aliases", "Aliases", "AliasName"),
+        "function": ("lambda", "list_functions", "Functions", "FunctionName"),
+        "API": ("apigatewayv2", "get_apis", "Items", "Name"),
+        "bucket": ("s3", "list_buckets", "Buckets", "Name"),
+        "secret": ("secretsmanager", "list_secrets", "SecretList", "Name"),
+        "parameter": ("ssm", "describe_parameters", "Parameters", "Name"),
+        "log group": ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+        "role": ("iam", "list_roles", "Roles", "RoleName"),
+        "cluster": ("ecs", "list_clusters", "clusterArns", None),
+        "load balancer": ("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
+        "schedule": ("scheduler", "list_schedules", "Schedules", "Name"),
+        "event bus": ("events", "list_event_buses", "EventBuses", "Name"),
+        "queue": ("sqs", "list_queues", "QueueUrls", None),
+        "topic": ("sns", "list_topics", "Topics", "TopicArn"),
+        "alarm": ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    }
+    for kind, (service, operation, items, field) in listings.items():
+        for item in getattr(boto3.client(service), operation)().get(items, []):
+            yield kind, item if field is None else item[field]
+
+
+def left(prefix: str) -> None:
+    path = "/" + prefix.replace("-", "/", 1)
+    for kind, name in names():
+        # A dedicated tenant's CA key is made by the control plane and outlives Terraform's resources on purpose.
+        if "-tenant-" not in name and (path in name or name.replace("alias/", "").rsplit("/", 1)[-1].rsplit(":", 1)[-1].startswith(prefix)):
+            print(kind, name)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["invoke", function, event]:
+            print(json.dumps(invoke(function, json.loads(event))))
+        case ["rotate", secret, function]:
+            rotate(secret, function)
+        case ["left", prefix]:
+            left(prefix)
+        case _:
+            sys.exit(__doc__)
+
+
+main()
