@@ -8,6 +8,7 @@
 )]
 
 mod arrows;
+mod operations;
 mod sizes;
 mod sources;
 mod terraform;

@@ -4,14 +4,45 @@ use signet_core::store::Table;
 
 use crate::{files, read, root};
 
+/// The text of a file below the workspace's folder.
+fn text(path: &str) -> String {
+    read(&root().join(path))
+}
+
+/// All Rust sources below `folders`, but for tests.
+fn code(folders: &[&str]) -> String {
+    files(folders, &[".rs"])
+        .iter()
+        .filter(|path| !path.components().any(|part| part.as_os_str() == "tests"))
+        .map(|path| read(path))
+        .collect()
+}
+
+/// Names of the attributes in the block that the line `head` opens, one a line.
+fn attributes(hcl: &str, head: &str) -> Vec<String> {
+    let mut lines = hcl.lines().skip_while(|line| line.trim() != head);
+    let indent = lines.next().map_or(0, |line| line.len() - line.trim_start().len());
+    let end = format!("{}}}", " ".repeat(indent));
+    let body = lines.take_while(|line| *line != end);
+    let deep = indent + 2;
+    let own = body.filter(|line| line.len() - line.trim_start().len() == deep);
+    let found: Vec<_> = own
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name.trim().trim_matches('"').to_owned())
+        .filter(|name| !name.starts_with('#'))
+        .collect();
+    assert!(!found.is_empty(), "{head} has no attributes");
+    found
+}
+
+/// The words in double quotes after `before`, e.g. `$.message = \"`.
+fn quoted_after<'a>(hcl: &'a str, before: &str) -> Vec<&'a str> {
+    hcl.split(before).skip(1).filter_map(|rest| rest.split("\\\"").next()).collect()
+}
+
 #[test]
 fn terraform_makes_the_tables_and_indexes_of_the_code() {
-    let module = root().join("infra/modules/tables");
-    let hcl: String = files(&["infra/modules/tables"], &[".tf"])
-        .iter()
-        .filter(|path| path.starts_with(&module))
-        .map(|path| read(path))
-        .collect();
+    let hcl = text("infra/modules/tables/schema.tf");
     for table in Table::ALL {
         let line = hcl
             .lines()
@@ -29,4 +60,109 @@ fn terraform_makes_the_tables_and_indexes_of_the_code() {
             table.name()
         );
     }
+}
+
+#[test]
+fn terraform_makes_the_keys_of_the_code() {
+    let kms = text("crates/kms/src/lib.rs");
+    for purpose in attributes(&text("infra/modules/ca-keys/main.tf"), "purposes = {") {
+        assert!(kms.contains(&format!("=> \"{purpose}\"")), "crates/kms knows no key for {purpose}");
+    }
+    let known = kms.matches("=> \"").count();
+    assert_eq!(known, attributes(&text("infra/modules/ca-keys/main.tf"), "purposes = {").len(), "Terraform lacks keys");
+    let access = text("infra/modules/ca-keys/access.tf");
+    for tag in ["environment", "tenant", "ca"] {
+        assert!(kms.contains(&format!("(\"{tag}\", ")), "crates/kms does not tag keys with {tag}");
+        assert!(access.contains(&format!("signet:{tag}")), "infra/modules/ca-keys knows no tag {tag}");
+    }
+    assert!(kms.contains("alias/{prefix}-tenant-") && access.contains("alias/${var.name_prefix}-tenant-*"));
+}
+
+#[test]
+fn schedules_name_tasks_of_the_lambda() {
+    let rotate = code(&["lambdas/rotate"]);
+    for task in attributes(&text("infra/modules/rotate/schedules.tf"), "tasks = {") {
+        assert!(rotate.contains(&format!("\"{task}\"")), "lambdas/rotate knows no task {task}");
+    }
+}
+
+#[test]
+fn terraform_makes_the_secret_and_parameters_of_the_code() {
+    let hcl = text("infra/modules/rotate/secret.tf");
+    let aws = text("services/control-plane/src/server_identity/aws.rs");
+    assert!(hcl.contains("${var.parameter_prefix}/server\"") && aws.contains("format!(\"{}/server\""));
+    let parameters = attributes(&hcl, "parameters = {");
+    for parameter in &parameters {
+        assert!(aws.contains(&format!("=> \"{parameter}\"")), "the code knows no parameter {parameter}");
+    }
+    assert_eq!(aws.matches("PublicMaterial::").count(), parameters.len(), "Terraform lacks parameters");
+    assert!(hcl.contains("= \"pending\"") && aws.contains("PENDING: &str = \"pending\""));
+}
+
+#[test]
+fn what_is_published_may_be_written_and_read() {
+    let publication = code(&["crates/app/src"]);
+    for (pattern, in_code) in [("root.pem", "\"root.pem\""), ("bundles/*", "\"bundles/{"), ("crl/*", "\"crl/{")] {
+        assert!(publication.contains(in_code), "nothing publishes {pattern}");
+        for module in ["infra/modules/publication/main.tf", "infra/modules/rotate/role.tf"] {
+            assert!(text(module).contains(&format!("\"{pattern}\"")), "{module} does not know {pattern}");
+        }
+    }
+}
+
+#[test]
+fn settings_are_keys_of_the_configuration() {
+    let raw = text("services/control-plane/src/config/raw.rs");
+    let environment = text("infra/environments/prod/settings.tf");
+    let task = text("infra/modules/control-plane/task.tf");
+    let rotate = text("infra/modules/rotate/main.tf");
+    let mut known = 0;
+    for name in [environment, task, rotate].iter().flat_map(|hcl| {
+        hcl.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(str::to_owned).collect::<Vec<_>>()
+    }) {
+        let Some((section, key)) = name.strip_prefix("SIGNET_").and_then(|name| name.split_once("__")) else {
+            continue;
+        };
+        let (section, key) = (section.to_lowercase(), key.to_lowercase());
+        assert!(raw.contains(&format!("pub(super) {section}: ")), "{name}: the configuration has no [{section}]");
+        assert!(key == "kind" || raw.contains(&format!("{key}: ")), "{name}: [{section}] has no {key}");
+        known += 1;
+    }
+    assert!(known > 10, "only {known} settings found");
+}
+
+/// A metric of a log line that nobody writes stays at zero, and its alarm silent.
+#[test]
+fn metric_filters_look_for_what_the_code_logs() {
+    let hcl = text("infra/modules/observability/metrics.tf");
+    let sources = files(&["crates", "services", "lambdas"], &[".rs"]);
+    let sources: Vec<_> = sources.iter().map(|path| read(path)).collect();
+    let messages = quoted_after(&hcl, "$.message = \\\"");
+    assert!(messages.len() >= 8, "only {} messages found", messages.len());
+    for line in hcl.lines().filter(|line| line.contains("$.message = ")) {
+        let message = quoted_after(line, "$.message = \\\"")[0];
+        let fields =
+            line.split("$.").skip(1).filter_map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next());
+        let fields: Vec<_> = fields.filter(|field| *field != "message").collect();
+        let logs = |text: &&String| {
+            text.contains(&format!("\"{message}\"")) && fields.iter().all(|field| text.contains(field))
+        };
+        assert!(sources.iter().any(|text| logs(&text)), "nothing logs {message:?} with {fields:?}");
+    }
+    let observer = text("crates/mtls/src/observer.rs");
+    let noise = hcl.lines().find(|line| line.trim().starts_with("noise = ")).unwrap();
+    for reason in noise.split('"').skip(1).step_by(2) {
+        assert!(observer.contains(&format!("=> \"{reason}\"")), "no connection is refused as {reason}");
+    }
+}
+
+#[test]
+fn events_are_those_of_the_lambda() {
+    let rotate = code(&["lambdas/rotate"]);
+    let hcl = text("infra/modules/observability/metrics.tf");
+    for kind in quoted_after(&hcl, "$.detail-type = \\\"") {
+        assert!(rotate.contains(&format!("\"{kind}\"")), "lambdas/rotate sends no event {kind:?}");
+    }
+    let role = text("infra/modules/rotate/role.tf");
+    assert!(rotate.contains("\"signet\"") && role.contains("values   = [\"signet\"]"), "the source of events differs");
 }
