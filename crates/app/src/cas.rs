@@ -239,7 +239,7 @@ impl Rotation {
 }
 
 /// The longest that anything signed by a CA of this kind can be valid, whatever its tenant's settings were then.
-fn longest_leaf(kind: CaKind) -> Lifetime {
+pub(crate) fn longest_leaf(kind: CaKind) -> Lifetime {
     match kind {
         CaKind::Root => ISSUING_CA_LIFETIME,
         CaKind::Shared | CaKind::Server | CaKind::Tenant => MAX_LIFETIME,

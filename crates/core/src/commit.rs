@@ -47,6 +47,8 @@ pub enum Bookkeeping {
     Reservation,
     /// Seals of audit events.
     Seal,
+    /// That a warning could not be given after all.
+    Warning,
 }
 
 /// What an operation wants written. Made with its audit event, so that no state change goes without.

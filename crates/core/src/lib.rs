@@ -15,6 +15,7 @@ pub mod commit;
 pub mod enrollment;
 pub mod enrollment_rule;
 pub mod error;
+pub mod expiry;
 pub mod id;
 pub mod identity;
 pub mod lineage;

@@ -108,6 +108,7 @@ const fn entity_name(body: &Body) -> &'static str {
         Body::Rule(_) => "rule",
         Body::UsedProof(_) => "used_proof",
         Body::Request(_) => "request",
+        Body::Warning(_) => "warning",
         Body::Change(_) => "change",
         Body::ChangeHead(_) => "change_head",
         Body::AuditEvent(_) => "audit_event",

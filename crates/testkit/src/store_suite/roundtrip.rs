@@ -8,7 +8,9 @@ use signet_core::{
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
     change::{Change, ChangeEntry, ChangeHead},
-    enrollment::{EnrollmentToken, PrincipalTemplate},
+    enrollment::{EnrollmentToken, PrincipalTemplate, UsedProof},
+    enrollment_rule::{Condition, EnrollmentRule, RuleTemplate, Source},
+    expiry::{Ending, ExpiryWarning, Threshold},
     lineage::{Confirmation, Lineage, Successor},
     principal::{HeldCertificate, Principal, PrincipalStatus},
     renewal::{Steering, Window},
@@ -43,6 +45,37 @@ pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
     }
     let head = SealHead { tenant: TenantId::system(), minute: i64::from(u32::MAX) };
     survives_as_singleton(&*store, head.into()).await;
+}
+
+/// Rules with each kind of source, and what keeps a bearer proof from being used again.
+pub async fn rules_and_used_proofs_survive(store: Arc<dyn Store>) {
+    let id = unique_tenant();
+    let condition = |fact: &str| Condition { fact: fact.into(), patterns: vec!["*".into(), TEXT.into()] };
+    let sources = [
+        Source::AwsIam,
+        Source::Oidc { issuer: "https://login.example.com".into(), audience: TEXT.into() },
+        Source::X509 { anchors_der: vec![vec![0, 0xff], Vec::new()] },
+    ];
+    for (number, source) in sources.into_iter().enumerate() {
+        let template = RuleTemplate {
+            principal_type: PrincipalType::Device,
+            id: "{cn}.{serial:sha256}".into(),
+            roles: vec![role("viewer")],
+        };
+        let rule = EnrollmentRule {
+            tenant: id.clone(),
+            id: format!("rule-{number}").parse().unwrap(),
+            source,
+            conditions: vec![condition("cn"), condition("https://example.com/team")],
+            template,
+            created_by: TEXT.into(),
+            created_at: NOW,
+        };
+        assert_survives(&*store, rule.into()).await;
+    }
+    let used =
+        UsedProof { tenant: id, bearer_sha256: "ab".repeat(32), spki_sha256: "cd".repeat(32), until: later(600) };
+    assert_survives(&*store, used.into()).await;
 }
 
 /// Empty texts, lists and byte strings, absent options, zero and the largest numbers.
@@ -124,6 +157,7 @@ fn owners(id: &TenantId) -> Vec<Body> {
         generation: 1 << 60,
         certificates: vec![held(1), held(2)],
         superseded: vec![held(3)],
+        enrolled_by: Some("devices".parse().unwrap()),
         free_at: Some(later(3600)),
         ..principal(id, "Device_1.a")
     };
@@ -157,6 +191,8 @@ fn credentials(id: &TenantId) -> Vec<Body> {
     };
     let token = EnrollmentToken {
         template,
+        id_pattern: Some("web-*".into()),
+        source_networks: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
         uses_left: u32::MAX,
         revoked_at: Some(later(7)),
         created_by: format!("{id}/admin/root"),
@@ -198,5 +234,13 @@ fn records(id: &TenantId) -> Vec<Body> {
         signature: vec![0x30, 0x45, 0x00, 0xff],
         ..seal(id, 42)
     };
-    vec![entry.into(), head.into(), event.into(), seal.into()]
+    let ending = Ending::Leaf {
+        principal: principal_id("worker"),
+        principal_type: PrincipalType::Worker,
+        issuer: CaId::new(id.as_str(), 1).unwrap(),
+        serial: serial(4),
+    };
+    let warning =
+        ExpiryWarning { tenant: id.clone(), ending, threshold: Threshold::Percent(25), not_after: until, at: NOW };
+    vec![entry.into(), head.into(), event.into(), seal.into(), warning.into()]
 }

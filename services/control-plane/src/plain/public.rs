@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use signet_core::Lifetime;
+use signet_app::{BUNDLE_REFRESH, bundle_sequence};
 use signet_core::TenantId;
 use signet_x509::bundle::{to_pem, to_spiffe_json};
 
@@ -17,8 +17,6 @@ use crate::{bundles::Bundle, node::Node};
 
 /// How long caches may keep bundles; a new CA is published long before it signs.
 const CACHE: &str = "public, max-age=60";
-/// How often consumers of a SPIFFE bundle shall ask again.
-const REFRESH: Lifetime = Lifetime::minutes(5);
 
 pub(super) fn router(node: Arc<Node>) -> Router {
     Router::new()
@@ -61,7 +59,8 @@ async fn bundle_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -
 async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
     let Some(bundle) = bundle(&node, &tenant) else { return unknown() };
     let anchors = bundle.anchors.iter().map(|anchor| &*anchor.certificate_der);
-    match to_spiffe_json(anchors, sequence(&bundle), REFRESH) {
+    let sequence = bundle_sequence(bundle.anchors.iter().map(|anchor| &anchor.ca));
+    match to_spiffe_json(anchors, sequence, BUNDLE_REFRESH) {
         Ok(json) => {
             ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)], json).into_response()
         }
@@ -70,14 +69,6 @@ async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) 
             plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
         }
     }
-}
-
-/// Rises with every change of the bundle: a new CA comes in at the top, an old one leaves at the bottom.
-fn sequence(bundle: &Bundle) -> u64 {
-    let generations = bundle.anchors.iter().filter_map(|anchor| anchor.ca.as_str().rsplit('.').next()?.parse().ok());
-    let generations: Vec<u64> = generations.collect();
-    let (first, last) = (generations.iter().min(), generations.iter().max());
-    first.copied().unwrap_or(0).saturating_add(last.copied().unwrap_or(0))
 }
 
 /// The bundle of a tenant, named by its id or by its trust domain.

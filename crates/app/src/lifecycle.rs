@@ -1,0 +1,74 @@
+//! The life of all CAs of an environment, as the plan has it.
+
+use std::collections::BTreeMap;
+
+use signet_core::{
+    Error, TenantId, TenantScope, Time,
+    ca::{Ca, CaKind, plan_rotation},
+    scope::EnvironmentScope,
+    store::{Index, LISTING_SHARDS, Query, Table},
+};
+
+use crate::{App, Call, RotationAction, cas::longest_leaf, paging};
+
+/// Whether a long task may begin its next piece; it is asked between pieces.
+pub type GoOn<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+/// What a task over many tenants did. What failed for one did not stop the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskReport {
+    /// What was done, in words.
+    pub done: Vec<String>,
+    /// What it was about, and why it failed.
+    pub failed: Vec<(String, Error)>,
+    /// That time was over before all of it was looked at; the next run goes on.
+    pub unfinished: bool,
+}
+
+impl App {
+    /// Takes every CA a step further whose time has come. Any number of processes may do this at once.
+    pub async fn rotate_due_cas(&self, call: &Call, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+        let mut groups: BTreeMap<(u8, TenantId), (CaKind, Vec<Ca>)> = BTreeMap::new();
+        for ca in self.all_cas(call.now).await? {
+            let group = groups.entry((rank(ca.kind), ca.tenant.clone()));
+            group.or_insert_with(|| (ca.kind, Vec::new())).1.push(ca);
+        }
+        let mut report = TaskReport::default();
+        for ((_, tenant), (kind, cas)) in groups {
+            // The listing may lag; the rotation itself reads the table.
+            if plan_rotation(&cas, longest_leaf(kind).millis(), call.now).is_empty() {
+                continue;
+            }
+            if !go_on() {
+                report.unfinished = true;
+                break;
+            }
+            let scope = TenantScope::housekeeping(tenant.clone());
+            match self.rotate_ca(call, &scope, kind, RotationAction::Due).await {
+                Ok(rotated) => report.done.extend(rotated.steps),
+                Err(error) => report.failed.push((format!("{kind:?} of {tenant}"), error)),
+            }
+        }
+        Ok(report)
+    }
+
+    /// The CAs of all tenants, from the index.
+    pub(crate) async fn all_cas(&self, now: Time) -> Result<Vec<Ca>, Error> {
+        let query = |shard| Query::index(Table::Tenants, Index::Listing, Ca::listing(shard));
+        let read = |query| async move {
+            let (found, next) = EnvironmentScope::housekeeping().list::<Ca>(&*self.store, &query, now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        paging::all(LISTING_SHARDS, query, read).await
+    }
+}
+
+/// The root first: what it signs must not outlive it.
+fn rank(kind: CaKind) -> u8 {
+    match kind {
+        CaKind::Root => 0,
+        CaKind::Server => 1,
+        CaKind::Shared => 2,
+        CaKind::Tenant => 3,
+    }
+}

@@ -1,0 +1,212 @@
+//! What others may fetch: roots, trust bundles and revocation lists, on a shelf outside of the store.
+//!
+//! A run looks at what is on the shelf and puts there what has changed, each object only in place of the one it saw: of two
+//! runs at once one puts it, the other finds itself beaten.
+
+mod crl;
+
+use std::{collections::BTreeMap, fmt};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use signet_core::{
+    CaId, Error, Lifetime, TenantId, TenantScope, Time,
+    audit::sha256_hex,
+    ca::{Ca, CaKind},
+    scope::EnvironmentScope,
+    store::{Index, LISTING_SHARDS, Query, Table},
+    tenant::{Isolation, Tenant},
+};
+use signet_x509::bundle::{to_pem, to_spiffe_json};
+
+use crate::{App, Call, GoOn, TaskReport, authority::is_trusted, paging};
+
+/// How often consumers of a SPIFFE bundle shall ask again.
+pub const BUNDLE_REFRESH: Lifetime = Lifetime::minutes(5);
+/// Objects in the making at once.
+const AT_ONCE: usize = 8;
+/// The note that tells one content from another.
+const DIGEST: &str = "content-sha256";
+
+/// Where objects are published: an S3 bucket. Failures are [`Error::Unavailable`].
+#[async_trait]
+pub trait Shelf: Send + Sync + fmt::Debug {
+    /// What is there under `name`; `None`: nothing.
+    async fn look(&self, name: &str) -> Result<Option<Shelved>, Error>;
+
+    /// Puts an object in place of the one with the tag `replaces`, or where there must be none.
+    async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error>;
+}
+
+/// An object on the shelf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shelved {
+    /// Tells its content from any other (an ETag).
+    pub tag: String,
+    /// What was noted with it.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// An object to be put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// E.g. `crl/acme.1.crl`.
+    pub name: String,
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Names (a-z and hyphens) and values to be kept with it.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// How a put ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is there.
+    Done,
+    /// Somebody else has put another one meanwhile.
+    Beaten,
+}
+
+/// Rises with every change of a bundle: a new CA comes in at the top, an old one leaves at the bottom.
+pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
+    let generations = cas.filter_map(|ca| ca.as_str().rsplit('.').next()?.parse::<u64>().ok());
+    let (first, last) = (generations.clone().min(), generations.max());
+    first.unwrap_or(0).saturating_add(last.unwrap_or(0))
+}
+
+/// One piece of a run.
+enum Piece {
+    Roots(Vec<Ca>),
+    Bundle(TenantId, Vec<Ca>),
+    Crl(Box<Ca>),
+}
+
+impl App {
+    /// Publishes what has changed of `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and `crl/<ca>.crl`.
+    pub async fn publish(&self, call: &Call, shelf: &dyn Shelf, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+        let pieces = self.pieces(call.now).await?;
+        let work = |piece: Piece| async move {
+            if !go_on() {
+                return None;
+            }
+            let name = piece.name();
+            Some(self.put_piece(call, shelf, piece).await.map_err(|error| (name, error)))
+        };
+        let mut results = stream::iter(pieces).map(work).buffer_unordered(AT_ONCE);
+        let mut report = TaskReport::default();
+        while let Some(result) = results.next().await {
+            match result {
+                None => report.unfinished = true,
+                Some(Ok(put)) => report.done.extend(put),
+                Some(Err(failure)) => report.failed.push(failure),
+            }
+        }
+        Ok(report)
+    }
+
+    /// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too early
+    /// leave out none for ever.
+    async fn pieces(&self, now: Time) -> Result<Vec<Piece>, Error> {
+        let cas: Vec<Ca> = self.all_cas(now).await?.into_iter().filter(|ca| is_trusted(ca, now)).collect();
+        let of = |kind: CaKind, tenant: &TenantId| -> Vec<Ca> {
+            let mut found: Vec<Ca> = cas.iter().filter(|ca| ca.kind == kind && &ca.tenant == tenant).cloned().collect();
+            found.sort_by_key(|ca| ca.generation);
+            found
+        };
+        let system = TenantId::system();
+        let mut pieces: Vec<Piece> = cas.iter().cloned().map(|ca| Piece::Crl(Box::new(ca))).collect();
+        for tenant in self.all_tenants(now).await? {
+            let anchors = match tenant.isolation {
+                Isolation::Dedicated => of(CaKind::Tenant, &tenant.id),
+                Isolation::Shared => of(CaKind::Shared, &system),
+            };
+            pieces.push(Piece::Bundle(tenant.id, anchors));
+        }
+        let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
+        pieces.rotate_left(start);
+        pieces.insert(0, Piece::Roots(of(CaKind::Root, &system)));
+        Ok(pieces)
+    }
+
+    async fn all_tenants(&self, now: Time) -> Result<Vec<Tenant>, Error> {
+        let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
+        let read = |query| async move {
+            let (found, next) = EnvironmentScope::housekeeping().list::<Tenant>(&*self.store, &query, now).await?;
+            Ok((found.into_iter().map(|found| found.value).collect(), next))
+        };
+        paging::all(LISTING_SHARDS, query, read).await
+    }
+
+    /// Returns the names of what was put.
+    async fn put_piece(&self, call: &Call, shelf: &dyn Shelf, piece: Piece) -> Result<Vec<String>, Error> {
+        match piece {
+            Piece::Roots(known) => {
+                let (now, of) = (call.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
+                put_changed(shelf, of(&known)?, || async move { of(&self.roots(now).await?) }).await
+            }
+            Piece::Bundle(tenant, known) => {
+                let fresh = || async {
+                    let scope = TenantScope::housekeeping(tenant.clone());
+                    bundle_objects(&tenant, &self.trust_bundle(call, &scope).await?.anchors)
+                };
+                put_changed(shelf, bundle_objects(&tenant, &known)?, fresh).await
+            }
+            Piece::Crl(ca) => self.put_crl(call, shelf, &ca).await,
+        }
+    }
+}
+
+impl Piece {
+    fn name(&self) -> String {
+        match self {
+            Self::Roots(_) => "root.pem".into(),
+            Self::Bundle(tenant, _) => format!("bundles/{tenant}"),
+            Self::Crl(ca) => crl::name(&ca.id),
+        }
+    }
+}
+
+/// Puts those objects that differ from what is on the shelf. The index that they were made from may lag: only what is made from
+/// the table after the look at the shelf (`fresh`) is put.
+async fn put_changed<F>(shelf: &dyn Shelf, objects: Vec<Object>, fresh: impl Fn() -> F) -> Result<Vec<String>, Error>
+where
+    F: Future<Output = Result<Vec<Object>, Error>>,
+{
+    let mut put = Vec::new();
+    for (index, object) in objects.into_iter().enumerate() {
+        let there = shelf.look(&object.name).await?;
+        let digest = there.as_ref().and_then(|there| there.notes.get(DIGEST)).cloned();
+        if digest.as_ref() == object.notes.get(DIGEST) {
+            continue;
+        }
+        let Some(object) = fresh().await?.into_iter().nth(index) else { continue };
+        if digest.as_ref() == object.notes.get(DIGEST) {
+            continue;
+        }
+        let name = object.name.clone();
+        if shelf.put(object, there.as_ref().map(|there| there.tag.as_str())).await? == Put::Done {
+            put.push(name);
+        }
+    }
+    Ok(put)
+}
+
+fn bundle_objects(tenant: &TenantId, anchors: &[Ca]) -> Result<Vec<Object>, Error> {
+    let ders = anchors.iter().map(|ca| ca.certificate_der.as_slice());
+    let sequence = bundle_sequence(anchors.iter().map(|ca| &ca.id));
+    let json = to_spiffe_json(ders, sequence, BUNDLE_REFRESH).map_err(Error::internal)?;
+    let json = object(format!("bundles/{tenant}.json"), "application/json", json.into_bytes());
+    Ok(vec![pem_object(format!("bundles/{tenant}.pem"), anchors), json])
+}
+
+fn pem_object(name: String, cas: &[Ca]) -> Object {
+    let pem = to_pem(cas.iter().map(|ca| ca.certificate_der.as_slice()));
+    object(name, "application/pem-certificate-chain", pem.into_bytes())
+}
+
+fn object(name: String, content_type: &'static str, content: Vec<u8>) -> Object {
+    let notes = BTreeMap::from([(DIGEST.to_owned(), sha256_hex(&content))]);
+    Object { name, content_type, content, notes }
+}
