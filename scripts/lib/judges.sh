@@ -1,11 +1,30 @@
 # shellcheck shell=bash
-# Sourced after python.sh: independent judges of what we issue, from PyPI, below .local/tools/judges.
+# Sourced after python.sh: independent judges of what we issue and whom we believe, below .local/tools.
 
 # pkilint checks certificates and CRLs against RFC 5280 and its successors.
 JUDGES_PACKAGES=(pkilint==0.13.3)
+# A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
+OIDC_PROVIDER=oidc-provider@8.8.1
 
 # judges_dir: installs the judges once and prints the folder with their commands; tests want it as SIGNET_JUDGES.
 judges_dir() {
   ensure_venv judges "${JUDGES_PACKAGES[@]}"
+  with_lock "$LOCAL/tools/oidc-provider.lock" make_oidc_provider "$LOCAL/tools/oidc-provider"
   echo "$LOCAL/tools/judges/bin"
+}
+
+# make_oidc_provider DIR: the npm package, and among the judges a command that runs a script with OIDC_PROVIDER naming it.
+make_oidc_provider() {
+  local dir=$1 command=$LOCAL/tools/judges/bin/oidc-provider
+  if [[ $(cat "$dir/version" 2>/dev/null) != "$OIDC_PROVIDER" ]]; then
+    need npm "The OpenID Connect provider comes from the npm registry (Debian: apt-get install npm)."
+    say "installing $OIDC_PROVIDER (once) …"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts "$OIDC_PROVIDER" >/dev/null 2>&1 ||
+      die "npm could not install $OIDC_PROVIDER; is its registry reachable?"
+    echo "$OIDC_PROVIDER" >"$dir/version"
+  fi
+  printf '#!/bin/sh\nOIDC_PROVIDER=%s exec node "$@"\n' "'$dir/node_modules/oidc-provider/lib/index.js'" >"$command"
+  chmod +x "$command"
 }

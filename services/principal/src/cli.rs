@@ -94,8 +94,10 @@ pub enum Command {
     /// Join tokens: the way to a first certificate
     #[command(subcommand)]
     Token(c::token::TokenCommand),
-    /// Get a first certificate for a join token
+    /// Get a first certificate: for a join token, as an AWS role, an OIDC token's subject or a device
     Enroll(c::enroll::EnrollArgs),
+    /// Get a short-lived certificate as a person, by signing in
+    Login(c::login::LoginArgs),
     /// Who may enroll without a token
     #[command(subcommand)]
     Enrollment(c::enrollment::EnrollmentCommand),

@@ -22,7 +22,7 @@ pub(crate) fn channel(run: &Run, name: &str, context: &Context) -> Result<Channe
 pub(crate) fn connector(run: &Run, name: &str, context: &Context) -> Result<Connector, Failure> {
     let directory = context.directory(&run.home);
     private::refuse_if_open(&directory.join(signet_client::KEY_FILE))?;
-    refuse_if_expired(&directory, name, run.printer.now)?;
+    refuse_if_expired(&directory, name, context, run.printer.now)?;
     let credentials = Credentials::load(&directory).map_err(|error| {
         Failure::new(Exit::Denied, format!("context {name}: {error}"))
             .hint("`principal doctor` says what is wrong; `principal enroll --save-context` gets a new certificate")
@@ -36,12 +36,20 @@ pub(crate) fn connector(run: &Run, name: &str, context: &Context) -> Result<Conn
 }
 
 /// The server would refuse it too, but less clearly.
-fn refuse_if_expired(directory: &std::path::Path, name: &str, now: Timestamp) -> Result<(), Failure> {
+fn refuse_if_expired(
+    directory: &std::path::Path,
+    name: &str,
+    context: &Context,
+    now: Timestamp,
+) -> Result<(), Failure> {
     match Held::load(directory) {
         Ok(held) if now >= held.not_after => {
             let message = format!("context {name}: its certificate expired at {}", held.not_after);
-            Err(Failure::new(Exit::Denied, message)
-                .hint("get a new one with a join token: `principal enroll --save-context`"))
+            let hint = match context.login {
+                Some(_) => "sign in again: `principal login`",
+                None => "get a new one with a join token: `principal enroll --save-context`",
+            };
+            Err(Failure::new(Exit::Denied, message).hint(hint))
         }
         _ => Ok(()),
     }

@@ -9,10 +9,13 @@ pub mod confirm;
 mod connect;
 pub mod context;
 pub mod doctor;
+mod enrolling;
 pub mod exit;
 pub mod failure;
+pub mod login;
 pub mod output;
 pub mod progress;
+mod proof;
 pub mod session;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};

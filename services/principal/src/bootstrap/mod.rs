@@ -163,6 +163,7 @@ fn planned_context(config: &Config, wish: &Wish, name: &str) -> Context {
         public_endpoint: wish.public_endpoint.clone().or_else(public),
         tenant: None,
         credentials: context::default_directory(name),
+        login: None,
     }
 }
 

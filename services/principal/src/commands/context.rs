@@ -147,6 +147,7 @@ fn add(run: &Run, mut contexts: Contexts, args: AddArgs) -> Result<(), Failure> 
         public_endpoint: args.public_endpoint,
         tenant: run.global.tenant.as_ref().map(ToString::to_string),
         credentials,
+        login: None,
     };
     context::private::make_dir(&context.directory(&run.home))?;
     contexts.put(&args.name, context);

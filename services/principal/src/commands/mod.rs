@@ -8,6 +8,7 @@ pub mod context;
 pub mod doctor;
 pub mod enroll;
 pub mod enrollment;
+pub mod login;
 pub mod principal;
 pub mod shell;
 pub mod tenant;
@@ -62,6 +63,7 @@ pub async fn run(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Cert(command) => cert::run(run, command).await,
         Command::Token(command) => token::run(run, command).await,
         Command::Enroll(args) => enroll::run(run, args).await,
+        Command::Login(args) => login::run(run, args).await,
         Command::Enrollment(command) => enrollment::run(run, command).await,
         Command::Ca(command) => ca::run(run, command).await,
         Command::Trust(command) => trust::run(run, command).await,

@@ -32,6 +32,26 @@ pub struct Context {
     pub tenant: Option<String>,
     /// Where certificate, key and root are; relative to the home directory.
     pub credentials: PathBuf,
+    /// How a person gets its next certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+}
+
+/// How a person signs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The OpenID Connect issuer.
+    pub issuer: String,
+    /// What it knows this program as.
+    pub client_id: String,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// The tenant to enroll in.
+    pub tenant: String,
+    /// In a browser on this machine instead of with a code.
+    #[serde(default)]
+    pub browser: bool,
 }
 
 /// All contexts of this user.

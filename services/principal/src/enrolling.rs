@@ -1,0 +1,95 @@
+//! What every way to a first certificate shares: whom to trust, where to connect, where to put what comes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use signet_client::{Connector, Credentials, Enrollment, Retry};
+use signet_x509::pem;
+
+use crate::{
+    certificate::Held,
+    commands::Run,
+    context::{Context, Contexts, private},
+    exit::Exit,
+    failure::Failure,
+    output::Format,
+    progress,
+};
+
+/// Where the credentials will be, and in which context.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) directory: PathBuf,
+    pub(crate) context: Option<(String, Context)>,
+}
+
+impl Place {
+    /// A folder of the caller's.
+    pub(crate) fn folder(directory: PathBuf) -> Result<Self, Failure> {
+        private::check_writable(&directory)?;
+        Ok(Self { directory, context: None })
+    }
+
+    /// A context's own. Fails before the proof is spent, not after.
+    pub(crate) fn context(run: &Run, name: &str, context: Context) -> Result<Self, Failure> {
+        Contexts::load(&run.home)?.refuse_other_server(name, &context)?;
+        let directory = context.directory(&run.home);
+        private::check_writable(&directory)?;
+        Ok(Self { directory, context: Some((name.to_owned(), context)) })
+    }
+}
+
+/// The root from a file, or from the public listener by its fingerprint; DER.
+pub(crate) async fn root(file: Option<&Path>, url: Option<&str>, pin: Option<&str>) -> Result<Vec<u8>, Failure> {
+    if let Some(path) = file {
+        let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+        let first = pem::decode_certificates(&text).and_then(|all| all.into_iter().next());
+        return first.ok_or_else(|| Failure::usage(format!("{} holds no certificate in PEM", path.display())));
+    }
+    // clap demands both.
+    Ok(signet_client::fetch_root(url.unwrap_or_default(), pin.unwrap_or_default()).await?)
+}
+
+/// A way to the server without a certificate.
+pub(crate) fn connector(run: &Run, server: &str, name: Option<&str>, root: &[u8]) -> Result<Connector, Failure> {
+    let connector = Connector::new(server, &[root.to_vec()], None)?;
+    let connector = connector.with_deadline(run.global.timeout).with_connect_timeout(run.global.timeout);
+    match name {
+        Some(name) => Ok(connector.with_server_name(name)?),
+        None => Ok(connector),
+    }
+}
+
+/// Gets the certificate, keeps it with its key and says what it is.
+pub(crate) async fn enroll(
+    run: &Run,
+    connector: &Connector,
+    enrollment: &Enrollment,
+    place: Place,
+) -> Result<Exit, Failure> {
+    let (channel, retry) = (connector.channel(), Retry { attempts: 4, ..Retry::default() });
+    let work = signet_client::enroll_with(&channel, enrollment, retry);
+    let credentials: Credentials = progress::watch("enrolling", run.printer.quiet, work).await?;
+    credentials.save(&place.directory).map_err(Failure::other)?;
+    let name = place.context.as_ref().map(|(name, _)| name.clone());
+    if let Some((name, context)) = place.context {
+        let mut contexts = Contexts::load(&run.home)?;
+        contexts.put(&name, context);
+        contexts.save(&run.home)?;
+    }
+    let held = Held::load(&place.directory)?;
+    if run.printer.quiet && run.printer.format == Format::Table {
+        return Ok(Exit::Ok);
+    }
+    let made = json!({
+        "spiffe_id": held.spiffe_id,
+        "serial_number": held.serial,
+        "not_after": held.not_after.to_string(),
+        "credentials": place.directory,
+        "context": name,
+    });
+    run.printer.record(&made, &["spiffe_id"]).map(|()| Exit::Ok)
+}
