@@ -106,3 +106,11 @@ tf_check_environments_agree() {
       die "infra/environments/$environment differs from prod beyond terraform.tfvars and backend.tf: change them together"
   done
 }
+
+# tf_policy: what checkov has to say of infra/. Each thing that it is not to say has its reason: in infra/.checkov.yaml, or where it applies.
+tf_policy() {
+  ensure_venv checkov checkov==3.2.497
+  say "checkov: infra …"
+  BC_SKIP_MAPPING=TRUE LOG_LEVEL=ERROR "$LOCAL/tools/checkov/bin/checkov" --config-file "$ROOT/infra/.checkov.yaml" --directory "$ROOT/infra" >&2 ||
+    die "checkov found something: mend it, or skip it where it applies with its reason (# checkov:skip=ID:reason)"
+}

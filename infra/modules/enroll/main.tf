@@ -10,7 +10,7 @@ locals {
 # In the VPC it would need a NAT gateway, and what got into it would be next to the tasks.
 resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_116:API Gateway waits for the answer, so nothing is ever queued.
-  # checkov:skip=CKV_AWS_117:See above.
+  # checkov:skip=CKV_AWS_117:It asks OIDC issuers on the internet; see the comment above.
   # checkov:skip=CKV_AWS_173:The settings have no secrets.
   # checkov:skip=CKV_AWS_272:The package's digest is in Terraform's state and plan; signing profiles are the account's choice.
   # checkov:skip=CKV_AWS_50:Access log and application log have the request's id; tracing would add a permission on everything.

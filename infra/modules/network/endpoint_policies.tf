@@ -31,6 +31,7 @@ locals {
 }
 
 data "aws_iam_policy_document" "endpoint" {
+  # checkov:skip=CKV_AWS_283:An endpoint's policy says whom the network lets through; each bounds actions, resources or the account.
   for_each = setunion(var.gateway_endpoints, var.interface_endpoints)
 
   statement {

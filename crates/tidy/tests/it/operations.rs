@@ -130,3 +130,32 @@ fn the_roles_page_explains_every_role() {
 fn first_word(line: &str) -> String {
     line.split_whitespace().find(|word| *word != "{").unwrap_or_default().to_owned()
 }
+
+/// Of what checkov is not to say.
+#[test]
+fn every_skipped_policy_has_its_reason() {
+    let mut skips = 0;
+    for path in files(&["infra"], &[".tf"]) {
+        for skip in read(&path).split("checkov:skip=").skip(1).filter_map(|rest| rest.lines().next()) {
+            let reason = skip.split_once(':').map_or("", |(_, reason)| reason.trim());
+            assert!(
+                reason.len() > 20 && reason.ends_with('.'),
+                "{}: checkov:skip={skip} has no reason",
+                path.display()
+            );
+            skips += 1;
+        }
+    }
+    assert!(skips > 10, "only {skips} skips found");
+    let config = text("infra/.checkov.yaml");
+    let listed = config.split("skip-check:").nth(1).unwrap();
+    let mut before = "";
+    for line in listed.lines().filter(|line| !line.trim().is_empty()) {
+        let item = line.trim().starts_with("- ");
+        assert!(
+            !item || before.trim().starts_with('#'),
+            "infra/.checkov.yaml: {line} has no reason in the line before"
+        );
+        before = line;
+    }
+}
