@@ -1,1 +1,210 @@
-//! The `rotate` Lambda.
+//! The `rotate` Lambda: Secrets Manager's four steps for the server's certificate, and the scheduled tasks.
+//!
+//! Decisions are `signet_app`'s; here are AWS's shapes. Everything may run at any time, again, and twice at once.
+
+mod event;
+mod handshake;
+mod herald;
+mod secret;
+mod shelf;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use signet_app::{App, Call, ServerIdentity, TaskReport};
+use signet_control_plane::{
+    Clock, Config, PublicMaterial, ServerIdentityStore, cli::system_clock, config::ServerIdentitySource, wiring::Opened,
+};
+use signet_core::{Error, Time};
+use signet_x509::bundle::to_pem;
+use thiserror::Error as ThisError;
+
+pub use event::{Event, Step, Task};
+
+/// Before the function's time limit no new piece of work is begun for this long, in milliseconds.
+const LAST_MOMENTS: i64 = 20_000;
+
+/// Why a run failed. Logged, counted by the alarm, and tried again by whoever called.
+#[derive(Debug, ThisError)]
+pub enum RotateError {
+    /// The event is none that this function knows.
+    #[error("{0}")]
+    Event(String),
+    /// A setting that is needed is missing.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// An operation.
+    #[error("{what}: {error}{}", cause(.error))]
+    Operation {
+        /// Doing what.
+        what: String,
+        /// Why.
+        error: Error,
+    },
+    /// AWS refused or did not answer.
+    #[error("{what}: {cause}")]
+    Aws {
+        /// Doing what.
+        what: String,
+        /// Why.
+        cause: String,
+    },
+    /// The pending key and certificate would not serve.
+    #[error("the pending certificate is not good: {0}")]
+    BadPending(String),
+    /// Some pieces of a task failed; the others are done.
+    #[error("{task}: {failed} of its pieces failed, the first: {first}")]
+    Pieces {
+        /// Which task.
+        task: &'static str,
+        /// How many.
+        failed: usize,
+        /// The first one and why.
+        first: String,
+    },
+}
+
+/// The cause that callers of the API are not told.
+fn cause(error: &Error) -> String {
+    match error {
+        Error::Unavailable { cause, .. } | Error::Internal { cause } => format!(" ({cause})"),
+        _ => String::new(),
+    }
+}
+
+/// The function, ready for events.
+#[derive(Debug)]
+pub struct Function {
+    app: Arc<App>,
+    names: ServerIdentity,
+    server_identity: Arc<dyn ServerIdentityStore>,
+    secret: secret::Secret,
+    shelf: Option<shelf::Bucket>,
+    herald: Option<herald::Bus>,
+    endpoint: Option<String>,
+    clock: Clocked,
+}
+
+/// A clock that prints.
+struct Clocked(Clock);
+
+impl std::fmt::Debug for Clocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Function {
+    /// Makes the clients. Asks nobody anything.
+    pub fn new(config: &Config, opened: Opened) -> Result<Self, RotateError> {
+        let Opened { app, server_identity, aws } = opened;
+        let aws = aws.ok_or(RotateError::Settings("this function is for AWS: set SIGNET_STORAGE__KIND=dynamodb"))?;
+        let ServerIdentitySource::Aws { prefix } = &config.server_identity else {
+            return Err(RotateError::Settings("set SIGNET_SERVER_IDENTITY__KIND=aws"));
+        };
+        let path_style = config.aws.endpoint_url.is_some();
+        Ok(Self {
+            app,
+            names: config.server.clone(),
+            server_identity,
+            secret: secret::Secret::new(&aws, prefix),
+            shelf: config.publication_bucket.as_ref().map(|bucket| shelf::Bucket::new(&aws, bucket, path_style)),
+            herald: config.event_bus.as_ref().map(|bus| herald::Bus::new(&aws, bus)),
+            endpoint: std::env::var("SIGNET_ROTATE_ENDPOINT").ok(),
+            clock: Clocked(system_clock()),
+        })
+    }
+
+    /// Carries out one event. `deadline`: when AWS will stop this run, Unix milliseconds.
+    pub async fn call(&self, event: Value, deadline: u64) -> Result<Value, RotateError> {
+        let started = self.now();
+        let result = match Event::parse(&event) {
+            Ok(Event::Rotation { step, secret_id, token }) => self.step(step, &secret_id, &token).await,
+            Ok(Event::Task(task)) => self.task(task, i64::try_from(deadline).unwrap_or(i64::MAX)).await,
+            Err(error) => Err(error),
+        };
+        let duration_ms = self.now().millis_since(started);
+        match &result {
+            Ok(answer) => tracing::info!(%answer, duration_ms, "done"),
+            Err(error) => tracing::error!(%error, duration_ms, "failed"),
+        }
+        result
+    }
+
+    fn now(&self) -> Time {
+        (self.clock.0)()
+    }
+
+    async fn task(&self, task: Task, deadline: i64) -> Result<Value, RotateError> {
+        let go_on = || self.now().unix_millis() < deadline.saturating_sub(LAST_MOMENTS);
+        let call = Call::process(task.name(), self.now());
+        let report = match task {
+            Task::RotateCas => self.app.rotate_due_cas(&call, &go_on).await,
+            Task::Publish => self.publish(&call, &go_on).await?,
+            Task::Sweep => {
+                let closed = self.app.sweep_reservations(&call).await;
+                closed.map(|closed| TaskReport {
+                    done: vec![format!("{closed} reservations closed")],
+                    ..Default::default()
+                })
+            }
+            Task::WarnExpiry => {
+                let herald = self.herald.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
+                self.app.warn_expiries(&call, herald, &go_on).await
+            }
+        };
+        let report = report.map_err(|error| RotateError::Operation { what: task.name().into(), error })?;
+        told(task, report)
+    }
+
+    /// The bucket's objects, and the root where new clients and nodes look for it.
+    async fn publish(
+        &self,
+        call: &Call,
+        go_on: signet_app::GoOn<'_>,
+    ) -> Result<Result<TaskReport, Error>, RotateError> {
+        let shelf = self.shelf.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
+        let mut report = match self.app.publish(call, shelf, go_on).await {
+            Ok(report) => report,
+            Err(error) => return Ok(Err(error)),
+        };
+        let parameter = async {
+            let roots = self.app.roots(call.now).await?;
+            let pem = to_pem(roots.iter().map(|root| root.certificate_der.as_slice()));
+            let refused = |error: signet_control_plane::ServerIdentityError| Error::Unavailable {
+                what: "the root's parameter",
+                cause: error.to_string(),
+            };
+            let there = self.server_identity.get_public(PublicMaterial::Root).await.map_err(refused)?;
+            if roots.is_empty() || there.is_some_and(|there| there == pem) {
+                return Ok(false);
+            }
+            self.server_identity.put_public(PublicMaterial::Root, &pem).await.map_err(refused)?;
+            Ok(true)
+        };
+        match parameter.await {
+            Ok(true) => report.done.push("parameter root".into()),
+            Ok(false) => {}
+            Err(error) => report.failed.push(("parameter root".into(), error)),
+        }
+        Ok(Ok(report))
+    }
+}
+
+/// What a task did, for whoever invoked it; an error if a piece of it failed.
+fn told(task: Task, report: TaskReport) -> Result<Value, RotateError> {
+    let task = task.name();
+    for (what, error) in &report.failed {
+        tracing::error!(task, what, reason = error.reason(), %error, cause = cause(error), "a piece failed");
+    }
+    if report.unfinished {
+        tracing::warn!(task, "time was over before all was done; the next run goes on");
+    }
+    match report.failed.first() {
+        Some((what, error)) => {
+            let first = format!("{what}: {error}{}", cause(error));
+            Err(RotateError::Pieces { task, failed: report.failed.len(), first })
+        }
+        None => Ok(json!({ "task": task, "done": report.done, "unfinished": report.unfinished })),
+    }
+}

@@ -1,2 +1,17 @@
-//! The `rotate` Lambda.
-fn main() {}
+//! The `rotate` Lambda. Wiring and nothing else; see the library.
+
+use std::time::Instant;
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use signet_control_plane::{Config, telemetry, wiring};
+use signet_rotate_lambda::Function;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let started = Instant::now();
+    let config = Config::from_environment()?;
+    let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.name)?;
+    let function = Function::new(&config, wiring::open_lazily(&config).await?)?;
+    tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.name, "ready");
+    run(service_fn(|event: LambdaEvent<_>| function.call(event.payload, event.context.deadline))).await
+}
