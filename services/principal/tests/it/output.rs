@@ -24,6 +24,7 @@ fn certificate() -> v1::Certificate {
         revoke_time: time(1_795_320_000),
         revocation_reason: v1::RevocationReason::KeyCompromise.into(),
         renews_serial_number: String::new(),
+        ..Default::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every `principal` command in the runbooks and the README is one that exists.
+//! Every `principal` command in the runbooks, the README and the page on bootstrap is one that exists.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use signet_principal::cli::Cli;
 #[test]
 fn the_commands_of_the_documents_parse() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents = vec![root.join("README.md")];
+    let mut documents = vec![root.join("README.md"), root.join("infra/BOOTSTRAP.md")];
     documents.extend(fs::read_dir(root.join("runbooks")).unwrap().map(|entry| entry.unwrap().path()));
     let mut seen = 0;
     for document in documents {
