@@ -7,6 +7,8 @@ locals {
     SIGNET_LISTEN__PUBLIC              = "0.0.0.0:${local.ports.public}"
     SIGNET_LISTEN__METRICS             = "0.0.0.0:${local.ports.metrics}"
     SIGNET_LISTEN__PROXY_PROTOCOL_FROM = jsonencode(var.network.load_balancer_cidrs)
+    # Of all regions' STS, a task reaches this one's only: better to say so than to wait for another.
+    SIGNET_ENROLLMENT__AWS_REGIONS = jsonencode([data.aws_region.current.id])
   })
 }
 

@@ -49,7 +49,7 @@ variables {
   }
   settings          = { SIGNET_STORAGE__PREFIX = "signet-test" }
   tenant_key_policy = "{}"
-  access_policies   = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  access_policies   = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
   logs_kms_key_arn  = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
