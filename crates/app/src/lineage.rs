@@ -211,8 +211,10 @@ fn of_instance(holder: &Principal, instance: Serial, now: Time) -> impl Iterator
 fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &Certificate, now: Time) -> Option<&'a HeldCertificate> {
     let instance = presented.instance();
     let superseded = holder.superseded.iter().filter(|held| held.instance() == instance && held.not_after > now);
-    let others: Vec<_> = superseded.filter(|held| held.serial != presented.serial).collect();
-    if others.len() < MAX_SUPERSEDED { None } else { others.into_iter().min_by_key(|held| held.serial) }
+    // In the order of their renewal.
+    let mut others = superseded.filter(|held| held.serial != presented.serial);
+    let oldest = others.next();
+    oldest.filter(|_| others.count() >= MAX_SUPERSEDED - 1)
 }
 
 fn revoke(

@@ -45,7 +45,8 @@ async fn invariant_1_what_is_released_is_on_record() {
     let third = world.app.enroll(&anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
     for leaf in [first, second, third] {
         let record = world.record(&leaf.certificate.issuer, &leaf.certificate.serial).await;
-        assert_eq!((&record, &record.certificate_der), (&leaf.certificate, &leaf.chain_der[0]));
+        assert_eq!((&record.certificate_der, &record.tbs_der), (&leaf.chain_der[0], &leaf.certificate.tbs_der));
+        assert_eq!(record.state, leaf.certificate.state);
         assert!(world.keys.signed().contains(&record.tbs_der));
     }
 }

@@ -137,7 +137,7 @@ async fn a_certificate_that_is_revoked_during_its_renewal_renews_nothing() {
         if superseded {
             renew(&world, &held, &csr()).await.unwrap();
         }
-        let (app, record) = (Arc::clone(&world.app), held.certificate.clone());
+        let (app, record) = (world.other_node(), held.certificate.clone());
         let revocation = Box::pin(async move {
             let (revoke, reason) = (call("RevokeCertificate"), RevocationReason::KeyCompromise);
             app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();

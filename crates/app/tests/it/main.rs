@@ -8,6 +8,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod attested;
+mod attestor;
 mod audit;
 mod bad_input;
 mod bootstrap;
@@ -15,16 +17,20 @@ mod cas;
 mod certificates;
 mod crashes;
 mod enrollment;
+mod enrollment_limits;
 mod faulty_store;
 mod feed;
 mod invariants;
 mod issuance;
 mod keys;
+mod lineage;
 mod nodes;
 mod operations;
 mod principals;
+mod renewals;
 mod restart;
 mod retries;
+mod rules;
 mod sweep;
 mod tenants;
 mod tokens;

@@ -2,14 +2,21 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use signet_app::{CreateToken, IssuedLeaf, PrincipalPatch, RotationAction, TenantPatch};
+use signet_app::{Call, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction, TenantPatch};
 use signet_core::{
     Error, PrincipalType,
     ca::CaKind,
     certificate::{Certificate, RevocationReason},
+    renewal::{Steering, Window},
 };
+use signet_testkit::fixtures::{NOW, later};
 
-use crate::world::*;
+use crate::{
+    attestor::{oidc, token},
+    lineage,
+    rules::oidc_rule,
+    world::*,
+};
 
 pub(crate) type Answer = Result<String, Error>;
 pub(crate) type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -26,6 +33,7 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "UpdateTenant", events: 1 },
     Operation { name: "SuspendTenant", events: 1 },
     Operation { name: "ActivateTenant", events: 1 },
+    Operation { name: "SteerRenewals", events: 1 },
     Operation { name: "CreatePrincipal", events: 1 },
     Operation { name: "UpdatePrincipal", events: 1 },
     Operation { name: "SuspendPrincipal", events: 1 },
@@ -33,11 +41,17 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "DeletePrincipal", events: 1 },
     Operation { name: "IssueCertificate", events: 1 },
     Operation { name: "RenewCertificate", events: 1 },
+    Operation { name: "RenewOutOfBand", events: 1 },
+    Operation { name: "ConfirmCertificate", events: 1 },
     Operation { name: "RevokeCertificate", events: 1 },
     Operation { name: "CreateToken", events: 1 },
     Operation { name: "RevokeToken", events: 1 },
     // The use of the token together with the new principal, then the certificate.
     Operation { name: "Enroll", events: 2 },
+    // The same for a proof that a rule accepts.
+    Operation { name: "EnrollByRule", events: 2 },
+    Operation { name: "CreateEnrollmentRule", events: 1 },
+    Operation { name: "DeleteEnrollmentRule", events: 1 },
     Operation { name: "PrepareCa", events: 1 },
     Operation { name: "ActivateCa", events: 1 },
     Operation { name: "RetireCa", events: 1 },
@@ -60,14 +74,18 @@ macro_rules! repeat {
 pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usize) -> Repeatable {
     let request = format!("request-{number}");
     match name {
-        "CreateTenant" | "UpdateTenant" | "SuspendTenant" | "ActivateTenant" => {
+        "CreateTenant" | "UpdateTenant" | "SuspendTenant" | "ActivateTenant" | "SteerRenewals" => {
             tenant_operation(world, name, number, request).await
         }
         "PrepareCa" | "ActivateCa" | "RetireCa" => ca_operation(world, name, number, request).await,
-        "IssueCertificate" | "RenewCertificate" | "RevokeCertificate" => {
+        "RenewOutOfBand" => out_of_band(world, number, request).await,
+        "IssueCertificate" | "RenewCertificate" | "ConfirmCertificate" | "RevokeCertificate" => {
             certificate_operation(world, name, number, request).await
         }
         "CreateToken" | "RevokeToken" | "Enroll" => token_operation(world, name, number, request).await,
+        "EnrollByRule" | "CreateEnrollmentRule" | "DeleteEnrollmentRule" => {
+            rule_operation(world, name, number, request).await
+        }
         _ => principal_operation(world, name, number, request).await,
     }
 }
@@ -90,6 +108,10 @@ async fn tenant_operation(world: &Arc<World>, name: &'static str, number: usize,
                 app.update_tenant(&call, &environment(), &id, patch).await
             }
             "SuspendTenant" => app.suspend_tenant(&call, &environment(), &id).await,
+            "SteerRenewals" => {
+                let window = Window { start: later(60), end: later(7200) };
+                app.steer_renewals(&call, &scope(&tenant), Some(Steering { issued_before: NOW, window })).await
+            }
             _ => app.activate_tenant(&call, &environment(), &id).await,
         };
         answer.map(|tenant| format!("{tenant:?}"))
@@ -141,11 +163,28 @@ async fn certificate_operation(world: &Arc<World>, name: &'static str, number: u
             world.app.renew_certificate(&call, &renewal_of(&held), &acme(), &csr).await.map(released)
         });
     }
+    if name == "ConfirmCertificate" {
+        let next = lineage::renew(world, &held).await.unwrap();
+        return repeat!(world, next, request; {
+            let call = call_with_id(name, &request);
+            let answer = world.app.confirm_certificate(&call, &renewal_of(&next), &acme()).await;
+            answer.map(|record| format!("{:?}", record.lineage))
+        });
+    }
     repeat!(world, held, request; {
         let (call, Certificate { issuer, serial, .. }) = (call_with_id(name, &request), &held.certificate);
         let reason = RevocationReason::KeyCompromise;
         let answer = world.app.revoke_certificate(&call, &admin(), &acme(), issuer, serial, reason).await;
         answer.map(|record| format!("{:?}", record.state))
+    })
+}
+
+async fn out_of_band(world: &Arc<World>, number: usize, request: String) -> Repeatable {
+    let (key, held) = lineage::worker(world, &format!("worker-{number}")).await;
+    let input = lineage::signed(world, &key, &held, &request, NOW);
+    repeat!(world, input, request; {
+        let call = Call { operation: "RenewOutOfBand", ..anonymous(&request) };
+        world.app.renew_out_of_band(&call, &input).await.map(released)
     })
 }
 
@@ -168,6 +207,34 @@ async fn token_operation(world: &Arc<World>, name: &'static str, number: usize, 
     let (principal, csr) = (format!("worker-{number}"), csr());
     repeat!(world, token, principal, csr, request; {
         world.app.enroll(&anonymous(&request), enrollment(&token, &principal, &csr)).await.map(released)
+    })
+}
+
+/// In a tenant of its own, since a tenant has a limited number of rules.
+async fn rule_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let tenant = format!("tenant-{number}");
+    world.tenant(&tenant).await;
+    let (scope, tenant) = (scope(&tenant), tid(&tenant));
+    if name == "CreateEnrollmentRule" {
+        return repeat!(world, scope, request; {
+            let call = call_with_id(name, &request);
+            world.app.create_rule(&call, &admin(), &scope, oidc_rule("ci")).await.map(|rule| format!("{rule:?}"))
+        });
+    }
+    world.app.create_rule(&call("Prepare"), &admin(), &scope, oidc_rule("ci")).await.unwrap();
+    if name == "DeleteEnrollmentRule" {
+        return repeat!(world, scope, request; {
+            let (call, id) = (call_with_id(name, &request), "ci".parse().unwrap());
+            world.app.delete_rule(&call, &admin(), &scope, &id).await.map(|()| "deleted".to_owned())
+        });
+    }
+    world.attestor.proves(oidc("ci-1"));
+    let csr = csr();
+    repeat!(world, tenant, csr, request; {
+        let proof = Proof::Attested { tenant: (*tenant).clone(), evidence: token("head.claims.sig") };
+        let input = Enroll { proof, principal: None, csr_der: (*csr).clone() };
+        let call = Call { operation: name, ..anonymous(&request) };
+        world.app.enroll(&call, input).await.map(released)
     })
 }
 

@@ -21,12 +21,13 @@ use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
 use signet_x509::{ChainError, Environment, KeyAndCsr, verify_client};
 use tempfile::TempDir;
 
-use crate::{faulty_store::FaultyStore, keys::MemoryKeys};
+use crate::{attestor::ScriptedAttestor, faulty_store::FaultyStore, keys::MemoryKeys};
 
 pub(crate) struct World {
     pub(crate) app: Arc<App>,
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) keys: Arc<MemoryKeys>,
+    pub(crate) attestor: Arc<ScriptedAttestor>,
     _folder: TempDir,
 }
 
@@ -39,8 +40,16 @@ impl World {
         let keys = Arc::new(MemoryKeys::new(Arc::clone(&store)));
         let environment = Environment::with_default_arc("test.example.com".parse().unwrap()).unwrap();
         let entropy = Arc::new(SeededEntropy::new(1));
+        let attestor = Arc::new(ScriptedAttestor::default());
         let app = App::new(store.clone(), keys.clone(), entropy, environment, Settings::default());
-        Self { app: Arc::new(app), store, keys, _folder: folder }
+        let app = Arc::new(app.with_attestor(attestor.clone()));
+        Self { app, store, keys, attestor, _folder: folder }
+    }
+
+    /// Another process on the same store and keys.
+    pub(crate) fn other_node(&self) -> Arc<App> {
+        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(2)));
+        Arc::new(App::new(self.store.clone(), self.keys.clone(), entropy, environment, Settings::default()))
     }
 
     /// A bootstrapped environment with the tenant `acme`.
