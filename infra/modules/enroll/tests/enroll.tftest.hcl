@@ -23,7 +23,7 @@ variables {
   name_prefix      = "signet-test"
   package_path     = "./tests/package.zip"
   settings         = { SIGNET_STORAGE__PREFIX = "signet-test" }
-  access_policies  = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}", keys = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  access_policies  = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}", keys = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
   logs_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 

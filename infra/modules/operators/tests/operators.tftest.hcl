@@ -30,7 +30,7 @@ variables {
   tables = {
     table_arns  = { audit = "arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit" }
     kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
-    access      = { auditor = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+    access      = { auditor = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
   }
   publication = { bucket_arn = "arn:aws:s3:::signet-test-publication-123456789012" }
 }
@@ -131,7 +131,7 @@ run "bootstrap_is_beside_and_only_when_given" {
   command = plan
 
   variables {
-    bootstrap_policies = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+    bootstrap_policies = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
   }
 
   assert {

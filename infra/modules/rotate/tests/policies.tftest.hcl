@@ -107,7 +107,7 @@ variables {
   package_path            = "./tests/package.zip"
   settings                = { SIGNET_STORAGE__PREFIX = "signet-test" }
   tenant_key_policy       = "{}"
-  access_policies         = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  access_policies         = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
   secret_reader_role_arns = ["arn:aws:iam::123456789012:role/signet-test-control-plane"]
   bucket_arn              = "arn:aws:s3:::signet-test-publication"
   event_bus_arn           = "arn:aws:events:eu-central-1:123456789012:event-bus/signet-test"
