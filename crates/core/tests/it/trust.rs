@@ -24,6 +24,8 @@ fn tenant(id: &str, status: TenantStatus, isolation: Isolation) -> Tenant {
         isolation,
         lifetimes: BTreeMap::new(),
         max_certificates: 3,
+        renewal_grace: Default::default(),
+        renewal_steering: None,
         created_at: NOW,
         updated_at: NOW,
     }
