@@ -1,10 +1,18 @@
 //! All identities of a configuration, and what shows how they are.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use signet_client::Settings;
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,6 +33,7 @@ pub struct Agent {
     config: Config,
     report: watch::Sender<Report>,
     instances: BTreeMap<String, Running>,
+    hurries: Hurries,
     helpers: Vec<JoinHandle<()>>,
     _lock: Lock,
 }
@@ -36,6 +45,9 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+/// By identity: whom to tell to renew now.
+type Hurries = Arc<Mutex<BTreeMap<String, Arc<Notify>>>>;
+
 impl Agent {
     /// Takes the lock, opens the listeners and starts with every identity. The error says what to do.
     pub async fn start(config: Config) -> Result<Self, String> {
@@ -45,13 +57,19 @@ impl Agent {
             pid: std::process::id(),
             identities: Vec::new(),
         });
-        let mut helpers = vec![tokio::spawn(control::serve(control::open(&config.socket)?, report.1.clone()))];
+        let hurries = Hurries::default();
+        let renew = {
+            let hurries = Arc::clone(&hurries);
+            Arc::new(move |name: &str| locked(&hurries).get(name).map(|hurry| hurry.notify_one()).is_some())
+        };
+        let socket = control::open(&config.socket)?;
+        let mut helpers = vec![tokio::spawn(control::serve(socket, report.1.clone(), renew))];
         if let Some(address) = config.metrics {
             let listener = metrics::open(address).await?;
             helpers.push(tokio::spawn(metrics::serve(listener, report.1.clone())));
         }
         helpers.push(tokio::spawn(tell_systemd(report.1)));
-        let mut agent = Self { config, report: report.0, instances: BTreeMap::new(), helpers, _lock: lock };
+        let mut agent = Self { config, report: report.0, instances: BTreeMap::new(), hurries, helpers, _lock: lock };
         agent.reconcile();
         Ok(agent)
     }
@@ -59,6 +77,11 @@ impl Agent {
     /// How everything is, now and from now on.
     pub fn report(&self) -> watch::Receiver<Report> {
         self.report.subscribe()
+    }
+
+    /// Asks an identity to renew now; false if there is none of this name.
+    pub fn renew(&self, name: &str) -> bool {
+        locked(&self.hurries).get(name).map(|hurry| hurry.notify_one()).is_some()
     }
 
     /// Takes over another configuration: identities that did not change are left alone. Folder, socket and listeners stay
@@ -93,12 +116,15 @@ impl Agent {
             };
             report.identities = names.iter().map(|name| known.remove(name).unwrap_or_else(|| fresh(name))).collect();
         });
+        locked(&self.hurries).retain(|name, _| names.contains(name));
         for config in &self.config.identities {
             if self.instances.contains_key(&config.name) {
                 continue;
             }
-            let instance =
-                Instance::new(config, &self.config.control_plane, &self.config.state_dir, self.report.clone());
+            let hurry = Arc::new(Notify::new());
+            locked(&self.hurries).insert(config.name.clone(), Arc::clone(&hurry));
+            let (control_plane, state_dir) = (&self.config.control_plane, &self.config.state_dir);
+            let instance = Instance::new(config, control_plane, state_dir, self.report.clone(), hurry);
             let stop = CancellationToken::new();
             let task = tokio::spawn(instance.run(stop.clone()));
             self.instances.insert(config.name.clone(), Running { config: config.clone(), stop, task });
@@ -112,6 +138,10 @@ impl Agent {
         // It would only be in the way of the next one.
         let _ = std::fs::remove_file(&self.config.socket);
     }
+}
+
+fn locked(hurries: &Hurries) -> MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
+    hurries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn stop(instances: BTreeMap<String, Running>) {

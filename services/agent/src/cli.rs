@@ -48,6 +48,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Tell the running agent to renew an identity now
+    Renew {
+        /// Its name in the configuration
+        name: String,
+    },
     /// Check the configuration, and say what would be done
     Check,
 }
@@ -67,8 +72,13 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     };
     match arguments.command {
         Command::Run => serve(arguments.config, config).await,
-        Command::Status { output } => match control::ask(&config.socket).await {
-            Ok(report) => show(&report, output),
+        Command::Status { output } => match control::ask(&config.socket, "status").await {
+            Ok(report) => show(&report.unwrap_or_default(), output),
+            Err(error) => fail(&error),
+        },
+        Command::Renew { name } => match control::ask(&config.socket, &format!("renew {name}")).await {
+            Ok(Some(_)) => ExitCode::SUCCESS,
+            Ok(None) => fail(&format!("the agent has no identity {name:?}; see signet-agent status")),
             Err(error) => fail(&error),
         },
         Command::Check => check(&config),
@@ -85,9 +95,13 @@ async fn serve(path: PathBuf, config: Config) -> ExitCode {
         Ok(agent) => agent,
         Err(error) => return fail(&error),
     };
-    let agent = tokio::select! {
-        agent = work(agent, path, hangup, async { tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () } }) => agent,
+    let end = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     };
+    let agent = work(agent, path, hangup, end).await;
     tell(&[NotifyState::Stopping]);
     agent.stop().await;
     ExitCode::SUCCESS

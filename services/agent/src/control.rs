@@ -1,9 +1,10 @@
-//! The socket that `status` asks: whoever connects gets the report as one JSON document.
+//! The agent's socket: a line is asked, one JSON document answered. `status`: the report. `renew NAME`: the report, once the
+//! identity has been told to renew now.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::watch,
     time::timeout,
@@ -12,6 +13,7 @@ use tokio::{
 use crate::report::Report;
 
 const LIMIT: Duration = Duration::from_secs(5);
+const MAX_LINE: u64 = 200;
 
 /// Opens the socket, for this user and its group. The lock is held: what is there already is a leftover.
 pub(crate) fn open(path: &Path) -> Result<UnixListener, String> {
@@ -25,27 +27,40 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// Asks an identity to renew now; false if there is none of this name.
+pub(crate) type Renew = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Answers for ever.
-pub(crate) async fn serve(listener: UnixListener, report: watch::Receiver<Report>) {
+pub(crate) async fn serve(listener: UnixListener, report: watch::Receiver<Report>, renew: Renew) {
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else {
+        let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let text = serde_json::to_vec(&*report.borrow()).unwrap_or_default();
-        tokio::spawn(timeout(LIMIT, async move {
-            // Who hangs up has had enough.
-            let _ = stream.write_all(&text).await;
-            let _ = stream.shutdown().await;
-        }));
+        // Who hangs up or says nothing gets nothing.
+        tokio::spawn(timeout(LIMIT, answer(stream, report.clone(), Arc::clone(&renew))));
     }
 }
 
-/// Asks a running agent.
-pub(crate) async fn ask(path: &Path) -> Result<Report, String> {
+async fn answer(stream: UnixStream, report: watch::Receiver<Report>, renew: Renew) -> io::Result<()> {
+    let mut line = String::new();
+    let mut stream = BufReader::new(stream);
+    (&mut stream).take(MAX_LINE).read_line(&mut line).await?;
+    let known = match line.trim_end().split_once(' ') {
+        None => line.trim_end() == "status",
+        Some((verb, name)) => verb == "renew" && renew(name),
+    };
+    let text = if known { serde_json::to_vec(&*report.borrow())? } else { b"null".to_vec() };
+    stream.write_all(&text).await?;
+    stream.shutdown().await
+}
+
+/// Asks a running agent; `None` if it knows nothing of what is asked.
+pub(crate) async fn ask(path: &Path, line: &str) -> Result<Option<Report>, String> {
     let failed = |error: io::Error| format!("no agent answers at {}: {error}; is it running?", path.display());
     let work = async {
         let mut stream = UnixStream::connect(path).await?;
+        stream.write_all(format!("{line}\n").as_bytes()).await?;
         let mut text = Vec::new();
         stream.read_to_end(&mut text).await.map(|_| text)
     };

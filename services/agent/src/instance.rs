@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use signet_client::{ClientError, Identity, Notes, Settings, Status, Storage};
 use signet_core::{Time, audit::sha256_hex};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ pub(crate) struct Instance {
     /// Remembers what the programs were told of.
     told_file: PathBuf,
     report: watch::Sender<Report>,
+    /// Somebody wants the next certificate now.
+    hurry: Arc<Notify>,
 }
 
 impl Instance {
@@ -38,18 +40,18 @@ impl Instance {
         control_plane: &Settings,
         state_dir: &std::path::Path,
         report: watch::Sender<Report>,
+        hurry: Arc<Notify>,
     ) -> Self {
         let published = Arc::new(Published::new(config.clone(), state_dir));
         let mut settings = control_plane.clone();
         settings.storage = Arc::clone(&published) as Arc<dyn Storage>;
         settings.follow_bundle = config.follow_bundle;
         let told_file = state_dir.join(format!("{}.told", config.name));
-        Self { config: config.clone(), settings, published, told_file, report }
+        Self { config: config.clone(), settings, published, told_file, report, hurry }
     }
 
     /// Until `stop`; a command under way is finished first.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        self.tell_all(|_| ());
         let begun = tokio::select! {
             () = stop.cancelled() => return,
             begun = self.begin() => begun,
@@ -106,6 +108,7 @@ impl Instance {
             self.tell_all(|known| *known = self.described(&present, report));
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.hurry.notified() => identity.renew_now(),
                 Ok(()) = status.changed() => {}
                 Ok(()) = written.changed() => {}
                 () = sleep_until(handover.retry_at), if handover.is_due() => {}

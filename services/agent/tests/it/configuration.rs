@@ -1,0 +1,73 @@
+//! What is asked for must be possible, or is refused with the key that is wrong.
+
+use std::fs;
+
+use signet_agent::{Config, config::ProofConfig};
+use signet_testkit::pki::Pki;
+
+const ROOT: &str = "root.pem";
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = Pki::new(signet_core::Time::from_unix_seconds(1_800_000_000));
+    let root = signet_x509::pem::encode_certificate(&pki.root.ca.certificate_der);
+    fs::write(folder.path().join(ROOT), root).unwrap();
+    folder
+}
+
+fn read(more: &str) -> Result<Config, String> {
+    let head = "state_dir = \"s\"\n[control_plane]\nendpoint = \"https://localhost:1\"\nca_file = \"root.pem\"\n";
+    Config::from_toml(&format!("{head}{more}"), folder().path()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_sample_is_a_configuration() {
+    let folder = folder();
+    let sample = include_str!("../../agent.sample.toml");
+    let config = Config::from_toml(sample, folder.path()).unwrap();
+    assert_eq!(config.identities.len(), 2);
+    assert_eq!(config.identities[0].pem.as_ref().unwrap().key.mode, 0o640);
+    assert_eq!(config.identities[0].pem.as_ref().unwrap().key.group, Some(0));
+    // What is commented out is one, too.
+    let all = sample.replace("\n#out", "\nout").replace("\n#so", "\nso").replace("\n#server", "\nserver");
+    let config = Config::from_toml(&all.replace("\n#fol", "\nfol"), folder.path()).unwrap();
+    assert!(config.control_plane.out_of_band.is_some() && config.identities[0].follow_bundle);
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_key() {
+    let one = |lines: &str| {
+        read(&format!("[[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"t\" }}\n{lines}")).unwrap_err()
+    };
+    for (lines, words) in [
+        ("", "identity.web: it serves nobody"),
+        ("pem = { directory = \"d\", key = { mode = \"0644\" } }", "identity.web.pem.key.mode: \"0644\" must be octal"),
+        ("pem = { directory = \"d\", key = { owner = \"nobody-knows\" } }", "owner: \"nobody-knows\" is not known"),
+        ("pem = { directory = \"d\", keys = 1 }", "keys"),
+        ("pkcs12 = { file = \"f\", password_file = \"p\" }", "a join token does not work twice"),
+        ("pem = { directory = \"d\" }\nexec = { command = [\"nginx\"] }", "exec.command: must be a list of words"),
+        ("pem = { directory = \"d\" }\nsignal = { pid_file = \"p\", signal = \"KILL\" }", "must be HUP"),
+    ] {
+        let error = one(lines);
+        assert!(error.contains(words), "{lines}: {error}");
+    }
+    assert!(read("").unwrap_err().contains("add an [[identity]]"));
+    let both = "[[identity]]\nname = \"web\"\nenroll = { join_token_file = \"t\", oidc_token_file = \"o\" }";
+    assert!(read(both).unwrap_err().contains("say what speaks for it"));
+    let without = "[[identity]]\nname = \"web\"\nenroll = { oidc_token_file = \"o\" }";
+    assert!(read(without).unwrap_err().contains("identity.web.enroll.tenant"));
+    let twice = "[[identity]]\nname = \"web\"\nenroll = { join_token_file = \"t\" }\ncombined = { file = \"f\" }\n";
+    let error = read(&format!("{twice}{}", twice.replace("web", "api"))).unwrap_err();
+    assert!(error.contains("f is used twice"), "{error}");
+}
+
+#[test]
+fn a_proof_that_repeats_may_keep_its_key_in_memory() {
+    let config = read(
+        "[[identity]]\nname = \"web\"\nenroll = { tenant = \"acme\", aws_iam = { region = \"eu-central-1\" } }\n\
+         exec = { command = [\"/bin/cat\"], stdin = \"credentials\" }",
+    )
+    .unwrap();
+    assert!(matches!(config.identities[0].enroll.proof, ProofConfig::AwsIam { .. }));
+    assert!(!config.identities[0].keeps_its_key());
+}

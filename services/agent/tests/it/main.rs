@@ -1,0 +1,10 @@
+//! The agent against a real control plane, and real programs that read what it writes.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod configuration;
+mod files;
+mod mosquitto;
+mod nginx;
+mod process;
+mod programs;
+mod world;

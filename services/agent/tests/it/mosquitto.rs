@@ -1,0 +1,114 @@
+//! Mosquitto takes new certificates at SIGHUP: publishers come and go, a subscriber stays, and no message is lost.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use signet_proto::v1::PrincipalType;
+
+use crate::world::{World, eventually, free_port, run};
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mosquitto_rotates_without_a_lost_message() {
+    let world = World::new().await;
+    let (broker, client) =
+        (world.token(PrincipalType::Service, "broker-1").await, world.token(PrincipalType::Device, "sensor-1").await);
+    let (dir, port) = (world.dir.path().display().to_string(), free_port());
+    fs::write(
+        world.path("mosquitto.conf"),
+        format!(
+            "user root\npid_file {dir}/mosquitto.pid\nlistener {port} 127.0.0.1\ntls_version tlsv1.3\n\
+             certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/root.pem\n\
+             require_certificate true\nuse_identity_as_username true\n"
+        ),
+    )
+    .unwrap();
+    // The client first: its own renewals need no telling.
+    let identities = format!(
+        "[[identity]]\nname = \"broker\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"broker\" }}\n\
+         signal = {{ pid_file = \"mosquitto.pid\" }}\n\
+         [[identity]]\nname = \"sensor\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"sensor\" }}\n",
+        broker.display(),
+        client.display()
+    );
+    let (agent, mut reports) = world.agent(&identities).await;
+    let conf = format!("{dir}/mosquitto.conf");
+    let _broker = Ended(Command::new(mosquitto()).args(["-c", &conf]).stderr(Stdio::null()).spawn().unwrap());
+    eventually("mosquitto is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    reports.until("it is told", signet_agent::report::IdentityReport::is_well).await;
+
+    let tls = ["--cafile", &format!("{dir}/root.pem"), "--cert", &format!("{dir}/sensor/cert.pem")].map(str::to_owned);
+    let key = ["--key", &format!("{dir}/sensor/key.pem"), "--insecure"].map(str::to_owned);
+    let place = ["-h", "127.0.0.1", "-p", &port.to_string(), "-t", "soak", "-q", "1"].map(str::to_owned);
+    let common: Vec<String> = tls.into_iter().chain(key).chain(place).collect();
+    let mut subscriber = Ended(
+        Command::new("mosquitto_sub").args(&common).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap(),
+    );
+    let heard = Arc::new(Mutex::new(Vec::<String>::new()));
+    let (lines, to) = (BufReader::new(subscriber.0.stdout.take().unwrap()), Arc::clone(&heard));
+    std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line)));
+    let publish = async |text: &str| {
+        let all: Vec<&str> = common.iter().map(String::as_str).chain(["-m", text]).collect();
+        let done = run("mosquitto_pub", &all).await;
+        assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    loop {
+        publish("hello").await;
+        if heard.lock().unwrap().iter().any(|line| line == "hello") {
+            break;
+        }
+    }
+    let mut sent = Vec::new();
+    for rotation in 0..3 {
+        let before = shown_serial(port).await;
+        assert!(agent.renew(if rotation == 1 { "sensor" } else { "broker" }));
+        for number in 0..15 {
+            sent.push(format!("{rotation}-{number}"));
+            publish(&sent[sent.len() - 1]).await;
+        }
+        if rotation != 1 {
+            let mut tries = 0;
+            while shown_serial(port).await == before {
+                tries += 1;
+                assert!(tries < 100, "mosquitto still shows {before}");
+            }
+        }
+    }
+    eventually("all messages are there", || {
+        let heard = heard.lock().unwrap();
+        sent.iter().all(|text| heard.contains(text))
+    })
+    .await;
+    assert!(subscriber.0.try_wait().unwrap().is_none(), "the subscriber is still the same");
+    agent.stop().await;
+}
+
+fn mosquitto() -> &'static str {
+    // Debian has it where only root's PATH looks.
+    if fs::exists("/usr/sbin/mosquitto").unwrap() { "/usr/sbin/mosquitto" } else { "mosquitto" }
+}
+
+/// Serial number of the certificate that new connections get.
+async fn shown_serial(port: u16) -> String {
+    let shown = run(
+        "sh",
+        &[
+            "-c",
+            &format!("openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -serial"),
+        ],
+    )
+    .await;
+    String::from_utf8(shown.stdout).unwrap()
+}

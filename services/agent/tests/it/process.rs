@@ -1,0 +1,151 @@
+//! The program as systemd and its operator meet it.
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use signet_agent::report::Report;
+use signet_proto::v1::PrincipalType;
+
+use crate::world::{World, eventually, free_port};
+
+fn agent(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signet-agent"));
+    command.arg("--config").arg(config).env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn ask(config: &Path, arguments: &[&str]) -> Output {
+    let mut command = agent(config);
+    command.args(arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+async fn report(config: &Path) -> Option<Report> {
+    serde_json::from_slice(&ask(config, &["status", "--output", "json"]).await.stdout).ok()
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Systemd's end of the notifications.
+fn notifications(path: &Path) -> Receiver<String> {
+    let socket = UnixDatagram::bind(path).unwrap();
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(length) = socket.recv(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if text.lines().any(|line| sender.send(line.to_owned()).is_err()) {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Waits for a line that begins so, and takes it out of those heard so far.
+fn heard(lines: &Receiver<String>, seen: &mut Vec<String>, what: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(at) = seen.iter().position(|line| line.starts_with(what)) {
+            seen.remove(at);
+            return;
+        }
+        assert!(Instant::now() < deadline, "systemd was not told {what}, only {seen:?}");
+        seen.extend(lines.recv_timeout(Duration::from_secs(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_tells_systemd_answers_and_ends() {
+    let world = World::new().await;
+    let identity = |name: &str, token: &Path| {
+        format!(
+            "[[identity]]\nname = \"{name}\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"{name}\" }}\n",
+            token.display()
+        )
+    };
+    let one = identity("one", &world.token(PrincipalType::Worker, "w-1").await);
+    let two = identity("two", &world.token(PrincipalType::Worker, "w-2").await);
+    let config = world.configure(&one);
+    let port = free_port();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("metrics = \"127.0.0.1:{port}\"\n{text}")).unwrap();
+
+    let checked = ask(&config, &["check"]).await;
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(ask(&config, &["status"]).await.status.code(), Some(2), "nobody is there to ask");
+    let socket = world.path("systemd");
+    let (lines, mut seen) = (notifications(&socket), Vec::new());
+    let mut child =
+        agent(&config).arg("run").env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000").spawn().unwrap();
+    for what in ["READY=1", "WATCHDOG=1", "STATUS=1 of 1 identities are well", "WATCHDOG=1"] {
+        heard(&lines, &mut seen, what);
+    }
+    let shown = ask(&config, &["status"]).await;
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success() && text.contains("one") && text.contains("fresh"), "{text}");
+    let metrics = crate::world::run("curl", &["-sS", &format!("http://127.0.0.1:{port}/metrics")]).await;
+    let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+    assert!(metrics.contains("signet_agent_standing{identity=\"one\",standing=\"fresh\"} 1"), "{metrics}");
+    let second = ask(&config, &["run"]).await;
+    assert_eq!(second.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another signet-agent runs on"));
+
+    let before = report(&config).await.unwrap().identities[0].serial_number.clone();
+    assert!(ask(&config, &["renew", "one"]).await.status.success());
+    assert_eq!(ask(&config, &["renew", "nobody"]).await.status.code(), Some(2));
+    let mut renewed = false;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !renewed && Instant::now() < deadline {
+        renewed = report(&config).await.unwrap().identities[0].serial_number != before;
+    }
+    assert!(renewed);
+
+    fs::write(&config, format!("{}{two}", fs::read_to_string(&config).unwrap())).unwrap();
+    signal(&child, "-HUP");
+    heard(&lines, &mut seen, "RELOADING=1");
+    heard(&lines, &mut seen, "STATUS=2 of 2 identities are well");
+    // What is wrong changes nothing.
+    fs::write(&config, "nonsense").unwrap();
+    signal(&child, "-HUP");
+    heard(&lines, &mut seen, "RELOADING=1");
+    signal(&child, "-TERM");
+    heard(&lines, &mut seen, "STOPPING=1");
+    eventually("it has ended", || child.try_wait().unwrap().is_some()).await;
+    assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_that_is_away_is_told_and_waited_for() {
+    let world = World::new().await;
+    let token = world.path("late.token");
+    let config = world.configure(&format!(
+        "[[identity]]\nname = \"late\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"late\" }}\n",
+        token.display()
+    ));
+    let mut child = agent(&config).arg("run").spawn().unwrap();
+    let mut problem = None;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while problem.is_none() && Instant::now() < deadline {
+        problem = report(&config).await.and_then(|report| report.identities[0].problem.clone());
+    }
+    let problem = problem.unwrap();
+    assert!(problem.action == "enroll" && problem.message.contains("late.token"), "{problem:?}");
+    assert_eq!(ask(&config, &["status"]).await.status.code(), Some(1));
+    let made = world.token(PrincipalType::Worker, "w-9").await;
+    fs::rename(made, &token).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !ask(&config, &["status"]).await.status.success() {
+        assert!(Instant::now() < deadline, "it does not begin");
+    }
+    signal(&child, "-TERM");
+    eventually("it has ended", || child.try_wait().unwrap().is_some()).await;
+}

@@ -1,0 +1,192 @@
+//! A control plane in this process, a tenant, and agents of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use secrecy::SecretString;
+use signet_agent::{
+    Agent, Config,
+    report::{IdentityReport, Report},
+};
+use signet_app::{Bootstrap, Call, ServerIdentity};
+use signet_client::{Connector, Credentials};
+use signet_control_plane::{
+    Config as NodeConfig, PublicMaterial, Running, ServerCredentials,
+    cli::system_clock,
+    serve,
+    wiring::{self, Wired},
+};
+use signet_proto::v1::{
+    self as pb, enrollment_service_client::EnrollmentServiceClient, tenant_service_client::TenantServiceClient,
+    trust_service_client::TrustServiceClient,
+};
+use signet_x509::{KeyAndCsr, bundle::to_pem};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const NODE: &str = r#"
+environment = { name = "test", trust_domain_suffix = "test.example.com" }
+storage = { kind = "sqlite", path = "signet.db" }
+keys = { kind = "softkey", dir = "keys", passphrase_file = "passphrase" }
+server_identity = { kind = "files", dir = "server" }
+listen = { grpc = "127.0.0.1:0", public = "127.0.0.1:0", metrics = "127.0.0.1:0" }
+"#;
+
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) node: Running,
+    _stop: CancellationToken,
+    admin: Credentials,
+    roots: Vec<Vec<u8>>,
+}
+
+impl World {
+    /// An environment with one node and the tenant `acme`.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("passphrase"), "correct horse battery staple").unwrap();
+        let config = NodeConfig::from_toml(NODE, dir.path()).unwrap();
+        let wired = wiring::open(&config).await.unwrap();
+        let (admin, roots) = bootstrap(&wired).await;
+        fs::write(dir.path().join("root.pem"), to_pem(roots.iter().map(Vec::as_slice))).unwrap();
+        let stop = CancellationToken::new();
+        let node = serve(config, wired, stop.clone(), system_clock()).await.unwrap();
+        let world = Self { dir, node, _stop: stop, admin, roots };
+        let tenant =
+            pb::Tenant { tenant_id: "acme".into(), isolation: pb::Isolation::Dedicated.into(), ..Default::default() };
+        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+        TenantServiceClient::new(world.admin()).create_tenant(request).await.unwrap();
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("https://localhost:{}", self.node.grpc_addr.port())
+    }
+
+    pub(crate) fn admin(&self) -> tonic::transport::Channel {
+        Connector::new(&self.endpoint(), &self.roots, Some(&self.admin)).unwrap().channel()
+    }
+
+    /// A file with a join token for `id`, good for one use.
+    pub(crate) async fn token(&self, kind: pb::PrincipalType, id: &str) -> PathBuf {
+        let request = pb::CreateTokenRequest {
+            tenant_id: "acme".into(),
+            principal_type: kind.into(),
+            principal_id: id.into(),
+            ..Default::default()
+        };
+        let made = EnrollmentServiceClient::new(self.admin()).create_token(request).await.unwrap().into_inner();
+        let path = self.path(&format!("{id}.token"));
+        fs::write(&path, format!("{}\n", made.secret)).unwrap();
+        path
+    }
+
+    /// Makes and publishes the tenant's next CA.
+    pub(crate) async fn prepare_ca(&self) {
+        let request = pb::RotateCertificateAuthorityRequest {
+            tenant_id: "acme".into(),
+            action: pb::RotationAction::Prepare.into(),
+            ..Default::default()
+        };
+        TrustServiceClient::new(self.admin()).rotate_certificate_authority(request).await.unwrap();
+    }
+
+    /// An agent's configuration: `identities` is TOML. Its state is in the folder `state`.
+    pub(crate) fn configure(&self, identities: &str) -> PathBuf {
+        let path = self.path("agent.toml");
+        let endpoint = self.endpoint();
+        let text = format!(
+            "state_dir = \"state\"\n[control_plane]\nendpoint = \"{endpoint}\"\nca_file = \"root.pem\"\n{identities}"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// An agent that runs in this process, with every identity published.
+    pub(crate) async fn agent(&self, identities: &str) -> (Agent, Reports) {
+        let agent = Agent::start(Config::load(&self.configure(identities)).unwrap()).await.unwrap();
+        let mut reports = Reports(agent.report());
+        reports.until("all are published", |one| one.published && !one.spiffe_id.is_empty()).await;
+        (agent, reports)
+    }
+}
+
+pub(crate) struct Reports(watch::Receiver<Report>);
+
+impl Reports {
+    /// Waits until all identities are so, at most 20 s.
+    pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&IdentityReport) -> bool) -> Vec<IdentityReport> {
+        let found = self.0.wait_for(|report| !report.identities.is_empty() && report.identities.iter().all(&is_so));
+        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        if let Ok(Ok(report)) = found {
+            return report.identities.clone();
+        }
+        drop(found);
+        panic!("not in time: {what}: {:?}", self.0.borrow())
+    }
+
+    /// Renews the only identity and waits until its programs know.
+    pub(crate) async fn renew(&mut self, agent: &Agent, name: &str) -> IdentityReport {
+        let before = self.0.borrow().identities[0].serial_number.clone();
+        assert!(agent.renew(name));
+        let told = |one: &IdentityReport| one.handover.as_ref().is_none_or(|handover| handover.done);
+        let renewed = |one: &IdentityReport| one.serial_number != before && one.published && told(one);
+        self.until("it is renewed and handed over", renewed).await[0].clone()
+    }
+}
+
+async fn bootstrap(wired: &Wired) -> (Credentials, Vec<Vec<u8>>) {
+    let (server, admin) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
+    let input = Bootstrap {
+        keys: wired.environment_keys.clone(),
+        server: ServerIdentity { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
+        server_csr_der: server.csr_der,
+        admin: "root-admin".parse().unwrap(),
+        admin_csr_der: admin.csr_der,
+    };
+    let report = wired.app.bootstrap(&Call::process("bootstrap", system_clock()()), &input).await.unwrap();
+    let credentials = ServerCredentials {
+        chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
+        key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),
+    };
+    wired.server_identity.put(&credentials).await.unwrap();
+    let roots = report.admin.root_der;
+    let root = to_pem(roots.iter().map(Vec::as_slice));
+    wired.server_identity.put_public(PublicMaterial::Root, &root).await.unwrap();
+    (Credentials::new(report.admin.chain_der, roots.clone(), admin.key).unwrap(), roots)
+}
+
+/// Asks until it is so; ten seconds at most.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(10), "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs a judge, off the runtime's threads.
+pub(crate) async fn run(program: &str, arguments: &[&str]) -> Output {
+    let (name, mut command) = (program.to_owned(), Command::new(program));
+    command.args(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    output.unwrap_or_else(|error| panic!("{name} is not installed (see scripts/lib/judges.sh): {error}"))
+}
+
+/// A free port of 127.0.0.1.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) fn exists(path: &Path) -> bool {
+    fs::exists(path).unwrap()
+}
