@@ -1,63 +1,13 @@
 //! The whole way through the real binary, against a control plane in this process.
 
-use std::{
-    fs,
-    io::Read as _,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{fs, io::Read as _, path::Path, sync::atomic::Ordering, time::Duration};
 
 use serde_json::Value;
-use signet_control_plane::{Config, Running, serve, wiring};
-use signet_core::Time;
-use tokio_util::sync::CancellationToken;
 
-use crate::run::{Machine, Outcome, finish, mode};
-
-/// A control plane whose clock can be moved on.
-struct Server {
-    running: Running,
-    shutdown: CancellationToken,
-    ahead_millis: Arc<AtomicI64>,
-}
-
-impl Server {
-    async fn start(config_file: &Path) -> Self {
-        let config = Config::load(config_file).unwrap();
-        let wired = wiring::open(&config).await.unwrap();
-        let (shutdown, ahead_millis) = (CancellationToken::new(), Arc::new(AtomicI64::new(0)));
-        let ahead = Arc::clone(&ahead_millis);
-        let clock = Arc::new(move || {
-            Time::from_unix_millis(jiff::Timestamp::now().as_millisecond() + ahead.load(Ordering::Relaxed))
-        });
-        let running = serve(config, wired, shutdown.clone(), clock).await.unwrap();
-        Self { running, shutdown, ahead_millis }
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        self.running.ended().await.unwrap();
-    }
-}
-
-/// Asks until `done` says yes.
-fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn bootstrap(machine: &Machine) -> Outcome {
-    let addresses = ["--grpc-address", "--public-address", "--metrics-address"].map(|name| [name, "127.0.0.1:0"]);
-    let fixed = ["bootstrap", "--local", "env", "--seal-delay-seconds", "1", "--output", "json"];
-    machine.principal(&[&fixed[..], &addresses.concat()].concat()).ok()
-}
+use crate::{
+    run::{Machine, Outcome, finish, mode},
+    server::{Server, bootstrap, ready, until},
+};
 
 fn states(outcome: &Outcome) -> Vec<String> {
     let items = outcome.json().as_array().unwrap().clone();
@@ -105,10 +55,7 @@ async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
     let machine = Machine::new();
     bootstrap(&machine);
     let server = Server::start(&machine.path("env/signet.toml")).await;
-    until("readiness", Duration::from_secs(20), || {
-        let checks = machine.principal(&["doctor", "-o", "json"]).json();
-        checks.as_array().unwrap().iter().any(|check| check["check"] == "server" && check["status"] == "ok")
-    });
+    ready(&machine);
     let me = machine.principal(&["whoami", "-o", "json"]).ok().json();
     assert_eq!(me["spiffe_id"], "spiffe://system.signet.internal/admin/admin");
 
@@ -180,8 +127,7 @@ fn enroll(machine: &Machine, server: &Server) {
     let secret = fs::read_to_string(machine.path("token")).unwrap();
     assert!(!made.out.contains(secret.trim()) && !made.err.contains(secret.trim()));
     assert_eq!(mode(&machine.path("token")), 0o600);
-    let url = format!("https://localhost:{}", server.running.grpc_addr.port());
-    let public = format!("http://{}", server.running.public_addr);
+    let (url, public) = (server.url(), server.public());
     let root = fs::read_to_string(machine.home().join("contexts/local/ca.pem")).unwrap();
     let digest = signet_client::fingerprint(&signet_x509::pem::decode_certificates(&root).unwrap()[0]);
     let wrong = "0".repeat(64);
