@@ -79,6 +79,7 @@ macro_rules! store_cases {
             the_feed_has_no_gaps_under_concurrency
 
             every_kind_of_body_survives
+            rules_and_used_proofs_survive
             empty_fields_survive
         }
     };

@@ -176,6 +176,14 @@ async fn an_enrollment_without_proof_key_or_request_id_is_told_so() {
     is_blamed(client.enroll(pb::EnrollRequest { request_id: String::new(), ..whole.clone() }).await, "request_id");
     let long = Some(pb::enroll_request::Proof::JoinToken("x".repeat(1000)));
     is_blamed(client.enroll(pb::EnrollRequest { proof: long, ..whole.clone() }).await, "join_token");
+    let oidc = |text: &str| Some(pb::enroll_request::Proof::OidcToken(text.into()));
+    is_blamed(client.enroll(pb::EnrollRequest { proof: oidc("a.b.c"), ..whole.clone() }).await, "tenant_id");
+    let in_acme = pb::EnrollRequest { tenant_id: "acme".into(), ..whole.clone() };
+    is_blamed(client.enroll(pb::EnrollRequest { proof: oidc(""), ..in_acme.clone() }).await, "oidc_token");
+    let aws = Some(pb::enroll_request::Proof::AwsIam(pb::AwsIamProof::default()));
+    is_blamed(client.enroll(pb::EnrollRequest { proof: aws, ..in_acme.clone() }).await, "aws_iam");
+    let x509 = Some(pb::enroll_request::Proof::X509(pb::X509Proof::default()));
+    is_blamed(client.enroll(pb::EnrollRequest { proof: x509, ..in_acme }).await, "x509.sign_time");
     let status = client.enroll(whole).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     node.end().await;

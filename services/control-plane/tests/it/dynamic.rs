@@ -59,7 +59,16 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
                 message.set_field_by_name("paths", Value::List(vec![Value::String("display_name".into())]));
                 Value::Message(message)
             }
-            ("tenant" | "principal", Kind::Message(inner)) => Value::Message(fill(&inner, fields)),
+            ("rule_id" | "id_template", _) if fields.whole => Value::String("made-by-the-test".into()),
+            ("proof_kind", _) if fields.whole => Value::EnumNumber(1),
+            ("aws_iam", Kind::Message(source)) if fields.whole => Value::Message(DynamicMessage::new(source)),
+            ("conditions", Kind::Message(condition)) if fields.whole => {
+                let mut message = DynamicMessage::new(condition);
+                message.set_field_by_name("fact", Value::String("account".into()));
+                message.set_field_by_name("patterns", Value::List(vec![Value::String("123456789012".into())]));
+                Value::List(vec![Value::Message(message)])
+            }
+            ("tenant" | "principal" | "rule", Kind::Message(inner)) => Value::Message(fill(&inner, fields)),
             _ => continue,
         };
         message.set_field(&field, value);

@@ -24,6 +24,7 @@ mod health;
 mod identities;
 mod lifecycle;
 mod matrix;
+mod races;
 mod server_certificate;
 mod shutdown;
 mod staleness;
