@@ -91,6 +91,9 @@ pub enum Command {
     /// Certificates of principals
     #[command(subcommand)]
     Cert(c::cert::CertCommand),
+    /// When a tenant's certificates are renewed
+    #[command(subcommand)]
+    Renewal(c::renewal::RenewalCommand),
     /// Join tokens: the way to a first certificate
     #[command(subcommand)]
     Token(c::token::TokenCommand),

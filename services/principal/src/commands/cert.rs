@@ -157,6 +157,7 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     let issued = rpc!(session, "renewing", Client.renew_certificate(request)).await?;
     let credentials = Credentials::new(issued.chain_der, issued.root_der, new.key).map_err(Failure::other)?;
     credentials.save(&directory).map_err(Failure::other)?;
+    confirm_stored(run).await;
     run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
     let certificate = issued.certificate.ok_or_else(|| Failure::other("the server sent no certificate"))?;
     run.printer.changed(&certificate).map(|()| Exit::Ok)
@@ -173,4 +174,16 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
         return run.printer.text(&chain).map(|()| Exit::Ok);
     }
     run.printer.one(&issued).map(|()| Exit::Ok)
+}
+
+/// Tells the server, with the new certificate, that it was stored. Without it the old one merely stays good for a renewal.
+async fn confirm_stored(run: &Run) {
+    let confirmed = async {
+        let session = run.session()?;
+        let request = v1::ConfirmCertificateRequest { request_id: String::new() };
+        rpc!(session, "confirming", Client.confirm_certificate(request)).await
+    };
+    if let Err(failure) = confirmed.await {
+        run.printer.note(&format!("the server was not told that the certificate is stored: {failure}"));
+    }
 }

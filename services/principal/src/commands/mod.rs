@@ -10,6 +10,7 @@ pub mod enroll;
 pub mod enrollment;
 pub mod login;
 pub mod principal;
+pub mod renewal;
 pub mod shell;
 pub mod tenant;
 pub mod token;
@@ -61,6 +62,7 @@ pub async fn run(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Activate(args) => principal::activate(run, args).await,
         Command::Delete(args) => principal::delete(run, args).await,
         Command::Cert(command) => cert::run(run, command).await,
+        Command::Renewal(command) => renewal::run(run, command).await,
         Command::Token(command) => token::run(run, command).await,
         Command::Enroll(args) => enroll::run(run, args).await,
         Command::Login(args) => login::run(run, args).await,

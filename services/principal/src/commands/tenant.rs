@@ -24,7 +24,7 @@ pub enum TenantCommand {
         #[arg(value_name = "TENANT")]
         id: Option<TenantId>,
     },
-    /// Change a tenant's name, lifetimes or quota
+    /// Change a tenant's name, lifetimes, quota or grace
     Update(UpdateArgs),
     /// Refuse all principals of a tenant, within a second
     Suspend {
@@ -79,6 +79,9 @@ pub struct Limits {
     /// How many unexpired certificates one principal may hold, 1 to 100
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     max_certificates: Option<u32>,
+    /// How long after expiry certificates may be renewed, at most 30d; 0: enroll again
+    #[arg(long, value_name = "TIME", value_parser = values::grace)]
+    renewal_grace: Option<u32>,
 }
 
 /// What changes.
@@ -122,6 +125,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         isolation: isolation.into(),
         lifetimes: args.limits.lifetimes,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
+        renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
         ..Default::default()
     };
     let request = v1::CreateTenantRequest { tenant: Some(tenant), request_id: session.request_id() };
@@ -159,8 +163,10 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     mark(args.display_name.is_some(), "display_name");
     mark(args.default_lifetimes || !args.limits.lifetimes.is_empty(), "lifetimes");
     mark(args.limits.max_certificates.is_some(), "max_certificates");
+    mark(args.limits.renewal_grace.is_some(), "renewal_grace_seconds");
     if mask.paths.is_empty() {
-        return Err(Failure::usage("nothing to change").hint("give --display-name, --lifetime or --max-certificates"));
+        let hint = "give --display-name, --lifetime, --max-certificates or --renewal-grace";
+        return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = run.session()?;
     let tenant = v1::Tenant {
@@ -168,6 +174,7 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
         display_name: args.display_name.unwrap_or_default(),
         lifetimes: args.limits.lifetimes,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
+        renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
         ..Default::default()
     };
     let request =

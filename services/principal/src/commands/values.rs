@@ -38,6 +38,11 @@ pub fn seconds(text: &str) -> Result<u32, String> {
     u32::try_from(duration(text)?.as_secs()).ok().filter(|s| *s > 0).ok_or_else(|| "must be at least 1s".into())
 }
 
+/// Seconds, or `0` for none.
+pub fn grace(text: &str) -> Result<u32, String> {
+    if text == "0" { Ok(0) } else { seconds(text) }
+}
+
 /// An instant, or how long before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {

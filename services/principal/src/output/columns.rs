@@ -58,6 +58,9 @@ shown! {
         "TIME": Field("event_time"), "OPERATION": With(|e| payload(e, "operation")), "ACTOR": With(actor),
         "RESOURCE": With(resource), "OUTCOME": With(|e| payload(e, "outcome")),
     }
+    RenewalSteering {
+        "ISSUED BEFORE": Field("issued_before"), "FROM": Field("window_start"), "TO": Field("window_end"),
+    }
     IssuedCertificate { "CHAIN": Field("chain_der") }
     TrustBundle {
         "TENANT": Field("tenant_id"), "TRUST DOMAIN": Field("trust_domain"),
