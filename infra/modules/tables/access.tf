@@ -1,5 +1,5 @@
 # Who may do what with which table. read: GetItem and Query (never Scan); write: what a transaction of ours is made of; delete: DeleteItem.
-# Nobody may delete an audit event or a certificate's record: TTL does, years later.
+# Nobody may delete an audit event or a certificate's record: only TTL does, when its time is over.
 locals {
   matrix = {
     control_plane = {
@@ -25,7 +25,7 @@ locals {
       tenants      = ["read", "write"] # CAs
       principals   = ["read", "write"] # reservations that are swept
       certificates = ["read", "write"]
-      requests     = ["read", "write"]
+      requests     = ["read", "write", "delete"] # a warning that could not be sent is taken back
       changes      = ["read", "write"]
       audit        = ["write"]
     }

@@ -87,17 +87,17 @@ run "each_role_has_its_tables_and_actions" {
   assert {
     condition = toset([
       for role, document in data.aws_iam_policy_document.access : role if strcontains(document.json, "DeleteItem")
-    ]) == toset(["control_plane"])
-    error_message = "Only the control plane may delete."
+    ]) == toset(["control_plane", "rotate"])
+    error_message = "Only the control plane and the rotate Lambda may delete."
   }
 
   assert {
-    condition = flatten([
-      for document in values(data.aws_iam_policy_document.access) : [
-        for statement in jsondecode(document.json).Statement : statement.Resource if contains(flatten([statement.Action]), "dynamodb:DeleteItem")
-      ]
-    ]) == ["arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-tenants"]
-    error_message = "Nothing but a tenant's enrollment rules may be deleted."
+    condition = {
+      for role, document in data.aws_iam_policy_document.access : role => one([
+        for statement in jsondecode(document.json).Statement : split("/", statement.Resource)[1] if contains(flatten([statement.Action]), "dynamodb:DeleteItem")
+      ]) if strcontains(document.json, "DeleteItem")
+    } == { control_plane = "signet-test-tenants", rotate = "signet-test-requests" }
+    error_message = "Nothing but a tenant's enrollment rules and a warning that was not sent may be deleted."
   }
 
   assert {
