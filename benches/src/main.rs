@@ -73,6 +73,7 @@ enum Subject {
     Latency,
     Revocation,
     Wire,
+    Fleet,
     Peers,
     Denies,
 }
@@ -128,6 +129,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
             Subject::Wire => match &arguments.environment.signetd {
                 Some(signetd) => rows::wire::rows(&pki, signetd, &arguments.environment, rounds, scale)?,
                 None => left_out(&mut report, "the whole node: needs --signetd and an environment; see scripts/bench"),
+            },
+            Subject::Fleet => match &arguments.environment.signetd {
+                Some(signetd) => rows::fleet::rows((&pki, &clients), signetd, &arguments.environment, rounds, scale)?,
+                None => left_out(&mut report, "the fleet: needs --signetd and an environment; see scripts/bench"),
             },
             Subject::Peers => match &arguments.cfssl {
                 Some(program) => rows::peers::cfssl(&pki, program, state, rounds, scale)?,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet_client::{Connector, Credentials};
+use signet_client::{Connector, Credentials, Settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -94,6 +94,14 @@ impl Environment {
         let address = self.grpc.ok_or("--grpc is missing")?;
         let connector = Connector::new(&format!("https://{address}"), admin.root_der(), Some(&admin))?;
         Ok(connector.with_server_name("localhost")?.connect().await?)
+    }
+
+    /// For identities of this environment that follow no bundle.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let admin = Credentials::load(self.admin.as_ref().ok_or("--admin is missing")?)?;
+        let address = self.grpc.ok_or("--grpc is missing")?;
+        let settings = Settings::new(format!("https://{address}"), admin.root_der().to_vec());
+        Ok(Settings { server_name: Some("localhost".into()), follow_bundle: false, ..settings })
     }
 }
 

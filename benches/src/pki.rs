@@ -212,6 +212,8 @@ fn tenant(id: TenantId) -> Tenant {
         isolation: Isolation::Dedicated,
         lifetimes: std::collections::BTreeMap::<PrincipalType, Lifetime>::new(),
         max_certificates: DEFAULT_MAX_CERTIFICATES,
+        renewal_grace: Lifetime::seconds(0),
+        renewal_steering: None,
         created_at: Time::from_unix_seconds(0),
         updated_at: Time::from_unix_seconds(0),
     }

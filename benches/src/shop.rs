@@ -14,7 +14,7 @@ use signet_app::{
     App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, IssuedLeaf, ServerIdentity, Settings,
 };
 use signet_core::{
-    Actor, KeyError, KeyLabel, KeyManager, KeyRef, PrincipalId, PrincipalType, Signer, TenantScope,
+    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, TenantScope,
     scope::EnvironmentScope, tenant::Isolation,
 };
 use signet_softkey::{OsEntropy, SoftKeys};
@@ -56,6 +56,7 @@ impl Shop {
             isolation: Isolation::Dedicated,
             lifetimes: Default::default(),
             max_certificates: 0,
+            renewal_grace: Lifetime::seconds(0),
         };
         let scope = TenantScope::housekeeping(tenant.id.clone());
         app.create_tenant(&call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), tenant).await?;

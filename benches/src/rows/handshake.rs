@@ -53,6 +53,11 @@ impl Clients {
         front::ours(front::acceptor(&self.pki.environment, self.pki.server_identity()?, registry)?)
     }
 
+    /// A full handshake of rustls alone, microseconds.
+    pub(crate) fn plain_round(&self) -> Result<f64> {
+        self.round(&front::plain(self.pki.plain_server(true)?)?)
+    }
+
     /// Certificates that the server has never seen, with as many revocations as `trust` holds.
     pub(crate) fn full(&self, rounds: usize, trust: &Arc<Trust>) -> Result<measure::Pair> {
         let plain = front::plain(self.pki.plain_server(true)?)?;

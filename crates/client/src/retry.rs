@@ -18,9 +18,10 @@ pub struct Retry {
     pub longest_pause: Duration,
 }
 
+/// Eight attempts over 11 to 23 seconds: longer than a control plane takes to restart.
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 6, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(10) }
+        Self { attempts: 8, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(10) }
     }
 }
 
@@ -36,7 +37,8 @@ impl Retry {
             match call().await {
                 Err(error) if error.is_transient() && attempt < self.attempts => {
                     tracing::debug!(attempt, error = %error, "trying again");
-                    sleep(jittered(longest)).await;
+                    // Half of it for sure: the attempts together outlast a restart, and none comes at the same time.
+                    sleep(longest / 2 + jittered(longest / 2)).await;
                     longest = longest.saturating_mul(2).min(self.longest_pause);
                     attempt += 1;
                 }
