@@ -15,8 +15,12 @@ cargo_deny() {
   echo "$bin"
 }
 
-# build_binaries: `signetd` and `principal`, as the tests build them; prints their folder.
+# build_binaries: `signetd` and `principal`, as the tests build them; prints their folder. SIGNET_BIN names one with others.
 build_binaries() {
+  if [[ -n ${SIGNET_BIN:-} ]]; then
+    echo "$SIGNET_BIN"
+    return
+  fi
   say "building (the first time about six minutes) …"
   cargo build --workspace --bins --quiet >&2 || die "the build failed; its errors are above"
   echo "${CARGO_TARGET_DIR:-$ROOT/target}/debug"
