@@ -12,6 +12,8 @@ locals {
   # Bootstrap makes the root, the CAs below it, a server certificate and the first administrator's.
   bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "server"]
 
+  looker_arns = concat(values(var.signer_role_arns), var.bootstrap == null ? [] : var.bootstrap.role_arns)
+
   # Purpose → ARNs of those that may sign with any key of that purpose …
   signer_arns = {
     for purpose, roles in local.signers : purpose => [

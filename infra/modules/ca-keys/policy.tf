@@ -111,9 +111,9 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # Looking a key up by its alias, and checking what it is, comes before signing with any.
+  # Looking a key up by its alias, and checking what it is, comes before signing with any; bootstrap looks at the audit key too.
   dynamic "statement" {
-    for_each = length(var.signer_role_arns) > 0 ? [values(var.signer_role_arns)] : []
+    for_each = length(local.looker_arns) > 0 ? [local.looker_arns] : []
     content {
       sid       = "SignersLook"
       resources = ["*"]

@@ -102,9 +102,12 @@ run "only_bootstrap_signs_beside_and_not_for_long" {
   assert {
     condition = toset([
       for purpose, document in data.aws_iam_policy_document.key : purpose
-      if strcontains(document.json, "role/administrator")
+      if anytrue([
+        for statement in jsondecode(document.json).Statement : strcontains(jsonencode(statement.Principal), "role/administrator")
+        if contains(flatten([statement.Action]), "kms:Sign")
+      ])
     ]) == toset(["root", "system", "server"])
-    error_message = "Bootstrap needs the root, system and server keys only."
+    error_message = "Bootstrap signs with the root, system and server keys only."
   }
 
   assert {
