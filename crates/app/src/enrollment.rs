@@ -91,7 +91,7 @@ impl App {
             | Error::Internal { .. } => return Err(error),
             other => other.reason(),
         };
-        tracing::info!(reason, ?known, tenant.id = %tenant, call.correlation_id, "an enrollment was refused");
+        tracing::info!(reason, tenant.id = %tenant, call.correlation_id, "an enrollment was refused");
         self.guard.failed(tenant, call.source, call.now);
         if let Some(unwritten) = self.guard.may_record(tenant, reason, call.now) {
             let entry = known
@@ -106,7 +106,7 @@ impl App {
     }
 
     /// Refuses, before any work, those who have just been refused too often.
-    fn check_guesses(&self, call: &Call, tenant: Option<&TenantId>) -> Result<(), Error> {
+    fn check_guesses(&self, call: &Call, tenant: &TenantId) -> Result<(), Error> {
         if self.guard.admits(tenant, call.source, call.now) {
             return Ok(());
         }

@@ -47,13 +47,12 @@ impl Guard {
     }
 
     /// Whether a caller may try.
-    pub(crate) fn admits(&self, tenant: Option<&TenantId>, source: Option<IpAddr>, now: Time) -> bool {
+    pub(crate) fn admits(&self, tenant: &TenantId, source: Option<IpAddr>, now: Time) -> bool {
         // Without an address it comes from this process.
         let Some(source) = source.map(source_of) else { return true };
         let left = self.sources.left(&source, now);
         let suspect = left < self.sources.size();
-        let tenant_left = tenant.is_none_or(|tenant| self.tenants.left(tenant, now) > 0);
-        left > 0 && (tenant_left || !suspect)
+        left > 0 && (!suspect || self.tenants.left(tenant, now) > 0)
     }
 
     /// Counts a refusal.
@@ -134,7 +133,6 @@ impl<K: Eq + Hash> Buckets<K> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -156,12 +154,12 @@ mod tests {
     fn a_source_that_guesses_waits_and_is_admitted_again() {
         let (guard, acme) = (guard(), "acme".parse().unwrap());
         for _ in 0..3 {
-            assert!(guard.admits(Some(&acme), from(1), NOW));
+            assert!(guard.admits(&acme, from(1), NOW));
             guard.failed(&acme, from(1), NOW);
         }
-        assert!(!guard.admits(Some(&acme), from(1), NOW) && !guard.admits(None, from(1), NOW));
-        assert!(guard.admits(Some(&acme), from(2), NOW), "another source");
-        assert!(guard.admits(Some(&acme), from(1), after(20)), "a third of a minute gives one of three back");
+        assert!(!guard.admits(&acme, from(1), NOW) && !guard.admits(&"globex".parse().unwrap(), from(1), NOW));
+        assert!(guard.admits(&acme, from(2), NOW), "another source");
+        assert!(guard.admits(&acme, from(1), after(20)), "a third of a minute gives one of three back");
     }
 
     #[test]
@@ -170,10 +168,8 @@ mod tests {
         for source in 1..=5 {
             guard.failed(&acme, from(source), NOW);
         }
-        assert!((1..=5).all(|source| !guard.admits(Some(&acme), from(source), NOW)));
-        assert!(
-            guard.admits(Some(&acme), from(6), NOW) && guard.admits(Some(&"globex".parse().unwrap()), from(1), NOW)
-        );
+        assert!((1..=5).all(|source| !guard.admits(&acme, from(source), NOW)));
+        assert!(guard.admits(&acme, from(6), NOW) && guard.admits(&"globex".parse().unwrap(), from(1), NOW));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl App {
         wanted: Option<&PrincipalId>,
         csr: &Csr,
     ) -> Result<IssuedLeaf, Error> {
-        self.check_guesses(call, Some(tenant))?;
+        self.check_guesses(call, tenant)?;
         let mut known: Known = vec![("proof", evidence.kind().to_string())];
         // Nobody has a right to anything here yet; what is read decides whether somebody gets one.
         let key = Tenant::key_of(tenant);

@@ -29,7 +29,8 @@ impl App {
         wanted: Option<&PrincipalId>,
         csr: &Csr,
     ) -> Result<IssuedLeaf, Error> {
-        self.check_guesses(call, None)?;
+        // A guessed token names no tenant; such refusals are counted where they are recorded.
+        self.check_guesses(call, &TenantId::system())?;
         let digest = EnrollmentToken::digest(secret.expose_secret());
         let Some(token) = self.find_token_record(call, &digest).await?.map(|found| found.value) else {
             return self.refuse_proof(call, &TenantId::system(), refused("TOKEN_UNKNOWN"), Known::new()).await;

@@ -65,8 +65,9 @@ Examples:
       --type worker --id-template '{session}'
   principal enrollment rule create ci --github-repo acme/api --condition ref=refs/heads/main \\
       --oidc-audience signet --type service --id-template ci-api
-  principal enrollment rule create people --oidc-issuer https://login.example.com --oidc-audience signet \\
-      --condition groups=sre --type user --role operator --id-template '{email}'
+  principal enrollment rule create people --oidc-issuer https://login.example.com \\
+      --oidc-audience signet --condition groups=sre --type user --role operator \\
+      --id-template '{sub}'
   principal enrollment rule create pumps --x509-ca maker.pem --condition ou=pumps \\
       --type device --id-template '{cn}'"
 )]

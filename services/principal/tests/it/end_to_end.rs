@@ -61,6 +61,7 @@ async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
 
     tenants_and_principals(&machine);
     enroll(&machine, &server);
+    rules(&machine);
     let worker = ["--context", "worker"];
     let as_worker = |arguments: &[&str]| machine.principal(&[&worker[..], arguments].concat());
     let before = as_worker(&["whoami", "-o", "json"]).ok().json();
@@ -140,6 +141,31 @@ fn enroll(machine: &Machine, server: &Server) {
     assert!(!done.err.contains(secret.trim()), "the log shows the token");
     let again = enroll(&digest, "thief");
     assert!(again.code == 4 && !again.err.contains(secret.trim()), "{again:?}");
+}
+
+fn rules(machine: &Machine) {
+    let rule = |args: &[&str]| machine.principal(&[&["enrollment", "rule"], args, &["--tenant", "acme"]].concat());
+    let fixed = ["--type", "worker", "--aws-account", "123456789012", "--aws-role", "worker"];
+    rule(&[&["create", "workers", "--id-template", "{session}"][..], &fixed].concat()).ok();
+    let ambiguous = rule(&[&["create", "wide", "--id-template", "{session}"], &fixed[..4]].concat());
+    assert!(ambiguous.code == 2 && ambiguous.err.contains("{role}"), "{ambiguous:?}");
+    let ci = ["create", "ci", "--github-repo", "acme/api", "--oidc-audience", "signet", "--type", "service"];
+    let made = rule(&[&ci[..], &["--id-template", "ci-api", "--claim", "ref=refs/heads/main", "-o", "json"]].concat());
+    let made = made.ok().json();
+    assert_eq!(made["oidc"]["issuer"], "https://token.actions.githubusercontent.com");
+    assert_eq!(made["conditions"][1], serde_json::json!({"fact": "repository", "patterns": ["acme/api"]}));
+    let listed = rule(&["list"]).ok().out;
+    assert!(listed.contains("account=123456789012 role=worker") && listed.contains("repository=acme/api"), "{listed}");
+    let facts = ["--fact", "account=123456789012", "--fact", "role=worker", "--fact", "session=i-0abc"];
+    let found = rule(&[&["test", "aws-iam"][..], &facts].concat()).ok().out;
+    assert!(found.contains("OTHER_PROOF") && found.contains("rule workers lets it in as worker i-0abc"), "{found}");
+    let none = rule(&[&["test", "aws-iam"][..], &facts[..4]].concat());
+    assert!(
+        none.code == 3 && none.out.contains("ID_FACT_MISSING") && none.out.contains("no rule lets it in"),
+        "{none:?}"
+    );
+    rule(&["delete", "workers", "--yes"]).ok();
+    assert_eq!(rule(&["delete", "workers", "--yes"]).code, 3);
 }
 
 fn audit(machine: &Machine, server: &Server) {
