@@ -12,17 +12,27 @@ check_reproducible() {
   again=$elsewhere/dist
   mkdir -p "$elsewhere/sources"
   say "building again in $elsewhere …"
-  # -m: sources of now, so that cargo compiles them.
   # shellcheck disable=SC2153 # ROOT is from common.sh
-  git -C "$ROOT" ls-files -z -co --exclude-standard | tar -C "$ROOT" -c --null --files-from=- | tar -C "$elsewhere/sources" -xm
-  built=$(compile "$elsewhere/sources" "$@")
+  git -C "$ROOT" ls-files -z -co --exclude-standard | tar -C "$ROOT" -c --null --files-from=- | tar -C "$elsewhere/sources" -x
+  forget_our_crates
+  built=$(compile "$elsewhere/sources" "$@") || {
+    forget_our_crates
+    exit 1
+  }
+  # Cargo goes by the time of files: what it knows of the copy must not count for the sources here.
+  forget_our_crates
   pack "$built" "$again" "$@"
   for name in "$@"; do
-    [[ $built/$name -nt $elsewhere/sources/Cargo.toml ]] || die "cargo did not build $name again"
+    [[ $built/$name -nt $DIST/$(file_of "$name") ]] || die "cargo did not build $name again"
     cmp "$DIST/$(file_of "$name")" "$again/$(file_of "$name")" || die "$name is not the same when built in $elsewhere"
     cmp "$DIST/$name-$ARCH.cdx.json" "$again/$name-$ARCH.cdx.json" || die "the bill of $name is not the same in $elsewhere"
   done
   rm -rf "${elsewhere%/a/b}"
+}
+
+# forget_our_crates: the next build compiles them again.
+forget_our_crates() {
+  rm -rf "$(target_dir)/$(rust_target)"/dist/.fingerprint/signet-* "$(target_dir)"/dist/.fingerprint/signet-*
 }
 
 # check_bills BINARY…: against CycloneDX's own schema, as its reference library has it.
