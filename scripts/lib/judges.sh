@@ -2,7 +2,8 @@
 # Sourced after python.sh: independent judges of what we issue and whom we believe, below .local/tools.
 
 # pkilint checks certificates and CRLs against RFC 5280 and its successors.
-JUDGES_PACKAGES=(pkilint==0.13.3)
+# openapi-spec-validator checks the description of the JSON API.
+JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2)
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 
