@@ -7,8 +7,27 @@ JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2)
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 
+# Programs that read what the agent writes: command, then its Debian package.
+CONSUMERS=(nginx:nginx-light mosquitto:mosquitto mosquitto_pub:mosquitto-clients keytool:default-jre-headless)
+
+# need_consumers: the agent's tests run against real ones; those that are missing are installed where we may.
+need_consumers() {
+  local entry missing=()
+  for entry in "${CONSUMERS[@]}"; do
+    PATH=$PATH:/usr/sbin command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
+  done
+  ((${#missing[@]})) || return 0
+  if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
+    die "the agent's tests need ${missing[*]} (Debian: apt-get install ${missing[*]})"
+  fi
+  say "installing ${missing[*]} …"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 ||
+    die "apt-get could not install ${missing[*]}"
+}
+
 # judges_dir: installs the judges once and prints the folder with their commands; tests want it as SIGNET_JUDGES.
 judges_dir() {
+  need_consumers
   ensure_venv judges "${JUDGES_PACKAGES[@]}"
   with_lock "$LOCAL/tools/oidc-provider.lock" make_oidc_provider "$LOCAL/tools/oidc-provider"
   echo "$LOCAL/tools/judges/bin"
