@@ -44,11 +44,21 @@ pub(super) async fn wait(listener: &TcpListener, state: &str) -> Came {
         let head = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close";
         let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
         // A browser that has gone needs no page.
-        let _ = tokio::time::timeout(LIMIT, stream.write_all(answer.as_bytes())).await;
+        let _ = tokio::time::timeout(LIMIT, say(&mut stream, answer.as_bytes())).await;
         if let Some(came) = came {
             return came;
         }
     }
+}
+
+/// Sends the answer and waits until the browser has closed too: what it sent and nobody read would reset the connection, and
+/// the page would be lost.
+async fn say(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 512];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 /// The target of the request line, after the whole head was read.

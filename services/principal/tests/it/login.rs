@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use crate::{
@@ -17,6 +17,8 @@ struct Provider {
     issuer: String,
     child: Child,
     _stdin: ChildStdin,
+    /// It writes notices, and would end if nobody could read them.
+    _stdout: BufReader<ChildStdout>,
 }
 
 fn node(script: &str) -> Command {
@@ -32,9 +34,10 @@ impl Provider {
         let mut command = node("provider.mjs");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut issuer = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut issuer).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut issuer).unwrap();
         let stdin = child.stdin.take().unwrap();
-        Self { issuer: issuer.trim().to_owned(), child, _stdin: stdin }
+        Self { issuer: issuer.trim().to_owned(), child, _stdin: stdin, _stdout: stdout }
     }
 }
 
@@ -113,7 +116,7 @@ async fn a_person_signs_in_with_a_code_or_a_browser_and_again_later() {
     let guest = login(&machine, &["--context", "work", "--device"], "ann", "");
     assert_eq!(guest.code, 4, "{guest:?}");
     assert!(!guest.err.contains("groups"), "only the audit log says why: {guest:?}");
-    let denied = login(&machine, &["--context", "work"], "sre-ann", "deny");
+    let denied = login(&machine, &["--context", "work", "--device"], "sre-ann", "deny");
     assert!(denied.code == 4 && denied.err.contains("denied"), "{denied:?}");
     let late = machine.principal(&["--context", "work", "login", "--device", "--patience", "1s"]);
     assert!(late.code == 4 && late.err.contains("nobody signed in"), "{late:?}");

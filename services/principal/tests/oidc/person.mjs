@@ -6,7 +6,8 @@ const jar = new Map();
 async function open(url, form) {
   const headers = { cookie: [...jar].map(([key, value]) => `${key}=${value}`).join('; ') };
   const body = form && new URLSearchParams(form);
-  const answer = await fetch(url, { method: form ? 'POST' : 'GET', headers, body, redirect: 'manual' });
+  const sent = fetch(url, { method: form ? 'POST' : 'GET', headers, body, redirect: 'manual' });
+  const answer = await sent.catch((error) => Promise.reject(new Error(`${url}: ${error.cause}`)));
   for (const cookie of answer.headers.getSetCookie()) {
     const [, key, value] = /^([^=]+)=([^;]*)/.exec(cookie);
     if (value) jar.set(key, value);
@@ -38,5 +39,6 @@ for (let steps = 0; steps < 30; steps += 1) {
   const form = filled(at.page);
   if (!form) break;
   at = await open(new URL(form.action, at.url), form.fields);
+  if (form.fields.abort) break;
 }
 console.log((at.page ?? '').replace(/<(style|script)[\s\S]*?<\/\1>|<[^>]*>/g, ' ').replace(/\s+/g, ' ').trim());
