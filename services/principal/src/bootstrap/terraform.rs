@@ -119,8 +119,6 @@ impl Outputs {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
     use super::*;
 
     const OUTPUT: &str = r#"{"environment":"dev","region":"eu-central-1","trust_domain_suffix":"dev.example.com",
