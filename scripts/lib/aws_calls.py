@@ -2,7 +2,7 @@
 
 usage: aws_calls.py invoke FUNCTION EVENT      a Lambda, synchronously; prints its answer
        aws_calls.py rotate SECRET FUNCTION     Secrets Manager's four steps, in order, as RotateSecret would call them
-       aws_calls.py left PREFIX                names of what still exists and begins with PREFIX or /PREFIX with a slash for the hyphen
+       aws_calls.py left PREFIX                what still exists whose name has PREFIX, also as a path (/signet/dev)
 """
 import json
 import sys
@@ -52,7 +52,7 @@ def names() -> Iterator[tuple[str, str]]:
         "role": ("iam", "list_roles", "Roles", "RoleName"),
         "cluster": ("ecs", "list_clusters", "clusterArns", None),
         "load balancer": ("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
-        "schedule": ("scheduler", "list_schedules", "Schedules", "Name"),
+        "schedule group": ("scheduler", "list_schedule_groups", "ScheduleGroups", "Name"),
         "event bus": ("events", "list_event_buses", "EventBuses", "Name"),
         "queue": ("sqs", "list_queues", "QueueUrls", None),
         "topic": ("sns", "list_topics", "Topics", "TopicArn"),
@@ -67,7 +67,7 @@ def left(prefix: str) -> None:
     path = "/" + prefix.replace("-", "/", 1)
     for kind, name in names():
         # A dedicated tenant's CA key is made by the control plane and outlives Terraform's resources on purpose.
-        if "-tenant-" not in name and (path in name or name.replace("alias/", "").rsplit("/", 1)[-1].rsplit(":", 1)[-1].startswith(prefix)):
+        if "-tenant-" not in name and (prefix in name or path in name):
             print(kind, name)
 
 
