@@ -100,6 +100,16 @@ data "aws_iam_policy_document" "access" {
     }
   }
 
+  # Before one is made its alias is looked up. Of what does not exist there is no key policy, and without this KMS says "denied", not "not found".
+  statement {
+    sid     = "LookForTenantKey"
+    actions = ["kms:DescribeKey"]
+    resources = [
+      "arn:${local.partition}:kms:${local.region}:${local.account}:alias/${var.name_prefix}-tenant-*",
+      "arn:${local.partition}:kms:${local.region}:${local.account}:key/*",
+    ]
+  }
+
   # CreateKey with tags asks for this too. Never on a key that has our tags: who can sign with a key goes by them.
   statement {
     sid       = "TagTenantKeyWhenMade"
