@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use aws_sdk_eventbridge::{Client, error::DisplayErrorContext, types::PutEventsRequestEntry};
+use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use serde_json::{Value, json};
 use signet_app::Herald;
 use signet_core::expiry::ExpiryWarning;
+
+use crate::said;
 
 /// The events' source; the function's role may send no other.
 const SOURCE: &str = "signet";
@@ -62,7 +64,7 @@ impl Herald for Bus {
                     .collect()
             }
             Err(error) => {
-                let cause = DisplayErrorContext(&error).to_string();
+                let cause = said(&error);
                 (0..warnings.len()).map(|index| (index, cause.clone())).collect()
             }
         }

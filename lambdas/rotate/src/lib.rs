@@ -10,6 +10,8 @@ mod shelf;
 
 use std::sync::Arc;
 
+use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use signet_app::{App, Call, ServerIdentity, TaskReport};
 use signet_control_plane::{
@@ -62,6 +64,25 @@ pub enum RotateError {
         /// The first one and why.
         first: String,
     },
+}
+
+/// What the runtime reports of a failed run.
+impl From<RotateError> for Diagnostic {
+    fn from(error: RotateError) -> Self {
+        Self { error_type: "Rotate".into(), error_message: error.to_string() }
+    }
+}
+
+/// What an AWS service said, without the rest of the exchange.
+pub(crate) fn said<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    match error.as_service_error() {
+        Some(said) => format!("{}: {}", said.code().unwrap_or("?"), said.message().unwrap_or_default()),
+        None => DisplayErrorContext(error).to_string(),
+    }
 }
 
 /// The cause that callers of the API are not told.

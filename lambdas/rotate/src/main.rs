@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
 use signet_control_plane::{Config, telemetry, wiring};
 use signet_rotate_lambda::Function;
 
@@ -13,5 +14,9 @@ async fn main() -> Result<(), Error> {
     let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.name)?;
     let function = Function::new(&config, wiring::open_lazily(&config).await?)?;
     tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.name, "ready");
-    run(service_fn(|event: LambdaEvent<_>| function.call(event.payload, event.context.deadline))).await
+    let function = &function;
+    run(service_fn(move |event: LambdaEvent<Value>| async move {
+        function.call(event.payload, event.context.deadline).await
+    }))
+    .await
 }

@@ -3,7 +3,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::{
     Client,
-    error::{DisplayErrorContext, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use signet_app::Call;
 use signet_control_plane::ServerCredentials;
 use signet_x509::{KeyAndCsr, bundle::to_pem};
 
-use crate::{Function, RotateError, Step, handshake};
+use crate::{Function, RotateError, Step, handshake, said};
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
@@ -82,11 +82,12 @@ impl Secret {
     }
 }
 
-fn aws<E: std::error::Error + 'static, R: std::fmt::Debug + 'static>(
-    call: &str,
-    error: &SdkError<E, R>,
-) -> RotateError {
-    RotateError::Aws { what: call.to_owned(), cause: DisplayErrorContext(error).to_string() }
+fn aws<E, R>(call: &str, error: &SdkError<E, R>) -> RotateError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    RotateError::Aws { what: call.to_owned(), cause: said(error) }
 }
 
 impl Function {

@@ -7,11 +7,13 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     config::Builder,
-    error::{DisplayErrorContext, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
 use signet_app::{Object, Put, Shelf, Shelved};
 use signet_core::Error;
+
+use crate::said;
 
 /// How long caches may keep an object; a new CA is published long before it signs, a CRL lives for days.
 const CACHE: &str = "public, max-age=300";
@@ -35,12 +37,12 @@ fn status<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> u16
     error.raw_response().map_or(0, |response| response.status().as_u16())
 }
 
-fn unavailable<E: std::error::Error + 'static>(
+fn unavailable<E: ProvideErrorMetadata + std::error::Error + 'static>(
     call: &str,
     name: &str,
     error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> Error {
-    let cause = format!("{call} {name}: {}", DisplayErrorContext(error));
+    let cause = format!("{call} {name}: {}", said(error));
     Error::Unavailable { what: "the publication bucket", cause }
 }
 

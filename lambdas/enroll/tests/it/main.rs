@@ -1,0 +1,130 @@
+//! The function as AWS runs it: the real program, zipped, behind the emulator's API Gateway.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use signet_app::{AuditWindow, Bootstrap, Call, CreateTenant, CreateToken};
+use signet_control_plane::{Config, cli::system_clock, wiring};
+use signet_core::{
+    Identity, Lifetime, PrincipalType, Serial, TenantScope,
+    authz::{CallerTypes, Permit, Policy, Rule, permit},
+    enrollment::PrincipalTemplate,
+    scope::EnvironmentScope,
+    tenant::Isolation,
+};
+use signet_testkit::{
+    faults::variable,
+    fixtures::unique,
+    lambda::{deploy, http_api, post},
+};
+use signet_x509::{KeyAndCsr, pem};
+
+fn variables() -> Vec<(&'static str, String)> {
+    let prefix = variable("SIGNET_TEST_AWS_PREFIX");
+    vec![
+        ("AWS_ACCESS_KEY_ID", "test".into()),
+        ("AWS_SECRET_ACCESS_KEY", "test".into()),
+        ("SIGNET_ENVIRONMENT__NAME", "test".into()),
+        ("SIGNET_ENVIRONMENT__TRUST_DOMAIN_SUFFIX", "test.example.com".into()),
+        ("SIGNET_STORAGE__KIND", "dynamodb".into()),
+        ("SIGNET_STORAGE__PREFIX", prefix.clone()),
+        ("SIGNET_KEYS__KIND", "kms".into()),
+        ("SIGNET_KEYS__PREFIX", prefix),
+        ("SIGNET_SERVER_IDENTITY__KIND", "aws".into()),
+        ("SIGNET_SERVER_IDENTITY__PREFIX", "/enroll-test".into()),
+        ("SIGNET_TELEMETRY__LOG", "json".into()),
+        ("SIGNET_AWS__REGION", "eu-central-1".into()),
+        ("SIGNET_AWS__ENDPOINT_URL", variable("SIGNET_TEST_AWS_ENDPOINT")),
+    ]
+}
+
+fn admin(now: signet_core::Time) -> Permit {
+    let identity = Identity {
+        tenant: "system".parse().unwrap(),
+        principal: "root".parse().unwrap(),
+        principal_type: PrincipalType::Admin,
+        roles: Vec::new().into(),
+        issuer: "system.1".parse().unwrap(),
+        serial: Serial::new(now, [0; 10]),
+        not_before: now,
+        not_after: now.plus(Lifetime::hours(12)),
+        spki_sha256: [0; 32],
+    };
+    let policy = Policy::new(Vec::new());
+    let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
+    let callers = CallerTypes::default().with(PrincipalType::Admin);
+    let rule = Rule { operation: "test".into(), permission: policy.permission("tokens.create").unwrap(), callers };
+    permit(&Arc::new(identity), &grants, &rule).unwrap()
+}
+
+/// A tenant of the test's own with a shared CA, and a join token of it.
+async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
+    let call = Call::process("test", system_clock()());
+    let input = Bootstrap {
+        keys: wired.environment_keys.clone(),
+        server: signet_app::ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+        server_csr_der: KeyAndCsr::generate().unwrap().csr_der,
+        admin: tenant.parse().unwrap(),
+        admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,
+    };
+    wired.app.bootstrap(&call, &input).await.unwrap();
+    let new = CreateTenant {
+        id: tenant.parse().unwrap(),
+        display_name: String::new(),
+        isolation: Isolation::Shared,
+        lifetimes: Default::default(),
+        max_certificates: 0,
+        renewal_grace: Lifetime::default(),
+    };
+    wired.app.create_tenant(&call, &EnvironmentScope::housekeeping(), new).await.unwrap();
+    let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
+    let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
+    let token = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
+    let scope = TenantScope::housekeeping(tenant.parse().unwrap());
+    let made = wired.app.create_token(&call, &admin(call.now), &scope, token).await.unwrap();
+    made.secret.expose_secret().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_redeemed_through_the_api_gateway_once() {
+    let variables = variables();
+    let config = Config::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str()))).unwrap();
+    let (wired, tenant) = (wiring::open(&config).await.unwrap(), unique("t-"));
+    let token = tenant_and_token(&wired, &tenant).await;
+    deploy(&tenant, env!("CARGO_BIN_EXE_signet-enroll"), &variables);
+    let host = http_api(&tenant, &["POST /v1/enroll", "POST /v1/renew"]);
+    let enroll = |request_id: &str| {
+        let csr = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
+        let proof = json!({ "join_token": token });
+        json!({ "request_id": request_id, "principal_id": "w-1", "csr_pem": csr, "proof": proof }).to_string()
+    };
+    let bad = post(&host, "/v1/enroll", "{}");
+    assert!(bad.status == 400 && bad.head.contains("application/problem+json"), "{bad:?}");
+    let good = post(&host, "/v1/enroll", &enroll("r-1"));
+    assert_eq!(good.status, 200, "{good:?}");
+    let issued: Value = serde_json::from_str(&good.body).unwrap();
+    assert_eq!(issued["spiffe_id"], format!("spiffe://{tenant}.test.example.com/worker/w-1"));
+    assert_eq!(pem::decode_certificates(issued["chain_pem"].as_str().unwrap()).unwrap().len(), 2);
+    let used = post(&host, "/v1/enroll", &enroll("r-2"));
+    assert_eq!(used.status, 403, "{used:?}");
+    let problem: Value = serde_json::from_str(&used.body).unwrap();
+    let id = problem["correlation_id"].as_str().unwrap();
+
+    // The operator finds by that id what the caller was not told, and whom API Gateway has seen.
+    let call = Call::process("test", system_clock()());
+    let window = AuditWindow::new(None, None, call.now).unwrap();
+    let scope = TenantScope::housekeeping(tenant.parse().unwrap());
+    let page = wired.app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
+    let found = page.events.iter().find(|event| event.payload.contains(id)).unwrap();
+    let event: Value = serde_json::from_str(&found.payload).unwrap();
+    assert_eq!((&event["outcome"], &event["source"]), (&json!("TOKEN_USED_UP"), &json!("127.0.0.1")));
+}

@@ -1,0 +1,106 @@
+//! The four steps, also twice at once, and a node that serves what they made.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use signet_control_plane::{cli::system_clock, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::World;
+
+impl World {
+    fn event(&self, step: &str, token: &str) -> Value {
+        json!({ "Step": step, "SecretId": self.secret, "ClientRequestToken": token })
+    }
+
+    async fn labels(&self, version: &str) -> Vec<String> {
+        let found = self.secrets.describe_secret().secret_id(&self.secret).send().await.unwrap();
+        found.version_ids_to_stages.unwrap().remove(version).unwrap_or_default()
+    }
+}
+
+async fn readyz(address: std::net::SocketAddr) -> String {
+    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return String::new() };
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let expires = answer.split("\"server_certificate_expires\":\"").nth(1).unwrap_or_default();
+    expires.split('"').next().unwrap_or_default().to_owned()
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(20), "not within twenty seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_steps_replace_the_certificate_once_and_a_running_node_takes_it() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let node = serve(world.config.clone(), world.wired.clone(), stop.clone(), system_clock()).await.unwrap();
+    until("the node is up", async || !readyz(node.public_addr).await.is_empty()).await;
+    let (before, served, token) =
+        (world.chain().await, readyz(node.public_addr).await, "11111111-1111-4111-8111-111111111111");
+
+    let early = world.invoke(world.event("finishSecret", token)).await;
+    assert!(early["errorMessage"].as_str().is_some_and(|text| text.contains("createSecret")), "{early}");
+    let (one, other) = tokio::join!(
+        world.invoke(world.event("createSecret", token)),
+        world.invoke(world.event("createSecret", token))
+    );
+    assert!(one["outcome"].is_string() && other["outcome"].is_string(), "{one} {other}");
+    assert_eq!(world.labels(token).await, ["AWSPENDING"]);
+    assert_eq!(world.chain().await, before, "nobody is served the pending one");
+    let again = world.invoke(world.event("createSecret", token)).await;
+    assert_eq!(again["outcome"], "the pending version has its value already");
+    assert!(world.invoke(world.event("setSecret", token)).await["outcome"].is_string());
+    let tested = world.invoke(world.event("testSecret", token)).await;
+    assert_eq!(tested["outcome"], "a TLS connection with the pending pair succeeded", "{tested}");
+    let (one, other) = tokio::join!(
+        world.invoke(world.event("finishSecret", token)),
+        world.invoke(world.event("finishSecret", token))
+    );
+    assert!(one["outcome"].is_string() && other["outcome"].is_string(), "{one} {other}");
+    assert!(world.labels(token).await.contains(&"AWSCURRENT".to_owned()));
+    assert_ne!(world.chain().await, before);
+
+    node.reload.notify_one();
+    until("the node serves it", async || readyz(node.public_addr).await > served).await;
+    stop.cancel();
+    node.ended().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_pending_value_never_becomes_the_current_one() {
+    let world = World::new().await;
+    let put = async |token: &str, text: &str| {
+        let put = world.secrets.put_secret_value().secret_id(&world.secret).client_request_token(token);
+        put.secret_string(text).version_stages("AWSPENDING").send().await.unwrap();
+    };
+    let message = async |step, token| {
+        let answer = world.invoke(world.event(step, token)).await;
+        answer["errorMessage"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    let broken = "22222222-2222-4222-8222-222222222222";
+    put(broken, r#"{"private_key_pem":"hunter2","certificate_chain_pem":""}"#).await;
+    let told = message("testSecret", broken).await;
+    assert!(told.contains("holds no private key") && !told.contains("hunter2"), "{told}");
+    // A pair that is good in itself, for another name: what the clients connect to is not in it.
+    let other = "33333333-3333-4333-8333-333333333333";
+    let app = &world.wired.app;
+    let signet_x509::KeyAndCsr { key, csr_der } = signet_x509::KeyAndCsr::generate().unwrap();
+    let names = signet_app::ServerIdentity { dns: vec!["elsewhere.example.com".into()], ip: Vec::new() };
+    let call = signet_app::Call::process("test", system_clock()());
+    let chain = app.issue_server_certificate(&call, &names, &csr_der).await.unwrap();
+    let chain_pem = signet_x509::bundle::to_pem(chain.iter().map(Vec::as_slice));
+    let text = json!({ "private_key_pem": key.to_pkcs8_pem().as_str(), "certificate_chain_pem": chain_pem });
+    put(other, &text.to_string()).await;
+    let told = message("testSecret", other).await;
+    assert!(told.contains("localhost"), "{told}");
+    let foreign = json!({ "Step": "createSecret", "SecretId": "/nowhere/server", "ClientRequestToken": broken });
+    assert!(world.invoke(foreign).await["errorMessage"].is_string());
+}
