@@ -5,7 +5,7 @@ locals {
     rotate-cas  = "rate(1 hour)"
     publish     = "rate(10 minutes)"
     sweep       = "rate(5 minutes)"
-    warn-expiry = "rate(12 hours)"
+    warn-expiry = "rate(1 hour)"
   }
 }
 
