@@ -66,11 +66,16 @@ impl State {
         self.notes.bundle.clone()
     }
 
+    /// Whether it has expired by the server's clock, as far as that is known: ours may be wrong.
+    fn is_over(&self, held: &Held, now: Time) -> bool {
+        self.notes.schedule.clock.server_time(now) >= held.not_after()
+    }
+
     pub(super) fn status(&self, held: &Held, now: Time) -> Status {
         let schedule = &self.notes.schedule;
         let standing = match () {
             () if self.refused => Standing::Refused,
-            () if now >= held.not_after() => Standing::Expired,
+            () if self.is_over(held, now) => Standing::Expired,
             () if schedule.failures() > 0 || now >= schedule.clock.own_time(schedule.renew_at()) => Standing::Due,
             () => Standing::Fresh,
         };
@@ -197,7 +202,7 @@ impl Keeper {
 
     async fn confirm(&mut self) {
         let held = self.shared.held();
-        if self.shared.now() >= held.not_after() {
+        if self.state.is_over(&held, self.shared.now()) {
             return;
         }
         let told = match self.connect(&held).await {
@@ -335,7 +340,7 @@ impl Keeper {
     async fn failed(&mut self, action: &'static str, error: &ClientError) -> Duration {
         self.trouble(action, error);
         let now = self.shared.now();
-        let expired = now >= self.shared.held().not_after();
+        let expired = self.state.is_over(&self.shared.held(), now);
         let kind = if action == "enroll" { passing(error) } else { failure(error, expired) };
         let mut schedule = self.state.notes.schedule.clone();
         schedule.failed(now, kind, random());

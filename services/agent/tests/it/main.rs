@@ -5,6 +5,7 @@ mod configuration;
 mod files;
 mod mosquitto;
 mod nginx;
+mod out_of_band;
 mod process;
 mod programs;
 mod world;

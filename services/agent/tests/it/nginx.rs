@@ -71,8 +71,9 @@ async fn nginx_rotates_without_a_failed_request() {
     fs::write(world.path("nginx.conf"), configuration(&world, port)).unwrap();
     // Before nginx runs there is nothing to reload.
     let hook = format!(
-        "exec = {{ command = [\"/bin/sh\", \"-c\", \"[ ! -s {0}/nginx.pid ] || nginx -c {0}/nginx.conf -s reload\"] }}",
-        world.dir.path().display()
+        "exec = {{ command = [\"/bin/sh\", \"-c\", \"[ ! -s {0}/nginx.pid ] || {1} -c {0}/nginx.conf -s reload\"] }}",
+        world.dir.path().display(),
+        nginx()
     );
     let identities = format!(
         "[[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"tls\" }}\n{hook}\n",
@@ -80,9 +81,9 @@ async fn nginx_rotates_without_a_failed_request() {
     );
     let (agent, mut reports) = world.agent(&identities).await;
     let conf = world.path("nginx.conf").display().to_string();
-    let tested = run("nginx", &["-t", "-c", &conf]).await;
+    let tested = run(nginx(), &["-t", "-c", &conf]).await;
     assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
-    let _nginx = Nginx { child: Command::new("nginx").args(["-c", &conf]).spawn().unwrap() };
+    let _nginx = Nginx { child: Command::new(nginx()).args(["-c", &conf]).spawn().unwrap() };
     eventually("nginx is up", || {
         exists(&world.path("nginx.pid")) && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     })
@@ -115,4 +116,9 @@ async fn nginx_rotates_without_a_failed_request() {
     assert!(failed.is_empty(), "{} of {count} failed: {:?}", failed.len(), failed.first());
     assert!(count > 20, "only {count} requests");
     agent.stop().await;
+}
+
+fn nginx() -> &'static str {
+    // Debian has it where only root's PATH looks.
+    if exists(std::path::Path::new("/usr/sbin/nginx")) { "/usr/sbin/nginx" } else { "nginx" }
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prost_types::FieldMask;
 use secrecy::SecretString;
 use signet_agent::{
     Agent, Config,
@@ -62,6 +63,25 @@ impl World {
         let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
         TenantServiceClient::new(world.admin()).create_tenant(request).await.unwrap();
         world
+    }
+
+    /// Gives the tenant's workers certificates of a minute, and as long to renew them after that.
+    pub(crate) async fn shorten(&self) {
+        let worker = pb::PrincipalType::Worker.into();
+        let tenant = pb::Tenant {
+            tenant_id: "acme".into(),
+            lifetimes: vec![pb::LifetimeOverride { principal_type: worker, lifetime_seconds: 60 }],
+            renewal_grace_seconds: 60,
+            ..Default::default()
+        };
+        let paths = ["lifetimes", "renewal_grace_seconds"].map(str::to_owned).to_vec();
+        let update_mask = Some(FieldMask { paths });
+        let request = pb::UpdateTenantRequest { tenant: Some(tenant), update_mask, request_id: String::new() };
+        TenantServiceClient::new(self.admin()).update_tenant(request).await.unwrap();
+    }
+
+    pub(crate) fn roots(&self) -> Vec<Vec<u8>> {
+        self.roots.clone()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
