@@ -27,11 +27,15 @@ emulator_runs() {
 }
 
 # start_ministack PORT: in front of asyncio's own server, since its own command listens on every interface.
+# With IAM set it enforces roles, key policies and signatures (but lets the key id "test" do everything), and takes plain HTTP for HTTPS.
 start_ministack() {
-  local port=$1 dir
+  local port=$1 dir app=ministack.app:app auth=false
   dir=$(emulator_dir "$port")
-  start_process emulator "$dir" env IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 GATEWAY_PORT="$port" MINISTACK_REGION=$EMULATOR_REGION LOG_LEVEL=WARNING \
-    "$LOCAL/tools/ministack/bin/python" -m hypercorn ministack.app:app --bind "127.0.0.1:$port"
+  [[ -z ${IAM:-} ]] || { app=ministack_iam:app && auth=true; }
+  # AWS_ENDPOINT_URL: where the Lambdas that it runs find it.
+  start_process emulator "$dir" env AUTH="$auth" PYTHONPATH="$ROOT/scripts/lib" AWS_ENDPOINT_URL="$(emulator_url "$port")" IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 \
+    GATEWAY_PORT="$port" MINISTACK_REGION=$EMULATOR_REGION LOG_LEVEL=WARNING \
+    "$LOCAL/tools/ministack/bin/python" -m hypercorn "$app" --bind "127.0.0.1:$port"
 }
 
 # start_localstack PORT: LocalStack itself without Docker, with AWS's own DynamoDB Local behind it.

@@ -12,6 +12,7 @@ locals {
   # Bootstrap makes the root, the CAs below it, a server certificate and the first administrator's.
   bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "server"]
 
+  maker_arns  = [for role in ["control_plane", "rotate"] : var.signer_role_arns[role] if contains(keys(var.signer_role_arns), role)]
   looker_arns = concat(values(var.signer_role_arns), var.bootstrap == null ? [] : var.bootstrap.role_arns)
 
   # Purpose → ARNs of those that may sign with any key of that purpose …
@@ -135,28 +136,10 @@ data "aws_iam_policy_document" "access" {
     }
   }
 
-  # CreateAlias is asked for twice: on the alias and on the key.
+  # CreateAlias is asked for twice: here for the alias, and in the key's policy for the key.
   statement {
     sid       = "NameTenantKey"
     actions   = ["kms:CreateAlias"]
     resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:alias/${var.name_prefix}-tenant-*"]
-  }
-
-  statement {
-    sid       = "NameOnlyTenantKeys"
-    actions   = ["kms:CreateAlias"]
-    resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:key/*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:ResourceTag/signet:environment"
-      values   = [var.name_prefix]
-    }
-
-    condition {
-      test     = "Null"
-      variable = "aws:ResourceTag/signet:ca"
-      values   = ["false"]
-    }
   }
 }

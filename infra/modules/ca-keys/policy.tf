@@ -126,6 +126,21 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
+  # Whoever made the key names it. Not by IAM and the key's tags: AWS may take minutes to see new tags.
+  dynamic "statement" {
+    for_each = each.key == "tenant" && length(local.maker_arns) > 0 ? [local.maker_arns] : []
+    content {
+      sid       = "MakersName"
+      resources = ["*"]
+      actions   = ["kms:CreateAlias"]
+
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+    }
+  }
+
   dynamic "statement" {
     for_each = contains(local.bootstrap_signs, each.key) ? [var.bootstrap] : []
     content {
