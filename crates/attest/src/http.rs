@@ -50,7 +50,8 @@ impl Http {
             .timeout(self.timeout)
             .tls_certs_merge(self.roots.iter().cloned());
         let builder = match self.public_only {
-            true => builder.https_only(true).dns_resolver(Arc::new(guard::PublicOnly)),
+            // A proxy would resolve the name itself, unguarded.
+            true => builder.https_only(true).no_proxy().dns_resolver(Arc::new(guard::PublicOnly)),
             false => builder,
         };
         builder.build().map_err(|error| format!("no TLS client; are CA certificates installed? {}", told(&error)))

@@ -209,7 +209,7 @@ async fn sts_may_be_slow_down_lying_or_endless() {
         assert!(!format!("{result:?}").contains("X-Amz-Signature"), "the request is a secret: {result:?}");
         // One request, no second try, and not much longer than the limit.
         assert_eq!(server.requests(), 1, "{result:?}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{result:?}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{result:?}");
     }
     assert_eq!(elsewhere.requests(), 0);
     let nobody = Attestors::new(Options { sts_endpoint: Some("http://127.0.0.1:1".into()), ..quick() }).unwrap();
@@ -237,7 +237,7 @@ async fn a_crowd_does_not_queue_before_a_silent_sts() {
     let all = (0..200).map(|_| attest(&attestors, &evidence, SOURCES, NOW));
     let results = futures::future::join_all(all).await;
     assert!(results.iter().all(|result| outcome(result) == "UNAVAILABLE"));
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(10));
     assert!(server.requests() <= 64, "{}", server.requests());
     // The places are free again.
     let result = attest(&attestors, &evidence, SOURCES, NOW).await;

@@ -246,7 +246,7 @@ async fn issuers_may_be_slow_down_lying_or_endless() {
         let all = futures::future::join_all((0..50).map(|_| attest(&attestors, &token, &sources, NOW))).await;
         assert!(all.iter().all(|result| outcome(result) == "UNAVAILABLE"), "{mood:?}: {all:?}");
         assert!(issuer.requests() <= 2, "{mood:?}: {}", issuer.requests());
-        assert!(started.elapsed() < Duration::from_secs(3), "{mood:?}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{mood:?}");
         // It recovers, and is asked again after the pause.
         issuer.becomes(Mood::Honest);
         assert_eq!(outcome(&attest(&attestors, &token, &sources, later(9)).await), "UNAVAILABLE", "{mood:?}");

@@ -58,7 +58,7 @@ pub(crate) fn value<'a>(facts: &'a Facts, name: &str) -> &'a str {
 }
 
 pub(crate) fn quick() -> Options {
-    Options { timeout: Duration::from_millis(400), ..Options::default() }
+    Options { timeout: Duration::from_millis(1500), ..Options::default() }
 }
 
 /// An HTTP server that counts its requests.
