@@ -47,7 +47,7 @@ def measure(bootstrap: str, server: Server) -> tuple[float, float]:
     names = {"AWS_LAMBDA_FUNCTION_NAME": "init", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "AWS_LAMBDA_FUNCTION_VERSION": "1"}
     place = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}", "AWS_LAMBDA_LOG_GROUP_NAME": "-", "AWS_LAMBDA_LOG_STREAM_NAME": "-"}
     started = time.perf_counter()
-    process = subprocess.Popen([bootstrap], env=os.environ | names | place, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([bootstrap], env=os.environ | names | place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         server.handle_request()
     except Reached:
