@@ -5,5 +5,6 @@ mod connecting;
 mod files;
 mod identities;
 mod identity;
+mod peers;
 mod root;
 mod server;

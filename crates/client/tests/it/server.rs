@@ -167,7 +167,7 @@ impl ConnectionObserver for Observer {
 }
 
 #[derive(Clone)]
-struct Services(Arc<World>);
+pub(crate) struct Services(pub(crate) Arc<World>);
 
 fn caller<T>(request: &Request<T>) -> String {
     let peer = request.extensions().get::<Arc<Peer<()>>>().unwrap();
