@@ -1,4 +1,4 @@
-# The composition, and what this environment's terraform.tfvars says. The modules' own tests check what each of them makes.
+# The composition, the same for all environments. The modules' own tests check what each of them makes.
 # Nothing of AWS is asked, so no account is needed.
 mock_provider "aws" {
   mock_data "aws_region" {
@@ -20,26 +20,6 @@ mock_provider "aws" {
 
 variables {
   package_dir = "./tests/packages"
-}
-
-run "terraform_tfvars_is_this_environments" {
-  command = plan
-
-  assert {
-    condition     = var.environment == basename(abspath("."))
-    error_message = "terraform.tfvars names another environment than the folder."
-  }
-
-  assert {
-    condition     = output.signet.storage_prefix == "signet-${var.environment}" && output.signet.key_prefix == "signet-${var.environment}" && output.signet.server_identity_prefix == "/signet/${var.environment}"
-    error_message = "Names must follow from the environment's."
-  }
-
-  # As signetd's configuration spells its keys; tidy compares them with the sample.
-  assert {
-    condition     = alltrue([for name in keys(local.settings) : can(regex("^SIGNET_[A-Z_]+__[A-Z_]+$", name))])
-    error_message = "A setting must be SIGNET_SECTION__KEY."
-  }
 }
 
 run "outputs_say_what_to_do_next" {
