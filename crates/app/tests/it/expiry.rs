@@ -1,0 +1,135 @@
+//! Warnings: of what was not replaced, once per threshold, whoever looks at the same time.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use signet_app::{Herald, TaskReport};
+use signet_core::{
+    Lifetime, Time,
+    expiry::{Ending, ExpiryWarning, Threshold, due},
+};
+use signet_testkit::fixtures::NOW;
+
+use crate::world::{World, acme, at, call, call_with_id, csr, pid, renewal_of};
+
+/// Keeps what it is told; tells nothing on while it is deaf.
+#[derive(Debug, Default)]
+struct Crier {
+    told: Mutex<Vec<ExpiryWarning>>,
+    deaf: Mutex<bool>,
+}
+
+#[async_trait]
+impl Herald for Crier {
+    async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
+        if *self.deaf.lock().unwrap() {
+            return (0..warnings.len()).map(|index| (index, "ThrottlingException".to_owned())).collect();
+        }
+        self.told.lock().unwrap().extend_from_slice(warnings);
+        Vec::new()
+    }
+}
+
+impl Crier {
+    /// What was told since the last time, of principals but the first admin.
+    fn leaves(&self) -> Vec<(String, String)> {
+        let told = std::mem::take(&mut *self.told.lock().unwrap());
+        let leaf = |warning: ExpiryWarning| match warning.ending {
+            Ending::Leaf { principal, .. } if principal.as_str() != "root" => {
+                Some((principal.to_string(), warning.threshold.name()))
+            }
+            _ => None,
+        };
+        told.into_iter().filter_map(leaf).collect()
+    }
+}
+
+async fn look(world: &World, crier: &Crier, now: Time) -> TaskReport {
+    world.app.warn_expiries(&at(call("warn-expiry"), now), crier, &|| true).await.unwrap()
+}
+
+#[test]
+fn thresholds_follow_the_length_of_a_life() {
+    let at_left = |life: Lifetime, left: Lifetime| due(NOW, NOW.plus(life), NOW.plus(life).minus(left));
+    let (year, week, day) = (Lifetime::days(365), Lifetime::days(7), Lifetime::hours(24));
+    assert_eq!(at_left(year, Lifetime::days(31)), None);
+    assert_eq!(at_left(year, Lifetime::days(30)), Some(Threshold::Days(30)));
+    assert_eq!(at_left(year, Lifetime::days(6)), Some(Threshold::Days(7)));
+    assert_eq!(at_left(year, Lifetime::minutes(1)), Some(Threshold::Days(1)));
+    assert_eq!(at_left(year, Lifetime::seconds(0)), None, "it is over");
+    assert_eq!(at_left(week, Lifetime::hours(43)), None);
+    assert_eq!(at_left(week, Lifetime::hours(42)), Some(Threshold::Percent(25)));
+    assert_eq!(at_left(week, Lifetime::hours(24)), Some(Threshold::Days(1)));
+    assert_eq!(at_left(week, Lifetime::hours(16)), Some(Threshold::Percent(10)));
+    assert_eq!(at_left(day, Lifetime::hours(7)), None);
+    assert_eq!(at_left(day, Lifetime::hours(6)), Some(Threshold::Percent(25)));
+    assert_eq!(at_left(day, Lifetime::hours(2)), Some(Threshold::Percent(10)));
+}
+
+#[tokio::test]
+async fn a_principal_that_does_not_renew_is_warned_of_once_per_threshold() {
+    let (world, crier) = (World::new().await, Crier::default());
+    for id in ["lazy", "busy", "gone"] {
+        world.principal(id).await;
+    }
+    world.issue("lazy").await;
+    let busy = world.issue("busy").await;
+    world.issue("gone").await;
+    let lifetime = busy.certificate.not_after.millis_since(busy.certificate.not_before);
+    let when = |percent_left: i64| {
+        Time::from_unix_millis(busy.certificate.not_after.unix_millis() - lifetime / 100 * percent_left)
+    };
+    look(&world, &crier, when(60)).await;
+    assert_eq!(crier.leaves(), []);
+    let renew = at(call_with_id("RenewCertificate", "r-1"), when(50));
+    world.app.renew_certificate(&renew, &renewal_of(&busy), &acme(), &csr()).await.unwrap();
+    world
+        .app
+        .delete_principal(&at(call("DeletePrincipal"), when(50)), &crate::world::admin(), &acme(), &pid("gone"))
+        .await
+        .unwrap();
+    let expected = [("lazy".to_owned(), "25pct".to_owned())];
+    let (one, other) = tokio::join!(look(&world, &crier, when(24)), look(&world, &crier, when(24)));
+    assert_eq!(crier.leaves(), expected, "{one:?} {other:?}");
+    look(&world, &crier, when(20)).await;
+    assert_eq!(crier.leaves(), [], "once");
+    look(&world, &crier, when(9)).await;
+    assert_eq!(crier.leaves(), [("lazy".to_owned(), "10pct".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_warning_that_could_not_be_told_is_told_by_the_next_run() {
+    let (world, crier) = (World::new().await, Crier::default());
+    world.principal("lazy").await;
+    let leaf = world.issue("lazy").await.certificate;
+    let late = leaf.not_after.minus(Lifetime::minutes(30));
+    *crier.deaf.lock().unwrap() = true;
+    let report = look(&world, &crier, late).await;
+    assert!(report.done.is_empty() && !report.failed.is_empty(), "{report:?}");
+    *crier.deaf.lock().unwrap() = false;
+    look(&world, &crier, late).await;
+    assert_eq!(crier.leaves().len(), 1);
+    look(&world, &crier, late).await;
+    assert_eq!(crier.leaves(), []);
+}
+
+#[tokio::test]
+async fn authorities_and_the_server_certificate_are_warned_of_too() {
+    let (world, crier) = (World::new().await, Crier::default());
+    look(&world, &crier, NOW.plus(Lifetime::days(6))).await;
+    let told = std::mem::take(&mut *crier.told.lock().unwrap());
+    assert!(matches!(&told[..], [ExpiryWarning { ending: Ending::Server { .. }, .. }]), "{told:?}");
+    let end = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap()[0].not_after;
+    let report =
+        world.app.warn_expiries(&at(call("warn-expiry"), end.minus(Lifetime::days(20))), &crier, &|| false).await;
+    assert!(report.unwrap().unfinished, "time was over before the certificates");
+    let told = std::mem::take(&mut *crier.told.lock().unwrap());
+    let cas: Vec<String> = told
+        .iter()
+        .filter_map(|warning| match &warning.ending {
+            Ending::Ca { ca } if warning.threshold == Threshold::Days(30) => Some(ca.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(cas.contains(&"acme.1".to_owned()), "{told:?}");
+}

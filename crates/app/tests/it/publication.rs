@@ -1,0 +1,150 @@
+//! What is published: only what changed, each list with a higher number, and whatever runs at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use signet_app::{Object, Put, Shelf, Shelved, TaskReport};
+use signet_core::{Error, Lifetime, PrincipalType, Time, certificate::RevocationReason};
+use signet_testkit::fixtures::NOW;
+
+use crate::world::{World, acme, at, call, identity, permit_of};
+
+/// A bucket in memory.
+#[derive(Debug, Default)]
+struct Bucket {
+    objects: Mutex<BTreeMap<String, (u32, Object)>>,
+    puts: AtomicU32,
+    broken: Mutex<Option<&'static str>>,
+}
+
+impl Bucket {
+    fn names(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn content(&self, name: &str) -> Vec<u8> {
+        self.objects.lock().unwrap()[name].1.content.clone()
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.objects.lock().unwrap()[name].1.notes["crl-number"].parse().unwrap()
+    }
+}
+
+#[async_trait]
+impl Shelf for Bucket {
+    async fn look(&self, name: &str) -> Result<Option<Shelved>, Error> {
+        let objects = self.objects.lock().unwrap();
+        let shelved = |(tag, object): &(u32, Object)| Shelved { tag: tag.to_string(), notes: object.notes.clone() };
+        Ok(objects.get(name).map(shelved))
+    }
+
+    async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error> {
+        if self.broken.lock().unwrap().is_some_and(|name| object.name == name) {
+            return Err(Error::Unavailable { what: "the publication bucket", cause: "SlowDown".into() });
+        }
+        let mut objects = self.objects.lock().unwrap();
+        let there = objects.get(&object.name).map(|(tag, _)| tag.to_string());
+        if there.as_deref() != replaces {
+            return Ok(Put::Beaten);
+        }
+        let tag = self.puts.fetch_add(1, Ordering::AcqRel);
+        objects.insert(object.name.clone(), (tag, object));
+        Ok(Put::Done)
+    }
+}
+
+async fn publish(world: &World, bucket: &Bucket, now: Time) -> TaskReport {
+    world.app.publish(&at(call("publish"), now), bucket, &|| true).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_puts_what_changed_and_nothing_else() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    let first = publish(&world, &bucket, NOW).await;
+    assert!(first.failed.is_empty() && !first.unfinished, "{first:?}");
+    let expected = [
+        "bundles/acme.json",
+        "bundles/acme.pem",
+        "bundles/system.json",
+        "bundles/system.pem",
+        "crl/acme.1.crl",
+        "crl/root.1.crl",
+        "crl/server.1.crl",
+        "crl/shared.1.crl",
+        "crl/system.1.crl",
+        "root.pem",
+    ];
+    assert_eq!(bucket.names(), expected);
+    assert_eq!(first.done.len(), expected.len());
+    assert!(publish(&world, &bucket, NOW.plus(Lifetime::hours(1))).await.done.is_empty(), "all is as it was");
+
+    world.principal("w-1").await;
+    let leaf = world.issue("w-1").await.certificate;
+    let (permit, later) = (
+        permit_of(identity("system", "root", PrincipalType::Admin, &[]), "certificates.revoke"),
+        NOW.plus(Lifetime::hours(2)),
+    );
+    let revoked = at(call("RevokeCertificate"), later);
+    world
+        .app
+        .revoke_certificate(&revoked, &permit, &acme(), &leaf.issuer, &leaf.serial, RevocationReason::KeyCompromise)
+        .await
+        .unwrap();
+    let before = bucket.number("crl/acme.1.crl");
+    assert_eq!(publish(&world, &bucket, later).await.done, ["crl/acme.1.crl"]);
+    assert!(bucket.number("crl/acme.1.crl") > before);
+    let serial = hex::decode(leaf.serial.to_string()).unwrap();
+    let crl = bucket.content("crl/acme.1.crl");
+    assert!(crl.windows(serial.len()).any(|window| window == serial), "the serial number is on the list");
+    // A day later every list is made anew, a day before the old one ends.
+    let aged = publish(&world, &bucket, NOW.plus(Lifetime::hours(27))).await;
+    assert_eq!(aged.done.iter().filter(|name| name.starts_with("crl/")).count(), 5, "{aged:?}");
+    assert_eq!(world.outcomes("publish").len(), 11, "an event for each signature");
+}
+
+#[tokio::test]
+async fn two_runs_at_once_put_each_object_once() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    let (one, other) = tokio::join!(publish(&world, &bucket, NOW), publish(&world, &bucket, NOW));
+    let mut put = [one.done, other.done].concat();
+    put.sort();
+    assert_eq!(put, bucket.names(), "each by one of them");
+    assert!(one.failed.is_empty() && other.failed.is_empty());
+}
+
+#[tokio::test]
+async fn a_piece_that_fails_stops_no_other_and_time_that_is_over_stops_the_run() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    *bucket.broken.lock().unwrap() = Some("crl/acme.1.crl");
+    let report = publish(&world, &bucket, NOW).await;
+    assert_eq!((report.done.len(), report.failed.len()), (9, 1), "{report:?}");
+    assert_eq!(report.failed[0].0, "crl/acme.1.crl");
+    *bucket.broken.lock().unwrap() = None;
+    let stopped = world.app.publish(&call("publish"), &bucket, &|| false).await.unwrap();
+    assert!(stopped.unfinished && stopped.done.is_empty());
+    assert_eq!(publish(&world, &bucket, NOW).await.done, ["crl/acme.1.crl"]);
+}
+
+#[tokio::test]
+async fn a_rotation_reaches_the_bundle() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    publish(&world, &bucket, NOW).await;
+    let half_life = NOW.plus(Lifetime::days(370));
+    let rotated = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| true).await.unwrap();
+    assert!(rotated.done.iter().any(|step| step == "prepared acme.2") && rotated.failed.is_empty(), "{rotated:?}");
+    let again = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| true).await.unwrap();
+    assert_eq!(again, TaskReport::default(), "nothing is due any more");
+    let published = publish(&world, &bucket, half_life).await;
+    assert!(published.done.contains(&"bundles/acme.pem".to_owned()), "{published:?}");
+    let pem = String::from_utf8(bucket.content("bundles/acme.pem")).unwrap();
+    assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2);
+    let bundle: serde_json::Value = serde_json::from_slice(&bucket.content("bundles/acme.json")).unwrap();
+    assert_eq!((bundle["spiffe_sequence"].as_u64(), bundle["keys"].as_array().unwrap().len()), (Some(3), 2));
+}
