@@ -11,6 +11,7 @@ mod report;
 mod rows;
 mod server;
 mod shop;
+mod simulation;
 
 use std::{
     error::Error,
@@ -75,6 +76,7 @@ enum Subject {
     Wire,
     Fleet,
     Peers,
+    Renewals,
     Denies,
 }
 
@@ -134,6 +136,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
                 Some(signetd) => rows::fleet::rows((&pki, &clients), signetd, &arguments.environment, rounds, scale)?,
                 None => left_out(&mut report, "the fleet: needs --signetd and an environment; see scripts/bench"),
             },
+            Subject::Renewals => rows::renewals::rows(state, scale)?,
             Subject::Peers => match &arguments.cfssl {
                 Some(program) => rows::peers::cfssl(&pki, program, state, rounds, scale)?,
                 None => left_out(&mut report, "cfssl: not asked for (--peers) or not installed"),

@@ -6,6 +6,7 @@ pub(crate) mod fleet;
 pub(crate) mod handshake;
 pub(crate) mod issuance;
 pub(crate) mod peers;
+pub(crate) mod renewals;
 pub(crate) mod revocation;
 pub(crate) mod unary;
 pub(crate) mod wire;

@@ -235,13 +235,13 @@ impl Schedule {
         if let Some(since) = down_since {
             // The longer it lasts, the more are down with it; each minute of it counts for somebody.
             let ceiling = at.millis_since(since).saturating_mul(2).saturating_add(quick);
-            return part(ceiling.min((life / 24).max(60_000)), random);
+            return part(ceiling.min((life / 12).max(60_000)), random);
         }
         let left = self.not_after.millis_since(at);
         match self.failures {
             0 | 1 => part(quick.min(left / 2), random),
             2 => part(quick.saturating_mul(12).min(left / 2), random),
-            _ => (left / 10 * 4).saturating_add(part(left / 2, random)),
+            _ => (left / 2).saturating_add(part(left / 20 * 9, random)),
         }
     }
 

@@ -92,7 +92,9 @@ async fn a_retiring_ca_hastens_its_certificates() {
     }
     let advice = info(&world, &leaf, later(HOUR + 1)).await;
     let third = Lifetime::seconds((24 * HOUR + 60) / 3);
-    let window = Window { start: later(HOUR), end: later(HOUR).plus(third) };
+    // Two intervals of asking, so that all have heard of it.
+    let start = later(HOUR + 2 * 3602);
+    let window = Window { start, end: start.plus(third) };
     assert_eq!((advice.window, advice.reason), (window, AdviceReason::CaRotation));
 }
 

@@ -51,7 +51,8 @@ pub struct Advice {
 }
 
 /// The word on a certificate of this validity that was made at `made_at`. `issuer_retiring_since`: when the CA that signed it stopped to sign,
-/// if it did. Then its certificates go within a third of a lifetime after that, so that it need not be kept longer than that.
+/// if it did. Then its certificates go within a third of a lifetime after all have heard of it, so that the CA need not be kept
+/// for a whole one.
 pub fn advise(
     validity: Window,
     made_at: Time,
@@ -60,9 +61,11 @@ pub fn advise(
     grace: Lifetime,
 ) -> Advice {
     let usual = Window::of_lifetime(validity.start, validity.end);
+    let ask_again = ask_again(validity.start, validity.end);
     let rotated = issuer_retiring_since.map(|since| {
         let third = validity.end.millis_since(validity.start).max(0) / 3;
-        Window { start: since, end: later(since, third) }
+        let start = later(since, ask_again.millis().saturating_mul(2));
+        Window { start, end: later(start, third) }
     });
     let steered = steering.filter(|steering| made_at < steering.issued_before).map(|steering| steering.window);
     let (window, reason) = match (steered, rotated) {
@@ -70,5 +73,5 @@ pub fn advise(
         (None, Some(window)) if window.start < usual.start => (window, AdviceReason::CaRotation),
         _ => (usual, AdviceReason::Default),
     };
-    Advice { window, grace, ask_again: ask_again(validity.start, validity.end), reason }
+    Advice { window, grace, ask_again, reason }
 }

@@ -211,7 +211,7 @@ fn the_server_steers_what_was_made_before_and_hastens_what_a_retiring_ca_signed(
     };
     assert_eq!(made(499, Some(600)), (AdviceReason::Steered, window));
     assert_eq!(made(500, None), (AdviceReason::Default, Window::of_lifetime(at(440), at(500 + day))));
-    let hastened = Window { start: at(1000), end: at(1000 + (day + 60) / 3) };
+    let hastened = Window { start: at(7_201_000), end: at(7_201_000 + (day + 60) / 3) };
     assert_eq!(made(500, Some(1000)), (AdviceReason::CaRotation, hastened));
     // Its own window comes first.
     assert_eq!(made(500, Some(day)).0, AdviceReason::Default);
