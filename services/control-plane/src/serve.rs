@@ -233,7 +233,8 @@ fn start_tasks(
     tasks.spawn(follower.run(move || clock(), stop.clone()));
     tasks.spawn(Arc::clone(&node.connections).run(node.epochs.clone(), stop.clone()));
     tasks.spawn(writer.run(Arc::clone(&node.app), stop.clone()));
-    upkeep::start(node, wired.audit_key.clone(), tasks, stop);
+    let alone = wired.server_identity.renewed_by_server();
+    upkeep::start(node, wired.audit_key.clone(), alone, tasks, stop);
 }
 
 fn start_plain(

@@ -1,5 +1,6 @@
 //! What a node does on its own: seals, sweeps, follows its certificate, tells its health.
 
+mod alone;
 pub(crate) mod certificate;
 mod health;
 
@@ -20,11 +21,14 @@ const SEAL_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
+/// Where no rotate Lambda does it.
+const ALONE_EVERY: Duration = Duration::from_secs(600);
 /// How often the log says how the node is.
 const PULSE_EVERY: Duration = Duration::from_secs(30);
 
 /// Starts the periodic work. It ends at `stop`.
-pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, stop: &CancellationToken) {
+/// `alone`: no rotate Lambda stands beside the node.
+pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, alone: bool, tasks: &TaskTracker, stop: &CancellationToken) {
     let seal = move |node: Arc<Node>| {
         let key = audit_key.clone();
         async move { seal(&node, &key).await }
@@ -34,6 +38,10 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
     tasks.spawn(repeat("pulse", PULSE_EVERY, Arc::clone(node), stop.clone(), pulse));
+    if alone {
+        tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::rotate_cas));
+        tasks.spawn(repeat("warn-expiry", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::warn_expiries));
+    }
 }
 
 /// Runs `work` again and again; a failure is logged and counted, and the next turn tries anew.

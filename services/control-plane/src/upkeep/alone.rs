@@ -1,0 +1,67 @@
+//! What a node does where no rotate Lambda stands beside it: the life of CAs, and warnings.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use signet_app::{Call, Herald, TaskReport};
+use signet_core::{
+    Error,
+    expiry::{Ending, ExpiryWarning},
+    store::Entity,
+};
+
+use crate::node::Node;
+
+/// Takes CAs a step further whose time has come; any number of nodes may do it at once.
+pub(super) async fn rotate_cas(node: Arc<Node>) -> Result<(), Error> {
+    let report = node.app.rotate_due_cas(&Call::process("rotate-cas", node.now()), &|| true).await?;
+    told(report)
+}
+
+/// Warns of what nears its end, once per threshold for all nodes together.
+pub(super) async fn warn_expiries(node: Arc<Node>) -> Result<(), Error> {
+    let call = Call::process("warn-expiry", node.now());
+    told(node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| true).await?)
+}
+
+/// The first failure; what was done is logged.
+fn told(report: TaskReport) -> Result<(), Error> {
+    for done in &report.done {
+        tracing::info!(done, "upkeep");
+    }
+    match report.failed.into_iter().next() {
+        Some((what, error)) => {
+            tracing::warn!(what, %error, "a piece of the upkeep failed");
+            Err(error)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Warnings as lines of the log and as a count.
+struct Log(Arc<Node>);
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+#[async_trait]
+impl Herald for Log {
+    async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
+        for warning in warnings {
+            let kind = match warning.ending {
+                Ending::Root { .. } => "root",
+                Ending::Ca { .. } => "ca",
+                Ending::Server { .. } => "server",
+                Ending::Leaf { .. } => "leaf",
+            };
+            self.0.metrics.count("signet_expiry_warnings_total", "kind", kind);
+            let seconds_left = warning.not_after.millis_since(warning.at) / 1000;
+            let what = warning.key().sort;
+            tracing::warn!(tenant.id = %warning.tenant, what, seconds_left, "it ends soon and was not replaced");
+        }
+        Vec::new()
+    }
+}
