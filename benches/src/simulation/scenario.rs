@@ -27,7 +27,7 @@ pub(crate) enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Served,
-    NoAnswer,
+    Silence,
     Later(Lifetime),
 }
 
@@ -93,7 +93,7 @@ impl Scenario {
     pub(crate) fn renewal(&self, now: i64, out_of_band: bool) -> Answer {
         let no_path = !out_of_band && self.out(now, What::ControlPlane).is_some();
         if no_path || self.out(now, What::Everything).is_some() {
-            return Answer::NoAnswer;
+            return Answer::Silence;
         }
         match self.out(now, What::Keys) {
             Some(_) => Answer::Later(Lifetime::seconds(30)),

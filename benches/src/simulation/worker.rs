@@ -111,7 +111,7 @@ impl Worker {
                 }
                 None
             }
-            Answer::Served | Answer::NoAnswer => None,
+            Answer::Served | Answer::Silence => None,
         };
         outcome.failures += 1;
         let over = now + if retry_after.is_some() { 100 } else { TIME_LIMIT };
