@@ -1,5 +1,5 @@
 """MiniStack with what its IAM lacks for our policies: it counts as reached over TLS, so that policies which refuse plain HTTP
-(aws:SecureTransport) let calls pass, and it knows KMS's condition keys from the request."""
+(aws:SecureTransport) let calls pass, it knows KMS's condition keys from the request, and a session's aws:PrincipalArn is its role's."""
 import json
 from contextvars import ContextVar
 
@@ -18,12 +18,15 @@ kms: ContextVar[dict] = ContextVar("kms", default={})
 resolve = iam_evaluator._resolve_condition_key
 
 
-def resolve_with_kms(key, context):
+def resolve_as_aws(key, context):
     known = resolve(key, context)
+    if key.lower() == "aws:principalarn" and ":assumed-role/" in known:
+        role = known.split("/")[1]
+        return f"arn:aws:iam::{context.principal_account}:role/{role}"
     return kms.get().get(key.lower()) if known is None else known
 
 
-iam_evaluator._resolve_condition_key = resolve_with_kms
+iam_evaluator._resolve_condition_key = resolve_as_aws
 extract = iam_actions.extract_resource_arn
 
 

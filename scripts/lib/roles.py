@@ -1,0 +1,123 @@
+"""Acts as the roles of an environment on an emulator that enforces IAM. AWS_ENDPOINT_URL says where.
+
+usage: roles.py assume PREFIX ROLE                     prints the role's credentials, for eval by a shell
+       roles.py invoke PREFIX ROLE BINARY EVENT        runs a Lambda's binary with its variables and its role for one event; prints the answer
+       roles.py refusals PREFIX                        tries what each role must not be able to do
+"""
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+from botocore.exceptions import ClientError
+
+ACCOUNT = "000000000000"
+ROOT = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_session_token": None}
+
+
+def client(service: str, credentials: dict = ROOT):
+    return boto3.client(service, **credentials)
+
+
+def assume(prefix: str, role: str) -> dict:
+    """Nobody here is whom the role trusts, so its trust is another one for a moment."""
+    iam, name = client("iam"), f"{prefix}-{role}"
+    trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    anybody = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [anybody]}))
+    try:
+        session = client("sts").assume_role(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{name}", RoleSessionName="round")["Credentials"]
+    finally:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust))
+    return {"aws_access_key_id": session["AccessKeyId"], "aws_secret_access_key": session["SecretAccessKey"], "aws_session_token": session["SessionToken"]}
+
+
+def invoke(prefix: str, role: str, binary: str, event: str) -> int:
+    """The Lambda runtime API, for one event."""
+    taken, answer = threading.Event(), []
+
+    class Api(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            if taken.is_set():
+                threading.Event().wait()
+            taken.set()
+            self.send_response(200)
+            self.send_header("lambda-runtime-aws-request-id", "1")
+            self.send_header("lambda-runtime-deadline-ms", "99999999999999")
+            self.send_header("lambda-runtime-invoked-function-arn", f"arn:aws:lambda:eu-central-1:{ACCOUNT}:function:{prefix}-{role}")
+            self.send_header("content-length", str(len(event.encode())))
+            self.end_headers()
+            self.wfile.write(event.encode())
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            answer[:] = [self.path.endswith("/response"), body]
+            self.send_response(202)
+            self.send_header("content-length", "0")
+            self.end_headers()
+            process.kill()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.daemon_threads = True
+    variables = client("lambda").get_function_configuration(FunctionName=f"{prefix}-{role}")["Environment"]["Variables"]
+    variables |= {name.upper(): value for name, value in assume(prefix, role).items()}
+    variables |= {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}", "AWS_LAMBDA_FUNCTION_NAME": f"{prefix}-{role}"}
+    variables |= {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_GROUP_NAME": "-", "AWS_LAMBDA_LOG_STREAM_NAME": "-"}
+    process = subprocess.Popen([binary], env={**os.environ, **variables}, stdout=sys.stderr)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    process.wait(timeout=60)
+    print(answer[1] if answer else "no answer")
+    return 0 if answer and answer[0] else 1
+
+
+def refusals(prefix: str) -> int:
+    """Each must be refused; a call that succeeds is named."""
+    digest = {"Message": b"0" * 32, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
+    sign = lambda purpose: ("kms", "sign", {"KeyId": f"alias/{prefix}-{purpose}", **digest})  # noqa: E731
+    root = client("kms").describe_key(KeyId=f"alias/{prefix}-root")["KeyMetadata"]["KeyId"]
+    delete_root = ("kms", "schedule_key_deletion", {"KeyId": root})
+    server_key = ("secretsmanager", "get_secret_value", {"SecretId": f"/signet/{prefix.removeprefix('signet-')}/server"})
+    publish = ("s3", "put_object", {"Bucket": f"{prefix}-publication-{ACCOUNT}", "Key": "root.pem", "Body": b""})
+    forget = ("dynamodb", "delete_item", {"TableName": f"{prefix}-audit", "Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}})
+    any_key = ("kms", "create_key", {"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})
+    untagged = ("kms", "create_key", {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"})
+    tried = {
+        "control-plane": [sign("server"), delete_root, publish, forget, any_key, untagged],
+        "enroll": [sign("root"), sign("system"), sign("server"), sign("audit"), delete_root, publish, forget, server_key, untagged],
+        "rotate": [sign("audit"), delete_root, forget, any_key, untagged],
+        "administrator": [sign("shared"), sign("audit"), delete_root, publish, forget],
+        "break-glass": [sign("root"), sign("shared"), publish, server_key],
+    }
+    allowed = 0
+    for role, calls in tried.items():
+        credentials = assume(prefix, role)
+        for service, operation, arguments in calls:
+            try:
+                getattr(client(service, credentials), operation)(**arguments)
+            except ClientError as error:
+                if "AccessDenied" in error.response["Error"]["Code"]:
+                    continue
+                print(f"{role}: {service}:{operation}: {error}")
+            else:
+                print(f"{role} may {service}:{operation} {arguments}")
+            allowed += 1
+    print(f"{sum(map(len, tried.values()))} calls tried, {allowed} not refused")
+    return min(allowed, 1)
+
+
+match sys.argv[1:]:
+    case ["assume", prefix, role]:
+        for name, value in assume(prefix, role).items():
+            print(f"export {name.upper()}={value}")
+    case ["invoke", prefix, role, binary, event]:
+        sys.exit(invoke(prefix, role, binary, event))
+    case ["refusals", prefix]:
+        sys.exit(refusals(prefix))
+    case _:
+        sys.exit(__doc__)
