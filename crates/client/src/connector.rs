@@ -40,6 +40,8 @@ pub struct Connector {
     config: Arc<ClientConfig>,
     connect_timeout: Duration,
     deadline: Duration,
+    /// Whether to wait for the server's first bytes, as [`Connector::first_bytes`] says.
+    server_speaks_first: bool,
 }
 
 type Stream = BufReader<TlsStream<TcpStream>>;
@@ -47,10 +49,12 @@ type Stream = BufReader<TlsStream<TcpStream>>;
 impl Connector {
     /// For `endpoint` (`https://host:port`), trusting `roots_der` only and showing `credentials` if there are any.
     pub fn new(endpoint: &str, roots_der: &[Vec<u8>], credentials: Option<&Credentials>) -> Result<Self, ConnectError> {
-        Self::with_tls(endpoint, client_config(roots_der, credentials)?)
+        let this = Self::with_tls(endpoint, client_config(roots_der, credentials)?)?;
+        Ok(Self { server_speaks_first: true, ..this })
     }
 
-    /// For `endpoint` with a TLS configuration, to which HTTP/2 is added.
+    /// For `endpoint` with a TLS configuration, to which HTTP/2 is added. Nothing is expected of the server: one that also
+    /// speaks HTTP/1.1 listens first.
     pub fn with_tls(endpoint: &str, mut config: ClientConfig) -> Result<Self, ConnectError> {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let bad = |reason: &str| ConnectError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
@@ -67,6 +71,7 @@ impl Connector {
             config: Arc::new(config),
             connect_timeout: CONNECT_TIMEOUT,
             deadline: DEADLINE,
+            server_speaks_first: false,
         })
     }
 
@@ -110,6 +115,9 @@ impl Connector {
 
     async fn open(&self) -> Result<Stream, ConnectError> {
         let (stream, resumed) = self.handshake(&self.config).await?;
+        if !self.server_speaks_first {
+            return Ok(BufReader::new(stream));
+        }
         match self.first_bytes(stream).await {
             // A server cannot send an alert about the certificate of a resumed session: ask it in a full handshake.
             Err(ConnectError::Closed { .. }) if resumed => {
