@@ -1,0 +1,195 @@
+//! What Terraform lets a role do with the tables (`infra/modules/tables/access.tf`) is enough for what the role's process does: the emulators check no
+//! policy, so this is the only place where a right that is missing shows before AWS refuses.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use signet_app::{Call, Herald, Object, Put, RotationAction, ServerIdentity, Settings, Shelf, Shelved};
+use signet_core::{
+    Error, Lifetime, Store, StoreError, Time,
+    attestation::AttestationError,
+    ca::CaKind,
+    expiry::ExpiryWarning,
+    store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
+};
+use signet_testkit::{
+    entropy::SeededEntropy,
+    fixtures::{NOW, later},
+};
+
+use crate::{
+    attestor::{aws, presigned},
+    faulty_store::{Fault, FaultyStore},
+    lineage::{confirm, signed, worker},
+    rules::aws_rule,
+    world::*,
+};
+
+/// A store that a role may use only as its policy says.
+#[derive(Debug)]
+struct Policed {
+    inner: Arc<FaultyStore>,
+    role: &'static str,
+    /// Table → the verbs of its line.
+    allowed: BTreeMap<String, String>,
+}
+
+impl Policed {
+    /// Reads the block of the role; Terraform's tests hold what the verbs stand for.
+    fn new(inner: Arc<FaultyStore>, role: &'static str) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/modules/tables/access.tf");
+        let hcl = std::fs::read_to_string(file).unwrap();
+        let block = hcl.split(&format!("    {role} = {{\n")).nth(1).expect("access.tf has the role");
+        let lines = block.lines().take_while(|line| *line != "    }").filter_map(|line| line.split_once('='));
+        let allowed: BTreeMap<_, _> = lines.map(|(table, verbs)| (table.trim().into(), verbs.into())).collect();
+        assert!(allowed.len() >= 5, "access.tf is not read rightly: {allowed:?}");
+        Self { inner, role, allowed }
+    }
+
+    fn check(&self, verb: &str, table: Table) {
+        let allowed = self.allowed.get(table.name()).is_some_and(|verbs| verbs.contains(&format!("\"{verb}\"")));
+        assert!(allowed, "{} needs {verb} on {}: say so in access.tf and ROLES.md", self.role, table.name());
+    }
+}
+
+#[async_trait]
+impl Store for Policed {
+    async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
+        self.check("read", key.table);
+        self.inner.get(key, now).await
+    }
+
+    async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
+        self.check("read", query.table);
+        self.inner.query(query, now).await
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
+        for write in transaction.writes() {
+            self.check(if matches!(write, Write::Delete(..)) { "delete" } else { "write" }, write.key().table);
+        }
+        self.inner.transact(transaction).await
+    }
+}
+
+impl World {
+    /// From now on the application has the rights of `role` only.
+    fn become_role(&mut self, role: &'static str) {
+        let store = Arc::new(Policed::new(Arc::clone(&self.store), role));
+        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(3)));
+        let app = signet_app::App::new(store, self.keys.clone(), entropy, environment, Settings::default());
+        self.app = Arc::new(app.with_attestor(self.attestor.clone()));
+    }
+}
+
+/// Takes every object and keeps none.
+#[derive(Debug)]
+struct Floor;
+
+#[async_trait]
+impl Shelf for Floor {
+    async fn look(&self, _: &str) -> Result<Option<Shelved>, Error> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: Object, _: Option<&str>) -> Result<Put, Error> {
+        Ok(Put::Done)
+    }
+}
+
+/// Tells nothing on.
+#[derive(Debug)]
+struct Mute;
+
+#[async_trait]
+impl Herald for Mute {
+    async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
+        (0..warnings.len()).map(|index| (index, "mute".to_owned())).collect()
+    }
+}
+
+#[tokio::test]
+async fn bootstrap_can_do_its_work() {
+    let mut world = World::empty();
+    world.become_role("bootstrap");
+    world.bootstrap().await.unwrap();
+    world.bootstrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_enroll_lambda_can_do_its_work() {
+    let mut world = World::new().await;
+    let token = world.token(new_token()).await;
+    world.rule(aws_rule("workers")).await;
+    let (key, leaf) = worker(&world, "renewing").await;
+    let (stolen, copied) = worker(&world, "copied").await;
+    let shared = signet_app::CreateTenant { isolation: signet_core::tenant::Isolation::Shared, ..new_tenant("small") };
+    world.app.create_tenant(&call("CreateTenant"), &environment(), shared).await.unwrap();
+    world.become_role("enroll");
+
+    let csr_der = csr();
+    for _ in 0..2 {
+        world.app.enroll(&anonymous("token"), enrollment(&token, "new", &csr_der)).await.unwrap();
+    }
+    world.app.enroll(&anonymous("again"), enrollment(&token, "other", &csr())).await.unwrap_err();
+    world.attestor.proves(aws("i-0abc"));
+    let proof = || signet_app::Proof::Attested { tenant: tid("acme"), evidence: presigned() };
+    let ask = || signet_app::Enroll { proof: proof(), principal: None, csr_der: csr() };
+    world.app.enroll(&anonymous("rule"), ask()).await.unwrap();
+    world.attestor.answers(Err(AttestationError::Refused { reason: "AWS_OTHER_KEY", detail: String::new() }));
+    world.app.enroll(&anonymous("refused"), ask()).await.unwrap_err();
+
+    let renew = |id| Call { operation: "RenewOutOfBand", ..anonymous(id) };
+    let input = signed(&world, &key, &leaf, "renewal", NOW);
+    world.app.renew_out_of_band(&renew("renewal"), &input).await.unwrap();
+    // A copied key: renewed and used by one, and shown again by the other.
+    let input = signed(&world, &stolen, &copied, "first", NOW);
+    let next = world.app.renew_out_of_band(&renew("first"), &input).await.unwrap();
+    let node = world.other_node();
+    let policed = std::mem::replace(&mut world.app, node);
+    confirm(&world, &next).await.unwrap();
+    world.app = policed;
+    let input = signed(&world, &stolen, &copied, "second", NOW);
+    let error = world.app.renew_out_of_band(&renew("second"), &input).await.unwrap_err();
+    assert_eq!(error.reason(), "CLONE_DETECTED");
+}
+
+#[tokio::test]
+async fn the_rotate_lambda_can_do_its_work() {
+    let mut world = World::new().await;
+    world.principal("late").await;
+    let leaf = world.issue("late").await.certificate;
+    world.store.arm(1, Fault::CrashBefore);
+    world.app.issue_certificate(&call_with_id("Issue", "one"), &acme(), &pid("late"), &csr()).await.unwrap_err();
+    world.store.restart();
+    world.become_role("rotate");
+
+    let names = ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() };
+    world.app.issue_server_certificate(&Call::process("server", NOW), &names, &csr()).await.unwrap();
+    assert_eq!(world.app.sweep_reservations(&Call::process("sweep", later(400))).await.unwrap(), 1);
+    let soon = leaf.not_after.minus(Lifetime::minutes(30));
+    let report = world.app.warn_expiries(&Call::process("warn-expiry", soon), &Mute, &|| true).await.unwrap();
+    assert!(!report.failed.is_empty(), "nothing was warned of, so nothing was taken back");
+    // Half of a CA's life, and five sixths.
+    for days in [370, 620] {
+        let due = Call::process("rotate-cas", NOW.plus(Lifetime::days(days)));
+        let report = world.app.rotate_due_cas(&due, &|| true).await.unwrap();
+        assert!(report.failed.is_empty() && !report.done.is_empty(), "{days}: {report:?}");
+    }
+    let report = world.app.publish(&Call::process("publish", NOW), &Floor, &|| true).await.unwrap();
+    assert!(report.failed.is_empty() && !report.done.is_empty(), "{report:?}");
+}
+
+#[tokio::test]
+async fn the_control_plane_can_do_its_work() {
+    let mut world = World::new().await;
+    world.become_role("control_plane");
+    world.rule(aws_rule("workers")).await;
+    let workers = "workers".parse().unwrap();
+    world.app.delete_rule(&call("DeleteEnrollmentRule"), &admin(), &acme(), &workers).await.unwrap();
+    let token = world.token(new_token()).await;
+    let leaf = world.app.enroll(&anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
+    world.app.renew_certificate(&call("RenewCertificate"), &renewal_of(&leaf), &acme(), &csr()).await.unwrap();
+    world.app.rotate_ca(&call("RotateCa"), &acme(), CaKind::Tenant, RotationAction::Prepare).await.unwrap();
+    world.app.sweep_reservations(&Call::process("sweeper", later(400))).await.unwrap();
+}
