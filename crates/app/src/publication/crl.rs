@@ -104,7 +104,6 @@ fn digest(entries: &[RevokedEntry]) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
