@@ -18,6 +18,7 @@ mod world;
 
 mod aws;
 mod bad_input;
+mod clones;
 mod config;
 mod foreign;
 mod health;
