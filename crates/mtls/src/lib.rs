@@ -32,4 +32,3 @@ pub use session::{Admitted, Ended, Grant, Session};
 pub use throttle::Rate;
 pub use tls::provider;
 pub use verify::{CertificateRefusal, ClientVerifier, Presented};
-
