@@ -24,7 +24,8 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let (prefix, name) = (variable("SIGNET_TEST_AWS_PREFIX"), unique("rotate-"));
+        // Tables of its own: the tasks go over all tenants, and other tests' fixtures have keys that nobody can open.
+        let (prefix, name) = (format!("{}-rotate", variable("SIGNET_TEST_AWS_PREFIX")), unique("rotate-"));
         let (place, bucket) = (format!("/{name}"), format!("{name}-publication"));
         let variables = variables(&prefix, &place, &bucket);
         let config = Config::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str()))).unwrap();
