@@ -126,7 +126,12 @@ impl App {
             }
             other => other.reason(),
         };
+        // Anybody can send these: they must not fill the log.
+        let Some(unwritten) = self.guard.may_record(tenant, reason, call.now) else { return Err(error) };
         let mut entry = AuditEntry::refused(call, reason);
+        if unwritten > 0 {
+            entry = entry.detail("unwritten_refusals_before", unwritten);
+        }
         if let Some(record) = record {
             entry = entry
                 .about("certificate", crate::reservation::resource_id(record))
