@@ -17,6 +17,7 @@ use signet_core::{
     certificate::{Certificate, CertificateState},
     store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
 };
+use tokio::sync::RwLock;
 
 /// What goes wrong with a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(crate) struct FaultyStore {
     fault: Mutex<Option<(usize, Fault)>>,
     first: Mutex<Option<(usize, Happening)>>,
     applied: Mutex<Vec<Vec<Write>>>,
+    /// Shared by transactions between the real store and `applied`: what others can read already, but is not listed yet.
+    listing: RwLock<()>,
 }
 
 /// Something that happens at a chosen moment.
@@ -58,7 +61,7 @@ impl FaultyStore {
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
         let (crashed, transactions) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (fault, first, applied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { inner, crashed, transactions, fault, first, applied }
+        Self { inner, crashed, transactions, fault, first, applied, listing: RwLock::default() }
     }
 
     /// Lets something else happen just before the `number`-th transaction from now on (from 0).
@@ -83,7 +86,8 @@ impl FaultyStore {
     }
 
     /// Whether these to-be-signed bytes were recorded.
-    pub(crate) fn has_reserved(&self, tbs_der: &[u8]) -> bool {
+    pub(crate) async fn has_reserved(&self, tbs_der: &[u8]) -> bool {
+        let _all_listed = self.listing.write().await;
         let is_it = |write: &Write| {
             matches!(write, Write::Create(Body::Certificate(record))
                 if record.state == CertificateState::Reserved && record.tbs_der == tbs_der)
@@ -125,6 +129,7 @@ impl FaultyStore {
 
     async fn apply(&self, transaction: Transaction) -> Result<(), StoreError> {
         let writes = transaction.writes().to_vec();
+        let _until_listed = self.listing.read().await;
         self.inner.transact(transaction).await?;
         assert_one_event(&writes);
         self.applied.lock().unwrap().push(writes);

@@ -97,7 +97,7 @@ impl Signer for MemorySigner {
         let store = &self.state.store;
         // A revocation list is recorded by its audit event, which has its digest.
         let announced = || store.events().iter().any(|event| event.payload.contains(&sha256_hex(message)));
-        assert!(store.has_reserved(message) || announced(), "invariant 1: signed without a record made before");
+        assert!(store.has_reserved(message).await || announced(), "invariant 1: signed without a record made before");
         let first = self.state.first.lock().unwrap().take();
         if let Some(first) = first {
             first.await;
