@@ -113,20 +113,21 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Of a certificate that came at `now`, by the holder's clock. The lot is drawn from `random`.
-    pub fn new(not_before: Time, not_after: Time, now: Time, random: u64) -> Self {
-        let clock = Clock::at_arrival(not_before, not_after, now);
-        let window = Window::of_lifetime(not_before, not_after);
+    /// Of a certificate that was made at `made_at` (its validity may begin earlier, see [`advise`]) and came at `now`, by the holder's
+    /// clock. The lot is drawn from `random`.
+    pub fn new(made_at: Time, not_after: Time, now: Time, random: u64) -> Self {
+        let clock = Clock::at_arrival(made_at, not_after, now);
+        let window = Window::of_lifetime(made_at, not_after);
         let mut schedule = Self {
-            not_before,
+            not_before: made_at,
             not_after,
             lot: Lot(random),
             window,
             grace: None,
             clock,
             out_of_band: false,
-            ask_at: not_before,
-            ask_every: ask_again(not_before, not_after),
+            ask_at: made_at,
+            ask_every: ask_again(made_at, not_after),
             failures: 0,
             last_attempt: None,
             retry_at: None,
@@ -194,6 +195,11 @@ impl Schedule {
         let left = self.not_after.millis_since(at);
         let hour = self.lifetime() / 24;
         Some(if left > 0 { hour.min(left / 4) } else { hour / 12 })
+    }
+
+    /// Somebody wants the next attempt at `now`, whatever it is.
+    pub fn hurry(&mut self, now: Time) {
+        self.retry_at = Some(self.clock.server_time(now));
     }
 
     /// An attempt (of any kind) is made at `now`. For those that show it.
@@ -281,13 +287,13 @@ impl Schedule {
         self.window
     }
 
-    /// Start and end of validity.
+    /// From when it was made until it expires.
     pub fn validity(&self) -> Window {
         Window { start: self.not_before, end: self.not_after }
     }
 }
 
-/// How often holders of a certificate with this validity should ask for its window.
+/// How often holders of a certificate with this lifetime should ask for its window.
 pub(crate) fn ask_again(not_before: Time, not_after: Time) -> Lifetime {
     let seconds = not_after.millis_since(not_before).max(0) / 24_000;
     Lifetime::seconds(u32::try_from(seconds.clamp(60, 6 * 3600)).unwrap_or(60))

@@ -37,10 +37,10 @@ async fn the_default_is_the_middle_third_and_the_tenants_grace() {
     let world = World::new().await;
     let (_, leaf) = worker(&world, "worker").await;
     let record = &leaf.certificate;
-    let usual = Window::of_lifetime(record.not_before, record.not_after);
+    let usual = Window::of_lifetime(record.serial.made_at(), record.not_after);
     let advice = info(&world, &leaf, NOW).await;
     assert_eq!((advice.window, advice.reason, advice.grace), (usual, AdviceReason::Default, Lifetime::seconds(0)));
-    assert_eq!(advice.ask_again, Lifetime::seconds(3602), "a twenty-fourth of the lifetime");
+    assert_eq!(advice.ask_again, Lifetime::seconds(3600), "a twenty-fourth of the lifetime");
     grace(&world, Lifetime::days(7)).await;
     assert_eq!(info(&world, &leaf, NOW).await.grace, Lifetime::days(7));
 }
@@ -91,9 +91,9 @@ async fn a_retiring_ca_hastens_its_certificates() {
         world.app.rotate_ca(&call, &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
     }
     let advice = info(&world, &leaf, later(HOUR + 1)).await;
-    let third = Lifetime::seconds((24 * HOUR + 60) / 3);
+    let third = Lifetime::hours(8);
     // Two intervals of asking, so that all have heard of it.
-    let start = later(HOUR + 2 * 3602);
+    let start = later(HOUR + 2 * HOUR);
     let window = Window { start, end: start.plus(third) };
     assert_eq!((advice.window, advice.reason), (window, AdviceReason::CaRotation));
 }

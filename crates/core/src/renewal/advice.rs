@@ -50,8 +50,8 @@ pub struct Advice {
     pub reason: AdviceReason,
 }
 
-/// The word on a certificate of this validity that was made at `made_at`. `issuer_retiring_since`: when the CA that signed it stopped to sign,
-/// if it did. Then its certificates go within a third of a lifetime after all have heard of it, so that the CA need not be kept
+/// The word on a certificate of this validity that was made at `made_at`. Its lifetime counts from then: validity begins earlier, for slow
+/// clocks, and of a certificate of a minute that is half of it. `issuer_retiring_since`: when the CA that signed it stopped to sign, if it did. Then its certificates go within a third of a lifetime after all have heard of it, so that the CA need not be kept
 /// for a whole one.
 pub fn advise(
     validity: Window,
@@ -60,11 +60,12 @@ pub fn advise(
     issuer_retiring_since: Option<Time>,
     grace: Lifetime,
 ) -> Advice {
-    let usual = Window::of_lifetime(validity.start, validity.end);
-    let ask_again = ask_again(validity.start, validity.end);
+    let begun = made_at.max(validity.start).min(validity.end);
+    let usual = Window::of_lifetime(begun, validity.end);
+    let ask_again = ask_again(begun, validity.end);
     let rotated = issuer_retiring_since.map(|since| {
-        let third = validity.end.millis_since(validity.start).max(0) / 3;
-        let start = later(since, ask_again.millis().saturating_mul(2));
+        let third = validity.end.millis_since(begun).max(0) / 3;
+        let start = later(since, ask_again.millis().saturating_mul(2)).max(begun);
         Window { start, end: later(start, third) }
     });
     let steered = steering.filter(|steering| made_at < steering.issued_before).map(|steering| steering.window);

@@ -118,6 +118,34 @@ proptest! {
         prop_assert_eq!(schedule.next(when, random.wrapping_mul(7)), Next::Renew);
     }
 
+    /// Validity begins before the certificate is made, for clocks that are slow: of a certificate of a minute, that is half of it.
+    #[test]
+    fn what_was_just_made_is_not_due(life in lifetimes(), backdated in 0..600_000_i64, lot: u64, retired in prop::option::of(0..60_000_i64)) {
+        let validity = Window { start: at(-backdated), end: at(life) };
+        let advice = advise(validity, at(0), None, retired.map(at), Lifetime::seconds(0));
+        let window = advice.window;
+        // What a CA signed just before it retired waits until all have heard of that.
+        let soonest = at((life / 3).min(2 * advice.ask_again.millis()));
+        prop_assert!(soonest <= window.start && window.start < window.end && window.end < at(life), "{:?}", advice);
+        let mut schedule = Schedule::new(at(0), at(life), at(0), lot);
+        schedule.advised(at(0), Some(&advice), lot);
+        prop_assert!(schedule.renew_at() >= soonest && schedule.renew_at() < at(life));
+        let waits = matches!(schedule.next(at(0), lot), Next::Wait { until } if until > at(0));
+        prop_assert!(waits, "due at once");
+    }
+
+    /// A serial number without a time, or one of a server whose clock is off.
+    #[test]
+    fn wherever_it_was_made_the_window_is_in_its_validity(
+        life in lifetimes(),
+        made in any::<i64>(),
+        retired in prop::option::of(any::<i64>()),
+    ) {
+        let validity = Window { start: at(0), end: at(life) };
+        let window = advise(validity, at(made), None, retired.map(at), Lifetime::seconds(0)).window;
+        prop_assert!(at(0) <= window.start && window.start <= window.end && window.end <= at(life), "{:?}", window);
+    }
+
     #[test]
     fn after_expiry_the_grace_decides(lot: u64, random: u64, grace in 0..100_u32, after in 0..100_i64) {
         let life = 86_400_000;
@@ -185,6 +213,20 @@ fn a_final_refusal_means_enrolling_again_and_not_in_a_loop() {
 }
 
 #[test]
+fn whoever_is_in_a_hurry_gets_the_next_attempt_at_once_whatever_it_is() {
+    let attempt = |schedule: &mut Schedule, now| {
+        assert!(matches!(schedule.next(now, 7), Next::Wait { .. }));
+        schedule.hurry(now);
+        schedule.next(now, 7)
+    };
+    let mut schedule = Schedule::new(at(0), at(86_400_000), at(0), 7);
+    assert_eq!(attempt(&mut schedule, at(1000)), Next::Renew);
+    schedule.failed(at(1000), Failure::Final, 7);
+    schedule.failed(at(1000), PASSING, u64::MAX);
+    assert_eq!(attempt(&mut schedule, at(1001)), Next::EnrollAgain);
+}
+
+#[test]
 fn who_fails_often_tries_the_other_path_in_turn() {
     let mut schedule = Schedule::new(at(0), at(86_400_000), at(0), 7);
     schedule.out_of_band = true;
@@ -210,8 +252,8 @@ fn the_server_steers_what_was_made_before_and_hastens_what_a_retiring_ca_signed(
         (advice.reason, advice.window)
     };
     assert_eq!(made(499, Some(600)), (AdviceReason::Steered, window));
-    assert_eq!(made(500, None), (AdviceReason::Default, Window::of_lifetime(at(440), at(500 + day))));
-    let hastened = Window { start: at(7_201_000), end: at(7_201_000 + (day + 60) / 3) };
+    assert_eq!(made(500, None), (AdviceReason::Default, Window::of_lifetime(at(500), at(500 + day))));
+    let hastened = Window { start: at(7_201_000), end: at(7_201_000 + day / 3) };
     assert_eq!(made(500, Some(1000)), (AdviceReason::CaRotation, hastened));
     // Its own window comes first.
     assert_eq!(made(500, Some(day)).0, AdviceReason::Default);
