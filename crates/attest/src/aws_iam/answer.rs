@@ -1,6 +1,7 @@
-//! What STS answers (Query protocol, XML), read as strictly as it is written: elements and text, nothing else.
+//! What STS answers (Query protocol, XML). An answer that is not as documented vouches for nobody.
 
 use reqwest::StatusCode;
+use roxmltree::{Document, Node, ParsingOptions};
 use signet_core::attestation::AttestationError;
 
 use super::{identity::Identity, unavailable};
@@ -9,17 +10,20 @@ use crate::{http::Answer, refused};
 /// Codes that say nothing about the caller.
 const TRY_AGAIN: [&str; 5] =
     ["Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure"];
-const MAX_DEPTH: usize = 6;
+/// An answer has about fifteen.
+const MAX_NODES: u32 = 64;
 
 /// The identity, if STS vouches for one.
 pub(super) fn read(answer: &Answer) -> Result<Identity, AttestationError> {
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let text = std::str::from_utf8(&answer.body).ok();
-    let elements = text.and_then(elements);
+    let document = text.and_then(|text| Document::parse_with_options(text, options).ok());
+    let document = document.as_ref();
     if answer.status == StatusCode::OK {
-        let identity = elements.as_deref().and_then(identity);
+        let identity = document.and_then(identity);
         return identity.ok_or_else(|| unavailable("its answer is not that of GetCallerIdentity"));
     }
-    let code = elements.as_deref().and_then(|elements| only(elements, "ErrorResponse/Error/Code"));
+    let code = document.and_then(|document| text_at(document, &["ErrorResponse", "Error", "Code"]));
     match code.filter(|code| is_code(code)) {
         Some(code) if answer.status.is_client_error() && !TRY_AGAIN.contains(&code) => {
             Err(refused("AWS_STS_REFUSED", format!("STS answered {} {code}", answer.status.as_u16())))
@@ -34,58 +38,23 @@ fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'))
 }
 
-fn identity(elements: &[(String, &str)]) -> Option<Identity> {
-    let value = |name: &str| only(elements, &format!("GetCallerIdentityResponse/GetCallerIdentityResult/{name}"));
+fn identity(document: &Document<'_>) -> Option<Identity> {
+    let value = |name: &str| text_at(document, &["GetCallerIdentityResponse", "GetCallerIdentityResult", name]);
     Identity::new(value("Account")?, value("Arn")?, value("UserId")?)
 }
 
-/// The text of the element at `path`, if it is there exactly once.
-fn only<'a>(elements: &[(String, &'a str)], path: &str) -> Option<&'a str> {
-    let mut found = elements.iter().filter(|(at, _)| at == path).map(|(_, text)| *text);
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
+/// The text of the element at `path`, if each step is there exactly once and the last holds nothing but text.
+fn text_at<'a>(document: &'a Document<'_>, path: &[&str]) -> Option<&'a str> {
+    let found = path.iter().try_fold(document.root(), |node, name| only_child(node, name))?;
+    let mut inside = found.children();
+    let text = inside.next()?;
+    (text.is_text() && inside.next().is_none()).then(|| text.text()).flatten()
 }
 
-/// All elements without children, with their paths. `None` for what is not well-formed, and for whatever an answer of STS
-/// never has: comments, entities in names, CDATA, document types.
-fn elements(text: &str) -> Option<Vec<(String, &str)>> {
-    let mut rest = text.trim_start();
-    if let Some(after) = rest.strip_prefix("<?xml") {
-        rest = after.split_once("?>")?.1.trim_start();
-    }
-    let (mut path, mut found): (Vec<&str>, Vec<(String, &str)>) = (Vec::new(), Vec::new());
-    // Whether the element that is open has had no child so far.
-    let mut is_leaf = false;
-    loop {
-        let (text, after) = rest.split_once('<')?;
-        let (tag, after) = after.split_once('>')?;
-        if let Some(name) = tag.strip_prefix('/') {
-            if is_leaf {
-                found.push((path.join("/"), text));
-            }
-            (path.pop()? == name.trim_end()).then_some(())?;
-            is_leaf = false;
-        } else {
-            text.trim().is_empty().then_some(())?;
-            let closed = tag.ends_with('/');
-            path.push(element_name(tag.trim_end_matches('/'))?);
-            is_leaf = !closed;
-            if closed {
-                path.pop();
-            }
-        }
-        (path.len() <= MAX_DEPTH).then_some(())?;
-        if path.is_empty() {
-            return after.trim().is_empty().then_some(found);
-        }
-        rest = after;
-    }
-}
-
-/// The name in an opening tag; attributes, such as the namespace, say nothing that matters.
-fn element_name(tag: &str) -> Option<&str> {
-    let name = tag.split_ascii_whitespace().next()?;
-    (tag.starts_with(name) && name.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(name)
+fn only_child<'a, 'b>(node: Node<'a, 'b>, name: &str) -> Option<Node<'a, 'b>> {
+    let mut named = node.children().filter(|child| child.tag_name().name() == name);
+    let first = named.next()?;
+    named.next().is_none().then_some(first)
 }
 
 #[cfg(test)]
@@ -123,7 +92,10 @@ mod tests {
     #[test]
     fn anything_else_is_no_identity() {
         let twice = GOOD.replace("</Account>", "</Account><Account>210987654321</Account>");
-        let comment = GOOD.replace("<Arn>", "<!-- x --><Arn>");
+        let comment = GOOD.replace("user/Alice", "user/<!-- x -->Alice");
+        let results =
+            GOOD.replace("</GetCallerIdentityResponse>", "<GetCallerIdentityResult/></GetCallerIdentityResponse>");
+        let expanding = format!("<!DOCTYPE x [<!ENTITY a \"Alice\">]>{}", GOOD.replace("Alice", "&a;"));
         let nested = GOOD.replace("123456789012</Account>", "<b>123456789012</b></Account>");
         let outside = GOOD.replace("GetCallerIdentityResult", "Other");
         let cut = GOOD.replace("</GetCallerIdentityResponse>", "");
@@ -134,6 +106,8 @@ mod tests {
         for bad in [
             &twice,
             &comment,
+            &results,
+            &expanding,
             &nested,
             &outside,
             &cut,
