@@ -79,9 +79,16 @@ impl App {
         Ok(Versioned { value: new_principal(call, scope, &input)?, version: CREATED })
     }
 
+    /// Sends operators away before anything is written, if this process may not sign for them.
+    pub(crate) fn require_served(&self, tenant: &TenantId) -> Result<(), Error> {
+        let Some(address) = self.settings.operators_at.as_ref().filter(|_| tenant.is_system()) else { return Ok(()) };
+        let message = format!("operators enroll and renew at the control plane, not here: {address}");
+        Err(Error::precondition(OPERATORS_ELSEWHERE, message))
+    }
+
     /// Records a refusal and says no more than that; other failures pass as they are.
     async fn refuse_proof<T>(&self, call: &Call, tenant: &TenantId, error: Error, known: Known) -> Result<T, Error> {
-        let reason = match error {
+        let reason = match &error {
             Error::ProofRefused { reason } => reason,
             Error::Precondition { reason: "RESERVATION_ABANDONED", .. }
             | Error::Exhausted { reason: TOO_MANY, .. }
@@ -102,7 +109,8 @@ impl App {
                 tracing::error!(%error, reason, tenant.id = %tenant, "a refused enrollment could not be recorded");
             }
         }
-        Err(refused(reason))
+        // What to do instead is no secret: it is so for every operator.
+        Err(if reason == OPERATORS_ELSEWHERE { error } else { refused(reason) })
     }
 
     /// Refuses, before any work, those who have just been refused too often.
@@ -116,6 +124,7 @@ impl App {
 }
 
 const TOO_MANY: &str = "TOO_MANY_REFUSED_ENROLLMENTS";
+const OPERATORS_ELSEWHERE: &str = "OPERATORS_ENROLL_AT_CONTROL_PLANE";
 
 fn refused(reason: &'static str) -> Error {
     Error::ProofRefused { reason }

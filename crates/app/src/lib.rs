@@ -74,6 +74,9 @@ pub struct Settings {
     pub private_issuers: Vec<String>,
     /// How many refused enrollments are borne.
     pub refusals: RefusalLimits,
+    /// For a process that may not sign for operators, the principals of the tenant `system`: the address at which they
+    /// get their certificates instead. `None`: here.
+    pub operators_at: Option<String>,
 }
 
 impl Default for Settings {
@@ -84,6 +87,7 @@ impl Default for Settings {
             server_lifetime: SERVER_LIFETIME,
             private_issuers: Vec::new(),
             refusals: RefusalLimits::default(),
+            operators_at: None,
         }
     }
 }

@@ -60,6 +60,7 @@ impl App {
         tenant: &Tenant,
         csr: &Csr,
     ) -> Result<IssuedLeaf, Error> {
+        self.require_served(&record.tenant)?;
         require_usable(record)?;
         if call.now >= record.not_after.plus(tenant.renewal_grace) {
             let message = "the certificate has expired, and the tenant's grace for that is over; enroll again";

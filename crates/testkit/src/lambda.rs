@@ -62,12 +62,22 @@ pub fn invoke(name: &str, event: &str) -> String {
     rest("lambda", "POST", &format!("/2015-03-31/functions/{name}/invocations"), event)
 }
 
+/// Gives a function a URL that anybody may call; returns its host name.
+pub fn function_url(function: &str) -> String {
+    let path = format!("/2021-10-31/functions/{function}/url");
+    let made = field(&rest("lambda", "POST", &path, r#"{"AuthType":"NONE"}"#), "FunctionUrl");
+    let id = made.trim_start_matches("https://").split('.').next().unwrap();
+    format!("{id}.lambda-url.eu-central-1.localhost")
+}
+
+/// The text of a member of the emulator's JSON.
+fn field(text: &str, name: &str) -> String {
+    let rest = text.split_once(&format!("\"{name}\": \"")).unwrap_or_else(|| panic!("no {name}: {text}")).1;
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
 /// Puts an HTTP API (payload version 2.0) with these routes before a function; returns its host name.
 pub fn http_api(function: &str, routes: &[&str]) -> String {
-    let field = |text: &str, name: &str| {
-        let rest = text.split_once(&format!("\"{name}\": \"")).unwrap_or_else(|| panic!("no {name}: {text}")).1;
-        rest.split_once('"').unwrap().0.to_owned()
-    };
     let made = rest("apigateway", "POST", "/v2/apis", &format!(r#"{{"name":"{function}","protocolType":"HTTP"}}"#));
     let api = field(&made, "apiId");
     let arn = format!("arn:aws:lambda:eu-central-1:000000000000:function:{function}");

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +10,12 @@ use std::{
 
 use axum::{Router, response::IntoResponse};
 use lambda_http::{Request, RequestExt, Response, request::RequestContext};
-use signet_control_plane::{Config, cli::system_clock, wiring::Opened};
+use signet_app::ServerIdentity;
+use signet_control_plane::{
+    Config,
+    cli::system_clock,
+    wiring::{WiringError, open_lazily},
+};
 use signet_enroll_http::{Enrollment, Origin, Problem, not_found, router};
 use tokio::time::timeout;
 use tower::ServiceExt;
@@ -25,12 +30,14 @@ pub struct Function {
 }
 
 impl Function {
-    /// Mounts the handlers. Asks nobody anything.
-    pub fn new(config: &Config, opened: Opened) -> Self {
+    /// Opens what the configuration names and mounts the handlers. Asks nobody anything.
+    pub async fn open(config: &Config) -> Result<Self, WiringError> {
+        // The key that signs for operators is closed to what serves the internet (infra/ROLES.md).
+        let opened = open_lazily(config, Some(control_plane(&config.server))).await?;
         let rate = NonZeroU32::new(config.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
         let clock = system_clock();
         let enrollment = Enrollment::new(opened.app, rate, move || clock());
-        Self { router: router(Arc::new(enrollment)).fallback(not_found) }
+        Ok(Self { router: router(Arc::new(enrollment)).fallback(not_found) })
     }
 
     /// Answers one event.
@@ -56,6 +63,12 @@ impl Function {
         tracing::info!(correlation_id, status, duration_ms, "call");
         Ok(answer)
     }
+}
+
+/// The control plane's address, by the first name in its certificate; its load balancer listens on the usual port.
+fn control_plane(server: &ServerIdentity) -> String {
+    let address = || server.ip.iter().map(|ip| SocketAddr::new(*ip, 443).to_string()).next();
+    format!("https://{}", server.dns.first().cloned().or_else(address).unwrap_or_default())
 }
 
 /// Who asks, as API Gateway saw the connection; and its id for the request, which its access log has too.

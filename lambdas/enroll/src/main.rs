@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use lambda_http::{Error, run, service_fn};
-use signet_control_plane::{Config, telemetry, wiring};
+use signet_control_plane::{Config, telemetry};
 use signet_enroll_lambda::Function;
 
 #[tokio::main(flavor = "current_thread")]
@@ -11,7 +11,7 @@ async fn main() -> Result<(), Error> {
     let started = Instant::now();
     let config = Config::from_environment()?;
     let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.name)?;
-    let function = Function::new(&config, wiring::open_lazily(&config).await?);
+    let function = Function::open(&config).await?;
     tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.name, "ready");
     run(service_fn(|request| function.call(request))).await
 }

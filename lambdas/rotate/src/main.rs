@@ -12,7 +12,7 @@ async fn main() -> Result<(), Error> {
     let started = Instant::now();
     let config = Config::from_environment()?;
     let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.name)?;
-    let function = Function::new(&config, wiring::open_lazily(&config).await?)?;
+    let function = Function::new(&config, wiring::open_lazily(&config, None).await?)?;
     tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.name, "ready");
     let function = &function;
     run(service_fn(move |event: LambdaEvent<Value>| async move {

@@ -100,17 +100,18 @@ pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     };
     let audit_key_spki_der = keys.open(&audit_key).await?.spki_der().to_vec();
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-    let app = application(config, store, keys, Arc::clone(&entropy))?;
+    let app = application(config, store, keys, Arc::clone(&entropy), None)?;
     let server_identity = open_server_identity(config, aws.as_ref())?;
     Ok(Wired { app, server_identity, audit_key, audit_key_spki_der, environment_keys, entropy })
 }
 
 /// Opens the same for a Lambda: nothing is asked before the first call needs it, and the audit key not at all.
-pub async fn open_lazily(config: &Config) -> Result<Opened, WiringError> {
+/// `operators_at`: where operators get their certificates, if this one may not sign for them.
+pub async fn open_lazily(config: &Config, operators_at: Option<String>) -> Result<Opened, WiringError> {
     let aws = aws(config).await;
     let store = open_store(config, aws.as_ref(), Check::AtFirstUse).await?;
     let (keys, _) = open_keys(config, aws.as_ref())?;
-    let app = application(config, store, keys, Arc::new(OsEntropy))?;
+    let app = application(config, store, keys, Arc::new(OsEntropy), operators_at)?;
     let server_identity = open_server_identity(config, aws.as_ref())?;
     Ok(Opened { app, server_identity, aws })
 }
@@ -120,8 +121,10 @@ fn application(
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyManager>,
     entropy: Arc<dyn Entropy>,
+    operators_at: Option<String>,
 ) -> Result<Arc<App>, WiringError> {
     let settings = Settings {
+        operators_at,
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,
         private_issuers: config.enrollment.options.private_issuers.clone(),

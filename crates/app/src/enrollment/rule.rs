@@ -62,6 +62,7 @@ impl App {
     /// Checks, decides and issues; `known` collects what a refusal can tell the tenant.
     async fn believe(&self, request: &Request<'_>, tenant: &Tenant, known: &mut Known) -> Result<IssuedLeaf, Error> {
         let call = request.call;
+        self.require_served(&tenant.id)?;
         require_active(tenant)?;
         let rules = self.rules_of(&tenant.id, call.now).await?;
         let facts = self.attest(request, &rules, known).await?;

@@ -51,6 +51,7 @@ impl App {
         wanted: Option<&PrincipalId>,
         csr: &Csr,
     ) -> Result<IssuedLeaf, Error> {
+        self.require_served(&token.tenant)?;
         let scope = TenantScope::of_token(token);
         let digest = &token.secret_sha256;
         let fingerprint = fingerprint(call, &(digest, wanted, key_digest(csr)))?;

@@ -27,6 +27,7 @@ mod keys;
 mod lineage;
 mod nodes;
 mod operations;
+mod operators;
 mod principals;
 mod privileges;
 mod publication;

@@ -8,6 +8,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod events;
+
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
@@ -24,7 +26,7 @@ use signet_core::{
 use signet_testkit::{
     faults::variable,
     fixtures::unique,
-    lambda::{deploy, http_api, post},
+    lambda::{deploy, function_url, http_api, invoke, post},
 };
 use signet_x509::{KeyAndCsr, pem};
 
@@ -109,8 +111,21 @@ async fn a_token_is_redeemed_through_the_api_gateway_once() {
     };
     let bad = post(&host, "/v1/enroll", "{}");
     assert!(bad.status == 400 && bad.head.contains("application/problem+json"), "{bad:?}");
-    let good = post(&host, "/v1/enroll", &enroll("r-1"));
+    let first = enroll("r-1");
+    let good = post(&host, "/v1/enroll", &first);
     assert_eq!(good.status, 200, "{good:?}");
+    let url = function_url(&tenant);
+    let again = post(&url, "/v1/enroll", &first);
+    assert_eq!((again.status, &again.body), (200, &good.body), "the function's own URL: {again:?}");
+    let elsewhere = post(&url, "/v1/../%zz/%00", &first);
+    assert!(elsewhere.status == 404 && elsewhere.head.contains("application/problem+json"), "{elsewhere:?}");
+    // What is no call at all fails the invocation, and the function lives on.
+    let context = json!({ "http": { "method": "POST", "path": "/", "sourceIp": "192.0.2.1" }, "requestId": "r", "stage": "$default" });
+    let hostile = json!({ "version": "2.0", "rawPath": "/", "headers": { "host": "a b", "x-forwarded-proto": "¬" }, "requestContext": context });
+    for event in [json!({}), json!({ "version": "1.0", "path": "/v1/enroll", "httpMethod": "POST" }), hostile] {
+        let failed = invoke(&tenant, &event.to_string());
+        assert!(failed.contains("errorMessage"), "{event}: {failed}");
+    }
     let issued: Value = serde_json::from_str(&good.body).unwrap();
     assert_eq!(issued["spiffe_id"], format!("spiffe://{tenant}.test.example.com/worker/w-1"));
     assert_eq!(pem::decode_certificates(issued["chain_pem"].as_str().unwrap()).unwrap().len(), 2);

@@ -1,0 +1,185 @@
+//! Events of both ways in, through the adapter that the runtime calls: API Gateway's HTTP API and function URLs.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use lambda_http::{
+    Adapter, Context, LambdaEvent, Service,
+    request::{LambdaRequest, from_str},
+    service_fn,
+};
+use serde_json::{Value, json};
+use signet_app::{AuditWindow, Call};
+use signet_control_plane::{Config, cli::system_clock, wiring};
+use signet_core::TenantScope;
+use signet_enroll_lambda::Function;
+use signet_x509::{KeyAndCsr, pem};
+
+use crate::tenant_and_token;
+
+const ID: &str = "JKJaXmPLvHcESHA=";
+
+/// As an HTTP API sends it, payload version 2.0.
+fn api_gateway(source: &str, body: &str) -> Value {
+    json!({
+        "version": "2.0", "routeKey": "POST /v1/enroll", "rawPath": "/v1/enroll", "rawQueryString": "",
+        "headers": {
+            "accept": "*/*", "content-length": body.len().to_string(), "content-type": "application/json",
+            "host": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com", "user-agent": "curl/8.5.0",
+            "x-amzn-trace-id": "Root=1-5eb33c07-de25b420912dee103a5db434", "x-forwarded-for": source,
+            "x-forwarded-port": "443", "x-forwarded-proto": "https"
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "a1b2c3d4e5", "domainPrefix": "a1b2c3d4e5",
+            "domainName": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com",
+            "http": { "method": "POST", "path": "/v1/enroll", "protocol": "HTTP/1.1", "sourceIp": source, "userAgent": "curl/8.5.0" },
+            "requestId": ID, "routeKey": "POST /v1/enroll", "stage": "$default",
+            "time": "22/Nov/2026:09:45:34 +0000", "timeEpoch": 1_795_340_734_837_i64
+        },
+        "body": body, "isBase64Encoded": false
+    })
+}
+
+/// As a function URL with AuthType NONE sends it: no route, no stage, the account unnamed.
+fn function_url(source: &str, body: &str) -> Value {
+    let mut event = api_gateway(source, body);
+    let domain = "k3j2h1g4f5d6s7a8p9o0i1u2y3t4r5e6.lambda-url.eu-central-1.on.aws";
+    event["routeKey"] = json!("$default");
+    event["headers"]["host"] = json!(domain);
+    event["headers"]["x-amzn-tls-version"] = json!("TLSv1.3");
+    let context = &mut event["requestContext"];
+    context["accountId"] = json!("anonymous");
+    context["apiId"] = json!("k3j2h1g4f5d6s7a8p9o0i1u2y3t4r5e6");
+    context["domainPrefix"] = json!("k3j2h1g4f5d6s7a8p9o0i1u2y3t4r5e6");
+    context["domainName"] = json!(domain);
+    context["routeKey"] = json!("$default");
+    event
+}
+
+/// The same, with its body as function URLs send what they do not take for text.
+fn in_base64(mut event: Value) -> Value {
+    event["body"] = json!(BASE64_STANDARD.encode(event["body"].as_str().unwrap()));
+    event["isBase64Encoded"] = json!(true);
+    event
+}
+
+struct Lambda {
+    config: Config,
+    function: Function,
+    token: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Lambda {
+    /// The function over an embedded environment with the tenant `edge` and a token of it, one call a second for each source.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("passphrase"), "correct horse battery staple").unwrap();
+        let config = Config::from_pairs([
+            ("SIGNET_ENVIRONMENT__NAME", "test"),
+            ("SIGNET_ENVIRONMENT__TRUST_DOMAIN_SUFFIX", "test.example.com"),
+            ("SIGNET_STORAGE__KIND", "sqlite"),
+            ("SIGNET_STORAGE__PATH", &path("store")),
+            ("SIGNET_KEYS__KIND", "softkey"),
+            ("SIGNET_KEYS__DIR", &path("keys")),
+            ("SIGNET_KEYS__PASSPHRASE_FILE", &path("passphrase")),
+            ("SIGNET_SERVER_IDENTITY__KIND", "files"),
+            ("SIGNET_SERVER_IDENTITY__DIR", &path("server")),
+            ("SIGNET_LIMITS__ANONYMOUS_CALLS_PER_SECOND_PER_ADDRESS", "1"),
+        ]);
+        let config = config.unwrap();
+        let token = tenant_and_token(&wiring::open(&config).await.unwrap(), "edge").await;
+        let function = Function::open(&config).await.unwrap();
+        Self { config, function, token, _folder: folder }
+    }
+
+    fn enrollment(&self, request_id: &str) -> String {
+        let csr = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
+        let proof = json!({ "join_token": self.token });
+        json!({ "request_id": request_id, "principal_id": "w-1", "csr_pem": csr, "proof": proof }).to_string()
+    }
+
+    /// What the runtime sends back for an event.
+    async fn answer(&self, event: &Value) -> Value {
+        let request: LambdaRequest = serde_json::from_str(&event.to_string()).unwrap();
+        let mut adapter = Adapter::from(service_fn(|request| self.function.call(request)));
+        let answer = adapter.call(LambdaEvent::new(request, Context::default())).await.unwrap();
+        serde_json::to_value(answer).unwrap()
+    }
+
+    async fn status(&self, event: &Value) -> u64 {
+        self.answer(event).await["statusCode"].as_u64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_function_url_answers_as_the_api_gateway_does() {
+    let lambda = Lambda::new().await;
+    let body = lambda.enrollment("r-1");
+    let expected = lambda.answer(&api_gateway("198.51.100.7", &body)).await;
+    assert_eq!(expected["statusCode"], 200, "{expected}");
+    // The request id makes the others repetitions, which get the same certificate.
+    for event in [function_url("198.51.100.7", &body), in_base64(function_url("198.51.100.7", &body))] {
+        assert_eq!(lambda.answer(&event).await, expected, "{event}");
+    }
+    let used = lambda.enrollment("r-2");
+    let refused = lambda.answer(&api_gateway("198.51.100.8", &used)).await;
+    assert!(refused["statusCode"] == 403 && refused["body"].as_str().unwrap().contains(ID), "{refused}");
+    assert_eq!(lambda.answer(&in_base64(function_url("2001:db8::8", &used))).await, refused);
+
+    let call = Call::process("test", system_clock()());
+    let window = AuditWindow::new(None, None, call.now).unwrap();
+    let scope = TenantScope::housekeeping("edge".parse().unwrap());
+    let app = wiring::open(&lambda.config).await.unwrap().app;
+    let page = app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
+    let payloads = page.events.iter().map(|event| serde_json::from_str::<Value>(&event.payload).unwrap());
+    let refusals = payloads.filter(|payload| payload["outcome"] == "TOKEN_USED_UP");
+    let mut sources: Vec<String> = refusals.map(|payload| payload["source"].as_str().unwrap().to_owned()).collect();
+    sources.sort();
+    assert_eq!(sources, ["198.51.100.8", "2001:db8::8"]);
+}
+
+#[tokio::test]
+async fn both_ways_in_count_against_one_limit_of_the_source() {
+    let lambda = Lambda::new().await;
+    let mut through_the_url = 0;
+    // Ten at once and one a second are given; in between one may have come back.
+    for _ in 0..5 {
+        while lambda.status(&api_gateway("203.0.113.9", "{}")).await != 429 {}
+        through_the_url = lambda.status(&function_url("203.0.113.9", "{}")).await;
+        if through_the_url == 429 {
+            break;
+        }
+    }
+    assert_eq!(through_the_url, 429);
+    assert_eq!(lambda.status(&function_url("203.0.113.10", "{}")).await, 400, "another source");
+    let mut forwarded = function_url("203.0.113.9", "{}");
+    forwarded["headers"]["x-forwarded-for"] = json!("203.0.113.77, 203.0.113.9");
+    assert_eq!(lambda.status(&forwarded).await, 429, "what the caller says of itself does not count");
+}
+
+#[tokio::test]
+async fn events_that_do_not_say_who_calls_are_not_answered_as_calls() {
+    let lambda = Lambda::new().await;
+    let good = function_url("198.51.100.7", "{}");
+    for source in [json!(null), json!(""), json!("unknown")] {
+        let mut event = good.clone();
+        event["requestContext"]["http"]["sourceIp"] = source;
+        let answer = lambda.answer(&event).await;
+        assert!(answer["statusCode"] == 500 && answer["body"].as_str().unwrap().contains("INTERNAL"), "{answer}");
+    }
+    // The runtime reports these as failed invocations, which callers see as 500 or 502, and goes on.
+    let version_1 = json!({
+        "version": "1.0", "resource": "/v1/enroll", "path": "/v1/enroll", "httpMethod": "POST", "headers": {},
+        "multiValueHeaders": {}, "queryStringParameters": null, "pathParameters": null, "stageVariables": null,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "a1b2c3d4e5", "httpMethod": "POST", "path": "/v1/enroll", "protocol": "HTTP/1.1",
+            "identity": { "sourceIp": "198.51.100.7", "userAgent": "curl/8.5.0" },
+            "requestId": ID, "resourceId": "abc", "resourcePath": "/v1/enroll", "stage": "$default"
+        },
+        "body": "{}", "isBase64Encoded": false
+    });
+    let scheduled = json!({ "version": "0", "detail-type": "Scheduled Event", "source": "aws.events", "detail": {} });
+    for event in [version_1, scheduled, json!({}), json!(null), json!([good]), json!("POST /v1/enroll")] {
+        assert!(from_str(&event.to_string()).is_err(), "{event}");
+    }
+}
