@@ -1,6 +1,6 @@
 # What an emulator needs for the tests and the demo: the same modules as a real environment, and nothing else.
 terraform {
-  required_version = ">= 1.9"
+  required_version = ">= 1.11"
 
   required_providers {
     aws = {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced after common.sh, which sets ROOT and LOCAL: the real Terraform with the real AWS provider, never writing into the source tree.
+# Sourced after common.sh, which sets ROOT and LOCAL, and process.sh: the real Terraform with the real AWS provider, never writing into the source tree.
 
 # tf DIR ARGUMENT…: terraform in DIR, quiet, without asking and without the user's CLI configuration.
 tf() {
@@ -80,25 +80,56 @@ tf_local_state() {
   [[ ! -f $1/backend.tf ]] || printf 'terraform {\n  backend "local" {}\n}\n' >"$1/backend_override.tf"
 }
 
+# tf_serve DIR COMMAND…: starts a provider that says where Terraform finds it, for all that is done until stop_process provider DIR. Terraform
+# otherwise starts the AWS provider for every run of a test, and reads its 700 MB before to see that nobody has changed them.
+tf_serve() {
+  local dir=$1
+  shift
+  # A provider that is configured a second time, as it is then, does not take AWS_CA_BUNDLE; and by itself it would log every request.
+  start_process provider "$dir" env -u AWS_CA_BUNDLE TF_LOG_SDK=off TF_LOG_PROVIDER=off "$@"
+  wait_until 60 grep -q 'hashicorp/aws":' "$dir/provider.log" || {
+    cat "$dir/provider.log" >&2
+    die "the provider did not start"
+  }
+  TF_REATTACH_PROVIDERS=$(grep -o '{"\(registry.terraform.io/\)\?hashicorp/aws":.*}' "$dir/provider.log")
+  export TF_REATTACH_PROVIDERS
+}
+
+# tf_test MODULE [ARGUMENT…]: a module's tests, which validate it too, with the provider that tf_serve has started.
+tf_test() {
+  local module=$1
+  shift
+  tf_local_state "$module"
+  tf "$module" init -no-color >"$module/init.log" 2>&1 || {
+    cat "$module/init.log" >&2
+    die "terraform init failed in $module"
+  }
+  tf "$module" test -no-color "$@" >&2 || die "terraform test failed in $module"
+}
+
 # tf_check: format, validity and tests of every module and environment, and of what the emulators get. No AWS account, no emulator.
-tf_check() {
-  local copy=$LOCAL/terraform-check module only
+tf_check() (
+  copy=$LOCAL/terraform-check
   tf "$ROOT" fmt -check -diff -recursive infra >&2 || die "format them: terraform fmt -recursive infra"
   tf "$ROOT" fmt -check -diff -recursive localstack >&2 || die "format them: terraform fmt -recursive localstack"
   tf_check_environments_agree
+  rm -rf "$copy"
   tf_copy localstack/terraform "$copy"
-  for module in dev staging prod; do tf_copy "infra/environments/$module" "$copy"; done
-  for module in "$copy"/infra/modules/*/ "$copy"/infra/environments/*/ "$copy/localstack/terraform/"; do
-    say "terraform validate and test: ${module#"$copy/"} …"
-    tf_local_state "$module"
-    tf_init "$module"
-    tf "$module" validate -no-color >&2 || die "terraform validate failed in ${module#"$copy/"}"
-    only=()
-    # The same files give the same answers; what differs is terraform.tfvars.
-    case $module in */dev/ | */staging/) only=(-filter=tests/tfvars.tftest.hcl) ;; esac
-    tf "$module" test -no-color ${only[@]+"${only[@]}"} >&2 || die "terraform test failed in ${module#"$copy/"}"
+  for environment in dev staging prod; do tf_copy "infra/environments/$environment" "$copy"; done
+  say "terraform validate: localstack/terraform …"
+  tf_init "$copy/localstack/terraform"
+  tf "$copy/localstack/terraform" validate -no-color >&2 || die "terraform validate failed in localstack/terraform"
+  trap 'stop_process provider "$copy"' EXIT
+  tf_serve "$copy" "$(find -L "$copy/localstack/terraform/.terraform" -name 'terraform-provider-aws_v*')" -debug
+  for module in "$copy"/infra/modules/*/ "$copy"/infra/environments/*/; do
+    say "terraform test: ${module#"$copy/"} …"
+    case $module in
+      # The same files give the same answers; what differs is terraform.tfvars.
+      */dev/ | */staging/) tf_test "$module" -filter=tests/tfvars.tftest.hcl ;;
+      *) tf_test "$module" ;;
+    esac
   done
-}
+)
 
 # tf_check_environments_agree: dev, staging and prod have the same files, but for terraform.tfvars and backend.tf.
 tf_check_environments_agree() {

@@ -62,6 +62,11 @@ run "outputs_say_what_to_do_next" {
   }
 
   assert {
+    condition     = local.bootstrap.until == "2026-12-01T18:00:00Z"
+    error_message = "Bootstrap must be open until then."
+  }
+
+  assert {
     condition     = join(" ", output.signet.server_dns_names) == "signet.example.com lb.example"
     error_message = "The server's certificate must have all names that clients may use."
   }
@@ -77,43 +82,35 @@ run "small" {
   }
 }
 
-run "medium" {
+run "medium_with_a_domain" {
   command = plan
-  variables { size = "medium" }
+  variables {
+    size   = "medium"
+    domain = { name = "signet.example.com" }
+  }
 
   assert {
     condition     = module.control_plane.minimum_nodes == 2
     error_message = "medium has two nodes at least."
   }
+
+  assert {
+    condition     = output.signet.endpoint == "https://signet.example.com:443"
+    error_message = "The given name must be the endpoint's."
+  }
 }
 
-run "large_on_arm" {
+run "large_on_arm_and_internet_facing" {
   command = plan
   variables {
     size         = "large"
     architecture = "arm64"
+    network      = { internet_facing = true, client_cidrs = ["0.0.0.0/0"] }
   }
 
   assert {
     condition     = module.control_plane.minimum_nodes == 3
     error_message = "large has three nodes at least."
-  }
-}
-
-run "bootstrap_is_open_for_a_time" {
-  command = plan
-  variables { bootstrap_until = "2026-12-01T18:00:00Z" }
-
-  assert {
-    condition     = local.bootstrap.until == "2026-12-01T18:00:00Z"
-    error_message = "Bootstrap must be open until then."
-  }
-}
-
-run "internet_facing" {
-  command = plan
-  variables {
-    network = { internet_facing = true, client_cidrs = ["0.0.0.0/0"] }
   }
 
   assert {
@@ -122,73 +119,33 @@ run "internet_facing" {
   }
 }
 
-run "a_domain_without_a_zone_asks_for_a_record" {
-  command = plan
-  variables { domain = { name = "signet.example.com" } }
-
-  assert {
-    condition     = output.signet.endpoint == "https://signet.example.com:443"
-    error_message = "The given name must be the endpoint's."
-  }
-}
-
-run "prod_without_deletion_protection_is_refused" {
+run "prod_unprotected_and_unheard_is_refused" {
   command = plan
   variables {
     environment           = "prod"
-    alarm_email_addresses = ["platform@example.com"]
     deletion_protection   = false
-  }
-  expect_failures = [var.deletion_protection]
-}
-
-run "prod_that_tells_nobody_is_refused" {
-  command = plan
-  variables {
-    environment           = "prod"
-    deletion_protection   = true
     alarm_email_addresses = []
+    # none
+    region = "frankfurt"
+    # with a scheme
+    trust_domain_suffix = "spiffe://prod.example.com"
+    # everybody, at an internal load balancer
+    network = { client_cidrs = ["0.0.0.0/0"] }
   }
-  expect_failures = [var.alarm_email_addresses]
+  expect_failures = [var.deletion_protection, var.alarm_email_addresses, var.region, var.trust_domain_suffix, var.network]
 }
 
-run "long_environment_is_refused" {
-  command = plan
-  variables { environment = "a-name-beyond-measure" }
-  expect_failures = [var.environment]
-}
-
-run "a_region_that_is_none_is_refused" {
-  command = plan
-  variables { region = "frankfurt" }
-  expect_failures = [var.region]
-}
-
-run "a_trust_domain_with_scheme_is_refused" {
-  command = plan
-  variables { trust_domain_suffix = "spiffe://prod.example.com" }
-  expect_failures = [var.trust_domain_suffix]
-}
-
-run "a_trust_domain_without_dots_is_refused" {
-  command = plan
-  variables { trust_domain_suffix = "prod" }
-  expect_failures = [var.trust_domain_suffix]
-}
-
-run "everybody_at_an_internal_load_balancer_is_refused" {
-  command = plan
-  variables { network = { client_cidrs = ["0.0.0.0/0"] } }
-  expect_failures = [var.network]
-}
-
-run "internet_facing_in_private_subnets_is_refused" {
+run "other_bad_input_is_refused" {
   command = plan
   variables {
+    environment = "a-name-beyond-measure"
+    # without dots
+    trust_domain_suffix = "prod"
+    # internet-facing, in private subnets
     network = {
       internet_facing = true
       vpc             = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-a", "subnet-b"], private_route_table_ids = ["rtb-a"] }
     }
   }
-  expect_failures = [var.network]
+  expect_failures = [var.environment, var.trust_domain_suffix, var.network]
 }

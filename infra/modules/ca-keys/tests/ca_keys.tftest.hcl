@@ -23,9 +23,10 @@ variables {
   break_glass_role_arns = ["arn:aws:iam::123456789012:role/break-glass"]
 }
 
-run "keys_sign_and_nothing_else" {
+run "by_default" {
   command = plan
 
+  # Keys sign and nothing else.
   assert {
     condition     = toset(keys(aws_kms_key.this)) == toset(["root", "system", "shared", "server", "audit"])
     error_message = "There must be exactly the five keys."
@@ -45,11 +46,8 @@ run "keys_sign_and_nothing_else" {
     condition     = alltrue([for purpose, alias in aws_kms_alias.this : alias.name == "alias/signet-test-${purpose}"])
     error_message = "A key's alias must be alias/PREFIX-PURPOSE."
   }
-}
 
-run "only_signers_sign" {
-  command = plan
-
+  # Only signers sign.
   assert {
     condition = {
       for purpose, document in data.aws_iam_policy_document.key : purpose => toset(flatten([
@@ -90,40 +88,8 @@ run "only_signers_sign" {
     condition     = !strcontains(data.aws_iam_policy_document.access.json, "kms:Sign\"")
     error_message = "The right to sign must come from the key policies only."
   }
-}
 
-run "only_bootstrap_signs_beside_and_not_for_long" {
-  command = plan
-
-  variables {
-    bootstrap = { role_arns = ["arn:aws:iam::123456789012:role/administrator"], until = "2026-12-01T18:00:00Z" }
-  }
-
-  assert {
-    condition = toset([
-      for purpose, document in data.aws_iam_policy_document.key : purpose
-      if anytrue([
-        for statement in jsondecode(document.json).Statement : strcontains(jsonencode(statement.Principal), "role/administrator")
-        if contains(flatten([statement.Action]), "kms:Sign")
-      ])
-    ]) == toset(["root", "system", "server"])
-    error_message = "Bootstrap signs with the root, system and server keys only."
-  }
-
-  assert {
-    condition = alltrue(flatten([
-      for document in values(data.aws_iam_policy_document.key) : [
-        for statement in jsondecode(document.json).Statement : statement.Condition.DateLessThan["aws:CurrentTime"] == "2026-12-01T18:00:00Z"
-        if statement.Principal.AWS == "arn:aws:iam::123456789012:role/administrator"
-      ]
-    ]))
-    error_message = "Bootstrap must end."
-  }
-}
-
-run "run_time_makes_tenant_keys_only" {
-  command = plan
-
+  # Run time makes tenant keys only.
   assert {
     condition     = keys(output.access) == ["control_plane", "rotate"] && length(distinct(values(output.access))) == 1
     error_message = "The control plane and the rotate Lambda make keys; the enrollment API does not."
@@ -165,39 +131,14 @@ run "run_time_makes_tenant_keys_only" {
     ]) == toset(["arn:aws:kms:eu-central-1:123456789012:alias/signet-test-tenant-*"])
     error_message = "An alias made at run time must be a tenant's."
   }
-}
 
-run "tenant_key_policy_fits_into_a_lambdas_environment" {
-  command = plan
-
+  # Tenant key policy fits into a lambdas environment.
   assert {
     condition     = length(output.tenant_key_policy) <= 2500
     error_message = "A Lambda's environment holds 4 kB, settings included; this is ${length(output.tenant_key_policy)} bytes."
   }
-}
 
-run "administrators_can_be_named" {
-  command = plan
-
-  variables {
-    administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
-  }
-
-  assert {
-    condition = alltrue(flatten([
-      for purpose, document in data.aws_iam_policy_document.key : [
-        for statement in jsondecode(document.json).Statement :
-        !contains(flatten([statement.Principal.AWS]), "arn:aws:iam::123456789012:root")
-        if contains(flatten([statement.Action]), "kms:PutKeyPolicy")
-      ] if purpose != "tenant"
-    ]))
-    error_message = "With administrators named the account as a whole may look at the environment's keys, and no more."
-  }
-}
-
-run "only_break_glass_destroys" {
-  command = plan
-
+  # Only break glass destroys.
   assert {
     condition = alltrue(flatten([
       for document in values(data.aws_iam_policy_document.key) : [
@@ -229,6 +170,54 @@ run "only_break_glass_destroys" {
   }
 }
 
+run "only_bootstrap_signs_beside_and_not_for_long" {
+  command = plan
+
+  variables {
+    bootstrap = { role_arns = ["arn:aws:iam::123456789012:role/administrator"], until = "2026-12-01T18:00:00Z" }
+  }
+
+  assert {
+    condition = toset([
+      for purpose, document in data.aws_iam_policy_document.key : purpose
+      if anytrue([
+        for statement in jsondecode(document.json).Statement : strcontains(jsonencode(statement.Principal), "role/administrator")
+        if contains(flatten([statement.Action]), "kms:Sign")
+      ])
+    ]) == toset(["root", "system", "server"])
+    error_message = "Bootstrap signs with the root, system and server keys only."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for document in values(data.aws_iam_policy_document.key) : [
+        for statement in jsondecode(document.json).Statement : statement.Condition.DateLessThan["aws:CurrentTime"] == "2026-12-01T18:00:00Z"
+        if statement.Principal.AWS == "arn:aws:iam::123456789012:role/administrator"
+      ]
+    ]))
+    error_message = "Bootstrap must end."
+  }
+}
+
+run "administrators_can_be_named" {
+  command = plan
+
+  variables {
+    administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for purpose, document in data.aws_iam_policy_document.key : [
+        for statement in jsondecode(document.json).Statement :
+        !contains(flatten([statement.Principal.AWS]), "arn:aws:iam::123456789012:root")
+        if contains(flatten([statement.Action]), "kms:PutKeyPolicy")
+      ] if purpose != "tenant"
+    ]))
+    error_message = "With administrators named the account as a whole may look at the environment's keys, and no more."
+  }
+}
+
 run "nobody_given_means_nobody_allowed" {
   command = plan
 
@@ -245,14 +234,28 @@ run "nobody_given_means_nobody_allowed" {
   }
 }
 
-run "unknown_role_is_refused" {
+run "bad_input_is_refused" {
   command = plan
 
   variables {
+    # a role that is none of ours
     signer_role_arns = { agent = "arn:aws:iam::123456789012:role/agent" }
+    # no end
+    bootstrap = { role_arns = ["arn:aws:iam::123456789012:role/administrator"], until = "never" }
+    # too short
+    deletion_window_in_days = 3
   }
+  expect_failures = [var.signer_role_arns, var.bootstrap, var.deletion_window_in_days]
+}
 
-  expect_failures = [var.signer_role_arns]
+run "signer_that_may_destroy_or_administer_is_refused" {
+  command = plan
+
+  variables {
+    break_glass_role_arns   = ["arn:aws:iam::123456789012:role/rotate"]
+    administrator_role_arns = ["arn:aws:iam::123456789012:role/rotate"]
+  }
+  expect_failures = [var.break_glass_role_arns, var.administrator_role_arns]
 }
 
 run "account_root_as_signer_is_refused" {
@@ -261,18 +264,7 @@ run "account_root_as_signer_is_refused" {
   variables {
     signer_role_arns = { rotate = "arn:aws:iam::123456789012:root" }
   }
-
   expect_failures = [var.signer_role_arns]
-}
-
-run "signer_that_may_destroy_is_refused" {
-  command = plan
-
-  variables {
-    break_glass_role_arns = ["arn:aws:iam::123456789012:role/rotate"]
-  }
-
-  expect_failures = [var.break_glass_role_arns]
 }
 
 run "shared_role_is_refused" {
@@ -284,36 +276,5 @@ run "shared_role_is_refused" {
       enroll        = "arn:aws:iam::123456789012:role/signet"
     }
   }
-
   expect_failures = [var.signer_role_arns]
-}
-
-run "signer_that_administers_is_refused" {
-  command = plan
-
-  variables {
-    administrator_role_arns = ["arn:aws:iam::123456789012:role/rotate"]
-  }
-
-  expect_failures = [var.administrator_role_arns]
-}
-
-run "bootstrap_without_end_is_refused" {
-  command = plan
-
-  variables {
-    bootstrap = { role_arns = ["arn:aws:iam::123456789012:role/administrator"], until = "never" }
-  }
-
-  expect_failures = [var.bootstrap]
-}
-
-run "short_deletion_window_is_refused" {
-  command = plan
-
-  variables {
-    deletion_window_in_days = 3
-  }
-
-  expect_failures = [var.deletion_window_in_days]
 }

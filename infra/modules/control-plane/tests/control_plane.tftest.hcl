@@ -53,9 +53,10 @@ variables {
   logs_kms_key_arn  = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
-run "tasks_are_confined" {
+run "by_default" {
   command = plan
 
+  # Tasks are confined.
   assert {
     condition     = aws_ecs_service.this.network_configuration[0].assign_public_ip == false
     error_message = "Tasks must have no public address."
@@ -73,11 +74,8 @@ run "tasks_are_confined" {
     ])
     error_message = "The container must have a read-only root, no root user and no capabilities."
   }
-}
 
-run "a_bad_version_is_rolled_back" {
-  command = plan
-
+  # A bad version is rolled back.
   assert {
     condition     = aws_ecs_service.this.deployment_circuit_breaker[0].enable && aws_ecs_service.this.deployment_circuit_breaker[0].rollback
     error_message = "The circuit breaker must be on, with rollback."
@@ -92,11 +90,8 @@ run "a_bad_version_is_rolled_back" {
     condition     = alltrue([for group in aws_lb_target_group.this : group.health_check[0].path == "/readyz" && group.health_check[0].port == "8080" && group.health_check[0].protocol == "HTTP"])
     error_message = "Readiness must decide who gets connections."
   }
-}
 
-run "tls_passes_through" {
-  command = plan
-
+  # TLS passes through.
   assert {
     condition     = aws_lb.this.load_balancer_type == "network" && alltrue([for listener in aws_lb_listener.this : listener.protocol == "TCP"])
     error_message = "The load balancer must pass TCP on: client certificates are checked by signetd."
@@ -123,32 +118,8 @@ run "tls_passes_through" {
     ]) == jsonencode(["10.0.0.0/20", "10.0.16.0/20"])
     error_message = "signetd must believe PROXY headers from the load balancer's subnets only."
   }
-}
 
-run "traffic_is_limited" {
-  command = plan
-
-  variables { client_cidrs = ["10.20.0.0/16"] }
-
-  assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.client : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.0.0.0/16 443", "10.0.0.0/16 80", "10.20.0.0/16 443", "10.20.0.0/16 80"])
-    error_message = "Clients may come from the VPC and client_cidrs, to both listeners."
-  }
-
-  assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.from_load_balancer : rule.from_port]) == toset([8443, 8080]) && length(aws_vpc_security_group_ingress_rule.metrics) == 0
-    error_message = "Tasks may be reached through the load balancer only, and metrics by nobody by default."
-  }
-
-  assert {
-    condition     = aws_vpc_security_group_egress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_egress_rule.endpoints.to_port == 443 && alltrue([for rule in aws_vpc_security_group_egress_rule.gateway : rule.prefix_list_id == "pl-00000000"])
-    error_message = "Tasks may speak to AWS's endpoints only."
-  }
-}
-
-run "roles_have_what_they_need" {
-  command = plan
-
+  # Roles have what they need.
   assert {
     condition = {
       for statement in jsondecode(data.aws_iam_policy_document.execution.json).Statement : statement.Sid => statement.Resource
@@ -169,11 +140,8 @@ run "roles_have_what_they_need" {
     condition     = toset(keys(aws_iam_role_policy.access)) == toset(["tables"])
     error_message = "The task role must have the policies that it is given."
   }
-}
 
-run "small_scales_with_load" {
-  command = plan
-
+  # Small scales with load.
   assert {
     condition     = aws_ecs_task_definition.this.cpu == "256" && aws_ecs_task_definition.this.memory == "512" && aws_ecs_service.this.desired_count == 2
     error_message = "small: a quarter of a core, 512 MiB, two tasks."
@@ -187,6 +155,33 @@ run "small_scales_with_load" {
   assert {
     condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "X86_64"
     error_message = "x86_64 is the default."
+  }
+
+  # Logs are kept and encrypted.
+  assert {
+    condition     = aws_cloudwatch_log_group.this.retention_in_days == 365 && aws_cloudwatch_log_group.this.kms_key_id == var.logs_kms_key_arn
+    error_message = "Logs must be kept for a year and encrypted with our key."
+  }
+}
+
+run "traffic_is_limited" {
+  command = plan
+
+  variables { client_cidrs = ["10.20.0.0/16"] }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.client : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.0.0.0/16 443", "10.0.0.0/16 80", "10.20.0.0/16 443", "10.20.0.0/16 80"])
+    error_message = "Clients may come from the VPC and client_cidrs, to both listeners."
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.from_load_balancer : rule.from_port]) == toset([8443, 8080]) && length(aws_vpc_security_group_ingress_rule.metrics) == 0
+    error_message = "Tasks may be reached through the load balancer only, and metrics by nobody by default."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_egress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_egress_rule.endpoints.to_port == 443 && alltrue([for rule in aws_vpc_security_group_egress_rule.gateway : rule.prefix_list_id == "pl-00000000"])
+    error_message = "Tasks may speak to AWS's endpoints only."
   }
 }
 
@@ -231,33 +226,6 @@ run "a_name_of_ones_own" {
   }
 }
 
-run "logs_are_kept_and_encrypted" {
-  command = plan
-
-  assert {
-    condition     = aws_cloudwatch_log_group.this.retention_in_days == 365 && aws_cloudwatch_log_group.this.kms_key_id == var.logs_kms_key_arn
-    error_message = "Logs must be kept for a year and encrypted with our key."
-  }
-}
-
-run "image_from_elsewhere_is_refused" {
-  command = plan
-  variables { image = "docker.io/signet/signetd:1.2.3" }
-  expect_failures = [var.image]
-}
-
-run "image_of_another_region_is_refused" {
-  command = plan
-  variables { image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/signet/signetd:1.2.3" }
-  expect_failures = [var.image]
-}
-
-run "latest_image_is_refused" {
-  command = plan
-  variables { image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:latest" }
-  expect_failures = [var.image]
-}
-
 run "image_by_digest_is_taken" {
   command = plan
   variables { image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signetd@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
@@ -268,44 +236,44 @@ run "image_by_digest_is_taken" {
   }
 }
 
-run "unknown_architecture_is_refused" {
+run "bad_input_is_refused" {
   command = plan
-  variables { architecture = "amd64" }
-  expect_failures = [var.architecture]
+
+  variables {
+    # image from elsewhere
+    image = "docker.io/signet/signetd:1.2.3"
+    # unknown architecture
+    architecture = "amd64"
+    # unknown size
+    size = "huge"
+    # a domain that is none
+    domain = { name = "https://signet.example.com" }
+    # bad client range
+    client_cidrs = ["10.20.0.0"]
+    # metrics for everybody
+    metrics_cidrs = ["0.0.0.0/0"]
+    # foreign setting
+    settings = { RUST_LOG = "debug" }
+    # odd retention
+    log_retention_days = 100
+  }
+  expect_failures = [var.image, var.architecture, var.size, var.domain, var.client_cidrs, var.metrics_cidrs, var.settings, var.log_retention_days]
 }
 
-run "unknown_size_is_refused" {
+run "image_of_another_region_is_refused" {
   command = plan
-  variables { size = "huge" }
-  expect_failures = [var.size]
+
+  variables {
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/signet/signetd:1.2.3"
+  }
+  expect_failures = [var.image]
 }
 
-run "a_domain_that_is_none_is_refused" {
+run "latest_image_is_refused" {
   command = plan
-  variables { domain = { name = "https://signet.example.com" } }
-  expect_failures = [var.domain]
-}
 
-run "bad_client_range_is_refused" {
-  command = plan
-  variables { client_cidrs = ["10.20.0.0"] }
-  expect_failures = [var.client_cidrs]
-}
-
-run "metrics_for_everybody_are_refused" {
-  command = plan
-  variables { metrics_cidrs = ["0.0.0.0/0"] }
-  expect_failures = [var.metrics_cidrs]
-}
-
-run "foreign_setting_is_refused" {
-  command = plan
-  variables { settings = { RUST_LOG = "debug" } }
-  expect_failures = [var.settings]
-}
-
-run "odd_retention_is_refused" {
-  command = plan
-  variables { log_retention_days = 100 }
-  expect_failures = [var.log_retention_days]
+  variables {
+    image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:latest"
+  }
+  expect_failures = [var.image]
 }

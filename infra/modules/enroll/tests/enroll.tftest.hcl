@@ -27,9 +27,10 @@ variables {
   logs_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
-run "two_routes_and_no_more" {
+run "by_default" {
   command = plan
 
+  # Two routes and no more.
   assert {
     condition     = toset([for route in aws_apigatewayv2_route.this : route.route_key]) == toset(["POST /v1/enroll", "POST /v1/renew"])
     error_message = "The internet may reach enrollment and renewal, nothing else."
@@ -44,11 +45,8 @@ run "two_routes_and_no_more" {
     condition     = length(aws_apigatewayv2_api.this.cors_configuration) == 0
     error_message = "Browsers have no business here."
   }
-}
 
-run "floods_are_bounded" {
-  command = plan
-
+  # Floods are bounded.
   assert {
     condition     = aws_apigatewayv2_stage.this.default_route_settings[0].throttling_rate_limit == 20 && aws_apigatewayv2_stage.this.default_route_settings[0].throttling_burst_limit == 40
     error_message = "small: 20 calls a second."
@@ -57,6 +55,33 @@ run "floods_are_bounded" {
   assert {
     condition     = aws_lambda_function.this.reserved_concurrent_executions == 10 && aws_lambda_function.this.memory_size == 256
     error_message = "small: ten instances of 256 MiB."
+  }
+
+  # Logs say who and no more.
+  assert {
+    condition     = strcontains(aws_apigatewayv2_stage.this.access_log_settings[0].format, "$context.identity.sourceIp") && !strcontains(aws_apigatewayv2_stage.this.access_log_settings[0].format, "authorizer") && !strcontains(lower(aws_apigatewayv2_stage.this.access_log_settings[0].format), "header")
+    error_message = "The access log must have the caller's address and nothing of the request's content."
+  }
+
+  assert {
+    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.retention_in_days == 365 && group.kms_key_id == var.logs_kms_key_arn])
+    error_message = "Logs must be kept for a year and encrypted with our key."
+  }
+
+  # Role has what it is given.
+  assert {
+    condition     = toset(keys(aws_iam_role_policy.access)) == toset(["keys", "tables"])
+    error_message = "The role must have the policies that it is given."
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.log.json).Statement[0].Resource == "arn:aws:logs:eu-central-1:123456789012:log-group:/signet-test/enroll:*"
+    error_message = "The Lambda may write its own log only."
+  }
+
+  assert {
+    condition     = length(aws_lambda_function.this.vpc_config) == 0
+    error_message = "The Lambda must stay outside of the VPC."
   }
 }
 
@@ -98,39 +123,6 @@ run "no_reservation" {
   assert {
     condition     = aws_lambda_function.this.reserved_concurrent_executions == -1
     error_message = "reserved_concurrency must win over the size."
-  }
-}
-
-run "logs_say_who_and_no_more" {
-  command = plan
-
-  assert {
-    condition     = strcontains(aws_apigatewayv2_stage.this.access_log_settings[0].format, "$context.identity.sourceIp") && !strcontains(aws_apigatewayv2_stage.this.access_log_settings[0].format, "authorizer") && !strcontains(lower(aws_apigatewayv2_stage.this.access_log_settings[0].format), "header")
-    error_message = "The access log must have the caller's address and nothing of the request's content."
-  }
-
-  assert {
-    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.retention_in_days == 365 && group.kms_key_id == var.logs_kms_key_arn])
-    error_message = "Logs must be kept for a year and encrypted with our key."
-  }
-}
-
-run "role_has_what_it_is_given" {
-  command = plan
-
-  assert {
-    condition     = toset(keys(aws_iam_role_policy.access)) == toset(["keys", "tables"])
-    error_message = "The role must have the policies that it is given."
-  }
-
-  assert {
-    condition     = jsondecode(data.aws_iam_policy_document.log.json).Statement[0].Resource == "arn:aws:logs:eu-central-1:123456789012:log-group:/signet-test/enroll:*"
-    error_message = "The Lambda may write its own log only."
-  }
-
-  assert {
-    condition     = length(aws_lambda_function.this.vpc_config) == 0
-    error_message = "The Lambda must stay outside of the VPC."
   }
 }
 
@@ -176,59 +168,39 @@ run "a_web_acl_stands_in_front" {
   }
 }
 
-run "missing_package_is_refused" {
+run "bad_input_is_refused" {
   command = plan
-  variables { package_path = "./tests/missing.zip" }
-  expect_failures = [var.package_path]
-}
 
-run "unknown_architecture_is_refused" {
-  command = plan
-  variables { architecture = "amd64" }
-  expect_failures = [var.architecture]
-}
-
-run "unknown_size_is_refused" {
-  command = plan
-  variables { size = "huge" }
-  expect_failures = [var.size]
-}
-
-run "half_an_instance_is_refused" {
-  command = plan
-  variables { reserved_concurrency = 0.5 }
-  expect_failures = [var.reserved_concurrency]
+  variables {
+    package_path         = "./tests/missing.zip"
+    architecture         = "amd64"
+    size                 = "huge"
+    reserved_concurrency = 0.5
+    # regional
+    web_acl_arn = "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/signet/1"
+    # not ours
+    settings = { RUST_LOG = "debug" }
+    # none of CloudWatch's periods
+    log_retention_days = 100
+  }
+  expect_failures = [var.package_path, var.architecture, var.size, var.reserved_concurrency, var.web_acl_arn, var.settings, var.log_retention_days]
 }
 
 run "a_domain_that_is_none_is_refused" {
   command = plan
-  variables { domain = { name = "enroll_example", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1" } }
+
+  variables {
+    domain = { name = "enroll_example", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1" }
+  }
   expect_failures = [var.domain]
 }
 
 run "cloudfront_needs_a_certificate_of_us_east_1" {
   command = plan
+
   variables {
     web_acl_arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/signet/1"
     domain      = { name = "enroll.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1" }
   }
   expect_failures = [var.domain]
-}
-
-run "regional_web_acl_is_refused" {
-  command = plan
-  variables { web_acl_arn = "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/signet/1" }
-  expect_failures = [var.web_acl_arn]
-}
-
-run "foreign_setting_is_refused" {
-  command = plan
-  variables { settings = { RUST_LOG = "debug" } }
-  expect_failures = [var.settings]
-}
-
-run "odd_retention_is_refused" {
-  command = plan
-  variables { log_retention_days = 100 }
-  expect_failures = [var.log_retention_days]
 }

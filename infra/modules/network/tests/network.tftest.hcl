@@ -38,9 +38,10 @@ variables {
   logs_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
-run "nothing_reaches_the_internet" {
+run "by_default" {
   command = plan
 
+  # Nothing reaches the internet.
   assert {
     condition     = length(aws_internet_gateway.this) == 0 && length(aws_route.internet) == 0 && length(aws_subnet.public) == 0
     error_message = "By default there must be no way to the internet."
@@ -65,11 +66,8 @@ run "nothing_reaches_the_internet" {
     condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : endpoint.private_dns_enabled])
     error_message = "SDKs find endpoints by their usual names only with private DNS."
   }
-}
 
-run "two_zones_in_order" {
-  command = plan
-
+  # Two zones in order.
   assert {
     condition     = { for zone, subnet in aws_subnet.private : zone => subnet.cidr_block } == { eu-central-1a = "10.0.0.0/20", eu-central-1b = "10.0.16.0/20" }
     error_message = "Two zones, each with a sixteenth of the range."
@@ -78,6 +76,52 @@ run "two_zones_in_order" {
   assert {
     condition     = output.load_balancer_cidrs == ["10.0.0.0/20", "10.0.16.0/20"]
     error_message = "An internal load balancer is in the private subnets."
+  }
+
+  # Unused security group allows nothing.
+  assert {
+    condition     = length(aws_default_security_group.this) == 1
+    error_message = "The VPC's default security group must be ours, without rules."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_ingress_rule.endpoints.from_port == 443 && aws_vpc_security_group_ingress_rule.endpoints.to_port == 443
+    error_message = "Endpoints must take HTTPS from the VPC only."
+  }
+
+  # Endpoints let out what is ours.
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["dynamodb"].json).Statement[0].Resource == "arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-*"
+    error_message = "DynamoDB's endpoint must lead to this environment's tables only."
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["s3"].json).Statement[0].Action == "s3:GetObject" && endswith(jsondecode(data.aws_iam_policy_document.endpoint["s3"].json).Statement[0].Resource, ":s3:::prod-eu-central-1-starport-layer-bucket/*")
+    error_message = "S3's endpoint must lead to ECR's layers only, for reading."
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["sts"].json).Statement[0].Action == "sts:GetCallerIdentity"
+    error_message = "STS's endpoint must take nothing but GetCallerIdentity, which foreign accounts' proofs need."
+  }
+
+  assert {
+    condition = alltrue([
+      for service in ["dynamodb", "events", "kms", "logs", "secretsmanager", "ssm"] :
+      jsondecode(data.aws_iam_policy_document.endpoint[service].json).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
+    ])
+    error_message = "Credentials of other accounts must not pass."
+  }
+
+  # Traffic is recorded.
+  assert {
+    condition     = aws_flow_log.this[0].traffic_type == "ALL" && aws_cloudwatch_log_group.flow[0].retention_in_days == 365
+    error_message = "All traffic must be logged, for a year by default."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.flow[0].kms_key_id == var.logs_kms_key_arn
+    error_message = "Flow logs must be encrypted with our key."
   }
 }
 
@@ -102,61 +146,6 @@ run "internet_facing_in_three_zones" {
   assert {
     condition     = toset(keys(aws_route_table_association.private)) == toset(keys(aws_subnet.private)) && length(aws_route.internet) == 1
     error_message = "Only the public route table may have a route to the internet."
-  }
-}
-
-run "unused_security_group_allows_nothing" {
-  command = plan
-
-  assert {
-    condition     = length(aws_default_security_group.this) == 1
-    error_message = "The VPC's default security group must be ours, without rules."
-  }
-
-  assert {
-    condition     = aws_vpc_security_group_ingress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_ingress_rule.endpoints.from_port == 443 && aws_vpc_security_group_ingress_rule.endpoints.to_port == 443
-    error_message = "Endpoints must take HTTPS from the VPC only."
-  }
-}
-
-run "endpoints_let_out_what_is_ours" {
-  command = plan
-
-  assert {
-    condition     = jsondecode(data.aws_iam_policy_document.endpoint["dynamodb"].json).Statement[0].Resource == "arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-*"
-    error_message = "DynamoDB's endpoint must lead to this environment's tables only."
-  }
-
-  assert {
-    condition     = jsondecode(data.aws_iam_policy_document.endpoint["s3"].json).Statement[0].Action == "s3:GetObject" && endswith(jsondecode(data.aws_iam_policy_document.endpoint["s3"].json).Statement[0].Resource, ":s3:::prod-eu-central-1-starport-layer-bucket/*")
-    error_message = "S3's endpoint must lead to ECR's layers only, for reading."
-  }
-
-  assert {
-    condition     = jsondecode(data.aws_iam_policy_document.endpoint["sts"].json).Statement[0].Action == "sts:GetCallerIdentity"
-    error_message = "STS's endpoint must take nothing but GetCallerIdentity, which foreign accounts' proofs need."
-  }
-
-  assert {
-    condition = alltrue([
-      for service in ["dynamodb", "events", "kms", "logs", "secretsmanager", "ssm"] :
-      jsondecode(data.aws_iam_policy_document.endpoint[service].json).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
-    ])
-    error_message = "Credentials of other accounts must not pass."
-  }
-}
-
-run "traffic_is_recorded" {
-  command = plan
-
-  assert {
-    condition     = aws_flow_log.this[0].traffic_type == "ALL" && aws_cloudwatch_log_group.flow[0].retention_in_days == 365
-    error_message = "All traffic must be logged, for a year by default."
-  }
-
-  assert {
-    condition     = aws_cloudwatch_log_group.flow[0].kms_key_id == var.logs_kms_key_arn
-    error_message = "Flow logs must be encrypted with our key."
   }
 }
 
@@ -190,10 +179,27 @@ run "a_given_vpc_is_used" {
   }
 }
 
-run "bad_cidr_is_refused" {
+run "peers_beside_each_other_are_taken" {
   command = plan
-  variables { cidr = "10.0.0/16" }
-  expect_failures = [var.cidr]
+  variables { peer_cidrs = ["10.1.0.0/16", "10.8.0.0/17", "10.8.128.0/17", "192.168.0.0/16"] }
+}
+
+run "bad_input_is_refused" {
+  command = plan
+
+  variables {
+    cidr       = "10.0.0/16"
+    peer_cidrs = ["everybody"]
+    az_count   = 1
+    # not one that we know
+    interface_endpoints = ["kms", "sqs"]
+    # one subnet
+    vpc = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-c"], private_route_table_ids = ["rtb-a"] }
+    # none of CloudWatch's periods
+    log_retention_days = 100
+    name_prefix        = "signet-with-a-name-beyond-all-measure"
+  }
+  expect_failures = [var.cidr, var.peer_cidrs, var.az_count, var.interface_endpoints, var.vpc, var.log_retention_days, var.name_prefix]
 }
 
 run "too_small_cidr_is_refused" {
@@ -224,47 +230,4 @@ run "overlapping_peers_are_refused" {
   command = plan
   variables { peer_cidrs = ["10.8.0.0/16", "10.8.128.0/17"] }
   expect_failures = [aws_vpc.this]
-}
-
-run "peers_beside_each_other_are_taken" {
-  command = plan
-  variables { peer_cidrs = ["10.1.0.0/16", "10.8.0.0/17", "10.8.128.0/17", "192.168.0.0/16"] }
-}
-
-run "bad_peer_is_refused" {
-  command = plan
-  variables { peer_cidrs = ["everybody"] }
-  expect_failures = [var.peer_cidrs]
-}
-
-run "one_zone_is_refused" {
-  command = plan
-  variables { az_count = 1 }
-  expect_failures = [var.az_count]
-}
-
-run "unknown_endpoint_is_refused" {
-  command = plan
-  variables { interface_endpoints = ["kms", "sqs"] }
-  expect_failures = [var.interface_endpoints]
-}
-
-run "given_vpc_with_one_subnet_is_refused" {
-  command = plan
-  variables {
-    vpc = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-c"], private_route_table_ids = ["rtb-a"] }
-  }
-  expect_failures = [var.vpc]
-}
-
-run "odd_retention_is_refused" {
-  command = plan
-  variables { log_retention_days = 100 }
-  expect_failures = [var.log_retention_days]
-}
-
-run "long_prefix_is_refused" {
-  command = plan
-  variables { name_prefix = "signet-with-a-name-beyond-all-measure" }
-  expect_failures = [var.name_prefix]
 }

@@ -35,9 +35,10 @@ variables {
   publication = { bucket_arn = "arn:aws:s3:::signet-test-publication-123456789012" }
 }
 
-run "each_role_is_for_those_named" {
+run "by_default" {
   command = plan
 
+  # Each role is for those named.
   assert {
     condition = { for role, document in data.aws_iam_policy_document.trust : role => jsondecode(document.json).Statement[0].Principal.AWS } == {
       administrator = "arn:aws:iam::123456789012:role/developers"
@@ -62,11 +63,8 @@ run "each_role_is_for_those_named" {
     }
     error_message = "Each role must have its policies and no others."
   }
-}
 
-run "break_glass_needs_a_fresh_second_factor" {
-  command = plan
-
+  # Break glass needs a fresh second factor.
   assert {
     condition = (
       jsondecode(data.aws_iam_policy_document.trust["break-glass"].json).Statement[0].Condition.Bool["aws:MultiFactorAuthPresent"] == "true" &&
@@ -74,11 +72,8 @@ run "break_glass_needs_a_fresh_second_factor" {
     )
     error_message = "Break glass must demand a second factor of the last quarter of an hour."
   }
-}
 
-run "nobody_signs_and_nobody_reads_the_servers_key" {
-  command = plan
-
+  # Nobody signs and nobody reads the server's key.
   assert {
     condition = length(setintersection(flatten([
       for document in [data.aws_iam_policy_document.look, data.aws_iam_policy_document.operate, data.aws_iam_policy_document.last_resort] : [
@@ -166,42 +161,18 @@ run "identity_provider_may_ask_for_the_factor" {
   }
 }
 
-run "account_as_administrator_is_refused" {
+run "bad_input_is_refused" {
   command = plan
 
   variables {
+    # account as administrator
     administrator_principal_arns = ["arn:aws:iam::123456789012:root"]
-  }
-
-  expect_failures = [var.administrator_principal_arns]
-}
-
-run "nobody_as_break_glass_is_refused" {
-  command = plan
-
-  variables {
+    # nobody as break glass
     break_glass_principal_arns = []
-  }
-
-  expect_failures = [var.break_glass_principal_arns]
-}
-
-run "wildcard_as_reader_is_refused" {
-  command = plan
-
-  variables {
+    # wildcard as reader
     read_only_principal_arns = ["arn:aws:iam::210987654321:role/*"]
-  }
-
-  expect_failures = [var.read_only_principal_arns]
-}
-
-run "tables_without_auditor_are_refused" {
-  command = plan
-
-  variables {
+    # tables without auditor
     tables = { table_arns = {}, kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/0", access = {} }
   }
-
-  expect_failures = [var.tables]
+  expect_failures = [var.administrator_principal_arns, var.break_glass_principal_arns, var.read_only_principal_arns, var.tables]
 }

@@ -18,9 +18,10 @@ variables {
   writer_role_arns = ["arn:aws:iam::123456789012:role/signet-test-rotate"]
 }
 
-run "buckets_are_closed" {
+run "by_default" {
   command = plan
 
+  # Buckets are closed.
   assert {
     condition     = { for key, bucket in aws_s3_bucket.this : key => bucket.bucket } == { publication = "signet-test-publication-123456789012", logs = "signet-test-publication-logs-123456789012" }
     error_message = "There must be a bucket for what is published and one for its access log."
@@ -54,11 +55,8 @@ run "buckets_are_closed" {
     condition     = aws_s3_bucket_lifecycle_configuration.this["publication"].rule[0].noncurrent_version_expiration[0].noncurrent_days == 90
     error_message = "Old versions must go after 90 days."
   }
-}
 
-run "only_rotate_writes" {
-  command = plan
-
+  # Only rotate writes.
   assert {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.this["publication"].json).Statement : jsonencode([sort(statement.Action), statement.Principal, statement.Condition])
@@ -112,42 +110,18 @@ run "given_log_bucket_is_used" {
   }
 }
 
-run "everybody_as_reader_is_refused" {
+run "bad_input_is_refused" {
   command = plan
 
   variables {
+    # everybody as reader
     reader_principal_arns = ["*"]
-  }
-
-  expect_failures = [var.reader_principal_arns]
-}
-
-run "nobody_as_writer_is_refused" {
-  command = plan
-
-  variables {
+    # nobody as writer
     writer_role_arns = []
-  }
-
-  expect_failures = [var.writer_role_arns]
-}
-
-run "vpc_instead_of_endpoint_is_refused" {
-  command = plan
-
-  variables {
+    # vpc instead of endpoint
     reader_vpc_endpoint_ids = ["vpc-0123456789abcdef0"]
-  }
-
-  expect_failures = [var.reader_vpc_endpoint_ids]
-}
-
-run "bad_prefix_is_refused" {
-  command = plan
-
-  variables {
+    # bad prefix
     name_prefix = "Signet_Test"
   }
-
-  expect_failures = [var.name_prefix]
+  expect_failures = [var.reader_principal_arns, var.writer_role_arns, var.reader_vpc_endpoint_ids, var.name_prefix]
 }

@@ -114,9 +114,10 @@ variables {
   logs_kms_key_arn        = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
-run "what_fails_ends_in_the_queue" {
+run "applied" {
   command = apply
 
+  # What fails ends in the queue.
   assert {
     condition     = alltrue([for schedule in aws_scheduler_schedule.this : schedule.target[0].dead_letter_config[0].arn == aws_sqs_queue.dead_letters.arn])
     error_message = "A task that cannot be started must end in the queue."
@@ -131,20 +132,14 @@ run "what_fails_ends_in_the_queue" {
     condition     = alltrue([for statement in jsondecode(data.aws_iam_policy_document.dead_letters.json).Statement : statement.Effect == "Deny" && statement.Condition.Bool["aws:SecureTransport"] == "false"])
     error_message = "The queue's policy must do nothing but refuse plain HTTP."
   }
-}
 
-run "only_the_secret_calls_the_lambda" {
-  command = apply
-
+  # Only the secret calls the lambda.
   assert {
     condition     = aws_lambda_permission.secrets_manager.source_arn == aws_secretsmanager_secret.server.arn && aws_lambda_permission.secrets_manager.source_account == "123456789012"
     error_message = "Only this secret's rotation may call the Lambda."
   }
-}
 
-run "few_can_decrypt_the_secret" {
-  command = apply
-
+  # Few can decrypt the secret.
   assert {
     condition = toset(flatten([
       for statement in jsondecode(data.aws_iam_policy_document.server_key.json).Statement : statement.Principal.AWS
@@ -166,11 +161,8 @@ run "few_can_decrypt_the_secret" {
     condition     = aws_kms_key.server.enable_key_rotation && aws_kms_key.server.deletion_window_in_days == 30
     error_message = "The key must rotate and have the longest deletion window."
   }
-}
 
-run "role_has_what_it_needs_and_no_more" {
-  command = apply
-
+  # Role has what it needs and no more.
   assert {
     condition = alltrue([
       for statement in jsondecode(data.aws_iam_policy_document.this.json).Statement : [for action in flatten([statement.Action]) : strcontains(action, "*")] == [for action in flatten([statement.Action]) : false] && !contains(flatten([statement.Resource]), "*")

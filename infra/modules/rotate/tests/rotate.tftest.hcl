@@ -26,9 +26,10 @@ variables {
   logs_kms_key_arn        = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
-run "every_task_has_a_schedule_and_a_place_to_end" {
+run "by_default" {
   command = plan
 
+  # Every task has a schedule and a place to end.
   assert {
     condition     = { for name, schedule in aws_scheduler_schedule.this : name => jsondecode(schedule.target[0].input).task } == { rotate-cas = "rotate-cas", publish = "publish", sweep = "sweep", warn-expiry = "warn-expiry" }
     error_message = "Each of the four tasks must have a schedule that names it."
@@ -46,11 +47,8 @@ run "every_task_has_a_schedule_and_a_place_to_end" {
     condition     = aws_sqs_queue.dead_letters.sqs_managed_sse_enabled && aws_sqs_queue.dead_letters.message_retention_seconds == 1209600
     error_message = "The queue must be encrypted and keep messages for as long as SQS can."
   }
-}
 
-run "secret_rotates_and_terraform_never_knows_it" {
-  command = plan
-
+  # Secret rotates and terraform never knows it.
   assert {
     condition     = aws_secretsmanager_secret.server.name == "/signet/test/server"
     error_message = "The secret's name must be PREFIX/server."
@@ -80,72 +78,24 @@ run "arm64_is_possible" {
   }
 }
 
-run "missing_package_is_refused" {
+run "bad_input_is_refused" {
   command = plan
 
   variables {
+    # missing package
     package_path = "./tests/none.zip"
-  }
-
-  expect_failures = [var.package_path]
-}
-
-run "prefix_of_aws_is_refused" {
-  command = plan
-
-  variables {
+    # AWS's own
     parameter_prefix = "/aws/signet"
-  }
-
-  expect_failures = [var.parameter_prefix]
-}
-
-run "certificate_longer_than_it_lives_is_refused" {
-  command = plan
-
-  variables {
+    # longer than a certificate lives
     server_certificate_days = 7
-  }
-
-  expect_failures = [var.server_certificate_days]
-}
-
-run "policy_that_does_not_fit_is_refused" {
-  command = plan
-
-  variables {
+    # longer than what fits
     tenant_key_policy = format("%3001s", "x")
-  }
-
-  expect_failures = [var.tenant_key_policy]
-}
-
-run "one_subnet_is_refused" {
-  command = plan
-
-  variables {
+    # one subnet
     vpc = { subnet_ids = ["subnet-a"], security_group_ids = ["sg-a"] }
-  }
-
-  expect_failures = [var.vpc]
-}
-
-run "user_as_reader_is_refused" {
-  command = plan
-
-  variables {
+    # user as reader
     secret_reader_role_arns = ["arn:aws:iam::123456789012:user/ann"]
-  }
-
-  expect_failures = [var.secret_reader_role_arns]
-}
-
-run "other_architecture_is_refused" {
-  command = plan
-
-  variables {
+    # other architecture
     architecture = "riscv64"
   }
-
-  expect_failures = [var.architecture]
+  expect_failures = [var.package_path, var.parameter_prefix, var.server_certificate_days, var.tenant_key_policy, var.vpc, var.secret_reader_role_arns, var.architecture]
 }

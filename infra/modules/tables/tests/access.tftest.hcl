@@ -140,4 +140,3 @@ run "each_role_has_its_tables_and_actions" {
     error_message = "Bootstrap's rights must end."
   }
 }
-

@@ -17,9 +17,10 @@ variables {
   name_prefix = "signet-test"
 }
 
-run "every_table_is_protected" {
+run "by_default" {
   command = plan
 
+  # Every table is protected.
   assert {
     condition     = toset(keys(aws_dynamodb_table.this)) == toset(["tenants", "principals", "certificates", "enrollments", "requests", "changes", "audit"])
     error_message = "There must be exactly the seven tables."
@@ -54,11 +55,8 @@ run "every_table_is_protected" {
     condition     = alltrue([for it in aws_dynamodb_table.this : it.ttl[0].enabled && it.ttl[0].attribute_name == "expires_at"])
     error_message = "TTL must be on and read expires_at."
   }
-}
 
-run "indexes_are_keyed_by_their_own_attributes" {
-  command = plan
-
+  # Indexes are keyed by their own attributes.
   assert {
     condition = alltrue(flatten([
       for it in aws_dynamodb_table.this : [
@@ -78,11 +76,8 @@ run "indexes_are_keyed_by_their_own_attributes" {
     condition     = length(aws_dynamodb_table.this["changes"].global_secondary_index) == 0
     error_message = "The changes table must have no index: the feed is read strongly consistent."
   }
-}
 
-run "only_audit_is_streamed" {
-  command = plan
-
+  # Only audit is streamed.
   assert {
     condition     = [for table, it in aws_dynamodb_table.this : table if it.stream_enabled] == ["audit"]
     error_message = "Only the audit table may have a stream."
@@ -92,11 +87,8 @@ run "only_audit_is_streamed" {
     condition     = aws_dynamodb_table.this["audit"].stream_view_type == "NEW_IMAGE"
     error_message = "The audit stream must carry new images."
   }
-}
 
-run "own_key_rotates_and_serves_dynamodb_only" {
-  command = plan
-
+  # Own key rotates and serves dynamodb only.
   assert {
     condition     = aws_kms_key.this[0].enable_key_rotation && aws_kms_key.this[0].deletion_window_in_days == 30
     error_message = "Our own key must rotate and have the longest deletion window."
@@ -109,6 +101,12 @@ run "own_key_rotates_and_serves_dynamodb_only" {
       if length(setintersection(flatten([statement.Action]), ["kms:Decrypt", "kms:GenerateDataKey*", "kms:CreateGrant", "kms:*"])) > 0
     ])
     error_message = "Using the key must be possible through DynamoDB only."
+  }
+
+  # No bootstrap unless asked for.
+  assert {
+    condition     = !contains(keys(output.access), "bootstrap")
+    error_message = "Without bootstrap_until there must be no policy for bootstrap."
   }
 }
 
@@ -125,15 +123,6 @@ run "only_break_glass_destroys_the_key" {
       if length(setintersection(flatten([statement.Action]), ["kms:DisableKey", "kms:ScheduleKeyDeletion", "kms:*"])) > 0
     ] == ["arn:aws:iam::123456789012:role/break-glass"]
     error_message = "Only break glass may disable the key or schedule its deletion."
-  }
-}
-
-run "no_bootstrap_unless_asked_for" {
-  command = plan
-
-  assert {
-    condition     = !contains(keys(output.access), "bootstrap")
-    error_message = "Without bootstrap_until there must be no policy for bootstrap."
   }
 }
 
@@ -156,44 +145,20 @@ run "given_key_is_used" {
   }
 }
 
-run "bad_prefix_is_refused" {
+run "bad_input_is_refused" {
   command = plan
 
   variables {
+    # bad prefix
     name_prefix = "Signet_Prod"
-  }
-
-  expect_failures = [var.name_prefix]
-}
-
-run "bootstrap_without_end_is_refused" {
-  command = plan
-
-  variables {
+    # bootstrap without end
     bootstrap_until = "tomorrow"
-  }
-
-  expect_failures = [var.bootstrap_until]
-}
-
-run "user_as_break_glass_is_refused" {
-  command = plan
-
-  variables {
+    # user as break glass
     break_glass_role_arns = ["arn:aws:iam::123456789012:user/ann"]
-  }
-
-  expect_failures = [var.break_glass_role_arns]
-}
-
-run "two_keys_are_refused" {
-  command = plan
-
-  variables {
+    # beside one of our own
     kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/0c1d2e3f-0000-4000-8000-000000000000"
   }
-
-  expect_failures = [var.kms_key_arn]
+  expect_failures = [var.name_prefix, var.bootstrap_until, var.break_glass_role_arns, var.kms_key_arn]
 }
 
 run "alias_as_key_is_refused" {
@@ -203,6 +168,5 @@ run "alias_as_key_is_refused" {
     create_kms_key = false
     kms_key_arn    = "arn:aws:kms:eu-central-1:123456789012:alias/tables"
   }
-
   expect_failures = [var.kms_key_arn]
 }
