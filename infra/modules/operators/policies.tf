@@ -17,13 +17,17 @@ data "aws_iam_policy_document" "look" {
     sid       = "Everywhere"
     resources = ["*"]
     actions = [
+      "cloudtrail:LookupEvents",
       "cloudwatch:GetMetricData",
+      "cloudwatch:GetMetricStatistics",
       "cloudwatch:ListMetrics",
       "ecs:DescribeTaskDefinition",
       "elasticloadbalancing:DescribeTargetHealth",
       "logs:DescribeLogGroups",
       "logs:GetQueryResults",
       "logs:StopQuery",
+      "scheduler:ListSchedules",
+      "servicequotas:ListServiceQuotas",
     ]
   }
 
@@ -50,7 +54,7 @@ data "aws_iam_policy_document" "look" {
 
   statement {
     sid       = "Keys"
-    actions   = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetPublicKey", "kms:ListResourceTags"]
+    actions   = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetPublicKey", "kms:ListGrants", "kms:ListResourceTags"]
     resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:key/*"]
 
     condition {
@@ -68,7 +72,7 @@ data "aws_iam_policy_document" "look" {
 
   statement {
     sid       = "Lambdas"
-    actions   = ["lambda:GetFunctionConfiguration"]
+    actions   = ["lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration"]
     resources = [for name in [var.enroll.function_name, var.rotate.function_name] : "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${name}"]
   }
 
@@ -106,8 +110,9 @@ data "aws_iam_policy_document" "operate" {
   }
 
   statement {
+    # The second takes a half-made version back, without which Secrets Manager begins no other.
     sid       = "RotateServerCertificate"
-    actions   = ["secretsmanager:RotateSecret"]
+    actions   = ["secretsmanager:RotateSecret", "secretsmanager:UpdateSecretVersionStage"]
     resources = [var.rotate.server_secret_arn]
   }
 
@@ -125,7 +130,7 @@ data "aws_iam_policy_document" "operate" {
 
   statement {
     sid       = "EmptyDeadLetters"
-    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]
+    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:PurgeQueue", "sqs:ReceiveMessage"]
     resources = [var.rotate.dead_letter_queue_arn]
   }
 

@@ -109,7 +109,7 @@ run "by_default" {
   assert {
     condition = alltrue([
       for action in flatten([for statement in jsondecode(data.aws_iam_policy_document.look.json).Statement : statement.Action]) :
-      can(regex(":(Describe|Filter|Get|List|StartQuery|StopQuery)", action))
+      can(regex(":(Describe|Filter|Get|List|Lookup|StartQuery|StopQuery)", action))
     ])
     error_message = "Looking must change nothing."
   }
