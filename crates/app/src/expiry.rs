@@ -3,18 +3,19 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
 use signet_core::{
     Error, StoreError, TenantId, TenantScope, Time,
     ca::{CaKind, CaState},
-    certificate::{Certificate, CertificateKind, DEADLINE_SHARDS, sort_time},
+    certificate::{Certificate, CertificateKind},
     commit::{Bookkeeping, Commit, Write},
-    expiry::{Ending, ExpiryWarning, HORIZON, due, is_unreplaced},
+    expiry::{BrokenOff, Ending, ExpiryWarning, Place, due, is_unreplaced},
     principal::{Principal, PrincipalStatus},
     scope::EnvironmentScope,
-    store::{Cursor, Entity, Index, Query, SortRange, Table},
+    store::{Cursor, Entity, Index, Query, Table, Versioned},
 };
 
-use crate::{App, AuditEntry, Call, GoOn, TaskReport, paging::day_of, reservation::CREATED};
+use crate::{App, AuditEntry, Call, GoOn, TaskReport, reservation::CREATED};
 
 /// Where warnings go.
 #[async_trait]
@@ -26,8 +27,8 @@ pub trait Herald: Send + Sync + fmt::Debug {
 /// Warnings told at once: EventBridge takes ten entries a call.
 pub const BATCH: usize = 10;
 
-/// Certificates read at once.
-const PAGE: u32 = 500;
+/// Certificates whose holders are looked up at once.
+const AT_ONCE: usize = 8;
 
 /// Warnings on their way.
 struct Round<'a> {
@@ -35,6 +36,46 @@ struct Round<'a> {
     herald: &'a dyn Herald,
     claimed: Vec<ExpiryWarning>,
     report: TaskReport,
+}
+
+/// A run's way through the certificates.
+struct Walk {
+    /// Where the run before was broken off.
+    met: Option<Place>,
+    /// From what ends first to there, or to the end.
+    front: Option<Place>,
+    /// From there to the end.
+    rest: Option<Place>,
+    /// Whose turn it is.
+    is_rests: bool,
+}
+
+impl Walk {
+    fn new(broken_off: Option<Place>, now: Time) -> Self {
+        let met = broken_off.filter(|place| !place.is_over(now));
+        let front = Some(Place::first(now));
+        Self { rest: met.clone(), met, front, is_rests: true }
+    }
+
+    /// The next place to look at; `None`: all was.
+    fn turn(&mut self) -> Option<&Place> {
+        self.is_rests = self.rest.is_some() && (!self.is_rests || self.front.is_none());
+        if self.is_rests { self.rest.as_ref() } else { self.front.as_ref() }
+    }
+
+    /// The page at the last turn's place was looked at.
+    fn went_on(&mut self, after: Option<Cursor>, now: Time) {
+        let side = if self.is_rests { &mut self.rest } else { &mut self.front };
+        *side = side.take().and_then(|place| place.next(after, now));
+        if let Some(met) = &self.met {
+            self.front.take_if(|front| front.has_reached(met, now));
+        }
+    }
+
+    /// Where the next run goes on; `None`: since one began anew, all was looked at.
+    fn place(&self) -> Option<&Place> {
+        if self.met.is_some() { self.rest.as_ref() } else { self.front.as_ref() }
+    }
 }
 
 impl App {
@@ -55,46 +96,68 @@ impl App {
         for ca in self.all_cas(now).await?.into_iter().filter(|ca| ca.state == CaState::Active) {
             let id = ca.id.clone();
             let ending = if ca.kind == CaKind::Root { Ending::Root { ca: id } } else { Ending::Ca { ca: id } };
-            self.warn(round, &ca.tenant, ending, (ca.not_before, ca.not_after)).await?;
+            if let Some(warning) = self.unclaimed(now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await? {
+                self.claim(round, warning).await?;
+            }
         }
         if let Some(server) = self.newest_server_certificate(now).await? {
             let ending = Ending::Server { serial: server.serial };
-            self.warn(round, &server.tenant, ending, (server.not_before, server.not_after)).await?;
-        }
-        for day in day_of(now)..=day_of(now.plus(HORIZON)) {
-            for shard in 0..DEADLINE_SHARDS {
-                let mut after = None;
-                loop {
-                    if !go_on() {
-                        round.report.unfinished = true;
-                        return Ok(());
-                    }
-                    let (page, next) = self.expiring(day, shard, after, now).await?;
-                    for certificate in page {
-                        self.warn_of_leaf(round, &certificate).await?;
-                    }
-                    after = next;
-                    if after.is_none() {
-                        break;
-                    }
-                }
+            let life = (server.not_before, server.not_after);
+            if let Some(warning) = self.unclaimed(now, &server.tenant, ending, life).await? {
+                self.claim(round, warning).await?;
             }
+        }
+        let before = self.broken_off(now).await?;
+        let mut walk = Walk::new(before.as_ref().map(|before| before.value.place.clone()), now);
+        let looked = self.look_at_leaves(round, &mut walk, go_on).await;
+        round.report.unfinished = walk.place().is_some();
+        self.keep_place(walk.place(), before, now).await?;
+        looked
+    }
+
+    /// Page after page, by turns from what ends first and from where the run before was broken off: the most urgent is looked at
+    /// in every run, and all else in so many.
+    async fn look_at_leaves(&self, round: &mut Round<'_>, walk: &mut Walk, go_on: GoOn<'_>) -> Result<(), Error> {
+        let now = round.call.now;
+        while let Some(place) = walk.turn() {
+            if !go_on() {
+                return Ok(());
+            }
+            let query = place.query(self.settings.expiry_page);
+            let (page, after) = EnvironmentScope::housekeeping().list::<Certificate>(&*self.store, &query, now).await?;
+            let due = stream::iter(page).map(|found| self.leaf_warning(now, found.value)).buffered(AT_ONCE);
+            let due: Vec<Option<ExpiryWarning>> = due.try_collect().await?;
+            for warning in due.into_iter().flatten() {
+                self.claim(round, warning).await?;
+            }
+            walk.went_on(after, now);
         }
         Ok(())
     }
 
-    async fn expiring(
+    async fn broken_off(&self, now: Time) -> Result<Option<Versioned<BrokenOff>>, Error> {
+        let key = BrokenOff::key_of(&TenantId::system());
+        Ok(EnvironmentScope::housekeeping().get::<BrokenOff>(&*self.store, &key, now).await?)
+    }
+
+    /// Notes where the next run goes on. Of two runs at once one does; nothing but time is lost.
+    async fn keep_place(
         &self,
-        day: i64,
-        shard: u32,
-        after: Option<Cursor>,
+        place: Option<&Place>,
+        before: Option<Versioned<BrokenOff>>,
         now: Time,
-    ) -> Result<(Vec<Certificate>, Option<Cursor>), Error> {
-        let range = SortRange::Between(sort_time(now), sort_time(Time::from_unix_seconds((day + 1) * 86_400)));
-        let query = Query::index(Table::Certificates, Index::ByDeadline, Certificate::expiring(day, shard));
-        let query = query.range(range).limit(PAGE).after(after);
-        let (found, next) = EnvironmentScope::housekeeping().list::<Certificate>(&*self.store, &query, now).await?;
-        Ok((found.into_iter().map(|found| found.value).collect(), next))
+    ) -> Result<(), Error> {
+        let record = place.map(|place| BrokenOff { tenant: TenantId::system(), place: place.clone(), at: now });
+        let write = match (record, before) {
+            (None, None) => return Ok(()),
+            (None, Some(before)) => Write::Delete(before.value.key(), before.version),
+            (Some(record), None) => Write::create(record),
+            (Some(record), Some(before)) => Write::replace(record, before.version),
+        };
+        match self.commit(&Commit::bookkeeping(Bookkeeping::Warning, now).write(write), now).await {
+            Ok(()) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn newest_server_certificate(&self, now: Time) -> Result<Option<Certificate>, Error> {
@@ -104,46 +167,45 @@ impl App {
         Ok(found.into_iter().next().map(|found| found.value))
     }
 
-    /// Warns if the certificate is the last one of a principal that may have one.
-    async fn warn_of_leaf(&self, round: &mut Round<'_>, certificate: &Certificate) -> Result<(), Error> {
-        let Certificate { tenant, principal, not_before, not_after, .. } = certificate;
-        let now = round.call.now;
-        if !is_unreplaced(certificate) || due(*not_before, *not_after, now).is_none() {
-            return Ok(());
-        }
-        let scope = TenantScope::housekeeping(tenant.clone());
-        let holder = self.find_principal(&scope, principal, now).await?;
-        if !holder.is_some_and(|holder| depends_on(&holder.value, certificate)) {
-            return Ok(());
+    /// The warning that is due of a certificate, if it is the last one of a principal that may have one.
+    async fn leaf_warning(&self, now: Time, certificate: Certificate) -> Result<Option<ExpiryWarning>, Error> {
+        if !is_unreplaced(&certificate) {
+            return Ok(None);
         }
         let ending = Ending::Leaf {
-            principal: principal.clone(),
+            principal: certificate.principal.clone(),
             principal_type: certificate.principal_type,
             issuer: certificate.issuer.clone(),
             serial: certificate.serial,
         };
-        self.warn(round, tenant, ending, (*not_before, *not_after)).await
+        let life = (certificate.not_before, certificate.not_after);
+        let Some(warning) = self.unclaimed(now, &certificate.tenant, ending, life).await? else { return Ok(None) };
+        let scope = TenantScope::housekeeping(certificate.tenant.clone());
+        let holder = self.find_principal(&scope, &certificate.principal, now).await?;
+        Ok(holder.is_some_and(|holder| depends_on(&holder.value, &certificate)).then_some(warning))
     }
 
-    /// Claims the warning that is due, if any, and tells a full batch.
-    async fn warn(
+    /// The warning that is due, if any, and that nobody has given.
+    async fn unclaimed(
         &self,
-        round: &mut Round<'_>,
+        now: Time,
         tenant: &TenantId,
         ending: Ending,
         (not_before, not_after): (Time, Time),
-    ) -> Result<(), Error> {
+    ) -> Result<Option<ExpiryWarning>, Error> {
+        let Some(threshold) = due(not_before, not_after, now) else { return Ok(None) };
+        let warning = ExpiryWarning { tenant: tenant.clone(), ending, threshold, not_after, at: now };
+        let given = EnvironmentScope::housekeeping().get::<ExpiryWarning>(&*self.store, &warning.key(), now).await?;
+        Ok(given.is_none().then_some(warning))
+    }
+
+    /// Claims a warning, and tells a full batch.
+    async fn claim(&self, round: &mut Round<'_>, warning: ExpiryWarning) -> Result<(), Error> {
         let call = round.call;
-        let Some(threshold) = due(not_before, not_after, call.now) else { return Ok(()) };
-        let warning = ExpiryWarning { tenant: tenant.clone(), ending, threshold, not_after, at: call.now };
-        let key = warning.key();
-        if EnvironmentScope::housekeeping().get::<ExpiryWarning>(&*self.store, &key, call.now).await?.is_some() {
-            return Ok(());
-        }
-        let entry = AuditEntry::done(call, "expiry_warning", &key.sort)
-            .detail("threshold", threshold.name())
-            .detail("not_after", not_after.unix_seconds());
-        let commit = Commit::audited(self.event(call, tenant, &entry)).write(Write::create(warning.clone()));
+        let entry = AuditEntry::done(call, "expiry_warning", warning.key().sort)
+            .detail("threshold", warning.threshold.name())
+            .detail("not_after", warning.not_after.unix_seconds());
+        let commit = Commit::audited(self.event(call, &warning.tenant, &entry)).write(Write::create(warning.clone()));
         match self.commit(&commit, call.now).await {
             Ok(()) => round.claimed.push(warning),
             Err(StoreError::Conflict { .. }) => {}

@@ -74,6 +74,8 @@ pub struct Settings {
     pub private_issuers: Vec<String>,
     /// How many refused enrollments are borne.
     pub refusals: RefusalLimits,
+    /// Certificates read at once to find what nears its end, 1 to 1,000; between two pages a run may be broken off.
+    pub expiry_page: u32,
     /// For a process that may not sign for operators, the principals of the tenant `system`: the address at which they
     /// get their certificates instead. `None`: here.
     pub operators_at: Option<String>,
@@ -87,6 +89,7 @@ impl Default for Settings {
             server_lifetime: SERVER_LIFETIME,
             private_issuers: Vec::new(),
             refusals: RefusalLimits::default(),
+            expiry_page: 250,
             operators_at: None,
         }
     }

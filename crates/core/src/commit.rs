@@ -47,7 +47,7 @@ pub enum Bookkeeping {
     Reservation,
     /// Seals of audit events.
     Seal,
-    /// That a warning could not be given after all.
+    /// That a warning could not be given after all, and how far a look for them came.
     Warning,
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CaId, Lifetime, PrincipalId, PrincipalType, Serial, TenantId, Time,
-    certificate::{Certificate, CertificateKind, CertificateState},
-    store::{Entity, Key, Table},
+    certificate::{Certificate, CertificateKind, CertificateState, DEADLINE_SHARDS, sort_time},
+    store::{Cursor, Entity, Index, Key, Query, SortRange, Table},
 };
 
 /// Whole days before the end at which to warn.
@@ -136,5 +136,94 @@ impl Entity for ExpiryWarning {
     }
     fn expires_at(&self) -> Option<Time> {
         Some(self.not_after.plus(Lifetime::days(1)))
+    }
+}
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 86_400;
+/// What ends this soon is looked at hour by hour, and the rest day by day: of what is in the same step, any may come first.
+const SOON: Lifetime = Lifetime::days(1);
+
+/// How far a look at the certificates that end within [`HORIZON`] has come. What ends first comes first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    from: Time,
+    until: Time,
+    shard: u32,
+    after: Option<Cursor>,
+}
+
+impl Place {
+    /// The beginning.
+    pub fn first(now: Time) -> Self {
+        Self { from: now, until: step_end(now, now), shard: 0, after: None }
+    }
+
+    /// The page at this place.
+    pub fn query(&self, limit: u32) -> Query {
+        let partition = Certificate::expiring(self.from.unix_seconds().div_euclid(DAY), self.shard);
+        let range = SortRange::Between(sort_time(self.from), sort_time(self.until));
+        Query::index(Table::Certificates, Index::ByDeadline, partition)
+            .range(range)
+            .limit(limit)
+            .after(self.after.clone())
+    }
+
+    /// What comes after that page, which ended with `after`; `None`: that was all.
+    pub fn next(self, after: Option<Cursor>, now: Time) -> Option<Self> {
+        if after.is_some() {
+            return Some(Self { after, ..self });
+        }
+        if self.shard + 1 < DEADLINE_SHARDS {
+            return Some(Self { shard: self.shard + 1, after, ..self });
+        }
+        let from = self.until;
+        (from < now.plus(HORIZON)).then(|| Self { from, until: step_end(from, now), shard: 0, after })
+    }
+
+    /// Whether all that was to be looked at here has ended.
+    pub fn is_over(&self, now: Time) -> bool {
+        self.until <= now
+    }
+
+    /// Whether a look that began at `now` and has come here has reached `other`.
+    pub fn has_reached(&self, other: &Self, now: Time) -> bool {
+        (self.from, self.shard) >= (other.from.max(now), other.shard)
+    }
+}
+
+/// The end of the step that begins at `from`; no step goes beyond its UTC day.
+fn step_end(from: Time, now: Time) -> Time {
+    let step = if from < now.plus(SOON) { HOUR } else { DAY };
+    Time::from_unix_seconds((from.unix_seconds().div_euclid(step) + 1) * step)
+}
+
+/// A look that was broken off, for the next one to go on. `system` has the one record of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenOff {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Where.
+    pub place: Place,
+    /// When.
+    pub at: Time,
+}
+
+impl BrokenOff {
+    /// Its key.
+    pub fn key_of(tenant: &TenantId) -> Key {
+        Key::new(Table::Requests, format!("{tenant}#expiry"), "broken-off")
+    }
+}
+
+impl Entity for BrokenOff {
+    fn key(&self) -> Key {
+        Self::key_of(&self.tenant)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn expires_at(&self) -> Option<Time> {
+        Some(self.at.plus(Lifetime::days(1)))
     }
 }

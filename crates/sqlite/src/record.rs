@@ -109,6 +109,7 @@ const fn entity_name(body: &Body) -> &'static str {
         Body::UsedProof(_) => "used_proof",
         Body::Request(_) => "request",
         Body::Warning(_) => "warning",
+        Body::BrokenOff(_) => "broken_off",
         Body::Change(_) => "change",
         Body::ChangeHead(_) => "change_head",
         Body::AuditEvent(_) => "audit_event",

@@ -12,6 +12,7 @@ pub mod entropy;
 pub mod faults;
 pub mod faulty;
 pub mod fixtures;
+pub mod issuer;
 pub mod lambda;
 pub mod pki;
 pub mod signer_suite;

@@ -1,14 +1,19 @@
 //! Warnings: of what was not replaced, once per threshold, whoever looks at the same time.
 
-use std::sync::Mutex;
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
-use signet_app::{Herald, TaskReport};
+use signet_app::{App, Herald, Settings, TaskReport};
 use signet_core::{
     Lifetime, Time,
-    expiry::{Ending, ExpiryWarning, Threshold, due},
+    certificate::Certificate,
+    expiry::{Ending, ExpiryWarning, HORIZON, Place, Threshold, due},
+    store::{Query, SortRange},
 };
-use signet_testkit::fixtures::NOW;
+use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
 
 use crate::world::{World, acme, at, call, call_with_id, csr, pid, renewal_of};
 
@@ -132,4 +137,102 @@ async fn authorities_and_the_server_certificate_are_warned_of_too() {
         })
         .collect();
     assert!(cas.contains(&"acme.1".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_look_goes_over_everything_once_and_what_ends_first_comes_first() {
+    let mut place = Some(Place::first(NOW));
+    let mut queries: Vec<Query> = Vec::new();
+    while let Some(at) = place {
+        queries.push(at.query(10));
+        place = at.next(None, NOW);
+    }
+    for shard in 0..8 {
+        let of_shard = queries.iter().filter(|query| query.partition.ends_with(&format!("#{shard}")));
+        let ranges: Vec<(i64, i64)> = of_shard.map(|query| range(query)).collect();
+        assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "no gaps: {ranges:?}");
+        let (first, last) = (ranges[0].0, ranges[ranges.len() - 1].1);
+        assert_eq!(first, NOW.unix_millis());
+        assert!(last >= NOW.plus(HORIZON).unix_millis() && ranges.len() < 24 + 1 + 31, "{} {last}", ranges.len());
+    }
+    assert!(queries.windows(2).all(|pair| range(&pair[0]).0 <= range(&pair[1]).0));
+    for query in &queries {
+        let (from, until) = range(query);
+        let day = |millis: i64| millis.div_euclid(86_400_000);
+        assert_eq!(day(from), day(until - 1), "a partition holds one day");
+        assert!(query.partition.starts_with(&format!("expires#{}#", day(from))), "{query:?}");
+    }
+}
+
+fn range(query: &Query) -> (i64, i64) {
+    let SortRange::Between(from, until) = &query.range else { unreachable!() };
+    (from.parse().unwrap(), until.parse().unwrap())
+}
+
+/// The application with a page of two certificates.
+fn with_small_pages(world: &World) -> App {
+    let settings = Settings { expiry_page: 2, ..Settings::default() };
+    let (environment, entropy) = (world.app.environment().clone(), Arc::new(SeededEntropy::new(5)));
+    App::new(world.store.clone(), world.keys.clone(), entropy, environment, settings)
+}
+
+/// A run that has time for so many pages.
+async fn look_at(app: &App, crier: &Crier, now: Time, pages: usize) -> TaskReport {
+    let asked = AtomicUsize::new(0);
+    let go_on = || asked.fetch_add(1, Ordering::SeqCst) < pages;
+    app.warn_expiries(&at(call("warn-expiry"), now), crier, &go_on).await.unwrap()
+}
+
+/// Fifty workers that do not renew, one of which ends first, and when all of them should be warned of.
+async fn fleet(world: &World) -> (Vec<String>, Time) {
+    world.principal("first").await;
+    let first: Certificate = world.issue("first").await.certificate;
+    let names: Vec<String> = (0..50).map(|number| format!("worker-{number:02}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        world.principal(name).await;
+        let issue = at(call("IssueCertificate"), NOW.plus(Lifetime::minutes(100 + number as u32)));
+        world.app.issue_certificate(&issue, &acme(), &pid(name), &csr()).await.unwrap();
+    }
+    (names, first.not_after.minus(Lifetime::minutes(30)))
+}
+
+#[tokio::test]
+async fn runs_that_end_too_early_go_on_where_the_last_one_stopped() {
+    let (world, crier) = (World::new().await, Crier::default());
+    let ((mut names, now), app) = (fleet(&world).await, with_small_pages(&world));
+    let (mut told, mut runs) = (Vec::new(), 0);
+    loop {
+        let report = look_at(&app, &crier, now, 20).await;
+        told.extend(crier.leaves().into_iter().map(|(name, _)| name));
+        runs += 1;
+        assert!(runs < 100, "{} of {} were warned of", told.len(), names.len() + 1);
+        if !report.unfinished {
+            break;
+        }
+    }
+    assert!(runs > 10, "the pages of a run are few: {runs}");
+    assert_eq!(told.remove(0), "first");
+    told.sort();
+    names.sort();
+    assert_eq!(told, names, "each once");
+    // All was looked at: the next run begins anew, and has nothing to tell.
+    let report = look(&world, &crier, now).await;
+    assert_eq!((report.unfinished, crier.leaves()), (false, Vec::new()));
+}
+
+#[tokio::test]
+async fn every_run_looks_at_the_most_urgent_first() {
+    let (world, crier) = (World::new().await, Crier::default());
+    let ((_, now), app) = (fleet(&world).await, with_small_pages(&world));
+    let suspend = at(call("SuspendPrincipal"), now);
+    world.app.suspend_principal(&suspend, &crate::world::admin(), &acme(), &pid("first")).await.unwrap();
+    for _ in 0..5 {
+        assert!(look_at(&app, &crier, now, 40).await.unfinished);
+    }
+    assert!(crier.leaves().iter().all(|(name, _)| name != "first"));
+    let activate = at(call("ActivatePrincipal"), now);
+    world.app.activate_principal(&activate, &crate::world::admin(), &acme(), &pid("first")).await.unwrap();
+    // Half of a run's pages are for what ends first: the shards of the first two hours, of which it is in one.
+    assert!(look_at(&app, &crier, now, 40).await.unfinished);
+    assert!(crier.leaves().iter().any(|(name, _)| name == "first"));
 }

@@ -10,12 +10,12 @@ use signet_core::{
     change::{Change, ChangeEntry, ChangeHead},
     enrollment::{EnrollmentToken, PrincipalTemplate, UsedProof},
     enrollment_rule::{Condition, EnrollmentRule, RuleTemplate, Source},
-    expiry::{Ending, ExpiryWarning, Threshold},
+    expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
     lineage::{Confirmation, Lineage, Successor},
     principal::{HeldCertificate, Principal, PrincipalStatus},
     renewal::{Steering, Window},
     request::{Outcome, RequestRecord},
-    store::{Body, Version, Versioned, Write},
+    store::{Body, Cursor, Version, Versioned, Write},
     tenant::{Isolation, Tenant, TenantStatus},
 };
 
@@ -242,5 +242,8 @@ fn records(id: &TenantId) -> Vec<Body> {
     };
     let warning =
         ExpiryWarning { tenant: id.clone(), ending, threshold: Threshold::Percent(25), not_after: until, at: NOW };
-    vec![entry.into(), head.into(), event.into(), seal.into(), warning.into()]
+    let after = Cursor { sort: "a".into(), key: Some(("b".into(), "c".into())) };
+    let broken_off =
+        BrokenOff { tenant: id.clone(), place: Place::first(NOW).next(Some(after), NOW).unwrap(), at: NOW };
+    vec![entry.into(), head.into(), event.into(), seal.into(), warning.into(), broken_off.into()]
 }
