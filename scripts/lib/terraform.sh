@@ -8,19 +8,20 @@ tf() {
   TF_CLI_CONFIG_FILE=/dev/null TF_IN_AUTOMATION=1 TF_INPUT=0 CHECKPOINT_DISABLE=1 terraform -chdir="$dir" "$@"
 }
 
-# tf_init DIR: gets the provider from a tree of providers on this machine if there is one, else from the public registry.
+# tf_init DIR [ARGUMENT…]: gets the provider from a tree of providers on this machine if there is one, else from the public registry.
 tf_init() {
-  local mirror
+  local dir=$1 mirror
+  shift
   need terraform "Install Terraform 1.11 or newer: https://developer.hashicorp.com/terraform/install"
   if mirror=$(provider_mirror); then
-    tf "$1" init -no-color -plugin-dir="$mirror" >"$1/init.log" 2>&1
+    tf "$dir" init -no-color -plugin-dir="$mirror" "$@" >"$dir/init.log" 2>&1
   else
     say "downloading the AWS provider (about 150 MB; TF_PLUGIN_MIRROR names a folder that has it) …"
     mkdir -p "$LOCAL/tools/terraform-plugins"
-    TF_PLUGIN_CACHE_DIR=$LOCAL/tools/terraform-plugins tf "$1" init -no-color >"$1/init.log" 2>&1
+    TF_PLUGIN_CACHE_DIR=$LOCAL/tools/terraform-plugins tf "$dir" init -no-color "$@" >"$dir/init.log" 2>&1
   fi || {
-    cat "$1/init.log" >&2
-    die "terraform init failed in $1"
+    cat "$dir/init.log" >&2
+    die "terraform init failed in $dir"
   }
 }
 
@@ -72,7 +73,6 @@ tf_point_at() {
     echo '  }'
     echo '}'
   } >"$2/emulator_override.tf"
-  tf_local_state "$2"
 }
 
 # tf_local_state DIR: state beside the root module in DIR instead of in S3, if it says S3.
