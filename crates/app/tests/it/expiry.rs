@@ -149,7 +149,7 @@ fn a_look_goes_over_everything_once_and_what_ends_first_comes_first() {
     }
     for shard in 0..8 {
         let of_shard = queries.iter().filter(|query| query.partition.ends_with(&format!("#{shard}")));
-        let ranges: Vec<(i64, i64)> = of_shard.map(|query| range(query)).collect();
+        let ranges: Vec<(i64, i64)> = of_shard.map(range).collect();
         assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "no gaps: {ranges:?}");
         let (first, last) = (ranges[0].0, ranges[ranges.len() - 1].1);
         assert_eq!(first, NOW.unix_millis());

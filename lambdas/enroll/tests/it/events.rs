@@ -9,11 +9,11 @@ use lambda_http::{
 use serde_json::{Value, json};
 use signet_app::{AuditWindow, Call};
 use signet_control_plane::{Config, cli::system_clock, wiring};
-use signet_core::TenantScope;
+use signet_core::{PrincipalType, TenantScope};
 use signet_enroll_lambda::Function;
 use signet_x509::{KeyAndCsr, pem};
 
-use crate::tenant_and_token;
+use crate::{new_token, tenant_and_token};
 
 const ID: &str = "JKJaXmPLvHcESHA=";
 
@@ -61,15 +61,20 @@ fn in_base64(mut event: Value) -> Value {
     event
 }
 
+fn enrollment(request_id: &str, token: &str) -> String {
+    let csr = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
+    let proof = json!({ "join_token": token });
+    json!({ "request_id": request_id, "principal_id": "w-1", "csr_pem": csr, "proof": proof }).to_string()
+}
+
 struct Lambda {
     config: Config,
     function: Function,
-    token: String,
     _folder: tempfile::TempDir,
 }
 
 impl Lambda {
-    /// The function over an embedded environment with the tenant `edge` and a token of it, one call a second for each source.
+    /// The function over an embedded environment with nothing in it, one call a second for each source.
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -87,15 +92,8 @@ impl Lambda {
             ("SIGNET_LIMITS__ANONYMOUS_CALLS_PER_SECOND_PER_ADDRESS", "1"),
         ]);
         let config = config.unwrap();
-        let token = tenant_and_token(&wiring::open(&config).await.unwrap(), "edge").await;
         let function = Function::open(&config).await.unwrap();
-        Self { config, function, token, _folder: folder }
-    }
-
-    fn enrollment(&self, request_id: &str) -> String {
-        let csr = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
-        let proof = json!({ "join_token": self.token });
-        json!({ "request_id": request_id, "principal_id": "w-1", "csr_pem": csr, "proof": proof }).to_string()
+        Self { config, function, _folder: folder }
     }
 
     /// What the runtime sends back for an event.
@@ -114,14 +112,16 @@ impl Lambda {
 #[tokio::test]
 async fn a_function_url_answers_as_the_api_gateway_does() {
     let lambda = Lambda::new().await;
-    let body = lambda.enrollment("r-1");
+    let wired = wiring::open(&lambda.config).await.unwrap();
+    let token = tenant_and_token(&wired, "edge").await;
+    let body = enrollment("r-1", &token);
     let expected = lambda.answer(&api_gateway("198.51.100.7", &body)).await;
     assert_eq!(expected["statusCode"], 200, "{expected}");
     // The request id makes the others repetitions, which get the same certificate.
     for event in [function_url("198.51.100.7", &body), in_base64(function_url("198.51.100.7", &body))] {
         assert_eq!(lambda.answer(&event).await, expected, "{event}");
     }
-    let used = lambda.enrollment("r-2");
+    let used = enrollment("r-2", &token);
     let refused = lambda.answer(&api_gateway("198.51.100.8", &used)).await;
     assert!(refused["statusCode"] == 403 && refused["body"].as_str().unwrap().contains(ID), "{refused}");
     assert_eq!(lambda.answer(&in_base64(function_url("2001:db8::8", &used))).await, refused);
@@ -129,13 +129,19 @@ async fn a_function_url_answers_as_the_api_gateway_does() {
     let call = Call::process("test", system_clock()());
     let window = AuditWindow::new(None, None, call.now).unwrap();
     let scope = TenantScope::housekeeping("edge".parse().unwrap());
-    let app = wiring::open(&lambda.config).await.unwrap().app;
-    let page = app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
+    let page = wired.app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
     let payloads = page.events.iter().map(|event| serde_json::from_str::<Value>(&event.payload).unwrap());
     let refusals = payloads.filter(|payload| payload["outcome"] == "TOKEN_USED_UP");
     let mut sources: Vec<String> = refusals.map(|payload| payload["source"].as_str().unwrap().to_owned()).collect();
     sources.sort();
     assert_eq!(sources, ["198.51.100.8", "2001:db8::8"]);
+
+    let operators = new_token(&wired, "system", PrincipalType::Admin).await;
+    let answer = lambda.answer(&function_url("198.51.100.9", &enrollment("r-3", &operators))).await;
+    assert_eq!(answer["statusCode"], 409, "{answer}");
+    let problem: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    assert_eq!(problem["reason"], "OPERATORS_ENROLL_AT_CONTROL_PLANE");
+    assert_eq!(problem["detail"], "operators enroll and renew at the control plane, not here: https://localhost");
 }
 
 #[tokio::test]

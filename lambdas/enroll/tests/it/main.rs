@@ -88,7 +88,13 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         renewal_grace: Lifetime::default(),
     };
     wired.app.create_tenant(&call, &EnvironmentScope::housekeeping(), new).await.unwrap();
-    let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
+    new_token(wired, tenant, PrincipalType::Worker).await
+}
+
+/// A token of `tenant`, good for one.
+async fn new_token(wired: &wiring::Wired, tenant: &str, principal_type: PrincipalType) -> String {
+    let call = Call::process("test", system_clock()());
+    let template = PrincipalTemplate { principal_type, id: None, roles: Vec::new() };
     let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
     let token = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
     let scope = TenantScope::housekeeping(tenant.parse().unwrap());
