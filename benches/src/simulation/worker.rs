@@ -7,8 +7,6 @@ use super::{
     scenario::{Answer, Scenario},
 };
 
-/// How far before its making a certificate is valid.
-const BACKDATE: i64 = MINUTE;
 /// A failed request takes this long.
 const TIME_LIMIT: i64 = 5_000;
 
@@ -122,10 +120,10 @@ impl Worker {
 
     /// A certificate that was made at `made` and came at `now`.
     fn receive(&mut self, scenario: &Scenario, made: i64, now: i64) {
-        let (from, to) = (made - BACKDATE, made + scenario.lifetime);
+        let to = made + scenario.lifetime;
         (self.made_at, self.expires_at, self.expired) = (made, to, false);
         let own = now + self.skew(scenario, now);
-        let mut schedule = Schedule::new(at(from), at(to), at(own), self.random.next());
+        let mut schedule = Schedule::new(at(made), at(to), at(own), self.random.next());
         schedule.out_of_band = true;
         self.schedule = Some(schedule);
     }

@@ -6,8 +6,9 @@
 //! * The renewal happens at one instant of the window, by default the middle third of the lifetime. An operator may
 //!   steer the window (in the spirit of RFC 9773); the place in it stays the one that was drawn ([`Lot`]).
 //! * After a failure come two quick tries with full jitter, for what passes by itself. What lasts longer holds up the
-//!   whole fleet, and nobody is told when it ends. So each holder then draws from most of the time that it has left:
-//!   the fleet that a recovered control plane lets go is spread over hours, and every holder still asks again before expiry.
+//!   whole fleet, and nobody is told when it ends. So each holder then draws from the last quarter of the time that it has left:
+//!   who is near its end comes first, the fleet that a recovered control plane lets go is spread over hours, and every holder still
+//!   asks again before expiry, in the last minutes more and more often.
 //! * Who comes late (asleep, switched off, steered into the past) renews soon, spread by jitter: others woke too.
 //! * After expiry there is the out-of-band path for as long as the tenant's grace lasts, then a new enrollment.
 //!
@@ -141,7 +142,7 @@ impl Schedule {
     pub fn next(&mut self, now: Time, random: u64) -> Next {
         let at = self.clock.server_time(now);
         let action = self.action(now, at);
-        if let Some(late) = self.comes_late(at) {
+        if let Some(late) = self.comes_late(now, at) {
             self.retry_at = Some(later(at, part(late, random)));
         }
         let due = self.attempt_at();
@@ -176,6 +177,11 @@ impl Schedule {
         Next::Renew
     }
 
+    /// Whether nothing but a new enrollment helps, at `now` by the holder's clock.
+    pub fn needs_enrollment(&self, now: Time) -> bool {
+        self.action(now, self.clock.server_time(now)) == Next::EnrollAgain
+    }
+
     /// When the next attempt is due, by the server's clock.
     pub fn attempt_at(&self) -> Time {
         self.retry_at.unwrap_or_else(|| self.renew_at())
@@ -187,14 +193,15 @@ impl Schedule {
         self.window.draw(self.lot).max(self.not_before).min(last)
     }
 
-    /// The width of the jitter for whoever comes late to an attempt, if that is so and it was not drawn yet.
-    fn comes_late(&self, at: Time) -> Option<i64> {
+    /// The width of the jitter for whoever comes late to an attempt at `now`, the server's `at`, if that is so and it was not drawn yet.
+    fn comes_late(&self, now: Time, at: Time) -> Option<i64> {
         if self.refused_at.is_some() || at.millis_since(self.attempt_at()) <= self.lifetime() / 288 + 1000 {
             return None;
         }
-        let left = self.not_after.millis_since(at);
+        // Its own clock may have been set while it slept: whichever says that little is left is believed.
+        let left = [at, now].map(|time| self.not_after.millis_since(time)).into_iter().filter(|left| *left > 0).min();
         let hour = self.lifetime() / 24;
-        Some(if left > 0 { hour.min(left / 4) } else { hour / 12 })
+        Some(left.map_or(hour / 12, |left| hour.min(left / 4)))
     }
 
     /// Somebody wants the next attempt at `now`, whatever it is.
@@ -240,14 +247,16 @@ impl Schedule {
         let down_since = self.refused_at.or((at >= self.not_after).then_some(self.not_after));
         if let Some(since) = down_since {
             // The longer it lasts, the more are down with it; each minute of it counts for somebody.
-            let ceiling = at.millis_since(since).saturating_mul(2).saturating_add(quick);
+            let ceiling = at.millis_since(since).saturating_mul(3).saturating_add(quick);
             return part(ceiling.min((life / 12).max(60_000)), random);
         }
         let left = self.not_after.millis_since(at);
         match self.failures {
             0 | 1 => part(quick.min(left / 2), random),
             2 => part(quick.saturating_mul(12).min(left / 2), random),
-            _ => (left / 2).saturating_add(part(left / 20 * 9, random)),
+            // A request may be lost: near the end a few of them fit in.
+            _ if left < quick.saturating_mul(12) => (left / 4).saturating_add(part(left / 4, random)),
+            _ => (left / 4 * 3).saturating_add(part(left / 5, random)),
         }
     }
 

@@ -191,6 +191,36 @@ fn a_clock_that_disagrees_costs_no_enrollment() {
     assert_eq!(follow(&mut schedule, at(1000), 7).0, Next::Renew);
 }
 
+/// It slept, and its clock was set right meanwhile: what it had learned about it now says that the certificate has expired.
+#[test]
+fn a_clock_set_right_during_sleep_costs_no_certificate() {
+    let (end, learned) = (86_400_000, 600_000);
+    for left in [10_000, 60_000, 300_000] {
+        let mut schedule = Schedule::new(at(0), at(end), at(0), 7);
+        schedule.clock.learn(at(learned), at(0), at(0));
+        let (_, when) = follow(&mut schedule, at(end - left), u64::MAX);
+        assert!(when <= at(end - left * 3 / 4), "{when:?} with {left} ms left");
+    }
+}
+
+/// What is lost near the end is not the last word.
+#[test]
+fn in_the_last_half_minute_there_are_some_attempts() {
+    let end = 86_400_000;
+    let mut schedule = Schedule::new(at(0), at(end), at(0), 7);
+    let (mut now, mut last) = (at(end - 3_000_000), Vec::new());
+    while now < at(end - 2_500) {
+        schedule.failed(now, PASSING, 1 << 63);
+        let (_, when) = follow(&mut schedule, now, 7);
+        if when >= at(end - 30_000) {
+            last.push(when);
+        }
+        // Nobody answers for five seconds.
+        now = at(when.unix_millis() + 5_000);
+    }
+    assert!(last.len() >= 3, "{last:?}");
+}
+
 #[test]
 fn a_clock_turned_back_makes_the_holder_ask() {
     let mut schedule = Schedule::new(at(200_000_000), at(286_400_000), at(200_000_000), 7);
@@ -207,6 +237,7 @@ fn a_final_refusal_means_enrolling_again_and_not_in_a_loop() {
     assert_eq!(schedule.next(at(40_000_000), 7), Next::EnrollAgain);
     schedule.failed(at(40_000_000), PASSING, u64::MAX);
     assert!(matches!(schedule.next(at(40_000_001), 7), Next::Wait { .. }));
+    assert!(schedule.needs_enrollment(at(40_000_001)), "while it waits, too");
     let (next, when) = follow(&mut schedule, at(40_000_001), 7);
     assert_eq!(next, Next::EnrollAgain);
     assert!(when < at(40_061_000), "{when:?}");
