@@ -8,13 +8,16 @@ JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2)
 OIDC_PROVIDER=oidc-provider@8.8.1
 
 # Programs that read what the agent writes: command, then its Debian package.
-CONSUMERS=(nginx:nginx-light mosquitto:mosquitto mosquitto_pub:mosquitto-clients keytool:default-jre-headless)
+CONSUMERS=(nginx:nginx-light mosquitto:mosquitto mosquitto_pub:mosquitto-clients initdb:postgresql psql:postgresql-client
+  keytool:default-jre-headless)
 
 # need_consumers: the agent's tests run against real ones; those that are missing are installed where we may.
 need_consumers() {
-  local entry missing=()
+  local entry missing=() server_commands
+  # Debian has servers' commands where users' PATH does not look.
+  server_commands=$(printf ':%s' /usr/sbin /usr/lib/postgresql/*/bin)
   for entry in "${CONSUMERS[@]}"; do
-    PATH=$PATH:/usr/sbin command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
+    PATH=$PATH$server_commands command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
   done
   ((${#missing[@]})) || return 0
   if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then

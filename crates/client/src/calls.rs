@@ -64,6 +64,30 @@ impl fmt::Debug for JoinToken {
     }
 }
 
+/// A proof that is found anew for each enrollment, since owners replace files and roles give other credentials. It repeats:
+/// what is used up is refused until there is another.
+pub struct Anew<F>(pub F);
+
+impl<F, Found> ProofSource for Anew<F>
+where
+    F: Fn() -> Found + Send + Sync,
+    Found: Future<Output = Result<Arc<dyn ProofSource>, ClientError>> + Send,
+{
+    fn proof<'a>(&'a self, key: &'a KeyPair) -> BoxFuture<'a, Result<Proof, ClientError>> {
+        Box::pin(async move { (self.0)().await?.proof(key).await })
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+}
+
+impl<F> fmt::Debug for Anew<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Anew")
+    }
+}
+
 /// How to get a first certificate.
 #[derive(Clone, Debug)]
 pub struct Enrollment {

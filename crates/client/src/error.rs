@@ -159,6 +159,10 @@ impl ConnectError {
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 Self::ServerCertificate { reason: server_certificate(reason) }
             }
+            Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+                let reason = "it does not speak TLS; is this the port for mTLS?".into();
+                Self::Tls { address: address(), reason }
+            }
             Some(other) => Self::Tls { address: address(), reason: other.to_string() },
             None if is_closed(error) => Self::Closed { address: address() },
             None => Self::Tls { address: address(), reason: error.to_string() },
@@ -265,11 +269,14 @@ impl From<Status> for ClientError {
         let info = status.get_details_error_info();
         let violation = status.get_details_bad_request().and_then(|bad| bad.field_violations.into_iter().next());
         let text = if status.message().is_empty() { status.code().description() } else { status.message() };
+        // What an operator finds the call by.
+        let id = status.get_details_request_info().map(|info| info.request_id).filter(|id| !id.is_empty());
+        let text = id.map_or_else(|| text.to_owned(), |id| format!("{text} (correlation id {id})"));
         // A status that the server sent has no source.
         let (code, message, transport) = match (find::<TimeoutExpired>(&status), status.source()) {
             (Some(_), _) => (Code::DeadlineExceeded, "no answer in time".to_owned(), true),
             (None, Some(_)) => (status.code(), format!("the connection ended during the call ({text})"), true),
-            (None, None) => (status.code(), text.to_owned(), false),
+            (None, None) => (status.code(), text, false),
         };
         let reason = info.map(|info| info.reason).unwrap_or_default();
         let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);

@@ -19,7 +19,7 @@ mod tls;
 
 pub use atomic_dir::{Access, AtomicDir, NewFile, replace_file};
 pub use bundle::Bundle;
-pub use calls::{Enrollment, JoinToken, ProofSource, enroll, enroll_with, renew};
+pub use calls::{Anew, Enrollment, JoinToken, ProofSource, enroll, enroll_with, renew};
 pub use clock::{Clock, system_clock};
 pub use connector::Connector;
 pub use credentials::{Credentials, CredentialsError, Facts};

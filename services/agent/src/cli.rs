@@ -14,18 +14,24 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{Agent, Config, control, report::Report, table};
+use crate::{Agent, Config, check, control, report::Report, table};
 
 /// Something needs a person.
 const NOT_WELL: u8 = 1;
 /// Bad configuration, or no agent to ask.
 const UNUSABLE: u8 = 2;
 
+const SAMPLE: &str = include_str!("../agent.sample.toml");
+const AFTER_HELP: &str = "\
+To begin: signet-agent sample >agent.toml; edit it; signet-agent check --connect; signet-agent run
+
+Exit codes: 0 fine, 1 something needs a person (status, check), 2 bad arguments or configuration, or no agent to ask";
+
 /// Keeps certificates of this machine fresh and hands them to programs that read files.
 #[derive(Debug, Parser)]
-#[command(name = "signet-agent", version, max_term_width = 100)]
+#[command(name = "signet-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// The configuration file; see agent.sample.toml
+    /// The configuration file; `signet-agent sample` explains each key
     #[arg(
         long,
         value_name = "FILE",
@@ -40,7 +46,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run until SIGTERM or SIGINT. SIGHUP reads the configuration again
+    /// Run until SIGTERM or SIGINT. SIGHUP reads the configuration again. SIGNET_AGENT_LOG=debug logs more
     Run,
     /// Ask the running agent how its identities are; exit code 1 if one of them is not well
     Status {
@@ -54,7 +60,13 @@ enum Command {
         name: String,
     },
     /// Check the configuration, and say what would be done
-    Check,
+    Check {
+        /// Also connect to the control plane, as nobody
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Print a configuration with every key explained
+    Sample,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -66,6 +78,10 @@ enum Output {
 
 /// Runs `signet-agent` as the arguments say.
 pub async fn run(arguments: Arguments) -> ExitCode {
+    if matches!(arguments.command, Command::Sample) {
+        print(SAMPLE);
+        return ExitCode::SUCCESS;
+    }
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
         Err(error) => return fail(&format!("{}: {error}", arguments.config.display())),
@@ -81,7 +97,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
             Ok(None) => fail(&format!("the agent has no identity {name:?}; see signet-agent status")),
             Err(error) => fail(&error),
         },
-        Command::Check => check(&config),
+        Command::Check { connect } => check(&config, connect).await,
+        Command::Sample => ExitCode::SUCCESS,
     }
 }
 
@@ -122,7 +139,7 @@ async fn work(mut agent: Agent, path: PathBuf, mut hangup: Signal, end: impl Fut
                 }
                 match Config::load(&path) {
                     Ok(config) => agent.reload(config).await,
-                    Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+                    Err(error) => tracing::error!(path = %path.display(), %error, "the configuration stays as it was"),
                 }
                 tell(&[NotifyState::Ready]);
             }
@@ -159,13 +176,18 @@ fn show(report: &Report, output: Output) -> ExitCode {
     }
 }
 
-fn check(config: &Config) -> ExitCode {
-    let mut text = format!("control plane {}\n", config.control_plane.endpoint);
-    for one in &config.identities {
-        let after = if one.keeps_its_key() { "found again in its files" } else { "a new enrollment" };
-        text += &format!("{}: {}; after a restart: {after}\n", one.name, one.enroll.proof);
+async fn check(config: &Config, connect: bool) -> ExitCode {
+    print(&check::describe(config));
+    if !connect {
+        return ExitCode::SUCCESS;
     }
-    print(&text);
+    match check::connect(config).await {
+        Ok(()) => print("the control plane answers, and its certificate is trusted\n"),
+        Err(error) => {
+            print(&format!("the control plane: {error}\n"));
+            return ExitCode::from(NOT_WELL);
+        }
+    }
     ExitCode::SUCCESS
 }
 

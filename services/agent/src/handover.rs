@@ -83,8 +83,9 @@ async fn finish(child: &mut Child, input: &[u8]) -> std::io::Result<(std::proces
 fn send(signal: &SignalConfig) -> Result<(), String> {
     let path = signal.pid_file.display();
     let text = fs::read_to_string(&signal.pid_file).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let pid = text.trim().parse().ok().filter(|pid| *pid > 1);
-    let pid = pid.ok_or_else(|| format!("{path} holds no process id"))?;
+    // PostgreSQL's goes on with other lines.
+    let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|pid| *pid > 1);
+    let pid = pid.ok_or_else(|| format!("the first line of {path} holds no process id"))?;
     let refused = |error| format!("{} cannot be sent to process {pid} of {path}: {error}", signal.signal);
     kill(Pid::from_raw(pid), signal.signal).map_err(refused)
 }

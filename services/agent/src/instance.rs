@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use signet_client::{ClientError, Identity, Notes, Settings, Status, Storage};
+use signet_client::{ClientError, Identity, Notes, Settings, Standing, Status, Storage};
 use signet_core::{Time, audit::sha256_hex};
 use tokio::{
     sync::{Notify, watch},
@@ -12,9 +12,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    advice::advice,
     config::IdentityConfig,
     handover::{self, News},
-    proof,
+    proof::{Seen, enrollment},
     publish::{Published, combine},
     report::{HandoverReport, IdentityReport, ProblemReport, Report},
 };
@@ -59,56 +60,72 @@ impl Instance {
         self.follow(&begun, &stop).await;
     }
 
-    /// Loads what is published, or enrolls; again and again until that succeeds.
+    /// Loads what is published, or enrolls; again and again until that succeeds, at once when the proof's files change.
     async fn begin(&self) -> Identity {
-        let mut pause = FIRST_PAUSE;
+        let (proof, mut pause) = (&self.config.enroll.proof, FIRST_PAUSE);
         loop {
-            match self.try_begin().await {
+            let seen = Seen::now(proof);
+            let (action, error) = match self.try_begin().await {
                 Ok(identity) => return identity,
-                Err((action, error)) => {
-                    tracing::warn!(identity = %self.config.name, action, reason = error.reason(), %error, "not begun yet; trying again");
-                    self.tell_all(|report| report.problem = Some(problem(now(), action, &error)));
-                    sleep(signet_client::jittered(pause)).await;
-                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                }
+                Err(failed) => failed,
+            };
+            tracing::warn!(identity = %self.config.name, action, reason = error.reason(), %error, "not begun yet; trying again");
+            let wait = signet_client::jittered(pause);
+            self.tell_all(|report| {
+                report.problem = Some(problem(now(), action, &error));
+                report.advice = advice(&self.config.enroll, false, report.problem.as_ref());
+                report.failures = report.failures.saturating_add(1);
+                report.next_attempt = text(later(wait));
+            });
+            tokio::select! {
+                () = sleep(wait) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+                () = seen.change(proof) => pause = FIRST_PAUSE,
+                () = self.hurry.notified() => {}
             }
         }
     }
 
     async fn try_begin(&self) -> Result<Identity, (&'static str, ClientError)> {
-        let enrollment = proof::enrollment(&self.config.enroll, &self.settings).await;
+        let enrollment = enrollment(&self.config.enroll, &self.settings);
         let mut settings = self.settings.clone();
-        // What cannot be read now is of no use in an emergency either.
-        settings.enrollment = enrollment.as_ref().ok().cloned();
-        self.publish_again().map_err(|error| ("store", error))?;
-        match Identity::load(settings.clone()).await.map_err(|error| ("store", error))? {
-            Some(identity) => Ok(identity),
-            None => {
-                let enrollment = enrollment.map_err(|error| ("enroll", error))?;
-                Identity::enroll(settings, &enrollment).await.map_err(|error| ("enroll", error))
-            }
+        settings.enrollment = Some(enrollment.clone());
+        self.publish_again()?;
+        if let Some(identity) = Identity::load(settings.clone()).await.map_err(|error| ("load", error))? {
+            return Ok(identity);
         }
+        // Before a proof is used up: is there a place for the certificate, and somebody to ask?
+        self.published.prepare().map_err(|error| ("store", error.into()))?;
+        settings.reach().await.map_err(|error| ("enroll", error.into()))?;
+        Identity::enroll(settings, &enrollment).await.map_err(|error| ("enroll", error))
     }
 
     /// What a changed configuration asks for beyond what was written: other places, other permissions.
-    fn publish_again(&self) -> Result<(), ClientError> {
-        if let Some((credentials, Some(notes))) = self.published.load()? {
-            self.published.save(&credentials, &notes)?;
-        }
-        Ok(())
+    fn publish_again(&self) -> Result<(), (&'static str, ClientError)> {
+        let found = self.published.load().map_err(|error| ("load", error.into()))?;
+        let Some((credentials, Some(notes))) = found else { return Ok(()) };
+        self.published.save(&credentials, &notes).map_err(|error| ("store", error.into()))
     }
 
     async fn follow(&self, identity: &Identity, stop: &CancellationToken) {
         let (mut status, mut written) = (identity.status(), self.published.written());
+        let (proof, mut seen) = (&self.config.enroll.proof, Seen::now(&self.config.enroll.proof));
         let mut handover = Handover::new(self);
         loop {
             let (present, notes) = (status.borrow_and_update().clone(), written.borrow_and_update().clone());
             handover.look(self, identity, &present, notes.as_ref()).await;
             let report = handover.report();
             self.tell_all(|known| *known = self.described(&present, report));
+            let lost = present.standing == Standing::Refused;
+            if !lost {
+                seen = Seen::now(proof);
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.hurry.notified() => identity.renew_now(),
+                () = seen.change(proof), if lost => {
+                    seen = Seen::now(proof);
+                    identity.renew_now();
+                }
                 Ok(()) = status.changed() => {}
                 Ok(()) = written.changed() => {}
                 () = sleep_until(handover.retry_at), if handover.is_due() => {}
@@ -118,6 +135,12 @@ impl Instance {
 
     fn described(&self, status: &Status, handover: Option<HandoverReport>) -> IdentityReport {
         let millis = status.facts.not_after_unix_millis;
+        let problem = status.problem.as_ref().map(|problem| ProblemReport {
+            at: text(problem.at),
+            action: problem.action.into(),
+            reason: problem.reason.clone(),
+            message: problem.message.clone(),
+        });
         IdentityReport {
             name: self.config.name.clone(),
             standing: status.standing.as_str().into(),
@@ -131,12 +154,8 @@ impl Instance {
             published: status.stored,
             confirmed: status.confirmed,
             files: self.published.files().into_iter().map(|(_, path)| path.display().to_string()).collect(),
-            problem: status.problem.as_ref().map(|problem| ProblemReport {
-                at: text(problem.at),
-                action: problem.action.into(),
-                reason: problem.reason.clone(),
-                message: problem.message.clone(),
-            }),
+            advice: advice(&self.config.enroll, status.standing == Standing::Refused, problem.as_ref()),
+            problem,
             handover,
         }
     }
@@ -223,6 +242,11 @@ fn problem(at: Time, action: &str, error: &ClientError) -> ProblemReport {
 
 fn now() -> Time {
     (signet_client::system_clock())()
+}
+
+fn later(wait: Duration) -> Time {
+    let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    Time::from_unix_millis(now().unix_millis().saturating_add(millis))
 }
 
 fn text(time: Time) -> String {

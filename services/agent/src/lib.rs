@@ -3,7 +3,9 @@
 //! [`config`] says which identities; each is an [`instance`] that enrolls once, is renewed by the SDK and is published
 //! by [`publish`] in the formats asked for; then [`handover`] tells the programs that use it. [`agent`] runs them all.
 
+mod advice;
 pub mod agent;
+mod check;
 pub mod cli;
 pub mod config;
 mod control;

@@ -13,7 +13,9 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 impl Lock {
     /// Makes the folder (0700) and takes its lock.
     pub(crate) fn take(state_dir: &Path) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("{} cannot be used: {error}", state_dir.display());
+        let failed = |error: std::io::Error| {
+            format!("state_dir = {:?} cannot be used: {error}", state_dir.display().to_string())
+        };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
         let path = state_dir.join("lock");
         let file =

@@ -30,7 +30,7 @@ pub struct IdentityReport {
     pub not_after_seconds: i64,
     /// When it is renewed, or the next attempt made.
     pub next_attempt: String,
-    /// Failed attempts since the present certificate came.
+    /// Failed attempts since the present certificate came, or since the agent started.
     pub failures: u32,
     /// Renewals since the agent started.
     pub renewals: u64,
@@ -42,6 +42,9 @@ pub struct IdentityReport {
     pub files: Vec<String>,
     /// What is wrong with the certificate, if anything.
     pub problem: Option<ProblemReport>,
+    /// What somebody could do about it; empty if nothing.
+    #[serde(default)]
+    pub advice: String,
     /// How the programs that use it were told of the last change; `None` if nobody is to be told.
     pub handover: Option<HandoverReport>,
 }
@@ -51,7 +54,7 @@ pub struct IdentityReport {
 pub struct ProblemReport {
     /// When.
     pub at: String,
-    /// `enroll`, `renew`, `store`, `confirm`.
+    /// `load`, `enroll`, `renew`, `store`, `confirm`.
     pub action: String,
     /// UPPER_SNAKE_CASE.
     pub reason: String,

@@ -22,6 +22,9 @@ pub(crate) fn render(report: &Report) -> String {
         if let Some(problem) = &one.problem {
             let _ = writeln!(text, "{}: {} failed at {}: {}", one.name, problem.action, problem.at, problem.message);
         }
+        if !one.advice.is_empty() {
+            let _ = writeln!(text, "{}: {}", one.name, one.advice);
+        }
         if let Some(handover) = one.handover.as_ref().filter(|handover| !handover.message.is_empty()) {
             let _ = writeln!(text, "{}: not handed over at {}: {}", one.name, handover.at, handover.message);
         }

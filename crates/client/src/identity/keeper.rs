@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use signet_core::{
     Time,
-    renewal::{LONGEST_SLEEP, Next, Schedule},
+    renewal::{Clock, LONGEST_SLEEP, Next, Schedule},
 };
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
@@ -35,7 +35,6 @@ pub(super) struct State {
     stored: bool,
     renewals: u64,
     problem: Option<Problem>,
-    refused: bool,
     /// The key and request of a renewal whose outcome is not known.
     next_key: Option<NextKey>,
     settle_at: Option<Instant>,
@@ -55,7 +54,6 @@ impl State {
             stored,
             renewals: 0,
             problem: None,
-            refused: false,
             next_key: None,
             settle_at: None,
             hurried: false,
@@ -74,7 +72,7 @@ impl State {
     pub(super) fn status(&self, held: &Held, now: Time) -> Status {
         let schedule = &self.notes.schedule;
         let standing = match () {
-            () if self.refused => Standing::Refused,
+            () if schedule.needs_enrollment(now) => Standing::Refused,
             () if self.is_over(held, now) => Standing::Expired,
             () if schedule.failures() > 0 || now >= schedule.clock.own_time(schedule.renew_at()) => Standing::Due,
             () => Standing::Fresh,
@@ -142,11 +140,12 @@ impl Keeper {
         let settle = self.settle().await;
         let now = self.shared.now();
         let mut schedule = self.state.notes.schedule.clone();
+        if std::mem::take(&mut self.state.hurried) {
+            schedule.hurry(now);
+        }
         let next = schedule.next(now, random());
         self.renote(schedule).await;
-        self.state.refused = next == Next::EnrollAgain;
         let pause = match next {
-            Next::Wait { .. } if std::mem::take(&mut self.state.hurried) => self.renew(false).await,
             Next::Wait { until } => {
                 let millis = until.millis_since(now).clamp(1, LONGEST_SLEEP.millis());
                 Duration::from_millis(millis.unsigned_abs())
@@ -322,13 +321,17 @@ impl Keeper {
         let bundle = Bundle::clone(&self.shared.bundle.borrow());
         let mut notes = first_notes(now, &next, bundle);
         notes.schedule.out_of_band = self.shared.settings.out_of_band.is_some();
+        if notes.schedule.clock == Clock::default() {
+            // The certificate says nothing else.
+            notes.schedule.clock = self.state.notes.schedule.clock;
+        }
         let (next, storage) = (Arc::new(next), Arc::clone(&self.shared.settings.storage));
         let (to_save, with) = (Arc::clone(&next), notes.clone());
         let saved = blocking(move || storage.save(&to_save.credentials, &with)).await;
         tracing::info!(serial = %notes.serial_number, spiffe_id = %next.spiffe_id, "renewed");
         let state = &mut self.state;
         (state.notes, state.stored, state.problem) = (notes, saved.is_ok(), None);
-        (state.next_key, state.settle_at, state.refused) = (None, None, false);
+        (state.next_key, state.settle_at) = (None, None);
         state.renewals = state.renewals.saturating_add(1);
         self.shared.adopt(next);
         if let Err(error) = saved {

@@ -97,6 +97,11 @@ impl Settings {
         self.connector(None).map(drop)
     }
 
+    /// Connects once, without a certificate: whether the control plane is there and believed.
+    pub async fn reach(&self) -> Result<(), ConnectError> {
+        self.connector(None)?.connect().await.map(drop)
+    }
+
     fn connector(&self, credentials: Option<&Credentials>) -> Result<Connector, ConnectError> {
         let connector = Connector::new(&self.endpoint, &self.roots_der, credentials)?;
         let connector = connector.with_connect_timeout(self.connect_timeout);
@@ -197,7 +202,7 @@ impl Identity {
         read(&self.shared.held().credentials)
     }
 
-    /// Asks for the next certificate now; [`Self::status`] tells how that went.
+    /// Asks for the next certificate now, by a new enrollment where nothing else helps; [`Self::status`] tells how that went.
     pub fn renew_now(&self) {
         self.shared.hurry.notify_one();
     }

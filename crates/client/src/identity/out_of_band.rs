@@ -45,6 +45,8 @@ struct Problem {
     detail: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    correlation_id: String,
 }
 
 /// The certificate for `next_key`. `now` is the server's time, as far as it is known.
@@ -131,8 +133,11 @@ fn refused(status: StatusCode, answer: &Response, problem: &Problem) -> ClientEr
         status if status.is_server_error() => Code::Unavailable,
         _ => Code::FailedPrecondition,
     };
-    let message =
+    let mut message =
         if problem.detail.is_empty() { format!("{} answered {status}", answer.url()) } else { problem.detail.clone() };
+    if !problem.correlation_id.is_empty() {
+        message += &format!(" (correlation id {})", problem.correlation_id);
+    }
     ClientError::Rpc(RpcError {
         code,
         reason: problem.reason.clone(),

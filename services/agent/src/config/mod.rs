@@ -4,7 +4,7 @@ mod check;
 mod raw;
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 
 use figment::{
     Figment,
+    error::Kind,
     providers::{Format, Toml},
 };
 use nix::sys::signal::Signal;
@@ -23,13 +24,8 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {reason}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error("it cannot be read: {0}; `signet-agent sample` prints one to begin with")]
+    File(io::Error),
     /// Not TOML, an unknown key, a wrong type.
     #[error("{0}")]
     Syntax(String),
@@ -118,6 +114,15 @@ impl ProofConfig {
     pub const fn repeats(&self) -> bool {
         !matches!(self, Self::JoinToken(_))
     }
+
+    /// The files that it is in.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::JoinToken(path) | Self::Oidc(path) => vec![path],
+            Self::AwsIam { .. } => Vec::new(),
+            Self::X509 { cert_file, key_file } => vec![cert_file, key_file],
+        }
+    }
 }
 
 /// A folder with `cert.pem`, `key.pem`, `ca.pem` and `bundle.pem`.
@@ -174,10 +179,9 @@ pub struct SignalConfig {
 impl Config {
     /// Reads a file. Relative paths in it start at its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |error: std::io::Error| ConfigError::File { path: path.to_owned(), reason: error.to_string() };
-        let text = fs::read_to_string(path).map_err(failed)?;
+        let text = fs::read_to_string(path).map_err(ConfigError::File)?;
         let base = path.parent().filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::from_toml(&text, &std::path::absolute(base).map_err(failed)?)
+        Self::from_toml(&text, &std::path::absolute(base).map_err(ConfigError::File)?)
     }
 
     /// Reads a text. Relative paths in it start at `base`.
@@ -194,11 +198,24 @@ impl IdentityConfig {
     }
 }
 
-/// figment names the key apart from what is wrong with it.
+/// figment names the key apart from what is wrong with it, and speaks of Rust's types.
 fn in_words(error: &figment::Error) -> String {
     let one = |error: &figment::Error| {
+        let what = match &error.kind {
+            Kind::UnknownField(_, known) => format!("there is no such key; there are {}", known.join(", ")),
+            Kind::UnknownVariant(found, known) => format!("{found:?} is none of {}", known.join(", ")),
+            Kind::InvalidType(found, wanted) => {
+                let wanted = match wanted.as_str() {
+                    "a sequence" => "a list, [ … ]",
+                    wanted if wanted.starts_with("struct ") => "a table, { key = … }",
+                    wanted => wanted,
+                };
+                format!("must be {wanted}, and is the {found}")
+            }
+            kind => kind.to_string(),
+        };
         let path = error.path.join(".");
-        if path.is_empty() { error.kind.to_string() } else { format!("{path}: {}", error.kind) }
+        if path.is_empty() { what } else { format!("{path}: {what}") }
     };
     error.clone().into_iter().map(|error| one(&error)).collect::<Vec<_>>().join("; ")
 }

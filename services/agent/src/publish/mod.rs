@@ -74,6 +74,25 @@ impl Published {
         Ok(())
     }
 
+    /// Whether there is a place for every file, and the password for one of them: asked before a proof is used up.
+    pub(crate) fn prepare(&self) -> Result<(), CredentialsError> {
+        let folder = |file: &FileConfig| file.file.parent().map(Path::to_owned);
+        let pem = self.config.pem.as_ref().map(|pem| pem.directory.clone());
+        let combined = self.config.combined.as_ref().and_then(folder);
+        let pkcs12 = self.config.pkcs12.as_ref();
+        pkcs12.map_or(Ok(()), |pkcs12| pkcs12::password(pkcs12).map(drop))?;
+        let folders = [pem, combined, pkcs12.and_then(|pkcs12| folder(&pkcs12.file))];
+        folders.into_iter().flatten().try_for_each(|folder| {
+            let probe = folder.join(".signet-agent");
+            replace_file(&probe, b"", Access::mode(0o600))?;
+            fs::remove_file(&probe).map_err(|error| CredentialsError::File {
+                action: "remove",
+                path: probe.display().to_string(),
+                reason: error.to_string(),
+            })
+        })
+    }
+
     /// What all files hold, now and from now on.
     pub(crate) fn written(&self) -> watch::Receiver<Option<Notes>> {
         self.written.subscribe()

@@ -25,7 +25,7 @@ pub(super) fn encode(config: &Pkcs12Config, credentials: &Credentials) -> Result
     store.writer(&password).write().map(Zeroizing::new).map_err(failed)
 }
 
-fn password(config: &Pkcs12Config) -> Result<Zeroizing<String>, CredentialsError> {
+pub(super) fn password(config: &Pkcs12Config) -> Result<Zeroizing<String>, CredentialsError> {
     let path = &config.password_file;
     let failed = |reason: String| CredentialsError::File { action: "read", path: path.display().to_string(), reason };
     let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| failed(error.to_string()))?);

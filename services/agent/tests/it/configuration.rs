@@ -32,6 +32,12 @@ fn the_sample_is_a_configuration() {
     let all = sample.replace("\n#out", "\nout").replace("\n#so", "\nso").replace("\n#server", "\nserver");
     let config = Config::from_toml(&all.replace("\n#fol", "\nfol"), folder.path()).unwrap();
     assert!(config.control_plane.out_of_band.is_some() && config.identities[0].follow_bundle);
+    let token = sample.lines().find(|line| line.starts_with("enroll")).unwrap();
+    let proofs: Vec<_> = sample.lines().filter_map(|line| line.strip_prefix("#enroll")).collect();
+    for proof in &proofs {
+        Config::from_toml(&sample.replacen(token, &format!("enroll{proof}"), 1), folder.path()).unwrap();
+    }
+    assert_eq!(proofs.len(), 3);
 }
 
 #[test]
@@ -43,7 +49,9 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("", "identity.web: it serves nobody"),
         ("pem = { directory = \"d\", key = { mode = \"0644\" } }", "identity.web.pem.key.mode: \"0644\" must be octal"),
         ("pem = { directory = \"d\", key = { owner = \"nobody-knows\" } }", "owner: \"nobody-knows\" is not known"),
-        ("pem = { directory = \"d\", keys = 1 }", "keys"),
+        ("pem = { directory = \"d\", keys = 1 }", "pem.keys: there is no such key; there are directory, key"),
+        ("pem = \"d\"", "pem: must be a table, { key = … }, and is the string \"d\""),
+        ("log = \"text\"", "log: there is no such key"),
         ("pkcs12 = { file = \"f\", password_file = \"p\" }", "a join token does not work twice"),
         ("pem = { directory = \"d\" }\nexec = { command = [\"nginx\"] }", "exec.command: must be a list of words"),
         ("pem = { directory = \"d\" }\nsignal = { pid_file = \"p\", signal = \"KILL\" }", "must be HUP"),

@@ -1,11 +1,15 @@
 //! The agent against a real control plane, and real programs that read what it writes.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod binary;
 mod configuration;
+mod enrolling;
 mod files;
 mod mosquitto;
 mod nginx;
 mod out_of_band;
+mod postgres;
 mod process;
 mod programs;
+mod proofs;
 mod world;

@@ -9,7 +9,7 @@ use std::{
 
 use signet_proto::v1::PrincipalType;
 
-use crate::world::{World, eventually, free_port, run};
+use crate::world::{World, eventually, free_port, run, shown_serial};
 
 struct Ended(Child);
 
@@ -31,10 +31,11 @@ async fn mosquitto_rotates_without_a_lost_message() {
         format!(
             "user root\npid_file {dir}/mosquitto.pid\nlistener {port} 127.0.0.1\ntls_version tlsv1.3\n\
              certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/root.pem\n\
-             require_certificate true\nuse_identity_as_username true\n"
+             require_certificate true\nuse_subject_as_username true\nacl_file {dir}/acl\n"
         ),
     )
     .unwrap();
+    fs::write(world.path("acl"), "user CN=sensor-1,O=acme\ntopic readwrite soak\n").unwrap();
     // The client first: its own renewals need no telling.
     let identities = format!(
         "[[identity]]\nname = \"broker\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"broker\" }}\n\
@@ -72,7 +73,7 @@ async fn mosquitto_rotates_without_a_lost_message() {
     }
     let mut sent = Vec::new();
     for rotation in 0..3 {
-        let before = shown_serial(port).await;
+        let before = shown_serial(port, &[]).await;
         assert!(agent.renew(if rotation == 1 { "sensor" } else { "broker" }));
         for number in 0..15 {
             sent.push(format!("{rotation}-{number}"));
@@ -80,7 +81,7 @@ async fn mosquitto_rotates_without_a_lost_message() {
         }
         if rotation != 1 {
             let mut tries = 0;
-            while shown_serial(port).await == before {
+            while shown_serial(port, &[]).await == before {
                 tries += 1;
                 assert!(tries < 100, "mosquitto still shows {before}");
             }
@@ -98,17 +99,4 @@ async fn mosquitto_rotates_without_a_lost_message() {
 fn mosquitto() -> &'static str {
     // Debian has it where only root's PATH looks.
     if fs::exists("/usr/sbin/mosquitto").unwrap() { "/usr/sbin/mosquitto" } else { "mosquitto" }
-}
-
-/// Serial number of the certificate that new connections get.
-async fn shown_serial(port: u16) -> String {
-    let shown = run(
-        "sh",
-        &[
-            "-c",
-            &format!("openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -serial"),
-        ],
-    )
-    .await;
-    String::from_utf8(shown.stdout).unwrap()
 }

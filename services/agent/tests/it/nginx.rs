@@ -2,16 +2,16 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustls::pki_types::ServerName;
-use signet_client::{Enrollment, Identity, JoinToken, PeerPolicy, Settings};
+use signet_client::{Directory, Enrollment, Identity, JoinToken, PeerPolicy, Settings};
 use signet_core::PrincipalType as Type;
 use signet_proto::v1::PrincipalType;
-use signet_x509::pem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -42,6 +42,7 @@ fn configuration(world: &World, port: u16) -> String {
          access_log off;\nserver {{\nlisten 127.0.0.1:{port} ssl;\nssl_protocols TLSv1.3;\n\
          ssl_certificate {dir}/tls/cert.pem;\nssl_certificate_key {dir}/tls/key.pem;\n\
          ssl_client_certificate {dir}/tls/ca.pem;\nssl_verify_client on;\nssl_verify_depth 2;\n\
+         if ($ssl_client_s_dn !~ \"(^|,)O=acme$\") {{ return 403; }}\n\
          location / {{ return 200 \"hello $ssl_client_s_dn\\n\"; }}\n}}\n}}\n"
     )
 }
@@ -61,6 +62,23 @@ async fn request(client: &Identity, port: u16) -> Result<String, String> {
     let read = timeout(Duration::from_secs(5), tls.read_to_string(&mut answer)).await;
     read.map_err(|_| "no answer".to_owned())?.map_err(|error| format!("read: {error}"))?;
     if answer.starts_with("HTTP/1.1 200") && answer.contains("CN=w-1") { Ok(serial) } else { Err(answer) }
+}
+
+/// With its files in `folder`, for other programs.
+async fn enrolled(world: &World, token: &Path, folder: &str) -> Identity {
+    let token = JoinToken::read(token).unwrap();
+    let enrollment = Enrollment { proof: Arc::new(token), tenant_id: None, principal_id: None };
+    let mut settings = Settings::new(world.endpoint(), world.roots());
+    settings.storage = Arc::new(Directory::new(world.path(folder)));
+    Identity::enroll(settings, &enrollment).await.unwrap()
+}
+
+/// What curl is answered that shows the certificate in `folder`.
+async fn status_for(world: &World, folder: &str, port: u16) -> String {
+    let file = |name: &str| world.path(folder).join(name).display().to_string();
+    let (cert, key, url) = (file("cert.pem"), file("key.pem"), format!("https://127.0.0.1:{port}/"));
+    let line = ["-sk", "-o", "/dev/null", "-w", "%{http_code}", "--cert", &cert, "--key", &key, &url];
+    String::from_utf8(run("curl", &line).await.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,10 +107,12 @@ async fn nginx_rotates_without_a_failed_request() {
     })
     .await;
 
-    let roots = pem::decode_certificates(&fs::read_to_string(world.path("root.pem")).unwrap()).unwrap();
-    let token = JoinToken::read(&world.token(PrincipalType::Worker, "w-1").await).unwrap();
-    let enrollment = Enrollment { proof: Arc::new(token), tenant_id: None, principal_id: None };
-    let client = Identity::enroll(Settings::new(world.endpoint(), roots), &enrollment).await.unwrap();
+    let client = enrolled(&world, &world.token(PrincipalType::Worker, "w-1").await, "client").await;
+    world.tenant("globex").await;
+    let token = world.token_of("globex", PrincipalType::Worker, "w-1", "stranger.token").await;
+    let _stranger = enrolled(&world, &token, "stranger").await;
+    assert_eq!(status_for(&world, "client", port).await, "200");
+    assert_eq!(status_for(&world, "stranger", port).await, "403", "of another tenant");
 
     let (stop, load) = (tokio_util::sync::CancellationToken::new(), client.clone());
     let ended = stop.clone();
@@ -120,5 +140,5 @@ async fn nginx_rotates_without_a_failed_request() {
 
 fn nginx() -> &'static str {
     // Debian has it where only root's PATH looks.
-    if exists(std::path::Path::new("/usr/sbin/nginx")) { "/usr/sbin/nginx" } else { "nginx" }
+    if exists(Path::new("/usr/sbin/nginx")) { "/usr/sbin/nginx" } else { "nginx" }
 }

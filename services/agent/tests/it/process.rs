@@ -4,35 +4,16 @@ use std::{
     fs,
     os::unix::net::UnixDatagram,
     path::Path,
-    process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
 
-use signet_agent::report::Report;
 use signet_proto::v1::PrincipalType;
 
-use crate::world::{World, eventually, free_port};
-
-fn agent(config: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_signet-agent"));
-    command.arg("--config").arg(config).env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-async fn ask(config: &Path, arguments: &[&str]) -> Output {
-    let mut command = agent(config);
-    command.args(arguments);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
-
-async fn report(config: &Path) -> Option<Report> {
-    serde_json::from_slice(&ask(config, &["status", "--output", "json"]).await.stdout).ok()
-}
-
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
-}
+use crate::{
+    binary::{agent, ask, report, signal},
+    world::{World, eventually, free_port},
+};
 
 /// Systemd's end of the notifications.
 fn notifications(path: &Path) -> Receiver<String> {

@@ -22,7 +22,8 @@ use signet_control_plane::{
     wiring::{self, Wired},
 };
 use signet_proto::v1::{
-    self as pb, enrollment_service_client::EnrollmentServiceClient, tenant_service_client::TenantServiceClient,
+    self as pb, certificate_service_client::CertificateServiceClient,
+    enrollment_service_client::EnrollmentServiceClient, tenant_service_client::TenantServiceClient,
     trust_service_client::TrustServiceClient,
 };
 use signet_x509::{KeyAndCsr, bundle::to_pem};
@@ -49,20 +50,29 @@ pub(crate) struct World {
 impl World {
     /// An environment with one node and the tenant `acme`.
     pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// The same, with more lines in the node's configuration.
+    pub(crate) async fn with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("passphrase"), "correct horse battery staple").unwrap();
-        let config = NodeConfig::from_toml(NODE, dir.path()).unwrap();
+        let config = NodeConfig::from_toml(&format!("{NODE}{more}\n"), dir.path()).unwrap();
         let wired = wiring::open(&config).await.unwrap();
         let (admin, roots) = bootstrap(&wired).await;
         fs::write(dir.path().join("root.pem"), to_pem(roots.iter().map(Vec::as_slice))).unwrap();
         let stop = CancellationToken::new();
         let node = serve(config, wired, stop.clone(), system_clock()).await.unwrap();
         let world = Self { dir, node, _stop: stop, admin, roots };
-        let tenant =
-            pb::Tenant { tenant_id: "acme".into(), isolation: pb::Isolation::Dedicated.into(), ..Default::default() };
-        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
-        TenantServiceClient::new(world.admin()).create_tenant(request).await.unwrap();
+        world.tenant("acme").await;
         world
+    }
+
+    pub(crate) async fn tenant(&self, id: &str) {
+        let tenant =
+            pb::Tenant { tenant_id: id.into(), isolation: pb::Isolation::Dedicated.into(), ..Default::default() };
+        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+        TenantServiceClient::new(self.admin()).create_tenant(request).await.unwrap();
     }
 
     /// Gives the tenant's workers certificates of a minute, and as long to renew them after that.
@@ -96,18 +106,40 @@ impl World {
         Connector::new(&self.endpoint(), &self.roots, Some(&self.admin)).unwrap().channel()
     }
 
-    /// A file with a join token for `id`, good for one use.
+    /// A file with a join token for `id` of `acme`, good for one use.
     pub(crate) async fn token(&self, kind: pb::PrincipalType, id: &str) -> PathBuf {
+        self.token_of("acme", kind, id, &format!("{id}.token")).await
+    }
+
+    pub(crate) async fn token_of(&self, tenant: &str, kind: pb::PrincipalType, id: &str, file: &str) -> PathBuf {
         let request = pb::CreateTokenRequest {
-            tenant_id: "acme".into(),
+            tenant_id: tenant.into(),
             principal_type: kind.into(),
             principal_id: id.into(),
             ..Default::default()
         };
         let made = EnrollmentServiceClient::new(self.admin()).create_token(request).await.unwrap().into_inner();
-        let path = self.path(&format!("{id}.token"));
+        let path = self.path(file);
         fs::write(&path, format!("{}\n", made.secret)).unwrap();
         path
+    }
+
+    /// A rule of the tenant `acme`; the other fields say whom it believes.
+    pub(crate) async fn rule(&self, rule: pb::EnrollmentRule) {
+        let rule = pb::EnrollmentRule { tenant_id: "acme".into(), rule_id: "rule".into(), ..rule };
+        let request = pb::CreateEnrollmentRuleRequest { rule: Some(rule), request_id: String::new() };
+        EnrollmentServiceClient::new(self.admin()).create_enrollment_rule(request).await.unwrap();
+    }
+
+    /// Revokes a certificate of `acme`.
+    pub(crate) async fn revoke(&self, certificate: &IdentityReport) {
+        let request = pb::RevokeCertificateRequest {
+            tenant_id: "acme".into(),
+            issuer_id: "acme.1".into(),
+            serial_number: certificate.serial_number.clone(),
+            ..Default::default()
+        };
+        CertificateServiceClient::new(self.admin()).revoke_certificate(request).await.unwrap();
     }
 
     /// Makes and publishes the tenant's next CA.
@@ -134,7 +166,7 @@ impl World {
     /// An agent that runs in this process, with every identity published.
     pub(crate) async fn agent(&self, identities: &str) -> (Agent, Reports) {
         let agent = Agent::start(Config::load(&self.configure(identities)).unwrap()).await.unwrap();
-        let mut reports = Reports(agent.report());
+        let mut reports = Reports::of(&agent);
         reports.until("all are published", |one| one.published && !one.spiffe_id.is_empty()).await;
         (agent, reports)
     }
@@ -143,6 +175,10 @@ impl World {
 pub(crate) struct Reports(watch::Receiver<Report>);
 
 impl Reports {
+    pub(crate) fn of(agent: &Agent) -> Self {
+        Self(agent.report())
+    }
+
     /// Waits until all identities are so, at most 20 s.
     pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&IdentityReport) -> bool) -> Vec<IdentityReport> {
         let found = self.0.wait_for(|report| !report.identities.is_empty() && report.identities.iter().all(&is_so));
@@ -200,6 +236,15 @@ pub(crate) async fn run(program: &str, arguments: &[&str]) -> Output {
     command.args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     output.unwrap_or_else(|error| panic!("{name} is not installed (see scripts/lib/judges.sh): {error}"))
+}
+
+/// Serial number of the certificate that new connections get.
+pub(crate) async fn shown_serial(port: u16, options: &[&str]) -> String {
+    let options = options.join(" ");
+    let line = format!(
+        "openssl s_client {options} -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    );
+    String::from_utf8(run("sh", &["-c", &line]).await.stdout).unwrap()
 }
 
 /// A free port of 127.0.0.1.

@@ -1,0 +1,34 @@
+//! `signet-agent check`: what the configuration comes to, and what it names and is not there yet.
+
+use std::{fmt::Write, path::Path};
+
+use crate::config::{Config, IdentityConfig};
+
+/// For people. What is missing may still come: it is told, and no error.
+pub(crate) fn describe(config: &Config) -> String {
+    let mut text = format!("control plane {}\n", config.control_plane.endpoint);
+    for one in &config.identities {
+        let after = if one.keeps_its_key() { "found again in its files" } else { "a new enrollment" };
+        let _ = writeln!(text, "{}: {}; after a restart: {after}", one.name, one.enroll.proof);
+        for path in named(one).into_iter().filter(|path| !path.exists()) {
+            let _ = writeln!(text, "{}: {} is not there", one.name, path.display());
+        }
+    }
+    text
+}
+
+/// What others provide.
+fn named(one: &IdentityConfig) -> Vec<&Path> {
+    // A proof is needed once.
+    let enrolled = one.pem.as_ref().is_some_and(|pem| pem.directory.join(signet_client::CERT_FILE).exists())
+        || one.combined.as_ref().is_some_and(|combined| combined.file.exists());
+    let mut paths = if enrolled { Vec::new() } else { one.enroll.proof.files() };
+    paths.extend(one.exec.as_ref().map(|exec| exec.program.as_path()));
+    paths.extend(one.pkcs12.as_ref().map(|pkcs12| pkcs12.password_file.as_path()));
+    paths
+}
+
+/// Whether the control plane is there and believed, without a certificate.
+pub(crate) async fn connect(config: &Config) -> Result<(), String> {
+    config.control_plane.reach().await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,87 @@
+//! What stands in the way of a first certificate is told at once, costs no token, and is got over without anybody's help.
+
+use std::fs;
+
+use signet_agent::{Agent, Config, report::IdentityReport};
+use signet_proto::v1::PrincipalType;
+
+use crate::{
+    binary::ask,
+    world::{Reports, World},
+};
+
+fn identity(more: &str) -> String {
+    format!("[[identity]]\nname = \"w\"\nenroll = {{ join_token_file = \"w-1.token\" }}\n{more}\n")
+}
+
+async fn started(config: &std::path::Path) -> (Agent, Reports) {
+    let agent = Agent::start(Config::load(config).unwrap()).await.unwrap();
+    let reports = Reports::of(&agent);
+    (agent, reports)
+}
+
+#[tokio::test]
+async fn nobody_at_the_endpoint_is_told_at_once() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    let config = world.configure(&identity("pem = { directory = \"tls\" }"));
+    let right = fs::read_to_string(&config).unwrap();
+    // No listener has port 1.
+    fs::write(&config, right.replace(&world.endpoint(), "https://localhost:1")).unwrap();
+    let (mut agent, mut reports) = started(&config).await;
+    let told = reports.until("it is told", |one| one.problem.is_some() && !one.next_attempt.is_empty()).await;
+    assert_eq!(told[0].problem.as_ref().unwrap().reason, "UNREACHABLE");
+    let checked = ask(&config, &["check", "--connect"]).await;
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.code() == Some(1) && text.contains("cannot reach localhost:1"), "{text}");
+    fs::write(&config, right).unwrap();
+    assert!(ask(&config, &["check", "--connect"]).await.status.success());
+    agent.reload(Config::load(&config).unwrap()).await;
+    reports.until("it is well", IdentityReport::is_well).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_written_costs_no_token() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    fs::write(world.path("out"), "in the way").unwrap();
+    let config = world.configure(&identity("combined = { file = \"out/w.pem\" }"));
+    let (agent, mut reports) = started(&config).await;
+    let told = reports.until("it is told", |one| one.problem.is_some()).await;
+    let problem = told[0].problem.as_ref().unwrap();
+    assert!(problem.action == "load" && problem.message.contains("out/w.pem"), "{problem:?}");
+    agent.stop().await;
+    let config = world.configure(&identity(
+        "combined = { file = \"w.pem\" }\npkcs12 = { file = \"out/w.p12\", password_file = \"password\" }",
+    ));
+    let (agent, mut reports) = started(&config).await;
+    let cannot = |file: &'static str| {
+        move |one: &IdentityReport| {
+            one.problem.as_ref().is_some_and(|problem| problem.action == "store" && problem.message.contains(file))
+        }
+    };
+    reports.until("there is no password", cannot("password")).await;
+    fs::write(world.path("password"), "changeit").unwrap();
+    reports.until("there is no folder", cannot("out")).await;
+    fs::remove_file(world.path("out")).unwrap();
+    reports.until("it is well", IdentityReport::is_well).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_join_token_brings_back_what_was_revoked() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    let (agent, mut reports) = world.agent(&identity("pem = { directory = \"tls\" }")).await;
+    let first = reports.until("it is well", IdentityReport::is_well).await[0].clone();
+    world.revoke(&first).await;
+    assert!(agent.renew("w"));
+    let lost = |one: &IdentityReport| one.standing == "refused" && one.advice.contains("w-1.token");
+    reports.until("it says what it needs", lost).await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    let back = |one: &IdentityReport| one.serial_number != first.serial_number && one.is_well();
+    let now = reports.until("it is back", back).await;
+    assert_eq!((now[0].spiffe_id.as_str(), now[0].advice.as_str()), (first.spiffe_id.as_str(), ""));
+    agent.stop().await;
+}
