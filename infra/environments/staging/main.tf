@@ -44,6 +44,7 @@ module "control_plane" {
   network             = module.network
   internet_facing     = var.network.internet_facing
   client_cidrs        = var.network.client_cidrs
+  metrics_cidrs       = var.network.metrics_cidrs
   domain              = var.domain
   deletion_protection = var.deletion_protection
   settings            = local.settings
@@ -96,11 +97,14 @@ module "rotate" {
 }
 
 module "publication" {
-  source             = "../../modules/publication"
-  name_prefix        = local.name_prefix
-  writer_role_arns   = [module.rotate.role_arn]
-  force_destroy      = !var.deletion_protection
-  log_retention_days = var.log_retention_days
+  source                  = "../../modules/publication"
+  name_prefix             = local.name_prefix
+  writer_role_arns        = [module.rotate.role_arn]
+  reader_principal_arns   = var.publication.reader_principal_arns
+  reader_vpc_endpoint_ids = var.publication.reader_vpc_endpoint_ids
+  access_log_bucket       = var.publication.access_log_bucket
+  force_destroy           = !var.deletion_protection
+  log_retention_days      = var.log_retention_days
 }
 
 module "observability" {

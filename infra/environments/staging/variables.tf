@@ -52,12 +52,13 @@ variable "package_dir" {
 }
 
 variable "network" {
-  description = "VPC: the address range of one of our own, or one that exists (vpc; see modules/network). client_cidrs: who may connect, beside the VPC itself."
+  description = "VPC: the address range of one of our own, or one that exists (vpc; see modules/network). client_cidrs: who may connect, beside the VPC itself; metrics_cidrs: where a Prometheus is."
   type = object({
     cidr                = optional(string)
     az_count            = optional(number)
     internet_facing     = optional(bool, false)
     client_cidrs        = optional(list(string), [])
+    metrics_cidrs       = optional(list(string), [])
     gateway_endpoints   = optional(set(string))
     interface_endpoints = optional(set(string))
     vpc = optional(object({
@@ -99,6 +100,16 @@ variable "enroll" {
     }))
     web_acl_arn          = optional(string)
     reserved_concurrency = optional(number)
+  })
+  default = {}
+}
+
+variable "publication" {
+  description = "Who reads CRLs and bundles from their bucket, beside this account by its IAM policies, and where its access log goes (see modules/publication)."
+  type = object({
+    reader_principal_arns   = optional(list(string))
+    reader_vpc_endpoint_ids = optional(list(string))
+    access_log_bucket       = optional(string)
   })
   default = {}
 }

@@ -23,6 +23,9 @@ resource "aws_ecs_service" "this" {
   launch_type     = "FARGATE"
   desired_count   = local.size.min_tasks
 
+  # A zone that comes back gets its nodes back.
+  availability_zone_rebalancing = "ENABLED"
+
   propagate_tags          = "SERVICE"
   enable_ecs_managed_tags = true
   enable_execute_command  = false

@@ -33,6 +33,24 @@ fn every_alarm_has_a_runbook() {
     let missing: Vec<_> =
         alarms().into_iter().filter(|alarm| !root().join(format!("runbooks/{alarm}.md")).exists()).collect();
     assert!(missing.is_empty(), "write a runbook of the alarm's name: {missing:?}");
+    let names_it = |alarm: &String| {
+        text(&format!("runbooks/{alarm}.md")).contains(&format!("**How you know.** The alarm `{alarm}"))
+    };
+    let silent: Vec<_> = alarms().into_iter().filter(|alarm| !names_it(alarm)).collect();
+    assert!(silent.is_empty(), "say by which alarm one knows: {silent:?}");
+}
+
+#[test]
+fn every_runbook_answers_the_four_questions() {
+    for path in files(&["runbooks"], &[".md"]) {
+        let page = read(&path);
+        for heading in
+            ["**How you know.**", "**What it means.**", "**What to type.**", "**How you see that it is over.**"]
+        {
+            let asked = path.ends_with("README.md") || page.contains(heading);
+            assert!(asked, "{} lacks {heading}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -85,8 +85,10 @@ run "small" {
 run "medium_with_a_domain" {
   command = plan
   variables {
-    size   = "medium"
-    domain = { name = "signet.example.com" }
+    size        = "medium"
+    domain      = { name = "signet.example.com" }
+    network     = { metrics_cidrs = ["10.0.0.0/16"] }
+    publication = { reader_principal_arns = ["arn:aws:iam::210987654321:root"] }
   }
 
   assert {

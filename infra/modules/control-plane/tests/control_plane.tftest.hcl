@@ -87,6 +87,11 @@ run "by_default" {
   }
 
   assert {
+    condition     = aws_ecs_service.this.availability_zone_rebalancing == "ENABLED"
+    error_message = "Tasks must be spread again over zones that come back."
+  }
+
+  assert {
     condition     = alltrue([for group in aws_lb_target_group.this : group.health_check[0].path == "/readyz" && group.health_check[0].port == "8080" && group.health_check[0].protocol == "HTTP"])
     error_message = "Readiness must decide who gets connections."
   }
