@@ -19,6 +19,9 @@ alarm_email_addresses = ["platform@example.com"]
 
 operators = {
   administrators = ["arn:aws:iam::123456789012:role/platform"]
-  break_glass    = ["arn:aws:iam::123456789012:role/security"]
-  read_only      = ["arn:aws:iam::123456789012:role/developers"]
+  # A user, who can show a second factor. For roles of an identity provider, which demands one itself, set break_glass_needs_mfa = false.
+  break_glass = ["arn:aws:iam::123456789012:user/break-glass"]
+  read_only   = ["arn:aws:iam::123456789012:role/developers"]
+  # What Terraform runs as: nobody else may change the CA keys' policies.
+  key_administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
 }
