@@ -11,28 +11,31 @@ use crate::{
     report::ProblemReport,
 };
 
-/// One sentence; empty if there is nothing to say. `refused`: only a new enrollment helps.
+const LOG: &str = "The tenant's audit log says why: principal audit list";
+
+/// For people; empty if there is nothing to say. `refused`: only a new enrollment helps.
 pub(crate) fn advice(config: &EnrollConfig, refused: bool, problem: Option<&ProblemReport>) -> String {
     let tried = problem.is_some_and(|problem| problem.action == "enroll" && problem.reason == "ENROLLMENT_REFUSED");
     match (&config.proof, tried) {
-        (ProofConfig::JoinToken(path), true) => {
+        (ProofConfig::JoinToken(path), true) => format!(
+            "is the join token in {} used up, expired or revoked? {LOG}. Another one is tried as soon as it is there",
+            path.display()
+        ),
+        (ProofConfig::JoinToken(path), false) if refused => {
             let path = path.display();
             format!(
-                "the join token in {path} is used up, expired or revoked; put another there, and it is tried at once"
+                "if this machine's clock is right, only a new enrollment helps; a join token in {path} is tried as soon as it is there"
             )
         }
-        (ProofConfig::JoinToken(path), false) if refused => {
-            format!("only a new enrollment helps; put a join token into {}, and it is tried at once", path.display())
-        }
         (ProofConfig::Oidc(path), true) => format!(
-            "no rule of the tenant takes the token in {}{}, or it was used before, as by a container that restarted without \
-             its key: each works once. The next one is tried as soon as it is there",
+            "{LOG}. A token works once: a container that restarted without its key waits for the next one, which is tried as \
+             soon as it is in {}{}",
             path.display(),
-            expiry(path).map(|at| format!(" (it expires at {at})")).unwrap_or_default(),
+            expiry(path).map(|at| format!("; this one expires at {at}")).unwrap_or_default(),
         ),
-        (ProofConfig::AwsIam { .. }, true) => "no rule of the tenant takes this AWS role".into(),
+        (ProofConfig::AwsIam { .. }, true) => format!("does a rule of the tenant take this AWS role? {LOG}"),
         (ProofConfig::X509 { cert_file, .. }, true) => {
-            format!("no rule of the tenant takes the certificate in {}", cert_file.display())
+            format!("does a rule of the tenant take the certificate in {}? {LOG}", cert_file.display())
         }
         _ => String::new(),
     }

@@ -7,6 +7,7 @@ use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use nix::unistd::{Uid, User};
@@ -166,11 +167,15 @@ async fn postgresql_rotates_under_an_open_session() {
     let before = shown().await;
     assert!(before.starts_with("serial="), "{before}");
     assert!(agent.renew("db"));
+    let deadline = Instant::now() + Duration::from_secs(30);
     while shown().await == before {
         assert_eq!(session.who(), held);
+        assert!(Instant::now() < deadline, "PostgreSQL still shows {before}");
     }
     assert!(agent.renew("app"));
-    while serial(&who(&world, port, "app").await.unwrap()) == serial(&first) {}
+    while serial(&who(&world, port, "app").await.unwrap()) == serial(&first) {
+        assert!(Instant::now() < deadline, "the client still shows {first}");
+    }
     assert_eq!(session.who(), held, "the same server process, and what was shown to it");
     agent.stop().await;
 }
