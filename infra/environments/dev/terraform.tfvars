@@ -17,5 +17,5 @@ log_retention_days  = 30
 
 operators = {
   administrators = ["arn:aws:iam::123456789012:role/developers"]
-  break_glass    = ["arn:aws:iam::123456789012:role/platform"]
+  break_glass    = ["arn:aws:iam::123456789012:user/break-glass"]
 }
