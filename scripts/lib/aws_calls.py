@@ -2,6 +2,10 @@
 
 usage: aws_calls.py invoke FUNCTION EVENT      a Lambda, synchronously; prints its answer
        aws_calls.py rotate SECRET FUNCTION     Secrets Manager's four steps, in order, as RotateSecret would call them
+       aws_calls.py listen TOPIC QUEUE         from now on a new queue gets what the topic gets
+       aws_calls.py heard QUEUE                the next message of the queue, taken from it; fails if there is none
+       aws_calls.py leave TOPIC QUEUE          ends that, and removes the queue
+       aws_calls.py reschedule GROUP NAME RATE gives a schedule another rate, and nothing else; prints the one it had
        aws_calls.py left PREFIX                what still exists whose name has PREFIX, also as a path (/signet/dev)
 """
 import json
@@ -36,6 +40,46 @@ def rotate(secret: str, function: str) -> None:
 def version(client, secret: str) -> str | None:
     stages = client.describe_secret(SecretId=secret).get("VersionIdsToStages", {})
     return next((name for name, labels in stages.items() if "AWSCURRENT" in labels), None)
+
+
+def topic_arn(name: str) -> str:
+    topics = boto3.client("sns").list_topics()["Topics"]
+    return next(topic["TopicArn"] for topic in topics if topic["TopicArn"].endswith(f":{name}"))
+
+
+def listen(topic: str, queue: str) -> None:
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName=queue)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    boto3.client("sns").subscribe(TopicArn=topic_arn(topic), Protocol="sqs", Endpoint=arn)
+
+
+def heard(queue: str) -> None:
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1).get("Messages", [])
+    if not messages:
+        sys.exit("nothing was heard")
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=messages[0]["ReceiptHandle"])
+    print(json.loads(messages[0]["Body"])["Message"])
+
+
+def leave(topic: str, queue: str) -> None:
+    sns, sqs = boto3.client("sns"), boto3.client("sqs")
+    for subscription in sns.list_subscriptions_by_topic(TopicArn=topic_arn(topic))["Subscriptions"]:
+        if subscription["Endpoint"].endswith(f":{queue}"):
+            sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"])
+
+
+def reschedule(group: str, name: str, rate: str) -> None:
+    client = boto3.client("scheduler")
+    schedule = client.get_schedule(GroupName=group, Name=name)
+    # UpdateSchedule sets all of it: what is not said here becomes the default.
+    settable = client.meta.service_model.operation_model("UpdateSchedule").input_shape.members
+    kept = {member: value for member, value in schedule.items() if member in settable}
+    client.update_schedule(**kept | {"ScheduleExpression": rate})
+    print(schedule["ScheduleExpression"])
 
 
 def names() -> Iterator[tuple[str, str]]:
@@ -77,6 +121,14 @@ def main() -> None:
             print(json.dumps(invoke(function, json.loads(event))))
         case ["rotate", secret, function]:
             rotate(secret, function)
+        case ["listen", topic, queue]:
+            listen(topic, queue)
+        case ["heard", queue]:
+            heard(queue)
+        case ["leave", topic, queue]:
+            leave(topic, queue)
+        case ["reschedule", group, name, rate]:
+            reschedule(group, name, rate)
         case ["left", prefix]:
             left(prefix)
         case _:
