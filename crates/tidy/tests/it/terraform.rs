@@ -166,3 +166,19 @@ fn events_are_those_of_the_lambda() {
     let role = text("infra/modules/rotate/role.tf");
     assert!(rotate.contains("\"signet\"") && role.contains("values   = [\"signet\"]"), "the source of events differs");
 }
+
+/// Tests take one provider for all modules, so that nothing else would see a module which asks for another.
+#[test]
+fn all_modules_ask_for_the_same_versions() {
+    let mut asked = 0;
+    for path in files(&["infra", "localstack"], &[".tf"]) {
+        let hcl = read(&path);
+        if hcl.contains("required_version") {
+            for line in ["required_version = \">= 1.11\"", "version = \">= 5.100, < 7\""] {
+                assert!(hcl.contains(line), "{}: the others say {line}", path.display());
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked >= 13, "only {asked} modules ask for a version");
+}
