@@ -3,6 +3,8 @@
 //! Loaded at start, then kept by the changes feed. [`Trust::epoch`] rises with every change, so that a connection
 //! that was admitted at the present epoch needs no second look.
 
+mod by_serial;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -11,6 +13,7 @@ use std::{
     },
 };
 
+use by_serial::BySerial;
 use thiserror::Error;
 
 use crate::{
@@ -106,7 +109,7 @@ struct Ruling {
 #[derive(Debug, Default)]
 struct Denies {
     /// Serial to the second after which the entry may go (u32: until 2106; 20 bytes an entry).
-    revoked: HashMap<[u8; 16], u32>,
+    revoked: BySerial<u32>,
     principals: HashMap<TenantId, HashMap<PrincipalId, Ruling>>,
 }
 
