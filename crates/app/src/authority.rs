@@ -14,6 +14,7 @@ use signet_x509::{CertificateView, IssueError, IssuerCert, IssuerError, ProfileE
 use crate::{App, feed::read_tenant};
 
 /// A CA, ready to sign.
+#[derive(Debug)]
 pub(crate) struct Issuer {
     pub(crate) ca: Ca,
     pub(crate) certificate: IssuerCert,
@@ -21,6 +22,7 @@ pub(crate) struct Issuer {
 }
 
 /// What an issuance for a tenant needs to know.
+#[derive(Debug)]
 pub(crate) struct Authorities {
     pub(crate) tenant: Tenant,
     /// The CAs that sign for it, in whatever state: its own, or the shared ones.
@@ -55,7 +57,11 @@ impl Authorities {
 
 impl App {
     /// The scope's tenant and who signs for it.
-    pub(crate) async fn authorities(&self, scope: &TenantScope, now: Time) -> Result<Authorities, Error> {
+    pub(crate) async fn authorities(&self, scope: &TenantScope, now: Time) -> Result<Arc<Authorities>, Error> {
+        self.reads.read(scope.tenant(), || async { Ok(Arc::new(self.read_authorities(scope, now).await?)) }).await
+    }
+
+    async fn read_authorities(&self, scope: &TenantScope, now: Time) -> Result<Authorities, Error> {
         let system = TenantScope::housekeeping(TenantId::system());
         let (own, environment) =
             try_join(read_tenant(&*self.store, scope.tenant(), now), self.cas(&system, now)).await?;
@@ -85,21 +91,26 @@ impl App {
     }
 
     /// The active CA of one of the environment's kinds, ready to sign.
-    pub(crate) async fn environment_issuer(&self, kind: CaKind, now: Time) -> Result<Issuer, Error> {
+    pub(crate) async fn environment_issuer(&self, kind: CaKind, now: Time) -> Result<Arc<Issuer>, Error> {
         let cas = self.cas(&TenantScope::housekeeping(TenantId::system()), now).await?;
         let active = cas.iter().map(|ca| &ca.value).find(|ca| ca.kind == kind && ca.state == CaState::Active);
         self.issuer(active.ok_or_else(|| no_active_ca(kind))?).await
     }
 
     /// Opens a CA's key, which must be the one that its certificate names.
-    pub(crate) async fn issuer(&self, ca: &Ca) -> Result<Issuer, Error> {
+    pub(crate) async fn issuer(&self, ca: &Ca) -> Result<Arc<Issuer>, Error> {
+        if let Some(known) = self.issuers.lock().await.get(&ca.id).filter(|known| known.ca == *ca) {
+            return Ok(Arc::clone(known));
+        }
         let signer = self.signer(&ca.key).await?;
         let certificate = IssuerCert::from_der(&ca.certificate_der).map_err(|e: IssuerError| Error::internal(e))?;
         if certificate.public_key().spki_der() != signer.spki_der() {
             let cause = format!("the key {} is not the one in the certificate of {}", ca.key, ca.id);
             return Err(Error::Unavailable { what: "the signing key", cause });
         }
-        Ok(Issuer { ca: ca.clone(), certificate, signer })
+        let issuer = Arc::new(Issuer { ca: ca.clone(), certificate, signer });
+        self.issuers.lock().await.insert(ca.id.clone(), Arc::clone(&issuer));
+        Ok(issuer)
     }
 }
 

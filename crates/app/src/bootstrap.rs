@@ -202,7 +202,7 @@ impl App {
             .detail("not_after", issued.not_after.unix_seconds());
         let commit = Commit::audited(self.event(call, &system, &entry)).write(record);
         self.commit(&commit, call.now).await?;
-        Ok(vec![issued.certificate_der, issuer.ca.certificate_der])
+        Ok(vec![issued.certificate_der, issuer.ca.certificate_der.clone()])
     }
 
     fn server_profile(&self, identity: &ServerIdentity) -> Result<ServerProfile, Error> {

@@ -1,5 +1,7 @@
 //! Certificate authorities: list, publish, rotate.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use signet_core::{
     CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
@@ -174,7 +176,7 @@ impl App {
         } else {
             let root = self.environment_issuer(CaKind::Root, call.now).await?;
             let prepared = prepare_ca(&profile, &public, &root.certificate, serial, call.now);
-            (root.ca.id, root.signer, prepared)
+            (root.ca.id.clone(), Arc::clone(&root.signer), prepared)
         };
         let prepared = prepared.map_err(issue_error)?;
         let holder = Holder::other(CertificateKind::Ca, owner)?;

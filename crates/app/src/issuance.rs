@@ -1,6 +1,8 @@
 //! Certificates of principals. Reserve, sign, compare, commit, and only then release: this module reserves,
 //! [`crate::release`] does the rest. [`crate::renewal`] has what is special about a next one.
 
+use std::sync::Arc;
+
 use signet_core::{
     CaId, Error, PrincipalId, Serial, StoreError, TenantScope, Time,
     certificate::Certificate,
@@ -82,8 +84,8 @@ pub(crate) struct Reservation {
     pub(crate) record: Versioned<Certificate>,
     pub(crate) principal: Versioned<Principal>,
     pub(crate) prepared: Prepared,
-    pub(crate) issuer: Issuer,
-    pub(crate) authorities: Authorities,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) authorities: Arc<Authorities>,
 }
 
 impl App {

@@ -26,19 +26,22 @@ mod rules;
 mod sealing;
 mod sweep;
 mod tenants;
+mod together;
 mod tokens;
 mod turns;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
+use authority::{Authorities, Issuer};
 use guard::Guard;
 use signet_core::{
-    Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store,
+    CaId, Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
     change::FEED_SHARDS,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
+use together::Together;
 use tokio::sync::{Mutex, Notify};
 use turns::Turns;
 
@@ -106,6 +109,10 @@ pub struct App {
     guard: Guard,
     /// A key's public half and spec never change, so an opened signer stays right.
     signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
+    /// CAs made ready to sign, each for as long as its record stays the same.
+    issuers: Mutex<HashMap<CaId, Arc<Issuer>>>,
+    /// Who signs for a tenant, read once for all who wait for it.
+    reads: Together<TenantId, Result<Arc<Authorities>, Error>>,
     /// One writer per feed shard in this process; others are met by compare-and-swap.
     feed_locks: [Mutex<()>; FEED_SHARDS as usize],
     /// Callers of this process with the same join token take turns, instead of meeting in the store.
@@ -130,9 +137,24 @@ impl App {
         settings: Settings,
     ) -> Self {
         let feed_locks = std::array::from_fn(|_| Mutex::default());
-        let (signers, turns, committed) = (Mutex::default(), Turns::default(), Notify::new());
+        let (signers, issuers, reads) = (Mutex::default(), Mutex::default(), Together::default());
+        let (turns, committed) = (Turns::default(), Notify::new());
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
-        Self { store, keys, entropy, environment, settings, attestor, guard, signers, feed_locks, turns, committed }
+        Self {
+            store,
+            keys,
+            entropy,
+            environment,
+            settings,
+            attestor,
+            guard,
+            signers,
+            issuers,
+            reads,
+            feed_locks,
+            turns,
+            committed,
+        }
     }
 
     /// Who checks enrollment proofs.

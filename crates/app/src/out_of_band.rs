@@ -89,7 +89,7 @@ impl App {
         let ours =
             |record: &Certificate| record.kind == CertificateKind::Leaf && &record.certificate_der == certificate_der;
         let record = found.filter(ours).ok_or_else(|| refused("CERTIFICATE_UNKNOWN"))?;
-        Ok((record, authorities.tenant))
+        Ok((record, authorities.tenant.clone()))
     }
 
     fn check_signature(&self, call: &Call, input: &OutOfBandRenewal, view: &CertificateView<'_>) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
-    Error, KeyRef, StoreError, TenantId, Time,
+    Error, KeyError, KeyRef, StoreError, TenantId, Time,
     audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
     commit::{Bookkeeping, Commit, Write},
     scope::{EnvironmentScope, TenantScope},
@@ -15,6 +15,7 @@ use signet_core::{
     store::{Query, Table, Version, Versioned},
     tenant::Tenant,
 };
+use signet_x509::PublicKey;
 
 use crate::{App, Call};
 
@@ -169,7 +170,10 @@ impl App {
     async fn sign_batch(&self, key: &KeyRef, minute: i64, plans: Vec<Planned>) -> Result<Vec<Seal>, Error> {
         let statements: Vec<SealStatement> = plans.iter().map(|planned| planned.statement.clone()).collect();
         let (paths, message) = batch(minute, &statements);
-        let signature = self.signer(key).await?.sign(&message).await?;
+        let signer = self.signer(key).await?;
+        let signature = signer.sign(&message).await?;
+        let public = PublicKey::from_spki_der(signer.spki_der()).map_err(Error::internal)?;
+        public.verify(&message, &signature).map_err(|_| KeyError::BadSignature(key.to_string()))?;
         let batch_size = u32::try_from(plans.len()).map_err(Error::internal)?;
         // No longer than the first of its events, so that whoever starts with the first seal there is misses none.
         let keep_until = Time::from_unix_seconds(minute.saturating_mul(60)).plus(self.settings.audit_retention);

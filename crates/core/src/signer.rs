@@ -14,8 +14,8 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// The public key, a DER SubjectPublicKeyInfo (RFC 5480). Known since the signer was opened; costs nothing.
     fn spki_der(&self) -> &[u8];
 
-    /// Signs SHA-256 of `message`, any length. Returns a DER Ecdsa-Sig-Value (RFC 3279 section 2.2.3) that the adapter
-    /// has verified against [`Self::spki_der`]. Not deterministic; safe to repeat.
+    /// Signs SHA-256 of `message`, any length. Returns a DER Ecdsa-Sig-Value (RFC 3279 section 2.2.3). Whoever releases it
+    /// verifies it first, with the key of the certificate that it is to be checked with. Not deterministic; safe to repeat.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
 }
 

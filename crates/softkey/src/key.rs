@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_lc_rs::{
     encoding::AsDer,
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey},
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use pkcs8::SecretDocument;
 use signet_core::{KeyError, KeyRef, Signer};
@@ -15,7 +15,6 @@ use signet_core::{KeyError, KeyRef, Signer};
 pub(crate) struct SoftKey {
     reference: KeyRef,
     key: EcdsaKeyPair,
-    public: ParsedPublicKey,
     spki_der: Vec<u8>,
 }
 
@@ -26,8 +25,7 @@ impl SoftKey {
         // Checks that the public key belongs to the private one.
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_bytes()).map_err(|_| wrong)?;
         let spki_der = key.public_key().as_der().map_err(|_| wrong)?.as_ref().to_vec();
-        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key()).map_err(|_| wrong)?;
-        Ok(Self { reference: reference.clone(), key, public, spki_der })
+        Ok(Self { reference: reference.clone(), key, spki_der })
     }
 }
 
@@ -38,10 +36,8 @@ impl Signer for SoftKey {
     }
 
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let bad = || KeyError::BadSignature(self.reference.to_string());
-        let signature = self.key.sign(&SystemRandom::new(), message).map_err(|_| bad())?;
-        self.public.verify_sig(message, signature.as_ref()).map_err(|_| bad())?;
-        Ok(signature.as_ref().to_vec())
+        let signature = self.key.sign(&SystemRandom::new(), message);
+        Ok(signature.map_err(|_| KeyError::BadSignature(self.reference.to_string()))?.as_ref().to_vec())
     }
 }
 
