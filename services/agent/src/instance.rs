@@ -124,7 +124,9 @@ impl Instance {
                 () = self.hurry.notified() => identity.renew_now(),
                 () = seen.change(proof), if lost => {
                     seen = Seen::now(proof);
-                    identity.renew_now();
+                    if status.borrow().standing == Standing::Refused {
+                        identity.renew_now();
+                    }
                 }
                 Ok(()) = status.changed() => {}
                 Ok(()) = written.changed() => {}

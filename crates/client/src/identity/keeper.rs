@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use signet_core::{
     Time,
     renewal::{Clock, LONGEST_SLEEP, Next, Schedule},
@@ -49,15 +50,7 @@ impl State {
         notes.schedule.out_of_band = settings.out_of_band.is_some();
         // Who comes from elsewhere has used its certificate before: there is nothing to confirm.
         notes.confirmed |= stored && !noted;
-        Self {
-            notes,
-            stored,
-            renewals: 0,
-            problem: None,
-            next_key: None,
-            settle_at: None,
-            hurried: false,
-        }
+        Self { notes, stored, renewals: 0, problem: None, next_key: None, settle_at: None, hurried: false }
     }
 
     pub(super) fn bundle(&self) -> Bundle {
@@ -334,6 +327,8 @@ impl Keeper {
         (state.next_key, state.settle_at) = (None, None);
         state.renewals = state.renewals.saturating_add(1);
         self.shared.adopt(next);
+        // Who was in a hurry meanwhile has got it.
+        let _ = self.shared.hurry.notified().now_or_never();
         if let Err(error) = saved {
             self.trouble("store", &error.into());
         }
