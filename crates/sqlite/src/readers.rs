@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use rusqlite::Connection;
@@ -16,6 +17,8 @@ use crate::{error::store_error, file};
 
 /// How many reads run at once.
 const CONNECTIONS: usize = 4;
+/// How often a worker without work lets others run before it leaves.
+const YIELDS: u32 = 4;
 
 /// A read that answers by itself, also that there is no connection.
 type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
@@ -88,12 +91,23 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut held = None;
-        while let Some(job) = self.next(&mut held) {
+        while let Some(job) = self.soon().or_else(|| self.next(&mut held)) {
             let connection = held.take().map_or_else(|| self.pool.connection(), Ok);
             // A panic is its asker's: the others are still to be answered.
             let _ = catch_unwind(AssertUnwindSafe(|| job(connection.as_ref().map_err(Clone::clone))));
             held = connection.ok();
         }
+    }
+
+    /// The next read, if there is one or others that run now are about to ask: to be woken costs more than to wait for that.
+    fn soon(&self) -> Option<Job> {
+        for _ in 0..YIELDS {
+            if let Some(job) = self.pool.state().waiting.pop_front() {
+                return Some(job);
+            }
+            thread::yield_now();
+        }
+        None
     }
 
     /// The next read. If there is none the worker leaves, under the lock that told so: who asks next starts another.

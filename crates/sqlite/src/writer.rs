@@ -80,10 +80,11 @@ impl Writer {
         let Some(first) = self.queue.blocking_recv() else { return 0 };
         let now = first.now;
         let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(next) = self.queue.try_recv()
-        {
-            group.push(next);
+        self.gather(&mut group);
+        if group.len() > 1 {
+            // Others are about to come: what they share costs less. Who is alone does not wait.
+            thread::yield_now();
+            self.gather(&mut group);
         }
         let answered = group.len();
         let outcomes = self.outcomes(&group);
@@ -96,6 +97,15 @@ impl Writer {
             self.sweep(now);
         }
         answered
+    }
+
+    /// Adds what waits.
+    fn gather(&mut self, group: &mut Vec<Job>) {
+        while group.len() < GROUP
+            && let Ok(next) = self.queue.try_recv()
+        {
+            group.push(next);
+        }
     }
 
     /// One outcome per transaction. If the disk was full, each is tried alone: one that does not fit must not fail
