@@ -74,6 +74,8 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     // Each commit reaches the disk before it is answered.
     connection.pragma_update(None, "synchronous", "full")?;
+    // What a conflict undoes: some pages, which were written to a file of their own.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
 }

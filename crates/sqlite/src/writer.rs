@@ -1,5 +1,5 @@
-//! The one thread that writes. It takes what has queued up during the last commit, applies each transaction in a
-//! savepoint of its own and commits all of them at once; nobody is answered before that commit is on disk.
+//! The one thread that writes. It takes what has queued up during the last commit, applies each transaction (in a
+//! savepoint of its own, if one must be undone) and commits all of them at once; nobody is answered before that commit is on disk.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     slice, thread,
 };
 
-use rusqlite::{Connection, ErrorCode, Savepoint, TransactionBehavior, params_from_iter, types::Value};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter, types::Value};
 use signet_core::{StoreError, Time, store::Table};
 use tokio::sync::{mpsc, oneshot};
 
@@ -123,6 +123,29 @@ impl Writer {
     /// Applies a group in one commit. `Err`: none of it counts, conflicts included, since these may rest on
     /// transactions that were rolled back.
     fn commit(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Outcome>> {
+        // To be ready to undo one transaction of many costs a copy of every page; few are undone.
+        match self.commit_whole(group)? {
+            Some(outcomes) => Ok(outcomes),
+            None => self.commit_each(group),
+        }
+    }
+
+    /// `None`, and nothing was changed: one must be undone that had begun to write.
+    fn commit_whole(&mut self, group: &[Job]) -> rusqlite::Result<Option<Vec<Outcome>>> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut outcomes = Vec::with_capacity(group.len());
+        for job in group {
+            outcomes.push(match apply(&transaction, &self.statements, job)? {
+                None => Ok(()),
+                Some(0) => Err(StoreError::Conflict { write: 0 }),
+                Some(_) => return Ok(None),
+            });
+        }
+        transaction.commit()?;
+        Ok(Some(outcomes))
+    }
+
+    fn commit_each(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Outcome>> {
         let Self { connection, statements, .. } = self;
         let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut outcomes = Vec::with_capacity(group.len());
@@ -157,7 +180,7 @@ impl Writer {
 
 /// Applies the writes in order up to the first whose condition does not hold, and returns which that is.
 fn apply(
-    savepoint: &Savepoint<'_>,
+    connection: &Connection,
     statements: &BTreeMap<Table, Statements>,
     job: &Job,
 ) -> rusqlite::Result<Option<usize>> {
@@ -166,10 +189,10 @@ fn apply(
         let Some(sql) = statements.get(&write.table) else { return Ok(Some(index)) };
         let parameters = params_from_iter(write.parameters.iter().chain([&now]));
         let holds = match write.action {
-            Action::Create => savepoint.prepare_cached(&sql.create)?.execute(parameters)? == 1,
-            Action::Replace => savepoint.prepare_cached(&sql.replace)?.execute(parameters)? == 1,
-            Action::Delete => savepoint.prepare_cached(&sql.delete)?.execute(parameters)? == 1,
-            Action::Check => savepoint.prepare_cached(&sql.check)?.exists(parameters)?,
+            Action::Create => connection.prepare_cached(&sql.create)?.execute(parameters)? == 1,
+            Action::Replace => connection.prepare_cached(&sql.replace)?.execute(parameters)? == 1,
+            Action::Delete => connection.prepare_cached(&sql.delete)?.execute(parameters)? == 1,
+            Action::Check => connection.prepare_cached(&sql.check)?.exists(parameters)?,
         };
         if !holds {
             return Ok(Some(index));
