@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     slice, thread,
+    time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter, types::Value};
@@ -19,6 +20,8 @@ use crate::{
 
 /// How many transactions share a commit at most.
 const GROUP: usize = 64;
+/// How long a commit that is shared anyway waits for more; to reach the disk takes some milliseconds.
+const LINGER: Duration = Duration::from_millis(1);
 /// How many transactions may wait; further callers wait for a place.
 const QUEUE: usize = 1024;
 /// Expired records are looked for after this many transactions, …
@@ -82,8 +85,8 @@ impl Writer {
         let mut group = vec![first];
         self.gather(&mut group);
         if group.len() > 1 {
-            // Others are about to come: what they share costs less. Who is alone does not wait.
-            thread::yield_now();
+            // Others are about to come, and what they share costs less. Who is alone does not wait.
+            thread::sleep(LINGER);
             self.gather(&mut group);
         }
         let answered = group.len();
@@ -203,7 +206,6 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use signet_core::{
         Store,
