@@ -84,7 +84,7 @@ impl Writer {
         let now = first.now;
         let mut group = vec![first];
         self.gather(&mut group);
-        if group.len() > 1 {
+        if (2..GROUP).contains(&group.len()) {
             // Others are about to come, and what they share costs less. Who is alone does not wait.
             thread::sleep(LINGER);
             self.gather(&mut group);
@@ -206,7 +206,6 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
-
     use signet_core::{
         Store,
         store::{Entity, Write},
