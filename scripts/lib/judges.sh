@@ -30,6 +30,8 @@ need_consumers() {
 
 # judges_dir: installs the judges once and prints the folder with their commands; tests want it as SIGNET_JUDGES.
 judges_dir() {
+  # Bash clears it in $(…), and half of the judges would be taken for all.
+  set -e
   need_consumers
   ensure_venv judges "${JUDGES_PACKAGES[@]}"
   with_lock "$LOCAL/tools/oidc-provider.lock" make_oidc_provider "$LOCAL/tools/oidc-provider"
