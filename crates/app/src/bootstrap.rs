@@ -1,22 +1,23 @@
-//! The first start of an environment: makes what is missing, changes nothing that is there.
+//! The first start of an environment, and the way back into it: makes what is missing or over, changes nothing else.
 
 use std::net::IpAddr;
 
 use signet_core::{
     CaId, Error, KeyLabel, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
-    ca::{CaKind, CaState},
+    ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState},
     commit::{Commit, Write},
     principal::Principal,
     scope::EnvironmentScope,
-    store::{Index, Query, Table},
+    store::{Index, Query, Table, Versioned},
     tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
 };
 use signet_x509::{Csr, ProfileError, ServerName, ServerProfile, issue::prepare_server};
 
 use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf, Planned,
-    authority::{ca_id, issue_error},
+    authority::{ca_id, is_trusted, issue_error},
+    cas::longest_leaf,
     issuance::{key_digest, parse_csr},
     paging,
     reservation::Holder,
@@ -81,11 +82,13 @@ pub struct BootstrapItem {
 
 impl App {
     /// Makes an environment: root, system tenant, shared and server CAs, the server's certificate, the first admin and
-    /// its certificate. Running it again makes what is missing; certificates are made once per key.
+    /// its certificate. Running it again makes what is missing, also what has ended since: it is the way back of an
+    /// administrator after any time, for as long as a root is trusted. Certificates are made once per key.
     pub async fn bootstrap(&self, call: &Call, input: &Bootstrap) -> Result<BootstrapReport, Error> {
         let server_csr = parse_csr(&input.server_csr_der)?;
         let admin_csr = parse_csr(&input.admin_csr_der)?;
         self.server_profile(&input.server)?;
+        self.refuse_expired_root(call).await?;
         let mut items = vec![self.ensure_system_tenant(call).await?];
         let keys = &input.keys;
         for (kind, key) in [
@@ -133,19 +136,47 @@ impl App {
     async fn ensure_ca(&self, call: &Call, kind: CaKind, key: Option<&KeyRef>) -> Result<BootstrapItem, Error> {
         let owner = TenantId::system();
         let scope = TenantScope::housekeeping(owner.clone());
-        let id = ca_id(kind, &owner, 1)?;
+        let first = ca_id(kind, &owner, 1)?;
         let plan = || async {
-            if let Some(there) = self.cas_of_kind(&scope, kind, call.now).await?.last() {
-                return Ok(Planned::Unchanged((there.value.id.clone(), false)));
-            }
-            let key = self.environment_key(&id, key).await?;
-            let (ca, record) = self.certify_ca(call, kind, &owner, 1, key, CaState::Active).await?;
+            let cas = self.cas_of_kind(&scope, kind, call.now).await?;
+            let (id, writes) = match succession(&cas, kind, call.now)? {
+                Succession::None(id) => return Ok(Planned::Unchanged((id, false))),
+                Succession::Waits(next) => {
+                    let id = next.value.id.clone();
+                    (id, vec![Write::replace(in_state(next.value, CaState::Active, call.now), next.version)])
+                }
+                Succession::Missing { generation } => {
+                    let id = ca_id(kind, &owner, generation)?;
+                    let key = self.environment_key(&id, key.filter(|_| generation == 1)).await?;
+                    let (ca, record) = self.certify_ca(call, kind, &owner, generation, key, CaState::Active).await?;
+                    (id, vec![Write::create(ca), record])
+                }
+            };
+            let over = cas.into_iter().filter(|ca| ca.value.id != id).filter_map(|ca| stepped_down(ca, call.now));
             let entry = AuditEntry::done(call, "certificate_authority", &id);
-            let commit = self.tenant_commit(call, &owner, &entry).write(Write::create(ca)).write(record);
-            Ok(Planned::Commit(Box::new(commit), (id.clone(), true)))
+            let commit = self.tenant_commit(call, &owner, &entry).writes(writes).writes(over);
+            Ok(Planned::Commit(Box::new(commit), (id, true)))
         };
-        let (id, made) = self.mutate(call, &owner, &id, plan, |_| async { Ok((id.clone(), false)) }).await?;
+        let (id, made) = self.mutate(call, &owner, &first, plan, |_| async { Ok((first.clone(), false)) }).await?;
         Ok(BootstrapItem { what: format!("certificate authority {id}"), made })
+    }
+
+    /// Nothing that is signed with a root that is over would be believed, so nothing is changed then.
+    async fn refuse_expired_root(&self, call: &Call) -> Result<(), Error> {
+        let scope = TenantScope::housekeeping(TenantId::system());
+        let roots = self.cas_of_kind(&scope, CaKind::Root, call.now).await?;
+        let last =
+            roots.iter().map(|root| &root.value).filter(|root| root.state.is_trusted()).max_by_key(|r| r.not_after);
+        match last {
+            Some(root) if !is_trusted(root, call.now) => {
+                let message = format!(
+                    "the certificate of {} is over by this machine's clock: check that; a root that is over ends its environment",
+                    root.id
+                );
+                Err(Error::precondition("ROOT_EXPIRED", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn environment_key(&self, id: &CaId, key: Option<&KeyRef>) -> Result<KeyRef, Error> {
@@ -239,13 +270,59 @@ impl App {
         let scope = TenantScope::housekeeping(TenantId::system());
         let admin = self.principal(&scope, &input.admin, call.now).await?.value;
         for held in &admin.certificates {
-            let record = self.certificate(&scope, &held.issuer, &held.serial, call.now).await?.value;
+            let key = Certificate::key_of(&held.issuer, &held.serial);
+            // The list outlives the records, which end a while after their certificates.
+            let Some(record) = scope.get::<Certificate>(&*self.store, &key, call.now).await?.map(|it| it.value) else {
+                continue;
+            };
             if is_for(&record, csr, call.now) {
                 return Ok((self.released_leaf(call, &scope, record).await?, false));
             }
         }
         Ok((self.issue_certificate(call, &scope, &input.admin, &input.admin_csr_der).await?, true))
     }
+}
+
+/// What becomes of the environment's CAs of one kind.
+enum Succession {
+    /// This one signs.
+    None(CaId),
+    /// None can sign but this one, which was prepared.
+    Waits(Versioned<Ca>),
+    /// None can sign: the next is to be made.
+    Missing {
+        /// Its generation.
+        generation: u32,
+    },
+}
+
+/// A CA signs as long as what it signs does not outlive it. `cas` in the order of their generations.
+fn succession(cas: &[Versioned<Ca>], kind: CaKind, now: Time) -> Result<Succession, Error> {
+    let lasts = |ca: &&Versioned<Ca>| ca.value.not_after > now.plus(longest_leaf(kind));
+    let in_state = |state| cas.iter().rev().filter(move |ca| ca.value.state == state).find(lasts);
+    Ok(match (in_state(CaState::Active), in_state(CaState::Prepared)) {
+        (Some(active), _) => Succession::None(active.value.id.clone()),
+        (None, Some(next)) => Succession::Waits(next.clone()),
+        (None, None) => {
+            let newest = cas.last().map_or(0, |ca| ca.value.generation);
+            let generation = newest.checked_add(1).ok_or_else(|| Error::internal("no generation is left"))?;
+            Succession::Missing { generation }
+        }
+    })
+}
+
+/// The write by which a CA makes way for a new active one.
+fn stepped_down(ca: Versioned<Ca>, now: Time) -> Option<Write> {
+    let state = match ca.value.state {
+        CaState::Active => CaState::Retiring,
+        CaState::Prepared => CaState::Retired,
+        CaState::Retiring | CaState::Retired => return None,
+    };
+    Some(Write::replace(in_state(ca.value, state, now), ca.version))
+}
+
+fn in_state(ca: Ca, state: CaState, now: Time) -> Ca {
+    Ca { state, updated_at: now, ..ca }
 }
 
 /// Whether a record is that of a good certificate for the key of `csr`.

@@ -1,7 +1,10 @@
 //! The first start of an environment.
 
 use signet_app::{Bootstrap, Call};
-use signet_core::{Error, PrincipalType, ca::CaState};
+use signet_core::{
+    Error, Lifetime, PrincipalType, Time,
+    ca::{Ca, CaKind, CaState},
+};
 use signet_testkit::fixtures::NOW;
 
 use crate::world::*;
@@ -82,4 +85,101 @@ async fn an_operators_keys_are_used_where_given() {
     input.keys.root = Some(root.clone());
     world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
     assert_eq!(world.app.roots(NOW).await.unwrap()[0].key, root);
+}
+
+/// Bootstrap as an administrator runs it whose certificate is over: with the same keys, `days` after the first time.
+async fn again_after(world: &World, input: &Bootstrap, days: u32) -> (signet_app::BootstrapReport, Time) {
+    let now = NOW.plus(Lifetime::days(days));
+    let report = world.app.bootstrap(&Call { now, ..bootstrap_call() }, input).await;
+    (report.unwrap_or_else(|error| panic!("day {days}: {error:?}")), now)
+}
+
+fn made(report: &signet_app::BootstrapReport) -> Vec<&str> {
+    report.items.iter().filter(|item| item.made).map(|item| item.what.as_str()).collect()
+}
+
+#[tokio::test]
+async fn the_way_back_is_open_on_every_day() {
+    for days in [1, 29, 31, 45, 60, 365, 639] {
+        let world = World::empty();
+        let input = bootstrap_input();
+        world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+        let (report, now) = again_after(&world, &input, days).await;
+        let renewed = ["certificate of admin root"];
+        let expected = if days < 7 { &renewed[..] } else { &["server certificate", "certificate of admin root"] };
+        assert_eq!(made(&report), expected, "day {days}");
+        let admin = world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
+        assert_eq!(admin.principal, pid("root"), "day {days}");
+    }
+}
+
+fn states(cas: &[Ca], kind: CaKind) -> Vec<(u32, CaState)> {
+    cas.iter().filter(|ca| ca.kind == kind).map(|ca| (ca.generation, ca.state)).collect()
+}
+
+#[tokio::test]
+async fn authorities_that_can_sign_no_more_are_made_anew() {
+    for days in [641, 729, 731, 2000, 2900] {
+        let world = World::empty();
+        let input = bootstrap_input();
+        world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+        let (report, now) = again_after(&world, &input, days).await;
+        let all = [
+            "certificate authority system.2",
+            "certificate authority shared.2",
+            "certificate authority server.2",
+            "server certificate",
+            "certificate of admin root",
+        ];
+        assert_eq!(made(&report), all, "day {days}");
+        world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
+        let cas = world.app.list_cas(&at(call("ListCas"), now), &scope("system")).await.unwrap();
+        assert_eq!(states(&cas, CaKind::Server), [(1, CaState::Retiring), (2, CaState::Active)], "day {days}");
+        assert_eq!(states(&cas, CaKind::Root), [(1, CaState::Active)], "day {days}");
+        let (events, signatures) = (world.store.events().len(), world.keys.signatures());
+        let (second, _) = again_after(&world, &input, days).await;
+        assert!(made(&second).is_empty(), "{:?}", second.items);
+        assert_eq!((world.store.events().len(), world.keys.signatures()), (events, signatures), "day {days}");
+    }
+}
+
+#[tokio::test]
+async fn a_successor_that_waits_takes_over_and_one_that_is_over_too_does_not() {
+    for (days, expected) in [
+        (700, vec![(1, CaState::Retiring), (2, CaState::Active)]),
+        (1400, vec![(1, CaState::Retiring), (2, CaState::Retired), (3, CaState::Active)]),
+    ] {
+        let world = World::empty();
+        let input = bootstrap_input();
+        world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+        let prepare = at(call("RotateCa"), NOW.plus(Lifetime::days(366)));
+        let action = signet_app::RotationAction::Due;
+        world.app.rotate_ca(&prepare, &scope("system"), CaKind::Server, action).await.unwrap();
+        let (_, now) = again_after(&world, &input, days).await;
+        let cas = world.app.list_cas(&at(call("ListCas"), now), &scope("system")).await.unwrap();
+        assert_eq!(states(&cas, CaKind::Server), expected, "day {days}");
+    }
+}
+
+#[tokio::test]
+async fn a_root_too_old_to_sign_gets_a_successor_while_it_is_trusted() {
+    let world = World::empty();
+    let input = bootstrap_input();
+    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    let (report, now) = again_after(&world, &input, 3000).await;
+    assert_eq!(made(&report)[0], "certificate authority root.2");
+    world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
+    assert_eq!(
+        world.app.roots(now).await.unwrap().len(),
+        2,
+        "who knows the old one alone still verifies what it signed"
+    );
+    // With the old root over, nobody who trusts it can be reached: a wrong clock is likelier than ten years.
+    let late = Call { now: NOW.plus(Lifetime::days(3653)), ..bootstrap_call() };
+    let world = World::empty();
+    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    let before = (world.store.events().len(), world.keys.signatures());
+    let refused = world.app.bootstrap(&late, &input).await.unwrap_err();
+    assert!(matches!(refused, Error::Precondition { reason: "ROOT_EXPIRED", .. }), "{refused:?}");
+    assert_eq!((world.store.events().len(), world.keys.signatures()), before);
 }
