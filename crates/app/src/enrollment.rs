@@ -3,6 +3,8 @@
 mod rule;
 mod token;
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 use signet_core::{
     Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope, attestation::Evidence, principal::Principal,
@@ -48,7 +50,7 @@ impl App {
     /// Redeems a proof. What it uses up, a new principal and the reservation are one transaction, so that of any number of
     /// callers with a single-use token one gets a certificate. The same request id and key take up what a crash left
     /// behind, and use nothing a second time. A refusal names its reason in the tenant's audit log and nowhere else.
-    pub async fn enroll(&self, call: &Call, input: Enroll) -> Result<IssuedLeaf, Error> {
+    pub async fn enroll(self: &Arc<Self>, call: &Call, input: Enroll) -> Result<IssuedLeaf, Error> {
         if call.request_id.is_none() {
             return Err(Error::invalid("request_id", "REQUIRED", "is needed: it makes a retry safe"));
         }
@@ -87,7 +89,13 @@ impl App {
     }
 
     /// Records a refusal and says no more than that; other failures pass as they are.
-    async fn refuse_proof<T>(&self, call: &Call, tenant: &TenantId, error: Error, known: Known) -> Result<T, Error> {
+    async fn refuse_proof<T>(
+        self: &Arc<Self>,
+        call: &Call,
+        tenant: &TenantId,
+        error: Error,
+        known: Known,
+    ) -> Result<T, Error> {
         let reason = match &error {
             Error::ProofRefused { reason } => reason,
             Error::Precondition { reason: "RESERVATION_ABANDONED", .. }
@@ -105,12 +113,30 @@ impl App {
                 .into_iter()
                 .fold(AuditEntry::refused(call, reason), |entry, (name, value)| entry.detail(name, value));
             let entry = if unwritten == 0 { entry } else { entry.detail("unwritten_refusals_before", unwritten) };
-            if let Err(error) = self.refuse(call, tenant, &entry).await {
-                tracing::error!(%error, reason, tenant.id = %tenant, "a refused enrollment could not be recorded");
-            }
+            self.record_refusal(call, tenant, reason, entry).await;
         }
         // What to do instead is no secret: it is so for every operator.
         Err(if reason == OPERATORS_ELSEWHERE { error } else { refused(reason) })
+    }
+
+    /// Writes a refusal into the tenant's log, also if its caller does not wait for that.
+    pub(crate) async fn record_refusal(
+        self: &Arc<Self>,
+        call: &Call,
+        tenant: &TenantId,
+        reason: &'static str,
+        entry: AuditEntry,
+    ) {
+        let (app, call, tenant) = (Arc::clone(self), call.clone(), tenant.clone());
+        let record = async move {
+            let recorded = app.refuse(&call, &tenant, &entry).await;
+            if let Err(error) = &recorded {
+                tracing::error!(%error, reason, tenant.id = %tenant, "a refusal could not be recorded");
+            }
+            recorded
+        };
+        // An error was told where it happened; the refusal stands either way.
+        let _recorded = self.detached.run(record).await;
     }
 
     /// Refuses, before any work, those who have just been refused too often.
@@ -118,7 +144,7 @@ impl App {
         if self.guard.admits(tenant, call.source, call.now) {
             return Ok(());
         }
-        let message = "too many refused enrollments; wait a minute and check the proof before the next try";
+        let message = "too many refused enrollments; wait some minutes and check the proof before the next try";
         Err(Error::Exhausted { reason: TOO_MANY, message: message.into() })
     }
 }

@@ -15,6 +15,9 @@ use signet_core::{TenantId, Time, cidr::source_of};
 
 /// Names that are counted at once; beyond it, those with a whole budget are forgotten, and then all.
 const MOST: usize = 50_000;
+/// How far refusals of calls that were under way together may run ahead of a budget, in minutes of it. They are paid back
+/// by waiting, so that many at once are no way around the rate.
+const MOST_AHEAD: i64 = 10;
 
 /// How many refusals a minute are borne. A whole minute's worth may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +58,12 @@ impl Guard {
         left > 0 && (!suspect || self.tenants.left(tenant, now) > 0)
     }
 
-    /// Counts a refusal.
+    /// Counts a refusal, before anybody can hang up on it.
     pub(crate) fn failed(&self, tenant: &TenantId, source: Option<IpAddr>, now: Time) {
         if let Some(source) = source.map(source_of) {
-            self.sources.take(source, now);
+            self.sources.charge(source, now);
         }
-        self.tenants.take(tenant.clone(), now);
+        self.tenants.charge(tenant.clone(), now);
     }
 
     /// Whether a refusal is written to the audit log: `Some` with how many for this reason were not since the last.
@@ -102,20 +105,31 @@ impl<K: Eq + Hash> Buckets<K> {
 
     /// Takes one. `Some`: how many were not given before it; `None`: there is none left.
     fn take(&self, name: K, now: Time) -> Option<u64> {
+        self.with(name, now, |bucket| {
+            if bucket.left < 1000 {
+                bucket.missed = bucket.missed.saturating_add(1);
+                return None;
+            }
+            bucket.left = bucket.left.saturating_sub(1000);
+            Some(std::mem::take(&mut bucket.missed))
+        })
+    }
+
+    /// Takes one though there may be none left.
+    fn charge(&self, name: K, now: Time) {
+        let least = self.size().saturating_mul(-1000 * MOST_AHEAD);
+        self.with(name, now, |bucket| bucket.left = bucket.left.saturating_sub(1000).max(least));
+    }
+
+    fn with<T>(&self, name: K, now: Time, then: impl FnOnce(&mut Bucket) -> T) -> T {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST {
             self.forget(&mut buckets, now);
         }
         let full = Bucket { left: self.size().saturating_mul(1000), at: now, missed: 0 };
         let bucket = buckets.entry(name).or_insert(full);
-        let left = self.refilled(bucket, now);
-        *bucket = Bucket { left, at: now.max(bucket.at), missed: bucket.missed };
-        if left < 1000 {
-            bucket.missed = bucket.missed.saturating_add(1);
-            return None;
-        }
-        bucket.left = left.saturating_sub(1000);
-        Some(std::mem::take(&mut bucket.missed))
+        *bucket = Bucket { left: self.refilled(bucket, now), at: now.max(bucket.at), missed: bucket.missed };
+        then(bucket)
     }
 
     fn refilled(&self, bucket: &Bucket, now: Time) -> i64 {
@@ -170,6 +184,21 @@ mod tests {
         }
         assert!((1..=5).all(|source| !guard.admits(&acme, from(source), NOW)));
         assert!(guard.admits(&acme, from(6), NOW) && guard.admits(&"globex".parse().unwrap(), from(1), NOW));
+    }
+
+    /// Calls that were let in together, before any of them was refused.
+    #[test]
+    fn many_guesses_at_once_are_paid_back_by_waiting() {
+        let (guard, acme) = (guard(), "acme".parse().unwrap());
+        for _ in 0..9 {
+            guard.failed(&acme, from(1), NOW);
+        }
+        assert!(!guard.admits(&acme, from(1), after(120)), "six more than three a minute");
+        assert!(guard.admits(&acme, from(1), after(140)));
+        for _ in 0..1000 {
+            guard.failed(&acme, from(1), NOW);
+        }
+        assert!(guard.admits(&acme, from(1), after(11 * 60)), "but not for ever");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bootstrap;
 mod call;
 mod cas;
 mod certificates;
+mod detached;
 mod enrollment;
 mod expiry;
 mod feed;
@@ -34,6 +35,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use authority::{Authorities, Issuer};
+use detached::Detached;
 use guard::Guard;
 use signet_core::{
     CaId, Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
@@ -117,6 +119,8 @@ pub struct App {
     feed_locks: [Mutex<()>; FEED_SHARDS as usize],
     /// Callers of this process with the same join token take turns, instead of meeting in the store.
     turns: Turns,
+    /// Consequences of decisions, which outlive a caller that is gone.
+    detached: Detached,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Notify,
 }
@@ -138,7 +142,7 @@ impl App {
     ) -> Self {
         let feed_locks = std::array::from_fn(|_| Mutex::default());
         let (signers, issuers, reads) = (Mutex::default(), Mutex::default(), Together::default());
-        let (turns, committed) = (Turns::default(), Notify::new());
+        let (turns, detached, committed) = (Turns::default(), Detached::default(), Notify::new());
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
         Self {
             store,
@@ -153,6 +157,7 @@ impl App {
             reads,
             feed_locks,
             turns,
+            detached,
             committed,
         }
     }

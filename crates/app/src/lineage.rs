@@ -1,5 +1,7 @@
 //! Instances: a renewal and what it does to the certificates before it; and the lock on an instance whose key was copied.
 
+use std::sync::Arc;
+
 use signet_core::{
     CaId, Error, Serial, TenantScope, Time,
     certificate::{Certificate, CertificateState, RevocationReason},
@@ -11,7 +13,11 @@ use signet_core::{
     trust::Refusal,
 };
 
-use crate::{App, AuditEntry, Call, Planned, issuance::Order, reservation::resource_id};
+use crate::{
+    App, AuditEntry, Call, Planned,
+    issuance::{Order, Presented},
+    reservation::resource_id,
+};
 
 /// Why an instance is locked, in answers and audit events.
 pub(crate) const CLONE_DETECTED: &str = "CLONE_DETECTED";
@@ -69,11 +75,23 @@ impl App {
 
     /// Refuses all certificates of the instance everywhere, within a second, if the one presented turned out to be a copy; its
     /// principal may enroll again. Passes every other result through.
-    pub(crate) async fn lock_if_copied<T>(&self, order: &Order<'_>, result: Result<T, Error>) -> Result<T, Error> {
-        let (Some(presented), Err(error)) = (order.renews, &result) else { return result };
+    pub(crate) async fn lock_if_copied<T>(
+        self: &Arc<Self>,
+        order: &Order<'_>,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (Some(Presented { issuer, serial }), Err(error)) = (order.renews, &result) else { return result };
         if error.reason() == CLONE_DETECTED {
-            self.lock_instance(order.call, order.scope, &presented.issuer, &presented.serial).await?;
-            tracing::warn!(tenant.id = %order.scope.tenant(), cert.serial = %presented.serial, "an instance is locked: its key was copied");
+            let (app, call, scope) = (Arc::clone(self), order.call.clone(), order.scope.clone());
+            let (issuer, serial) = (issuer.clone(), *serial);
+            let lock = async move {
+                app.lock_instance(&call, &scope, &issuer, &serial).await?;
+                let tenant = scope.tenant();
+                tracing::warn!(tenant.id = %tenant, cert.serial = %serial, "an instance is locked: its key was copied");
+                Ok(())
+            };
+            // Not in the caller's hands: a thief hangs up before it is locked out.
+            self.detached.run(lock).await?;
         }
         result
     }

@@ -1,5 +1,7 @@
 //! Renewal without a handshake: for a holder that cannot reach the control plane, or whose certificate has expired.
 
+use std::sync::Arc;
+
 use signet_core::{
     Actor, Error, Lifetime, TenantId, TenantScope, Time,
     certificate::{Certificate, CertificateKind},
@@ -37,7 +39,11 @@ impl App {
     /// `call` is the anonymous caller's, with a request id. Refusals are audited here.
     ///
     /// Before the key is proven the caller learns no more than "refused", or that its clock is wrong.
-    pub async fn renew_out_of_band(&self, call: &Call, input: &OutOfBandRenewal) -> Result<IssuedLeaf, Error> {
+    pub async fn renew_out_of_band(
+        self: &Arc<Self>,
+        call: &Call,
+        input: &OutOfBandRenewal,
+    ) -> Result<IssuedLeaf, Error> {
         if call.request_id.is_none() {
             return Err(Error::invalid("request_id", "REQUIRED", "is needed: it makes a retry safe"));
         }
@@ -54,7 +60,7 @@ impl App {
     }
 
     async fn renew_proven(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         record: &Certificate,
         tenant: &Tenant,
@@ -112,7 +118,7 @@ impl App {
 
     /// Records a refusal. What says nothing about the caller passes as it is, and what was recorded before.
     async fn refuse_renewal<T>(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         tenant: &TenantId,
         record: Option<&Certificate>,
@@ -138,9 +144,7 @@ impl App {
                 .about("certificate", crate::reservation::resource_id(record))
                 .detail("principal", &record.principal);
         }
-        if let Err(error) = self.refuse(call, tenant, &entry).await {
-            tracing::error!(%error, reason, tenant.id = %tenant, "a refused renewal could not be recorded");
-        }
+        self.record_refusal(call, tenant, reason, entry).await;
         Err(error)
     }
 }

@@ -1,5 +1,7 @@
 //! Renewal: the next certificate of an instance, the word that it was stored, and when the next one is due.
 
+use std::sync::Arc;
+
 use signet_core::{
     Error, Identity, TenantScope,
     authz::Permit,
@@ -24,7 +26,7 @@ impl App {
     /// The caller's next certificate, for a key that is none of those it holds. Renewing again with the same certificate
     /// replaces an answer that was lost; once the successor is in use, it locks the instance.
     pub async fn renew_certificate(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         permit: &Permit,
         scope: &TenantScope,
@@ -39,7 +41,7 @@ impl App {
 
     /// Renews `presented`, whose key the caller has proven to hold.
     pub(crate) async fn renew(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         scope: &TenantScope,
         presented: &Presented,

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+pub mod drops;
 pub mod entropy;
 pub mod faults;
 pub mod faulty;

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{Router, response::IntoResponse};
 use lambda_http::{Request, RequestExt, Response, request::RequestContext};
-use signet_app::ServerIdentity;
+use signet_app::{App, ServerIdentity};
 use signet_control_plane::{
     Config,
     cli::system_clock,
@@ -23,9 +23,13 @@ use tower::ServiceExt;
 /// Time for one call: below the function's own limit and API Gateway's, so that the caller gets an answer with sense.
 const TIME_LIMIT: Duration = Duration::from_secs(12);
 
+/// Time for what a call has decided and not carried out at its time limit; then AWS stops the clock for all of it.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
 /// The function, ready for calls.
 #[derive(Clone, Debug)]
 pub struct Function {
+    app: Arc<App>,
     router: Router,
 }
 
@@ -36,8 +40,8 @@ impl Function {
         let opened = open_lazily(config, Some(control_plane(&config.server))).await?;
         let rate = NonZeroU32::new(config.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
         let clock = system_clock();
-        let enrollment = Enrollment::new(opened.app, rate, move || clock());
-        Ok(Self { router: router(Arc::new(enrollment)).fallback(not_found) })
+        let enrollment = Enrollment::new(Arc::clone(&opened.app), rate, move || clock());
+        Ok(Self { app: opened.app, router: router(Arc::new(enrollment)).fallback(not_found) })
     }
 
     /// Answers one event.
@@ -56,6 +60,7 @@ impl Function {
             Ok(answer) => answer?,
             Err(_) => {
                 tracing::warn!(correlation_id, "the time limit of a call has passed");
+                let _in_time = timeout(LAST_MOMENT, self.app.wait_detached()).await;
                 Problem::timed_out().correlated(&correlation_id).into_response()
             }
         };

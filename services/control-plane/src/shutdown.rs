@@ -1,4 +1,5 @@
-//! The end in order: not ready, no new connections, calls in flight finished, streams ended, then everything else.
+//! The end in order: not ready, no new connections, calls in flight finished, streams ended, what calls had set going
+//! finished, then everything else.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -35,6 +36,9 @@ pub(crate) async fn run(
         if timeout(LAST_MOMENT, &mut serving).await.is_err() {
             serving.abort();
         }
+    }
+    if timeout(LAST_MOMENT, node.app.wait_detached()).await.is_err() {
+        tracing::error!("locks or refusals of callers that are gone did not get through to the store in time");
     }
     end(tasks).await;
     end(plain).await;

@@ -1,5 +1,7 @@
 //! Proofs that a tenant's rules accept: STS, OIDC issuers and registered CAs speak for the caller.
 
+use std::sync::Arc;
+
 use signet_core::{
     Error, Lifetime, PrincipalId, TenantId, TenantScope, Time,
     attestation::{AttestationError, Challenge, Evidence, Facts, fact},
@@ -37,7 +39,7 @@ struct Request<'a> {
 
 impl App {
     pub(super) async fn enroll_by_rule(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         tenant: &TenantId,
         evidence: &Evidence,

@@ -1,5 +1,7 @@
 //! Join tokens.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 use signet_core::{
     Error, PrincipalId, TenantId, TenantScope,
@@ -23,7 +25,7 @@ use crate::{
 
 impl App {
     pub(super) async fn enroll_by_token(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         secret: &SecretString,
         wanted: Option<&PrincipalId>,

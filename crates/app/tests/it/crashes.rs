@@ -56,7 +56,7 @@ async fn one_case(world: &Arc<World>, operation: &Operation, number: usize, poin
 }
 
 /// A token's secret is not kept, so a request that made one before says so.
-fn completes(answer: &Answer, operation: &Operation, first: &Answer) -> bool {
+pub(crate) fn completes(answer: &Answer, operation: &Operation, first: &Answer) -> bool {
     match answer {
         Ok(_) => true,
         Err(Error::Precondition { reason: "SECRET_NOT_KEPT", .. }) => operation.name == "CreateToken" || first.is_ok(),

@@ -40,12 +40,13 @@ impl Fault {
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     crashed: AtomicBool,
+    calls: AtomicUsize,
     transactions: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
     first: Mutex<Option<(usize, Happening)>>,
-    applied: Mutex<Vec<Vec<Write>>>,
+    applied: Arc<Mutex<Vec<Vec<Write>>>>,
     /// Shared by transactions between the real store and `applied`: what others can read already, but is not listed yet.
-    listing: RwLock<()>,
+    listing: Arc<RwLock<()>>,
 }
 
 /// Something that happens at a chosen moment.
@@ -59,9 +60,9 @@ impl fmt::Debug for FaultyStore {
 
 impl FaultyStore {
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
-        let (crashed, transactions) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let (fault, first, applied) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { inner, crashed, transactions, fault, first, applied, listing: RwLock::default() }
+        let (crashed, calls, transactions) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (fault, first, applied) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { inner, crashed, calls, transactions, fault, first, applied, listing: Arc::default() }
     }
 
     /// Lets something else happen just before the `number`-th transaction from now on (from 0).
@@ -80,14 +81,24 @@ impl FaultyStore {
         self.fault.lock().unwrap().take().is_none()
     }
 
+    /// How many reads and transactions were tried.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     /// How many transactions were tried.
     pub(crate) fn transactions(&self) -> usize {
         self.transactions.load(Ordering::SeqCst)
     }
 
+    /// Waits until what was sent is applied and listed, also for callers that are gone.
+    pub(crate) async fn settled(&self) {
+        let _all_listed = self.listing.write().await;
+    }
+
     /// Whether these to-be-signed bytes were recorded.
     pub(crate) async fn has_reserved(&self, tbs_der: &[u8]) -> bool {
-        let _all_listed = self.listing.write().await;
+        self.settled().await;
         let is_it = |write: &Write| {
             matches!(write, Write::Create(Body::Certificate(record))
                 if record.state == CertificateState::Reserved && record.tbs_der == tbs_der)
@@ -121,19 +132,26 @@ impl FaultyStore {
     }
 
     fn check_alive(&self) -> Result<(), StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         if self.crashed.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("the process has ended".into()));
+            return Err(ended());
         }
         Ok(())
     }
 
     async fn apply(&self, transaction: Transaction) -> Result<(), StoreError> {
-        let writes = transaction.writes().to_vec();
-        let _until_listed = self.listing.read().await;
-        self.inner.transact(transaction).await?;
-        assert_one_event(&writes);
-        self.applied.lock().unwrap().push(writes);
-        Ok(())
+        let until_listed = Arc::clone(&self.listing).read_owned().await;
+        let (inner, applied) = (Arc::clone(&self.inner), Arc::clone(&self.applied));
+        // A transaction that was sent goes on when its caller is dropped; so must the listing.
+        let sent = tokio::spawn(async move {
+            let writes = transaction.writes().to_vec();
+            inner.transact(transaction).await?;
+            assert_one_event(&writes);
+            applied.lock().unwrap().push(writes);
+            drop(until_listed);
+            Ok(())
+        });
+        sent.await.unwrap()
     }
 
     fn due(&self, number: usize) -> Option<Fault> {
@@ -144,6 +162,10 @@ impl FaultyStore {
             fault
         })
     }
+}
+
+fn ended() -> StoreError {
+    StoreError::Unavailable("the process has ended".into())
 }
 
 /// Invariant 5: every state change has exactly one audit event, in the same transaction.
@@ -174,6 +196,8 @@ impl Store for FaultyStore {
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.check_alive()?;
         let number = self.transactions.fetch_add(1, Ordering::SeqCst);
+        // A caller may go before anything is sent, as over a network.
+        tokio::task::yield_now().await;
         let first = self.first.lock().unwrap().take_if(|(at, _)| *at == number);
         if let Some((_, first)) = first {
             first.await;
@@ -188,7 +212,7 @@ impl Store for FaultyStore {
                     self.apply(transaction).await?;
                 }
                 self.crashed.store(true, Ordering::SeqCst);
-                self.check_alive()
+                Err(ended())
             }
         }
     }

@@ -199,12 +199,12 @@ async fn the_same_request_on_many_nodes_at_once_never_locks() {
     for round in 0..5 {
         let (request, csr) = (call_with_id("RenewCertificate", &format!("round-{round}")), csr());
         let nodes: Vec<_> = (0..6).map(|_| world.other_node()).collect();
-        let attempt = async |node: &signet_app::App| {
+        let attempt = async |node: &Arc<signet_app::App>| {
             let leaf = node.renew_certificate(&request, &renewal_of(&held), &scope, &csr).await?;
             confirm(&world, &leaf).await?;
             Ok::<_, Error>(leaf.certificate.serial)
         };
-        let answers = futures::future::join_all(nodes.iter().map(|node| attempt(node))).await;
+        let answers = futures::future::join_all(nodes.iter().map(attempt)).await;
         let serials: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
         assert!(serials.windows(2).all(|pair| pair[0] == pair[1]), "{serials:?}");
         held = world.app.renew_certificate(&request, &renewal_of(&held), &scope, &csr).await.unwrap();

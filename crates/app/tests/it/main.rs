@@ -16,6 +16,7 @@ mod bootstrap;
 mod cas;
 mod certificates;
 mod crashes;
+mod drops;
 mod enrollment;
 mod enrollment_limits;
 mod expiry;

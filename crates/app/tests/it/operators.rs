@@ -12,11 +12,11 @@ use crate::{attestor::presigned, lineage::signed, world::*};
 const ELSEWHERE: &str = "OPERATORS_ENROLL_AT_CONTROL_PLANE";
 
 /// The application of the enroll Lambda, on the world's store and keys.
-fn lambda(world: &World) -> App {
+fn lambda(world: &World) -> Arc<App> {
     let settings = Settings { operators_at: Some("https://signet.example.com".into()), ..Settings::default() };
     let (environment, entropy) = (world.app.environment().clone(), Arc::new(SeededEntropy::new(4)));
-    App::new(world.store.clone(), world.keys.clone(), entropy, environment, settings)
-        .with_attestor(world.attestor.clone())
+    let app = App::new(world.store.clone(), world.keys.clone(), entropy, environment, settings);
+    Arc::new(app.with_attestor(world.attestor.clone()))
 }
 
 async fn operators_token(world: &World) -> CreatedToken {

@@ -12,11 +12,11 @@ use signet_x509::Environment;
 
 use crate::world::*;
 
-fn open(folder: &Path) -> App {
+fn open(folder: &Path) -> Arc<App> {
     let store = SqliteStore::open(&folder.join("store")).unwrap();
     let keys = SoftKeys::open(&folder.join("keys"), SecretString::from("correct horse battery staple")).unwrap();
     let environment = Environment::with_default_arc("test.example.com".parse().unwrap()).unwrap();
-    App::new(Arc::new(store), Arc::new(keys), Arc::new(OsEntropy), environment, Settings::default())
+    Arc::new(App::new(Arc::new(store), Arc::new(keys), Arc::new(OsEntropy), environment, Settings::default()))
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,12 +27,18 @@ pub struct Faults {
     off: Arc<AtomicBool>,
     panic: Arc<AtomicBool>,
     slow: Arc<AtomicBool>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Faults {
     /// Writes wait.
     pub fn slow(&self, slow: bool) {
         self.slow.store(slow, Ordering::Release);
+    }
+
+    /// How many writes wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// The store is away.
@@ -72,10 +78,13 @@ impl Store for Faulty {
     }
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.on()?;
+        self.faults.waiting.fetch_add(1, Ordering::AcqRel);
         while self.faults.slow.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.store.transact(transaction).await
+        let done = self.store.transact(transaction).await;
+        self.faults.waiting.fetch_sub(1, Ordering::AcqRel);
+        done
     }
 }
 

@@ -6,8 +6,10 @@ use std::{
 };
 
 use signet_proto::v1::{
-    self as pb, principal_service_client::PrincipalServiceClient, trust_service_client::TrustServiceClient,
+    self as pb, enrollment_service_client::EnrollmentServiceClient, principal_service_client::PrincipalServiceClient,
+    trust_service_client::TrustServiceClient,
 };
+use signet_x509::KeyAndCsr;
 use tonic::Code;
 
 use crate::{
@@ -85,6 +87,35 @@ async fn a_call_that_does_not_end_is_cut_at_the_limit() {
     node.running.ended().await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert!(call.await.unwrap().is_err());
+}
+
+/// Whoever hangs up after a refusal does not get rid of its record by the node's end either.
+#[tokio::test]
+async fn what_a_caller_that_is_gone_has_set_going_is_finished_first() {
+    let world = World::new().await;
+    let faults = Faults::default();
+    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let mut client = EnrollmentServiceClient::new(world.connector(&node, None).channel());
+    faults.slow(true);
+    let request = pb::EnrollRequest {
+        csr_der: KeyAndCsr::generate().unwrap().csr_der,
+        request_id: "one".into(),
+        proof: Some(pb::enroll_request::Proof::JoinToken("sgt_wrong".into())),
+        ..Default::default()
+    };
+    let call = tokio::spawn(async move { client.enroll(request).await });
+    eventually("the refusal is being written", async || faults.waiting() > 0).await;
+    call.abort();
+    eventually("the caller is gone", async || {
+        node.metrics().await.contains(r#"signet_rpc_in_flight{operation="Enroll"} 0"#)
+    })
+    .await;
+    node.stop.cancel();
+    eventually("the node drains", async || node.http("/readyz").await.1.contains("DRAINING")).await;
+    assert_eq!(faults.waiting(), 1, "the refusal is still to be written, and the node is still there");
+    faults.slow(false);
+    node.running.ended().await.unwrap();
+    assert_eq!(faults.waiting(), 0, "the node ended before the refusal was written");
 }
 
 #[tokio::test]
