@@ -144,7 +144,8 @@ impl App {
         Ok(AuditPage { events, next_page_token: String::new() })
     }
 
-    /// The first `wanted` events of a day in one shard, or all if there are fewer.
+    /// The first `wanted` events of a day in one shard, or all if there are fewer. One that cannot be read is left out; its
+    /// seal tells on it.
     async fn day(
         &self,
         scope: &TenantScope,
@@ -159,9 +160,9 @@ impl App {
             let limit = u32::try_from(wanted.saturating_add(1)).unwrap_or(TAIL_PAGE).min(TAIL_PAGE);
             let query = Query::index(Table::Audit, Index::Listing, partition);
             let query = query.range(range.clone()).limit(limit).after(after);
-            let (found, next) = scope.list::<AuditEvent>(&*self.store, &query, now).await?;
-            events.extend(found.into_iter().map(|event| event.value));
-            after = next;
+            let found = scope.page::<AuditEvent>(&*self.store, &query, now).await?;
+            events.extend(found.records.into_iter().map(|event| event.value));
+            after = found.next;
             if after.is_none() || events.len() > wanted {
                 return Ok(events);
             }

@@ -6,12 +6,15 @@ use futures::future::try_join;
 use signet_core::{
     CaId, Error, Signer, TenantId, TenantScope, Time,
     ca::{Ca, CaKind, CaState},
-    store::{Query, SortRange, Table, Versioned},
+    store::Versioned,
     tenant::{Isolation, Tenant},
 };
 use signet_x509::{CertificateView, IssueError, IssuerCert, IssuerError, ProfileError};
 
-use crate::{App, feed::read_tenant};
+use crate::{
+    App,
+    feed::{TenantRecords, read_tenant},
+};
 
 /// A CA, ready to sign.
 #[derive(Debug)]
@@ -65,7 +68,13 @@ impl App {
         let system = TenantScope::housekeeping(TenantId::system());
         let (own, environment) =
             try_join(read_tenant(&*self.store, scope.tenant(), now), self.cas(&system, now)).await?;
-        let (tenant, own) = own.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?;
+        let (tenant, own) = match own {
+            TenantRecords::Known(tenant, own) => (*tenant, own),
+            TenantRecords::Absent => return Err(Error::not_found("tenant", scope.tenant())),
+            TenantRecords::Unreadable => {
+                return Err(Error::internal(format!("the record of the tenant {} cannot be read", scope.tenant())));
+            }
+        };
         let kind = issuing_kind(&tenant);
         let (roots, environment): (Vec<Ca>, Vec<Ca>) =
             environment.into_iter().map(|ca| ca.value).partition(|ca| ca.kind == CaKind::Root);
@@ -75,15 +84,14 @@ impl App {
         Ok(Authorities { tenant, cas, roots })
     }
 
-    /// All CAs of the scope's tenant, retired ones too.
+    /// All CAs of the scope's tenant that can be read, retired ones too. One that cannot neither signs nor is trusted.
     pub(crate) async fn cas(&self, scope: &TenantScope, now: Time) -> Result<Vec<Versioned<Ca>>, Error> {
-        let prefix = SortRange::Prefix(Ca::SORT_PREFIX.to_owned());
-        let mut query = Query::table(Table::Tenants, scope.tenant().as_str()).range(prefix);
+        let mut query = Ca::all_of(scope.tenant());
         let mut cas = Vec::new();
         loop {
-            let (found, next) = scope.list::<Ca>(&*self.store, &query, now).await?;
-            cas.extend(found);
-            match next {
+            let page = scope.page::<Ca>(&*self.store, &query, now).await?;
+            cas.extend(page.records);
+            match page.next {
                 None => return Ok(cas),
                 next => query = query.after(next),
             }

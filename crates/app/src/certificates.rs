@@ -35,10 +35,7 @@ impl App {
         self.principal(scope, principal, call.now).await?;
         let partition = Certificate::by_principal(scope.tenant(), principal);
         let query = |_| Query::index(Table::Certificates, Index::ByPrincipal, partition.clone()).descending();
-        let read = |query| async move {
-            let (found, next) = scope.list::<Certificate>(&*self.store, &query, call.now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read = |query| async move { scope.page::<Certificate>(&*self.store, &query, call.now).await };
         paging::list(page, &format!("certificates/{partition}"), 1, query, read).await
     }
 

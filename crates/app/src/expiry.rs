@@ -3,7 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use signet_core::{
     Error, StoreError, TenantId, TenantScope, Time,
     ca::{CaKind, CaState},
@@ -93,7 +93,9 @@ impl App {
 
     async fn look_for_endings(&self, round: &mut Round<'_>, go_on: GoOn<'_>) -> Result<(), Error> {
         let now = round.call.now;
-        for ca in self.all_cas(now).await?.into_iter().filter(|ca| ca.state == CaState::Active) {
+        let (cas, unreadable) = self.all_cas(now).await?;
+        round.report.cannot_read(unreadable);
+        for ca in cas.into_iter().filter(|ca| ca.state == CaState::Active) {
             let id = ca.id.clone();
             let ending = if ca.kind == CaKind::Root { Ending::Root { ca: id } } else { Ending::Ca { ca: id } };
             if let Some(warning) = self.unclaimed(now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await? {
@@ -124,13 +126,22 @@ impl App {
                 return Ok(());
             }
             let query = place.query(self.settings.expiry_page);
-            let (page, after) = EnvironmentScope::housekeeping().list::<Certificate>(&*self.store, &query, now).await?;
-            let due = stream::iter(page).map(|found| self.leaf_warning(now, found.value)).buffered(AT_ONCE);
-            let due: Vec<Option<ExpiryWarning>> = due.try_collect().await?;
-            for warning in due.into_iter().flatten() {
-                self.claim(round, warning).await?;
+            let page = EnvironmentScope::housekeeping().page::<Certificate>(&*self.store, &query, now).await?;
+            round.report.cannot_read(page.unreadable);
+            let looks = page.records.into_iter().map(|found| async move {
+                let name = format!("{}: {}/{}", found.value.tenant, found.value.issuer, found.value.serial);
+                (name, self.leaf_warning(now, found.value).await)
+            });
+            let due: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
+            for (name, warning) in due {
+                match warning {
+                    Ok(None) => {}
+                    Ok(Some(warning)) => self.claim(round, warning).await?,
+                    Err(error @ Error::Internal { .. }) => round.report.failed.push((name, error)),
+                    Err(error) => return Err(error),
+                }
             }
-            walk.went_on(after, now);
+            walk.went_on(page.next, now);
         }
         Ok(())
     }

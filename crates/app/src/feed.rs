@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
 use signet_core::{
-    Error, Lifetime, TenantId, Time,
+    Error, Lifetime, StoreError, TenantId, TenantScope, Time,
     ca::Ca,
     change::{ChangeEntry, ChangeHead, FEED_SHARDS},
-    scope::EnvironmentScope,
-    store::{Body, Index, LISTING_SHARDS, Query, Store, Table, Versioned},
+    scope::{EnvironmentScope, Listed},
+    store::{Index, LISTING_SHARDS, Query, Store, Table, Unreadable},
     tenant::Tenant,
     trust::Trust,
 };
@@ -24,6 +24,8 @@ use crate::{App, paging};
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// How often refusals that can no longer matter are dropped from memory.
 const FORGET_EVERY: Lifetime = Lifetime::minutes(1);
+/// How often a tenant whose record cannot be read is read again: mending it by hand announces nothing.
+const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 /// How many tenants are read at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -34,6 +36,9 @@ pub struct Follower {
     shards: [Shard; FEED_SHARDS as usize],
     /// Tenants whose records must be read again before the node may say that it has heard.
     outdated: BTreeSet<TenantId>,
+    /// Tenants whose record cannot be read; they are refused until it can.
+    unreadable: BTreeSet<TenantId>,
+    reread_at: Option<Time>,
     loaded: bool,
     forgot_at: Option<Time>,
     epochs: watch::Sender<u64>,
@@ -61,7 +66,8 @@ impl Follower {
     pub fn new(app: Arc<App>, trust: Arc<Trust>) -> Self {
         let epochs = watch::Sender::new(trust.epoch());
         let shards = std::array::from_fn(|i| Shard { number: u32::try_from(i).unwrap_or(0), ..Shard::default() });
-        Self { app, trust, shards, outdated: BTreeSet::new(), loaded: false, forgot_at: None, epochs }
+        let (outdated, unreadable, reread_at, forgot_at) = (BTreeSet::new(), BTreeSet::new(), None, None);
+        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, forgot_at, epochs }
     }
 
     /// Tells [`Trust::epoch`] after each change: open sessions must then be looked at again.
@@ -71,6 +77,7 @@ impl Follower {
 
     /// Catches up with everything that was committed before `now`; the first time it loads all refusals and tenants.
     /// After an error the trust is as far as it came, and goes stale by itself if that lasts; the next poll goes on.
+    /// A record that cannot be read is no error: its tenant alone is refused.
     pub async fn poll(&mut self, now: Time) -> Result<(), Error> {
         let result = self.catch_up(now).await;
         self.tell();
@@ -132,6 +139,10 @@ impl Follower {
             self.outdated.extend(listed);
             self.loaded = true;
         }
+        if self.reread_at.is_none_or(|at| now >= at) {
+            self.outdated.extend(self.unreadable.iter().cloned());
+            self.reread_at = Some(now.plus(REREAD_EVERY));
+        }
         self.reload_outdated(now).await?;
         self.trust.heard(now);
         if self.forgot_at.is_none_or(|at| now >= at.plus(FORGET_EVERY)) {
@@ -145,11 +156,10 @@ impl Follower {
     async fn listed_tenants(&self, now: Time) -> Result<Vec<TenantId>, Error> {
         let store = &*self.app.store;
         let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
-        let read = |query| async move {
-            let (found, next) = EnvironmentScope::housekeeping().list::<Tenant>(store, &query, now).await?;
-            Ok((found.into_iter().map(|found| found.value.id).collect(), next))
-        };
-        paging::all(LISTING_SHARDS, query, read).await
+        let read = |query| async move { EnvironmentScope::housekeeping().page::<Tenant>(store, &query, now).await };
+        let (tenants, unreadable) = paging::all(LISTING_SHARDS, query, read).await?;
+        let nameless = unreadable.iter().filter_map(|tenant| Tenant::id_in(&tenant.key));
+        Ok(tenants.into_iter().map(|tenant| tenant.id).chain(nameless).collect())
     }
 
     async fn reload_outdated(&mut self, now: Time) -> Result<(), Error> {
@@ -161,8 +171,19 @@ impl Follower {
         let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         while let Some((id, found)) = reads.next().await {
             match found? {
-                Some((tenant, cas)) => self.trust.set_tenant(&tenant, &cas),
-                None => tracing::warn!(tenant.id = %id, "the feed names a tenant that has no record"),
+                TenantRecords::Known(tenant, cas) => {
+                    self.trust.set_tenant(&tenant, &cas);
+                    if self.unreadable.remove(&id) {
+                        tracing::info!(tenant.id = %id, "the tenant can be read again and is refused no longer");
+                    }
+                }
+                TenantRecords::Unreadable => {
+                    self.trust.deny_unreadable(&id);
+                    if self.unreadable.insert(id.clone()) {
+                        tracing::error!(tenant.id = %id, "the tenant cannot be read; all of it is refused");
+                    }
+                }
+                TenantRecords::Absent => tracing::warn!(tenant.id = %id, "the feed names a tenant that has no record"),
             }
             self.outdated.remove(&id);
         }
@@ -199,17 +220,16 @@ impl Shard {
         let (mut from, mut place) = (self.applied, None);
         loop {
             let query = ChangeEntry::after(self.number, from).after(place);
-            let (entries, next) = scope.list::<ChangeEntry>(store, &query, now).await?;
+            let page = scope.page::<ChangeEntry>(store, &query, now).await?;
+            let next = page.next.clone();
             let mut gap = false;
-            for Versioned { value: entry, .. } in entries {
-                gap = entry.sequence > self.head && entry.sequence != self.applied.saturating_add(1);
+            for (sequence, entry) in in_order(page) {
+                gap = sequence > self.head && sequence != self.applied.saturating_add(1);
                 if gap {
                     break;
                 }
-                if trust.apply(&entry, now) {
-                    outdated.insert(entry.tenant);
-                }
-                self.applied = entry.sequence;
+                outdated.extend(self.apply(trust, entry, now));
+                self.applied = sequence;
             }
             place = next;
             if gap {
@@ -223,6 +243,21 @@ impl Shard {
         Ok(())
     }
 
+    /// Returns the tenant whose records must be read again.
+    fn apply(&self, trust: &Trust, entry: Result<ChangeEntry, Unreadable>, now: Time) -> Option<TenantId> {
+        match entry {
+            Ok(entry) => trust.apply(&entry, now).then_some(entry.tenant),
+            Err(unreadable) => {
+                let tenant = ChangeEntry::place(&unreadable.key).and_then(|(_, tenant)| tenant);
+                let until = unreadable.expires_at.unwrap_or(Time::MAX);
+                trust.deny_unknown_change(self.number, tenant.as_ref(), until);
+                let whose = tenant.as_ref().map_or("all of the shard", TenantId::as_str);
+                tracing::error!(tenant.id = whose, change = %unreadable.key, "a change cannot be read; its tenant is refused");
+                tenant
+            }
+        }
+    }
+
     async fn read_head(&mut self, store: &dyn Store, now: Time) -> Result<(), Error> {
         let key = ChangeHead::key_of(self.number);
         let head = EnvironmentScope::housekeeping().get::<ChangeHead>(store, &key, now).await?;
@@ -231,25 +266,44 @@ impl Shard {
     }
 }
 
-/// A tenant and its CAs, strongly consistent, in one read.
-pub(crate) async fn read_tenant(
-    store: &dyn Store,
-    id: &TenantId,
-    now: Time,
-) -> Result<Option<(Tenant, Vec<Ca>)>, Error> {
-    let (mut tenant, mut cas, mut after) = (None, Vec::new(), None);
+/// The entries of a page by their number, those that cannot be read too.
+fn in_order(page: Listed<ChangeEntry>) -> Vec<(u64, Result<ChangeEntry, Unreadable>)> {
+    let readable = page.records.into_iter().map(|found| (found.value.sequence, Ok(found.value)));
+    let unreadable = page.unreadable.into_iter().filter_map(|entry| {
+        let (sequence, _) = ChangeEntry::place(&entry.key)?;
+        Some((sequence, Err(entry)))
+    });
+    let mut entries: Vec<_> = readable.chain(unreadable).collect();
+    entries.sort_by_key(|(sequence, _)| *sequence);
+    entries
+}
+
+/// A tenant as its records say.
+pub(crate) enum TenantRecords {
+    /// Its record, and those CAs that can be read: what another one signed is not trusted.
+    Known(Box<Tenant>, Vec<Ca>),
+    /// Its own record cannot be read.
+    Unreadable,
+    /// It has none.
+    Absent,
+}
+
+/// A tenant and its CAs, strongly consistent.
+pub(crate) async fn read_tenant(store: &dyn Store, id: &TenantId, now: Time) -> Result<TenantRecords, Error> {
+    let scope = TenantScope::housekeeping(id.clone());
+    let tenant = match scope.get::<Tenant>(store, &Tenant::key_of(id), now).await {
+        Ok(Some(found)) => found.value,
+        Ok(None) => return Ok(TenantRecords::Absent),
+        Err(StoreError::Corrupt { .. }) => return Ok(TenantRecords::Unreadable),
+        Err(error) => return Err(error.into()),
+    };
+    let (mut cas, mut after) = (Vec::new(), None);
     loop {
-        let page = store.query(&Query::table(Table::Tenants, id.as_str()).limit(1000).after(after), now).await?;
-        for record in page.records {
-            match record.value {
-                Body::Tenant(found) => tenant = Some(found),
-                Body::Ca(found) => cas.push(found),
-                _ => {}
-            }
-        }
+        let page = scope.page::<Ca>(store, &Ca::all_of(id).after(after), now).await?;
+        cas.extend(page.records.into_iter().map(|ca| ca.value));
         after = page.next;
         if after.is_none() {
-            return Ok(tenant.map(|tenant| (tenant, cas)));
+            return Ok(TenantRecords::Known(Box::new(tenant), cas));
         }
     }
 }

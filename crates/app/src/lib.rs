@@ -22,6 +22,7 @@ mod principals;
 mod publication;
 mod release;
 mod renewal;
+mod reporting;
 mod reservation;
 mod rules;
 mod sealing;
@@ -37,6 +38,7 @@ use async_trait::async_trait;
 use authority::{Authorities, Issuer};
 use detached::Detached;
 use guard::Guard;
+use reporting::ReportingStore;
 use signet_core::{
     CaId, Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
@@ -103,6 +105,8 @@ impl Default for Settings {
 /// The application: ports, settings, and caches that hold nothing which could go stale unnoticed.
 pub struct App {
     store: Arc<dyn Store>,
+    /// The same store.
+    reporting: Arc<ReportingStore>,
     keys: Arc<dyn KeyManager>,
     entropy: Arc<dyn Entropy>,
     environment: Environment,
@@ -140,12 +144,14 @@ impl App {
         environment: Environment,
         settings: Settings,
     ) -> Self {
+        let reporting = Arc::new(ReportingStore::new(store));
         let feed_locks = std::array::from_fn(|_| Mutex::default());
         let (signers, issuers, reads) = (Mutex::default(), Mutex::default(), Together::default());
         let (turns, detached, committed) = (Turns::default(), Detached::default(), Notify::new());
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
         Self {
-            store,
+            store: Arc::clone(&reporting) as Arc<dyn Store>,
+            reporting,
             keys,
             entropy,
             environment,
@@ -176,6 +182,11 @@ impl App {
     /// The store, for readiness checks.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// How often a record was met that cannot be read.
+    pub fn unreadable_records(&self) -> u64 {
+        self.reporting.met()
     }
 
     /// Opens a key once.

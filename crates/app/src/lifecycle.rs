@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use signet_core::{
-    Error, TenantId, TenantScope, Time,
+    Error, StoreError, TenantId, TenantScope, Time,
     ca::{Ca, CaKind, plan_rotation},
     scope::EnvironmentScope,
-    store::{Index, LISTING_SHARDS, Query, Table},
+    store::{Index, LISTING_SHARDS, Query, Table, Unreadable},
 };
 
 use crate::{App, Call, RotationAction, cas::longest_leaf, paging};
@@ -25,15 +25,27 @@ pub struct TaskReport {
     pub unfinished: bool,
 }
 
+impl TaskReport {
+    /// Names the records that the task had to go on without.
+    pub(crate) fn cannot_read(&mut self, unreadable: impl IntoIterator<Item = Unreadable>) {
+        self.failed.extend(unreadable.into_iter().map(|record| {
+            let key = record.key.to_string();
+            (key, Error::from(StoreError::from(record)))
+        }));
+    }
+}
+
 impl App {
     /// Takes every CA a step further whose time has come. Any number of processes may do this at once.
     pub async fn rotate_due_cas(&self, call: &Call, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
         let mut groups: BTreeMap<(u8, TenantId), (CaKind, Vec<Ca>)> = BTreeMap::new();
-        for ca in self.all_cas(call.now).await? {
+        let (cas, unreadable) = self.all_cas(call.now).await?;
+        let mut report = TaskReport::default();
+        report.cannot_read(unreadable);
+        for ca in cas {
             let group = groups.entry((rank(ca.kind), ca.tenant.clone()));
             group.or_insert_with(|| (ca.kind, Vec::new())).1.push(ca);
         }
-        let mut report = TaskReport::default();
         for ((_, tenant), (kind, cas)) in groups {
             // The listing may lag; the rotation itself reads the table.
             if plan_rotation(&cas, longest_leaf(kind).millis(), call.now).is_empty() {
@@ -52,13 +64,10 @@ impl App {
         Ok(report)
     }
 
-    /// The CAs of all tenants, from the index.
-    pub(crate) async fn all_cas(&self, now: Time) -> Result<Vec<Ca>, Error> {
+    /// The CAs of all tenants, from the index, and those that cannot be read.
+    pub(crate) async fn all_cas(&self, now: Time) -> Result<(Vec<Ca>, Vec<Unreadable>), Error> {
         let query = |shard| Query::index(Table::Tenants, Index::Listing, Ca::listing(shard));
-        let read = |query| async move {
-            let (found, next) = EnvironmentScope::housekeeping().list::<Ca>(&*self.store, &query, now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read = |query| async move { EnvironmentScope::housekeeping().page::<Ca>(&*self.store, &query, now).await };
         paging::all(LISTING_SHARDS, query, read).await
     }
 }

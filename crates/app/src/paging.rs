@@ -3,9 +3,10 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use signet_core::{
-    Error, Time,
+    Error, StoreError, Time,
     audit::sha256_hex,
-    store::{Cursor, Query},
+    scope::Listed,
+    store::{Cursor, Query, Unreadable},
 };
 
 /// Records on a page where the caller does not say.
@@ -60,30 +61,30 @@ impl PageRequest {
 }
 
 /// Reads one page across `shards`. `query` gives the partition of a shard, `read` runs it.
-/// `of` names what is listed; a token is good for the same listing only.
-pub(crate) async fn list<T, F>(
+/// `of` names what is listed; a token is good for the same listing only. What cannot be read is left out.
+pub(crate) async fn list<E, F>(
     request: &PageRequest,
     of: &str,
     shards: u32,
     query: impl Fn(u32) -> Query,
     read: impl Fn(Query) -> F,
-) -> Result<Listing<T>, Error>
+) -> Result<Listing<E>, Error>
 where
-    F: Future<Output = Result<(Vec<T>, Option<Cursor>), Error>>,
+    F: Future<Output = Result<Listed<E>, StoreError>>,
 {
     let size = request.size()?;
     let of = sha256_hex(of.as_bytes()).get(..16).unwrap_or_default().to_owned();
     let mut place = request.place(&of)?;
-    let mut items: Vec<T> = Vec::new();
+    let mut items: Vec<E> = Vec::new();
     while place.shard < shards {
         let wanted = size.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
         if wanted == 0 {
             let token = serde_json::to_vec(&place).map_err(Error::internal)?;
             return Ok(Listing { items, next_page_token: BASE64_URL_SAFE_NO_PAD.encode(token) });
         }
-        let (found, next) = read(query(place.shard).limit(wanted).after(place.after.take())).await?;
-        items.extend(found);
-        place.after = next;
+        let found = read(query(place.shard).limit(wanted).after(place.after.take())).await?;
+        items.extend(found.records.into_iter().map(|found| found.value));
+        place.after = found.next;
         if place.after.is_none() {
             place.shard += 1;
         }
@@ -91,28 +92,29 @@ where
     Ok(Listing { items, next_page_token: String::new() })
 }
 
-/// All items of all shards; for housekeeping, not for callers.
-pub(crate) async fn all<T, F>(
+/// All entities of all shards, and what of them cannot be read; for housekeeping, not for callers.
+pub(crate) async fn all<E, F>(
     shards: u32,
     query: impl Fn(u32) -> Query,
     read: impl Fn(Query) -> F,
-) -> Result<Vec<T>, Error>
+) -> Result<(Vec<E>, Vec<Unreadable>), Error>
 where
-    F: Future<Output = Result<(Vec<T>, Option<Cursor>), Error>>,
+    F: Future<Output = Result<Listed<E>, StoreError>>,
 {
-    let mut items = Vec::new();
+    let (mut items, mut unreadable) = (Vec::new(), Vec::new());
     for shard in 0..shards {
         let mut after = None;
         loop {
-            let (found, next) = read(query(shard).limit(MAX_PAGE).after(after)).await?;
-            items.extend(found);
-            after = next;
+            let page = read(query(shard).limit(MAX_PAGE).after(after)).await?;
+            items.extend(page.records.into_iter().map(|found| found.value));
+            unreadable.extend(page.unreadable);
+            after = page.next;
             if after.is_none() {
                 break;
             }
         }
     }
-    Ok(items)
+    Ok((items, unreadable))
 }
 
 /// Keeps the day count of an instant in one place.

@@ -82,10 +82,7 @@ impl App {
     ) -> Result<Listing<Principal>, Error> {
         let tenant = scope.tenant();
         let query = |shard| Query::index(Table::Principals, Index::Listing, format!("{tenant}#{shard}"));
-        let read = |query| async move {
-            let (found, next) = scope.list::<Principal>(&*self.store, &query, call.now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read = |query| async move { scope.page::<Principal>(&*self.store, &query, call.now).await };
         paging::list(page, &format!("principals/{tenant}"), LISTING_SHARDS, query, read).await
     }
 

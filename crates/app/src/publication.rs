@@ -14,7 +14,7 @@ use signet_core::{
     audit::sha256_hex,
     ca::{Ca, CaKind},
     scope::EnvironmentScope,
-    store::{Index, LISTING_SHARDS, Query, Table},
+    store::{Index, LISTING_SHARDS, Query, Table, Unreadable},
     tenant::{Isolation, Tenant},
 };
 use signet_x509::bundle::{to_pem, to_spiffe_json};
@@ -86,7 +86,7 @@ enum Piece {
 impl App {
     /// Publishes what has changed of `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and `crl/<ca>.crl`.
     pub async fn publish(&self, call: &Call, shelf: &dyn Shelf, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
-        let pieces = self.pieces(call.now).await?;
+        let (pieces, unreadable) = self.pieces(call.now).await?;
         let work = |piece: Piece| async move {
             if !go_on() {
                 return None;
@@ -96,6 +96,7 @@ impl App {
         };
         let mut results = stream::iter(pieces).map(work).buffer_unordered(AT_ONCE);
         let mut report = TaskReport::default();
+        report.cannot_read(unreadable);
         while let Some(result) = results.next().await {
             match result {
                 None => report.unfinished = true,
@@ -108,8 +109,11 @@ impl App {
 
     /// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too early
     /// leave out none for ever.
-    async fn pieces(&self, now: Time) -> Result<Vec<Piece>, Error> {
-        let cas: Vec<Ca> = self.all_cas(now).await?.into_iter().filter(|ca| is_trusted(ca, now)).collect();
+    async fn pieces(&self, now: Time) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
+        let (cas, mut unreadable) = self.all_cas(now).await?;
+        let cas: Vec<Ca> = cas.into_iter().filter(|ca| is_trusted(ca, now)).collect();
+        let (tenants, unreadable_tenants) = self.all_tenants(now).await?;
+        unreadable.extend(unreadable_tenants);
         let of = |kind: CaKind, tenant: &TenantId| -> Vec<Ca> {
             let mut found: Vec<Ca> = cas.iter().filter(|ca| ca.kind == kind && &ca.tenant == tenant).cloned().collect();
             found.sort_by_key(|ca| ca.generation);
@@ -117,7 +121,7 @@ impl App {
         };
         let system = TenantId::system();
         let mut pieces: Vec<Piece> = cas.iter().cloned().map(|ca| Piece::Crl(Box::new(ca))).collect();
-        for tenant in self.all_tenants(now).await? {
+        for tenant in tenants {
             let anchors = match tenant.isolation {
                 Isolation::Dedicated => of(CaKind::Tenant, &tenant.id),
                 Isolation::Shared => of(CaKind::Shared, &system),
@@ -127,15 +131,13 @@ impl App {
         let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
         pieces.rotate_left(start);
         pieces.insert(0, Piece::Roots(of(CaKind::Root, &system)));
-        Ok(pieces)
+        Ok((pieces, unreadable))
     }
 
-    async fn all_tenants(&self, now: Time) -> Result<Vec<Tenant>, Error> {
+    async fn all_tenants(&self, now: Time) -> Result<(Vec<Tenant>, Vec<Unreadable>), Error> {
         let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
-        let read = |query| async move {
-            let (found, next) = EnvironmentScope::housekeeping().list::<Tenant>(&*self.store, &query, now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read =
+            |query| async move { EnvironmentScope::housekeeping().page::<Tenant>(&*self.store, &query, now).await };
         paging::all(LISTING_SHARDS, query, read).await
     }
 

@@ -80,10 +80,7 @@ impl App {
         page: &PageRequest,
     ) -> Result<Listing<EnrollmentRule>, Error> {
         let tenant = scope.tenant();
-        let read = |query| async move {
-            let (found, next) = scope.list::<EnrollmentRule>(&*self.store, &query, call.now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read = |query| async move { scope.page::<EnrollmentRule>(&*self.store, &query, call.now).await };
         paging::list(page, &format!("rules/{tenant}"), 1, |_| all_of(tenant), read).await
     }
 
@@ -119,12 +116,10 @@ impl App {
         let scope = EnvironmentScope::housekeeping().tenant(tenant);
         let read = |query| {
             let scope = &scope;
-            async move {
-                let (found, next) = scope.list::<EnrollmentRule>(&*self.store, &query, now).await?;
-                Ok((found.into_iter().map(|found| found.value).collect(), next))
-            }
+            async move { scope.page::<EnrollmentRule>(&*self.store, &query, now).await }
         };
-        paging::all(1, |_| all_of(tenant), read).await
+        // A rule that cannot be read grants nothing.
+        Ok(paging::all(1, |_| all_of(tenant), read).await?.0)
     }
 
     async fn rule(&self, scope: &TenantScope, id: &RuleId, now: Time) -> Result<Versioned<EnrollmentRule>, Error> {

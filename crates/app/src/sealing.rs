@@ -108,12 +108,13 @@ impl App {
         loop {
             let partition = AuditEvent::minute_partition(minute, shard);
             let query = Query::table(Table::Audit, partition).limit(1000).after(after);
-            let (events, next) = scope.list::<AuditEvent>(&*self.store, &query, now).await?;
-            leaves.extend(events.into_iter().map(|Versioned { value: event, .. }| {
+            // One that cannot be read is not sealed: once mended it is found as added.
+            let events = scope.page::<AuditEvent>(&*self.store, &query, now).await?;
+            leaves.extend(events.records.into_iter().map(|Versioned { value: event, .. }| {
                 let leaf = event.leaf();
                 (event.tenant, EventLeaf { id: event.id, leaf })
             }));
-            after = next;
+            after = events.next;
             if after.is_none() {
                 return Ok(leaves);
             }
@@ -124,7 +125,11 @@ impl App {
         // Owned ids: with borrowed ones the future is not known to be `Send` (rust-lang/rust#102211).
         let tenants: BTreeSet<TenantId> = window.values().flat_map(HashMap::keys).cloned().collect();
         let plans = tenants.into_iter().map(|tenant| async move {
-            let seals = self.last_seals(&tenant, now).await?;
+            let seals = match self.last_seals(&tenant, now).await {
+                // Its chain cannot be gone on with; the others' can.
+                Err(StoreError::Corrupt { .. }) => return Ok(None),
+                seals => seals?,
+            };
             let own = |known: &HashMap<TenantId, Vec<EventLeaf>>| known.get(&tenant).cloned().unwrap_or_default();
             let events = window.iter().map(|(minute, known)| (*minute, own(known))).collect();
             Ok::<_, Error>(plan(&tenant, minute, &events, &seals))
@@ -133,7 +138,7 @@ impl App {
         Ok(plans.into_iter().flatten().collect())
     }
 
-    async fn last_seals(&self, tenant: &TenantId, now: Time) -> Result<Vec<Seal>, Error> {
+    async fn last_seals(&self, tenant: &TenantId, now: Time) -> Result<Vec<Seal>, StoreError> {
         let most = u32::try_from(LATE_MINUTES).unwrap_or(0).saturating_add(1);
         let query = Seal::of(tenant).descending().limit(most);
         let scope = TenantScope::housekeeping(tenant.clone());

@@ -90,10 +90,7 @@ impl App {
         page: &PageRequest,
     ) -> Result<Listing<Tenant>, Error> {
         let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
-        let read = |query| async move {
-            let (found, next) = scope.list::<Tenant>(&*self.store, &query, call.now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read = |query| async move { scope.page::<Tenant>(&*self.store, &query, call.now).await };
         paging::list(page, "tenants", LISTING_SHARDS, query, read).await
     }
 

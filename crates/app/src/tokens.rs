@@ -109,10 +109,7 @@ impl App {
     ) -> Result<Listing<EnrollmentToken>, Error> {
         let tenant = scope.tenant();
         let query = |_| Query::index(Table::Enrollments, Index::Listing, tenant.as_str());
-        let read = |query| async move {
-            let (found, next) = scope.list::<EnrollmentToken>(&*self.store, &query, call.now).await?;
-            Ok((found.into_iter().map(|found| found.value).collect(), next))
-        };
+        let read = |query| async move { scope.page::<EnrollmentToken>(&*self.store, &query, call.now).await };
         paging::list(page, &format!("tokens/{tenant}"), 1, query, read).await
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CaId, KeyRef, Lifetime, TenantId, Time,
-    store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
+    store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Query, SortRange, Table, shard_of},
 };
 
 /// What a CA signs.
@@ -77,6 +77,11 @@ impl Ca {
     /// Key of the CA `id` of `tenant`.
     pub fn key_of(tenant: &TenantId, id: &CaId) -> Key {
         Key::new(Table::Tenants, tenant.as_str(), &format!("{}{id}", Self::SORT_PREFIX))
+    }
+
+    /// All CAs of `tenant`, strongly consistent.
+    pub fn all_of(tenant: &TenantId) -> Query {
+        Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT_PREFIX.to_owned()))
     }
 
     /// Index partition of listing shard `shard`.

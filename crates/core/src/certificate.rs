@@ -162,6 +162,11 @@ impl Certificate {
         Key::new(Table::Certificates, format!("{issuer}#{serial}"), "certificate")
     }
 
+    /// The serial number of the certificate at `key`, for one whose record cannot be read.
+    pub fn serial_in(key: &Key) -> Option<Serial> {
+        key.partition.rsplit_once('#')?.1.parse().ok()
+    }
+
     /// Index partition of a principal's certificates; sorted by serial, which is time order.
     pub fn by_principal(tenant: &TenantId, principal: &PrincipalId) -> String {
         format!("{tenant}#{principal}")

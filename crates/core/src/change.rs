@@ -45,6 +45,10 @@ pub enum Change {
     },
     /// The tenant's status, settings or CAs changed: read them again.
     TenantChanged,
+    /// What a later version announces, or what is damaged: it may take a right away, so the tenant is refused here for as
+    /// long as it matters ([`crate::trust::Trust::apply`]). Kept as it was read.
+    #[serde(untagged)]
+    Unknown(serde_json::Map<String, serde_json::Value>),
 }
 
 /// One entry of the feed.
@@ -73,6 +77,16 @@ impl ChangeEntry {
         format!("{sequence:020}")
     }
 
+    /// Sequence number and tenant of the entry at `key`, for one whose body cannot be read. `None`: not an entry's key.
+    /// The tenant is not in the keys of the first release.
+    pub fn place(key: &Key) -> Option<(u64, Option<TenantId>)> {
+        let (sequence, tenant) = match key.sort.split_once('#') {
+            Some((sequence, tenant)) => (sequence, tenant.parse().ok()),
+            None => (key.sort.as_str(), None),
+        };
+        Some((sequence.parse().ok()?, tenant))
+    }
+
     /// The entries of `shard` after `sequence`, in order.
     pub fn after(shard: u32, sequence: u64) -> Query {
         let (first, last) = (Self::sort(sequence.saturating_add(1)), Self::sort(u64::MAX));
@@ -82,7 +96,8 @@ impl ChangeEntry {
 
 impl Entity for ChangeEntry {
     fn key(&self) -> Key {
-        Key::new(Table::Changes, Self::partition(self.shard), &Self::sort(self.sequence))
+        let sort = format!("{}#{}", Self::sort(self.sequence), self.tenant);
+        Key::new(Table::Changes, Self::partition(self.shard), &sort)
     }
     fn tenant(&self) -> &TenantId {
         &self.tenant

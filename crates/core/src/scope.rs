@@ -3,7 +3,7 @@
 
 use crate::{
     PrincipalId, StoreError, TenantId, Time,
-    store::{Entity, Key, Query, Store, Version, Versioned},
+    store::{Cursor, Entity, Key, Query, Store, Unreadable, Version, Versioned},
 };
 
 /// The right to act in one tenant, perhaps as one principal only.
@@ -11,6 +11,17 @@ use crate::{
 pub struct TenantScope {
     tenant: TenantId,
     only: Option<PrincipalId>,
+}
+
+/// A page of entities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<E> {
+    /// What can be read.
+    pub records: Vec<Versioned<E>>,
+    /// What cannot.
+    pub unreadable: Vec<Unreadable>,
+    /// `Some`: ask again after this place.
+    pub next: Option<Cursor>,
 }
 
 /// The right to act on tenants themselves.
@@ -69,15 +80,21 @@ impl TenantScope {
     }
 
     /// Reads a page of entities of the scope's tenant; other kinds and other tenants' are left out.
+    /// `Corrupt` if one cannot be read: for decisions that must know all of them.
     pub async fn list<E: Entity>(
         &self,
         store: &dyn Store,
         query: &Query,
         now: Time,
-    ) -> Result<(Vec<Versioned<E>>, Option<crate::store::Cursor>), StoreError> {
+    ) -> Result<(Vec<Versioned<E>>, Option<Cursor>), StoreError> {
+        self.page(store, query, now).await?.all_readable()
+    }
+
+    /// The same, going on without what cannot be read: for whom a record that is not seen is one that does not count.
+    pub async fn page<E: Entity>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
         let page = store.query(query, now).await?;
         let own = page.records.into_iter().filter(|record| record.value.tenant() == &self.tenant);
-        Ok((own.filter_map(typed).collect(), page.next))
+        Ok(Listed { records: own.filter_map(typed).collect(), unreadable: page.unreadable, next: page.next })
     }
 }
 
@@ -96,15 +113,21 @@ impl EnvironmentScope {
         TenantScope::granted(tenant.clone(), None)
     }
 
-    /// Reads a page of entities of any tenant.
+    /// Reads a page of entities of any tenant; `Corrupt` if one cannot be read.
     pub async fn list<E: Entity>(
         &self,
         store: &dyn Store,
         query: &Query,
         now: Time,
-    ) -> Result<(Vec<Versioned<E>>, Option<crate::store::Cursor>), StoreError> {
+    ) -> Result<(Vec<Versioned<E>>, Option<Cursor>), StoreError> {
+        self.page(store, query, now).await?.all_readable()
+    }
+
+    /// The same, going on without what cannot be read: no tenant's record holds up the others.
+    pub async fn page<E: Entity>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
         let page = store.query(query, now).await?;
-        Ok((page.records.into_iter().filter_map(typed).collect(), page.next))
+        let records = page.records.into_iter().filter_map(typed).collect();
+        Ok(Listed { records, unreadable: page.unreadable, next: page.next })
     }
 
     /// Reads an entity of any tenant.
@@ -115,6 +138,15 @@ impl EnvironmentScope {
         now: Time,
     ) -> Result<Option<Versioned<E>>, StoreError> {
         get(store, key, now).await
+    }
+}
+
+impl<E> Listed<E> {
+    fn all_readable(self) -> Result<(Vec<Versioned<E>>, Option<Cursor>), StoreError> {
+        match self.unreadable.into_iter().next() {
+            None => Ok((self.records, self.next)),
+            Some(unreadable) => Err(unreadable.into()),
+        }
     }
 }
 

@@ -326,14 +326,35 @@ pub struct Cursor {
 pub struct Page {
     /// May be fewer than asked for (also none) even if there is a next page: expired records are left out.
     pub records: Vec<Versioned<Body>>,
+    /// What this version cannot read; with `records` at most as many as were asked for.
+    pub unreadable: Vec<Unreadable>,
     /// `Some`: ask again after this place. `None`: that was all.
     pub next: Option<Cursor>,
+}
+
+/// A record that this version cannot read: damaged, or of another version's form. A page goes on without it, so that it is
+/// the trouble of nobody but its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it is.
+    pub key: Key,
+    /// When it stops to exist, as the store knows it beside the record's body.
+    pub expires_at: Option<Time>,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+impl From<Unreadable> for StoreError {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Corrupt { key: unreadable.key.to_string(), reason: unreadable.reason }
+    }
 }
 
 /// Where everything is kept. Adapters: `signet-sqlite`, `signet-dynamodb`; both pass `signet_testkit::store_suite`.
 ///
 /// * Reads of a table are strongly consistent: they see every transaction that had answered before.
 /// * A record whose `expires_at` is not after `now` is absent for every call, also as the object of a condition.
+/// * A record that cannot be read is `Corrupt` where it alone is asked for, and [`Page::unreadable`] beside others.
 /// * Adapters retry throttling and lost connections themselves, within their time limit; nobody else does.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {

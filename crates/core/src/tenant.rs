@@ -83,6 +83,11 @@ impl Tenant {
         Key::new(Table::Tenants, id.as_str(), Self::SORT)
     }
 
+    /// The tenant whose record is at `key`, for one that cannot be read.
+    pub fn id_in(key: &Key) -> Option<TenantId> {
+        (key.sort == Self::SORT).then(|| key.partition.parse().ok()).flatten()
+    }
+
     /// Index partition of listing shard `shard`.
     pub fn listing(shard: u32) -> String {
         format!("tenants#{shard}")

@@ -6,7 +6,7 @@
 mod by_serial;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::{
     CaId, Identity, Lifetime, PrincipalId, Role, Serial, TenantId, Time,
     ca::{Ca, CaKind},
-    change::{Change, ChangeEntry},
+    change::{Change, ChangeEntry, ChangeHead},
     tenant::{Isolation, Tenant, TenantStatus},
 };
 
@@ -76,6 +76,9 @@ pub enum Refusal {
     /// Its tenant does not exist here.
     #[error("the tenant is not known")]
     UnknownTenant,
+    /// Its tenant's record, or a change of its tenant, is not what this node can read.
+    #[error("records of the tenant cannot be read")]
+    TenantUnreadable,
     /// The CA that signed it was retired.
     #[error("the certificate authority is no longer trusted")]
     IssuerRetired,
@@ -94,6 +97,7 @@ impl Refusal {
             Self::PrincipalDenied => "PRINCIPAL_DENIED",
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::UnknownTenant => "UNKNOWN_TENANT",
+            Self::TenantUnreadable => "TENANT_UNREADABLE",
             Self::IssuerRetired => "ISSUER_RETIRED",
             Self::Stale => "NODE_STALE",
         }
@@ -111,6 +115,12 @@ struct Denies {
     /// Serial to the second after which the entry may go (u32: until 2106; 20 bytes an entry).
     revoked: BySerial<u32>,
     principals: HashMap<TenantId, HashMap<PrincipalId, Ruling>>,
+    /// Whose record cannot be read.
+    unreadable: HashSet<TenantId>,
+    /// Of whom a change is not known here, and until when it matters.
+    unknown_changes: HashMap<TenantId, Time>,
+    /// The same for a feed shard: it is not even known whose change it is.
+    unknown_in_shard: HashMap<u32, Time>,
 }
 
 /// See the module's words. Shared by all connections of a node; every method takes `&self`.
@@ -182,7 +192,28 @@ impl Trust {
         let trust = TenantTrust { status: tenant.status, anchors: anchors(CaKind::Tenant) };
         write(&self.isolation).insert(tenant.id.clone(), tenant.isolation);
         write(&self.tenants).insert(tenant.id.clone(), trust);
+        write(&self.denies).unreadable.remove(&tenant.id);
         self.changed();
+    }
+
+    /// The tenant's record cannot be read: refuses the tenant until [`Self::set_tenant`].
+    pub fn deny_unreadable(&self, tenant: &TenantId) {
+        if write(&self.denies).unreadable.insert(tenant.clone()) {
+            self.changed();
+        }
+    }
+
+    /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where that
+    /// cannot be read either, of any tenant of the shard. These are refused until then.
+    pub fn deny_unknown_change(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
+        write(&self.denies).deny_unknown(shard, tenant, until);
+        self.changed();
+    }
+
+    /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read.
+    pub fn unreadable_len(&self) -> usize {
+        let denies = read(&self.denies);
+        [denies.unreadable.len(), denies.unknown_changes.len(), denies.unknown_in_shard.len()].into_iter().sum()
     }
 
     /// What is known of a tenant, with the anchors that hold for it.
@@ -199,7 +230,7 @@ impl Trust {
         read(&self.tenants).keys().cloned().collect()
     }
 
-    /// Applies a feed entry. Returns whether the tenant's records must be read again ([`Self::set_tenant`]).
+    /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns whether the tenant's records must be read again ([`Self::set_tenant`]).
     pub fn apply(&self, entry: &ChangeEntry, now: Time) -> bool {
         let mut reload = false;
         {
@@ -207,6 +238,10 @@ impl Trust {
             for change in &entry.changes {
                 match change {
                     Change::TenantChanged => reload = true,
+                    Change::Unknown(_) => {
+                        reload = true;
+                        denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
+                    }
                     other => denies.apply(&entry.tenant, other, now),
                 }
             }
@@ -228,6 +263,9 @@ impl Trust {
         }
         self.admit_tenant(identity)?;
         let denies = read(&self.denies);
+        if denies.unreadable(&identity.tenant, now) {
+            return Err(Refusal::TenantUnreadable);
+        }
         if denies.revoked.contains_key(identity.serial.as_bytes()) {
             return Err(Refusal::Revoked);
         }
@@ -266,6 +304,8 @@ impl Trust {
             });
         }
         denies.principals.retain(|_, of| !of.is_empty());
+        denies.unknown_changes.retain(|_, until| now < *until);
+        denies.unknown_in_shard.retain(|_, until| now < *until);
     }
 
     /// How many revoked certificates are held.
@@ -292,8 +332,23 @@ impl Denies {
             Change::PrincipalRoles { principal, roles, until } => {
                 self.ruling(tenant, principal).roles = Some((roles.clone().into(), *until));
             }
-            Change::CertificateRevoked { .. } | Change::TenantChanged => {}
+            Change::CertificateRevoked { .. } | Change::TenantChanged | Change::Unknown(_) => {}
         }
+    }
+
+    fn deny_unknown(&mut self, shard: u32, tenant: Option<&TenantId>, until: Time) {
+        let latest = match tenant {
+            Some(tenant) => self.unknown_changes.entry(tenant.clone()).or_insert(until),
+            None => self.unknown_in_shard.entry(shard).or_insert(until),
+        };
+        *latest = until.max(*latest);
+    }
+
+    fn unreadable(&self, tenant: &TenantId, now: Time) -> bool {
+        let matters = |until: Option<&Time>| until.is_some_and(|until| now < *until);
+        self.unreadable.contains(tenant)
+            || matters(self.unknown_changes.get(tenant))
+            || (!self.unknown_in_shard.is_empty() && matters(self.unknown_in_shard.get(&ChangeHead::shard_of(tenant))))
     }
 
     fn ruling(&mut self, tenant: &TenantId, principal: &PrincipalId) -> &mut Ruling {

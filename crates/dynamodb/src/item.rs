@@ -1,11 +1,11 @@
 //! A record as an item: keys, version, expiry, the index keys, and the body as one map.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, str::FromStr};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use signet_core::{
     StoreError, Time,
-    store::{Body, Key, SCHEMA_VERSION, Version, Versioned},
+    store::{Body, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned},
 };
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -34,7 +34,7 @@ pub(crate) fn key(key: &Key) -> Item {
     HashMap::from([(PARTITION.into(), text(&key.partition)), (SORT.into(), text(&key.sort))])
 }
 
-pub(crate) fn expired(body: &Body, now: Time) -> bool {
+fn expired(body: &Body, now: Time) -> bool {
     body.expires_at().is_some_and(|at| at <= now)
 }
 
@@ -60,22 +60,31 @@ pub(crate) fn write(body: &Body, version: Version) -> Result<Item, StoreError> {
     Ok(item)
 }
 
-/// The record in `item`.
-pub(crate) fn read(mut item: Item) -> Result<Versioned<Body>, StoreError> {
-    let name = format!("{}/{}", string(&item, PARTITION).unwrap_or("?"), string(&item, SORT).unwrap_or("?"));
-    let schema = integer(&item, SCHEMA).ok_or_else(|| corrupt(&name, &"it has no schema_version"))?;
+/// The record in `item` of `table`; `None` if it has expired.
+pub(crate) fn read(table: Table, item: Item, now: Time) -> Option<Result<Versioned<Body>, Unreadable>> {
+    let expires_at = integer::<i64>(&item, EXPIRES_AT_MILLIS).map(Time::from_unix_millis);
+    let part = |name| string(&item, name).unwrap_or("?").to_owned();
+    let key = Key { table, partition: part(PARTITION), sort: part(SORT) };
+    match try_read(item) {
+        Ok(record) => (!expired(&record.value, now)).then_some(Ok(record)),
+        Err(_) if expires_at.is_some_and(|at| at <= now) => None,
+        Err(reason) => Some(Err(Unreadable { key, expires_at, reason })),
+    }
+}
+
+fn try_read(mut item: Item) -> Result<Versioned<Body>, String> {
+    let schema: u64 = integer(&item, SCHEMA).ok_or("it has no schema_version")?;
     let known = u64::from(SCHEMA_VERSION);
     if schema > known || schema.saturating_add(1) < known {
-        let reason = format!("it has schema version {schema}; this program reads {known} and the one before");
-        return Err(corrupt(&name, &reason));
+        return Err(format!("it has schema version {schema}; this program reads {known} and the one before"));
     }
-    let version = integer(&item, VERSION).ok_or_else(|| corrupt(&name, &"it has no version"))?;
+    let version = integer(&item, VERSION).ok_or("it has no version")?;
     match item.remove(BODY) {
         Some(AttributeValue::M(map)) => {
-            let value = serde_dynamo::from_item(map).map_err(|e| corrupt(&name, &e))?;
+            let value = serde_dynamo::from_item(map).map_err(|error| error.to_string())?;
             Ok(Versioned { value, version: Version(version) })
         }
-        _ => Err(corrupt(&name, &"it has no body")),
+        _ => Err("it has no body".into()),
     }
 }
 
@@ -84,7 +93,7 @@ pub(crate) fn string<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-fn integer(item: &Item, name: &str) -> Option<u64> {
+fn integer<N: FromStr>(item: &Item, name: &str) -> Option<N> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
@@ -107,10 +116,15 @@ mod tests {
         ChangeEntry { shard: 0, sequence: u64::MAX, tenant, at, until, changes: vec![Change::TenantChanged] }.into()
     }
 
+    fn read_at(item: Item, millis: i64) -> Option<Result<Versioned<Body>, Unreadable>> {
+        read(Table::Changes, item, Time::from_unix_millis(millis))
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let body = entry(1500);
-        assert_eq!(read(write(&body, Version(7)).unwrap()).unwrap(), Versioned { value: body, version: Version(7) });
+        let item = write(&body, Version(7)).unwrap();
+        assert_eq!(read_at(item, 1499), Some(Ok(Versioned { value: body, version: Version(7) })));
     }
 
     #[test]
@@ -125,7 +139,9 @@ mod tests {
     fn a_later_schema_is_refused_by_name() {
         let mut item = write(&entry(1), Version(1)).unwrap();
         item.insert(SCHEMA.into(), number(SCHEMA_VERSION + 1));
-        let error = read(item).unwrap_err();
-        assert!(error.to_string().contains("schema version"), "{error}");
+        let unreadable = read_at(item.clone(), 0).unwrap().unwrap_err();
+        assert!(unreadable.reason.contains("schema version"), "{unreadable:?}");
+        assert_eq!(unreadable.expires_at, Some(Time::from_unix_millis(1)));
+        assert_eq!(read_at(item, 1), None, "once it has expired it is absent, as others are");
     }
 }

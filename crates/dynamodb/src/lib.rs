@@ -100,13 +100,12 @@ impl Store for DynamoStore {
             .send()
             .await
             .map_err(|e| error::unavailable(&e))?;
-        let record = answer.item.map(item::read).transpose()?;
-        Ok(record.filter(|record| !item::expired(&record.value, now)))
+        Ok(answer.item.and_then(|item| item::read(key.table, item, now)).transpose()?)
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
         let Some(request) = query::request(&self.client, self.table(query.table), query)? else {
-            return Ok(Page { records: Vec::new(), next: None });
+            return Ok(Page { records: Vec::new(), unreadable: Vec::new(), next: None });
         };
         let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
         query::page(answer, query, now)

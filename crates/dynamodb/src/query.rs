@@ -66,14 +66,15 @@ fn start(query: &Query, after: &Cursor) -> Result<Item, StoreError> {
 /// The answer without expired records.
 pub(crate) fn page(answer: QueryOutput, query: &Query, now: Time) -> Result<Page, StoreError> {
     let next = answer.last_evaluated_key.map(|key| cursor(query, &key)).transpose()?;
-    let mut records = Vec::new();
+    let mut page = Page { records: Vec::new(), unreadable: Vec::new(), next };
     for item in answer.items.unwrap_or_default() {
-        let record = item::read(item)?;
-        if !item::expired(&record.value, now) {
-            records.push(record);
+        match item::read(query.table, item, now) {
+            None => {}
+            Some(Ok(record)) => page.records.push(record),
+            Some(Err(unreadable)) => page.unreadable.push(unreadable),
         }
     }
-    Ok(Page { records, next })
+    Ok(page)
 }
 
 fn cursor(query: &Query, key: &Item) -> Result<Cursor, StoreError> {

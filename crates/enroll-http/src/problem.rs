@@ -119,9 +119,9 @@ impl From<&Error> for Problem {
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
             Error::NotFound { .. } | Error::Denied(Denial::ForeignTenant) => StatusCode::NOT_FOUND,
             Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::Exhausted { .. } => StatusCode::CONFLICT,
-            Error::Unauthenticated(Refusal::Stale) | Error::Conflict(_) | Error::Unavailable { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable)
+            | Error::Conflict(_)
+            | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             // Not 401, which must name a scheme to authenticate by (RFC 9110 section 11.6.1).
             Error::Denied(_) | Error::Unauthenticated(_) | Error::ProofRefused { .. } => StatusCode::FORBIDDEN,
             Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -132,7 +132,9 @@ impl From<&Error> for Problem {
             Error::Exhausted { reason: TOO_MANY, message } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY, message).retry_after(MINUTE)
             }
-            Error::Conflict(_) | Error::Unauthenticated(Refusal::Stale) => problem.retry_after(SOON),
+            Error::Conflict(_) | Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable) => {
+                problem.retry_after(SOON)
+            }
             Error::Unavailable { .. } => problem.retry_after(LATER),
             _ => problem,
         }

@@ -59,9 +59,9 @@ impl CertificateRefusal {
             | Self::Trust(Refusal::UnknownTenant | Refusal::IssuerRetired) => CertificateError::UnknownIssuer,
             Self::Chain(ChainError::WrongKeyUsage) => CertificateError::InvalidPurpose,
             Self::Chain(_) => CertificateError::BadEncoding,
-            Self::Trust(Refusal::PrincipalDenied | Refusal::TenantSuspended | Refusal::Stale) => {
-                CertificateError::ApplicationVerificationFailure
-            }
+            Self::Trust(
+                Refusal::PrincipalDenied | Refusal::TenantSuspended | Refusal::TenantUnreadable | Refusal::Stale,
+            ) => CertificateError::ApplicationVerificationFailure,
         }
     }
 }

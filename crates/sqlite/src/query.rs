@@ -15,15 +15,14 @@ const PAGE_BYTES: usize = 1 << 20;
 
 pub(crate) fn get(connection: &Connection, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
     let sql = format!(
-        "SELECT version, schema_version, body FROM {} WHERE pk = ?1 AND sk = ?2 AND {}",
+        "SELECT version, schema_version, body, expires_at FROM {} WHERE pk = ?1 AND sk = ?2 AND {}",
         key.table.name(),
         alive!(3)
     );
     let mut statement = connection.prepare_cached(&sql).map_err(failed(connection))?;
-    let row = statement.query_row(params![key.partition, key.sort, now.unix_millis()], |row| {
-        Ok(record::read(row, || key.to_string()))
-    });
-    row.optional().map_err(failed(connection))?.transpose()
+    let row = statement
+        .query_row(params![key.partition, key.sort, now.unix_millis()], |row| Ok(record::read(row, || key.clone())));
+    Ok(row.optional().map_err(failed(connection))?.transpose()?)
 }
 
 pub(crate) fn page(connection: &Connection, query: &Query, now: Time) -> Result<Page, StoreError> {
@@ -31,16 +30,19 @@ pub(crate) fn page(connection: &Connection, query: &Query, now: Time) -> Result<
     let (sql, parameters) = select(query, now, limit);
     let mut statement = connection.prepare_cached(&sql).map_err(failed(connection))?;
     let mut rows = statement.query(params_from_iter(parameters)).map_err(failed(connection))?;
-    let mut page = Page { records: Vec::new(), next: None };
+    let mut page = Page { records: Vec::new(), unreadable: Vec::new(), next: None };
     let (mut bytes, mut last) = (0_usize, None);
     while let Some(row) = rows.next().map_err(failed(connection))? {
-        if page.records.len() == limit || bytes >= PAGE_BYTES {
+        if page.records.len().saturating_add(page.unreadable.len()) == limit || bytes >= PAGE_BYTES {
             page.next = last;
             break;
         }
         let text = |column| row.get::<_, String>(column).map_err(failed(connection));
-        let (pk, sk, sort) = (text(3)?, text(4)?, text(5)?);
-        page.records.push(record::read(row, || format!("{}/{pk}/{sk}", query.table.name()))?);
+        let (pk, sk, sort) = (text(4)?, text(5)?, text(6)?);
+        match record::read(row, || Key { table: query.table, partition: pk.clone(), sort: sk.clone() }) {
+            Ok(record) => page.records.push(record),
+            Err(unreadable) => page.unreadable.push(unreadable),
+        }
         bytes = bytes.saturating_add(row.get_ref(2).map_or(0, |body| body.as_bytes().map_or(0, <[u8]>::len)));
         last = Some(Cursor { sort, key: query.index.map(|_| (pk, sk)) });
     }
@@ -70,7 +72,7 @@ fn select(query: &Query, now: Time, limit: usize) -> (String, Vec<Value>) {
     let direction = if query.descending { " DESC" } else { "" };
     let order: Vec<String> = order.iter().map(|column| format!("{column}{direction}")).collect();
     let sql = format!(
-        "SELECT version, schema_version, body, pk, sk, {sort} FROM {} WHERE {partition} = ?1 AND {}{conditions} \
+        "SELECT version, schema_version, body, expires_at, pk, sk, {sort} FROM {} WHERE {partition} = ?1 AND {}{conditions} \
          ORDER BY {} LIMIT ?{}",
         query.table.name(),
         alive!(2),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Row, types::Value};
 use signet_core::{
-    StoreError,
-    store::{Body, Key, SCHEMA_VERSION, Table, Version, Versioned, Write},
+    StoreError, Time,
+    store::{Body, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned, Write},
 };
 
 /// DynamoDB `TransactWriteItems`: 100 actions, 4 MB; an item has 400 KB.
@@ -131,18 +131,23 @@ fn size(parameters: &[Value]) -> usize {
     sizes.sum()
 }
 
-/// Reads a row of `version, schema_version, body`; `key` names it in errors.
-pub(crate) fn read(row: &Row<'_>, key: impl Fn() -> String) -> Result<Versioned<Body>, StoreError> {
-    let corrupt = |reason: String| StoreError::Corrupt { key: key(), reason };
-    let column = |error: rusqlite::Error| corrupt(error.to_string());
+/// Reads a row of `version, schema_version, body, expires_at`; `key` names it in errors.
+pub(crate) fn read(row: &Row<'_>, key: impl FnOnce() -> Key) -> Result<Versioned<Body>, Unreadable> {
+    try_read(row).map_err(|reason| {
+        let expires_at = row.get::<_, i64>(3).ok().map(Time::from_unix_millis);
+        Unreadable { key: key(), expires_at, reason }
+    })
+}
+
+fn try_read(row: &Row<'_>) -> Result<Versioned<Body>, String> {
+    let column = |error: rusqlite::Error| error.to_string();
     let version: i64 = row.get(0).map_err(column)?;
-    let version = u64::try_from(version).map_err(|error| corrupt(error.to_string()))?;
+    let version = u64::try_from(version).map_err(|error| error.to_string())?;
     let schema: u32 = row.get(1).map_err(column)?;
     if schema > SCHEMA_VERSION || schema.saturating_add(1) < SCHEMA_VERSION {
-        let reason = format!("its form is {schema}, this release reads {SCHEMA_VERSION} and the one before");
-        return Err(corrupt(reason));
+        return Err(format!("its form is {schema}, this release reads {SCHEMA_VERSION} and the one before"));
     }
-    let body = row.get_ref(2).map_err(column)?.as_str().map_err(|error| corrupt(error.to_string()))?;
-    let value = serde_json::from_str(body).map_err(|error| corrupt(error.to_string()))?;
+    let body = row.get_ref(2).map_err(column)?.as_str().map_err(|error| error.to_string())?;
+    let value = serde_json::from_str(body).map_err(|error| error.to_string())?;
     Ok(Versioned { value, version: Version(version) })
 }

@@ -236,7 +236,7 @@ mod tests {
             Ok(None)
         }
         async fn query(&self, _: &Query, _: Time) -> Result<Page, StoreError> {
-            Ok(Page { records: Vec::new(), next: None })
+            Ok(Page { records: Vec::new(), unreadable: Vec::new(), next: None })
         }
         async fn transact(&self, _: Transaction) -> Result<(), StoreError> {
             self.0.fetch_add(1, Ordering::SeqCst);

@@ -80,6 +80,11 @@ locals {
       metrics = { m = local.own.FailedPeriodicWork }, expression = "FILL(m, 0)", threshold = 5
       seconds = 600, of = 1, periods = 1, silence = "notBreaching"
     }
+    UnreadableRecords = {
+      why     = "A record cannot be read; its tenant, or whoever needs it, is refused."
+      metrics = { m = local.own.UnreadableRecords }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 600, of = 1, periods = 1, silence = "notBreaching"
+    }
     CloneDetected = {
       why     = "A superseded certificate asked for renewal: its key was copied, and the instance is locked."
       metrics = { m = local.own.Clones }, expression = "FILL(m, 0)", threshold = 1

@@ -23,6 +23,7 @@ locals {
     FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\") }" }
     RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && ${join(" && ", [for reason in local.noise : "$.reason != \"${reason}\""])} }" }
     FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; the next turn tries again\" }" }
+    UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }
     KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
     ExpiryWarnings      = { logs = ["events"], value = "1", pattern = "{ $.source = \"signet\" && $.detail-type = \"Certificate Expiry\" }" }

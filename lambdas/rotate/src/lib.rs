@@ -162,13 +162,10 @@ impl Function {
         let report = match task {
             Task::RotateCas => self.app.rotate_due_cas(&call, &go_on).await,
             Task::Publish => self.publish(&call, &go_on).await?,
-            Task::Sweep => {
-                let closed = self.app.sweep_reservations(&call).await;
-                closed.map(|closed| TaskReport {
-                    done: vec![format!("{closed} reservations closed")],
-                    ..Default::default()
-                })
-            }
+            Task::Sweep => self.app.sweep_reservations(&call).await.map(|report| TaskReport {
+                done: vec![format!("{} reservations closed", report.done.len())],
+                ..report
+            }),
             Task::WarnExpiry => {
                 let herald = self.herald.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
                 self.app.warn_expiries(&call, herald, &go_on).await

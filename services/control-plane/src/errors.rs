@@ -36,7 +36,8 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         Error::Precondition { .. } => (Code::FailedPrecondition, details),
         Error::Exhausted { .. } => (Code::ResourceExhausted, details),
         Error::Denied(denial) => (denial_code(*denial), details),
-        Error::Unauthenticated(Refusal::Stale) => (Code::Unavailable, retry(details)),
+        // No fault of the holder's: it keeps what it has and tries again.
+        Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable) => (Code::Unavailable, retry(details)),
         Error::Unauthenticated(
             Refusal::NotYetValid
             | Refusal::Expired

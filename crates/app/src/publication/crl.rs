@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use signet_core::{
-    CaId, Error, Lifetime, Time,
+    CaId, Error, Lifetime, StoreError, Time,
     audit::sha256_hex,
     ca::Ca,
-    certificate::{Certificate, CertificateState, DEADLINE_SHARDS},
+    certificate::{Certificate, CertificateState, DEADLINE_SHARDS, RevocationReason},
     commit::Commit,
     scope::EnvironmentScope,
-    store::{Index, Query, Table},
+    store::{Index, Key, Query, Table},
 };
 use signet_x509::crl::{RevokedEntry, prepare_crl};
 
@@ -75,14 +75,17 @@ impl App {
         Ok(if put == Put::Done { vec![name] } else { Vec::new() })
     }
 
-    /// What a CA has revoked, by serial number.
+    /// What a CA has revoked, by serial number: also what can no longer be read of it but for its number.
     async fn revoked_entries(&self, issuer: &CaId, now: Time) -> Result<Vec<RevokedEntry>, Error> {
         let query = |shard| Query::index(Table::Certificates, Index::Revoked, Certificate::revoked(issuer, shard));
         let read = |query| async move {
-            let (found, next) = EnvironmentScope::housekeeping().list::<Certificate>(&*self.store, &query, now).await?;
-            Ok((found.into_iter().filter_map(|found| entry(&found.value, now)).collect(), next))
+            EnvironmentScope::housekeeping().page::<Certificate>(&*self.store, &query, now).await
         };
-        let mut entries: Vec<RevokedEntry> = paging::all(DEADLINE_SHARDS, query, read).await?;
+        let (found, unreadable) = paging::all(DEADLINE_SHARDS, query, read).await?;
+        let mut entries: Vec<RevokedEntry> = found.iter().filter_map(|certificate| entry(certificate, now)).collect();
+        for record in unreadable {
+            entries.push(bare_entry(&record.key).ok_or(StoreError::from(record))?);
+        }
         entries.sort_unstable_by_key(|entry| entry.serial);
         entries.dedup_by_key(|entry| entry.serial);
         Ok(entries)
@@ -93,6 +96,12 @@ fn entry(certificate: &Certificate, now: Time) -> Option<RevokedEntry> {
     let CertificateState::Revoked { revoked_at, reason } = certificate.state else { return None };
     let kept = certificate.not_after.plus(KEEP_AFTER_EXPIRY) > now;
     kept.then_some(RevokedEntry { serial: certificate.serial, revoked_at, reason })
+}
+
+/// The index says that it was revoked, and its key which it is.
+fn bare_entry(key: &Key) -> Option<RevokedEntry> {
+    let serial = Certificate::serial_in(key)?;
+    Some(RevokedEntry { serial, revoked_at: serial.made_at(), reason: RevocationReason::Unspecified })
 }
 
 /// Tells one set of entries from another.

@@ -39,4 +39,5 @@ mod rules;
 mod sweep;
 mod tenants;
 mod tokens;
+mod unreadable;
 mod world;

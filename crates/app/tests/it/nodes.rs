@@ -1,7 +1,7 @@
 //! Several nodes over one store, and the ways in which reading it can go wrong.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -14,7 +14,7 @@ use signet_app::{App, Call, Follower, Settings};
 use signet_core::{
     Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
     change::ChangeEntry,
-    store::{Body, Key, Page, Query, Transaction, Versioned},
+    store::{Body, Key, Page, Query, Transaction, Unreadable, Versioned},
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_sqlite::SqliteStore;
@@ -143,6 +143,7 @@ pub(crate) struct Flaky {
     /// Whether a failing transaction is applied nevertheless.
     applies: AtomicBool,
     hidden: Mutex<Vec<Hidden>>,
+    damaged: Mutex<BTreeSet<Key>>,
 }
 
 /// Which call from now on (from 0) fails; negative: none does.
@@ -166,6 +167,12 @@ pub(crate) enum Hidden {
     EntryOnce(u64),
 }
 
+/// Makes of a record one that cannot be read.
+fn unreadable(record: &Versioned<Body>) -> Unreadable {
+    let (key, expires_at) = (record.value.key(), record.value.expires_at());
+    Unreadable { key, expires_at, reason: "damaged by the test".into() }
+}
+
 impl Flaky {
     pub(crate) fn new(inner: &Arc<dyn Store>) -> Arc<Self> {
         let never = || Countdown(AtomicI64::new(-1));
@@ -176,6 +183,7 @@ impl Flaky {
             transaction_fails: never(),
             applies: AtomicBool::new(false),
             hidden: Mutex::default(),
+            damaged: Mutex::default(),
         })
     }
 
@@ -201,6 +209,15 @@ impl Flaky {
 
     pub(crate) fn hide(&self, hidden: Hidden) {
         self.hidden.lock().unwrap().push(hidden);
+    }
+
+    /// Lets the record at `key` be one that cannot be read.
+    pub(crate) fn damage(&self, key: Key) {
+        self.damaged.lock().unwrap().insert(key);
+    }
+
+    pub(crate) fn mend_all(&self) {
+        self.damaged.lock().unwrap().clear();
     }
 
     pub(crate) fn show_all(&self) {
@@ -234,13 +251,18 @@ impl Flaky {
 impl Store for Flaky {
     async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
         self.check()?;
-        self.inner.get(key, now).await
+        let found = self.inner.get(key, now).await?;
+        let damaged = found.as_ref().filter(|record| self.damaged.lock().unwrap().contains(&record.value.key()));
+        damaged.map(unreadable).map_or(Ok(found.clone()), |unreadable| Err(unreadable.into()))
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
         self.check()?;
         let mut page = self.inner.query(query, now).await?;
         page.records.retain(|record| self.shows(&record.value, query.index.is_some()));
+        let damaged = self.damaged.lock().unwrap().clone();
+        let is_damaged = |record: &mut Versioned<Body>| damaged.contains(&record.value.key());
+        page.unreadable.extend(page.records.extract_if(.., is_damaged).map(|record| unreadable(&record)));
         Ok(page)
     }
 

@@ -17,7 +17,7 @@ use crate::world::{World, acme, at, call, identity, permit_of};
 
 /// A bucket in memory.
 #[derive(Debug, Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     objects: Mutex<BTreeMap<String, (u32, Object)>>,
     puts: AtomicU32,
     broken: Mutex<Option<&'static str>>,
@@ -28,7 +28,7 @@ impl Bucket {
         self.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    fn content(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         self.objects.lock().unwrap()[name].1.content.clone()
     }
 

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use signet_core::{
-    CaId, Identity, Lifetime, PrincipalType, Role, Serial, TenantId, Time,
+    CaId, Identity, Lifetime, PrincipalType, Role, Serial, Time,
     ca::{Ca, CaKind, CaState},
-    change::{Change, ChangeEntry},
+    change::{Change, ChangeEntry, ChangeHead},
     tenant::{Isolation, Tenant, TenantStatus},
     trust::{DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale},
 };
@@ -65,9 +65,12 @@ fn worker() -> Identity {
 }
 
 fn change(trust: &Trust, change: Change) -> bool {
-    let tenant: TenantId = "acme".parse().unwrap();
-    let until = NOW.plus(Lifetime::days(90));
-    trust.apply(&ChangeEntry { shard: 0, sequence: 1, tenant, at: NOW, until, changes: vec![change] }, NOW)
+    trust.apply(&ChangeEntry { changes: vec![change], ..entry("acme") }, NOW)
+}
+
+fn entry(tenant: &str) -> ChangeEntry {
+    let (tenant, until) = (tenant.parse().unwrap(), NOW.plus(Lifetime::days(90)));
+    ChangeEntry { shard: 0, sequence: 1, tenant, at: NOW, until, changes: Vec::new() }
 }
 
 fn verdict(trust: &Trust, identity: &Identity) -> Result<(), Refusal> {
@@ -308,4 +311,70 @@ fn whoever_reads_the_epoch_first_never_misses_a_revocation() {
     }
     change(&trust, Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after });
     reader.join().unwrap();
+}
+
+#[test]
+fn a_change_that_is_not_known_refuses_its_tenant_until_it_no_longer_matters() {
+    let (trust, worker) = (trust(), worker());
+    let globex = ca("globex", "globex", 1, CaKind::Tenant, CaState::Active);
+    trust.set_tenant(&tenant("globex", TenantStatus::Active, Isolation::Dedicated), &[globex]);
+    let other = Identity { issuer: "globex.1".parse().unwrap(), ..identity("globex", PrincipalType::Worker, "w") };
+    let json = r#"{"change":"instance_locked","serial":"00"}"#;
+    let unknown: Change = serde_json::from_str(json).unwrap();
+    assert!(matches!(&unknown, Change::Unknown(_)), "{unknown:?}");
+    assert_eq!(serde_json::to_string(&unknown).unwrap(), json, "it is kept as it was read");
+    let epoch = trust.epoch();
+    let until = NOW.plus(Lifetime::minutes(1));
+    let entry = ChangeEntry { changes: vec![unknown], until, ..entry("acme") };
+    assert!(trust.apply(&entry, NOW), "the tenant's records are read again");
+    assert!(trust.epoch() > epoch, "open sessions are looked at again");
+    acme(&trust, TenantStatus::Active, CaState::Active);
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::TenantUnreadable));
+    assert_eq!(verdict(&trust, &other), Ok(()));
+    assert_eq!(trust.unreadable_len(), 1);
+    trust.heard(until);
+    trust.forget_expired(until);
+    assert_eq!((trust.admit(&worker, until).map(|_| ()), trust.unreadable_len()), (Ok(()), 0));
+}
+
+#[test]
+fn a_known_change_that_is_damaged_is_one_that_is_not_known() {
+    let damaged = r#"{"change":"certificate_revoked","serial":"?","not_after":1}"#;
+    assert!(matches!(serde_json::from_str(damaged), Ok(Change::Unknown(_))));
+    assert_eq!(serde_json::from_str::<Change>(r#"{"change":"tenant_changed"}"#).unwrap(), Change::TenantChanged);
+}
+
+#[test]
+fn a_change_of_nobody_knows_whom_refuses_its_shard() {
+    let (trust, worker) = (trust(), worker());
+    let shard = ChangeHead::shard_of(&worker.tenant);
+    let until = NOW.plus(Lifetime::minutes(1));
+    trust.deny_unknown_change(shard + 1, None, until);
+    assert_eq!(verdict(&trust, &worker), Ok(()));
+    trust.deny_unknown_change(shard, None, until);
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::TenantUnreadable));
+    trust.heard(until);
+    assert_eq!(trust.admit(&worker, until).map(|_| ()), Ok(()));
+}
+
+#[test]
+fn an_unreadable_tenant_is_refused_until_it_can_be_read() {
+    let (trust, worker) = (trust(), worker());
+    let epoch = trust.epoch();
+    trust.deny_unreadable(&worker.tenant);
+    assert_eq!((verdict(&trust, &worker), trust.epoch()), (Err(Refusal::TenantUnreadable), epoch + 1));
+    trust.deny_unreadable(&worker.tenant);
+    assert_eq!(trust.epoch(), epoch + 1, "told once: sessions are not swept again and again");
+    acme(&trust, TenantStatus::Active, CaState::Active);
+    assert_eq!(verdict(&trust, &worker), Ok(()));
+}
+
+#[test]
+fn the_key_of_a_change_names_its_tenant() {
+    let entry = entry("acme");
+    let key = signet_core::store::Entity::key(&entry);
+    assert_eq!(ChangeEntry::place(&key), Some((1, Some("acme".parse().unwrap()))));
+    let first_release = signet_core::store::Key { sort: format!("{:020}", 7), ..key.clone() };
+    assert_eq!(ChangeEntry::place(&first_release), Some((7, None)));
+    assert_eq!(ChangeEntry::place(&signet_core::store::Key { sort: "head".into(), ..key }), None);
 }

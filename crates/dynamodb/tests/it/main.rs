@@ -1,6 +1,7 @@
 //! The adapter against an AWS endpoint that has our tables. They are shared: every test makes ids of its own.
 
 mod faults;
+mod raw;
 mod schema;
 mod support;
 

@@ -3,6 +3,7 @@
 
 mod crash;
 mod files;
+mod raw;
 
 use std::{path::Path, sync::Arc};
 

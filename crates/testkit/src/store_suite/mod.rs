@@ -13,6 +13,7 @@ mod indexes;
 mod isolation;
 mod limits;
 mod paging;
+mod raw;
 mod roundtrip;
 mod support;
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use signet_core::Store;
 
 pub use self::{
-    concurrency::*, conditions::*, expiry::*, indexes::*, isolation::*, limits::*, paging::*, roundtrip::*,
+    concurrency::*, conditions::*, expiry::*, indexes::*, isolation::*, limits::*, paging::*, raw::*, roundtrip::*,
 };
 
 /// Makes one test per case. See [the module](mod@crate::store_suite).

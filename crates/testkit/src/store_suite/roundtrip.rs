@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde_json::json;
 use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, Store, TenantId, Time,
     audit::{LateEvent, Seal, SealHead, SealStatement},
@@ -203,6 +204,19 @@ fn credentials(id: &TenantId) -> Vec<Body> {
     vec![certificate.into(), token.into(), request.into()]
 }
 
+/// What a later release may announce.
+fn later_change() -> serde_json::Map<String, serde_json::Value> {
+    let change = json!({ "change": "of_a_later_release", "number": u64::MAX, "list": [{ "none": null }, -1, true] });
+    change.as_object().cloned().unwrap()
+}
+
+/// An entry in a feed shard of its own.
+pub(super) fn change_entry(id: &TenantId) -> ChangeEntry {
+    let shard = u32::from_str_radix(&unique("")[..8], 16).unwrap();
+    let changes = vec![Change::TenantChanged];
+    ChangeEntry { shard, sequence: u64::MAX, tenant: id.clone(), at: NOW, until: later(3600), changes }
+}
+
 fn records(id: &TenantId) -> Vec<Body> {
     let shard = u32::from_str_radix(&unique("")[..8], 16).unwrap();
     let principal = principal_id("worker");
@@ -213,8 +227,9 @@ fn records(id: &TenantId) -> Vec<Body> {
         Change::PrincipalAllowed { principal: principal.clone() },
         Change::PrincipalRoles { principal, roles: vec![role("viewer")], until },
         Change::TenantChanged,
+        Change::Unknown(later_change()),
     ];
-    let entry = ChangeEntry { shard, sequence: u64::MAX, tenant: id.clone(), at: NOW, until, changes };
+    let entry = ChangeEntry { changes, ..change_entry(id) };
     let head = ChangeHead { tenant: TenantId::system(), shard, last: u64::MAX };
     let mut event = event(id, "0001");
     event.payload = format!("{{\"note\":{TEXT:?}}}");

@@ -49,7 +49,8 @@ pub(super) async fn all(store: &dyn Store, query: &Query, now: Time) -> Vec<Vers
     let mut records = Vec::new();
     let mut query = query.clone();
     for _ in 0..10_000 {
-        let Page { records: page, next } = store.query(&query, now).await.unwrap();
+        let Page { records: page, unreadable, next } = store.query(&query, now).await.unwrap();
+        assert_eq!(unreadable, [], "all can be read");
         assert!(page.len() <= query.limit as usize, "{} records in a page of {}", page.len(), query.limit);
         records.extend(page);
         match next {

@@ -79,9 +79,9 @@ async fn seal(node: &Node, key: &KeyRef) -> Result<(), Error> {
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
-    let closed = node.app.sweep_reservations(&Call::process("sweeper", node.now())).await?;
-    node.metrics.with(|| counter!("signet_reservations_closed_total").increment(closed as u64));
-    Ok(())
+    let report = node.app.sweep_reservations(&Call::process("sweeper", node.now())).await?;
+    node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
+    report.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
 
 async fn roots(node: Arc<Node>) -> Result<(), Error> {
@@ -105,6 +105,7 @@ async fn pulse(node: Arc<Node>) -> Result<(), Error> {
         ready = readiness.ready,
         stale = readiness.stale,
         staleness_ms = readiness.staleness_ms,
+        refused_as_unreadable = node.trust.unreadable_len(),
         connections = node.connections.len(),
         certificate_seconds_left,
         "health"
@@ -120,6 +121,8 @@ pub(crate) fn gauges(node: &Node) {
         gauge!("signet_ready").set(if readiness.ready { 1.0 } else { 0.0 });
         gauge!("signet_trust_epoch").set(readiness.trust_epoch as f64);
         gauge!("signet_revoked_certificates").set(node.trust.revoked_len() as f64);
+        gauge!("signet_unreadable_tenants").set(node.trust.unreadable_len() as f64);
+        counter!("signet_unreadable_records_total").absolute(node.app.unreadable_records());
         if let Some(age) = readiness.staleness_ms {
             gauge!("signet_feed_staleness_seconds").set(age as f64 / 1000.0);
         }

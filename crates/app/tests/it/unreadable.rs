@@ -1,0 +1,224 @@
+//! A record that cannot be read is the trouble of its tenant: nodes go on for all others, and so do the chores.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use signet_app::{App, Call, Herald, PageRequest, Settings, TaskReport};
+use signet_core::{
+    Error, Identity, Lifetime, PrincipalType, Store, Time,
+    ca::Ca,
+    certificate::{Certificate, RevocationReason},
+    change::{ChangeEntry, ChangeHead},
+    expiry::ExpiryWarning,
+    principal::Principal,
+    store::{Entity, Key},
+    tenant::Tenant,
+    trust::Refusal,
+};
+use signet_testkit::fixtures::{NOW, later};
+
+use crate::{
+    nodes::{Flaky, Node, Site},
+    publication::Bucket,
+    world::{admin, at, call, call_with_id, csr, environment, identity, new_principal, new_tenant, pid, scope, tid},
+};
+
+/// Two tenants that share a feed shard, each with a worker, on a store of which records can be damaged.
+struct Pair {
+    site: Site,
+    flaky: Arc<Flaky>,
+    acme: Identity,
+    other: Identity,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let site = Site::new().await;
+        let shard = ChangeHead::shard_of(&tid("acme"));
+        let other = (0..).map(|n| format!("other-{n}")).find(|id| ChangeHead::shard_of(&tid(id)) == shard).unwrap();
+        site.app.create_tenant(&call("CreateTenant"), &environment(), new_tenant(&other)).await.unwrap();
+        let (acme, other) = (enrolled(&site.app, "acme").await, enrolled(&site.app, &other).await);
+        let flaky = Flaky::new(&site.store);
+        Self { site, flaky, acme, other }
+    }
+
+    fn node(&self) -> Node {
+        self.site.node_on(&(Arc::clone(&self.flaky) as Arc<dyn Store>))
+    }
+
+    fn app(&self) -> Arc<App> {
+        self.site.app_on(&(Arc::clone(&self.flaky) as Arc<dyn Store>), Settings::default())
+    }
+
+    /// Verdicts over both workers.
+    fn verdicts(&self, node: &Node, now: Time) -> (Result<(), Refusal>, Result<(), Refusal>) {
+        let verdict = |holder| node.trust.admit(holder, now).map(|_| ());
+        (verdict(&self.acme), verdict(&self.other))
+    }
+
+    /// The key of acme's last entry in the feed.
+    async fn last_change(&self) -> Key {
+        let query = ChangeEntry::after(ChangeHead::shard_of(&tid("acme")), 0);
+        let (entries, _) = environment().list::<ChangeEntry>(&*self.site.store, &query, NOW).await.unwrap();
+        entries.into_iter().map(|entry| entry.value).rfind(|entry| entry.tenant == tid("acme")).unwrap().key()
+    }
+}
+
+async fn enrolled(app: &App, tenant: &str) -> Identity {
+    let input = new_principal("w", PrincipalType::Worker, &[]);
+    app.create_principal(&call("CreatePrincipal"), &scope(tenant), input).await.unwrap();
+    let leaf = app.issue_certificate(&call("IssueCertificate"), &scope(tenant), &pid("w"), &csr()).await.unwrap();
+    let (issuer, serial) = (leaf.certificate.issuer, leaf.certificate.serial);
+    Identity { issuer, serial, ..identity(tenant, "w", PrincipalType::Worker, &[]) }
+}
+
+#[tokio::test]
+async fn an_unreadable_tenant_is_refused_alone_at_start_and_later_until_it_is_mended() {
+    let pair = Pair::new().await;
+    let mut running = pair.node();
+    running.poll(NOW).await.unwrap();
+    pair.flaky.damage(Tenant::key_of(&tid("acme")));
+    let mut started = pair.node();
+    started.poll(NOW).await.unwrap();
+    assert_eq!(pair.verdicts(&started, NOW), (Err(Refusal::UnknownTenant), Ok(())));
+    assert_eq!(pair.verdicts(&running, NOW), (Ok(()), Ok(())), "it has not read the record again");
+    pair.site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    let epoch = running.trust.epoch();
+    running.poll(later(1)).await.unwrap();
+    assert!(running.trust.epoch() > epoch, "open sessions are looked at again");
+    assert_eq!(pair.verdicts(&running, later(1)), (Err(Refusal::TenantUnreadable), Ok(())));
+    assert_eq!(running.trust.staleness_millis(later(1)), Some(0), "it has heard");
+    pair.flaky.mend_all();
+    pair.site.app.activate_tenant(&call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
+    running.poll(later(2)).await.unwrap();
+    started.poll(later(2)).await.unwrap();
+    assert_eq!(pair.verdicts(&running, later(2)), (Ok(()), Ok(())));
+    assert_eq!(pair.verdicts(&started, later(2)), (Ok(()), Ok(())));
+}
+
+/// Who mends a record by hand announces nothing.
+#[tokio::test]
+async fn a_tenant_mended_by_hand_is_found_without_a_change() {
+    let pair = Pair::new().await;
+    pair.flaky.damage(Tenant::key_of(&tid("acme")));
+    let mut node = pair.node();
+    node.poll(NOW).await.unwrap();
+    pair.flaky.mend_all();
+    node.poll(later(20)).await.unwrap();
+    assert_eq!(pair.verdicts(&node, later(20)), (Ok(()), Ok(())));
+}
+
+#[tokio::test]
+async fn what_an_unreadable_ca_signed_is_refused_and_nothing_else() {
+    let pair = Pair::new().await;
+    pair.flaky.damage(Ca::key_of(&tid("acme"), &pair.acme.issuer));
+    let mut node = pair.node();
+    node.poll(NOW).await.unwrap();
+    assert_eq!(pair.verdicts(&node, NOW), (Err(Refusal::IssuerRetired), Ok(())));
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_read_refuses_its_tenant_alone() {
+    let pair = Pair::new().await;
+    let mut running = pair.node();
+    running.poll(NOW).await.unwrap();
+    let reason = RevocationReason::KeyCompromise;
+    let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
+    let revoke = at(call("RevokeCertificate"), later(1));
+    pair.site.app.revoke_certificate(&revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
+    pair.flaky.damage(pair.last_change().await);
+    let mut started = pair.node();
+    for node in [&mut running, &mut started] {
+        node.poll(later(2)).await.unwrap();
+        assert_eq!(pair.verdicts(node, later(2)), (Err(Refusal::TenantUnreadable), Ok(())));
+        assert_eq!(node.trust.staleness_millis(later(2)), Some(0), "it has heard");
+    }
+    let later_change = at(call("SuspendTenant"), later(3));
+    pair.site.app.suspend_tenant(&later_change, &environment(), &pair.other.tenant).await.unwrap();
+    running.poll(later(3)).await.unwrap();
+    let expected = (Err(Refusal::TenantUnreadable), Err(Refusal::TenantSuspended));
+    assert_eq!(pair.verdicts(&running, later(3)), expected, "the entries after it are applied");
+}
+
+/// Hears everything.
+#[derive(Debug)]
+struct Ear;
+
+#[async_trait]
+impl Herald for Ear {
+    async fn tell(&self, _: &[ExpiryWarning]) -> Vec<(usize, String)> {
+        Vec::new()
+    }
+}
+
+/// All chores, each over everything, half a CA's life on; and what they report.
+async fn chores(app: &App, now: Time) -> Vec<(&'static str, TaskReport)> {
+    let call = |name| at(Call::process(name, NOW), now);
+    let bucket = Bucket::default();
+    vec![
+        ("rotate-cas", app.rotate_due_cas(&call("rotate-cas"), &|| true).await.unwrap()),
+        ("publish", app.publish(&call("publish"), &bucket, &|| true).await.unwrap()),
+        ("warn-expiry", app.warn_expiries(&call("warn-expiry"), &Ear, &|| true).await.unwrap()),
+        ("sweep", app.sweep_reservations(&call("sweep")).await.unwrap()),
+    ]
+}
+
+/// What is damaged, where it is, and which chores name it.
+type Case = (&'static str, fn(&Pair) -> Key, &'static [&'static str]);
+
+#[tokio::test]
+async fn every_chore_names_the_bad_record_and_goes_on_with_all_others() {
+    let half = NOW.plus(Lifetime::days(366));
+    let cases: [Case; 4] = [
+        ("tenant", |pair| Tenant::key_of(&pair.acme.tenant), &["publish"]),
+        ("ca", |pair| Ca::key_of(&pair.acme.tenant, &pair.acme.issuer), &["rotate-cas", "publish", "warn-expiry"]),
+        ("principal", |pair| Principal::key_of(&pair.acme.tenant, &pid("w")), &[]),
+        ("certificate", |pair| Certificate::key_of(&pair.acme.issuer, &pair.acme.serial), &[]),
+    ];
+    for (what, key, naming) in cases {
+        let pair = Pair::new().await;
+        let key = key(&pair);
+        pair.flaky.damage(key.clone());
+        let app = pair.app();
+        for (chore, report) in chores(&app, half).await {
+            let named = report.failed.iter().any(|(name, _)| *name == key.to_string());
+            assert_eq!(named, naming.contains(&chore), "{what}: {chore}: {report:?}");
+            let other = pair.other.tenant.as_str();
+            let about_others = report.failed.iter().any(|(name, _)| name.contains(other));
+            assert!(!about_others && !report.unfinished, "{what}: {chore}: {report:?}");
+            if chore == "rotate-cas" {
+                assert!(report.done.iter().any(|done| done.contains(other)), "{what}: {report:?}");
+            }
+        }
+        assert_eq!(app.unreadable_records() > 0, !naming.is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn listings_leave_out_what_cannot_be_read() {
+    let pair = Pair::new().await;
+    let app = pair.app();
+    let all = PageRequest::default();
+    pair.flaky.damage(Tenant::key_of(&tid("acme")));
+    let tenants = app.list_tenants(&call("ListTenants"), &environment(), &all).await.unwrap().items;
+    let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.to_string()).collect();
+    assert!(ids.contains(&pair.other.tenant.to_string()) && !ids.contains(&"acme".to_owned()), "{ids:?}");
+    let error = app.get_tenant(&call("GetTenant"), &scope("acme")).await.unwrap_err();
+    assert!(matches!(&error, Error::Internal { cause } if cause.contains("tenants/acme/tenant")), "{error:?}");
+}
+
+/// The index says that it was revoked, its key which one it is: a list without it would let it in.
+#[tokio::test]
+async fn a_revoked_certificate_that_cannot_be_read_stays_on_the_revocation_list() {
+    let pair = Pair::new().await;
+    let reason = RevocationReason::KeyCompromise;
+    let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
+    let revoke = call_with_id("RevokeCertificate", "r");
+    pair.site.app.revoke_certificate(&revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
+    pair.flaky.damage(Certificate::key_of(issuer, serial));
+    let bucket = Bucket::default();
+    let report = pair.app().publish(&call("publish"), &bucket, &|| true).await.unwrap();
+    assert_eq!(report.failed, []);
+    let crl = bucket.content(&format!("crl/{issuer}.crl"));
+    assert!(crl.windows(16).any(|window| window == serial.as_bytes()), "the list has its serial number");
+}
