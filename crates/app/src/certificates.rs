@@ -4,13 +4,18 @@ use signet_core::{
     CaId, Error, PrincipalId, Serial, TenantScope, Time,
     authz::Permit,
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
-    change::Change,
     commit::{Commit, Write},
     principal::Principal,
     store::{Index, Query, Table, Versioned},
+    tenant::Tenant,
 };
 
-use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, paging, reservation::resource_id};
+use crate::{
+    App, AuditEntry, Call, Listing, PageRequest, Planned,
+    lineage::{end, list, revoke},
+    paging,
+    reservation::resource_id,
+};
 
 impl App {
     /// Reads a principal's certificate.
@@ -39,7 +44,8 @@ impl App {
         paging::list(page, &format!("certificates/{partition}"), 1, query, read).await
     }
 
-    /// Refuses the certificate everywhere, within a second, until it expires.
+    /// Refuses the certificate everywhere, within a second, until it expires. For [`RevocationReason::KeyCompromise`] its whole
+    /// instance, since whoever has the key may have renewed it before; what the holder handed out counts no more either.
     pub async fn revoke_certificate(
         &self,
         call: &Call,
@@ -51,29 +57,79 @@ impl App {
     ) -> Result<Certificate, Error> {
         let plan = || async {
             let found = self.certificate(scope, issuer, serial, call.now).await?;
-            let holder = self.find_principal(scope, &found.value.principal, call.now).await?;
+            let holder = self.holder_of(scope, &found.value, call.now).await?;
             let roles = holder.as_ref().map_or(&[][..], |holder| &holder.value.roles);
             permit.may_manage(found.value.principal_type, roles)?;
-            if is_revoked(&found.value, call.now)? {
+            if reason == RevocationReason::KeyCompromise {
+                return self.plan_end(call, scope, found, holder).await;
+            }
+            self.require_usable_by_anybody(scope, &found.value, call.now).await?;
+            if is_revoked(&found.value) {
                 return Ok(Planned::Unchanged(found.value));
             }
+            let entry = self.revocation(call, &found.value, reason);
+            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = revoke(commit, found.clone(), reason, false, call.now);
             let state = CertificateState::Revoked { revoked_at: call.now, reason };
-            let revoked = Certificate { state, ..found.value };
-            let commit = self.revocation(call, &revoked, reason).write(Write::replace(revoked.clone(), found.version));
             let commit = commit.writes(holder.and_then(|holder| without(holder, serial)));
-            Ok(Planned::Commit(Box::new(commit), revoked))
+            Ok(Planned::Commit(Box::new(commit), Certificate { state, ..found.value }))
         };
         let replay = |_| self.get_certificate(call, scope, issuer, serial);
         self.mutate(call, scope.tenant(), &(issuer, serial, reason), plan, replay).await
     }
 
-    fn revocation(&self, call: &Call, certificate: &Certificate, reason: RevocationReason) -> Commit {
-        let entry = AuditEntry::done(call, "certificate", resource_id(certificate))
+    /// The end of the instance of a certificate whose key is in other hands. Also if the certificate itself has expired or was
+    /// revoked before: what was renewed from it is still in use.
+    async fn plan_end(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        found: Versioned<Certificate>,
+        holder: Option<Versioned<Principal>>,
+    ) -> Result<Planned<Certificate>, Error> {
+        require_released(&found.value)?;
+        let successor = self.successor(scope, &found.value, call.now).await?;
+        let members = self.members(scope, found.clone(), successor, holder.as_ref(), call.now).await?;
+        if members.iter().all(|member| member.value.not_after <= call.now) {
+            self.require_usable_by_anybody(scope, &found.value, call.now).await?;
+        }
+        if members.is_empty() {
+            return Ok(Planned::Unchanged(found.value));
+        }
+        let reason = RevocationReason::KeyCompromise;
+        let entry = self.revocation(call, &found.value, reason).detail("instance", found.value.instance());
+        let entry = entry.detail("revoked", list(&members));
+        let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+        let mut answer = found.value;
+        if !is_revoked(&answer) {
+            answer.state = CertificateState::Revoked { revoked_at: call.now, reason };
+        }
+        Ok(Planned::Commit(Box::new(end(commit, holder, members, false, call.now)), answer))
+    }
+
+    fn revocation(&self, call: &Call, certificate: &Certificate, reason: RevocationReason) -> AuditEntry {
+        AuditEntry::done(call, "certificate", resource_id(certificate))
             .detail("principal", &certificate.principal)
-            .detail("reason", reason.as_str());
-        let change = Change::CertificateRevoked { serial: certificate.serial, not_after: certificate.not_after };
-        let commit = Commit::audited(self.event(call, &certificate.tenant, &entry));
-        commit.announce(&certificate.tenant, change, certificate.not_after)
+            .detail("reason", reason.as_str())
+    }
+
+    /// An error if there is nothing to revoke: it was never released, or has expired and is not renewed any more either.
+    async fn require_usable_by_anybody(
+        &self,
+        scope: &TenantScope,
+        certificate: &Certificate,
+        now: Time,
+    ) -> Result<(), Error> {
+        require_released(certificate)?;
+        if certificate.state != CertificateState::Issued || certificate.not_after > now {
+            return Ok(());
+        }
+        let found = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), now).await?;
+        let grace = found.map(|found| found.value.renewal_grace).unwrap_or_default();
+        if now < certificate.not_after.plus(grace) {
+            return Ok(());
+        }
+        Err(Error::precondition("CERTIFICATE_EXPIRED", "the certificate has expired; nobody accepts or renews it"))
     }
 
     /// The principal's certificate within the scope, or `NOT_FOUND`.
@@ -92,17 +148,16 @@ impl App {
     }
 }
 
-/// Whether it is revoked already; an error if there is nothing to revoke.
-fn is_revoked(certificate: &Certificate, now: Time) -> Result<bool, Error> {
+fn is_revoked(certificate: &Certificate) -> bool {
+    matches!(certificate.state, CertificateState::Revoked { .. })
+}
+
+fn require_released(certificate: &Certificate) -> Result<(), Error> {
     match certificate.state {
-        CertificateState::Revoked { .. } => Ok(true),
+        CertificateState::Issued | CertificateState::Revoked { .. } => Ok(()),
         CertificateState::Reserved | CertificateState::Abandoned => {
             Err(Error::precondition("CERTIFICATE_NOT_ISSUED", "the certificate was never released; nobody accepts it"))
         }
-        CertificateState::Issued if certificate.not_after <= now => {
-            Err(Error::precondition("CERTIFICATE_EXPIRED", "the certificate has expired; nobody accepts it"))
-        }
-        CertificateState::Issued => Ok(false),
     }
 }
 

@@ -7,6 +7,7 @@ mod bootstrap;
 mod call;
 mod cas;
 mod certificates;
+mod deletion;
 mod detached;
 mod enrollment;
 mod expiry;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signet_core::{
-    CaId, Error, Serial, TenantScope, Time,
+    CaId, Error, Lifetime, Serial, TenantScope, Time,
     certificate::{Certificate, CertificateState, RevocationReason},
     change::Change,
     commit::{Commit, Write},
@@ -28,6 +28,8 @@ const MAX_SUPERSEDED: usize = 8;
 /// A renewal: the certificate that asks for it, and what must go with it.
 pub(crate) struct Succession {
     pub(crate) presented: Versioned<Certificate>,
+    /// Whether the holder is that of the presented certificate, and not another of the same name.
+    same_life: bool,
     standing: Standing,
     /// Revoked with the renewal: an answer that was lost, and the oldest of too many.
     gone: Vec<Versioned<Certificate>>,
@@ -45,8 +47,9 @@ impl App {
         let Some(presented) = order.renews else { return Ok(None) };
         let (scope, now) = (order.scope, order.call.now);
         let presented = self.certificate(scope, &presented.issuer, &presented.serial, now).await?;
+        let same_life = holder.is_holder_of(&presented.value);
         if presented.value.lineage.successor.as_ref().is_some_and(|successor| Some(&successor.serial) == next) {
-            return Ok(Some(Succession { presented, standing: Standing::Newest, gone: Vec::new() }));
+            return Ok(Some(Succession { presented, same_life, standing: Standing::Newest, gone: Vec::new() }));
         }
         let successor = self.successor(scope, &presented.value, now).await?;
         let standing = standing(&presented.value, successor.as_ref().map(|found| &found.value));
@@ -55,7 +58,7 @@ impl App {
             gone.push(self.certificate(scope, &oldest.issuer, &oldest.serial, now).await?);
         }
         gone.retain(|gone| gone.value.state == CertificateState::Issued);
-        Ok(Some(Succession { presented, standing, gone }))
+        Ok(Some(Succession { presented, same_life, standing, gone }))
     }
 
     /// The record of the certificate that was renewed from `presented`, if it is still kept.
@@ -110,7 +113,7 @@ impl App {
             if presented.value.state != CertificateState::Issued {
                 return Ok(Planned::Unchanged(()));
             }
-            let holder = self.find_principal(scope, &presented.value.principal, call.now).await?;
+            let holder = self.holder_of(scope, &presented.value, call.now).await?;
             let successor = self.successor(scope, &presented.value, call.now).await?;
             let used_from = successor.as_ref().and_then(|found| found.value.lineage.confirmed?.source);
             let members = self.members(scope, presented.clone(), successor, holder.as_ref(), call.now).await?;
@@ -125,23 +128,25 @@ impl App {
             if let Some(source) = used_from {
                 entry = entry.detail("successor_source", source);
             }
-            let mut commit = Commit::audited(self.event(call, scope.tenant(), &entry));
-            if let Some(Versioned { mut value, version }) = holder {
-                for member in &members {
-                    value.forget(&member.value.serial);
-                }
-                commit = commit.write(Write::replace(value, version));
-            }
-            for member in members {
-                commit = revoke(commit, member, RevocationReason::KeyCompromise, true, call.now);
-            }
-            Ok(Planned::Commit(Box::new(commit), ()))
+            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            Ok(Planned::Commit(Box::new(end(commit, holder, members, true, call.now)), ()))
         };
         self.mutate(call, scope.tenant(), &(issuer, serial), plan, |_| async { Ok(()) }).await
     }
 
+    /// The principal that a certificate was made for, unless the id is another's now.
+    pub(crate) async fn holder_of(
+        &self,
+        scope: &TenantScope,
+        certificate: &Certificate,
+        now: Time,
+    ) -> Result<Option<Versioned<Principal>>, Error> {
+        let found = self.find_principal(scope, &certificate.principal, now).await?;
+        Ok(found.filter(|found| found.value.is_holder_of(certificate)))
+    }
+
     /// What of an instance could still be used.
-    async fn members(
+    pub(crate) async fn members(
         &self,
         scope: &TenantScope,
         presented: Versioned<Certificate>,
@@ -166,12 +171,25 @@ impl Succession {
     /// Whether the presented certificate may have a next one.
     pub(crate) fn check(&self) -> Result<(), Error> {
         require_usable(&self.presented.value)?;
-        if self.standing != Standing::Copied {
-            return Ok(());
+        if !self.same_life {
+            return Err(replaced());
         }
-        let message = "the certificate was renewed before and its successor is in use: the key was copied, or the machine \
-                       restored from an old image; the instance is locked, enroll again";
-        Err(Error::precondition(CLONE_DETECTED, message))
+        let (reason, message) = match self.standing {
+            Standing::Newest | Standing::AnswerLost => return Ok(()),
+            Standing::Copied => (
+                CLONE_DETECTED,
+                "the certificate was renewed before and its successor is in use: the key was copied, or the machine \
+                 restored from an old image; the instance is locked, enroll again",
+            ),
+            Standing::Withdrawn => {
+                ("SUCCESSOR_REVOKED", "the certificate was renewed before and its successor was revoked; enroll again")
+            }
+            Standing::Unknown => (
+                "SUCCESSOR_UNKNOWN",
+                "the certificate was renewed before and its successor is no longer on record; enroll again",
+            ),
+        };
+        Err(Error::precondition(reason, message))
     }
 
     pub(crate) fn describe(&self, entry: AuditEntry) -> AuditEntry {
@@ -202,6 +220,9 @@ impl Succession {
     /// What is written with the certificate `next`.
     pub(crate) fn write(&self, commit: Commit, next: &Certificate, now: Time) -> Commit {
         let Versioned { mut value, version } = self.presented.clone();
+        if self.standing == Standing::AnswerLost {
+            value.lineage.answers_lost = value.lineage.answers_lost.saturating_add(1);
+        }
         value.lineage.successor = Some(Successor { issuer: next.issuer.clone(), serial: next.serial });
         let commit = commit.write(Write::replace(value, version));
         self.gone
@@ -209,6 +230,12 @@ impl Succession {
             .cloned()
             .fold(commit, |commit, gone| revoke(commit, gone, RevocationReason::Superseded, false, now))
     }
+}
+
+/// A certificate of an earlier life of its principal's id.
+pub(crate) fn replaced() -> Error {
+    let message = "the certificate was made for an earlier principal of this id, which was deleted; enroll again";
+    Error::precondition("PRINCIPAL_REPLACED", message)
 }
 
 /// Whether the certificate may still ask for something.
@@ -235,7 +262,30 @@ fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &Certificate, now: T
     oldest.filter(|_| others.count() >= MAX_SUPERSEDED - 1)
 }
 
-fn revoke(
+/// Ends an instance whose key is in other hands: all its members are refused, and what its holder handed out before counts no
+/// more. `lock`: a copied key was used.
+pub(crate) fn end(
+    commit: Commit,
+    holder: Option<Versioned<Principal>>,
+    members: Vec<Versioned<Certificate>>,
+    lock: bool,
+    now: Time,
+) -> Commit {
+    let holder = holder.map(|Versioned { mut value, version }| {
+        for member in &members {
+            value.forget(&member.value.serial);
+        }
+        value.compromises = value.compromises.saturating_add(1);
+        Write::replace(value, version)
+    });
+    let revoked = |commit, member| revoke(commit, member, RevocationReason::KeyCompromise, lock, now);
+    members.into_iter().fold(commit.writes(holder), revoked)
+}
+
+/// How long a revocation is announced at least: a node whose clock is ahead may take the certificate for expired.
+const ANNOUNCED: Lifetime = Lifetime::hours(1);
+
+pub(crate) fn revoke(
     commit: Commit,
     certificate: Versioned<Certificate>,
     reason: RevocationReason,
@@ -245,11 +295,11 @@ fn revoke(
     let Versioned { mut value, version } = certificate;
     value.state = CertificateState::Revoked { revoked_at: now, reason };
     value.lineage.locked_at = lock.then_some(now);
-    let (tenant, until) = (value.tenant.clone(), value.not_after);
-    let change = Change::CertificateRevoked { serial: value.serial, not_after: until };
-    commit.write(Write::replace(value, version)).announce(&tenant, change, until)
+    let (tenant, not_after) = (value.tenant.clone(), value.not_after);
+    let change = Change::CertificateRevoked { serial: value.serial, not_after };
+    commit.write(Write::replace(value, version)).announce(&tenant, change, not_after.max(now.plus(ANNOUNCED)))
 }
 
-fn list(certificates: &[Versioned<Certificate>]) -> String {
+pub(crate) fn list(certificates: &[Versioned<Certificate>]) -> String {
     certificates.iter().map(|found| found.value.serial.to_string()).collect::<Vec<_>>().join(",")
 }

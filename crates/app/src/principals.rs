@@ -1,17 +1,16 @@
-//! Principals: create, read, change, suspend, activate, delete.
+//! Principals: create, read, change, suspend, activate. [`crate::deletion`] has what is special about an end for good.
 
 use serde::Serialize;
 use signet_core::{
-    Error, PrincipalId, PrincipalType, Role, TenantScope,
+    Error, PrincipalId, PrincipalType, Role, TenantScope, Time,
     authz::Permit,
     change::Change,
     commit::{Commit, Write},
     principal::{Principal, PrincipalStatus},
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
-    tenant::MAX_LIFETIME,
 };
 
-use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, paging};
+use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, deletion, paging};
 
 /// Most roles of a principal.
 const MAX_ROLES: usize = 16;
@@ -111,13 +110,13 @@ impl App {
             if roles_changed || now.groups != before.groups {
                 now.generation += 1;
             }
-            let until = call.now.plus(MAX_LIFETIME);
-            let change = roles_changed.then(|| Change::PrincipalRoles {
-                principal: id.clone(),
-                roles: found.value.roles.clone(),
-                until,
+            let until = now.outlived_at(call.now);
+            let change = roles_changed.then(|| {
+                let roles = found.value.roles.clone();
+                (Change::PrincipalRoles { principal: id.clone(), roles, until }, until)
             });
-            Ok(self.change_principal(call, found, change))
+            let (commit, changed) = self.change_principal(call, found, change);
+            Ok(Planned::Commit(Box::new(commit), changed))
         };
         self.mutate(call, scope.tenant(), &(id, &patch), plan, |_| self.get_principal(call, scope, id)).await
     }
@@ -144,18 +143,7 @@ impl App {
         self.set_principal_status(call, permit, scope, id, PrincipalStatus::Active).await
     }
 
-    /// Refuses the principal everywhere and for good.
-    pub async fn delete_principal(
-        &self,
-        call: &Call,
-        permit: &Permit,
-        scope: &TenantScope,
-        id: &PrincipalId,
-    ) -> Result<Principal, Error> {
-        self.set_principal_status(call, permit, scope, id, PrincipalStatus::Deleted).await
-    }
-
-    async fn set_principal_status(
+    pub(crate) async fn set_principal_status(
         &self,
         call: &Call,
         permit: &Permit,
@@ -179,8 +167,10 @@ impl App {
                     "nobody suspends or deletes the principal it calls with",
                 ));
             }
-            // No certificate of it can live longer than this.
-            let until = call.now.plus(MAX_LIFETIME);
+            let until = match status {
+                PrincipalStatus::Active | PrincipalStatus::Suspended => found.value.outlived_at(call.now),
+                PrincipalStatus::Deleted => found.value.forgotten_at(call.now),
+            };
             found.value.status = status;
             found.value.generation += 1;
             found.value.free_at = (status == PrincipalStatus::Deleted).then_some(until);
@@ -189,27 +179,33 @@ impl App {
                 PrincipalStatus::Active => Change::PrincipalAllowed { principal },
                 PrincipalStatus::Suspended | PrincipalStatus::Deleted => Change::PrincipalDenied { principal, until },
             };
-            Ok(self.change_principal(call, found, Some(change)))
+            let held = match status {
+                PrincipalStatus::Deleted => self.take_held(scope, &mut found.value, call.now).await?,
+                PrincipalStatus::Active | PrincipalStatus::Suspended => Vec::new(),
+            };
+            let (commit, changed) = self.change_principal(call, found, Some((change, until)));
+            Ok(Planned::Commit(Box::new(deletion::revoke_all(commit, held, call.now)), changed))
         };
         self.mutate(call, scope.tenant(), &(id, status), plan, |_| self.get_principal(call, scope, id)).await
     }
 
-    fn change_principal(
+    /// The commit of a changed principal, and what others must hear of it until when.
+    pub(crate) fn change_principal(
         &self,
         call: &Call,
         mut found: Versioned<Principal>,
-        change: Option<Change>,
-    ) -> Planned<Principal> {
+        change: Option<(Change, Time)>,
+    ) -> (Commit, Principal) {
         let principal = &mut found.value;
         principal.updated_at = call.now;
         principal.forget_expired(call.now);
         let entry = AuditEntry::done(call, "principal", &principal.id).detail("generation", principal.generation);
         let mut commit = Commit::audited(self.event(call, &principal.tenant, &entry))
             .write(Write::replace(principal.clone(), found.version));
-        if let Some(change) = change {
-            commit = commit.announce(&principal.tenant, change, call.now.plus(MAX_LIFETIME));
+        if let Some((change, until)) = change {
+            commit = commit.announce(&principal.tenant, change, until);
         }
-        Planned::Commit(Box::new(commit), found.value)
+        (commit, found.value)
     }
 
     /// The principal `id` within the scope, or `NOT_FOUND`.
@@ -217,7 +213,7 @@ impl App {
         &self,
         scope: &TenantScope,
         id: &PrincipalId,
-        now: signet_core::Time,
+        now: Time,
     ) -> Result<Versioned<Principal>, Error> {
         self.find_principal(scope, id, now).await?.ok_or_else(|| Error::not_found("principal", id))
     }
@@ -226,7 +222,7 @@ impl App {
         &self,
         scope: &TenantScope,
         id: &PrincipalId,
-        now: signet_core::Time,
+        now: Time,
     ) -> Result<Option<Versioned<Principal>>, Error> {
         let found = scope.get::<Principal>(&*self.store, &Principal::key_of(scope.tenant(), id), now).await?;
         Ok(found.filter(|found| scope.admits(&found.value, Some(&found.value.id))))
@@ -253,6 +249,7 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
         superseded: Vec::new(),
         created_at: call.now,
         updated_at: call.now,
+        compromises: 0,
         enrolled_by: None,
         free_at: None,
     })

@@ -16,7 +16,7 @@ use crate::{
     authority::{Authorities, issue_error},
     issuance::{Begun, Order, Reservation, may_hold},
     ledger::ATTEMPTS,
-    lineage::Succession,
+    lineage::{Succession, replaced},
     reservation::{resource_id, sign, with_signature},
     tenants::require_active,
 };
@@ -200,6 +200,9 @@ fn still_admitted(
     }
     let presented = succession.map(|succession| &succession.presented.value);
     may_hold(order.call, principal, presented, authorities.tenant.max_certificates)?;
+    if !principal.is_holder_of(record) {
+        return Err(replaced());
+    }
     if principal.generation == record.principal_generation {
         return Ok(());
     }

@@ -23,8 +23,11 @@ pub(crate) struct Holder {
     principal: PrincipalId,
     principal_type: PrincipalType,
     generation: u64,
+    incarnation: Option<Time>,
     /// The certificate that it replaces.
     renews: Option<Serial>,
+    /// Until when that one's record is kept.
+    keep_until: Option<Time>,
     lineage: Lineage,
 }
 
@@ -42,7 +45,9 @@ impl Holder {
             principal: principal.id.clone(),
             principal_type: principal.principal_type,
             generation: principal.generation,
+            incarnation: Some(principal.created_at),
             renews: presented.map(|presented| presented.serial),
+            keep_until: presented.map(Certificate::kept_until),
             lineage: presented.map(lineage).unwrap_or_default(),
         }
     }
@@ -56,7 +61,9 @@ impl Holder {
             principal: name.parse().map_err(Error::internal)?,
             principal_type: PrincipalType::Service,
             generation: 0,
+            incarnation: None,
             renews: None,
+            keep_until: None,
             lineage: Lineage::default(),
         })
     }
@@ -88,6 +95,7 @@ impl App {
             principal: holder.principal,
             principal_type: holder.principal_type,
             principal_generation: holder.generation,
+            incarnation: holder.incarnation,
             state: CertificateState::Reserved,
             not_before: prepared.not_before(),
             not_after: prepared.not_after(),
@@ -98,6 +106,7 @@ impl App {
             renews: holder.renews,
             lineage: holder.lineage,
             created_at: call.now,
+            keep_until: holder.keep_until,
         })
     }
 

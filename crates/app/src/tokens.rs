@@ -4,10 +4,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use signet_core::{
-    Cidr, Error, Lifetime, Role, TenantScope, Time, TokenId,
+    Actor, Cidr, Error, Lifetime, Role, TenantScope, Time, TokenId,
     authz::Permit,
     commit::{Commit, Write},
-    enrollment::{EnrollmentToken, PrincipalTemplate},
+    enrollment::{EnrollmentToken, Maker, PrincipalTemplate},
     signer::random,
     store::{Index, Query, SortRange, Table, Versioned},
 };
@@ -66,7 +66,8 @@ impl App {
         let plan = || async {
             self.require_active_tenant(scope, call.now).await?;
             let template = self.template_now(call, permit, scope, &input.template).await?;
-            let token = self.new_token(call, scope, &input, template, digest.clone())?;
+            let maker = self.maker(call).await?;
+            let token = EnrollmentToken { maker, ..self.new_token(call, scope, &input, template, digest.clone())? };
             let template = &token.template;
             let entry = AuditEntry::done(call, "token", &token.id)
                 .detail("principal_type", template.principal_type)
@@ -168,6 +169,15 @@ impl App {
         Ok(PrincipalTemplate { roles: principal.roles, ..template.clone() })
     }
 
+    /// The caller, whose right a token hands on; `None`: one of Signet's own processes.
+    async fn maker(&self, call: &Call) -> Result<Option<Maker>, Error> {
+        let Actor::Principal { tenant, principal, .. } = &call.actor else { return Ok(None) };
+        let own = TenantScope::housekeeping(tenant.clone());
+        let maker = self.principal(&own, principal, call.now).await?.value;
+        require_active_principal(&maker)?;
+        Ok(Some(Maker::of(&maker)))
+    }
+
     fn new_token(
         &self,
         call: &Call,
@@ -186,6 +196,7 @@ impl App {
             uses_left: input.uses,
             revoked_at: None,
             created_by: call.actor.to_string(),
+            maker: None,
             created_at: call.now,
             not_after: call.now.plus(input.ttl),
         })

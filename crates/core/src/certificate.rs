@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CaId, Lifetime, PrincipalId, PrincipalType, RequestId, Serial, TenantId, Time,
     lineage::Lineage,
+    renewal::MAX_GRACE,
     store::{Entity, Index, IndexEntry, Key, Table, shard_of},
 };
 
@@ -117,6 +118,9 @@ pub struct Certificate {
     pub principal_type: PrincipalType,
     /// The holder's generation that it was made for.
     pub principal_generation: u64,
+    /// When its holder was created, see [`crate::principal::Principal::is_holder_of`]; `None`: from before this was kept.
+    #[serde(default)]
+    pub incarnation: Option<Time>,
     /// Where it is in its life.
     #[serde(flatten)]
     pub state: CertificateState,
@@ -142,12 +146,15 @@ pub struct Certificate {
     pub lineage: Lineage,
     /// When it was reserved.
     pub created_at: Time,
+    /// Until when the record is kept, if longer than its own validity asks for: a record outlives all that name it.
+    #[serde(default)]
+    pub keep_until: Option<Time>,
 }
 
 /// A reservation that is older than this was abandoned by its maker; the sweeper may close it.
 pub const RESERVATION_LIFETIME: Lifetime = Lifetime::minutes(5);
-/// How long a record outlives its certificate.
-pub const RECORD_RETENTION: Lifetime = Lifetime::days(30);
+/// How long a record outlives its certificate: as long as it may be renewed, whatever grace its tenant will give.
+pub const RECORD_RETENTION: Lifetime = MAX_GRACE;
 /// Shards of the deadline index.
 pub const DEADLINE_SHARDS: u32 = 8;
 
@@ -155,6 +162,12 @@ impl Certificate {
     /// The first certificate of its instance.
     pub fn instance(&self) -> Serial {
         self.lineage.instance.unwrap_or(self.serial)
+    }
+
+    /// Until when the record is kept.
+    pub fn kept_until(&self) -> Time {
+        let own = self.not_after.plus(RECORD_RETENTION);
+        self.keep_until.map_or(own, |until| until.max(own))
     }
 
     /// Key of the certificate `serial` of `issuer`.
@@ -231,6 +244,6 @@ impl Entity for Certificate {
         }
     }
     fn expires_at(&self) -> Option<Time> {
-        Some(self.not_after.plus(RECORD_RETENTION))
+        Some(self.kept_until())
     }
 }

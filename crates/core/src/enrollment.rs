@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Cidr, PrincipalId, PrincipalType, Role, TenantId, Time, TokenId,
+    principal::{Principal, PrincipalStatus},
     store::{Entity, Index, IndexEntry, Key, Table},
 };
 
@@ -45,10 +46,52 @@ pub struct EnrollmentToken {
     pub revoked_at: Option<Time>,
     /// Who made it.
     pub created_by: String,
+    /// Whose right it hands on, and ends with; `None`: of Signet's own processes, or from before this was kept.
+    #[serde(default)]
+    pub maker: Option<Maker>,
     /// When it was made.
     pub created_at: Time,
     /// When it stops to work.
     pub not_after: Time,
+}
+
+/// The principal whose right a token hands on, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// Its tenant: the token's, or `system`.
+    pub tenant: TenantId,
+    /// Its id.
+    pub principal: PrincipalId,
+    /// When it was created: another life of the id made nothing.
+    pub incarnation: Time,
+    /// See [`Principal::compromises`].
+    #[serde(default)]
+    pub compromises: u32,
+    /// Its roles.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+}
+
+/// Why a token's maker speaks for nobody any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MakerLost {
+    /// It is suspended or deleted, or the id is another's now.
+    Inactive,
+    /// It has lost a role, or one of its keys was found in other hands since.
+    Right,
+}
+
+impl Maker {
+    /// The maker `principal`, now.
+    pub fn of(principal: &Principal) -> Self {
+        Self {
+            tenant: principal.tenant.clone(),
+            principal: principal.id.clone(),
+            incarnation: principal.created_at,
+            compromises: principal.compromises,
+            roles: principal.roles.clone(),
+        }
+    }
 }
 
 impl EnrollmentToken {
@@ -60,6 +103,33 @@ impl EnrollmentToken {
     /// Key of the token with this digest.
     pub fn key_of(secret_sha256: &str) -> Key {
         Key::new(Table::Enrollments, secret_sha256, "token")
+    }
+
+    /// Who made it; `None`: one of Signet's own processes.
+    pub fn made_by(&self) -> Option<(TenantId, PrincipalId)> {
+        if let Some(maker) = &self.maker {
+            return Some((maker.tenant.clone(), maker.principal.clone()));
+        }
+        // From before makers were kept: as `Actor` is written.
+        let mut parts = self.created_by.splitn(3, '/');
+        let (tenant, _type, principal) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((tenant.parse().ok()?, principal.parse().ok()?))
+    }
+
+    /// Whether its maker may still hand on what it did: `now` is the record under the maker's id. Its type never changes, and
+    /// what it may do comes of its roles, so that none of those it had may be missing.
+    pub fn check_maker(&self, now: Option<&Principal>) -> Result<(), MakerLost> {
+        let now = now.filter(|now| now.status == PrincipalStatus::Active).ok_or(MakerLost::Inactive)?;
+        let Some(maker) = &self.maker else {
+            // It was this life if that had begun by then.
+            let same_life = now.created_at <= self.created_at;
+            return if same_life && now.compromises == 0 { Ok(()) } else { Err(MakerLost::Inactive) };
+        };
+        if now.created_at != maker.incarnation {
+            return Err(MakerLost::Inactive);
+        }
+        let kept = maker.roles.iter().all(|role| now.roles.contains(role));
+        if kept && now.compromises == maker.compromises { Ok(()) } else { Err(MakerLost::Right) }
     }
 
     /// Whether it can be redeemed at `now`.

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CaId, Serial, Time, certificate::Certificate};
+use crate::{
+    CaId, Serial, Time,
+    certificate::{Certificate, CertificateState},
+};
 
 /// A certificate's place in its *instance*: the certificate that somebody enrolled, and all that were renewed from it. An
 /// instance is held in one place; who renews a certificate whose successor is in use holds a copy of its key.
@@ -16,6 +19,9 @@ pub struct Lineage {
     /// How many renewals lie between the first and this one.
     #[serde(default)]
     pub generation: u64,
+    /// How often its successor was replaced because the answer was lost.
+    #[serde(default)]
+    pub answers_lost: u32,
     /// The certificate that was last renewed from this one.
     #[serde(default)]
     pub successor: Option<Successor>,
@@ -55,16 +61,22 @@ pub enum Standing {
     AnswerLost,
     /// Renewed before, and its successor is in use: there is a second holder of this key, by theft or from an old image.
     Copied,
+    /// Renewed before, and somebody revoked its successor: that right is not had again by way of its predecessor.
+    Withdrawn,
+    /// Renewed before, and nothing is known of its successor any more: neither that it was in use nor that it was not.
+    Unknown,
 }
 
-/// What `presented` is. `successor` is the record that its lineage names, if it is still kept. A record is kept for longer than
-/// it may take to confirm it, so one that is gone was in use.
+/// What `presented` is. `successor` is the record that its lineage names, if it is still kept: as long as that of `presented`,
+/// unless an earlier version made it.
 pub fn standing(presented: &Certificate, successor: Option<&Certificate>) -> Standing {
-    match (&presented.lineage.successor, successor) {
-        (None, _) => Standing::Newest,
-        (Some(_), Some(Certificate { lineage: Lineage { confirmed: None, successor: None, .. }, .. })) => {
-            Standing::AnswerLost
-        }
-        (Some(_), _) => Standing::Copied,
+    if presented.lineage.successor.is_none() {
+        return Standing::Newest;
     }
+    let Some(successor) = successor else { return Standing::Unknown };
+    if successor.lineage.confirmed.is_some() || successor.lineage.successor.is_some() {
+        return Standing::Copied;
+    }
+    // One that is replaced is named no longer, so it was not a renewal that revoked it.
+    if successor.state == CertificateState::Issued { Standing::AnswerLost } else { Standing::Withdrawn }
 }

@@ -5,9 +5,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CaId, PrincipalId, Role, RuleId, Serial, TenantId, Time,
+    CaId, Lifetime, PrincipalId, Role, RuleId, Serial, TenantId, Time,
+    certificate::Certificate,
     id::IdError,
+    renewal::MAX_GRACE,
     store::{Entity, Index, IndexEntry, Key, Table},
+    tenant::MAX_LIFETIME,
 };
 
 /// What kind of principal it is; decides what it may do (see [`crate::authz`]).
@@ -118,10 +121,13 @@ pub struct Principal {
     /// Renewed ones that still authenticate until they expire: their connections need not end. They do not count as held.
     #[serde(default)]
     pub superseded: Vec<HeldCertificate>,
-    /// When it was created.
+    /// When it was created: which life of its id this is, see [`Self::is_holder_of`].
     pub created_at: Time,
     /// When it last changed.
     pub updated_at: Time,
+    /// How often one of its keys was found in other hands. What it handed out before does not count any more.
+    #[serde(default)]
+    pub compromises: u32,
     /// The enrollment rule that made it, if one did.
     #[serde(default)]
     pub enrolled_by: Option<RuleId>,
@@ -130,7 +136,32 @@ pub struct Principal {
     pub free_at: Option<Time>,
 }
 
+/// How far the clocks of two nodes may be apart where a record does not name its holder's life. Lives of one id are months
+/// apart.
+const SKEW: Lifetime = Lifetime::days(1);
+
 impl Principal {
+    /// Whether `certificate` was made for this life of the id: an id may be taken again after a deletion.
+    pub fn is_holder_of(&self, certificate: &Certificate) -> bool {
+        let same_life = match certificate.incarnation {
+            Some(created_at) => created_at == self.created_at,
+            None => certificate.serial.made_at().plus(SKEW) >= self.created_at,
+        };
+        same_life && certificate.tenant == self.tenant && certificate.principal == self.id
+    }
+
+    /// When every certificate that it may hold has expired, whatever its tenant's lifetimes were. Never earlier than an end of
+    /// validity on record, also if the clock was set back since.
+    pub fn outlived_at(&self, now: Time) -> Time {
+        let longest = now.max(self.updated_at).plus(MAX_LIFETIME);
+        self.certificates.iter().chain(&self.superseded).map(|held| held.not_after).fold(longest, Time::max)
+    }
+
+    /// When nothing of it can be renewed any more either, so that another may take its id.
+    pub fn forgotten_at(&self, now: Time) -> Time {
+        self.outlived_at(now).plus(MAX_GRACE)
+    }
+
     /// Key of the principal `id` of `tenant`.
     pub fn key_of(tenant: &TenantId, id: &PrincipalId) -> Key {
         Key::new(Table::Principals, format!("{tenant}#{id}"), "principal")

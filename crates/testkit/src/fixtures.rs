@@ -90,6 +90,7 @@ pub fn principal(tenant: &TenantId, id: &str) -> Principal {
         superseded: Vec::new(),
         created_at: NOW,
         updated_at: NOW,
+        compromises: 0,
         enrolled_by: None,
         free_at: None,
     }
@@ -107,6 +108,7 @@ pub fn certificate(principal: &Principal, number: u64) -> Certificate {
         principal: principal.id.clone(),
         principal_type: principal.principal_type,
         principal_generation: principal.generation,
+        incarnation: Some(principal.created_at),
         state: CertificateState::Reserved,
         not_before: NOW,
         not_after: NOW.plus(Lifetime::hours(24)),
@@ -117,6 +119,7 @@ pub fn certificate(principal: &Principal, number: u64) -> Certificate {
         renews: None,
         lineage: Default::default(),
         created_at: NOW,
+        keep_until: None,
     }
 }
 
@@ -132,6 +135,7 @@ pub fn token(tenant: &TenantId, id: &str, secret_sha256: &str) -> EnrollmentToke
         uses_left: 1,
         revoked_at: None,
         created_by: "process/test".into(),
+        maker: None,
         created_at: NOW,
         not_after: NOW.plus(Lifetime::hours(1)),
     }

@@ -7,7 +7,7 @@ use signet_core::{
     Error, PrincipalId, TenantId, TenantScope,
     certificate::CertificateState,
     commit::{Commit, Write},
-    enrollment::EnrollmentToken,
+    enrollment::{EnrollmentToken, MakerLost},
     enrollment_rule::matches,
     principal::Principal,
     request::Outcome,
@@ -71,12 +71,31 @@ impl App {
         };
         if let Begun::Known(Outcome::Certificate { issuer, serial }) = &begun {
             let record = self.certificate(&scope, issuer, serial, call.now).await?;
-            if record.value.state == CertificateState::Reserved && token.revoked_at.is_some() {
-                self.abandon(call, &record, "TOKEN_REVOKED").await?;
-                return Err(refused("TOKEN_REVOKED"));
+            if record.value.state == CertificateState::Reserved
+                && let Err(refusal) = self.check_right(call, token).await
+            {
+                let reason = match &refusal {
+                    Error::ProofRefused { reason } => reason,
+                    _ => return Err(refusal),
+                };
+                self.abandon(call, &record, reason).await?;
+                return Err(refusal);
             }
         }
         self.conclude(&order, begun).await
+    }
+
+    /// Whether the right that the token hands on is still there: it was not revoked, and its maker has not lost it.
+    async fn check_right(&self, call: &Call, token: &EnrollmentToken) -> Result<(), Error> {
+        if token.revoked_at.is_some() {
+            return Err(refused("TOKEN_REVOKED"));
+        }
+        let Some((tenant, maker)) = token.made_by() else { return Ok(()) };
+        let maker = self.find_principal(&TenantScope::housekeeping(tenant), &maker, call.now).await?;
+        token.check_maker(maker.as_ref().map(|found| &found.value)).map_err(|lost| match lost {
+            MakerLost::Inactive => refused("TOKEN_MAKER_INACTIVE"),
+            MakerLost::Right => refused("TOKEN_MAKER_RIGHTS_LOST"),
+        })
     }
 
     /// The principal that the token's holder becomes, and what must be written for it.
@@ -87,6 +106,7 @@ impl App {
         token: Versioned<EnrollmentToken>,
         wanted: Option<&PrincipalId>,
     ) -> Result<Admission, Error> {
+        self.check_right(call, &token.value).await?;
         check_live(&token.value, call)?;
         let id = holder_id(&token.value, wanted)?;
         let found = self.find_principal(scope, &id, call.now).await?;
@@ -121,9 +141,6 @@ fn check_source(token: &EnrollmentToken, call: &Call) -> Result<(), Error> {
 }
 
 fn check_live(token: &EnrollmentToken, call: &Call) -> Result<(), Error> {
-    if token.revoked_at.is_some() {
-        return Err(refused("TOKEN_REVOKED"));
-    }
     if call.now >= token.not_after {
         return Err(refused("TOKEN_EXPIRED"));
     }

@@ -4,14 +4,28 @@ use signet_app::PageRequest;
 use signet_core::{
     Error, PrincipalType,
     certificate::{Certificate, CertificateState, RevocationReason},
+    change::Change,
     store::{Body, Write},
 };
 use signet_testkit::fixtures::later;
 
-use crate::{faulty_store::Fault, world::*};
+use crate::{
+    faulty_store::Fault,
+    lineage::{now, renew_at, signed, worker},
+    world::*,
+};
 
 async fn revoke(world: &World, record: &Certificate, seconds: u32) -> Result<Certificate, Error> {
-    let (call, reason) = (at(call("RevokeCertificate"), later(seconds)), RevocationReason::KeyCompromise);
+    revoke_for(world, record, seconds, RevocationReason::KeyCompromise).await
+}
+
+async fn revoke_for(
+    world: &World,
+    record: &Certificate,
+    seconds: u32,
+    reason: RevocationReason,
+) -> Result<Certificate, Error> {
+    let call = at(call("RevokeCertificate"), later(seconds));
     world.app.revoke_certificate(&call, &admin(), &acme(), &record.issuer, &record.serial, reason).await
 }
 
@@ -42,9 +56,98 @@ async fn a_superseded_certificate_can_be_revoked() {
     let old = world.issue("worker").await;
     let renew = call("RenewCertificate");
     let new = world.app.renew_certificate(&renew, &renewal_of(&old), &acme(), &csr()).await.unwrap();
-    revoke(&world, &old.certificate, 1).await.unwrap();
+    let revoked = revoke_for(&world, &old.certificate, 1, RevocationReason::Unspecified).await.unwrap();
+    assert_eq!(revoked.lineage.successor.unwrap().serial, new.certificate.serial, "the answer names what goes on");
     let held = world.get_principal("worker").await.certificates;
     assert_eq!(held.iter().map(|held| held.serial).collect::<Vec<_>>(), [new.certificate.serial]);
+}
+
+/// The key was stolen before it was renewed: whoever has the successor goes too, whatever came first.
+#[tokio::test]
+async fn a_compromised_key_ends_its_instance() {
+    for case in ["the parent", "the newest", "the parent, revoked before", "the parent, expired"] {
+        let world = World::new().await;
+        world.principal("worker").await;
+        let other = world.issue("worker").await;
+        let parent = world.issue("worker").await;
+        let stolen = renew_at(&world, &parent, later(60)).await.unwrap();
+        let newest = renew_at(&world, &stolen, later(12 * 3600)).await.unwrap();
+        let (named, second) = match case {
+            "the newest" => (&newest, 12 * 3600 + 1),
+            "the parent, expired" => (&parent, 25 * 3600),
+            _ => (&parent, 12 * 3600 + 1),
+        };
+        if case == "the parent, revoked before" {
+            revoke_for(&world, &parent.certificate, second, RevocationReason::Unspecified).await.unwrap();
+        }
+        let answer = revoke(&world, &named.certificate, second).await.unwrap();
+        assert!(matches!(answer.state, CertificateState::Revoked { .. }), "{case}");
+        for member in [&parent, &stolen, &newest] {
+            let state = now(&world, member).await.state;
+            assert!(matches!(state, CertificateState::Revoked { .. }), "{case}: {state:?}");
+            let refused = renew_at(&world, member, later(second + 3600)).await.unwrap_err();
+            assert_eq!(refused.reason(), "CERTIFICATE_REVOKED", "{case}: {refused:?}");
+        }
+        let announced = world.store.written(|write| {
+            matches!(write, Write::Create(Body::Change(entry)) if entry.changes.iter().any(|change| {
+                matches!(change, Change::CertificateRevoked { serial, .. } if *serial == newest.certificate.serial)
+            }))
+        });
+        assert_eq!(announced, 1, "{case}");
+        assert_eq!(now(&world, &other).await.state, CertificateState::Issued, "another instance: {case}");
+        // Saying it again changes nothing.
+        let written = world.store.transactions();
+        revoke(&world, &named.certificate, second + 1).await.unwrap();
+        assert_eq!(world.store.transactions(), written, "{case}");
+    }
+}
+
+/// The thief renews while the operator revokes what it renews from.
+#[tokio::test]
+async fn a_renewal_under_way_ends_with_the_instance() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let held = world.issue("worker").await;
+    let (app, record) = (std::sync::Arc::clone(&world.app), held.certificate.clone());
+    world.keys.before_next_signature(Box::pin(async move {
+        let (call, reason) = (at(call("RevokeCertificate"), later(1)), RevocationReason::KeyCompromise);
+        app.revoke_certificate(&call, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+    }));
+    assert_eq!(renew_at(&world, &held, later(1)).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
+    assert!(world.get_principal("worker").await.certificates.is_empty());
+}
+
+/// A right that was taken away is not had again by way of the certificate before it.
+#[tokio::test]
+async fn a_revoked_successor_is_not_replaced_from_its_predecessor() {
+    for reason in RevocationReason::ALL {
+        let world = World::new().await;
+        world.principal("worker").await;
+        let parent = world.issue("worker").await;
+        let next = renew_at(&world, &parent, later(60)).await.unwrap();
+        revoke_for(&world, &next.certificate, 61, reason).await.unwrap();
+        let refused = renew_at(&world, &parent, later(3600)).await.unwrap_err();
+        let whole_instance = reason == RevocationReason::KeyCompromise;
+        let expected = if whole_instance { "CERTIFICATE_REVOKED" } else { "SUCCESSOR_REVOKED" };
+        assert_eq!(refused.reason(), expected, "{reason:?}");
+    }
+}
+
+/// It authenticates nobody, and renews out of band.
+#[tokio::test]
+async fn an_expired_certificate_within_its_grace_can_be_revoked() {
+    let world = World::new().await;
+    let renewal_grace = Some(signet_core::Lifetime::days(1));
+    let patch = signet_app::TenantPatch { renewal_grace, ..Default::default() };
+    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    for reason in [RevocationReason::Unspecified, RevocationReason::KeyCompromise] {
+        let (key, leaf) = worker(&world, reason.as_str().replace('_', "-").as_str()).await;
+        revoke_for(&world, &leaf.certificate, 25 * 3600, reason).await.unwrap();
+        let soon = later(26 * 3600);
+        let input = signed(&world, &key, &leaf, reason.as_str(), soon);
+        let refused = world.app.renew_out_of_band(&at(anonymous(reason.as_str()), soon), &input).await.unwrap_err();
+        assert_eq!(refused.reason(), "CERTIFICATE_REVOKED", "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub(crate) async fn renew(world: &World, held: &IssuedLeaf) -> Result<IssuedLeaf
     renew_at(world, held, NOW).await
 }
 
-async fn renew_at(world: &World, held: &IssuedLeaf, now: Time) -> Result<IssuedLeaf, Error> {
+pub(crate) async fn renew_at(world: &World, held: &IssuedLeaf, now: Time) -> Result<IssuedLeaf, Error> {
     world.app.renew_certificate(&at(call("RenewCertificate"), now), &renewal_of(held), &acme(), &csr()).await
 }
 

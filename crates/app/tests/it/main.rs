@@ -26,6 +26,8 @@ mod invariants;
 mod issuance;
 mod keys;
 mod lineage;
+mod lives;
+mod makers;
 mod nodes;
 mod operations;
 mod operators;

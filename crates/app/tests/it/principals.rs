@@ -24,7 +24,7 @@ async fn a_principals_generation_rises_with_what_matters() {
 }
 
 #[tokio::test]
-async fn a_deleted_principals_id_is_free_once_its_last_certificate_must_have_expired() {
+async fn a_deleted_principals_id_is_free_once_nothing_of_it_can_be_renewed() {
     let world = World::new().await;
     world.principal("worker").await;
     world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
@@ -32,8 +32,8 @@ async fn a_deleted_principals_id_is_free_once_its_last_certificate_must_have_exp
         let (call, app) = (at(call("Create"), NOW.plus(Lifetime::days(days))), &world.app);
         async move { app.create_principal(&call, &acme(), new_principal("worker", PrincipalType::Device, &[])).await }
     };
-    assert!(matches!(create(89).await, Err(Error::AlreadyExists { .. })));
-    assert_eq!(create(91).await.unwrap().principal_type, PrincipalType::Device);
+    assert!(matches!(create(119).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(create(120).await.unwrap().principal_type, PrincipalType::Device);
     let world = World::new().await;
     world.principal("worker").await;
     world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();

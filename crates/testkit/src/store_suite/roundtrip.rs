@@ -9,7 +9,7 @@ use signet_core::{
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
     change::{Change, ChangeEntry, ChangeHead},
-    enrollment::{EnrollmentToken, PrincipalTemplate, UsedProof},
+    enrollment::{EnrollmentToken, Maker, PrincipalTemplate, UsedProof},
     enrollment_rule::{Condition, EnrollmentRule, RuleTemplate, Source},
     expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
     lineage::{Confirmation, Lineage, Successor},
@@ -158,6 +158,7 @@ fn owners(id: &TenantId) -> Vec<Body> {
         generation: 1 << 60,
         certificates: vec![held(1), held(2)],
         superseded: vec![held(3)],
+        compromises: 4,
         enrolled_by: Some("devices".parse().unwrap()),
         free_at: Some(later(3600)),
         ..principal(id, "Device_1.a")
@@ -173,16 +174,19 @@ fn credentials(id: &TenantId) -> Vec<Body> {
         state,
         principal_type: PrincipalType::Admin,
         principal_generation: 3,
+        incarnation: None,
         certificate_der: vec![0; 2000],
         tbs_der: vec![0xff; 1500],
         renews: Some(serial(9)),
         lineage: Lineage {
             instance: Some(serial(1)),
             generation: 1 << 60,
+            answers_lost: 2,
             successor: Some(Successor { issuer: CaId::new(id.as_str(), 8).unwrap(), serial: serial(10) }),
             confirmed: Some(Confirmation { at: later(11), source: Some("2001:db8::1".parse().unwrap()) }),
             locked_at: Some(later(12)),
         },
+        keep_until: Some(later(13)),
         ..certificate(&holder, u64::MAX)
     };
     let template = PrincipalTemplate {
@@ -197,6 +201,13 @@ fn credentials(id: &TenantId) -> Vec<Body> {
         uses_left: u32::MAX,
         revoked_at: Some(later(7)),
         created_by: format!("{id}/admin/root"),
+        maker: Some(Maker {
+            tenant: id.clone(),
+            principal: principal_id("root"),
+            incarnation: later(14),
+            compromises: 3,
+            roles: vec![role("operator")],
+        }),
         ..token(id, "token", &unique("secret"))
     };
     let outcome = Outcome::Certificate { issuer: certificate.issuer.clone(), serial: certificate.serial };

@@ -143,6 +143,13 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
         request_id: session.request_id(),
     };
     let revoked = rpc!(session, "revoking the certificate", Client.revoke_certificate(request)).await?;
+    let (successor, whole) = (&revoked.successor_serial_number, args.reason == Reason::KeyCompromise);
+    if !successor.is_empty() && !whole {
+        run.printer.note(&format!(
+            "it was renewed before: {successor} is not revoked; if the key may be in other hands, revoke this one again \
+             with --reason key-compromise, which ends them all"
+        ));
+    }
     run.printer.changed(&revoked).map(|()| Exit::Ok)
 }
 

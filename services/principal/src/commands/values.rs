@@ -123,7 +123,7 @@ pub enum Reason {
     /// No reason given
     #[default]
     Unspecified,
-    /// The private key is known or feared to be in other hands
+    /// The private key is known or feared to be in other hands; ends its whole instance
     KeyCompromise,
     /// The principal's name or other facts changed
     AffiliationChanged,
