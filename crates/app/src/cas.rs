@@ -234,7 +234,7 @@ impl Rotation {
         if let Some(found) = self.cas.iter_mut().find(|ca| &ca.value.id == id) {
             found.value.state = state;
             found.value.updated_at = self.now;
-            self.writes.push(Write::replace(found.value.clone(), found.version));
+            self.writes.push(Write::replace(found.value.clone(), found.version.clone()));
             self.done.push(done);
         }
     }

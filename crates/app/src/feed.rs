@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
 use signet_core::{
-    Error, Lifetime, StoreError, TenantId, TenantScope, Time,
+    Error, Lifetime, TenantId, Time,
     ca::Ca,
     change::{ChangeEntry, ChangeHead, FEED_SHARDS},
     scope::{EnvironmentScope, Listed},
-    store::{Index, LISTING_SHARDS, Query, Store, Table, Unreadable},
+    store::{Body, Index, LISTING_SHARDS, Query, Store, Table, Unreadable},
     tenant::Tenant,
     trust::Trust,
 };
@@ -288,22 +288,27 @@ pub(crate) enum TenantRecords {
     Absent,
 }
 
-/// A tenant and its CAs, strongly consistent.
+/// A tenant and its CAs, strongly consistent, in one read.
 pub(crate) async fn read_tenant(store: &dyn Store, id: &TenantId, now: Time) -> Result<TenantRecords, Error> {
-    let scope = TenantScope::housekeeping(id.clone());
-    let tenant = match scope.get::<Tenant>(store, &Tenant::key_of(id), now).await {
-        Ok(Some(found)) => found.value,
-        Ok(None) => return Ok(TenantRecords::Absent),
-        Err(StoreError::Corrupt { .. }) => return Ok(TenantRecords::Unreadable),
-        Err(error) => return Err(error.into()),
-    };
-    let (mut cas, mut after) = (Vec::new(), None);
+    let (mut tenant, mut cas, mut after) = (TenantRecords::Absent, Vec::new(), None);
     loop {
-        let page = scope.page::<Ca>(store, &Ca::all_of(id).after(after), now).await?;
-        cas.extend(page.records.into_iter().map(|ca| ca.value));
+        let page = store.query(&Query::table(Table::Tenants, id.as_str()).limit(1000).after(after), now).await?;
+        for record in page.records {
+            match record.value {
+                Body::Tenant(found) => tenant = TenantRecords::Known(Box::new(found), Vec::new()),
+                Body::Ca(found) => cas.push(found),
+                _ => {}
+            }
+        }
+        if page.unreadable.iter().any(|record| Tenant::id_in(&record.key).is_some()) {
+            tenant = TenantRecords::Unreadable;
+        }
         after = page.next;
         if after.is_none() {
-            return Ok(TenantRecords::Known(Box::new(tenant), cas));
+            return Ok(match tenant {
+                TenantRecords::Known(tenant, _) => TenantRecords::Known(tenant, cas),
+                other => other,
+            });
         }
     }
 }

@@ -150,8 +150,8 @@ impl App {
             succession.supersede(&mut holder, order.call.now);
         }
         let commit = Commit::audited(self.event(order.call, &certificate.tenant, &entry))
-            .write(Write::replace(certificate.clone(), reserved.version))
-            .write(Write::replace(holder, principal.version));
+            .write(Write::replace(certificate.clone(), reserved.version.clone()))
+            .write(Write::replace(holder, principal.version.clone()));
         match succession {
             Some(succession) => succession.write(commit, certificate, order.call.now),
             None => commit,

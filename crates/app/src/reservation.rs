@@ -14,7 +14,7 @@ use signet_x509::{Issued, Prepared};
 use crate::{App, AuditEntry, Call, authority::issue_error, ledger::ATTEMPTS};
 
 /// The version of a record that was just created.
-pub(crate) const CREATED: Version = Version(1);
+pub(crate) const CREATED: Version = Version::new(1);
 
 /// For whom a certificate is made.
 pub(crate) struct Holder {
@@ -161,7 +161,7 @@ impl App {
             .detail("principal", &record.principal);
         let abandoned = Certificate { state: CertificateState::Abandoned, ..record.clone() };
         let commit = Commit::audited(self.event(call, &record.tenant, &entry))
-            .write(Write::replace(abandoned, reserved.version));
+            .write(Write::replace(abandoned, reserved.version.clone()));
         match self.commit(&commit, call.now).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict { .. }) => Ok(false),

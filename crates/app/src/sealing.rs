@@ -12,7 +12,7 @@ use signet_core::{
     commit::{Bookkeeping, Commit, Write},
     scope::{EnvironmentScope, TenantScope},
     sealing::{EventLeaf, Planned, plan},
-    store::{Query, Table, Version, Versioned},
+    store::{Query, Table, Versioned},
     tenant::Tenant,
 };
 use signet_x509::PublicKey;
@@ -49,7 +49,7 @@ impl App {
             if !self.write_seals(call, key, &head, plans).await? {
                 return Ok(sealed);
             }
-            head.version = next(head.version);
+            head.version = head.version.next();
             (written, sealed) = (minute, sealed + 1);
         }
         if head.value.minute > written {
@@ -158,8 +158,8 @@ impl App {
         while let Some(plans) = batches.next() {
             let seals = self.sign_batch(key, head.value.minute, plans).await?;
             let guard = match batches.peek() {
-                Some(_) => Write::Check(SealHead::key_of(), head.version),
-                None => Write::replace(head.value.clone(), head.version),
+                Some(_) => Write::Check(SealHead::key_of(), head.version.clone()),
+                None => Write::replace(head.value.clone(), head.version.clone()),
             };
             let writes = seals.into_iter().map(Write::create);
             let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).writes(writes).write(guard);
@@ -194,11 +194,6 @@ impl App {
         });
         Ok(seals.collect())
     }
-}
-
-/// The version that a replaced record gets.
-fn next(version: Version) -> Version {
-    Version(version.0.saturating_add(1))
 }
 
 fn in_batches(plans: Vec<Planned>) -> Vec<Vec<Planned>> {

@@ -115,7 +115,7 @@ impl Commit {
             let next = ChangeHead { tenant: TenantId::system(), shard, last: sequence };
             writes.push(match head {
                 None => Write::create(next),
-                Some(head) => Write::replace(next, head.version),
+                Some(head) => Write::replace(next, head.version.clone()),
             });
             writes.push(Write::create(ChangeEntry {
                 shard,

@@ -28,6 +28,7 @@ pub mod sealing;
 pub mod signer;
 pub mod spiffe;
 pub mod store;
+pub mod stored;
 pub mod tenant;
 pub mod time;
 pub mod trust;

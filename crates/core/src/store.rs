@@ -3,10 +3,11 @@
 //! What an entity is called, where it is kept and how it is found is decided here, once, for every adapter
 //! ([`Entity`]); an adapter knows tables, keys, indexes, versions and expiry, and nothing else.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     expiry::{BrokenOff, ExpiryWarning},
     principal::Principal,
     request::RequestRecord,
+    stored::Stored,
     tenant::Tenant,
 };
 
@@ -232,9 +234,60 @@ bodies!(
 /// The stored form's version; readers accept this one and the one before.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// How often a record was written: 1 after its creation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub u64);
+/// How often a record was written: 1 after its creation. One that was read knows the record's stored form, so that what this
+/// version does not understand of it survives a replacement.
+#[derive(Clone)]
+pub struct Version {
+    number: u64,
+    stored: Option<Arc<Stored>>,
+}
+
+impl Version {
+    /// Of a record whose form is known: this version has just written it.
+    pub const fn new(number: u64) -> Self {
+        Self { number, stored: None }
+    }
+
+    /// Of a record that was read.
+    pub fn read(number: u64, stored: Stored) -> Self {
+        Self { number, stored: Some(Arc::new(stored)) }
+    }
+
+    /// Of the record that replaces one of this version.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { number: self.number.saturating_add(1), stored: self.stored.clone() }
+    }
+
+    /// How often it was written.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The body to be stored for `next` in place of the record of this version; `None`: `next` as it is.
+    pub fn form_of(&self, next: &Body) -> serde_json::Result<Option<Value>> {
+        self.stored.as_ref().map_or(Ok(None), |stored| stored.form_of(next))
+    }
+
+    /// See [`Stored::beside`].
+    pub fn beside(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.stored.iter().flat_map(|stored| &stored.beside)
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Version {}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Version({})", self.number)
+    }
+}
 
 /// A value and the version it was read at; the handle for a compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -354,6 +407,7 @@ impl From<Unreadable> for StoreError {
 ///
 /// * Reads of a table are strongly consistent: they see every transaction that had answered before.
 /// * A record whose `expires_at` is not after `now` is absent for every call, also as the object of a condition.
+/// * Replacing a record keeps what this version does not know of it ([`Version`]).
 /// * A record that cannot be read is `Corrupt` where it alone is asked for, and [`Page::unreadable`] beside others.
 /// * Adapters retry throttling and lost connections themselves, within their time limit; nobody else does.
 #[async_trait]

@@ -3,9 +3,11 @@
 use std::{collections::HashMap, str::FromStr};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Deserialize;
 use signet_core::{
     StoreError, Time,
-    store::{Body, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned},
+    store::{Body, Index, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned},
+    stored::Stored,
 };
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -38,12 +40,17 @@ fn expired(body: &Body, now: Time) -> bool {
     body.expires_at().is_some_and(|at| at <= now)
 }
 
-/// The whole item for `body` at `version`.
-pub(crate) fn write(body: &Body, version: Version) -> Result<Item, StoreError> {
+/// The whole item for `body`. `before`: the record that it replaces.
+pub(crate) fn write(body: &Body, before: Option<&Version>) -> Result<Item, StoreError> {
     let at = body.key();
-    let map: Item = serde_dynamo::to_item(body).map_err(|e| corrupt(&at.to_string(), &e))?;
+    let failed = |error: &dyn ToString| corrupt(&at.to_string(), error);
+    let form = before.map_or(Ok(None), |before| before.form_of(body)).map_err(|error| failed(&error))?;
+    let map: Item = form.map_or_else(|| serde_dynamo::to_item(body), serde_dynamo::to_item).map_err(|e| failed(&e))?;
     let mut item = key(&at);
-    item.insert(VERSION.into(), number(version.0));
+    for (name, value) in before.into_iter().flat_map(Version::beside) {
+        item.insert(name.clone(), serde_dynamo::to_attribute_value(value).map_err(|error| failed(&error))?);
+    }
+    item.insert(VERSION.into(), number(before.map_or(0, Version::number).saturating_add(1)));
     item.insert(SCHEMA.into(), number(SCHEMA_VERSION));
     if let Some(entity) = map.get(ENTITY) {
         item.insert(ENTITY.into(), entity.clone());
@@ -54,8 +61,8 @@ pub(crate) fn write(body: &Body, version: Version) -> Result<Item, StoreError> {
         item.insert(EXPIRES_AT_MILLIS.into(), number(expires.unix_millis()));
     }
     for entry in body.indexes() {
-        item.insert(format!("{}_{PARTITION}", entry.index.name()), text(entry.partition));
-        item.insert(format!("{}_{SORT}", entry.index.name()), text(entry.sort));
+        item.insert(index_key(entry.index, PARTITION), text(entry.partition));
+        item.insert(index_key(entry.index, SORT), text(entry.sort));
     }
     Ok(item)
 }
@@ -65,14 +72,14 @@ pub(crate) fn read(table: Table, item: Item, now: Time) -> Option<Result<Version
     let expires_at = integer::<i64>(&item, EXPIRES_AT_MILLIS).map(Time::from_unix_millis);
     let part = |name| string(&item, name).unwrap_or("?").to_owned();
     let key = Key { table, partition: part(PARTITION), sort: part(SORT) };
-    match try_read(item) {
+    match try_read(table, item) {
         Ok(record) => (!expired(&record.value, now)).then_some(Ok(record)),
         Err(_) if expires_at.is_some_and(|at| at <= now) => None,
         Err(reason) => Some(Err(Unreadable { key, expires_at, reason })),
     }
 }
 
-fn try_read(mut item: Item) -> Result<Versioned<Body>, String> {
+fn try_read(table: Table, mut item: Item) -> Result<Versioned<Body>, String> {
     let schema: u64 = integer(&item, SCHEMA).ok_or("it has no schema_version")?;
     let known = u64::from(SCHEMA_VERSION);
     if schema > known || schema.saturating_add(1) < known {
@@ -81,11 +88,28 @@ fn try_read(mut item: Item) -> Result<Versioned<Body>, String> {
     let version = integer(&item, VERSION).ok_or("it has no version")?;
     match item.remove(BODY) {
         Some(AttributeValue::M(map)) => {
-            let value = serde_dynamo::from_item(map).map_err(|error| error.to_string())?;
-            Ok(Versioned { value, version: Version(version) })
+            let body: serde_json::Value = serde_dynamo::from_item(map).map_err(|error| error.to_string())?;
+            let value = Body::deserialize(&body).map_err(|error| error.to_string())?;
+            let stored = Stored { body: body.to_string(), beside: beside(table, item) };
+            Ok(Versioned { value, version: Version::read(version, stored) })
         }
         _ => Err("it has no body".into()),
     }
+}
+
+/// The attributes that this version does not write: a later release's, such as the keys of an index of its own.
+fn beside(table: Table, mut item: Item) -> serde_json::Map<String, serde_json::Value> {
+    let index_keys = table.indexes().iter().flat_map(|index| [PARTITION, SORT].map(|part| index_key(*index, part)));
+    let own = [PARTITION, SORT, VERSION, SCHEMA, ENTITY, EXPIRES_AT, EXPIRES_AT_MILLIS].map(str::to_owned);
+    own.into_iter().chain(index_keys).for_each(|name| drop(item.remove(&name)));
+    // Of a type that JSON does not have, it is nothing that a release of ours writes.
+    let value = |(name, value)| Some((name, serde_dynamo::from_attribute_value(value).ok()?));
+    item.into_iter().filter_map(value).collect()
+}
+
+/// The attribute with an index's partition or sort key.
+pub(crate) fn index_key(index: Index, part: &str) -> String {
+    format!("{}_{part}", index.name())
 }
 
 /// A string attribute.
@@ -123,21 +147,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let body = entry(1500);
-        let item = write(&body, Version(7)).unwrap();
-        assert_eq!(read_at(item, 1499), Some(Ok(Versioned { value: body, version: Version(7) })));
+        let item = write(&body, Some(&Version::new(6))).unwrap();
+        assert_eq!(read_at(item, 1499), Some(Ok(Versioned { value: body, version: Version::new(7) })));
     }
 
     #[test]
     fn ttl_is_never_before_the_expiry() {
         for (millis, seconds) in [(1000, "1"), (1001, "2"), (1999, "2")] {
-            let item = write(&entry(millis), Version(1)).unwrap();
+            let item = write(&entry(millis), None).unwrap();
             assert_eq!(item.get(EXPIRES_AT), Some(&AttributeValue::N(seconds.into())), "{millis}");
         }
     }
 
     #[test]
     fn a_later_schema_is_refused_by_name() {
-        let mut item = write(&entry(1), Version(1)).unwrap();
+        let mut item = write(&entry(1), None).unwrap();
         item.insert(SCHEMA.into(), number(SCHEMA_VERSION + 1));
         let unreadable = read_at(item.clone(), 0).unwrap().unwrap_err();
         assert!(unreadable.reason.contains("schema version"), "{unreadable:?}");

@@ -15,7 +15,7 @@ use crate::item::{self, Item, PARTITION, SORT, text};
 fn names(query: &Query) -> (String, String) {
     match query.index {
         None => (PARTITION.into(), SORT.into()),
-        Some(index) => (format!("{}_{PARTITION}", index.name()), format!("{}_{SORT}", index.name())),
+        Some(index) => (item::index_key(index, PARTITION), item::index_key(index, SORT)),
     }
 }
 

@@ -73,15 +73,15 @@ fn translate(write: &Write, table: String, now: Time) -> Result<TransactWriteIte
     let builder = TransactWriteItem::builder();
     let built = match write {
         Write::Create(body) => {
-            put(table, item::write(body, Version(1))?, absent(), values(None, now)).map(|put| builder.put(put))
+            put(table, item::write(body, None)?, absent(), values(None, now)).map(|put| builder.put(put))
         }
         Write::Replace(body, version) => {
-            let item = item::write(body, Version(version.0.saturating_add(1)))?;
-            put(table, item, unchanged(), values(Some(*version), now)).map(|put| builder.put(put))
+            let item = item::write(body, Some(version))?;
+            put(table, item, unchanged(), values(Some(version), now)).map(|put| builder.put(put))
         }
-        Write::Delete(key, version) => delete(table, key, values(Some(*version), now)).map(|it| builder.delete(it)),
+        Write::Delete(key, version) => delete(table, key, values(Some(version), now)).map(|it| builder.delete(it)),
         Write::Check(key, version) => {
-            check(table, key, values(Some(*version), now)).map(|it| builder.condition_check(it))
+            check(table, key, values(Some(version), now)).map(|it| builder.condition_check(it))
         }
     };
     built.map(|builder| builder.build()).map_err(|e| error::unbuildable(&write.key(), &e))
@@ -114,10 +114,10 @@ fn check(table: String, key: &Key, values: Item) -> Result<ConditionCheck, Build
         .build()
 }
 
-fn values(version: Option<Version>, now: Time) -> Item {
+fn values(version: Option<&Version>, now: Time) -> Item {
     let mut values = Item::from([(":now".into(), number(now.unix_millis()))]);
     if let Some(version) = version {
-        values.insert(":version".into(), number(version.0));
+        values.insert(":version".into(), number(version.number()));
     }
     values
 }

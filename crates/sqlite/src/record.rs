@@ -6,6 +6,7 @@ use rusqlite::{Row, types::Value};
 use signet_core::{
     StoreError, Time,
     store::{Body, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned, Write},
+    stored::Stored,
 };
 
 /// DynamoDB `TransactWriteItems`: 100 actions, 4 MB; an item has 400 KB.
@@ -59,13 +60,13 @@ pub(crate) fn prepare(writes: &[Write]) -> Result<Vec<Prepared>, StoreError> {
 
 fn prepare_one(write: &Write, key: &Key) -> Result<Prepared, StoreError> {
     let at = |version: &Version| {
-        vec![Value::Text(key.partition.clone()), Value::Text(key.sort.clone()), version_value(*version)]
+        vec![Value::Text(key.partition.clone()), Value::Text(key.sort.clone()), version_value(version)]
     };
     let (action, parameters) = match write {
-        Write::Create(body) => (Action::Create, columns(body, key)?),
+        Write::Create(body) => (Action::Create, columns(body, None, key)?),
         Write::Replace(body, version) => {
-            let mut parameters = columns(body, key)?;
-            parameters.push(version_value(*version));
+            let mut parameters = columns(body, Some(version), key)?;
+            parameters.push(version_value(version));
             (Action::Replace, parameters)
         }
         Write::Delete(_, version) => (Action::Delete, at(version)),
@@ -74,10 +75,12 @@ fn prepare_one(write: &Write, key: &Key) -> Result<Prepared, StoreError> {
     Ok(Prepared { action, table: key.table, parameters })
 }
 
-/// The parameters of [`crate::statements::Statements`]: key, schema version, entity, body, expiry, index columns.
-fn columns(body: &Body, key: &Key) -> Result<Vec<Value>, StoreError> {
+/// The parameters of [`crate::statements::Statements`]: key, schema version, entity, body, expiry, index columns. `before`: the
+/// record that it replaces.
+fn columns(body: &Body, before: Option<&Version>, key: &Key) -> Result<Vec<Value>, StoreError> {
     let corrupt = |error: serde_json::Error| StoreError::Corrupt { key: key.to_string(), reason: error.to_string() };
-    let json = serde_json::to_string(body).map_err(corrupt)?;
+    let form = before.map_or(Ok(None), |before| before.form_of(body)).map_err(corrupt)?;
+    let json = form.map_or_else(|| serde_json::to_string(body), |form| Ok(form.to_string())).map_err(corrupt)?;
     let expires_at = body.expires_at().map_or(Value::Null, |at| Value::Integer(at.unix_millis()));
     let mut columns = vec![
         Value::Text(key.partition.clone()),
@@ -119,8 +122,8 @@ const fn entity_name(body: &Body) -> &'static str {
 }
 
 /// No record has a version that SQLite cannot hold, so -1 matches none.
-fn version_value(Version(version): Version) -> Value {
-    Value::Integer(i64::try_from(version).unwrap_or(-1))
+fn version_value(version: &Version) -> Value {
+    Value::Integer(i64::try_from(version.number()).unwrap_or(-1))
 }
 
 fn size(parameters: &[Value]) -> usize {
@@ -149,5 +152,6 @@ fn try_read(row: &Row<'_>) -> Result<Versioned<Body>, String> {
     }
     let body = row.get_ref(2).map_err(column)?.as_str().map_err(|error| error.to_string())?;
     let value = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    Ok(Versioned { value, version: Version(version) })
+    let stored = Stored { body: body.to_owned(), beside: Default::default() };
+    Ok(Versioned { value, version: Version::read(version, stored) })
 }

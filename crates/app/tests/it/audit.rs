@@ -181,11 +181,11 @@ async fn what_is_done_to_the_store_is_found() {
     assert_eq!(log.findings("acme", now).await, [], "as it was");
 
     let seals = log.seals("acme", now).await;
-    log.tamper(vec![Write::Delete(seals[0].value.key(), seals[0].version)], now).await;
+    log.tamper(vec![Write::Delete(seals[0].value.key(), seals[0].version.clone())], now).await;
     let found = log.findings("acme", now).await;
     assert_eq!(found, [Finding::BrokenChain { minute: minute + 1 }, Finding::SealMissing { minute }]);
     log.tamper(vec![Write::create(seals[0].value.clone())], now).await;
-    log.tamper(vec![Write::Delete(seals[1].value.key(), seals[1].version)], now).await;
+    log.tamper(vec![Write::Delete(seals[1].value.key(), seals[1].version.clone())], now).await;
     assert_eq!(log.findings("acme", now).await, [Finding::SealMissing { minute: minute + 1 }]);
 }
 

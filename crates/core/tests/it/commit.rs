@@ -56,10 +56,10 @@ fn a_later_change_takes_the_next_number_on_condition_of_the_head() {
     let (change, until) = denied("p", 1);
     let shard = ChangeHead::shard_of(&acme);
     let value = ChangeHead { tenant: TenantId::system(), shard, last: 41 };
-    let head = Versioned { value, version: Version(9) };
+    let head = Versioned { value, version: Version::new(9) };
     let commit = Commit::audited(audit_event()).announce(&acme, change, until);
     let (write, entry) = entries(&commit, Some(&head));
-    assert_eq!(write, Write::replace(ChangeHead { last: 42, ..head.value.clone() }, Version(9)));
+    assert_eq!(write, Write::replace(ChangeHead { last: 42, ..head.value.clone() }, Version::new(9)));
     assert_eq!(entry.sequence, 42);
 }
 
@@ -88,7 +88,7 @@ fn a_conflict_is_the_feeds_only_beyond_the_operations_own_writes() {
 #[test]
 fn bookkeeping_writes_what_it_is_given() {
     let head = SealHead { tenant: TenantId::system(), minute: 1 };
-    let writes = [Write::Check(head.key(), Version(3)), Write::Delete(SealHead::key_of(), Version(3))];
+    let writes = [Write::Check(head.key(), Version::new(3)), Write::Delete(SealHead::key_of(), Version::new(3))];
     let commit = Commit::bookkeeping(Bookkeeping::Seal, NOW).writes(writes.clone());
     assert_eq!(commit.to_transaction(None).writes(), writes);
     assert_eq!(writes.map(|write| write.key()), [SealHead::key_of(), SealHead::key_of()]);

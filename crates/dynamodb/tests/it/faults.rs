@@ -52,7 +52,7 @@ async fn throttling_and_other_transactions_are_waited_out() {
         let (store, worker, needle) = subject().await;
         inject(CALL, &needle, &format!(r#""times": 2, {fault}"#)).await;
         assert_eq!(create(&store, &worker).await, Ok(()), "{fault}");
-        assert_eq!(kept(&worker).await, Some(Version(1)));
+        assert_eq!(kept(&worker).await, Some(Version::new(1)));
     }
 }
 
@@ -72,7 +72,7 @@ async fn a_lost_answer_is_asked_for_again_and_applied_once() {
     let (store, worker, needle) = subject().await;
     inject(CALL, &needle, &format!(r#""times": 1, {ANSWER_LOST}"#)).await;
     assert_eq!(create(&store, &worker).await, Ok(()), "the client token makes the second attempt the first one");
-    assert_eq!(kept(&worker).await, Some(Version(1)));
+    assert_eq!(kept(&worker).await, Some(Version::new(1)));
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn answers_lost_for_ever_leave_it_unknown_although_it_was_applied() {
     inject(CALL, &needle, ANSWER_LOST).await;
     let refused = create(&store, &worker).await;
     assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
-    assert_eq!(kept(&worker).await, Some(Version(1)));
+    assert_eq!(kept(&worker).await, Some(Version::new(1)));
 }
 
 /// The last attempt was throttled, which by itself applies nothing; but the first one may have been applied.
@@ -92,7 +92,7 @@ async fn a_lost_answer_before_throttling_is_unknown() {
     inject(CALL, &needle, THROTTLED).await;
     let refused = create(&store, &worker).await;
     assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
-    assert_eq!(kept(&worker).await, Some(Version(1)));
+    assert_eq!(kept(&worker).await, Some(Version::new(1)));
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! The way around the adapter.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use serde_json::Value;
-use signet_core::store::Key;
-use signet_testkit::store_suite::{Raw, RawStore};
+use signet_core::store::{Entity, Key, Write};
+use signet_testkit::{
+    fixtures::{NOW, principal, transaction, unique_tenant},
+    store_suite::{Raw, RawStore},
+};
 
 use crate::support::{aws, store, variable};
 
@@ -23,6 +26,13 @@ struct RawTables {
 }
 
 impl RawTables {
+    async fn item(&self, key: &Key) -> HashMap<String, AttributeValue> {
+        let request = self.client.get_item().table_name(format!("{}-{}", self.prefix, key.table.name()));
+        let request = request.key("pk", AttributeValue::S(key.partition.clone()));
+        let request = request.key("sk", AttributeValue::S(key.sort.clone())).consistent_read(true);
+        request.send().await.unwrap().item.unwrap()
+    }
+
     async fn set(&self, key: &Key, name: &str, value: AttributeValue) {
         let request = self.client.update_item().table_name(format!("{}-{}", self.prefix, key.table.name()));
         let request = request.key("pk", AttributeValue::S(key.partition.clone()));
@@ -36,11 +46,7 @@ impl RawTables {
 #[async_trait]
 impl Raw for RawTables {
     async fn body(&self, key: &Key) -> Value {
-        let request = self.client.get_item().table_name(format!("{}-{}", self.prefix, key.table.name()));
-        let request = request.key("pk", AttributeValue::S(key.partition.clone()));
-        let request = request.key("sk", AttributeValue::S(key.sort.clone())).consistent_read(true);
-        let item = request.send().await.unwrap().item.unwrap();
-        serde_dynamo::from_attribute_value(item["body"].clone()).unwrap()
+        serde_dynamo::from_attribute_value(self.item(key).await["body"].clone()).unwrap()
     }
 
     async fn set_body(&self, key: &Key, body: Value) {
@@ -50,4 +56,20 @@ impl Raw for RawTables {
     async fn set_schema(&self, key: &Key, version: u32) {
         self.set(key, "schema_version", AttributeValue::N(version.to_string())).await;
     }
+}
+
+/// A later release may keep attributes beside the body, such as the keys of a new index.
+#[tokio::test]
+async fn attributes_of_a_later_release_survive_a_replacement() {
+    let client = Client::new(&aws(&variable("SIGNET_TEST_AWS_ENDPOINT")).await);
+    let raw = RawTables { client, prefix: variable("SIGNET_TEST_AWS_PREFIX") };
+    let (store, ()) = store().await;
+    let worker = principal(&unique_tenant(), "worker");
+    store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
+    raw.set(&worker.key(), "by_owner_pk", AttributeValue::S("of a later release".into())).await;
+    let version = store.get(&worker.key(), NOW).await.unwrap().unwrap().version;
+    store.transact(transaction([Write::replace(worker.clone(), version)])).await.unwrap();
+    let item = raw.item(&worker.key()).await;
+    assert_eq!(item["by_owner_pk"], AttributeValue::S("of a later release".into()));
+    assert_eq!(item["version"], AttributeValue::N("2".into()));
 }

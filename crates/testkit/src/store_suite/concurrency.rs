@@ -45,7 +45,7 @@ pub async fn concurrent_increments_lose_nothing(store: Arc<dyn Store>) {
     }
     writers.join_all().await;
     let (worker, version) = worker_at(&*store, &key).await;
-    assert_eq!((worker.generation, version), (1 + WRITERS * 5, Version(1 + WRITERS * 5)));
+    assert_eq!((worker.generation, version), (1 + WRITERS * 5, Version::new(1 + WRITERS * 5)));
 }
 
 /// A single-use token rests on this.
@@ -71,7 +71,7 @@ pub async fn of_concurrent_creations_exactly_one_wins(store: Arc<dyn Store>) {
             assert_eq!(result.is_ok(), mark.is_some());
         }
         let (kept, version) = worker_at(&*store, &principal(&tenant, &format!("round-{round}")).key()).await;
-        assert_eq!((kept.generation, version), (won[0], Version(1)));
+        assert_eq!((kept.generation, version), (won[0], Version::new(1)));
     }
 }
 

@@ -27,16 +27,16 @@ pub async fn create_is_refused_where_a_record_exists(store: Arc<dyn Store>) {
 /// `Write::Replace`.
 pub async fn replace_needs_the_version_that_was_read(store: Arc<dyn Store>) {
     let mut worker = principal(&unique_tenant(), "a");
-    assert_eq!(write(&*store, Write::replace(worker.clone(), Version(1))).await, CONFLICT_AT_0, "absent");
+    assert_eq!(write(&*store, Write::replace(worker.clone(), Version::new(1))).await, CONFLICT_AT_0, "absent");
     assert_absent(&*store, &worker.key()).await;
 
     write(&*store, Write::create(worker.clone())).await.unwrap();
     worker.generation = 2;
-    write(&*store, Write::replace(worker.clone(), Version(1))).await.unwrap();
+    write(&*store, Write::replace(worker.clone(), Version::new(1))).await.unwrap();
     assert_kept(&*store, &worker, 2).await;
     for wrong in [0, 1, 3] {
         let other = signet_core::principal::Principal { generation: 9, ..worker.clone() };
-        assert_eq!(write(&*store, Write::replace(other, Version(wrong))).await, CONFLICT_AT_0, "version {wrong}");
+        assert_eq!(write(&*store, Write::replace(other, Version::new(wrong))).await, CONFLICT_AT_0, "version {wrong}");
     }
     assert_kept(&*store, &worker, 2).await;
 }
@@ -45,15 +45,15 @@ pub async fn replace_needs_the_version_that_was_read(store: Arc<dyn Store>) {
 pub async fn delete_needs_the_version_that_was_read(store: Arc<dyn Store>) {
     let worker = principal(&unique_tenant(), "a");
     let key = worker.key();
-    assert_eq!(write(&*store, Write::Delete(key.clone(), Version(1))).await, CONFLICT_AT_0, "absent");
+    assert_eq!(write(&*store, Write::Delete(key.clone(), Version::new(1))).await, CONFLICT_AT_0, "absent");
 
     write(&*store, Write::create(worker.clone())).await.unwrap();
-    assert_eq!(write(&*store, Write::Delete(key.clone(), Version(2))).await, CONFLICT_AT_0, "wrong version");
+    assert_eq!(write(&*store, Write::Delete(key.clone(), Version::new(2))).await, CONFLICT_AT_0, "wrong version");
     assert_kept(&*store, &worker, 1).await;
 
-    write(&*store, Write::Delete(key.clone(), Version(1))).await.unwrap();
+    write(&*store, Write::Delete(key.clone(), Version::new(1))).await.unwrap();
     assert_absent(&*store, &key).await;
-    assert_eq!(write(&*store, Write::Delete(key, Version(1))).await, CONFLICT_AT_0, "again");
+    assert_eq!(write(&*store, Write::Delete(key, Version::new(1))).await, CONFLICT_AT_0, "again");
 
     write(&*store, Write::create(worker.clone())).await.unwrap();
     assert_kept(&*store, &worker, 1).await;
@@ -63,7 +63,7 @@ pub async fn delete_needs_the_version_that_was_read(store: Arc<dyn Store>) {
 pub async fn check_needs_the_version_and_writes_nothing(store: Arc<dyn Store>) {
     let tenant = unique_tenant();
     let (checked, made) = (principal(&tenant, "checked"), principal(&tenant, "made"));
-    let check = |version| [Write::Check(checked.key(), Version(version)), Write::create(made.clone())];
+    let check = |version| [Write::Check(checked.key(), Version::new(version)), Write::create(made.clone())];
     assert_eq!(store.transact(transaction(check(1))).await, CONFLICT_AT_0, "absent");
 
     write(&*store, Write::create(checked.clone())).await.unwrap();
@@ -82,7 +82,7 @@ pub async fn versions_count_the_writes(store: Arc<dyn Store>) {
     for version in 1..12 {
         assert_kept(&*store, &worker, version).await;
         worker.generation += 1;
-        write(&*store, Write::replace(worker.clone(), Version(version))).await.unwrap();
+        write(&*store, Write::replace(worker.clone(), Version::new(version))).await.unwrap();
     }
     assert_kept(&*store, &worker, 12).await;
 }
@@ -97,15 +97,15 @@ pub async fn a_conflict_names_the_first_failing_write_and_nothing_is_applied(sto
     let fresh = principal(&tenant, "fresh");
     let good = [
         Write::create(fresh.clone()),
-        Write::replace(replaced.clone(), Version(1)),
-        Write::Delete(deleted.key(), Version(1)),
-        Write::Check(present.key(), Version(1)),
+        Write::replace(replaced.clone(), Version::new(1)),
+        Write::Delete(deleted.key(), Version::new(1)),
+        Write::Check(present.key(), Version::new(1)),
     ];
     let absent = principal(&tenant, "absent");
     let bad = [
-        Write::replace(absent, Version(1)),
-        Write::Delete(principal(&tenant, "gone").key(), Version(1)),
-        Write::Check(principal(&tenant, "missing").key(), Version(1)),
+        Write::replace(absent, Version::new(1)),
+        Write::Delete(principal(&tenant, "gone").key(), Version::new(1)),
+        Write::Check(principal(&tenant, "missing").key(), Version::new(1)),
     ];
     for at in 0..=good.len() {
         let mut writes = good.to_vec();
@@ -158,7 +158,7 @@ pub async fn repeating_a_transaction_is_a_conflict_and_changes_nothing(store: Ar
     let mut worker = principal(&id, "a");
     write(&*store, Write::create(worker.clone())).await.unwrap();
     worker.generation = 2;
-    let both = transaction([Write::replace(worker.clone(), Version(1)), Write::create(event(&id, "0001"))]);
+    let both = transaction([Write::replace(worker.clone(), Version::new(1)), Write::create(event(&id, "0001"))]);
     store.transact(both.clone()).await.unwrap();
     assert_eq!(store.transact(both).await, CONFLICT_AT_0);
     assert_kept(&*store, &worker, 2).await;

@@ -24,7 +24,7 @@ fn mortal() -> (Principal, Time, Time) {
 pub async fn expired_records_are_absent_from_reads(store: Arc<dyn Store>) {
     let (worker, just_before, expiry) = mortal();
     write(&*store, Write::create(worker.clone())).await.unwrap();
-    let kept = Versioned { value: worker.clone().into(), version: Version(1) };
+    let kept = Versioned { value: worker.clone().into(), version: Version::new(1) };
     assert_eq!(store.get(&worker.key(), just_before).await.unwrap(), Some(kept));
     assert_eq!(store.get(&worker.key(), expiry).await.unwrap(), None);
 
@@ -43,15 +43,15 @@ pub async fn expired_records_fail_every_condition(store: Arc<dyn Store>) {
     let (worker, just_before, expiry) = mortal();
     write(&*store, Write::create(worker.clone())).await.unwrap();
     let at_version_1 = [
-        Write::Check(worker.key(), Version(1)),
-        Write::replace(worker.clone(), Version(1)),
-        Write::Delete(worker.key(), Version(1)),
+        Write::Check(worker.key(), Version::new(1)),
+        Write::replace(worker.clone(), Version::new(1)),
+        Write::Delete(worker.key(), Version::new(1)),
     ];
     for attempt in at_version_1 {
         assert_eq!(write_at(&*store, expiry, attempt.clone()).await, CONFLICT_AT_0, "{attempt:?}");
     }
     assert_kept(&*store, &worker, 1).await;
-    write_at(&*store, just_before, Write::replace(worker.clone(), Version(1))).await.unwrap();
+    write_at(&*store, just_before, Write::replace(worker.clone(), Version::new(1))).await.unwrap();
     assert_kept(&*store, &worker, 2).await;
 }
 
@@ -59,7 +59,7 @@ pub async fn expired_records_fail_every_condition(store: Arc<dyn Store>) {
 pub async fn create_over_an_expired_record_starts_anew(store: Arc<dyn Store>) {
     let (worker, just_before, expiry) = mortal();
     write(&*store, Write::create(worker.clone())).await.unwrap();
-    write(&*store, Write::replace(worker.clone(), Version(1))).await.unwrap();
+    write(&*store, Write::replace(worker.clone(), Version::new(1))).await.unwrap();
 
     let successor = Principal { free_at: None, display_name: "successor".into(), ..worker };
     assert_eq!(write_at(&*store, just_before, Write::create(successor.clone())).await, CONFLICT_AT_0);
@@ -72,14 +72,14 @@ pub async fn replacing_moves_or_lifts_the_expiry(store: Arc<dyn Store>) {
     let (worker, _, expiry) = mortal();
     write(&*store, Write::create(worker.clone())).await.unwrap();
     let extended = Principal { free_at: Some(expiry.plus(Lifetime::seconds(1))), ..worker.clone() };
-    write(&*store, Write::replace(extended, Version(1))).await.unwrap();
+    write(&*store, Write::replace(extended, Version::new(1))).await.unwrap();
     assert!(store.get(&worker.key(), expiry).await.unwrap().is_some());
 
     let immortal = Principal { free_at: None, ..worker.clone() };
-    write(&*store, Write::replace(immortal, Version(2))).await.unwrap();
+    write(&*store, Write::replace(immortal, Version::new(2))).await.unwrap();
     assert!(store.get(&worker.key(), expiry.plus(Lifetime::days(1))).await.unwrap().is_some());
 
-    write(&*store, Write::replace(worker.clone(), Version(3))).await.unwrap();
+    write(&*store, Write::replace(worker.clone(), Version::new(3))).await.unwrap();
     assert_eq!(store.get(&worker.key(), expiry).await.unwrap(), None);
 }
 

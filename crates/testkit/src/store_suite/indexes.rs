@@ -41,13 +41,13 @@ pub async fn an_index_holds_whole_records_and_takes_ranges(store: Arc<dyn Store>
     let mut tokens = ["a", "b1", "b2", "c"].map(|id| token(&tenant, id, &format!("{secret}-{id}")));
     create_all(&*store, tokens.clone()).await;
     tokens[1].uses_left = 0;
-    write(&*store, Write::replace(tokens[1].clone(), Version(1))).await.unwrap();
+    write(&*store, Write::replace(tokens[1].clone(), Version::new(1))).await.unwrap();
 
     let listing = Query::index(Table::Enrollments, Index::Listing, tenant.as_str());
     let expected: Vec<_> = tokens
         .iter()
         .zip([1, 2, 1, 1])
-        .map(|(token, version)| Versioned { value: token.clone().into(), version: Version(version) })
+        .map(|(token, version)| Versioned { value: token.clone().into(), version: Version::new(version) })
         .collect();
     eventually(&*store, &listing, NOW, |found| found == expected).await;
     for limit in [1, 1000] {
@@ -82,7 +82,7 @@ pub async fn index_entries_follow_their_record(store: Arc<dyn Store>) {
     for (version, value) in [reserved, issued, revoked, abandoned].into_iter().enumerate() {
         let change = match before {
             None => Write::create(value.clone()),
-            Some(_) => Write::replace(value.clone(), Version(version as u64)),
+            Some(_) => Write::replace(value.clone(), Version::new(version as u64)),
         };
         write(&*store, change).await.unwrap();
         assert_found_only_at(&*store, &value, &value.indexes(), &places).await;
@@ -91,7 +91,7 @@ pub async fn index_entries_follow_their_record(store: Arc<dyn Store>) {
     let last = certificate(&worker, 2);
     write(&*store, Write::create(last.clone())).await.unwrap();
     assert_found_only_at(&*store, &last, &last.indexes(), &last.indexes()).await;
-    write(&*store, Write::Delete(last.key(), Version(1))).await.unwrap();
+    write(&*store, Write::Delete(last.key(), Version::new(1))).await.unwrap();
     assert_found_only_at(&*store, &last, &[], &last.indexes()).await;
 }
 

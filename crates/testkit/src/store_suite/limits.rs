@@ -17,9 +17,9 @@ pub async fn a_transaction_takes_100_writes(store: Arc<dyn Store>) {
     let seals: Vec<_> = (0..100).map(|minute| seal(&tenant, minute)).collect();
     store.transact(transaction(seals.clone().into_iter().map(Write::create))).await.unwrap();
     assert_kept(&*store, &seals[99], 1).await;
-    let mut mixed: Vec<_> = seals.iter().map(|seal| Write::replace(seal.clone(), Version(1))).collect();
-    mixed[50] = Write::Check(seals[50].key(), Version(1));
-    mixed[99] = Write::Delete(seals[99].key(), Version(1));
+    let mut mixed: Vec<_> = seals.iter().map(|seal| Write::replace(seal.clone(), Version::new(1))).collect();
+    mixed[50] = Write::Check(seals[50].key(), Version::new(1));
+    mixed[99] = Write::Delete(seals[99].key(), Version::new(1));
     store.transact(transaction(mixed)).await.unwrap();
     assert_kept(&*store, &seals[98], 2).await;
     assert_kept(&*store, &seals[50], 1).await;
@@ -38,11 +38,11 @@ pub async fn more_than_100_writes_are_too_large(store: Arc<dyn Store>) {
 /// `Store::transact`: each write of another key.
 pub async fn one_key_twice_in_a_transaction_is_refused(store: Arc<dyn Store>) {
     let worker = principal(&unique_tenant(), "a");
-    let twice = [Write::create(worker.clone()), Write::replace(worker.clone(), Version(1))];
+    let twice = [Write::create(worker.clone()), Write::replace(worker.clone(), Version::new(1))];
     assert!(store.transact(transaction(twice)).await.is_err());
     assert_absent(&*store, &worker.key()).await;
     write(&*store, Write::create(worker.clone())).await.unwrap();
-    let twice = [Write::Check(worker.key(), Version(1)), Write::replace(worker.clone(), Version(1))];
+    let twice = [Write::Check(worker.key(), Version::new(1)), Write::replace(worker.clone(), Version::new(1))];
     assert!(store.transact(transaction(twice)).await.is_err());
     assert_kept(&*store, &worker, 1).await;
 }

@@ -74,7 +74,7 @@ pub async fn a_cursor_survives_the_removal_of_its_record(store: Arc<dyn Store>) 
     ] {
         let page = store.query(&query, NOW).await.unwrap();
         let last = page.records.last().unwrap().value.key();
-        write(&*store, Write::Delete(last, Version(1))).await.unwrap();
+        write(&*store, Write::Delete(last, Version::new(1))).await.unwrap();
         let rest: Vec<String> = rest.into_iter().map(Seal::sort).collect();
         assert_eq!(sorts(&*store, &Query { after: page.next, ..query }).await, rest);
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use signet_core::{
     Store, StoreError,
+    principal::{HeldCertificate, Principal, PrincipalStatus},
     store::{Body, Entity, Key, Query, Table, Unreadable, Version, Write},
 };
 
@@ -37,6 +38,8 @@ macro_rules! raw_suite {
             an_unreadable_record_is_named_in_every_table
             others_are_read_beside_an_unreadable_record
             an_unreadable_record_can_be_deleted_and_expires
+            what_a_later_release_added_survives_a_replacement
+            what_a_later_release_added_goes_where_its_record_goes
         }
     };
 }
@@ -53,6 +56,69 @@ async fn harms(raw: &dyn Raw, key: &Key, number: usize) {
 }
 
 const HARMS: usize = 4;
+
+/// Adds a field to each object at any depth, as a later release may.
+fn extend(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            // Names are the keys of this one: a new name is a new type of principal, which is another matter.
+            fields.iter_mut().filter(|(name, _)| *name != "lifetimes").for_each(|(_, value)| extend(value));
+            fields.insert("of_a_later_release".into(), json!({ "list": [1, null, "text"] }));
+        }
+        Value::Array(list) => list.iter_mut().for_each(extend),
+        _ => {}
+    }
+}
+
+/// `Store`: what this version does not know survives its writes, at any depth and in every kind of record.
+pub async fn what_a_later_release_added_survives_a_replacement((store, raw): RawStore) {
+    for body in super::roundtrip::full(&unique_tenant()) {
+        let key = body.key();
+        write(&*store, Write::Create(body.clone())).await.unwrap();
+        let mut extended = raw.body(&key).await;
+        extend(&mut extended);
+        raw.set_body(&key, extended.clone()).await;
+        for _ in 0..2 {
+            let found = get(&*store, &key).await.unwrap();
+            // Of a change that is not known all is kept, with what was added to it.
+            assert!(found.value == body || key.table == Table::Changes, "it is read all the same: {:?}", found.value);
+            write(&*store, Write::Replace(found.value, found.version)).await.unwrap();
+            assert_eq!(raw.body(&key).await, extended, "{key}");
+        }
+    }
+}
+
+/// The same of what is changed: fields go by their object, and elements keep theirs from list to list; what is gone is gone.
+pub async fn what_a_later_release_added_goes_where_its_record_goes((store, raw): RawStore) {
+    let id = unique_tenant();
+    let held = |number| {
+        let of = certificate(&principal(&id, "worker"), number);
+        HeldCertificate { issuer: of.issuer, serial: of.serial, not_after: of.not_after, instance: None }
+    };
+    let before = Principal { certificates: vec![held(1), held(2), held(3)], ..principal(&id, "worker") };
+    write(&*store, Write::create(before.clone())).await.unwrap();
+    let mut body = raw.body(&before.key()).await;
+    body["max_certificates"] = json!(7);
+    for number in 0..3 {
+        body["certificates"][number]["mark"] = json!(number + 1);
+    }
+    raw.set_body(&before.key(), body).await;
+    let found = get(&*store, &before.key()).await.unwrap();
+    let after = Principal {
+        certificates: vec![held(3), held(4)],
+        superseded: vec![held(1)],
+        status: PrincipalStatus::Suspended,
+        ..before
+    };
+    write(&*store, Write::replace(after.clone(), found.version)).await.unwrap();
+    assert_eq!(get(&*store, &after.key()).await.unwrap().value, after.clone().into());
+    let body = raw.body(&after.key()).await;
+    let marks = |list: &str| -> Vec<Value> {
+        body[list].as_array().unwrap().iter().map(|held| held.get("mark").cloned().unwrap_or_default()).collect()
+    };
+    assert_eq!(body["max_certificates"], json!(7));
+    assert_eq!((marks("certificates"), marks("superseded")), (vec![json!(3), Value::Null], vec![json!(1)]));
+}
 
 /// One record of each kind that has a table or partition of its own.
 fn one_in_each_table() -> Vec<Body> {
@@ -129,7 +195,7 @@ pub async fn an_unreadable_record_can_be_deleted_and_expires((store, raw): RawSt
         harms(&*raw, &token.key(), 0).await;
         assert_eq!(write(&*store, Write::create(token.clone())).await, CONFLICT_AT_0);
     }
-    write(&*store, Write::Delete(deleted.key(), Version(1))).await.unwrap();
+    write(&*store, Write::Delete(deleted.key(), Version::new(1))).await.unwrap();
     assert_eq!(get(&*store, &deleted.key()).await, None);
     let end = expiring.expires_at().unwrap();
     let query = Query::table(Table::Enrollments, expiring.key().partition);

@@ -37,33 +37,39 @@ fn serial(byte: u8) -> Serial {
 
 /// Every kind of `Body` with every field set.
 pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
-    let id = unique_tenant();
-    let mut bodies = owners(&id);
-    bodies.extend(credentials(&id));
-    bodies.extend(records(&id));
-    for body in bodies {
+    for body in full(&unique_tenant()) {
         assert_survives(&*store, body).await;
     }
     let head = SealHead { tenant: TenantId::system(), minute: i64::from(u32::MAX) };
     survives_as_singleton(&*store, head.into()).await;
 }
 
+/// Every kind of record that is not the only one of its kind, each with every field set.
+pub(super) fn full(id: &TenantId) -> Vec<Body> {
+    [owners(id), credentials(id), records(id), rules(id)].concat()
+}
+
 /// Rules with each kind of source, and what keeps a bearer proof from being used again.
 pub async fn rules_and_used_proofs_survive(store: Arc<dyn Store>) {
-    let id = unique_tenant();
+    for body in rules(&unique_tenant()) {
+        assert_survives(&*store, body).await;
+    }
+}
+
+fn rules(id: &TenantId) -> Vec<Body> {
     let condition = |fact: &str| Condition { fact: fact.into(), patterns: vec!["*".into(), TEXT.into()] };
     let sources = [
         Source::AwsIam,
         Source::Oidc { issuer: "https://login.example.com".into(), audience: TEXT.into() },
         Source::X509 { anchors_der: vec![vec![0, 0xff], Vec::new()] },
     ];
-    for (number, source) in sources.into_iter().enumerate() {
+    let rule = |(number, source)| {
         let template = RuleTemplate {
             principal_type: PrincipalType::Device,
             id: "{cn}.{serial:sha256}".into(),
             roles: vec![role("viewer")],
         };
-        let rule = EnrollmentRule {
+        EnrollmentRule {
             tenant: id.clone(),
             id: format!("rule-{number}").parse().unwrap(),
             source,
@@ -71,12 +77,16 @@ pub async fn rules_and_used_proofs_survive(store: Arc<dyn Store>) {
             template,
             created_by: TEXT.into(),
             created_at: NOW,
-        };
-        assert_survives(&*store, rule.into()).await;
-    }
-    let used =
-        UsedProof { tenant: id, bearer_sha256: "ab".repeat(32), spki_sha256: "cd".repeat(32), until: later(600) };
-    assert_survives(&*store, used.into()).await;
+        }
+    };
+    let used = UsedProof {
+        tenant: id.clone(),
+        bearer_sha256: "ab".repeat(32),
+        spki_sha256: "cd".repeat(32),
+        until: later(600),
+    };
+    let rules = sources.into_iter().enumerate().map(rule).map(Body::from);
+    rules.chain([used.into()]).collect()
 }
 
 /// Empty texts, lists and byte strings, absent options, zero and the largest numbers.
@@ -102,7 +112,7 @@ pub async fn empty_fields_survive(store: Arc<dyn Store>) {
 async fn assert_survives(store: &dyn Store, body: Body) {
     write(store, Write::Create(body.clone())).await.unwrap();
     let kept = get(store, &body.key()).await;
-    assert_eq!(kept, Some(Versioned { value: body, version: Version(1) }));
+    assert_eq!(kept, Some(Versioned { value: body, version: Version::new(1) }));
 }
 
 /// For the one record that all tests share: others may write it too.

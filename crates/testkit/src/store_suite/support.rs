@@ -36,7 +36,7 @@ pub(super) async fn get(store: &dyn Store, key: &Key) -> Option<Versioned<Body>>
 
 /// Asserts that `entity` is kept at `version`.
 pub(super) async fn assert_kept(store: &dyn Store, entity: &(impl Entity + Clone), version: u64) {
-    let expected = Versioned { value: entity.clone().into(), version: Version(version) };
+    let expected = Versioned { value: entity.clone().into(), version: Version::new(version) };
     assert_eq!(get(store, &entity.key()).await, Some(expected));
 }
 
