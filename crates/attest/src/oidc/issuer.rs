@@ -1,12 +1,18 @@
 //! One issuer: where its keys are (OpenID Connect Discovery 1.0), and how long they are believed.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use signet_core::{Lifetime, Time, attestation::AttestationError};
-use tokio::sync::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use url::Url;
 
 use super::keys::KeySet;
@@ -20,7 +26,7 @@ use crate::{
 const FRESH: Lifetime = Lifetime::hours(1);
 /// How long they are used while the issuer does not answer.
 const STALE: Lifetime = Lifetime::hours(24);
-/// Least time between two calls, so that neither tokens with made-up key ids nor an issuer that is down make a storm.
+/// Least time between the end of a call and the next, so that neither tokens with made-up key ids nor an issuer that is down make a storm.
 const PAUSE: Lifetime = Lifetime::seconds(10);
 /// A key set with certificate chains takes 20 KiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -58,16 +64,19 @@ impl Reach {
 #[derive(Debug)]
 pub(super) struct Issuer {
     name: String,
-    /// Held while the issuer is asked: callers wait for one answer instead of asking too.
+    /// Never held while the issuer is asked: keys that are fresh serve without waiting.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     keys: Option<(KeySet, Time)>,
-    asked_at: Option<Time>,
+    /// When the last call to the issuer ended.
+    ended_at: Option<Time>,
     /// Why the last call brought nothing.
     failure: Option<String>,
+    /// The call under way; its other end is dropped when it has ended, whichever way.
+    under_way: Option<watch::Receiver<()>>,
 }
 
 #[derive(Deserialize)]
@@ -83,31 +92,51 @@ impl Issuer {
 
     /// The key that a token names.
     pub(super) async fn key(
-        &self,
-        reach: &Reach,
+        self: &Arc<Self>,
+        reach: &Arc<Reach>,
         id: Option<&str>,
         algorithm: Algorithm,
         now: Time,
     ) -> Result<DecodingKey, AttestationError> {
-        let (url, http) = reach.to(&self.name)?;
-        let mut state = self.state.lock().await;
-        if let Some(key) = state.keys_within(FRESH, now).and_then(|keys| keys.find(id, algorithm)) {
-            return Ok(key);
-        }
-        if state.asked_at.is_none_or(|at| apart(at, now) >= PAUSE.millis()) {
-            // Before the call, so that a caller who gives up in the middle is counted.
-            state.asked_at = Some(now);
-            state.failure = Some("the call was given up".into());
-            let fetched = tokio::time::timeout(reach.timeout, self.fetch(url, http)).await;
-            match fetched.unwrap_or_else(|_| Err("no answer in time".into())) {
-                Ok(keys) => (state.keys, state.failure) = (Some((keys, now)), None),
-                Err(cause) => {
-                    tracing::warn!(issuer = %self.name, %cause, "an OIDC issuer's keys could not be fetched");
-                    state.failure = Some(cause);
-                }
+        let (url, _) = reach.to(&self.name)?;
+        let under_way = {
+            let mut state = self.state();
+            if let Some(key) = state.keys_within(FRESH, now).and_then(|keys| keys.find(id, algorithm)) {
+                return Ok(key);
             }
+            state.call_under_way().or_else(|| state.may_ask(now).then(|| self.ask(&mut state, reach, url, now)))
+        };
+        if let Some(mut under_way) = under_way {
+            // An error says that it has ended, which is what we wait for.
+            let _ended = under_way.changed().await;
         }
-        state.answer(id, algorithm, now)
+        self.state().answer(id, algorithm, now)
+    }
+
+    /// Asks the issuer in a task of its own: callers wait for its end, and none that hangs up takes it along.
+    fn ask(self: &Arc<Self>, state: &mut State, reach: &Arc<Reach>, url: Url, now: Time) -> watch::Receiver<()> {
+        let (running, under_way) = watch::channel(());
+        state.under_way = Some(under_way.clone());
+        let (issuer, reach) = (Arc::clone(self), Arc::clone(reach));
+        tokio::spawn(async move {
+            let fetch = async {
+                let (_, http) = reach.to(&issuer.name).map_err(|error| error.to_string())?;
+                issuer.fetch(url, http).await
+            };
+            let began = Instant::now();
+            let fetched = timeout(reach.timeout, fetch).await.unwrap_or_else(|_| Err("no answer in time".into()));
+            if let Err(cause) = &fetched {
+                tracing::warn!(issuer = %issuer.name, %cause, "an OIDC issuer's keys could not be fetched");
+            }
+            issuer.state().learn(fetched, now, began.elapsed());
+            drop(running);
+        });
+        under_way
+    }
+
+    /// A poisoned lock means that another thread panicked between two complete steps.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self, issuer: Url, http: &Http) -> Result<KeySet, String> {
@@ -139,6 +168,25 @@ async fn get(http: &Http, url: Url) -> Result<Vec<u8>, String> {
 }
 
 impl State {
+    fn call_under_way(&self) -> Option<watch::Receiver<()>> {
+        self.under_way.clone().filter(|under_way| under_way.has_changed().is_ok())
+    }
+
+    /// Takes in what a call brought that began at `began` and took that long.
+    fn learn(&mut self, fetched: Result<KeySet, String>, began: Time, took: Duration) {
+        let took = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        self.ended_at = Some(Time::from_unix_millis(began.unix_millis().saturating_add(took)));
+        match fetched {
+            Ok(keys) => (self.keys, self.failure) = (Some((keys, began)), None),
+            Err(cause) => self.failure = Some(cause),
+        }
+    }
+
+    /// Whether the pause after the last call is over.
+    fn may_ask(&self, now: Time) -> bool {
+        self.ended_at.is_none_or(|at| apart(at, now) >= PAUSE.millis())
+    }
+
     /// The keys, if they are no older than `limit`.
     fn keys_within(&self, limit: Lifetime, now: Time) -> Option<&KeySet> {
         let (keys, fetched_at) = self.keys.as_ref()?;
@@ -165,4 +213,24 @@ impl State {
 /// Milliseconds between two instants. A clock that was set back makes keys old, not young for ever.
 fn apart(a: Time, b: Time) -> i64 {
     b.millis_since(a).saturating_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_unix_seconds(1_800_000_000);
+
+    fn after(seconds: i64) -> Time {
+        Time::from_unix_seconds(NOW.unix_seconds() + seconds)
+    }
+
+    /// Otherwise a slow issuer would be asked most of the time.
+    #[test]
+    fn the_pause_begins_when_a_call_has_ended() {
+        let mut state = State::default();
+        assert!(state.may_ask(NOW));
+        state.learn(Err("nothing".into()), NOW, Duration::from_secs(4));
+        assert!(!state.may_ask(after(13)) && state.may_ask(after(14)));
+    }
 }

@@ -27,13 +27,13 @@ const MAX_ISSUERS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct Oidc {
-    reach: Reach,
+    reach: Arc<Reach>,
     issuers: Cache<String, Arc<Issuer>>,
 }
 
 impl Oidc {
     pub(crate) fn new(options: &Checked) -> Self {
-        Self { reach: Reach::new(options), issuers: Cache::new(MAX_ISSUERS) }
+        Self { reach: Arc::new(Reach::new(options)), issuers: Cache::new(MAX_ISSUERS) }
     }
 
     pub(crate) async fn attest(&self, text: &str, challenge: &Challenge<'_>) -> Result<Facts, AttestationError> {

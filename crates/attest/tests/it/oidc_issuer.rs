@@ -16,6 +16,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use serde_json::{Value, json};
 use signet_attest::{Attestors, Options};
 use signet_core::{attestation::Evidence, enrollment_rule::Source};
+use tokio::sync::Semaphore;
 
 use crate::world::{NOW, Server, quick, response, silence};
 
@@ -78,6 +79,8 @@ fn rsa(size: KeySize) -> EncodingKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Honest,
+    /// Honest, once it is released.
+    Held,
     Silent,
     Failing,
     /// Calls itself otherwise.
@@ -93,18 +96,25 @@ pub(crate) enum Mood {
 pub(crate) struct Issuer {
     server: Server,
     state: Arc<Mutex<(Mood, Vec<Value>)>>,
+    released: Arc<Semaphore>,
 }
 
 impl Issuer {
     pub(crate) async fn start(keys: &[&Key]) -> Self {
         let keys: Vec<Value> = keys.iter().map(|key| key.jwk()).collect();
         let state = Arc::new(Mutex::new((Mood::Honest, keys)));
-        let shared = Arc::clone(&state);
+        let (shared, released) = (Arc::clone(&state), Arc::new(Semaphore::new(0)));
+        let gate = Arc::clone(&released);
         let server = Server::start(move |request: Request| {
-            let (mood, keys) = shared.lock().unwrap().clone();
-            async move { answer(mood, &keys, request).await }
+            let ((mood, keys), gate) = (shared.lock().unwrap().clone(), Arc::clone(&gate));
+            async move {
+                if mood == Mood::Held {
+                    let _forever = gate.acquire().await.unwrap();
+                }
+                answer(mood, &keys, request).await
+            }
         });
-        Self { server: server.await, state }
+        Self { server: server.await, state, released }
     }
 
     /// As tokens have it: with a path and a slash at its end.
@@ -114,6 +124,11 @@ impl Issuer {
 
     pub(crate) fn becomes(&self, mood: Mood) {
         self.state.lock().unwrap().0 = mood;
+    }
+
+    /// Answers what is held, and holds nothing more.
+    pub(crate) fn releases(&self) {
+        self.released.add_permits(1);
     }
 
     pub(crate) fn publishes(&self, keys: &[Value]) {
