@@ -13,6 +13,6 @@ COPY --from=build /image /
 COPY --from=build --chown=65532:65532 /image/var/lib/signet /var/lib/signet
 USER 65532:65532
 WORKDIR /var/lib/signet
-EXPOSE 8443 8080 9464
+EXPOSE 8443 8080 8081 9464
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/signetd"]

@@ -80,7 +80,7 @@ def write_image(out: Path, binary: Path, arch: str, version: str, ca_bundle: Pat
             "User": f"{USER}:{USER}",
             "WorkingDir": f"/{HOME}",
             "Entrypoint": ["/usr/bin/signetd"],
-            "ExposedPorts": {"8443/tcp": {}, "8080/tcp": {}, "9464/tcp": {}},
+            "ExposedPorts": {"8443/tcp": {}, "8080/tcp": {}, "8081/tcp": {}, "9464/tcp": {}},
             "StopSignal": "SIGTERM",
             "Labels": labels,
         },

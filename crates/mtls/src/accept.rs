@@ -1,40 +1,49 @@
-//! The accept loop: each connection gets a task of its own, so that a slow or hostile one holds up nobody.
+//! The accept loop: it takes whatever comes, and each connection gets a task of its own, so that a slow or hostile one
+//! holds up nobody.
 
-use std::{fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
+use rustls::ServerConfig;
 use signet_core::Cidr;
 use signet_x509::Environment;
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, mpsc},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
     time::{interval, sleep},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    budget::{Budget, Place},
     connection::Connection,
-    establish::linger,
+    goodbye,
     observer::ConnectionObserver,
+    quota::Quota,
     registry::Registry,
     server_cert::ServerCertificate,
     throttle::{Rate, Throttle},
     tls::{provider, server_config},
+    turns::Turns,
     verify::ClientVerifier,
 };
 
 /// How connections are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// From the first byte to the end of the TLS handshake, PROXY header included.
+    /// From the opening of the connection to its whole ClientHello, PROXY header included.
+    pub hello_timeout: Duration,
+    /// From the opening of the connection to the end of the TLS handshake.
     pub handshake_timeout: Duration,
-    /// Handshakes under way at once; more wait in the kernel's backlog.
+    /// Handshakes under way at once, an eighth of them of one source, whose others wait for their turn. Four times as many
+    /// connections may be open that have not sent their ClientHello, a quarter of them of one source. When either is full,
+    /// the oldest whose peer is silent is closed.
     pub max_handshakes: usize,
-    /// Connections open at once; more are closed.
+    /// Connections open at once: a principal gets an eighth, a tenant half, and the last sixteenth is for tenant `system`.
     pub max_connections: usize,
-    /// Of these, connections without a certificate: strangers must not take the places of those we know.
+    /// Of these, connections without a certificate: strangers must not take the places of those we know. One source gets an
+    /// eighth; the oldest is closed for a newer one.
     pub max_anonymous: usize,
     /// Connections per source address.
     pub rate: Rate,
@@ -48,10 +57,11 @@ impl Default for Settings {
     fn default() -> Self {
         let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         Self {
-            handshake_timeout: Duration::from_secs(5),
-            max_handshakes: 1024,
-            max_connections: 16_384,
-            max_anonymous: 1024,
+            hello_timeout: Duration::from_secs(2),
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 256,
+            max_connections: 10_000,
+            max_anonymous: 2500,
             rate: Rate { per_second: rate(50), burst: rate(200) },
             proxies: Vec::new(),
             anonymous: false,
@@ -69,14 +79,17 @@ const UPKEEP: Duration = Duration::from_secs(60);
 /// Takes connections: address, handshake, identity, registration. Shared by a node's listeners.
 pub struct Acceptor<A: Send + Sync + 'static> {
     pub(crate) settings: Settings,
-    pub(crate) tls: TlsAcceptor,
+    pub(crate) tls: Arc<ServerConfig>,
     pub(crate) verifier: Arc<ClientVerifier>,
     pub(crate) registry: Arc<Registry<A>>,
     pub(crate) observer: Arc<dyn ConnectionObserver>,
     pub(crate) throttle: Throttle,
-    pub(crate) places: Arc<Semaphore>,
-    pub(crate) anonymous_places: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    /// Connections without a ClientHello yet, and those that still read why they were refused.
+    pub(crate) pending: Arc<Budget>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) handshakes: Arc<Budget>,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) anonymous: Arc<Budget>,
 }
 
 impl<A: Send + Sync + 'static> Acceptor<A> {
@@ -91,15 +104,18 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         let trust = Arc::clone(registry.trust());
         let verifier = Arc::new(ClientVerifier::new(environment, trust, provider(), settings.anonymous));
         let config = server_config(Arc::clone(&verifier), certificate, Arc::clone(registry.clock()))?;
+        let Settings { max_handshakes, max_connections, max_anonymous, rate, .. } = settings;
         Ok(Arc::new(Self {
-            tls: TlsAcceptor::from(Arc::new(config)),
+            tls: Arc::new(config),
             verifier,
             registry,
             observer,
-            throttle: Throttle::new(settings.rate),
-            places: Arc::new(Semaphore::new(settings.max_connections)),
-            anonymous_places: Arc::new(Semaphore::new(settings.max_anonymous)),
-            handshakes: Arc::new(Semaphore::new(settings.max_handshakes)),
+            throttle: Throttle::new(rate),
+            pending: Budget::new(max_handshakes.saturating_mul(4), max_handshakes),
+            turns: Turns::new(max_handshakes / 8),
+            handshakes: Budget::new(max_handshakes, max_handshakes),
+            quota: Quota::new(max_connections),
+            anonymous: Budget::new(max_anonymous, max_anonymous / 8),
             settings,
         }))
     }
@@ -121,8 +137,6 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         let mut backoff = Backoff::default();
         let mut upkeep = interval(UPKEEP);
         loop {
-            // Closed never: nobody closes the semaphore.
-            let Ok(permit) = Arc::clone(&self.handshakes).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = upkeep.tick() => {
@@ -133,18 +147,8 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             match accepted {
                 Ok((stream, socket)) => {
                     backoff.reset();
-                    let (this, ready) = (Arc::clone(self), ready.clone());
-                    tokio::spawn(async move {
-                        match this.establish(stream, socket).await {
-                            // An error means that the server stopped; the connection is closed by its drop.
-                            Ok(connection) => drop(ready.send(Ok(connection)).await),
-                            Err(failed) => {
-                                this.observer.refused(failed.remote, &failed.refusal);
-                                linger(failed.stream).await;
-                            }
-                        }
-                        drop(permit);
-                    });
+                    let place = self.pending.take((!self.is_proxy(socket)).then_some(socket.ip()));
+                    tokio::spawn(Arc::clone(self).welcome(stream, socket, place, ready.clone()));
                     if self.throttle.is_crowded() {
                         self.throttle.forget_idle();
                     }
@@ -154,6 +158,30 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
                         self.observer.accept_failed(&error);
                         sleep(pause).await;
                     }
+                }
+            }
+        }
+    }
+}
+
+impl<A: Send + Sync + 'static> Acceptor<A> {
+    async fn welcome(
+        self: Arc<Self>,
+        stream: TcpStream,
+        socket: SocketAddr,
+        place: Place,
+        ready: mpsc::Sender<io::Result<Connection<A>>>,
+    ) {
+        match self.establish(stream, socket, place).await {
+            // An error means that the server stopped; the connection is closed by its drop.
+            Ok(connection) => drop(ready.send(Ok(connection)).await),
+            Err(failed) => {
+                self.observer.refused(failed.remote, &failed.refusal);
+                let Some(rest) = failed.rest else { return };
+                let place = self.pending.take(Some(failed.remote.ip()));
+                tokio::select! {
+                    () = goodbye::say(rest, failed.refusal.reason()) => {}
+                    () = place.evicted() => {}
                 }
             }
         }

@@ -11,12 +11,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::{observer::ConnectionObserver, registry::Registration, session::Session};
+use crate::{budget::Place, observer::ConnectionObserver, quota::Counted, registry::Registration, session::Session};
 
 /// Who is at the other end. In each request's extensions as `Arc<Peer<A>>`.
 #[derive(Debug)]
@@ -27,10 +26,10 @@ pub struct Peer<A> {
     pub session: Option<Arc<Session<A>>>,
 }
 
-/// A connection's place among those that may be open at once, given up when dropped.
-pub(crate) struct Place {
-    pub(crate) _any: OwnedSemaphorePermit,
-    pub(crate) _anonymous: Option<OwnedSemaphorePermit>,
+/// A connection's part of what may be open at once, given up when dropped.
+pub(crate) struct Room {
+    pub(crate) _counted: Counted,
+    pub(crate) _anonymous: Option<Place>,
 }
 
 /// An accepted connection. Reads and writes fail once the registry has cut it.
@@ -39,7 +38,7 @@ pub struct Connection<A: Send + Sync + 'static> {
     peer: Arc<Peer<A>>,
     registration: Registration<A>,
     observer: Arc<dyn ConnectionObserver>,
-    _place: Place,
+    _room: Room,
 }
 
 impl<A: Send + Sync + 'static> Connection<A> {
@@ -47,10 +46,10 @@ impl<A: Send + Sync + 'static> Connection<A> {
         stream: TlsStream<TcpStream>,
         registration: Registration<A>,
         observer: Arc<dyn ConnectionObserver>,
-        place: Place,
+        room: Room,
     ) -> Self {
         let peer = Arc::new(Peer { remote: registration.remote(), session: registration.session().cloned() });
-        Self { stream, peer, registration, observer, _place: place }
+        Self { stream, peer, registration, observer, _room: room }
     }
 
     /// Who is at the other end.

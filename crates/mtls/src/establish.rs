@@ -1,70 +1,87 @@
 //! From a TCP connection to an authenticated one, within the time limit.
 
-use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, sync::Arc};
 
 use rustls::{HandshakeKind, pki_types::CertificateDer};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until},
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use crate::{
     accept::Acceptor,
-    connection::{Connection, Place},
+    budget::Place,
+    connection::{Connection, Room},
+    goodbye::Rest,
     observer::ConnectionRefusal,
     proxy::{self, Header, ProxyError, SIGNATURE},
+    quota::Share,
     registry::Registration,
     tls::ALPN_H2,
-    verify::{REFUSED, RefusedCertificate},
+    verify::{Presented, REFUSED, RefusedCertificate},
 };
 
 /// First byte of a TLS record that holds a handshake message (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: u64 = 64 * 1024;
 
-/// A connection that was not taken, with its stream if the client should still read why.
+/// A connection that was not taken, with what is left of it if the client should still read why.
 pub(crate) struct Failed {
     pub(crate) remote: SocketAddr,
     pub(crate) refusal: ConnectionRefusal,
-    pub(crate) stream: Option<TcpStream>,
+    pub(crate) rest: Option<Rest>,
 }
 
-/// Reads what the client still sends, so that the last bytes sent to it (the alert) arrive: closing a socket that has
-/// unread bytes resets the connection, and the reset overtakes them (RFC 1122 section 4.2.2.13).
-pub(crate) async fn linger(stream: Option<TcpStream>) {
-    let Some(mut stream) = stream else { return };
-    let drain = async {
-        stream.shutdown().await?;
-        copy(&mut stream.take(LINGER_BYTES), &mut sink()).await
-    };
-    // Whatever happens here, the connection is over.
-    let _ = timeout(LINGER, drain).await;
+/// A refusal and the connection that it can be told on.
+type Refused = (ConnectionRefusal, Option<Rest>);
+
+/// `work`, unless it is late or a newer connection needs the place. What the peer has sent is looked at first, so that only
+/// a silent one is evicted.
+async fn within<T>(
+    place: &Place,
+    deadline: Instant,
+    work: impl Future<Output = Result<T, Refused>>,
+) -> Result<T, Refused> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = place.evicted() => Err((ConnectionRefusal::Evicted, None)),
+        () = sleep_until(deadline) => Err((ConnectionRefusal::Timeout, None)),
+    }
 }
 
 impl<A: Send + Sync + 'static> Acceptor<A> {
-    pub(crate) async fn establish(&self, mut stream: TcpStream, socket: SocketAddr) -> Result<Connection<A>, Failed> {
+    /// `place`: among the connections that have not spoken yet.
+    pub(crate) async fn establish(
+        &self,
+        mut stream: TcpStream,
+        socket: SocketAddr,
+        place: Place,
+    ) -> Result<Connection<A>, Failed> {
         let started = Instant::now();
         let deadline = started + self.settings.handshake_timeout;
-        let failed = |remote, refusal, stream| Failed { remote, refusal, stream };
+        let hello_by = deadline.min(started + self.settings.hello_timeout);
 
-        let source = timeout_at(deadline, self.source(&mut stream, socket)).await;
-        let remote = source.unwrap_or(Err(ConnectionRefusal::Timeout)).map_err(|why| failed(socket, why, None))?;
-        let first = timeout_at(deadline, self.admit(&stream, remote, socket)).await;
-        let place = first.unwrap_or(Err(ConnectionRefusal::Timeout)).map_err(|why| failed(remote, why, None))?;
+        let source = within(&place, hello_by, self.source(&mut stream, socket)).await;
+        let remote = source.map_err(|(refusal, rest)| Failed { remote: socket, refusal, rest })?;
+        let failed = |(refusal, rest)| Failed { remote, refusal, rest };
+        if !self.throttle.admit(remote.ip()) {
+            return Err(failed((ConnectionRefusal::Throttled, None)));
+        }
+        place.assign(remote.ip());
+        let start = within(&place, hello_by, self.hello(stream, socket)).await.map_err(failed)?;
+        let turn = async { Ok(self.turns.wait(remote.ip()).await) };
+        let turn = within(&place, deadline, turn).await.map_err(failed)?;
+        drop(place);
 
-        let handshake = timeout_at(deadline, self.handshake(stream)).await;
-        let stream = handshake
-            .unwrap_or(Err((ConnectionRefusal::Timeout, None)))
-            .map_err(|(why, stream)| failed(remote, why, stream))?;
-        self.enter(stream, remote, place, started).map_err(|(why, stream)| failed(remote, why, Some(stream)))
+        let place = self.handshakes.take(Some(remote.ip()));
+        let stream = within(&place, deadline, self.handshake(start)).await.map_err(failed)?;
+        drop((place, turn));
+        self.enter(stream, remote, started).map_err(failed)
     }
 
     /// The client's address: the peer's own, or what its PROXY header says if it is a balancer.
-    async fn source(&self, stream: &mut TcpStream, socket: SocketAddr) -> Result<SocketAddr, ConnectionRefusal> {
+    async fn source(&self, stream: &mut TcpStream, socket: SocketAddr) -> Result<SocketAddr, Refused> {
         if !self.is_proxy(socket) {
             return Ok(socket);
         }
@@ -72,51 +89,41 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             Ok(Header::Local) => Ok(socket),
             Ok(Header::Relayed(client)) => Ok(client),
             Err(ProxyError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(ConnectionRefusal::ClosedEarly)
+                Err((ConnectionRefusal::ClosedEarly, None))
             }
-            Err(error) => Err(ConnectionRefusal::Proxy(error)),
+            Err(error) => Err((ConnectionRefusal::Proxy(error), None)),
         }
     }
 
-    fn is_proxy(&self, socket: SocketAddr) -> bool {
+    pub(crate) fn is_proxy(&self, socket: SocketAddr) -> bool {
         self.settings.proxies.iter().any(|network| network.contains(socket.ip()))
     }
 
-    /// What can be refused without any cryptography.
-    async fn admit(
-        &self,
-        stream: &TcpStream,
-        remote: SocketAddr,
-        socket: SocketAddr,
-    ) -> Result<OwnedSemaphorePermit, ConnectionRefusal> {
-        if !self.throttle.admit(remote.ip()) {
-            return Err(ConnectionRefusal::Throttled);
-        }
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| ConnectionRefusal::TooManyConnections)?;
+    /// The whole ClientHello; until then there is nothing to compute.
+    async fn hello(&self, stream: TcpStream, socket: SocketAddr) -> Result<StartHandshake<TcpStream>, Refused> {
+        let handshake = |error| (ConnectionRefusal::Handshake(error), None);
         let mut ahead = [0; SIGNATURE.len()];
-        let length = stream.peek(&mut ahead).await.map_err(ConnectionRefusal::Handshake)?;
+        let length = stream.peek(&mut ahead).await.map_err(handshake)?;
         match ahead.get(..length).unwrap_or_default() {
-            [] => Err(ConnectionRefusal::ClosedEarly),
-            [TLS_HANDSHAKE, ..] => Ok(place),
+            [] => return Err((ConnectionRefusal::ClosedEarly, None)),
+            [TLS_HANDSHAKE, ..] => {}
             start if !self.is_proxy(socket) && (SIGNATURE.starts_with(start) || start.starts_with(b"PROXY ")) => {
-                Err(ConnectionRefusal::UntrustedProxy)
+                return Err((ConnectionRefusal::UntrustedProxy, None));
             }
-            _ => Err(ConnectionRefusal::NotTls),
+            _ => return Err((ConnectionRefusal::NotTls, None)),
         }
+        // HTTP/2 frames are small and written whole.
+        stream.set_nodelay(true).map_err(handshake)?;
+        let mut accept = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+        let started = (&mut accept).await;
+        started.map_err(|error| (classify(error), accept.take_io().map(Rest::Alerted)))
     }
 
-    async fn handshake(
-        &self,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, (ConnectionRefusal, Option<TcpStream>)> {
-        // HTTP/2 frames are small and written whole.
-        stream.set_nodelay(true).map_err(|error| (ConnectionRefusal::Handshake(error), None))?;
-        let accept = self.tls.accept(stream).into_fallible();
+    async fn handshake(&self, start: StartHandshake<TcpStream>) -> Result<TlsStream<TcpStream>, Refused> {
         let handshake = async {
-            accept.await.map_err(|(error, stream)| {
+            start.into_stream(Arc::clone(&self.tls)).into_fallible().await.map_err(|(error, stream)| {
                 let refusal = REFUSED.with(Cell::take).map_or_else(|| classify(error), ConnectionRefusal::from);
-                (refusal, Some(stream))
+                (refusal, Some(Rest::Alerted(stream)))
             })
         };
         REFUSED.scope(Cell::new(None), handshake).await
@@ -127,22 +134,24 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         &self,
         stream: TlsStream<TcpStream>,
         remote: SocketAddr,
-        place: OwnedSemaphorePermit,
         started: Instant,
-    ) -> Result<Connection<A>, (ConnectionRefusal, TcpStream)> {
+    ) -> Result<Connection<A>, Refused> {
         let tls = stream.get_ref().1;
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
         let entered = match tls.alpn_protocol() {
-            Some(ALPN_H2) => self.register(tls.peer_certificates(), remote, place),
+            Some(ALPN_H2) => self.register(tls.peer_certificates(), remote),
             _ => Err(ConnectionRefusal::NoHttp2),
         };
         match entered {
-            Ok((registration, place)) => {
+            Ok((registration, room)) => {
                 let identity = registration.session().map(|session| &**session.identity());
                 self.observer.accepted(remote, identity, resumed, started.elapsed());
-                Ok(Connection::new(stream, registration, Arc::clone(&self.observer), place))
+                Ok(Connection::new(stream, registration, Arc::clone(&self.observer), room))
             }
-            Err(refusal) => Err((refusal, stream.into_inner().0)),
+            Err(refusal @ ConnectionRefusal::TooManyConnections { .. }) => {
+                Err((refusal, Some(Rest::Secured(Box::new(stream)))))
+            }
+            Err(refusal) => Err((refusal, Some(Rest::Alerted(stream.into_inner().0)))),
         }
     }
 
@@ -150,27 +159,28 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         &self,
         chain: Option<&[CertificateDer<'_>]>,
         remote: SocketAddr,
-        place: OwnedSemaphorePermit,
-    ) -> Result<(Registration<A>, Place), ConnectionRefusal> {
-        let Some(leaf) = chain.and_then(<[_]>::first) else { return self.register_anonymous(remote, place) };
+    ) -> Result<(Registration<A>, Room), ConnectionRefusal> {
+        let Some(leaf) = chain.and_then(<[_]>::first) else { return self.register_anonymous(remote) };
         let identity = self.verifier.authenticate(leaf, (self.registry.clock())())?;
+        let counted = self.quota.count(Some(&identity));
+        let counted = counted.map_err(|share| ConnectionRefusal::TooManyConnections {
+            share,
+            presented: Some(Presented::of(&identity)),
+        })?;
         let registered = self.registry.register(remote, Some(Arc::clone(&identity)));
         let registration = registered.map_err(|refusal| RefusedCertificate::of(&identity, refusal))?;
-        Ok((registration, Place { _any: place, _anonymous: None }))
+        Ok((registration, Room { _counted: counted, _anonymous: None }))
     }
 
-    fn register_anonymous(
-        &self,
-        remote: SocketAddr,
-        place: OwnedSemaphorePermit,
-    ) -> Result<(Registration<A>, Place), ConnectionRefusal> {
+    fn register_anonymous(&self, remote: SocketAddr) -> Result<(Registration<A>, Room), ConnectionRefusal> {
         if !self.settings.anonymous {
             return Err(ConnectionRefusal::NoCertificate);
         }
-        let anonymous = Arc::clone(&self.anonymous_places).try_acquire_owned();
-        let anonymous = anonymous.map_err(|_| ConnectionRefusal::TooManyConnections)?;
+        let full = |share: Share| ConnectionRefusal::TooManyConnections { share, presented: None };
+        let counted = self.quota.count(None).map_err(full)?;
         let registration = self.registry.register(remote, None).map_err(|_| ConnectionRefusal::NoCertificate)?;
-        Ok((registration, Place { _any: place, _anonymous: Some(anonymous) }))
+        let place = self.anonymous.take_for(Some(remote.ip()), Arc::clone(registration.switch()));
+        Ok((registration, Room { _counted: counted, _anonymous: Some(place) }))
     }
 }
 

@@ -1,31 +1,40 @@
 //! The front door: TCP in, authenticated connections out.
 //!
-//! A connection passes, in this order: [`proxy`] (whose address is it), a token bucket per source, the TLS handshake
-//! with the check of the client's certificate, the same check again for resumed sessions, and the
-//! [`Registry`] of open connections, which ends those that lose their right to be open. What comes out is a
-//! [`Connection`] for tonic; each of its requests finds an `Arc<Peer<A>>` in its extensions and asks
-//! [`Session::check`] whether it may go on.
+//! A connection passes, in this order: [`proxy`] (whose address is it), a token bucket per source, the ClientHello, its
+//! source's turn, the TLS handshake with the check of the client's certificate, the same check again for resumed
+//! sessions, the share of its principal and tenant, and the [`Registry`] of open connections, which ends those that lose
+//! their right to be open. What comes out is a [`Connection`] for tonic; each of its requests finds an `Arc<Peer<A>>` in
+//! its extensions and asks [`Session::check`] whether it may go on.
+//!
+//! Connections that have not spoken yet, handshakes and open connections each have a [`Budget`] or quota with a share
+//! per source, principal or tenant. While a peer is silent it holds nothing that somebody else could need.
 
 mod accept;
 mod backoff;
+mod budget;
 mod cache;
 mod clock;
 mod connection;
 mod establish;
+mod goodbye;
 mod observer;
 pub mod proxy;
+mod quota;
 mod registry;
 mod server_cert;
 mod session;
 mod switch;
 mod throttle;
 mod tls;
+mod turns;
 mod verify;
 
 pub use accept::{Acceptor, Incoming, Settings};
+pub use budget::{Budget, Place};
 pub use clock::Clock;
 pub use connection::{Connection, Peer};
 pub use observer::{ConnectionObserver, ConnectionRefusal};
+pub use quota::Share;
 pub use registry::{Ages, Registry};
 pub use server_cert::{ServerCertificate, ServerCertificateError, ServerIdentity};
 pub use session::{Admitted, Ended, Grant, Session};

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::{
     proxy::ProxyError,
+    quota::Share,
     session::Ended,
     verify::{CertificateRefusal, Presented},
 };
@@ -17,9 +18,17 @@ pub enum ConnectionRefusal {
     /// Its address asked too often.
     #[error("too many connections from this address")]
     Throttled,
-    /// The node's limit is reached.
-    #[error("too many open connections on this node")]
-    TooManyConnections,
+    /// It had not spoken, or not finished its handshake, when newer connections needed its place.
+    #[error("silent while others needed its place")]
+    Evicted,
+    /// There are as many connections as its principal, its tenant or the node may have.
+    #[error("too many open connections")]
+    TooManyConnections {
+        /// Whose number is reached.
+        share: Share,
+        /// Who it is; `None` for a client without a certificate.
+        presented: Option<Presented>,
+    },
     /// A balancer's network, but no usable header.
     #[error("bad PROXY header from a network that must send one")]
     Proxy(#[source] ProxyError),
@@ -60,7 +69,8 @@ impl ConnectionRefusal {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Throttled => "CONNECTION_THROTTLED",
-            Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
+            Self::Evicted => "CONNECTION_EVICTED",
+            Self::TooManyConnections { share, .. } => share.reason(),
             Self::Proxy(_) => "BAD_PROXY_HEADER",
             Self::UntrustedProxy => "UNTRUSTED_PROXY_HEADER",
             Self::ClosedEarly => "CLOSED_EARLY",

@@ -77,7 +77,7 @@ struct Entry<A> {
     session: Option<Arc<Session<A>>>,
     ends_at: Time,
     ended: OnceLock<Ended>,
-    switch: Switch,
+    switch: Arc<Switch>,
 }
 
 /// A connection's place in the registry, given up when dropped.
@@ -230,7 +230,7 @@ impl<A> Registration<A> {
         self.entry.remote
     }
 
-    pub(crate) fn switch(&self) -> &Switch {
+    pub(crate) fn switch(&self) -> &Arc<Switch> {
         &self.entry.switch
     }
 

@@ -85,16 +85,22 @@ pub(crate) struct RefusedCertificate {
     pub(crate) presented: Presented,
 }
 
-impl RefusedCertificate {
-    /// The certificate of a known identity, which may not act.
-    pub(crate) fn of(identity: &Identity, refusal: Refusal) -> Self {
+impl Presented {
+    /// The certificate of a known identity.
+    pub(crate) fn of(identity: &Identity) -> Self {
         let id = SpiffeId {
             tenant: identity.tenant.clone(),
             principal_type: identity.principal_type,
             principal: identity.principal.clone(),
         };
-        let presented = Presented { id: Some(id), serial: Some(identity.serial), verified: true };
-        Self { refusal: refusal.into(), presented }
+        Self { id: Some(id), serial: Some(identity.serial), verified: true }
+    }
+}
+
+impl RefusedCertificate {
+    /// The certificate of a known identity, which may not act.
+    pub(crate) fn of(identity: &Identity, refusal: Refusal) -> Self {
+        Self { refusal: refusal.into(), presented: Presented::of(identity) }
     }
 }
 

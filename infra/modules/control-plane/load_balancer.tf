@@ -1,8 +1,8 @@
 # TLS ends in signetd, so the load balancer passes TCP on and tells in a PROXY protocol header where a connection comes from.
 locals {
   listeners = {
-    grpc   = { port = 443, proxy_protocol = true }
-    public = { port = 80, proxy_protocol = false }
+    grpc   = { port = 443 }
+    public = { port = 80 }
   }
 }
 
@@ -28,14 +28,15 @@ resource "aws_lb_target_group" "this" {
   protocol    = "TCP"
   port        = local.ports[each.key]
 
-  proxy_protocol_v2    = each.value.proxy_protocol
+  proxy_protocol_v2    = true
   preserve_client_ip   = false
   deregistration_delay = 30
 
-  # A node that is not ready (no certificate yet, or stale) gets no connections on either port.
+  # A node that is not ready (no certificate yet, or stale) gets no connections on either port. It is asked on a port that no
+  # client reaches, so that none can keep it from answering. The check comes with a PROXY header, which signetd reads over.
   health_check {
     protocol            = "HTTP"
-    port                = local.ports.public
+    port                = local.ports.health
     path                = "/readyz"
     matcher             = "200"
     interval            = 10

@@ -4,7 +4,7 @@ data "aws_partition" "current" {}
 
 locals {
   # Where signetd listens; services/control-plane has the same defaults.
-  ports = { grpc = 8443, public = 8080, metrics = 9464 }
+  ports = { grpc = 8443, public = 8080, health = 8081, metrics = 9464 }
 }
 
 resource "aws_ecs_cluster" "this" {

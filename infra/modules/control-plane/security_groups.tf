@@ -31,7 +31,7 @@ resource "aws_vpc_security_group_ingress_rule" "client" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "to_tasks" {
-  for_each = local.listeners
+  for_each = toset(concat(keys(local.listeners), ["health"]))
 
   security_group_id            = aws_security_group.load_balancer.id
   description                  = "Tasks, ${each.key}"
@@ -54,7 +54,7 @@ resource "aws_security_group" "tasks" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "from_load_balancer" {
-  for_each = local.listeners
+  for_each = toset(concat(keys(local.listeners), ["health"]))
 
   security_group_id            = aws_security_group.tasks.id
   description                  = "Load balancer, ${each.key}"

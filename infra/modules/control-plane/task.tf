@@ -5,6 +5,7 @@ locals {
     SIGNET_KEYS__TENANT_KEY_POLICY     = var.tenant_key_policy
     SIGNET_LISTEN__GRPC                = "0.0.0.0:${local.ports.grpc}"
     SIGNET_LISTEN__PUBLIC              = "0.0.0.0:${local.ports.public}"
+    SIGNET_LISTEN__HEALTH              = "0.0.0.0:${local.ports.health}"
     SIGNET_LISTEN__METRICS             = "0.0.0.0:${local.ports.metrics}"
     SIGNET_LISTEN__PROXY_PROTOCOL_FROM = jsonencode(var.network.load_balancer_cidrs)
     # Of all regions' STS, a task reaches this one's only: better to say so than to wait for another.

@@ -11,7 +11,10 @@ locals {
   every_process = ["control_plane", "enroll", "rotate"]
 
   # Refusals that are the net's noise, or a limit that did its work.
-  noise = ["BAD_PROXY_HEADER", "CLOSED_EARLY", "CONNECTION_THROTTLED", "HANDSHAKE_FAILED", "HANDSHAKE_TIMEOUT", "NOT_TLS", "NO_HTTP2", "TOO_MANY_CONNECTIONS"]
+  noise = [
+    "BAD_PROXY_HEADER", "CLOSED_EARLY", "CONNECTION_EVICTED", "CONNECTION_THROTTLED", "HANDSHAKE_FAILED", "HANDSHAKE_TIMEOUT", "NOT_TLS", "NO_HTTP2",
+    "TOO_MANY_CONNECTIONS", "TOO_MANY_CONNECTIONS_OF_PRINCIPAL", "TOO_MANY_CONNECTIONS_OF_TENANT",
+  ]
 
   # Metric → log groups, what to look for, and the value: 1 counts lines.
   metrics = {

@@ -35,7 +35,12 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     let listeners = Listeners::open(config).await?;
     drop(listeners);
     let listen = &config.listen;
-    writeln!(out, "ports            grpc {}, public {}, metrics {}", listen.grpc, listen.public, listen.metrics)?;
+    let health = listen.health.map(|health| format!(", health {health}")).unwrap_or_default();
+    writeln!(
+        out,
+        "ports            grpc {}, public {}{health}, metrics {}",
+        listen.grpc, listen.public, listen.metrics
+    )?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use metrics::{counter, histogram};
 use signet_app::Call;
 use signet_core::{Actor, Identity, TenantId};
-use signet_mtls::{CertificateRefusal, Clock, ConnectionObserver, ConnectionRefusal, Ended, Presented};
+use signet_mtls::{Clock, ConnectionObserver, ConnectionRefusal, Ended, Presented};
 
 use crate::{metrics::Metrics, refusals::Refusals};
 
@@ -28,8 +28,14 @@ impl Connections {
 
     /// A certificate that a tenant's CA signed concerns that tenant; of others nobody knows more than they claim, so
     /// that they are the operator's business.
-    fn audit_certificate(&self, remote: SocketAddr, refusal: CertificateRefusal, presented: &Presented) {
-        let mut details = vec![("verified", presented.verified.to_string()), ("cause", refusal.to_string())];
+    fn audit_presented(
+        &self,
+        remote: SocketAddr,
+        reason: &'static str,
+        presented: &Presented,
+        mut details: Vec<(&'static str, String)>,
+    ) {
+        details.push(("verified", presented.verified.to_string()));
         if let Some(id) = &presented.id {
             details.push(("presented", format!("{}/{}/{}", id.tenant, id.principal_type, id.principal)));
         }
@@ -37,7 +43,7 @@ impl Connections {
             details.push(("serial", serial.to_string()));
         }
         let owner = presented.id.as_ref().filter(|_| presented.verified).map(|id| id.tenant.clone());
-        self.audit(remote, owner.unwrap_or_else(TenantId::system), refusal.reason(), details);
+        self.audit(remote, owner.unwrap_or_else(TenantId::system), reason, details);
     }
 }
 
@@ -60,14 +66,19 @@ impl ConnectionObserver for Connections {
         tracing::info!(client.address = %remote, reason = refusal.reason(), cause, "connection refused");
         match refusal {
             ConnectionRefusal::Certificate { refusal, presented } => {
-                self.audit_certificate(remote, *refusal, presented);
+                let cause = ("cause", refusal.to_string());
+                self.audit_presented(remote, refusal.reason(), presented, vec![cause]);
             }
             ConnectionRefusal::UntrustedProxy | ConnectionRefusal::NoCertificate => {
                 self.audit(remote, TenantId::system(), refusal.reason(), Vec::new());
             }
+            ConnectionRefusal::TooManyConnections { presented: Some(presented), .. } => {
+                self.audit_presented(remote, refusal.reason(), presented, Vec::new());
+            }
             // The net's noise, and trouble on the way: numbers tell enough.
             ConnectionRefusal::Throttled
-            | ConnectionRefusal::TooManyConnections
+            | ConnectionRefusal::Evicted
+            | ConnectionRefusal::TooManyConnections { presented: None, .. }
             | ConnectionRefusal::Proxy(_)
             | ConnectionRefusal::ClosedEarly
             | ConnectionRefusal::NotTls

@@ -8,7 +8,7 @@ use std::{
 };
 
 use signet_app::Follower;
-use signet_core::{Entropy, Lifetime, authz::Policy, trust::Trust};
+use signet_core::{Cidr, Entropy, Lifetime, authz::Policy, trust::Trust};
 use signet_mtls::{Acceptor, Ages, Clock, Rate, Settings};
 use thiserror::Error;
 use tokio::{
@@ -62,10 +62,11 @@ pub enum ServeError {
     Setup(String),
 }
 
-/// The three ports, open.
+/// The ports, open.
 pub(crate) struct Listeners {
     pub(crate) grpc: TcpListener,
     pub(crate) public: TcpListener,
+    pub(crate) health: Option<TcpListener>,
     pub(crate) metrics: TcpListener,
 }
 
@@ -78,6 +79,10 @@ impl Listeners {
         Ok(Self {
             grpc: open("listen.grpc", config.listen.grpc).await?,
             public: open("listen.public", config.listen.public).await?,
+            health: match config.listen.health {
+                Some(address) => Some(open("listen.health", address).await?),
+                None => None,
+            },
             metrics: open("listen.metrics", config.listen.metrics).await?,
         })
     }
@@ -90,6 +95,8 @@ pub struct Running {
     pub grpc_addr: SocketAddr,
     /// Where health and public material are.
     pub public_addr: SocketAddr,
+    /// Where health alone is, if anywhere.
+    pub health_addr: Option<SocketAddr>,
     /// Where metrics are.
     pub metrics_addr: SocketAddr,
     /// Notify it to look for a new server certificate now.
@@ -115,6 +122,7 @@ pub async fn serve(
     let address = |listener: &TcpListener| listener.local_addr().map_err(|error| ServeError::Setup(error.to_string()));
     let (grpc_addr, public_addr, metrics_addr) =
         (address(&listeners.grpc)?, address(&listeners.public)?, address(&listeners.metrics)?);
+    let health_addr = listeners.health.as_ref().map(address).transpose()?;
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
     let (node, writer) = node(&config, &wired, trust, &follower, &clock)?;
@@ -123,7 +131,8 @@ pub async fn serve(
     let reload = Arc::new(Notify::new());
     start_tasks(&node, &wired, (follower, writer), &tasks, &stop);
     let plain = (TaskTracker::new(), CancellationToken::new());
-    start_plain(&node, listeners.public, listeners.metrics, &plain);
+    let Listeners { grpc, public, health, metrics } = listeners;
+    start_plain(&node, (public, config.listen.proxy_protocol_from.clone()), health, metrics, &plain);
     let keeper = Keeper {
         store: Arc::clone(&wired.server_identity),
         app: Arc::clone(&wired.app),
@@ -133,9 +142,9 @@ pub async fn serve(
     };
     let acceptor = settings(&config);
     let server = grpc::Server { node: Arc::clone(&node), keeper, settings: acceptor, tasks: tasks.clone() };
-    let ended = tokio::spawn(shutdown::run(server, listeners.grpc, shutdown, (tasks, stop), plain));
-    tracing::info!(%grpc_addr, %public_addr, %metrics_addr, environment = config.name, "serving");
-    Ok(Running { grpc_addr, public_addr, metrics_addr, reload, ended })
+    let ended = tokio::spawn(shutdown::run(server, grpc, shutdown, (tasks, stop), plain));
+    tracing::info!(%grpc_addr, %public_addr, ?health_addr, %metrics_addr, environment = config.name, "serving");
+    Ok(Running { grpc_addr, public_addr, health_addr, metrics_addr, reload, ended })
 }
 
 fn node(
@@ -208,6 +217,7 @@ fn settings(config: &Config) -> Settings {
         rate: Rate { per_second: rate, burst },
         proxies: config.listen.proxy_protocol_from.clone(),
         anonymous: config.anonymous_enrollment,
+        ..Settings::default()
     }
 }
 
@@ -239,11 +249,15 @@ fn start_tasks(
 
 fn start_plain(
     node: &Arc<Node>,
-    public: TcpListener,
+    (public, balancers): (TcpListener, Vec<Cidr>),
+    health: Option<TcpListener>,
     metrics: TcpListener,
     (tasks, stop): &(TaskTracker, CancellationToken),
 ) {
-    tasks.spawn(plain::serve_public(Arc::clone(node), public, stop.clone()));
+    tasks.spawn(plain::serve_public(Arc::clone(node), public, balancers, stop.clone()));
+    if let Some(health) = health {
+        tasks.spawn(plain::serve_health(Arc::clone(node), health, stop.clone()));
+    }
     tasks.spawn(plain::serve_metrics(Arc::clone(node), metrics, stop.clone()));
 }
 

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use rustls::{
-    ClientConfig, HandshakeKind, RootCertStore,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore,
     pki_types::{PrivateKeyDer, ServerName},
     version::TLS13,
 };
@@ -51,6 +51,15 @@ impl Client {
         self.greet_over(TcpStream::connect(address).await?).await
     }
 
+    /// A ClientHello.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut connection = ClientConnection::new(Arc::clone(&self.0), name).unwrap();
+        let mut bytes = Vec::new();
+        connection.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Our side of the handshake only.
     pub(crate) async fn dial(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").unwrap();
@@ -62,6 +71,7 @@ impl Client {
         let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         let mut stream = BufReader::new(tls);
         let mut greeting = String::new();
+        // A refusal that is told after the handshake has no end of line.
         if stream.read_line(&mut greeting).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -1,6 +1,7 @@
 //! Clients that are stuck, garbage, too many or too fast; the others do not notice.
 
 use std::{
+    future::Future,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -8,11 +9,11 @@ use std::{
 use signet_mtls::{Rate, Settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{
-    client::Client,
+    client::{Client, Greeted},
     world::{World, eventually},
 };
 
@@ -30,27 +31,71 @@ async fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
+/// A connection from one of loopback's other addresses, which is a source of its own.
+async fn from(host: u8, address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 1, host], 0).into()).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+/// The default limits, and nobody is saved by the time.
+fn patient() -> Settings {
+    let (hello_timeout, handshake_timeout) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    Settings { hello_timeout, handshake_timeout, ..Settings::default() }
+}
+
+async fn gets_in(world: &World, client: impl Future<Output = std::io::Result<Greeted>>) {
+    let greeted = tokio::time::timeout(Duration::from_secs(30), client).await.expect("held up by others").unwrap();
+    assert_eq!(greeted.greeting, "acme/w-1");
+    let others = world.observer.refusals();
+    assert!(others.iter().all(|reason| *reason == "CONNECTION_EVICTED"), "{others:?}");
+}
+
 #[tokio::test]
-async fn stuck_clients_are_dropped_in_time_and_others_come_in_meanwhile() {
+async fn those_who_are_silent_hold_up_nobody() {
     let world = World::new();
-    let handshake_timeout = Duration::from_millis(1500);
-    let address = world.start(Settings { handshake_timeout, ..Settings::default() }).await;
-    let started = Instant::now();
+    let address = world.start(patient()).await;
+    let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
     let mut stuck = Vec::new();
-    for _ in 0..20 {
-        stuck.push(TcpStream::connect(address).await.unwrap());
-        // The start of a record that never comes.
-        stuck.push(send(address, &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await);
+    for host in 1..=6 {
+        for _ in 0..100 {
+            stuck.push(from(host, address, &[]).await);
+            // The start of a record that never comes.
+            stuck.push(from(host, address, &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await);
+        }
     }
-    let holder = world.pki.worker(&world.acme, "w-1");
-    let mut other = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
-    assert!(started.elapsed() < handshake_timeout, "held up by others: {:?}", started.elapsed());
+    gets_in(&world, client.greet(address)).await;
+    eventually("the oldest have made room", || world.observer.refusals().len() >= 1200 - 1024).await;
+}
+
+#[tokio::test]
+async fn those_who_stop_within_the_handshake_hold_up_their_own_source_only() {
+    let world = World::new();
+    let address = world.start(patient()).await;
+    let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
+    let (hello, mut stuck) = (client.hello(), Vec::new());
+    for host in 1..=9 {
+        for _ in 0..40 {
+            stuck.push(from(host, address, &hello).await);
+        }
+    }
+    // 32 of each address, so 256 altogether, which is all there are.
+    eventually("handshakes under way fill their places", || world.observer.refusals().len() >= 9 * 32 - 256).await;
+    gets_in(&world, client.greet(address)).await;
+}
+
+#[tokio::test]
+async fn who_does_not_say_hello_is_dropped_in_time() {
+    let world = World::new();
+    let hello_timeout = Duration::from_millis(50);
+    let address = world.start(Settings { hello_timeout, ..patient() }).await;
+    let stuck = [TcpStream::connect(address).await.unwrap(), send(address, &[0x16, 0x03, 0x01]).await];
     for stream in stuck {
         assert!(closed(stream).await.is_empty());
     }
-    assert!(started.elapsed() >= handshake_timeout);
-    assert_eq!(world.observer.refusals(), vec!["HANDSHAKE_TIMEOUT"; 40]);
-    assert_eq!(other.echo("still here").await.unwrap(), "still here");
+    assert_eq!(world.observer.refusals(), ["HANDSHAKE_TIMEOUT"; 2]);
 }
 
 #[tokio::test]
@@ -83,36 +128,49 @@ async fn only_http_2_is_spoken() {
 }
 
 #[tokio::test]
-async fn the_connection_limit_closes_newcomers_and_frees_places() {
+async fn a_principal_and_a_tenant_get_their_share_and_are_told() {
     let world = World::new();
-    let address = world.start(Settings { max_connections: 2, ..Settings::default() }).await;
-    let holder = world.pki.worker(&world.acme, "w-1");
-    let client = Client::new(&world.pki, Some(&holder));
-    let mut one = client.greet(address).await.unwrap();
-    let two = client.greet(address).await.unwrap();
-    assert!(client.greet(address).await.is_err());
-    assert_eq!(world.observer.refusals(), ["TOO_MANY_CONNECTIONS"]);
-    assert_eq!(one.echo("unharmed").await.unwrap(), "unharmed");
-    drop(two);
-    eventually("the place is free", || world.registry.len() == 1).await;
-    // The permit goes with the connection, a moment after its registration.
+    let address = world.start(Settings { max_connections: 16, ..Settings::default() }).await;
+    let client = |name| Client::new(&world.pki, Some(&world.pki.worker(&world.acme, name)));
+    let one = client("w-1");
+    let mut held = vec![one.greet(address).await.unwrap(), one.greet(address).await.unwrap()];
+    let told = |greeted: Greeted| greeted.greeting;
+    assert!(told(one.greet(address).await.unwrap()).ends_with("TOO_MANY_CONNECTIONS_OF_PRINCIPAL"));
+    for name in ["w-2", "w-3", "w-4"] {
+        let other = client(name);
+        held.extend([other.greet(address).await.unwrap(), other.greet(address).await.unwrap()]);
+    }
+    assert!(told(client("w-5").greet(address).await.unwrap()).ends_with("TOO_MANY_CONNECTIONS_OF_TENANT"));
+    assert!(held.iter().all(|greeted| greeted.greeting.starts_with("acme/w-")));
+    let foreign = Client::new(&world.pki, Some(&world.pki.worker(&world.globex, "w-1")));
+    assert_eq!(told(foreign.greet(address).await.unwrap()), "globex/w-1");
+    assert_eq!(held[0].echo("unharmed").await.unwrap(), "unharmed");
+    let refused = ["TOO_MANY_CONNECTIONS_OF_PRINCIPAL", "TOO_MANY_CONNECTIONS_OF_TENANT"];
+    assert_eq!(world.observer.refusals(), refused);
+    drop(held.remove(0));
+    // The place goes with the connection, a moment after it.
     let deadline = Instant::now() + Duration::from_secs(5);
-    while client.greet(address).await.is_err() {
+    while told(one.greet(address).await.unwrap()) != "acme/w-1" {
         assert!(Instant::now() < deadline);
     }
 }
 
 #[tokio::test]
-async fn strangers_do_not_take_the_places_of_those_we_know() {
+async fn strangers_take_neither_the_places_of_those_we_know_nor_of_other_strangers() {
     let world = World::new();
-    let address = world.start(Settings { anonymous: true, max_anonymous: 2, ..Settings::default() }).await;
+    let address = world.start(Settings { anonymous: true, max_anonymous: 16, ..Settings::default() }).await;
     let stranger = Client::new(&world.pki, None);
-    let held = (stranger.greet(address).await.unwrap(), stranger.greet(address).await.unwrap());
-    assert!(stranger.greet(address).await.is_err());
-    assert_eq!(world.observer.refusals(), ["TOO_MANY_CONNECTIONS"]);
+    let mut other = stranger.greet_over(from(1, address, &[]).await).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(stranger.greet(address).await.unwrap());
+    }
+    eventually("its oldest have made room", || world.observer.endings().len() == 8).await;
+    assert!(held[7].echo("?").await.is_err());
+    assert_eq!(held[8].echo("the newest stay").await.unwrap(), "the newest stay");
+    assert_eq!(other.echo("unharmed").await.unwrap(), "unharmed");
     let known = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
     assert_eq!(known.greet(address).await.unwrap().greeting, "acme/w-1");
-    drop(held);
 }
 
 #[tokio::test]
@@ -135,10 +193,10 @@ async fn a_source_that_hurries_is_held_back() {
 async fn a_flood_of_handshakes_is_taken_in_turns() {
     let world = World::new();
     let rate = Rate { per_second: 10_000.try_into().unwrap(), burst: 10_000.try_into().unwrap() };
-    let address = world.start(Settings { max_handshakes: 2, rate, ..Settings::default() }).await;
+    let address = world.start(Settings { rate, ..patient() }).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
-    let greeted = futures::future::join_all((0..50).map(|_| client.greet(address))).await;
-    assert!(greeted.iter().all(Result::is_ok));
-    assert_eq!(world.registry.len(), 50);
+    let greeted = futures::future::join_all((0..200).map(|_| client.greet(address))).await;
+    assert!(greeted.iter().all(|greeted| greeted.as_ref().is_ok_and(|greeted| greeted.greeting == "acme/w-1")));
+    assert_eq!(world.registry.len(), 200);
 }

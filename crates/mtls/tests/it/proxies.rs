@@ -76,6 +76,25 @@ async fn a_balancers_network_must_send_the_header_whole_and_in_time() {
 }
 
 #[tokio::test]
+async fn those_who_are_silent_behind_a_balancer_hold_up_nobody() {
+    let world = World::new();
+    let never = Duration::from_secs(3600);
+    let address = world.start(Settings { hello_timeout: never, handshake_timeout: never, ..behind_balancer() }).await;
+    let mut silent = Vec::new();
+    for host in 0..3000_u16 {
+        // Balancers send the header with the client's first bytes, or before; all come from the balancer's address.
+        let [high, low] = host.to_be_bytes();
+        let first = if host % 3 == 0 { header([198, 51, high, low]) } else { Vec::new() };
+        silent.push(dial(address, &first).await);
+    }
+    let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
+    let good = async { client.greet_over(dial(address, &header([192, 0, 2, 1])).await).await };
+    let greeted = tokio::time::timeout(Duration::from_secs(30), good).await.expect("held up by others").unwrap();
+    assert_eq!(greeted.greeting, "acme/w-1");
+    assert!(world.observer.refusals().iter().all(|reason| *reason == "CONNECTION_EVICTED"));
+}
+
+#[tokio::test]
 async fn others_may_not_speak_for_anybody() {
     let world = World::new();
     let address = world.start(Settings::default()).await;

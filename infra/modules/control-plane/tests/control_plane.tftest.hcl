@@ -92,8 +92,8 @@ run "by_default" {
   }
 
   assert {
-    condition     = alltrue([for group in aws_lb_target_group.this : group.health_check[0].path == "/readyz" && group.health_check[0].port == "8080" && group.health_check[0].protocol == "HTTP"])
-    error_message = "Readiness must decide who gets connections."
+    condition     = alltrue([for group in aws_lb_target_group.this : group.health_check[0].path == "/readyz" && group.health_check[0].port == "8081" && group.health_check[0].protocol == "HTTP"])
+    error_message = "Readiness must decide who gets connections, asked on a port that no client reaches."
   }
 
   # TLS passes through.
@@ -108,8 +108,8 @@ run "by_default" {
   }
 
   assert {
-    condition     = aws_lb_target_group.this["grpc"].proxy_protocol_v2 && !aws_lb_target_group.this["public"].proxy_protocol_v2
-    error_message = "PROXY protocol v2 belongs on the gRPC port only."
+    condition     = alltrue([for group in aws_lb_target_group.this : group.proxy_protocol_v2])
+    error_message = "Nodes must know clients by their own addresses on both ports."
   }
 
   assert {
@@ -180,7 +180,7 @@ run "traffic_is_limited" {
   }
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.from_load_balancer : rule.from_port]) == toset([8443, 8080]) && length(aws_vpc_security_group_ingress_rule.metrics) == 0
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.from_load_balancer : rule.from_port]) == toset([8443, 8080, 8081]) && length(aws_vpc_security_group_ingress_rule.metrics) == 0
     error_message = "Tasks may be reached through the load balancer only, and metrics by nobody by default."
   }
 

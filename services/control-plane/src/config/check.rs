@@ -164,18 +164,22 @@ fn listen(raw: &RawListen) -> Checked<Listen> {
     Ok(Listen {
         grpc: parsed("listen.grpc", &raw.grpc, rule)?,
         public: parsed("listen.public", &raw.public, rule)?,
+        health: raw.health.as_ref().map(|text| parsed("listen.health", text, rule)).transpose()?,
         metrics: parsed("listen.metrics", &raw.metrics, rule)?,
         proxy_protocol_from: networks.map(network).collect::<Checked<_>>()?,
     })
 }
 
 fn separate_listeners(listen: &Listen) -> Checked<()> {
-    let Listen { grpc, public, metrics, .. } = listen;
+    let Listen { grpc, public, health, metrics, .. } = listen;
     let same = |a: &std::net::SocketAddr, b: &std::net::SocketAddr| a.port() != 0 && a == b;
     match () {
         () if same(public, grpc) => Err(bad("listen.public", "must differ from listen.grpc")),
         () if same(metrics, grpc) || same(metrics, public) => {
             Err(bad("listen.metrics", "must differ from the other listeners"))
+        }
+        () if health.is_some_and(|health| [grpc, public, metrics].iter().any(|other| same(&health, other))) => {
+            Err(bad("listen.health", "must differ from the other listeners"))
         }
         () => Ok(()),
     }

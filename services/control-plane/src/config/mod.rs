@@ -156,6 +156,8 @@ pub struct Listen {
     pub grpc: SocketAddr,
     /// Plain HTTP: health and public material.
     pub public: SocketAddr,
+    /// Plain HTTP: health alone, for balancers. Keep it private.
+    pub health: Option<SocketAddr>,
     /// Plain HTTP: metrics. Keep it private.
     pub metrics: SocketAddr,
     /// Networks whose connections start with a PROXY v2 header.

@@ -87,6 +87,7 @@ pub(super) struct RawEvents {
 pub(super) struct RawListen {
     pub(super) grpc: String,
     pub(super) public: String,
+    pub(super) health: Option<String>,
     pub(super) metrics: String,
     pub(super) proxy_protocol_from: Vec<String>,
 }
@@ -96,6 +97,7 @@ impl Default for RawListen {
         Self {
             grpc: "127.0.0.1:8443".into(),
             public: "127.0.0.1:8080".into(),
+            health: None,
             metrics: "127.0.0.1:9464".into(),
             proxy_protocol_from: Vec::new(),
         }

@@ -1,35 +1,70 @@
-//! The plain HTTP listeners: health and public material for everybody, metrics for the operator.
+//! The plain HTTP listeners: public material for everybody, health for balancers, metrics for the operator.
+//!
+//! Health has a listener of its own beside the public one, so that no stranger can keep a balancer's check from being
+//! answered. On all of them a connection holds a place only until a newer one needs it, a source has a share of the
+//! places, and nobody is waited for before he is accepted.
 
 mod public;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
-use hyper::server::conn::http1;
+use http::{HeaderValue, Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use signet_core::Cidr;
+use signet_mtls::{
+    Budget, Place,
+    proxy::{self, Header, ProxyError, SIGNATURE},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
 
-/// Connections at once, per listener.
+/// Connections at once, per listener; the oldest makes room.
 const MAX_CONNECTIONS: usize = 512;
-/// From the opening of a connection, or the answer before, to the end of a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest life of a connection.
-const MAX_AGE: Duration = Duration::from_secs(300);
+/// Of these, from one source.
+const MAX_OF_ONE_SOURCE: usize = 64;
+/// For a PROXY header; and from the opening of a connection, or the answer before, to the end of a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest life of a connection, and the most it may ask.
+const MAX_AGE: Duration = Duration::from_secs(60);
+const MAX_REQUESTS: u32 = 100;
 /// After the system gave no connection.
 const PAUSE: Duration = Duration::from_millis(100);
 /// For answers under way at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Serves health and public material until `shutdown`.
-pub(crate) async fn serve_public(node: Arc<Node>, listener: TcpListener, shutdown: CancellationToken) {
-    serve(listener, public::router(node), shutdown).await
+/// Serves public material and health to strangers until `shutdown`. The `balancers` may say in a PROXY v2 header whose
+/// connection it is.
+pub(crate) async fn serve_public(
+    node: Arc<Node>,
+    listener: TcpListener,
+    balancers: Vec<Cidr>,
+    shutdown: CancellationToken,
+) {
+    serve(listener, public::router(node), Proxies::Of(balancers.into()), shutdown).await
+}
+
+/// Serves health to balancers until `shutdown`. They check with a PROXY v2 header (AWS NLB, where the target group has it
+/// on) or without one.
+pub(crate) async fn serve_health(node: Arc<Node>, listener: TcpListener, shutdown: CancellationToken) {
+    serve(listener, public::health(node), Proxies::Ignored, shutdown).await
 }
 
 /// Serves `/metrics` until `shutdown`.
@@ -42,35 +77,117 @@ pub(crate) async fn serve_metrics(node: Arc<Node>, listener: TcpListener, shutdo
                 .into_response()
         }
     };
-    serve(listener, Router::new().route("/metrics", get(render)), shutdown).await
+    serve(listener, Router::new().route("/metrics", get(render)), Proxies::Ignored, shutdown).await
+}
+
+/// Whose PROXY header counts.
+#[derive(Clone)]
+enum Proxies {
+    /// That of these networks.
+    Of(Arc<[Cidr]>),
+    /// Nobody's: one is read over, since the address matters to no limit.
+    Ignored,
+}
+
+impl Proxies {
+    /// The client's address, from its balancer's header if there is one.
+    async fn client(&self, stream: &mut TcpStream, socket: SocketAddr) -> Result<IpAddr, ProxyError> {
+        let may_come = match self {
+            Self::Of(networks) => networks.iter().any(|network| network.contains(socket.ip())),
+            Self::Ignored => true,
+        };
+        if may_come && starts_like_a_header(stream).await? {
+            let header = proxy::read(stream).await?;
+            if let (Self::Of(_), Header::Relayed(client)) = (self, header) {
+                return Ok(client.ip());
+            }
+        }
+        Ok(socket.ip())
+    }
+
+    /// The source that counts before the header; a balancer's own address is nobody's share.
+    fn known(&self, socket: SocketAddr) -> Option<IpAddr> {
+        match self {
+            Self::Of(networks) if networks.iter().any(|network| network.contains(socket.ip())) => None,
+            Self::Of(_) | Self::Ignored => Some(socket.ip()),
+        }
+    }
+}
+
+/// No HTTP request starts with a carriage return.
+async fn starts_like_a_header(stream: &TcpStream) -> Result<bool, ProxyError> {
+    let mut first = [0];
+    let length = stream.peek(&mut first).await?;
+    Ok(length == 1 && SIGNATURE.starts_with(&first))
 }
 
 /// HTTP/1.1 until `shutdown`, with limits on what a slow or greedy client can hold.
-async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let (places, open) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), GracefulShutdown::new());
+async fn serve(listener: TcpListener, router: Router, proxies: Proxies, shutdown: CancellationToken) {
+    let (budget, open) = (Budget::new(MAX_CONNECTIONS, MAX_OF_ONE_SOURCE), GracefulShutdown::new());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, socket)) = accepted else {
             // Out of file descriptors, most likely: closing connections bring some back.
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = timeout(MAX_AGE, open.watch(connection));
+        let place = budget.take(proxies.known(socket));
+        let service = Limited { service: TowerToHyperService::new(router.clone()), asked: AtomicU32::new(0) };
+        let (proxies, watcher) = (proxies.clone(), open.watcher());
         tokio::spawn(async move {
-            // Whatever a client did wrong, its connection is over.
-            let _ = connection.await;
-            drop(place);
+            tokio::select! {
+                biased;
+                () = converse(stream, socket, &proxies, &place, service, watcher) => {}
+                () = place.evicted() => {}
+                () = sleep(MAX_AGE) => {}
+            }
         });
     }
     drop(listener);
     let _ = timeout(LAST_ANSWERS, open.shutdown()).await;
+}
+
+/// One connection to its end. Whatever a client did wrong, it is over.
+async fn converse(
+    mut stream: TcpStream,
+    socket: SocketAddr,
+    proxies: &Proxies,
+    place: &Place,
+    service: Limited,
+    watcher: Watcher,
+) {
+    let Ok(Ok(client)) = timeout(HEADER_TIMEOUT, proxies.client(&mut stream, socket)).await else { return };
+    place.assign(client);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = watcher.watch(connection).await;
+}
+
+/// Closes a connection after so many answers.
+struct Limited {
+    service: TowerToHyperService<Router>,
+    asked: AtomicU32,
+}
+
+impl Service<Request<Incoming>> for Limited {
+    type Response = Response<axum::body::Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let last = self.asked.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= MAX_REQUESTS;
+        let answer = self.service.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            if last {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        })
+    }
 }

@@ -18,14 +18,19 @@ use crate::{bundles::Bundle, node::Node};
 /// How long caches may keep bundles; a new CA is published long before it signs.
 const CACHE: &str = "public, max-age=60";
 
+/// Health and public material.
 pub(super) fn router(node: Arc<Node>) -> Router {
     Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
         .route("/v1/ca.pem", get(root_pem))
         .route("/v1/tenants/{tenant}/bundle.pem", get(bundle_pem))
         .route("/v1/tenants/{tenant}/bundle.json", get(bundle_json))
-        .with_state(node)
+        .with_state(Arc::clone(&node))
+        .merge(health(node))
+}
+
+/// Health alone.
+pub(super) fn health(node: Arc<Node>) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(node)
 }
 
 /// The process runs.

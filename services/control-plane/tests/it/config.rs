@@ -30,6 +30,7 @@ fn mistakes_are_told_with_their_place_and_a_remedy() {
     let cases = [
         ("grpc = \"127.0.0.1:8443\"", "grpc = \"8443\"", "listen.grpc", "address and port"),
         ("public = \"127.0.0.1:8080\"", "public = \"127.0.0.1:8443\"", "listen.public", "must differ"),
+        ("# health = \"127.0.0.1:8081\"", "health = \"127.0.0.1:8080\"", "listen.health", "must differ"),
         ("proxy_protocol_from = []", "proxy_protocol_from = [\"10.0.0.1/8\"]", "listen.proxy_protocol_from", "network"),
         ("when_stale = \"refuse\"", "when_stale = \"shrug\"", "trust.when_stale", "refuse"),
         ("staleness_limit_seconds = 30", "staleness_limit_seconds = 0", "trust.staleness_limit_seconds", "1 to 3600"),

@@ -8,7 +8,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::world::{World, reason};
+use crate::world::{World, http, reason};
 
 #[tokio::test]
 async fn health_and_public_material_are_for_everybody() {
@@ -36,6 +36,12 @@ async fn health_and_public_material_are_for_everybody() {
     for unknown in ["/v1/tenants/nobody/bundle.pem", "/v1/tenants/A%2F/bundle.json", "/metrics", "/"] {
         assert_eq!(node.http(unknown).await.0, 404, "{unknown}");
     }
+
+    let (status, checked) = node.checked(&[]).await;
+    assert_eq!((status, checked.contains("\"ready\":true")), (200, true));
+    let health = node.running.health_addr.unwrap();
+    assert_eq!(http(health, "/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(http(health, "/v1/ca.pem").await.0, 404);
 
     let mut health = HealthClient::new(world.connector(&node, None).channel());
     for service in ["", "signet.v1.TenantService"] {

@@ -25,6 +25,7 @@ mod health;
 mod identities;
 mod lifecycle;
 mod matrix;
+mod plain;
 mod races;
 mod server_certificate;
 mod shutdown;

@@ -58,6 +58,11 @@ impl Node {
         http(self.running.public_addr, path).await
     }
 
+    /// What a balancer's check with these first bytes is answered.
+    pub async fn checked(&self, first: &[u8]) -> (u16, String) {
+        http_after(self.running.health_addr.unwrap(), first, "/readyz").await
+    }
+
     pub async fn metrics(&self) -> String {
         http(self.running.metrics_addr, "/metrics").await.1
     }
@@ -191,7 +196,7 @@ environment = { name = "test", trust_domain_suffix = "test.example.com" }
 storage = { kind = "sqlite", path = "signet.db" }
 keys = { kind = "softkey", dir = "keys", passphrase_file = "passphrase" }
 server_identity = { kind = "files", dir = "server" }
-listen = { grpc = "127.0.0.1:0", public = "127.0.0.1:0", metrics = "127.0.0.1:0" }
+listen = { grpc = "127.0.0.1:0", public = "127.0.0.1:0", health = "127.0.0.1:0", metrics = "127.0.0.1:0" }
 "#;
 
 async fn bootstrap(wired: &Wired) -> (BootstrapReport, signet_x509::KeyPair) {
@@ -238,12 +243,19 @@ pub fn reason(status: &tonic::Status) -> String {
 
 /// GET over plain HTTP: status and body.
 pub async fn http(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    http_after(address, &[], path).await
+}
+
+/// The same after other bytes.
+pub async fn http_after(address: std::net::SocketAddr, first: &[u8], path: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return (0, String::new()) };
+    stream.write_all(first).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    // A reset is as good as an end.
+    let _ = stream.read_to_string(&mut answer).await;
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status, body)

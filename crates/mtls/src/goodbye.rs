@@ -1,0 +1,60 @@
+//! The last words to a client that was not taken, so that it learns why.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
+
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// HTTP/2 (RFC 9113): the server's preface is a SETTINGS frame (section 3.4), which may be empty (6.5).
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// Type of a GOAWAY frame (section 6.8).
+const GOAWAY: u8 = 7;
+/// ENHANCE_YOUR_CALM (section 7): the peer asks for more than it may.
+const ENHANCE_YOUR_CALM: u8 = 11;
+
+/// What is left of a connection that was not taken.
+pub(crate) enum Rest {
+    /// TLS has sent its alert.
+    Alerted(TcpStream),
+    /// The handshake is done: the client can be told the reason.
+    Secured(Box<TlsStream<TcpStream>>),
+}
+
+/// Ends a connection: with a GOAWAY that names `reason` where TLS stands, then reading what the client still sends, so that
+/// the last bytes sent to it arrive: closing a socket that has unread bytes resets the connection, and the reset overtakes
+/// them (RFC 1122 section 4.2.2.13).
+pub(crate) async fn say(rest: Rest, reason: &str) {
+    // Whatever happens here, the connection is over.
+    let _ = timeout(LINGER, end(rest, reason)).await;
+}
+
+async fn end(rest: Rest, reason: &str) -> io::Result<()> {
+    let mut stream = match rest {
+        Rest::Alerted(stream) => stream,
+        Rest::Secured(mut tls) => {
+            tls.write_all(&goaway(reason)).await?;
+            tls.shutdown().await?;
+            tls.into_inner().0
+        }
+    };
+    stream.shutdown().await?;
+    copy(&mut stream.take(LINGER_BYTES), &mut sink()).await.map(|_| ())
+}
+
+/// The server's preface and a GOAWAY before any stream, its reason as debug data.
+fn goaway(reason: &str) -> Vec<u8> {
+    // Reasons are below 100 bytes.
+    let length = u8::try_from(reason.len().saturating_add(8)).unwrap_or(8);
+    let mut bytes = SETTINGS.to_vec();
+    bytes.extend([0, 0, length, GOAWAY, 0, 0, 0, 0, 0]);
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, ENHANCE_YOUR_CALM]);
+    bytes.extend(reason.bytes().take(usize::from(length.saturating_sub(8))));
+    bytes
+}
