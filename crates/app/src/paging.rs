@@ -6,7 +6,7 @@ use signet_core::{
     Error, StoreError, Time,
     audit::sha256_hex,
     scope::Listed,
-    store::{Cursor, Query, Unreadable},
+    store::{Cursor, Query, SortRange, Unreadable},
 };
 
 /// Records on a page where the caller does not say.
@@ -53,11 +53,33 @@ impl PageRequest {
         if self.token.is_empty() {
             return Ok(Place { of: of.to_owned(), shard: 0, after: None });
         }
-        let bad = || Error::invalid("page_token", "INVALID_PAGE_TOKEN", "is not one that this request returned");
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&self.token).map_err(|_| bad())?;
-        let place: Place = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        if place.of == of { Ok(place) } else { Err(bad()) }
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&self.token).map_err(|_| bad_token())?;
+        let place: Place = serde_json::from_slice(&bytes).map_err(|_| bad_token())?;
+        if place.of == of { Ok(place) } else { Err(bad_token()) }
     }
+}
+
+/// Whether a store may have said so: what is forged would look like its own failure to it (DynamoDB refuses a start key
+/// that is outside of the query's range, that lacks a part, or is longer than keys may be).
+fn fits(after: &Cursor, query: &Query) -> bool {
+    const SORT: std::ops::RangeInclusive<usize> = 1..=1024;
+    const PARTITION: std::ops::RangeInclusive<usize> = 1..=2048;
+    let sort = after.sort.as_str();
+    let in_range = match &query.range {
+        SortRange::All => true,
+        SortRange::Prefix(prefix) => sort.starts_with(prefix.as_str()),
+        SortRange::Between(first, last) => (first.as_str()..=last.as_str()).contains(&sort),
+    };
+    let whole = match (&after.key, query.index) {
+        (None, None) => true,
+        (Some((partition, sort)), Some(_)) => PARTITION.contains(&partition.len()) && SORT.contains(&sort.len()),
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    whole && in_range && SORT.contains(&sort.len())
+}
+
+fn bad_token() -> Error {
+    Error::invalid("page_token", "INVALID_PAGE_TOKEN", "is not one that this request returned")
 }
 
 /// Reads one page across `shards`. `query` gives the partition of a shard, `read` runs it.
@@ -75,6 +97,9 @@ where
     let size = request.size()?;
     let of = sha256_hex(of.as_bytes()).get(..16).unwrap_or_default().to_owned();
     let mut place = request.place(&of)?;
+    if place.after.as_ref().is_some_and(|after| !fits(after, &query(place.shard))) {
+        return Err(bad_token());
+    }
     let mut items: Vec<E> = Vec::new();
     while place.shard < shards {
         let wanted = size.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));

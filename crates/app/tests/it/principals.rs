@@ -1,5 +1,7 @@
 //! Principals.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::Value;
 use signet_app::{PageRequest, PrincipalPatch};
 use signet_core::{Error, Lifetime, PrincipalType, principal::PrincipalStatus};
 use signet_testkit::fixtures::NOW;
@@ -83,6 +85,23 @@ async fn principals_are_listed_in_their_own_tenant() {
             .items
             .is_empty()
     );
+    let read = |token: &str| serde_json::from_slice::<Value>(&BASE64_URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap();
+    assert!(read(&first.next_page_token)["after"].is_object());
+    let forged = |change: fn(&mut Value)| {
+        let mut place = read(&first.next_page_token);
+        change(&mut place["after"]);
+        BASE64_URL_SAFE_NO_PAD.encode(place.to_string())
+    };
+    for token in [
+        forged(|after| after["key"] = Value::Null),
+        forged(|after| after["key"] = serde_json::json!(["", "x"])),
+        forged(|after| after["sort"] = "".into()),
+        forged(|after| after["sort"] = "x".repeat(1025).into()),
+    ] {
+        let page = PageRequest { size: 2, token };
+        let refused = world.app.list_principals(&call("List"), &acme(), &page).await.unwrap_err();
+        assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN", "{page:?}");
+    }
     let elsewhere = PageRequest { size: 2, token: first.next_page_token };
     let refused = world.app.list_principals(&call("List"), &scope("other"), &elsewhere).await.unwrap_err();
     assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN", "a token is good for the listing that it came from");
