@@ -14,17 +14,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status, body::Body};
 use tracing::Span;
 
 use crate::{
     authorization::Route,
     errors, metrics,
-    node::{Node, Peer},
+    node::{CallPlace, Node, Peer},
 };
 
 /// One call, from its arrival to the end of its answer.
@@ -113,7 +110,7 @@ pin_project! {
             future: F,
             #[pin]
             deadline: Sleep,
-            place: OwnedSemaphorePermit,
+            place: CallPlace,
             observation: Option<Observation>,
         },
     }
@@ -132,7 +129,7 @@ impl<F> Answer<F> {
         Self::Refused { response: Some(response.map(|body| Observed { body, observation })) }
     }
 
-    pub(crate) fn passed(future: F, place: OwnedSemaphorePermit, observation: Observation) -> Self {
+    pub(crate) fn passed(future: F, place: CallPlace, observation: Observation) -> Self {
         let deadline = sleep(observation.node.limits.request_timeout);
         Self::Passed { future, deadline, place, observation: Some(observation) }
     }
@@ -151,7 +148,7 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
         let span = observation.as_ref().map_or_else(Span::none, |observation| observation.span.clone());
         let polled = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx))));
         let response = match polled {
-            Ok(Poll::Ready(response)) => response?,
+            Ok(Poll::Ready(response)) => errors::of_the_message(response?),
             Ok(Poll::Pending) => {
                 ready!(deadline.poll(cx));
                 match observation {

@@ -87,6 +87,21 @@ pub(crate) fn timed_out() -> Status {
     Status::with_error_details(Code::DeadlineExceeded, message, details)
 }
 
+/// What tonic refuses before an operation sees it (bytes that are no such message, none at all, a bad flag) it calls
+/// INTERNAL: it is the caller's fault, and nothing to wake anybody for. Our own INTERNAL comes with details.
+pub(crate) fn of_the_message(response: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
+    let headers = response.headers();
+    let is_internal =
+        headers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Internal);
+    if !is_internal || headers.contains_key("grpc-status-details-bin") {
+        return response;
+    }
+    let why = Status::from_header_map(headers).map(|status| status.message().to_owned()).unwrap_or_default();
+    let details = ErrorDetails::with_error_info("INVALID_MESSAGE", DOMAIN, HashMap::new());
+    let message = format!("the request cannot be read as the message that this method takes: {why}");
+    Status::with_error_details(Code::InvalidArgument, message, details).into_http()
+}
+
 /// A refusal of the gate to a caller that speaks plain HTTP.
 pub(crate) fn to_http(status: &Status) -> http::Response<tonic::body::Body> {
     let http_status = match status.code() {

@@ -18,8 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    authorization::Table, bundles::Bundles, config::Limits, errors, metrics::Metrics, readiness::Certificate,
-    refusals::Refusals, strangers::Strangers,
+    authorization::Table,
+    bundles::Bundles,
+    config::Limits,
+    errors,
+    metrics::Metrics,
+    readiness::Certificate,
+    refusals::Refusals,
+    strangers::{Strangers, StrangersPlace},
 };
 
 /// A connection's session, with its grants at hand.
@@ -28,6 +34,14 @@ pub(crate) type Session = signet_mtls::Session<Grants>;
 pub(crate) type Registry = signet_mtls::Registry<Grants>;
 /// The other end of a connection.
 pub(crate) type Peer = signet_mtls::Peer<Grants>;
+
+/// A call's place among those under way.
+pub(crate) enum CallPlace {
+    /// Of a principal.
+    Known { _place: OwnedSemaphorePermit },
+    /// Of somebody without a certificate.
+    Stranger { _place: StrangersPlace },
+}
 
 /// See the module's words.
 pub(crate) struct Node {
@@ -75,11 +89,13 @@ impl Node {
     }
 
     /// A place for a request. Strangers have places of their own, so that they never take those of known callers.
-    pub(crate) fn place(&self, peer: &Peer) -> Result<OwnedSemaphorePermit, Status> {
+    pub(crate) fn place(&self, peer: &Peer) -> Result<CallPlace, Status> {
         if peer.session.is_none() {
-            return self.strangers.place(peer.remote.ip());
+            let place = self.strangers.place(peer.remote.ip())?;
+            return Ok(CallPlace::Stranger { _place: place });
         }
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| errors::node_busy())
+        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| errors::node_busy())?;
+        Ok(CallPlace::Known { _place: place })
     }
 
     /// The name of a tenant's trust domain.

@@ -12,7 +12,10 @@ use signet_x509::KeyAndCsr;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
-use crate::world::{World, wire_type};
+use crate::{
+    dynamic,
+    world::{World, reason, wire_type},
+};
 
 /// The field that an answer blames.
 fn blamed(status: &Status) -> String {
@@ -156,6 +159,24 @@ async fn bad_fields_are_named_and_nothing_changes() {
     the_rest_blames_the_field(&channel).await;
     let after = (world.audit(&node, "acme").await, world.audit(&node, "system").await.len());
     assert_eq!(before, after);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_fault() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let stranger = world.connector(&node, None).channel();
+    for garbage in [&[0xff_u8; 40][..], &[0x0a, 0x7f, 1], &[0x08, 1]] {
+        let status = dynamic::send(&stranger, "/signet.v1.EnrollmentService/Enroll", garbage).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_MESSAGE"), "{status:?}");
+    }
+    let metrics = node.metrics().await;
+    let count = |code: &str| {
+        let name = format!("signet_rpc_total{{operation=\"Enroll\",code=\"{code}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
+    };
+    assert_eq!((count("INVALID_ARGUMENT").as_deref(), count("INTERNAL").as_deref()), (Some("3"), Some("0")));
     node.end().await;
 }
 

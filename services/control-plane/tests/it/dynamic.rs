@@ -90,6 +90,14 @@ pub async fn call(channel: &Channel, method: &MethodDescriptor, message: &Dynami
     Ok(answers.message().await?.unwrap_or_default())
 }
 
+/// Calls a unary method with these bytes for a message.
+pub async fn send(channel: &Channel, path: &'static str, bytes: &[u8]) -> Result<Vec<u8>, Status> {
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let answer = client.unary(Request::new(bytes.to_vec()), PathAndQuery::from_static(path), Raw).await?;
+    Ok(answer.into_inner())
+}
+
 /// Bytes as they are.
 #[derive(Clone, Copy)]
 struct Raw;
