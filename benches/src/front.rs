@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     pin::Pin,
     sync::{
@@ -28,7 +28,7 @@ use signet_softkey::OsEntropy;
 use signet_x509::Environment;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
 use tonic::transport::server::Connected;
@@ -181,6 +181,13 @@ pub(crate) async fn connect(
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost")?;
     Ok(TlsConnector::from(Arc::clone(config)).connect(name, tcp).await?)
+}
+
+/// A connection from another of loopback's addresses, which is a source of its own, that says nothing.
+pub(crate) async fn silent(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::new(127, 0, 1, 1), 0).into())?;
+    Ok(socket.connect(address).await?)
 }
 
 /// A whole connection: handshake, then read until the server ends it. Returns whether it was resumed.

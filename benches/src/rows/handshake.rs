@@ -72,6 +72,7 @@ pub(crate) fn rows(clients: &Clients, rounds: usize, scale: Scale) -> Result<Vec
     let known = clients.ours(&trust)?;
     let again = repeated(rounds, || clients.round(&known))?;
     let (resumed, bare) = resumed(clients, rounds, scale, &trust)?;
+    let besieged = besieged(clients, scale, &trust)?;
     Ok(vec![
         Row::pair("full mTLS handshake, certificates never seen before", "us", &full)
             .budget(Budget::RatioAtMost(0.9))
@@ -79,6 +80,9 @@ pub(crate) fn rows(clients: &Clients, rounds: usize, scale: Scale) -> Result<Vec
         Row::alone("full mTLS handshake, certificates seen before", "us", again),
         Row::pair("resumed handshake, authenticated again; floor: our full one", "us", &resumed)
             .budget(Budget::RatioAtMost(0.5)),
+        Row::pair("p99 of handshakes beside silent connections, 40/s of one address; floor: quiet", "us", &besieged)
+            .budget(Budget::RatioAtMost(2.0))
+            .note("wall time of the client; 400 connections in 10 s that send nothing, of which those of 2 s are open"),
         Row::pair("  the same; floor: rustls alone, which authenticates nobody", "us", &bare),
     ])
 }
@@ -101,6 +105,49 @@ fn resumed(
         in_turn(rounds, || clients.round(&clients.ours(trust)?), ours)?,
         in_turn(rounds, || resuming.round(&plain, &to_plain), ours)?,
     ))
+}
+
+/// Silent connections, and how many of them a second.
+const SILENT: usize = 400;
+const SILENT_PER_SECOND: u64 = 40;
+/// Enough for a p99, and no more: a round takes ten seconds.
+const SIEGES: usize = 2;
+
+/// A good client while another address opens connections and says nothing, against the same in quiet.
+fn besieged(clients: &Clients, scale: Scale, trust: &Arc<Trust>) -> Result<measure::Pair> {
+    let (server, _) = clients.ours(trust)?;
+    let silent = scale.of(SILENT);
+    let round = |besieged: bool| {
+        clients.runtime.block_on(async {
+            let siege = async {
+                let mut pace = tokio::time::interval(Duration::from_millis(1000 / SILENT_PER_SECOND));
+                let mut open = Vec::new();
+                for _ in 0..silent {
+                    pace.tick().await;
+                    if besieged {
+                        open.push(front::silent(server.address).await?);
+                    }
+                }
+                Result::Ok(open)
+            };
+            let mut took = Vec::new();
+            let good = async {
+                for config in clients.configs.iter().cycle() {
+                    let started = std::time::Instant::now();
+                    front::visit(server.address, config).await?;
+                    took.push(started.elapsed().as_secs_f64() * 1e6);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Result::Ok(())
+            };
+            tokio::select! {
+                open = siege => drop(open?),
+                done = good => done?,
+            }
+            Ok(measure::percentile(&took, 0.99))
+        })
+    };
+    in_turn(SIEGES, || round(false), || round(true))
 }
 
 struct Resuming<'a> {
