@@ -58,6 +58,13 @@ impl ServerIdentity {
     }
 }
 
+impl ServerIdentity {
+    /// Whether both show the same chain.
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+}
+
 impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerIdentity")

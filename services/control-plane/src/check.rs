@@ -3,7 +3,7 @@
 use std::{error::Error, io::Write};
 
 use secrecy::ExposeSecret;
-use signet_core::authz::Policy;
+use signet_core::{authz::Policy, ca::Ca};
 use signet_mtls::{Clock, ServerIdentity, provider};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     authorization::Table,
     readiness::rfc3339,
     serve::Listeners,
+    server_identity::judge::{Fault, judge},
     wiring::{self, Wired},
 };
 
@@ -31,7 +32,7 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
             }
         }
     }
-    certificate(&wired, clock, out).await?;
+    certificate(config, &wired, &roots, clock, out).await?;
     let listeners = Listeners::open(config).await?;
     drop(listeners);
     let listen = &config.listen;
@@ -44,7 +45,13 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     Ok(())
 }
 
-async fn certificate(wired: &Wired, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+async fn certificate(
+    config: &Config,
+    wired: &Wired,
+    roots: &[Ca],
+    clock: &Clock,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>> {
     let Some(found) = wired.server_identity.get().await? else {
         return Ok(writeln!(out, "server           no certificate yet: run `principal bootstrap`")?);
     };
@@ -53,5 +60,11 @@ async fn certificate(wired: &Wired, clock: &Clock, out: &mut impl Write) -> Resu
     let until = rfc3339(identity.not_after);
     let expired = if clock() < identity.not_after { "" } else { " (expired)" };
     let renewed = if wired.server_identity.renewed_by_server() { "signetd" } else { "another component" };
-    Ok(writeln!(out, "server           certificate until {until}{expired}; renewed by {renewed}")?)
+    writeln!(out, "server           certificate until {until}{expired}; renewed by {renewed}")?;
+    let roots: Vec<_> = roots.iter().map(|root| root.certificate_der.as_slice()).collect();
+    match judge(&found.chain_pem, &config.server, &roots, clock()) {
+        // One of ours is renewed when signetd starts, and until then served.
+        Ok(()) | Err((Fault::NotNow | Fault::LacksName, _)) => Ok(()),
+        Err((fault, detail)) => Err(format!("[server_identity]: {} ({detail})", fault.message()).into()),
+    }
 }

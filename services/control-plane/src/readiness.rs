@@ -7,19 +7,30 @@ use serde::Serialize;
 use signet_core::{Time, trust::WhenStale};
 use signet_mtls::ServerCertificate;
 
-use crate::node::Node;
+use crate::{node::Node, server_identity::judge::Fault};
 
-/// The server's certificate, once there is one.
+/// The server's certificate, once there is one, and what is wrong with what stands in its place.
 #[derive(Default)]
-pub(crate) struct Certificate(ArcSwapOption<ServerCertificate>);
+pub(crate) struct Certificate {
+    served: ArcSwapOption<ServerCertificate>,
+    fault: ArcSwapOption<Fault>,
+}
 
 impl Certificate {
     pub(crate) fn set(&self, certificate: Arc<ServerCertificate>) {
-        self.0.store(Some(certificate));
+        self.served.store(Some(certificate));
     }
 
     pub(crate) fn get(&self) -> Option<Arc<ServerCertificate>> {
-        self.0.load_full()
+        self.served.load_full()
+    }
+
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        self.fault.store(fault.map(Arc::new));
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.load().as_deref().copied()
     }
 
     pub(crate) fn not_after(&self) -> Option<Time> {
@@ -41,6 +52,8 @@ pub(crate) struct Readiness {
     pub(crate) when_stale: &'static str,
     pub(crate) trust_epoch: u64,
     pub(crate) server_certificate_expires: Option<String>,
+    /// What is wrong with the certificate that stands in the server's place; a good one is served on nevertheless.
+    pub(crate) server_certificate_fault: Option<&'static str>,
     pub(crate) version: &'static str,
 }
 
@@ -61,11 +74,15 @@ impl Node {
         };
         let expires = self.certificate.not_after();
         because(!self.is_draining(), "DRAINING", "the node was asked to end");
-        because(
-            expires.is_some(),
-            "NO_SERVER_CERTIFICATE",
-            "there is no server certificate yet; run `principal bootstrap`",
-        );
+        let fault = self.certificate.fault();
+        match fault {
+            Some(fault) => because(expires.is_some(), fault.reason(), fault.message()),
+            None => because(
+                expires.is_some(),
+                "NO_SERVER_CERTIFICATE",
+                "there is no server certificate yet; run `principal bootstrap`",
+            ),
+        }
         because(
             expires.is_none_or(|expires| now < expires),
             "SERVER_CERTIFICATE_EXPIRED",
@@ -91,6 +108,7 @@ impl Node {
             when_stale: if serves_stale { "serve" } else { "refuse" },
             trust_epoch: self.trust.epoch(),
             server_certificate_expires: expires.map(rfc3339),
+            server_certificate_fault: fault.map(Fault::reason),
             version: env!("CARGO_PKG_VERSION"),
         }
     }

@@ -135,9 +135,8 @@ pub async fn serve(
     start_plain(&node, (public, config.listen.proxy_protocol_from.clone()), health, metrics, &plain);
     let keeper = Keeper {
         store: Arc::clone(&wired.server_identity),
-        app: Arc::clone(&wired.app),
+        node: Arc::clone(&node),
         names: config.server.clone(),
-        clock,
         look: Arc::clone(&reload),
     };
     let acceptor = settings(&config);

@@ -3,6 +3,7 @@
 
 mod aws;
 mod files;
+pub(crate) mod judge;
 mod secret;
 
 use std::{fmt, time::Duration};

@@ -2,18 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{client::verify_server_name, server::ParsedCertificate};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
-use signet_app::{App, Call, ServerIdentity};
+use signet_app::{Call, ServerIdentity};
 use signet_core::{Error, Lifetime, Time};
-use signet_mtls::{Clock, ServerCertificate, ServerCertificateError, provider};
+use signet_mtls::{ServerCertificate, ServerCertificateError, provider};
 use signet_x509::{KeyAndCsr, bundle::to_pem};
 use thiserror::Error as ThisError;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::server_identity::{ServerCredentials, ServerIdentityError, ServerIdentityStore};
+use crate::{
+    node::Node,
+    server_identity::{
+        ServerCredentials, ServerIdentityError, ServerIdentityStore,
+        judge::{Fault, judge},
+    },
+};
 
 /// How often to look while there is no certificate at all.
 const IMPATIENT: Duration = Duration::from_secs(2);
@@ -37,24 +41,20 @@ pub(crate) enum CertificateError {
     Key(#[from] signet_x509::KeyError),
 }
 
-/// The first of the configured names that the certificate is not for.
-fn missing_name(credentials: &ServerCredentials, names: &ServerIdentity) -> Option<String> {
-    let leaf = CertificateDer::from_pem_slice(credentials.chain_pem.as_bytes()).ok()?;
-    let leaf = ParsedCertificate::try_from(&leaf).ok()?;
-    let dns = names.dns.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
-    let mut wanted = dns.chain(names.ip.iter().map(|ip| ServerName::from(*ip)));
-    let missing = wanted.find(|name| verify_server_name(&leaf, name).is_err())?;
-    Some(missing.to_str().into_owned())
-}
-
 /// Looks after the server's certificate.
 pub(crate) struct Keeper {
     pub(crate) store: Arc<dyn ServerIdentityStore>,
-    pub(crate) app: Arc<App>,
+    pub(crate) node: Arc<Node>,
     pub(crate) names: ServerIdentity,
-    pub(crate) clock: Clock,
     /// Notified to look now (SIGHUP).
     pub(crate) look: Arc<Notify>,
+}
+
+/// What stands in the certificate's place, and what is wrong with it.
+struct Found {
+    identity: signet_mtls::ServerIdentity,
+    fault: Option<Fault>,
+    detail: String,
 }
 
 fn checked(credentials: &ServerCredentials) -> Result<signet_mtls::ServerIdentity, CertificateError> {
@@ -63,19 +63,32 @@ fn checked(credentials: &ServerCredentials) -> Result<signet_mtls::ServerIdentit
 }
 
 impl Keeper {
-    /// The certificate, as soon as there is one; `None`: told to stop before.
+    /// The certificate, as soon as there is one that is ours; `None`: told to stop before.
     pub(crate) async fn first(&self, stop: &CancellationToken) -> Option<Arc<ServerCertificate>> {
-        let mut complained = false;
+        let mut told = None;
         loop {
-            match self.load().await {
-                Ok(Some(identity)) => return Some(ServerCertificate::new(identity)),
-                Ok(None) if !complained => {
+            let found = self.find().await;
+            let fault = match &found {
+                Ok(found) => found.as_ref().and_then(|found| found.fault),
+                Err(_) => Some(Fault::Damaged),
+            };
+            self.node.certificate.set_fault(fault);
+            // Said once: this place is looked at often.
+            let said = told.replace((found.is_ok(), fault)) == Some((found.is_ok(), fault));
+            match found {
+                Ok(Some(found)) if fault.is_none_or(Fault::is_ours) => {
+                    return Some(ServerCertificate::new(found.identity));
+                }
+                _ if said => {}
+                Ok(Some(Found { detail, .. })) => {
+                    let (reason, message) = (fault.map(Fault::reason), fault.map(Fault::message));
+                    tracing::error!(reason, message, detail, "the server's certificate is not served");
+                }
+                Ok(None) => {
                     tracing::warn!(store = ?self.store, "there is no server certificate yet; run `principal bootstrap`");
                 }
-                Err(error) if !complained => tracing::error!(%error, "the server's certificate cannot be used"),
-                Ok(None) | Err(_) => {}
+                Err(error) => tracing::error!(%error, "the server's certificate cannot be used"),
             }
-            complained = true;
             tokio::select! {
                 () = stop.cancelled() => return None,
                 () = self.look.notified() => {}
@@ -84,15 +97,34 @@ impl Keeper {
         }
     }
 
-    async fn load(&self) -> Result<Option<signet_mtls::ServerIdentity>, CertificateError> {
-        self.store.get().await?.map(|credentials| checked(&credentials)).transpose()
+    /// Reads and judges.
+    async fn find(&self) -> Result<Option<Found>, CertificateError> {
+        let Some(credentials) = self.store.get().await? else { return Ok(None) };
+        let identity = checked(&credentials)?;
+        let mut judged = self.judge(&credentials);
+        if matches!(judged, Err((Fault::NoRoot | Fault::Foreign, _))) {
+            // Perhaps a root that this node has not read yet.
+            let refreshed = self.node.bundles.refresh(&self.node.app, self.node.now()).await;
+            judged = refreshed.map_or(judged, |()| self.judge(&credentials));
+        }
+        let (fault, detail) = judged.err().unzip();
+        Ok(Some(Found { identity, fault, detail: detail.unwrap_or_default() }))
     }
 
-    /// Follows the certificate until `stop`. The last good one is served whatever happens.
+    fn judge(&self, credentials: &ServerCredentials) -> Result<(), (Fault, String)> {
+        let roots = self.node.bundles.roots();
+        let roots: Vec<_> = roots.iter().map(|root| root.certificate_der.as_slice()).collect();
+        judge(&credentials.chain_pem, &self.names, &roots, self.node.now())
+    }
+
+    /// Follows the certificate until `stop`. The last good one is served whatever stands in its place.
     pub(crate) async fn run(self, served: Arc<ServerCertificate>, stop: CancellationToken) {
         let mut warned_at = None;
         loop {
             if let Err(error) = self.turn(&served, &mut warned_at).await {
+                if matches!(error, CertificateError::Content(_) | CertificateError::Place(_)) {
+                    self.node.certificate.set_fault(Some(Fault::Damaged));
+                }
                 tracing::error!(%error, "the server's certificate was not replaced; the present one goes on");
             }
             let wait = timeout(self.store.poll_interval(), self.look.notified());
@@ -104,17 +136,16 @@ impl Keeper {
     }
 
     async fn turn(&self, served: &ServerCertificate, warned_at: &mut Option<Time>) -> Result<(), CertificateError> {
-        let Some(credentials) = self.store.get().await? else { return Ok(()) };
-        let found = checked(&credentials)?;
-        if found.serial != served.current().serial {
-            tracing::info!(cert.serial = ?found.serial, "serving a new server certificate");
-            served.swap(found);
-        }
-        let (current, now) = (served.current(), (self.clock)());
+        let now = self.node.now();
+        let fault = match self.find().await? {
+            Some(found) => self.weigh(found, served, now),
+            None => return Ok(()),
+        };
+        self.node.certificate.set_fault(fault);
+        let current = served.current();
         let life = current.not_after.millis_since(current.not_before);
         let left = current.not_after.millis_since(now);
-        let missing = missing_name(&credentials, &self.names);
-        if left > life / 3 && missing.is_none() {
+        if left > life / 3 && !fault.is_some_and(Fault::is_ours) {
             return Ok(());
         }
         if self.store.renewed_by_server() {
@@ -122,23 +153,50 @@ impl Keeper {
         }
         if warned_at.is_none_or(|at| now >= at.plus(WARN_EVERY)) {
             *warned_at = Some(now);
-            let seconds_left = left / 1000;
-            tracing::warn!(seconds_left, missing, "the server's certificate is due for renewal by its own component");
+            let (seconds_left, fault) = (left / 1000, fault.map(Fault::reason));
+            tracing::warn!(seconds_left, fault, "the server's certificate is due for renewal by its own component");
         }
         Ok(())
+    }
+
+    /// Serves what was found if it is good, or if what is served has expired and this is ours. Returns what is wrong with it.
+    fn weigh(&self, found: Found, served: &ServerCertificate, now: Time) -> Option<Fault> {
+        let Found { identity, fault, detail } = found;
+        let current = served.current();
+        if identity.shows_the_same(&current) {
+            return fault;
+        }
+        let better = now >= current.not_after && now < identity.not_after;
+        match fault {
+            Some(fault) if !(better && fault.is_ours()) => {
+                let (reason, message) = (fault.reason(), fault.message());
+                tracing::error!(
+                    reason,
+                    message,
+                    detail,
+                    "another server certificate is not taken; the present one goes on"
+                );
+            }
+            _ => {
+                tracing::info!(cert.serial = ?identity.serial, "serving a new server certificate");
+                served.swap(identity);
+            }
+        }
+        fault
     }
 
     /// A new key and certificate, kept first and served then.
     async fn renew(&self, served: &ServerCertificate, now: Time) -> Result<(), CertificateError> {
         let KeyAndCsr { key, csr_der } = KeyAndCsr::generate()?;
         let call = Call::process("server-certificate", now);
-        let chain = self.app.issue_server_certificate(&call, &self.names, &csr_der).await?;
+        let chain = self.node.app.issue_server_certificate(&call, &self.names, &csr_der).await?;
         let chain_pem = to_pem(chain.iter().map(Vec::as_slice));
         let credentials = ServerCredentials { chain_pem, key_pem: SecretString::from(key.to_pkcs8_pem().as_str()) };
         let identity = checked(&credentials)?;
         self.store.put(&credentials).await?;
         tracing::info!(cert.serial = ?identity.serial, "renewed the server's certificate");
         served.swap(identity);
+        self.node.certificate.set_fault(None);
         Ok(())
     }
 }

@@ -108,6 +108,7 @@ async fn pulse(node: Arc<Node>) -> Result<(), Error> {
         refused_as_unreadable = node.trust.unreadable_len(),
         connections = node.connections.len(),
         certificate_seconds_left,
+        certificate_fault = readiness.server_certificate_fault,
         "health"
     );
     Ok(())
@@ -130,6 +131,8 @@ pub(crate) fn gauges(node: &Node) {
             let left = expires.millis_since(now) as f64 / 1000.0;
             gauge!("signet_server_certificate_expires_in_seconds").set(left);
         }
+        let faulty = node.certificate.fault().is_some();
+        gauge!("signet_server_certificate_faulty").set(if faulty { 1.0 } else { 0.0 });
         gauge!("signet_connections_open").set(node.connections.len() as f64);
     });
 }
