@@ -72,6 +72,14 @@ pub(crate) fn write_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     }
 }
 
+/// For writes that have to wait until there is room again.
+pub(crate) fn store_full(path: &Path) -> StoreError {
+    let path = path.display();
+    StoreError::Unavailable(format!(
+        "{path}: its disk is full, and what is left is kept for suspensions and revocations; free some space on its disk"
+    ))
+}
+
 fn advice(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free some space on its disk",

@@ -8,6 +8,7 @@ mod file;
 mod query;
 mod readers;
 mod record;
+mod reserve;
 mod statements;
 mod writer;
 
@@ -17,17 +18,23 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use signet_core::{
     Store, StoreError, Time,
-    store::{Body, Key, Page, Query, Transaction, Versioned},
+    change::Change,
+    store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
 };
 
 pub use crate::error::OpenError;
-use crate::{readers::Readers, writer::WriterHandle};
+use crate::{
+    readers::{Lane, Readers},
+    reserve::ReserveFile,
+    writer::WriterHandle,
+};
 
 /// A [`Store`] in one file. Several processes may open the same file; they wait for each other's commits.
 ///
 /// * `transact` answers after the commit is on disk (WAL, `synchronous=FULL`). A caller that stops to wait does not stop
 ///   the transaction.
 /// * Records that expired more than an hour before a transaction's `now` are deleted in passing, some at a time.
+/// * A reserve beside the file (16 MB, `<path>-reserve`) is for what suspends and revokes, once the disk is full.
 /// * A record may have 400 KB and a transaction 4 MB, as in DynamoDB, measured in JSON.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -49,7 +56,19 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let connection = file::open(path)?;
         tune(&connection).map_err(|error| OpenError::sqlite(path, &error))?;
-        Ok(Self { writer: writer::start(path, connection)?, readers: Readers::new(path) })
+        let reserve = ReserveFile::beside(path);
+        Ok(Self { writer: writer::start(path, connection, reserve)?, readers: Readers::new(path) })
+    }
+
+    /// For tests of this crate: on a disk that is full when the reserve says so.
+    #[cfg(test)]
+    pub(crate) fn open_on(path: &Path, reserve: impl reserve::Reserve + 'static) -> Result<Self, OpenError> {
+        Ok(Self { writer: writer::start(path, file::open(path)?, reserve)?, readers: Readers::new(path) })
+    }
+
+    /// Whether the disk is so full that only what suspends or revokes is written; all else is refused until there is room.
+    pub fn is_full(&self) -> bool {
+        self.writer.is_full()
     }
 }
 
@@ -57,12 +76,19 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
         let key = key.clone();
-        self.readers.read(move |connection| query::get(connection, &key, now)).await
+        let lane = if key.table == Table::Changes { Lane::Feed } else { Lane::Records };
+        self.readers.read(lane, move |connection| query::get(connection, &key, now)).await
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
         let query = query.clone();
-        self.readers.read(move |connection| query::page(connection, &query, now)).await
+        let lane = match query.table {
+            Table::Changes => Lane::Feed,
+            // A node that hears of a change reads the tenant again.
+            Table::Tenants if query.index.is_none() => Lane::Records,
+            _ => Lane::Pages,
+        };
+        self.readers.read(lane, move |connection| query::page(connection, &query, now)).await
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
@@ -70,6 +96,13 @@ impl Store for SqliteStore {
         if writes.is_empty() {
             return Ok(());
         }
-        self.writer.apply(transaction.now(), writes).await
+        let urgent = transaction.writes().iter().any(takes_a_right_away);
+        self.writer.apply(transaction.now(), writes, urgent).await
     }
+}
+
+/// Whether the write announces that a right may have been taken away.
+fn takes_a_right_away(write: &Write) -> bool {
+    let Write::Create(Body::Change(entry)) = write else { return false };
+    entry.changes.iter().any(|change| !matches!(change, Change::PrincipalAllowed { .. }))
 }

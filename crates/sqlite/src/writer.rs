@@ -4,7 +4,12 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    slice, thread,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -13,8 +18,9 @@ use signet_core::{StoreError, Time, store::Table};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    error::{OpenError, write_error},
+    error::{OpenError, store_full, write_error},
     record::{Action, Prepared},
+    reserve::Reserve,
     statements::{self, Statements},
 };
 
@@ -37,6 +43,8 @@ type Outcome = Result<(), StoreError>;
 struct Job {
     now: Time,
     writes: Vec<Prepared>,
+    /// Whether it suspends or revokes: such a write may use the reserve of a full disk.
+    urgent: bool,
     reply: oneshot::Sender<Outcome>,
 }
 
@@ -44,12 +52,24 @@ struct Job {
 #[derive(Debug)]
 pub(crate) struct WriterHandle {
     jobs: mpsc::Sender<Job>,
+    full: Arc<AtomicBool>,
 }
 
 impl WriterHandle {
-    pub(crate) async fn apply(&self, now: Time, writes: Vec<Prepared>) -> Outcome {
+    /// Whether there is no room but for suspensions and revocations. The writer then looks again.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = self.full.load(Ordering::Acquire);
+        if full {
+            let (now, writes, reply) = (Time::from_unix_millis(0), Vec::new(), oneshot::channel().0);
+            // If others wait, they make it look.
+            let _ = self.jobs.try_send(Job { now, writes, urgent: false, reply });
+        }
+        full
+    }
+
+    pub(crate) async fn apply(&self, now: Time, writes: Vec<Prepared>, urgent: bool) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        let job = Job { now, writes, reply };
+        let job = Job { now, writes, urgent, reply };
         let stopped = || "the writer has stopped: restart the process".to_owned();
         self.jobs.send(job).await.map_err(|_| StoreError::Unavailable(stopped()))?;
         outcome.await.unwrap_or_else(|_| Err(StoreError::Unknown(stopped())))
@@ -57,12 +77,17 @@ impl WriterHandle {
 }
 
 /// Starts the thread.
-pub(crate) fn start(path: &Path, connection: Connection) -> Result<WriterHandle, OpenError> {
+pub(crate) fn start(
+    path: &Path,
+    connection: Connection,
+    reserve: impl Reserve + 'static,
+) -> Result<WriterHandle, OpenError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let mut writer = Writer::new(path, connection, queue);
+    let mut writer = Writer::new(path, connection, queue, Box::new(reserve));
+    let full = Arc::clone(&writer.full);
     let run = move || while writer.turn() > 0 {};
     thread::Builder::new().name("sqlite-writer".into()).spawn(run).map_err(OpenError::io(path))?;
-    Ok(WriterHandle { jobs })
+    Ok(WriterHandle { jobs, full })
 }
 
 struct Writer {
@@ -71,11 +96,15 @@ struct Writer {
     statements: BTreeMap<Table, Statements>,
     queue: mpsc::Receiver<Job>,
     unswept: usize,
+    reserve: Box<dyn Reserve>,
+    /// No room but for what is urgent, until there is enough again.
+    full: Arc<AtomicBool>,
 }
 
 impl Writer {
-    fn new(path: &Path, connection: Connection, queue: mpsc::Receiver<Job>) -> Self {
-        Self { path: path.to_owned(), connection, statements: statements::all(), queue, unswept: 0 }
+    fn new(path: &Path, connection: Connection, queue: mpsc::Receiver<Job>, mut reserve: Box<dyn Reserve>) -> Self {
+        let full = Arc::new(AtomicBool::new(!reserve.keep(&connection)));
+        Self { path: path.to_owned(), connection, statements: statements::all(), queue, unswept: 0, reserve, full }
     }
 
     /// Waits for transactions and answers those that are there; returns how many. 0: there will be no more.
@@ -114,13 +143,42 @@ impl Writer {
     /// One outcome per transaction. If the disk was full, each is tried alone: one that does not fit must not fail
     /// the others.
     fn outcomes(&mut self, group: &[Job]) -> Vec<Outcome> {
+        if self.is_full() {
+            return group.iter().map(|job| self.alone(job)).collect();
+        }
         match self.commit(group) {
             Ok(outcomes) => outcomes,
-            Err(error) if group.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                group.iter().flat_map(|job| self.outcomes(slice::from_ref(job))).collect()
-            }
+            Err(error) if is_disk_full(&error) => group.iter().map(|job| self.alone(job)).collect(),
             Err(error) => vec![Err(write_error(&self.path, &error)); group.len()],
         }
+    }
+
+    /// Whether the disk is still as full as it was.
+    fn is_full(&mut self) -> bool {
+        let full = self.full.load(Ordering::Acquire) && !self.reserve.keep(&self.connection);
+        self.full.store(full, Ordering::Release);
+        full
+    }
+
+    fn alone(&mut self, job: &Job) -> Outcome {
+        if self.full.load(Ordering::Acquire) && !job.urgent {
+            return Err(store_full(&self.path));
+        }
+        let error = match self.commit(slice::from_ref(job)) {
+            Ok(outcomes) => return outcomes.into_iter().next().unwrap_or(Ok(())),
+            Err(error) => error,
+        };
+        if !is_disk_full(&error) {
+            return Err(write_error(&self.path, &error));
+        }
+        if !job.urgent {
+            self.full.store(!self.reserve.keep(&self.connection), Ordering::Release);
+            return Err(write_error(&self.path, &error));
+        }
+        self.reserve.release(&self.connection);
+        self.full.store(true, Ordering::Release);
+        let outcomes = self.commit(slice::from_ref(job)).map_err(|error| write_error(&self.path, &error))?;
+        outcomes.into_iter().next().unwrap_or(Ok(()))
     }
 
     /// Applies a group in one commit. `Err`: none of it counts, conflicts included, since these may rest on
@@ -181,6 +239,10 @@ impl Writer {
     }
 }
 
+fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
 /// Applies the writes in order up to the first whose condition does not hold, and returns which that is.
 fn apply(
     connection: &Connection,
@@ -206,19 +268,25 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use signet_core::{
-        Store,
+        Lifetime, Serial, Store,
+        change::{Change, ChangeEntry},
         store::{Entity, Write},
     };
     use signet_testkit::fixtures::{NOW, event, principal, seal, transaction, unique_tenant};
 
     use super::*;
-    use crate::{SqliteStore, file, record};
+    use crate::{
+        SqliteStore, file, record,
+        reserve::{ReserveFile, ReservePages},
+    };
 
     fn job(writes: impl IntoIterator<Item = Write>) -> (Job, oneshot::Receiver<Outcome>) {
         let writes: Vec<Write> = writes.into_iter().collect();
         let (reply, outcome) = oneshot::channel();
-        (Job { now: NOW, writes: record::prepare(&writes).unwrap(), reply }, outcome)
+        (Job { now: NOW, writes: record::prepare(&writes).unwrap(), urgent: false, reply }, outcome)
     }
 
     #[test]
@@ -226,7 +294,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let mut writer = Writer::new(&path, file::open(&path).unwrap(), queue);
+        let reserve = Box::new(ReserveFile::beside(&path));
+        let mut writer = Writer::new(&path, file::open(&path).unwrap(), queue, reserve);
         let tenant = unique_tenant();
         let mut outcomes = Vec::new();
         for number in 0..GROUP + 2 {
@@ -254,7 +323,8 @@ mod tests {
         let connection = file::open(&path).unwrap();
         connection.pragma_update(None, "max_page_count", 80).unwrap();
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let mut writer = Writer::new(&path, connection, queue);
+        let reserve = Box::new(ReserveFile::beside(&path));
+        let mut writer = Writer::new(&path, connection, queue, reserve);
         let tenant = unique_tenant();
         let small = |name: &str| principal(&tenant, name);
         let mut large = event(&tenant, "large");
@@ -296,6 +366,49 @@ mod tests {
         assert!(matches!(&full, StoreError::Unavailable(text) if text.contains("free some space")), "{full}");
         assert!(kept > 10 && store.get(&seal(&tenant, kept - 1).key(), NOW).await.unwrap().is_some());
         assert_eq!(store.get(&seal(&tenant, kept).key(), NOW).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_still_takes_suspensions_and_revocations() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let disk = Arc::new(AtomicU32::new(150));
+        let reserve = ReservePages { disk: Arc::clone(&disk), reserve: 60, margin: 10 };
+        let store = SqliteStore::open_on(&path, reserve).unwrap();
+        let tenant = unique_tenant();
+        let mut kept = 0;
+        while store.transact(transaction([Write::create(seal(&tenant, kept))])).await.is_ok() {
+            kept += 1;
+        }
+        assert!(kept > 10 && store.is_full());
+        let mut suspended = 0;
+        let urgent = [
+            Change::TenantChanged,
+            Change::PrincipalDenied { principal: "w-1".parse().unwrap(), until: NOW },
+            Change::CertificateRevoked { serial: Serial::new(NOW, [7; 10]), not_after: NOW },
+        ];
+        for change in urgent.iter().cycle().take(30) {
+            suspended += 1;
+            let entry = ChangeEntry {
+                shard: 0,
+                sequence: suspended,
+                tenant: tenant.clone(),
+                at: NOW,
+                until: NOW.plus(Lifetime::days(1)),
+                changes: vec![change.clone()],
+            };
+            let beside = seal(&tenant, 100_000 + i64::try_from(suspended).unwrap());
+            store.transact(transaction([Write::create(entry), Write::create(beside)])).await.unwrap();
+        }
+        // Nothing else gets into that room.
+        let refused = store.transact(transaction([Write::create(principal(&tenant, "a"))])).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Unavailable(text) if text.contains("free some space")), "{refused}");
+        assert!(store.is_full());
+        assert!(store.get(&seal(&tenant, 0).key(), NOW).await.unwrap().is_some());
+        // With more room all goes on by itself.
+        disk.store(1000, Ordering::Release);
+        store.transact(transaction([Write::create(principal(&tenant, "a"))])).await.unwrap();
+        assert!(!store.is_full());
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ async fn only_the_owner_can_read_any_of_the_files() {
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort();
-    assert_eq!(names, ["signet.db", "signet.db-shm", "signet.db-wal"]);
+    assert_eq!(names, ["signet.db", "signet.db-reserve", "signet.db-shm", "signet.db-wal"]);
 }
 
 #[tokio::test]
