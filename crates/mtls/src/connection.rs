@@ -15,7 +15,10 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::{budget::Place, observer::ConnectionObserver, quota::Counted, registry::Registration, session::Session};
+use crate::{
+    budget::Place, observer::ConnectionObserver, quota::Counted, registry::Registration, session::Session,
+    unread::Unread,
+};
 
 /// Who is at the other end. In each request's extensions as `Arc<Peer<A>>`.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Peer<A> {
     pub remote: SocketAddr,
     /// Its identity; `None` for a client without a certificate.
     pub session: Option<Arc<Session<A>>>,
+    /// Answers that it has not taken yet.
+    pub unread: Arc<Unread>,
 }
 
 /// A connection's part of what may be open at once, given up when dropped.
@@ -48,7 +53,8 @@ impl<A: Send + Sync + 'static> Connection<A> {
         observer: Arc<dyn ConnectionObserver>,
         room: Room,
     ) -> Self {
-        let peer = Arc::new(Peer { remote: registration.remote(), session: registration.session().cloned() });
+        let (session, unread) = (registration.session().cloned(), Arc::clone(registration.unread()));
+        let peer = Arc::new(Peer { remote: registration.remote(), session, unread });
         Self { stream, peer, registration, observer, _room: room }
     }
 

@@ -27,6 +27,7 @@ mod switch;
 mod throttle;
 mod tls;
 mod turns;
+mod unread;
 mod verify;
 
 pub use accept::{Acceptor, Incoming, Settings};
@@ -40,4 +41,5 @@ pub use server_cert::{ServerCertificate, ServerCertificateError, ServerIdentity}
 pub use session::{Admitted, Ended, Grant, Session};
 pub use throttle::Rate;
 pub use tls::provider;
+pub use unread::{Unread, UnreadAnswer};
 pub use verify::{CertificateRefusal, ClientVerifier, Presented};

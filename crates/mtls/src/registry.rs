@@ -21,7 +21,7 @@ use signet_core::{
 };
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ use crate::{
     clock::Clock,
     session::{Ended, Grant, Session},
     switch::Switch,
+    unread::Unread,
 };
 
 /// How long connections may last.
@@ -44,6 +45,8 @@ pub struct Ages {
     /// Time for streams to say why they end before the connection is cut; part of the second that a revocation may
     /// take.
     pub notice: Duration,
+    /// Time to take an answer; who lets one wait for longer is cut.
+    pub answer: Duration,
 }
 
 impl Default for Ages {
@@ -53,6 +56,7 @@ impl Default for Ages {
             jitter: Lifetime::minutes(10),
             anonymous: Lifetime::minutes(1),
             notice: Duration::from_millis(100),
+            answer: Duration::from_secs(30),
         }
     }
 }
@@ -78,6 +82,7 @@ struct Entry<A> {
     ends_at: Time,
     ended: OnceLock<Ended>,
     switch: Arc<Switch>,
+    unread: Arc<Unread>,
 }
 
 /// A connection's place in the registry, given up when dropped.
@@ -123,8 +128,8 @@ impl<A: Send + Sync + 'static> Registry<A> {
         let now = (self.clock)();
         let session = identity.map(|identity| Arc::new(Session::new(identity, Arc::clone(&self.grant))));
         let ends_at = now.plus(if session.is_some() { self.draw_age() } else { self.ages.anonymous });
-        let (ended, switch) = Default::default();
-        let entry = Arc::new(Entry { remote, session, ends_at, ended, switch });
+        let (ended, switch, unread) = Default::default();
+        let entry = Arc::new(Entry { remote, session, ends_at, ended, switch, unread });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.entries().insert(id, Arc::clone(&entry));
         let registration = Registration { registry: Arc::clone(self), id, entry };
@@ -138,13 +143,18 @@ impl<A: Send + Sync + 'static> Registry<A> {
     /// Looks at every open connection and ends those that are too old or no longer admitted. Returns how many it
     /// ended. Their sessions end at once, the connections after [`Ages::notice`]; for that it needs a tokio runtime.
     pub fn sweep(&self, now: Time) -> usize {
+        self.sweep_at(now, Instant::now())
+    }
+
+    /// `instant`: `now` on the clock that silence is measured by.
+    fn sweep_at(&self, now: Time, instant: Instant) -> usize {
         let stale = self.trust.refuses_all(now);
         let became_stale = stale && !self.was_stale.swap(stale, Ordering::AcqRel);
         if !stale {
             self.was_stale.store(false, Ordering::Release);
         }
         let open: Vec<_> = self.entries().values().cloned().collect();
-        self.end(open, |entry| match entry.verdict(&self.trust, now)? {
+        self.end(open, |entry| match entry.verdict(&self.trust, now, (self.ages.answer, instant))? {
             // Those who came after the node became stale were told so in each call.
             Ended::Refused(Refusal::Stale) if !became_stale => None,
             ended => Some(ended),
@@ -204,11 +214,15 @@ impl<A> Registry<A> {
 }
 
 impl<A: Send + Sync + 'static> Entry<A> {
-    fn verdict(&self, trust: &Trust, now: Time) -> Option<Ended> {
+    fn verdict(&self, trust: &Trust, now: Time, (answer, instant): (Duration, Instant)) -> Option<Ended> {
         if let Some(Err(refusal)) = self.session.as_ref().map(|session| session.check(trust, now)) {
             return Some(Ended::Refused(refusal));
         }
-        (now >= self.ends_at).then_some(Ended::MaxAge)
+        match () {
+            () if now >= self.ends_at => Some(Ended::MaxAge),
+            () if self.unread.is_overdue(answer, instant) => Some(Ended::AnswerUnread),
+            () => None,
+        }
     }
 
     /// Returns whether it had not ended before.
@@ -230,6 +244,10 @@ impl<A> Registration<A> {
         self.entry.remote
     }
 
+    pub(crate) fn unread(&self) -> &Arc<Unread> {
+        &self.entry.unread
+    }
+
     pub(crate) fn switch(&self) -> &Arc<Switch> {
         &self.entry.switch
     }
@@ -248,5 +266,42 @@ impl<A> Drop for Registration<A> {
 impl<A> fmt::Debug for Registry<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").field("open", &self.entries().len()).field("ages", &self.ages).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::trust::WhenStale;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Zeros;
+
+    impl Entropy for Zeros {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(0);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_an_answer_is_cut() {
+        let now = Time::from_unix_millis(1_800_000_000_000);
+        let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse));
+        trust.heard(now);
+        let clock: Clock = Arc::new(move || now);
+        let grant: Grant<()> = Arc::new(|_, _| ());
+        let registry = Registry::new(trust, clock, Arc::new(Zeros), grant, Ages::default());
+        let open = || registry.register("192.0.2.1:443".parse().unwrap(), None).unwrap();
+        let (idle, quick, slow) = (open(), open(), open());
+        let (read, unread) = (quick.unread().begin(), slow.unread().begin());
+        let (begun, limit) = (Instant::now(), Ages::default().answer);
+        // A later answer that is taken does not save an older one.
+        drop(slow.unread().begin());
+        drop(read);
+        assert_eq!(registry.sweep_at(now, begun + limit / 2), 0);
+        assert_eq!(registry.sweep_at(now, begun + limit + Duration::from_millis(1)), 1);
+        assert_eq!((slow.ended(), quick.ended(), idle.ended()), (Ended::AnswerUnread, Ended::Closed, Ended::Closed));
+        drop(unread);
     }
 }

@@ -26,6 +26,8 @@ pub enum Ended {
     MaxAge,
     /// This node shuts down: connect again, elsewhere.
     Drained,
+    /// The peer did not take an answer in time.
+    AnswerUnread,
     /// The peer or a transport error closed it.
     Closed,
 }
@@ -37,6 +39,7 @@ impl Ended {
             Self::Refused(refusal) => refusal.reason(),
             Self::MaxAge => "CONNECTION_MAX_AGE",
             Self::Drained => "NODE_DRAINING",
+            Self::AnswerUnread => "ANSWER_UNREAD",
             Self::Closed => "CLOSED",
         }
     }
@@ -58,7 +61,8 @@ pub struct Session<A> {
     reason: OnceLock<Ended>,
 }
 
-/// The right to carry out a call now: dereferences to the grants. Drop it when the call's decision is made.
+/// The right to carry out a call now, if [`Session::check`] gave it: dereferences to the grants. Drop it when the call's
+/// decision is made.
 pub struct Admitted<A>(Guard<Arc<Admission<A>>>);
 
 impl<A: Send + Sync + 'static> Session<A> {
@@ -93,6 +97,11 @@ impl<A: Send + Sync + 'static> Session<A> {
             return Err(Refusal::NotYetValid);
         }
         Ok(Admitted(held))
+    }
+
+    /// What was decided last, whether or not it still holds: for numbers that are kept with it, and never for a right.
+    pub fn latest(&self) -> Admitted<A> {
+        Admitted(self.admission.load())
     }
 
     fn admit(&self, trust: &Trust, now: Time) -> Result<Admitted<A>, Refusal> {

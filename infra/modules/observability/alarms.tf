@@ -29,6 +29,11 @@ locals {
       metrics = { m = ["AWS/ECS", "CPUUtilization", local.service, "Average"] }, expression = "FILL(m, 0)", threshold = 85
       seconds = 300, of = 3, periods = 3, silence = "notBreaching"
     }
+    NodeFull = {
+      why     = "Nodes refuse callers who have not used up their own share: all places for calls or streams are taken."
+      metrics = { m = local.own.FullRefusals }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 60, of = 2, periods = 3, silence = "notBreaching"
+    }
     DeploymentFailed = {
       why     = "A deployment was rolled back: its tasks did not become healthy."
       metrics = { m = local.own.FailedDeployments }, expression = "FILL(m, 0)", threshold = 1

@@ -20,6 +20,7 @@ locals {
   metrics = {
     StaleReports        = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.stale IS TRUE }" }
     FeedStaleness       = { logs = ["control_plane"], value = "$.staleness_ms", pattern = "{ $.message = \"health\" }" }
+    FullRefusals        = { logs = ["control_plane"], value = "$.full_refusals", pattern = "{ $.message = \"health\" }" }
     Connections         = { logs = ["control_plane"], value = "$.connections", pattern = "{ $.message = \"health\" }" }
     CertificateTimeLeft = { logs = ["control_plane"], value = "$.certificate_seconds_left", pattern = "{ $.message = \"health\" }" }
     CallDuration        = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }

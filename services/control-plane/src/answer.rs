@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+use signet_mtls::{Unread, UnreadAnswer};
 use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status, body::Body};
 use tracing::Span;
@@ -22,6 +23,7 @@ use crate::{
     authorization::Route,
     errors, metrics,
     node::{CallPlace, Node, Peer},
+    shares::{Account, Full, Place, SMALL_ANSWER},
 };
 
 /// One call, from its arrival to the end of its answer.
@@ -30,12 +32,13 @@ pub(crate) struct Observation {
     route: Arc<Route>,
     started: Instant,
     span: Span,
+    account: Arc<Account>,
     /// What the caller was told; until then: the caller went away.
     code: Code,
 }
 
 impl Observation {
-    pub(crate) fn start(node: &Arc<Node>, route: &Arc<Route>, peer: &Peer) -> Self {
+    pub(crate) fn start(node: &Arc<Node>, route: &Arc<Route>, peer: &Peer, account: &Arc<Account>) -> Self {
         let operation = route.operation;
         let identity = peer.session.as_ref().map(|session| session.identity());
         let span = tracing::info_span!(
@@ -52,8 +55,8 @@ impl Observation {
         if let Some(metrics) = node.metrics.operation(operation) {
             metrics.in_flight.increment(1.0);
         }
-        let (node, route) = (Arc::clone(node), Arc::clone(route));
-        Self { node, route, started: Instant::now(), span, code: Code::Cancelled }
+        let (node, route, account) = (Arc::clone(node), Arc::clone(route), Arc::clone(account));
+        Self { node, route, started: Instant::now(), span, account, code: Code::Cancelled }
     }
 
     fn read_code(&mut self, headers: &HeaderMap) {
@@ -93,8 +96,52 @@ impl Drop for Observation {
             metrics.in_flight.decrement(1.0);
             metrics.finished(self.code, took);
         }
+        let left_out = match self.code {
+            // A caller that is refused thousands of times a second would fill the disk with it.
+            Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::ResourceExhausted => {
+                match self.account.line() {
+                    Some(left_out) => Some(left_out).filter(|left_out| *left_out > 0),
+                    None => return,
+                }
+            }
+            _ => None,
+        };
         let (code, duration_ms) = (metrics::name(self.code), took.as_micros() as f64 / 1000.0);
-        tracing::info!(target: "signet::rpc", parent: &self.span, code, duration_ms, "call");
+        tracing::info!(target: "signet::rpc", parent: &self.span, code, duration_ms, left_out, "call");
+    }
+}
+
+/// What a call keeps of the node's budgets until its answer has been read.
+pub(crate) struct Holds {
+    pub(crate) place: Option<CallPlace>,
+    pub(crate) stream: Option<Place>,
+    pub(crate) unread: Arc<Unread>,
+}
+
+impl Holds {
+    /// Ties the call's place to the bytes of its answer: it is given up when they have been sent, and with it the room
+    /// that a large answer takes.
+    fn tie(&mut self, bytes: Bytes) -> Result<Bytes, Full> {
+        let Some(place) = self.place.take() else { return Ok(bytes) };
+        let room = match &place {
+            CallPlace::Known(place) if bytes.len() > SMALL_ANSWER => Some(place.unread(bytes.len())?),
+            _ => None,
+        };
+        Ok(Bytes::from_owner(Tied { bytes, _place: place, _room: room, _unread: self.unread.begin() }))
+    }
+}
+
+/// An answer's bytes, with what is given up when the last of them is gone.
+struct Tied {
+    bytes: Bytes,
+    _place: CallPlace,
+    _room: Option<Place>,
+    _unread: UnreadAnswer,
+}
+
+impl AsRef<[u8]> for Tied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -110,7 +157,7 @@ pin_project! {
             future: F,
             #[pin]
             deadline: Sleep,
-            place: CallPlace,
+            holds: Option<Holds>,
             observation: Option<Observation>,
         },
     }
@@ -126,12 +173,12 @@ impl<F> Answer<F> {
             Some(observation) => observation.answer(status),
             None => status.into_http(),
         };
-        Self::Refused { response: Some(response.map(|body| Observed { body, observation })) }
+        Self::Refused { response: Some(response.map(|body| Observed { body, observation, holds: None })) }
     }
 
-    pub(crate) fn passed(future: F, place: CallPlace, observation: Observation) -> Self {
+    pub(crate) fn passed(future: F, holds: Holds, observation: Observation) -> Self {
         let deadline = sleep(observation.node.limits.request_timeout);
-        Self::Passed { future, deadline, place, observation: Some(observation) }
+        Self::Passed { future, deadline, holds: Some(holds), observation: Some(observation) }
     }
 }
 
@@ -139,11 +186,11 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
     type Output = Result<http::Response<Observed>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, deadline, observation) = match self.project() {
+        let (future, deadline, holds, observation) = match self.project() {
             AnswerProjection::Refused { response } => {
                 return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
             }
-            AnswerProjection::Passed { future, deadline, observation, .. } => (future, deadline, observation),
+            AnswerProjection::Passed { future, deadline, holds, observation } => (future, deadline, holds, observation),
         };
         let span = observation.as_ref().map_or_else(Span::none, |observation| observation.span.clone());
         let polled = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx))));
@@ -164,11 +211,17 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
                 None => Status::internal("internal error").into_http(),
             },
         };
-        let mut observation = observation.take();
+        let (mut observation, mut holds) = (observation.take(), holds.take());
         if let Some(observation) = &mut observation {
             observation.read_head(&response);
         }
-        Poll::Ready(Ok(response.map(|body| Observed { body, observation })))
+        if let Some(holds) = &mut holds
+            && holds.stream.is_some()
+        {
+            // From here on a stream counts among the streams.
+            holds.place = None;
+        }
+        Poll::Ready(Ok(response.map(|body| Observed { body, observation, holds })))
     }
 }
 
@@ -176,6 +229,28 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
 pub(crate) struct Observed {
     body: Body,
     observation: Option<Observation>,
+    holds: Option<Holds>,
+}
+
+impl Observed {
+    /// Ties what the call holds to the frame. If there is no room for it the call ends with a status instead.
+    fn tie(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(holds) = &mut self.holds else { return frame };
+        let bytes = match frame.into_data() {
+            Ok(bytes) => bytes,
+            Err(trailers) => return trailers,
+        };
+        match holds.tie(bytes) {
+            Ok(tied) => Frame::data(tied),
+            Err(full) => {
+                self.body = Body::empty();
+                let mut trailers = HeaderMap::new();
+                // It fails only for a message that no header may hold; ours may.
+                let _ = errors::full(full).add_header(&mut trailers);
+                Frame::trailers(trailers)
+            }
+        }
+    }
 }
 
 impl http_body::Body for Observed {
@@ -190,6 +265,7 @@ impl http_body::Body for Observed {
             (Err(cause), Some(observation)) => Some(Err(observation.panicked(&*cause))),
             (Err(_), None) => Some(Err(Status::internal("internal error"))),
         };
+        let frame = frame.map(|frame| frame.map(|frame| this.tie(frame)));
         if let (Some(Ok(frame)), Some(observation)) = (&frame, &mut this.observation)
             && let Some(trailers) = frame.trailers_ref()
         {
@@ -204,5 +280,57 @@ impl http_body::Body for Observed {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::shares::{self, Budget, Shares};
+
+    fn answer(account: &Arc<Account>, unread: &Arc<Unread>, bytes: usize) -> Option<Frame<Bytes>> {
+        let place = account.take(Budget::Calls, 1, false).ok()?;
+        let body = Body::new(http_body_util::Full::new(Bytes::from(vec![7; bytes])));
+        let holds = Holds { place: Some(CallPlace::Known(place)), stream: None, unread: Arc::clone(unread) };
+        let mut observed = Observed { body, observation: None, holds: Some(holds) };
+        observed.frame().now_or_never().unwrap().transpose().unwrap()
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_end_at_a_share_of_places_and_of_bytes() {
+        let shares = Shares::new(&shares::tests::limits());
+        let account = shares.account(&"acme".parse().unwrap(), &"w-1".parse().unwrap());
+        let unread = Arc::default();
+        let fill = |bytes| {
+            let (mut waiting, mut refused) = (Vec::new(), None);
+            while let Some(frame) = answer(&account, &unread, bytes) {
+                match frame.into_data() {
+                    Ok(data) => waiting.push(data),
+                    Err(trailers) => {
+                        refused = trailers.into_trailers().ok();
+                        break;
+                    }
+                }
+            }
+            (waiting, refused)
+        };
+        // A megabyte each: 16 MB of 128.
+        let (large, refused) = fill(1 << 20);
+        assert_eq!(large.len(), 16);
+        let status = Status::from_header_map(&refused.unwrap()).unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.message().contains("this principal is at its limit of 16777216 bytes"), "{}", status.message());
+        // Small ones are covered by their places, of which the large ones have some.
+        let (small, refused) = fill(1000);
+        assert_eq!((small.len(), refused), (128 - 16, None));
+        // A part of an answer that is still to be sent keeps all of it.
+        let rest: Vec<Bytes> = large.into_iter().map(|mut data| data.split_off(1000)).collect();
+        assert!(matches!(account.take(Budget::Calls, 1, false), Err(Full { .. })));
+        drop((rest, small));
+        let again = fill(1 << 20).0.len();
+        assert_eq!((again, fill(1000).0.len()), (16, 128));
     }
 }

@@ -1,6 +1,6 @@
 //! The authorization table: each RPC's rule, read from the descriptors when the server starts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, Value};
 use signet_core::{
@@ -24,10 +24,19 @@ pub(crate) const SERVICES: [&str; 6] = [
 ];
 /// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
 /// those without a certificate; reflection for admins, since it serves people who explore.
-const OTHERS: [(&str, &[&str], Access<'static>); 2] = [
-    ("grpc.health.v1.Health", &["Check", "Watch", "List"], Access::Anyone),
-    ("grpc.reflection.v1.ServerReflection", &["ServerReflectionInfo"], Access::Admins),
+const OTHERS: [(&str, &str, Kind, Access<'static>); 4] = [
+    ("grpc.health.v1.Health", "Check", Kind::Unary, Access::Anyone),
+    ("grpc.health.v1.Health", "List", Kind::Unary, Access::Anyone),
+    ("grpc.health.v1.Health", "Watch", Kind::Streams, Access::Anyone),
+    ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Kind::Talks, Access::Admins),
 ];
+/// Operations that need one of these take away what somebody could misuse: there is always room for them.
+const URGENT: [&str; 5] =
+    ["principals.suspend", "principals.delete", "tenants.suspend", "certificates.revoke", "tokens.revoke"];
+/// A tail reads the store all the time; it takes the room of this many streams that only wait.
+const TAIL: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+/// A page of a listing takes the room of this many other calls.
+const LISTING: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
 /// HTTP paths beside the RPCs, each with its operation: the proof in the request speaks for the caller, with a
 /// certificate or without.
@@ -82,13 +91,28 @@ pub enum Access<'a> {
     Admins,
 }
 
+/// How messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One in, one out.
+    Unary,
+    /// One in, many out.
+    Streams,
+    /// Many in, many out.
+    Talks,
+}
+
 /// One method of the server.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The RPC's name, as in metrics, logs and audit events.
     pub operation: &'static str,
-    /// Whether the answer is a stream.
-    pub streams: bool,
+    /// How messages go.
+    pub kind: Kind,
+    /// How much of a caller's shares it takes; 1 for most.
+    pub weight: NonZeroU32,
+    /// Whether it suspends or revokes.
+    pub urgent: bool,
     /// Whether it changes state.
     pub mutates: bool,
     /// Whether it is plain HTTP: errors are problem details.
@@ -98,6 +122,11 @@ pub struct Route {
 }
 
 impl Route {
+    const fn plain(operation: &'static str) -> Self {
+        let (kind, weight) = (Kind::Unary, NonZeroU32::MIN);
+        Self { operation, kind, weight, urgent: false, mutates: false, http: false, rule: None, admins_only: false }
+    }
+
     /// Who may call it.
     pub fn access(&self) -> Access<'_> {
         match &self.rule {
@@ -130,16 +159,12 @@ impl Table {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
             table.insert(path.into(), Arc::new(route(&method, &option, policy)?));
         }
-        for (service, methods, access) in OTHERS {
-            for method in methods {
-                let admins_only = access == Access::Admins;
-                let route =
-                    Route { operation: method, streams: true, mutates: false, http: false, rule: None, admins_only };
-                table.insert(format!("/{service}/{method}").into(), Arc::new(route));
-            }
+        for (service, operation, kind, access) in OTHERS {
+            let route = Route { kind, admins_only: access == Access::Admins, ..Route::plain(operation) };
+            table.insert(format!("/{service}/{operation}").into(), Arc::new(route));
         }
         for (path, operation) in HTTP {
-            let route = Route { operation, streams: false, mutates: true, http: true, rule: None, admins_only: false };
+            let route = Route { mutates: true, http: true, ..Route::plain(operation) };
             table.insert(path.into(), Arc::new(route));
         }
         Ok(Self(table))
@@ -175,14 +200,17 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let operation: &'static str = Box::leak(method.name().to_owned().into_boxed_str());
     let rule_of = Rule { operation: operation.into(), permission: known, callers };
     let mutates = rule.get_field_by_name("mutates").and_then(|value| value.as_bool()).unwrap_or(false);
-    Ok(Route {
-        operation,
-        streams: method.is_server_streaming(),
-        mutates,
-        http: false,
-        rule: Some(rule_of),
-        admins_only: false,
-    })
+    let kind = if method.is_server_streaming() { Kind::Streams } else { Kind::Unary };
+    let urgent = URGENT.contains(&permission.as_str());
+    Ok(Route { kind, weight: weight(operation), urgent, mutates, rule: Some(rule_of), ..Route::plain(operation) })
+}
+
+fn weight(operation: &str) -> NonZeroU32 {
+    match operation {
+        tail if tail.starts_with("Tail") => TAIL,
+        list if list.starts_with("List") => LISTING,
+        _ => NonZeroU32::MIN,
+    }
 }
 
 fn text(message: &DynamicMessage, field: &str) -> String {

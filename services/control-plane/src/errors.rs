@@ -9,6 +9,8 @@ use signet_enroll_http::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::shares::{Budget, Full, TooMany, Whose};
+
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "signet";
 /// When to try again what failed for a passing reason.
@@ -67,6 +69,51 @@ fn denial_code(denial: Denial) -> Code {
 fn retry(mut details: ErrorDetails) -> ErrorDetails {
     details.set_retry_info(Some(RETRY_AFTER));
     details
+}
+
+/// A budget has no more for this caller: says which, whose limit it is and how much that is.
+pub(crate) fn full(full: Full) -> Status {
+    let (reason, what) = match (full.budget, full.whose) {
+        (Budget::Calls, Whose::Principal) => ("PRINCIPAL_BUSY", "calls under way"),
+        (Budget::Calls, Whose::Tenant) => ("TENANT_BUSY", "calls under way"),
+        (Budget::Calls, Whose::Node) => ("NODE_BUSY", "calls under way"),
+        (Budget::Streams, _) => ("TOO_MANY_STREAMS", "open streams"),
+        (Budget::Unread, _) => ("UNREAD_ANSWERS", "bytes of answers that wait to be read"),
+    };
+    let (whose, advice) = match full.whose {
+        Whose::Principal => ("this principal", "end some, or wait for them"),
+        Whose::Tenant => ("this tenant", "end some, or wait for them"),
+        Whose::Node => ("this node", "try again"),
+    };
+    exhausted(reason, format!("{whose} is at its limit of {} {what}; {advice}", full.limit), full.whose, full.limit)
+}
+
+/// A caller's rate, or its tenant's, is spent.
+pub(crate) fn too_many_calls(too_many: TooMany) -> Status {
+    let whose = if too_many.whose == Whose::Tenant { "this tenant" } else { "this principal" };
+    let message =
+        format!("{whose} has made more than {} calls a second for a while; call less often", too_many.per_second);
+    exhausted("TOO_MANY_CALLS", message, too_many.whose, too_many.per_second as usize)
+}
+
+fn exhausted(reason: &'static str, message: String, whose: Whose, limit: usize) -> Status {
+    let subject = match whose {
+        Whose::Principal => "principal",
+        Whose::Tenant => "tenant",
+        Whose::Node => "node",
+    };
+    let metadata =
+        HashMap::from([("limit".to_owned(), limit.to_string()), ("limit_of".to_owned(), subject.to_owned())]);
+    let mut details = retry(ErrorDetails::with_error_info(reason, DOMAIN, metadata));
+    details.add_quota_failure_violation(subject, &message);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A request's message did not follow its head in time; nothing was done.
+pub(crate) fn request_incomplete() -> Status {
+    let details = retry(ErrorDetails::with_error_info("REQUEST_INCOMPLETE", DOMAIN, HashMap::new()));
+    let message = "the request's message did not follow its head within 2 s; nothing was done, send it again";
+    Status::with_error_details(Code::Aborted, message, details)
 }
 
 /// The node has no room for another call.
@@ -140,7 +187,10 @@ pub(crate) fn ended(ended: signet_mtls::Ended) -> Status {
     let details = ErrorDetails::with_error_info(ended.reason(), DOMAIN, HashMap::new());
     match ended {
         signet_mtls::Ended::Refused(refusal) => to_status(&Error::Unauthenticated(refusal)),
-        signet_mtls::Ended::MaxAge | signet_mtls::Ended::Drained | signet_mtls::Ended::Closed => {
+        signet_mtls::Ended::MaxAge
+        | signet_mtls::Ended::Drained
+        | signet_mtls::Ended::AnswerUnread
+        | signet_mtls::Ended::Closed => {
             Status::with_error_details(Code::Unavailable, "the connection ends; connect again", retry(details))
         }
     }

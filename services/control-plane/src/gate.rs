@@ -10,7 +10,7 @@ use std::{
 use signet_app::Call;
 use signet_core::{
     Actor, Error, PrincipalType, TenantId, Time,
-    authz::{self, Denial, Permit},
+    authz::{self, Denial, Permit, Rule},
     trust::Refusal,
 };
 use signet_enroll_http::Origin;
@@ -18,8 +18,9 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
-    answer::{Answer, Observation},
-    authorization::{Access, Route},
+    answer::{Answer, Holds, Observation},
+    arriving::arriving,
+    authorization::{Access, Kind, Route},
     errors,
     node::{Node, Peer, Session},
 };
@@ -27,7 +28,7 @@ use crate::{
 /// What the gate hands to the service behind it, in the request's extensions.
 #[derive(Clone)]
 pub(crate) struct Passed {
-    pub(crate) operation: &'static str,
+    pub(crate) route: Arc<Route>,
     pub(crate) now: Time,
     pub(crate) source: IpAddr,
     pub(crate) session: Option<Arc<Session>>,
@@ -73,8 +74,9 @@ where
         let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
             return Answer::refused(Status::internal("the connection has no peer"), None);
         };
-        let observation = Observation::start(&self.node, route, &peer);
-        let place = match self.node.place(&peer) {
+        let account = self.node.account(&peer);
+        let observation = Observation::start(&self.node, route, &peer, &account);
+        let place = match self.node.place(route, &peer, &account) {
             Ok(place) => place,
             Err(busy) => return Answer::refused(busy, Some(observation)),
         };
@@ -86,6 +88,13 @@ where
                 return Answer::refused(errors::to_status(&error), Some(observation));
             }
         };
+        let stream = match self.node.stream_place(route, &account) {
+            Ok(stream) => stream,
+            Err(busy) => return Answer::refused(busy, Some(observation)),
+        };
+        if route.kind != Kind::Talks {
+            request = request.map(arriving);
+        }
         let session = peer.session.clone();
         let source = peer.remote.ip();
         let correlation_id = (session.is_none() || route.http).then(|| self.node.correlation_id(now));
@@ -94,11 +103,12 @@ where
                 drop(request.extensions_mut().insert(Origin { source, correlation_id }))
             }
             correlation_id => {
-                let passed = Passed { operation: route.operation, now, source, session, permit, correlation_id };
+                let passed = Passed { route: Arc::clone(route), now, source, session, permit, correlation_id };
                 request.extensions_mut().insert(passed);
             }
         }
-        Answer::passed(self.inner.call(request), place, observation)
+        let holds = Holds { place: Some(place), stream, unread: Arc::clone(&peer.unread) };
+        Answer::passed(self.inner.call(request), holds, observation)
     }
 }
 
@@ -123,8 +133,13 @@ fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<P
             () => Ok(None),
         };
     };
-    let grants = session.check(&node.trust, now)?;
-    Ok(Some(authz::permit(session.identity(), &grants, rule)?))
+    permit(node, rule, session, now).map(Some)
+}
+
+/// Whether the session may use what the rule is for, now.
+pub(crate) fn permit(node: &Node, rule: &Rule, session: &Session, now: Time) -> Result<Permit, Error> {
+    let rights = session.check(&node.trust, now)?;
+    Ok(authz::permit(session.identity(), &rights, rule)?)
 }
 
 /// A refusal is an event in the caller's own tenant; what nobody owns is the operator's. That this node is out of touch

@@ -5,6 +5,7 @@
 //! table of errors.
 
 mod answer;
+mod arriving;
 pub mod authorization;
 mod bundles;
 mod check;
@@ -23,6 +24,7 @@ mod refusals;
 mod serve;
 pub mod server_identity;
 mod services;
+mod shares;
 mod shutdown;
 mod strangers;
 pub mod telemetry;

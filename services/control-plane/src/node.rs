@@ -1,8 +1,11 @@
 //! What all parts of a running node share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use signet_app::App;
@@ -13,32 +16,48 @@ use signet_core::{
     trust::{Trust, WhenStale},
 };
 use signet_mtls::Clock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    authorization::Table,
+    authorization::{Kind, Route, Table},
     bundles::Bundles,
     config::Limits,
     errors,
     metrics::Metrics,
     readiness::Certificate,
     refusals::Refusals,
+    shares::{Account, Budget, Full, Place, Shares, Whose},
     strangers::{Strangers, StrangersPlace},
+    wiring::StoreIsFull,
 };
 
-/// A connection's session, with its grants at hand.
-pub(crate) type Session = signet_mtls::Session<Grants>;
+/// A connection's session, with its grants and its account at hand.
+pub(crate) type Session = signet_mtls::Session<Rights>;
 /// All open connections.
-pub(crate) type Registry = signet_mtls::Registry<Grants>;
+pub(crate) type Registry = signet_mtls::Registry<Rights>;
 /// The other end of a connection.
-pub(crate) type Peer = signet_mtls::Peer<Grants>;
+pub(crate) type Peer = signet_mtls::Peer<Rights>;
+
+/// What a caller may do: dereferences to its grants.
+pub(crate) struct Rights {
+    pub(crate) grants: Grants,
+    /// What it has taken of the node.
+    pub(crate) account: Arc<Account>,
+}
+
+impl Deref for Rights {
+    type Target = Grants;
+    fn deref(&self) -> &Grants {
+        &self.grants
+    }
+}
 
 /// A call's place among those under way.
 pub(crate) enum CallPlace {
     /// Of a principal.
-    Known { _place: OwnedSemaphorePermit },
+    Known(Place),
     /// Of somebody without a certificate.
     Stranger { _place: StrangersPlace },
 }
@@ -60,14 +79,14 @@ pub(crate) struct Node {
     pub(crate) epochs: watch::Receiver<u64>,
     pub(crate) audit_key_spki_der: Vec<u8>,
     pub(crate) limits: Limits,
+    pub(crate) store_is_full: StoreIsFull,
     /// Whether spans are sent to a collector.
     pub(crate) spans: bool,
     pub(crate) when_stale: WhenStale,
-    /// Places for requests of known callers at once.
-    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) shares: Arc<Shares>,
+    /// Calls and streams refused since the last health line because the whole node was at a limit.
+    pub(crate) full_refusals: AtomicU64,
     pub(crate) strangers: Strangers,
-    /// Places for open streams.
-    pub(crate) streams: Arc<Semaphore>,
     /// Set when the node was asked to end: not ready any more.
     pub(crate) draining: AtomicBool,
     /// Cancelled when streams should end.
@@ -88,14 +107,40 @@ impl Node {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// A place for a request. Strangers have places of their own, so that they never take those of known callers.
-    pub(crate) fn place(&self, peer: &Peer) -> Result<CallPlace, Status> {
+    /// Who pays for what the peer takes.
+    pub(crate) fn account(&self, peer: &Peer) -> Arc<Account> {
+        let of = |session: &Arc<Session>| Arc::clone(&session.latest().account);
+        peer.session.as_ref().map_or_else(|| Arc::clone(self.shares.strangers()), of)
+    }
+
+    /// A place for a call. Strangers have places of their own, so that they never take those of known callers.
+    pub(crate) fn place(&self, route: &Route, peer: &Peer, account: &Arc<Account>) -> Result<CallPlace, Status> {
         if peer.session.is_none() {
             let place = self.strangers.place(peer.remote.ip())?;
             return Ok(CallPlace::Stranger { _place: place });
         }
-        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| errors::node_busy())?;
-        Ok(CallPlace::Known { _place: place })
+        account.spend(route.weight, route.urgent).map_err(errors::too_many_calls)?;
+        // A stream's weight counts among the streams.
+        let weight = if route.kind == Kind::Unary { route.weight.get() as usize } else { 1 };
+        account.take(Budget::Calls, weight, route.urgent).map(CallPlace::Known).map_err(|full| self.full(full))
+    }
+
+    /// A place for a stream, if the method answers with one.
+    pub(crate) fn stream_place(&self, route: &Route, account: &Arc<Account>) -> Result<Option<Place>, Status> {
+        if route.kind == Kind::Unary {
+            return Ok(None);
+        }
+        account
+            .take(Budget::Streams, route.weight.get() as usize, route.urgent)
+            .map(Some)
+            .map_err(|full| self.full(full))
+    }
+
+    fn full(&self, full: Full) -> Status {
+        if full.whose == Whose::Node {
+            self.full_refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        errors::full(full)
     }
 
     /// The name of a tenant's trust domain.

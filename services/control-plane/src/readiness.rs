@@ -100,6 +100,11 @@ impl Node {
             "NODE_STALE",
             "the changes feed has been silent for too long; is the store reachable?",
         );
+        because(
+            !(self.store_is_full)(),
+            "STORE_FULL",
+            "the store's disk is full, and nothing is written but suspensions and revocations; free some space on it",
+        );
         Readiness {
             ready: reasons.is_empty(),
             reasons,

@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     num::NonZeroU32,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -11,11 +14,7 @@ use signet_app::Follower;
 use signet_core::{Cidr, Entropy, Lifetime, authz::Policy, trust::Trust};
 use signet_mtls::{Acceptor, Ages, Clock, Rate, Settings};
 use thiserror::Error;
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, Semaphore},
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -25,10 +24,11 @@ use crate::{
     connections::Connections,
     grpc,
     metrics::Metrics,
-    node::{Node, Registry},
+    node::{Node, Registry, Rights},
     plain,
     readiness::Certificate,
     refusals::{Refusals, Writer},
+    shares::Shares,
     shutdown,
     strangers::Strangers,
     upkeep::{self, certificate::Keeper},
@@ -157,7 +157,8 @@ fn node(
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
     let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
-    let connections = registry(&config.limits, &trust, &policy, &wired.entropy, clock);
+    let shares = Arc::new(Shares::new(&config.limits));
+    let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
     let node = Node {
         app: Arc::clone(&wired.app),
         bundles: Bundles::new(Arc::clone(&trust)),
@@ -173,28 +174,31 @@ fn node(
         epochs: follower.epochs(),
         audit_key_spki_der: wired.audit_key_spki_der.clone(),
         limits: config.limits,
+        store_is_full: Arc::clone(&wired.store_is_full),
         spans: config.telemetry.otlp_endpoint.is_some(),
         when_stale: config.trust.when_stale,
         strangers: Strangers::new(&config.limits),
-        requests: Arc::new(Semaphore::new(config.limits.max_concurrent_requests)),
-        streams: Arc::new(Semaphore::new(config.limits.max_streams)),
+        shares,
+        full_refusals: AtomicU64::new(0),
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };
     Ok((Arc::new(node), writer))
 }
 
-/// Sessions carry their grants, so that a call looks up and computes nothing.
+/// Sessions carry their grants and their account, so that a call looks up and computes nothing.
 fn registry(
     limits: &Limits,
     trust: &Arc<Trust>,
-    policy: &Arc<Policy>,
+    (policy, shares): (&Arc<Policy>, &Arc<Shares>),
     entropy: &Arc<dyn Entropy>,
     clock: &Clock,
 ) -> Arc<Registry> {
-    let policy = Arc::clone(policy);
-    let grant: signet_mtls::Grant<_> =
-        Arc::new(move |identity, roles| policy.grants(&identity.tenant, identity.principal_type, roles));
+    let (policy, shares) = (Arc::clone(policy), Arc::clone(shares));
+    let grant: signet_mtls::Grant<_> = Arc::new(move |identity, roles| Rights {
+        grants: policy.grants(&identity.tenant, identity.principal_type, roles),
+        account: shares.account(&identity.tenant, &identity.principal),
+    });
     let lifetime = |time: Duration| Lifetime::seconds(u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let ages = Ages {
         // GOAWAY comes at the age itself (see `grpc`); streams are ended some time after it.
@@ -265,7 +269,7 @@ pub(crate) fn acceptor(
     node: &Arc<Node>,
     settings: Settings,
     certificate: Arc<signet_mtls::ServerCertificate>,
-) -> Result<Arc<Acceptor<signet_core::authz::Grants>>, rustls::Error> {
+) -> Result<Arc<Acceptor<Rights>>, rustls::Error> {
     let observer = Connections {
         metrics: Arc::clone(&node.metrics),
         refusals: Arc::clone(&node.refusals),

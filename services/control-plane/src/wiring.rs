@@ -38,7 +38,12 @@ pub struct Wired {
     pub environment_keys: EnvironmentKeys,
     /// The operating system's randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Whether the store has no room but for what suspends and revokes.
+    pub store_is_full: StoreIsFull,
 }
+
+/// Asks a store whether it is full. Does not wait.
+pub type StoreIsFull = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl fmt::Debug for Wired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,7 +97,7 @@ pub struct Opened {
 /// Opens store, keys and server identity, and checks that they can be used.
 pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     let aws = aws(config).await;
-    let store = open_store(config, aws.as_ref(), Check::Now).await?;
+    let (store, store_is_full) = open_store(config, aws.as_ref(), Check::Now).await?;
     let (keys, environment_keys) = open_keys(config, aws.as_ref())?;
     let audit_key = match &config.keys {
         Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
@@ -102,14 +107,14 @@ pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let app = application(config, store, keys, Arc::clone(&entropy), None)?;
     let server_identity = open_server_identity(config, aws.as_ref())?;
-    Ok(Wired { app, server_identity, audit_key, audit_key_spki_der, environment_keys, entropy })
+    Ok(Wired { app, server_identity, audit_key, audit_key_spki_der, environment_keys, entropy, store_is_full })
 }
 
 /// Opens the same for a Lambda: nothing is asked before the first call needs it, and the audit key not at all.
 /// `operators_at`: where operators get their certificates, if this one may not sign for them.
 pub async fn open_lazily(config: &Config, operators_at: Option<String>) -> Result<Opened, WiringError> {
     let aws = aws(config).await;
-    let store = open_store(config, aws.as_ref(), Check::AtFirstUse).await?;
+    let (store, _) = open_store(config, aws.as_ref(), Check::AtFirstUse).await?;
     let (keys, _) = open_keys(config, aws.as_ref())?;
     let app = application(config, store, keys, Arc::new(OsEntropy), operators_at)?;
     let server_identity = open_server_identity(config, aws.as_ref())?;
@@ -176,17 +181,24 @@ async fn sdk_config(aws: &Aws) -> SdkConfig {
     loader.load().await
 }
 
-async fn open_store(config: &Config, aws: Option<&SdkConfig>, check: Check) -> Result<Arc<dyn Store>, WiringError> {
+async fn open_store(
+    config: &Config,
+    aws: Option<&SdkConfig>,
+    check: Check,
+) -> Result<(Arc<dyn Store>, StoreIsFull), WiringError> {
     match (&config.storage, aws) {
         (Storage::Sqlite { path }, _) => {
-            Ok(Arc::new(SqliteStore::open(path).map_err(|error| WiringError::Storage { problem: error.to_string() })?))
+            let store = SqliteStore::open(path).map_err(|error| WiringError::Storage { problem: error.to_string() })?;
+            let store = Arc::new(store);
+            let asked = Arc::clone(&store);
+            Ok((store, Arc::new(move || asked.is_full())))
         }
         (Storage::Dynamodb { prefix }, Some(aws)) => {
             let store = DynamoStore::new(aws, prefix, signet_dynamodb::Limits::default());
             if check == Check::Now {
                 store.check().await.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
             }
-            Ok(Arc::new(store))
+            Ok((Arc::new(store), Arc::new(|| false)))
         }
         (Storage::Dynamodb { .. }, None) => Err(WiringError::Storage { problem: "needs AWS".into() }),
     }

@@ -232,6 +232,18 @@ fn limits(raw: &RawLimits) -> Checked<Limits> {
             1,
             100_000,
         )?,
+        calls_per_second_per_principal: within(
+            "limits.calls_per_second_per_principal",
+            raw.calls_per_second_per_principal,
+            1,
+            100_000,
+        )?,
+        calls_per_second_per_tenant: within(
+            "limits.calls_per_second_per_tenant",
+            raw.calls_per_second_per_tenant,
+            1,
+            1_000_000,
+        )?,
         max_streams: count("limits.max_streams", raw.max_streams)?,
         request_timeout: seconds("limits.request_timeout_seconds", raw.request_timeout_seconds, 120)?,
         drain: seconds("limits.drain_seconds", raw.drain_seconds, 600)?,

@@ -192,6 +192,10 @@ pub struct Limits {
     pub max_requests_per_connection: usize,
     /// Calls without a certificate from one source address in a second; ten times as many after a quiet time.
     pub anonymous_calls_per_second_per_address: u32,
+    /// Calls a second of one principal.
+    pub calls_per_second_per_principal: u32,
+    /// Calls a second of all of a tenant's principals.
+    pub calls_per_second_per_tenant: u32,
     /// Open streams (watch, tail), all connections together; they are not among the requests.
     pub max_streams: usize,
     /// Time for one unary call.

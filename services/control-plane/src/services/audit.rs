@@ -18,8 +18,6 @@ use crate::{errors, node::Node};
 
 /// How often a tail looks for new events.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A tail reads the store all the time; it takes the room of this many streams that only wait.
-const PLACES: u32 = 16;
 /// Failed looks in a row after which a tail ends.
 const PATIENCE: u32 = 10;
 
@@ -53,8 +51,8 @@ impl AuditService for Api {
             Ok((scope, AuditTail::new(since.unwrap_or(caller.call.now))))
         });
         let (scope, tail) = start.map_err(|error| self.failed(&caller.call, &error))?;
-        let (node, call) = (Arc::clone(&self.node), caller.call.clone());
-        Ok(Response::new(self.stream(&caller, PLACES, move |sink| follow(node, call, scope, tail, sink))?))
+        let (node, call, tenant) = (Arc::clone(&self.node), caller.call.clone(), scope.tenant().clone());
+        Ok(Response::new(self.stream(&caller, &tenant, move |sink| follow(node, call, scope, tail, sink))?))
     }
 
     async fn list_audit_seals(

@@ -11,12 +11,13 @@ use signet_core::{
 use tonic::{Request, Status};
 
 use super::parse;
-use crate::{gate::Passed, node::Session};
+use crate::{authorization::Route, gate::Passed, node::Session};
 
 /// A call that passed the gate.
 pub(super) struct Caller {
     pub(super) call: Call,
     pub(super) session: Option<Arc<Session>>,
+    pub(super) route: Arc<Route>,
     permit: Option<Permit>,
 }
 
@@ -34,9 +35,9 @@ impl Caller {
     pub(super) fn new(passed: Passed) -> Self {
         let identity = passed.session.as_ref().map(|session| session.identity());
         let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
-        let (operation, now, source) = (passed.operation, passed.now, Some(passed.source));
+        let (operation, now, source) = (passed.route.operation, passed.now, Some(passed.source));
         let call = Call { operation, now, actor, request_id: None, source, correlation_id: passed.correlation_id };
-        Self { call, session: passed.session, permit: passed.permit }
+        Self { call, session: passed.session, route: passed.route, permit: passed.permit }
     }
 
     /// Takes the caller's idempotency key.

@@ -1,14 +1,20 @@
-//! Streams that end when their session does.
+//! Streams that end when their session, or their caller's right to them, does.
 
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use signet_app::Call;
+use signet_core::{Error, TenantId};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{Api, Caller};
-use crate::{errors, node::Session};
+use crate::{
+    authorization::{Access, Route},
+    errors, gate,
+    node::{Node, Session},
+};
 
 /// A stream of messages.
 pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -27,11 +33,12 @@ impl<T> Sink<T> {
 }
 
 impl Api {
-    /// Takes `places` among the node's streams and runs `produce` until it ends, the reader goes, the session ends or the node drains; says why it ended.
+    /// Runs `produce` until it ends, the reader goes, the session or the caller's right to read `tenant` ends, or the
+    /// node drains; says why it ended. Its place among the node's streams is kept with the answer.
     pub(super) fn stream<T, F>(
         &self,
         caller: &Caller,
-        places: u32,
+        tenant: &TenantId,
         produce: impl FnOnce(Sink<T>) -> F + Send + 'static,
     ) -> Result<Messages<T>, Status>
     where
@@ -39,8 +46,13 @@ impl Api {
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
         let session = caller.session.clone().ok_or_else(|| Status::unauthenticated("a certificate is needed"))?;
-        let place = Arc::clone(&self.node.streams).try_acquire_many_owned(places);
-        let place = place.map_err(|_| errors::busy("this node is at its limit of open streams", "TOO_MANY_STREAMS"))?;
+        let right = Right {
+            node: Arc::clone(&self.node),
+            call: caller.call.clone(),
+            session: Arc::clone(&session),
+            route: Arc::clone(&caller.route),
+            tenant: tenant.clone(),
+        };
         let drained = self.node.drained.clone();
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::spawn(async move {
@@ -48,6 +60,7 @@ impl Api {
             let end = tokio::select! {
                 () = sender.closed() => return,
                 end = ended(&session) => end,
+                end = right.lost() => end,
                 () = drained.cancelled() => errors::ended(signet_mtls::Ended::Drained),
                 produced = produced => match produced {
                     Ok(()) => return,
@@ -57,7 +70,7 @@ impl Api {
             // The reader may have gone meanwhile.
             let _ = sender.send(Err(end)).await;
         });
-        Ok(held(ReceiverStream::new(receiver), place))
+        Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
@@ -65,10 +78,36 @@ async fn ended(session: &Session) -> Status {
     errors::ended(session.ended().await)
 }
 
-/// The stream, which keeps its place among the node's streams while it is open.
-fn held<T: Send + 'static>(stream: ReceiverStream<Result<T, Status>>, place: OwnedSemaphorePermit) -> Messages<T> {
-    Box::pin(stream.map(move |message| {
-        let _ = &place;
-        message
-    }))
+/// What a stream's caller must still have, at each trust epoch as in each call.
+struct Right {
+    node: Arc<Node>,
+    call: Call,
+    session: Arc<Session>,
+    route: Arc<Route>,
+    tenant: TenantId,
+}
+
+impl Right {
+    /// Completes when the caller's roles no longer permit what it reads. A session that is refused ends by itself.
+    async fn lost(self) -> Status {
+        let mut epochs = self.node.epochs.clone();
+        loop {
+            // Seen before the look: a change during it leads to another.
+            epochs.mark_unchanged();
+            if let Err(Error::Denied(denial)) = self.ask() {
+                self.node.refusals.denied(&self.call, denial);
+                return errors::to_status(&Error::Denied(denial));
+            }
+            if epochs.changed().await.is_err() {
+                // The feed has ended, and the node is about to.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<(), Error> {
+        let Access::Rule(rule) = self.route.access() else { return Ok(()) };
+        let permit = gate::permit(&self.node, rule, &self.session, self.node.now())?;
+        Ok(permit.tenant(&self.tenant, None).map(drop)?)
+    }
 }

@@ -39,8 +39,8 @@ impl TrustService for Api {
         let caller = Caller::new(passed);
         let first = caller.scope(&message.tenant_id).and_then(|scope| bundle(&self.node, scope.tenant()));
         let first = first.map_err(|error| self.failed(&caller.call, &error))?;
-        let node = Arc::clone(&self.node);
-        Ok(Response::new(self.stream(&caller, 1, move |sink| watch(node, first, sink))?))
+        let (node, tenant) = (Arc::clone(&self.node), first.tenant.clone());
+        Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch(node, first, sink))?))
     }
 
     async fn list_certificate_authorities(

@@ -4,7 +4,10 @@ mod alone;
 pub(crate) mod certificate;
 mod health;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use metrics::{counter, gauge};
 use signet_app::{App, Call};
@@ -92,6 +95,7 @@ async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
     node.strangers.forget_idle();
+    node.shares.forget_idle();
     Ok(())
 }
 
@@ -107,6 +111,7 @@ async fn pulse(node: Arc<Node>) -> Result<(), Error> {
         staleness_ms = readiness.staleness_ms,
         refused_as_unreadable = node.trust.unreadable_len(),
         connections = node.connections.len(),
+        full_refusals = node.full_refusals.swap(0, Ordering::Relaxed),
         certificate_seconds_left,
         certificate_fault = readiness.server_certificate_fault,
         "health"

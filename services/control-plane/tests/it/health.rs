@@ -1,5 +1,11 @@
 //! Health in its three forms, reflection, public material and metrics.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use signet_control_plane::wiring::Wired;
 use signet_core::PrincipalType;
 use signet_proto::v1::Isolation;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -8,7 +14,10 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::world::{World, http, reason};
+use crate::{
+    status::who_am_i,
+    world::{TestClock, World, http, reason},
+};
 
 #[tokio::test]
 async fn health_and_public_material_are_for_everybody() {
@@ -82,5 +91,22 @@ async fn reflection_is_for_admins() {
     let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
     assert!(names.contains(&"signet.v1.PrincipalService".to_owned()), "{names:?}");
     drop(answers);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_full_store_is_not_ready_and_still_lets_the_operator_in() {
+    let world = World::new().await;
+    let full = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&full);
+    let wired = Wired { store_is_full: Arc::new(move || asked.load(Ordering::Acquire)), ..world.wired.clone() };
+    let node = world.node_of(wired, TestClock::default()).await;
+    full.store(true, Ordering::Release);
+    let (status, body) = node.http("/readyz").await;
+    let readiness: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &readiness["reasons"][0]["reason"]), (503, &"STORE_FULL".into()));
+    who_am_i(&world.admin(&node)).await.unwrap();
+    full.store(false, Ordering::Release);
+    assert_eq!(node.http("/readyz").await.0, 200);
     node.end().await;
 }

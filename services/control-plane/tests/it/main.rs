@@ -28,6 +28,7 @@ mod matrix;
 mod plain;
 mod races;
 mod server_certificate;
+mod shares;
 mod shutdown;
 mod staleness;
 mod status;

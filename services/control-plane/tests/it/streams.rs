@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use signet_core::PrincipalType;
 use signet_proto::v1::{
-    self as pb, Isolation, audit_service_client::AuditServiceClient, trust_service_client::TrustServiceClient,
+    self as pb, Isolation, audit_service_client::AuditServiceClient, principal_service_client::PrincipalServiceClient,
+    trust_service_client::TrustServiceClient,
 };
 use tokio::time::timeout;
+use tonic::Code;
 
-use crate::world::World;
+use crate::world::{World, reason};
 
-const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_watcher_gets_the_bundle_and_every_new_one() {
@@ -59,5 +61,46 @@ async fn a_tail_shows_events_as_they_happen() {
         operations.push(payload["operation"].as_str().unwrap().to_owned());
     }
     assert_eq!(operations, ["CreatePrincipal", "IssueCertificate"]);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_taken_away_ends_an_open_tail() {
+    let world = World::new().await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Shared).await;
+    let viewer = world.principal(&node, "acme", "ann", PrincipalType::User, &["viewer"]).await;
+    let channel = world.channel(&node, &viewer);
+    let request = pb::TailAuditEventsRequest { tenant_id: "acme".into(), start_time: None };
+    let mut events = AuditServiceClient::new(channel.clone()).tail_audit_events(request).await.unwrap().into_inner();
+    // What every principal may read goes on.
+    let request = pb::WatchTrustBundleRequest::default();
+    let mut bundles = TrustServiceClient::new(channel).watch_trust_bundle(request).await.unwrap().into_inner();
+    bundles.message().await.unwrap().unwrap();
+    let update = pb::UpdatePrincipalRequest {
+        principal: Some(pb::Principal { tenant_id: "acme".into(), principal_id: "ann".into(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["roles".into()] }),
+        request_id: String::new(),
+    };
+    PrincipalServiceClient::new(world.admin(&node)).update_principal(update).await.unwrap();
+    let end = async {
+        loop {
+            match events.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the tail ended without a word"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let end = timeout(SOON, end).await.expect("the tail goes on");
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
+    let rotate = pb::RotateCertificateAuthorityRequest {
+        kind: pb::CaKind::Shared.into(),
+        tenant_id: "system".into(),
+        action: pb::RotationAction::Prepare.into(),
+        ..Default::default()
+    };
+    TrustServiceClient::new(world.admin(&node)).rotate_certificate_authority(rotate).await.unwrap();
+    assert_eq!(timeout(SOON, bundles.message()).await.unwrap().unwrap().unwrap().anchor_der.len(), 2);
     node.end().await;
 }

@@ -1,0 +1,124 @@
+//! Budgets, the counters of those who take from them, and the places that they took.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::Account;
+
+/// The least share of a principal: the heaviest single call must fit.
+const LEAST: usize = 16;
+
+/// What there is a limited amount of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// Places of calls under way, from their head to the end of their answer.
+    Calls,
+    /// Places of open streams.
+    Streams,
+    /// Bytes of answers that wait to be read.
+    Unread,
+}
+
+/// Whose limit it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Principal,
+    Tenant,
+    Node,
+}
+
+/// How far into a budget a caller may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// To the limit.
+    Ordinary,
+    /// An eighth beyond it: operations that suspend and revoke.
+    Urgent,
+    /// A quarter beyond it: the system tenant.
+    Operator,
+}
+
+/// A budget that had no more for this caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) whose: Whose,
+    pub(crate) budget: Budget,
+    pub(crate) limit: usize,
+}
+
+/// Something for each budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Each<T> {
+    pub(super) calls: T,
+    pub(super) streams: T,
+    pub(super) unread: T,
+}
+
+/// The node's limits.
+pub(super) type NodeLimits = Each<usize>;
+/// What somebody has taken.
+pub(super) type Taken = Each<AtomicUsize>;
+
+impl<T> Each<T> {
+    const fn of(&self, budget: Budget) -> &T {
+        match budget {
+            Budget::Calls => &self.calls,
+            Budget::Streams => &self.streams,
+            Budget::Unread => &self.unread,
+        }
+    }
+}
+
+impl NodeLimits {
+    /// The limit of one of the three who count. What is urgent goes further at each of them: it also finds room where
+    /// its principal or tenant has used up its share.
+    pub(super) fn limit(&self, whose: Whose, budget: Budget, standing: Standing) -> usize {
+        let node = *self.of(budget);
+        let urgent = if standing == Standing::Urgent { node / 8 } else { 0 };
+        match (whose, standing) {
+            (Whose::Principal, _) => (node / 8).max(LEAST).saturating_add(urgent),
+            // All that is the operator's is the node's.
+            (Whose::Tenant | Whose::Node, Standing::Operator) => node.saturating_add((node / 4).max(LEAST)),
+            (Whose::Tenant, _) => (node / 2).max(LEAST).saturating_add(urgent),
+            (Whose::Node, _) => node.saturating_add(urgent),
+        }
+    }
+}
+
+impl Taken {
+    /// Adds unless the sum would be above `limit`.
+    pub(super) fn add(&self, budget: Budget, amount: usize, limit: usize) -> bool {
+        let fits = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= limit);
+        self.of(budget).fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    pub(super) fn subtract(&self, budget: Budget, amount: usize) {
+        self.of(budget).fetch_sub(amount, Ordering::AcqRel);
+    }
+}
+
+/// A part of a budget, given back when dropped.
+pub(crate) struct Place {
+    account: Arc<Account>,
+    budget: Budget,
+    amount: usize,
+}
+
+impl Place {
+    pub(super) const fn new(account: Arc<Account>, budget: Budget, amount: usize) -> Self {
+        Self { account, budget, amount }
+    }
+
+    /// Takes room for an answer's bytes beside the call's place.
+    pub(crate) fn unread(&self, bytes: usize) -> Result<Self, Full> {
+        self.account.take(Budget::Unread, bytes, false)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.account.give_back(self.budget, self.amount);
+    }
+}

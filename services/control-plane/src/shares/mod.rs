@@ -1,0 +1,224 @@
+//! Shares: what one principal and one tenant may take of a node, so that nobody takes it from the others.
+//!
+//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers, half of it for
+//! one tenant and an eighth for one principal. Operations that suspend and revoke go an eighth beyond each of these,
+//! and the operator a quarter beyond the node's. Besides, a principal and a tenant have a rate.
+//!
+//! A connection finds its account once; a call then only adds to numbers and waits for nothing.
+
+mod budget;
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use signet_core::{PrincipalId, TenantId};
+
+pub(crate) use budget::{Budget, Full, Place, Whose};
+use budget::{NodeLimits, Standing, Taken};
+
+use crate::config::Limits;
+
+/// Calls at once after a quiet time, in seconds of the rate.
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// Bytes of answers that wait to be read, on all connections; those up to [`SMALL_ANSWER`] are not counted.
+const UNREAD_BYTES: usize = 128 << 20;
+/// Larger answers need room among the unread bytes; the others are covered by their call's place.
+pub(crate) const SMALL_ANSWER: usize = 64 << 10;
+/// Refused calls of one principal that get a log line of their own, in a second.
+const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
+
+/// A rate that was spent, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    pub(crate) whose: Whose,
+    pub(crate) per_second: u32,
+}
+
+/// All accounts of a node.
+pub(crate) struct Shares {
+    node: Arc<Taken>,
+    limits: NodeLimits,
+    principal_rate: NonZeroU32,
+    tenant_rate: NonZeroU32,
+    tenants: Mutex<HashMap<TenantId, Tenant>>,
+    strangers: Arc<Account>,
+}
+
+struct Tenant {
+    share: Arc<TenantShare>,
+    accounts: HashMap<PrincipalId, Arc<Account>>,
+}
+
+/// What a tenant's principals take together.
+struct TenantShare {
+    taken: Taken,
+    rate: DefaultDirectRateLimiter,
+}
+
+/// What one principal takes, on all its connections.
+pub(crate) struct Account {
+    node: Arc<Taken>,
+    limits: NodeLimits,
+    /// `None`: strangers, who are of no tenant.
+    tenant: Option<Arc<TenantShare>>,
+    own: Taken,
+    rate: DefaultDirectRateLimiter,
+    lines: DefaultDirectRateLimiter,
+    /// Refused calls without a log line since the last that had one.
+    left_out: AtomicU64,
+    principal_rate: NonZeroU32,
+    tenant_rate: NonZeroU32,
+    operator: bool,
+}
+
+impl Shares {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let node = Arc::new(Taken::default());
+        let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+        let (principal_rate, tenant_rate) =
+            (rate(limits.calls_per_second_per_principal), rate(limits.calls_per_second_per_tenant));
+        let limits =
+            NodeLimits { calls: limits.max_concurrent_requests, streams: limits.max_streams, unread: UNREAD_BYTES };
+        let strangers = Account::new(&node, limits, None, (principal_rate, tenant_rate), false);
+        Self { node, limits, principal_rate, tenant_rate, tenants: Mutex::default(), strangers: Arc::new(strangers) }
+    }
+
+    /// The account of a principal: the same for all its connections. Not for the path of a call.
+    pub(crate) fn account(&self, tenant: &TenantId, principal: &PrincipalId) -> Arc<Account> {
+        let mut tenants = self.tenants();
+        let Tenant { share, accounts } = tenants.entry(tenant.clone()).or_insert_with(|| {
+            let share = TenantShare { taken: Taken::default(), rate: bucket(self.tenant_rate) };
+            Tenant { share: Arc::new(share), accounts: HashMap::new() }
+        });
+        let account = accounts.entry(principal.clone()).or_insert_with(|| {
+            let rates = (self.principal_rate, self.tenant_rate);
+            Arc::new(Account::new(&self.node, self.limits, Some(Arc::clone(share)), rates, tenant.is_system()))
+        });
+        Arc::clone(account)
+    }
+
+    /// The one account of all who have no certificate.
+    pub(crate) fn strangers(&self) -> &Arc<Account> {
+        &self.strangers
+    }
+
+    /// Forgets principals without a connection whose rates are whole again; call it on a timer.
+    pub(crate) fn forget_idle(&self) {
+        self.tenants().retain(|_, tenant| {
+            tenant
+                .accounts
+                .retain(|_, account| Arc::strong_count(account) > 1 || !is_whole(&account.rate, self.principal_rate));
+            !tenant.accounts.is_empty() || !is_whole(&tenant.share.rate, self.tenant_rate)
+        });
+    }
+
+    /// A poisoned lock means that another thread panicked between two map operations; the map is whole.
+    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantId, Tenant>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bucket(per_second: NonZeroU32) -> DefaultDirectRateLimiter {
+    RateLimiter::direct(Quota::per_second(per_second).allow_burst(per_second.saturating_mul(BURST_SECONDS)))
+}
+
+/// Whether nothing is missing; what this takes does not matter, since the bucket goes if so.
+fn is_whole(bucket: &DefaultDirectRateLimiter, per_second: NonZeroU32) -> bool {
+    matches!(bucket.check_n(per_second.saturating_mul(BURST_SECONDS)), Ok(Ok(())))
+}
+
+/// Whether `weight` may go; a weight beyond the whole bucket never may.
+fn spend(bucket: &DefaultDirectRateLimiter, weight: NonZeroU32) -> bool {
+    matches!(bucket.check_n(weight), Ok(Ok(())))
+}
+
+impl Account {
+    fn new(
+        node: &Arc<Taken>,
+        limits: NodeLimits,
+        tenant: Option<Arc<TenantShare>>,
+        (principal_rate, tenant_rate): (NonZeroU32, NonZeroU32),
+        operator: bool,
+    ) -> Self {
+        Self {
+            node: Arc::clone(node),
+            limits,
+            tenant,
+            own: Taken::default(),
+            rate: bucket(principal_rate),
+            lines: bucket(LINES_PER_SECOND),
+            left_out: AtomicU64::new(0),
+            principal_rate,
+            tenant_rate,
+            operator,
+        }
+    }
+
+    /// Counts a call of this weight against the rates. The operator has none, nor have operations that suspend and
+    /// revoke: a thousand certificates may have to go at once.
+    pub(crate) fn spend(&self, weight: NonZeroU32, urgent: bool) -> Result<(), TooMany> {
+        if self.operator || urgent {
+            return Ok(());
+        }
+        if !spend(&self.rate, weight) {
+            return Err(TooMany { whose: Whose::Principal, per_second: self.principal_rate.get() });
+        }
+        match &self.tenant {
+            Some(tenant) if !spend(&tenant.rate, weight) => {
+                Err(TooMany { whose: Whose::Tenant, per_second: self.tenant_rate.get() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes `amount` of a budget, until the place is dropped.
+    pub(crate) fn take(self: &Arc<Self>, budget: Budget, amount: usize, urgent: bool) -> Result<Place, Full> {
+        let standing = match () {
+            () if self.operator => Standing::Operator,
+            () if urgent => Standing::Urgent,
+            () => Standing::Ordinary,
+        };
+        let levels = [
+            (Whose::Principal, Some(&self.own)),
+            (Whose::Tenant, self.tenant.as_ref().map(|tenant| &tenant.taken)),
+            (Whose::Node, Some(&*self.node)),
+        ];
+        for (taken, (whose, counters)) in levels.iter().enumerate() {
+            let limit = self.limits.limit(*whose, budget, standing);
+            let Some(counters) = counters else { continue };
+            if !counters.add(budget, amount, limit) {
+                let before = levels.iter().take(taken).filter_map(|(_, counters)| *counters);
+                before.for_each(|counters| counters.subtract(budget, amount));
+                return Err(Full { whose: *whose, budget, limit });
+            }
+        }
+        Ok(Place::new(Arc::clone(self), budget, amount))
+    }
+
+    fn give_back(&self, budget: Budget, amount: usize) {
+        self.own.subtract(budget, amount);
+        if let Some(tenant) = &self.tenant {
+            tenant.taken.subtract(budget, amount);
+        }
+        self.node.subtract(budget, amount);
+    }
+
+    /// Whether a refused call gets a log line, and if so how many before it got none.
+    pub(crate) fn line(&self) -> Option<u64> {
+        if self.lines.check().is_ok() {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,94 @@
+use super::*;
+
+pub(crate) fn limits() -> Limits {
+    crate::Config::from_toml(include_str!("../../signet.sample.toml"), std::path::Path::new("/")).unwrap().limits
+}
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+fn fill(account: &Arc<Account>, budget: Budget) -> (Vec<Place>, Full) {
+    let mut places = Vec::new();
+    loop {
+        match account.take(budget, 1, false) {
+            Ok(place) => places.push(place),
+            Err(full) => return (places, full),
+        }
+    }
+}
+
+#[test]
+fn a_principal_and_a_tenant_take_their_share_and_the_operator_finds_room() {
+    let shares = Shares::new(&limits());
+    let of = |tenant: &str, principal: &str| shares.account(&id(tenant), &id(principal));
+    for (budget, limit) in [(Budget::Calls, 1024), (Budget::Streams, 1024)] {
+        let (one, full) = fill(&of("acme", "w-1"), budget);
+        assert_eq!((one.len(), full), (limit / 8, Full { whose: Whose::Principal, budget, limit: limit / 8 }));
+        // On another connection the account is the same one.
+        assert!(of("acme", "w-1").take(budget, 1, false).is_err());
+        let others: Vec<_> = (2..9).map(|n| fill(&of("acme", &format!("w-{n}")), budget)).collect();
+        assert_eq!(others[2].0.len(), limit / 8);
+        assert_eq!(others[3].1, Full { whose: Whose::Tenant, budget, limit: limit / 2 });
+        let neighbours: Vec<_> = (0..9).map(|n| fill(&of("globex", &format!("w-{n}")), budget)).collect();
+        assert_eq!(neighbours.iter().map(|(places, _)| places.len()).sum::<usize>(), limit / 2);
+        // Nobody's share is used up, but the node is.
+        let (none, full) = fill(&of("initech", "w-1"), budget);
+        assert_eq!((none.len(), full), (0, Full { whose: Whose::Node, budget, limit }));
+        // Suspending and revoking find room, and the operator beyond that, even so.
+        let urgent: Vec<_> = (0..200).map_while(|_| of("acme", "w-1").take(budget, 1, true).ok()).collect();
+        assert_eq!(urgent.len(), limit / 8);
+        let (operator, full) = fill(&of("system", "root-admin"), budget);
+        assert_eq!((operator.len(), full.whose), (limit / 8, Whose::Principal));
+        drop((one, others, neighbours, urgent, operator));
+        assert_eq!(fill(&of("acme", "w-1"), budget).0.len(), limit / 8, "what was taken came back");
+    }
+}
+
+#[test]
+fn a_rate_is_a_principals_and_a_tenants_and_never_the_operators() {
+    let shares = Shares::new(&limits());
+    let spent = |account: &Arc<Account>, weight: u32| {
+        let weight = NonZeroU32::new(weight).unwrap();
+        (0..100_000).take_while(|_| account.spend(weight, false).is_ok()).count()
+    };
+    let worker = shares.account(&id("acme"), &id("w-1"));
+    let burst = limits().calls_per_second_per_principal as usize * 10;
+    // The clock is the real one: a little comes back meanwhile.
+    let first = spent(&worker, 1);
+    assert!((burst..burst * 2).contains(&first), "{first}");
+    assert!(worker.spend(NonZeroU32::new(8).unwrap(), true).is_ok(), "revoking has no rate");
+    let refused = worker.spend(NonZeroU32::new(16).unwrap(), false).unwrap_err();
+    assert_eq!(refused, TooMany { whose: Whose::Principal, per_second: limits().calls_per_second_per_principal });
+    let lists = spent(&shares.account(&id("acme"), &id("w-2")), 8);
+    assert!((burst / 8..burst / 4).contains(&lists), "{lists}");
+    assert_eq!(spent(&shares.account(&id("system"), &id("root-admin")), 1), 100_000);
+    let tenant = (0..1000).find_map(|n| {
+        let account = shares.account(&id("globex"), &id(&format!("w-{n}")));
+        (0..burst).find_map(|_| account.spend(NonZeroU32::MIN, false).err())
+    });
+    assert_eq!(tenant.unwrap().whose, Whose::Tenant);
+}
+
+#[test]
+fn accounts_are_forgotten_once_they_hold_nothing() {
+    let shares = Shares::new(&limits());
+    let quiet = shares.account(&id("acme"), &id("quiet"));
+    drop(shares.account(&id("globex"), &id("gone")));
+    let spender = shares.account(&id("initech"), &id("spender"));
+    spender.spend(NonZeroU32::new(500).unwrap(), false).unwrap();
+    drop(spender);
+    shares.forget_idle();
+    let mut known: Vec<String> = shares.tenants().keys().map(ToString::to_string).collect();
+    known.sort();
+    assert_eq!(known, ["acme", "initech"], "who is connected, and who would get a new bucket by coming back");
+    drop(quiet);
+}
+
+#[test]
+fn refused_calls_get_some_log_lines_and_the_next_one_tells_how_many_did_not() {
+    let shares = Shares::new(&limits());
+    let worker = shares.account(&id("acme"), &id("w-1"));
+    let lines: Vec<_> = (0..1000).filter_map(|_| worker.line()).collect();
+    assert!((10..20).contains(&lines.len()) && lines.iter().take(10).all(|left_out| *left_out == 0), "{lines:?}");
+}

@@ -1,0 +1,221 @@
+//! One principal, of the lowest type and at the default limits, does what it can to take the node from the others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject},
+};
+use signet_client::Credentials;
+use signet_core::PrincipalType;
+use signet_proto::v1::{
+    self as pb, Isolation, audit_service_client::AuditServiceClient, principal_service_client::PrincipalServiceClient,
+    trust_service_client::TrustServiceClient,
+};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio_rustls::TlsConnector;
+use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
+use tonic_prost::ProstCodec;
+use tonic_types::StatusExt;
+
+use crate::{
+    status::who_am_i,
+    streams::SOON,
+    world::{Node, World, eventually, reason},
+};
+
+const CONNECTIONS: usize = 16;
+const AT_ONCE: usize = 64;
+const WHO_AM_I: &str = "/signet.v1.PrincipalService/WhoAmI";
+
+struct Neighbours {
+    world: World,
+    node: Node,
+    attacker: Credentials,
+    neighbour: Channel,
+    operator: Channel,
+}
+
+async fn neighbours() -> Neighbours {
+    let world = World::new().await;
+    let node = world.node().await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(&node, tenant, Isolation::Shared).await;
+    }
+    let attacker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
+    let neighbour = world.principal(&node, "globex", "w-1", PrincipalType::Worker, &[]).await;
+    let (neighbour, operator) = (world.channel(&node, &neighbour), world.admin(&node));
+    Neighbours { world, node, attacker, neighbour, operator }
+}
+
+impl Neighbours {
+    /// Whether the others notice nothing, and the operator can suspend the attacker.
+    async fn others_go_on(&self) {
+        for _ in 0..20 {
+            who_am_i(&self.neighbour).await.unwrap();
+            who_am_i(&self.operator).await.unwrap();
+        }
+        let suspend =
+            pb::SuspendPrincipalRequest { tenant_id: "acme".into(), principal_id: "w-1".into(), ..Default::default() };
+        PrincipalServiceClient::new(self.operator.clone()).suspend_principal(suspend).await.unwrap();
+    }
+}
+
+/// A call whose head comes, and whose message does not.
+async fn bodiless(channel: Channel) -> Status {
+    let mut client = Grpc::new(channel);
+    client.ready().await.unwrap();
+    let codec = ProstCodec::<pb::WhoAmIRequest, pb::WhoAmIResponse>::default();
+    let nothing = Request::new(futures::stream::pending::<pb::WhoAmIRequest>());
+    client.client_streaming(nothing, WHO_AM_I.parse().unwrap(), codec).await.map(drop).unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_do_not_come_take_nobody_elses_places() {
+    let all = neighbours().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let channel = all.world.channel(&all.node, &all.attacker);
+        for _ in 0..AT_ONCE {
+            calls.spawn(bodiless(channel.clone()));
+        }
+    }
+    let refused = timeout(SOON, calls.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "PRINCIPAL_BUSY"));
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!((info.metadata["limit"].as_str(), info.metadata["limit_of"].as_str()), ("128", "principal"));
+    all.others_go_on().await;
+    // What got a place loses it two seconds later.
+    let given_up = async {
+        while let Some(status) = calls.join_next().await {
+            if reason(&status.unwrap()) == "REQUEST_INCOMPLETE" {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(timeout(SOON, given_up).await.unwrap());
+    all.node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_watches_of_one_principal_leave_the_others_theirs() {
+    let all = neighbours().await;
+    let mut tries = FuturesUnordered::new();
+    for _ in 0..CONNECTIONS {
+        let channel = all.world.channel(&all.node, &all.attacker);
+        for _ in 0..AT_ONCE {
+            let mut client = TrustServiceClient::new(channel.clone());
+            tries.push(async move { client.watch_trust_bundle(pb::WatchTrustBundleRequest::default()).await });
+        }
+    }
+    let (mut open, mut refused) = (Vec::new(), 0);
+    while let Some(tried) = tries.next().await {
+        match tried {
+            Ok(stream) => open.push(stream),
+            Err(status) => {
+                assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((open.len(), refused), (128, CONNECTIONS * AT_ONCE - 128));
+    let mut watch = TrustServiceClient::new(all.neighbour.clone());
+    watch.watch_trust_bundle(pb::WatchTrustBundleRequest::default()).await.unwrap();
+    let request = pb::TailAuditEventsRequest { tenant_id: "acme".into(), start_time: None };
+    AuditServiceClient::new(all.operator.clone()).tail_audit_events(request).await.unwrap();
+    // Health's watch is a stream like others.
+    let mut health = tonic_health::pb::health_client::HealthClient::new(all.world.channel(&all.node, &all.attacker));
+    let status = health.watch(tonic_health::pb::HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&status), "TOO_MANY_STREAMS");
+    // Streams that were given up leave their places.
+    drop(open);
+    eventually("there is room again", async || {
+        let mut client = TrustServiceClient::new(all.world.channel(&all.node, &all.attacker));
+        client.watch_trust_bundle(pb::WatchTrustBundleRequest::default()).await.is_ok()
+    })
+    .await;
+    all.others_go_on().await;
+    all.node.end().await;
+}
+
+/// A connection with an HTTP/2 window of nothing, on which as many answers as possible wait.
+async fn reads_nothing(all: &Neighbours) -> JoinSet<()> {
+    let mut roots = RootCertStore::empty();
+    all.world.roots.iter().for_each(|root| roots.add(CertificateDer::from(root.as_slice())).unwrap());
+    let chain = all.attacker.chain_der().iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let key = PrivatePkcs8KeyDer::from_pem_slice(all.attacker.key_pem().as_bytes()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key.into())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = TcpStream::connect(all.node.running.grpc_addr).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = builder.initial_stream_window_size(0).handshake(TokioIo::new(tls)).await.unwrap();
+    let mut held = JoinSet::new();
+    held.spawn(async move { drop(connection.await) });
+    for _ in 0..AT_ONCE {
+        let mut sender = sender.clone();
+        held.spawn(async move {
+            let request = http::Request::post(format!("https://localhost{WHO_AM_I}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(Full::new(Bytes::from_static(&[0; 5])))
+                .unwrap();
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            std::future::pending::<()>().await;
+            drop(answer);
+        });
+    }
+    held
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_keep_their_places_and_nobody_elses() {
+    let all = neighbours().await;
+    let held = [reads_nothing(&all).await, reads_nothing(&all).await];
+    let attacker = all.world.channel(&all.node, &all.attacker);
+    eventually(
+        "unread answers fill the principal's share",
+        async || matches!(who_am_i(&attacker).await, Err(status) if reason(&status) == "PRINCIPAL_BUSY"),
+    )
+    .await;
+    drop(held);
+    eventually("the end of its connections gives the places back", async || who_am_i(&attacker).await.is_ok()).await;
+    let _held = [reads_nothing(&all).await, reads_nothing(&all).await];
+    all.others_go_on().await;
+    all.node.end().await;
+}
+
+#[tokio::test]
+async fn who_calls_too_often_is_told_so_and_how_much_that_is() {
+    let world = World::with_config("[limits]\ncalls_per_second_per_principal = 1").await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Shared).await;
+    let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
+    let channel = world.channel(&node, &worker);
+    let refused = loop {
+        if let Err(status) = who_am_i(&channel).await {
+            break status;
+        }
+    };
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_CALLS"));
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!((info.metadata["limit"].as_str(), info.metadata["limit_of"].as_str()), ("1", "principal"));
+    // Nobody else's rate, and never the operator's.
+    for _ in 0..50 {
+        who_am_i(&world.admin(&node)).await.unwrap();
+    }
+    node.end().await;
+}
