@@ -75,6 +75,7 @@ enum Subject {
     Revocation,
     Wire,
     Fleet,
+    Neighbour,
     Peers,
     Renewals,
     Denies,
@@ -135,6 +136,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
             Subject::Fleet => match &arguments.environment.signetd {
                 Some(signetd) => rows::fleet::rows((&pki, &clients), signetd, &arguments.environment, rounds, scale)?,
                 None => left_out(&mut report, "the fleet: needs --signetd and an environment; see scripts/bench"),
+            },
+            Subject::Neighbour => match &arguments.environment.signetd {
+                Some(signetd) => rows::neighbour::rows(signetd, &arguments.environment, rounds, scale)?,
+                None => left_out(&mut report, "the neighbour: needs --signetd and an environment; see scripts/bench"),
             },
             Subject::Renewals => rows::renewals::rows(state, scale)?,
             Subject::Peers => match &arguments.cfssl {

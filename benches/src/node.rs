@@ -90,9 +90,13 @@ impl Drop for Node {
 impl Environment {
     /// A connection of the admin.
     pub(crate) async fn connect(&self) -> Result<Channel> {
-        let admin = Credentials::load(self.admin.as_ref().ok_or("--admin is missing")?)?;
+        self.connect_as(&Credentials::load(self.admin.as_ref().ok_or("--admin is missing")?)?).await
+    }
+
+    /// A connection of somebody.
+    pub(crate) async fn connect_as(&self, credentials: &Credentials) -> Result<Channel> {
         let address = self.grpc.ok_or("--grpc is missing")?;
-        let connector = Connector::new(&format!("https://{address}"), admin.root_der(), Some(&admin))?;
+        let connector = Connector::new(&format!("https://{address}"), credentials.root_der(), Some(credentials))?;
         Ok(connector.with_server_name("localhost")?.connect().await?)
     }
 

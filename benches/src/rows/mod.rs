@@ -5,6 +5,7 @@ pub(crate) mod denies;
 pub(crate) mod fleet;
 pub(crate) mod handshake;
 pub(crate) mod issuance;
+pub(crate) mod neighbour;
 pub(crate) mod peers;
 pub(crate) mod renewals;
 pub(crate) mod revocation;

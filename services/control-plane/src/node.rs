@@ -16,7 +16,7 @@ use signet_core::{
     trust::{Trust, WhenStale},
 };
 use signet_mtls::Clock;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
