@@ -22,7 +22,7 @@ use signet_core::{
 };
 use signet_mtls::{
     Acceptor, Ages, Connection, ConnectionObserver, ConnectionRefusal, Ended, Rate, Registry, ServerCertificate,
-    ServerIdentity, Settings,
+    ServerIdentity, Settings, system_uptime,
 };
 use signet_softkey::OsEntropy;
 use signet_x509::Environment;
@@ -33,12 +33,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
 use tonic::transport::server::Connected;
 
-use crate::{
-    Result,
-    clock::{now, system_clock},
-    pki::Pki,
-    server::Server,
-};
+use crate::{Result, clock::system_clock, pki::Pki, server::Server};
 
 /// Tells nobody.
 struct Silent;
@@ -52,9 +47,9 @@ impl ConnectionObserver for Silent {
 
 /// A trust that knows the tenant of `pki` and heard of it just now, for hours.
 pub(crate) fn trust(pki: &Pki) -> Arc<Trust> {
-    let trust = Trust::new(Lifetime::hours(24), WhenStale::Refuse);
+    let trust = Trust::new(Lifetime::hours(24), WhenStale::Refuse, system_uptime);
     trust.set_tenant(&pki.tenant, std::slice::from_ref(&pki.issuing.ca));
-    trust.heard(now());
+    trust.heard(system_uptime());
     Arc::new(trust)
 }
 

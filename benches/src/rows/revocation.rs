@@ -17,7 +17,7 @@ use signet_core::{
     certificate::RevocationReason,
     trust::{Trust, WhenStale},
 };
-use signet_mtls::{Connection, Session};
+use signet_mtls::{Connection, Session, system_uptime};
 use tokio::{io::AsyncReadExt, net::TcpListener, runtime::Builder, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +103,7 @@ async fn measure(state: &Path, count: usize) -> Result<(Vec<f64>, Vec<f64>)> {
 impl Node {
     async fn start(shop: &Shop, stop: &CancellationToken) -> Result<Self> {
         let app = Arc::new(shop.another_node()?);
-        let trust = Arc::new(Trust::new(Lifetime::seconds(30), WhenStale::Refuse));
+        let trust = Arc::new(Trust::new(Lifetime::seconds(30), WhenStale::Refuse, system_uptime));
         let mut follower = Follower::new(Arc::<App>::clone(&app), Arc::clone(&trust));
         follower.poll(now()).await?;
         let registry = front::registry(&trust);

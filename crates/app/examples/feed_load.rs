@@ -6,7 +6,7 @@ use std::{env, fs, sync::Arc, time::Instant};
 
 use signet_app::{App, Follower, Settings};
 use signet_core::{
-    Lifetime, Serial, Store, TenantId,
+    Lifetime, Serial, Store, TenantId, Uptime,
     change::{Change, ChangeEntry, FEED_SHARDS},
     commit::{Bookkeeping, Commit, Write},
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
@@ -45,7 +45,7 @@ async fn fill(store: &dyn Store, a_shard: u64) {
 }
 
 fn new_trust() -> Arc<Trust> {
-    Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse))
+    Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(0)))
 }
 
 #[tokio::main]

@@ -121,6 +121,7 @@ impl Follower {
     }
 
     async fn catch_up(&mut self, now: Time) -> Result<(), Error> {
+        let asked_at = self.trust.uptime();
         let (store, trust) = (&*self.app.store, &*self.trust);
         let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, !self.loaded, now));
         let mut failed = None;
@@ -144,7 +145,7 @@ impl Follower {
             self.reread_at = Some(now.plus(REREAD_EVERY));
         }
         self.reload_outdated(now).await?;
-        self.trust.heard(now);
+        self.trust.heard(asked_at);
         if self.forgot_at.is_none_or(|at| now >= at.plus(FORGET_EVERY)) {
             self.trust.forget_expired(now);
             self.forgot_at = Some(now);

@@ -41,4 +41,4 @@ pub use principal::PrincipalType;
 pub use scope::TenantScope;
 pub use signer::{Entropy, KeyError, KeyLabel, KeyManager, Signer};
 pub use store::{Store, StoreError};
-pub use time::{Lifetime, Time};
+pub use time::{Lifetime, Time, Uptime};

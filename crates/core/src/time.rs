@@ -57,6 +57,23 @@ impl Time {
     }
 }
 
+/// How long a machine has been up, in milliseconds. Unlike [`Time`] nobody sets it, so that it measures silence; it says
+/// nothing about the hour, and nothing to other machines. The edge gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    /// From milliseconds since some instant before this process began.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// In milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+}
+
 /// A length of time in whole seconds, never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -7,9 +7,10 @@ mod by_serial;
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,7 +18,7 @@ use by_serial::BySerial;
 use thiserror::Error;
 
 use crate::{
-    CaId, Identity, Lifetime, PrincipalId, Role, Serial, TenantId, Time,
+    CaId, Identity, Lifetime, PrincipalId, Role, Serial, TenantId, Time, Uptime,
     ca::{Ca, CaKind},
     change::{Change, ChangeEntry, ChangeHead},
     tenant::{Isolation, Tenant, TenantStatus},
@@ -124,30 +125,40 @@ struct Denies {
 }
 
 /// See the module's words. Shared by all connections of a node; every method takes `&self`.
-#[derive(Debug)]
 pub struct Trust {
     tenants: RwLock<HashMap<TenantId, TenantTrust>>,
     shared: RwLock<Arc<[Anchor]>>,
     isolation: RwLock<HashMap<TenantId, Isolation>>,
     denies: RwLock<Denies>,
     epoch: AtomicU64,
-    heard_at: AtomicI64,
+    /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
+    uptime: Box<dyn Fn() -> Uptime + Send + Sync>,
+    /// [`NEVER`], or the uptime in milliseconds.
+    heard_at: AtomicU64,
     staleness_limit: Lifetime,
-    when_stale: WhenStale,
+    serves_stale: AtomicBool,
 }
 
+/// The feed has not answered yet.
+const NEVER: u64 = u64::MAX;
+
 impl Trust {
-    /// Knows nobody yet, and is stale until [`Self::heard`].
-    pub fn new(staleness_limit: Lifetime, when_stale: WhenStale) -> Self {
+    /// Knows nobody yet, and is stale until [`Self::heard`]. `uptime` is the edge's.
+    pub fn new(
+        staleness_limit: Lifetime,
+        when_stale: WhenStale,
+        uptime: impl Fn() -> Uptime + Send + Sync + 'static,
+    ) -> Self {
         Self {
             tenants: RwLock::default(),
             shared: RwLock::new(Arc::new([])),
             isolation: RwLock::default(),
             denies: RwLock::default(),
             epoch: AtomicU64::new(1),
-            heard_at: AtomicI64::new(i64::MIN),
+            uptime: Box::new(uptime),
+            heard_at: AtomicU64::new(NEVER),
             staleness_limit,
-            when_stale,
+            serves_stale: AtomicBool::new(when_stale == WhenStale::Serve),
         }
     }
 
@@ -160,25 +171,44 @@ impl Trust {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The feed answered at `now`: everything committed before is known.
-    pub fn heard(&self, now: Time) {
-        self.heard_at.fetch_max(now.unix_millis(), Ordering::AcqRel);
+    /// The machine's uptime now, for [`Self::heard`].
+    pub fn uptime(&self) -> Uptime {
+        (self.uptime)()
+    }
+
+    /// The feed answered a question put at `asked_at`: everything committed before is known.
+    pub fn heard(&self, asked_at: Uptime) {
+        let (at, order) = (asked_at.as_millis().min(NEVER - 1), Ordering::AcqRel);
+        // An earlier question whose answer comes late takes nothing back.
+        let later = |known| (known == NEVER || known < at).then_some(at);
+        let _ = self.heard_at.fetch_update(order, Ordering::Acquire, later);
     }
 
     /// Milliseconds since the feed last answered; `None` if it never did.
-    pub fn staleness_millis(&self, now: Time) -> Option<i64> {
+    pub fn staleness_millis(&self) -> Option<u64> {
         let heard = self.heard_at.load(Ordering::Acquire);
-        (heard != i64::MIN).then(|| now.unix_millis().saturating_sub(heard))
+        (heard != NEVER).then(|| self.uptime().as_millis().saturating_sub(heard))
     }
 
     /// Whether the feed has been silent for longer than the limit.
-    pub fn is_stale(&self, now: Time) -> bool {
-        self.staleness_millis(now).is_none_or(|age| age > self.staleness_limit.millis())
+    pub fn is_stale(&self) -> bool {
+        let limit = self.staleness_limit.millis().unsigned_abs();
+        self.staleness_millis().is_none_or(|age| age > limit)
     }
 
-    /// Whether calls are refused for that reason.
-    pub fn refuses_all(&self, now: Time) -> bool {
-        self.when_stale == WhenStale::Refuse && self.is_stale(now)
+    /// What a stale node does.
+    pub fn when_stale(&self) -> WhenStale {
+        if self.serves_stale.load(Ordering::Acquire) { WhenStale::Serve } else { WhenStale::Refuse }
+    }
+
+    /// Chooses anew what a stale node does: an operator's word during an outage.
+    pub fn set_when_stale(&self, when_stale: WhenStale) {
+        self.serves_stale.store(when_stale == WhenStale::Serve, Ordering::Release);
+    }
+
+    /// Whether calls are refused because the feed has been silent for too long.
+    pub fn refuses_all(&self) -> bool {
+        self.when_stale() == WhenStale::Refuse && self.is_stale()
     }
 
     /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA.
@@ -252,7 +282,7 @@ impl Trust {
 
     /// Whether the identity may act at `now`, and with which roles. No allocation, no wait.
     pub fn admit(&self, identity: &Identity, now: Time) -> Result<Arc<[Role]>, Refusal> {
-        if self.refuses_all(now) {
+        if self.refuses_all() {
             return Err(Refusal::Stale);
         }
         if now < identity.not_before {
@@ -359,6 +389,16 @@ impl Denies {
 impl From<&Ca> for Anchor {
     fn from(ca: &Ca) -> Self {
         Self { ca: ca.id.clone(), certificate_der: ca.certificate_der.as_slice().into(), not_after: ca.not_after }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (epoch, staleness_millis) = (self.epoch(), self.staleness_millis());
+        f.debug_struct("Trust")
+            .field("epoch", &epoch)
+            .field("staleness_millis", &staleness_millis)
+            .finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,7 @@ mod verify;
 
 pub use accept::{Acceptor, Incoming, Settings};
 pub use budget::{Budget, Place};
-pub use clock::Clock;
+pub use clock::{Clock, system_uptime};
 pub use connection::{Connection, Peer};
 pub use observer::{ConnectionObserver, ConnectionRefusal};
 pub use quota::Share;

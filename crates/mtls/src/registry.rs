@@ -148,7 +148,7 @@ impl<A: Send + Sync + 'static> Registry<A> {
 
     /// `instant`: `now` on the clock that silence is measured by.
     fn sweep_at(&self, now: Time, instant: Instant) -> usize {
-        let stale = self.trust.refuses_all(now);
+        let stale = self.trust.refuses_all();
         let became_stale = stale && !self.was_stale.swap(stale, Ordering::AcqRel);
         if !stale {
             self.was_stale.store(false, Ordering::Release);

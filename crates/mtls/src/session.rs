@@ -87,7 +87,7 @@ impl<A: Send + Sync + 'static> Session<A> {
         if held.epoch != trust.epoch() {
             return self.admit(trust, now);
         }
-        if trust.refuses_all(now) {
+        if trust.refuses_all() {
             return Err(Refusal::Stale);
         }
         if now >= self.identity.not_after {

@@ -18,5 +18,6 @@ pub mod lambda;
 pub mod pki;
 pub mod signer_suite;
 pub mod store_suite;
+pub mod uptime;
 
 mod suite;

@@ -13,14 +13,20 @@ use signet_mtls::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, ConfigError, check::check, serve::serve, telemetry, wiring};
+use crate::{
+    Config, ConfigError,
+    check::check,
+    serve::{Reloader, serve},
+    telemetry, wiring,
+};
 
 /// Exit code of a bad configuration.
 const BAD_CONFIG: u8 = 2;
 
 /// Signet's control plane: identities over mTLS.
 ///
-/// Serves until SIGTERM or SIGINT, then finishes the calls under way. SIGHUP looks for a new server certificate.
+/// Serves until SIGTERM or SIGINT, then finishes the calls under way. SIGHUP looks for a new server certificate and reads
+/// trust.when_stale again; all other settings wait for a restart.
 #[derive(Debug, Parser)]
 #[command(name = "signetd", version, max_term_width = 100)]
 pub struct Arguments {
@@ -54,7 +60,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &*error),
         },
-        None => run_server(config).await,
+        None => run_server(config, move || configuration(arguments.config.as_deref())).await,
     }
 }
 
@@ -66,7 +72,7 @@ fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
     }
 }
 
-async fn run_server(config: Config) -> ExitCode {
+async fn run_server(config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {
     let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.name) {
         Ok(guard) => guard,
         Err(error) => return fail(BAD_CONFIG, &error),
@@ -84,13 +90,13 @@ async fn run_server(config: Config) -> ExitCode {
         Ok(running) => running,
         Err(error) => return fail(1, &error),
     };
-    let reload = Arc::clone(&running.reload);
+    let reloader = running.reloader();
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => reload.notify_one(),
+                _ = hangup.recv() => reload(&reloader, again()),
             }
         }
         shutdown.cancel();
@@ -99,6 +105,13 @@ async fn run_server(config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error),
     }
+}
+
+fn reload(reloader: &Reloader, config: Result<Config, ConfigError>) {
+    if let Err(error) = &config {
+        tracing::error!(%error, "the configuration cannot be read again; what was chosen before holds");
+    }
+    reloader.reload(config.as_ref().ok());
 }
 
 /// Tells people what is wrong, with every cause.

@@ -116,7 +116,7 @@ where
 fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<Permit>, Error> {
     let rule = match route.access() {
         Access::Anyone => return Ok(None),
-        Access::AnyoneUnlessStale if node.trust.refuses_all(now) => return Err(Refusal::Stale.into()),
+        Access::AnyoneUnlessStale if node.trust.refuses_all() => return Err(Refusal::Stale.into()),
         Access::AnyoneUnlessStale => return Ok(None),
         Access::Admins => {
             let session = peer.session.as_ref().ok_or(Denial::Anonymous)?;
@@ -129,7 +129,7 @@ fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<P
     let Some(session) = &peer.session else {
         return match () {
             () if !rule.callers.admits_anonymous() => Err(Denial::Anonymous.into()),
-            () if node.trust.refuses_all(now) => Err(Refusal::Stale.into()),
+            () if node.trust.refuses_all() => Err(Refusal::Stale.into()),
             () => Ok(None),
         };
     };

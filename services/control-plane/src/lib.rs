@@ -32,6 +32,6 @@ mod upkeep;
 pub mod wiring;
 
 pub use config::{Config, ConfigError};
-pub use serve::{Running, ServeError, serve};
+pub use serve::{Reloader, Running, ServeError, serve};
 pub use server_identity::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
 pub use signet_mtls::Clock;

@@ -13,7 +13,7 @@ use signet_core::{
     Entropy, Serial, TenantId, Time,
     authz::{Grants, Policy},
     signer::random,
-    trust::{Trust, WhenStale},
+    trust::Trust,
 };
 use signet_mtls::Clock;
 use tokio::sync::watch;
@@ -82,7 +82,6 @@ pub(crate) struct Node {
     pub(crate) store_is_full: StoreIsFull,
     /// Whether spans are sent to a collector.
     pub(crate) spans: bool,
-    pub(crate) when_stale: WhenStale,
     pub(crate) shares: Arc<Shares>,
     /// Calls and streams refused since the last health line because the whole node was at a limit.
     pub(crate) full_refusals: AtomicU64,

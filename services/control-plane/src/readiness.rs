@@ -45,7 +45,7 @@ pub(crate) struct Readiness {
     /// Why not; UPPER_SNAKE_CASE and what to do.
     pub(crate) reasons: Vec<Reason>,
     /// Milliseconds since the changes feed last answered.
-    pub(crate) staleness_ms: Option<i64>,
+    pub(crate) staleness_ms: Option<u64>,
     /// Whether that is beyond the limit.
     pub(crate) stale: bool,
     /// What a stale node does.
@@ -89,12 +89,12 @@ impl Node {
             "the server's certificate has expired; renew it or run `principal bootstrap`",
         );
         because(
-            self.trust.staleness_millis(now).is_some(),
+            self.trust.staleness_millis().is_some(),
             "TRUST_NOT_LOADED",
             "the changes feed was not read yet; is the store reachable?",
         );
-        let stale = self.trust.is_stale(now);
-        let serves_stale = self.when_stale == WhenStale::Serve;
+        let stale = self.trust.is_stale();
+        let serves_stale = self.trust.when_stale() == WhenStale::Serve;
         because(
             !stale || serves_stale,
             "NODE_STALE",
@@ -108,7 +108,7 @@ impl Node {
         Readiness {
             ready: reasons.is_empty(),
             reasons,
-            staleness_ms: self.trust.staleness_millis(now),
+            staleness_ms: self.trust.staleness_millis(),
             stale,
             when_stale: if serves_stale { "serve" } else { "refuse" },
             trust_epoch: self.trust.epoch(),

@@ -12,7 +12,7 @@ use std::{
 
 use signet_app::Follower;
 use signet_core::{Cidr, Entropy, Lifetime, authz::Policy, trust::Trust};
-use signet_mtls::{Acceptor, Ages, Clock, Rate, Settings};
+use signet_mtls::{Acceptor, Ages, Clock, Rate, Settings, system_uptime};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -101,13 +101,39 @@ pub struct Running {
     pub metrics_addr: SocketAddr,
     /// Notify it to look for a new server certificate now.
     pub reload: Arc<Notify>,
+    trust: Arc<Trust>,
     ended: tokio::task::JoinHandle<Result<(), ServeError>>,
 }
 
 impl Running {
+    /// What an operator does to the node while it runs, also during an outage of the store.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { reload: Arc::clone(&self.reload), trust: Arc::clone(&self.trust) }
+    }
+
     /// Waits for the node's end; an error if nobody had asked for it.
     pub async fn ended(self) -> Result<(), ServeError> {
         self.ended.await.unwrap_or_else(|error| Err(ServeError::Ended(error.to_string())))
+    }
+}
+
+/// Applies a configuration that was read again to a running node.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    reload: Arc<Notify>,
+    trust: Arc<Trust>,
+}
+
+impl Reloader {
+    /// Looks for a new server certificate, and does as `trust.when_stale` of `config` says; everything else waits for a
+    /// restart. `None`: the configuration could not be read, so that what was chosen before holds.
+    pub fn reload(&self, config: Option<&Config>) {
+        self.reload.notify_one();
+        let Some(when_stale) = config.map(|config| config.trust.when_stale) else { return };
+        if when_stale != self.trust.when_stale() {
+            tracing::warn!(?when_stale, "the operator chose anew what this node does when it is stale");
+            self.trust.set_when_stale(when_stale);
+        }
     }
 }
 
@@ -123,9 +149,9 @@ pub async fn serve(
     let (grpc_addr, public_addr, metrics_addr) =
         (address(&listeners.grpc)?, address(&listeners.public)?, address(&listeners.metrics)?);
     let health_addr = listeners.health.as_ref().map(address).transpose()?;
-    let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale));
+    let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
-    let (node, writer) = node(&config, &wired, trust, &follower, &clock)?;
+    let (node, writer) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
     first_look(&node, &mut follower).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let reload = Arc::new(Notify::new());
@@ -143,7 +169,7 @@ pub async fn serve(
     let server = grpc::Server { node: Arc::clone(&node), keeper, settings: acceptor, tasks: tasks.clone() };
     let ended = tokio::spawn(shutdown::run(server, grpc, shutdown, (tasks, stop), plain));
     tracing::info!(%grpc_addr, %public_addr, ?health_addr, %metrics_addr, environment = config.name, "serving");
-    Ok(Running { grpc_addr, public_addr, health_addr, metrics_addr, reload, ended })
+    Ok(Running { grpc_addr, public_addr, health_addr, metrics_addr, reload, trust, ended })
 }
 
 fn node(
@@ -176,7 +202,6 @@ fn node(
         limits: config.limits,
         store_is_full: Arc::clone(&wired.store_is_full),
         spans: config.telemetry.otlp_endpoint.is_some(),
-        when_stale: config.trust.when_stale,
         strangers: Strangers::new(&config.limits),
         shares,
         full_refusals: AtomicU64::new(0),

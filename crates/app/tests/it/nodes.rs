@@ -18,7 +18,7 @@ use signet_core::{
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_sqlite::SqliteStore;
-use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
+use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, uptime::TestUptime};
 use signet_x509::{Environment, KeyPair};
 use tempfile::TempDir;
 
@@ -56,9 +56,10 @@ impl Site {
 
     pub(crate) fn node_on(&self, store: &Arc<dyn Store>) -> Node {
         let app = self.app_on(store, Settings::default());
-        let trust = Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse));
+        let uptime = TestUptime::default();
+        let trust = Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, uptime.clock()));
         let follower = Follower::new(app, Arc::clone(&trust));
-        Node { trust, follower }
+        Node { trust, follower, uptime }
     }
 }
 
@@ -71,10 +72,12 @@ fn build(store: &Arc<dyn Store>, keys: &Arc<PlainKeys>, seed: i64, settings: Set
 pub(crate) struct Node {
     pub(crate) trust: Arc<Trust>,
     pub(crate) follower: Follower,
+    pub(crate) uptime: TestUptime,
 }
 
 impl Node {
     pub(crate) async fn poll(&mut self, now: Time) -> Result<(), Error> {
+        self.uptime.follow(now);
         self.follower.poll(now).await
     }
 }

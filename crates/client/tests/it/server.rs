@@ -17,7 +17,7 @@ use signet_core::{
 };
 use signet_mtls::{
     Acceptor, Ages, ConnectionObserver, ConnectionRefusal, Ended, Peer, Registry, ServerCertificate, ServerIdentity,
-    Settings, provider,
+    Settings, provider, system_uptime,
 };
 use signet_proto::v1::{
     certificate_service_server::{CertificateService, CertificateServiceServer},
@@ -64,9 +64,9 @@ impl World {
     pub(crate) fn new() -> Arc<Self> {
         let pki = Pki::new(now());
         let acme = pki.tenant_ca("acme", 1);
-        let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse));
+        let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse, system_uptime));
         trust.set_tenant(&fixtures::tenant(&acme.ca.tenant), std::slice::from_ref(&acme.ca));
-        trust.heard(now());
+        trust.heard(system_uptime());
         let (script, seen, accepted, callers, confirmed) = Default::default();
         let root_pem = pem::encode_certificate(&pki.root.ca.certificate_der);
         Arc::new(Self {

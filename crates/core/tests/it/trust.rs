@@ -1,10 +1,16 @@
 //! Who is admitted, and that every change that takes a right away is seen.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use proptest::prelude::*;
 use signet_core::{
-    CaId, Identity, Lifetime, PrincipalType, Role, Serial, Time,
+    CaId, Identity, Lifetime, PrincipalType, Role, Serial, Time, Uptime,
     ca::{Ca, CaKind, CaState},
     change::{Change, ChangeEntry, ChangeHead},
     tenant::{Isolation, Tenant, TenantStatus},
@@ -54,9 +60,9 @@ fn acme(trust: &Trust, status: TenantStatus, state: CaState) {
 
 /// Trust that knows the tenant `acme` and its CA, and has just heard.
 fn trust() -> Trust {
-    let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse);
+    let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(1));
     acme(&trust, TenantStatus::Active, CaState::Active);
-    trust.heard(NOW);
+    trust.heard(trust.uptime());
     trust
 }
 
@@ -84,10 +90,7 @@ fn roles(names: &[&str]) -> Arc<[Role]> {
 #[test]
 fn validity_is_from_not_before_on_and_ends_at_not_after() {
     let (trust, worker) = (trust(), worker());
-    let at = |time: Time| {
-        trust.heard(time);
-        trust.admit(&worker, time).map(|_| ())
-    };
+    let at = |time: Time| trust.admit(&worker, time).map(|_| ());
     let tick = Time::from_unix_millis;
     assert_eq!(at(tick(worker.not_before.unix_millis() - 1)), Err(Refusal::NotYetValid));
     assert_eq!(at(worker.not_before), Ok(()));
@@ -174,10 +177,7 @@ fn the_same_principal_name_in_another_tenant_is_somebody_else() {
 fn roles_from_the_feed_hold_instead_of_those_in_the_certificate_until_those_are_gone() {
     let trust = trust();
     let worker = Identity { roles: roles(&["old"]), ..worker() };
-    let in_force = |time: Time| {
-        trust.heard(time);
-        trust.admit(&worker, time).unwrap()
-    };
+    let in_force = |time: Time| trust.admit(&worker, time).unwrap();
     assert_eq!(in_force(NOW), roles(&["old"]));
     let until = NOW.plus(Lifetime::hours(1));
     change(&trust, Change::PrincipalRoles { principal: "w".parse().unwrap(), roles: vec![], until });
@@ -193,20 +193,63 @@ fn roles_from_the_feed_hold_instead_of_those_in_the_certificate_until_those_are_
 #[test]
 fn a_node_out_of_touch_refuses_everybody_or_says_that_it_serves() {
     for (when_stale, expected) in [(WhenStale::Refuse, Err(Refusal::Stale)), (WhenStale::Serve, Ok(()))] {
-        let trust = Trust::new(Lifetime::seconds(30), when_stale);
-        acme(&trust, TenantStatus::Active, CaState::Active);
-        let admit = |time| trust.admit(&worker(), time).map(|_| ());
-        assert!(trust.is_stale(NOW) && trust.staleness_millis(NOW).is_none());
-        assert_eq!(admit(NOW), expected, "never heard");
-        trust.heard(NOW);
-        assert_eq!(admit(NOW.plus(Lifetime::seconds(30))), Ok(()));
-        let late = Time::from_unix_millis(NOW.unix_millis() + 30_001);
-        assert!(trust.is_stale(late));
-        assert_eq!(admit(late), expected);
-        trust.heard(late);
-        trust.heard(NOW);
-        assert_eq!(admit(late), Ok(()), "an earlier answer that comes late takes nothing back");
+        let (trust, millis) = trust_of(when_stale);
+        let admit = || trust.admit(&worker(), NOW).map(|_| ());
+        assert!(trust.is_stale() && trust.staleness_millis().is_none());
+        assert_eq!(admit(), expected, "never heard");
+        let early = trust.uptime();
+        trust.heard(early);
+        millis.fetch_add(30_000, Ordering::SeqCst);
+        assert_eq!(admit(), Ok(()));
+        millis.fetch_add(1, Ordering::SeqCst);
+        assert_eq!((trust.is_stale(), trust.staleness_millis()), (true, Some(30_001)));
+        assert_eq!(admit(), expected);
+        trust.heard(trust.uptime());
+        trust.heard(early);
+        assert_eq!(admit(), Ok(()), "an earlier answer that comes late takes nothing back");
     }
+}
+
+#[test]
+fn no_step_of_the_wall_clock_keeps_a_node_from_going_stale_or_makes_it_so() {
+    for step in [Lifetime::hours(1), Lifetime::days(30)] {
+        for stepped in [NOW.plus(step), NOW.minus(step)] {
+            let (trust, millis) = trust_of(WhenStale::Refuse);
+            let worker = Identity {
+                not_before: NOW.minus(Lifetime::days(60)),
+                not_after: NOW.plus(Lifetime::days(60)),
+                ..worker()
+            };
+            let admit = |time| trust.admit(&worker, time).map(|_| ());
+            trust.heard(trust.uptime());
+            assert_eq!((admit(stepped), admit(NOW)), (Ok(()), Ok(())), "a step is no silence");
+            millis.fetch_add(30_001, Ordering::SeqCst);
+            assert_eq!((admit(stepped), admit(NOW)), (Err(Refusal::Stale), Err(Refusal::Stale)), "silence is silence");
+            assert_eq!(trust.staleness_millis(), Some(30_001));
+        }
+    }
+}
+
+#[test]
+fn what_a_stale_node_does_may_be_chosen_anew() {
+    let (trust, millis) = trust_of(WhenStale::Refuse);
+    trust.heard(trust.uptime());
+    millis.fetch_add(30_001, Ordering::SeqCst);
+    assert!(trust.refuses_all());
+    trust.set_when_stale(WhenStale::Serve);
+    assert_eq!((trust.refuses_all(), trust.is_stale(), trust.when_stale()), (false, true, WhenStale::Serve));
+    assert_eq!(verdict(&trust, &worker()), Ok(()));
+    trust.set_when_stale(WhenStale::Refuse);
+    assert_eq!(verdict(&trust, &worker()), Err(Refusal::Stale));
+}
+
+/// Trust that knows the tenant `acme` and never heard, and the uptime that it reads.
+fn trust_of(when_stale: WhenStale) -> (Trust, Arc<AtomicU64>) {
+    let millis = Arc::new(AtomicU64::new(1));
+    let read = Arc::clone(&millis);
+    let trust = Trust::new(Lifetime::seconds(30), when_stale, move || Uptime::from_millis(read.load(Ordering::SeqCst)));
+    acme(&trust, TenantStatus::Active, CaState::Active);
+    (trust, millis)
 }
 
 fn any_change() -> impl Strategy<Value = Change> {

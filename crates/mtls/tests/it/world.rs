@@ -24,6 +24,7 @@ use signet_testkit::{
     entropy::SeededEntropy,
     fixtures,
     pki::{Authority, Holder, Pki},
+    uptime::TestUptime,
 };
 use signet_x509::pem;
 use tokio::{
@@ -96,6 +97,7 @@ pub(crate) struct World {
     pub(crate) certificate: Arc<ServerCertificate>,
     pub(crate) epoch: watch::Sender<u64>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) uptime: TestUptime,
     offset: Arc<AtomicI64>,
 }
 
@@ -118,27 +120,22 @@ impl World {
     pub(crate) fn with(ages: Ages, entropy: Arc<dyn Entropy>) -> Self {
         let pki = Pki::new(real_now());
         let (acme, globex) = (pki.tenant_ca("acme", 1), pki.tenant_ca("globex", 1));
-        let trust = Arc::new(Trust::new(Lifetime::minutes(5), WhenStale::Refuse));
+        let uptime = TestUptime::default();
+        let trust = Arc::new(Trust::new(Lifetime::minutes(5), WhenStale::Refuse, uptime.clock()));
         for ca in [&acme, &globex] {
             trust.set_tenant(&fixtures::tenant(&ca.ca.tenant), std::slice::from_ref(&ca.ca));
         }
-        trust.heard(real_now());
+        trust.heard(trust.uptime());
         let offset = Arc::new(AtomicI64::new(0));
-        let (shift, hearing) = (Arc::clone(&offset), Arc::clone(&trust));
-        let clock: Clock = Arc::new(move || {
-            let now = Time::from_unix_millis(real_now().unix_millis() + shift.load(Ordering::SeqCst));
-            // Time travel is no silence of the feed, unless a test says so.
-            if shift.load(Ordering::SeqCst) >= 0 {
-                hearing.heard(now);
-            }
-            now
-        });
+        let shift = Arc::clone(&offset);
+        let clock: Clock =
+            Arc::new(move || Time::from_unix_millis(real_now().unix_millis() + shift.load(Ordering::SeqCst)));
         let grant: Grant<Roles> = Arc::new(|_, roles| roles.iter().map(|role| format!("{role} ")).collect());
         let registry = Registry::new(Arc::clone(&trust), clock, entropy, grant, ages);
         let certificate = ServerCertificate::new(server_identity(&pki.server_holder()));
         let (epoch, _) = watch::channel(0);
         let (observer, shutdown) = Default::default();
-        Self { pki, acme, globex, trust, registry, observer, certificate, epoch, shutdown, offset }
+        Self { pki, acme, globex, trust, registry, observer, certificate, epoch, shutdown, uptime, offset }
     }
 
     pub(crate) fn now(&self) -> Time {

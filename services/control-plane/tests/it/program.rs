@@ -1,6 +1,6 @@
 //! `signetd` itself, on a world's environment.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
 use signet_client::Connector;
 use tokio::{io::AsyncReadExt, process::Child};
@@ -11,6 +11,9 @@ use crate::world::{World, eventually, http};
 pub struct Program {
     child: Child,
     grpc: SocketAddr,
+    pub public: SocketAddr,
+    file: PathBuf,
+    config: String,
     pub ready_after: Duration,
 }
 
@@ -24,14 +27,24 @@ impl Program {
              storage = {{ kind = 'sqlite', path = 'signet.db' }}\n\
              keys = {{ kind = 'softkey', dir = 'keys', passphrase_file = 'passphrase' }}\n\
              server_identity = {{ kind = 'files', dir = 'server' }}\n\
-             listen = {{ grpc = '{grpc}', public = '{public}', metrics = '127.0.0.1:0' }}\n\
-             {more}"
+             listen = {{ grpc = '{grpc}', public = '{public}', metrics = '127.0.0.1:0' }}\n"
         );
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(&file, format!("{config}{more}")).unwrap();
         let mut signetd = tokio::process::Command::new(env!("CARGO_BIN_EXE_signetd"));
         let child = signetd.arg("--config").arg(&file).stderr(stderr).kill_on_drop(true).spawn().unwrap();
         let ready_after = eventually("signetd is ready", async || http(public, "/readyz").await.0 == 200).await;
-        Self { child, grpc, ready_after }
+        Self { child, grpc, public, file, config, ready_after }
+    }
+
+    /// Has it read its configuration again, with other lines in place of `more`.
+    pub fn reload(&self, more: &str) {
+        std::fs::write(&self.file, format!("{}{more}", self.config)).unwrap();
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     pub fn channel(&self, world: &World) -> Channel {
@@ -41,8 +54,7 @@ impl Program {
 
     /// Sends SIGTERM and returns exit code and log.
     pub async fn end(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
         (self.child.wait().await.unwrap().code(), log)

@@ -1,14 +1,15 @@
 //! A node that has lost touch with the store says so and refuses; one that may serve says so and serves.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     faulty::{Faults, faulty},
+    program::Program,
     status::who_am_i,
-    world::{TestClock, World, eventually, reason},
+    world::{TestClock, World, eventually, http, reason},
 };
 
 #[tokio::test]
@@ -61,4 +62,49 @@ async fn a_node_that_may_serve_stale_shows_it() {
     .await;
     assert!(who_am_i(&channel).await.is_ok());
     node.end().await;
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_keeps_no_node_from_going_stale() {
+    let world = World::with_config("trust = { staleness_limit_seconds = 1 }").await;
+    let faults = Faults::default();
+    let clock = TestClock::default();
+    let node = world.node_of(faulty(&world, &faults), clock.clone()).await;
+    let channel = world.admin(&node);
+    // An hour forward, long enough for the feed to answer there, and back.
+    clock.step(3_600_000);
+    let silence = async || node.readiness().await["staleness_ms"].as_u64().unwrap();
+    eventually("some time passes", async || silence().await >= 50).await;
+    eventually("the feed answers in the future", async || silence().await < 50).await;
+    clock.step(-3_600_000);
+    assert!(who_am_i(&channel).await.is_ok());
+    faults.off(true);
+    eventually("the node is stale", async || {
+        let readiness = node.readiness().await;
+        assert!(readiness["staleness_ms"].is_u64(), "never negative: {readiness}");
+        readiness["stale"] == true && readiness["ready"] == false
+    })
+    .await;
+    let metrics = node.metrics().await;
+    let line = metrics.lines().find(|line| line.starts_with("signet_feed_staleness_seconds")).unwrap();
+    let seconds: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(seconds >= 1.0, "{line}");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_chooses_during_an_outage_what_a_stale_node_does() {
+    let world = World::new().await;
+    let program = Program::start(&world, "trust = { staleness_limit_seconds = 30 }", Stdio::piped()).await;
+    let when_stale = async || {
+        let (_, body) = http(program.public, "/readyz").await;
+        serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default()["when_stale"].clone()
+    };
+    assert_eq!(when_stale().await, "refuse");
+    program.reload("trust = { staleness_limit_seconds = 30, when_stale = 'serve' }");
+    eventually("the node serves when stale", async || when_stale().await == "serve").await;
+    program.reload("trust = { when_stale = 'shrug' }");
+    let (code, log) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("chose anew"), "{log}");
 }

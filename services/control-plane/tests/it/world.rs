@@ -37,6 +37,11 @@ impl TestClock {
         self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::AcqRel);
     }
 
+    /// Steps by so many milliseconds, forward or back.
+    pub fn step(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::AcqRel);
+    }
+
     pub fn clock(&self) -> Clock {
         let (offset, real) = (Arc::clone(&self.0), system_clock());
         Arc::new(move || Time::from_unix_millis(real().unix_millis() + offset.load(Ordering::Acquire)))
@@ -61,6 +66,10 @@ impl Node {
     /// What a balancer's check with these first bytes is answered.
     pub async fn checked(&self, first: &[u8]) -> (u16, String) {
         http_after(self.running.health_addr.unwrap(), first, "/readyz").await
+    }
+
+    pub async fn readiness(&self) -> serde_json::Value {
+        serde_json::from_str(&self.http("/readyz").await.1).unwrap()
     }
 
     pub async fn metrics(&self) -> String {
