@@ -113,7 +113,8 @@ impl App {
     {
         let (call, tenant) = (order.call, order.scope.tenant());
         let mut conflict = Error::Conflict("the principal");
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            self.pause(attempt).await;
             if let Some(outcome) = self.outcome_of(call, tenant, &order.fingerprint).await? {
                 return Ok(Begun::Known(outcome));
             }

@@ -4,19 +4,23 @@ use std::{future::Future, time::Duration};
 
 use serde::Serialize;
 use signet_core::{
-    Error, StoreError, TenantId, Time,
+    Entropy, Error, StoreError, TenantId, Time,
     audit::sha256_hex,
-    change::ChangeHead,
     commit::{Commit, Write},
     request::{Outcome, RequestRecord},
     scope::EnvironmentScope,
-    store::Versioned,
+    signer::random,
 };
 
 use crate::{App, Call};
 
 /// How often an operation starts over because what it had read was changed by others.
 pub(crate) const ATTEMPTS: u32 = 8;
+
+/// Longest pause after the first attempt; a round trip to the store takes about as long.
+const SHORTEST_PAUSE_MILLIS: u64 = 5;
+/// Longest pause of all: with it the attempts take less than two seconds of a request's ten.
+const LONGEST_PAUSE_MILLIS: u64 = 200;
 
 /// What an operation decided on.
 #[derive(Debug)]
@@ -28,31 +32,11 @@ pub enum Planned<T> {
 }
 
 impl App {
-    /// Applies a commit. On a moved feed head it reads the head again and retries; every other conflict is the
-    /// caller's to resolve.
+    /// Applies a commit; what it announces goes through [`crate::announcing`]. A conflict is the caller's to resolve.
     pub(crate) async fn commit(&self, commit: &Commit, now: Time) -> Result<(), StoreError> {
-        let Some(shard) = commit.feed_shard() else {
-            return self.store.transact(commit.to_transaction(None)).await;
-        };
-        let lock = self.feed_locks.get(shard as usize);
-        let _turn = match lock {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        };
-        let mut wait = Duration::from_millis(2);
-        loop {
-            let head: Option<Versioned<ChangeHead>> =
-                EnvironmentScope::housekeeping().get(&*self.store, &ChangeHead::key_of(shard), now).await?;
-            match self.store.transact(commit.to_transaction(head.as_ref())).await {
-                Err(StoreError::Conflict { write }) if commit.is_feed_write(write) => {
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_millis(200));
-                }
-                other => {
-                    self.committed.notify_one();
-                    return other;
-                }
-            }
+        match commit.feed_shard() {
+            Some(shard) => self.announcer.commit(shard, commit, now).await,
+            None => self.store.transact(commit.to_transaction(None)).await,
         }
     }
 
@@ -74,7 +58,8 @@ impl App {
     {
         let fingerprint = fingerprint(call, arguments)?;
         let mut conflict = Error::Conflict("the record");
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            self.pause(attempt).await;
             if let Some(outcome) = self.outcome_of(call, tenant, &fingerprint).await? {
                 return replay(outcome).await;
             }
@@ -98,6 +83,13 @@ impl App {
         Err(conflict)
     }
 
+    /// Waits before another attempt at what others were faster with; not before the first.
+    pub(crate) async fn pause(&self, attempt: u32) {
+        if let Some(before) = attempt.checked_sub(1) {
+            tokio::time::sleep(full_jitter(&*self.entropy, before)).await;
+        }
+    }
+
     /// What came of this request before; an error if its id was used for something else.
     pub(crate) async fn outcome_of(
         &self,
@@ -115,6 +107,13 @@ impl App {
         let message = "was used for another request; take a new id for every new request";
         Err(Error::invalid("request_id", "REQUEST_ID_REUSED", message))
     }
+}
+
+/// A pause after `failed` + 1 attempts: anything up to a longest that doubles, so that those who met spread.
+pub(crate) fn full_jitter(entropy: &dyn Entropy, failed: u32) -> Duration {
+    let longest = SHORTEST_PAUSE_MILLIS.checked_shl(failed).unwrap_or(u64::MAX).min(LONGEST_PAUSE_MILLIS);
+    let drawn = u64::from_be_bytes(random(entropy)).checked_rem(longest.saturating_add(1));
+    Duration::from_millis(drawn.unwrap_or(longest))
 }
 
 /// A digest of the operation and its arguments.

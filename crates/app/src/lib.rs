@@ -1,6 +1,7 @@
 //! Signet's operations: one module each. Every mutating operation reads, plans and commits once; what it may touch
 //! comes as a scope, who asks and when comes as a [`Call`].
 
+mod announcing;
 mod audit_log;
 mod authority;
 mod bootstrap;
@@ -35,6 +36,7 @@ mod turns;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use announcing::Announcer;
 use async_trait::async_trait;
 use authority::{Authorities, Issuer};
 use detached::Detached;
@@ -43,7 +45,6 @@ use reporting::ReportingStore;
 use signet_core::{
     CaId, Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
-    change::FEED_SHARDS,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use together::Together;
@@ -120,14 +121,15 @@ pub struct App {
     issuers: Mutex<HashMap<CaId, Arc<Issuer>>>,
     /// Who signs for a tenant, read once for all who wait for it.
     reads: Together<TenantId, Result<Arc<Authorities>, Error>>,
-    /// One writer per feed shard in this process; others are met by compare-and-swap.
-    feed_locks: [Mutex<()>; FEED_SHARDS as usize],
+    announcer: Announcer,
     /// Callers of this process with the same join token take turns, instead of meeting in the store.
     turns: Turns,
     /// Consequences of decisions, which outlive a caller that is gone.
     detached: Detached,
+    /// The same for certificates of one principal, about to be committed. Taken last.
+    holders: Turns,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
-    committed: Notify,
+    committed: Arc<Notify>,
 }
 
 impl fmt::Debug for App {
@@ -146,12 +148,14 @@ impl App {
         settings: Settings,
     ) -> Self {
         let reporting = Arc::new(ReportingStore::new(store));
-        let feed_locks = std::array::from_fn(|_| Mutex::default());
+        let store = Arc::clone(&reporting) as Arc<dyn Store>;
+        let committed = Arc::new(Notify::new());
+        let announcer = Announcer::new(&store, &entropy, &committed);
         let (signers, issuers, reads) = (Mutex::default(), Mutex::default(), Together::default());
-        let (turns, detached, committed) = (Turns::default(), Detached::default(), Notify::new());
+        let (turns, holders, detached) = Default::default();
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
         Self {
-            store: Arc::clone(&reporting) as Arc<dyn Store>,
+            store,
             reporting,
             keys,
             entropy,
@@ -162,9 +166,10 @@ impl App {
             signers,
             issuers,
             reads,
-            feed_locks,
+            announcer,
             turns,
             detached,
+            holders,
             committed,
         }
     }

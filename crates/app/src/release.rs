@@ -81,7 +81,18 @@ impl App {
         let (call, scope) = (order.call, order.scope);
         let issued = sign(&*issuer.signer, prepared).await?;
         let mut conflict = Error::Conflict("the principal");
-        for _ in 0..ATTEMPTS {
+        // Instances of one principal queue here instead of meeting in the store. Who had to wait looks again.
+        let queue = self.holders.of(&format!("{}/{}", scope.tenant(), principal.value.id));
+        let _turn = match queue.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => {
+                let turn = queue.lock().await;
+                principal = self.principal(scope, &principal.value.id, call.now).await?;
+                turn
+            }
+        };
+        for attempt in 0..ATTEMPTS {
+            self.pause(attempt).await;
             let succession = self.succession(order, &principal.value, Some(&record.value.serial)).await?;
             let succession = succession.as_ref();
             if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, succession) {

@@ -136,7 +136,8 @@ impl App {
     /// Asks again while no answer comes. A conflict then means that it was written: nobody else has its serial number.
     async fn commit_reservation(&self, commit: &Commit, now: Time) -> Result<(), Error> {
         let mut unanswered = None;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            self.pause(attempt).await;
             match (self.commit(commit, now).await, &unanswered) {
                 (Ok(()), _) | (Err(StoreError::Conflict { .. }), Some(_)) => return Ok(()),
                 (Err(error @ StoreError::Unknown(_)), _) => unanswered = Some(error),

@@ -7,7 +7,7 @@ use crate::{
     store::{Entity, Key, Query, SortRange, Table, shard_of},
 };
 
-/// Shards of the feed: one tenant's mass revocation does not hold up the others'.
+/// Shards of the feed, each written by one group of commits at a time: see [`crate::commit::Group`].
 pub const FEED_SHARDS: u32 = 4;
 
 /// What changed.
@@ -85,6 +85,11 @@ impl ChangeEntry {
             None => (key.sort.as_str(), None),
         };
         Some((sequence.parse().ok()?, tenant))
+    }
+
+    /// The last entry of `shard`.
+    pub fn last(shard: u32) -> Query {
+        Query::table(Table::Changes, Self::partition(shard)).descending().limit(1)
     }
 
     /// The entries of `shard` after `sequence`, in order.

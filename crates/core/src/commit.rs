@@ -3,8 +3,8 @@
 use crate::{
     TenantId, Time,
     audit::AuditEvent,
-    change::{Change, ChangeEntry, ChangeHead},
-    store::{Body, Entity, Key, Version, Versioned},
+    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS},
+    store::{Body, Entity, Key, Version, Versioned, shard_of},
 };
 
 /// One conditional write.
@@ -94,9 +94,33 @@ impl Commit {
         self
     }
 
-    /// The feed shard whose head this commit moves; `None` if it announces nothing.
+    /// The feed shard whose head this commit moves; `None` if it announces nothing. What may be taken back or changed
+    /// again must stay in order, so it is in its tenant's shard, as it always was. Revocations are for good and may be
+    /// applied in any order: they spread over all shards, so that no tenant's many fill the shard of another.
     pub fn feed_shard(&self) -> Option<u32> {
-        self.tenant.as_ref().map(ChangeHead::shard_of)
+        let tenant = self.tenant.as_ref()?;
+        match self.changes.first() {
+            Some((Change::CertificateRevoked { serial, .. }, _)) if self.only_revokes() => {
+                Some(shard_of(&serial.to_string(), FEED_SHARDS))
+            }
+            _ => Some(ChangeHead::shard_of(tenant)),
+        }
+    }
+
+    /// Whether all that it announces is revoked certificates. Suspensions, roles and changes of tenants are rarer and
+    /// refuse more at once: they go first.
+    pub fn only_revokes(&self) -> bool {
+        self.changes.iter().all(|(change, _)| matches!(change, Change::CertificateRevoked { .. }))
+    }
+
+    /// Whose changes it announces.
+    pub const fn announces_for(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+
+    /// What it writes or checks, without the feed.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.writes.iter().map(Write::key)
     }
 
     /// Whether write `index` of the transaction is the feed head, so that a conflict there means: read the head
@@ -107,26 +131,97 @@ impl Commit {
 
     /// The transaction, given the feed head read just now (`None`: the shard is new).
     pub fn to_transaction(&self, head: Option<&Versioned<ChangeHead>>) -> Transaction {
-        let mut writes = self.writes.clone();
-        if let (Some(tenant), Some((_, first_until))) = (&self.tenant, self.changes.first()) {
-            let shard = ChangeHead::shard_of(tenant);
-            let sequence = head.map_or(0, |head| head.value.last).saturating_add(1);
-            let until = self.changes.iter().map(|(_, until)| *until).fold(*first_until, Time::max);
-            let next = ChangeHead { tenant: TenantId::system(), shard, last: sequence };
-            writes.push(match head {
-                None => Write::create(next),
-                Some(head) => Write::replace(next, head.version.clone()),
-            });
-            writes.push(Write::create(ChangeEntry {
-                shard,
-                sequence,
-                tenant: tenant.clone(),
-                at: self.now,
-                until,
-                changes: self.changes.iter().map(|(change, _)| change.clone()).collect(),
-            }));
+        let end = head.map_or_else(FeedEnd::default, FeedEnd::from);
+        match self.feed_shard() {
+            Some(shard) => Group::new(shard, [self], end).transaction,
+            None => Transaction { now: self.now, writes: self.writes.clone() },
         }
-        Transaction { now: self.now, writes }
+    }
+}
+
+/// Where a feed shard ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedEnd {
+    /// The head's version; `None`: there is no head yet.
+    pub version: Option<Version>,
+    /// Sequence number of the last entry. More than the head says if the head was put back to an earlier state.
+    pub last: u64,
+}
+
+impl From<&Versioned<ChangeHead>> for FeedEnd {
+    fn from(head: &Versioned<ChangeHead>) -> Self {
+        Self { version: Some(head.version.clone()), last: head.value.last }
+    }
+}
+
+/// Several commits that announce in one feed shard, as one transaction: all or none, with one move of the head and one
+/// entry a tenant.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// To be applied.
+    pub transaction: Transaction,
+    /// Where the shard ends once it is applied.
+    pub end: FeedEnd,
+    /// For each commit the index behind its last write; the feed's writes follow.
+    ends: Vec<usize>,
+}
+
+/// What stood in a group's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The condition of a commit's own write did not hold.
+    Commit {
+        /// Which commit of the group.
+        index: usize,
+        /// Which of its own writes.
+        write: usize,
+    },
+    /// The shard does not end where it was thought to.
+    Feed,
+}
+
+impl Group {
+    /// `commits` of one `shard`, no two of which write or check one key. `end`: where the shard is thought to end.
+    pub fn new<'a>(shard: u32, commits: impl IntoIterator<Item = &'a Commit>, end: FeedEnd) -> Self {
+        let (mut writes, mut ends, mut entries) = (Vec::new(), Vec::new(), Vec::<ChangeEntry>::new());
+        let mut now = Time::from_unix_millis(i64::MIN);
+        for commit in commits {
+            now = now.max(commit.now);
+            writes.extend(commit.writes.iter().cloned());
+            ends.push(writes.len());
+            let (Some(tenant), Some((_, until))) = (&commit.tenant, commit.changes.first()) else { continue };
+            let known = entries.iter_mut().find(|entry| entry.tenant == *tenant);
+            let (changes, tenant) = (Vec::new(), tenant.clone());
+            let entry = match known {
+                Some(entry) => entry,
+                None => {
+                    entries.push_mut(ChangeEntry { shard, sequence: 0, tenant, at: commit.now, until: *until, changes })
+                }
+            };
+            entry.until = commit.changes.iter().map(|(_, until)| *until).fold(entry.until, Time::max);
+            entry.changes.extend(commit.changes.iter().map(|(change, _)| change.clone()));
+        }
+        let mut last = end.last;
+        for entry in &mut entries {
+            last = last.saturating_add(1);
+            entry.sequence = last;
+        }
+        let head = ChangeHead { tenant: TenantId::system(), shard, last };
+        let version = end.version.as_ref().map_or(Version::new(1), Version::next);
+        writes.push(match end.version {
+            None => Write::create(head),
+            Some(version) => Write::replace(head, version),
+        });
+        writes.extend(entries.into_iter().map(Write::create));
+        Self { transaction: Transaction { now, writes }, end: FeedEnd { version: Some(version), last }, ends }
+    }
+
+    /// What write `index` of the transaction is about.
+    pub fn obstacle(&self, index: usize) -> Obstacle {
+        let commit = self.ends.partition_point(|end| *end <= index);
+        let first = commit.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let write = index.saturating_sub(first);
+        if commit < self.ends.len() { Obstacle::Commit { index: commit, write } } else { Obstacle::Feed }
     }
 }
 

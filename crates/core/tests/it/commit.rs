@@ -1,9 +1,11 @@
 //! What a commit becomes as a transaction.
 
+use std::collections::BTreeSet;
+
 use signet_core::{
-    Lifetime, TenantId, Time,
+    Lifetime, Serial, TenantId, Time,
     audit::{AuditEvent, SealHead},
-    change::{Change, ChangeEntry, ChangeHead},
+    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS},
     commit::{Bookkeeping, Commit, Write},
     store::{Body, Entity, Version, Versioned},
 };
@@ -92,4 +94,28 @@ fn bookkeeping_writes_what_it_is_given() {
     let commit = Commit::bookkeeping(Bookkeeping::Seal, NOW).writes(writes.clone());
     assert_eq!(commit.to_transaction(None).writes(), writes);
     assert_eq!(writes.map(|write| write.key()), [SealHead::key_of(), SealHead::key_of()]);
+}
+
+#[test]
+fn revocations_spread_over_the_shards_and_what_has_an_order_stays_in_its_tenants() {
+    let acme: TenantId = "acme".parse().unwrap();
+    let of = |change: Change| {
+        let commit = Commit::bookkeeping(Bookkeeping::Reservation, NOW);
+        commit.announce(&acme, change, NOW.plus(Lifetime::days(1))).feed_shard().unwrap()
+    };
+    let revoked = (1..64u64).map(|number| {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        of(Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: NOW.plus(Lifetime::days(1)) })
+    });
+    assert_eq!(revoked.collect::<BTreeSet<_>>().len(), FEED_SHARDS as usize);
+    let (principal, until) = ("p", NOW.plus(Lifetime::days(1)));
+    for ordered in [
+        Change::PrincipalDenied { principal: principal.parse().unwrap(), until },
+        Change::PrincipalAllowed { principal: principal.parse().unwrap() },
+        Change::PrincipalRoles { principal: principal.parse().unwrap(), roles: vec![], until },
+        Change::TenantChanged,
+    ] {
+        assert_eq!(of(ordered), ChangeHead::shard_of(&acme));
+    }
 }
