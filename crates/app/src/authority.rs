@@ -75,6 +75,7 @@ impl App {
                 return Err(Error::internal(format!("the record of the tenant {} cannot be read", scope.tenant())));
             }
         };
+        self.forget_retired(own.iter().chain(environment.iter().map(|ca| &ca.value))).await;
         let kind = issuing_kind(&tenant);
         let (roots, environment): (Vec<Ca>, Vec<Ca>) =
             environment.into_iter().map(|ca| ca.value).partition(|ca| ca.kind == CaKind::Root);
@@ -82,6 +83,15 @@ impl App {
         let cas = cas.into_iter().filter(|ca| ca.kind == kind).collect();
         let roots = roots.into_iter().filter(|root| is_trusted(root, now)).collect();
         Ok(Authorities { tenant, cas, roots })
+    }
+
+    /// A retired CA signs no more: nothing is kept ready for it.
+    async fn forget_retired(&self, cas: impl Iterator<Item = &Ca>) {
+        for ca in cas.filter(|ca| ca.state == CaState::Retired) {
+            if self.issuers.lock().await.remove(&ca.id).is_some() {
+                self.signers.lock().await.remove(&ca.key);
+            }
+        }
     }
 
     /// All CAs of the scope's tenant that can be read, retired ones too. One that cannot neither signs nor is trusted.

@@ -22,8 +22,6 @@ use crate::{App, paging};
 
 /// How often the feed is read when nothing wakes the reader.
 const POLL_EVERY: Duration = Duration::from_millis(250);
-/// How often refusals that can no longer matter are dropped from memory.
-const FORGET_EVERY: Lifetime = Lifetime::minutes(1);
 /// How often a tenant whose record cannot be read is read again: mending it by hand announces nothing.
 const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 /// How many tenants are read at once.
@@ -40,7 +38,6 @@ pub struct Follower {
     unreadable: BTreeSet<TenantId>,
     reread_at: Option<Time>,
     loaded: bool,
-    forgot_at: Option<Time>,
     epochs: watch::Sender<u64>,
 }
 
@@ -66,8 +63,8 @@ impl Follower {
     pub fn new(app: Arc<App>, trust: Arc<Trust>) -> Self {
         let epochs = watch::Sender::new(trust.epoch());
         let shards = std::array::from_fn(|i| Shard { number: u32::try_from(i).unwrap_or(0), ..Shard::default() });
-        let (outdated, unreadable, reread_at, forgot_at) = (BTreeSet::new(), BTreeSet::new(), None, None);
-        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, forgot_at, epochs }
+        let (outdated, unreadable, reread_at) = (BTreeSet::new(), BTreeSet::new(), None);
+        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, epochs }
     }
 
     /// Tells [`Trust::epoch`] after each change: open sessions must then be looked at again.
@@ -146,10 +143,7 @@ impl Follower {
         }
         self.reload_outdated(now).await?;
         self.trust.heard(asked_at);
-        if self.forgot_at.is_none_or(|at| now >= at.plus(FORGET_EVERY)) {
-            self.trust.forget_expired(now);
-            self.forgot_at = Some(now);
-        }
+        self.trust.forget_some(now);
         Ok(())
     }
 

@@ -43,7 +43,7 @@ use detached::Detached;
 use guard::Guard;
 use reporting::ReportingStore;
 use signet_core::{
-    CaId, Entropy, Error, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
+    CaId, Entropy, Error, KeyError, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
@@ -115,8 +115,10 @@ pub struct App {
     settings: Settings,
     attestor: Arc<dyn Attestor>,
     guard: Guard,
-    /// A key's public half and spec never change, so an opened signer stays right.
+    /// A key's public half and spec never change, so an opened signer stays right. Those of retired CAs are dropped.
     signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
+    /// Keys being opened, each once for all who wait for it.
+    opening: Together<KeyRef, Result<Arc<dyn Signer>, KeyError>>,
     /// CAs made ready to sign, each for as long as its record stays the same.
     issuers: Mutex<HashMap<CaId, Arc<Issuer>>>,
     /// Who signs for a tenant, read once for all who wait for it.
@@ -151,7 +153,7 @@ impl App {
         let store = Arc::clone(&reporting) as Arc<dyn Store>;
         let committed = Arc::new(Notify::new());
         let announcer = Announcer::new(&store, &entropy, &committed);
-        let (signers, issuers, reads) = (Mutex::default(), Mutex::default(), Together::default());
+        let (signers, opening, issuers, reads) = Default::default();
         let (turns, holders, detached) = Default::default();
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
         Self {
@@ -164,6 +166,7 @@ impl App {
             attestor,
             guard,
             signers,
+            opening,
             issuers,
             reads,
             announcer,
@@ -201,9 +204,15 @@ impl App {
             return Ok(Arc::clone(signer));
         }
         // Not under the lock: a key that is slow to open holds up nobody else's.
-        let signer = self.keys.open(key).await?;
-        self.signers.lock().await.insert(key.clone(), Arc::clone(&signer));
-        Ok(signer)
+        let open = || async {
+            if let Some(signer) = self.signers.lock().await.get(key) {
+                return Ok(Arc::clone(signer));
+            }
+            let signer = self.keys.open(key).await?;
+            self.signers.lock().await.insert(key.clone(), Arc::clone(&signer));
+            Ok(signer)
+        };
+        Ok(self.opening.read(key, open).await?)
     }
 }
 

@@ -4,9 +4,10 @@
 //! that was admitted at the present epoch needs no second look.
 
 mod by_serial;
+mod denies;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -14,13 +15,13 @@ use std::{
     },
 };
 
-use by_serial::BySerial;
+use denies::Denies;
 use thiserror::Error;
 
 use crate::{
-    CaId, Identity, Lifetime, PrincipalId, Role, Serial, TenantId, Time, Uptime,
+    CaId, Identity, Lifetime, Role, Serial, TenantId, Time, Uptime,
     ca::{Ca, CaKind},
-    change::{Change, ChangeEntry, ChangeHead},
+    change::{Change, ChangeEntry},
     tenant::{Isolation, Tenant, TenantStatus},
 };
 
@@ -105,31 +106,12 @@ impl Refusal {
     }
 }
 
-#[derive(Debug, Default)]
-struct Ruling {
-    denied_until: Option<Time>,
-    roles: Option<(Arc<[Role]>, Time)>,
-}
-
-#[derive(Debug, Default)]
-struct Denies {
-    /// Serial to the second after which the entry may go (u32: until 2106; 20 bytes an entry).
-    revoked: BySerial<u32>,
-    principals: HashMap<TenantId, HashMap<PrincipalId, Ruling>>,
-    /// Whose record cannot be read.
-    unreadable: HashSet<TenantId>,
-    /// Of whom a change is not known here, and until when it matters.
-    unknown_changes: HashMap<TenantId, Time>,
-    /// The same for a feed shard: it is not even known whose change it is.
-    unknown_in_shard: HashMap<u32, Time>,
-}
-
 /// See the module's words. Shared by all connections of a node; every method takes `&self`.
 pub struct Trust {
     tenants: RwLock<HashMap<TenantId, TenantTrust>>,
     shared: RwLock<Arc<[Anchor]>>,
     isolation: RwLock<HashMap<TenantId, Isolation>>,
-    denies: RwLock<Denies>,
+    denies: Denies,
     epoch: AtomicU64,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
     uptime: Box<dyn Fn() -> Uptime + Send + Sync>,
@@ -153,7 +135,7 @@ impl Trust {
             tenants: RwLock::default(),
             shared: RwLock::new(Arc::new([])),
             isolation: RwLock::default(),
-            denies: RwLock::default(),
+            denies: Denies::default(),
             epoch: AtomicU64::new(1),
             uptime: Box::new(uptime),
             heard_at: AtomicU64::new(NEVER),
@@ -222,13 +204,13 @@ impl Trust {
         let trust = TenantTrust { status: tenant.status, anchors: anchors(CaKind::Tenant) };
         write(&self.isolation).insert(tenant.id.clone(), tenant.isolation);
         write(&self.tenants).insert(tenant.id.clone(), trust);
-        write(&self.denies).unreadable.remove(&tenant.id);
+        self.denies.readable(&tenant.id);
         self.changed();
     }
 
     /// The tenant's record cannot be read: refuses the tenant until [`Self::set_tenant`].
     pub fn deny_unreadable(&self, tenant: &TenantId) {
-        if write(&self.denies).unreadable.insert(tenant.clone()) {
+        if self.denies.deny_unreadable(tenant) {
             self.changed();
         }
     }
@@ -236,14 +218,13 @@ impl Trust {
     /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where that
     /// cannot be read either, of any tenant of the shard. These are refused until then.
     pub fn deny_unknown_change(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
-        write(&self.denies).deny_unknown(shard, tenant, until);
+        self.denies.deny_unknown(shard, tenant, until);
         self.changed();
     }
 
     /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read.
     pub fn unreadable_len(&self) -> usize {
-        let denies = read(&self.denies);
-        [denies.unreadable.len(), denies.unknown_changes.len(), denies.unknown_in_shard.len()].into_iter().sum()
+        self.denies.unreadable_len()
     }
 
     /// What is known of a tenant, with the anchors that hold for it.
@@ -263,17 +244,14 @@ impl Trust {
     /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns whether the tenant's records must be read again ([`Self::set_tenant`]).
     pub fn apply(&self, entry: &ChangeEntry, now: Time) -> bool {
         let mut reload = false;
-        {
-            let mut denies = write(&self.denies);
-            for change in &entry.changes {
-                match change {
-                    Change::TenantChanged => reload = true,
-                    Change::Unknown(_) => {
-                        reload = true;
-                        denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
-                    }
-                    other => denies.apply(&entry.tenant, other, now),
+        for change in &entry.changes {
+            match change {
+                Change::TenantChanged => reload = true,
+                Change::Unknown(_) => {
+                    reload = true;
+                    self.denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
                 }
+                other => self.denies.apply(&entry.tenant, other, now),
             }
         }
         self.changed();
@@ -292,22 +270,8 @@ impl Trust {
             return Err(Refusal::Expired);
         }
         self.admit_tenant(identity)?;
-        let denies = read(&self.denies);
-        if denies.unreadable(&identity.tenant, now) {
-            return Err(Refusal::TenantUnreadable);
-        }
-        if denies.revoked.contains_key(identity.serial.as_bytes()) {
-            return Err(Refusal::Revoked);
-        }
-        let ruling = denies.principals.get(&identity.tenant).and_then(|of| of.get(&identity.principal));
-        let Some(ruling) = ruling else { return Ok(Arc::clone(&identity.roles)) };
-        if ruling.denied_until.is_some_and(|until| now < until) {
-            return Err(Refusal::PrincipalDenied);
-        }
-        match &ruling.roles {
-            Some((roles, until)) if now < *until => Ok(Arc::clone(roles)),
-            _ => Ok(Arc::clone(&identity.roles)),
-        }
+        let roles = self.denies.roles_of(identity, now)?;
+        Ok(roles.unwrap_or_else(|| Arc::clone(&identity.roles)))
     }
 
     fn admit_tenant(&self, identity: &Identity) -> Result<(), Refusal> {
@@ -322,67 +286,25 @@ impl Trust {
         if trusted { Ok(()) } else { Err(Refusal::IssuerRetired) }
     }
 
-    /// Forgets refusals that can no longer matter. Not a change: what they refused has expired.
+    /// Forgets some refusals that can no longer matter, so few that nobody waits for it; to be called again and again. Not a
+    /// change: what they refused has expired.
+    pub fn forget_some(&self, now: Time) {
+        self.denies.forget_some(now);
+    }
+
+    /// Forgets all refusals that can no longer matter.
     pub fn forget_expired(&self, now: Time) {
-        let mut denies = write(&self.denies);
-        let second = seconds(now);
-        denies.revoked.retain(|_, until| *until >= second);
-        for of in denies.principals.values_mut() {
-            of.retain(|_, ruling| {
-                ruling.denied_until.is_some_and(|until| now < until)
-                    || ruling.roles.as_ref().is_some_and(|(_, until)| now < *until)
-            });
-        }
-        denies.principals.retain(|_, of| !of.is_empty());
-        denies.unknown_changes.retain(|_, until| now < *until);
-        denies.unknown_in_shard.retain(|_, until| now < *until);
+        (0..Denies::rounds()).for_each(|_| self.forget_some(now));
     }
 
     /// How many revoked certificates are held.
     pub fn revoked_len(&self) -> usize {
-        read(&self.denies).revoked.len()
+        self.denies.revoked_len()
     }
 
     /// Whether this serial number is revoked.
     pub fn is_revoked(&self, serial: &Serial) -> bool {
-        read(&self.denies).revoked.contains_key(serial.as_bytes())
-    }
-}
-
-impl Denies {
-    fn apply(&mut self, tenant: &TenantId, change: &Change, now: Time) {
-        match change {
-            Change::CertificateRevoked { serial, not_after } if *not_after > now => {
-                self.revoked.insert(*serial.as_bytes(), seconds(*not_after).saturating_add(1));
-            }
-            Change::PrincipalDenied { principal, until } => {
-                self.ruling(tenant, principal).denied_until = Some(*until);
-            }
-            Change::PrincipalAllowed { principal } => self.ruling(tenant, principal).denied_until = None,
-            Change::PrincipalRoles { principal, roles, until } => {
-                self.ruling(tenant, principal).roles = Some((roles.clone().into(), *until));
-            }
-            Change::CertificateRevoked { .. } | Change::TenantChanged | Change::Unknown(_) => {}
-        }
-    }
-
-    fn deny_unknown(&mut self, shard: u32, tenant: Option<&TenantId>, until: Time) {
-        let latest = match tenant {
-            Some(tenant) => self.unknown_changes.entry(tenant.clone()).or_insert(until),
-            None => self.unknown_in_shard.entry(shard).or_insert(until),
-        };
-        *latest = until.max(*latest);
-    }
-
-    fn unreadable(&self, tenant: &TenantId, now: Time) -> bool {
-        let matters = |until: Option<&Time>| until.is_some_and(|until| now < *until);
-        self.unreadable.contains(tenant)
-            || matters(self.unknown_changes.get(tenant))
-            || (!self.unknown_in_shard.is_empty() && matters(self.unknown_in_shard.get(&ChangeHead::shard_of(tenant))))
-    }
-
-    fn ruling(&mut self, tenant: &TenantId, principal: &PrincipalId) -> &mut Ruling {
-        self.principals.entry(tenant.clone()).or_default().entry(principal.clone()).or_default()
+        self.denies.is_revoked(serial)
     }
 }
 
@@ -400,10 +322,6 @@ impl fmt::Debug for Trust {
             .field("staleness_millis", &staleness_millis)
             .finish_non_exhaustive()
     }
-}
-
-fn seconds(time: Time) -> u32 {
-    u32::try_from(time.unix_seconds().max(0)).unwrap_or(u32::MAX)
 }
 
 /// A poisoned lock means that another thread panicked between two complete assignments; the data is whole.

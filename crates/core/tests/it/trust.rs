@@ -163,6 +163,31 @@ fn what_is_refused_stays_refused_until_it_is_allowed_or_over() {
 }
 
 #[test]
+fn refusals_are_forgotten_a_few_at_a_time_until_none_is_left() {
+    let (trust, acme) = (trust(), "acme".parse::<TenantId>().unwrap());
+    let until = NOW.plus(Lifetime::hours(1));
+    for number in 0..20_000u32 {
+        let mut random = [0; 10];
+        random[6..].copy_from_slice(&number.to_be_bytes());
+        let revoked = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until };
+        let denied = Change::PrincipalDenied { principal: format!("p-{number}").parse().unwrap(), until };
+        let changes = vec![revoked, denied];
+        let entry = ChangeEntry { shard: 0, sequence: 1, tenant: acme.clone(), at: NOW, until, changes };
+        trust.apply(&entry, NOW);
+    }
+    let over = until.plus(Lifetime::seconds(2));
+    let mut left = trust.revoked_len();
+    assert_eq!(left, 20_000);
+    for _ in 0..128 {
+        trust.forget_some(over);
+        let now = trust.revoked_len();
+        assert!((1..400).contains(&(left - now)), "{} at once", left - now);
+        left = now;
+    }
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn the_same_principal_name_in_another_tenant_is_somebody_else() {
     let trust = trust();
     let cas = [ca("globex", "globex", 1, CaKind::Tenant, CaState::Active)];

@@ -1,0 +1,207 @@
+//! What is refused, in parts with a lock each: no writer and no clearing away holds up a look-up for longer than a part
+//! takes, and a part that grows moves itself and not ten million entries.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, BuildHasherDefault},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    Refusal,
+    by_serial::{BySerial, SerialHasher},
+    read, write,
+};
+use crate::{
+    Identity, PrincipalId, Role, Serial, TenantId, Time,
+    change::{Change, ChangeHead},
+    store::shard_of,
+};
+
+/// Parts of the revocations: with ten million entries each has ten thousand, which take about 0.1 ms to go through.
+const REVOKED_PARTS: usize = 1024;
+/// Parts of the rulings over principals.
+const RULING_PARTS: u32 = 64;
+/// Parts that one [`Denies::forget_some`] goes through.
+const PARTS_AT_ONCE: usize = 8;
+
+/// One tenant's principals, of one part.
+type Rulings = HashMap<PrincipalId, Ruling>;
+
+#[derive(Debug, Default)]
+struct Ruling {
+    denied_until: Option<Time>,
+    roles: Option<(Arc<[Role]>, Time)>,
+}
+
+/// Whose records or changes this node cannot read.
+#[derive(Debug, Default)]
+struct Unreadable {
+    /// Whose record.
+    tenants: HashSet<TenantId>,
+    /// Of whom a change is not known here, and until when it matters.
+    changes: HashMap<TenantId, Time>,
+    /// The same for a feed shard: it is not even known whose change it is.
+    in_shard: HashMap<u32, Time>,
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(super) struct Denies {
+    /// Serial to the second after which the entry may go (u32: until 2106; 20 bytes an entry).
+    revoked: Box<[RwLock<BySerial<u32>>]>,
+    principals: Box<[RwLock<HashMap<TenantId, Rulings>>]>,
+    unreadable: RwLock<Unreadable>,
+    /// The part that is cleared next.
+    next: AtomicUsize,
+}
+
+impl Default for Denies {
+    fn default() -> Self {
+        Self {
+            revoked: (0..REVOKED_PARTS).map(|_| RwLock::default()).collect(),
+            principals: (0..RULING_PARTS).map(|_| RwLock::default()).collect(),
+            unreadable: RwLock::default(),
+            next: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Denies {
+    pub(super) fn apply(&self, tenant: &TenantId, change: &Change, now: Time) {
+        match change {
+            Change::CertificateRevoked { serial, not_after } if *not_after > now => {
+                let until = seconds(*not_after).saturating_add(1);
+                if let Some(part) = self.revoked_part(serial) {
+                    write(part).insert(*serial.as_bytes(), until);
+                }
+            }
+            Change::PrincipalDenied { principal, until } => {
+                self.rule(tenant, principal, |ruling| ruling.denied_until = Some(*until));
+            }
+            Change::PrincipalAllowed { principal } => {
+                self.rule(tenant, principal, |ruling| ruling.denied_until = None);
+            }
+            Change::PrincipalRoles { principal, roles, until } => {
+                self.rule(tenant, principal, |ruling| ruling.roles = Some((roles.clone().into(), *until)));
+            }
+            Change::CertificateRevoked { .. } | Change::TenantChanged | Change::Unknown(_) => {}
+        }
+    }
+
+    fn rule(&self, tenant: &TenantId, principal: &PrincipalId, then: impl FnOnce(&mut Ruling)) {
+        let Some(part) = self.ruling_part(principal) else { return };
+        then(write(part).entry(tenant.clone()).or_default().entry(principal.clone()).or_default());
+    }
+
+    /// The roles that hold instead of those in the certificate, if any.
+    pub(super) fn roles_of(&self, identity: &Identity, now: Time) -> Result<Option<Arc<[Role]>>, Refusal> {
+        if read(&self.unreadable).matters_to(&identity.tenant, now) {
+            return Err(Refusal::TenantUnreadable);
+        }
+        if self.is_revoked(&identity.serial) {
+            return Err(Refusal::Revoked);
+        }
+        let Some(part) = self.ruling_part(&identity.principal) else { return Ok(None) };
+        let part = read(part);
+        let ruling = part.get(&identity.tenant).and_then(|of| of.get(&identity.principal));
+        let Some(ruling) = ruling else { return Ok(None) };
+        if ruling.denied_until.is_some_and(|until| now < until) {
+            return Err(Refusal::PrincipalDenied);
+        }
+        Ok(ruling.roles.as_ref().filter(|(_, until)| now < *until).map(|(roles, _)| Arc::clone(roles)))
+    }
+
+    pub(super) fn is_revoked(&self, serial: &Serial) -> bool {
+        self.revoked_part(serial).is_some_and(|part| read(part).contains_key(serial.as_bytes()))
+    }
+
+    pub(super) fn revoked_len(&self) -> usize {
+        self.revoked.iter().map(|part| read(part).len()).sum()
+    }
+
+    /// Forgets what can no longer matter in the next few parts; after [`Self::rounds`] calls it has been through all.
+    pub(super) fn forget_some(&self, now: Time) {
+        let first = self.next.fetch_add(PARTS_AT_ONCE, Ordering::Relaxed);
+        let second = seconds(now);
+        write(&self.unreadable).forget(now);
+        for number in first..first.saturating_add(PARTS_AT_ONCE) {
+            let revoked = number.checked_rem(self.revoked.len()).and_then(|index| self.revoked.get(index));
+            if let Some(part) = revoked {
+                write(part).retain(|_, until| *until >= second);
+            }
+            let rulings = number.checked_rem(self.principals.len()).and_then(|index| self.principals.get(index));
+            if let Some(part) = rulings {
+                forget_rulings(&mut write(part), now);
+            }
+        }
+    }
+
+    /// Returns whether that is new.
+    pub(super) fn deny_unreadable(&self, tenant: &TenantId) -> bool {
+        write(&self.unreadable).tenants.insert(tenant.clone())
+    }
+
+    pub(super) fn readable(&self, tenant: &TenantId) {
+        write(&self.unreadable).tenants.remove(tenant);
+    }
+
+    pub(super) fn deny_unknown(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
+        let mut unreadable = write(&self.unreadable);
+        let latest = match tenant {
+            Some(tenant) => unreadable.changes.entry(tenant.clone()).or_insert(until),
+            None => unreadable.in_shard.entry(shard).or_insert(until),
+        };
+        *latest = until.max(*latest);
+    }
+
+    pub(super) fn unreadable_len(&self) -> usize {
+        let unreadable = read(&self.unreadable);
+        [unreadable.tenants.len(), unreadable.changes.len(), unreadable.in_shard.len()].into_iter().sum()
+    }
+
+    pub(super) const fn rounds() -> usize {
+        REVOKED_PARTS / PARTS_AT_ONCE
+    }
+
+    fn revoked_part(&self, serial: &Serial) -> Option<&RwLock<BySerial<u32>>> {
+        let hash = BuildHasherDefault::<SerialHasher>::default().hash_one(serial.as_bytes());
+        // Bits by which the part's own map does not tell its entries apart: those are the lowest and the highest.
+        self.revoked.get((hash >> 40) as usize % REVOKED_PARTS)
+    }
+
+    fn ruling_part(&self, principal: &PrincipalId) -> Option<&RwLock<HashMap<TenantId, Rulings>>> {
+        self.principals.get(shard_of(principal.as_str(), RULING_PARTS) as usize)
+    }
+}
+
+impl Unreadable {
+    fn matters_to(&self, tenant: &TenantId, now: Time) -> bool {
+        let matters = |until: Option<&Time>| until.is_some_and(|until| now < *until);
+        self.tenants.contains(tenant)
+            || matters(self.changes.get(tenant))
+            || (!self.in_shard.is_empty() && matters(self.in_shard.get(&ChangeHead::shard_of(tenant))))
+    }
+
+    fn forget(&mut self, now: Time) {
+        self.changes.retain(|_, until| now < *until);
+        self.in_shard.retain(|_, until| now < *until);
+    }
+}
+
+fn forget_rulings(part: &mut HashMap<TenantId, Rulings>, now: Time) {
+    for of in part.values_mut() {
+        of.retain(|_, ruling| {
+            ruling.denied_until.is_some_and(|until| now < until)
+                || ruling.roles.as_ref().is_some_and(|(_, until)| now < *until)
+        });
+    }
+    part.retain(|_, of| !of.is_empty());
+}
+
+fn seconds(time: Time) -> u32 {
+    u32::try_from(time.unix_seconds().max(0)).unwrap_or(u32::MAX)
+}
