@@ -1,6 +1,6 @@
 //! Who asks for what and when, and the audit event that comes of it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 use signet_core::{Actor, RequestId, TenantId, Time, audit::AuditEvent, signer::random};
@@ -12,7 +12,7 @@ use crate::App;
 pub struct Call {
     /// The RPC's name, which is also the operation's in metrics, audit events and runbooks.
     pub operation: &'static str,
-    /// When it started; the only clock reading of the operation.
+    /// When it, or its present piece, started; the only clock reading.
     pub now: Time,
     /// Who asks.
     pub actor: Actor,
@@ -29,6 +29,12 @@ impl Call {
     pub fn process(name: &'static str, now: Time) -> Self {
         let actor = Actor::Process { name };
         Self { operation: name, now, actor, request_id: None, source: None, correlation_id: None }
+    }
+
+    /// The same call for a piece of work that begins at `now`.
+    #[must_use]
+    pub fn at(&self, now: Time) -> Self {
+        Self { now, ..self.clone() }
     }
 }
 
@@ -96,14 +102,16 @@ impl AuditEntry {
 }
 
 impl App {
-    /// The event of `entry` in `tenant`'s log.
+    /// The event of `entry` in `tenant`'s log. It never lies in a minute of which this process knows that it is sealed:
+    /// an event that a node writes whose clock was set back is late, but nobody put it in afterwards.
     pub(crate) fn event(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> AuditEvent {
+        let at = call.now.max(Time::from_unix_millis(self.unsealed_from.load(Ordering::Acquire)));
         AuditEvent {
             tenant: tenant.clone(),
-            id: signet_core::Serial::new(call.now, random(&*self.entropy)).to_string(),
-            at: call.now,
+            id: signet_core::Serial::new(at, random(&*self.entropy)).to_string(),
+            at,
             payload: serde_json::to_string(entry).unwrap_or_else(|error| format!("{{\"unreadable\":\"{error}\"}}")),
-            keep_until: call.now.plus(self.settings.audit_retention),
+            keep_until: at.plus(self.settings.audit_retention),
         }
     }
 }

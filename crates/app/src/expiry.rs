@@ -32,7 +32,8 @@ const AT_ONCE: usize = 8;
 
 /// Warnings on their way.
 struct Round<'a> {
-    call: &'a Call,
+    /// Of the present piece of work.
+    call: Call,
     herald: &'a dyn Herald,
     claimed: Vec<ExpiryWarning>,
     report: TaskReport,
@@ -83,7 +84,7 @@ impl App {
     /// warning is claimed in the store before it is told, so that it is told once, whoever else does this now; a claim whose
     /// telling failed is given up. (A process that dies between the two takes that one warning along; the next threshold follows.)
     pub async fn warn_expiries(&self, call: &Call, herald: &dyn Herald, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
-        let mut round = Round { call, herald, claimed: Vec::new(), report: TaskReport::default() };
+        let mut round = Round { call: call.clone(), herald, claimed: Vec::new(), report: TaskReport::default() };
         let looked = self.look_for_endings(&mut round, go_on).await;
         // What was claimed is told, whatever went wrong after.
         self.tell(&mut round).await?;
@@ -122,9 +123,8 @@ impl App {
     async fn look_at_leaves(&self, round: &mut Round<'_>, walk: &mut Walk, go_on: GoOn<'_>) -> Result<(), Error> {
         let now = round.call.now;
         while let Some(place) = walk.turn() {
-            if !go_on() {
-                return Ok(());
-            }
+            let Some(at) = go_on() else { return Ok(()) };
+            round.call.now = at;
             let query = place.query(self.settings.expiry_page);
             let page = EnvironmentScope::housekeeping().page::<Certificate>(&*self.store, &query, now).await?;
             round.report.cannot_read(page.unreadable);
@@ -212,7 +212,7 @@ impl App {
 
     /// Claims a warning, and tells a full batch.
     async fn claim(&self, round: &mut Round<'_>, warning: ExpiryWarning) -> Result<(), Error> {
-        let call = round.call;
+        let call = &round.call;
         let entry = AuditEntry::done(call, "expiry_warning", warning.key().sort)
             .detail("threshold", warning.threshold.name())
             .detail("not_after", warning.not_after.unix_seconds());

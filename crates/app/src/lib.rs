@@ -34,7 +34,11 @@ mod together;
 mod tokens;
 mod turns;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use announcing::Announcer;
 use async_trait::async_trait;
@@ -130,6 +134,8 @@ pub struct App {
     detached: Detached,
     /// The same for certificates of one principal, about to be committed. Taken last.
     holders: Turns,
+    /// Start of the first minute that is not known to be sealed, Unix milliseconds.
+    unsealed_from: AtomicI64,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Arc<Notify>,
 }
@@ -173,6 +179,7 @@ impl App {
             turns,
             detached,
             holders,
+            unsealed_from: AtomicI64::new(i64::MIN),
             committed,
         }
     }

@@ -11,8 +11,9 @@ use signet_core::{
 
 use crate::{App, Call, RotationAction, cas::longest_leaf, paging};
 
-/// Whether a long task may begin its next piece; it is asked between pieces.
-pub type GoOn<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+/// Whether a long task may begin its next piece, and at what time that begins: asked between pieces, so that each piece's
+/// audit event says when it was done and not when the task began. `None`: no more in this run.
+pub type GoOn<'a> = &'a (dyn Fn() -> Option<Time> + Send + Sync);
 
 /// What a task over many tenants did. What failed for one did not stop the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,12 +52,12 @@ impl App {
             if plan_rotation(&cas, longest_leaf(kind).millis(), call.now).is_empty() {
                 continue;
             }
-            if !go_on() {
+            let Some(now) = go_on() else {
                 report.unfinished = true;
                 break;
-            }
+            };
             let scope = TenantScope::housekeeping(tenant.clone());
-            match self.rotate_ca(call, &scope, kind, RotationAction::Due).await {
+            match self.rotate_ca(&call.at(now), &scope, kind, RotationAction::Due).await {
                 Ok(rotated) => report.done.extend(rotated.steps),
                 Err(error) => report.failed.push((format!("{kind:?} of {tenant}"), error)),
             }

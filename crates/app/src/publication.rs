@@ -88,11 +88,9 @@ impl App {
     pub async fn publish(&self, call: &Call, shelf: &dyn Shelf, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
         let (pieces, unreadable) = self.pieces(call.now).await?;
         let work = |piece: Piece| async move {
-            if !go_on() {
-                return None;
-            }
+            let now = go_on()?;
             let name = piece.name();
-            Some(self.put_piece(call, shelf, piece).await.map_err(|error| (name, error)))
+            Some(self.put_piece(&call.at(now), shelf, piece).await.map_err(|error| (name, error)))
         };
         let mut results = stream::iter(pieces).map(work).buffer_unordered(AT_ONCE);
         let mut report = TaskReport::default();

@@ -3,7 +3,10 @@
 //! Any number of nodes may do this at once. A minute's seals are written in batches, each on condition that the head still
 //! stands before that minute; the last batch moves the head. Whoever loses a race leaves off and looks again later.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::atomic::Ordering,
+};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
@@ -36,6 +39,7 @@ impl App {
     pub async fn seal_due(&self, call: &Call, key: &KeyRef) -> Result<u32, Error> {
         let Some(mut head) = self.seal_head(call).await? else { return Ok(0) };
         let start = head.value.minute;
+        self.knows_sealed(start);
         let closed = call.now.minus(self.settings.seal_delay).minute().saturating_sub(1);
         let last = closed.min(start.saturating_add(MINUTES_A_CALL));
         let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
@@ -51,17 +55,24 @@ impl App {
             }
             head.version = head.version.next();
             (written, sealed) = (minute, sealed + 1);
+            self.knows_sealed(minute);
         }
         if head.value.minute > written {
+            let minute = head.value.minute;
             // A conflict means that another node has come further.
             let commit =
                 Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::replace(head.value, head.version));
             match self.commit(&commit, call.now).await {
-                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                Ok(()) | Err(StoreError::Conflict { .. }) => self.knows_sealed(minute),
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(sealed)
+    }
+
+    fn knows_sealed(&self, minute: i64) {
+        let next = Time::from_unix_seconds(minute.saturating_add(1).saturating_mul(60));
+        self.unsealed_from.fetch_max(next.unix_millis(), Ordering::AcqRel);
     }
 
     /// How far sealing has come. The first time it starts a little before the environment was made; `None` before that.

@@ -7,18 +7,22 @@ use signet_core::{
     store::{Index, Query, SortRange, Table, Unreadable, Versioned},
 };
 
-use crate::{App, Call, TaskReport, paging};
+use crate::{App, Call, GoOn, TaskReport, paging};
 
 impl App {
     /// Closes the reservations whose maker is gone. Any number of nodes may do this at once.
-    pub async fn sweep_reservations(&self, call: &Call) -> Result<TaskReport, Error> {
+    pub async fn sweep_reservations(&self, call: &Call, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
         let made_before = call.now.minus(RESERVATION_LIFETIME);
         let (found, unreadable) = self.old_reservations(made_before, call.now).await?;
         let mut report = TaskReport::default();
         report.cannot_read(unreadable);
         for reservation in found {
+            let Some(at) = go_on() else {
+                report.unfinished = true;
+                break;
+            };
             let name = format!("{}/{}", reservation.issuer, reservation.serial);
-            match self.close_reservation(call, &reservation).await {
+            match self.close_reservation(&call.at(at), &reservation).await {
                 Ok(true) => report.done.push(name),
                 Ok(false) => {}
                 Err(error) => report.failed.push((name, error)),

@@ -157,12 +157,12 @@ impl Function {
     }
 
     async fn task(&self, task: Task, deadline: i64) -> Result<Value, RotateError> {
-        let go_on = || self.now().unix_millis() < deadline.saturating_sub(LAST_MOMENTS);
+        let go_on = || Some(self.now()).filter(|now| now.unix_millis() < deadline.saturating_sub(LAST_MOMENTS));
         let call = Call::process(task.name(), self.now());
         let report = match task {
             Task::RotateCas => self.app.rotate_due_cas(&call, &go_on).await,
             Task::Publish => self.publish(&call, &go_on).await?,
-            Task::Sweep => self.app.sweep_reservations(&call).await.map(|report| TaskReport {
+            Task::Sweep => self.app.sweep_reservations(&call, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],
                 ..report
             }),

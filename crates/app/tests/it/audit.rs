@@ -1,6 +1,12 @@
 //! The log as it is sealed, read, followed and verified over the embedded store.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use futures::future::join_all;
 use proptest::{prelude::*, test_runner::Config};
@@ -21,6 +27,8 @@ use crate::{
 /// A site with an audit key.
 struct Log {
     site: Site,
+    /// A node that seals nothing, and so does not know what is sealed.
+    elsewhere: Arc<App>,
     key: KeyRef,
 }
 
@@ -45,7 +53,8 @@ impl Log {
     async fn new() -> Self {
         let site = Site::new().await;
         let key = site.keys.make("audit");
-        Self { site, key }
+        let elsewhere = site.app_on(&site.store, Settings::default());
+        Self { site, elsewhere, key }
     }
 
     async fn seal(&self, now: Time) -> u32 {
@@ -54,7 +63,7 @@ impl Log {
 
     /// Writes an event of `tenant` at `time`.
     async fn happens(&self, tenant: &str, time: Time) {
-        happens(&self.site.app, tenant, time).await;
+        happens(&self.elsewhere, tenant, time).await;
     }
 
     /// Writes an event of each of `count` tenants at `time`.
@@ -156,6 +165,41 @@ async fn an_event_written_after_its_minute_was_sealed_is_named_in_the_next_seal(
     log.seal(due(minutes(11))).await;
     let added = Finding::EventAdded { minute: NOW.minute(), extra: 1 };
     assert_eq!(log.findings("acme", due(minutes(11))).await, [added]);
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_was_set_back_puts_nothing_into_sealed_minutes() {
+    let log = Log::new().await;
+    log.happens("acme", minutes(69)).await;
+    log.seal(due(minutes(70))).await;
+    let (node, other) = (&log.site.app, log.site.app_on(&log.site.store, Settings::default()));
+    // Another node's clock goes 5 s behind, this one's was set back by an hour.
+    happens(&other, "acme", minutes(71).minus(Lifetime::seconds(5))).await;
+    happens(node, "acme", minutes(10)).await;
+    for minute in 71..80 {
+        log.seal(due(minutes(minute))).await;
+    }
+    assert_eq!(log.findings("acme", due(minutes(80))).await, []);
+    assert_eq!(log.verify("acme", due(minutes(80))).await.events, log.events(due(minutes(80))).await.len());
+}
+
+#[tokio::test]
+async fn the_events_of_a_long_task_say_when_each_piece_was_done() {
+    let log = Log::new().await;
+    let (half_life, pieces) = (NOW.plus(Lifetime::days(366)), AtomicU32::new(0));
+    // Seven minutes from one piece to the next.
+    let go_on = || Some(half_life.plus(Lifetime::minutes(7 * pieces.fetch_add(1, Ordering::SeqCst))));
+    let report = log.site.app.rotate_due_cas(&Call::process("rotate-cas", half_life), &go_on).await.unwrap();
+    assert!(report.done.len() > 1 && report.failed.is_empty(), "{report:?}");
+    let window = AuditWindow { start: half_life, end: half_life.plus(Lifetime::days(1)) };
+    let page = PageRequest { size: 1000, token: String::new() };
+    let mut minutes = BTreeSet::new();
+    for tenant in ["system", "acme"] {
+        let scope = TenantScope::housekeeping(tid(tenant));
+        let events = log.site.app.list_audit_events(&process(half_life), &scope, &window, &page).await.unwrap().events;
+        minutes.extend(events.iter().map(|event| event.at.minute() - half_life.minute()));
+    }
+    assert!(minutes.len() > 1 && minutes.iter().all(|minute| minute % 7 == 0), "{minutes:?}");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ impl Crier {
 }
 
 async fn look(world: &World, crier: &Crier, now: Time) -> TaskReport {
-    world.app.warn_expiries(&at(call("warn-expiry"), now), crier, &|| true).await.unwrap()
+    world.app.warn_expiries(&at(call("warn-expiry"), now), crier, &|| Some(now)).await.unwrap()
 }
 
 #[test]
@@ -126,7 +126,7 @@ async fn authorities_and_the_server_certificate_are_warned_of_too() {
     assert!(matches!(&told[..], [ExpiryWarning { ending: Ending::Server { .. }, .. }]), "{told:?}");
     let end = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap()[0].not_after;
     let report =
-        world.app.warn_expiries(&at(call("warn-expiry"), end.minus(Lifetime::days(20))), &crier, &|| false).await;
+        world.app.warn_expiries(&at(call("warn-expiry"), end.minus(Lifetime::days(20))), &crier, &|| None).await;
     assert!(report.unwrap().unfinished, "time was over before the certificates");
     let told = std::mem::take(&mut *crier.told.lock().unwrap());
     let cas: Vec<String> = told
@@ -179,7 +179,7 @@ fn with_small_pages(world: &World) -> App {
 /// A run that has time for so many pages.
 async fn look_at(app: &App, crier: &Crier, now: Time, pages: usize) -> TaskReport {
     let asked = AtomicUsize::new(0);
-    let go_on = || asked.fetch_add(1, Ordering::SeqCst) < pages;
+    let go_on = || (asked.fetch_add(1, Ordering::SeqCst) < pages).then_some(now);
     app.warn_expiries(&at(call("warn-expiry"), now), crier, &go_on).await.unwrap()
 }
 

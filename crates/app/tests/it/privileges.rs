@@ -166,17 +166,26 @@ async fn the_rotate_lambda_can_do_its_work() {
 
     let names = ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() };
     world.app.issue_server_certificate(&Call::process("server", NOW), &names, &csr()).await.unwrap();
-    assert_eq!(world.app.sweep_reservations(&Call::process("sweep", later(400))).await.unwrap().done.len(), 1);
+    assert_eq!(
+        world
+            .app
+            .sweep_reservations(&Call::process("sweep", later(400)), &|| Some(later(400)))
+            .await
+            .unwrap()
+            .done
+            .len(),
+        1
+    );
     let soon = leaf.not_after.minus(Lifetime::minutes(30));
-    let report = world.app.warn_expiries(&Call::process("warn-expiry", soon), &Mute, &|| true).await.unwrap();
+    let report = world.app.warn_expiries(&Call::process("warn-expiry", soon), &Mute, &|| Some(soon)).await.unwrap();
     assert!(!report.failed.is_empty(), "nothing was warned of, so nothing was taken back");
     // Half of a CA's life, and five sixths.
     for days in [370, 620] {
         let due = Call::process("rotate-cas", NOW.plus(Lifetime::days(days)));
-        let report = world.app.rotate_due_cas(&due, &|| true).await.unwrap();
+        let report = world.app.rotate_due_cas(&due, &|| Some(due.now)).await.unwrap();
         assert!(report.failed.is_empty() && !report.done.is_empty(), "{days}: {report:?}");
     }
-    let report = world.app.publish(&Call::process("publish", NOW), &Floor, &|| true).await.unwrap();
+    let report = world.app.publish(&Call::process("publish", NOW), &Floor, &|| Some(NOW)).await.unwrap();
     assert!(report.failed.is_empty() && !report.done.is_empty(), "{report:?}");
 }
 
@@ -191,5 +200,5 @@ async fn the_control_plane_can_do_its_work() {
     let leaf = world.app.enroll(&anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
     world.app.renew_certificate(&call("RenewCertificate"), &renewal_of(&leaf), &acme(), &csr()).await.unwrap();
     world.app.rotate_ca(&call("RotateCa"), &acme(), CaKind::Tenant, RotationAction::Prepare).await.unwrap();
-    world.app.sweep_reservations(&Call::process("sweeper", later(400))).await.unwrap();
+    world.app.sweep_reservations(&Call::process("sweeper", later(400)), &|| Some(later(400))).await.unwrap();
 }

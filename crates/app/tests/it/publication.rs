@@ -61,7 +61,7 @@ impl Shelf for Bucket {
 }
 
 async fn publish(world: &World, bucket: &Bucket, now: Time) -> TaskReport {
-    world.app.publish(&at(call("publish"), now), bucket, &|| true).await.unwrap()
+    world.app.publish(&at(call("publish"), now), bucket, &|| Some(now)).await.unwrap()
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_piece_that_fails_stops_no_other_and_time_that_is_over_stops_the_run()
     assert_eq!((report.done.len(), report.failed.len()), (9, 1), "{report:?}");
     assert_eq!(report.failed[0].0, "crl/acme.1.crl");
     *bucket.broken.lock().unwrap() = None;
-    let stopped = world.app.publish(&call("publish"), &bucket, &|| false).await.unwrap();
+    let stopped = world.app.publish(&call("publish"), &bucket, &|| None).await.unwrap();
     assert!(stopped.unfinished && stopped.done.is_empty());
     assert_eq!(publish(&world, &bucket, NOW).await.done, ["crl/acme.1.crl"]);
 }
@@ -137,9 +137,9 @@ async fn a_rotation_reaches_the_bundle() {
     let (world, bucket) = (World::new().await, Bucket::default());
     publish(&world, &bucket, NOW).await;
     let half_life = NOW.plus(Lifetime::days(370));
-    let rotated = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| true).await.unwrap();
+    let rotated = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
     assert!(rotated.done.iter().any(|step| step == "prepared acme.2") && rotated.failed.is_empty(), "{rotated:?}");
-    let again = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| true).await.unwrap();
+    let again = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
     assert_eq!(again, TaskReport::default(), "nothing is due any more");
     let published = publish(&world, &bucket, half_life).await;
     assert!(published.done.contains(&"bundles/acme.pem".to_owned()), "{published:?}");

@@ -7,7 +7,13 @@ use signet_testkit::fixtures::later;
 use crate::{faulty_store::Fault, world::*};
 
 async fn sweep(world: &World, seconds: u32) -> usize {
-    world.app.sweep_reservations(&Call::process("sweeper", later(seconds))).await.unwrap().done.len()
+    world
+        .app
+        .sweep_reservations(&Call::process("sweeper", later(seconds)), &|| Some(later(seconds)))
+        .await
+        .unwrap()
+        .done
+        .len()
 }
 
 #[tokio::test]
@@ -44,9 +50,10 @@ async fn a_late_maker_and_the_sweeper_agree() {
         world.store.restart();
         let late = at(issue, later(400));
         let (scope, principal, sweeper) = (acme(), pid(&id), Call::process("sweeper", later(400)));
+        let go_on = || Some(sweeper.now);
         let (made, closed) = tokio::join!(
             world.app.issue_certificate(&late, &scope, &principal, &csr),
-            world.app.sweep_reservations(&sweeper)
+            world.app.sweep_reservations(&sweeper, &go_on)
         );
         let held = world.get_principal(&id).await.certificates;
         assert_eq!(made.is_ok(), closed.unwrap().done.is_empty(), "round {round}");

@@ -14,14 +14,14 @@ use crate::node::Node;
 
 /// Takes CAs a step further whose time has come; any number of nodes may do it at once.
 pub(super) async fn rotate_cas(node: Arc<Node>) -> Result<(), Error> {
-    let report = node.app.rotate_due_cas(&Call::process("rotate-cas", node.now()), &|| true).await?;
+    let report = node.app.rotate_due_cas(&Call::process("rotate-cas", node.now()), &|| Some(node.now())).await?;
     told(report)
 }
 
 /// Warns of what nears its end, once per threshold for all nodes together.
 pub(super) async fn warn_expiries(node: Arc<Node>) -> Result<(), Error> {
     let call = Call::process("warn-expiry", node.now());
-    told(node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| true).await?)
+    told(node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
 }
 
 /// The first failure; what was done is logged.

@@ -82,7 +82,7 @@ async fn seal(node: &Node, key: &KeyRef) -> Result<(), Error> {
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
-    let report = node.app.sweep_reservations(&Call::process("sweeper", node.now())).await?;
+    let report = node.app.sweep_reservations(&Call::process("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
     report.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
