@@ -124,7 +124,8 @@ impl App {
         let certificate = IssuerCert::from_der(&ca.certificate_der).map_err(|e: IssuerError| Error::internal(e))?;
         if certificate.public_key().spki_der() != signer.spki_der() {
             let cause = format!("the key {} is not the one in the certificate of {}", ca.key, ca.id);
-            return Err(Error::Unavailable { what: "the signing key", cause });
+            // A wrong reference, or somebody has put another key in its place.
+            return Err(Error::Misconfigured { what: "the signing key", cause });
         }
         let issuer = Arc::new(Issuer { ca: ca.clone(), certificate, signer });
         self.issuers.lock().await.insert(ca.id.clone(), Arc::clone(&issuer));

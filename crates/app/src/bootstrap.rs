@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use signet_core::{
-    CaId, Error, KeyLabel, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
+    CaId, Error, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState},
     commit::{Commit, Write},
@@ -17,7 +17,7 @@ use signet_x509::{Csr, ProfileError, ServerName, ServerProfile, issue::prepare_s
 use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf, Planned,
     authority::{ca_id, is_trusted, issue_error},
-    cas::longest_leaf,
+    cas::{CertifiedOnce, NewCa, longest_leaf},
     issuance::{key_digest, parse_csr},
     paging,
     reservation::Holder,
@@ -137,6 +137,7 @@ impl App {
         let owner = TenantId::system();
         let scope = TenantScope::housekeeping(owner.clone());
         let first = ca_id(kind, &owner, 1)?;
+        let made = CertifiedOnce::default();
         let plan = || async {
             let cas = self.cas_of_kind(&scope, kind, call.now).await?;
             let (id, writes) = match succession(&cas, kind, call.now)? {
@@ -146,10 +147,10 @@ impl App {
                     (id, vec![Write::replace(in_state(next.value, CaState::Active, call.now), next.version)])
                 }
                 Succession::Missing { generation } => {
-                    let id = ca_id(kind, &owner, generation)?;
-                    let key = self.environment_key(&id, key.filter(|_| generation == 1)).await?;
-                    let (ca, record) = self.certify_ca(call, kind, &owner, generation, key, CaState::Active).await?;
-                    (id, vec![Write::create(ca), record])
+                    let (key, state) = (key.filter(|_| generation == 1), CaState::Active);
+                    let new = NewCa { kind, owner: &owner, generation, key, state };
+                    let (ca, record) = self.certify_once(call, &made, &new).await?;
+                    (ca.id.clone(), vec![Write::create(ca), record])
                 }
             };
             let over = cas.into_iter().filter(|ca| ca.value.id != id).filter_map(|ca| stepped_down(ca, call.now));
@@ -176,16 +177,6 @@ impl App {
                 Err(Error::precondition("ROOT_EXPIRED", message))
             }
             _ => Ok(()),
-        }
-    }
-
-    async fn environment_key(&self, id: &CaId, key: Option<&KeyRef>) -> Result<KeyRef, Error> {
-        match key {
-            Some(key) => Ok(key.clone()),
-            None => {
-                let label = KeyLabel { tenant: TenantId::system(), ca: id.clone() };
-                Ok(self.keys.create(&label).await?)
-            }
         }
     }
 

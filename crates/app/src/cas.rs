@@ -16,6 +16,7 @@ use signet_x509::{
     issue::{prepare_ca, prepare_root},
     profile::ISSUING_CA_LIFETIME,
 };
+use tokio::sync::Mutex;
 
 use crate::{
     App, AuditEntry, Call, Planned,
@@ -95,6 +96,7 @@ impl App {
     ) -> Result<RotationReport, Error> {
         let tenant = self.get_tenant(call, scope).await?;
         check_kind(&tenant, kind)?;
+        let made = CertifiedOnce::default();
         let plan = || async {
             let cas = self.cas_of_kind(scope, kind, call.now).await?;
             let known: Vec<Ca> = cas.iter().map(|ca| ca.value.clone()).collect();
@@ -109,7 +111,7 @@ impl App {
             }
             let mut rotation = Rotation { cas, writes: Vec::new(), done: Vec::new(), now: call.now };
             for step in steps {
-                self.take_step(call, &tenant.id, kind, step, &mut rotation).await?;
+                self.take_step(call, &made, (&tenant.id, kind), step, &mut rotation).await?;
             }
             Ok(self.finish_rotation(call, &tenant.id, rotation))
         };
@@ -123,16 +125,15 @@ impl App {
     async fn take_step(
         &self,
         call: &Call,
-        owner: &TenantId,
-        kind: CaKind,
+        made: &CertifiedOnce,
+        (owner, kind): (&TenantId, CaKind),
         step: RotationStep,
         rotation: &mut Rotation,
     ) -> Result<(), Error> {
         match step {
             RotationStep::Prepare { generation } => {
-                let label = KeyLabel { tenant: owner.clone(), ca: ca_id(kind, owner, generation)? };
-                let key = self.keys.create(&label).await?;
-                let (ca, record) = self.certify_ca(call, kind, owner, generation, key, CaState::Prepared).await?;
+                let new = NewCa { kind, owner, generation, key: None, state: CaState::Prepared };
+                let (ca, record) = self.certify_once(call, made, &new).await?;
                 rotation.add(ca, record);
             }
             RotationStep::Activate { ca, replaces } => {
@@ -155,18 +156,29 @@ impl App {
         Planned::Commit(Box::new(commit), RotationReport { cas, steps: done })
     }
 
-    /// Signs a CA's certificate with the root's key (a root's with its own). Returns the CA and the write that makes
-    /// its certificate an issued one; both belong into one commit.
-    pub(crate) async fn certify_ca(
+    /// A CA's key and certificate, made once a call, however often its commit is tried. Returns the CA and the write that
+    /// makes its certificate an issued one; both belong into one commit.
+    pub(crate) async fn certify_once(
         &self,
         call: &Call,
-        kind: CaKind,
-        owner: &TenantId,
-        generation: u32,
-        key: KeyRef,
-        state: CaState,
+        made: &CertifiedOnce,
+        new: &NewCa<'_>,
     ) -> Result<(Ca, Write), Error> {
-        let id = ca_id(kind, owner, generation)?;
+        let id = ca_id(new.kind, new.owner, new.generation)?;
+        let mut made = made.0.lock().await;
+        match &*made {
+            Some((ca, record)) if ca.id == id => Ok((ca.clone(), record.clone())),
+            _ => Ok(made.insert(self.certify_ca(call, id, new).await?).clone()),
+        }
+    }
+
+    /// Signs a CA's certificate with the root's key (a root's with its own).
+    async fn certify_ca(&self, call: &Call, id: CaId, new: &NewCa<'_>) -> Result<(Ca, Write), Error> {
+        let NewCa { kind, owner, generation, state, .. } = *new;
+        let key = match new.key {
+            Some(key) => key.clone(),
+            None => self.make_key(KeyLabel { tenant: owner.clone(), ca: id.clone() }).await?,
+        };
         let own = self.signer(&key).await?;
         let public = PublicKey::from_spki_der(own.spki_der()).map_err(Error::internal)?;
         let profile = CaProfile::new(&self.environment, kind, owner, generation);
@@ -214,6 +226,20 @@ impl App {
         Ok(cas.into_iter().map(|ca| ca.value).filter(|ca| is_trusted(ca, now)).collect())
     }
 }
+
+/// A CA to be made.
+pub(crate) struct NewCa<'a> {
+    pub(crate) kind: CaKind,
+    pub(crate) owner: &'a TenantId,
+    pub(crate) generation: u32,
+    /// `None`: one is made.
+    pub(crate) key: Option<&'a KeyRef>,
+    pub(crate) state: CaState,
+}
+
+/// What a call has certified, for the case that it must commit again.
+#[derive(Default)]
+pub(crate) struct CertifiedOnce(Mutex<Option<(Ca, Write)>>);
 
 /// A rotation while it is put together.
 struct Rotation {

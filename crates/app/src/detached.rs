@@ -31,6 +31,13 @@ impl Detached {
     }
 }
 
+/// Tells the log, and with it the alarm `Misconfigured`, of what only the environment's operator can mend.
+pub fn tell_operator(operation: &str, error: &Error) {
+    if let Error::Misconfigured { what, cause } = error {
+        tracing::error!(operation, what, cause, "misconfigured: the operator must act");
+    }
+}
+
 impl App {
     /// Waits until nothing runs any more that outlived its caller. A process that ends asks for this first.
     pub async fn wait_detached(&self) {

@@ -103,6 +103,7 @@ impl App {
             | Error::Invalid { .. }
             | Error::Conflict(_)
             | Error::Unavailable { .. }
+            | Error::Misconfigured { .. }
             | Error::Internal { .. } => return Err(error),
             other => other.reason(),
         };

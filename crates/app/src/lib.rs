@@ -47,7 +47,7 @@ use detached::Detached;
 use guard::Guard;
 use reporting::ReportingStore;
 use signet_core::{
-    CaId, Entropy, Error, KeyError, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
+    CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
@@ -59,6 +59,7 @@ pub use audit_log::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
 pub use call::{AuditEntry, Call, Resource};
 pub use cas::{RotationAction, RotationReport, TrustBundle};
+pub use detached::tell_operator;
 pub use enrollment::{Enroll, Proof};
 pub use expiry::{BATCH, Herald};
 pub use feed::Follower;
@@ -203,6 +204,24 @@ impl App {
     /// How often a record was met that cannot be read.
     pub fn unreadable_records(&self) -> u64 {
         self.reporting.met()
+    }
+
+    /// The key that `label` names, made if need be. Not in its caller's hands: a key that was made and not named is paid
+    /// for and never used.
+    pub(crate) async fn make_key(&self, label: KeyLabel) -> Result<KeyRef, Error> {
+        let keys = Arc::clone(&self.keys);
+        let made = self.detached.run(async move {
+            let key = keys.create(&label).await?;
+            let signer = keys.open(&key).await.map_err(|error| match error {
+                // AWS shows a new key only after some seconds.
+                KeyError::NotFound(key) => KeyError::Unavailable(format!("{key} is not visible yet, try again")),
+                other => other,
+            });
+            Ok((key, signer?))
+        });
+        let (key, signer) = made.await?;
+        self.signers.lock().await.insert(key.clone(), signer);
+        Ok(key)
     }
 
     /// Opens a key once.

@@ -62,7 +62,18 @@ impl App {
                 Err(error) => report.failed.push((format!("{kind:?} of {tenant}"), error)),
             }
         }
+        if let Err(error) = self.report_unnamed_keys(call.now).await {
+            report.failed.push(("the look for keys without a name".into(), error));
+        }
         Ok(report)
+    }
+
+    /// A key is made and named in two steps; what was lost between them costs money until somebody deletes it.
+    async fn report_unnamed_keys(&self, now: Time) -> Result<(), Error> {
+        for key in self.keys.unnamed(now).await? {
+            tracing::warn!(%key, "a key was made and never named: delete it");
+        }
+        Ok(())
     }
 
     /// The CAs of all tenants, from the index, and those that cannot be read.

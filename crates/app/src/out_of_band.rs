@@ -128,7 +128,11 @@ impl App {
             Error::ProofRefused { reason } => reason,
             Error::Invalid { reason: "CLOCK_SKEW", .. } => "CLOCK_SKEW",
             Error::Precondition { reason, .. } if *reason == CLONE_DETECTED => return Err(error),
-            Error::Invalid { .. } | Error::Conflict(_) | Error::Unavailable { .. } | Error::Internal { .. } => {
+            Error::Invalid { .. }
+            | Error::Conflict(_)
+            | Error::Unavailable { .. }
+            | Error::Misconfigured { .. }
+            | Error::Internal { .. } => {
                 return Err(error);
             }
             other => other.reason(),

@@ -10,12 +10,16 @@ use signet_core::{
     commit::{Commit, Write},
     renewal::{MAX_GRACE, Steering},
     scope::EnvironmentScope,
-    signer::KeyLabel,
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
     tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus},
 };
 
-use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, authority, paging, principals::check_display_name};
+use crate::{
+    App, AuditEntry, Call, Listing, PageRequest, Planned,
+    cas::{CertifiedOnce, NewCa},
+    paging,
+    principals::check_display_name,
+};
 
 /// Most certificates that one principal of a tenant may be allowed to hold.
 const MAX_CERTIFICATES: u32 = 100;
@@ -59,6 +63,7 @@ impl App {
         input: CreateTenant,
     ) -> Result<Tenant, Error> {
         let tenant = new_tenant(call, &input)?;
+        let made = CertifiedOnce::default();
         let plan = || async {
             if scope.get::<Tenant>(&*self.store, &Tenant::key_of(&input.id), call.now).await?.is_some() {
                 return Err(Error::AlreadyExists { resource: "tenant", id: input.id.to_string() });
@@ -66,9 +71,9 @@ impl App {
             let entry = AuditEntry::done(call, "tenant", &input.id);
             let mut commit = self.tenant_commit(call, &input.id, &entry).write(Write::create(tenant.clone()));
             if tenant.isolation == Isolation::Dedicated {
-                let label = KeyLabel { tenant: input.id.clone(), ca: authority::ca_id(CaKind::Tenant, &input.id, 1)? };
-                let key = self.keys.create(&label).await?;
-                let (ca, record) = self.certify_ca(call, CaKind::Tenant, &input.id, 1, key, CaState::Active).await?;
+                let (kind, state) = (CaKind::Tenant, CaState::Active);
+                let new = NewCa { kind, owner: &input.id, generation: 1, key: None, state };
+                let (ca, record) = self.certify_once(call, &made, &new).await?;
                 commit = commit.write(Write::create(ca)).write(record);
             }
             Ok(Planned::Commit(Box::new(commit), tenant.clone()))

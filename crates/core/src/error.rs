@@ -72,6 +72,15 @@ pub enum Error {
         /// The cause, for logs.
         cause: String,
     },
+    /// A key, table or right of the environment is not as it must be. Trying again changes nothing until its operator
+    /// has mended it.
+    #[error("{what} cannot be used as it is configured; the environment's operator must mend it")]
+    Misconfigured {
+        /// What.
+        what: &'static str,
+        /// What is wrong and what to do, for logs.
+        cause: String,
+    },
     /// Our own fault.
     #[error("internal error")]
     Internal {
@@ -117,10 +126,14 @@ impl Error {
             Self::ProofRefused { .. } => "ENROLLMENT_REFUSED",
             Self::Conflict(_) => "CONCURRENT_CHANGE",
             Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Misconfigured { .. } => "MISCONFIGURED",
             Self::Internal { .. } => "INTERNAL",
         }
     }
 }
+
+/// How errors name a key that signs.
+const SIGNING_KEY: &str = "the signing key";
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
@@ -129,6 +142,7 @@ impl From<StoreError> for Error {
             StoreError::Unknown(_) | StoreError::Unavailable(_) => {
                 Self::Unavailable { what: "the store", cause: error.to_string() }
             }
+            StoreError::Misconfigured(cause) => Self::Misconfigured { what: "the store", cause },
             StoreError::Corrupt { .. } | StoreError::TooLarge(_) => Self::internal(error),
         }
     }
@@ -138,7 +152,36 @@ impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::BadSignature(_) => Self::internal(error),
-            other => Self::Unavailable { what: "the signing key", cause: other.to_string() },
+            KeyError::Unavailable(_) => Self::Unavailable { what: SIGNING_KEY, cause: error.to_string() },
+            KeyError::NotFound(_) | KeyError::Unusable { .. } | KeyError::Denied { .. } => {
+                Self::Misconfigured { what: SIGNING_KEY, cause: error.to_string() }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who must act: the caller by trying again, or the operator.
+    #[test]
+    fn what_only_the_operator_can_mend_is_not_told_as_passing() {
+        let (key, reason) = ("kms:x".to_owned(), "because".to_owned());
+        let permanent = [
+            KeyError::NotFound(key.clone()),
+            KeyError::Unusable { key: key.clone(), reason: reason.clone() },
+            KeyError::Denied { key, reason: reason.clone() },
+        ];
+        for error in permanent.map(Error::from).into_iter().chain([StoreError::Misconfigured(reason).into()]) {
+            assert!(matches!(&error, Error::Misconfigured { cause, .. } if !cause.is_empty()), "{error:?}");
+            assert_eq!(error.reason(), "MISCONFIGURED");
+        }
+        let passing = [
+            Error::from(KeyError::Unavailable("slow".into())),
+            StoreError::Unavailable("slow".into()).into(),
+            StoreError::Unknown("slow".into()).into(),
+        ];
+        assert!(passing.iter().all(|error| matches!(error, Error::Unavailable { .. })), "{passing:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{CaId, KeyRef, TenantId};
+use crate::{CaId, KeyRef, TenantId, Time};
 
 /// A private ECDSA P-256 key that signs with SHA-256 and cannot be read.
 /// Adapters: `signet-kms`, `signet-softkey`; both pass `signet_testkit::signer_suite`.
@@ -31,11 +31,17 @@ pub struct KeyLabel {
 /// Where keys are made and opened.
 #[async_trait]
 pub trait KeyManager: Send + Sync + fmt::Debug {
-    /// Makes a P-256 signing key, or returns the one that was made for the same label before.
+    /// Makes a P-256 signing key, or returns the one that was made for the same label before. Not to be dropped half way.
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError>;
 
     /// Opens a key and checks that it is an enabled P-256 signing key.
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError>;
+
+    /// Keys that [`Self::create`] has made and could not name, some time before `now`: nothing will ever refer to them.
+    /// Empty for managers where that cannot be.
+    async fn unnamed(&self, _now: Time) -> Result<Vec<KeyRef>, KeyError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Why a key could not be used. Texts never hold key material.

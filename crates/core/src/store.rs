@@ -439,6 +439,9 @@ pub enum StoreError {
     /// Not reachable, throttled, read-only or full; nothing was applied.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// A table is missing, or this process may not use it: nothing was applied, and trying again changes nothing.
+    #[error("the store cannot be used as it is configured: {0}")]
+    Misconfigured(String),
     /// A record is not what this version writes or reads.
     #[error("the record {key} cannot be read: {reason}")]
     Corrupt {

@@ -15,7 +15,7 @@ where
     E: Error + ProvideErrorMetadata + 'static,
     R: std::fmt::Debug + 'static,
 {
-    StoreError::Unavailable(describe(error))
+    failed(error)
 }
 
 /// A transaction that failed, after all attempts. `in_doubt`: one of them may have been applied.
@@ -34,7 +34,25 @@ pub(crate) fn transaction<R: std::fmt::Debug + 'static>(
     if in_doubt || timed_out {
         return StoreError::Unknown(text);
     }
-    if too_large(error) { StoreError::TooLarge(text) } else { StoreError::Unavailable(text) }
+    if too_large(error) { StoreError::TooLarge(text) } else { failed(error) }
+}
+
+/// A call that did nothing: whether trying again may help, by its code (DynamoDB Developer Guide, "Error handling").
+fn failed<E, R>(error: &SdkError<E, R>) -> StoreError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    let text = describe(error);
+    let advice = match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+        Some("ResourceNotFoundException") => "is the table there, in this region and under this prefix?",
+        Some("AccessDeniedException") => "the role's policy refuses it (infra/modules/tables/access.tf)",
+        Some("UnrecognizedClientException" | "InvalidSignatureException" | "IncompleteSignatureException") => {
+            "AWS does not accept our credentials, or our clock"
+        }
+        _ => return StoreError::Unavailable(text),
+    };
+    StoreError::Misconfigured(format!("{text}; {advice}"))
 }
 
 /// An item above 400 kB or a transaction above 4 MB; DynamoDB says so only in words.
@@ -76,4 +94,34 @@ pub(crate) fn never_connected(error: &(dyn Error + 'static)) -> bool {
     successors(Some(error), |&error| error.source())
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|io| io.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::{error::ErrorMetadata, operation::get_item::GetItemError};
+
+    use super::*;
+
+    fn get_item(code: &str) -> StoreError {
+        let answer = GetItemError::generic(ErrorMetadata::builder().code(code).message("because").build());
+        unavailable(&SdkError::service_error(answer, ()))
+    }
+
+    #[test]
+    fn what_only_the_operator_can_mend_is_told_apart() {
+        for code in ["ResourceNotFoundException", "AccessDeniedException", "UnrecognizedClientException"] {
+            let error = get_item(code);
+            assert!(matches!(&error, StoreError::Misconfigured(why) if why.contains(code)), "{error}");
+        }
+        for code in ["ProvisionedThroughputExceededException", "InternalServerError", "ThrottlingException"] {
+            assert!(matches!(get_item(code), StoreError::Unavailable(_)), "{code}");
+        }
+        let refused = TransactWriteItemsError::generic(ErrorMetadata::builder().code("AccessDeniedException").build());
+        let refused = SdkError::service_error(refused, ());
+        assert!(matches!(transaction(&refused, false), StoreError::Misconfigured(_)));
+        assert!(
+            matches!(transaction(&refused, true), StoreError::Unknown(_)),
+            "an attempt before may have been applied"
+        );
+    }
 }

@@ -146,6 +146,6 @@ fn log(operation: &str, correlation_id: &str, error: &Error) {
             tracing::warn!(operation, correlation_id, what, cause, "not available");
         }
         Error::ProofRefused { reason } => tracing::info!(operation, correlation_id, reason, "a proof was refused"),
-        _ => {}
+        other => signet_app::tell_operator(operation, other),
     }
 }

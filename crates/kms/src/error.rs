@@ -25,13 +25,24 @@ where
         "DisabledException" => {
             KeyError::Unusable { key, reason: "it is disabled; enable it again with kms:EnableKey".into() }
         }
-        "KMSInvalidStateException" | "InvalidKeyUsageException" | "ValidationException" => {
-            KeyError::Unusable { key, reason: message.to_owned() }
+        "KMSInvalidStateException"
+        | "InvalidKeyUsageException"
+        | "ValidationException"
+        | "InvalidAliasNameException"
+        | "TagException"
+        | "UnsupportedOperationException" => KeyError::Unusable { key, reason: message.to_owned() },
+        "MalformedPolicyDocumentException" => {
+            let reason =
+                format!("the policy for tenants' keys is refused; is it the output tenant_key_policy? {message}");
+            KeyError::Denied { key, reason }
+        }
+        "LimitExceededException" => {
+            KeyError::Denied { key, reason: format!("a quota of KMS is used up; have it raised, or delete: {message}") }
         }
         "AccessDeniedException" => {
             KeyError::Denied { key, reason: format!("{action} is refused by its key policy or by IAM: {message}") }
         }
-        code @ ("ExpiredTokenException" | "UnrecognizedClientException" | "InvalidSignatureException") => {
+        code @ ("UnrecognizedClientException" | "InvalidSignatureException") => {
             KeyError::Denied { key, reason: format!("AWS does not accept our credentials: {code}: {message}") }
         }
         code => KeyError::Unavailable(format!("{action}: {code}: {message}")),
@@ -42,4 +53,39 @@ where
 fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kms::{error::ErrorMetadata, operation::sign::SignError};
+
+    use super::*;
+
+    fn sign(code: &str) -> KeyError {
+        let answer = SignError::generic(ErrorMetadata::builder().code(code).message("because").build());
+        of("a-key", "kms:Sign", &SdkError::service_error(answer, ()))
+    }
+
+    /// Codes of the KMS API reference (Sign, CreateKey, CreateAlias; common errors).
+    #[test]
+    fn what_only_the_operator_can_mend_is_told_apart() {
+        for code in [
+            "DisabledException",
+            "KMSInvalidStateException",
+            "InvalidKeyUsageException",
+            "AccessDeniedException",
+            "MalformedPolicyDocumentException",
+            "LimitExceededException",
+            "UnrecognizedClientException",
+            "NotFoundException",
+        ] {
+            let error = sign(code);
+            assert!(!matches!(error, KeyError::Unavailable(_) | KeyError::BadSignature(_)), "{code}: {error}");
+        }
+        for code in
+            ["ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException"]
+        {
+            assert!(matches!(sign(code), KeyError::Unavailable(_)), "{code}");
+        }
+    }
 }

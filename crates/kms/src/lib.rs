@@ -5,6 +5,7 @@
 
 mod error;
 mod signer;
+mod unnamed;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use aws_sdk_kms::{
     error::BuildError,
     types::{KeyMetadata, KeySpec, KeyUsageType, Tag},
 };
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, id::IdError};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, Time, id::IdError};
 
 /// What every reference of ours begins with.
 const SCHEME: &str = "kms:";
@@ -138,15 +139,26 @@ impl KmsKeys {
             .create_key()
             .key_spec(KeySpec::EccNistP256)
             .key_usage(KeyUsageType::SignVerify)
-            .description(format!("{}: issuing CA {} of tenant {}", self.prefix, label.ca, label.tenant))
+            .description(format!("{}{} of tenant {}", description(&self.prefix), label.ca, label.tenant))
             .set_tags(Some(tags))
             .set_policy(self.tenant_key_policy.clone())
+            // KMS has no token for this: a second try after a lost answer would make a second key.
+            .customize()
+            .config_override(config::Builder::new().retry_config(RetryConfig::disabled()))
             .send()
             .await;
+        if answer.as_ref().is_err_and(|error| error.as_service_error().is_none()) {
+            tracing::warn!(kms.alias = alias, "no answer: a key may have been made that has no name");
+        }
         let metadata = answer.map_err(|e| error::of(alias, "kms:CreateKey", &e))?.key_metadata;
         let arn = metadata.and_then(|key| key.arn);
         arn.ok_or_else(|| KeyError::Unavailable("KMS made a key and did not say which".into()))
     }
+}
+
+/// How the description of every key begins that is made here.
+fn description(prefix: &str) -> String {
+    format!("{prefix}: issuing CA ")
 }
 
 /// Tags that IAM conditions go by.
@@ -170,7 +182,7 @@ fn reference(arn: &str) -> Result<KeyRef, KeyError> {
 #[async_trait]
 impl KeyManager for KmsKeys {
     /// Idempotent by alias. Two nodes that make the same key at once, or a node that dies before it has named its key,
-    /// leave one that nothing refers to (KMS has no token for this); it is logged where it can be.
+    /// leave one that nothing refers to (KMS has no token for this): [`KeyManager::unnamed`] finds it.
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
         let alias = alias_of(&self.prefix, label);
         match self.describe(&alias).await {
@@ -204,6 +216,10 @@ impl KeyManager for KmsKeys {
         };
         let metadata = self.describe(id).await?;
         Ok(Arc::new(signer::KmsSigner::open(self.client.clone(), key, &metadata).await?))
+    }
+
+    async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {
+        self.unnamed_keys(now).await
     }
 }
 

@@ -39,7 +39,7 @@ locals {
 # What IAM has to allow beside the key policies: making the key of a tenant's CA, the one resource that does not come from Terraform.
 # Attach it to the roles that create CAs: the output `access` has it for control_plane and rotate. The enroll role needs none.
 data "aws_iam_policy_document" "access" {
-  # checkov:skip=CKV_AWS_356:kms:CreateKey takes no resource; its conditions say what may be made.
+  # checkov:skip=CKV_AWS_356:kms:CreateKey takes no resource; its conditions say what may be made. Nor do the two listings.
   statement {
     sid       = "MakeTenantKey"
     actions   = ["kms:CreateKey"]
@@ -99,6 +99,13 @@ data "aws_iam_policy_document" "access" {
       variable = "aws:TagKeys"
       values   = local.tenant_key_tags
     }
+  }
+
+  # To find keys that were made and never named. Names of keys and aliases, nothing of what they hold.
+  statement {
+    sid       = "FindUnnamedKeys"
+    actions   = ["kms:ListAliases", "kms:ListKeys"]
+    resources = ["*"]
   }
 
   # Before one is made its alias is looked up. Of what does not exist there is no key policy, and without this KMS says "denied", not "not found".

@@ -59,6 +59,11 @@ locals {
       metrics = { m = local.own.KmsThrottles }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
+    Misconfigured = {
+      why     = "A key, table or right is not as it must be: calls fail until somebody mends it. Or keys were made that nothing uses."
+      metrics = { m = local.own.OperatorFaults, u = local.own.UnnamedKeys }, expression = "FILL(m, 0) + FILL(u, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
     # A server certificate lives 604,800 s; with a third of that left, two rotations have been missed.
     RotationFailed = {
       why = "The rotate Lambda fails or does not run, or a node serves a certificate that should have been replaced."

@@ -30,6 +30,8 @@ locals {
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }
     KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
+    OperatorFaults      = { logs = local.every_process, value = "1", pattern = "{ $.message = \"misconfigured: the operator must act\" }" }
+    UnnamedKeys         = { logs = ["rotate"], value = "1", pattern = "{ $.message = \"a key was made and never named: delete it\" }" }
     ExpiryWarnings      = { logs = ["events"], value = "1", pattern = "{ $.source = \"signet\" && $.detail-type = \"Certificate Expiry\" }" }
     FailedDeployments   = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.ecs\" && $.detail.eventName = \"SERVICE_DEPLOYMENT_FAILED\" }" }
     CaKeyChanges        = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.kms\" }" }

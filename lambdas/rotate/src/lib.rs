@@ -88,7 +88,9 @@ where
 /// The cause that callers of the API are not told.
 fn cause(error: &Error) -> String {
     match error {
-        Error::Unavailable { cause, .. } | Error::Internal { cause } => format!(" ({cause})"),
+        Error::Unavailable { cause, .. } | Error::Misconfigured { cause, .. } | Error::Internal { cause } => {
+            format!(" ({cause})")
+        }
         _ => String::new(),
     }
 }
@@ -171,7 +173,10 @@ impl Function {
                 self.app.warn_expiries(&call, herald, &go_on).await
             }
         };
-        let report = report.map_err(|error| RotateError::Operation { what: task.name().into(), error })?;
+        let report = report.map_err(|error| {
+            signet_app::tell_operator(task.name(), &error);
+            RotateError::Operation { what: task.name().into(), error }
+        })?;
         told(task, report)
     }
 
@@ -213,6 +218,7 @@ impl Function {
 fn told(task: Task, report: TaskReport) -> Result<Value, RotateError> {
     let task = task.name();
     for (what, error) in &report.failed {
+        signet_app::tell_operator(task, error);
         tracing::error!(task, what, reason = error.reason(), %error, cause = cause(error), "a piece failed");
     }
     if report.unfinished {

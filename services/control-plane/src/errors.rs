@@ -35,7 +35,8 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         }
         Error::NotFound { .. } => (Code::NotFound, details),
         Error::AlreadyExists { .. } => (Code::AlreadyExists, details),
-        Error::Precondition { .. } => (Code::FailedPrecondition, details),
+        // No retry before somebody has mended it: that is what this code says.
+        Error::Precondition { .. } | Error::Misconfigured { .. } => (Code::FailedPrecondition, details),
         Error::Exhausted { .. } => (Code::ResourceExhausted, details),
         Error::Denied(denial) => (denial_code(*denial), details),
         // No fault of the holder's: it keeps what it has and tries again.

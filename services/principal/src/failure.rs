@@ -98,10 +98,12 @@ impl From<signet_core::Error> for Failure {
             E::AlreadyExists { .. } | E::Precondition { .. } | E::Exhausted { .. } | E::Conflict(_) => Exit::Conflict,
             E::Denied(_) | E::Unauthenticated(_) | E::ProofRefused { .. } => Exit::Denied,
             E::Unavailable { .. } => Exit::Unavailable,
-            E::Internal { .. } => Exit::Other,
+            E::Misconfigured { .. } | E::Internal { .. } => Exit::Other,
         };
         let message = match &error {
-            E::Unavailable { cause, .. } | E::Internal { cause } => format!("{error}: {cause}"),
+            E::Unavailable { cause, .. } | E::Misconfigured { cause, .. } | E::Internal { cause } => {
+                format!("{error}: {cause}")
+            }
             _ => error.to_string(),
         };
         Self { reason: Some(error.reason().into()), ..Self::new(exit, message) }

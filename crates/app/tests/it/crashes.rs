@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use signet_core::Error;
+use signet_app::RotationAction;
+use signet_core::{Error, ca::CaKind};
 
 use crate::{
     faulty_store::Fault,
@@ -78,6 +79,38 @@ async fn invariant_1_an_unavailable_key_delays_an_issuance_and_nothing_else() {
     world.keys.set_down(false);
     let leaf = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap();
     assert_eq!(world.keys.signed()[signed..], [leaf.certificate.tbs_der], "one signature, over the recorded bytes");
+}
+
+/// However often its commit is tried: no CA certificate is signed that nobody uses.
+#[tokio::test]
+async fn a_call_certifies_a_ca_once() {
+    let world = World::new().await;
+    for (case, call) in ["CreateTenant", "PrepareCa"].into_iter().zip([0, 1]) {
+        let (signed, reserved) = (world.keys.signatures(), world.store.reservations().len());
+        // The reservation, then the commit: no answer, not applied.
+        world.store.arm(1, Fault::LostRequest);
+        if call == 0 {
+            world.tenant("globex").await;
+        } else {
+            let prepare = RotationAction::Prepare;
+            world.app.rotate_ca(&crate::world::call(case), &acme(), CaKind::Tenant, prepare).await.unwrap();
+        }
+        assert!(world.store.restart(), "{case}: the fault did not happen");
+        assert_eq!(world.keys.signatures() - signed, 1, "{case}");
+        assert_eq!(world.store.reservations().len() - reserved, 1, "{case}");
+    }
+}
+
+/// Somebody has put another key in its place, or the reference is wrong: no client mends that by trying again.
+#[tokio::test]
+async fn a_key_that_is_not_the_cas_is_the_operators_to_mend() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let ca = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap().remove(0);
+    world.keys.replace(&ca.key);
+    let other = world.other_node();
+    let refused = other.issue_certificate(&call("Issue"), &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    assert!(matches!(&refused, Error::Misconfigured { what: "the signing key", cause } if cause.contains("acme.1")));
 }
 
 /// A crash at any write of a bootstrap is mended by running it again.

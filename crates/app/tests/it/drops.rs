@@ -3,8 +3,11 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use signet_app::{App, Enroll, IssuedLeaf, Proof};
-use signet_core::Error;
-use signet_testkit::drops::{dropped_after, dropped_once};
+use signet_core::{Error, KeyManager};
+use signet_testkit::{
+    drops::{dropped_after, dropped_once},
+    fixtures::NOW,
+};
 
 use crate::{
     crashes::completes,
@@ -44,6 +47,7 @@ async fn one_drop(world: &Arc<World>, operation: &Operation, number: usize, wait
     let first = dropped_after(waits, run()).await;
     world.app.wait_detached().await;
     world.store.settled().await;
+    assert!(world.keys.unnamed(NOW).await.unwrap().is_empty(), "{case}: a key was made that nothing refers to");
     let (second, third) = (run().await, run().await);
     assert!(completes(&second, operation, &first.clone().unwrap_or_else(|| Ok(String::new()))), "{case}: {second:?}");
     if operation.name != "CreateToken" {
@@ -155,8 +159,8 @@ async fn refused_call(world: &World, way: &str, calls: usize) -> Option<Result<I
         return world.dropped_at(calls, app.enroll(&anonymous(&request), input)).await;
     }
     let (key, held) = worker(world, &format!("worker-{calls}")).await;
-    let mut input = signed(world, &key, &held, &request, signet_testkit::fixtures::NOW);
-    input.signature_der = signed(world, &key, &held, "other", signet_testkit::fixtures::NOW).signature_der;
+    let mut input = signed(world, &key, &held, &request, NOW);
+    input.signature_der = signed(world, &key, &held, "other", NOW).signature_der;
     let call = signet_app::Call { operation: "RenewOutOfBand", ..anonymous(&request) };
     world.dropped_at(calls, app.renew_out_of_band(&call, &input)).await
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, audit::sha256_hex};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, Time, audit::sha256_hex};
 use signet_x509::KeyPair;
 
 use crate::faulty_store::{FaultyStore, Happening};
@@ -19,6 +19,8 @@ use crate::faulty_store::{FaultyStore, Happening};
 #[derive(Debug)]
 pub(crate) struct MemoryKeys {
     keys: Mutex<HashMap<KeyRef, Arc<KeyPair>>>,
+    /// Made, and not yet known by their label.
+    unnamed: Mutex<Vec<KeyRef>>,
     state: Arc<State>,
 }
 
@@ -39,12 +41,17 @@ impl MemoryKeys {
     /// `store` is asked at each signature whether it has the record.
     pub(crate) fn new(store: Arc<FaultyStore>) -> Self {
         let state = State { store, down: AtomicBool::new(false), signed: Mutex::default(), first: Mutex::default() };
-        Self { keys: Mutex::default(), state: Arc::new(state) }
+        Self { keys: Mutex::default(), unnamed: Mutex::default(), state: Arc::new(state) }
     }
 
     /// Lets every signature fail, or work again.
     pub(crate) fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Puts another key in a key's place.
+    pub(crate) fn replace(&self, key: &KeyRef) {
+        self.keys.lock().unwrap().insert(key.clone(), Arc::new(KeyPair::generate().unwrap()));
     }
 
     /// Lets something else happen while the next signature is made.
@@ -67,8 +74,18 @@ impl MemoryKeys {
 impl KeyManager for MemoryKeys {
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
         let key: KeyRef = format!("memory:{}", label.ca).parse().unwrap();
-        self.keys.lock().unwrap().entry(key.clone()).or_insert_with(|| Arc::new(KeyPair::generate().unwrap()));
+        if !self.keys.lock().unwrap().contains_key(&key) {
+            // In two steps, as in KMS.
+            self.unnamed.lock().unwrap().push(key.clone());
+            tokio::task::yield_now().await;
+            self.keys.lock().unwrap().entry(key.clone()).or_insert_with(|| Arc::new(KeyPair::generate().unwrap()));
+            self.unnamed.lock().unwrap().retain(|unnamed| *unnamed != key);
+        }
         Ok(key)
+    }
+
+    async fn unnamed(&self, _: Time) -> Result<Vec<KeyRef>, KeyError> {
+        Ok(self.unnamed.lock().unwrap().clone())
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

@@ -130,6 +130,8 @@ fn refused(status: StatusCode, answer: &Response, problem: &Problem) -> ClientEr
     let code = match status {
         StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::PermissionDenied,
+        // One of the server's own, which says why; a bare one is the gateway's.
+        StatusCode::INTERNAL_SERVER_ERROR if !problem.reason.is_empty() => Code::Internal,
         status if status.is_server_error() => Code::Unavailable,
         _ => Code::FailedPrecondition,
     };

@@ -1,7 +1,7 @@
 //! Which keys are opened, and what is made.
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
-use signet_core::{KeyError, KeyRef};
+use signet_core::{KeyError, KeyRef, Time};
 use signet_kms::Purpose;
 use signet_testkit::signer_suite::{unique_label, verifies};
 
@@ -43,6 +43,24 @@ async fn a_tenants_key_carries_its_tags_and_alias() {
     let alias = format!("alias/{}-tenant-{}-1", prefix(), label.tenant);
     let named = kms.describe_key().key_id(alias).send().await.unwrap().key_metadata.unwrap();
     assert_eq!(named.arn(), Some(id(&key)));
+}
+
+/// A node died between the two steps.
+#[tokio::test]
+async fn a_key_that_was_never_named_is_found_after_an_hour() {
+    let ((keys, ()), kms, label) = (keys().await, client().await, unique_label());
+    let named = keys.create(&label).await.unwrap();
+    let about = format!("{}: issuing CA {} of tenant {}", prefix(), label.ca, label.tenant);
+    let lost = kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify).description(about);
+    let lost = lost.send().await.unwrap().key_metadata.unwrap();
+    let at = |seconds: i64| Time::from_unix_millis(lost.creation_date().unwrap().to_millis().unwrap() + seconds * 1000);
+    let found = async |now| keys.unnamed(now).await.unwrap().iter().map(|key| id(key).to_owned()).collect::<Vec<_>>();
+    let arn = lost.arn().unwrap().to_owned();
+    assert!(!found(at(60)).await.contains(&arn), "it may be about to get its name");
+    let later = found(at(7200)).await;
+    assert!(later.contains(&arn) && !later.contains(&id(&named).to_owned()), "{later:?}");
+    kms.schedule_key_deletion().key_id(&arn).pending_window_in_days(7).send().await.unwrap();
+    assert!(!found(at(7200)).await.contains(&arn), "it is deleted already");
 }
 
 #[tokio::test]

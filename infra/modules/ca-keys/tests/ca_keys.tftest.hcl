@@ -120,9 +120,9 @@ run "by_default" {
   assert {
     condition = alltrue([
       for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement :
-      statement.Resource != "*" || statement.Action == "kms:CreateKey"
+      statement.Resource != "*" || contains(["[\"kms:ListAliases\",\"kms:ListKeys\"]", "\"kms:CreateKey\""], jsonencode(try(sort(statement.Action), statement.Action)))
     ])
-    error_message = "Only kms:CreateKey takes no resource."
+    error_message = "Only kms:CreateKey and the two listings take no resource."
   }
 
   assert {

@@ -77,7 +77,7 @@ impl Api {
             Error::Unavailable { what, cause } => {
                 tracing::warn!(target: "signet::rpc", operation = call.operation, what, cause, "not available");
             }
-            _ => {}
+            other => signet_app::tell_operator(call.operation, other),
         }
         errors::to_correlated_status(error, call.correlation_id.as_deref())
     }

@@ -69,6 +69,7 @@ async fn repeat<F>(
             result = work(Arc::clone(&node)) => result,
         };
         if let Err(error) = result {
+            signet_app::tell_operator(task, &error);
             node.metrics.count("signet_task_failures_total", "task", task);
             tracing::warn!(task, ?error, "periodic work failed; the next turn tries again");
         }
