@@ -93,18 +93,20 @@ impl App {
         if members.iter().all(|member| member.value.not_after <= call.now) {
             self.require_usable_by_anybody(scope, &found.value, call.now).await?;
         }
-        if members.is_empty() {
+        let instance = found.value.instance();
+        let ended = holder.as_ref().is_none_or(|holder| holder.value.ended_instances.contains(&instance));
+        if members.is_empty() && ended {
             return Ok(Planned::Unchanged(found.value));
         }
         let reason = RevocationReason::KeyCompromise;
-        let entry = self.revocation(call, &found.value, reason).detail("instance", found.value.instance());
+        let entry = self.revocation(call, &found.value, reason).detail("instance", instance);
         let entry = entry.detail("revoked", list(&members));
         let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
         let mut answer = found.value;
         if !is_revoked(&answer) {
             answer.state = CertificateState::Revoked { revoked_at: call.now, reason };
         }
-        Ok(Planned::Commit(Box::new(end(commit, holder, members, false, call.now)), answer))
+        Ok(Planned::Commit(Box::new(end(commit, instance, holder, members, false, call.now)), answer))
     }
 
     fn revocation(&self, call: &Call, certificate: &Certificate, reason: RevocationReason) -> AuditEntry {

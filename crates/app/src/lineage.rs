@@ -7,7 +7,7 @@ use signet_core::{
     certificate::{Certificate, CertificateState, RevocationReason},
     change::Change,
     commit::{Commit, Write},
-    lineage::{Standing, Successor, standing},
+    lineage::{MAX_SUPERSEDED, Standing, Successor, earliest_next, standing},
     principal::{HeldCertificate, Principal},
     store::Versioned,
     trust::Refusal,
@@ -21,16 +21,19 @@ use crate::{
 
 /// Why an instance is locked, in answers and audit events.
 pub(crate) const CLONE_DETECTED: &str = "CLONE_DETECTED";
-/// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two at
-/// most; of one that renews in a loop, the oldest are revoked.
-const MAX_SUPERSEDED: usize = 8;
+/// Why a renewal has to wait.
+const RENEWED_TOO_RECENTLY: &str = "RENEWED_TOO_RECENTLY";
 
 /// A renewal: the certificate that asks for it, and what must go with it.
 pub(crate) struct Succession {
     pub(crate) presented: Versioned<Certificate>,
     /// Whether the holder is that of the presented certificate, and not another of the same name.
     same_life: bool,
+    /// Whether its instance was ended because its key is in other hands.
+    ended: bool,
     standing: Standing,
+    /// When it may be carried out at the earliest, if not at once.
+    earliest: Option<Time>,
     /// Revoked with the renewal: an answer that was lost, and the oldest of too many.
     gone: Vec<Versioned<Certificate>>,
 }
@@ -48,17 +51,21 @@ impl App {
         let (scope, now) = (order.scope, order.call.now);
         let presented = self.certificate(scope, &presented.issuer, &presented.serial, now).await?;
         let same_life = holder.is_holder_of(&presented.value);
+        let ended = holder.ended_instances.contains(&presented.value.instance());
         if presented.value.lineage.successor.as_ref().is_some_and(|successor| Some(&successor.serial) == next) {
-            return Ok(Some(Succession { presented, same_life, standing: Standing::Newest, gone: Vec::new() }));
+            let (standing, earliest, gone) = (Standing::Newest, None, Vec::new());
+            return Ok(Some(Succession { presented, same_life, ended, standing, earliest, gone }));
         }
         let successor = self.successor(scope, &presented.value, now).await?;
         let standing = standing(&presented.value, successor.as_ref().map(|found| &found.value));
+        let others = superseded_of(holder, &presented.value, now).count();
+        let earliest = earliest_next(&presented.value, standing, successor.as_ref().map(|found| &found.value), others);
         let mut gone: Vec<_> = successor.filter(|_| standing == Standing::AnswerLost).into_iter().collect();
         if let Some(oldest) = oldest_of_too_many(holder, &presented.value, now) {
             gone.push(self.certificate(scope, &oldest.issuer, &oldest.serial, now).await?);
         }
         gone.retain(|gone| gone.value.state == CertificateState::Issued);
-        Ok(Some(Succession { presented, same_life, standing, gone }))
+        Ok(Some(Succession { presented, same_life, ended, standing, earliest, gone }))
     }
 
     /// The record of the certificate that was renewed from `presented`, if it is still kept.
@@ -116,11 +123,12 @@ impl App {
             let holder = self.holder_of(scope, &presented.value, call.now).await?;
             let successor = self.successor(scope, &presented.value, call.now).await?;
             let used_from = successor.as_ref().and_then(|found| found.value.lineage.confirmed?.source);
+            let instance = presented.value.instance();
             let members = self.members(scope, presented.clone(), successor, holder.as_ref(), call.now).await?;
             let mut entry = AuditEntry::refused(call, CLONE_DETECTED)
                 .about("certificate", resource_id(&presented.value))
                 .detail("principal", &presented.value.principal)
-                .detail("instance", presented.value.instance())
+                .detail("instance", instance)
                 .detail("revoked", list(&members));
             if let Some(successor) = &presented.value.lineage.successor {
                 entry = entry.detail("successor", successor.serial);
@@ -129,7 +137,7 @@ impl App {
                 entry = entry.detail("successor_source", source);
             }
             let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
-            Ok(Planned::Commit(Box::new(end(commit, holder, members, true, call.now)), ()))
+            Ok(Planned::Commit(Box::new(end(commit, instance, holder, members, true, call.now)), ()))
         };
         self.mutate(call, scope.tenant(), &(issuer, serial), plan, |_| async { Ok(()) }).await
     }
@@ -174,6 +182,9 @@ impl Succession {
         if !self.same_life {
             return Err(replaced());
         }
+        if self.ended {
+            return Err(Refusal::Revoked.into());
+        }
         let (reason, message) = match self.standing {
             Standing::Newest | Standing::AnswerLost => return Ok(()),
             Standing::Copied => (
@@ -190,6 +201,22 @@ impl Succession {
             ),
         };
         Err(Error::precondition(reason, message))
+    }
+
+    /// Whether the instance's last renewal is long enough ago.
+    pub(crate) fn check_pace(&self, now: Time) -> Result<(), Error> {
+        let Some(wait) = self.earliest.map(|earliest| earliest.millis_since(now)).filter(|wait| *wait > 0) else {
+            return Ok(());
+        };
+        let seconds = wait.saturating_add(999) / 1000;
+        let message = format!("the certificate was renewed too recently; the next one can be had in {seconds} seconds");
+        Err(Error::Exhausted { reason: RENEWED_TOO_RECENTLY, message })
+    }
+
+    /// The last look before the commit: another node may have replaced the answer meanwhile.
+    pub(crate) fn check_again(&self, now: Time) -> Result<(), Error> {
+        self.check()?;
+        if self.standing == Standing::AnswerLost { self.check_pace(now) } else { Ok(()) }
     }
 
     pub(crate) fn describe(&self, entry: AuditEntry) -> AuditEntry {
@@ -253,11 +280,19 @@ fn of_instance(holder: &Principal, instance: Serial, now: Time) -> impl Iterator
     all.filter(move |held| held.instance() == instance && held.not_after > now)
 }
 
-fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &Certificate, now: Time) -> Option<&'a HeldCertificate> {
+/// Those that were renewed before and still authenticate, in the order of their renewal.
+fn superseded_of<'a>(
+    holder: &'a Principal,
+    presented: &'a Certificate,
+    now: Time,
+) -> impl Iterator<Item = &'a HeldCertificate> {
     let instance = presented.instance();
-    let superseded = holder.superseded.iter().filter(|held| held.instance() == instance && held.not_after > now);
-    // In the order of their renewal.
-    let mut others = superseded.filter(|held| held.serial != presented.serial);
+    let superseded = holder.superseded.iter().filter(move |held| held.instance() == instance && held.not_after > now);
+    superseded.filter(|held| held.serial != presented.serial)
+}
+
+fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &'a Certificate, now: Time) -> Option<&'a HeldCertificate> {
+    let mut others = superseded_of(holder, presented, now);
     let oldest = others.next();
     oldest.filter(|_| others.count() >= MAX_SUPERSEDED - 1)
 }
@@ -266,6 +301,7 @@ fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &Certificate, now: T
 /// more. `lock`: a copied key was used.
 pub(crate) fn end(
     commit: Commit,
+    instance: Serial,
     holder: Option<Versioned<Principal>>,
     members: Vec<Versioned<Certificate>>,
     lock: bool,
@@ -275,7 +311,7 @@ pub(crate) fn end(
         for member in &members {
             value.forget(&member.value.serial);
         }
-        value.compromises = value.compromises.saturating_add(1);
+        value.end_instance(instance);
         Write::replace(value, version)
     });
     let revoked = |commit, member| revoke(commit, member, RevocationReason::KeyCompromise, lock, now);

@@ -250,6 +250,7 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
         created_at: call.now,
         updated_at: call.now,
         compromises: 0,
+        ended_instances: Vec::new(),
         enrolled_by: None,
         free_at: None,
     })

@@ -207,7 +207,7 @@ fn still_admitted(
 ) -> Result<(), Error> {
     require_active(&authorities.tenant)?;
     if let Some(succession) = succession {
-        succession.check()?;
+        succession.check_again(order.call.now)?;
     }
     let presented = succession.map(|succession| &succession.presented.value);
     may_hold(order.call, principal, presented, authorities.tenant.max_certificates)?;

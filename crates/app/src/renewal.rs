@@ -24,7 +24,8 @@ use crate::{
 
 impl App {
     /// The caller's next certificate, for a key that is none of those it holds. Renewing again with the same certificate
-    /// replaces an answer that was lost; once the successor is in use, it locks the instance.
+    /// replaces an answer that was lost; once the successor is in use, it locks the instance. `RENEWED_TOO_RECENTLY`: wait,
+    /// see [`signet_core::lineage::earliest_next`].
     pub async fn renew_certificate(
         self: &Arc<Self>,
         call: &Call,
@@ -47,7 +48,10 @@ impl App {
         presented: &Presented,
         csr: &Csr,
     ) -> Result<IssuedLeaf, Error> {
-        let holder = self.certificate(scope, &presented.issuer, &presented.serial, call.now).await?.value.principal;
+        let record = self.certificate(scope, &presented.issuer, &presented.serial, call.now).await?.value;
+        // Those who ask at once would all be let in, as long as none has been answered.
+        let _turn = self.turns.take(format!("renewal/{}", record.instance())).await;
+        let holder = record.principal;
         // One request, whichever way it comes.
         let named = Call { operation: "RenewCertificate", ..call.clone() };
         let fingerprint = fingerprint(&named, &(&holder, key_digest(csr)))?;
@@ -57,6 +61,7 @@ impl App {
             let succession = self.succession(&order, &principal.value, None).await?;
             let Some(succession) = succession else { return Err(Error::internal("a renewal of nothing")) };
             succession.check()?;
+            succession.check_pace(call.now)?;
             let presented = succession.presented.value;
             self.require_new_key(&order, &principal.value, &presented).await?;
             Ok(Admission::of(principal, Some(presented), call.now))

@@ -1,25 +1,68 @@
-//! Queues for records that many callers of one process want to change at once. Only a courtesy: what keeps the records
-//! right is the compare-and-swap in the store.
+//! Queues for records that many callers of one process want to change at once: each name has its own, so that nobody waits
+//! behind another's. Only a courtesy: what keeps the records right is the compare-and-swap in the store.
 
-use signet_core::store::shard_of;
-use tokio::sync::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-/// As many as there are queues; names that share one only wait a little longer.
-const QUEUES: usize = 64;
+use tokio::sync::OwnedMutexGuard;
 
+type Queue = Arc<tokio::sync::Mutex<()>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<HashMap<String, Queue>>);
+
+/// A place in a queue; the last to leave takes the queue away.
 #[derive(Debug)]
-pub(crate) struct Turns([Mutex<()>; QUEUES]);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
-    }
+pub(crate) struct Turn<'a> {
+    turns: &'a Turns,
+    name: String,
+    queue: Queue,
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Turns {
-    /// The queue of `name`.
-    pub(crate) fn of(&self, name: &str) -> &Mutex<()> {
-        let [first, ..] = &self.0;
-        self.0.get(shard_of(name, QUEUES as u32) as usize).unwrap_or(first)
+    /// Waits for the turn of `name`, which lasts until it is dropped.
+    pub(crate) async fn take(&self, name: String) -> Turn<'_> {
+        let queue = Arc::clone(self.queues().entry(name.clone()).or_default());
+        let mut turn = Turn { turns: self, name, queue, held: None };
+        turn.held = Some(Arc::clone(&turn.queue).lock_owned().await);
+        turn
+    }
+
+    /// A poisoned lock means that another thread panicked between two complete steps; the map is whole.
+    fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut queues = self.turns.queues();
+        // The map's and this one: queues are shared out under the map's lock only.
+        if Arc::strong_count(&self.queue) == 2 {
+            queues.remove(&self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, future::join};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_name_has_a_queue_of_its_own_and_none_is_left() {
+        let turns = Turns::default();
+        let first = turns.take("a".into()).await;
+        assert!(turns.take("a".into()).now_or_never().is_none(), "taken, and given up");
+        drop(turns.take("b".into()).now_or_never().unwrap());
+        let (second, ()) = join(turns.take("a".into()), async { drop(first) }).await;
+        assert_eq!(turns.queues().len(), 1);
+        drop(second);
+        assert!(turns.queues().is_empty());
     }
 }

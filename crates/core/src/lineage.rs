@@ -33,6 +33,38 @@ pub struct Lineage {
     pub locked_at: Option<Time>,
 }
 
+/// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two at most.
+pub const MAX_SUPERSEDED: usize = 8;
+/// Shortest time between two renewals of an instance, milliseconds; of short-lived ones a tenth of their life.
+const PACE: i64 = 60_000;
+
+/// When `presented` may have its next certificate at the earliest; `None`: at once, as the first of an instance may.
+/// `superseded`: how many renewed ones of the instance are still valid besides it.
+///
+/// Each renewal costs a signature and records, and one too many, or an answer that was lost, an entry that every node keeps
+/// until the certificate would have expired. So what goes on and on slows down: to a tenth of a life.
+pub fn earliest_next(
+    presented: &Certificate,
+    standing: Standing,
+    successor: Option<&Certificate>,
+    superseded: usize,
+) -> Option<Time> {
+    let made_at = presented.serial.made_at();
+    let tenth = presented.not_after.millis_since(made_at).max(0) / 10;
+    let after = |from: Time, wait: i64| Some(Time::from_unix_millis(from.unix_millis().saturating_add(wait)));
+    match standing {
+        Standing::Newest if presented.lineage.generation == 0 => None,
+        Standing::Newest if superseded >= MAX_SUPERSEDED => after(made_at, tenth),
+        Standing::Newest => after(made_at, PACE.min(tenth)),
+        Standing::AnswerLost => {
+            // The first is made good at once, each further one after twice the time.
+            let doubled = presented.lineage.answers_lost.checked_sub(1)?.min(20);
+            after(successor?.serial.made_at(), PACE.saturating_mul(1 << doubled).min(tenth))
+        }
+        Standing::Copied | Standing::Withdrawn | Standing::Unknown => None,
+    }
+}
+
 /// Names the certificate that took another's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Successor {

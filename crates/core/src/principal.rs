@@ -128,6 +128,10 @@ pub struct Principal {
     /// How often one of its keys was found in other hands. What it handed out before does not count any more.
     #[serde(default)]
     pub compromises: u32,
+    /// The first certificates of the instances that were ended for it: none of their members is renewed any more. The last
+    /// [`MAX_ENDED`]; most of their members were revoked with them.
+    #[serde(default)]
+    pub ended_instances: Vec<Serial>,
     /// The enrollment rule that made it, if one did.
     #[serde(default)]
     pub enrolled_by: Option<RuleId>,
@@ -136,6 +140,8 @@ pub struct Principal {
     pub free_at: Option<Time>,
 }
 
+/// Most ended instances that a principal's record names.
+pub const MAX_ENDED: usize = 64;
 /// How far the clocks of two nodes may be apart where a record does not name its holder's life. Lives of one id are months
 /// apart.
 const SKEW: Lifetime = Lifetime::days(1);
@@ -148,6 +154,16 @@ impl Principal {
             None => certificate.serial.made_at().plus(SKEW) >= self.created_at,
         };
         same_life && certificate.tenant == self.tenant && certificate.principal == self.id
+    }
+
+    /// One of its keys is in other hands: that instance ends.
+    pub fn end_instance(&mut self, instance: Serial) {
+        self.compromises = self.compromises.saturating_add(1);
+        if !self.ended_instances.contains(&instance) {
+            self.ended_instances.push(instance);
+        }
+        let too_many = self.ended_instances.len().saturating_sub(MAX_ENDED);
+        self.ended_instances.drain(..too_many);
     }
 
     /// When every certificate that it may hold has expired, whatever its tenant's lifetimes were. Never earlier than an end of

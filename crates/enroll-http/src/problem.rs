@@ -129,6 +129,9 @@ impl From<&Error> for Problem {
         let problem = Self::new(status, error.reason(), error.to_string());
         match error {
             Error::Invalid { field, message, .. } => Self { field: Some(field), detail: message.clone(), ..problem },
+            Error::Exhausted { reason: "RENEWED_TOO_RECENTLY", .. } => {
+                Self { status: StatusCode::TOO_MANY_REQUESTS, ..problem }
+            }
             Error::Exhausted { reason: TOO_MANY, message } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY, message).retry_after(MINUTE)
             }

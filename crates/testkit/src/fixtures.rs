@@ -91,6 +91,7 @@ pub fn principal(tenant: &TenantId, id: &str) -> Principal {
         created_at: NOW,
         updated_at: NOW,
         compromises: 0,
+        ended_instances: Vec::new(),
         enrolled_by: None,
         free_at: None,
     }

@@ -114,7 +114,7 @@ impl App {
         let admit = || self.admit_granted(call, &scope, grant, facts, used.as_ref());
         let begun = {
             // Callers who become the same principal queue here instead of meeting in the store.
-            let _turn = self.turns.of(&format!("{tenant}/{}", grant.id)).lock().await;
+            let _turn = self.turns.take(format!("{tenant}/{}", grant.id)).await;
             self.begin(&order, admit).await?
         };
         self.conclude(&order, begun).await

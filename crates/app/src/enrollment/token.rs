@@ -66,7 +66,7 @@ impl App {
         };
         let begun = {
             // Callers with the same token queue here instead of meeting in the store.
-            let _turn = self.turns.of(digest).lock().await;
+            let _turn = self.turns.take(digest.clone()).await;
             self.begin(&order, admit).await?
         };
         if let Begun::Known(Outcome::Certificate { issuer, serial }) = &begun {

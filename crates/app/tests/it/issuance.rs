@@ -84,7 +84,8 @@ async fn a_renewal_takes_the_place_of_the_presented_certificate() {
     world.principal("worker").await;
     let mut held = world.issue("worker").await;
     for round in 0..5 {
-        held = renew(&world, &held, &csr()).await.unwrap();
+        let call = at(call("RenewCertificate"), later(round * 60));
+        held = world.app.renew_certificate(&call, &renewal_of(&held), &acme(), &csr()).await.unwrap();
         assert_eq!(world.get_principal("worker").await.certificates.len(), 1, "round {round}");
     }
     assert!(held.certificate.renews.is_some());

@@ -15,7 +15,9 @@ use signet_x509::{KeyPair, OutOfBandStatement, csr as x509_csr};
 use crate::{faulty_store::Fault, world::*};
 
 pub(crate) async fn renew(world: &World, held: &IssuedLeaf) -> Result<IssuedLeaf, Error> {
-    renew_at(world, held, NOW).await
+    // As soon as may be.
+    let wait = if held.certificate.lineage.generation == 0 { 0 } else { 60 };
+    renew_at(world, held, held.certificate.serial.made_at().plus(Lifetime::seconds(wait))).await
 }
 
 pub(crate) async fn renew_at(world: &World, held: &IssuedLeaf, now: Time) -> Result<IssuedLeaf, Error> {
@@ -93,8 +95,8 @@ async fn lost_answers_do_not_use_up_the_limit() {
     let world = World::new().await;
     world.principal("worker").await;
     let held = world.issue("worker").await;
-    for _ in 0..5 {
-        renew(&world, &held).await.unwrap();
+    for attempt in 0..5 {
+        renew_at(&world, &held, later(attempt * 600)).await.unwrap();
     }
     assert_eq!(world.get_principal("worker").await.certificates.len(), 1);
 }
@@ -197,7 +199,8 @@ async fn the_same_request_on_many_nodes_at_once_never_locks() {
     world.principal("worker").await;
     let (mut held, scope) = (world.issue("worker").await, acme());
     for round in 0..5 {
-        let (request, csr) = (call_with_id("RenewCertificate", &format!("round-{round}")), csr());
+        let request = at(call_with_id("RenewCertificate", &format!("round-{round}")), later(round * 60));
+        let csr = csr();
         let nodes: Vec<_> = (0..6).map(|_| world.other_node()).collect();
         let attempt = async |node: &Arc<signet_app::App>| {
             let leaf = node.renew_certificate(&request, &renewal_of(&held), &scope, &csr).await?;
@@ -276,7 +279,8 @@ async fn a_renewal_under_way_ends_with_the_lock() {
     let first = world.issue("worker").await;
     let second = renew(&world, &first).await.unwrap();
     confirm(&world, &second).await.unwrap();
-    let (thief, stolen) = (Arc::clone(&world.app), renewal_of(&first));
+    // At another node: at the same one they take turns.
+    let (thief, stolen) = (world.other_node(), renewal_of(&first));
     world.keys.before_next_signature(Box::pin(async move {
         let refused = thief.renew_certificate(&call("RenewCertificate"), &stolen, &acme(), &csr()).await.unwrap_err();
         assert_eq!(refused.reason(), "CLONE_DETECTED");
@@ -291,8 +295,15 @@ async fn of_many_renewals_only_the_last_few_stay_valid() {
     let world = World::new().await;
     world.principal("worker").await;
     let mut held = vec![world.issue("worker").await];
-    for _ in 0..12 {
-        held.push(renew(&world, held.last().unwrap()).await.unwrap());
+    for renewal in 0..12 {
+        let last = held.last().unwrap();
+        let wait = if renewal < 8 { Lifetime::seconds(60) } else { Lifetime::seconds(86_400 / 10) };
+        let soon = last.certificate.serial.made_at().plus(wait);
+        if renewal > 0 {
+            let refused = renew_at(&world, last, soon.minus(Lifetime::seconds(1))).await.unwrap_err();
+            assert_eq!(refused.reason(), "RENEWED_TOO_RECENTLY", "{renewal}");
+        }
+        held.push(renew_at(&world, last, soon).await.unwrap());
     }
     let holder = world.get_principal("worker").await;
     assert_eq!((holder.certificates.len(), holder.superseded.len()), (1, 8));

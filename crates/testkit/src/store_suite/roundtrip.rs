@@ -169,6 +169,7 @@ fn owners(id: &TenantId) -> Vec<Body> {
         certificates: vec![held(1), held(2)],
         superseded: vec![held(3)],
         compromises: 4,
+        ended_instances: vec![serial(4)],
         enrolled_by: Some("devices".parse().unwrap()),
         free_at: Some(later(3600)),
         ..principal(id, "Device_1.a")
