@@ -87,7 +87,7 @@ impl App {
         let mut round = Round { call: call.clone(), herald, claimed: Vec::new(), report: TaskReport::default() };
         let looked = self.look_for_endings(&mut round, go_on).await;
         // What was claimed is told, whatever went wrong after.
-        self.tell(&mut round).await?;
+        self.tell(&mut round).await;
         looked?;
         Ok(round.report)
     }
@@ -223,16 +223,16 @@ impl App {
             Err(error) => return Err(error.into()),
         }
         if round.claimed.len() == BATCH {
-            self.tell(round).await?;
+            self.tell(round).await;
         }
         Ok(())
     }
 
     /// Tells what was claimed; what could not be told is there for the next run.
-    async fn tell(&self, round: &mut Round<'_>) -> Result<(), Error> {
+    async fn tell(&self, round: &mut Round<'_>) {
         let claimed = std::mem::take(&mut round.claimed);
         if claimed.is_empty() {
-            return Ok(());
+            return;
         }
         let untold = round.herald.tell(&claimed).await;
         for (index, warning) in claimed.iter().enumerate() {
@@ -241,12 +241,14 @@ impl App {
                 round.report.done.push(text);
                 continue;
             };
-            let commit =
+            round.report.failed.push((text.clone(), Error::Unavailable { what: "the receiver", cause: cause.clone() }));
+            let give_up =
                 Commit::bookkeeping(Bookkeeping::Warning, round.call.now).write(Write::Delete(warning.key(), CREATED));
-            self.commit(&commit, round.call.now).await?;
-            round.report.failed.push((text, Error::Unavailable { what: "the receiver", cause: cause.clone() }));
+            // Whatever becomes of one, the others are given up too.
+            if let Err(error) = self.commit(&give_up, round.call.now).await {
+                round.report.failed.push((format!("{text}: it stays claimed and is not told again"), error.into()));
+            }
         }
-        Ok(())
     }
 }
 

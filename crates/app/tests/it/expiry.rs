@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use signet_app::{App, Herald, Settings, TaskReport};
+use signet_app::{App, BATCH, Herald, Settings, TaskReport};
 use signet_core::{
     Lifetime, Time,
     certificate::Certificate,
@@ -15,6 +15,7 @@ use signet_core::{
 };
 use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
 
+use crate::faulty_store::Fault;
 use crate::world::{World, acme, at, call, call_with_id, csr, pid, renewal_of};
 
 /// Keeps what it is told; tells nothing on while it is deaf.
@@ -235,4 +236,26 @@ async fn every_run_looks_at_the_most_urgent_first() {
     // Half of a run's pages are for what ends first: the shards of the first two hours, of which it is in one.
     assert!(look_at(&app, &crier, now, 40).await.unfinished);
     assert!(crier.leaves().iter().any(|(name, _)| name == "first"));
+}
+
+/// Of a batch whose telling failed every claim is given up, whichever of them cannot be.
+#[tokio::test]
+async fn one_claim_that_stays_keeps_no_other_warning_from_being_told() {
+    let (world, crier) = (World::new().await, Crier::default());
+    for id in ["a", "b", "c", "d"] {
+        world.principal(id).await;
+        world.issue(id).await;
+    }
+    let leaf = world.issue("a").await.certificate;
+    let late = leaf.not_after.minus(Lifetime::minutes(30));
+    *crier.deaf.lock().unwrap() = true;
+    let due = look(&world, &crier, late).await.failed.len();
+    assert!((4..BATCH).contains(&due), "{due} warnings in one batch, all given up");
+    // The transaction after that many claims is the first that gives one up.
+    world.store.arm(due, Fault::LostRequest);
+    let report = look(&world, &crier, late).await;
+    assert!(report.failed.iter().any(|(what, _)| what.contains("stays claimed")), "{report:?}");
+    *crier.deaf.lock().unwrap() = false;
+    let report = look(&world, &crier, late).await;
+    assert_eq!((report.done.len(), report.failed), (due - 1, vec![]), "all but the one that stays claimed");
 }
