@@ -12,7 +12,7 @@ use signet_x509::pem;
 use crate::{
     certificate::Held,
     commands::Run,
-    context::{Context, Contexts, private},
+    context::{Context, Contexts, Lock, private},
     exit::Exit,
     failure::Failure,
     output::Format,
@@ -36,6 +36,8 @@ impl Place {
     /// A context's own. Fails before the proof is spent, not after.
     pub(crate) fn context(run: &Run, name: &str, context: Context) -> Result<Self, Failure> {
         Contexts::load(&run.home)?.refuse_other_server(name, &context)?;
+        // Its list of contexts too.
+        private::check_writable(run.home.path())?;
         let directory = context.directory(&run.home);
         private::check_writable(&directory)?;
         Ok(Self { directory, context: Some((name.to_owned(), context)) })
@@ -70,15 +72,21 @@ pub(crate) async fn enroll(
     enrollment: &Enrollment,
     place: Place,
 ) -> Result<Exit, Failure> {
+    let _lock = Lock::wait(&place.directory, run.global.timeout, &run.printer).await?;
+    if let Some((name, context)) = &place.context {
+        Contexts::load(&run.home)?.refuse_other_server(name, context)?;
+    }
     let (channel, retry) = (connector.channel(), Retry { attempts: 4, ..Retry::default() });
     let work = signet_client::enroll_with(&channel, enrollment, retry);
     let credentials: Credentials = progress::watch("enrolling", run.printer.quiet, work).await?;
     credentials.save(&place.directory).map_err(Failure::other)?;
     let name = place.context.as_ref().map(|(name, _)| name.clone());
     if let Some((name, context)) = place.context {
-        let mut contexts = Contexts::load(&run.home)?;
-        contexts.put(&name, context);
-        contexts.save(&run.home)?;
+        Contexts::update(&run.home, |contexts| {
+            contexts.refuse_other_server(&name, &context)?;
+            contexts.put(&name, context);
+            Ok(())
+        })?;
     }
     let held = Held::load(&place.directory)?;
     if run.printer.quiet && run.printer.format == Format::Table {

@@ -10,7 +10,10 @@ use signet_core::{TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::ServerName;
 
 use super::Item;
-use crate::{context::private, failure::Failure};
+use crate::{
+    context::{Lock, private},
+    failure::Failure,
+};
 
 /// What goes into the configuration.
 #[derive(Clone, Debug)]
@@ -35,7 +38,8 @@ pub struct Local {
 
 /// Writes configuration and passphrase where they are missing. Returns the configuration's path.
 pub fn prepare(local: &Local) -> Result<(PathBuf, Vec<Item>), Failure> {
-    private::make_dir(&local.dir)?;
+    // Two at once would encrypt keys with a passphrase that the other one replaces.
+    let _lock = Lock::take(&local.dir)?;
     let (config, passphrase) = (local.dir.join("signet.toml"), local.dir.join("passphrase"));
     let items = vec![
         write_if_missing("passphrase file", &passphrase, || Ok(new_passphrase()))?,

@@ -18,7 +18,7 @@ use tonic::transport::Uri;
 use crate::{
     certificate,
     commands::Run,
-    context::{self, Context, Contexts, private},
+    context::{self, Context, Contexts, Lock, private},
     failure::Failure,
 };
 
@@ -59,7 +59,7 @@ pub struct Wish {
 pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let config = &wish.config;
     let name = wish.context.clone().unwrap_or_else(|| config.name.clone());
-    let mut contexts = Contexts::load(&run.home)?;
+    let contexts = Contexts::load(&run.home)?;
     let context = planned_context(config, wish, &name);
     contexts.refuse_other_server(&name, &context)?;
     let unready = |error: &dyn std::error::Error| Failure::other(error).hint(wish.remedy.clone());
@@ -71,6 +71,7 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     };
     let server_key = server_key.map_err(Failure::other)?;
     let directory = context.directory(&run.home);
+    let _lock = Lock::wait(&directory, run.global.timeout, &run.printer).await?;
     let admin_key = admin_key(&directory)?;
     let call = Call::process("bootstrap", Time::from_unix_millis(run.printer.now.as_millisecond()));
     let input = Bootstrap {
@@ -86,11 +87,14 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     items.extend(publish(&wired, present, &server_key, &report).await?);
     let saved = save_credentials(&directory, report.admin, admin_key)?;
     items.push(Item::new(format!("credentials of {} in {}", wish.admin, directory.display()), saved));
-    let new_context = !contexts.contexts.contains_key(&name);
-    if new_context {
-        contexts.put(&name, context);
-        contexts.save(&run.home)?;
-    }
+    let new_context = Contexts::update(&run.home, |contexts| {
+        contexts.refuse_other_server(&name, &context)?;
+        let new = !contexts.contexts.contains_key(&name);
+        if new {
+            contexts.put(&name, context);
+        }
+        Ok(new)
+    })?;
     items.push(Item::new(format!("context {name}"), new_context));
     Ok(items)
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use signet_client::{Credentials, KEY_FILE};
 use signet_core::{CaId, PrincipalId, Serial};
-use signet_proto::v1::{self, certificate_service_client::CertificateServiceClient as Client};
+use signet_proto::v1::{
+    self, certificate_service_client::CertificateServiceClient as Client,
+    principal_service_client::PrincipalServiceClient,
+};
 use signet_x509::{KeyAndCsr, pem};
 
 use super::{
@@ -13,8 +16,13 @@ use super::{
     values::{self, ListArgs, Reason, Yes},
 };
 use crate::{
-    certificate::csr_der, confirm::confirm, context::Contexts, exit::Exit, failure::Failure, output::Format,
-    session::rpc,
+    certificate::{Held, csr_der},
+    confirm::confirm,
+    context::{Contexts, Lock},
+    exit::Exit,
+    failure::Failure,
+    output::Format,
+    session::{Session, rpc},
 };
 
 /// Certificates of principals.
@@ -153,12 +161,20 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
     run.printer.changed(&revoked).map(|()| Exit::Ok)
 }
 
-/// The new key is made here and replaces the old one together with its certificate.
+/// The new key is made here and replaces the old one together with its certificate. One program at a time: a certificate
+/// that is renewed by two looks like one whose key was copied.
 async fn renew(run: &Run) -> Result<Exit, Failure> {
     let contexts = Contexts::load(&run.home)?;
     let (_, context) = contexts.select(run.global.context.as_deref())?;
     let directory = context.directory(&run.home);
+    let serial = || Held::load(&directory).ok().map(|held| held.serial);
+    let before = serial();
+    let _lock = Lock::wait(&directory, run.global.timeout, &run.printer).await?;
     let session = run.session()?;
+    if serial() != before {
+        run.printer.note("another `principal` has renewed it just now");
+        return show_own(run, &session).await;
+    }
     let new = KeyAndCsr::generate().map_err(Failure::other)?;
     let request = v1::RenewCertificateRequest { csr_der: new.csr_der, request_id: session.request_id() };
     let issued = rpc!(session, "renewing", Client.renew_certificate(request)).await?;
@@ -168,6 +184,15 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
     let certificate = issued.certificate.ok_or_else(|| Failure::other("the server sent no certificate"))?;
     run.printer.changed(&certificate).map(|()| Exit::Ok)
+}
+
+/// The certificate that the caller has now.
+async fn show_own(run: &Run, session: &Session) -> Result<Exit, Failure> {
+    let me = rpc!(session, "asking who this is", PrincipalServiceClient.who_am_i(v1::WhoAmIRequest {})).await?;
+    let (tenant_id, issuer_id, serial_number) = (me.tenant_id, me.issuer_id, me.serial_number);
+    let request = v1::GetCertificateRequest { tenant_id, issuer_id, serial_number };
+    let found = rpc!(session, "reading the certificate", Client.get_certificate(request)).await?;
+    run.printer.changed(&found).map(|()| Exit::Ok)
 }
 
 async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {

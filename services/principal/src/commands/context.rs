@@ -9,7 +9,7 @@ use super::{Run, values::Yes};
 use crate::{
     certificate::Held,
     confirm::confirm,
-    context::{self, Context, Contexts},
+    context::{self, Context, Contexts, Lock},
     exit::Exit,
     failure::Failure,
     output::{
@@ -87,23 +87,24 @@ const ORDER: [&str; 4] = ["name", "current", "endpoint", "spiffe_id"];
 
 /// Carries out a command.
 pub fn run(run: &Run, command: ContextCommand) -> Result<Exit, Failure> {
-    let mut contexts = Contexts::load(&run.home)?;
     match command {
         ContextCommand::List => {
+            let contexts = Contexts::load(&run.home)?;
             let rows = contexts.contexts.iter().map(|(name, context)| describe(run, &contexts, name, context));
             run.printer.rows(COLUMNS, rows.collect())?;
         }
         ContextCommand::Show { name } => {
+            let contexts = Contexts::load(&run.home)?;
             let (name, context) = contexts.select(name.as_deref().or(run.global.context.as_deref()))?;
             run.printer.record(&describe(run, &contexts, name, context), &ORDER)?;
         }
-        ContextCommand::Use { name } => {
+        ContextCommand::Use { name } => Contexts::update(&run.home, |contexts| {
             contexts.select(Some(&name))?;
             contexts.current = Some(name);
-            contexts.save(&run.home)?;
-        }
-        ContextCommand::Add(args) => add(run, contexts, args)?,
-        ContextCommand::Remove { name, yes } => remove(run, contexts, &name, yes)?,
+            Ok(())
+        })?,
+        ContextCommand::Add(args) => Contexts::update(&run.home, |contexts| add(run, contexts, args))?,
+        ContextCommand::Remove { name, yes } => remove(run, &name, yes)?,
     }
     Ok(Exit::Ok)
 }
@@ -132,7 +133,7 @@ fn describe(run: &Run, contexts: &Contexts, name: &str, context: &Context) -> Va
     })
 }
 
-fn add(run: &Run, mut contexts: Contexts, args: AddArgs) -> Result<(), Failure> {
+fn add(run: &Run, contexts: &mut Contexts, args: AddArgs) -> Result<(), Failure> {
     if contexts.contexts.contains_key(&args.name) && !args.replace {
         let message = format!("there is a context {} already", args.name);
         return Err(Failure::new(Exit::Conflict, message).hint("replace it with --replace, or choose another name"));
@@ -154,17 +155,22 @@ fn add(run: &Run, mut contexts: Contexts, args: AddArgs) -> Result<(), Failure> 
     if args.make_current {
         contexts.current = Some(args.name);
     }
-    contexts.save(&run.home)
+    Ok(())
 }
 
-fn remove(run: &Run, mut contexts: Contexts, name: &str, yes: Yes) -> Result<(), Failure> {
-    let (_, context) = contexts.select(Some(name))?;
+fn remove(run: &Run, name: &str, yes: Yes) -> Result<(), Failure> {
+    Contexts::load(&run.home)?.select(Some(name))?;
     confirm(&format!("forget context {name} and its key"), yes)?;
-    // Only what this program made; folders of others stay.
-    let owned = (context.credentials == context::default_directory(name)).then(|| context.directory(&run.home));
-    contexts.contexts.remove(name);
-    contexts.current.take_if(|current| current == name);
-    contexts.save(&run.home)?;
+    let owned = Contexts::update(&run.home, |contexts| {
+        let (_, context) = contexts.select(Some(name))?;
+        // Only what this program made; folders of others stay.
+        let owned = (context.credentials == context::default_directory(name)).then(|| context.directory(&run.home));
+        contexts.contexts.remove(name);
+        contexts.current.take_if(|current| current == name);
+        Ok(owned)
+    })?;
+    // Who changes it now is waited for.
+    let _lock = owned.as_deref().map(Lock::take).transpose()?;
     match owned.map(|dir| (fs::remove_dir_all(&dir), dir)) {
         Some((Err(error), dir)) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::file(&dir, &error)),
         _ => Ok(()),

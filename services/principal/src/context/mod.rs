@@ -2,6 +2,7 @@
 //! key and root. Directories are 0700 and files 0600.
 
 mod home;
+mod lock;
 pub mod private;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use home::Home;
+pub use lock::Lock;
 
 use crate::{exit::Exit, failure::Failure};
 
@@ -78,10 +80,17 @@ impl Contexts {
         toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
-    /// Writes `contexts.toml`.
-    pub fn save(&self, home: &Home) -> Result<(), Failure> {
-        let text = toml::to_string_pretty(self).map_err(Failure::other)?;
-        private::write(&home.contexts_file(), text.as_bytes())
+    /// Changes `contexts.toml`: reads it, lets `change` work on it and writes it, and nobody else does meanwhile.
+    pub fn update<T>(home: &Home, change: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let _lock = Lock::take(home.path())?;
+        let mut contexts = Self::load(home)?;
+        let before = contexts.clone();
+        let done = change(&mut contexts)?;
+        if contexts != before {
+            let text = toml::to_string_pretty(&contexts).map_err(Failure::other)?;
+            private::write(&private::followed(&home.contexts_file()), text.as_bytes())?;
+        }
+        Ok(done)
     }
 
     /// The context called `name`, or the current one.

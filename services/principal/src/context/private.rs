@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::failure::Failure;
@@ -21,12 +21,28 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     }
     let name = path.file_name().ok_or_else(|| Failure::usage(format!("{} is not a file", path.display())))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    // What a process left that was killed meanwhile.
+    let _: std::io::Result<()> = fs::remove_file(&temporary);
     let written = create(&temporary, content).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
         // The write has failed already; a left-over temporary file adds nothing to that.
         let _: std::io::Result<()> = fs::remove_file(&temporary);
         Failure::file(path, &error)
     })
+}
+
+/// The file that a chain of links leads to, which need not exist: who keeps a file elsewhere, e.g. with other settings
+/// under version control, wants that one written.
+pub fn followed(path: &Path) -> PathBuf {
+    const LINKS: usize = 40;
+    let mut at = path.to_owned();
+    for _ in 0..LINKS {
+        match fs::read_link(&at) {
+            Ok(target) => at = at.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => break,
+        }
+    }
+    at
 }
 
 /// Finds out whether files can be made in `dir`, before something is fetched that cannot be fetched twice.

@@ -1,8 +1,12 @@
 //! Contexts: files, modes, names.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
 
-use crate::run::{Machine, mode};
+use crate::run::{Machine, finish, mode};
 
 #[test]
 fn files_and_folders_are_private_whatever_the_umask() {
@@ -67,4 +71,49 @@ fn a_key_that_others_can_read_is_not_used() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let outcome = machine.principal(&["whoami"]);
     assert!(outcome.code == 2 && outcome.err.contains("chmod 600"), "{outcome:?}");
+}
+
+#[test]
+fn of_many_programs_at_once_each_adds_its_context() {
+    let machine = Machine::new();
+    fs::create_dir(machine.home()).unwrap();
+    // Held until all have begun, so that they come at the same moment.
+    let lock = File::create(machine.home().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let add = |n| machine.spawn(&["context", "add", &format!("c{n}"), "--endpoint", "https://127.0.0.1:1"], &[]);
+    let children: Vec<_> = (0..16).map(add).collect();
+    drop(lock);
+    for child in children {
+        finish(child).ok();
+    }
+    let listed = machine.principal(&["context", "list", "-o", "json"]).ok().json();
+    assert_eq!(listed.as_array().unwrap().len(), 16, "{listed}");
+}
+
+#[test]
+fn a_list_kept_elsewhere_is_written_there() {
+    let machine = Machine::new();
+    let (dotfiles, home) = (machine.path("dotfiles"), machine.home());
+    for dir in [&dotfiles, &home] {
+        fs::create_dir(dir).unwrap();
+    }
+    symlink("../dotfiles/signet.toml", home.join("contexts.toml")).unwrap();
+    for name in ["dev", "prod"] {
+        machine.add_dead_context(name);
+        assert!(fs::symlink_metadata(home.join("contexts.toml")).unwrap().is_symlink());
+        assert!(fs::read_to_string(dotfiles.join("signet.toml")).unwrap().contains(name));
+    }
+}
+
+#[test]
+fn who_waits_for_another_says_so_and_gives_up_in_the_end() {
+    let machine = Machine::new();
+    machine.add_dead_context("dev");
+    let lock = File::create(machine.home().join("contexts/dev/.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut child = machine.spawn(&["cert", "renew", "--timeout", "200ms"], &[]);
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("waiting for another"), "{said}");
+    assert_eq!(finish(child).code, 6);
 }

@@ -1,6 +1,7 @@
 //! The command line, run as its users run it.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod at_once;
 mod audit_check;
 mod contexts;
 mod end_to_end;
