@@ -116,8 +116,8 @@ fn request_id(text: &str) -> Result<RequestId, Error> {
 
 /// One PKCS #10 request.
 fn csr(text: &str) -> Result<Vec<u8>, Error> {
-    let rule = "must be one PKCS #10 request, PEM (-----BEGIN CERTIFICATE REQUEST-----)";
-    pem::decode_request(text).ok_or_else(|| Error::invalid("csr_pem", "NOT_PEM", rule))
+    pem::decode_request(text.as_bytes())
+        .map_err(|why| Error::invalid("csr_pem", "NOT_PEM", format!("must be one PKCS #10 request, PEM; {why}")))
 }
 
 fn certificates(field: &'static str, text: &str) -> Result<Vec<Vec<u8>>, Error> {

@@ -5,13 +5,13 @@ use der::{
     Decode, Encode, Header, Reader, Sequence, SliceReader, Tag,
     asn1::{AnyRef, BitStringRef, SetOfVec},
 };
-use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject};
 use thiserror::Error;
 
 use crate::{
     KeyError, KeyPair, PublicKey, encode,
     key::{Algorithm, SIGNATURE_ALGORITHM},
     oid,
+    pem::{self, RequestPemError},
 };
 
 /// Largest request that is read; one for a P-256 key takes about 200 bytes.
@@ -23,6 +23,9 @@ pub enum CsrError {
     /// Not even looked at.
     #[error("the certificate request has {0} bytes; at most {MAX_CSR_BYTES} are read")]
     TooLarge(usize),
+    /// A text without a request.
+    #[error("not a PKCS#10 certificate request: {0}")]
+    NotPem(RequestPemError),
     /// Not PKCS#10.
     #[error("not a PKCS#10 certificate request: {0}")]
     Malformed(&'static str),
@@ -54,7 +57,7 @@ impl CsrError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "CSR_TOO_LARGE",
-            Self::Malformed(_) => "CSR_MALFORMED",
+            Self::NotPem(_) | Self::Malformed(_) => "CSR_MALFORMED",
             Self::TrailingBytes(_) => "CSR_TRAILING_BYTES",
             Self::UnsupportedKey { .. } => "CSR_UNSUPPORTED_KEY",
             Self::BadPoint => "CSR_BAD_POINT",
@@ -88,14 +91,15 @@ impl Csr {
         Ok(Self { key })
     }
 
-    /// Reads and checks a request, PEM (`CERTIFICATE REQUEST`, text around it is passed over) or DER.
+    /// Reads and checks a request, PEM (see [`pem::decode_request`]) or DER.
     pub fn from_pem_or_der(bytes: &[u8]) -> Result<Self, CsrError> {
         // PEM takes a third more, and may have text before it.
         if bytes.len() > 2 * MAX_CSR_BYTES {
             return Err(CsrError::TooLarge(bytes.len()));
         }
-        match CertificateSigningRequestDer::from_pem_slice(bytes) {
+        match pem::decode_request(bytes) {
             Ok(der) => Self::parse(&der),
+            Err(why) if is_text(bytes) => Err(CsrError::NotPem(why)),
             Err(_) => Self::parse(bytes),
         }
     }
@@ -180,6 +184,11 @@ impl<'a> Parts<'a> {
             Ok(Self { info_der, version, spki_der, algorithm, signature })
         })
     }
+}
+
+/// The DER of a request is never UTF-8, nor UTF-16 with a byte order mark.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || std::str::from_utf8(bytes).is_ok()
 }
 
 /// `der`, if it is one SEQUENCE and nothing else.

@@ -9,7 +9,7 @@ use aws_lc_rs::{
 };
 use const_oid::ObjectIdentifier;
 use der::{
-    Decode, Encode, Sequence,
+    Decode, Encode, Sequence, Tag, Tagged,
     asn1::{Any, AnyRef, BitStringRef},
 };
 use thiserror::Error;
@@ -80,6 +80,9 @@ impl PublicKey {
             return Err(KeyError::Unsupported { found: oid::describe(spki.algorithm.oid) });
         }
         let curve = spki.algorithm.parameters.ok_or(KeyError::Malformed)?;
+        if curve.tag() == Tag::Sequence {
+            return Err(KeyError::Unsupported { found: "on a curve given by explicit parameters, not by name".into() });
+        }
         let curve: ObjectIdentifier = curve.decode_as().map_err(|_| KeyError::Malformed)?;
         if curve != oid::SECP256R1 {
             return Err(KeyError::Unsupported { found: oid::describe(curve) });

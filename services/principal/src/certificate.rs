@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use signet_client::{CERT_FILE, KEY_FILE};
 use signet_core::{Time, audit::sha256_hex};
@@ -61,6 +60,18 @@ impl Held {
     }
 }
 
+impl Held {
+    /// How its holder gets another when it is over.
+    pub fn way_back(&self) -> &'static str {
+        let operator = self.spiffe_id.as_deref().is_some_and(|id| id.starts_with("spiffe://system."));
+        if operator {
+            "get a new one where the environment was made: `principal bootstrap`, or from another administrator"
+        } else {
+            "get a new one with a join token: `principal enroll --save-context`"
+        }
+    }
+}
+
 /// The key in `directory`.
 pub fn load_key(directory: &Path) -> Result<KeyPair, Failure> {
     let path = directory.join(KEY_FILE);
@@ -85,13 +96,7 @@ fn uri(view: &CertificateView<'_>) -> Option<String> {
 /// A certificate request as the API takes it, from PEM or DER. Checked here already, so that a mistake is told before
 /// anything is sent.
 pub fn csr_der(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE REQUEST-----";
     let refused = |error: signet_x509::CsrError| Failure::usage(format!("{}: {error}", path.display()));
     Csr::from_pem_or_der(bytes).map_err(refused)?;
-    let text = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once(BEGIN));
-    let Some((_, rest)) = text else { return Ok(bytes.to_vec()) };
-    let body: String = rest.chars().take_while(|c| *c != '-').filter(|c| !c.is_whitespace()).collect();
-    let der = STANDARD.decode(body).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    // What is sent is what was checked.
-    Csr::parse(&der).map_err(refused).map(|_| der)
+    Ok(pem::decode_request(bytes).unwrap_or_else(|_| bytes.to_vec()))
 }

@@ -47,7 +47,7 @@ fn refuse_if_expired(
             let message = format!("context {name}: its certificate expired at {}", held.not_after);
             let hint = match context.login {
                 Some(_) => "sign in again: `principal login`",
-                None => "get a new one with a join token: `principal enroll --save-context`",
+                None => held.way_back(),
             };
             Err(Failure::new(Exit::Denied, message).hint(hint))
         }

@@ -160,7 +160,9 @@ fn connecting(error: &ConnectError) -> Outcome {
         ConnectError::Endpoint { .. } | ConnectError::Settings(_) => (Exit::Usage, None),
         ConnectError::CertificateRefused { .. } => (
             Exit::Denied,
-            Some("`principal doctor` explains; a new certificate needs a join token: `principal enroll`"),
+            Some(
+                "`principal doctor` explains; a new certificate comes with a join token (`principal enroll`), an operator's from `principal bootstrap`",
+            ),
         ),
         ConnectError::ServerCertificate { .. } => {
             (Exit::Denied, Some("do not go on before it is clear whose server this is; `principal doctor` helps"))

@@ -63,6 +63,54 @@ fn another_key_is_refused_and_named() {
 }
 
 #[test]
+fn explicit_curve_parameters_are_named() {
+    let key = [P256, &["-pkeyopt", "ec_param_enc:explicit"]].concat();
+    match Csr::parse(&openssl_request(&key, &[])) {
+        Err(CsrError::UnsupportedKey { found }) => assert!(found.contains("explicit parameters"), "{found}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As certreq, keytool, editors and mail programs hand a request on.
+#[test]
+fn texts_around_a_request_are_passed_over_or_named() {
+    let der = KeyAndCsr::generate().unwrap().csr_der;
+    let text = pem::encode(pem::CERTIFICATE_REQUEST, &der);
+    let body: String = text.lines().filter(|line| !line.starts_with('-')).map(|line| format!("{line}\n")).collect();
+    let key = KeyPair::generate().unwrap().to_pkcs8_pem().to_string();
+    for fine in [
+        text.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"),
+        format!("\u{feff}{text}"),
+        format!("\u{feff}{}", text.replace('\n', "\r\n")),
+        text.replace('\n', "\r"),
+        format!("Certificate Request:\n    Data: é\n{text}trailing"),
+        format!("{key}{text}"),
+    ] {
+        assert!(Csr::from_pem_or_der(fine.as_bytes()).is_ok(), "{fine}");
+        assert_eq!(pem::decode_request(fine.as_bytes()), Ok(der.clone()), "{fine}");
+    }
+    let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let indented: String = text.lines().map(|line| format!("  {line}\n")).collect();
+    let headers = text.replacen("-----\n", "-----\nFriendly-Name: web\n\n", 1);
+    let damaged = text.replacen(&body[..64], "not base64 !", 1);
+    for (bad, word) in [
+        (utf16.as_slice(), "UTF-16"),
+        (body.as_bytes(), "base64 without the lines"),
+        (b"", "empty"),
+        (b" \n\n", "empty"),
+        (headers.as_bytes(), "headers"),
+        (indented.as_bytes(), "indented"),
+        (damaged.as_bytes(), "damaged"),
+        (key.as_bytes(), "no certificate request"),
+        (b"hello", "no -----BEGIN"),
+        ([text.as_bytes(), text.as_bytes()].concat().as_slice(), "more than one"),
+    ] {
+        let told = Csr::from_pem_or_der(bad).unwrap_err().to_string();
+        assert!(told.contains(word), "{word}: {told}");
+    }
+}
+
+#[test]
 fn another_digest_is_refused_and_named() {
     let refused = Csr::parse(&openssl_request(P256, &["-sha384"]));
     assert!(matches!(refused, Err(CsrError::UnsupportedSignature { .. })), "{refused:?}");

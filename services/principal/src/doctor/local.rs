@@ -66,7 +66,7 @@ fn validity(held: &Held, now: Timestamp) -> Check {
     let left = held.not_after.duration_since(now);
     match held.state(now) {
         "expired" => {
-            let advice = "enroll again with a join token; if the clock is wrong, set it";
+            let advice = format!("{}; if the clock is wrong, set it", held.way_back());
             Check::fail("certificate", format!("{name} expired {until}"), advice)
         }
         "not yet valid" => {
