@@ -66,6 +66,13 @@ impl Guard {
         self.tenants.charge(tenant.clone(), now);
     }
 
+    /// Counts a proof of a source for which nobody vouched, because who could was away. Not its tenant's doing.
+    pub(crate) fn unvouched(&self, source: Option<IpAddr>, now: Time) {
+        if let Some(source) = source.map(source_of) {
+            self.sources.take(source, now);
+        }
+    }
+
     /// Whether a refusal is written to the audit log: `Some` with how many for this reason were not since the last.
     pub(crate) fn may_record(&self, tenant: &TenantId, reason: &'static str, now: Time) -> Option<u64> {
         self.records.take((tenant.clone(), reason), now)

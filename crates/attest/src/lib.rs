@@ -28,7 +28,7 @@
 //! | `AWS_OTHER_SERVER` | was made for another environment | was it relayed? Check whom the caller enrolled with |
 //! | `AWS_OTHER_TENANT` | was made for another tenant | as above |
 //! | `AWS_OTHER_KEY` | was made for another key than the request's | as above |
-//! | `AWS_STS_REFUSED` | was refused by STS; the detail has its code (`SignatureDoesNotMatch`, `ExpiredToken`, …) | the caller's AWS credentials |
+//! | `AWS_STS_REFUSED` | was refused by STS; the detail has its code (`SignatureDoesNotMatch`, `ExpiredToken`, …). Codes that say nothing about the caller (`AccessDenied` of an endpoint's policy, `RegionDisabledException`) are *unavailable* | the caller's AWS credentials |
 //! | `OIDC_TOKEN_MALFORMED` | is no compact JWT of at most 16 KiB, or has critical header fields | – |
 //! | `OIDC_ALGORITHM_NOT_ALLOWED` | is signed with something else than RS, PS, ES256, ES384 or EdDSA | the issuer's settings |
 //! | `OIDC_ISSUER_NOT_TRUSTED` | comes from an issuer that no rule of the tenant names | compare the rule's issuer with the token's `iss`, to the last slash |
@@ -57,6 +57,7 @@ mod aws_iam;
 mod http;
 mod oidc;
 mod options;
+mod shares;
 mod x509;
 
 use async_trait::async_trait;

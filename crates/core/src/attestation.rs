@@ -1,6 +1,6 @@
 //! Enrollment proofs that somebody else vouches for, and the port that checks them: evidence in, facts out.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub mod fact {
     pub const ISSUER: &str = "iss";
     /// OIDC: audience.
     pub const AUDIENCE: &str = "aud";
-    /// OIDC: expiry, Unix seconds.
+    /// OIDC: when it stops to count, Unix seconds: its expiry, or a day after it was issued if that is earlier.
     pub const EXPIRES: &str = "exp";
     /// X.509: SHA-256 of the registered CA's certificate that the chain ends in, hexadecimal.
     pub const ANCHOR: &str = "anchor_sha256";
@@ -154,6 +154,8 @@ pub struct Challenge<'a> {
     pub key_sha256: &'a str,
     /// Whom the tenant's rules believe.
     pub sources: &'a [Source],
+    /// The caller's address: nobody takes all the turns at those who vouch. `None`: this process.
+    pub caller: Option<IpAddr>,
     /// Now.
     pub now: Time,
 }
@@ -193,6 +195,12 @@ pub enum AttestationError {
         what: &'static str,
         /// The cause, for logs.
         cause: String,
+    },
+    /// Nobody was asked: too many proofs wait for an answer already.
+    #[error("too many proofs wait for {what}")]
+    Busy {
+        /// Who, e.g. `STS`.
+        what: &'static str,
     },
 }
 

@@ -28,7 +28,8 @@ resource "aws_lambda_function" "this" {
   reserved_concurrent_executions = coalesce(var.reserved_concurrency, local.size.concurrency)
 
   environment {
-    variables = var.settings
+    # The caller names the STS to be asked; of all regions' one that does not answer would keep the others' callers waiting.
+    variables = merge({ SIGNET_ENROLLMENT__AWS_REGIONS = jsonencode([data.aws_region.current.id]) }, var.settings)
   }
 
   logging_config {

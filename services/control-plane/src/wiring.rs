@@ -149,7 +149,17 @@ fn attestors(config: &Config) -> Result<Attestors, WiringError> {
     let issuer_ca_pem = issuer_ca_file.as_ref().map(read).transpose()?;
     // An emulator of AWS has its own STS.
     let sts_endpoint = options.sts_endpoint.clone().or_else(|| config.aws.endpoint_url.clone());
-    Attestors::new(Options { issuer_ca_pem, sts_endpoint, ..options.clone() }).map_err(|error| wrong(error.to_string()))
+    let mut aws_regions = options.aws_regions.clone();
+    if aws_regions.is_empty() {
+        aws_regions.extend(own_region(config));
+    }
+    Attestors::new(Options { issuer_ca_pem, sts_endpoint, aws_regions, ..options.clone() })
+        .map_err(|error| wrong(error.to_string()))
+}
+
+/// The region that this node is in: configured, or as ECS and Lambda tell (`AWS_REGION`). `None` outside of AWS.
+fn own_region(config: &Config) -> Option<String> {
+    config.aws.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).filter(|region| !region.is_empty())
 }
 
 /// When the store must answer.

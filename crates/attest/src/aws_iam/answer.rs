@@ -7,9 +7,21 @@ use signet_core::attestation::AttestationError;
 use super::{identity::Identity, unavailable};
 use crate::{http::Answer, refused};
 
-/// Codes that say nothing about the caller.
-const TRY_AGAIN: [&str; 5] =
-    ["Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure"];
+/// Codes that are about the caller's signature and credentials (STS, "Common Errors"). All others say nothing about them:
+/// throttling, a region that is disabled, an endpoint's policy (nothing else denies GetCallerIdentity).
+const ABOUT_THE_CALLER: [&str; 11] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+    "InvalidToken",
+];
 /// An answer has about fifteen.
 const MAX_NODES: u32 = 64;
 
@@ -25,7 +37,7 @@ pub(super) fn read(answer: &Answer) -> Result<Identity, AttestationError> {
     }
     let code = document.and_then(|document| text_at(document, &["ErrorResponse", "Error", "Code"]));
     match code.filter(|code| is_code(code)) {
-        Some(code) if answer.status.is_client_error() && !TRY_AGAIN.contains(&code) => {
+        Some(code) if answer.status.is_client_error() && ABOUT_THE_CALLER.contains(&code) => {
             Err(refused("AWS_STS_REFUSED", format!("STS answered {} {code}", answer.status.as_u16())))
         }
         Some(code) => Err(unavailable(format!("it answered {} {code}", answer.status.as_u16()))),
@@ -129,9 +141,14 @@ mod tests {
         for (status, code) in [(403, "SignatureDoesNotMatch"), (403, "ExpiredToken"), (400, "IncompleteSignature")] {
             assert_eq!(error(status, code), refused("AWS_STS_REFUSED", format!("STS answered {status} {code}")));
         }
-        for (status, code) in
-            [(400, "Throttling"), (500, "InternalFailure"), (503, "ServiceUnavailable"), (302, "Moved")]
-        {
+        for (status, code) in [
+            (403, "AccessDenied"),
+            (403, "RegionDisabledException"),
+            (400, "Throttling"),
+            (500, "InternalFailure"),
+            (503, "ServiceUnavailable"),
+            (302, "Moved"),
+        ] {
             assert!(is_unavailable(&error(status, code)), "{status} {code}");
         }
         for (status, body) in [(403, "<html>blocked</html>"), (302, ""), (301, GOOD), (500, GOOD), (404, "x")] {

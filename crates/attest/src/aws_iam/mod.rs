@@ -13,14 +13,11 @@ use signet_core::{
     attestation::{AttestationError, Challenge, Facts},
     enrollment_rule::Source,
 };
-use tokio::sync::Semaphore;
 use url::Url;
 
 use self::request::Presigned;
-use crate::{http::Http, options::Checked, refused};
+use crate::{http::Http, options::Checked, refused, shares::Shares};
 
-/// Calls to STS at once. More callers than that are asked to come back.
-const AT_ONCE: usize = 64;
 /// An answer takes half a kilobyte.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
@@ -29,7 +26,7 @@ pub(crate) struct AwsIam {
     http: Http,
     endpoint: Option<Url>,
     regions: Vec<String>,
-    turns: Semaphore,
+    turns: Shares,
     timeout: Duration,
 }
 
@@ -40,7 +37,7 @@ impl AwsIam {
             http: Http::new(options.timeout, &[]),
             endpoint: options.sts_endpoint.clone(),
             regions: options.aws_regions.clone(),
-            turns: Semaphore::new(AT_ONCE),
+            turns: Shares::new(options.aws_regions.len()),
             timeout: options.timeout,
         }
     }
@@ -55,13 +52,18 @@ impl AwsIam {
             return Err(refused("AWS_NOT_TRUSTED", "no rule of the tenant believes AWS"));
         }
         let request = request::check(url, headers, challenge, &self.regions)?;
-        let answer = self.send(&request).await?;
+        let answer = self.send(&request, challenge).await?;
         let identity = answer::read(&answer)?;
         identity.facts(request.partition).ok_or_else(|| unavailable("its answer names no identity of its partition"))
     }
 
-    async fn send(&self, request: &Presigned) -> Result<crate::http::Answer, AttestationError> {
-        let _turn = self.turns.try_acquire().map_err(|_| unavailable("too many proofs wait for it"))?;
+    async fn send(
+        &self,
+        request: &Presigned,
+        challenge: &Challenge<'_>,
+    ) -> Result<crate::http::Answer, AttestationError> {
+        let host = request.url.host_str().unwrap_or_default();
+        let _turn = self.turns.take(host, challenge).ok_or(AttestationError::Busy { what: "STS" })?;
         let mut url = self.endpoint.clone().unwrap_or_else(|| request.url.clone());
         url.set_query(request.url.query());
         let exchange = self.http.get(url, |builder| builder.headers(request.headers.clone()), MAX_ANSWER_BYTES);

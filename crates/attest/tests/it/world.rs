@@ -36,7 +36,7 @@ pub(crate) async fn attest(
 ) -> Result<Facts, AttestationError> {
     use signet_core::attestation::Attestor as _;
     let (tenant, key): (TenantId, String) = ("acme".parse().unwrap(), key());
-    let challenge = Challenge { server_id: SERVER_ID, tenant: &tenant, key_sha256: &key, sources, now };
+    let challenge = Challenge { server_id: SERVER_ID, tenant: &tenant, key_sha256: &key, sources, caller: None, now };
     attestors.attest(evidence, &challenge).await
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn outcome(result: &Result<Facts, AttestationError>) -> &'static str 
     match result {
         Ok(_) => "OK",
         Err(AttestationError::Refused { reason, .. }) => reason,
-        Err(AttestationError::Unavailable { .. }) => "UNAVAILABLE",
+        Err(AttestationError::Unavailable { .. } | AttestationError::Busy { .. }) => "UNAVAILABLE",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 
 fn statement(server_id: &str, tenant: &str, key: &str, signed_at: Time) -> String {
     let tenant: TenantId = tenant.parse().unwrap();
-    Challenge { server_id, tenant: &tenant, key_sha256: key, sources: &[], now: NOW }.statement(signed_at)
+    Challenge { server_id, tenant: &tenant, key_sha256: key, sources: &[], caller: None, now: NOW }.statement(signed_at)
 }
 
 fn good_statement() -> String {

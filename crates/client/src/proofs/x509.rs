@@ -56,7 +56,7 @@ impl ProofSource for X509 {
         Box::pin(async move {
             let Binding { server_id, tenant } = &self.binding;
             let (key_sha256, now) = (key_sha256(key), (self.clock)().floor_to_second());
-            let challenge = Challenge { server_id, tenant, key_sha256: &key_sha256, sources: &[], now };
+            let challenge = Challenge { server_id, tenant, key_sha256: &key_sha256, sources: &[], caller: None, now };
             let signature = self.sign(&challenge.statement(now));
             let signature = signature.map_err(|problem| ProofError {
                 proof: PROOF,
