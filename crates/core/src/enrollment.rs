@@ -157,7 +157,7 @@ impl Entity for EnrollmentToken {
 /// A bearer proof that was used. It serves nobody else any more, until it has expired anyway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedProof {
-    /// The tenant it was used in.
+    /// The tenant it was used in; `system` in the record that holds for the whole environment.
     pub tenant: TenantId,
     /// See [`crate::attestation::Evidence::bearer_sha256`].
     pub bearer_sha256: String,

@@ -88,6 +88,7 @@ impl App {
             tenant: request.tenant,
             key_sha256: &request.key_sha256,
             sources: &sources,
+            caller: request.call.source,
             now: request.call.now,
         };
         self.attestor.attest(request.evidence, &challenge).await.map_err(|error| match error {
@@ -95,7 +96,14 @@ impl App {
                 known.push(("detail", detail));
                 refused(reason)
             }
-            AttestationError::Unavailable { what, cause } => Error::Unavailable { what, cause },
+            AttestationError::Unavailable { what, cause } => {
+                // Somebody was asked for this caller and did not vouch: who makes others wait, waits in the end.
+                self.guard.unvouched(request.call.source, request.call.now);
+                Error::Unavailable { what, cause }
+            }
+            AttestationError::Busy { what } => {
+                Error::Unavailable { what, cause: "too many proofs wait for it".to_owned() }
+            }
         })
     }
 
@@ -111,7 +119,7 @@ impl App {
         let scope = TenantScope::of_grant(grant);
         let fingerprint = fingerprint(call, &(evidence.kind(), &grant.id, key_sha256))?;
         let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
-        let admit = || self.admit_granted(call, &scope, grant, facts, used.as_ref());
+        let admit = || self.admit_granted(call, &scope, grant, facts, &used);
         let begun = {
             // Callers who become the same principal queue here instead of meeting in the store.
             let _turn = self.turns.take(format!("{tenant}/{}", grant.id)).await;
@@ -127,12 +135,14 @@ impl App {
         scope: &TenantScope,
         grant: &Grant<'_>,
         facts: &Facts,
-        used: Option<&UsedProof>,
+        used: &[UsedProof],
     ) -> Result<Admission, Error> {
-        let newly_used = match used {
-            Some(used) if !self.was_used(call, scope, used).await? => Some(Write::create(used.clone())),
-            _ => None,
-        };
+        let mut newly_used = Vec::new();
+        for used in used {
+            if !self.was_used(call, used).await? {
+                newly_used.push(Write::create(used.clone()));
+            }
+        }
         let found = self.find_principal(scope, &grant.id, call.now).await?;
         if let Some(found) = &found {
             may_take(grant, &found.value)?;
@@ -156,9 +166,9 @@ impl App {
     }
 
     /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.
-    async fn was_used(&self, call: &Call, scope: &TenantScope, used: &UsedProof) -> Result<bool, Error> {
+    async fn was_used(&self, call: &Call, used: &UsedProof) -> Result<bool, Error> {
         let key = UsedProof::key_of(&used.tenant, &used.bearer_sha256);
-        match scope.get::<UsedProof>(&*self.store, &key, call.now).await? {
+        match EnvironmentScope::housekeeping().get::<UsedProof>(&*self.store, &key, call.now).await? {
             None => Ok(false),
             Some(before) if before.value.spki_sha256 == used.spki_sha256 => Ok(true),
             Some(_) => Err(refused("PROOF_REPLAYED")),
@@ -166,14 +176,19 @@ impl App {
     }
 }
 
-/// What must be remembered so that a bearer proof serves one key only; `None` for a proof that is bound to a key.
-fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &str) -> Result<Option<UsedProof>, Error> {
-    let Some(bearer_sha256) = evidence.bearer_sha256() else { return Ok(None) };
+/// What must be remembered so that a bearer proof serves one key only, in whatever tenant: a record of the environment's,
+/// and one of the tenant's, which nodes of earlier versions look for. None for a proof that is bound to a key.
+fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &str) -> Result<Vec<UsedProof>, Error> {
+    let Some(bearer_sha256) = evidence.bearer_sha256() else { return Ok(Vec::new()) };
     let expiry = facts.values.get(fact::EXPIRES).and_then(|values| values.first()).and_then(|text| text.parse().ok());
     // Without an end, its use would have to be remembered for ever.
     let expiry = expiry.map(Time::from_unix_seconds).ok_or_else(|| refused("OIDC_CLAIM_MISSING"))?;
-    let (tenant, spki_sha256) = (tenant.clone(), key_sha256.to_owned());
-    Ok(Some(UsedProof { tenant, bearer_sha256, spki_sha256, until: expiry.plus(AFTER_EXPIRY) }))
+    let used = |tenant| {
+        let (bearer_sha256, spki_sha256) = (bearer_sha256.clone(), key_sha256.to_owned());
+        UsedProof { tenant, bearer_sha256, spki_sha256, until: expiry.plus(AFTER_EXPIRY) }
+    };
+    let own = (!tenant.is_system()).then(|| tenant.clone());
+    Ok([TenantId::system()].into_iter().chain(own).map(used).collect())
 }
 
 /// Whether the rule may speak for a principal that exists. Callers choose some of their facts, e.g. a session's name, so an

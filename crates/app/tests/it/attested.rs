@@ -150,6 +150,52 @@ async fn an_oidc_token_enrolls_one_key_until_it_has_expired() {
     world.app.enroll(&at(anonymous("five"), later(3600 + 600)), input()).await.unwrap();
 }
 
+/// Two tenants may trust the same issuer for the same audience and subject.
+#[tokio::test]
+async fn an_oidc_token_that_one_tenant_took_is_refused_in_every_other() {
+    let world = World::new().await;
+    world.tenant("globex").await;
+    world.rule(oidc_rule("ci")).await;
+    let permit = admin();
+    world.app.create_rule(&call("CreateRule"), &permit, &scope("globex"), oidc_rule("ci")).await.unwrap();
+    world.attestor.proves(oidc("ci-1"));
+    enroll(&world, "one", token("a.b.c")).await.unwrap();
+    let elsewhere = |request_id: &str, csr_der: &[u8], text: &str| {
+        let proof = Proof::Attested { tenant: tid("globex"), evidence: token(text) };
+        let input = Enroll { proof, principal: None, csr_der: csr_der.to_vec() };
+        let (app, call) = (Arc::clone(&world.app), anonymous(request_id));
+        async move { app.enroll(&call, input).await }
+    };
+    assert_eq!(elsewhere("two", &csr(), "a.b.c").await, Err(refused("PROOF_REPLAYED")));
+    elsewhere("three", &csr(), "a.other.c").await.unwrap();
+    assert_eq!(enroll(&world, "four", token("a.other.c")).await, Err(refused("PROOF_REPLAYED")));
+}
+
+/// Who chooses somebody slow to be asked keeps the others waiting.
+#[tokio::test]
+async fn a_source_for_which_nobody_vouches_waits_and_others_do_not() {
+    let world = World::new().await;
+    world.rule(oidc_rule("ci")).await;
+    let from = |number: u32, last: u8| {
+        let source = Some(std::net::IpAddr::from([192, 0, 2, last]));
+        Call { source, ..anonymous(&format!("r-{last}-{number}")) }
+    };
+    let silent = AttestationError::Unavailable { what: "STS", cause: "no answer in time".into() };
+    world.attestor.answers(Err(silent));
+    let ask = async |call: Call| world.app.enroll(&call, attested(presigned(), &csr())).await.unwrap_err();
+    for number in 0..30 {
+        assert!(matches!(ask(from(number, 1)).await, Error::Unavailable { .. }), "{number}");
+    }
+    assert!(matches!(ask(from(30, 1)).await, Error::Exhausted { .. }));
+    // That nobody was asked is nobody's fault.
+    world.attestor.answers(Err(AttestationError::Busy { what: "STS" }));
+    for number in 0..40 {
+        assert!(matches!(ask(from(number, 2)).await, Error::Unavailable { .. }), "{number}");
+    }
+    world.attestor.proves(oidc("ci-1"));
+    world.app.enroll(&from(99, 2), attested(token("a.b.c"), &csr())).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_token_whose_end_is_not_known_is_refused() {
     let world = World::new().await;

@@ -83,10 +83,16 @@ impl Claims {
         whole.or_else(fraction).map(Time::from_unix_seconds)
     }
 
+    /// Its expiry, or its greatest age if that comes first: later it is refused anyway.
+    fn counts_until(&self) -> Option<Time> {
+        let expires = self.time(fact::EXPIRES)?;
+        Some(self.time("iat").map_or(expires, |issued| expires.min(issued.plus(MAX_AGE))))
+    }
+
     /// The claims as facts: nested names are joined by dots.
     pub(super) fn facts(&self) -> Result<Values, AttestationError> {
         let mut facts = Facts::default();
-        if let Some(expires) = self.time(fact::EXPIRES) {
+        if let Some(expires) = self.counts_until() {
             facts.values.insert(fact::EXPIRES.to_owned(), vec![expires.unix_seconds().to_string()]);
         }
         for (name, value) in &self.0 {
@@ -228,6 +234,12 @@ mod tests {
         assert_eq!(value("kubernetes.io.warnafter"), ["5"]);
         assert_eq!((value("iss").len(), value("iat").len()), (1, 0));
         assert_eq!(value("exp"), [(NOW.unix_seconds() + 300).to_string()]);
+        let endless = claims(with("exp", json!(253_402_300_799_i64))).facts().unwrap();
+        assert_eq!(
+            endless["exp"],
+            [(NOW.unix_seconds() - 10 + 86_400).to_string()],
+            "forgotten when it counts no more"
+        );
         let lists = claims(json!({ "groups": ["a", 1, true, null, ["x"], {"y": 1}], "none": [], "nil": null })).facts();
         assert_eq!(lists.unwrap(), Values::from([("groups".into(), vec!["a".into(), "1".into(), "true".into()])]));
     }
