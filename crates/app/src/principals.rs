@@ -8,6 +8,7 @@ use signet_core::{
     commit::{Commit, Write},
     principal::{Principal, PrincipalStatus},
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
+    text::is_deceptive,
 };
 
 use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, deletion, paging};
@@ -284,10 +285,10 @@ fn sorted(field: &'static str, mut names: Vec<Role>, most: usize) -> Result<Vec<
     Ok(names)
 }
 
-/// A name for people: short, and nothing that could change how a terminal shows it.
+/// A name for people: short, and nothing that could change how it, or what stands beside it, is shown.
 pub(crate) fn check_display_name(field: &'static str, name: &str) -> Result<(), Error> {
-    if name.chars().count() > MAX_DISPLAY_NAME || name.chars().any(char::is_control) {
-        let message = "must be at most 128 characters, none of them a control character";
+    if name.chars().count() > MAX_DISPLAY_NAME || name.chars().any(is_deceptive) {
+        let message = "must be at most 128 characters, none that hides, moves the cursor or turns text round";
         return Err(Error::invalid(field, "INVALID_DISPLAY_NAME", message));
     }
     Ok(())

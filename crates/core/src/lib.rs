@@ -30,6 +30,7 @@ pub mod spiffe;
 pub mod store;
 pub mod stored;
 pub mod tenant;
+pub mod text;
 pub mod time;
 pub mod trust;
 

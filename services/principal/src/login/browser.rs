@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{failure::Failure, progress};
 
+const SIGNED_IN: &str = "You are signed in. You may close this page.";
+const FAILED: &str = "The sign-in failed. The command line says why.";
+
 pub(super) async fn sign_in(provider: &Provider, wish: &SignIn, tell: &dyn Fn(&str)) -> Result<SecretString, Failure> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::other)?;
     let port = listener.local_addr().map_err(Failure::other)?.port();
@@ -30,18 +33,27 @@ pub(super) async fn sign_in(provider: &Provider, wish: &SignIn, tell: &dyn Fn(&s
         ("code_challenge_method", "S256"),
     ]);
     tell(&format!("open {url}"));
-    let waiting = tokio::time::timeout(wish.patience, callback::wait(&listener, &state));
+    let waiting = tokio::time::timeout(wish.patience, callback::wait(&listener, &state, &wish.issuer));
     let came = progress::watch("waiting for the browser", wish.quiet, waiting).await;
-    let code = match came.map_err(|_| denied("nobody signed in in time").hint("`principal login` again"))? {
-        Came::Code(code) => code,
-        Came::Error { code, description } => return Err(refused(&code, description.as_deref())),
+    let (came, browser) = came.map_err(|_| denied("nobody signed in in time").hint("`principal login` again"))?;
+    let exchanged = match came {
+        Came::Code(code) => exchange(provider, wish, &code, &redirect, &verifier).await,
+        Came::Error { code, description } => Err(refused(&code, description.as_deref())),
     };
-    let form = [
-        ("grant_type", "authorization_code"),
-        ("code", code.as_str()),
-        ("redirect_uri", redirect.as_str()),
-        ("code_verifier", verifier.as_str()),
-    ];
+    // Said only now: before the exchange nobody is signed in.
+    browser.tell(if exchanged.is_ok() { SIGNED_IN } else { FAILED }).await;
+    exchanged
+}
+
+async fn exchange(
+    provider: &Provider,
+    wish: &SignIn,
+    code: &str,
+    redirect: &str,
+    verifier: &str,
+) -> Result<SecretString, Failure> {
+    let form =
+        [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect), ("code_verifier", verifier)];
     match provider.token(wish, &form).await? {
         Answer::Token(token) => Ok(token),
         Answer::Error { code, description } => Err(refused(&code, description.as_deref())),

@@ -6,12 +6,16 @@ use reqwest::Url;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 /// The redirect's path.
 pub(super) const PATH: &str = "/callback";
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
-const LIMIT: Duration = Duration::from_secs(5);
+/// For one request, and for its answer: browsers connect ahead of need and say nothing.
+const LIMIT: Duration = Duration::from_secs(2);
+/// Connections that are listened to at once; the longest silent ones make way.
+const MOST: usize = 64;
 
 /// What the provider sent along (RFC 6749 section 4.1.2).
 #[derive(Debug, PartialEq, Eq)]
@@ -27,28 +31,57 @@ pub(super) enum Came {
     },
 }
 
-/// Waits for the redirect that carries `state`. Whatever else connects is turned away: other pages can reach this port too.
-pub(super) async fn wait(listener: &TcpListener, state: &str) -> Came {
+/// The browser that brought the answer; it waits for a page.
+#[derive(Debug)]
+pub(super) struct Browser(TcpStream);
+
+impl Browser {
+    /// Tells the person how the sign-in went. A browser that has gone needs no page.
+    pub(super) async fn tell(self, text: &str) {
+        answer(self.0, "200 OK", text).await;
+    }
+}
+
+/// Waits for the redirect that carries `state`. Whatever else connects is turned away, and keeps nobody waiting: other pages
+/// can reach this port too.
+pub(super) async fn wait(listener: &TcpListener, state: &str, issuer: &str) -> (Came, Browser) {
+    let mut connections = JoinSet::new();
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        let accepted = tokio::select! {
+            Some(ended) = connections.join_next() => match ended {
+                Ok(Some(came)) => return came,
+                _ => continue,
+            },
+            accepted = listener.accept() => accepted,
         };
-        let target = tokio::time::timeout(LIMIT, target(&mut stream)).await.ok().flatten();
-        let came = target.and_then(|target| read(&target, state));
-        let (status, text) = match &came {
-            Some(Came::Code(_)) => ("200 OK", "You are signed in. You may close this page."),
-            Some(Came::Error { .. }) => ("200 OK", "The sign-in failed. The command line says why."),
-            None => ("404 Not Found", "Nothing here."),
-        };
-        let head = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close";
-        let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-        // A browser that has gone needs no page.
-        let _ = tokio::time::timeout(LIMIT, say(&mut stream, answer.as_bytes())).await;
-        if let Some(came) = came {
-            return came;
+        match accepted {
+            Ok((stream, _)) if connections.len() < MOST => {
+                let (state, issuer) = (state.to_owned(), issuer.to_owned());
+                connections.spawn(async move { hear(stream, &state, &issuer).await });
+            }
+            // Each of those that are heard has two seconds; a browser tries again.
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+}
+
+/// What one connection brings. Who says nothing is not answered.
+async fn hear(mut stream: TcpStream, state: &str, issuer: &str) -> Option<(Came, Browser)> {
+    let target = tokio::time::timeout(LIMIT, target(&mut stream)).await.ok().flatten()?;
+    match read(&target, state, issuer) {
+        Some(came) => Some((came, Browser(stream))),
+        None => {
+            answer(stream, "404 Not Found", "Nothing here.").await;
+            None
+        }
+    }
+}
+
+async fn answer(mut stream: TcpStream, status: &str, text: &str) {
+    let head = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close";
+    let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let _ = tokio::time::timeout(LIMIT, say(&mut stream, answer.as_bytes())).await;
 }
 
 /// Sends the answer and waits until the browser has closed too: what it sent and nobody read would reset the connection, and
@@ -74,11 +107,16 @@ async fn target(stream: &mut TcpStream) -> Option<String> {
     Some(target.to_owned())
 }
 
-fn read(target: &str, state: &str) -> Option<Came> {
+fn read(target: &str, state: &str, issuer: &str) -> Option<Came> {
     let url = Url::parse("http://127.0.0.1").ok()?.join(target).ok()?;
     let value = |name: &str| url.query_pairs().find(|(n, _)| n == name).map(|(_, value)| value.into_owned());
     if url.path() != PATH || value("state").as_deref() != Some(state) {
         return None;
+    }
+    // RFC 9207 section 2.4: an answer of another provider is not one to this question.
+    if value("iss").is_some_and(|named| named != issuer) {
+        let description = Some("the answer comes from another provider than was asked".to_owned());
+        return Some(Came::Error { code: "mix_up".to_owned(), description });
     }
     match (value("code"), value("error")) {
         (Some(code), None) => Some(Came::Code(code)),
@@ -93,7 +131,11 @@ mod tests {
 
     #[test]
     fn only_the_redirect_with_our_state_counts() {
-        assert_eq!(read("/callback?code=a%2Fb&state=s&iss=x", "s"), Some(Came::Code("a/b".into())));
+        let read = |target: &str, state: &str| read(target, state, "https://id.example");
+        assert_eq!(read("/callback?code=a%2Fb&state=s", "s"), Some(Came::Code("a/b".into())));
+        assert_eq!(read("/callback?code=a&state=s&iss=https%3A%2F%2Fid.example", "s"), Some(Came::Code("a".into())));
+        let foreign = read("/callback?code=a&state=s&iss=https%3A%2F%2Fevil.example", "s");
+        assert!(matches!(foreign, Some(Came::Error { .. })), "{foreign:?}");
         let denied = Came::Error { code: "access_denied".into(), description: Some("no way".into()) };
         assert_eq!(read("/callback?error=access_denied&error_description=no+way&state=s", "s"), Some(denied));
         for other in [
@@ -107,5 +149,28 @@ mod tests {
         ] {
             assert_eq!(read(other, "s"), None, "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn silent_connections_keep_nobody_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..6 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut browser = TcpStream::connect(address).await.unwrap();
+        browser.write_all(b"GET /callback?code=c&state=s HTTP/1.1\r\n\r\n").await.unwrap();
+        // Six after each other would take twice as long.
+        let first = tokio::select! {
+            biased;
+            (came, page) = wait(&listener, "s", "https://id.example") => Some((came, page)),
+            () = tokio::time::sleep(3 * LIMIT) => None,
+        };
+        let (came, page) = first.unwrap();
+        assert_eq!(came, Came::Code("c".into()));
+        let mut text = String::new();
+        tokio::join!(page.tell("You are signed in."), async { browser.read_to_string(&mut text).await.unwrap() });
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("You are signed in."), "{text}");
     }
 }

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
     SignIn, denied,
-    provider::{Answer, Provider, plain, refused},
+    provider::{Answer, Provider, plain, refused, safe},
 };
-use crate::{failure::Failure, progress};
+use crate::{exit::Exit, failure::Failure, progress};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// RFC 8628 section 3.2.
@@ -30,12 +31,18 @@ struct Begun {
 pub(super) async fn sign_in(provider: &Provider, wish: &SignIn, tell: &dyn Fn(&str)) -> Result<SecretString, Failure> {
     let form = [("client_id", wish.client_id.as_str()), ("scope", &wish.scopes.join(" "))];
     let begun: Begun = provider.post(provider.device_endpoint()?, &form).await?;
-    tell(&format!("open {} and enter the code {}", plain(&begun.verification_uri), plain(&begun.user_code)));
+    let page = page(&begun.verification_uri)?;
+    tell(&format!("open {page} and enter the code {}", plain(&begun.user_code)));
     if let Some(complete) = &begun.verification_uri_complete {
-        tell(&format!("or open {}", plain(complete)));
+        tell(&format!("or open {}", self::page(complete)?));
     }
     let patience = wish.patience.min(Duration::from_secs(begun.expires_in));
     progress::watch("waiting for the sign-in", wish.quiet, poll(provider, wish, &begun, patience)).await
+}
+
+/// What a person is asked to open: nothing that runs, and nothing in clear.
+fn page(url: &str) -> Result<Url, Failure> {
+    safe(url).map_err(|rule| denied(format!("the page {} for the sign-in {rule}", plain(url))))
 }
 
 async fn poll(provider: &Provider, wish: &SignIn, begun: &Begun, patience: Duration) -> Result<SecretString, Failure> {
@@ -69,7 +76,8 @@ fn after(answer: Result<Answer, Failure>, interval: Duration) -> Next {
             "access_denied" => Next::Done(Err(denied("the sign-in was denied"))),
             other => Next::Done(Err(refused(other, description.as_deref()))),
         },
-        // A lost connection does not end the sign-in; "an exponential backoff algorithm" is advised.
+        // A lost connection does not end the sign-in; "an exponential backoff algorithm" is advised. A verdict does.
+        Err(failure) if failure.exit != Exit::Unavailable => Next::Done(Err(failure)),
         Err(_) => Next::Wait(interval.saturating_mul(2).min(LONGEST_INTERVAL)),
     }
 }
@@ -81,7 +89,7 @@ fn expired() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
+    use crate::login::away;
 
     #[test]
     fn each_answer_has_its_consequence() {
@@ -93,15 +101,25 @@ mod tests {
         };
         assert_eq!(waits(error("authorization_pending")), Some(5));
         assert_eq!(waits(error("slow_down")), Some(10));
-        assert_eq!(waits(Err(Failure::other("gone"))), Some(10));
+        assert_eq!(waits(Err(away("gone"))), Some(10));
         let told = |answer| match after(answer, five) {
             Next::Done(Err(failure)) => failure,
             _ => panic!("it goes on"),
         };
+        let no_token = denied("the provider gave no ID token").hint("ask for the scope openid: --scope openid");
+        assert_eq!(told(Err(no_token.clone())), no_token);
         for code in ["expired_token", "access_denied", "invalid_client", "invalid_grant"] {
             assert_eq!(told(error(code)).exit, Exit::Denied, "{code}");
         }
         assert!(!told(error("invalid_client")).message.contains('\u{1b}'));
         assert!(matches!(after(Ok(Answer::Token("x".into())), five), Next::Done(Ok(_))));
+    }
+
+    #[test]
+    fn only_a_page_that_is_encrypted_is_opened() {
+        assert!(page("https://login.example.com/device?user_code=ABCD").is_ok());
+        for bad in ["javascript:alert(1)", "http://login.example.com", "file:///etc/passwd", "x"] {
+            assert_eq!(page(bad).unwrap_err().exit, Exit::Denied, "{bad}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use reqwest::{Client, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
+use signet_core::text::is_deceptive;
 
 use super::{SignIn, away, denied};
 use crate::failure::Failure;
@@ -15,7 +16,10 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// A provider that calls itself as it was called.
 #[derive(Debug)]
 pub(super) struct Provider {
+    /// Through a proxy, if the environment names one.
     client: Client,
+    /// For this machine, past any proxy: what must not leave it in clear does not.
+    here: Client,
     endpoints: Endpoints,
 }
 
@@ -64,11 +68,11 @@ impl Provider {
     pub(super) async fn discover(wish: &SignIn) -> Result<Self, Failure> {
         let issuer =
             safe(&wish.issuer).map_err(|rule| Failure::usage(format!("the issuer {:?} {rule}", wish.issuer)))?;
-        let client = Client::builder().timeout(LIMIT).redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| Failure::other(format!("no TLS client: {error}")))?;
+        let client = client(false)?;
         let mut url = issuer.clone();
         url.set_path(&format!("{}/.well-known/openid-configuration", issuer.path().trim_end_matches('/')));
-        let (status, body) = read(client.get(url.clone())).await?;
+        let here = self::client(true)?;
+        let (status, body) = read(if is_here(&url) { &here } else { &client }.get(url.clone())).await?;
         if status != StatusCode::OK {
             return Err(away(format!("{url} answers with status {}", status.as_u16()))
                 .hint("is this the issuer's URL, to the last slash?"));
@@ -78,7 +82,11 @@ impl Provider {
             let message = format!("the provider calls itself {:?}, not {:?}", endpoints.issuer, wish.issuer);
             return Err(Failure::usage(message).hint("give --issuer exactly as the provider has it"));
         }
-        Ok(Self { client, endpoints })
+        Ok(Self { client, here, endpoints })
+    }
+
+    fn client_of(&self, url: &Url) -> &Client {
+        if is_here(url) { &self.here } else { &self.client }
     }
 
     pub(super) fn authorization_endpoint(&self) -> Result<Url, Failure> {
@@ -91,7 +99,7 @@ impl Provider {
 
     /// A POST whose answer must be a success.
     pub(super) async fn post<T: DeserializeOwned>(&self, url: Url, form: &[(&str, &str)]) -> Result<T, Failure> {
-        let (status, body) = read(self.client.post(url).form(form)).await?;
+        let (status, body) = read(self.client_of(&url).post(url).form(form)).await?;
         if status.is_success() {
             return parse(&body, "the provider's answer");
         }
@@ -101,13 +109,14 @@ impl Provider {
         }
     }
 
-    /// Asks for tokens. `Err` is for what says nothing about the sign-in, such as a lost connection.
+    /// Asks for tokens. An `Err` of [`Exit::Unavailable`](crate::exit::Exit::Unavailable), such as a lost connection, says
+    /// nothing about the sign-in.
     pub(super) async fn token(&self, wish: &SignIn, form: &[(&str, &str)]) -> Result<Answer, Failure> {
         let url = endpoint(Some(&self.endpoints.token_endpoint), "token", "")?;
         let secret = wish.client_secret.as_ref().map(|secret| ("client_secret", secret.expose_secret()));
         let form: Vec<(&str, &str)> =
             form.iter().copied().chain([("client_id", wish.client_id.as_str())]).chain(secret).collect();
-        let (status, body) = read(self.client.post(url).form(&form)).await?;
+        let (status, body) = read(self.client_of(&url).post(url).form(&form)).await?;
         if status.is_success() {
             let tokens: Tokens = parse(&body, "the token endpoint's answer")?;
             let missing = || denied("the provider gave no ID token").hint("ask for the scope openid: --scope openid");
@@ -128,9 +137,9 @@ pub(super) fn refused(code: &str, description: Option<&str>) -> Failure {
     denied(format!("the provider refused the sign-in with {}{more}", plain(code)))
 }
 
-/// What the provider wrote must not move the cursor.
+/// What the provider wrote must not move the cursor, hide, or turn round what stands beside it.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    text.chars().filter(|c| !is_deceptive(*c)).take(300).collect()
 }
 
 fn endpoint(url: Option<&str>, what: &str, otherwise: &str) -> Result<Url, Failure> {
@@ -140,14 +149,24 @@ fn endpoint(url: Option<&str>, what: &str, otherwise: &str) -> Result<Url, Failu
 }
 
 /// Codes and tokens travel encrypted, or do not leave this machine.
-fn safe(text: &str) -> Result<Url, &'static str> {
+pub(super) fn safe(text: &str) -> Result<Url, &'static str> {
     const RULE: &str = "must be an https:// URL (http:// for this machine only)";
     let url = Url::parse(text).map_err(|_| RULE)?;
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let fine = url.scheme() == "https" || (url.scheme() == "http" && local);
+    let fine = url.scheme() == "https" || (url.scheme() == "http" && is_here(&url));
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    if fine && plain && !host.is_empty() { Ok(url) } else { Err(RULE) }
+    if fine && plain && url.has_host() { Ok(url) } else { Err(RULE) }
+}
+
+/// Whether it leads to this machine.
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn client(past_proxies: bool) -> Result<Client, Failure> {
+    let builder = Client::builder().timeout(LIMIT).redirect(redirect::Policy::none());
+    let built = if past_proxies { builder.no_proxy() } else { builder }.build();
+    built.map_err(|error| Failure::other(format!("no TLS client: {error}")))
 }
 
 async fn read(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), Failure> {

@@ -155,3 +155,24 @@ fn what_is_missing_or_wrong_is_said_before_anybody_signs_in() {
     let away = login(&[&full[..], &["--ca-file", "root.pem"]].concat());
     assert!(away.code == 6 && away.err.contains("cannot be reached"), "{away:?}");
 }
+
+#[test]
+fn what_is_in_clear_for_this_machine_goes_past_every_proxy() {
+    let machine = Machine::new();
+    bootstrap(&machine);
+    fs::copy(machine.home().join("contexts/local/ca.pem"), machine.path("root.pem")).unwrap();
+    machine.add_dead_context("work");
+    // A proxy that says no, so that a request through it is seen by its answer.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in proxy.incoming().flatten() {
+            let _: std::io::Result<()> = stream.write_all(b"HTTP/1.1 418 Proxy\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let login = ["login", "--save-context", "work", "--issuer", "http://127.0.0.1:1", "--client-id", "x"];
+    let arguments = [&login[..], &["--tenant", "acme", "--ca-file", "root.pem"]].concat();
+    let variables = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, address.as_str()));
+    let away = machine.principal_with(&arguments, &variables, b"");
+    assert!(away.code == 6 && away.err.contains("cannot be reached") && !away.err.contains("418"), "{away:?}");
+}
