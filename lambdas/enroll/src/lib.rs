@@ -8,15 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, response::IntoResponse};
-use lambda_http::{Request, RequestExt, Response, request::RequestContext};
+use axum::{Router, http::header::HOST, response::IntoResponse};
+use lambda_http::{
+    LambdaEvent, Request, RequestExt, Response,
+    request::{LambdaRequest, RequestContext},
+};
 use signet_app::{App, ServerIdentity};
 use signet_control_plane::{
     Config,
     cli::system_clock,
     wiring::{WiringError, open_lazily},
 };
-use signet_enroll_http::{Enrollment, Origin, Problem, not_found, router};
+use signet_enroll_http::{ENROLL, Enrollment, Origin, Problem, RENEW, not_found, router};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
@@ -32,6 +35,9 @@ pub struct Function {
     app: Arc<App>,
     router: Router,
 }
+
+/// Stands for every path that is none of ours.
+const ELSEWHERE: &str = "/";
 
 impl Function {
     /// Opens what the configuration names and mounts the handlers. Asks nobody anything.
@@ -68,6 +74,22 @@ impl Function {
         tracing::info!(correlation_id, status, duration_ms, "call");
         Ok(answer)
     }
+}
+
+/// What of an event makes the request: no query, no host, no stage, and a path as URLs have it. None of them means
+/// anything here, and the runtime's conversion panics over bytes that no URL holds.
+#[must_use]
+pub fn essential(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
+    if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
+        request.raw_query_string = None;
+        request.query_string_parameters = Default::default();
+        request.headers.remove(HOST);
+        request.request_context.domain_name = None;
+        request.request_context.stage = None;
+        let known = [ENROLL, RENEW].into_iter().find(|path| request.raw_path.as_deref() == Some(*path));
+        request.raw_path = Some(known.unwrap_or(ELSEWHERE).to_owned());
+    }
+    event
 }
 
 /// The control plane's address, by the first name in its certificate; its load balancer listens on the usual port.

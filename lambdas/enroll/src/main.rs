@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use lambda_http::{Error, run, service_fn};
+use lambda_http::{Adapter, Error, lambda_runtime, service_fn};
 use signet_control_plane::{Config, telemetry};
-use signet_enroll_lambda::Function;
+use signet_enroll_lambda::{Function, essential};
+use tower::ServiceExt as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,5 +14,6 @@ async fn main() -> Result<(), Error> {
     let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.name)?;
     let function = Function::open(&config).await?;
     tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.name, "ready");
-    run(service_fn(|request| function.call(request))).await
+    let answers = Adapter::from(service_fn(|request| function.call(request)));
+    lambda_runtime::run(answers.map_request(essential)).await
 }

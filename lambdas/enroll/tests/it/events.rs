@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signet_app::{AuditWindow, Call};
 use signet_control_plane::{Config, cli::system_clock, wiring};
 use signet_core::{PrincipalType, TenantScope};
-use signet_enroll_lambda::Function;
+use signet_enroll_lambda::{Function, essential};
 use signet_x509::{KeyAndCsr, pem};
 
 use crate::{new_token, tenant_and_token};
@@ -100,7 +100,8 @@ impl Lambda {
     async fn answer(&self, event: &Value) -> Value {
         let request: LambdaRequest = serde_json::from_str(&event.to_string()).unwrap();
         let mut adapter = Adapter::from(service_fn(|request| self.function.call(request)));
-        let answer = adapter.call(LambdaEvent::new(request, Context::default())).await.unwrap();
+        let event = essential(LambdaEvent::new(request, Context::default()));
+        let answer = adapter.call(event).await.unwrap();
         serde_json::to_value(answer).unwrap()
     }
 
@@ -142,6 +143,29 @@ async fn a_function_url_answers_as_the_api_gateway_does() {
     let problem: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     assert_eq!(problem["reason"], "OPERATORS_ENROLL_AT_CONTROL_PLANE");
     assert_eq!(problem["detail"], "operators enroll and renew at the control plane, not here: https://localhost");
+}
+
+/// A caller chooses query, path and host; what no URL holds must not end in a panic.
+#[tokio::test]
+async fn what_no_url_holds_is_an_ordinary_request() {
+    let lambda = Lambda::new().await;
+    let long = "x".repeat(70_000);
+    for (number, odd) in
+        ["\"", "<>", " ", "\u{1}", "\u{7f}", "é", "\\", "#", "%", "^`{|}", long.as_str()].into_iter().enumerate()
+    {
+        let event = api_gateway(&format!("198.51.100.{number}"), "{}");
+        let mut query = event.clone();
+        query["rawQueryString"] = json!(odd);
+        assert_eq!(lambda.status(&query).await, 400, "{odd:.20}");
+        let mut host = function_url(&format!("203.0.113.{number}"), "{}");
+        host["requestContext"]["domainName"] = json!(odd);
+        host["headers"].as_object_mut().unwrap().remove("host");
+        assert_eq!(lambda.status(&host).await, 400, "{odd:.20}");
+        let mut path = event;
+        path["rawPath"] = json!(format!("/{odd}"));
+        path["requestContext"]["stage"] = json!(odd);
+        assert_eq!(lambda.status(&path).await, 404, "{odd:.20}");
+    }
 }
 
 #[tokio::test]
