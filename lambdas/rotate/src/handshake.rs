@@ -62,8 +62,11 @@ pub(crate) async fn present(
     let dns =
         names.dns.iter().map(|name| ServerName::try_from(name.clone()).map_err(|error| format!("{name}: {error}")));
     let names = dns.chain(names.ip.iter().map(|ip| Ok(ServerName::from(*ip))));
+    let names = names.collect::<Result<Vec<_>, String>>()?;
+    if names.is_empty() {
+        return Err("the configuration has no name to try it with: set SIGNET_SERVER__DNS_NAMES".into());
+    }
     for name in names {
-        let name = name?;
         let text = name.to_str().into_owned();
         let serve = async {
             let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
@@ -80,6 +83,7 @@ pub(crate) async fn present(
 /// Connects to a running node (`host:port`), which must present a certificate below the roots.
 pub(crate) async fn knock(endpoint: &str, roots: &[&[u8]]) -> Result<(), String> {
     let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
     let knocked = timeout(TIME_LIMIT, handshake(endpoint.to_owned(), name, roots)).await;
     knocked.map_err(|_| format!("no handshake within {TIME_LIMIT:?}"))?
@@ -99,4 +103,30 @@ async fn handshake(address: String, name: ServerName<'static>, roots: &[&[u8]]) 
     let stream = TcpStream::connect(&address).await.map_err(|error| format!("{address}: {error}"))?;
     let connected = TlsConnector::from(Arc::new(client)).connect(name, stream).await;
     connected.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+    use signet_x509::{KeyAndCsr, pem};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_tried_is_nothing_proven() {
+        let key = KeyAndCsr::generate().unwrap().key;
+        let chain_pem = pem::encode_certificate(&[0x30, 0]);
+        let pair = ServerCredentials { chain_pem, key_pem: SecretString::from(key.to_pkcs8_pem().as_str()) };
+        let nobody = ServerIdentity { dns: Vec::new(), ip: Vec::new() };
+        assert!(present(&pair, &[], &nobody).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_endpoint_is_reached_by_its_address() {
+        let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let told = knock(&format!("[::1]:{port}"), &[]).await.unwrap_err();
+        assert!(told.contains("refused"), "{told}");
+    }
 }

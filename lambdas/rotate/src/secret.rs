@@ -28,8 +28,22 @@ pub(crate) struct Secret {
 struct Stages {
     /// The version that is used.
     current: Option<String>,
+    /// Whether Secrets Manager rotates this secret.
+    rotating: bool,
     /// Whether the version in question is known, and pending.
     pending: bool,
+}
+
+impl Stages {
+    /// Refuses a version that Secrets Manager did not hand out: whoever may invoke this function makes none of its own choice,
+    /// which would stand in the way of the next rotation.
+    fn check(&self, token: &str) -> Result<(), RotateError> {
+        match (self.rotating, self.pending) {
+            (false, _) => Err(RotateError::Event("rotation is not enabled for this secret".into())),
+            (true, false) => Err(not_pending(token)),
+            (true, true) => Ok(()),
+        }
+    }
 }
 
 impl Secret {
@@ -49,7 +63,7 @@ impl Secret {
         let has = |stages: &Vec<String>, label: &str| stages.iter().any(|stage| stage == label);
         let current = versions.iter().find(|(_, stages)| has(stages, CURRENT)).map(|(version, _)| version.clone());
         let pending = versions.get(token).is_some_and(|stages| has(stages, PENDING));
-        Ok(Stages { current, pending })
+        Ok(Stages { current, rotating: found.rotation_enabled() == Some(true), pending })
     }
 
     async fn pending(&self, token: &str) -> Result<Option<ServerCredentials>, RotateError> {
@@ -99,6 +113,7 @@ impl Function {
                 json!({ "step": format!("{step:?}"), "version": token, "outcome": "it is the current one already" }),
             );
         }
+        stages.check(token)?;
         let outcome = match step {
             Step::Create => self.create(token).await?,
             // signetd asks for the current value every minute; there is nobody to tell beforehand.
@@ -107,7 +122,6 @@ impl Function {
                 self.test(token).await?;
                 "a TLS connection with the pending pair succeeded"
             }
-            Step::Finish if !stages.pending => return Err(not_pending(token)),
             Step::Finish => self.finish(secret_id, token, stages).await?,
         };
         Ok(json!({ "step": format!("{step:?}"), "version": token, "outcome": outcome }))
@@ -145,7 +159,9 @@ impl Function {
         Ok(())
     }
 
+    /// Nothing tells whether the test was passed, so it is passed again: what is made current is served within a minute.
     async fn finish(&self, secret_id: &str, token: &str, stages: Stages) -> Result<&'static str, RotateError> {
+        self.test(token).await?;
         let moved = self.secret.make_current(token, stages.current.as_deref()).await;
         if let Err(error) = moved {
             // Another run may have been faster.
@@ -158,6 +174,21 @@ impl Function {
 
 fn not_pending(token: &str) -> RotateError {
     RotateError::BadPending(format!(
-        "version {token} is not labelled {PENDING}, or has no value; run createSecret first"
+        "version {token} is not labelled {PENDING}, or has no value; Secrets Manager labels it when it begins a rotation"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_version_that_was_handed_out_is_worked_on() {
+        let stages = |rotating, pending| Stages { current: None, rotating, pending };
+        assert!(stages(true, true).check("t").is_ok());
+        assert!(stages(true, false).check("t").is_err_and(|error| error.to_string().contains("AWSPENDING")));
+        for pending in [false, true] {
+            assert!(stages(false, pending).check("t").is_err_and(|error| error.to_string().contains("not enabled")));
+        }
+    }
 }

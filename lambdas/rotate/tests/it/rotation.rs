@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_sdk_secretsmanager::primitives::Blob;
 use serde_json::{Value, json};
 use signet_control_plane::{cli::system_clock, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +13,13 @@ use crate::world::World;
 impl World {
     fn event(&self, step: &str, token: &str) -> Value {
         json!({ "Step": step, "SecretId": self.secret, "ClientRequestToken": token })
+    }
+
+    /// Labels a version without a value, as Secrets Manager does when it begins a rotation.
+    async fn begin(&self, token: &str) {
+        let put = self.secrets.put_secret_value().secret_id(&self.secret).client_request_token(token);
+        // The emulator keeps no version without a value, and lets it be replaced.
+        put.secret_binary(Blob::new([0])).version_stages("AWSPENDING").send().await.unwrap();
     }
 
     async fn labels(&self, version: &str) -> Vec<String> {
@@ -47,7 +55,13 @@ async fn four_steps_replace_the_certificate_once_and_a_running_node_takes_it() {
         (world.chain().await, readyz(node.public_addr).await, "11111111-1111-4111-8111-111111111111");
 
     let early = world.invoke(world.event("finishSecret", token)).await;
-    assert!(early["errorMessage"].as_str().is_some_and(|text| text.contains("createSecret")), "{early}");
+    assert!(early["errorMessage"].as_str().is_some_and(|text| text.contains("AWSPENDING")), "{early}");
+    let own_choice = world.invoke(world.event("createSecret", token)).await;
+    assert!(own_choice["errorMessage"].as_str().is_some_and(|text| text.contains("AWSPENDING")), "{own_choice}");
+    assert!(world.labels(token).await.is_empty(), "nobody but Secrets Manager begins a rotation");
+    world.begin(token).await;
+    let untested = world.invoke(world.event("finishSecret", token)).await;
+    assert!(untested["errorMessage"].is_string(), "{untested}");
     let (one, other) = tokio::join!(
         world.invoke(world.event("createSecret", token)),
         world.invoke(world.event("createSecret", token))
@@ -99,8 +113,27 @@ async fn a_bad_pending_value_never_becomes_the_current_one() {
     let chain_pem = signet_x509::bundle::to_pem(chain.iter().map(Vec::as_slice));
     let text = json!({ "private_key_pem": key.to_pkcs8_pem().as_str(), "certificate_chain_pem": chain_pem });
     put(other, &text.to_string()).await;
-    let told = message("testSecret", other).await;
-    assert!(told.contains("localhost"), "{told}");
+    // Nobody says whether the test was passed; what would fail it is not finished either.
+    for step in ["testSecret", "finishSecret"] {
+        let told = message(step, other).await;
+        assert!(told.contains("localhost"), "{step}: {told}");
+    }
+    assert_eq!(world.labels(other).await, ["AWSPENDING"]);
     let foreign = json!({ "Step": "createSecret", "SecretId": "/nowhere/server", "ClientRequestToken": broken });
     assert!(world.invoke(foreign).await["errorMessage"].is_string());
+}
+
+/// The records of certificates end before the list of those that their holder has.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_whose_certificates_are_forgotten_comes_back_by_bootstrap() {
+    let world = World::new().await;
+    let mut now = system_clock()();
+    for days in [31, 45] {
+        now = now.plus(signet_core::Lifetime::days(days));
+        let call = signet_app::Call { now, ..signet_app::Call::process("bootstrap", now) };
+        let report = world.wired.app.bootstrap(&call, &world.bootstrap).await.unwrap();
+        let made = report.items.iter().filter(|item| item.made).map(|item| item.what.as_str());
+        let admin = format!("certificate of admin {}", world.bootstrap.admin);
+        assert_eq!(made.collect::<Vec<_>>(), ["server certificate", admin.as_str()]);
+    }
 }

@@ -20,6 +20,8 @@ pub struct World {
     pub wired: wiring::Wired,
     pub secrets: aws_sdk_secretsmanager::Client,
     pub s3: aws_sdk_s3::Client,
+    /// What it was bootstrapped with.
+    pub bootstrap: Bootstrap,
 }
 
 impl World {
@@ -44,9 +46,10 @@ impl World {
         let here = aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(here).build();
         s3.create_bucket().bucket(&bucket).create_bucket_configuration(here).send().await.unwrap();
         let wired = wiring::open(&config).await.unwrap();
-        bootstrap(&wired, &config, &name).await;
+        let bootstrap = bootstrap(&wired, &config, &name).await;
+        secrets.rotate_secret().secret_id(&secret).send().await.unwrap();
         deploy(&name, env!("CARGO_BIN_EXE_signet-rotate"), &variables);
-        Self { function: name, secret, bucket, config, wired, secrets, s3 }
+        Self { function: name, secret, bucket, config, wired, secrets, s3, bootstrap }
     }
 
     /// The function's answer.
@@ -86,7 +89,7 @@ fn variables(prefix: &str, place: &str, bucket: &str) -> Vec<(&'static str, Stri
     ]
 }
 
-async fn bootstrap(wired: &wiring::Wired, config: &Config, admin: &str) {
+async fn bootstrap(wired: &wiring::Wired, config: &Config, admin: &str) -> Bootstrap {
     let (server, admin_csr) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
     let input = Bootstrap {
         keys: wired.environment_keys.clone(),
@@ -101,4 +104,5 @@ async fn bootstrap(wired: &wiring::Wired, config: &Config, admin: &str) {
         key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),
     };
     wired.server_identity.put(&credentials).await.unwrap();
+    input
 }
