@@ -64,9 +64,10 @@ impl Connector {
         }
         let host = uri.host().ok_or_else(|| bad("the host is missing"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port_of(&uri, 443).map_err(|reason| bad(&reason))?;
         Ok(Self {
             server_name: server_name(host)?,
-            address: Arc::from(format!("{}:{}", uri.host().unwrap_or(host), uri.port_u16().unwrap_or(443))),
+            address: Arc::from(format!("{}:{port}", uri.host().unwrap_or(host))),
             endpoint: Endpoint::from(uri),
             config: Arc::new(config),
             connect_timeout: CONNECT_TIMEOUT,
@@ -168,6 +169,20 @@ impl Service<Uri> for Connector {
             };
             timeout(this.connect_timeout, this.open()).await.map_err(late)?.map(TokioIo::new)
         })
+    }
+}
+
+/// The port that `uri` names, or `usual` if it names none; what stands there and is no port leads nowhere. The error fits
+/// into a sentence.
+pub fn port_of(uri: &Uri, usual: u16) -> Result<u16, String> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    match place.strip_prefix(uri.host().unwrap_or_default()).and_then(|rest| rest.strip_prefix(':')) {
+        None => Ok(usual),
+        Some(port) => match port.parse() {
+            Ok(0) | Err(_) => Err(format!("{port:?} is not a port, 1 to 65535")),
+            Ok(port) => Ok(port),
+        },
     }
 }
 

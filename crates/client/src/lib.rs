@@ -21,7 +21,7 @@ pub use atomic_dir::{Access, AtomicDir, NewFile, replace_file};
 pub use bundle::Bundle;
 pub use calls::{Anew, Enrollment, JoinToken, ProofSource, enroll, enroll_with, renew};
 pub use clock::{Clock, system_clock};
-pub use connector::Connector;
+pub use connector::{Connector, port_of};
 pub use credentials::{Credentials, CredentialsError, Facts};
 pub use error::{Alert, ClientError, ConnectError, RpcError};
 pub use files::{CA_FILE, CERT_FILE, KEY_FILE};

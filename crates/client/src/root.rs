@@ -10,6 +10,8 @@ use signet_x509::pem;
 use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
 
+use crate::connector::port_of;
+
 const LIMIT: Duration = Duration::from_secs(10);
 const MAX_BYTES: usize = 64 * 1024;
 const PATH: &str = "/v1/ca.pem";
@@ -87,7 +89,7 @@ impl GetError {
 async fn get(base: &str, url: &str) -> Result<Bytes, GetError> {
     let base: Uri = base.parse().map_err(|_| GetError::Address)?;
     let authority = base.authority().filter(|_| base.scheme_str() == Some("http")).ok_or(GetError::Address)?;
-    let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+    let address = format!("{}:{}", authority.host(), port_of(&base, 80).map_err(|_| GetError::Address)?);
     let stream = TcpStream::connect(address).await.map_err(GetError::of)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(GetError::of)?;
     let path = Uri::try_from(url).map_err(|_| GetError::Address)?.path().to_owned();

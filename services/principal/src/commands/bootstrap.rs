@@ -44,7 +44,7 @@ pub struct BootstrapArgs {
     /// Name of the admin's context; the environment's name unless given
     #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
     context_name: Option<String>,
-    /// How this machine reaches the server, if not by its first name and port in the configuration
+    /// How this machine reaches the server, if not by the first DNS name (else address) and the port in the configuration
     #[arg(long, value_name = "URL", value_parser = values::https)]
     endpoint: Option<String>,
     /// What a new configuration says.

@@ -114,6 +114,7 @@ fn url(text: &str, scheme: &str, rule: &str) -> Result<String, String> {
     let uri: tonic::codegen::http::Uri = text.parse().map_err(|_| rule)?;
     let plain = uri.path() == "/" && uri.query().is_none() && !text.contains('@');
     let ok = plain && uri.scheme_str() == Some(scheme) && uri.host().is_some_and(|host| !host.is_empty());
+    signet_client::port_of(&uri, 443)?;
     if ok { Ok(text.trim_end_matches('/').to_owned()) } else { Err(rule.into()) }
 }
 
@@ -178,6 +179,17 @@ mod tests {
             matches!(moment("24h"), Ok(Moment::Ago(_))) && matches!(moment("2026-11-22T03:00:00Z"), Ok(Moment::At(_)))
         );
         assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_port_is_a_port_or_refused() {
+        for fine in ["https://h", "https://h:1", "https://[::1]:65535", "https://[::1]"] {
+            assert!(https(fine).is_ok(), "{fine}");
+        }
+        for bad in ["https://h:184430", "https://h:65536", "https://h:0", "https://h:", "https://[::1]:99999"] {
+            assert!(https(bad).is_err(), "{bad}");
+        }
+        assert!(http("http://h:80800").is_err_and(|told| told.contains("80800")));
     }
 
     #[test]
