@@ -1,6 +1,7 @@
 //! Results on standard output as table, JSON or YAML; remarks on standard error.
 
 mod columns;
+mod plain;
 mod proto_json;
 mod table;
 mod time;
@@ -88,16 +89,16 @@ impl Printer {
     /// One message of a stream, at once. `summary` is its line in a table.
     pub fn streamed(&self, value: &Value, summary: &str) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.text(summary),
-            Format::Json => self.text(&value.to_string()),
-            Format::Yaml => self.text(&format!("---\n{}", yaml(value)?.trim_end())),
+            Format::Table => self.text(&plain::line(summary)),
+            Format::Json => self.text(&plain::json(value, false)),
+            Format::Yaml => self.text(&format!("---\n{}", plain::yaml(value))),
         }
     }
 
     fn document(&self, value: &Value) -> Result<(), Failure> {
         match self.format {
-            Format::Yaml => self.text(yaml(value)?.trim_end()),
-            _ => self.text(&serde_json::to_string_pretty(value).map_err(Failure::other)?),
+            Format::Yaml => self.text(&plain::yaml(value)),
+            _ => self.text(&plain::json(value, true)),
         }
     }
 
@@ -116,20 +117,16 @@ impl Printer {
     /// A remark for people.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            remark(text);
+            remark(&plain::lines(text));
         }
     }
 
     /// A remark for the curious.
     pub fn detail(&self, text: &str) {
         if self.verbose {
-            remark(text);
+            remark(&plain::lines(text));
         }
     }
-}
-
-fn yaml(value: &Value) -> Result<String, Failure> {
-    serde_norway::to_string(value).map_err(Failure::other)
 }
 
 /// Standard error may be closed: then nobody listens.
@@ -140,11 +137,11 @@ fn remark(text: &str) {
 /// Writes a failure to standard error.
 pub fn report(failure: &Failure, format: Format) {
     if format == Format::Json {
-        return remark(&failure.to_json().to_string());
+        return remark(&plain::json(&failure.to_json(), false));
     }
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    remark(&format!("{red}error:{red:#} {}", failure.message));
+    remark(&format!("{red}error:{red:#} {}", plain::lines(&failure.message)));
     if let Some(hint) = &failure.hint {
-        remark(&format!("hint: {hint}"));
+        remark(&format!("hint: {}", plain::lines(hint)));
     }
 }

@@ -4,7 +4,7 @@ use comfy_table::{Attribute, Cell as Shown, Color, ContentArrangement, Table, pr
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::time;
+use super::{plain, time};
 
 /// One column of a table.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ fn cell(cell: Cell, value: &Value, now: Timestamp) -> Shown {
     match cell {
         Cell::Field(name) => Shown::new(text(value.get(name).unwrap_or(&Value::Null), now)),
         Cell::Status(name) => status(&text(value.get(name).unwrap_or(&Value::Null), now)),
-        Cell::With(make) => Shown::new(make(value)),
+        Cell::With(make) => Shown::new(plain::line(&make(value))),
     }
 }
 
@@ -103,7 +103,7 @@ fn text(value: &Value, now: Timestamp) -> String {
         Value::String(text) => match text.parse::<Timestamp>() {
             Ok(at) => time::absolute(at, now),
             Err(_) if text.len() > 160 => format!("{} characters (see --output json)", text.len()),
-            Err(_) => text.clone(),
+            Err(_) => plain::line(text),
         },
         Value::Array(items) if items.is_empty() => "-".into(),
         Value::Array(items) => {
