@@ -92,11 +92,25 @@ impl ProofArgs {
                 return Err(Failure::usage("no join token").hint(hint));
             }
         };
-        let text = std::str::from_utf8(&bytes).map(str::trim).ok();
-        let token = text.filter(|text| !text.is_empty()).map(SecretString::from);
+        let text = std::str::from_utf8(&bytes).map(|text| text.trim_start_matches('\u{feff}').trim());
+        let token = match text {
+            Ok("") => Err("it is empty"),
+            Ok(text) if is_join_token(text) => Ok(SecretString::from(text)),
+            Ok(_) => {
+                Err("it is `sgt_` and 43 letters, digits, - or _, alone: no quotes, no name before it, no second line")
+            }
+            Err(_) => Err("it is not text in UTF-8"),
+        };
         bytes.zeroize();
-        token.ok_or_else(|| Failure::usage("the join token is empty or not text"))
+        let place = self.token_file.as_ref().map_or(TOKEN_VARIABLE.into(), |path| path.display().to_string());
+        token.map_err(|why| Failure::usage(format!("{place} holds no join token: {why}")))
     }
+}
+
+/// The shape of what `token create` gives: known before anything is sent.
+fn is_join_token(text: &str) -> bool {
+    let secret = text.strip_prefix("sgt_").unwrap_or_default();
+    secret.len() == 43 && secret.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 /// What a proof must name besides the key.

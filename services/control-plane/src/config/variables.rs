@@ -39,8 +39,15 @@ impl Variables {
     }
 }
 
-/// A list is a JSON array; a whole number and `true` and `false` are what they look like; all else is text.
+/// A list is a JSON array; a whole number and `true` and `false` are what they look like, but for digits that no number is
+/// written with (`0042`); all else is text, and so is whatever stands in double quotes (`"42"`).
 fn value(text: &str) -> Value {
+    if let (true, Ok(quoted)) = (text.starts_with('"'), serde_json::from_str::<String>(text)) {
+        return Value::from(quoted);
+    }
+    if text.len() > 1 && text.starts_with('0') {
+        return Value::from(text);
+    }
     if let (true, Ok(list)) = (text.starts_with('['), serde_json::from_str::<Vec<Value>>(text)) {
         return Value::from(list);
     }
@@ -58,5 +65,22 @@ impl Provider for Variables {
 
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {
         Ok(Profile::Default.collect(self.0.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_a_number_unless_no_number_is_written_so_or_they_are_quoted() {
+        for (text, number) in [("0", 0_u64), ("42", 42), ("123456789012", 123_456_789_012)] {
+            assert_eq!(value(text).to_u128(), Some(number.into()), "{text}");
+        }
+        for (text, expected) in
+            [("0042", "0042"), ("000123", "000123"), ("\"42\"", "42"), ("\"true\"", "true"), ("\"", "\""), ("x", "x")]
+        {
+            assert_eq!(value(text).as_str(), Some(expected), "{text}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{Format, to_value},
-    session::rpc,
+    session::{Session, rpc},
 };
 
 /// Join tokens.
@@ -80,6 +80,9 @@ pub async fn run(run: &Run, command: TokenCommand) -> Result<Exit, Failure> {
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
     if let Some(path) = &args.secret_file {
+        if path.is_dir() {
+            return Err(Failure::usage(format!("{} is a folder: name a file for the secret", path.display())));
+        }
         private::check_writable(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     }
     let request = v1::CreateTokenRequest {
@@ -98,7 +101,9 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let token = made.token.ok_or_else(|| Failure::other("the server sent no token"))?;
     let mut shown = to_value("signet.v1.Token", &token)?;
     if let Some(path) = args.secret_file {
-        private::write(&path, format!("{}\n", secret.expose_secret()).as_bytes())?;
+        if let Err(failure) = private::write(&path, format!("{}\n", secret.expose_secret()).as_bytes()) {
+            return Err(take_back(&session, token.token_id, failure).await);
+        }
         run.printer.note(&format!("the secret is in {}", path.display()));
         return run.printer.record(&shown, &[]).map(|()| Exit::Ok);
     }
@@ -111,6 +116,20 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         fields.insert("secret".into(), secret.expose_secret().into());
     }
     run.printer.record(&shown, &[]).map(|()| Exit::Ok)
+}
+
+/// A token whose secret nobody has is revoked.
+async fn take_back(session: &Session, token_id: String, failure: Failure) -> Failure {
+    let request = v1::RevokeTokenRequest {
+        tenant_id: session.tenant(),
+        token_id: token_id.clone(),
+        // The command's own is the creation's; to revoke twice changes nothing.
+        request_id: String::new(),
+    };
+    match rpc!(session, "revoking the token", Client.revoke_token(request)).await {
+        Ok(_) => failure.hint(format!("token {token_id} is revoked again: make room, then make another")),
+        Err(_) => failure.hint(format!("nobody has its secret: `principal token revoke {token_id}`")),
+    }
 }
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {

@@ -128,6 +128,15 @@ fn enroll(machine: &Machine, server: &Server) {
     let secret = fs::read_to_string(machine.path("token")).unwrap();
     assert!(!made.out.contains(secret.trim()) && !made.err.contains(secret.trim()));
     assert_eq!(mode(&machine.path("token")), 0o600);
+    // A secret that cannot be written down is nobody's: its token does not stay.
+    let long = format!("{}.token", "x".repeat(250));
+    let lost = machine.principal(&["token", "create", "worker", "--tenant", "acme", "--secret-file", &long]);
+    assert!(lost.code == 1 && lost.err.contains("is revoked again"), "{lost:?}");
+    let tokens = machine.principal(&["token", "list", "--tenant", "acme", "-o", "json"]).ok().json();
+    let revoked = tokens.as_array().unwrap().iter().filter(|token| !token["revoke_time"].is_null());
+    assert_eq!(revoked.count(), 1, "{tokens}");
+    let folder = machine.principal(&["token", "create", "worker", "--tenant", "acme", "--secret-file", "env"]);
+    assert!(folder.code == 2 && folder.err.contains("is a folder"), "{folder:?}");
     let (url, public) = (server.url(), server.public());
     let root = fs::read_to_string(machine.home().join("contexts/local/ca.pem")).unwrap();
     let digest = signet_client::fingerprint(&signet_x509::pem::decode_certificates(&root).unwrap()[0]);

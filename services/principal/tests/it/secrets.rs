@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::run::Machine;
 
-const SECRET: &str = "sgt1_do-not-show-this-anywhere";
+const SECRET: &str = "sgt_do-not-show-this-anywhere-0123456789abcdef_";
 
 fn enroll(machine: &Machine, more: &[&str], variables: &[(&str, &str)], input: &[u8]) -> String {
     fs::write(machine.path("ca.pem"), signet_x509::pem::encode_certificate(b"not a certificate")).unwrap();
@@ -27,6 +27,33 @@ fn a_token_is_never_shown_again() {
     }
     let help = machine.principal_with(&["enroll", "--help"], &[("SIGNET_TOKEN", SECRET)], b"").ok().out;
     assert!(!help.contains(SECRET));
+}
+
+/// As editors, shells and people hand a token on. What is none is said before anything is sent.
+#[test]
+fn a_token_in_a_wrapping_is_taken_out_or_refused_at_once() {
+    let machine = Machine::new();
+    let said = |text: &str| {
+        fs::write(machine.path("token"), text).unwrap();
+        enroll(&machine, &["--token-file", "token"], &[], b"")
+    };
+    for fine in [format!("\u{feff}{SECRET}\r\n"), format!("\n \t{SECRET}\u{a0}\n")] {
+        let said = said(&fine);
+        assert!(!said.contains("holds no join token"), "{fine:?}: {said}");
+    }
+    let quoted = format!("\"{SECRET}\"");
+    let twice = format!("{SECRET}\n{SECRET}");
+    for bad in [
+        &quoted,
+        &format!("TOKEN={SECRET}"),
+        &format!("# token\n{SECRET}"),
+        &twice,
+        &format!("{SECRET}\0"),
+        &SECRET[..46],
+    ] {
+        let said = said(bad);
+        assert!(said.contains("token holds no join token") && !said.contains(&SECRET[4..40]), "{bad:?}: {said}");
+    }
 }
 
 #[test]
