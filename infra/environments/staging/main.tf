@@ -86,8 +86,9 @@ module "rotate" {
   bucket_arn              = module.publication.bucket_arn
   event_bus_arn           = module.observability.event_bus_arn
   recovery_window_in_days = var.deletion_protection ? 7 : 0
-  settings                = local.settings
-  tenant_key_policy       = module.ca_keys.tenant_key_policy
+  # A rotation knocks there with the environment's roots; what does not answer as it should is a warning in its log.
+  settings          = merge(local.settings, { SIGNET_ROTATE_ENDPOINT = trimprefix(module.control_plane.endpoint, "https://") })
+  tenant_key_policy = module.ca_keys.tenant_key_policy
   access_policies = {
     tables = module.tables.access["rotate"]
     keys   = module.ca_keys.access["rotate"]
