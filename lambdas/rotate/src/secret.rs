@@ -161,9 +161,11 @@ impl Function {
 
     /// Nothing tells whether the test was passed, so it is passed again: what is made current is served within a minute.
     async fn finish(&self, secret_id: &str, token: &str, stages: Stages) -> Result<&'static str, RotateError> {
-        self.test(token).await?;
-        let moved = self.secret.make_current(token, stages.current.as_deref()).await;
-        if let Err(error) = moved {
+        let moved = async {
+            self.test(token).await?;
+            self.secret.make_current(token, stages.current.as_deref()).await
+        };
+        if let Err(error) = moved.await {
             // Another run may have been faster.
             let now = self.secret.stages(secret_id, token).await?;
             return if now.current.as_deref() == Some(token) { Ok("another run made it current") } else { Err(error) };

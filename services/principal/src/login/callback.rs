@@ -14,8 +14,8 @@ pub(super) const PATH: &str = "/callback";
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// For one request, and for its answer: browsers connect ahead of need and say nothing.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Connections that are listened to at once; the longest silent ones make way.
-const MOST: usize = 64;
+/// Connections that are heard at once; more are closed, below what a process may have open.
+const MOST: usize = 256;
 
 /// What the provider sent along (RFC 6749 section 4.1.2).
 #[derive(Debug, PartialEq, Eq)]
