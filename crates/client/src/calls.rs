@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::{
     credentials::{Credentials, CredentialsError},
     error::ClientError,
+    pending::Pending,
     retry::{Retry, request_id},
 };
 
@@ -120,12 +121,25 @@ pub async fn enroll(
 
 /// A new key, and the first certificate for it. Repeats the same request, so that a lost answer does not use up the proof.
 pub async fn enroll_with(channel: &Channel, enrollment: &Enrollment, retry: Retry) -> Result<Credentials, ClientError> {
-    let new = KeyAndCsr::generate().map_err(CredentialsError::Key)?;
+    let new = Pending::generate()?;
+    let proof = enrollment.proof.proof(new.key()).await?;
+    let issued = send_enrollment(channel, enrollment, &new, proof, retry).await?;
+    Ok(Credentials::new(issued.chain_der, issued.root_der, new.into_key())?)
+}
+
+/// Asks for the first certificate for a key that is there already.
+pub(crate) async fn send_enrollment(
+    channel: &Channel,
+    enrollment: &Enrollment,
+    pending: &Pending,
+    proof: Proof,
+    retry: Retry,
+) -> Result<IssuedCertificate, ClientError> {
     let request = EnrollRequest {
-        proof: Some(enrollment.proof.proof(&new.key).await?),
+        proof: Some(proof),
         principal_id: enrollment.principal_id.clone().unwrap_or_default(),
-        csr_der: new.csr_der,
-        request_id: request_id(),
+        csr_der: pending.csr_der()?,
+        request_id: pending.request_id().to_owned(),
         tenant_id: enrollment.tenant_id.clone().unwrap_or_default(),
     };
     let client = EnrollmentServiceClient::new(channel.clone());
@@ -133,8 +147,7 @@ pub async fn enroll_with(channel: &Channel, enrollment: &Enrollment, retry: Retr
         let (mut client, request) = (client.clone(), request.clone());
         async move { Ok(client.enroll(request).await?.into_inner()) }
     };
-    let issued: IssuedCertificate = retry.run(call).await?;
-    Ok(Credentials::new(issued.chain_der, issued.root_der, new.key)?)
+    retry.run(call).await
 }
 
 /// The next certificate of the principal that `channel` authenticates as, for a new key.

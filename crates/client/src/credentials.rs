@@ -18,6 +18,12 @@ pub enum CredentialsError {
     /// Another certificate's key.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
+    /// Somebody else's turn.
+    #[error("another process is renewing or enrolling this identity, and has not ended within {seconds} s")]
+    Busy {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A file.
     #[error("cannot {action} {path}: {reason}")]
     File {

@@ -245,7 +245,7 @@ impl ClientError {
         match self {
             Self::Connect(error) => error.is_transient(),
             Self::Rpc(error) => error.is_transient(),
-            Self::Credentials(_) => false,
+            Self::Credentials(error) => matches!(error, CredentialsError::Busy { .. }),
             Self::Proof(error) => error.transient,
         }
     }
@@ -255,6 +255,7 @@ impl ClientError {
         match self {
             Self::Connect(error) => error.reason(),
             Self::Rpc(error) => &error.reason,
+            Self::Credentials(CredentialsError::Busy { .. }) => "STORAGE_BUSY",
             Self::Credentials(_) => "BAD_CREDENTIALS",
             Self::Proof(_) => "NO_PROOF",
         }

@@ -11,10 +11,16 @@ use crate::{
     bundle::Bundle,
     credentials::{Credentials, CredentialsError},
     files::{CA_FILE, CERT_FILE, KEY_FILE},
+    lock::StorageLock,
+    pending::Pending,
 };
 
 /// File name of the notes.
 const NOTES_FILE: &str = "signet.json";
+/// File name of the lock. The agent takes the same one.
+pub const LOCK_FILE: &str = ".signet.lock";
+/// File name of an enrollment under way.
+const PENDING_FILE: &str = ".signet.enrolling";
 
 /// What is remembered with a certificate; no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +47,27 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Replaces the notes alone.
     fn note(&self, credentials: &Credentials, notes: &Notes) -> Result<(), CredentialsError>;
+
+    /// The right to renew or to enroll; `None`: another process has it. Held from the look at what is kept until that is
+    /// replaced.
+    fn try_lock(&self) -> Result<Option<StorageLock>, CredentialsError> {
+        Ok(Some(StorageLock::of_one_process()))
+    }
+
+    /// The enrollment that was under way when the program ended, if any.
+    fn pending(&self) -> Result<Option<Pending>, CredentialsError> {
+        Ok(None)
+    }
+
+    /// Keeps an enrollment that is about to be sent: its key, too.
+    fn keep_pending(&self, _: &Pending) -> Result<(), CredentialsError> {
+        Ok(())
+    }
+
+    /// Its outcome is known and stored.
+    fn forget_pending(&self) -> Result<(), CredentialsError> {
+        Ok(())
+    }
 }
 
 /// Keeps nothing beyond the program's life: the key is in memory only, and the next run enrolls again.
@@ -60,7 +87,8 @@ impl Storage for InMemory {
 }
 
 /// A folder with `cert.pem`, `key.pem` (0600), `ca.pem` and `signet.json`; also one that `principal enroll --out` wrote.
-/// The three are replaced at once, see [`AtomicDir`].
+/// The three are replaced at once, see [`AtomicDir`]. Several processes may share it: one of them renews, under the
+/// folder's lock, and the others take up what it wrote.
 #[derive(Debug)]
 pub struct Directory {
     files: AtomicDir,
@@ -114,6 +142,22 @@ impl Storage for Directory {
 
     fn note(&self, _: &Credentials, notes: &Notes) -> Result<(), CredentialsError> {
         self.write_notes(notes)
+    }
+
+    fn try_lock(&self) -> Result<Option<StorageLock>, CredentialsError> {
+        StorageLock::try_take(&self.files.path().join(LOCK_FILE))
+    }
+
+    fn pending(&self) -> Result<Option<Pending>, CredentialsError> {
+        Pending::read(&self.files.path().join(PENDING_FILE))
+    }
+
+    fn keep_pending(&self, pending: &Pending) -> Result<(), CredentialsError> {
+        pending.write(&self.files.path().join(PENDING_FILE))
+    }
+
+    fn forget_pending(&self) -> Result<(), CredentialsError> {
+        Pending::remove(&self.files.path().join(PENDING_FILE))
     }
 }
 

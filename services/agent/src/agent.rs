@@ -33,6 +33,8 @@ pub struct Agent {
     config: Config,
     report: watch::Sender<Report>,
     instances: BTreeMap<String, Running>,
+    /// Told to stop; not ended yet.
+    ending: Vec<Running>,
     hurries: Hurries,
     helpers: Vec<JoinHandle<()>>,
     _lock: Lock,
@@ -65,11 +67,12 @@ impl Agent {
         let socket = control::open(&config.socket)?;
         let mut helpers = vec![tokio::spawn(control::serve(socket, report.1.clone(), renew))];
         if let Some(address) = config.metrics {
-            let listener = metrics::open(address).await?;
-            helpers.push(tokio::spawn(metrics::serve(listener, report.1.clone())));
+            helpers.push(tokio::spawn(metrics::serve(address, report.1.clone())));
         }
         helpers.push(tokio::spawn(tell_systemd(report.1)));
-        let mut agent = Self { config, report: report.0, instances: BTreeMap::new(), hurries, helpers, _lock: lock };
+        let instances = BTreeMap::new();
+        let ending = Vec::new();
+        let mut agent = Self { config, report: report.0, instances, ending, hurries, helpers, _lock: lock };
         agent.reconcile();
         Ok(agent)
     }
@@ -85,7 +88,7 @@ impl Agent {
     }
 
     /// Takes over another configuration: identities that did not change are left alone. Folder, socket and listeners stay
-    /// as they are until a restart.
+    /// as they are until a restart. When it is dropped half-way, [`Self::stop`] still waits for those that were told to end.
     pub async fn reload(&mut self, config: Config) {
         let moved = (&config.state_dir, &config.socket, config.metrics)
             != (&self.config.state_dir, &self.config.socket, self.config.metrics);
@@ -100,8 +103,30 @@ impl Agent {
             .into_iter()
             .partition(|(_, running)| !elsewhere && wanted.contains(&running.config));
         self.instances = keep;
-        stop(end).await;
+        self.end(end);
+        self.ended().await;
         self.reconcile();
+    }
+
+    fn end(&mut self, instances: BTreeMap<String, Running>) {
+        instances.values().for_each(|running| running.stop.cancel());
+        self.ending.extend(instances.into_values());
+    }
+
+    /// Waits for those that were told to stop, all within one limit. May be given up and called again.
+    async fn ended(&mut self) {
+        let all = async {
+            for running in &mut self.ending {
+                if !running.task.is_finished() {
+                    // A task that panicked has ended, too.
+                    let _ = (&mut running.task).await;
+                }
+            }
+        };
+        if timeout(LAST_MOMENT, all).await.is_err() {
+            self.ending.iter().for_each(|running| running.task.abort());
+        }
+        self.ending.clear();
     }
 
     /// Starts what is wanted and does not run.
@@ -132,8 +157,10 @@ impl Agent {
     }
 
     /// Ends everything in order.
-    pub async fn stop(self) {
-        stop(self.instances).await;
+    pub async fn stop(mut self) {
+        let instances = std::mem::take(&mut self.instances);
+        self.end(instances);
+        self.ended().await;
         self.helpers.iter().for_each(JoinHandle::abort);
         // It would only be in the way of the next one.
         let _ = std::fs::remove_file(&self.config.socket);
@@ -142,15 +169,6 @@ impl Agent {
 
 fn locked(hurries: &Hurries) -> MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
     hurries.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn stop(instances: BTreeMap<String, Running>) {
-    instances.values().for_each(|running| running.stop.cancel());
-    for (_, mut running) in instances {
-        if timeout(LAST_MOMENT, &mut running.task).await.is_err() {
-            running.task.abort();
-        }
-    }
 }
 
 fn same_control_plane(one: &Settings, other: &Settings) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -124,27 +124,49 @@ async fn serve(path: PathBuf, config: Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Until `end`: follows SIGHUP, and tells systemd's watchdog that this thread is not stuck.
+/// Until `end`: follows SIGHUP, and tells systemd's watchdog that this thread is not stuck, while it reloads too.
 async fn work(mut agent: Agent, path: PathBuf, mut hangup: Signal, end: impl Future<Output = ()>) -> Agent {
     let watchdog = sd_notify::watchdog_enabled();
     let mut ticks = interval(watchdog.map_or(std::time::Duration::from_secs(3600), |limit| limit / 3));
+    let alive = || {
+        if watchdog.is_some() {
+            tell(&[NotifyState::Watchdog]);
+        }
+    };
     tokio::pin!(end);
     loop {
         tokio::select! {
             () = &mut end => return agent,
-            _ = ticks.tick() => if watchdog.is_some() { tell(&[NotifyState::Watchdog]) },
+            _ = ticks.tick() => alive(),
             _ = hangup.recv() => {
-                if let Ok(now) = NotifyState::monotonic_usec_now() {
-                    tell(&[NotifyState::Reloading, now]);
+                let mut reload = Box::pin(reload(&mut agent, &path));
+                loop {
+                    tokio::select! {
+                        () = &mut reload => break,
+                        () = &mut end => {
+                            drop(reload);
+                            return agent;
+                        }
+                        _ = ticks.tick() => alive(),
+                    }
                 }
-                match Config::load(&path) {
-                    Ok(config) => agent.reload(config).await,
-                    Err(error) => tracing::error!(path = %path.display(), %error, "the configuration stays as it was"),
-                }
-                tell(&[NotifyState::Ready]);
             }
         }
     }
+}
+
+async fn reload(agent: &mut Agent, path: &Path) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+    let read = path.to_owned();
+    // Users and groups may be looked up over the network.
+    match tokio::task::spawn_blocking(move || Config::load(&read)).await {
+        Ok(Ok(config)) => agent.reload(config).await,
+        Ok(Err(error)) => tracing::error!(path = %path.display(), %error, "the configuration stays as it was"),
+        Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+    }
+    tell(&[NotifyState::Ready]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

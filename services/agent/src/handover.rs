@@ -1,15 +1,24 @@
 //! Tells the programs that use a certificate that it has changed: a command, a signal, or both.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    env,
+    fs::{self, File, Metadata},
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, kill, killpg},
-    unistd::Pid,
+    unistd::{Pid, geteuid},
 };
 use signet_client::Status;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    process::{Child, Command},
+    process::{Child, ChildStderr, Command},
     time::timeout,
 };
 use zeroize::Zeroizing;
@@ -17,9 +26,11 @@ use zeroize::Zeroizing;
 use crate::config::{ExecConfig, IdentityConfig, SignalConfig, Stdin};
 
 /// So much of a command's complaint is kept.
-const MAX_WORDS: u64 = 1000;
-/// The agent's own, which must not go on to others.
-const OURS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+const MAX_WORDS: usize = 1000;
+/// How long stderr is read after the command has ended: for what it wrote last, not for what it started.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// What a command gets of the agent's environment, which may hold credentials.
+const KEPT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
 /// What the programs are told.
 pub(crate) struct News<'a> {
@@ -47,9 +58,7 @@ async fn run(name: &str, exec: &ExecConfig, news: &News<'_>) -> Result<(), Strin
     let mut command = Command::new(&exec.program);
     command.args(&exec.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).process_group(0);
-    OURS.iter().for_each(|variable| {
-        command.env_remove(variable);
-    });
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
     command.env("SIGNET_IDENTITY", name).env("SIGNET_SPIFFE_ID", &news.status.spiffe_id);
     command.env("SIGNET_SERIAL_NUMBER", &news.status.facts.serial_number);
     command.envs(news.files.iter().map(|(variable, path)| (variable, path)));
@@ -61,31 +70,71 @@ async fn run(name: &str, exec: &ExecConfig, news: &News<'_>) -> Result<(), Strin
         Ok(Ok((status, words))) => Err(format!("{program} ended with {status}: {}", words.trim())),
         Ok(Err(error)) => Err(format!("{program} cannot be followed: {error}")),
         Err(_) => {
-            // With its children; that the group is gone already is as good.
+            // With all that it has started; that the group is gone already is as good.
             let _ = group.map(|group| killpg(group, Signal::SIGKILL));
             Err(format!("{program} did not end within {} s and was killed", exec.timeout.as_secs()))
         }
     }
 }
 
-async fn finish(child: &mut Child, input: &[u8]) -> std::io::Result<(std::process::ExitStatus, String)> {
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read is none of our business.
-        let _ = stdin.write_all(input).await;
+/// Its exit status decides. What it has started in the background may keep its stderr open, and is left alone.
+async fn finish(child: &mut Child, input: &[u8]) -> std::io::Result<(ExitStatus, String)> {
+    let words = Words::default();
+    let mut reader = tokio::spawn(read_to_the_end(child.stderr.take(), Arc::clone(&words)));
+    let stdin = child.stdin.take();
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A command that does not read is none of our business.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    tokio::pin!(feed);
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        () = &mut feed => child.wait().await?,
+    };
+    let _ = timeout(LAST_WORDS, &mut reader).await;
+    let words = words.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((status, String::from_utf8_lossy(&words).into_owned()))
+}
+
+type Words = Arc<Mutex<Vec<u8>>>;
+
+/// For as long as anybody writes: a pipe that nobody reads any more would kill the writer (SIGPIPE). The beginning is kept.
+async fn read_to_the_end(stderr: Option<ChildStderr>, words: Words) {
+    let Some(mut stderr) = stderr else { return };
+    let mut bytes = [0; 1024];
+    while let Ok(length @ 1..) = stderr.read(&mut bytes).await {
+        let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_WORDS.saturating_sub(words.len());
+        words.extend(bytes.iter().take(length.min(room)));
     }
-    let mut words = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(MAX_WORDS).read_to_end(&mut words).await?;
-    }
-    Ok((child.wait().await?, String::from_utf8_lossy(&words).into_owned()))
 }
 
 fn send(signal: &SignalConfig) -> Result<(), String> {
     let path = signal.pid_file.display();
-    let text = fs::read_to_string(&signal.pid_file).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let unread = |error: std::io::Error| format!("cannot read {path}: {error}");
+    let mut file = File::open(&signal.pid_file).map_err(unread)?;
+    let meta = file.metadata().map_err(unread)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unread)?;
     // PostgreSQL's goes on with other lines.
     let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|pid| *pid > 1);
-    let pid = pid.ok_or_else(|| format!("the first line of {path} holds no process id"))?;
+    let pid: i32 = pid.ok_or_else(|| format!("the first line of {path} holds no process id"))?;
+    may_signal(pid, &meta).map_err(|problem| format!("{path}: {problem}"))?;
     let refused = |error| format!("{} cannot be sent to process {pid} of {path}: {error}", signal.signal);
     kill(Pid::from_raw(pid), signal.signal).map_err(refused)
+}
+
+/// Whoever can write a pid file chooses whom we signal, and we may be root: so only itself, unless it is root or we are it.
+fn may_signal(pid: i32, file: &Metadata) -> Result<(), String> {
+    if file.mode() & 0o022 != 0 {
+        return Err(format!("others may write it (mode {:04o}): chmod go-w, then it is used", file.mode() & 0o7777));
+    }
+    let process = fs::metadata(format!("/proc/{pid}"));
+    let owner = process.map_err(|_| format!("there is no process {pid}; the file is out of date"))?.uid();
+    let trusted = file.uid() == 0 || file.uid() == geteuid().as_raw() || file.uid() == owner;
+    let problem =
+        || format!("it belongs to user {}, and process {pid} to user {owner}: it is not signalled", file.uid());
+    if trusted { Ok(()) } else { Err(problem()) }
 }

@@ -1,9 +1,9 @@
 //! The report as Prometheus reads it, on a listener of its own.
 
-use std::{fmt::Write, net::SocketAddr};
+use std::{fmt::Write, net::SocketAddr, time::Duration};
 
 use axum::{Router, http::header, routing::get};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 
 use crate::report::{IdentityReport, Report};
 
@@ -26,8 +26,18 @@ const METRICS: [(&str, &str, &str, Value); 6] = [
     ("well", "gauge", "1: nothing for anybody to do.", |one| one.is_well().into()),
 ];
 
-/// Serves `/metrics` for ever.
-pub(crate) async fn serve(listener: TcpListener, report: watch::Receiver<Report>) {
+/// Between two attempts to open the listener.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Serves `/metrics` for ever. An address that is in use keeps no certificate from being renewed: it is told and tried again.
+pub(crate) async fn serve(address: SocketAddr, report: watch::Receiver<Report>) {
+    let listener = loop {
+        match open(address).await {
+            Ok(listener) => break listener,
+            Err(error) => tracing::warn!(error, "no metrics yet; trying again"),
+        }
+        sleep(PAUSE).await;
+    };
     let handler = move || {
         let text = text(&report.borrow());
         async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], text) }

@@ -2,44 +2,43 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use signet_core::{
     Time,
-    renewal::{Clock, LONGEST_SLEEP, Next, Schedule},
+    renewal::{LONGEST_SLEEP, Next, Schedule},
 };
 use tokio::time::{Instant, sleep};
-use tonic::transport::Channel;
 
 use super::{
-    Settings, Standing, Status, blocking, out_of_band,
-    outcome::{failure, is_unknown_to_server, passing, wrong_certificate},
+    Settings, Standing, Status, blocking,
+    outcome::is_unknown_to_server,
     shared::{Held, Shared},
     status::Problem,
 };
 use crate::{
     bundle::Bundle,
-    calls::{NextKey, confirm, enroll_with, renewal_info},
+    calls::{NextKey, confirm, renewal_info},
     error::ClientError,
-    retry::{Retry, random},
+    lock::StorageLock,
+    retry::random,
     storage::Notes,
 };
 
 /// Between two attempts to store, or to confirm.
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
-const AT_ONCE: Duration = Duration::ZERO;
-/// One attempt: the schedule decides about the next.
-const ONCE: Retry = Retry { attempts: 1, first_pause: Duration::ZERO, longest_pause: Duration::ZERO };
+pub(super) const AT_ONCE: Duration = Duration::ZERO;
 
 /// What is known of the certificate in use, and how it was come by.
 pub(super) struct State {
-    notes: Notes,
-    stored: bool,
-    renewals: u64,
-    problem: Option<Problem>,
+    pub(super) notes: Notes,
+    pub(super) stored: bool,
+    pub(super) renewals: u64,
+    pub(super) problem: Option<Problem>,
     /// The key and request of a renewal whose outcome is not known.
-    next_key: Option<NextKey>,
-    settle_at: Option<Instant>,
-    hurried: bool,
+    pub(super) next_key: Option<NextKey>,
+    pub(super) settle_at: Option<Instant>,
+    /// The present certificate is refused, and nobody can take that back.
+    pub(super) hopeless: bool,
+    pub(super) hurried: bool,
 }
 
 impl State {
@@ -50,7 +49,16 @@ impl State {
         notes.schedule.out_of_band = settings.out_of_band.is_some();
         // Who comes from elsewhere has used its certificate before: there is nothing to confirm.
         notes.confirmed |= stored && !noted;
-        Self { notes, stored, renewals: 0, problem: None, next_key: None, settle_at: None, hurried: false }
+        Self {
+            notes,
+            stored,
+            renewals: 0,
+            problem: None,
+            next_key: None,
+            settle_at: None,
+            hopeless: false,
+            hurried: false,
+        }
     }
 
     pub(super) fn bundle(&self) -> Bundle {
@@ -58,7 +66,7 @@ impl State {
     }
 
     /// Whether it has expired by the server's clock, as far as that is known: ours may be wrong.
-    fn is_over(&self, held: &Held, now: Time) -> bool {
+    pub(super) fn is_over(&self, held: &Held, now: Time) -> bool {
         self.notes.schedule.clock.server_time(now) >= held.not_after()
     }
 
@@ -84,7 +92,7 @@ impl State {
     }
 }
 
-fn first_notes(now: Time, held: &Held, bundle: Bundle) -> Notes {
+pub(super) fn first_notes(now: Time, held: &Held, bundle: Bundle) -> Notes {
     Notes {
         serial_number: held.credentials.facts().serial_number.clone(),
         schedule: Schedule::new(held.issued_at, held.not_after(), now, random()),
@@ -95,8 +103,8 @@ fn first_notes(now: Time, held: &Held, bundle: Bundle) -> Notes {
 
 /// See the module's words.
 pub(super) struct Keeper {
-    shared: Arc<Shared>,
-    state: State,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: State,
 }
 
 impl Keeper {
@@ -105,9 +113,9 @@ impl Keeper {
     }
 
     /// Stores what is not stored yet, so that who made the identity finds it on disk.
-    pub(super) async fn started(mut self) -> Self {
+    pub(super) async fn started(mut self, lock: Option<Arc<StorageLock>>) -> Self {
         if !self.state.stored {
-            self.store().await;
+            self.store(lock).await;
         }
         self.publish();
         self
@@ -135,9 +143,12 @@ impl Keeper {
         let mut schedule = self.state.notes.schedule.clone();
         if std::mem::take(&mut self.state.hurried) {
             schedule.hurry(now);
+            self.state.hopeless = false;
         }
         let next = schedule.next(now, random());
-        self.renote(schedule).await;
+        if !self.renote(schedule).await {
+            return AT_ONCE;
+        }
         let pause = match next {
             Next::Wait { until } => {
                 let millis = until.millis_since(now).clamp(1, LONGEST_SLEEP.millis());
@@ -167,7 +178,7 @@ impl Keeper {
         let early = state.settle_at.is_some_and(|at| Instant::now() < at);
         if !done && !early {
             if !self.state.stored {
-                self.store().await;
+                self.store(None).await;
             }
             if self.state.stored && !self.state.notes.confirmed {
                 self.confirm().await;
@@ -181,13 +192,22 @@ impl Keeper {
         SETTLE_PAUSE
     }
 
-    async fn store(&mut self) {
-        let (storage, held, notes) =
-            (Arc::clone(&self.shared.settings.storage), self.shared.held(), self.state.notes.clone());
-        let saved = blocking(move || storage.save(&held.credentials, &notes)).await;
-        self.state.stored = saved.is_ok();
-        match saved {
-            Ok(()) => self.solved("store"),
+    /// `lock`: whoever has it already.
+    async fn store(&mut self, lock: Option<Arc<StorageLock>>) {
+        let turn = match lock {
+            Some(lock) => Ok(Some(lock)),
+            None => self.turn().await,
+        };
+        let lock = match turn {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return,
+            Err(error) => return self.trouble("store", &error),
+        };
+        match self.save(self.shared.held(), self.state.notes.clone(), lock).await {
+            Ok(()) => {
+                self.state.stored = true;
+                self.solved("store");
+            }
             Err(error) => self.trouble("store", &error.into()),
         }
     }
@@ -211,26 +231,47 @@ impl Keeper {
         }
     }
 
-    async fn renote(&mut self, schedule: Schedule) {
+    /// Keeps a schedule; false: a newer certificate was found where it is kept, and is in use now.
+    pub(super) async fn renote(&mut self, schedule: Schedule) -> bool {
         let bundle = Bundle::clone(&self.shared.bundle.borrow());
-        if schedule != self.state.notes.schedule || bundle != self.state.notes.bundle {
-            self.state.notes.schedule = schedule;
-            self.state.notes.bundle = bundle;
-            self.note().await;
+        if schedule == self.state.notes.schedule && bundle == self.state.notes.bundle {
+            return true;
         }
+        self.state.notes.schedule = schedule;
+        self.state.notes.bundle = bundle;
+        self.note().await
     }
 
-    async fn note(&self) {
+    /// As [`Self::renote`]: notes on an older certificate must not replace what another process wrote.
+    async fn note(&mut self) -> bool {
         if !self.state.stored {
             // They go with the certificate.
-            return;
+            return true;
         }
+        let lock = match self.turn().await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return false,
+            Err(error) => {
+                self.unnoted(&error);
+                return true;
+            }
+        };
         let (storage, held, notes) =
             (Arc::clone(&self.shared.settings.storage), self.shared.held(), self.state.notes.clone());
-        if let Err(error) = blocking(move || storage.note(&held.credentials, &notes)).await {
-            // What is lost is the renewal's instant after a restart, no more.
-            tracing::warn!(%error, "the notes cannot be stored");
+        let noted = blocking(move || {
+            let noted = storage.note(&held.credentials, &notes);
+            drop(lock);
+            noted
+        });
+        if let Err(error) = noted.await {
+            self.unnoted(&error);
         }
+        true
+    }
+
+    /// What is lost is the renewal's instant after a restart, no more.
+    fn unnoted(&self, error: &dyn std::fmt::Display) {
+        tracing::warn!(%error, serial = %self.state.notes.serial_number, "the notes cannot be stored");
     }
 
     async fn ask_window(&mut self) -> Duration {
@@ -258,135 +299,7 @@ impl Keeper {
         AT_ONCE
     }
 
-    async fn renew(&mut self, out_of_band: bool) -> Duration {
-        if self.taken_from_storage().await {
-            return AT_ONCE;
-        }
-        let held = self.shared.held();
-        let now = self.shared.now();
-        self.state.notes.schedule.attempted(now);
-        let next_key = match self.state.next_key.take().map_or_else(NextKey::generate, Ok) {
-            Ok(next_key) => next_key,
-            Err(error) => return self.failed("renew", &error).await,
-        };
-        let answer = if out_of_band {
-            let server_time = self.state.notes.schedule.clock.server_time(now);
-            out_of_band::renew(&self.shared.settings, &held, &next_key, server_time).await
-        } else {
-            match self.connect(&held).await {
-                Ok(channel) => next_key.renew(&channel).await,
-                Err(error) => Err(error),
-            }
-        };
-        match answer {
-            Ok(issued) => match self.accept(next_key.certified(issued), Some(&held)) {
-                Ok(next) => self.take_over(next).await,
-                Err(error) => self.failed("renew", &error).await,
-            },
-            Err(error) => {
-                // The same request finds an answer that was lost.
-                self.state.next_key = error.is_transient().then_some(next_key);
-                self.failed("renew", &error).await
-            }
-        }
-    }
-
-    /// A connection of its own for each thing to do: hours lie in between.
-    async fn connect(&self, held: &Held) -> Result<Channel, ClientError> {
-        Ok(self.shared.connector(Some(held))?.connect().await?)
-    }
-
-    /// A certificate that is for us.
-    fn accept(
-        &self,
-        credentials: Result<crate::Credentials, ClientError>,
-        before: Option<&Held>,
-    ) -> Result<Held, ClientError> {
-        let next = Held::new(credentials?, &self.shared.settings.oid_arc)?;
-        // It may end earlier than the present one: a tenant may shorten its lifetimes.
-        let same = before.is_none_or(|before| before.spiffe_id == next.spiffe_id);
-        if same { Ok(next) } else { Err(wrong_certificate()) }
-    }
-
-    /// First on disk, then in use, then confirmed.
-    async fn take_over(&mut self, next: Held) -> Duration {
-        let now = self.shared.now();
-        let bundle = Bundle::clone(&self.shared.bundle.borrow());
-        let mut notes = first_notes(now, &next, bundle);
-        notes.schedule.out_of_band = self.shared.settings.out_of_band.is_some();
-        if notes.schedule.clock == Clock::default() {
-            // The certificate says nothing else.
-            notes.schedule.clock = self.state.notes.schedule.clock;
-        }
-        let (next, storage) = (Arc::new(next), Arc::clone(&self.shared.settings.storage));
-        let (to_save, with) = (Arc::clone(&next), notes.clone());
-        let saved = blocking(move || storage.save(&to_save.credentials, &with)).await;
-        tracing::info!(serial = %notes.serial_number, spiffe_id = %next.spiffe_id, "renewed");
-        let state = &mut self.state;
-        (state.notes, state.stored, state.problem) = (notes, saved.is_ok(), None);
-        (state.next_key, state.settle_at) = (None, None);
-        state.renewals = state.renewals.saturating_add(1);
-        self.shared.adopt(next);
-        // Who was in a hurry meanwhile has got it.
-        let _ = self.shared.hurry.notified().now_or_never();
-        if let Err(error) = saved {
-            self.trouble("store", &error.into());
-        }
-        AT_ONCE
-    }
-
-    async fn failed(&mut self, action: &'static str, error: &ClientError) -> Duration {
-        self.trouble(action, error);
-        let now = self.shared.now();
-        let expired = self.state.is_over(&self.shared.held(), now);
-        let kind = if action == "enroll" { passing(error) } else { failure(error, expired) };
-        let mut schedule = self.state.notes.schedule.clone();
-        schedule.failed(now, kind, random());
-        self.renote(schedule).await;
-        AT_ONCE
-    }
-
-    async fn enroll_again(&mut self) -> Duration {
-        if self.taken_from_storage().await {
-            return AT_ONCE;
-        }
-        self.state.next_key = None;
-        let Some(enrollment) = self.shared.settings.enrollment.clone().filter(|enrollment| enrollment.proof.repeats())
-        else {
-            return Duration::from_millis(LONGEST_SLEEP.millis().unsigned_abs());
-        };
-        let enrolled = match self.shared.connector(None) {
-            Ok(connector) => enroll_with(&connector.channel(), &enrollment, ONCE).await,
-            Err(error) => Err(error.into()),
-        };
-        match self.accept(enrolled, None) {
-            // Verifiers and files of this identity know it by its name.
-            Ok(next) if next.spiffe_id != self.shared.held().spiffe_id => {
-                self.failed("enroll", &wrong_certificate()).await
-            }
-            Ok(next) => self.take_over(next).await,
-            Err(error) => self.failed("enroll", &error).await,
-        }
-    }
-
-    /// Somebody may have put a newer certificate there, e.g. by enrolling by hand: asking for the successor of one that
-    /// has been renewed already would look like a copied key.
-    async fn taken_from_storage(&mut self) -> bool {
-        let storage = Arc::clone(&self.shared.settings.storage);
-        let Ok(Some((credentials, notes))) = blocking(move || storage.load()).await else { return false };
-        let held = self.shared.held();
-        let Ok(found) = Held::new(credentials, &self.shared.settings.oid_arc) else { return false };
-        if found.issued_at <= held.issued_at || found.spiffe_id != held.spiffe_id {
-            return false;
-        }
-        tracing::info!(serial = %found.credentials.facts().serial_number, "found a newer certificate in the storage");
-        let renewals = self.state.renewals;
-        self.state = State { renewals, ..State::new(&self.shared.settings, &found, notes, true) };
-        self.shared.adopt(Arc::new(found));
-        true
-    }
-
-    fn trouble(&mut self, action: &'static str, error: &ClientError) {
+    pub(super) fn trouble(&mut self, action: &'static str, error: &ClientError) {
         tracing::warn!(action, reason = error.reason(), %error, serial = %self.state.notes.serial_number, "failed; the present certificate stays in use");
         self.state.problem = Some(Problem::new(self.shared.now(), action, error));
     }

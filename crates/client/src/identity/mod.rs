@@ -4,7 +4,9 @@
 //! [`Storage`]. A certificate is stored, then used, then confirmed to the control plane. The last good one stays in use
 //! until there is another.
 
+mod attempts;
 mod channel;
+mod enrolling;
 mod keeper;
 mod out_of_band;
 mod outcome;
@@ -29,11 +31,12 @@ pub use status::{Problem, Standing, Status};
 
 use crate::{
     bundle::Bundle,
-    calls::{Enrollment, enroll_with},
+    calls::Enrollment,
     clock::{Clock, system_clock},
     connector::Connector,
     credentials::{Credentials, CredentialsError},
     error::{ClientError, ConnectError},
+    lock::StorageLock,
     peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
     retry::Retry,
     storage::{InMemory, Notes, Storage},
@@ -129,9 +132,17 @@ pub struct Identity {
 impl Identity {
     /// Gets a first certificate, stores it, and keeps it fresh from now on.
     pub async fn enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
-        let channel = settings.connector(None)?.channel();
-        let credentials = enroll_with(&channel, enrollment, Retry::default()).await?;
-        Self::new(settings, credentials, None, false).await
+        let lock = enrolling::lock(&settings.storage).await?;
+        Self::enroll_locked(settings, enrollment, lock).await
+    }
+
+    async fn enroll_locked(
+        settings: Settings,
+        enrollment: &Enrollment,
+        lock: Arc<StorageLock>,
+    ) -> Result<Self, ClientError> {
+        let fresh = enrolling::enroll(&settings, enrollment, Retry::default()).await?;
+        Self::new(settings, fresh.held, None, Some(lock)).await
     }
 
     /// Takes up what [`Settings::storage`] keeps; `None` if that is nothing. Needs no connection: an identity that has
@@ -139,31 +150,38 @@ impl Identity {
     pub async fn load(settings: Settings) -> Result<Option<Self>, ClientError> {
         let storage = Arc::clone(&settings.storage);
         let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
-        Self::new(settings, credentials, notes, true).await.map(Some)
+        Self::new(settings, credentials, Some(notes), None).await.map(Some)
     }
 
-    /// Takes up what is kept, and enrolls if that is nothing.
+    /// Takes up what is kept, and enrolls if that is nothing. Of several processes that begin at once one enrolls, and the
+    /// others take up what it wrote.
     pub async fn load_or_enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
+        if let Some(identity) = Self::load(settings.clone()).await? {
+            return Ok(identity);
+        }
+        let lock = enrolling::lock(&settings.storage).await?;
         match Self::load(settings.clone()).await? {
             Some(identity) => Ok(identity),
-            None => Self::enroll(settings, enrollment).await,
+            None => Self::enroll_locked(settings, enrollment, lock).await,
         }
     }
 
     /// Takes over credentials that somebody else got, and stores them.
     pub async fn adopt(settings: Settings, credentials: Credentials) -> Result<Self, ClientError> {
-        Self::new(settings, credentials, None, false).await
+        Self::new(settings, credentials, None, None).await
     }
 
+    /// `found`: its notes, if any, when it comes from the storage. `lock`: the storage's, if we have it.
     async fn new(
         settings: Settings,
         credentials: Credentials,
-        notes: Option<Notes>,
-        stored: bool,
+        found: Option<Option<Notes>>,
+        lock: Option<Arc<StorageLock>>,
     ) -> Result<Self, ClientError> {
         settings.connector(Some(&credentials))?;
         let held = Arc::new(Held::new(credentials, &settings.oid_arc)?);
-        let state = State::new(&settings, &held, notes, stored);
+        let stored = found.is_some();
+        let state = State::new(&settings, &held, found.flatten(), stored);
         let bundle = state.bundle();
         let shared = Arc::new(Shared {
             key: Arc::new(LiveKey(ArcSwap::new(Arc::clone(&held.key)))),
@@ -182,7 +200,7 @@ impl Identity {
         if shared.settings.follow_bundle {
             tasks.push(Task::spawn(trust::follow(Arc::clone(&shared), control_plane(&shared)?)));
         }
-        let keeper = Keeper::new(Arc::clone(&shared), state).started().await;
+        let keeper = Keeper::new(Arc::clone(&shared), state).started(lock).await;
         tasks.push(Task::spawn(keeper.run()));
         Ok(Self { shared, _tasks: tasks.into() })
     }

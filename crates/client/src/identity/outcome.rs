@@ -20,6 +20,9 @@ const FINAL: &[&str] = &[
     "UNTRUSTED_ISSUER",
 ];
 
+/// Of these, what no operator takes back.
+const FOR_GOOD: &[&str] = &["CERTIFICATE_REVOKED", "CLONE_DETECTED", "INSTANCE_LOCKED"];
+
 /// Whether trying again may help. A suspended principal or tenant may be activated again: that passes.
 /// `expired`: the certificate that was to be renewed. The out-of-band path says no more than "refused" of one that the
 /// control plane does not know any longer.
@@ -31,6 +34,15 @@ pub(super) fn failure(error: &ClientError, expired: bool) -> Failure {
         }) => Failure::Final,
         ClientError::Rpc(RpcError { reason, .. }) if FINAL.contains(&reason.as_str()) => Failure::Final,
         other => passing(other),
+    }
+}
+
+/// Whether nobody can take the refusal back.
+pub(super) fn is_for_good(error: &ClientError) -> bool {
+    match error {
+        ClientError::Connect(ConnectError::CertificateRefused { alert }) => *alert == Alert::Revoked,
+        ClientError::Rpc(RpcError { reason, .. }) => FOR_GOOD.contains(&reason.as_str()),
+        _ => false,
     }
 }
 

@@ -167,7 +167,10 @@ async fn a_storage_that_fails_is_told_and_the_identity_works_on() {
     let (world, home) = (World::new(), TempDir::new().unwrap());
     let file = home.path().join("file");
     fs::write(&file, "").unwrap();
-    let identity = Identity::enroll(settings(&world, Some(&file)).await, &token()).await.unwrap();
+    let settings = settings(&world, Some(&file)).await;
+    Identity::enroll(settings.clone(), &token()).await.unwrap_err();
+    assert!(world.seen.lock().unwrap().is_empty(), "no token is used up");
+    let identity = Identity::adopt(settings, world.worker("w-7").0).await.unwrap();
     let status = identity.status().borrow().clone();
     assert!(!status.stored && status.problem.unwrap().action == "store");
     let mut client = TrustServiceClient::new(identity.channel().unwrap());

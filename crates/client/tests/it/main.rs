@@ -5,6 +5,7 @@ mod connecting;
 mod files;
 mod identities;
 mod identity;
+mod once;
 mod peers;
 mod root;
 mod server;

@@ -1,0 +1,108 @@
+//! First certificates, by one process at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use super::{Settings, blocking};
+use crate::{
+    calls::{Enrollment, send_enrollment},
+    credentials::{Credentials, CredentialsError},
+    error::{ClientError, RpcError},
+    lock::StorageLock,
+    pending::Pending,
+    retry::{Retry, jittered},
+    storage::Storage,
+};
+
+/// Longer than an attempt takes: to connect, to call, to write.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A certificate that has just come, and the CAs that the control plane names with it.
+pub(super) struct Fresh<T> {
+    pub(super) held: T,
+    pub(super) anchors_der: Vec<Vec<u8>>,
+}
+
+/// The storage's lock, when it is our turn. Shared with work on disk, which nobody can call back.
+pub(super) async fn lock(storage: &Arc<dyn Storage>) -> Result<Arc<StorageLock>, ClientError> {
+    let turn = async {
+        loop {
+            let storage = Arc::clone(storage);
+            if let Some(lock) = blocking(move || storage.try_lock()).await? {
+                return Ok(Arc::new(lock));
+            }
+            sleep(jittered(LOOK)).await;
+        }
+    };
+    let late = |_| CredentialsError::Busy { seconds: PATIENCE.as_secs() };
+    timeout(PATIENCE, turn).await.map_err(late)?
+}
+
+/// Who calls has the storage's lock. The same key and request id are sent until the outcome is known, in the next run of
+/// the program too: a single-use proof is never spent on an answer that nobody got.
+pub(super) async fn enroll(
+    settings: &Settings,
+    enrollment: &Enrollment,
+    retry: Retry,
+) -> Result<Fresh<Credentials>, ClientError> {
+    let connector = settings.connector(None)?;
+    let (pending, proof) = pending(settings, enrollment).await?;
+    match send_enrollment(&connector.channel(), enrollment, &pending, proof, retry).await {
+        Ok(issued) => {
+            let held = Credentials::new(issued.chain_der, issued.root_der, pending.into_key())?;
+            Ok(Fresh { held, anchors_der: Vec::new() })
+        }
+        Err(error) => {
+            if is_refusal(&error) {
+                forget(settings).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The next attempt is another request, with another key.
+pub(super) async fn forget(settings: &Settings) -> Result<(), CredentialsError> {
+    let storage = Arc::clone(&settings.storage);
+    blocking(move || storage.forget_pending()).await
+}
+
+/// What is to be sent, on disk before that.
+async fn pending(
+    settings: &Settings,
+    enrollment: &Enrollment,
+) -> Result<(Pending, signet_proto::v1::enroll_request::Proof), ClientError> {
+    let storage = Arc::clone(&settings.storage);
+    if let Some(pending) = blocking(move || storage.pending()).await? {
+        let proof = enrollment.proof.proof(pending.key()).await?;
+        if pending.serves(enrollment, &proof) {
+            tracing::info!("going on with the enrollment that was under way");
+            return Ok((pending, proof));
+        }
+    }
+    let new = Pending::generate()?;
+    let proof = enrollment.proof.proof(new.key()).await?;
+    let new = new.serving(enrollment, &proof);
+    let storage = Arc::clone(&settings.storage);
+    let kept = blocking(move || storage.keep_pending(&new).map(|()| new)).await?;
+    Ok((kept, proof))
+}
+
+/// The control plane has said no, so that nothing was issued.
+fn is_refusal(error: &ClientError) -> bool {
+    let no = |code| {
+        matches!(
+            code,
+            Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::InvalidArgument
+                | Code::FailedPrecondition
+                | Code::NotFound
+                | Code::AlreadyExists
+        )
+    };
+    matches!(error, ClientError::Rpc(RpcError { code, .. }) if no(*code)) && !error.is_transient()
+}
