@@ -35,6 +35,12 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
+    /// What the tenant's verifiers trust, DER: as in its trust bundle, CAs that are prepared and do not sign yet too.
+    pub(crate) fn trust_anchors(&self) -> Vec<Vec<u8>> {
+        let trusted = self.cas.iter().filter(|ca| ca.state.is_trusted());
+        trusted.map(|ca| ca.certificate_der.clone()).collect()
+    }
+
     /// The CA that signs now.
     pub(crate) fn active(&self) -> Result<&Ca, Error> {
         self.cas.iter().find(|ca| ca.state == CaState::Active).ok_or_else(|| no_active_ca(issuing_kind(&self.tenant)))

@@ -30,6 +30,8 @@ pub struct IssuedLeaf {
     pub chain_der: Vec<Vec<u8>>,
     /// The environment's roots, DER.
     pub root_der: Vec<Vec<u8>>,
+    /// What the tenant's verifiers trust, DER.
+    pub trust_anchor_der: Vec<Vec<u8>>,
 }
 
 /// What is asked for.

@@ -44,7 +44,7 @@ impl App {
         let authorities = self.authorities(scope, call.now).await?;
         let ca = authorities.named(&issuer)?;
         if is_released(&record.value)? {
-            return Ok(TakenUp::Released(Box::new(leaf(record.value, ca, &authorities.roots))));
+            return Ok(TakenUp::Released(Box::new(leaf(record.value, ca, &authorities))));
         }
         let Some(principal) = self.find_principal(scope, &record.value.principal, call.now).await? else {
             self.abandon(call, &record, "PRINCIPAL_DELETED").await?;
@@ -54,7 +54,7 @@ impl App {
         let succession = succession.as_ref();
         if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, succession) {
             let released = self.give_up(order, &record, refusal).await?;
-            return Ok(TakenUp::Released(Box::new(leaf(released, ca, &authorities.roots))));
+            return Ok(TakenUp::Released(Box::new(leaf(released, ca, &authorities))));
         }
         let issuer = self.issuer(ca).await?;
         let tbs_der = &record.value.tbs_der;
@@ -73,7 +73,7 @@ impl App {
     ) -> Result<IssuedLeaf, Error> {
         let authorities = self.authorities(scope, call.now).await?;
         let ca = authorities.named(&record.issuer)?;
-        Ok(leaf(record, ca, &authorities.roots))
+        Ok(leaf(record, ca, &authorities))
     }
 
     async fn sign_and_commit(&self, order: &Order<'_>, reservation: Reservation) -> Result<IssuedLeaf, Error> {
@@ -97,19 +97,19 @@ impl App {
             let succession = succession.as_ref();
             if let Err(refusal) = still_admitted(order, &principal.value, &record.value, &authorities, succession) {
                 let released = self.give_up(order, &record, refusal).await?;
-                return Ok(leaf(released, &issuer.ca, &authorities.roots));
+                return Ok(leaf(released, &issuer.ca, &authorities));
             }
             let certificate = with_signature(record.value.clone(), issued.clone());
             let commit = self.release(order, &certificate, &record, &principal, succession);
             match self.commit(&commit, call.now).await {
-                Ok(()) => return Ok(leaf(certificate, &issuer.ca, &authorities.roots)),
+                Ok(()) => return Ok(leaf(certificate, &issuer.ca, &authorities)),
                 Err(error @ (StoreError::Conflict { .. } | StoreError::Unknown(_))) => conflict = error.into(),
                 // The reservation stays: the same request id takes it up again.
                 Err(error) => return Err(error.into()),
             }
             record = self.certificate(scope, &record.value.issuer, &record.value.serial, call.now).await?;
             if is_released(&record.value)? {
-                return Ok(leaf(record.value, &issuer.ca, &authorities.roots));
+                return Ok(leaf(record.value, &issuer.ca, &authorities));
             }
             principal = self.principal(scope, &principal.value.id, call.now).await?;
         }
@@ -175,9 +175,10 @@ enum TakenUp {
     Released(Box<IssuedLeaf>),
 }
 
-fn leaf(certificate: Certificate, issuer: &Ca, roots: &[Ca]) -> IssuedLeaf {
+fn leaf(certificate: Certificate, issuer: &Ca, authorities: &Authorities) -> IssuedLeaf {
     let chain_der = vec![certificate.certificate_der.clone(), issuer.certificate_der.clone()];
-    IssuedLeaf { certificate, chain_der, root_der: roots.iter().map(|root| root.certificate_der.clone()).collect() }
+    let root_der = authorities.roots.iter().map(|root| root.certificate_der.clone()).collect();
+    IssuedLeaf { certificate, chain_der, root_der, trust_anchor_der: authorities.trust_anchors() }
 }
 
 /// Whether a record's certificate was released; an error if it never will be, or is no longer good.

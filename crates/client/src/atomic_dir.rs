@@ -69,10 +69,10 @@ impl AtomicDir {
     /// are not ours stay; plain files of the same names become part of it first.
     pub fn replace(&self, generation: &str, files: &[NewFile<'_>]) -> Result<(), CredentialsError> {
         let failed = |action| move |error: io::Error| failed(action, &self.path, &error);
-        self.make().map_err(failed("create"))?;
+        self.make()?;
         let name = self.unused(generation);
         self.write(&name, files).map_err(failed("write"))?;
-        self.adopt_plain_files(files).map_err(failed("prepare"))?;
+        self.adopt_plain_folder().and_then(|()| self.adopt_plain_files(files)).map_err(failed("prepare"))?;
         self.point(DATA, Path::new(&name)).map_err(failed("replace"))?;
         for file in files {
             self.link(file.name).map_err(failed("link"))?;
@@ -103,12 +103,14 @@ impl AtomicDir {
         (!overlaid).then_some(folder)
     }
 
-    fn make(&self) -> io::Result<()> {
+    /// Makes the folder if it is missing; one that is there stays as it is.
+    pub fn make(&self) -> Result<(), CredentialsError> {
         if self.path.is_dir() {
             return Ok(());
         }
-        DirBuilder::new().recursive(true).mode(self.access.mode).create(&self.path)?;
-        chown(&self.path, self.access.owner, self.access.group)
+        let made = make_folder(&self.path, self.access.mode)
+            .and_then(|()| chown(&self.path, self.access.owner, self.access.group));
+        made.map_err(|error| failed("create", &self.path, &error))
     }
 
     fn unused(&self, generation: &str) -> String {
@@ -129,13 +131,24 @@ impl AtomicDir {
         fs::set_permissions(&folder, fs::Permissions::from_mode(self.access.mode))
     }
 
+    /// Who copies a folder and follows its links (`cp -L`, `scp -r`, `tar -h`, a backup) gets a folder for the link.
+    fn adopt_plain_folder(&self) -> io::Result<()> {
+        let data = self.path.join(DATA);
+        if !fs::symlink_metadata(&data).is_ok_and(|meta| meta.is_dir()) {
+            return Ok(());
+        }
+        let generation = self.unused("copied");
+        fs::rename(&data, self.path.join(&generation))?;
+        self.point(DATA, Path::new(&generation))
+    }
+
     /// Plain files become links to a generation that holds the same bytes, so that the switch is one rename even then.
     fn adopt_plain_files(&self, files: &[NewFile<'_>]) -> io::Result<()> {
         if !files.iter().any(|file| is_plain(&self.path.join(file.name))) {
             return Ok(());
         }
         let generation = self.unused("plain");
-        DirBuilder::new().mode(self.access.mode).create(self.path.join(&generation))?;
+        make_folder(&self.path.join(&generation), self.access.mode)?;
         let present = |name: &&str| fs::exists(self.path.join(name)).unwrap_or(false);
         let names: Vec<_> = files.iter().map(|file| file.name).filter(present).collect();
         for name in &names {
@@ -177,18 +190,97 @@ impl AtomicDir {
     }
 }
 
-/// Replaces one file by a rename: readers see the old one or the new one. Missing parent folders are made (0755).
+/// Replaces one file by a rename: readers see the old one or the new one. Missing parent folders are made (0755). Where
+/// `path` is a symbolic link, what it leads to is replaced, and the link stays.
 pub fn replace_file(path: &Path, bytes: &[u8], access: Access) -> Result<(), CredentialsError> {
     let failed = |action| move |error: io::Error| failed(action, path, &error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed("create the folder of"))?;
+    let path = link_target(path);
+    let folder = folder_of(&path);
+    make_folder(folder, 0o755).map_err(failed("create the folder of"))?;
+    let next = folder.join(beside(&path));
+    remove(&next).and_then(|()| write_new(&next, bytes, access)).map_err(failed("write"))?;
+    fs::rename(&next, &path).map_err(failed("replace"))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))
+}
+
+/// Whether [`replace_file`] would succeed with a file of some 8 KiB, found out by writing one beside it. Nothing replaces
+/// a folder, or a file that something is mounted on (as container runtimes do with single files).
+pub fn can_replace(path: &Path) -> Result<(), CredentialsError> {
+    fits(path)?;
+    let path = link_target(path);
+    let probe = folder_of(&path).join(format!("{}.probe", beside(&path).to_string_lossy()));
+    replace_file(&probe, &[0; 8192], Access::mode(0o600))?;
+    remove(&probe).map_err(|error| failed("remove", &probe, &error))
+}
+
+/// The part of [`can_replace`] that writes nothing.
+pub fn fits(path: &Path) -> Result<(), CredentialsError> {
+    let refused = |reason: &str| CredentialsError::File {
+        action: "replace",
+        path: path.display().to_string(),
+        reason: reason.to_owned(),
+    };
+    let target = link_target(path);
+    if target.is_dir() {
+        return Err(refused("it is a folder, and must be a file"));
+    }
+    if is_mount_point(&target) {
+        return Err(refused("something is mounted on it: mount its folder instead, a mounted file cannot be replaced"));
+    }
+    Ok(())
+}
+
+/// What a file name leads to at last, whether that is there or not.
+fn link_target(path: &Path) -> PathBuf {
+    // As many as Linux follows (path_resolution(7)).
+    const LINKS: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = fs::read_link(&target) else { break };
+        target = folder_of(&target).join(next);
+    }
+    target
+}
+
+/// Whether the kernel lists it as a mount point; a file bound from the same file system has its folder's device number.
+fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return false };
+    lists(&mounts, &path)
+}
+
+/// proc_pid_mountinfo(5): the fifth field, in which blanks and backslashes are octal.
+fn lists(mounts: &str, path: &Path) -> bool {
+    let plain = |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+    mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|point| Path::new(&plain(point)) == path)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The name of a file that is whole and not in its place yet.
+fn beside(path: &Path) -> std::ffi::OsString {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".next");
-    let next = folder.join(name);
-    remove(&next).and_then(|()| write_new(&next, bytes, access)).map_err(failed("write"))?;
-    fs::rename(&next, path).map_err(failed("replace"))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))
+    name
+}
+
+/// A folder with its parents; those that are missing get exactly these permission bits, whatever the umask.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folder(parent, mode)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        // Somebody else was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A new file, on disk; nobody reads it before it belongs to its owner.
@@ -216,4 +308,18 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn failed(action: &'static str, path: &Path, error: &io::Error) -> CredentialsError {
     CredentialsError::File { action, path: path.display().to_string(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        let mounts =
+            "22 1 0:21 / /proc rw - proc proc rw\n36 35 98:0 /a /etc/my\\040file.pem rw,noatime - ext4 /dev/sda rw\n";
+        let is = |path: &str| lists(mounts, Path::new(path));
+        assert!(is("/proc") && is("/etc/my file.pem"));
+        assert!(!is("/etc") && !is("/a") && !is("/etc/my\\040file.pem"));
+    }
 }

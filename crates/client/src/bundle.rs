@@ -29,9 +29,21 @@ impl Bundle {
 
     /// As the control plane sends it; `None` if it is not this tenant's or has nothing in it.
     pub(crate) fn of_message(tenant: &TenantId, message: &v1::TrustBundle) -> Option<Self> {
-        let good = message.anchor_der.iter().all(|der| CertificateView::from_der(der).is_ok());
-        let ours = message.tenant_id == tenant.as_str() && !message.anchor_der.is_empty();
-        (good && ours).then(|| Self { tenant: tenant.clone(), anchors_pem: encode(message.anchor_der.iter()) })
+        if message.tenant_id == tenant.as_str() { Self::of_anchors(tenant, &message.anchor_der) } else { None }
+    }
+
+    /// As the control plane names them with a certificate; `None` if it names none (it may be older than that) or sends
+    /// something else.
+    pub(crate) fn of_anchors(tenant: &TenantId, anchors_der: &[Vec<u8>]) -> Option<Self> {
+        let good = !anchors_der.is_empty() && anchors_der.iter().all(|der| CertificateView::from_der(der).is_ok());
+        good.then(|| Self { tenant: tenant.clone(), anchors_pem: encode(anchors_der.iter()) })
+    }
+
+    /// With the CA that signed this chain, too.
+    pub(crate) fn with_chain(mut self, chain_der: &[Vec<u8>]) -> Self {
+        let known = self.anchors_der();
+        self.anchors_pem += &encode(chain_der.iter().skip(1).filter(|ca| !known.contains(ca)));
+        self
     }
 
     /// The CAs' certificates, DER.

@@ -26,6 +26,10 @@ use crate::{
     retry::{Retry, request_id},
 };
 
+/// A join token: this, then 32 random bytes in base64url.
+const TOKEN_PREFIX: &str = "sgt_";
+const TOKEN_LENGTH: usize = 43;
+
 /// Makes a proof for an enrollment. Asked anew each time: most proofs name the key, and all expire.
 pub trait ProofSource: Send + Sync + fmt::Debug {
     /// A proof for `key`, which is about to be certified.
@@ -39,13 +43,24 @@ pub trait ProofSource: Send + Sync + fmt::Debug {
 pub struct JoinToken(pub SecretString);
 
 impl JoinToken {
-    /// From a file.
+    /// From a file. What cannot be a token is refused here, before it is sent to anybody; blanks around it and the mark that
+    /// some editors put first (BOM) do not count.
     pub fn read(path: &Path) -> Result<Self, CredentialsError> {
         let failed =
             |reason: String| CredentialsError::File { action: "read", path: path.display().to_string(), reason };
         let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| failed(error.to_string()))?);
-        let token = SecretString::from(text.trim());
-        if token.expose_secret().is_empty() { Err(failed("it is empty".into())) } else { Ok(Self(token)) }
+        let token = text.trim_start_matches('\u{feff}').trim();
+        if token.is_empty() {
+            return Err(failed("it is empty".into()));
+        }
+        let secret = token.strip_prefix(TOKEN_PREFIX).unwrap_or_default();
+        let shaped = secret.len() == TOKEN_LENGTH
+            && secret.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if !shaped {
+            let rule = "it holds no join token: that is sgt_ and 43 letters, digits, - or _, and nothing else";
+            return Err(failed(rule.into()));
+        }
+        Ok(Self(SecretString::from(token)))
     }
 }
 
@@ -184,8 +199,18 @@ impl NextKey {
     }
 }
 
-/// When the certificate of `channel` should be renewed, and the server's clock.
-pub(crate) async fn renewal_info(channel: &Channel) -> Result<(Advice, Option<Time>), ClientError> {
+/// What the control plane says about the certificate of a channel.
+pub(crate) struct Info {
+    /// When it should be renewed.
+    pub(crate) advice: Advice,
+    /// The server's clock.
+    pub(crate) server_time: Option<Time>,
+    /// What the tenant's verifiers trust, DER; nothing from a server that is older than that.
+    pub(crate) anchors_der: Vec<Vec<u8>>,
+}
+
+/// Asks about the certificate of `channel`.
+pub(crate) async fn renewal_info(channel: &Channel) -> Result<Info, ClientError> {
     let mut client = CertificateServiceClient::new(channel.clone());
     let info = client.get_renewal_info(GetRenewalInfoRequest {}).await?.into_inner();
     let millis = |time: &Timestamp| time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000));
@@ -199,7 +224,8 @@ pub(crate) async fn renewal_info(channel: &Channel) -> Result<(Advice, Option<Ti
         _ => AdviceReason::Default,
     };
     let (ask_again, grace) = (Lifetime::seconds(info.retry_after_seconds), Lifetime::seconds(info.grace_seconds));
-    Ok((Advice { window: Window { start, end }, grace, ask_again, reason }, time(info.server_time)))
+    let advice = Advice { window: Window { start, end }, grace, ask_again, reason };
+    Ok(Info { advice, server_time: time(info.server_time), anchors_der: info.trust_anchor_der })
 }
 
 /// Tells that the certificate of `channel` is stored.

@@ -12,6 +12,9 @@ pub enum CredentialsError {
     /// Not certificates.
     #[error("{0} does not hold certificates in PEM or DER")]
     Certificates(&'static str),
+    /// Somebody else's certificate, or a placeholder.
+    #[error("the certificate is not one of Signet's")]
+    Foreign,
     /// Not a private key of ours.
     #[error("the private key cannot be used: {0}")]
     Key(#[from] signet_x509::KeyError),

@@ -2,15 +2,18 @@
 //! a key without its certificate.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
 use zeroize::Zeroizing;
 
-use crate::credentials::{Credentials, CredentialsError};
+use crate::{
+    atomic_dir::make_folder,
+    credentials::{Credentials, CredentialsError},
+};
 
 /// The chain's file name.
 pub const CERT_FILE: &str = "cert.pem";
@@ -28,9 +31,14 @@ impl Credentials {
     /// Reads the three files. A replacement that was cut off half-way is understood: the new key then still goes with
     /// the new certificate beside it.
     pub fn load(directory: &Path) -> Result<Self, CredentialsError> {
+        Self::load_with(directory, SECRET)
+    }
+
+    /// The same, for a key file that may have the permission bits `key_mode`: more of them are warned of.
+    pub fn load_with(directory: &Path, key_mode: u32) -> Result<Self, CredentialsError> {
         let path = |name: &str| directory.join(name);
         let read = |path: &Path| fs::read_to_string(path).map_err(|error| failed("read", path, &error));
-        warn_if_open(&path(KEY_FILE));
+        warn_if_open(&path(KEY_FILE), key_mode);
         let key = Zeroizing::new(read(&path(KEY_FILE))?);
         let root = read(&path(CA_FILE))?;
         match Self::from_pem(&read(&path(CERT_FILE))?, &key, &root) {
@@ -46,8 +54,7 @@ impl Credentials {
     /// Writes the three files; the directory is made (0700) if it is missing. All are on disk before the first is
     /// renamed into its place, the key first.
     pub fn save(&self, directory: &Path) -> Result<(), CredentialsError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|error| failed("create", directory, &error))?;
+        make_folder(directory, 0o700).map_err(|error| failed("create", directory, &error))?;
         let (key, chain, root) = (self.key_pem(), self.chain_pem(), self.root_pem());
         let files = [
             (KEY_FILE, key.as_bytes(), SECRET),
@@ -75,13 +82,15 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
+    // Explicitly, since the umask takes from the mode that a file is made with.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }
 
-fn warn_if_open(path: &Path) {
-    let others = fs::metadata(path).map(|meta| meta.permissions().mode() & 0o077).unwrap_or(0);
-    if others != 0 {
-        tracing::warn!(path = %path.display(), "other users may read this private key: chmod 600");
+fn warn_if_open(path: &Path, mode: u32) {
+    let more = fs::metadata(path).map(|meta| meta.permissions().mode() & 0o077 & !mode).unwrap_or(0);
+    if more != 0 {
+        tracing::warn!(path = %path.display(), "more users than meant may read this private key: chmod {mode:o}");
     }
 }
 

@@ -19,7 +19,7 @@ mod root;
 mod storage;
 mod tls;
 
-pub use atomic_dir::{Access, AtomicDir, NewFile, replace_file};
+pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
 pub use bundle::Bundle;
 pub use calls::{Anew, Enrollment, JoinToken, ProofSource, enroll, enroll_with, renew};
 pub use clock::{Clock, system_clock};

@@ -3,11 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
-use crate::credentials::CredentialsError;
+use crate::{atomic_dir::make_folder, credentials::CredentialsError};
 
 /// The right to renew or to enroll, until it is dropped. The kernel takes it back when its process ends, however it ends.
 #[derive(Debug)]
@@ -27,11 +27,16 @@ impl StorageLock {
             path: path.display().to_string(),
             reason: error.to_string(),
         };
-        if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        if let Some(folder) = path.parent() {
+            make_folder(folder, 0o700).map_err(failed)?;
         }
         let file =
             OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+        let bits = file.metadata().map_err(failed)?.permissions().mode();
+        if bits & 0o600 != 0o600 {
+            // Made under a umask that forbids even us to open it again.
+            file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        }
         match file.try_lock() {
             // Who removed the file meanwhile made room for a second lock.
             Ok(()) if !is_still_there(path, &file).map_err(failed)? => Ok(None),

@@ -86,7 +86,8 @@ pub enum Failure {
         /// What the server asked for, if anything.
         retry_after: Option<Lifetime>,
     },
-    /// The certificate will never be renewed: revoked, locked, principal deleted, grace over.
+    /// The certificate is not renewed as things stand: revoked, locked, principal deleted, grace over. An operator may take some
+    /// of that back, so whoever enrolls again asks for a renewal once more first.
     Final,
 }
 
@@ -223,7 +224,8 @@ impl Schedule {
             Failure::Passing { retry_after } => retry_after,
             Failure::Final => {
                 self.refused_at = self.refused_at.or(Some(at));
-                self.retry_at = Some(at);
+                // Whoever revokes a fleet does not want all of it back in the same instant.
+                self.retry_at = Some(later(at, part(self.quick(), random)));
                 return;
             }
         };
@@ -240,10 +242,14 @@ impl Schedule {
         self.retry_at = Some(later(at, wait.max(SHORTEST_WAIT)));
     }
 
+    /// The width of the first jitter, milliseconds: ten seconds of a day.
+    fn quick(&self) -> i64 {
+        (self.lifetime() / 8640).clamp(500, 30_000)
+    }
+
     /// Milliseconds to the next attempt after one that failed at `at`.
     fn backoff(&self, at: Time, random: u64) -> i64 {
-        let life = self.lifetime();
-        let quick = (life / 8640).clamp(500, 30_000);
+        let (life, quick) = (self.lifetime(), self.quick());
         let down_since = self.refused_at.or((at >= self.not_after).then_some(self.not_after));
         if let Some(since) = down_since {
             // The longer it lasts, the more are down with it; each minute of it counts for somebody.

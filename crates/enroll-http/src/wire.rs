@@ -150,6 +150,7 @@ pub(crate) struct Issued {
     not_after: String,
     chain_pem: String,
     roots_pem: String,
+    trust_anchors_pem: String,
 }
 
 impl Issued {
@@ -169,6 +170,7 @@ impl Issued {
             not_after: rfc3339(*not_after),
             chain_pem: text(&leaf.chain_der),
             roots_pem: text(&leaf.root_der),
+            trust_anchors_pem: text(&leaf.trust_anchor_der),
         }
     }
 }

@@ -7,16 +7,19 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use crate::{
-    config::{EnrollConfig, ProofConfig},
+    config::{IdentityConfig, ProofConfig},
     report::ProblemReport,
 };
 
 const LOG: &str = "The tenant's audit log says why: principal audit list";
 
 /// For people; empty if there is nothing to say. `refused`: only a new enrollment helps.
-pub(crate) fn advice(config: &EnrollConfig, refused: bool, problem: Option<&ProblemReport>) -> String {
+pub(crate) fn advice(config: &IdentityConfig, refused: bool, problem: Option<&ProblemReport>) -> String {
+    if problem.is_some_and(|problem| problem.action == "load" && problem.reason == "BAD_CREDENTIALS") {
+        return in_the_way(config);
+    }
     let tried = problem.is_some_and(|problem| problem.action == "enroll" && problem.reason == "ENROLLMENT_REFUSED");
-    match (&config.proof, tried) {
+    match (&config.enroll.proof, tried) {
         (ProofConfig::JoinToken(path), true) => format!(
             "is the join token in {} used up, expired or revoked? {LOG}. Another one is tried as soon as it is there",
             path.display()
@@ -39,6 +42,16 @@ pub(crate) fn advice(config: &EnrollConfig, refused: bool, problem: Option<&Prob
         }
         _ => String::new(),
     }
+}
+
+/// Files that are there and are no identity: they may be somebody's, so that nobody replaces them unasked.
+fn in_the_way(config: &IdentityConfig) -> String {
+    let files = match (&config.pem, &config.combined) {
+        (Some(pem), _) => format!("cert.pem and key.pem of {}", pem.directory.display()),
+        (None, Some(combined)) => combined.file.display().to_string(),
+        (None, None) => return String::new(),
+    };
+    format!("put right or move away {files}: where they are missing or empty, it enrolls")
 }
 
 /// When a JWT says that it ends; for people, so nothing is verified.

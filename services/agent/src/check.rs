@@ -2,7 +2,31 @@
 
 use std::{fmt::Write, path::Path};
 
-use crate::config::{Config, IdentityConfig};
+use crate::{
+    config::{Config, IdentityConfig},
+    control, metrics,
+    publish::Published,
+};
+
+/// What keeps `run` from doing all that it should, each in a line; empty if nothing does.
+pub(crate) async fn problems(config: &Config) -> String {
+    let mut text = String::new();
+    for one in &config.identities {
+        for problem in Published::new(one.clone(), &config.state_dir).misplaced() {
+            let _ = writeln!(text, "{}: {problem}", one.name);
+        }
+    }
+    // A running agent has both itself.
+    if control::ask(&config.socket, "status").await.is_ok() {
+        return text;
+    }
+    if let Some(address) = config.metrics
+        && let Err(error) = metrics::open(address).await
+    {
+        let _ = writeln!(text, "{error}");
+    }
+    text
+}
 
 /// For people. What is missing may still come: it is told, and no error.
 pub(crate) fn describe(config: &Config) -> String {

@@ -200,8 +200,11 @@ fn show(report: &Report, output: Output) -> ExitCode {
 
 async fn check(config: &Config, connect: bool) -> ExitCode {
     print(&check::describe(config));
+    let problems = check::problems(config).await;
+    print(&problems);
+    let so_far = if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) };
     if !connect {
-        return ExitCode::SUCCESS;
+        return so_far;
     }
     match check::connect(config).await {
         Ok(()) => print("the control plane answers, and its certificate is trusted\n"),
@@ -210,7 +213,7 @@ async fn check(config: &Config, connect: bool) -> ExitCode {
             return ExitCode::from(NOT_WELL);
         }
     }
-    ExitCode::SUCCESS
+    so_far
 }
 
 fn print(text: &str) {

@@ -126,15 +126,45 @@ fn send(signal: &SignalConfig) -> Result<(), String> {
     kill(Pid::from_raw(pid), signal.signal).map_err(refused)
 }
 
-/// Whoever can write a pid file chooses whom we signal, and we may be root: so only itself, unless it is root or we are it.
 fn may_signal(pid: i32, file: &Metadata) -> Result<(), String> {
-    if file.mode() & 0o022 != 0 {
-        return Err(format!("others may write it (mode {:04o}): chmod go-w, then it is used", file.mode() & 0o7777));
-    }
     let process = fs::metadata(format!("/proc/{pid}"));
     let owner = process.map_err(|_| format!("there is no process {pid}; the file is out of date"))?.uid();
-    let trusted = file.uid() == 0 || file.uid() == geteuid().as_raw() || file.uid() == owner;
-    let problem =
-        || format!("it belongs to user {}, and process {pid} to user {owner}: it is not signalled", file.uid());
-    if trusted { Ok(()) } else { Err(problem()) }
+    let trusted = Trusted { mode: file.mode(), owner: file.uid(), process: owner, agent: geteuid().as_raw() };
+    trusted.check().map_err(|problem| format!("process {pid} is not signalled: {problem}"))
+}
+
+/// User ids, and the file's permission bits. Whoever can write a pid file chooses whom we signal, and we may be root: so only
+/// a process of its own, unless it is root or we are it.
+struct Trusted {
+    mode: u32,
+    owner: u32,
+    process: u32,
+    agent: u32,
+}
+
+impl Trusted {
+    fn check(&self) -> Result<(), String> {
+        if self.mode & 0o022 != 0 {
+            return Err(format!("others may write it (mode {:04o}): chmod go-w", self.mode & 0o7777));
+        }
+        if [0, self.agent, self.process].contains(&self.owner) {
+            return Ok(());
+        }
+        Err(format!("it belongs to user {}, and the process to user {}", self.owner, self.process))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_pid_file_signals_that_users_processes_alone() {
+        let of = |mode, owner, process| Trusted { mode, owner, process, agent: 7 }.check();
+        for (owner, process) in [(0, 33), (7, 33), (33, 33), (33, 33)] {
+            assert_eq!(of(0o644, owner, process), Ok(()));
+        }
+        assert!(of(0o644, 33, 0).is_err() && of(0o644, 33, 7).is_err() && of(0o600, 33, 34).is_err());
+        assert!(of(0o664, 0, 33).is_err() && of(0o602, 33, 33).is_err());
+    }
 }

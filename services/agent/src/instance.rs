@@ -3,10 +3,13 @@
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use signet_client::{ClientError, Identity, Notes, Settings, Standing, Status, Storage};
+use signet_client::{
+    Access, ClientError, CredentialsError, Identity, Notes, Settings, Standing, Status, Storage, replace_file,
+};
 use signet_core::{Time, audit::sha256_hex};
 use tokio::{
     sync::{Notify, watch},
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -51,33 +54,33 @@ impl Instance {
         Self { config: config.clone(), settings, published, told_file, report, hurry }
     }
 
-    /// Until `stop`; a command under way is finished first.
+    /// Until `stop`; an attempt to begin, or a command, that is under way is finished first.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let begun = tokio::select! {
-            () = stop.cancelled() => return,
-            begun = self.begin() => begun,
-        };
-        self.follow(&begun, &stop).await;
+        if let Some(begun) = self.begin(&stop).await {
+            self.follow(&begun, &stop).await;
+        }
     }
 
     /// Loads what is published, or enrolls; again and again until that succeeds, at once when the proof's files change.
-    async fn begin(&self) -> Identity {
+    /// `None`: stopped.
+    async fn begin(&self, stop: &CancellationToken) -> Option<Identity> {
         let (proof, mut pause) = (&self.config.enroll.proof, FIRST_PAUSE);
         loop {
             let seen = Seen::now(proof);
             let (action, error) = match self.try_begin().await {
-                Ok(identity) => return identity,
+                Ok(identity) => return Some(identity),
                 Err(failed) => failed,
             };
             tracing::warn!(identity = %self.config.name, action, reason = error.reason(), %error, "not begun yet; trying again");
             let wait = signet_client::jittered(pause);
             self.tell_all(|report| {
                 report.problem = Some(problem(now(), action, &error));
-                report.advice = advice(&self.config.enroll, false, report.problem.as_ref());
+                report.advice = advice(&self.config, false, report.problem.as_ref());
                 report.failures = report.failures.saturating_add(1);
                 report.next_attempt = text(later(wait));
             });
             tokio::select! {
+                () = stop.cancelled() => return None,
                 () = sleep(wait) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
                 () = seen.change(proof) => pause = FIRST_PAUSE,
                 () = self.hurry.notified() => {}
@@ -89,21 +92,17 @@ impl Instance {
         let enrollment = enrollment(&self.config.enroll, &self.settings);
         let mut settings = self.settings.clone();
         settings.enrollment = Some(enrollment.clone());
-        self.publish_again()?;
-        if let Some(identity) = Identity::load(settings.clone()).await.map_err(|error| ("load", error))? {
+        // Written again, since a changed configuration may ask for other places and other permissions.
+        let found = Identity::load_and_store(settings.clone()).await;
+        if let Some(identity) = found.map_err(|error| ("load", error))? {
             return Ok(identity);
         }
         // Before a proof is used up: is there a place for the certificate, and somebody to ask?
-        self.published.prepare().map_err(|error| ("store", error.into()))?;
+        let published = Arc::clone(&self.published);
+        let prepared = spawn_blocking(move || published.prepare()).await.map_err(lost);
+        prepared.and_then(|prepared| prepared).map_err(|error| ("store", error.into()))?;
         settings.reach().await.map_err(|error| ("enroll", error.into()))?;
-        Identity::enroll(settings, &enrollment).await.map_err(|error| ("enroll", error))
-    }
-
-    /// What a changed configuration asks for beyond what was written: other places, other permissions.
-    fn publish_again(&self) -> Result<(), (&'static str, ClientError)> {
-        let found = self.published.load().map_err(|error| ("load", error.into()))?;
-        let Some((credentials, Some(notes))) = found else { return Ok(()) };
-        self.published.save(&credentials, &notes).map_err(|error| ("store", error.into()))
+        Identity::load_or_enroll(settings, &enrollment).await.map_err(|error| ("enroll", error))
     }
 
     async fn follow(&self, identity: &Identity, stop: &CancellationToken) {
@@ -155,8 +154,9 @@ impl Instance {
             renewals: status.renewals,
             published: status.stored,
             confirmed: status.confirmed,
+            bundle_time: status.bundle_time.map(text).unwrap_or_default(),
             files: self.published.files().into_iter().map(|(_, path)| path.display().to_string()).collect(),
-            advice: advice(&self.config.enroll, status.standing == Standing::Refused, problem.as_ref()),
+            advice: advice(&self.config, status.standing == Standing::Refused, problem.as_ref()),
             problem,
             handover,
         }
@@ -217,7 +217,8 @@ impl Handover {
                 tracing::info!(identity = %instance.config.name, serial = %notes.serial_number, "handed over");
                 (self.done, self.failures, self.message) = (true, 0, String::new());
                 self.told = news;
-                if let Err(error) = fs::write(&instance.told_file, &self.told) {
+                let noted = replace_file(&instance.told_file, self.told.as_bytes(), Access::mode(0o600));
+                if let Err(error) = noted {
                     tracing::warn!(%error, "cannot be noted: the programs are told once more after a restart");
                 }
             }
@@ -235,6 +236,10 @@ impl Handover {
         let (done, at, failures, message) = (self.done, self.at.clone(), self.failures, self.message.clone());
         self.wanted.then_some(HandoverReport { done, at, failures, message })
     }
+}
+
+fn lost(error: tokio::task::JoinError) -> CredentialsError {
+    CredentialsError::File { action: "write", path: String::new(), reason: error.to_string() }
 }
 
 fn problem(at: Time, action: &str, error: &ClientError) -> ProblemReport {

@@ -38,6 +38,9 @@ pub struct IdentityReport {
     pub published: bool,
     /// Whether the control plane knows that: from then on the certificate before cannot be renewed.
     pub confirmed: bool,
+    /// When the control plane last named the tenant's CAs (`bundle.pem`); empty: not since the agent started.
+    #[serde(default)]
+    pub bundle_time: String,
     /// Where.
     pub files: Vec<String>,
     /// What is wrong with the certificate, if anything.
@@ -54,7 +57,7 @@ pub struct IdentityReport {
 pub struct ProblemReport {
     /// When.
     pub at: String,
-    /// `load`, `enroll`, `renew`, `store`, `confirm`.
+    /// `load`, `enroll`, `renew`, `store`, `confirm`, `connect`.
     pub action: String,
     /// UPPER_SNAKE_CASE.
     pub reason: String,

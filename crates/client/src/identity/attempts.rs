@@ -7,7 +7,7 @@ use signet_core::renewal::{Clock, LONGEST_SLEEP};
 use tonic::transport::Channel;
 
 use super::{
-    blocking,
+    Origin, blocking,
     enrolling::{self, Fresh},
     keeper::{AT_ONCE, Keeper, State, first_notes},
     out_of_band,
@@ -59,8 +59,8 @@ impl Keeper {
         };
         match answer {
             Ok(issued) => {
-                let fresh = Fresh { held: next_key.certified(issued)?, anchors_der: Vec::new() };
-                self.accept(fresh)
+                let anchors_der = issued.trust_anchor_der.clone();
+                self.accept(Fresh { held: next_key.certified(issued)?, anchors_der })
             }
             Err(error) => {
                 // The same request finds an answer that was lost.
@@ -88,10 +88,17 @@ impl Keeper {
     /// First on disk, then in use, then confirmed.
     async fn take_over(&mut self, next: Fresh<Held>, lock: Arc<StorageLock>) -> Duration {
         let now = self.shared.now();
-        let Fresh { held: next, anchors_der: _ } = next;
+        let Fresh { held: next, anchors_der } = next;
+        match Bundle::of_anchors(&next.tenant, &anchors_der) {
+            Some(bundle) => self.shared.told(bundle),
+            None => {
+                let known = Bundle::clone(&self.shared.bundle.borrow());
+                self.shared.trust(known.with_chain(next.credentials.chain_der()));
+            }
+        }
         let bundle = Bundle::clone(&self.shared.bundle.borrow());
         let mut notes = first_notes(now, &next, bundle);
-        notes.schedule.out_of_band = self.shared.settings.out_of_band.is_some();
+        notes.schedule.out_of_band = true;
         if notes.schedule.clock == Clock::default() {
             // The certificate says nothing else.
             notes.schedule.clock = self.state.notes.schedule.clock;
@@ -152,7 +159,7 @@ impl Keeper {
         let enrollment = self.shared.settings.enrollment.clone().filter(|enrollment| enrollment.proof.repeats());
         if !self.state.hopeless {
             let expired = self.state.is_over(&self.shared.held(), self.shared.now());
-            match self.next_certificate(expired && self.shared.settings.out_of_band.is_some()).await {
+            match self.next_certificate(expired).await {
                 Ok(next) => return self.take_over(next, lock).await,
                 Err(error) if enrollment.is_none() => {
                     drop(lock);
@@ -207,7 +214,8 @@ impl Keeper {
         }
         tracing::info!(serial = %found.credentials.facts().serial_number, "found a newer certificate in the storage");
         let renewals = self.state.renewals;
-        self.state = State { renewals, ..State::new(&self.shared.settings, &found, notes, true) };
+        self.state =
+            State { renewals, ..State::new(&self.shared.settings, &found, Origin::Kept { notes, stored: true }) };
         self.shared.adopt(Arc::new(found));
         true
     }

@@ -53,7 +53,7 @@ pub(super) async fn enroll(
     match send_enrollment(&connector.channel(), enrollment, &pending, proof, retry).await {
         Ok(issued) => {
             let held = Credentials::new(issued.chain_der, issued.root_der, pending.into_key())?;
-            Ok(Fresh { held, anchors_der: Vec::new() })
+            Ok(Fresh { held, anchors_der: issued.trust_anchor_der })
         }
         Err(error) => {
             if is_refusal(&error) {

@@ -4,20 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use signet_core::{
     Time,
-    renewal::{LONGEST_SLEEP, Next, Schedule},
+    renewal::{Failure, LONGEST_SLEEP, Next, Schedule},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Settings, Standing, Status, blocking,
-    outcome::is_unknown_to_server,
+    Origin, Settings, Standing, Status, blocking,
+    outcome::{failure, is_unknown_to_server},
     shared::{Held, Shared},
     status::Problem,
 };
 use crate::{
     bundle::Bundle,
     calls::{NextKey, confirm, renewal_info},
-    error::ClientError,
+    error::{ClientError, ConnectError},
     lock::StorageLock,
     retry::random,
     storage::Notes,
@@ -39,16 +39,25 @@ pub(super) struct State {
     /// The present certificate is refused, and nobody can take that back.
     pub(super) hopeless: bool,
     pub(super) hurried: bool,
+    /// The control plane refused a connection for its certificate.
+    pub(super) doubted: bool,
 }
 
 impl State {
-    pub(super) fn new(settings: &Settings, held: &Held, notes: Option<Notes>, stored: bool) -> Self {
-        let noted = notes.is_some();
-        let bundle = || Bundle::of_chain(&held.tenant, held.credentials.chain_der());
-        let mut notes = notes.unwrap_or_else(|| first_notes((settings.clock)(), held, bundle()));
-        notes.schedule.out_of_band = settings.out_of_band.is_some();
-        // Who comes from elsewhere has used its certificate before: there is nothing to confirm.
-        notes.confirmed |= stored && !noted;
+    pub(super) fn new(settings: &Settings, held: &Held, origin: Origin) -> Self {
+        let first = Bundle::of_chain(&held.tenant, held.credentials.chain_der());
+        let (notes, stored, confirmed) = match origin {
+            Origin::New { anchors_der } => {
+                let bundle = Bundle::of_anchors(&held.tenant, &anchors_der).unwrap_or(first);
+                (first_notes((settings.clock)(), held, bundle), false, false)
+            }
+            Origin::Kept { notes: Some(notes), stored } => (notes, stored, false),
+            // Who comes from elsewhere has used its certificate before: there is nothing to confirm.
+            Origin::Kept { notes: None, stored } => (first_notes((settings.clock)(), held, first), stored, true),
+        };
+        let mut notes = notes;
+        notes.schedule.out_of_band = true;
+        notes.confirmed |= confirmed;
         Self {
             notes,
             stored,
@@ -58,6 +67,7 @@ impl State {
             settle_at: None,
             hopeless: false,
             hurried: false,
+            doubted: false,
         }
     }
 
@@ -70,7 +80,7 @@ impl State {
         self.notes.schedule.clock.server_time(now) >= held.not_after()
     }
 
-    pub(super) fn status(&self, held: &Held, now: Time) -> Status {
+    pub(super) fn status(&self, held: &Held, now: Time, bundle_time: Option<Time>) -> Status {
         let schedule = &self.notes.schedule;
         let standing = match () {
             () if schedule.needs_enrollment(now) => Standing::Refused,
@@ -87,6 +97,7 @@ impl State {
             renewals: self.renewals,
             stored: self.stored,
             confirmed: self.notes.confirmed,
+            bundle_time,
             problem: self.problem.clone(),
         }
     }
@@ -132,6 +143,7 @@ impl Keeper {
                 // To be stored.
                 Ok(()) = bundle.changed() => {}
                 () = shared.hurry.notified() => self.state.hurried = true,
+                () = shared.doubt.notified() => self.state.doubted = true,
             }
         }
     }
@@ -139,6 +151,9 @@ impl Keeper {
     /// Does what is due, and says how long to sleep.
     async fn step(&mut self) -> Duration {
         let settle = self.settle().await;
+        if std::mem::take(&mut self.state.doubted) && !self.is_refused() {
+            self.ask_window().await;
+        }
         let now = self.shared.now();
         let mut schedule = self.state.notes.schedule.clone();
         if std::mem::take(&mut self.state.hurried) {
@@ -163,7 +178,7 @@ impl Keeper {
     }
 
     fn publish(&self) {
-        let status = self.state.status(&self.shared.held(), self.shared.now());
+        let status = self.state.status(&self.shared.held(), self.shared.now(), self.shared.told_at());
         self.shared.status.send_if_modified(|known| {
             let changed = *known != status;
             *known = status;
@@ -222,7 +237,10 @@ impl Keeper {
             Err(error) => Err(error),
         };
         match told {
-            Err(error) if !is_unknown_to_server(&error) => self.trouble("confirm", &error),
+            Err(error) if !is_unknown_to_server(&error) => {
+                self.trouble("confirm", &error);
+                self.doubt("confirm", &error).await;
+            }
             _ => {
                 self.solved("confirm");
                 self.state.notes.confirmed = true;
@@ -283,20 +301,47 @@ impl Keeper {
         };
         let now = self.shared.now();
         let mut schedule = self.state.notes.schedule.clone();
-        match answer {
-            Ok((advice, server_time)) => {
-                if let Some(server_time) = server_time {
+        match &answer {
+            Ok(info) => {
+                if let Some(server_time) = info.server_time {
                     schedule.clock.learn(server_time, sent, now);
                 }
-                schedule.advised(now, Some(&advice), random());
+                schedule.advised(now, Some(&info.advice), random());
+                if let Some(bundle) = Bundle::of_anchors(&held.tenant, &info.anchors_der) {
+                    self.shared.told(bundle);
+                }
+                self.solved("connect");
             }
             Err(error) => {
                 tracing::debug!(%error, "the control plane gave no renewal window; the present one stays");
                 schedule.advised(now, None, random());
             }
         }
-        self.renote(schedule).await;
+        if self.renote(schedule).await
+            && let Err(error) = answer
+        {
+            self.doubt("connect", &error).await;
+        }
         AT_ONCE
+    }
+
+    fn is_refused(&self) -> bool {
+        self.state.notes.schedule.needs_enrollment(self.shared.now())
+    }
+
+    /// What a failed call says about the certificate itself: that it is refused is known from then on, and not only when it
+    /// is due.
+    async fn doubt(&mut self, action: &'static str, error: &ClientError) {
+        if !matches!(error, ClientError::Connect(ConnectError::CertificateRefused { .. })) {
+            return;
+        }
+        let expired = self.state.is_over(&self.shared.held(), self.shared.now());
+        match failure(error, expired) {
+            Failure::Final if !self.is_refused() => {
+                self.failed(action, error).await;
+            }
+            _ => self.trouble(action, error),
+        }
     }
 
     pub(super) fn trouble(&mut self, action: &'static str, error: &ClientError) {

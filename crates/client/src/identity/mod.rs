@@ -14,7 +14,11 @@ mod shared;
 mod status;
 mod trust;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -52,13 +56,15 @@ pub struct Settings {
     pub server_name: Option<String>,
     /// The environment's roots, DER: the pin. They are what an enrollment is checked against, and stay.
     pub roots_der: Vec<Vec<u8>>,
-    /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`.
+    /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`; at the endpoint
+    /// itself unless set.
     pub out_of_band: Option<OutOfBand>,
     /// Where it is kept; in memory unless set.
     pub storage: Arc<dyn Storage>,
     /// How to enroll again when nothing else helps; only with a proof that repeats.
     pub enrollment: Option<Enrollment>,
-    /// Whether to follow the tenant's trust bundle: an open stream. Needed for talking to other principals.
+    /// Whether to follow the tenant's trust bundle at once, by an open stream; without it, it comes with each certificate and each
+    /// renewal window (a twenty-fourth of a lifetime). Its use is talking to other principals.
     pub follow_bundle: bool,
     /// Limit of one attempt to connect.
     pub connect_timeout: Duration,
@@ -142,7 +148,7 @@ impl Identity {
         lock: Arc<StorageLock>,
     ) -> Result<Self, ClientError> {
         let fresh = enrolling::enroll(&settings, enrollment, Retry::default()).await?;
-        Self::new(settings, fresh.held, None, Some(lock)).await
+        Self::new(settings, fresh.held, Origin::New { anchors_der: fresh.anchors_der }, Some(lock)).await
     }
 
     /// Takes up what [`Settings::storage`] keeps; `None` if that is nothing. Needs no connection: an identity that has
@@ -150,7 +156,15 @@ impl Identity {
     pub async fn load(settings: Settings) -> Result<Option<Self>, ClientError> {
         let storage = Arc::clone(&settings.storage);
         let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
-        Self::new(settings, credentials, Some(notes), None).await.map(Some)
+        Self::new(settings, credentials, Origin::Kept { notes, stored: true }, None).await.map(Some)
+    }
+
+    /// The same, and stores it again, for a [`Storage`] with more places than the one that it reads. That this fails keeps
+    /// nobody from using what was found: [`Status::problem`] says so, and it is tried again.
+    pub async fn load_and_store(settings: Settings) -> Result<Option<Self>, ClientError> {
+        let storage = Arc::clone(&settings.storage);
+        let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
+        Self::new(settings, credentials, Origin::Kept { notes, stored: false }, None).await.map(Some)
     }
 
     /// Takes up what is kept, and enrolls if that is nothing. Of several processes that begin at once one enrolls, and the
@@ -168,20 +182,19 @@ impl Identity {
 
     /// Takes over credentials that somebody else got, and stores them.
     pub async fn adopt(settings: Settings, credentials: Credentials) -> Result<Self, ClientError> {
-        Self::new(settings, credentials, None, None).await
+        Self::new(settings, credentials, Origin::New { anchors_der: Vec::new() }, None).await
     }
 
-    /// `found`: its notes, if any, when it comes from the storage. `lock`: the storage's, if we have it.
+    /// `lock`: the storage's, if we have it.
     async fn new(
         settings: Settings,
         credentials: Credentials,
-        found: Option<Option<Notes>>,
+        origin: Origin,
         lock: Option<Arc<StorageLock>>,
     ) -> Result<Self, ClientError> {
         settings.connector(Some(&credentials))?;
         let held = Arc::new(Held::new(credentials, &settings.oid_arc)?);
-        let stored = found.is_some();
-        let state = State::new(&settings, &held, found.flatten(), stored);
+        let state = State::new(&settings, &held, origin);
         let bundle = state.bundle();
         let shared = Arc::new(Shared {
             key: Arc::new(LiveKey(ArcSwap::new(Arc::clone(&held.key)))),
@@ -190,10 +203,12 @@ impl Identity {
                 environment: held.environment.clone(),
                 trust: ArcSwap::from_pointee(bundle.trust()),
             }),
-            status: watch::channel(state.status(&held, (settings.clock)())).0,
+            status: watch::channel(state.status(&held, (settings.clock)(), None)).0,
             bundle: watch::channel(Arc::new(bundle)).0,
             held: watch::channel(held).0,
+            told_at: AtomicI64::new(0),
             hurry: Notify::new(),
+            doubt: Notify::new(),
             settings,
         });
         let mut tasks = Vec::new();
@@ -271,6 +286,14 @@ impl Identity {
     pub fn peer(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<Peer> {
         Peer::of_handshake(certificates, &self.shared.anchors.environment)
     }
+}
+
+/// Where a certificate comes from.
+enum Origin {
+    /// From the control plane or somebody else just now, with the CAs that were named with it.
+    New { anchors_der: Vec<Vec<u8>> },
+    /// From the storage; `stored`: every place of the storage has it.
+    Kept { notes: Option<Notes>, stored: bool },
 }
 
 impl fmt::Debug for Identity {

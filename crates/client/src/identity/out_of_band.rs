@@ -1,15 +1,17 @@
 //! Renewal where no handshake accepts the certificate: over HTTPS, signed with the present key
 //! (`proto/openapi/enrollment.yaml`, `/v1/renew`).
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use http::Uri;
 use jiff::Timestamp;
 use reqwest::{Certificate, Client, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use signet_core::{RequestId, Time};
 use signet_proto::v1::IssuedCertificate;
 use signet_x509::{OutOfBandStatement, pem};
+use tokio::net::lookup_host;
 use tonic::Code;
 
 use super::{OutOfBand, Settings, shared::Held};
@@ -20,6 +22,7 @@ use crate::{
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
+const RENEW: &str = "/v1/renew";
 /// A chain of three takes some KiB.
 const MAX_ANSWER: usize = 256 * 1024;
 
@@ -36,6 +39,8 @@ struct Request<'a> {
 struct Issued {
     chain_pem: String,
     roots_pem: String,
+    #[serde(default)]
+    trust_anchors_pem: String,
 }
 
 /// RFC 9457.
@@ -56,13 +61,13 @@ pub(super) async fn renew(
     next_key: &NextKey,
     now: Time,
 ) -> Result<IssuedCertificate, ClientError> {
-    let path = settings.out_of_band.as_ref().ok_or_else(|| ConnectError::Settings("no out-of-band path".into()))?;
+    let path = Path::of(settings).await?;
     let body = request(held, next_key, now)?;
     let unreachable = |error: reqwest::Error| ConnectError::Unreachable {
         address: path.url.clone(),
         reason: with_causes(&error.without_url()),
     };
-    let client = client(settings, path)?;
+    let client = client(settings, &path)?;
     let body = serde_json::to_vec(&body).map_err(|error| ConnectError::Settings(error.to_string()))?;
     let send = client.post(&path.url).header(header::CONTENT_TYPE, "application/json").body(body);
     let mut answer = send.send().await.map_err(unreachable)?;
@@ -81,7 +86,8 @@ pub(super) async fn renew(
     let issued: Issued = serde_json::from_slice(&bytes).map_err(|_| bad())?;
     let chain_der = pem::decode_certificates(&issued.chain_pem).ok_or_else(bad)?;
     let root_der = pem::decode_certificates(&issued.roots_pem).ok_or_else(bad)?;
-    Ok(IssuedCertificate { certificate: None, chain_der, root_der })
+    let trust_anchor_der = pem::decode_certificates(&issued.trust_anchors_pem).unwrap_or_default();
+    Ok(IssuedCertificate { certificate: None, chain_der, root_der, trust_anchor_der })
 }
 
 fn request<'a>(held: &Held, next_key: &'a NextKey, now: Time) -> Result<Request<'a>, ClientError> {
@@ -109,8 +115,39 @@ fn request<'a>(held: &Held, next_key: &'a NextKey, now: Time) -> Result<Request<
     })
 }
 
+/// Where the request goes.
+struct Path {
+    url: String,
+    pinned: bool,
+    /// Where a name leads that is no host: the one in the server's certificate.
+    resolved: Option<(String, Vec<SocketAddr>)>,
+}
+
+impl Path {
+    /// The one that is set, or the endpoint's own: signetd answers there to whom no handshake accepts.
+    async fn of(settings: &Settings) -> Result<Self, ConnectError> {
+        if let Some(OutOfBand { url, pinned }) = &settings.out_of_band {
+            return Ok(Self { url: url.clone(), pinned: *pinned, resolved: None });
+        }
+        let endpoint = settings.endpoint.trim_end_matches('/');
+        let Some(name) = &settings.server_name else {
+            return Ok(Self { url: format!("{endpoint}{RENEW}"), pinned: true, resolved: None });
+        };
+        let bad = |reason: &str| ConnectError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
+        let uri: Uri = endpoint.parse().map_err(|_| bad("it is not a URL"))?;
+        let (host, port) = (uri.host().ok_or_else(|| bad("the host is missing"))?, uri.port_u16().unwrap_or(443));
+        let found = lookup_host((host.trim_start_matches('[').trim_end_matches(']'), port)).await;
+        let found = found.map_err(|error| ConnectError::Unreachable {
+            address: format!("{host}:{port}"),
+            reason: error.to_string(),
+        })?;
+        let url = format!("https://{name}:{port}{RENEW}");
+        Ok(Self { url, pinned: true, resolved: Some((name.clone(), found.collect())) })
+    }
+}
+
 /// Made for each attempt: there are months between two.
-fn client(settings: &Settings, path: &OutOfBand) -> Result<Client, ConnectError> {
+fn client(settings: &Settings, path: &Path) -> Result<Client, ConnectError> {
     let unusable = |error: reqwest::Error| ConnectError::Settings(error.to_string());
     let mut builder = Client::builder()
         .timeout(DEADLINE)
@@ -120,6 +157,9 @@ fn client(settings: &Settings, path: &OutOfBand) -> Result<Client, ConnectError>
     if path.pinned {
         let roots = settings.roots_der.iter().map(|der| Certificate::from_der(der));
         builder = builder.tls_certs_only(roots.collect::<Result<Vec<_>, _>>().map_err(unusable)?);
+    }
+    if let Some((name, addresses)) = &path.resolved {
+        builder = builder.resolve_to_addrs(name, addresses);
     }
     builder.build().map_err(unusable)
 }

@@ -24,11 +24,11 @@ const FINAL: &[&str] = &[
 const FOR_GOOD: &[&str] = &["CERTIFICATE_REVOKED", "CLONE_DETECTED", "INSTANCE_LOCKED"];
 
 /// Whether trying again may help. A suspended principal or tenant may be activated again: that passes.
-/// `expired`: the certificate that was to be renewed. The out-of-band path says no more than "refused" of one that the
-/// control plane does not know any longer.
+/// `expired`: the certificate that was to be renewed. Then every refusal counts: the out-of-band path says no more than that
+/// of a certificate that it does not know, and nothing else than an enrollment is left.
 pub(super) fn failure(error: &ClientError, expired: bool) -> Failure {
     match error {
-        ClientError::Rpc(RpcError { reason, .. }) if expired && reason == "ENROLLMENT_REFUSED" => Failure::Final,
+        ClientError::Rpc(error) if expired && !error.is_transient() => Failure::Final,
         ClientError::Connect(ConnectError::CertificateRefused {
             alert: Alert::Revoked | Alert::UnknownCa | Alert::Unsupported | Alert::Bad,
         }) => Failure::Final,

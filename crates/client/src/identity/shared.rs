@@ -1,6 +1,13 @@
 //! What an identity's parts share.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -42,9 +49,9 @@ impl Held {
     pub(crate) fn new(credentials: Credentials, oid_arc: &str) -> Result<Self, CredentialsError> {
         let bad = || CredentialsError::Certificates("the chain");
         let leaf_der = credentials.chain_der().first().ok_or_else(bad)?;
-        let environment = leaf::environment_of(leaf_der, oid_arc).ok_or_else(bad)?;
+        let environment = leaf::environment_of(leaf_der, oid_arc).ok_or(CredentialsError::Foreign)?;
         let view = CertificateView::from_der(leaf_der).map_err(|_| bad())?;
-        let id = leaf::spiffe_id(&view, &environment).map_err(|_| bad())?;
+        let id = leaf::spiffe_id(&view, &environment).map_err(|_| CredentialsError::Foreign)?;
         let made = view.serial().as_ref().map_or(view.not_before, Serial::made_at);
         let issued_at = made.max(view.not_before).min(view.not_after);
         let key = certified_key(&credentials).map_err(|_| bad())?;
@@ -65,8 +72,12 @@ pub(crate) struct Shared {
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,
     pub(crate) key: Arc<LiveKey>,
     pub(crate) anchors: Arc<Anchors>,
+    /// When the control plane last named the tenant's CAs, milliseconds since the Unix epoch by our own clock; 0: never yet.
+    pub(crate) told_at: AtomicI64,
     /// Somebody wants the next certificate now.
     pub(crate) hurry: Notify,
+    /// A connection was refused for its certificate: is that so?
+    pub(crate) doubt: Notify,
 }
 
 impl Shared {
@@ -82,6 +93,17 @@ impl Shared {
     pub(crate) fn adopt(&self, held: Arc<Held>) {
         self.key.0.store(Arc::clone(&held.key));
         self.held.send_replace(held);
+    }
+
+    /// The control plane says what to trust.
+    pub(crate) fn told(&self, bundle: Bundle) {
+        self.told_at.store(self.now().unix_millis(), Ordering::Release);
+        self.trust(bundle);
+    }
+
+    /// When it did so last.
+    pub(crate) fn told_at(&self) -> Option<Time> {
+        Some(self.told_at.load(Ordering::Acquire)).filter(|at| *at > 0).map(Time::from_unix_millis)
     }
 
     pub(crate) fn trust(&self, bundle: Bundle) {

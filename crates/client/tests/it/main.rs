@@ -7,5 +7,7 @@ mod identities;
 mod identity;
 mod once;
 mod peers;
+mod places;
+mod refusals;
 mod root;
 mod server;

@@ -51,6 +51,8 @@ pub(crate) struct World {
     /// Serial numbers that were confirmed.
     pub(crate) confirmed: Mutex<Vec<String>>,
     pub(crate) root_pem: String,
+    /// A CA of the tenant that is published and does not sign yet.
+    pub(crate) next_ca: Mutex<Option<Vec<u8>>>,
     epoch: watch::Sender<u64>,
 }
 
@@ -67,7 +69,7 @@ impl World {
         let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse, system_uptime));
         trust.set_tenant(&fixtures::tenant(&acme.ca.tenant), std::slice::from_ref(&acme.ca));
         trust.heard(system_uptime());
-        let (script, seen, accepted, callers, confirmed) = Default::default();
+        let (script, seen, accepted, callers, confirmed, next_ca) = Default::default();
         let root_pem = pem::encode_certificate(&pki.root.ca.certificate_der);
         Arc::new(Self {
             pki,
@@ -79,6 +81,7 @@ impl World {
             callers,
             confirmed,
             root_pem,
+            next_ca,
             epoch: watch::channel(0).0,
         })
     }
@@ -110,6 +113,12 @@ impl World {
             .add_service(TrustServiceServer::new(services));
         tokio::spawn(server.serve_with_incoming(incoming));
         address
+    }
+
+    /// What the tenant's verifiers trust: its CA, and the next one when a test has made it.
+    pub(crate) fn anchors(&self) -> Vec<Vec<u8>> {
+        let next = self.next_ca.lock().unwrap().clone();
+        [self.acme.ca.certificate_der.clone()].into_iter().chain(next).collect()
     }
 
     pub(crate) fn roots(&self) -> Vec<Vec<u8>> {
@@ -147,7 +156,12 @@ impl World {
         // Each is a millisecond younger than the one before.
         let age = i64::try_from(self.seen.lock().unwrap().len()).unwrap();
         let chain_der = self.pki.later(age).certify(&self.acme, id, csr_der);
-        Response::new(IssuedCertificate { certificate: None, chain_der, root_der: self.roots() })
+        Response::new(IssuedCertificate {
+            certificate: None,
+            chain_der,
+            root_der: self.roots(),
+            trust_anchor_der: self.anchors(),
+        })
     }
 }
 
@@ -247,8 +261,23 @@ impl CertificateService for Services {
         self.0.confirmed.lock().unwrap().push(serial);
         Ok(Response::new(Certificate::default()))
     }
+    /// The middle third of the default day, and the CAs.
     async fn get_renewal_info(&self, _: Request<GetRenewalInfoRequest>) -> Result<Response<RenewalInfo>, Status> {
-        not_here()
+        let time = |hours| {
+            let seconds = now().plus(Lifetime::hours(hours)).unix_seconds();
+            Some(prost_types::Timestamp { seconds, nanos: 0 })
+        };
+        let (window_start, window_end, server_time) = (time(8), time(16), time(0));
+        let trust_anchor_der = self.0.anchors();
+        let info = RenewalInfo {
+            window_start,
+            window_end,
+            server_time,
+            retry_after_seconds: 3600,
+            trust_anchor_der,
+            ..Default::default()
+        };
+        Ok(Response::new(info))
     }
     async fn issue_certificate(
         &self,

@@ -21,6 +21,8 @@ use super::{
 };
 
 const SECRET: u32 = 0o600;
+/// unix(7): 108 bytes with the zero at the end.
+const MAX_SOCKET_PATH: usize = 107;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -42,8 +44,15 @@ pub(super) fn config(raw: Raw, base: &Path) -> Result<Config> {
         return Err(bad("identity", "there is none: add an [[identity]] section, see agent.sample.toml"));
     }
     no_shared_places(&identities)?;
+    let socket = raw.socket.map_or_else(|| state_dir.join("agent.sock"), |socket| base.join(socket));
+    let length = socket.as_os_str().len();
+    if length > MAX_SOCKET_PATH {
+        let problem =
+            format!("{} has {length} bytes: no socket's path is longer than {MAX_SOCKET_PATH}", socket.display());
+        return Err(bad("socket", problem));
+    }
     Ok(Config {
-        socket: raw.socket.map_or_else(|| state_dir.join("agent.sock"), |socket| base.join(socket)),
+        socket,
         state_dir,
         metrics: raw.metrics,
         log_json: raw.log == raw::Log::Json,

@@ -42,7 +42,7 @@ pub enum ConfigError {
 /// The agent's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Notes, locks and the socket: no keys.
+    /// Notes, locks and the socket; a key only while an enrollment is under way.
     pub state_dir: PathBuf,
     /// Where `status` asks.
     pub socket: PathBuf,
@@ -161,7 +161,7 @@ pub struct ExecConfig {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// It is killed, with its children, after this.
+    /// It is killed, with all that it has started, after this.
     pub timeout: Duration,
     /// What it reads.
     pub stdin: Stdin,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use signet_client::{
-    Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, NewFile, Notes, Storage,
-    read_notes, replace_file, write_notes,
+    Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE, NewFile, Notes,
+    Pending, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
 };
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -27,6 +27,8 @@ const PUBLIC: Access = Access::mode(0o644);
 pub(crate) struct Published {
     config: IdentityConfig,
     notes: PathBuf,
+    /// An enrollment under way, with its key.
+    pending: PathBuf,
     written: watch::Sender<Option<Notes>>,
 }
 
@@ -34,7 +36,8 @@ impl Published {
     /// With the notes in `state_dir`.
     pub(crate) fn new(config: IdentityConfig, state_dir: &Path) -> Self {
         let notes = state_dir.join(format!("{}.json", config.name));
-        Self { config, notes, written: watch::channel(None).0 }
+        let pending = state_dir.join(format!("{}.enrolling", config.name));
+        Self { config, notes, pending, written: watch::channel(None).0 }
     }
 
     /// Every file that programs may read.
@@ -55,15 +58,15 @@ impl Published {
     }
 
     fn publish(&self, credentials: &Credentials, bundle: &Bundle) -> Result<(), CredentialsError> {
-        if let Some(pkcs12) = &self.config.pkcs12 {
-            replace_file(&pkcs12.file.file, &pkcs12::encode(pkcs12, credentials)?, pkcs12.file.access)?;
+        // First what a restart takes up, and then publishes everywhere: nothing that fails after it costs the key.
+        if let Some(pem) = &self.config.pem {
+            write_pem(pem, credentials, bundle)?;
         }
         if let Some(combined) = &self.config.combined {
             replace_file(&combined.file, combine(credentials).as_bytes(), combined.access)?;
         }
-        // Last: what is there after a crash is what a restart takes up, and publishes everywhere.
-        match &self.config.pem {
-            Some(pem) => write_pem(pem, credentials, bundle),
+        match &self.config.pkcs12 {
+            Some(pkcs12) => replace_file(&pkcs12.file.file, &pkcs12::encode(pkcs12, credentials)?, pkcs12.file.access),
             None => Ok(()),
         }
     }
@@ -76,21 +79,27 @@ impl Published {
 
     /// Whether there is a place for every file, and the password for one of them: asked before a proof is used up.
     pub(crate) fn prepare(&self) -> Result<(), CredentialsError> {
-        let folder = |file: &FileConfig| file.file.parent().map(Path::to_owned);
-        let pem = self.config.pem.as_ref().map(|pem| pem.directory.clone());
-        let combined = self.config.combined.as_ref().and_then(folder);
-        let pkcs12 = self.config.pkcs12.as_ref();
-        pkcs12.map_or(Ok(()), |pkcs12| pkcs12::password(pkcs12).map(drop))?;
-        let folders = [pem, combined, pkcs12.and_then(|pkcs12| folder(&pkcs12.file))];
-        folders.into_iter().flatten().try_for_each(|folder| {
-            let probe = folder.join(".signet-agent");
-            replace_file(&probe, b"", Access::mode(0o600))?;
-            fs::remove_file(&probe).map_err(|error| CredentialsError::File {
-                action: "remove",
-                path: probe.display().to_string(),
-                reason: error.to_string(),
-            })
-        })
+        if let Some(pkcs12) = &self.config.pkcs12 {
+            pkcs12::password(pkcs12)?;
+        }
+        if let Some(pem) = &self.config.pem {
+            AtomicDir::new(&pem.directory, FOLDER).make()?;
+        }
+        self.places().try_for_each(|path| can_replace(&path))
+    }
+
+    /// The same without writing anything: what of it can be known.
+    pub(crate) fn misplaced(&self) -> Vec<CredentialsError> {
+        self.places().filter_map(|path| fits(&path).err()).collect()
+    }
+
+    /// Every file that will be replaced, one way or the other.
+    fn places(&self) -> impl Iterator<Item = PathBuf> {
+        let names = [KEY_FILE, CERT_FILE, CA_FILE, BUNDLE_FILE];
+        let pem = self.config.pem.iter().flat_map(move |pem| names.map(|name| pem.directory.join(name)));
+        let combined = self.config.combined.iter().map(|combined| combined.file.clone());
+        let pkcs12 = self.config.pkcs12.iter().map(|pkcs12| pkcs12.file.file.clone());
+        pem.chain(combined).chain(pkcs12)
     }
 
     /// What all files hold, now and from now on.
@@ -100,14 +109,27 @@ impl Published {
 
     fn read(&self) -> Result<Option<Credentials>, CredentialsError> {
         if let Some(pem) = &self.config.pem {
-            return match fs::exists(pem.directory.join(CERT_FILE)) {
-                Ok(false) => Ok(None),
-                _ => AtomicDir::new(&pem.directory, FOLDER).read(Credentials::load).map(Some),
-            };
+            if !has_both_halves(&pem.directory) {
+                return Ok(None);
+            }
+            let load = |folder: &Path| Credentials::load_with(folder, pem.key.mode);
+            return AtomicDir::new(&pem.directory, FOLDER).read(load).map(Some);
         }
         match &self.config.combined {
             Some(combined) => read_combined(combined),
             None => Ok(None),
+        }
+    }
+
+    /// Where the processes that write these files meet; the SDK's in a PEM folder.
+    fn lock_file(&self) -> PathBuf {
+        match (&self.config.pem, &self.config.combined) {
+            (Some(pem), _) => pem.directory.join(LOCK_FILE),
+            (None, Some(combined)) => {
+                let name = combined.file.file_name().unwrap_or_default().to_string_lossy();
+                combined.file.with_file_name(format!(".{name}.lock"))
+            }
+            (None, None) => self.notes.with_extension("lock"),
         }
     }
 }
@@ -131,6 +153,39 @@ impl Storage for Published {
         }
         self.write_notes(notes)
     }
+
+    fn try_lock(&self) -> Result<Option<StorageLock>, CredentialsError> {
+        // Made here, since the lock would make it for us alone.
+        match (&self.config.pem, &self.config.combined) {
+            (Some(pem), _) => AtomicDir::new(&pem.directory, FOLDER).make()?,
+            (None, Some(combined)) => {
+                let folder = combined.file.parent().unwrap_or(Path::new("."));
+                AtomicDir::new(folder, FOLDER).make()?;
+            }
+            (None, None) => {}
+        }
+        StorageLock::try_take(&self.lock_file())
+    }
+
+    fn pending(&self) -> Result<Option<Pending>, CredentialsError> {
+        Pending::read(&self.pending)
+    }
+
+    /// Only where the key goes to a file anyway.
+    fn keep_pending(&self, pending: &Pending) -> Result<(), CredentialsError> {
+        if self.config.keeps_its_key() { pending.write(&self.pending) } else { Ok(()) }
+    }
+
+    fn forget_pending(&self) -> Result<(), CredentialsError> {
+        Pending::remove(&self.pending)
+    }
+}
+
+/// Whether there may be an identity: of a certificate without its key, or the other way round, nothing can be lost.
+fn has_both_halves(folder: &Path) -> bool {
+    let is_empty = |name| fs::metadata(folder.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+    let is_missing = |name| matches!(fs::exists(folder.join(name)), Ok(false));
+    ![CERT_FILE, KEY_FILE].into_iter().any(|name| is_missing(name) || is_empty(name))
 }
 
 fn write_pem(pem: &PemConfig, credentials: &Credentials, bundle: &Bundle) -> Result<(), CredentialsError> {
@@ -156,6 +211,7 @@ pub(crate) fn combine(credentials: &Credentials) -> Zeroizing<String> {
 
 fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, CredentialsError> {
     let text = match fs::read_to_string(&combined.file) {
+        Ok(text) if text.trim().is_empty() => return Ok(None),
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {

@@ -45,6 +45,15 @@ impl Process {
         Self { child: command.spawn().unwrap(), config: config.to_owned() }
     }
 
+    /// With this umask, octal.
+    pub(crate) fn under_umask(config: &Path, umask: &str) -> Self {
+        let mut command = Command::new("sh");
+        let line = format!("umask {umask}; exec \"$0\" --config \"$1\" run");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_signet-agent")]).arg(config).env_remove("NOTIFY_SOCKET");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), config: config.to_owned() }
+    }
+
     /// Asks for its status until the identity is so; 30 s at most.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&IdentityReport) -> bool) -> IdentityReport {
         let deadline = Instant::now() + Duration::from_secs(30);

@@ -79,3 +79,14 @@ fn a_proof_that_repeats_may_keep_its_key_in_memory() {
     assert!(matches!(config.identities[0].enroll.proof, ProofConfig::AwsIam { .. }));
     assert!(!config.identities[0].keeps_its_key());
 }
+
+#[test]
+fn a_socket_whose_path_no_system_takes_is_refused() {
+    let long = "s".repeat(110);
+    let text = format!(
+        "state_dir = \"{long}\"\n[control_plane]\nendpoint = \"https://localhost:1\"\nca_file = \"root.pem\"\n\
+         [[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"t\" }}\npem = {{ directory = \"d\" }}\n"
+    );
+    let error = Config::from_toml(&text, folder().path()).unwrap_err().to_string();
+    assert!(error.contains("socket: ") && error.contains("longer than 107"), "{error}");
+}

@@ -7,7 +7,7 @@ use signet_proto::v1::PrincipalType;
 
 use crate::{
     binary::ask,
-    world::{Reports, World},
+    world::{Reports, World, run},
 };
 
 fn identity(more: &str) -> String {
@@ -76,7 +76,7 @@ async fn a_new_join_token_brings_back_what_was_revoked() {
     let (agent, mut reports) = world.agent(&identity("pem = { directory = \"tls\" }")).await;
     let first = reports.until("it is well", IdentityReport::is_well).await[0].clone();
     world.revoke(&first).await;
-    assert!(agent.renew("w"));
+    // Nobody tells it: its next renewal is hours away.
     let lost = |one: &IdentityReport| one.standing == "refused" && one.advice.contains("w-1.token");
     reports.until("it says what it needs", lost).await;
     world.token(PrincipalType::Worker, "w-1").await;
@@ -84,4 +84,70 @@ async fn a_new_join_token_brings_back_what_was_revoked() {
     let now = reports.until("it is back", back).await;
     assert_eq!((now[0].spiffe_id.as_str(), now[0].advice.as_str()), (first.spiffe_id.as_str(), ""));
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn empty_files_and_halves_are_no_identity_and_a_placeholder_is_told() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    let folder = world.path("tls");
+    let config = world.configure(&identity("pem = { directory = \"tls\" }"));
+    fs::create_dir(&folder).unwrap();
+    let made = run(
+        "openssl",
+        &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=placeholder"]
+            .into_iter()
+            .chain(["-keyout", &folder.join("key.pem").display().to_string()])
+            .chain(["-out", &folder.join("cert.pem").display().to_string()])
+            .collect::<Vec<_>>(),
+    )
+    .await;
+    assert!(made.status.success(), "{made:?}");
+    fs::copy(folder.join("cert.pem"), folder.join("ca.pem")).unwrap();
+    let (agent, mut reports) = started(&config).await;
+    let told = reports.until("it is told", |one| one.problem.is_some()).await[0].clone();
+    let problem = told.problem.unwrap();
+    assert!(problem.action == "load" && problem.message.contains("not one of Signet's"), "{problem:?}");
+    assert!(told.advice.contains("move away cert.pem and key.pem of"), "{}", told.advice);
+    // A certificate without its key is of no use to anybody.
+    fs::write(folder.join("key.pem"), "").unwrap();
+    assert!(agent.renew("w"));
+    reports.until("it has enrolled", IdentityReport::is_well).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_in_the_place_of_a_file_costs_no_token() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    fs::write(world.path("password"), "changeit").unwrap();
+    fs::create_dir(world.path("w.p12")).unwrap();
+    let files = "pem = { directory = \"tls\" }\npkcs12 = { file = \"w.p12\", password_file = \"password\" }";
+    let config = world.configure(&identity(files));
+    let checked = ask(&config, &["check"]).await;
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.code() == Some(1) && text.contains("w.p12: it is a folder"), "{text}");
+    let (agent, mut reports) = started(&config).await;
+    let told = reports.until("it is told", |one| one.problem.is_some()).await[0].problem.clone().unwrap();
+    assert!(told.action == "store" && told.message.contains("it is a folder"), "{told:?}");
+    fs::remove_dir(world.path("w.p12")).unwrap();
+    reports.until("it is well", IdentityReport::is_well).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn two_agents_that_begin_at_once_in_one_folder_use_one_token() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    let config = world.configure(&identity("pem = { directory = \"tls\" }"));
+    let other = world.path("other.toml");
+    fs::write(&other, fs::read_to_string(&config).unwrap().replace("\"state\"", "\"state-2\"")).unwrap();
+    let ((one, mut first), (two, mut second)) = tokio::join!(started(&config), started(&other));
+    let serials = tokio::join!(
+        first.until("the first is well", IdentityReport::is_well),
+        second.until("the second is well", IdentityReport::is_well)
+    );
+    assert_eq!(serials.0[0].serial_number, serials.1[0].serial_number);
+    one.stop().await;
+    two.stop().await;
 }

@@ -2,10 +2,14 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use signet_agent::{Agent, Config, report::IdentityReport};
 use signet_client::{CERT_FILE, Credentials, CredentialsError, KEY_FILE};
 use signet_proto::v1::PrincipalType;
 
-use crate::world::{World, eventually, exists, run};
+use crate::{
+    binary::Process,
+    world::{Reports, World, eventually, exists, run},
+};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -35,7 +39,7 @@ async fn every_format_holds_the_same_identity_before_and_after_a_renewal() {
 
     // The token is used up: this one is found again, and its renewal is still when it was.
     let (agent, mut reports) = world.agent(&identities).await;
-    let again = reports.until("it is well", signet_agent::report::IdentityReport::is_well).await;
+    let again = reports.until("it is well", IdentityReport::is_well).await;
     assert_eq!((&again[0].serial_number, &again[0].next_attempt), (&report.serial_number, &report.next_attempt));
     agent.stop().await;
 }
@@ -74,10 +78,7 @@ async fn a_combined_file_is_enough_to_be_found_again_and_java_reads_pkcs12() {
     agent.stop().await;
     fs::remove_file(world.path("w.p12")).unwrap();
     let (agent, mut reports) = world.agent(&identities).await;
-    assert_eq!(
-        reports.until("it is well", signet_agent::report::IdentityReport::is_well).await[0].serial_number,
-        serial
-    );
+    assert_eq!(reports.until("it is well", IdentityReport::is_well).await[0].serial_number, serial);
     assert!(exists(&world.path("w.p12")), "what is missing is written again");
     agent.stop().await;
     let p12 = world.path("w.p12").display().to_string();
@@ -106,7 +107,7 @@ async fn the_bundle_follows_a_ca_rotation() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_written_are_told_and_the_old_ones_stay() {
+async fn files_that_cannot_be_written_are_told_and_cost_no_certificate() {
     let world = World::new().await;
     let token = world.token(PrincipalType::Worker, "w-1").await;
     let identities = format!(
@@ -122,9 +123,53 @@ async fn files_that_cannot_be_written_are_told_and_the_old_ones_stay() {
     let stuck = reports.until("it cannot be written", |one| !one.published && one.problem.is_some()).await[0].clone();
     let problem = stuck.problem.unwrap();
     assert!(problem.action == "store" && problem.message.contains("out"), "{problem:?}");
-    assert_eq!(Credentials::load(&world.path("tls")).unwrap().facts().serial_number, before);
+    // What a restart takes up is written first: a key that is in memory only would be lost.
+    assert_ne!(Credentials::load(&world.path("tls")).unwrap().facts().serial_number, before);
     assert!(!stuck.confirmed);
+    agent.stop().await;
+    let config = Config::load(&world.configure(&identities)).unwrap();
+    let agent = Agent::start(config).await.unwrap();
+    let mut reports = Reports::of(&agent);
+    let used = |one: &IdentityReport| one.standing == "fresh" && !one.published && one.problem.is_some();
+    let again = reports.until("it is used all the same", used).await;
+    assert_eq!(again[0].serial_number, stuck.serial_number);
     fs::remove_file(world.path("out")).unwrap();
     reports.until("it is written", |one| one.published && one.problem.is_none()).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn other_users_get_at_their_files_whatever_the_umask() {
+    let world = World::new().await;
+    let token = world.token(PrincipalType::Worker, "w-1").await;
+    let config = world.configure(&format!(
+        "[[identity]]\nname = \"w\"\nenroll = {{ join_token_file = \"{}\" }}\n\
+         pem = {{ directory = \"etc/tls\", key = {{ mode = \"0640\" }} }}\ncombined = {{ file = \"out/w.pem\" }}\n",
+        token.display()
+    ));
+    let process = Process::under_umask(&config, "0777");
+    process.until("it is well", IdentityReport::is_well).await;
+    for folder in ["etc", "etc/tls", "etc/tls/..data/", "out"] {
+        assert_eq!(mode(&world.path(folder)), 0o755, "{folder}");
+    }
+    assert_eq!((mode(&world.path("etc/tls/key.pem")), mode(&world.path("state"))), (0o640, 0o700));
+}
+
+#[tokio::test]
+async fn a_folder_that_was_copied_with_files_for_links_is_taken_up_and_renewed() {
+    let world = World::new().await;
+    let token = world.token(PrincipalType::Worker, "w-1").await;
+    let identities = format!(
+        "[[identity]]\nname = \"w\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"tls\" }}\n",
+        token.display()
+    );
+    let (agent, _) = world.agent(&identities).await;
+    agent.stop().await;
+    fs::rename(world.path("tls"), world.path("old")).unwrap();
+    let (old, new) = (world.path("old").display().to_string(), world.path("tls").display().to_string());
+    assert!(run("cp", &["-rL", &old, &new]).await.status.success());
+    let (agent, mut reports) = world.agent(&identities).await;
+    let serial = reports.renew(&agent, "w").await.serial_number;
+    assert_eq!(Credentials::load(&world.path("tls")).unwrap().facts().serial_number, serial);
     agent.stop().await;
 }

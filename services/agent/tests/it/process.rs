@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::Path,
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 use signet_proto::v1::PrincipalType;
 
 use crate::{
-    binary::{agent, ask, report, signal},
+    binary::{Process, agent, ask, report, signal},
     world::{World, eventually, free_port},
 };
 
@@ -129,4 +129,54 @@ async fn a_control_plane_that_is_away_is_told_and_waited_for() {
     }
     signal(&child, "-TERM");
     eventually("it has ended", || child.try_wait().unwrap().is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_waits_for_a_command_holds_up_neither_the_watchdog_nor_the_end() {
+    let world = World::new().await;
+    let token = world.token(PrincipalType::Worker, "w-1").await;
+    let (hook, up) = (world.path("hook"), world.path("up"));
+    fs::write(&hook, format!("#!/bin/sh\ntouch {}\nexec sleep 300\n", up.display())).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let identity = format!(
+        "[[identity]]\nname = \"one\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"one\" }}\n",
+        token.display()
+    );
+    let exec = format!("exec = {{ command = [\"{}\"], timeout_seconds = 300 }}\n", hook.display());
+    let config = world.configure(&format!("{identity}{exec}"));
+    let socket = world.path("systemd");
+    let (lines, mut seen) = (notifications(&socket), Vec::new());
+    let mut child =
+        agent(&config).arg("run").env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000").spawn().unwrap();
+    eventually("the command runs", || up.exists()).await;
+    // Without the command it is another identity, and the present one has to end first.
+    world.configure(&identity);
+    signal(&child, "-HUP");
+    heard(&lines, &mut seen, "RELOADING=1");
+    let next = |seen: &mut Vec<String>| if seen.is_empty() { lines.recv().unwrap() } else { seen.remove(0) };
+    let first = std::iter::from_fn(|| Some(next(&mut seen)))
+        .find(|line| line.starts_with("WATCHDOG=1") || line.starts_with("READY=1"));
+    assert_eq!(first.as_deref(), Some("WATCHDOG=1"), "the reload waits, and the watchdog is told");
+    signal(&child, "-TERM");
+    heard(&lines, &mut seen, "STOPPING=1");
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_metrics_port_in_use_is_told_and_keeps_no_certificate_from_being_renewed() {
+    let world = World::new().await;
+    let token = world.token(PrincipalType::Worker, "w-1").await;
+    let config = world.configure(&format!(
+        "[[identity]]\nname = \"one\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"one\" }}\n",
+        token.display()
+    ));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("metrics = \"{}\"\n{text}", taken.local_addr().unwrap())).unwrap();
+    let checked = ask(&config, &["check"]).await;
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.code() == Some(1) && said.contains("cannot be opened"), "{said}");
+    let process = Process::start(&config, &[]);
+    process.until("it is well", signet_agent::report::IdentityReport::is_well).await;
 }

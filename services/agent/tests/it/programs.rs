@@ -5,7 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 use signet_agent::report::IdentityReport;
 use signet_proto::v1::PrincipalType;
 
-use crate::world::{World, eventually, exists};
+use crate::{
+    binary::Process,
+    world::{World, eventually, exists},
+};
 
 fn script(world: &World, name: &str, text: &str) -> String {
     let path = world.path(name);
@@ -106,6 +109,66 @@ async fn a_signal_reaches_the_process_of_the_pid_file() {
     fs::write(world.path("daemon.pid"), format!("{}\n", daemon.id())).unwrap();
     reports.until("it is told", IdentityReport::is_well).await;
     eventually("it has heard", || exists(&hup)).await;
+    agent.stop().await;
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+fn told_or_failed(one: &IdentityReport) -> bool {
+    one.handover.as_ref().is_some_and(|handover| handover.done || handover.failures > 0)
+}
+
+#[tokio::test]
+async fn a_command_with_much_to_say_is_heard_to_its_end() {
+    let world = World::new().await;
+    let done = world.path("done");
+    let hook = script(&world, "hook", &format!("yes reload | head -c 300000 >&2 && touch {}", done.display()));
+    let identities = identity(&world, &format!("exec = {{ command = [\"{hook}\"] }}")).await;
+    let (agent, mut reports) = world.agent(&identities).await;
+    let handover = reports.until("it has ended", told_or_failed).await[0].handover.clone().unwrap();
+    assert!(handover.done && exists(&done), "{handover:?}");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_command_starts_in_the_background_lives_on() {
+    let world = World::new().await;
+    let pid = world.path("child.pid");
+    let hook = script(&world, "hook", &format!("sleep 300 & echo $! >{}; exit 0", pid.display()));
+    let identities = identity(&world, &format!("exec = {{ command = [\"{hook}\"], timeout_seconds = 5 }}")).await;
+    let (agent, mut reports) = world.agent(&identities).await;
+    let handover = reports.until("it has ended", told_or_failed).await[0].handover.clone().unwrap();
+    assert!(handover.done, "{handover:?}");
+    agent.stop().await;
+    let child = fs::read_to_string(&pid).unwrap().trim().to_owned();
+    let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
+    assert!(state.contains("(sleep) S"), "{state}");
+    assert!(Command::new("kill").arg(&child).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_command_gets_nothing_of_the_agents_own_environment() {
+    let world = World::new().await;
+    let seen = world.path("seen");
+    let hook = script(&world, "hook", &format!("env >{}", seen.display()));
+    let config = world.configure(&identity(&world, &format!("exec = {{ command = [\"{hook}\"] }}")).await);
+    let process = Process::start(&config, &[("DATABASE_PASSWORD", "hunter2"), ("LANG", "C.UTF-8")]);
+    process.until("it is told", IdentityReport::is_well).await;
+    let text = fs::read_to_string(seen).unwrap();
+    assert!(!text.contains("hunter2") && text.contains("LANG=C.UTF-8") && text.contains("SIGNET_KEY_FILE="), "{text}");
+}
+
+#[tokio::test]
+async fn a_pid_file_that_others_may_write_signals_nobody() {
+    let world = World::new().await;
+    let mut daemon = Command::new("sleep").arg("300").spawn().unwrap();
+    fs::write(world.path("daemon.pid"), daemon.id().to_string()).unwrap();
+    fs::set_permissions(world.path("daemon.pid"), fs::Permissions::from_mode(0o666)).unwrap();
+    let identities = identity(&world, "signal = { pid_file = \"daemon.pid\", signal = \"HUP\" }").await;
+    let (agent, mut reports) = world.agent(&identities).await;
+    let handover = reports.until("it has been tried", told_or_failed).await[0].handover.clone().unwrap();
+    assert!(handover.message.contains("others may write it"), "{handover:?}");
+    assert!(daemon.try_wait().unwrap().is_none());
     agent.stop().await;
     daemon.kill().unwrap();
     daemon.wait().unwrap();

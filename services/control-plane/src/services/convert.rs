@@ -14,6 +14,7 @@ use signet_core::{
     renewal::{Advice, AdviceReason, Steering},
     spiffe::SpiffeId,
     tenant::{Isolation, Tenant, TenantStatus},
+    trust::Anchor,
 };
 use signet_proto::v1 as pb;
 
@@ -89,7 +90,7 @@ fn steering(steering: &Steering) -> pb::RenewalSteering {
     }
 }
 
-pub(super) fn renewal_info(advice: &Advice, now: Time) -> pb::RenewalInfo {
+pub(super) fn renewal_info(advice: &Advice, now: Time, anchors: &[Anchor]) -> pb::RenewalInfo {
     let reason = match advice.reason {
         AdviceReason::Default => pb::RenewalReason::Default,
         AdviceReason::Steered => pb::RenewalReason::Steered,
@@ -102,6 +103,7 @@ pub(super) fn renewal_info(advice: &Advice, now: Time) -> pb::RenewalInfo {
         retry_after_seconds: advice.ask_again.as_seconds(),
         grace_seconds: advice.grace.as_seconds(),
         server_time: Some(time(now)),
+        trust_anchor_der: anchors.iter().map(|anchor| anchor.certificate_der.to_vec()).collect(),
     }
 }
 
@@ -169,6 +171,7 @@ pub(super) fn issued(leaf: IssuedLeaf) -> pb::IssuedCertificate {
         certificate: Some(certificate(&leaf.certificate)),
         chain_der: leaf.chain_der,
         root_der: leaf.root_der,
+        trust_anchor_der: leaf.trust_anchor_der,
     }
 }
 
