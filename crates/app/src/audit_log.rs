@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use signet_core::{
     Error, Lifetime, TenantId, TenantScope, Time,
     audit::{AUDIT_SHARDS, AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
+    checkpoint::{ChainFinding, Checkpoint, missing_seals, verify_chain},
     commit::Commit,
     merkle::Digest,
     scope::EnvironmentScope,
@@ -19,6 +20,9 @@ use crate::{App, AuditEntry, Call, PageRequest, paging::day_of};
 
 /// Days that one page looks through before it says "ask again".
 const DAYS_A_PAGE: i64 = 31;
+/// Windows of up to so many minutes are read from the table, strongly consistent; longer ones from an index, which may lag
+/// by seconds and must not make an event look removed.
+pub(crate) const CONSISTENT_MINUTES: i64 = 5;
 /// How long after its time an event may still turn up for a follower: longest operation, index lag and clock skew.
 const TAIL_OVERLAP: Lifetime = Lifetime::seconds(60);
 /// Most events that a follower gets at once.
@@ -63,6 +67,8 @@ pub struct SealPage {
     pub next_page_token: String,
     /// The last minute that sealing has finished; `None`: it has not started.
     pub sealed_through: Option<i64>,
+    /// On the first page: the tenant's last seal before the window.
+    pub before: Option<Seal>,
 }
 
 /// What a verification saw.
@@ -78,6 +84,8 @@ pub struct VerifyReport {
     pub seals: usize,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What is wrong with the environment's checkpoints, or by their word with the tenant's seals.
+    pub chain: Vec<ChainFinding>,
 }
 
 /// Where a follower of a tenant's log stands.
@@ -104,7 +112,8 @@ struct Place {
 
 impl App {
     /// Lists the tenant's events, oldest first. A page may be short or empty and yet not be the last. No event is older
-    /// than the retention, or newer than a day from now.
+    /// than the retention, or newer than a day from now. A window of up to five minutes shows every event that was
+    /// committed before; in a longer one the newest may be missing for some seconds.
     pub async fn list_audit_events(
         &self,
         call: &Call,
@@ -121,46 +130,51 @@ impl App {
             first = first.max(behind(&after));
         }
         let (mut events, end) = (Vec::new(), window.end.min(newest));
-        if first >= id_bound(end) {
-            return Ok(AuditPage { events, next_page_token: String::new() });
-        }
-        let (mut day, last_day) = (day_of_id(&first), day_of(end));
-        let stop = day.saturating_add(DAYS_A_PAGE);
-        while day <= last_day {
+        let slots = Slots::of(window);
+        let (mut slot, last) = (slots.at(time_of_id(&first)), slots.at(end));
+        let stop = slot.saturating_add(DAYS_A_PAGE);
+        while first < id_bound(end) && slot <= last {
             let wanted = (size as usize).saturating_sub(events.len());
-            if wanted == 0 || day >= stop {
-                let after = events.last().map_or_else(|| id_bound(start_of_day(day)), |e: &AuditEvent| e.id.clone());
-                return Ok(AuditPage { events, next_page_token: token(&of, after)? });
+            if wanted == 0 || slot >= stop {
+                let after = events.last().map_or_else(|| id_bound(slots.start(slot)), |e: &AuditEvent| e.id.clone());
+                return Ok(AuditPage { events, next_page_token: page_token(&of, after)? });
             }
-            let range = SortRange::Between(first.clone(), id_bound(end));
-            let shards = (0..AUDIT_SHARDS).map(|shard| self.day(scope, (day, shard), &range, wanted, call.now));
+            let shards = (0..AUDIT_SHARDS).map(|shard| {
+                let query = slots.query(scope.tenant(), slot, shard, (&first, &id_bound(end)));
+                self.slot(scope, query, wanted, call.now)
+            });
             let mut found = try_join_all(shards).await?.concat();
             found.sort_by(|a, b| a.id.cmp(&b.id));
             let more = found.len() > wanted;
             found.truncate(wanted);
             events.extend(found);
-            day = day.saturating_add(i64::from(!more));
+            slot = slot.saturating_add(i64::from(!more));
+        }
+        if events.is_empty() {
+            self.require_tenant(scope, call.now).await?;
         }
         Ok(AuditPage { events, next_page_token: String::new() })
     }
 
-    /// The first `wanted` events of a day in one shard, or all if there are fewer. One that cannot be read is left out; its
-    /// seal tells on it.
-    async fn day(
+    /// The log of a tenant that does not exist is not an empty one.
+    async fn require_tenant(&self, scope: &TenantScope, now: Time) -> Result<(), Error> {
+        let found = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), now).await?;
+        found.map(drop).ok_or_else(|| Error::not_found("tenant", scope.tenant()))
+    }
+
+    /// The first `wanted` events of `query`, or all if there are fewer. One that cannot be read is left out; its seal tells
+    /// on it.
+    async fn slot(
         &self,
         scope: &TenantScope,
-        (day, shard): (i64, u32),
-        range: &SortRange,
+        query: Query,
         wanted: usize,
         now: Time,
     ) -> Result<Vec<AuditEvent>, Error> {
         let (mut events, mut after) = (Vec::new(), None);
+        let limit = u32::try_from(wanted.saturating_add(1)).unwrap_or(TAIL_PAGE).min(TAIL_PAGE);
         loop {
-            let partition = AuditEvent::day_partition(scope.tenant(), day, shard);
-            let limit = u32::try_from(wanted.saturating_add(1)).unwrap_or(TAIL_PAGE).min(TAIL_PAGE);
-            let query = Query::index(Table::Audit, Index::Listing, partition);
-            let query = query.range(range.clone()).limit(limit).after(after);
-            let found = scope.page::<AuditEvent>(&*self.store, &query, now).await?;
+            let found = scope.page::<AuditEvent>(&*self.store, &query.clone().limit(limit).after(after), now).await?;
             events.extend(found.records.into_iter().map(|event| event.value));
             after = found.next;
             if after.is_none() || events.len() > wanted {
@@ -207,18 +221,24 @@ impl App {
     ) -> Result<SealPage, Error> {
         let of = format!("seals/{}", scope.tenant());
         let mut first = Seal::sort(window.start.minute());
-        if let Some(after) = place(page, &of)? {
-            first = first.max(behind(&after));
+        let mut before = None;
+        match place(page, &of)? {
+            Some(after) => first = first.max(behind(&after)),
+            None => before = self.seal_before(call, scope, window.start.minute()).await?,
         }
         let last = Seal::sort(last_minute(window));
         let sealed_through = self.sealed_through(call).await?;
         if first > last {
-            return Ok(SealPage { seals: Vec::new(), next_page_token: String::new(), sealed_through });
+            return Ok(SealPage { seals: Vec::new(), next_page_token: String::new(), sealed_through, before });
         }
         let query = Seal::of(scope.tenant()).range(SortRange::Between(first.clone(), last)).limit(page.size()?);
         let (found, next) = scope.list::<Seal>(&*self.store, &query, call.now).await?;
-        let next_page_token = next.map_or_else(|| Ok(String::new()), |cursor| token(&of, cursor.sort))?;
-        Ok(SealPage { seals: found.into_iter().map(|seal| seal.value).collect(), next_page_token, sealed_through })
+        let next_page_token = next.map_or_else(|| Ok(String::new()), |cursor| page_token(&of, cursor.sort))?;
+        let seals: Vec<Seal> = found.into_iter().map(|seal| seal.value).collect();
+        if seals.is_empty() && before.is_none() {
+            self.require_tenant(scope, call.now).await?;
+        }
+        Ok(SealPage { seals, next_page_token, sealed_through, before })
     }
 
     /// The last minute that sealing has finished, for all tenants; `None` before the first.
@@ -237,18 +257,34 @@ impl App {
         window: &AuditWindow,
         check: &(dyn Fn(&[u8], &[u8]) -> bool + Sync),
     ) -> Result<VerifyReport, Error> {
+        // Before the seals, of which there may be more by then, but not fewer.
+        let chain = self.chain_since(call, window.start.minute()).await?;
         let sealed_through = self.sealed_through(call).await?.unwrap_or(i64::MIN);
         let kept = call.now.minus(self.settings.audit_retention).minute().saturating_add(1);
         let from = window.start.minute().max(kept);
         let to = last_minute(window).min(sealed_through);
         if to < from {
-            return Ok(VerifyReport { from, to, events: 0, seals: 0, findings: Vec::new() });
+            let (findings, chain) = Default::default();
+            return Ok(VerifyReport { from, to, events: 0, seals: 0, findings, chain });
         }
-        let seals = self.seals(call, scope, from, to.saturating_add(LATE_MINUTES).min(sealed_through)).await?;
-        let events = self.events(call, scope, from, to).await?;
-        let span = Span { from, to, sealed_through, previous: self.digest_before(call, scope, from).await? };
-        let findings = verify(&events, &seals, &span, check);
-        Ok(VerifyReport { from, to, events: events.len(), seals: seals.len(), findings })
+        let last = to.saturating_add(LATE_MINUTES).min(sealed_through);
+        let seals = self.seals(call, scope, from, last).await?;
+        let mut events = self.events(call, scope, from, to).await?;
+        let previous = self.digest_before(call, scope, from).await?;
+        let span = Span { from, to, sealed_through, previous };
+        let mut findings = verify(&events, &seals, &span, check);
+        let again: BTreeSet<i64> = findings.iter().filter_map(Finding::read_again).collect();
+        if !again.is_empty() {
+            events.retain(|event| !again.contains(&event.at.minute()));
+            for minute in again {
+                events.extend(self.events(call, scope, minute, minute).await?);
+            }
+            findings = verify(&events, &seals, &span, check);
+        }
+        let mut in_chain = verify_chain(&chain, &[], check);
+        let judged: Vec<Checkpoint> = chain.into_iter().filter(|checkpoint| checkpoint.minute <= last).collect();
+        in_chain.extend(missing_seals(&judged, scope.tenant(), &seals, previous));
+        Ok(VerifyReport { from, to, events: events.len(), seals: seals.len(), findings, chain: in_chain })
     }
 
     async fn seals(&self, call: &Call, scope: &TenantScope, from: i64, to: i64) -> Result<Vec<Seal>, Error> {
@@ -282,15 +318,22 @@ impl App {
     /// The digest of the tenant's last seal before `minute`; zeros if there never was one, `None` if there may have been
     /// one that has expired.
     async fn digest_before(&self, call: &Call, scope: &TenantScope, minute: i64) -> Result<Option<Digest>, Error> {
-        let range = SortRange::Between(Seal::sort(0), Seal::sort(minute.saturating_sub(1)));
-        let query = Seal::of(scope.tenant()).range(range).descending().limit(1);
-        let (found, _) = scope.list::<Seal>(&*self.store, &query, call.now).await?;
-        if let Some(seal) = found.first() {
-            return Ok(Some(seal.value.statement.digest()));
+        if let Some(seal) = self.seal_before(call, scope, minute).await? {
+            return Ok(Some(seal.statement.digest()));
         }
         let tenant = scope.get::<Tenant>(&*self.store, &Tenant::key_of(scope.tenant()), call.now).await?;
         let all_kept = |tenant: Tenant| tenant.created_at.plus(self.settings.audit_retention) > call.now;
         Ok(tenant.is_some_and(|tenant| all_kept(tenant.value)).then_some([0; 32]))
+    }
+
+    async fn seal_before(&self, call: &Call, scope: &TenantScope, minute: i64) -> Result<Option<Seal>, Error> {
+        if minute <= 0 {
+            return Ok(None);
+        }
+        let range = SortRange::Between(Seal::sort(0), Seal::sort(minute.saturating_sub(1)));
+        let query = Seal::of(scope.tenant()).range(range).descending().limit(1);
+        let (found, _) = scope.list::<Seal>(&*self.store, &query, call.now).await?;
+        Ok(found.into_iter().next().map(|seal| seal.value))
     }
 
     /// Records a refusal in `tenant`'s log. An error means that it may be missing there: log it.
@@ -304,8 +347,45 @@ fn start_of_minute(minute: i64) -> Time {
     Time::from_unix_seconds(minute.saturating_mul(60))
 }
 
-fn start_of_day(day: i64) -> Time {
-    Time::from_unix_seconds(day.saturating_mul(86_400))
+/// How a window is read: by days of the index, or by minutes of the table.
+#[derive(Clone, Copy)]
+enum Slots {
+    Days,
+    Minutes,
+}
+
+impl Slots {
+    fn of(window: &AuditWindow) -> Self {
+        let minutes = last_minute(window).saturating_sub(window.start.minute()).saturating_add(1);
+        if minutes <= CONSISTENT_MINUTES { Self::Minutes } else { Self::Days }
+    }
+
+    fn at(self, time: Time) -> i64 {
+        match self {
+            Self::Days => day_of(time),
+            Self::Minutes => time.minute(),
+        }
+    }
+
+    fn start(self, slot: i64) -> Time {
+        match self {
+            Self::Days => Time::from_unix_seconds(slot.saturating_mul(86_400)),
+            Self::Minutes => start_of_minute(slot),
+        }
+    }
+
+    /// The tenant's events of a slot and shard, between two ids.
+    fn query(self, tenant: &TenantId, slot: i64, shard: u32, (first, last): (&str, &str)) -> Query {
+        match self {
+            Self::Days => Query::index(Table::Audit, Index::Listing, AuditEvent::day_partition(tenant, slot, shard))
+                .range(SortRange::Between(first.to_owned(), last.to_owned())),
+            Self::Minutes => {
+                let prefix = AuditEvent::tenant_prefix(tenant);
+                Query::table(Table::Audit, AuditEvent::minute_partition(slot, shard))
+                    .range(SortRange::Between(format!("{prefix}{first}"), format!("{prefix}{last}")))
+            }
+        }
+    }
 }
 
 /// The minute of the window's last millisecond.
@@ -319,10 +399,10 @@ fn id_bound(time: Time) -> String {
     format!("{:012x}", time.unix_millis().max(0))
 }
 
-/// The day of the id or bound `id`.
-fn day_of_id(id: &str) -> i64 {
+/// The time in the id or bound `id`.
+fn time_of_id(id: &str) -> Time {
     let millis = id.get(..12).and_then(|digits| i64::from_str_radix(digits, 16).ok());
-    day_of(Time::from_unix_millis(millis.unwrap_or(0)))
+    Time::from_unix_millis(millis.unwrap_or(0))
 }
 
 /// The first text after `text` among sort keys that are not longer, nor continue it with a `0`: no id has one there,
@@ -332,7 +412,7 @@ fn behind(text: &str) -> String {
 }
 
 /// Where the page starts: after this sort key; `None`: at the start.
-fn place(page: &PageRequest, of: &str) -> Result<Option<String>, Error> {
+pub(crate) fn place(page: &PageRequest, of: &str) -> Result<Option<String>, Error> {
     if page.token.is_empty() {
         return Ok(None);
     }
@@ -343,7 +423,7 @@ fn place(page: &PageRequest, of: &str) -> Result<Option<String>, Error> {
     good.map(|place| Some(place.after)).ok_or_else(bad)
 }
 
-fn token(of: &str, after: String) -> Result<String, Error> {
+pub(crate) fn page_token(of: &str, after: String) -> Result<String, Error> {
     let place = Place { of: of.to_owned(), after };
     Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&place).map_err(Error::internal)?))
 }

@@ -8,6 +8,7 @@ mod bootstrap;
 mod call;
 mod cas;
 mod certificates;
+mod checkpoints;
 mod deletion;
 mod detached;
 mod enrollment;
@@ -43,6 +44,7 @@ use std::{
 use announcing::Announcer;
 use async_trait::async_trait;
 use authority::{Authorities, Issuer};
+use checkpoints::SeenHead;
 use detached::Detached;
 use guard::Guard;
 use reporting::ReportingStore;
@@ -59,6 +61,7 @@ pub use audit_log::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
 pub use call::{AuditEntry, Call, Resource};
 pub use cas::{RotationAction, RotationReport, TrustBundle};
+pub use checkpoints::CheckpointPage;
 pub use detached::tell_operator;
 pub use enrollment::{Enroll, Proof};
 pub use expiry::{BATCH, Herald};
@@ -139,6 +142,8 @@ pub struct App {
     unsealed_from: AtomicI64,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Arc<Notify>,
+    /// The newest end of the audit chain that this process knows: it must never be gone.
+    seen_head: SeenHead,
 }
 
 impl fmt::Debug for App {
@@ -161,7 +166,7 @@ impl App {
         let committed = Arc::new(Notify::new());
         let announcer = Announcer::new(&store, &entropy, &committed);
         let (signers, opening, issuers, reads) = Default::default();
-        let (turns, holders, detached) = Default::default();
+        let (turns, holders, detached, seen_head) = Default::default();
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
         Self {
             store,
@@ -182,6 +187,7 @@ impl App {
             holders,
             unsealed_from: AtomicI64::new(i64::MIN),
             committed,
+            seen_head,
         }
     }
 

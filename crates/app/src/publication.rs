@@ -78,13 +78,15 @@ pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
 
 /// One piece of a run.
 enum Piece {
+    AuditHead,
     Roots(Vec<Ca>),
     Bundle(TenantId, Vec<Ca>),
     Crl(Box<Ca>),
 }
 
 impl App {
-    /// Publishes what has changed of `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and `crl/<ca>.crl`.
+    /// Publishes what has changed of `audit/head.json`, `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and
+    /// `crl/<ca>.crl`.
     pub async fn publish(&self, call: &Call, shelf: &dyn Shelf, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
         let (pieces, unreadable) = self.pieces(call.now).await?;
         let work = |piece: Piece| async move {
@@ -128,7 +130,7 @@ impl App {
         }
         let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
         pieces.rotate_left(start);
-        pieces.insert(0, Piece::Roots(of(CaKind::Root, &system)));
+        pieces.splice(0..0, [Piece::AuditHead, Piece::Roots(of(CaKind::Root, &system))]);
         Ok((pieces, unreadable))
     }
 
@@ -142,6 +144,7 @@ impl App {
     /// Returns the names of what was put.
     async fn put_piece(&self, call: &Call, shelf: &dyn Shelf, piece: Piece) -> Result<Vec<String>, Error> {
         match piece {
+            Piece::AuditHead => self.put_head(call, shelf).await,
             Piece::Roots(known) => {
                 let (now, of) = (call.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
                 put_changed(shelf, of(&known)?, || async move { of(&self.roots(now).await?) }).await
@@ -161,6 +164,7 @@ impl App {
 impl Piece {
     fn name(&self) -> String {
         match self {
+            Self::AuditHead => "audit/head.json".into(),
             Self::Roots(_) => "root.pem".into(),
             Self::Bundle(tenant, _) => format!("bundles/{tenant}"),
             Self::Crl(ca) => crl::name(&ca.id),
@@ -206,7 +210,7 @@ fn pem_object(name: String, cas: &[Ca]) -> Object {
     object(name, "application/pem-certificate-chain", pem.into_bytes())
 }
 
-fn object(name: String, content_type: &'static str, content: Vec<u8>) -> Object {
+pub(crate) fn object(name: String, content_type: &'static str, content: Vec<u8>) -> Object {
     let notes = BTreeMap::from([(DIGEST.to_owned(), sha256_hex(&content))]);
     Object { name, content_type, content, notes }
 }

@@ -1,7 +1,8 @@
 //! The sealer: a while after a minute closes, states and signs which events every tenant had in it.
 //!
 //! Any number of nodes may do this at once. A minute's seals are written in batches, each on condition that the head still
-//! stands before that minute; the last batch moves the head. Whoever loses a race leaves off and looks again later.
+//! stands before that minute; the last batch moves the head and adds the minute's checkpoint. Whoever loses a race leaves
+//! off and looks again later.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,6 +13,7 @@ use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
     Error, KeyError, KeyRef, StoreError, TenantId, Time,
     audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
+    checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
     commit::{Bookkeeping, Commit, Write},
     scope::{EnvironmentScope, TenantScope},
     sealing::{EventLeaf, Planned, plan},
@@ -33,24 +35,41 @@ const CONCURRENT_READS: usize = 16;
 /// The leaves of all tenants' events, by minute.
 type Window = BTreeMap<i64, HashMap<TenantId, Vec<EventLeaf>>>;
 
+/// What a minute is sealed with.
+#[derive(Default)]
+struct MinutePlan {
+    seals: Vec<Planned>,
+    /// Of all seals of the minute, those included that a run before has written.
+    tags: Vec<Tag>,
+}
+
 impl App {
     /// Seals the minutes that closed at least `seal_delay` ago, with the audit `key`. Returns how many minutes got seals;
     /// minutes without events cost reads only. To be called every few seconds; on several nodes it does no harm.
     pub async fn seal_due(&self, call: &Call, key: &KeyRef) -> Result<u32, Error> {
+        // Before the head, which another node may move meanwhile: the chain is never further.
+        let mut chain = self.chain_head(call.now).await?;
         let Some(mut head) = self.seal_head(call).await? else { return Ok(0) };
         let start = head.value.minute;
         self.knows_sealed(start);
+        if let Some(chain) = chain.filter(|chain| chain.minute > start) {
+            let cause =
+                format!("minute {} has checkpoint {}, but sealing stands at {start}", chain.minute, chain.sequence);
+            return Err(Error::internal(cause));
+        }
         let closed = call.now.minus(self.settings.seal_delay).minute().saturating_sub(1);
         let last = closed.min(start.saturating_add(MINUTES_A_CALL));
         let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
         for minute in start.saturating_add(1)..=last {
             self.fill(&mut window, minute, call.now).await?;
-            let plans = self.plan_seals(minute, &window, call.now).await?;
+            let plan = self.plan_seals(minute, &window, call.now).await?;
             head.value.minute = minute;
-            if plans.is_empty() {
+            if plan.tags.is_empty() {
                 continue;
             }
-            if !self.write_seals(call, key, &head, plans).await? {
+            let checkpoints = self.sign_checkpoints(key, minute, chain, plan.tags).await?;
+            chain = checkpoints.last().map(Checkpoint::head);
+            if !self.write_seals(call, key, &head, plan.seals, checkpoints).await? {
                 return Ok(sealed);
             }
             head.version = head.version.next();
@@ -132,21 +151,46 @@ impl App {
         }
     }
 
-    async fn plan_seals(&self, minute: i64, window: &Window, now: Time) -> Result<Vec<Planned>, Error> {
+    async fn plan_seals(&self, minute: i64, window: &Window, now: Time) -> Result<MinutePlan, Error> {
         // Owned ids: with borrowed ones the future is not known to be `Send` (rust-lang/rust#102211).
         let tenants: BTreeSet<TenantId> = window.values().flat_map(HashMap::keys).cloned().collect();
         let plans = tenants.into_iter().map(|tenant| async move {
             let seals = match self.last_seals(&tenant, now).await {
                 // Its chain cannot be gone on with; the others' can.
-                Err(StoreError::Corrupt { .. }) => return Ok(None),
+                Err(StoreError::Corrupt { .. }) => return Ok((None, None)),
                 seals => seals?,
             };
             let own = |known: &HashMap<TenantId, Vec<EventLeaf>>| known.get(&tenant).cloned().unwrap_or_default();
             let events = window.iter().map(|(minute, known)| (*minute, own(known))).collect();
-            Ok::<_, Error>(plan(&tenant, minute, &events, &seals))
+            let planned = plan(&tenant, minute, &events, &seals);
+            let written = seals.iter().map(|seal| &seal.statement).find(|statement| statement.minute == minute);
+            let statement = written.or(planned.as_ref().map(|planned| &planned.statement));
+            let tag = statement.map(|statement| Tag::after(&tenant, &statement.previous));
+            Ok::<_, Error>((planned, tag))
         });
-        let plans: Vec<Option<Planned>> = stream::iter(plans).buffered(CONCURRENT_READS).try_collect().await?;
-        Ok(plans.into_iter().flatten().collect())
+        let plans: Vec<_> = stream::iter(plans).buffered(CONCURRENT_READS).try_collect().await?;
+        let (seals, tags): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
+        Ok(MinutePlan { seals: seals.into_iter().flatten().collect(), tags: tags.into_iter().flatten().collect() })
+    }
+
+    /// The minute's checkpoints: one, unless there are very many tenants.
+    async fn sign_checkpoints(
+        &self,
+        key: &KeyRef,
+        minute: i64,
+        mut chain: Option<Head>,
+        mut tags: Vec<Tag>,
+    ) -> Result<Vec<Checkpoint>, Error> {
+        tags.sort_unstable();
+        let mut checkpoints = Vec::new();
+        for tags in tags.chunks(MOST_TAGS) {
+            let until = self.sealed_until(minute);
+            let mut checkpoint = Checkpoint::next(chain.as_ref(), minute, tags, key.clone(), until);
+            checkpoint.signature = self.sign_audit(key, &checkpoint.signed_message()).await?;
+            chain = Some(checkpoint.head());
+            checkpoints.push(checkpoint);
+        }
+        Ok(checkpoints)
     }
 
     async fn last_seals(&self, tenant: &TenantId, now: Time) -> Result<Vec<Seal>, StoreError> {
@@ -157,42 +201,47 @@ impl App {
         Ok(seals.into_iter().map(|seal| seal.value).collect())
     }
 
-    /// Writes the seals of one minute, and `head` with the last of them. False: another node was faster.
+    /// Writes the seals of one minute, and `head` and the checkpoints with the last of them. False: another node was faster.
     async fn write_seals(
         &self,
         call: &Call,
         key: &KeyRef,
         head: &Versioned<SealHead>,
         plans: Vec<Planned>,
+        mut checkpoints: Vec<Checkpoint>,
     ) -> Result<bool, Error> {
         let mut batches = in_batches(plans).into_iter().peekable();
-        while let Some(plans) = batches.next() {
-            let seals = self.sign_batch(key, head.value.minute, plans).await?;
-            let guard = match batches.peek() {
-                Some(_) => Write::Check(SealHead::key_of(), head.version.clone()),
-                None => Write::replace(head.value.clone(), head.version.clone()),
+        loop {
+            let seals = match batches.next() {
+                Some(plans) => self.sign_batch(key, head.value.minute, plans).await?,
+                None => Vec::new(),
             };
-            let writes = seals.into_iter().map(Write::create);
+            let last = batches.peek().is_none();
+            let guard = if last {
+                Write::replace(head.value.clone(), head.version.clone())
+            } else {
+                Write::Check(SealHead::key_of(), head.version.clone())
+            };
+            let chain = if last { std::mem::take(&mut checkpoints) } else { Vec::new() };
+            let writes = seals.into_iter().map(Write::create).chain(chain.into_iter().map(Write::create));
             let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).writes(writes).write(guard);
             match self.commit(&commit, call.now).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict { .. }) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
+            if last {
+                return Ok(true);
+            }
         }
-        Ok(true)
     }
 
     async fn sign_batch(&self, key: &KeyRef, minute: i64, plans: Vec<Planned>) -> Result<Vec<Seal>, Error> {
         let statements: Vec<SealStatement> = plans.iter().map(|planned| planned.statement.clone()).collect();
         let (paths, message) = batch(minute, &statements);
-        let signer = self.signer(key).await?;
-        let signature = signer.sign(&message).await?;
-        let public = PublicKey::from_spki_der(signer.spki_der()).map_err(Error::internal)?;
-        public.verify(&message, &signature).map_err(|_| KeyError::BadSignature(key.to_string()))?;
+        let signature = self.sign_audit(key, &message).await?;
         let batch_size = u32::try_from(plans.len()).map_err(Error::internal)?;
-        // No longer than the first of its events, so that whoever starts with the first seal there is misses none.
-        let keep_until = Time::from_unix_seconds(minute.saturating_mul(60)).plus(self.settings.audit_retention);
+        let keep_until = self.sealed_until(minute);
         let seals = plans.into_iter().zip(paths).zip(0..).map(|((planned, batch_path), batch_index)| Seal {
             statement: planned.statement,
             batch_index,
@@ -204,6 +253,20 @@ impl App {
             keep_until,
         });
         Ok(seals.collect())
+    }
+
+    async fn sign_audit(&self, key: &KeyRef, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let signer = self.signer(key).await?;
+        let signature = signer.sign(message).await?;
+        let public = PublicKey::from_spki_der(signer.spki_der()).map_err(Error::internal)?;
+        public.verify(message, &signature).map_err(|_| KeyError::BadSignature(key.to_string()))?;
+        Ok(signature)
+    }
+
+    /// How long a minute's seals are kept: no longer than the first of its events, so that whoever starts with the first
+    /// seal there is misses none.
+    fn sealed_until(&self, minute: i64) -> Time {
+        Time::from_unix_seconds(minute.saturating_mul(60)).plus(self.settings.audit_retention)
     }
 }
 

@@ -67,7 +67,7 @@ impl AuditEvent {
 }
 
 /// Appends a length and the bytes, so that no two lists of fields have the same form.
-fn put(out: &mut Vec<u8>, part: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, part: &[u8]) {
     out.extend_from_slice(&(part.len() as u64).to_be_bytes());
     out.extend_from_slice(part);
 }
@@ -293,6 +293,20 @@ pub enum Finding {
         /// Their minute.
         minute: i64,
     },
+}
+
+impl Finding {
+    /// The minute whose events should be read again, strongly consistent, before anybody is alarmed: an index that lags
+    /// does not show the newest.
+    pub fn read_again(&self) -> Option<i64> {
+        match self {
+            Self::EventRemoved { minute, .. } | Self::EventChanged { minute } => Some(*minute),
+            Self::BadSignature { .. }
+            | Self::BrokenChain { .. }
+            | Self::EventAdded { .. }
+            | Self::SealMissing { .. } => None,
+        }
+    }
 }
 
 /// The part of a tenant's log that [`verify`] judges.

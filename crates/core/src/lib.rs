@@ -10,6 +10,7 @@ pub mod authz;
 pub mod ca;
 pub mod certificate;
 pub mod change;
+pub mod checkpoint;
 pub mod cidr;
 pub mod commit;
 pub mod enrollment;

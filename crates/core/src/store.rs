@@ -16,6 +16,7 @@ use crate::{
     ca::Ca,
     certificate::Certificate,
     change::{ChangeEntry, ChangeHead},
+    checkpoint::Checkpoint,
     enrollment::{EnrollmentToken, UsedProof},
     enrollment_rule::EnrollmentRule,
     expiry::{BrokenOff, ExpiryWarning},
@@ -229,6 +230,7 @@ bodies!(
     AuditEvent(AuditEvent),
     Seal(Seal),
     SealHead(SealHead),
+    Checkpoint(Checkpoint),
 );
 
 /// The stored form's version; readers accept this one and the one before.

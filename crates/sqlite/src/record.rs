@@ -118,6 +118,7 @@ const fn entity_name(body: &Body) -> &'static str {
         Body::AuditEvent(_) => "audit_event",
         Body::Seal(_) => "seal",
         Body::SealHead(_) => "seal_head",
+        Body::Checkpoint(_) => "checkpoint",
     }
 }
 

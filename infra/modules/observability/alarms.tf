@@ -95,6 +95,11 @@ locals {
       metrics = { m = local.own.UnreadableRecords }, expression = "FILL(m, 0)", threshold = 1
       seconds = 600, of = 1, periods = 1, silence = "notBreaching"
     }
+    AuditFinding = {
+      why     = "The audit log no longer holds what was sealed before: its end was cut off, or an older store was restored."
+      metrics = { m = local.own.AuditCuts }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
     CloneDetected = {
       why     = "A superseded certificate asked for renewal: its key was copied, and the instance is locked."
       metrics = { m = local.own.Clones }, expression = "FILL(m, 0)", threshold = 1

@@ -29,6 +29,7 @@ locals {
     FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; the next turn tries again\" }" }
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }
+    AuditCuts           = { logs = ["control_plane", "rotate"], value = "1", pattern = "{ $.message = \"the audit log was cut off or set back\" }" }
     KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
     OperatorFaults      = { logs = local.every_process, value = "1", pattern = "{ $.message = \"misconfigured: the operator must act\" }" }
     UnnamedKeys         = { logs = ["rotate"], value = "1", pattern = "{ $.message = \"a key was made and never named: delete it\" }" }

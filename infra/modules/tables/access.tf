@@ -27,7 +27,7 @@ locals {
       certificates = ["read", "write"]
       requests     = ["read", "write", "delete"] # a warning that could not be sent is taken back
       changes      = ["read", "write"]
-      audit        = ["write"]
+      audit        = ["read", "write"] # it publishes the end of the chain of checkpoints
     }
     bootstrap = {
       tenants      = ["read", "write"]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use signet_core::{
     KeyRef, TenantId, Time,
     audit::{self, AuditEvent, Finding, LateEvent, Seal, SealStatement, Span, sha256_hex},
+    checkpoint::{self, Checkpoint, Head},
 };
 use signet_proto::v1;
 use signet_x509::PublicKey;
@@ -17,8 +18,12 @@ use crate::failure::Failure;
 pub struct Seals {
     /// The first minute to judge.
     pub from: i64,
-    /// Oldest first; those before `from` only show which seal the first one follows.
+    /// Oldest first.
     pub seals: Vec<v1::AuditSeal>,
+    /// The last one before them, if it is still kept.
+    pub before: Option<v1::AuditSeal>,
+    /// The environment's checkpoints of the same time, oldest first, read before the seals.
+    pub checkpoints: Vec<v1::AuditCheckpoint>,
     /// The last minute that sealing has finished.
     pub sealed_through: i64,
     /// The audit key, DER SubjectPublicKeyInfo.
@@ -47,8 +52,13 @@ pub struct Report {
     pub sealed_until: Option<String>,
     /// SHA-256 of the audit key's SubjectPublicKeyInfo.
     pub key_sha256: Option<String>,
+    /// The end of the environment's chain of checkpoints.
+    pub head: Option<Head>,
     /// What is wrong; empty: nothing.
     pub findings: Vec<Value>,
+    /// Minutes whose events should be read again before anybody is alarmed.
+    #[serde(skip)]
+    pub read_again: Vec<i64>,
 }
 
 impl Report {
@@ -58,12 +68,25 @@ impl Report {
     }
 }
 
-/// Checks `events` against `seals`; `pinned` is the SHA-256 of the key that must have sealed.
-pub fn check(seals: &Seals, events: &[v1::AuditEvent], pinned: Option<&str>) -> Result<Report, Failure> {
-    let all = seals.seals.iter().map(seal).collect::<Result<Vec<_>, _>>()?;
-    let (before, statements): (Vec<Seal>, Vec<Seal>) = all.into_iter().partition(|s| s.statement.minute < seals.from);
+/// What must hold besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// Whose log it is, if the caller named it.
+    pub tenant: Option<&'a TenantId>,
+    /// The SHA-256 of the key that must have sealed.
+    pub key_sha256: Option<&'a str>,
+    /// Ends of the chain that were seen earlier.
+    pub heads: &'a [Head],
+}
+
+/// Checks `events` against `seals`.
+pub fn check(seals: &Seals, events: &[v1::AuditEvent], expected: Expected<'_>) -> Result<Report, Failure> {
+    let pinned = expected.key_sha256;
+    let statements = seals.seals.iter().map(seal).collect::<Result<Vec<_>, _>>()?;
+    let before = seals.before.as_ref().map(seal).transpose()?;
     let events = events.iter().map(event).collect::<Result<Vec<_>, _>>()?;
-    let tenant = statements.first().map(|s| &s.statement.tenant).or(events.first().map(|e| &e.tenant)).cloned();
+    let sealed = statements.first().or(before.as_ref()).map(|s| &s.statement.tenant);
+    let tenant = expected.tenant.or(sealed).or(events.first().map(|e| &e.tenant)).cloned();
     let strangers = statements.iter().map(|s| &s.statement.tenant).chain(events.iter().map(|e| &e.tenant));
     let mut findings = Vec::new();
     if strangers.into_iter().any(|t| Some(t) != tenant.as_ref()) {
@@ -75,10 +98,18 @@ pub fn check(seals: &Seals, events: &[v1::AuditEvent], pinned: Option<&str>) -> 
     }
     let key = PublicKey::from_spki_der(&seals.key_spki_der);
     let verify = |message: &[u8], signature: &[u8]| key.as_ref().is_ok_and(|k| k.verify(message, signature).is_ok());
-    let previous = before.last().map(|seal| seal.statement.digest());
+    let previous = before.map(|seal| seal.statement.digest());
     let span = Span { from: seals.from, to: i64::MAX, sealed_through: seals.sealed_through, previous };
     let found = audit::verify(&events, &statements, &span, &verify);
+    let read_again = found.iter().filter_map(Finding::read_again).collect();
     findings.extend(found.iter().map(finding).collect::<Result<Vec<_>, _>>()?);
+    let chain = seals.checkpoints.iter().map(checkpoint).collect::<Result<Vec<_>, _>>()?;
+    let mut in_chain = checkpoint::verify_chain(&chain, expected.heads, &verify);
+    if let Some(tenant) = &tenant {
+        // Without any seal: the tenant has had none, or the checkpoint of its first one tells.
+        in_chain.extend(checkpoint::missing_seals(&chain, tenant, &statements, previous.or(Some([0; 32]))));
+    }
+    findings.extend(in_chain.iter().map(finding).collect::<Result<Vec<_>, _>>()?);
     let unsealed_events = events.iter().filter(|event| event.at.minute() > seals.sealed_through).count();
     Ok(Report {
         tenant_id: tenant,
@@ -89,11 +120,13 @@ pub fn check(seals: &Seals, events: &[v1::AuditEvent], pinned: Option<&str>) -> 
         sealed_until: (seals.sealed_through > 0)
             .then(|| minute_start(seals.sealed_through.saturating_add(1)).to_string()),
         key_sha256,
+        head: chain.last().map(Checkpoint::head),
         findings,
+        read_again,
     })
 }
 
-fn finding(finding: &Finding) -> Result<Value, Failure> {
+fn finding(finding: &impl Serialize) -> Result<Value, Failure> {
     let mut value = serde_json::to_value(finding).map_err(Failure::other)?;
     let minute = value.get("minute").and_then(Value::as_i64).unwrap_or(0);
     if let Value::Object(fields) = &mut value {
@@ -114,6 +147,19 @@ fn event(event: &v1::AuditEvent) -> Result<AuditEvent, Failure> {
         id: event.event_id.clone(),
         at: Time::from_unix_millis(millis),
         payload: event.payload_json.clone(),
+        keep_until: Time::from_unix_millis(i64::MAX),
+    })
+}
+
+fn checkpoint(checkpoint: &v1::AuditCheckpoint) -> Result<Checkpoint, Failure> {
+    Ok(Checkpoint {
+        tenant: TenantId::system(),
+        sequence: checkpoint.sequence,
+        minute: checkpoint.minute,
+        previous: digest(&checkpoint.previous_sha256)?,
+        tags: checkpoint.tags.clone(),
+        key: "audit:key".parse()?,
+        signature: checkpoint.signature_der.clone(),
         keep_until: Time::from_unix_millis(i64::MAX),
     })
 }

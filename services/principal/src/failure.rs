@@ -122,6 +122,9 @@ impl From<ConnectError> for Failure {
     }
 }
 
+/// The reason of a failure whose cause is a server that does not know the method.
+pub const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let (exit, hint) = match &error {
@@ -137,7 +140,10 @@ impl From<ClientError> for Failure {
             }
             _ => error.to_string(),
         };
-        let reason = Some(error.reason()).filter(|reason| !reason.is_empty()).map(str::to_owned);
+        let named = Some(error.reason()).filter(|reason| !reason.is_empty());
+        // An older server says no more than its code.
+        let unimplemented = matches!(&error, ClientError::Rpc(error) if error.code == Code::Unimplemented);
+        let reason = named.or(unimplemented.then_some(UNIMPLEMENTED)).map(str::to_owned);
         Self { exit, message, reason, hint: hint.map(str::to_owned) }
     }
 }

@@ -1,6 +1,7 @@
 //! The `principal` command line: contexts, calls to the control plane, bootstrap, and a doctor.
 
 pub mod audit_check;
+pub mod audit_memory;
 pub mod bootstrap;
 pub mod certificate;
 pub mod cli;

@@ -25,15 +25,15 @@ use crate::{
 };
 
 /// A site with an audit key.
-struct Log {
-    site: Site,
+pub(crate) struct Log {
+    pub(crate) site: Site,
+    pub(crate) key: KeyRef,
     /// A node that seals nothing, and so does not know what is sealed.
     elsewhere: Arc<App>,
-    key: KeyRef,
 }
 
 /// Everything since before the site was made.
-const ALL: AuditWindow =
+pub(crate) const ALL: AuditWindow =
     AuditWindow { start: Time::from_unix_seconds(4_102_440_000), end: Time::from_unix_millis(i64::MAX) };
 
 /// All time there is.
@@ -41,28 +41,28 @@ const FOR_EVER: AuditWindow =
     AuditWindow { start: Time::from_unix_millis(i64::MIN), end: Time::from_unix_millis(i64::MAX) };
 
 /// Long enough after `time` for its minute to be due.
-fn due(time: Time) -> Time {
+pub(crate) fn due(time: Time) -> Time {
     time.plus(Lifetime::seconds(121))
 }
 
-fn process(now: Time) -> Call {
+pub(crate) fn process(now: Time) -> Call {
     Call::process("sealer", now)
 }
 
 impl Log {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let site = Site::new().await;
         let key = site.keys.make("audit");
         let elsewhere = site.app_on(&site.store, Settings::default());
         Self { site, elsewhere, key }
     }
 
-    async fn seal(&self, now: Time) -> u32 {
+    pub(crate) async fn seal(&self, now: Time) -> u32 {
         self.site.app.seal_due(&process(now), &self.key).await.unwrap()
     }
 
     /// Writes an event of `tenant` at `time`.
-    async fn happens(&self, tenant: &str, time: Time) {
+    pub(crate) async fn happens(&self, tenant: &str, time: Time) {
         happens(&self.elsewhere, tenant, time).await;
     }
 
@@ -72,7 +72,7 @@ impl Log {
         join_all(tenants.iter().map(|tenant| self.happens(tenant, time))).await;
     }
 
-    async fn verify(&self, tenant: &str, now: Time) -> VerifyReport {
+    pub(crate) async fn verify(&self, tenant: &str, now: Time) -> VerifyReport {
         let check = |message: &[u8], signature: &[u8]| self.site.keys.check(&self.key, message, signature);
         let scope = TenantScope::housekeeping(tid(tenant));
         self.site.app.verify_audit(&process(now), &scope, &ALL, &check).await.unwrap()
@@ -87,18 +87,18 @@ impl Log {
         self.site.app.list_audit_events(&process(now), &acme(), &ALL, &page).await.unwrap().events
     }
 
-    async fn seals(&self, tenant: &str, now: Time) -> Vec<Versioned<Seal>> {
+    pub(crate) async fn seals(&self, tenant: &str, now: Time) -> Vec<Versioned<Seal>> {
         let query = Seal::of(&tid(tenant)).limit(1000);
         environment().list(&*self.site.store, &query, now).await.unwrap().0
     }
 
     /// Somebody with access to the store.
-    async fn tamper(&self, writes: Vec<Write>, now: Time) {
+    pub(crate) async fn tamper(&self, writes: Vec<Write>, now: Time) {
         let commit = Commit::bookkeeping(Bookkeeping::Seal, now).writes(writes);
         self.site.store.transact(commit.to_transaction(None)).await.unwrap();
     }
 
-    async fn versioned(&self, event: &AuditEvent, now: Time) -> Versioned<AuditEvent> {
+    pub(crate) async fn versioned(&self, event: &AuditEvent, now: Time) -> Versioned<AuditEvent> {
         environment().get(&*self.site.store, &event.key(), now).await.unwrap().unwrap()
     }
 }
@@ -108,7 +108,7 @@ async fn happens(app: &App, tenant: &str, time: Time) {
     app.refuse(&call, &tid(tenant), &AuditEntry::refused(&call, "NOT_TODAY").detail("try", 1)).await.unwrap();
 }
 
-fn minutes(count: u32) -> Time {
+pub(crate) fn minutes(count: u32) -> Time {
     NOW.plus(Lifetime::minutes(count))
 }
 
@@ -231,6 +231,17 @@ async fn what_is_done_to_the_store_is_found() {
     log.tamper(vec![Write::create(seals[0].value.clone())], now).await;
     log.tamper(vec![Write::Delete(seals[1].value.key(), seals[1].version.clone())], now).await;
     assert_eq!(log.findings("acme", now).await, [Finding::SealMissing { minute: minute + 1 }]);
+}
+
+#[tokio::test]
+async fn the_log_of_a_tenant_that_does_not_exist_is_not_an_empty_one() {
+    let log = Log::new().await;
+    let (scope, page) = (TenantScope::housekeeping(tid("acmee")), PageRequest { size: 10, token: String::new() });
+    let call = process(later(1));
+    let missing = Error::not_found("tenant", "acmee");
+    let app = &log.site.app;
+    assert_eq!(app.list_audit_events(&call, &scope, &ALL, &page).await.unwrap_err(), missing);
+    assert_eq!(app.list_audit_seals(&call, &scope, &ALL, &page).await.unwrap_err(), missing);
 }
 
 #[tokio::test]

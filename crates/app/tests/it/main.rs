@@ -11,6 +11,7 @@
 mod attested;
 mod attestor;
 mod audit;
+mod audit_chain;
 mod bad_input;
 mod bootstrap;
 mod cas;

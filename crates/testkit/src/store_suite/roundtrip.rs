@@ -9,6 +9,7 @@ use signet_core::{
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
     change::{Change, ChangeEntry, ChangeHead},
+    checkpoint::Checkpoint,
     enrollment::{EnrollmentToken, Maker, PrincipalTemplate, UsedProof},
     enrollment_rule::{Condition, EnrollmentRule, RuleTemplate, Source},
     expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
@@ -282,5 +283,15 @@ fn records(id: &TenantId) -> Vec<Body> {
     let after = Cursor { sort: "a".into(), key: Some(("b".into(), "c".into())) };
     let broken_off =
         BrokenOff { tenant: id.clone(), place: Place::first(NOW).next(Some(after), NOW).unwrap(), at: NOW };
-    vec![entry.into(), head.into(), event.into(), seal.into(), warning.into(), broken_off.into()]
+    let checkpoint = Checkpoint {
+        tenant: TenantId::system(),
+        sequence: u64::from(shard),
+        minute: 42,
+        previous: [0xdd; 32],
+        tags: vec![1, 2, 3, 4, 5, 6, 7, 8],
+        key: seal.key.clone(),
+        signature: vec![0x30, 0x45, 0x00, 0xff],
+        keep_until: until,
+    };
+    vec![entry.into(), head.into(), event.into(), seal.into(), warning.into(), broken_off.into(), checkpoint.into()]
 }

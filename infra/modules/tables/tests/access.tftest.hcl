@@ -104,8 +104,8 @@ run "each_role_has_its_tables_and_actions" {
     condition = toset([
       for role, document in data.aws_iam_policy_document.access : role
       if anytrue([for statement in jsondecode(document.json).Statement : contains(flatten([statement.Action]), "dynamodb:GetItem") && contains(flatten([statement.Resource]), "arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit")])
-    ]) == toset(["control_plane", "auditor"])
-    error_message = "Only the control plane and auditors may read the audit log."
+    ]) == toset(["control_plane", "rotate", "auditor"])
+    error_message = "Only the control plane, the rotate Lambda and auditors may read the audit log."
   }
 
   assert {

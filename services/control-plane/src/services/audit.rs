@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use signet_app::{AuditTail, Call};
 use signet_core::{Error, TenantScope};
 use signet_proto::v1::{
-    AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse, ListAuditSealsRequest, ListAuditSealsResponse,
-    TailAuditEventsRequest, audit_service_server::AuditService,
+    AuditEvent, ListAuditCheckpointsRequest, ListAuditCheckpointsResponse, ListAuditEventsRequest,
+    ListAuditEventsResponse, ListAuditSealsRequest, ListAuditSealsResponse, TailAuditEventsRequest,
+    audit_service_server::AuditService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -69,7 +70,22 @@ impl AuditService for Api {
                 next_page_token: found.next_page_token,
                 sealed_through_minute: found.sealed_through.unwrap_or(0),
                 audit_key_spki_der: self.node.audit_key_spki_der.clone(),
+                before: found.before.map(convert::seal),
             })
+        })
+        .await
+    }
+
+    async fn list_audit_checkpoints(
+        &self,
+        request: Request<ListAuditCheckpointsRequest>,
+    ) -> Result<Response<ListAuditCheckpointsResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let page = parse::page(message.page_size, message.page_token);
+            let found = self.node.app.list_audit_checkpoints(&caller.call, &scope, &page).await?;
+            let checkpoints = found.checkpoints.into_iter().map(convert::checkpoint).collect();
+            Ok(ListAuditCheckpointsResponse { checkpoints, next_page_token: found.next_page_token })
         })
         .await
     }

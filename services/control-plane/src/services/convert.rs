@@ -8,6 +8,7 @@ use signet_core::{
     authz::Reach,
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateState, RevocationReason},
+    checkpoint::Checkpoint,
     enrollment::EnrollmentToken,
     enrollment_rule::{Condition, EnrollmentRule, Miss, Source},
     principal::{Principal, PrincipalStatus},
@@ -281,5 +282,15 @@ pub(super) fn seal(seal: Seal) -> pb::AuditSeal {
         batch_size: seal.batch_size,
         batch_path_sha256: seal.batch_path.iter().map(|digest| hex::decode(digest).unwrap_or_default()).collect(),
         signature_der: seal.signature,
+    }
+}
+
+pub(super) fn checkpoint(checkpoint: Checkpoint) -> pb::AuditCheckpoint {
+    pb::AuditCheckpoint {
+        sequence: checkpoint.sequence,
+        minute: checkpoint.minute,
+        previous_sha256: checkpoint.previous.to_vec(),
+        tags: checkpoint.tags,
+        signature_der: checkpoint.signature,
     }
 }

@@ -1,8 +1,11 @@
 //! `principal audit`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use signet_core::checkpoint::Head;
 use signet_proto::v1::{self, audit_service_client::AuditServiceClient as Client};
 
 use super::{
@@ -10,9 +13,10 @@ use super::{
     values::{self, ListArgs, Moment},
 };
 use crate::{
-    audit_check::{self, minute_start},
+    audit_check::{self, Expected, Report, minute_start},
+    audit_memory::{self, AuditMemory},
     exit::Exit,
-    failure::Failure,
+    failure::{Failure, UNIMPLEMENTED},
     output::{Format, event_summary, to_value},
     session::{Session, rpc},
 };
@@ -65,9 +69,15 @@ pub struct VerifyArgs {
     /// The audit key that must have sealed: SHA-256 of its public key, 64 hexadecimal digits
     #[arg(long, value_name = "HEX", value_parser = values::sha256)]
     key_sha256: Option<String>,
+    /// An end of the log that was published (audit/head.json) or noted: it must still be there
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
+    /// Remember the log as it is now, although it lacks what was seen before: after a restore that you know of
+    #[arg(long)]
+    accept_head: bool,
 }
 
-const REPORT: [&str; 5] = ["tenant_id", "findings", "seals", "sealed_events", "sealed_until"];
+const REPORT: [&str; 6] = ["tenant_id", "findings", "seals", "sealed_events", "sealed_until", "head"];
 
 /// Carries out a command.
 pub async fn run(run: &Run, command: AuditCommand) -> Result<Exit, Failure> {
@@ -109,34 +119,80 @@ async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
 }
 
 async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
+    let file = audit_memory::file(&run.context_directory()?);
+    let memory = AuditMemory::load(&file)?;
+    let noted = args.head.as_deref().map(audit_memory::load_head).transpose()?;
+    let remembered = memory.as_ref().map(|memory| memory.head);
+    let heads: Vec<Head> = remembered.into_iter().chain(noted).collect();
     let session = run.session()?;
-    let now = run.printer.now;
-    let start = if args.all { Timestamp::UNIX_EPOCH } else { args.since.resolve(now) };
-    let mut seals = fetch_seals(&session, day_before(start)).await?;
-    let first = seals.seals.first().map_or_else(|| day_before(now), |seal| minute_start(seal.minute));
-    // Whole minutes, since seals cover whole minutes; days without any seal need not be read.
-    seals.from = if args.all { first } else { start }.as_second().div_euclid(60);
-    let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
-    let events = fetch_events(&session, minute_start(seals.from), end, 0).await?;
-    let report = audit_check::check(&seals, &events, args.key_sha256.as_deref())?;
+    let tenant = Some(session.tenant()).filter(|tenant| !tenant.is_empty()).map(|tenant| tenant.parse()).transpose()?;
+    let pinned = args.key_sha256.clone().or(memory.map(|memory| memory.key_sha256));
+    let expected = Expected { tenant: tenant.as_ref(), key_sha256: pinned.as_deref(), heads: &heads };
+    let report = fetch_and_check(run, &session, &args, expected).await?;
     let mut shown = report.to_value()?;
     if let (Format::Table, Value::Object(fields), true) = (run.printer.format, &mut shown, report.findings.is_empty()) {
         fields.insert("findings".into(), "none".into());
     }
     run.printer.record(&shown, &REPORT)?;
-    if report.seals == 0 {
-        run.printer.note("note: no seal in this time, so nothing was checked; a minute is sealed soon after its end");
+    notes(run, &args, &report, pinned.is_some());
+    let whole = report.findings.is_empty();
+    if let (true, Some(head), Some(key_sha256)) = (whole || args.accept_head, report.head, report.key_sha256) {
+        AuditMemory { key_sha256, head }.save(&file)?;
     }
-    if report.key_sha256.is_some() && args.key_sha256.is_none() {
-        run.printer.note("note: the audit key was taken from the server; pin it with --key-sha256");
-    }
-    if args.all && report.seals > 0 && !report.from_the_beginning {
-        run.printer.note("note: the first seal is not the first ever; older ones have expired or were removed");
-    }
-    Ok(if report.findings.is_empty() { Exit::Ok } else { Exit::Found })
+    Ok(if whole { Exit::Ok } else { Exit::Found })
 }
 
-/// How far back to look for the seal that the first one of a window follows.
+fn notes(run: &Run, args: &VerifyArgs, report: &Report, pinned: bool) {
+    let note = |text: &str| run.printer.note(&format!("note: {text}"));
+    if report.seals == 0 {
+        note("no seal in this time, so nothing was checked; a minute is sealed soon after its end");
+    }
+    if report.key_sha256.is_some() && !pinned {
+        note("the audit key was taken from the server and is remembered now; pin it with --key-sha256");
+    }
+    if args.all && report.seals > 0 && !report.from_the_beginning {
+        note("the first seal is not the first ever; older ones have expired or were removed");
+    }
+    if report.head.is_none() {
+        note("the server shows no checkpoints, so nothing says whether the end of the log was cut off");
+    }
+}
+
+/// Reads what the arguments ask for, the events of doubtful minutes once more, and judges it.
+async fn fetch_and_check(
+    run: &Run,
+    session: &Session,
+    args: &VerifyArgs,
+    expected: Expected<'_>,
+) -> Result<Report, Failure> {
+    let now = run.printer.now;
+    let start = if args.all { Timestamp::UNIX_EPOCH } else { args.since.resolve(now) };
+    // Before the seals, of which there may be more by then, but not fewer.
+    let checkpoints = fetch_checkpoints(session, start, expected.heads).await?;
+    let mut seals = fetch_seals(session, start).await?;
+    seals.checkpoints = checkpoints;
+    let first = seals.seals.first().map_or_else(|| day_before(now), |seal| minute_start(seal.minute));
+    // Whole minutes, since seals cover whole minutes; days without any seal need not be read.
+    seals.from = if args.all { first } else { start }.as_second().div_euclid(60);
+    let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
+    let mut events = fetch_events(session, minute_start(seals.from), end, 0).await?;
+    let report = audit_check::check(&seals, &events, expected)?;
+    if report.read_again.is_empty() {
+        return Ok(report);
+    }
+    for minute in &report.read_again {
+        let (start, end) = (minute_start(*minute), minute_start(minute.saturating_add(1)));
+        let within = |event: &v1::AuditEvent| {
+            let second = event.event_time.unwrap_or_default().seconds;
+            (start.as_second()..end.as_second()).contains(&second)
+        };
+        events.retain(|event| !within(event));
+        events.extend(fetch_events(session, start, end, 0).await?);
+    }
+    audit_check::check(&seals, &events, expected)
+}
+
+/// Where to look for events of a log without a seal.
 fn day_before(time: Timestamp) -> Timestamp {
     time.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(time).max(Timestamp::UNIX_EPOCH)
 }
@@ -162,6 +218,33 @@ async fn fetch_events(
         .await
 }
 
+/// The checkpoints from `start` on, oldest first, and back to the oldest of `heads`. An old server has none.
+async fn fetch_checkpoints(
+    session: &Session,
+    start: Timestamp,
+    heads: &[Head],
+) -> Result<Vec<v1::AuditCheckpoint>, Failure> {
+    let minute = start.as_second().div_euclid(60);
+    let sequence = heads.iter().map(|head| head.sequence).min().unwrap_or(u64::MAX);
+    let mut chain: Vec<v1::AuditCheckpoint> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListAuditCheckpointsRequest { tenant_id: session.tenant(), page_size: 1000, page_token };
+        let page = match rpc!(session, "reading checkpoints", Client.list_audit_checkpoints(request)).await {
+            Err(failure) if failure.reason.as_deref() == Some(UNIMPLEMENTED) => break,
+            page => page?,
+        };
+        chain.extend(page.checkpoints);
+        page_token = page.next_page_token;
+        let far = chain.last().is_some_and(|oldest| oldest.minute < minute && oldest.sequence <= sequence);
+        if far || page_token.is_empty() {
+            break;
+        }
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
 /// All seals from `start` to the last there is.
 async fn fetch_seals(session: &Session, start: Timestamp) -> Result<audit_check::Seals, Failure> {
     let mut seals = audit_check::Seals::default();
@@ -178,6 +261,7 @@ async fn fetch_seals(session: &Session, start: Timestamp) -> Result<audit_check:
         seals.seals.extend(page.seals);
         seals.sealed_through = page.sealed_through_minute;
         seals.key_spki_der = page.audit_key_spki_der;
+        seals.before = seals.before.or(page.before);
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(seals);

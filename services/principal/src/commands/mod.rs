@@ -17,6 +17,8 @@ pub mod token;
 pub mod trust;
 pub mod values;
 
+use std::path::PathBuf;
+
 use crate::{
     cli::{Command, Global},
     context::{Contexts, Home},
@@ -43,6 +45,13 @@ impl Run {
         let contexts = Contexts::load(&self.home)?;
         let (name, context) = contexts.select(self.global.context.as_deref())?;
         Session::open(self, name, context)
+    }
+
+    /// The directory of the chosen context.
+    pub fn context_directory(&self) -> Result<PathBuf, Failure> {
+        let contexts = Contexts::load(&self.home)?;
+        let (_, context) = contexts.select(self.global.context.as_deref())?;
+        Ok(context.directory(&self.home))
     }
 }
 

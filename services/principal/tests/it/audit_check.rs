@@ -4,8 +4,9 @@ use serde_json::Value;
 use signet_core::{
     Time,
     audit::{AuditEvent, LATE_MINUTES, SealStatement, batch, minute_root, sha256_hex},
+    checkpoint::{Checkpoint, Head, Tag},
 };
-use signet_principal::audit_check::{Report, Seals, check};
+use signet_principal::audit_check::{Expected, Report, Seals, check};
 use signet_proto::v1;
 use signet_x509::KeyPair;
 
@@ -54,6 +55,7 @@ impl Log {
                 late: Vec::new(),
                 previous,
             };
+            log.add_checkpoint(minute, Tag::after(&statement.tenant, &previous));
             previous = statement.digest();
             log.seals.seals.push(log.sign(&statement));
             log.events.extend(events);
@@ -78,8 +80,35 @@ impl Log {
         }
     }
 
+    fn add_checkpoint(&mut self, minute: i64, tag: Tag) {
+        let key = "audit:key".parse().unwrap();
+        let mut next = Checkpoint::next(self.head().as_ref(), minute, &[tag], key, Time::from_unix_millis(0));
+        next.signature = self.key.sign(&next.signed_message()).unwrap();
+        self.seals.checkpoints.push(v1::AuditCheckpoint {
+            sequence: next.sequence,
+            minute,
+            previous_sha256: next.previous.to_vec(),
+            tags: next.tags,
+            signature_der: next.signature,
+        });
+    }
+
+    /// The tenant's last minute is removed, with its seal.
+    fn cut_off(&mut self) {
+        self.seals.seals.pop();
+        self.events.retain(|event| event.event_time.unwrap().seconds < (MINUTE + 1) * 60);
+    }
+
+    fn head(&self) -> Option<Head> {
+        self.check(None).head
+    }
+
     fn check(&self, pinned: Option<&str>) -> Report {
-        check(&self.seals, &self.events, pinned).unwrap()
+        self.check_against(Expected { key_sha256: pinned, ..Expected::default() })
+    }
+
+    fn check_against(&self, expected: Expected<'_>) -> Report {
+        check(&self.seals, &self.events, expected).unwrap()
     }
 
     fn findings(&self) -> Vec<String> {
@@ -100,7 +129,7 @@ fn a_whole_log_passes_and_newer_events_are_not_judged() {
 #[test]
 fn every_kind_of_meddling_is_found() {
     type Meddle = fn(&mut Log);
-    let cases: [(Meddle, &str); 9] = [
+    let cases: [(Meddle, &str); 13] = [
         (|log| drop(log.events.remove(1)), "event_removed"),
         (|log| log.events.push(event(MINUTE, 8)), "event_added"),
         (|log| log.events[0].payload_json.push(' '), "event_changed"),
@@ -109,6 +138,10 @@ fn every_kind_of_meddling_is_found() {
         (|log| drop(log.seals.seals.remove(0)), "seal_missing"),
         (|log| log.seals.seals.swap(0, 1), "broken_chain"),
         (|log| log.seals.seals[1].count = 1, "bad_signature"),
+        (Log::cut_off, "seal_removed"),
+        (|log| log.seals.checkpoints[1].tags = vec![7; 8], "bad_checkpoint_signature"),
+        (|log| log.seals.checkpoints[1].previous_sha256 = vec![7; 32], "broken_checkpoint_chain"),
+        (|log| log.seals.checkpoints[1].sequence = 3, "broken_checkpoint_chain"),
         (|log| log.seals.key_spki_der = KeyPair::generate().unwrap().public_key().spki_der().to_vec(), "bad_signature"),
     ];
     for (number, (meddle, expected)) in cases.iter().enumerate() {
@@ -124,9 +157,43 @@ fn the_seal_before_the_window_is_what_its_first_one_must_follow() {
     let mut log = Log::new();
     log.seals.from = MINUTE + 1;
     log.events.retain(|event| event.event_time.unwrap().seconds >= (MINUTE + 1) * 60);
+    log.seals.before = Some(log.seals.seals.remove(0));
     assert_eq!(log.findings(), Vec::<String>::new());
-    log.seals.seals[0].count = 9;
+    log.seals.before.as_mut().unwrap().count = 9;
     assert_eq!(log.findings(), ["broken_chain"]);
+}
+
+#[test]
+fn an_end_that_was_seen_earlier_must_still_be_there() {
+    let whole = Log::new();
+    let seen = whole.head().unwrap();
+    let judge = |log: &Log| {
+        let report = log.check_against(Expected { heads: &[seen], ..Expected::default() });
+        report.findings.iter().filter_map(|f| f["finding"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(judge(&whole), Vec::<String>::new());
+    // Everything of the last minute is removed, the checkpoint too.
+    let mut cut = whole;
+    cut.cut_off();
+    cut.seals.checkpoints.pop();
+    cut.seals.sealed_through = MINUTE;
+    assert_eq!(cut.findings(), Vec::<String>::new(), "the store alone does not tell");
+    assert_eq!(judge(&cut), ["chain_rewound"]);
+    cut.add_checkpoint(MINUTE + 3, Tag::after(&"globex".parse().unwrap(), &[0; 32]));
+    assert_eq!(judge(&cut), ["chain_forked"]);
+}
+
+#[test]
+fn a_log_whose_seals_are_all_gone_is_not_an_empty_one() {
+    let mut log = Log::new();
+    log.seals.seals.clear();
+    log.events.clear();
+    let acme = "acme".parse().unwrap();
+    let report = log.check_against(Expected { tenant: Some(&acme), ..Expected::default() });
+    assert_eq!(report.findings[0]["finding"], "seal_removed");
+    let globex = "globex".parse().unwrap();
+    let report = log.check_against(Expected { tenant: Some(&globex), ..Expected::default() });
+    assert_eq!(report.findings, Vec::<Value>::new());
 }
 
 #[test]

@@ -193,6 +193,17 @@ fn audit(machine: &Machine, server: &Server) {
     assert_eq!((other.code, &other.json()["findings"][0]["finding"]), (7, &Value::from("other_key")));
     let key = report["key_sha256"].as_str().unwrap();
     verify(&["--key-sha256", key]).ok();
+    // What was seen is remembered; a log that lacks it is found, also by whoever noted its end.
+    let head = machine.path("head.json");
+    let mut noted = report["head"].clone();
+    fs::write(&head, noted.to_string()).unwrap();
+    verify(&["--head", "head.json"]).ok();
+    noted["sequence"] = (noted["sequence"].as_u64().unwrap() + 1000).into();
+    fs::write(&head, noted.to_string()).unwrap();
+    let rewound = verify(&["--head", "head.json"]);
+    assert_eq!((rewound.code, &rewound.json()["findings"][0]["finding"]), (7, &Value::from("chain_rewound")));
+    let mistyped = machine.principal(&["audit", "verify", "--tenant", "acmee"]);
+    assert_eq!(mistyped.code, 3, "{mistyped:?}");
     let listed = machine.principal(&["audit", "list", "--tenant", "acme"]).ok().out;
     for word in ["CreateTenant", "CreateToken", "Enroll", "RenewCertificate", "RevokeCertificate", "system/admin/admin"]
     {

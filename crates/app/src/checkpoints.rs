@@ -1,0 +1,155 @@
+//! The chain of checkpoints as it is read, published and watched: see [`signet_core::checkpoint`].
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use signet_core::{
+    Error, TenantScope, Time,
+    checkpoint::{Checkpoint, Head},
+    scope::EnvironmentScope,
+    store::Versioned,
+};
+
+use crate::{
+    App, Call, Object, PageRequest, Put, Shelf,
+    audit_log::{page_token, place},
+    publication::object,
+};
+
+/// The published head's name.
+const HEAD: &str = "audit/head.json";
+
+/// A page of checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointPage {
+    /// Newest first.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Empty: that was the last page.
+    pub next_page_token: String,
+}
+
+/// The newest head that this process has seen.
+#[derive(Debug, Default)]
+pub(crate) struct SeenHead(Mutex<Option<Head>>);
+
+impl SeenHead {
+    fn get(&self) -> Option<Head> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, head: Head) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_none_or(|seen| seen.sequence <= head.sequence) {
+            *seen = Some(head);
+        }
+    }
+}
+
+impl App {
+    /// Lists the environment's checkpoints, newest first. They say nothing of any tenant to those who cannot read its seals.
+    pub async fn list_audit_checkpoints(
+        &self,
+        call: &Call,
+        _scope: &TenantScope,
+        page: &PageRequest,
+    ) -> Result<CheckpointPage, Error> {
+        const LISTING: &str = "checkpoints";
+        let after = place(page, LISTING)?.map(Checkpoint::older_than);
+        let query = after.unwrap_or_else(Checkpoint::newest_first).limit(page.size()?);
+        let scope = EnvironmentScope::housekeeping();
+        let found = scope.page::<Checkpoint>(&*self.store, &query, call.now).await?;
+        let next_page_token = match found.next {
+            Some(cursor) => page_token(LISTING, cursor.sort)?,
+            None => String::new(),
+        };
+        let checkpoints = found.records.into_iter().map(|found| found.value).collect();
+        Ok(CheckpointPage { checkpoints, next_page_token })
+    }
+
+    /// The checkpoints of `minute` and later, oldest first.
+    pub(crate) async fn chain_since(&self, call: &Call, minute: i64) -> Result<Vec<Checkpoint>, Error> {
+        let (mut chain, mut after) = (Vec::new(), None);
+        loop {
+            let query = Checkpoint::newest_first().limit(100).after(after);
+            let scope = EnvironmentScope::housekeeping();
+            // One that cannot be read is left out, and the chain is broken there.
+            let found = scope.page::<Checkpoint>(&*self.store, &query, call.now).await?;
+            chain.extend(found.records.into_iter().map(|found| found.value));
+            after = found.next;
+            if after.is_none() || chain.last().is_some_and(|oldest| oldest.minute < minute) {
+                break;
+            }
+        }
+        chain.retain(|checkpoint| checkpoint.minute >= minute);
+        chain.reverse();
+        Ok(chain)
+    }
+
+    /// The end of the chain. An error if it does not hold what this process has seen of it.
+    pub(crate) async fn chain_head(&self, now: Time) -> Result<Option<Head>, Error> {
+        // First what must be there: a chain that grows meanwhile still holds it.
+        let seen = self.seen_head.get();
+        let query = Checkpoint::newest_first().limit(1);
+        let (found, _) = EnvironmentScope::housekeeping().list::<Checkpoint>(&*self.store, &query, now).await?;
+        let head = found.first().map(|found| found.value.head());
+        if let Some(seen) = seen {
+            self.require_held(&seen, now).await?;
+        }
+        if let Some(head) = head {
+            self.seen_head.set(head);
+        }
+        Ok(head)
+    }
+
+    /// An error if the chain no longer holds the head `seen`, unless that has expired.
+    async fn require_held(&self, seen: &Head, now: Time) -> Result<(), Error> {
+        let key = Checkpoint::key_of(seen.sequence);
+        let found: Option<Versioned<Checkpoint>> =
+            EnvironmentScope::housekeeping().get(&*self.store, &key, now).await?;
+        let held = match found {
+            Some(found) => found.value.digest() == seen.digest,
+            None => seen.minute <= now.minus(self.settings.audit_retention).minute(),
+        };
+        if held {
+            return Ok(());
+        }
+        tracing::error!(sequence = seen.sequence, minute = seen.minute, "the audit log was cut off or set back");
+        let message = "the audit log no longer has its newest checkpoints: they were removed, or an older store was \
+                       restored; see the runbook AuditFinding";
+        Err(Error::precondition("AUDIT_LOG_CUT_OFF", message))
+    }
+
+    /// Publishes the end of the chain, which then nobody who can only write to the store can take back.
+    pub(crate) async fn put_head(&self, call: &Call, shelf: &dyn Shelf) -> Result<Vec<String>, Error> {
+        let there = shelf.look(HEAD).await?;
+        let published = there.as_ref().and_then(|there| from_notes(&there.notes));
+        if let Some(seen) = &published {
+            self.require_held(seen, call.now).await?;
+        }
+        let Some(head) = self.chain_head(call.now).await? else { return Ok(Vec::new()) };
+        if published == Some(head) {
+            return Ok(Vec::new());
+        }
+        let content = serde_json::to_vec(&head).map_err(Error::internal)?;
+        let mut object: Object = object(HEAD.into(), "application/json", content);
+        object.notes.extend(to_notes(&head));
+        let put = shelf.put(object, there.as_ref().map(|there| there.tag.as_str())).await?;
+        Ok(if put == Put::Done { vec![HEAD.into()] } else { Vec::new() })
+    }
+}
+
+fn to_notes(head: &Head) -> [(String, String); 3] {
+    [
+        ("sequence".into(), head.sequence.to_string()),
+        ("minute".into(), head.minute.to_string()),
+        ("digest".into(), hex::encode(head.digest)),
+    ]
+}
+
+fn from_notes(notes: &BTreeMap<String, String>) -> Option<Head> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(notes.get("digest")?, &mut digest).ok()?;
+    Some(Head { sequence: notes.get("sequence")?.parse().ok()?, minute: notes.get("minute")?.parse().ok()?, digest })
+}

@@ -1,0 +1,134 @@
+//! The chain of checkpoints: the end of a log cannot be cut off without a trace.
+
+use signet_app::{App, Call, PageRequest, Settings};
+use signet_core::{
+    TenantId, TenantScope, Time,
+    audit::SealHead,
+    checkpoint::{ChainFinding, Checkpoint, Head, verify_chain},
+    commit::Write,
+    store::{Entity, Versioned},
+};
+use signet_testkit::fixtures::NOW;
+
+use crate::{
+    audit::{ALL, Log, due, minutes, process},
+    publication::Bucket,
+    world::{environment, tid},
+};
+
+/// The sealed minutes of acme: 0 to 3.
+async fn four_minutes() -> (Log, Time) {
+    let log = Log::new().await;
+    for minute in 0..4 {
+        log.happens("acme", minutes(minute)).await;
+        log.happens("globex", minutes(minute)).await;
+        log.seal(due(minutes(minute))).await;
+    }
+    let now = due(minutes(4));
+    log.seal(now).await;
+    (log, now)
+}
+
+impl Log {
+    /// Somebody removes the tenant's events and seals of `minute` and later.
+    async fn cut_off(&self, tenant: &str, minute: i64, now: Time) {
+        let scope = TenantScope::housekeeping(tid(tenant));
+        let page = PageRequest { size: 1000, token: String::new() };
+        let found = self.site.app.list_audit_events(&process(now), &scope, &ALL, &page).await.unwrap();
+        for event in found.events.iter().filter(|event| event.at.minute() >= minute) {
+            let victim = self.versioned(event, now).await;
+            self.tamper(vec![Write::Delete(event.key(), victim.version)], now).await;
+        }
+        for seal in self.seals(tenant, now).await.iter().filter(|seal| seal.value.statement.minute >= minute) {
+            self.tamper(vec![Write::Delete(seal.value.key(), seal.version.clone())], now).await;
+        }
+    }
+
+    async fn checkpoints(&self, now: Time) -> Vec<Versioned<Checkpoint>> {
+        environment().list(&*self.site.store, &Checkpoint::newest_first().limit(1000), now).await.unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_tenants_log_cannot_be_cut_off() {
+    for kept in 0..4 {
+        let (log, now) = four_minutes().await;
+        assert_eq!(log.verify("acme", now).await.chain, []);
+        log.cut_off("acme", NOW.minute() + kept, now).await;
+        let removed = ChainFinding::SealRemoved { minute: NOW.minute() + kept };
+        assert_eq!(log.verify("acme", now).await.chain, std::slice::from_ref(&removed));
+        // It goes on as if nothing had been, and is found all the same.
+        log.happens("acme", minutes(8)).await;
+        log.seal(due(minutes(8))).await;
+        assert_eq!(log.verify("acme", due(minutes(8))).await.chain, [removed]);
+        assert_eq!(log.verify("globex", due(minutes(8))).await.chain, [], "others are not blamed");
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_cannot_be_removed_or_changed() {
+    let (log, now) = four_minutes().await;
+    let chain = log.checkpoints(now).await;
+    assert_eq!(chain.iter().map(|found| found.value.sequence).collect::<Vec<_>>(), [4, 3, 2, 1]);
+    let victim = &chain[1];
+    log.tamper(vec![Write::Delete(victim.value.key(), victim.version.clone())], now).await;
+    let broken = ChainFinding::BrokenCheckpointChain { sequence: 4, minute: NOW.minute() + 3 };
+    assert_eq!(log.verify("acme", now).await.chain, std::slice::from_ref(&broken));
+    let tags = vec![0; victim.value.tags.len()];
+    log.tamper(vec![Write::create(Checkpoint { tags, ..victim.value.clone() })], now).await;
+    let forged = ChainFinding::BadCheckpointSignature { sequence: 3, minute: NOW.minute() + 2 };
+    assert_eq!(log.verify("acme", now).await.chain, [forged, broken]);
+}
+
+#[tokio::test]
+async fn a_node_that_has_seen_the_end_of_the_chain_does_not_seal_another() {
+    let (log, now) = four_minutes().await;
+    let chain = log.checkpoints(now).await;
+    let (last, head) = (&chain[0], SealHead { tenant: TenantId::system(), minute: NOW.minute() + 2 });
+    for tenant in ["acme", "globex", "system"] {
+        log.cut_off(tenant, NOW.minute() + 3, now).await;
+    }
+    let found: Versioned<SealHead> = environment().get(&*log.site.store, &head.key(), now).await.unwrap().unwrap();
+    let delete = Write::Delete(last.value.key(), last.version.clone());
+    log.tamper(vec![delete, Write::replace(head, found.version)], now).await;
+    log.happens("acme", minutes(5)).await;
+    let refused = log.site.app.seal_due(&process(due(minutes(5))), &log.key).await.unwrap_err();
+    assert_eq!(refused.reason(), "AUDIT_LOG_CUT_OFF");
+    // A node that has seen nothing goes on, and whoever remembers the end finds out.
+    let fresh = log.site.app_on(&log.site.store, Settings::default());
+    fresh.seal_due(&process(due(minutes(5))), &log.key).await.unwrap();
+    let mut chain: Vec<Checkpoint> = log.checkpoints(now).await.into_iter().map(|found| found.value).collect();
+    chain.reverse();
+    let check = |message: &[u8], signature: &[u8]| log.site.keys.check(&log.key, message, signature);
+    let forked = ChainFinding::ChainForked { seen: 4, minute: NOW.minute() + 3 };
+    assert_eq!(verify_chain(&chain, &[last.value.head()], &check), [forked]);
+    chain.pop();
+    let rewound = ChainFinding::ChainRewound { seen: 4, minute: NOW.minute() + 3 };
+    assert_eq!(verify_chain(&chain, &[last.value.head()], &check), [rewound]);
+    assert_eq!(log.site.app.seal_due(&process(due(minutes(6))), &log.key).await.unwrap_err(), refused);
+}
+
+#[tokio::test]
+async fn the_published_end_of_the_chain_never_goes_back() {
+    let (log, now) = four_minutes().await;
+    let bucket = Bucket::default();
+    let published = || serde_json::from_slice::<Head>(&bucket.content("audit/head.json")).unwrap();
+    let publish = async |app: &App, now| app.publish(&Call::process("publish", now), &bucket, &|| true).await.unwrap();
+    assert!(publish(&log.site.app, now).await.done.contains(&"audit/head.json".to_owned()));
+    assert_eq!((published().sequence, published().minute), (4, NOW.minute() + 3));
+    assert!(publish(&log.site.app, now).await.done.is_empty(), "once");
+
+    let last = &log.checkpoints(now).await[0];
+    log.tamper(vec![Write::Delete(last.value.key(), last.version.clone())], now).await;
+    // A process that has seen nothing of it: the next run of the Lambda.
+    let fresh = log.site.app_on(&log.site.store, Settings::default());
+    let refused = publish(&fresh, now).await.failed;
+    let reasons: Vec<_> = refused.iter().map(|(what, error)| (what.as_str(), error.reason())).collect();
+    assert_eq!(reasons, [("audit/head.json", "AUDIT_LOG_CUT_OFF")]);
+    assert_eq!(published().sequence, 4);
+    // The nodes go on with another chain, which does not get published either.
+    log.happens("acme", minutes(8)).await;
+    fresh.seal_due(&process(due(minutes(8))), &log.key).await.unwrap();
+    assert_eq!(publish(&fresh, due(minutes(8))).await.failed.len(), 1);
+    assert_eq!(published().minute, NOW.minute() + 3);
+}
