@@ -1,5 +1,6 @@
 //! The end of an issuance: sign what was reserved, compare, commit, and only then release.
 
+use futures::FutureExt;
 use signet_core::{
     Error, StoreError, TenantScope,
     ca::Ca,
@@ -82,11 +83,11 @@ impl App {
         let issued = sign(&*issuer.signer, prepared).await?;
         let mut conflict = Error::Conflict("the principal");
         // Instances of one principal queue here instead of meeting in the store. Who had to wait looks again.
-        let queue = self.holders.of(&format!("{}/{}", scope.tenant(), principal.value.id));
-        let _turn = match queue.try_lock() {
-            Ok(turn) => turn,
-            Err(_) => {
-                let turn = queue.lock().await;
+        let holder = format!("{}/{}", scope.tenant(), principal.value.id);
+        let _turn = match self.holders.take(holder.clone()).now_or_never() {
+            Some(turn) => turn,
+            None => {
+                let turn = self.holders.take(holder).await;
                 principal = self.principal(scope, &principal.value.id, call.now).await?;
                 turn
             }

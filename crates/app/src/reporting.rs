@@ -78,4 +78,8 @@ impl Store for ReportingStore {
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.inner.transact(transaction).await
     }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        self.inner.settle().await
+    }
 }

@@ -424,6 +424,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// `Unknown` means that it may or may not have been; the caller reads to find out.
     /// At most 100 writes, each of another key (DynamoDB `TransactWriteItems`).
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError>;
+
+    /// Puts all that was committed where a copy of the store finds it, before a process ends. Nothing is lost without.
+    async fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Why a storage call failed.

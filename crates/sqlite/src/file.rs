@@ -41,6 +41,24 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
+/// Moves the log into the file, which then is all there is; readers and writers go on.
+pub(crate) fn checkpoint(path: &Path) -> rusqlite::Result<()> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Writes a copy of the store at `path`, as of now, to the new file `copy`; others go on reading and writing.
+pub(crate) fn back_up(path: &Path, copy: &Path) -> Result<(), OpenError> {
+    let refuse = |error: rusqlite::Error| OpenError::sqlite(path, &error);
+    let connection = open_reader(path).map_err(refuse)?;
+    check_owner(path, &connection)?;
+    // SQLite writes into an empty file that is there, so that nobody else may read it at any time.
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy);
+    new.and_then(|file| file.sync_all()).map_err(OpenError::io(copy))?;
+    let name = copy.to_str().ok_or(OpenError::io(copy)(std::io::Error::other("its name is not UTF-8")))?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(refuse)?;
+    File::open(copy).and_then(|file| file.sync_all()).map_err(OpenError::io(copy))
+}
+
 fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -12,7 +12,7 @@ mod reserve;
 mod statements;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -38,6 +38,7 @@ use crate::{
 /// * A record may have 400 KB and a transaction 4 MB, as in DynamoDB, measured in JSON.
 #[derive(Debug)]
 pub struct SqliteStore {
+    path: PathBuf,
     writer: WriterHandle,
     readers: Readers,
 }
@@ -49,6 +50,11 @@ impl SqliteStore {
         Self::open_tuned(path, |_| Ok(()))
     }
 
+    /// Writes a copy of the store at `path`, as of now, to the new file `copy` (0600), while others use it. Blocks.
+    pub fn back_up(path: &Path, copy: &Path) -> Result<(), OpenError> {
+        file::back_up(path, copy)
+    }
+
     /// For tests of this crate: `tune` is applied to the connection that writes.
     pub(crate) fn open_tuned(
         path: &Path,
@@ -57,13 +63,14 @@ impl SqliteStore {
         let connection = file::open(path)?;
         tune(&connection).map_err(|error| OpenError::sqlite(path, &error))?;
         let reserve = ReserveFile::beside(path);
-        Ok(Self { writer: writer::start(path, connection, reserve)?, readers: Readers::new(path) })
+        Ok(Self { path: path.to_owned(), writer: writer::start(path, connection, reserve)?, readers: Readers::new(path) })
     }
 
     /// For tests of this crate: on a disk that is full when the reserve says so.
     #[cfg(test)]
     pub(crate) fn open_on(path: &Path, reserve: impl reserve::Reserve + 'static) -> Result<Self, OpenError> {
-        Ok(Self { writer: writer::start(path, file::open(path)?, reserve)?, readers: Readers::new(path) })
+        let writer = writer::start(path, file::open(path)?, reserve)?;
+        Ok(Self { path: path.to_owned(), writer, readers: Readers::new(path) })
     }
 
     /// Whether the disk is so full that only what suspends or revokes is written; all else is refused until there is room.
@@ -98,6 +105,15 @@ impl Store for SqliteStore {
         }
         let urgent = transaction.writes().iter().any(takes_a_right_away);
         self.writer.apply(transaction.now(), writes, urgent).await
+    }
+
+    /// Leaves the file alone complete: without this a copy of it lacks what is still in the log beside it.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let settled = tokio::task::spawn_blocking(move || {
+            file::checkpoint(&path).map_err(|error| error::write_error(&path, &error))
+        });
+        settled.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
         "ports            grpc {}, public {}{health}, metrics {}",
         listen.grpc, listen.public, listen.metrics
     )?;
+    if !wired.find_root(clock()).await? {
+        return Err("the store has no root yet, so that a node would not get ready: run `principal bootstrap`".into());
+    }
     Ok(())
 }
 

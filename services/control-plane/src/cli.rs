@@ -10,14 +10,17 @@ use std::{
 use clap::{Parser, Subcommand};
 use signet_core::Time;
 use signet_mtls::Clock;
+use signet_sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, ConfigError,
     check::check,
+    config::Storage,
     serve::{Reloader, serve},
-    telemetry, wiring,
+    telemetry,
+    wiring::{self, WiringError},
 };
 
 /// Exit code of a bad configuration.
@@ -42,6 +45,14 @@ pub struct Arguments {
 enum Command {
     /// Check the configuration, open store, keys and ports, print what was found, and end.
     Check,
+    /// Write a copy of the SQLite store, as of now, to a new file; signetd may go on running.
+    ///
+    /// The copy is all there is to restore: put it where [storage] says while signetd does not run. The keys' folder
+    /// and its passphrase are kept apart. On DynamoDB, point-in-time recovery does this.
+    Backup {
+        /// The new file.
+        file: PathBuf,
+    },
 }
 
 /// The system's clock; the only place that reads it.
@@ -60,7 +71,21 @@ pub async fn run(arguments: Arguments) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &*error),
         },
+        Some(Command::Backup { file }) => match back_up(&config, &file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &error),
+        },
         None => run_server(config, move || configuration(arguments.config.as_deref())).await,
+    }
+}
+
+fn back_up(config: &Config, file: &Path) -> Result<(), WiringError> {
+    let wrong = |problem: String| WiringError::Storage { problem };
+    match &config.storage {
+        Storage::Sqlite { path } => SqliteStore::back_up(path, file).map_err(|error| wrong(error.to_string())),
+        Storage::Dynamodb { .. } => {
+            Err(wrong("DynamoDB has point-in-time recovery; see runbooks/RestoreTables.md".into()))
+        }
     }
 }
 

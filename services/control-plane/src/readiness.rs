@@ -84,6 +84,11 @@ impl Node {
             ),
         }
         because(
+            !self.bundles.roots().is_empty(),
+            "NO_ROOT",
+            "the store has no root; run `principal bootstrap`, or see whether it is this environment's store",
+        );
+        because(
             expires.is_none_or(|expires| now < expires),
             "SERVER_CERTIFICATE_EXPIRED",
             "the server's certificate has expired; renew it or run `principal bootstrap`",

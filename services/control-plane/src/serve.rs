@@ -32,7 +32,7 @@ use crate::{
     shutdown,
     strangers::Strangers,
     upkeep::{self, certificate::Keeper},
-    wiring::Wired,
+    wiring::{Wired, WiringError},
 };
 
 /// How long the start waits for the store; after that the node is up and says why it is not ready.
@@ -54,6 +54,9 @@ pub enum ServeError {
         /// Why.
         problem: String,
     },
+    /// The store is not this environment's.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
     /// The node ended although nobody had asked for it.
     #[error("the gRPC listener has ended by itself: {0}")]
     Ended(String),
@@ -144,6 +147,12 @@ pub async fn serve(
     shutdown: CancellationToken,
     clock: Clock,
 ) -> Result<Running, ServeError> {
+    // A store that does not answer in time is away, which is no reason not to start.
+    if let Ok(found) = timeout(FIRST_LOOK, wired.find_root(clock())).await
+        && !found?
+    {
+        tracing::warn!("the store has no root yet: not ready until `principal bootstrap` has run");
+    }
     let listeners = Listeners::open(&config).await?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(|error| ServeError::Setup(error.to_string()));
     let (grpc_addr, public_addr, metrics_addr) =

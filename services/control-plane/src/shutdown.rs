@@ -42,6 +42,9 @@ pub(crate) async fn run(
     }
     end(tasks).await;
     end(plain).await;
+    if let Err(error) = node.app.store().settle().await {
+        tracing::warn!(%error, "the store's file is not complete without its log: copy both");
+    }
     tracing::info!("ended");
     asked
 }

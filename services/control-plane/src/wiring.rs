@@ -10,7 +10,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
 use signet_app::{App, EnvironmentKeys, RefusalLimits, Settings};
 use signet_attest::{Attestors, Options};
-use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId};
+use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, Time};
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
 use signet_softkey::{OsEntropy, SoftKeys};
@@ -40,6 +40,29 @@ pub struct Wired {
     pub entropy: Arc<dyn Entropy>,
     /// Whether the store has no room but for what suspends and revokes.
     pub store_is_full: StoreIsFull,
+    /// Whether there is a root's software key: then the environment was made once, and its store has a root.
+    pub has_root_key: bool,
+}
+
+impl Wired {
+    /// Whether the store has a root. An error if it has none although the environment was made before: it is empty, or
+    /// another one, and a node on it would refuse everybody and look healthy.
+    pub async fn find_root(&self, now: Time) -> Result<bool, WiringError> {
+        // A store that is away is no reason not to start.
+        if !matches!(self.app.roots(now).await, Ok(roots) if roots.is_empty()) {
+            return Ok(true);
+        }
+        let certified = matches!(self.server_identity.get().await, Ok(Some(_)));
+        if !self.has_root_key && !certified {
+            return Ok(false);
+        }
+        let there = if certified { "a server certificate" } else { "the root's key" };
+        let problem = format!(
+            "the store has no root, but there is {there}: it is empty or not this environment's. Point [storage] to the \
+             right one or restore it; if bootstrap was broken off, run `principal bootstrap` again"
+        );
+        Err(WiringError::Storage { problem })
+    }
 }
 
 /// Asks a store whether it is full. Does not wait.
@@ -103,11 +126,28 @@ pub async fn open(config: &Config) -> Result<Wired, WiringError> {
         Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
         Keys::Kms { prefix, .. } => kms_key(prefix, Purpose::Audit)?,
     };
+    let has_root_key = match &config.keys {
+        Keys::Softkey { .. } => match "soft:root.1".parse() {
+            Ok(root) => keys.open(&root).await.is_ok(),
+            Err(_) => false,
+        },
+        // Terraform makes them before there is anything.
+        Keys::Kms { .. } => false,
+    };
     let audit_key_spki_der = keys.open(&audit_key).await?.spki_der().to_vec();
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let app = application(config, store, keys, Arc::clone(&entropy), None)?;
     let server_identity = open_server_identity(config, aws.as_ref())?;
-    Ok(Wired { app, server_identity, audit_key, audit_key_spki_der, environment_keys, entropy, store_is_full })
+    Ok(Wired {
+        app,
+        server_identity,
+        audit_key,
+        audit_key_spki_der,
+        environment_keys,
+        entropy,
+        store_is_full,
+        has_root_key,
+    })
 }
 
 /// Opens the same for a Lambda: nothing is asked before the first call needs it, and the audit key not at all.

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
+    path::Path,
 };
 
 use rusqlite::Connection;
@@ -158,4 +159,35 @@ async fn a_page_of_large_records_ends_at_a_megabyte() {
     }
     let page = store.query(&Seal::of(&tenant).limit(1000), NOW).await.unwrap();
     assert!((4..=5).contains(&page.records.len()) && page.next.is_some(), "{} records", page.records.len());
+}
+
+/// The field's way to back up: `cp signet.db`.
+#[tokio::test]
+async fn a_settled_store_is_whole_in_its_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, worker) = (open(&path(&folder)), principal(&unique_tenant(), "a"));
+    store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
+    let copy = |name: &str| {
+        let copy = folder.path().join(name);
+        std::fs::copy(path(&folder), &copy).unwrap();
+        copy
+    };
+    let kept = async |file: &Path| open(file).get(&worker.key(), NOW).await;
+    assert_ne!(kept(&copy("before")).await.ok().flatten().map(|found| found.value), Some(worker.clone().into()));
+    store.settle().await.unwrap();
+    assert_eq!(kept(&copy("after")).await.unwrap().unwrap().value, worker.clone().into());
+    store.transact(transaction([Write::replace(worker.clone(), Version::new(1))])).await.expect("it can still be used");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_store_in_use_is_whole_private_and_never_replaces_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, worker) = (open(&path(&folder)), principal(&unique_tenant(), "a"));
+    store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
+    let copy = folder.path().join("copy");
+    SqliteStore::back_up(&path(&folder), &copy).unwrap();
+    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(open(&copy).get(&worker.key(), NOW).await.unwrap().unwrap().value, worker.into());
+    assert!(matches!(SqliteStore::back_up(&path(&folder), &copy), Err(OpenError::Io { .. })));
+    assert!(SqliteStore::back_up(&folder.path().join("nothing"), &folder.path().join("other")).is_err());
 }

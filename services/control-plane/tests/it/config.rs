@@ -134,7 +134,8 @@ fn the_program_tells_what_it_found_and_how_it_ends() {
     std::fs::write(dir.path().join("passphrase"), "correct horse battery staple\n").unwrap();
     let checked = check();
     let told = String::from_utf8(checked.stdout).unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let why = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.code() == Some(1) && why.contains("no root yet"), "{why}");
     assert!(told.contains("none yet: run `principal bootstrap`") && told.contains("each with a rule"), "{told}");
     // The environment overrides single values, and says so in errors.
     let overridden =

@@ -5,9 +5,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use signet_control_plane::wiring::Wired;
+use signet_control_plane::{
+    Config,
+    cli::system_clock,
+    serve,
+    wiring::{self, Wired},
+};
 use signet_core::PrincipalType;
 use signet_proto::v1::Isolation;
+use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -16,7 +22,7 @@ use tonic_reflection::pb::v1::{
 
 use crate::{
     status::who_am_i,
-    world::{TestClock, World, http, reason},
+    world::{Node, TestClock, World, http, reason},
 };
 
 #[tokio::test]
@@ -108,5 +114,34 @@ async fn a_full_store_is_not_ready_and_still_lets_the_operator_in() {
     who_am_i(&world.admin(&node)).await.unwrap();
     full.store(false, Ordering::Release);
     assert_eq!(node.http("/readyz").await.0, 200);
+    node.end().await;
+}
+
+/// A wrong path, or a copy without its log: nobody could be let in, and it must not look healthy.
+#[tokio::test]
+async fn a_store_without_a_root_is_refused_where_the_environment_was_made_before() {
+    let world = World::new().await;
+    let serve_on = async |store: &str, keys: &str, server: &str| {
+        let text = format!(
+            "environment = {{ name = 'test', trust_domain_suffix = 'test.example.com' }}
+             storage = {{ kind = 'sqlite', path = '{store}' }}
+             keys = {{ kind = 'softkey', dir = '{keys}', passphrase_file = 'passphrase' }}
+             server_identity = {{ kind = 'files', dir = '{server}' }}
+             listen = {{ grpc = '127.0.0.1:0', public = '127.0.0.1:0', metrics = '127.0.0.1:0' }}"
+        );
+        let config = Config::from_toml(&text, world.dir.path()).unwrap();
+        let wired = wiring::open(&config).await.unwrap();
+        let stop = CancellationToken::new();
+        (serve(config, wired, stop.clone(), system_clock()).await, stop)
+    };
+    for (keys, server, what) in [("other", "server", "a server certificate"), ("keys", "none", "the root's key")] {
+        let (refused, _) = serve_on("empty.db", keys, server).await;
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains(what) && told.contains("not this environment's"), "{told}");
+    }
+    let (running, stop) = serve_on("new.db", "new", "none").await;
+    let node = Node { running: running.unwrap(), stop };
+    let (status, body) = node.http("/readyz").await;
+    assert!(status == 503 && body.contains("NO_ROOT") && body.contains("principal bootstrap"), "{body}");
     node.end().await;
 }

@@ -96,6 +96,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
         Ok(new)
     })?;
     items.push(Item::new(format!("context {name}"), new_context));
+    // The file alone can be copied from here on.
+    wired.app.store().settle().await.map_err(Failure::other)?;
     Ok(items)
 }
 
