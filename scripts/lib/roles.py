@@ -2,6 +2,7 @@
 
 usage: roles.py assume PREFIX ROLE                     prints the role's credentials, for eval by a shell
        roles.py invoke PREFIX ROLE BINARY EVENT        runs a Lambda's binary with its variables and its role for one event; prints the answer
+       roles.py begin-rotation SECRET VERSION          labels a version AWSPENDING
        roles.py refusals PREFIX                        tries what each role must not be able to do
 """
 import json
@@ -117,6 +118,9 @@ match sys.argv[1:]:
             print(f"export {name.upper()}={value}")
     case ["invoke", prefix, role, binary, event]:
         sys.exit(invoke(prefix, role, binary, event))
+    case ["begin-rotation", secret, version]:
+        # As Secrets Manager does itself; the emulator labels no version of its own accord, and keeps none without a value.
+        client("secretsmanager").put_secret_value(SecretId=secret, ClientRequestToken=version, SecretBinary=b"0", VersionStages=["AWSPENDING"])
     case ["refusals", prefix]:
         sys.exit(refusals(prefix))
     case _:

@@ -84,7 +84,7 @@ fn load(trust: &Trust, pki: &Pki, numbers: std::ops::Range<usize>) -> Duration {
             changes: changes.collect(),
         };
         let before = thread_cpu();
-        trust.apply(&entry, now);
+        trust.apply(&entry);
         spent += thread_cpu() - before;
     }
     spent

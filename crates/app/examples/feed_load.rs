@@ -68,7 +68,7 @@ async fn main() {
     let (bare, before, start) = (new_trust(), resident(), Instant::now());
     for number in 1..=10 * a_shard {
         for shard in 0..FEED_SHARDS {
-            bare.apply(&entry(shard, number), NOW);
+            bare.apply(&entry(shard, number));
         }
     }
     println!("{} applied in {:.1?}, {} MB more", bare.revoked_len(), start.elapsed(), resident() - before);

@@ -183,12 +183,9 @@ impl Writer {
     /// written between the two nobody would read who has read further.
     async fn end(&self, now: Time) -> Result<FeedEnd, StoreError> {
         let (scope, store) = (EnvironmentScope::housekeeping(), &*self.store);
-        let (head, query) = (ChangeHead::key_of(self.shard), ChangeEntry::last(self.shard));
-        let (head, last) =
-            try_join(scope.get::<ChangeHead>(store, &head, now), scope.page::<ChangeEntry>(store, &query, now)).await?;
+        let head = ChangeHead::key_of(self.shard);
+        let (head, last) = try_join(scope.get::<ChangeHead>(store, &head, now), self.last_entry(now)).await?;
         let mut end = head.as_ref().map_or_else(FeedEnd::default, FeedEnd::from);
-        let unreadable = last.unreadable.iter().filter_map(|entry| Some(ChangeEntry::place(&entry.key)?.0));
-        let last = last.records.iter().map(|entry| entry.value.sequence).chain(unreadable).max().unwrap_or(0);
         if last > end.last {
             tracing::warn!(
                 shard = self.shard,
@@ -199,6 +196,22 @@ impl Writer {
             end.last = last;
         }
         Ok(end)
+    }
+
+    /// The number of the last entry that has not expired; 0: there is none.
+    async fn last_entry(&self, now: Time) -> Result<u64, StoreError> {
+        let mut after = None;
+        loop {
+            let query = ChangeEntry::newest_first(self.shard).after(after);
+            let page = EnvironmentScope::housekeeping().page::<ChangeEntry>(&*self.store, &query, now).await?;
+            let unreadable = page.unreadable.iter().filter_map(|entry| Some(ChangeEntry::place(&entry.key)?.0));
+            let last = page.records.iter().map(|entry| entry.value.sequence).chain(unreadable).max();
+            after = page.next;
+            // A page may hold nothing but what has expired.
+            if last.is_some() || after.is_none() {
+                return Ok(last.unwrap_or(0));
+            }
+        }
     }
 
     /// A poisoned lock means that another thread panicked between two complete steps; the queue is whole.
@@ -234,8 +247,8 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Which of the `waiting` commits, in the order in which they came, go into the next group: suspensions and the like
-/// first, then tenants in turns, no key twice, nobody `held_back` while others wait, at most `most`.
+/// Which of the `waiting` commits, in the order in which they came, go into the next group: tenants in turns, in each turn
+/// suspensions and the like first, no key twice, nobody `held_back` while others wait, at most `most`.
 fn pick(waiting: &[&Commit], held_back: &mut BTreeSet<TenantId>, most: usize) -> BTreeSet<usize> {
     let is_held =
         |held: &BTreeSet<TenantId>, commit: &Commit| commit.announces_for().is_some_and(|it| held.contains(it));
@@ -243,10 +256,10 @@ fn pick(waiting: &[&Commit], held_back: &mut BTreeSet<TenantId>, most: usize) ->
         held_back.clear();
     }
     let mut turns: BTreeMap<(Option<&TenantId>, bool), usize> = BTreeMap::new();
-    let mut order: Vec<(bool, usize, usize)> = Vec::with_capacity(waiting.len());
+    let mut order: Vec<(usize, bool, usize)> = Vec::with_capacity(waiting.len());
     for (index, commit) in waiting.iter().enumerate().filter(|(_, commit)| !is_held(held_back, commit)) {
         let turn = turns.entry((commit.announces_for(), commit.only_revokes())).or_default();
-        order.push((commit.only_revokes(), *turn, index));
+        order.push((*turn, commit.only_revokes(), index));
         *turn = turn.saturating_add(1);
     }
     order.sort_unstable();

@@ -13,7 +13,7 @@ use signet_core::{
 };
 
 use crate::{
-    App, Call, Object, PageRequest, Put, Shelf,
+    App, Call, Object, PageRequest, Put, Shelf, Shelved,
     audit_log::{page_token, place},
     publication::object,
 };
@@ -37,6 +37,10 @@ pub(crate) struct SeenHead(Mutex<Option<Head>>);
 impl SeenHead {
     fn get(&self) -> Option<Head> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn set(&self, head: Head) {
@@ -124,10 +128,22 @@ impl App {
     /// Publishes the end of the chain, which then nobody who can only write to the store can take back.
     pub(crate) async fn put_head(&self, call: &Call, shelf: &dyn Shelf) -> Result<Vec<String>, Error> {
         let there = shelf.look(HEAD).await?;
-        let published = there.as_ref().and_then(|there| from_notes(&there.notes));
-        if let Some(seen) = &published {
-            self.require_held(seen, call.now).await?;
+        if let Some(seen) = there.as_ref().and_then(|there| from_notes(&there.notes)) {
+            self.require_held(&seen, call.now).await?;
         }
+        self.replace_head(call, shelf, there).await
+    }
+
+    /// Publishes the end of the chain as it is, although it lacks the one that was published: after a restore that the
+    /// operator knows of. Returns what was put.
+    pub async fn accept_audit_head(&self, call: &Call, shelf: &dyn Shelf) -> Result<Vec<String>, Error> {
+        self.seen_head.forget();
+        let there = shelf.look(HEAD).await?;
+        self.replace_head(call, shelf, there).await
+    }
+
+    async fn replace_head(&self, call: &Call, shelf: &dyn Shelf, there: Option<Shelved>) -> Result<Vec<String>, Error> {
+        let published = there.as_ref().and_then(|there| from_notes(&there.notes));
         let Some(head) = self.chain_head(call.now).await? else { return Ok(Vec::new()) };
         if published == Some(head) {
             return Ok(Vec::new());

@@ -22,6 +22,9 @@ use crate::{App, paging};
 
 /// How often the feed is read when nothing wakes the reader.
 const POLL_EVERY: Duration = Duration::from_millis(250);
+/// When entries are missing before one that is there, and how often they are looked for again.
+const REREAD_AFTER: Duration = Duration::from_millis(20);
+const MOST_REREADS: u32 = 10;
 /// How often a tenant whose record cannot be read is read again: mending it by hand announces nothing.
 const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 /// How many tenants are read at once.
@@ -212,23 +215,32 @@ impl Shard {
         if from_head {
             self.read_head(store, now).await?;
         }
-        let (mut from, mut place) = (self.applied, None);
+        let (mut from, mut place, mut rereads) = (self.applied, None, 0);
         loop {
             let query = ChangeEntry::after(self.number, from).after(place);
             let page = scope.page::<ChangeEntry>(store, &query, now).await?;
             let next = page.next.clone();
-            let mut gap = false;
+            let mut gap = None;
             for (sequence, entry) in in_order(page) {
-                gap = sequence > self.head && sequence != self.applied.saturating_add(1);
-                if gap {
+                gap = (sequence > self.head && sequence != self.applied.saturating_add(1)).then_some(sequence);
+                if gap.is_some() {
                     break;
                 }
-                outdated.extend(self.apply(trust, entry, now));
+                outdated.extend(self.apply(trust, entry));
                 self.applied = sequence;
             }
             place = next;
-            if gap {
+            if let Some(sequence) = gap {
                 self.read_head(store, now).await?;
+                if self.head < sequence {
+                    // What is missing turns up in a moment, and the head with it; else the head was put back.
+                    rereads += 1;
+                    tokio::time::sleep(REREAD_AFTER).await;
+                }
+                if rereads > MOST_REREADS {
+                    tracing::warn!(shard = self.number, head = self.head, sequence, "the feed's head was put back");
+                    self.head = sequence;
+                }
                 (from, place) = (self.applied, None);
             } else if place.is_none() {
                 break;
@@ -239,9 +251,9 @@ impl Shard {
     }
 
     /// Returns the tenant whose records must be read again.
-    fn apply(&self, trust: &Trust, entry: Result<ChangeEntry, Unreadable>, now: Time) -> Option<TenantId> {
+    fn apply(&self, trust: &Trust, entry: Result<ChangeEntry, Unreadable>) -> Option<TenantId> {
         match entry {
-            Ok(entry) => trust.apply(&entry, now).then_some(entry.tenant),
+            Ok(entry) => trust.apply(&entry).then_some(entry.tenant),
             Err(unreadable) => {
                 let tenant = ChangeEntry::place(&unreadable.key).and_then(|(_, tenant)| tenant);
                 let until = unreadable.expires_at.unwrap_or(Time::MAX);

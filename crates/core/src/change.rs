@@ -87,9 +87,9 @@ impl ChangeEntry {
         Some((sequence.parse().ok()?, tenant))
     }
 
-    /// The last entry of `shard`.
-    pub fn last(shard: u32) -> Query {
-        Query::table(Table::Changes, Self::partition(shard)).descending().limit(1)
+    /// The entries of `shard`, the last first.
+    pub fn newest_first(shard: u32) -> Query {
+        Query::table(Table::Changes, Self::partition(shard)).descending().limit(10)
     }
 
     /// The entries of `shard` after `sequence`, in order.

@@ -35,10 +35,13 @@ pub struct Lineage {
 
 /// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two at most.
 pub const MAX_SUPERSEDED: usize = 8;
-/// Shortest time between two renewals of an instance, milliseconds; of short-lived ones a tenth of their life.
+/// So many renewed ones may still be valid before renewals are paced: operators and tests renew a few times in a row.
+pub const UNPACED: usize = 4;
+/// Shortest time between two renewals of an instance that has renewed more often, milliseconds; of short-lived certificates a
+/// tenth of their life.
 const PACE: i64 = 60_000;
 
-/// When `presented` may have its next certificate at the earliest; `None`: at once, as the first of an instance may.
+/// When `presented` may have its next certificate at the earliest; `None`: at once, as the first few of an instance may.
 /// `superseded`: how many renewed ones of the instance are still valid besides it.
 ///
 /// Each renewal costs a signature and records, and one too many, or an answer that was lost, an entry that every node keeps
@@ -53,7 +56,7 @@ pub fn earliest_next(
     let tenth = presented.not_after.millis_since(made_at).max(0) / 10;
     let after = |from: Time, wait: i64| Some(Time::from_unix_millis(from.unix_millis().saturating_add(wait)));
     match standing {
-        Standing::Newest if presented.lineage.generation == 0 => None,
+        Standing::Newest if superseded < UNPACED => None,
         Standing::Newest if superseded >= MAX_SUPERSEDED => after(made_at, tenth),
         Standing::Newest => after(made_at, PACE.min(tenth)),
         Standing::AnswerLost => {

@@ -242,7 +242,7 @@ impl Trust {
     }
 
     /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns whether the tenant's records must be read again ([`Self::set_tenant`]).
-    pub fn apply(&self, entry: &ChangeEntry, now: Time) -> bool {
+    pub fn apply(&self, entry: &ChangeEntry) -> bool {
         let mut reload = false;
         for change in &entry.changes {
             match change {
@@ -251,7 +251,7 @@ impl Trust {
                     reload = true;
                     self.denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
                 }
-                other => self.denies.apply(&entry.tenant, other, now),
+                other => self.denies.apply(&entry.tenant, other),
             }
         }
         self.changed();

@@ -287,8 +287,8 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_take_an_answer_is_cut() {
         let now = Time::from_unix_millis(1_800_000_000_000);
-        let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse));
-        trust.heard(now);
+        let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse, crate::system_uptime));
+        trust.heard(crate::system_uptime());
         let clock: Clock = Arc::new(move || now);
         let grant: Grant<()> = Arc::new(|_, _| ());
         let registry = Registry::new(trust, clock, Arc::new(Zeros), grant, Ages::default());

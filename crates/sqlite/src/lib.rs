@@ -63,7 +63,11 @@ impl SqliteStore {
         let connection = file::open(path)?;
         tune(&connection).map_err(|error| OpenError::sqlite(path, &error))?;
         let reserve = ReserveFile::beside(path);
-        Ok(Self { path: path.to_owned(), writer: writer::start(path, connection, reserve)?, readers: Readers::new(path) })
+        Ok(Self {
+            path: path.to_owned(),
+            writer: writer::start(path, connection, reserve)?,
+            readers: Readers::new(path),
+        })
     }
 
     /// For tests of this crate: on a disk that is full when the reserve says so.

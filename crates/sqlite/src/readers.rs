@@ -258,7 +258,7 @@ mod tests {
         let (mut answers, mut senders) = (Vec::new(), Vec::new());
         for _ in 0..connections {
             let (sender, end): (_, Receiver<()>) = channel();
-            answers.push(begin(readers, lane, move || drop(end.recv())).await.0);
+            answers.push(begin(readers, lane, move || end.recv().unwrap_or_default()).await.0);
             senders.push(sender);
         }
         (answers, senders)
@@ -287,7 +287,10 @@ mod tests {
         let mut waiting = Vec::new();
         let refused = loop {
             let ran = Arc::clone(&ran);
-            let (answer, polled) = begin(&readers, Lane::Pages, move || drop(ran.fetch_add(1, Ordering::AcqRel))).await;
+            let (answer, polled) = begin(&readers, Lane::Pages, move || {
+                let _: usize = ran.fetch_add(1, Ordering::AcqRel);
+            })
+            .await;
             if let Poll::Ready(refused) = polled {
                 break refused.unwrap_err();
             }

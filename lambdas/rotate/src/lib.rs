@@ -144,6 +144,7 @@ impl Function {
         let result = match Event::parse(&event) {
             Ok(Event::Rotation { step, secret_id, token }) => self.step(step, &secret_id, &token).await,
             Ok(Event::Task(task)) => self.task(task, i64::try_from(deadline).unwrap_or(i64::MAX)).await,
+            Ok(Event::AcceptAuditHead) => self.accept_audit_head().await,
             Err(error) => Err(error),
         };
         let duration_ms = self.now().millis_since(started);
@@ -156,6 +157,14 @@ impl Function {
 
     fn now(&self) -> Time {
         (self.clock.0)()
+    }
+
+    async fn accept_audit_head(&self) -> Result<Value, RotateError> {
+        let shelf = self.shelf.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
+        let call = Call::process("accept-audit-head", self.now());
+        let done = self.app.accept_audit_head(&call, shelf).await;
+        let done = done.map_err(|error| RotateError::Operation { what: "accept-audit-head".into(), error })?;
+        Ok(json!({ "done": done }))
     }
 
     async fn task(&self, task: Task, deadline: i64) -> Result<Value, RotateError> {

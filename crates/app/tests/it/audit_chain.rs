@@ -80,6 +80,20 @@ async fn a_checkpoint_cannot_be_removed_or_changed() {
     assert_eq!(log.verify("acme", now).await.chain, [forged, broken]);
 }
 
+/// As after a restore of the audit table beside what is newer.
+#[tokio::test]
+async fn a_seal_head_that_was_put_back_stops_no_sealing() {
+    let (log, now) = four_minutes().await;
+    let key = SealHead::key_of();
+    let found: Versioned<SealHead> = environment().get(&*log.site.store, &key, now).await.unwrap().unwrap();
+    let old = SealHead { minute: NOW.minute() + 1, ..found.value };
+    log.tamper(vec![Write::replace(old, found.version)], now).await;
+    log.happens("acme", minutes(6)).await;
+    assert_eq!(log.seal(due(minutes(6))).await, 1);
+    let report = log.verify("acme", due(minutes(6))).await;
+    assert_eq!((report.findings, report.chain), (vec![], vec![]));
+}
+
 #[tokio::test]
 async fn a_node_that_has_seen_the_end_of_the_chain_does_not_seal_another() {
     let (log, now) = four_minutes().await;
@@ -113,7 +127,8 @@ async fn the_published_end_of_the_chain_never_goes_back() {
     let (log, now) = four_minutes().await;
     let bucket = Bucket::default();
     let published = || serde_json::from_slice::<Head>(&bucket.content("audit/head.json")).unwrap();
-    let publish = async |app: &App, now| app.publish(&Call::process("publish", now), &bucket, &|| true).await.unwrap();
+    let publish =
+        async |app: &App, now| app.publish(&Call::process("publish", now), &bucket, &|| Some(now)).await.unwrap();
     assert!(publish(&log.site.app, now).await.done.contains(&"audit/head.json".to_owned()));
     assert_eq!((published().sequence, published().minute), (4, NOW.minute() + 3));
     assert!(publish(&log.site.app, now).await.done.is_empty(), "once");
@@ -131,4 +146,9 @@ async fn the_published_end_of_the_chain_never_goes_back() {
     fresh.seal_due(&process(due(minutes(8))), &log.key).await.unwrap();
     assert_eq!(publish(&fresh, due(minutes(8))).await.failed.len(), 1);
     assert_eq!(published().minute, NOW.minute() + 3);
+    // The operator says that it is meant to be so, to a function that has seen the old end.
+    assert_eq!(publish(&log.site.app, due(minutes(8))).await.failed.len(), 1);
+    let accepted = log.site.app.accept_audit_head(&Call::process("accept", due(minutes(8))), &bucket).await.unwrap();
+    assert_eq!((accepted, published().minute), (vec!["audit/head.json".to_owned()], NOW.minute() + 8));
+    assert_eq!(publish(&fresh, due(minutes(8))).await.failed, []);
 }

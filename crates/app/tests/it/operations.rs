@@ -229,9 +229,10 @@ async fn rule_operation(world: &Arc<World>, name: &'static str, number: usize, r
         });
     }
     world.attestor.proves(oidc("ci-1"));
-    let csr = csr();
-    repeat!(world, tenant, csr, request; {
-        let proof = Proof::Attested { tenant: (*tenant).clone(), evidence: token("head.claims.sig") };
+    // A token counts once in the whole environment.
+    let (csr, bearer) = (csr(), format!("head.claims-{number}.sig"));
+    repeat!(world, tenant, csr, bearer, request; {
+        let proof = Proof::Attested { tenant: (*tenant).clone(), evidence: token(&bearer) };
         let input = Enroll { proof, principal: None, csr_der: (*csr).clone() };
         let call = Call { operation: name, ..anonymous(&request) };
         world.app.enroll(&call, input).await.map(released)

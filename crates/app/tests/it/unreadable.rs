@@ -122,10 +122,8 @@ async fn a_change_that_cannot_be_read_refuses_its_tenant_alone() {
     let pair = Pair::new().await;
     let mut running = pair.node();
     running.poll(NOW).await.unwrap();
-    let reason = RevocationReason::KeyCompromise;
-    let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
-    let revoke = at(call("RevokeCertificate"), later(1));
-    pair.site.app.revoke_certificate(&revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
+    let suspend = at(call("SuspendPrincipal"), later(1));
+    pair.site.app.suspend_principal(&suspend, &admin(), &scope("acme"), &pid("w")).await.unwrap();
     pair.flaky.damage(pair.last_change().await);
     let mut started = pair.node();
     for node in [&mut running, &mut started] {
@@ -156,10 +154,10 @@ async fn chores(app: &App, now: Time) -> Vec<(&'static str, TaskReport)> {
     let call = |name| at(Call::process(name, NOW), now);
     let bucket = Bucket::default();
     vec![
-        ("rotate-cas", app.rotate_due_cas(&call("rotate-cas"), &|| Some(NOW)).await.unwrap()),
-        ("publish", app.publish(&call("publish"), &bucket, &|| Some(NOW)).await.unwrap()),
-        ("warn-expiry", app.warn_expiries(&call("warn-expiry"), &Ear, &|| Some(NOW)).await.unwrap()),
-        ("sweep", app.sweep_reservations(&call("sweep"), &|| Some(NOW)).await.unwrap()),
+        ("rotate-cas", app.rotate_due_cas(&call("rotate-cas"), &|| Some(now)).await.unwrap()),
+        ("publish", app.publish(&call("publish"), &bucket, &|| Some(now)).await.unwrap()),
+        ("warn-expiry", app.warn_expiries(&call("warn-expiry"), &Ear, &|| Some(now)).await.unwrap()),
+        ("sweep", app.sweep_reservations(&call("sweep"), &|| Some(now)).await.unwrap()),
     ]
 }
 

@@ -25,6 +25,8 @@ use crate::{
 const REVOKED_PARTS: usize = 1024;
 /// Parts of the rulings over principals.
 const RULING_PARTS: u32 = 64;
+/// How long a revocation is kept beyond its certificate's end, in seconds: for a clock that was ahead and is set right.
+const KEPT_LONGER: u32 = 3600;
 /// Parts that one [`Denies::forget_some`] goes through.
 const PARTS_AT_ONCE: usize = 8;
 
@@ -71,10 +73,11 @@ impl Default for Denies {
 }
 
 impl Denies {
-    pub(super) fn apply(&self, tenant: &TenantId, change: &Change, now: Time) {
+    pub(super) fn apply(&self, tenant: &TenantId, change: &Change) {
         match change {
-            Change::CertificateRevoked { serial, not_after } if *not_after > now => {
-                let until = seconds(*not_after).saturating_add(1);
+            // Also what seems to have expired: this node's clock may be ahead.
+            Change::CertificateRevoked { serial, not_after } => {
+                let until = seconds(*not_after).saturating_add(KEPT_LONGER);
                 if let Some(part) = self.revoked_part(serial) {
                     write(part).insert(*serial.as_bytes(), until);
                 }
@@ -88,7 +91,7 @@ impl Denies {
             Change::PrincipalRoles { principal, roles, until } => {
                 self.rule(tenant, principal, |ruling| ruling.roles = Some((roles.clone().into(), *until)));
             }
-            Change::CertificateRevoked { .. } | Change::TenantChanged | Change::Unknown(_) => {}
+            Change::TenantChanged | Change::Unknown(_) => {}
         }
     }
 

@@ -1,4 +1,5 @@
 //! The adapter against an AWS endpoint that has our tables. They are shared: every test makes ids of its own.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod faults;
 mod raw;

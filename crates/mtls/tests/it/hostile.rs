@@ -47,7 +47,7 @@ fn patient() -> Settings {
 }
 
 async fn gets_in(world: &World, client: impl Future<Output = std::io::Result<Greeted>>) {
-    let greeted = tokio::time::timeout(Duration::from_secs(30), client).await.expect("held up by others").unwrap();
+    let greeted = tokio::time::timeout(Duration::from_secs(30), client).await.unwrap().unwrap();
     assert_eq!(greeted.greeting, "acme/w-1");
     let others = world.observer.refusals();
     assert!(others.iter().all(|reason| *reason == "CONNECTION_EVICTED"), "{others:?}");

@@ -180,7 +180,7 @@ impl World {
             until: now.plus(Lifetime::days(2)),
             changes: vec![change],
         };
-        self.trust.apply(&entry, now);
+        self.trust.apply(&entry);
         self.epoch.send_replace(self.trust.epoch());
     }
 

@@ -49,7 +49,7 @@ async fn records_outlive_the_process_and_two_stores_share_a_file() {
     assert_eq!(open(&path(&folder)).get(&worker.key(), NOW).await.unwrap().unwrap().version, Version::new(2));
 }
 
-fn refusal(path: &std::path::Path) -> (OpenError, String) {
+fn refusal(path: &Path) -> (OpenError, String) {
     let error = SqliteStore::open(path).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(path.to_str().unwrap()), "{text}");
@@ -169,7 +169,7 @@ async fn a_settled_store_is_whole_in_its_file_alone() {
     store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
     let copy = |name: &str| {
         let copy = folder.path().join(name);
-        std::fs::copy(path(&folder), &copy).unwrap();
+        fs::copy(path(&folder), &copy).unwrap();
         copy
     };
     let kept = async |file: &Path| open(file).get(&worker.key(), NOW).await;
@@ -186,7 +186,7 @@ async fn a_copy_of_a_store_in_use_is_whole_private_and_never_replaces_a_file() {
     store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
     let copy = folder.path().join("copy");
     SqliteStore::back_up(&path(&folder), &copy).unwrap();
-    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(open(&copy).get(&worker.key(), NOW).await.unwrap().unwrap().value, worker.into());
     assert!(matches!(SqliteStore::back_up(&path(&folder), &copy), Err(OpenError::Io { .. })));
     assert!(SqliteStore::back_up(&folder.path().join("nothing"), &folder.path().join("other")).is_err());

