@@ -29,6 +29,8 @@ use crate::ledger::full_jitter;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 /// Most writes of a group: as many as a transaction holds (DynamoDB `TransactWriteItems`).
 const MOST_WRITES: usize = 100;
+/// After each group another node has as long to write as the group took, but not longer than this.
+const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// One writer per feed shard.
 pub(crate) struct Announcer {
@@ -139,11 +141,16 @@ impl Writer {
     /// Writes a group. Who is not to blame for a conflict gets another turn.
     async fn write(&self, mut pack: Vec<Waiting>, end: FeedEnd, state: &mut Serving) {
         let group = Group::new(self.shard, pack.iter().map(|waiting| &waiting.commit), end.clone());
+        let began = Instant::now();
         match self.store.transact(group.transaction.clone()).await {
             Ok(()) => {
                 *state = Serving { end: Some(group.end), ..Serving::default() };
                 self.committed.notify_one();
                 answer_all(pack, &Ok(()));
+                if !self.queue().waiting.is_empty() {
+                    // Else a node with much to write would always be faster than one that must read the head first.
+                    sleep(began.elapsed().min(LONGEST_REST)).await;
+                }
             }
             Err(StoreError::Conflict { write }) => match group.obstacle(write) {
                 Obstacle::Commit { index, write } => {
@@ -160,7 +167,10 @@ impl Writer {
                     state.missed = state.missed.saturating_add(1);
                 }
             },
-            Err(StoreError::TooLarge(_)) if pack.len() > 1 => {
+            // Perhaps it is one commit's fault: what it writes is damaged, throttled or too large.
+            Err(StoreError::TooLarge(_) | StoreError::Unavailable(_) | StoreError::Corrupt { .. })
+                if pack.len() > 1 =>
+            {
                 (state.end, state.most) = (Some(end), Some(pack.len() / 2));
                 self.put_back(pack);
             }

@@ -1,14 +1,19 @@
 //! The changes feed as a node reads it: all that is trusted at start, then every change as it comes.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt, future::join_all, stream};
 use signet_core::{
-    Error, Lifetime, TenantId, Time,
+    ClockWatch, Error, Lifetime, TenantId, Time, Uptime,
     ca::Ca,
-    change::{ChangeEntry, ChangeHead, FEED_SHARDS},
+    change::{ChangeEntry, FEED_SHARDS},
     scope::{EnvironmentScope, Listed},
-    store::{Body, Index, LISTING_SHARDS, Query, Store, Table, Unreadable},
+    store::{Body, Entity, Index, LISTING_SHARDS, Query, Store, Table, Unreadable},
     tenant::Tenant,
     trust::Trust,
 };
@@ -22,9 +27,11 @@ use crate::{App, paging};
 
 /// How often the feed is read when nothing wakes the reader.
 const POLL_EVERY: Duration = Duration::from_millis(250);
-/// When entries are missing before one that is there, and how often they are looked for again.
-const REREAD_AFTER: Duration = Duration::from_millis(20);
-const MOST_REREADS: u32 = 10;
+/// How long a transaction may be under way: a query may see one part of it and not yet the other (DynamoDB isolates
+/// reads of single items only), so that for as long an entry may turn up behind later ones.
+const UNDER_WAY_MILLIS: u64 = 1000;
+/// The same in numbers: a shard's transactions follow each other, each by the number of the one before.
+const UNDER_WAY_NUMBERS: u64 = 1000;
 /// How often a tenant whose record cannot be read is read again: mending it by hand announces nothing.
 const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 /// How many tenants are read at once.
@@ -41,18 +48,18 @@ pub struct Follower {
     unreadable: BTreeSet<TenantId>,
     reread_at: Option<Time>,
     loaded: bool,
+    clock: Option<ClockWatch>,
     epochs: watch::Sender<u64>,
 }
 
-/// How far one shard of the feed was read.
-#[derive(Clone, Copy, Debug, Default)]
+/// How far one shard of the feed was read. What is missing between two numbers has expired, or turns up later.
+#[derive(Debug, Default)]
 struct Shard {
     number: u32,
-    /// Sequence number of the last entry applied.
-    applied: u64,
-    /// The head as it was read before a query: entries up to here that the query leaves out have expired. Beyond it, a
-    /// missing number may be a commit that the query has just not seen.
-    head: u64,
+    /// Up to this sequence number nothing can turn up any more.
+    settled: u64,
+    /// What was applied beyond it, by sort key, with its sequence number and when it was first asked for.
+    recent: BTreeMap<String, (u64, Uptime)>,
 }
 
 impl fmt::Debug for Follower {
@@ -67,7 +74,7 @@ impl Follower {
         let epochs = watch::Sender::new(trust.epoch());
         let shards = std::array::from_fn(|i| Shard { number: u32::try_from(i).unwrap_or(0), ..Shard::default() });
         let (outdated, unreadable, reread_at) = (BTreeSet::new(), BTreeSet::new(), None);
-        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, epochs }
+        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, clock: None, epochs }
     }
 
     /// Tells [`Trust::epoch`] after each change: open sessions must then be looked at again.
@@ -122,8 +129,17 @@ impl Follower {
 
     async fn catch_up(&mut self, now: Time) -> Result<(), Error> {
         let asked_at = self.trust.uptime();
+        let clock = self.clock.get_or_insert(ClockWatch::new(now, asked_at));
+        if clock.was_set_back(now, asked_at) {
+            tracing::warn!(
+                "the clock was set back; reading all refusals again, also those that seemed to have expired"
+            );
+            self.loaded = false;
+            self.shards.iter_mut().for_each(Shard::start_over);
+        }
+        let may_forget = clock.is_even(asked_at);
         let (store, trust) = (&*self.app.store, &*self.trust);
-        let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, !self.loaded, now));
+        let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, now));
         let mut failed = None;
         for (outdated, result) in join_all(shards).await {
             self.outdated.extend(outdated);
@@ -146,7 +162,9 @@ impl Follower {
         }
         self.reload_outdated(now).await?;
         self.trust.heard(asked_at);
-        self.trust.forget_some(now);
+        if may_forget {
+            self.trust.forget_some(now);
+        }
         Ok(())
     }
 
@@ -191,15 +209,9 @@ impl Follower {
 
 impl Shard {
     /// Applies what is new. Returns the tenants whose records must be read again, also after an error.
-    async fn follow(
-        &mut self,
-        store: &dyn Store,
-        trust: &Trust,
-        from_head: bool,
-        now: Time,
-    ) -> (BTreeSet<TenantId>, Result<(), Error>) {
+    async fn follow(&mut self, store: &dyn Store, trust: &Trust, now: Time) -> (BTreeSet<TenantId>, Result<(), Error>) {
         let mut outdated = BTreeSet::new();
-        let result = self.apply_all(store, trust, from_head, now, &mut outdated).await;
+        let result = self.apply_all(store, trust, now, &mut outdated).await;
         (outdated, result)
     }
 
@@ -207,47 +219,47 @@ impl Shard {
         &mut self,
         store: &dyn Store,
         trust: &Trust,
-        from_head: bool,
         now: Time,
         outdated: &mut BTreeSet<TenantId>,
     ) -> Result<(), Error> {
-        let scope = EnvironmentScope::housekeeping();
-        if from_head {
-            self.read_head(store, now).await?;
-        }
-        let (mut from, mut place, mut rereads) = (self.applied, None, 0);
+        let (asked_at, query) = (trust.uptime(), ChangeEntry::after(self.number, self.settled));
+        let mut place = None;
         loop {
-            let query = ChangeEntry::after(self.number, from).after(place);
-            let page = scope.page::<ChangeEntry>(store, &query, now).await?;
-            let next = page.next.clone();
-            let mut gap = None;
-            for (sequence, entry) in in_order(page) {
-                gap = (sequence > self.head && sequence != self.applied.saturating_add(1)).then_some(sequence);
-                if gap.is_some() {
-                    break;
+            let page =
+                EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query.clone().after(place), now).await?;
+            place = page.next.clone();
+            for (sequence, sort, entry) in in_order(page) {
+                if let Entry::Vacant(unknown) = self.recent.entry(sort) {
+                    unknown.insert((sequence, asked_at));
+                    outdated.extend(self.apply(trust, entry));
+                    self.settle(sequence.saturating_sub(UNDER_WAY_NUMBERS));
                 }
-                outdated.extend(self.apply(trust, entry));
-                self.applied = sequence;
             }
-            place = next;
-            if let Some(sequence) = gap {
-                self.read_head(store, now).await?;
-                if self.head < sequence {
-                    // What is missing turns up in a moment, and the head with it; else the head was put back.
-                    rereads += 1;
-                    tokio::time::sleep(REREAD_AFTER).await;
-                }
-                if rereads > MOST_REREADS {
-                    tracing::warn!(shard = self.number, head = self.head, sequence, "the feed's head was put back");
-                    self.head = sequence;
-                }
-                (from, place) = (self.applied, None);
-            } else if place.is_none() {
+            if place.is_none() {
                 break;
             }
         }
-        self.applied = self.applied.max(self.head);
+        let long_ago = |at: Uptime| asked_at.as_millis().saturating_sub(at.as_millis()) >= UNDER_WAY_MILLIS;
+        let settled = self.recent.values().filter(|(_, at)| long_ago(*at)).map(|(sequence, _)| *sequence).max();
+        settled.into_iter().for_each(|sequence| self.settle(sequence));
         Ok(())
+    }
+
+    /// Nothing up to this number will turn up any more.
+    fn settle(&mut self, sequence: u64) {
+        if sequence <= self.settled {
+            return;
+        }
+        self.settled = sequence;
+        while let Some(first) = self.recent.first_entry()
+            && first.get().0 <= sequence
+        {
+            first.remove();
+        }
+    }
+
+    fn start_over(&mut self) {
+        *self = Self { number: self.number, ..Self::default() };
     }
 
     /// Returns the tenant whose records must be read again.
@@ -264,24 +276,20 @@ impl Shard {
             }
         }
     }
-
-    async fn read_head(&mut self, store: &dyn Store, now: Time) -> Result<(), Error> {
-        let key = ChangeHead::key_of(self.number);
-        let head = EnvironmentScope::housekeeping().get::<ChangeHead>(store, &key, now).await?;
-        self.head = head.map_or(0, |head| head.value.last);
-        Ok(())
-    }
 }
 
-/// The entries of a page by their number, those that cannot be read too.
-fn in_order(page: Listed<ChangeEntry>) -> Vec<(u64, Result<ChangeEntry, Unreadable>)> {
-    let readable = page.records.into_iter().map(|found| (found.value.sequence, Ok(found.value)));
+/// The entries of a page with their sequence numbers and sort keys, those that cannot be read too.
+fn in_order(page: Listed<ChangeEntry>) -> Vec<(u64, String, Result<ChangeEntry, Unreadable>)> {
+    let readable = page.records.into_iter().map(|found| {
+        let entry = found.value;
+        (entry.sequence, entry.key().sort, Ok(entry))
+    });
     let unreadable = page.unreadable.into_iter().filter_map(|entry| {
         let (sequence, _) = ChangeEntry::place(&entry.key)?;
-        Some((sequence, Err(entry)))
+        Some((sequence, entry.key.sort.clone(), Err(entry)))
     });
     let mut entries: Vec<_> = readable.chain(unreadable).collect();
-    entries.sort_by_key(|(sequence, _)| *sequence);
+    entries.sort_by(|a, b| a.1.cmp(&b.1));
     entries
 }
 

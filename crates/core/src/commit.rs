@@ -49,6 +49,8 @@ pub enum Bookkeeping {
     Seal,
     /// That a warning could not be given after all, and how far a look for them came.
     Warning,
+    /// That a request was answered which found all as it asked.
+    Request,
 }
 
 /// What an operation wants written. Made with its audit event, so that no state change goes without.

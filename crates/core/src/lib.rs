@@ -43,4 +43,4 @@ pub use principal::PrincipalType;
 pub use scope::TenantScope;
 pub use signer::{Entropy, KeyError, KeyLabel, KeyManager, Signer};
 pub use store::{Store, StoreError};
-pub use time::{Lifetime, Time, Uptime};
+pub use time::{ClockWatch, Lifetime, Time, Uptime};

@@ -74,6 +74,44 @@ impl Uptime {
     }
 }
 
+/// A wall clock that is this many milliseconds off its course was set: time servers turn it slowly.
+const SET_BY_MILLIS: i64 = 5_000;
+/// How long a wall clock must have run evenly before what seems to have expired may be thrown away, in milliseconds.
+const EVEN_FOR_MILLIS: u64 = 3_600_000;
+
+/// Tells by the machine's uptime whether a wall clock was set, which ends and brings back what has expired.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockWatch {
+    /// The wall clock less the uptime, in milliseconds, at its furthest since it was set back.
+    ahead: i64,
+    even_since: Uptime,
+}
+
+impl ClockWatch {
+    /// Watches from now on.
+    pub const fn new(now: Time, uptime: Uptime) -> Self {
+        Self { ahead: Self::ahead(now, uptime), even_since: uptime }
+    }
+
+    const fn ahead(now: Time, uptime: Uptime) -> i64 {
+        now.0.saturating_sub_unsigned(uptime.0)
+    }
+
+    /// Both clocks read again. Returns whether the wall clock was set back: what seemed to have expired may not have.
+    pub const fn was_set_back(&mut self, now: Time, uptime: Uptime) -> bool {
+        let moved = Self::ahead(now, uptime).saturating_sub(self.ahead);
+        if moved.abs() > SET_BY_MILLIS {
+            *self = Self::new(now, uptime);
+        }
+        moved < -SET_BY_MILLIS
+    }
+
+    /// Whether nobody has set the wall clock for so long that what has expired by it may be thrown away.
+    pub const fn is_even(&self, uptime: Uptime) -> bool {
+        uptime.0.saturating_sub(self.even_since.0) >= EVEN_FOR_MILLIS
+    }
+}
+
 /// A length of time in whole seconds, never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -251,7 +251,7 @@ impl Trust {
                     reload = true;
                     self.denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
                 }
-                other => self.denies.apply(&entry.tenant, other),
+                other => self.denies.apply(&entry.tenant, entry.sequence, other),
             }
         }
         self.changed();

@@ -10,11 +10,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter, types::Value};
-use signet_core::{StoreError, Time, store::Table};
+use signet_core::{ClockWatch, StoreError, Time, Uptime, store::Table};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -96,6 +96,9 @@ struct Writer {
     statements: BTreeMap<Table, Statements>,
     queue: mpsc::Receiver<Job>,
     unswept: usize,
+    /// When the writer began, and its caller's clock since.
+    began: Instant,
+    clock: Option<ClockWatch>,
     reserve: Box<dyn Reserve>,
     /// No room but for what is urgent, until there is enough again.
     full: Arc<AtomicBool>,
@@ -104,7 +107,8 @@ struct Writer {
 impl Writer {
     fn new(path: &Path, connection: Connection, queue: mpsc::Receiver<Job>, mut reserve: Box<dyn Reserve>) -> Self {
         let full = Arc::new(AtomicBool::new(!reserve.keep(&connection)));
-        Self { path: path.to_owned(), connection, statements: statements::all(), queue, unswept: 0, reserve, full }
+        let (statements, began) = (statements::all(), Instant::now());
+        Self { path: path.to_owned(), connection, statements, queue, unswept: 0, began, clock: None, reserve, full }
     }
 
     /// Waits for transactions and answers those that are there; returns how many. 0: there will be no more.
@@ -126,7 +130,9 @@ impl Writer {
         }
         self.unswept = self.unswept.saturating_add(answered);
         if self.unswept >= SWEEP_EVERY {
-            self.sweep(now);
+            self.unswept = 0;
+            let uptime = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.sweep(now, Uptime::from_millis(uptime));
         }
         answered
     }
@@ -221,9 +227,14 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Deletes some records that expired long before `now`; they are absent for every call anyway.
-    fn sweep(&mut self, now: Time) {
-        self.unswept = 0;
+    /// Deletes some records that expired long before `now`; they are absent for every call anyway. Not while the clock may
+    /// have been set: what it brings to an end would be gone when it is set right.
+    fn sweep(&mut self, now: Time, uptime: Uptime) {
+        let clock = self.clock.get_or_insert(ClockWatch::new(now, uptime));
+        clock.was_set_back(now, uptime);
+        if !clock.is_even(uptime) {
+            return;
+        }
         let cutoff = now.unix_millis().saturating_sub(SWEEP_GRACE_MILLIS);
         if let Err(error) = self.delete_expired(cutoff) {
             tracing::warn!(%error, path = %self.path.display(), "expired records could not be deleted; will try again");
@@ -409,6 +420,29 @@ mod tests {
         disk.store(1000, Ordering::Release);
         store.transact(transaction([Write::create(principal(&tenant, "a"))])).await.unwrap();
         assert!(!store.is_full());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_sweeps_nothing_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let (_jobs, queue) = mpsc::channel(QUEUE);
+        let reserve = Box::new(ReserveFile::beside(&path));
+        let mut writer = Writer::new(&path, file::open(&path).unwrap(), queue, reserve);
+        let old = event(&unique_tenant(), "old");
+        let (job, _outcome) = job([Write::create(old.clone())]);
+        writer.alone(&job).unwrap();
+        let kept = |writer: &Writer| crate::query::get(&writer.connection, &old.key(), NOW).unwrap().is_some();
+        let (hour, year) = (Lifetime::hours(1), Lifetime::days(3650));
+        let uptime = |hours: u64| Uptime::from_millis(hours * 3_600_000);
+        // A clock that is wrong at the start, one that is set wrong later, and one that has been right for an hour.
+        writer.sweep(NOW.plus(year), uptime(0));
+        writer.sweep(NOW, uptime(0));
+        writer.sweep(NOW.plus(hour), uptime(1));
+        writer.sweep(NOW.plus(year), uptime(2));
+        assert!(kept(&writer));
+        writer.sweep(NOW.plus(year).plus(hour), uptime(3));
+        assert!(!kept(&writer));
     }
 
     #[tokio::test]

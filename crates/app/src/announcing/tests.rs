@@ -26,6 +26,10 @@ struct Memory {
     asked: AtomicU64,
     /// Another node is always faster.
     busy: AtomicBool,
+    /// How long each call takes; half of it before it takes effect.
+    millis: u64,
+    /// What cannot be written.
+    damaged: Option<Key>,
 }
 
 impl Memory {
@@ -64,6 +68,7 @@ impl Memory {
 #[async_trait]
 impl Store for Memory {
     async fn get(&self, key: &Key, _: Time) -> Result<Option<Versioned<Body>>, StoreError> {
+        sleep(Duration::from_millis(self.millis)).await;
         Ok(self.records.lock().unwrap().get(key).cloned())
     }
 
@@ -83,7 +88,14 @@ impl Store for Memory {
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.turns.acquire().await.unwrap().forget();
-        self.apply(&transaction)
+        if transaction.writes().iter().any(|write| Some(write.key()) == self.damaged) {
+            return Err(StoreError::Unavailable("throttled by the test".into()));
+        }
+        let half = Duration::from_millis(self.millis / 2);
+        sleep(half).await;
+        let outcome = self.apply(&transaction);
+        sleep(half).await;
+        outcome
     }
 }
 
@@ -96,11 +108,19 @@ struct Site {
 
 impl Site {
     fn new(turns: usize) -> Self {
+        Self::over(turns, 0, None)
+    }
+
+    fn over(turns: usize, millis: u64, damaged: Option<Key>) -> Self {
         let (records, asked, busy) = Default::default();
-        let store = Arc::new(Memory { records, turns: Semaphore::new(turns), asked, busy });
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-        let announcer = Announcer::new(&(Arc::clone(&store) as Arc<dyn Store>), &entropy, &Arc::default());
-        Self { store, announcer: Arc::new(announcer) }
+        Self::another(&Arc::new(Memory { records, turns: Semaphore::new(turns), asked, busy, millis, damaged }), 1)
+    }
+
+    /// Another node, over the same store.
+    fn another(store: &Arc<Memory>, seed: u64) -> Self {
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+        let announcer = Announcer::new(&(Arc::clone(store) as Arc<dyn Store>), &entropy, &Arc::default());
+        Self { store: Arc::clone(store), announcer: Arc::new(announcer) }
     }
 
     fn spawn(&self, commit: Commit) -> JoinHandle<Result<(), StoreError>> {
@@ -187,6 +207,36 @@ async fn a_conflict_of_one_is_its_own_and_fails_no_other() {
     assert_eq!(site.asked(), 3, "the first, the group with the bad one, and without it");
     let sequences: Vec<_> = site.store.entries().iter().map(|entry| entry.sequence).collect();
     assert_eq!(sequences, [1, 2, 3], "no gap");
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_of_one_fails_no_other() {
+    let site = Site::over(0, 0, Some(event("globex", 1001).key()));
+    let first = site.busy().await;
+    let good: Vec<_> = (1..=20).map(|number| site.spawn(revokes("acme", number))).collect();
+    let bad = site.spawn(suspends("globex", 1));
+    let other = site.spawn(suspends("initech", 1));
+    until(|| site.waiting() == 22).await;
+    site.store.turns.add_permits(100);
+    assert!(matches!(bad.await.unwrap(), Err(StoreError::Unavailable(_))));
+    for waited in good.into_iter().chain([first, other]) {
+        assert_eq!(waited.await.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_much_to_write_leaves_others_their_turns() {
+    let busy = Site::over(usize::MAX >> 4, 16, None);
+    let storm: Vec<_> = (0..4000).map(|number| busy.spawn(revokes("acme", number))).collect();
+    let mut longest = Duration::ZERO;
+    for number in 0..10 {
+        let node = Site::another(&busy.store, u64::from(number) + 2);
+        let began = Instant::now();
+        assert_eq!(node.announcer.commit(0, &suspends("globex", number), NOW).await, Ok(()));
+        longest = longest.max(began.elapsed());
+    }
+    assert!(storm.iter().any(|revocation| !revocation.is_finished()), "the storm lasted");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
 
 #[tokio::test]

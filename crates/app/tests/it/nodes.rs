@@ -166,8 +166,8 @@ pub(crate) enum Hidden {
     Indexes,
     /// Every index: this audit event.
     Event(String),
-    /// The next answer that has it: the feed entry with this number.
-    EntryOnce(u64),
+    /// The next answer that has it: the entry of this feed shard with this number.
+    EntryOnce(u32, u64),
 }
 
 /// Makes of a record one that cannot be read.
@@ -239,11 +239,13 @@ impl Flaky {
         let hides = |hidden: &Hidden| match (hidden, body) {
             (Hidden::Indexes, _) => index,
             (Hidden::Event(id), Body::AuditEvent(event)) => index && event.id == *id,
-            (Hidden::EntryOnce(number), Body::Change(ChangeEntry { sequence, .. })) => number == sequence,
+            (Hidden::EntryOnce(of, number), Body::Change(ChangeEntry { shard, sequence, .. })) => {
+                (of, number) == (shard, sequence)
+            }
             _ => false,
         };
         let Some(found) = hidden.iter().position(hides) else { return true };
-        if matches!(hidden[found], Hidden::EntryOnce(_)) {
+        if matches!(hidden[found], Hidden::EntryOnce(..)) {
             hidden.remove(found);
         }
         false

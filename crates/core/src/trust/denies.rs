@@ -35,6 +35,8 @@ type Rulings = HashMap<PrincipalId, Ruling>;
 
 #[derive(Debug, Default)]
 struct Ruling {
+    /// Sequence number of the feed entry that it follows: one that is read again takes back nothing later.
+    sequence: u64,
     denied_until: Option<Time>,
     roles: Option<(Arc<[Role]>, Time)>,
 }
@@ -73,7 +75,17 @@ impl Default for Denies {
 }
 
 impl Denies {
-    pub(super) fn apply(&self, tenant: &TenantId, change: &Change) {
+    /// A change of the tenant's, from the feed entry with this number.
+    pub(super) fn apply(&self, tenant: &TenantId, sequence: u64, change: &Change) {
+        let rule = |principal: &PrincipalId, then: &dyn Fn(&mut Ruling)| {
+            let Some(part) = self.ruling_part(principal) else { return };
+            let mut part = write(part);
+            let ruling = part.entry(tenant.clone()).or_default().entry(principal.clone()).or_default();
+            if ruling.sequence <= sequence {
+                ruling.sequence = sequence;
+                then(ruling);
+            }
+        };
         match change {
             // Also what seems to have expired: this node's clock may be ahead.
             Change::CertificateRevoked { serial, not_after } => {
@@ -83,21 +95,16 @@ impl Denies {
                 }
             }
             Change::PrincipalDenied { principal, until } => {
-                self.rule(tenant, principal, |ruling| ruling.denied_until = Some(*until));
+                rule(principal, &|ruling| ruling.denied_until = Some(*until));
             }
             Change::PrincipalAllowed { principal } => {
-                self.rule(tenant, principal, |ruling| ruling.denied_until = None);
+                rule(principal, &|ruling| ruling.denied_until = None);
             }
             Change::PrincipalRoles { principal, roles, until } => {
-                self.rule(tenant, principal, |ruling| ruling.roles = Some((roles.clone().into(), *until)));
+                rule(principal, &|ruling| ruling.roles = Some((roles.clone().into(), *until)));
             }
             Change::TenantChanged | Change::Unknown(_) => {}
         }
-    }
-
-    fn rule(&self, tenant: &TenantId, principal: &PrincipalId, then: impl FnOnce(&mut Ruling)) {
-        let Some(part) = self.ruling_part(principal) else { return };
-        then(write(part).entry(tenant.clone()).or_default().entry(principal.clone()).or_default());
     }
 
     /// The roles that hold instead of those in the certificate, if any.
