@@ -75,11 +75,11 @@ impl App {
         let (own, environment) =
             try_join(read_tenant(&*self.store, scope.tenant(), now), self.cas(&system, now)).await?;
         let (tenant, own) = match own {
-            TenantRecords::Known(tenant, own) => (*tenant, own),
-            TenantRecords::Absent => return Err(Error::not_found("tenant", scope.tenant())),
-            TenantRecords::Unreadable => {
+            TenantRecords { tenant: Some(tenant), cas, .. } => (*tenant, cas),
+            TenantRecords { is_unreadable: true, .. } => {
                 return Err(Error::internal(format!("the record of the tenant {} cannot be read", scope.tenant())));
             }
+            _ => return Err(Error::not_found("tenant", scope.tenant())),
         };
         self.forget_retired(own.iter().chain(environment.iter().map(|ca| &ca.value))).await;
         let kind = issuing_kind(&tenant);

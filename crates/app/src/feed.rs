@@ -7,13 +7,17 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::join_all, stream};
+use futures::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
 use signet_core::{
     ClockWatch, Error, Lifetime, TenantId, Time, Uptime,
     ca::Ca,
     change::{ChangeEntry, FEED_SHARDS},
     scope::{EnvironmentScope, Listed},
-    store::{Body, Entity, Index, LISTING_SHARDS, Query, Store, Table, Unreadable},
+    store::{Body, Entity, Query, Segment, Store, StoreError, Table, Unreadable},
     tenant::Tenant,
     trust::Trust,
 };
@@ -23,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, paging};
+use crate::App;
 
 /// How often the feed is read when nothing wakes the reader.
 const POLL_EVERY: Duration = Duration::from_millis(250);
@@ -34,6 +38,8 @@ const UNDER_WAY_MILLIS: u64 = 1000;
 const UNDER_WAY_NUMBERS: u64 = 1000;
 /// How often a tenant whose record cannot be read is read again: mending it by hand announces nothing.
 const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
+/// In how many parts the table of tenants is read at once, by a node that starts.
+const SEGMENTS: u32 = 4;
 /// How many tenants are read at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -152,8 +158,7 @@ impl Follower {
         }
         if !self.loaded {
             // Refusals came first, so that at no time a tenant is known and its refusals are not.
-            let listed = self.listed_tenants(now).await?;
-            self.outdated.extend(listed);
+            self.load_tenants(now).await?;
             self.loaded = true;
         }
         if self.reread_at.is_none_or(|at| now >= at) {
@@ -168,39 +173,55 @@ impl Follower {
         Ok(())
     }
 
-    /// All tenants that the index knows. One so new that it does not is found by its feed entry.
-    async fn listed_tenants(&self, now: Time) -> Result<Vec<TenantId>, Error> {
-        let store = &*self.app.store;
-        let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
-        let read = |query| async move { EnvironmentScope::housekeeping().page::<Tenant>(store, &query, now).await };
-        let (tenants, unreadable) = paging::all(LISTING_SHARDS, query, read).await?;
-        let nameless = unreadable.iter().filter_map(|tenant| Tenant::id_in(&tenant.key));
-        Ok(tenants.into_iter().map(|tenant| tenant.id).chain(nameless).collect())
+    /// All tenants: the table as a whole, since one request each takes long where there are thousands.
+    async fn load_tenants(&mut self, now: Time) -> Result<(), Error> {
+        let app = Arc::clone(&self.app);
+        let store = &*app.store;
+        let parts = (0..SEGMENTS).map(|number| async move {
+            let query = Query::segment(Table::Tenants, Segment { number, of: SEGMENTS });
+            read_all(store, query, now).await
+        });
+        let mut all = BTreeMap::<TenantId, TenantRecords>::new();
+        for part in try_join_all(parts).await? {
+            all.extend(part);
+        }
+        for (id, found) in all {
+            self.know(&id, found);
+            // Its feed entry is older than this.
+            self.outdated.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Takes over what is known of a tenant.
+    fn know(&mut self, id: &TenantId, found: TenantRecords) {
+        match found {
+            TenantRecords { tenant: Some(tenant), cas, .. } => {
+                self.trust.set_tenant(&tenant, &cas);
+                if self.unreadable.remove(id) {
+                    tracing::info!(tenant.id = %id, "the tenant can be read again and is refused no longer");
+                }
+            }
+            TenantRecords { is_unreadable: true, .. } => {
+                self.trust.deny_unreadable(id);
+                if self.unreadable.insert(id.clone()) {
+                    tracing::error!(tenant.id = %id, "the tenant cannot be read; all of it is refused");
+                }
+            }
+            _ => tracing::warn!(tenant.id = %id, "there is no record of the tenant"),
+        }
     }
 
     async fn reload_outdated(&mut self, now: Time) -> Result<(), Error> {
-        let store = &*self.app.store;
+        let app = Arc::clone(&self.app);
+        let store = &*app.store;
         let reads = self.outdated.clone().into_iter().map(|id| async move {
             let found = read_tenant(store, &id, now).await;
             (id, found)
         });
         let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         while let Some((id, found)) = reads.next().await {
-            match found? {
-                TenantRecords::Known(tenant, cas) => {
-                    self.trust.set_tenant(&tenant, &cas);
-                    if self.unreadable.remove(&id) {
-                        tracing::info!(tenant.id = %id, "the tenant can be read again and is refused no longer");
-                    }
-                }
-                TenantRecords::Unreadable => {
-                    self.trust.deny_unreadable(&id);
-                    if self.unreadable.insert(id.clone()) {
-                        tracing::error!(tenant.id = %id, "the tenant cannot be read; all of it is refused");
-                    }
-                }
-                TenantRecords::Absent => tracing::warn!(tenant.id = %id, "the feed names a tenant that has no record"),
-            }
+            self.know(&id, found?);
             self.outdated.remove(&id);
         }
         Ok(())
@@ -294,36 +315,47 @@ fn in_order(page: Listed<ChangeEntry>) -> Vec<(u64, String, Result<ChangeEntry, 
 }
 
 /// A tenant as its records say.
-pub(crate) enum TenantRecords {
-    /// Its record, and those CAs that can be read: what another one signed is not trusted.
-    Known(Box<Tenant>, Vec<Ca>),
+#[derive(Default)]
+pub(crate) struct TenantRecords {
+    /// Its own record; `None`: it has none, or one that cannot be read.
+    pub(crate) tenant: Option<Box<Tenant>>,
     /// Its own record cannot be read.
-    Unreadable,
-    /// It has none.
-    Absent,
+    pub(crate) is_unreadable: bool,
+    /// Those of its CAs that can be read: what another one signed is not trusted.
+    pub(crate) cas: Vec<Ca>,
 }
 
 /// A tenant and its CAs, strongly consistent, in one read.
 pub(crate) async fn read_tenant(store: &dyn Store, id: &TenantId, now: Time) -> Result<TenantRecords, Error> {
-    let (mut tenant, mut cas, mut after) = (TenantRecords::Absent, Vec::new(), None);
+    let query = Query::table(Table::Tenants, id.as_str()).limit(1000);
+    Ok(read_all(store, query, now).await?.remove(id).unwrap_or_default())
+}
+
+/// The tenants in the pages of `query`.
+async fn read_all(
+    store: &dyn Store,
+    mut query: Query,
+    now: Time,
+) -> Result<BTreeMap<TenantId, TenantRecords>, StoreError> {
+    let mut all = BTreeMap::<TenantId, TenantRecords>::new();
     loop {
-        let page = store.query(&Query::table(Table::Tenants, id.as_str()).limit(1000).after(after), now).await?;
+        let page = store.query(&query, now).await?;
         for record in page.records {
             match record.value {
-                Body::Tenant(found) => tenant = TenantRecords::Known(Box::new(found), Vec::new()),
-                Body::Ca(found) => cas.push(found),
+                Body::Tenant(tenant) => {
+                    let id = tenant.id.clone();
+                    all.entry(id).or_default().tenant = Some(Box::new(tenant));
+                }
+                Body::Ca(ca) => all.entry(ca.tenant.clone()).or_default().cas.push(ca),
                 _ => {}
             }
         }
-        if page.unreadable.iter().any(|record| Tenant::id_in(&record.key).is_some()) {
-            tenant = TenantRecords::Unreadable;
+        for id in page.unreadable.iter().filter_map(|record| Tenant::id_in(&record.key)) {
+            all.entry(id).or_default().is_unreadable = true;
         }
-        after = page.next;
-        if after.is_none() {
-            return Ok(match tenant {
-                TenantRecords::Known(tenant, _) => TenantRecords::Known(tenant, cas),
-                other => other,
-            });
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(all);
         }
     }
 }

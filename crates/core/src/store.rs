@@ -311,11 +311,22 @@ pub enum SortRange {
     Between(String, String),
 }
 
-/// One page of one partition.
+/// A part of a whole table, so that several can be read at once (DynamoDB `Scan`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Which, from 0.
+    pub number: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+/// One page of one partition, or of a part of the whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Table.
     pub table: Table,
+    /// `Some`: this part of the table whatever the partition, strongly consistent, in no order; not for requests.
+    pub segment: Option<Segment>,
     /// `None`: the table itself, strongly consistent. `Some`: an index, which may lag.
     pub index: Option<Index>,
     /// Partition key in the table or index.
@@ -333,8 +344,13 @@ pub struct Query {
 impl Query {
     /// All of a partition of `table`, 100 records a page.
     pub fn table(table: Table, partition: impl Into<String>) -> Self {
-        let partition = partition.into();
-        Self { table, index: None, partition, range: SortRange::All, descending: false, limit: 100, after: None }
+        let (partition, range, limit) = (partition.into(), SortRange::All, 100);
+        Self { table, segment: None, index: None, partition, range, descending: false, limit, after: None }
+    }
+
+    /// All of a segment of `table`, 1,000 records a page.
+    pub fn segment(table: Table, segment: Segment) -> Self {
+        Self { segment: Some(segment), limit: 1000, ..Self::table(table, "") }
     }
 
     /// All of a partition of an index, 100 records a page.
@@ -372,12 +388,12 @@ impl Query {
 pub struct Cursor {
     /// Sort key of the last record, in the table or index that was asked.
     pub sort: String,
-    /// For an index: the record's own partition and sort key.
+    /// For an index or a segment: the record's own partition and sort key.
     pub key: Option<(String, String)>,
 }
 
 /// One page of a query, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// May be fewer than asked for (also none) even if there is a next page: expired records are left out.
     pub records: Vec<Versioned<Body>>,

@@ -104,10 +104,16 @@ impl Store for DynamoStore {
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
-        let Some(request) = query::request(&self.client, self.table(query.table), query)? else {
-            return Ok(Page { records: Vec::new(), unreadable: Vec::new(), next: None });
+        let table = self.table(query.table);
+        let answer = if let Some(segment) = query.segment {
+            let request = query::scan(&self.client, table, query, segment)?;
+            let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
+            (answer.items, answer.last_evaluated_key)
+        } else {
+            let Some(request) = query::request(&self.client, table, query)? else { return Ok(Page::default()) };
+            let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
+            (answer.items, answer.last_evaluated_key)
         };
-        let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
         query::page(answer, query, now)
     }
 

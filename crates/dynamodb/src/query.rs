@@ -1,12 +1,12 @@
-//! One page of one partition.
+//! One page of one partition, or of a segment of a table.
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::query::{QueryOutput, builders::QueryFluentBuilder},
+    operation::{query::builders::QueryFluentBuilder, scan::builders::ScanFluentBuilder},
 };
 use signet_core::{
     StoreError, Time,
-    store::{Cursor, Page, Query, SortRange},
+    store::{Cursor, Page, Query, Segment, SortRange},
 };
 
 use crate::item::{self, Item, PARTITION, SORT, text};
@@ -51,11 +51,29 @@ pub(crate) fn request(client: &Client, table: String, query: &Query) -> Result<O
     })
 }
 
+/// The request for a segment.
+pub(crate) fn scan(
+    client: &Client,
+    table: String,
+    query: &Query,
+    segment: Segment,
+) -> Result<ScanFluentBuilder, StoreError> {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    Ok(client
+        .scan()
+        .table_name(table)
+        .consistent_read(true)
+        .segment(number(segment.number))
+        .total_segments(number(segment.of))
+        .limit(number(query.limit.clamp(1, 1000)))
+        .set_exclusive_start_key(query.after.as_ref().map(|after| start(query, after)).transpose()?))
+}
+
 /// The key to start after.
 fn start(query: &Query, after: &Cursor) -> Result<Item, StoreError> {
     let (partition, sort) = names(query);
     let mut item = Item::from([(partition, text(&query.partition)), (sort, text(&after.sort))]);
-    if query.index.is_some() {
+    if has_own_key(query) {
         let (partition, sort) = after.key.as_ref().ok_or_else(|| bad_cursor("it lacks the record's own key"))?;
         item.insert(PARTITION.into(), text(partition));
         item.insert(SORT.into(), text(sort));
@@ -63,11 +81,20 @@ fn start(query: &Query, after: &Cursor) -> Result<Item, StoreError> {
     Ok(item)
 }
 
-/// The answer without expired records.
-pub(crate) fn page(answer: QueryOutput, query: &Query, now: Time) -> Result<Page, StoreError> {
-    let next = answer.last_evaluated_key.map(|key| cursor(query, &key)).transpose()?;
-    let mut page = Page { records: Vec::new(), unreadable: Vec::new(), next };
-    for item in answer.items.unwrap_or_default() {
+/// Whether a cursor of this query names the record beside its place.
+const fn has_own_key(query: &Query) -> bool {
+    query.index.is_some() || query.segment.is_some()
+}
+
+/// The answer without expired records: its items, and the last key if there are more.
+pub(crate) fn page(
+    (items, last): (Option<Vec<Item>>, Option<Item>),
+    query: &Query,
+    now: Time,
+) -> Result<Page, StoreError> {
+    let next = last.map(|key| cursor(query, &key)).transpose()?;
+    let mut page = Page { next, ..Page::default() };
+    for item in items.unwrap_or_default() {
         match item::read(query.table, item, now) {
             None => {}
             Some(Ok(record)) => page.records.push(record),
@@ -79,10 +106,7 @@ pub(crate) fn page(answer: QueryOutput, query: &Query, now: Time) -> Result<Page
 
 fn cursor(query: &Query, key: &Item) -> Result<Cursor, StoreError> {
     let get = |name: &str| item::string(key, name).map(str::to_owned).ok_or_else(|| bad_cursor("DynamoDB sent none"));
-    let own = match query.index {
-        None => None,
-        Some(_) => Some((get(PARTITION)?, get(SORT)?)),
-    };
+    let own = if has_own_key(query) { Some((get(PARTITION)?, get(SORT)?)) } else { None };
     Ok(Cursor { sort: get(&names(query).1)?, key: own })
 }
 

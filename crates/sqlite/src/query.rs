@@ -27,10 +27,15 @@ pub(crate) fn get(connection: &Connection, key: &Key, now: Time) -> Result<Optio
 
 pub(crate) fn page(connection: &Connection, query: &Query, now: Time) -> Result<Page, StoreError> {
     let limit = query.limit.clamp(1, 1000) as usize;
-    let (sql, parameters) = select(query, now, limit);
+    let (sql, parameters) = match query.segment {
+        // One file is not read faster in parts: the first has all.
+        Some(segment) if segment.number > 0 => return Ok(Page::default()),
+        Some(_) => select_all(query, now, limit),
+        None => select(query, now, limit),
+    };
     let mut statement = connection.prepare_cached(&sql).map_err(failed(connection))?;
     let mut rows = statement.query(params_from_iter(parameters)).map_err(failed(connection))?;
-    let mut page = Page { records: Vec::new(), unreadable: Vec::new(), next: None };
+    let mut page = Page::default();
     let (mut bytes, mut last) = (0_usize, None);
     while let Some(row) = rows.next().map_err(failed(connection))? {
         if page.records.len().saturating_add(page.unreadable.len()) == limit || bytes >= PAGE_BYTES {
@@ -44,7 +49,8 @@ pub(crate) fn page(connection: &Connection, query: &Query, now: Time) -> Result<
             Err(unreadable) => page.unreadable.push(unreadable),
         }
         bytes = bytes.saturating_add(row.get_ref(2).map_or(0, |body| body.as_bytes().map_or(0, <[u8]>::len)));
-        last = Some(Cursor { sort, key: query.index.map(|_| (pk, sk)) });
+        let has_own_key = query.index.is_some() || query.segment.is_some();
+        last = Some(Cursor { sort, key: has_own_key.then_some((pk, sk)) });
     }
     Ok(page)
 }
@@ -80,6 +86,20 @@ fn select(query: &Query, now: Time, limit: usize) -> (String, Vec<Value>) {
         parameters.len()
     );
     (sql, parameters)
+}
+
+/// The same over the whole table, in the order of its primary key.
+fn select_all(query: &Query, now: Time, limit: usize) -> (String, Vec<Value>) {
+    let after = query.after.as_ref().and_then(|after| after.key.clone()).unwrap_or_default();
+    let sql = format!(
+        "SELECT version, schema_version, body, expires_at, pk, sk, sk FROM {} WHERE (pk, sk) > (?1, ?2) AND {} \
+         ORDER BY pk, sk LIMIT ?4",
+        query.table.name(),
+        alive!(3),
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let (now, limit) = (Value::Integer(now.unix_millis()), Value::Integer(limit));
+    (sql, vec![Value::Text(after.0), Value::Text(after.1), now, limit])
 }
 
 /// A comparison of the leading sort columns.

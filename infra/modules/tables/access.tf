@@ -1,9 +1,9 @@
-# Who may do what with which table. read: GetItem and Query (never Scan); write: what a transaction of ours is made of; delete: DeleteItem.
+# Who may do what with which table. read: GetItem and Query; scan: Scan, of which a node that starts reads all tenants; write: what a transaction of ours is made of; delete: DeleteItem.
 # Nobody may delete an audit event or a certificate's record: only TTL does, when its time is over.
 locals {
   matrix = {
     control_plane = {
-      tenants      = ["read", "write", "delete"] # enrollment rules are deleted
+      tenants      = ["read", "scan", "write", "delete"] # enrollment rules are deleted
       principals   = ["read", "write"]
       certificates = ["read", "write"]
       enrollments  = ["read", "write"]
@@ -44,6 +44,7 @@ locals {
 
   actions = {
     read   = ["dynamodb:GetItem", "dynamodb:Query"]
+    scan   = ["dynamodb:Scan"]
     write  = ["dynamodb:ConditionCheckItem", "dynamodb:PutItem"]
     delete = ["dynamodb:DeleteItem"]
   }
@@ -55,6 +56,7 @@ locals {
       for table, indexes in local.tables : table =>
       concat([local.table_arns[table]], [for index in indexes : "${local.table_arns[table]}/index/${index}"])
     }
+    scan   = { for table, arn in local.table_arns : table => [arn] }
     write  = { for table, arn in local.table_arns : table => [arn] }
     delete = { for table, arn in local.table_arns : table => [arn] }
   }

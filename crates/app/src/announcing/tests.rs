@@ -68,8 +68,11 @@ impl Memory {
 #[async_trait]
 impl Store for Memory {
     async fn get(&self, key: &Key, _: Time) -> Result<Option<Versioned<Body>>, StoreError> {
-        sleep(Duration::from_millis(self.millis)).await;
-        Ok(self.records.lock().unwrap().get(key).cloned())
+        let half = Duration::from_millis(self.millis / 2);
+        sleep(half).await;
+        let found = self.records.lock().unwrap().get(key).cloned();
+        sleep(half).await;
+        Ok(found)
     }
 
     async fn query(&self, query: &Query, _: Time) -> Result<Page, StoreError> {

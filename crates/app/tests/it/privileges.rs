@@ -60,7 +60,7 @@ impl Store for Policed {
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
-        self.check("read", query.table);
+        self.check(if query.segment.is_some() { "scan" } else { "read" }, query.table);
         self.inner.query(query, now).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_core::{Error, PrincipalType};
+use signet_core::{Error, PrincipalType, principal::PrincipalStatus};
 
 use crate::{
     operations::{ALL, prepare},
@@ -52,4 +52,22 @@ async fn a_request_id_is_good_for_one_request_only() {
     let other_operation = world.app.create_principal(&call, &acme(), input).await.unwrap_err();
     assert_eq!(other_operation.reason(), "REQUEST_ID_REUSED");
     assert!(matches!(other_operation, Error::Invalid { field: "request_id", .. }));
+}
+
+/// Also of a request that found all as it asked: what it asks for was decided otherwise since.
+#[tokio::test]
+async fn a_repetition_that_comes_late_takes_back_nothing_that_others_decided() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let activate = || async {
+        let call = call_with_id("ActivatePrincipal", "activate");
+        world.app.activate_principal(&call, &admin(), &acme(), &pid("worker")).await.unwrap()
+    };
+    let first = activate().await;
+    assert_eq!(first.status, PrincipalStatus::Active);
+    let suspend = call_with_id("SuspendPrincipal", "suspend");
+    world.app.suspend_principal(&suspend, &admin(), &acme(), &pid("worker")).await.unwrap();
+    activate().await;
+    let now = world.get_principal("worker").await;
+    assert_eq!(now.status, PrincipalStatus::Suspended);
 }

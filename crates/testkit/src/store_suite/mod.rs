@@ -58,6 +58,7 @@ macro_rules! store_cases {
             pages_cover_2500_records_in_both_directions
             ranges_select_and_page_in_both_directions
             a_cursor_survives_the_removal_of_its_record
+            segments_cover_a_table_without_overlap
 
             an_index_pages_records_with_equal_sort_keys
             an_index_holds_whole_records_and_takes_ranges

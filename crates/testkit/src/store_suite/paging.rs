@@ -5,11 +5,11 @@ use std::sync::Arc;
 use signet_core::{
     Store,
     audit::Seal,
-    store::{Query, SortRange, Version, Write},
+    store::{Entity, Key, Query, Segment, SortRange, Table, Version, Write},
 };
 
-use super::support::{create_all, sorts, write};
-use crate::fixtures::{NOW, seal, unique_tenant};
+use super::support::{all, create_all, sorts, write};
+use crate::fixtures::{NOW, ca, seal, tenant, unique_tenant};
 
 /// `Query`: every record exactly once and in order, whatever the page size.
 pub async fn pages_cover_2500_records_in_both_directions(store: Arc<dyn Store>) {
@@ -77,5 +77,26 @@ pub async fn a_cursor_survives_the_removal_of_its_record(store: Arc<dyn Store>) 
         write(&*store, Write::Delete(last, Version::new(1))).await.unwrap();
         let rest: Vec<String> = rest.into_iter().map(Seal::sort).collect();
         assert_eq!(sorts(&*store, &Query { after: page.next, ..query }).await, rest);
+    }
+}
+
+/// `Segment`: together they have every record of the table once, whatever its partition.
+pub async fn segments_cover_a_table_without_overlap(store: Arc<dyn Store>) {
+    let tenants: Vec<_> = (0..40).map(|_| tenant(&unique_tenant())).collect();
+    let cas: Vec<_> = tenants.iter().map(|tenant| ca(&tenant.id, 1)).collect();
+    create_all(&*store, tenants.iter().cloned()).await;
+    create_all(&*store, cas.iter().cloned()).await;
+    let mut expected: Vec<Key> = tenants.iter().map(Entity::key).chain(cas.iter().map(Entity::key)).collect();
+    expected.sort();
+    for (of, limit) in [(1, 1000), (1, 17), (4, 1000)] {
+        let mut found = Vec::new();
+        for number in 0..of {
+            let query = Query::segment(Table::Tenants, Segment { number, of }).limit(limit);
+            found.extend(all(&*store, &query, NOW).await.into_iter().map(|record| record.value.key()));
+        }
+        // Other tests have tenants too.
+        found.retain(|key| expected.contains(key));
+        found.sort();
+        assert!(found == expected, "{of} segments, {limit} a page");
     }
 }

@@ -97,7 +97,7 @@ fn the_roles_page_has_the_tables_of_the_policies() {
 
 fn letters(block: &str, table: &str) -> String {
     let line = block.lines().map(str::trim).find(|line| line.split_whitespace().next() == Some(table));
-    let verbs = ["read", "write", "delete"]
+    let verbs = ["read", "scan", "write", "delete"]
         .into_iter()
         .filter(|verb| line.is_some_and(|line| line.contains(&format!("\"{verb}\""))));
     let letters: String = verbs.filter_map(|verb| verb.chars().next()).collect();

@@ -114,12 +114,21 @@ run "each_role_has_its_tables_and_actions" {
         for statement in jsondecode(document.json).Statement : [
           for action in flatten([statement.Action]) : startswith(action, "kms:") || contains([
             "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem",
-            "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive",
+            "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:Scan",
           ], action)
         ]
       ]
     ]))
-    error_message = "No role may scan, update, export, or change a table."
+    error_message = "No role may update, export, or change a table."
+  }
+
+  assert {
+    condition = {
+      for role, document in data.aws_iam_policy_document.access : role => one([
+        for statement in jsondecode(document.json).Statement : split("/", statement.Resource)[1] if contains(flatten([statement.Action]), "dynamodb:Scan")
+      ]) if strcontains(document.json, "dynamodb:Scan")
+    } == { control_plane = "signet-test-tenants" }
+    error_message = "Only a node that starts may read a whole table, and only that of the tenants."
   }
 
   assert {
