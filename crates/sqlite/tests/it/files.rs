@@ -8,12 +8,12 @@ use std::{
 
 use rusqlite::Connection;
 use signet_core::{
-    Lifetime, Store, StoreError,
+    Store, StoreError,
     audit::Seal,
     store::{Entity, Query, Table, Version, Write},
 };
 use signet_sqlite::{OpenError, SqliteStore};
-use signet_testkit::fixtures::{NOW, principal, seal, transaction, transaction_at, unique_tenant};
+use signet_testkit::fixtures::{NOW, principal, seal, transaction, unique_tenant};
 
 use super::{open, path};
 
@@ -125,26 +125,6 @@ async fn a_damaged_file_is_reported_as_such() {
         }
     };
     assert!(outcome.contains("restore a backup"), "{outcome}");
-}
-
-#[tokio::test]
-async fn long_expired_records_are_deleted_in_passing() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&path(&folder));
-    let tenant = unique_tenant();
-    let mut mortal = principal(&tenant, "mortal");
-    mortal.free_at = Some(NOW.plus(Lifetime::seconds(1)));
-    let mut recent = principal(&tenant, "recent");
-    recent.free_at = Some(NOW.plus(Lifetime::hours(2)));
-    store.transact(transaction([Write::create(mortal), Write::create(recent)])).await.unwrap();
-    let now = NOW.plus(Lifetime::hours(2));
-    for minute in 0..600 {
-        store.transact(transaction_at(now, [Write::create(seal(&tenant, minute))])).await.unwrap();
-    }
-    let reader = Connection::open(path(&folder)).unwrap();
-    let mut names = reader.prepare("SELECT listing_sk FROM principals").unwrap();
-    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    assert_eq!(names, ["recent"], "expired within the hour: another node's clock may be behind");
 }
 
 #[tokio::test]
