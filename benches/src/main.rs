@@ -12,6 +12,7 @@ mod rows;
 mod server;
 mod shop;
 mod simulation;
+mod slow;
 
 use std::{
     error::Error,
@@ -54,6 +55,9 @@ struct Arguments {
     state: PathBuf,
     #[command(flatten)]
     environment: Environment,
+    /// Prefix of empty tables in DynamoDB, found by the usual variables of AWS
+    #[arg(long)]
+    dynamodb: Option<String>,
     /// cfssl, to compare with
     #[arg(long)]
     cfssl: Option<PathBuf>,
@@ -73,6 +77,7 @@ enum Subject {
     Issuance,
     Latency,
     Revocation,
+    Feed,
     Wire,
     Fleet,
     Neighbour,
@@ -128,6 +133,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
             Subject::Issuance => rows::issuance::rows(&pki, state, rounds, scale)?,
             Subject::Latency => rows::issuance::slow(state, scale)?,
             Subject::Revocation => rows::revocation::rows(state, scale)?,
+            Subject::Feed => rows::feed::rows(state, arguments.dynamodb.as_deref(), scale)?,
             Subject::Denies => rows::denies::rows(&pki, &clients, rounds, scale)?,
             Subject::Wire => match &arguments.environment.signetd {
                 Some(signetd) => rows::wire::rows(&pki, signetd, &arguments.environment, rounds, scale)?,

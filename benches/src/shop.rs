@@ -1,11 +1,6 @@
 //! A bootstrapped environment as the embedded default has it: SQLite and encrypted key files, the application on top.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,7 +9,7 @@ use signet_app::{
     App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, IssuedLeaf, ServerIdentity, Settings,
 };
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, TenantScope,
+    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantScope,
     scope::EnvironmentScope, tenant::Isolation,
 };
 use signet_softkey::{OsEntropy, SoftKeys};
@@ -33,14 +28,21 @@ pub(crate) struct Shop {
     pub(crate) scope: TenantScope,
     pub(crate) server_key: KeyPair,
     pub(crate) server_chain_der: Vec<Vec<u8>>,
-    folder: TempDir,
+    /// Its own, of which it is the guard.
+    folder: Option<TempDir>,
 }
 
 impl Shop {
     /// In a folder of its own below `state`; each signature takes `latency` longer.
     pub(crate) async fn open(state: &Path, latency: Duration) -> Result<Self> {
         let folder = TempDir::new_in(state)?;
-        let app = Arc::new(app(folder.path(), latency)?);
+        let shop = Self::over(sqlite(folder.path())?, folder.path(), latency).await?;
+        Ok(Self { folder: Some(folder), ..shop })
+    }
+
+    /// With its keys in `folder`.
+    pub(crate) async fn over(store: Arc<dyn Store>, folder: &Path, latency: Duration) -> Result<Self> {
+        let app = Arc::new(Self::app_over(store, folder, latency)?);
         let server = KeyAndCsr::generate()?;
         let bootstrap = Bootstrap {
             keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
@@ -50,35 +52,32 @@ impl Shop {
             admin_csr_der: KeyAndCsr::generate()?.csr_der,
         };
         let report = app.bootstrap(&Call::process("bootstrap", now()), &bootstrap).await?;
-        let tenant = CreateTenant {
-            id: TENANT.parse()?,
-            display_name: String::new(),
-            isolation: Isolation::Dedicated,
-            lifetimes: Default::default(),
-            max_certificates: 0,
-            renewal_grace: Lifetime::seconds(0),
-        };
+        let tenant = new_tenant(TENANT)?;
         let scope = TenantScope::housekeeping(tenant.id.clone());
         app.create_tenant(&call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), tenant).await?;
-        Ok(Self { app, scope, server_key: server.key, server_chain_der: report.server_chain_der, folder })
+        Ok(Self { app, scope, server_key: server.key, server_chain_der: report.server_chain_der, folder: None })
     }
 
     /// Another node on the same store.
     pub(crate) fn another_node(&self) -> Result<App> {
-        app(self.folder.path(), Duration::ZERO)
+        let folder = self.folder.as_ref().ok_or("the shop is not its folder's guard")?.path();
+        Self::app_over(sqlite(folder)?, folder, Duration::ZERO)
+    }
+
+    /// An application over `store`, with its keys in `folder`.
+    pub(crate) fn app_over(store: Arc<dyn Store>, folder: &Path, latency: Duration) -> Result<App> {
+        let keys: Arc<dyn KeyManager> =
+            Arc::new(SoftKeys::open(&folder.join("keys"), SecretString::from("a passphrase"))?);
+        let keys = if latency.is_zero() { keys } else { Arc::new(SlowKeys { keys, latency }) };
+        let environment = Environment::with_default_arc("bench.example.com".parse()?)?;
+        Ok(App::new(store, keys, Arc::new(OsEntropy), environment, Settings::default()))
     }
 
     /// Makes workers `<prefix>-<number>`, each with a request for its certificate.
     pub(crate) async fn workers(&self, prefix: &str, count: usize) -> Result<Vec<Worker>> {
         let make = |number: usize| async move {
-            let id: PrincipalId = format!("{prefix}-{number}").parse()?;
-            let input = CreatePrincipal {
-                id: id.clone(),
-                principal_type: PrincipalType::Worker,
-                display_name: String::new(),
-                roles: Vec::new(),
-                groups: Vec::new(),
-            };
+            let input = new_worker(&format!("{prefix}-{number}"))?;
+            let id = input.id.clone();
             self.app.create_principal(&call("CreatePrincipal", None)?, &self.scope, input).await?;
             let KeyAndCsr { key, csr_der } = KeyAndCsr::generate()?;
             Ok(Worker { id, key, csr_der })
@@ -106,13 +105,31 @@ pub(crate) fn call(operation: &'static str, request_id: Option<&str>) -> Result<
     Ok(Call { operation, request_id, ..Call::process("bench", now()) })
 }
 
-fn app(folder: &Path, latency: Duration) -> Result<App> {
-    let store = Arc::new(SqliteStore::open(&folder.join("store"))?);
-    let keys: PathBuf = folder.join("keys");
-    let keys: Arc<dyn KeyManager> = Arc::new(SoftKeys::open(&keys, SecretString::from("a passphrase"))?);
-    let keys = if latency.is_zero() { keys } else { Arc::new(SlowKeys { keys, latency }) };
-    let environment = Environment::with_default_arc("bench.example.com".parse()?)?;
-    Ok(App::new(store, keys, Arc::new(OsEntropy), environment, Settings::default()))
+fn sqlite(folder: &Path) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(SqliteStore::open(&folder.join("store"))?))
+}
+
+/// A tenant with a CA of its own.
+pub(crate) fn new_tenant(id: &str) -> Result<CreateTenant> {
+    Ok(CreateTenant {
+        id: id.parse()?,
+        display_name: String::new(),
+        isolation: Isolation::Dedicated,
+        lifetimes: Default::default(),
+        max_certificates: 0,
+        renewal_grace: Lifetime::seconds(0),
+    })
+}
+
+/// A worker without roles.
+pub(crate) fn new_worker(id: &str) -> Result<CreatePrincipal> {
+    Ok(CreatePrincipal {
+        id: id.parse()?,
+        principal_type: PrincipalType::Worker,
+        display_name: String::new(),
+        roles: Vec::new(),
+        groups: Vec::new(),
+    })
 }
 
 /// Keys that are as far away as KMS.

@@ -83,7 +83,7 @@ async fn measure(state: &Path, count: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     for (id, issued) in holders {
         sleep(PAUSE).await;
         let started = Instant::now();
-        revoke(&shop, &issued).await?;
+        revoke(&shop, &issued, RevocationReason::KeyCompromise).await?;
         let nodes = nodes.clone();
         watched.push(tokio::spawn(async move {
             let waits = join_all(nodes.iter().map(|node| node.until_refused(&id, started))).await;
@@ -165,16 +165,16 @@ impl Node {
     }
 }
 
-async fn revoke(shop: &Shop, issued: &IssuedLeaf) -> Result<()> {
-    let (certificate, reason) = (&issued.certificate, RevocationReason::KeyCompromise);
+pub(crate) async fn revoke(shop: &Shop, issued: &IssuedLeaf, reason: RevocationReason) -> Result<()> {
+    let certificate = &issued.certificate;
     let call = call("RevokeCertificate", None)?;
-    let permit = operator()?;
+    let permit = operator("certificates.revoke", "RevokeCertificate")?;
     shop.app.revoke_certificate(&call, &permit, &shop.scope, &certificate.issuer, &certificate.serial, reason).await?;
     Ok(())
 }
 
 /// The right of the operator.
-fn operator() -> Result<Permit> {
+pub(crate) fn operator(permission: &str, operation: &str) -> Result<Permit> {
     let identity = Identity {
         tenant: TenantId::system(),
         principal: "admin".parse()?,
@@ -188,8 +188,8 @@ fn operator() -> Result<Permit> {
     };
     let policy = Policy::new(Vec::new());
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
-    let permission = policy.permission("certificates.revoke").ok_or("no such permission")?;
+    let permission = policy.permission(permission).ok_or("no such permission")?;
     let callers = CallerTypes::default().with(PrincipalType::Admin);
-    let rule = Rule { operation: "RevokeCertificate".into(), permission, callers };
+    let rule = Rule { operation: operation.into(), permission, callers };
     Ok(permit(&Arc::new(identity), &grants, &rule)?)
 }
