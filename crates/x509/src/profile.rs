@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use signet_core::{Lifetime, Role, TenantId, ca::CaKind, principal::Principal, spiffe::SpiffeId};
 use thiserror::Error;
 
-use crate::Environment;
+use crate::{CertificateView, Environment, name};
 
 /// Most roles a certificate may carry: they travel in every handshake.
 pub const MAX_ROLES: usize = 32;
@@ -127,6 +127,12 @@ impl CaProfile {
     /// `tenant` is its owner; for all but [`CaKind::Tenant`] that is the system tenant.
     pub fn new(environment: &Environment, kind: CaKind, tenant: &TenantId, generation: u32) -> Self {
         Self { environment: environment.clone(), kind, tenant: tenant.clone(), generation }
+    }
+
+    /// Whether a certificate (DER) has this CA's name, which names its environment.
+    pub fn is_named_in(&self, certificate_der: &[u8]) -> bool {
+        let (Ok(own), Ok(view)) = (name::ca(self), CertificateView::from_der(certificate_der)) else { return false };
+        view.subject_der == own
     }
 
     /// How long it is valid.

@@ -10,11 +10,12 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
 use signet_app::{App, EnvironmentKeys, RefusalLimits, Settings};
 use signet_attest::{Attestors, Options};
-use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, Time};
+use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, Time, ca::Ca};
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
 use signet_softkey::{OsEntropy, SoftKeys};
 use signet_sqlite::SqliteStore;
+use signet_x509::CaProfile;
 use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
@@ -49,7 +50,16 @@ impl Wired {
     /// another one, and a node on it would refuse everybody and look healthy.
     pub async fn find_root(&self, now: Time) -> Result<bool, WiringError> {
         // A store that is away is no reason not to start.
-        if !matches!(self.app.roots(now).await, Ok(roots) if roots.is_empty()) {
+        let Ok(roots) = self.app.roots(now).await else { return Ok(true) };
+        if let Some(foreign) = roots.iter().find(|root| !self.is_own(root)) {
+            let (root, suffix) = (&foreign.id, self.app.environment().suffix());
+            let problem = format!(
+                "its {root} is of another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
+                 or correct [environment]"
+            );
+            return Err(WiringError::Storage { problem });
+        }
+        if !roots.is_empty() {
             return Ok(true);
         }
         let certified = matches!(self.server_identity.get().await, Ok(Some(_)));
@@ -62,6 +72,11 @@ impl Wired {
              right one or restore it; if bootstrap was broken off, run `principal bootstrap` again"
         );
         Err(WiringError::Storage { problem })
+    }
+
+    fn is_own(&self, root: &Ca) -> bool {
+        CaProfile::new(self.app.environment(), root.kind, &root.tenant, root.generation)
+            .is_named_in(&root.certificate_der)
     }
 }
 

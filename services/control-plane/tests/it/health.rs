@@ -119,11 +119,11 @@ async fn a_full_store_is_not_ready_and_still_lets_the_operator_in() {
 
 /// A wrong path, or a copy without its log: nobody could be let in, and it must not look healthy.
 #[tokio::test]
-async fn a_store_without_a_root_is_refused_where_the_environment_was_made_before() {
+async fn a_store_that_is_empty_or_of_another_environment_is_refused_where_the_environment_was_made_before() {
     let world = World::new().await;
-    let serve_on = async |store: &str, keys: &str, server: &str| {
+    let serve_as = async |suffix: &str, store: &str, keys: &str, server: &str| {
         let text = format!(
-            "environment = {{ name = 'test', trust_domain_suffix = 'test.example.com' }}
+            "environment = {{ name = 'test', trust_domain_suffix = '{suffix}' }}
              storage = {{ kind = 'sqlite', path = '{store}' }}
              keys = {{ kind = 'softkey', dir = '{keys}', passphrase_file = 'passphrase' }}
              server_identity = {{ kind = 'files', dir = '{server}' }}
@@ -134,11 +134,16 @@ async fn a_store_without_a_root_is_refused_where_the_environment_was_made_before
         let stop = CancellationToken::new();
         (serve(config, wired, stop.clone(), system_clock()).await, stop)
     };
+    let serve_on =
+        async |store: &str, keys: &str, server: &str| serve_as("test.example.com", store, keys, server).await;
     for (keys, server, what) in [("other", "server", "a server certificate"), ("keys", "none", "the root's key")] {
         let (refused, _) = serve_on("empty.db", keys, server).await;
         let told = refused.unwrap_err().to_string();
         assert!(told.contains(what) && told.contains("not this environment's"), "{told}");
     }
+    let (refused, _) = serve_as("prod.example.com", "signet.db", "keys", "server").await;
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("root.1 is of another environment") && told.contains("prod.example.com"), "{told}");
     let (running, stop) = serve_on("new.db", "new", "none").await;
     let node = Node { running: running.unwrap(), stop };
     let (status, body) = node.http("/readyz").await;
