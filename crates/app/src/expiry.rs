@@ -99,16 +99,14 @@ impl App {
         for ca in cas.into_iter().filter(|ca| ca.state == CaState::Active) {
             let id = ca.id.clone();
             let ending = if ca.kind == CaKind::Root { Ending::Root { ca: id } } else { Ending::Ca { ca: id } };
-            if let Some(warning) = self.unclaimed(now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await? {
-                self.claim(round, warning).await?;
-            }
+            let warning = self.unclaimed(now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await;
+            self.claim(round, ca.id.to_string(), warning).await?;
         }
         if let Some(server) = self.newest_server_certificate(now).await? {
             let ending = Ending::Server { serial: server.serial };
             let life = (server.not_before, server.not_after);
-            if let Some(warning) = self.unclaimed(now, &server.tenant, ending, life).await? {
-                self.claim(round, warning).await?;
-            }
+            let warning = self.unclaimed(now, &server.tenant, ending, life).await;
+            self.claim(round, "the server's certificate".to_owned(), warning).await?;
         }
         let before = self.broken_off(now).await?;
         let mut walk = Walk::new(before.as_ref().map(|before| before.value.place.clone()), now);
@@ -134,12 +132,7 @@ impl App {
             });
             let due: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
             for (name, warning) in due {
-                match warning {
-                    Ok(None) => {}
-                    Ok(Some(warning)) => self.claim(round, warning).await?,
-                    Err(error @ Error::Internal { .. }) => round.report.failed.push((name, error)),
-                    Err(error) => return Err(error),
-                }
+                self.claim(round, name, warning).await?;
             }
             walk.went_on(page.next, now);
         }
@@ -210,8 +203,22 @@ impl App {
         Ok(given.is_none().then_some(warning))
     }
 
-    /// Claims a warning, and tells a full batch.
-    async fn claim(&self, round: &mut Round<'_>, warning: ExpiryWarning) -> Result<(), Error> {
+    /// Claims a warning of `what`, if there is one, and tells a full batch. What cannot be read stops no other's warnings.
+    async fn claim(
+        &self,
+        round: &mut Round<'_>,
+        what: String,
+        warning: Result<Option<ExpiryWarning>, Error>,
+    ) -> Result<(), Error> {
+        let warning = match warning {
+            Ok(Some(warning)) => warning,
+            Ok(None) => return Ok(()),
+            Err(error @ Error::Internal { .. }) => {
+                round.report.failed.push((what, error));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let call = &round.call;
         let entry = AuditEntry::done(call, "expiry_warning", warning.key().sort)
             .detail("threshold", warning.threshold.name())

@@ -1,6 +1,6 @@
 //! A record that cannot be read is the trouble of its tenant: nodes go on for all others, and so do the chores.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use signet_app::{App, Call, Herald, PageRequest, Settings, TaskReport};
@@ -138,13 +138,14 @@ async fn a_change_that_cannot_be_read_refuses_its_tenant_alone() {
     assert_eq!(pair.verdicts(&running, later(3)), expected, "the entries after it are applied");
 }
 
-/// Hears everything.
-#[derive(Debug)]
-struct Ear;
+/// Hears everything, and remembers its keys.
+#[derive(Debug, Default)]
+struct Ear(Mutex<Vec<Key>>);
 
 #[async_trait]
 impl Herald for Ear {
-    async fn tell(&self, _: &[ExpiryWarning]) -> Vec<(usize, String)> {
+    async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
+        self.0.lock().unwrap().extend(warnings.iter().map(Entity::key));
         Vec::new()
     }
 }
@@ -156,7 +157,7 @@ async fn chores(app: &App, now: Time) -> Vec<(&'static str, TaskReport)> {
     vec![
         ("rotate-cas", app.rotate_due_cas(&call("rotate-cas"), &|| Some(now)).await.unwrap()),
         ("publish", app.publish(&call("publish"), &bucket, &|| Some(now)).await.unwrap()),
-        ("warn-expiry", app.warn_expiries(&call("warn-expiry"), &Ear, &|| Some(now)).await.unwrap()),
+        ("warn-expiry", app.warn_expiries(&call("warn-expiry"), &Ear::default(), &|| Some(now)).await.unwrap()),
         ("sweep", app.sweep_reservations(&call("sweep"), &|| Some(now)).await.unwrap()),
     ]
 }
@@ -190,6 +191,21 @@ async fn every_chore_names_the_bad_record_and_goes_on_with_all_others() {
         }
         assert_eq!(app.unreadable_records() > 0, !naming.is_empty(), "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_note_of_a_warning_that_cannot_be_read_stops_no_other_warning() {
+    let pair = Pair::new().await;
+    let (app, ear) = (pair.app(), Ear::default());
+    let warn = async |now| app.warn_expiries(&at(call("warn-expiry"), now), &ear, &|| Some(now)).await.unwrap();
+    let days = |days| NOW.plus(Lifetime::days(days));
+    assert_eq!(warn(days(710)).await.failed, []);
+    let told = std::mem::take(&mut *ear.0.lock().unwrap());
+    assert!(told.len() >= 2, "{told:?}");
+    told.iter().for_each(|note| pair.flaky.damage(note.clone()));
+    let failed = warn(days(710)).await.failed;
+    assert_eq!(failed.len(), told.len(), "each is named: {failed:?}");
+    assert_eq!(*ear.0.lock().unwrap(), []);
 }
 
 #[tokio::test]
