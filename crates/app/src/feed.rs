@@ -40,6 +40,8 @@ const UNDER_WAY_NUMBERS: u64 = 1000;
 const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 /// In how many parts the table of tenants is read at once, by a node that starts.
 const SEGMENTS: u32 = 4;
+/// Who has not heard for so long reads everything again: what only running nodes must hear is gone after twice that.
+pub(crate) const LOST_AFTER: Lifetime = Lifetime::days(1);
 /// How many tenants are read at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -136,9 +138,14 @@ impl Follower {
     async fn catch_up(&mut self, now: Time) -> Result<(), Error> {
         let asked_at = self.trust.uptime();
         let clock = self.clock.get_or_insert(ClockWatch::new(now, asked_at));
-        if clock.was_set_back(now, asked_at) {
+        let was_set_back = clock.was_set_back(now, asked_at);
+        let was_away =
+            self.trust.staleness_millis().is_some_and(|silence| silence > LOST_AFTER.millis().unsigned_abs());
+        if was_set_back || was_away {
             tracing::warn!(
-                "the clock was set back; reading all refusals again, also those that seemed to have expired"
+                was_set_back,
+                was_away,
+                "what this node knows may not hold any more; reading everything again"
             );
             self.loaded = false;
             self.shards.iter_mut().for_each(Shard::start_over);

@@ -17,6 +17,7 @@ use signet_core::{
 use crate::{
     App, AuditEntry, Call, Listing, PageRequest, Planned,
     cas::{CertifiedOnce, NewCa},
+    feed::LOST_AFTER,
     paging,
     principals::check_display_name,
 };
@@ -188,8 +189,8 @@ impl App {
 
     /// A commit that makes every node read the tenant and its CAs again.
     pub(crate) fn tenant_commit(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
-        // Whoever has not heard for that long holds nothing of the tenant that has not expired.
-        let until = call.now.plus(MAX_LIFETIME);
+        // Who starts reads the tenants themselves, and so does who was away for long.
+        let until = call.now.plus(LOST_AFTER).plus(LOST_AFTER);
         Commit::audited(self.event(call, tenant, entry)).announce(tenant, Change::TenantChanged, until)
     }
 

@@ -251,6 +251,22 @@ async fn a_clock_that_is_set_forward_and_back_brings_nobody_back() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_away_for_days_reads_everything_again() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    let mut node = site.node();
+    node.poll(NOW).await.unwrap();
+    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    let now = NOW.plus(Lifetime::days(3));
+    let shard = ChangeHead::shard_of(&tid("acme"));
+    let (left, _) = environment().list::<ChangeEntry>(&*site.store, &ChangeEntry::after(shard, 0), now).await.unwrap();
+    assert_eq!(left, [], "the feed has forgotten it");
+    node.poll(now).await.unwrap();
+    let holder = Identity { not_after: now.plus(Lifetime::hours(1)), ..holder };
+    assert_eq!(verdict(&node, &holder, now), Err(Refusal::TenantSuspended));
+}
+
+#[tokio::test]
 async fn a_clock_that_was_just_set_forward_lets_nothing_be_forgotten() {
     let site = Site::new().await;
     let holder = enrolled(&site, "w").await;
