@@ -57,6 +57,7 @@ impl Shop {
             lifetimes: Default::default(),
             max_certificates: 0,
             renewal_grace: Lifetime::seconds(0),
+            quotas: Default::default(),
         };
         let scope = TenantScope::housekeeping(tenant.id.clone());
         app.create_tenant(&call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), tenant).await?;

@@ -24,7 +24,7 @@ pub enum TenantCommand {
         #[arg(value_name = "TENANT")]
         id: Option<TenantId>,
     },
-    /// Change a tenant's name, lifetimes, quota or grace
+    /// Change a tenant's name, lifetimes, quotas or grace
     Update(UpdateArgs),
     /// Refuse all principals of a tenant, within a second
     Suspend {
@@ -82,6 +82,29 @@ pub struct Limits {
     /// How long after expiry certificates may be renewed, at most 30d; 0: enroll again
     #[arg(long, value_name = "TIME", value_parser = values::grace)]
     renewal_grace: Option<u32>,
+    /// How many principals it may have, deleted ones until their ids are free; 0: 100000
+    #[arg(long, value_name = "N")]
+    max_principals: Option<u32>,
+    /// How many join tokens it may have, used ones until they expire; 0: 10000
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u32>,
+    /// How many enrollment rules it may have; 0: 100
+    #[arg(long, value_name = "N")]
+    max_rules: Option<u32>,
+    /// How many certificate authorities it may have, retired ones too; 0: 20
+    #[arg(long, value_name = "N")]
+    max_cas: Option<u32>,
+}
+
+impl Limits {
+    fn quotas(&self) -> v1::TenantQuotas {
+        v1::TenantQuotas {
+            principals: self.max_principals.unwrap_or(0),
+            join_tokens: self.max_tokens.unwrap_or(0),
+            enrollment_rules: self.max_rules.unwrap_or(0),
+            certificate_authorities: self.max_cas.unwrap_or(0),
+        }
+    }
 }
 
 /// What changes.
@@ -93,7 +116,7 @@ pub struct UpdateArgs {
     /// Name for people
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
-    /// Lifetimes and quota.
+    /// Lifetimes and quotas.
     #[command(flatten)]
     limits: Limits,
     /// Back to the default lifetimes
@@ -123,6 +146,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         tenant_id: args.id.to_string(),
         display_name: args.display_name,
         isolation: isolation.into(),
+        quotas: Some(args.limits.quotas()),
         lifetimes: args.limits.lifetimes,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
         renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
@@ -164,14 +188,19 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     mark(args.default_lifetimes || !args.limits.lifetimes.is_empty(), "lifetimes");
     mark(args.limits.max_certificates.is_some(), "max_certificates");
     mark(args.limits.renewal_grace.is_some(), "renewal_grace_seconds");
+    mark(args.limits.max_principals.is_some(), "quotas.principals");
+    mark(args.limits.max_tokens.is_some(), "quotas.join_tokens");
+    mark(args.limits.max_rules.is_some(), "quotas.enrollment_rules");
+    mark(args.limits.max_cas.is_some(), "quotas.certificate_authorities");
     if mask.paths.is_empty() {
-        let hint = "give --display-name, --lifetime, --max-certificates or --renewal-grace";
+        let hint = "give --display-name, --lifetime, --renewal-grace or one of --max-…";
         return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = run.session()?;
     let tenant = v1::Tenant {
         tenant_id: args.id.to_string(),
         display_name: args.display_name.unwrap_or_default(),
+        quotas: Some(args.limits.quotas()),
         lifetimes: args.limits.lifetimes,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
         renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
