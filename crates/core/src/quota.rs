@@ -85,9 +85,9 @@ impl Quota {
 
     const fn advice(self) -> &'static str {
         match self {
-            Self::JoinTokens => "wait until some expire, make tokens with more uses or a shorter life",
-            Self::EnrollmentRules => "delete one",
-            Self::Principals | Self::CertificateAuthorities => "nothing frees room at once",
+            Self::JoinTokens => "wait until some expire or make tokens with more uses; ",
+            Self::EnrollmentRules => "delete one; ",
+            Self::Principals | Self::CertificateAuthorities => "",
         }
     }
 
@@ -186,11 +186,8 @@ impl fmt::Display for OverQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { quota, tenant, used, limit } = self;
         let (what, advice) = (quota.what(), quota.advice());
-        write!(
-            f,
-            "tenant {tenant} has {used} of {limit} {what}; {advice}, or have the operator raise quotas.{}",
-            quota.name()
-        )
+        write!(f, "tenant {tenant} has {used} of {limit} {what}; {advice}an operator can raise it: ")?;
+        write!(f, "`principal tenant update {tenant} --quota {}=N`", quota.name())
     }
 }
 

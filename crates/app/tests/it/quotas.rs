@@ -50,7 +50,8 @@ async fn a_full_tenant_is_told_what_and_how_much_whichever_way_a_principal_comes
     assert_eq!(create(&world.app, &call("CreatePrincipal"), "three").await, Err(full.clone()));
     let text = full.to_string();
     assert!(
-        text.starts_with("tenant acme has 2 of 2 principals") && text.contains("raise quotas.principals"),
+        text.starts_with("tenant acme has 2 of 2 principals")
+            && text.contains("tenant update acme --quota principals=N"),
         "{text}"
     );
     let token = world.token(new_token()).await;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::FieldMask;
-use signet_core::TenantId;
+use signet_core::{TenantId, quota::Quota};
 use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
 
 use super::{
@@ -82,27 +82,20 @@ pub struct Limits {
     /// How long after expiry certificates may be renewed, at most 30d; 0: enroll again
     #[arg(long, value_name = "TIME", value_parser = values::grace)]
     renewal_grace: Option<u32>,
-    /// How many principals it may have, deleted ones until their ids are free; 0: 100000
-    #[arg(long, value_name = "N")]
-    max_principals: Option<u32>,
-    /// How many join tokens it may have, used ones until they expire; 0: 10000
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<u32>,
-    /// How many enrollment rules it may have; 0: 100
-    #[arg(long, value_name = "N")]
-    max_rules: Option<u32>,
-    /// How many certificate authorities it may have, retired ones too; 0: 20
-    #[arg(long, value_name = "N")]
-    max_cas: Option<u32>,
+    /// How much of something the tenant may have, e.g. principals=5000; 0: the default; may be repeated. Of
+    /// principals (100000), join_tokens (10000), enrollment_rules (100), certificate_authorities (20)
+    #[arg(long = "quota", value_name = "WHAT=N", value_parser = values::quota)]
+    quotas: Vec<(Quota, u32)>,
 }
 
 impl Limits {
     fn quotas(&self) -> v1::TenantQuotas {
+        let of = |quota| self.quotas.iter().rev().find(|(named, _)| *named == quota).map_or(0, |(_, limit)| *limit);
         v1::TenantQuotas {
-            principals: self.max_principals.unwrap_or(0),
-            join_tokens: self.max_tokens.unwrap_or(0),
-            enrollment_rules: self.max_rules.unwrap_or(0),
-            certificate_authorities: self.max_cas.unwrap_or(0),
+            principals: of(Quota::Principals),
+            join_tokens: of(Quota::JoinTokens),
+            enrollment_rules: of(Quota::EnrollmentRules),
+            certificate_authorities: of(Quota::CertificateAuthorities),
         }
     }
 }
@@ -188,12 +181,11 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     mark(args.default_lifetimes || !args.limits.lifetimes.is_empty(), "lifetimes");
     mark(args.limits.max_certificates.is_some(), "max_certificates");
     mark(args.limits.renewal_grace.is_some(), "renewal_grace_seconds");
-    mark(args.limits.max_principals.is_some(), "quotas.principals");
-    mark(args.limits.max_tokens.is_some(), "quotas.join_tokens");
-    mark(args.limits.max_rules.is_some(), "quotas.enrollment_rules");
-    mark(args.limits.max_cas.is_some(), "quotas.certificate_authorities");
+    for (quota, _) in &args.limits.quotas {
+        mark(true, &format!("quotas.{}", quota.name()));
+    }
     if mask.paths.is_empty() {
-        let hint = "give --display-name, --lifetime, --renewal-grace or one of --max-…";
+        let hint = "give --display-name, --lifetime, --max-certificates, --renewal-grace or --quota";
         return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = run.session()?;

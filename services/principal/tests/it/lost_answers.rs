@@ -16,6 +16,9 @@ use crate::{
     server::{Server, bootstrap, ready, until},
 };
 
+/// How a record of that type begins (RFC 8446 section 5.1).
+const APPLICATION_DATA: [u8; 3] = [23, 3, 3];
+
 /// Hands on what the caller says, and of what it hears only the first flight: enough for the handshake, and no answer.
 fn one_way(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -39,8 +42,12 @@ fn one_way(to: SocketAddr) -> SocketAddr {
             thread::spawn(move || {
                 let mut buffer = [0; 16 * 1024];
                 while let Ok(read @ 1..) = caller.read(&mut buffer) {
-                    over.store(flight.load(Ordering::SeqCst), Ordering::SeqCst);
-                    server.write_all(&buffer[..read]).unwrap();
+                    // What is encrypted comes after the server's whole flight; a change of cipher may come before.
+                    let encrypted = buffer[..read].windows(APPLICATION_DATA.len()).any(|at| at == APPLICATION_DATA);
+                    if encrypted && flight.load(Ordering::SeqCst) {
+                        over.store(true, Ordering::SeqCst);
+                    }
+                    let _: std::io::Result<()> = server.write_all(&buffer[..read]);
                 }
             });
         }
