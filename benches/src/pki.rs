@@ -214,6 +214,7 @@ fn tenant(id: TenantId) -> Tenant {
         max_certificates: DEFAULT_MAX_CERTIFICATES,
         renewal_grace: Lifetime::seconds(0),
         renewal_steering: None,
+        quotas: Default::default(),
         created_at: Time::from_unix_seconds(0),
         updated_at: Time::from_unix_seconds(0),
     }

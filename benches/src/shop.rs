@@ -118,6 +118,7 @@ pub(crate) fn new_tenant(id: &str) -> Result<CreateTenant> {
         lifetimes: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::seconds(0),
+        quotas: Default::default(),
     })
 }
 

@@ -118,6 +118,7 @@ impl App {
             max_certificates: DEFAULT_MAX_CERTIFICATES,
             renewal_grace: Lifetime::default(),
             renewal_steering: None,
+            quotas: Default::default(),
             created_at: call.now,
             updated_at: call.now,
         };

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use signet_core::{
-    CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
-    ca::{Ca, CaKind, CaState, RotationStep, plan_rotation},
+    Actor, CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
+    authz::Denial,
+    ca::{
+        Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, RotationStep, plan_rotation,
+        prepare_possible_at,
+    },
     certificate::CertificateKind,
     commit::{Commit, Write},
+    quota::Quota,
     store::Versioned,
     tenant::{Isolation, MAX_LIFETIME, Tenant},
 };
@@ -32,8 +37,12 @@ pub enum RotationAction {
     Due,
     /// Make and publish the next CA now.
     Prepare,
-    /// Let the prepared CA sign from now on, also if the present one has expired.
+    /// Let the prepared CA sign from now on, also if the present one has expired. Not before verifiers know it, unless
+    /// nothing else signs.
     Activate,
+    /// The same at once, for operators: the present key is in other hands, and verifiers who do not know the next CA yet refuse
+    /// what it signs until they have fetched it.
+    ForceActivate,
     /// Stop trusting the retiring CAs now; what they signed is refused.
     Retire,
 }
@@ -96,14 +105,31 @@ impl App {
     ) -> Result<RotationReport, Error> {
         let tenant = self.get_tenant(call, scope).await?;
         check_kind(&tenant, kind)?;
+        if action == RotationAction::ForceActivate && !is_operator(call) {
+            return Err(Denial::Permission.into());
+        }
         let made = CertifiedOnce::default();
         let plan = || async {
-            let cas = self.cas_of_kind(scope, kind, call.now).await?;
+            let all = self.cas(scope, call.now).await?;
+            let number = all.len() as u64;
+            let cas = of_kind(all, kind);
             let known: Vec<Ca> = cas.iter().map(|ca| ca.value.clone()).collect();
             let steps = match action {
+                // What is due is due: no quota lets a CA expire.
                 RotationAction::Due => plan_rotation(&known, longest_leaf(kind).millis(), call.now),
-                RotationAction::Prepare => prepare_step(&known),
-                RotationAction::Activate => activate_step(&known)?,
+                RotationAction::Prepare => {
+                    let steps = prepare_step(&known);
+                    if !steps.is_empty() {
+                        check_pace(call, &known)?;
+                        tenant.quotas.check(Quota::CertificateAuthorities, &tenant.id, number)?;
+                    }
+                    steps
+                }
+                RotationAction::Activate => {
+                    check_known(&known, call.now)?;
+                    activate_step(&known)?
+                }
+                RotationAction::ForceActivate => activate_step(&known)?,
                 RotationAction::Retire => retire_steps(&known)?,
             };
             if steps.is_empty() {
@@ -215,10 +241,7 @@ impl App {
         kind: CaKind,
         now: Time,
     ) -> Result<Vec<Versioned<Ca>>, Error> {
-        let mut cas = self.cas(scope, now).await?;
-        cas.retain(|ca| ca.value.kind == kind);
-        cas.sort_by_key(|ca| ca.value.generation);
-        Ok(cas)
+        Ok(of_kind(self.cas(scope, now).await?, kind))
     }
 
     async fn trusted(&self, scope: &TenantScope, kind: CaKind, now: Time) -> Result<Vec<Ca>, Error> {
@@ -274,6 +297,12 @@ pub(crate) fn longest_leaf(kind: CaKind) -> Lifetime {
     }
 }
 
+fn of_kind(mut cas: Vec<Versioned<Ca>>, kind: CaKind) -> Vec<Versioned<Ca>> {
+    cas.retain(|ca| ca.value.kind == kind);
+    cas.sort_by_key(|ca| ca.value.generation);
+    cas
+}
+
 fn check_kind(tenant: &Tenant, kind: CaKind) -> Result<(), Error> {
     match kind {
         CaKind::Root | CaKind::Shared | CaKind::Server if !tenant.id.is_system() => Err(Error::invalid(
@@ -299,6 +328,37 @@ fn prepare_step(cas: &[Ca]) -> Vec<RotationStep> {
     }
     let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
     vec![RotationStep::Prepare { generation: newest.saturating_add(1) }]
+}
+
+/// Each new CA is a key that is paid for.
+fn check_pace(call: &Call, cas: &[Ca]) -> Result<(), Error> {
+    let most = if is_operator(call) { PREPARED_A_DAY_BY_OPERATOR } else { PREPARED_A_DAY };
+    let Some(next) = prepare_possible_at(cas, most, call.now) else { return Ok(()) };
+    let message = format!(
+        "{most} certificate authorities were prepared within a day, as many as may be; the next can be from {next}"
+    );
+    Err(Error::Exhausted { reason: "CA_PREPARED_TOO_OFTEN", message })
+}
+
+/// Whether verifiers know the prepared CA. Where nothing else signs, there is nothing to wait for.
+fn check_known(cas: &[Ca], now: Time) -> Result<(), Error> {
+    let signs = cas.iter().any(|ca| ca.state == CaState::Active && now < ca.not_after);
+    let Some(next) = prepared(cas).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
+    let message = format!(
+        "verifiers may not have fetched {} yet and would refuse what it signs; it can be activated from {}, by an operator who \
+         forces it at once",
+        next.id,
+        next.known_at(),
+    );
+    Err(Error::precondition("CA_NOT_KNOWN_YET", message))
+}
+
+fn is_operator(call: &Call) -> bool {
+    match &call.actor {
+        Actor::Principal { tenant, .. } => tenant.is_system(),
+        Actor::Process { .. } => true,
+        Actor::Anonymous => false,
+    }
 }
 
 fn activate_step(cas: &[Ca]) -> Result<Vec<RotationStep>, Error> {

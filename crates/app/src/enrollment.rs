@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use signet_core::{
-    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope, attestation::Evidence, principal::Principal,
+    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope,
+    attestation::Evidence,
+    commit::{Commit, Write},
+    principal::Principal,
+    quota::Quota,
     store::Versioned,
 };
 
 use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf,
-    issuance::{parse_csr, require_active_principal},
+    issuance::{Admission, parse_csr, require_active_principal},
     principals::new_principal,
     reservation::CREATED,
 };
@@ -81,6 +85,23 @@ impl App {
         Ok(Versioned { value: new_principal(call, scope, &input)?, version: CREATED })
     }
 
+    /// The principal that is let in, which `commit` makes if it is `created`.
+    async fn admission(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        principal: Versioned<Principal>,
+        created: bool,
+        commit: Commit,
+    ) -> Result<Admission, Error> {
+        if !created {
+            return Ok(Admission { principal, presented: None, commit, others: None });
+        }
+        let others = self.tally(scope, Quota::Principals, call.now).await?;
+        let commit = commit.write(Write::create(principal.value.clone())).write(self.count(&others, 1, None));
+        Ok(Admission { principal, presented: None, commit, others: Some(others) })
+    }
+
     /// Sends operators away before anything is written, if this process may not sign for them.
     pub(crate) fn require_served(&self, tenant: &TenantId) -> Result<(), Error> {
         let Some(address) = self.settings.operators_at.as_ref().filter(|_| tenant.is_system()) else { return Ok(()) };
@@ -108,7 +129,11 @@ impl App {
             other => other.reason(),
         };
         tracing::info!(reason, tenant.id = %tenant, call.correlation_id, "an enrollment was refused");
-        self.guard.failed(tenant, call.source, call.now);
+        // Whose proof is good and whose tenant is full is told so; it guesses nothing.
+        let is_full = matches!(error, Error::OverQuota(_));
+        if !is_full {
+            self.guard.failed(tenant, call.source, call.now);
+        }
         if let Some(unwritten) = self.guard.may_record(tenant, reason, call.now) {
             let entry = known
                 .into_iter()
@@ -117,7 +142,7 @@ impl App {
             self.record_refusal(call, tenant, reason, entry).await;
         }
         // What to do instead is no secret: it is so for every operator.
-        Err(if reason == OPERATORS_ELSEWHERE { error } else { refused(reason) })
+        Err(if is_full || reason == OPERATORS_ELSEWHERE { error } else { refused(reason) })
     }
 
     /// Writes a refusal into the tenant's log, also if its caller does not wait for that.

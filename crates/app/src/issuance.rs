@@ -8,6 +8,7 @@ use signet_core::{
     certificate::Certificate,
     commit::{Bookkeeping, Commit, Write},
     principal::{HeldCertificate, Principal, PrincipalStatus},
+    quota::{Quota, Tally},
     request::Outcome,
     store::Versioned,
 };
@@ -64,12 +65,15 @@ pub(crate) struct Admission {
     pub(crate) presented: Option<Certificate>,
     /// What is written together with the reservation.
     pub(crate) commit: Commit,
+    /// For a principal that does not exist yet: how many its tenant has.
+    pub(crate) others: Option<Tally>,
 }
 
 impl Admission {
     /// Of a principal that exists: nothing but the reservation is written.
     pub(crate) fn of(principal: Versioned<Principal>, presented: Option<Certificate>, now: Time) -> Self {
-        Self { principal, presented, commit: Commit::bookkeeping(Bookkeeping::Reservation, now) }
+        let commit = Commit::bookkeeping(Bookkeeping::Reservation, now);
+        Self { principal, presented, commit, others: None }
     }
 }
 
@@ -148,7 +152,11 @@ impl App {
         F: Future<Output = Result<Admission, Error>>,
     {
         let (admission, authorities) = futures::try_join!(admit(), self.authorities(order.scope, order.call.now))?;
-        let Admission { principal, presented, commit } = admission;
+        let Admission { principal, presented, commit, others } = admission;
+        if let Some(others) = others {
+            let tenant = &authorities.tenant;
+            tenant.quotas.check(Quota::Principals, &tenant.id, others.used())?;
+        }
         let issuer = self.issuer(authorities.active()?).await?;
         let (prepared, record) = self.prepare(order, &principal.value, presented.as_ref(), &authorities, &issuer)?;
         let commit = commit.write(Write::create(record.clone()));

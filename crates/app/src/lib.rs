@@ -23,6 +23,7 @@ mod out_of_band;
 mod paging;
 mod principals;
 mod publication;
+mod quotas;
 mod release;
 mod renewal;
 mod reporting;
@@ -38,7 +39,10 @@ mod turns;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32},
+    },
 };
 
 use announcing::Announcer;
@@ -140,6 +144,8 @@ pub struct App {
     holders: Turns,
     /// Start of the first minute that is not known to be sealed, Unix milliseconds.
     unsealed_from: AtomicI64,
+    /// How often this process has counted something of a tenant's.
+    counted: AtomicU32,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Arc<Notify>,
     /// The newest end of the audit chain that this process knows: it must never be gone.
@@ -186,6 +192,7 @@ impl App {
             detached,
             holders,
             unsealed_from: AtomicI64::new(i64::MIN),
+            counted: AtomicU32::new(0),
             committed,
             seen_head,
         }

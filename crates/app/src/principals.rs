@@ -7,6 +7,7 @@ use signet_core::{
     change::Change,
     commit::{Commit, Write},
     principal::{Principal, PrincipalStatus},
+    quota::Quota,
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
     text::is_deceptive,
 };
@@ -57,12 +58,15 @@ impl App {
         let principal = new_principal(call, scope, &input)?;
         let (tenant, id) = (scope.tenant(), &input.id);
         let plan = || async {
-            self.require_active_tenant(scope, call.now).await?;
+            let owner = self.require_active_tenant(scope, call.now).await?;
             if self.find_principal(scope, id, call.now).await?.is_some() {
                 return Err(Error::AlreadyExists { resource: "principal", id: id.to_string() });
             }
+            let counted = self.one_more(&owner, Quota::Principals, None, call.now).await?;
             let entry = AuditEntry::done(call, "principal", id).detail("type", input.principal_type);
-            let commit = Commit::audited(self.event(call, tenant, &entry)).write(Write::create(principal.clone()));
+            let commit = Commit::audited(self.event(call, tenant, &entry))
+                .write(Write::create(principal.clone()))
+                .write(counted);
             Ok(Planned::Commit(Box::new(commit), principal.clone()))
         };
         self.mutate(call, tenant, &input, plan, |_| self.get_principal(call, scope, id)).await
@@ -81,7 +85,7 @@ impl App {
         page: &PageRequest,
     ) -> Result<Listing<Principal>, Error> {
         let tenant = scope.tenant();
-        let query = |shard| Query::index(Table::Principals, Index::Listing, format!("{tenant}#{shard}"));
+        let query = |shard| Query::index(Table::Principals, Index::Listing, Principal::listing(tenant, shard));
         let read = |query| async move { scope.page::<Principal>(&*self.store, &query, call.now).await };
         paging::list(page, &format!("principals/{tenant}"), LISTING_SHARDS, query, read).await
     }
@@ -180,12 +184,18 @@ impl App {
                 PrincipalStatus::Active => Change::PrincipalAllowed { principal },
                 PrincipalStatus::Suspended | PrincipalStatus::Deleted => Change::PrincipalDenied { principal, until },
             };
-            let held = match status {
-                PrincipalStatus::Deleted => self.take_held(scope, &mut found.value, call.now).await?,
-                PrincipalStatus::Active | PrincipalStatus::Suspended => Vec::new(),
+            let (held, counted) = match status {
+                PrincipalStatus::Deleted => {
+                    let tally = self.tally(scope, Quota::Principals, call.now).await?;
+                    // From now on it counts until its id is free, and no longer.
+                    let counted = vec![self.count(&tally, -1, None), self.count(&tally, 1, Some(until))];
+                    (self.take_held(scope, &mut found.value, call.now).await?, counted)
+                }
+                PrincipalStatus::Active | PrincipalStatus::Suspended => Default::default(),
             };
             let (commit, changed) = self.change_principal(call, found, Some((change, until)));
-            Ok(Planned::Commit(Box::new(deletion::revoke_all(commit, held, call.now)), changed))
+            let commit = deletion::revoke_all(commit.writes(counted), held, call.now);
+            Ok(Planned::Commit(Box::new(commit), changed))
         };
         self.mutate(call, scope.tenant(), &(id, status), plan, |_| self.get_principal(call, scope, id)).await
     }

@@ -134,7 +134,7 @@ impl App {
         Ok((pieces, unreadable))
     }
 
-    async fn all_tenants(&self, now: Time) -> Result<(Vec<Tenant>, Vec<Unreadable>), Error> {
+    pub(crate) async fn all_tenants(&self, now: Time) -> Result<(Vec<Tenant>, Vec<Unreadable>), Error> {
         let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
         let read =
             |query| async move { EnvironmentScope::housekeeping().page::<Tenant>(&*self.store, &query, now).await };

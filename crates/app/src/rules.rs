@@ -6,7 +6,8 @@ use signet_core::{
     attestation::Facts,
     authz::Permit,
     commit::{Commit, Write},
-    enrollment_rule::{Condition, Decision, EnrollmentRule, MAX_RULES, Miss, RuleTemplate, Source, decide},
+    enrollment_rule::{Condition, Decision, EnrollmentRule, Miss, RuleTemplate, Source, decide},
+    quota::Quota,
     scope::EnvironmentScope,
     store::{Query, SortRange, Table, Versioned},
 };
@@ -51,15 +52,12 @@ impl App {
         rule.check(&self.settings.private_issuers)?;
         check_anchors(&rule.source)?;
         let plan = || async {
-            self.require_active_tenant(scope, call.now).await?;
+            let owner = self.require_active_tenant(scope, call.now).await?;
             let rules = self.rules_of(scope.tenant(), call.now).await?;
             if rules.iter().any(|known| known.id == rule.id) {
                 return Err(Error::AlreadyExists { resource: "enrollment rule", id: rule.id.to_string() });
             }
-            if rules.len() >= MAX_RULES {
-                let message = format!("the tenant has {MAX_RULES} enrollment rules, as many as it may; delete one");
-                return Err(Error::Exhausted { reason: "RULE_LIMIT", message });
-            }
+            owner.quotas.check(Quota::EnrollmentRules, &owner.id, rules.len() as u64)?;
             let event = self.event(
                 call,
                 scope.tenant(),

@@ -8,6 +8,7 @@ use signet_core::{
     ca::{CaKind, CaState},
     change::Change,
     commit::{Commit, Write},
+    quota::Quotas,
     renewal::{MAX_GRACE, Steering},
     scope::EnvironmentScope,
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
@@ -40,6 +41,9 @@ pub struct CreateTenant {
     pub max_certificates: u32,
     /// How long after expiry certificates may be renewed out of band, at most 30 days.
     pub renewal_grace: Lifetime,
+    /// How much of what it may have; unset or 0: the defaults.
+    #[serde(skip_serializing_if = "Quotas::is_unset")]
+    pub quotas: Quotas,
 }
 
 /// What to change; `None`: leave as it is.
@@ -53,6 +57,9 @@ pub struct TenantPatch {
     pub max_certificates: Option<u32>,
     /// How long after expiry certificates may be renewed out of band, at most 30 days.
     pub renewal_grace: Option<Lifetime>,
+    /// How much of what it may have; unset: as before, 0: the default.
+    #[serde(skip_serializing_if = "Quotas::is_unset")]
+    pub quotas: Quotas,
 }
 
 impl App {
@@ -117,6 +124,7 @@ impl App {
             tenant.lifetimes = patch.lifetimes.clone().unwrap_or(before.lifetimes.clone());
             tenant.max_certificates = patch.max_certificates.unwrap_or(before.max_certificates);
             tenant.renewal_grace = patch.renewal_grace.unwrap_or(before.renewal_grace);
+            tenant.quotas = patch.quotas.or(before.quotas);
             if *tenant == before {
                 return Ok(Planned::Unchanged(before));
             }
@@ -237,6 +245,7 @@ fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
         lifetimes: Some(input.lifetimes.clone()),
         max_certificates: Some(input.max_certificates),
         renewal_grace: Some(input.renewal_grace),
+        quotas: input.quotas,
     })?;
     Ok(Tenant {
         id: input.id.clone(),
@@ -247,6 +256,7 @@ fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
         max_certificates: patch.max_certificates.unwrap_or(DEFAULT_MAX_CERTIFICATES),
         renewal_grace: input.renewal_grace,
         renewal_steering: None,
+        quotas: patch.quotas.or(Quotas::default()),
         created_at: call.now,
         updated_at: call.now,
     })
@@ -262,6 +272,10 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
     if patch.renewal_grace.is_some_and(|grace| grace > MAX_GRACE) {
         let message = "must be at most 2592000 seconds (30 days)";
         return Err(Error::invalid("tenant.renewal_grace_seconds", "OUT_OF_RANGE", message));
+    }
+    if let Some(quota) = patch.quotas.too_high() {
+        let message = format!("{} must be at most {}", quota.name(), quota.most());
+        return Err(Error::invalid("tenant.quotas", "OUT_OF_RANGE", message));
     }
     if let Some(most) = &mut patch.max_certificates {
         if *most == 0 {

@@ -8,6 +8,7 @@ use signet_core::{
     authz::Permit,
     commit::{Commit, Write},
     enrollment::{EnrollmentToken, Maker, PrincipalTemplate},
+    quota::Quota,
     signer::random,
     store::{Index, Query, SortRange, Table, Versioned},
 };
@@ -64,7 +65,7 @@ impl App {
         let secret = self.token_text();
         let digest = EnrollmentToken::digest(secret.expose_secret());
         let plan = || async {
-            self.require_active_tenant(scope, call.now).await?;
+            let owner = self.require_active_tenant(scope, call.now).await?;
             let template = self.template_now(call, permit, scope, &input.template).await?;
             let maker = self.maker(call).await?;
             let token = EnrollmentToken { maker, ..self.new_token(call, scope, &input, template, digest.clone())? };
@@ -84,7 +85,10 @@ impl App {
             };
             let networks: Vec<String> = token.source_networks.iter().map(Cidr::to_string).collect();
             let entry = if networks.is_empty() { entry } else { entry.detail("source_networks", networks.join(",")) };
-            let commit = Commit::audited(self.event(call, scope.tenant(), &entry)).write(Write::create(token.clone()));
+            let counted = self.one_more(&owner, Quota::JoinTokens, Some(token.not_after), call.now).await?;
+            let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
+                .write(Write::create(token.clone()))
+                .write(counted);
             Ok(Planned::Commit(Box::new(commit), token))
         };
         let replay = |_| async {

@@ -27,7 +27,7 @@ pub use connector::{Connector, port_of};
 pub use credentials::{Credentials, CredentialsError, Facts};
 pub use error::{Alert, ClientError, ConnectError, RpcError};
 pub use files::{CA_FILE, CERT_FILE, KEY_FILE};
-pub use identity::{Identity, LiveChannel, OutOfBand, Problem, Settings, Standing, Status};
+pub use identity::{Identity, LiveChannel, OutOfBand, Problem, Settings, Standing, Status, enroll_resumably};
 pub use lock::StorageLock;
 pub use peer::{Peer, PeerPolicy};
 pub use pending::Pending;

@@ -18,7 +18,8 @@ pub mod fact {
     pub const PARTITION: &str = "partition";
     /// AWS: name of the assumed role, without its path.
     pub const ROLE: &str = "role";
-    /// AWS: name of the role's session, e.g. the instance id on EC2 and the task id on ECS.
+    /// AWS: name of the role's session: the instance id on EC2, the task id on ECS, and whatever else the caller of
+    /// `AssumeRole` chose, unless the role's trust policy pins `sts:RoleSessionName`.
     pub const SESSION: &str = "session";
     /// AWS: unique id of the IAM entity; it survives no deletion.
     pub const USER_ID: &str = "user_id";

@@ -70,6 +70,10 @@ pub struct Ca {
     pub updated_at: Time,
 }
 
+/// How long a CA is published before it signs. Verifiers fetch the bundle every five minutes as it asks them to, those of the
+/// bucket ten minutes later, and some hold what they fetched for as long again: before that, they would refuse what it signs.
+pub const PUBLISHED_BEFORE_USE: Lifetime = Lifetime::hours(1);
+
 impl Ca {
     /// Sort-key prefix of the CAs in their owner's partition.
     pub const SORT_PREFIX: &'static str = "ca#";
@@ -82,6 +86,11 @@ impl Ca {
     /// All CAs of `tenant`, strongly consistent.
     pub fn all_of(tenant: &TenantId) -> Query {
         Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT_PREFIX.to_owned()))
+    }
+
+    /// When verifiers know it, for one that is prepared.
+    pub const fn known_at(&self) -> Time {
+        self.updated_at.plus(PUBLISHED_BEFORE_USE)
     }
 
     /// Index partition of listing shard `shard`.
@@ -125,11 +134,28 @@ pub enum RotationStep {
     },
 }
 
+/// New CAs of one kind and owner a day: as many as anybody needs who replaces one twice, since each has a key that is paid for.
+pub const PREPARED_A_DAY: usize = 2;
+/// The same where the operator asks, e.g. for a tenant whose keys are suspect one after the other.
+pub const PREPARED_A_DAY_BY_OPERATOR: usize = 10;
+const DAY: Lifetime = Lifetime::days(1);
+
+/// When the next CA of one kind and owner may be prepared, if `most` a day may; `None`: now. The first one came with its owner
+/// and does not count.
+pub fn prepare_possible_at(cas: &[Ca], most: usize, now: Time) -> Option<Time> {
+    let later = cas.iter().filter(|ca| ca.generation > 1).map(|ca| ca.not_before);
+    let mut made: Vec<Time> = later.filter(|made| now < made.plus(DAY)).collect();
+    made.sort();
+    // The one whose day must be over before fewer than `most` are left.
+    let index = made.len().checked_sub(most)?;
+    made.get(index).map(|made| made.plus(DAY))
+}
+
 /// How long before its signatures would outlive it a CA stops to sign.
 const MARGIN: Lifetime = Lifetime::days(30);
 
 /// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active`
-/// at five sixths (a root, which signs CAs of two years, earlier: [`MARGIN`] before these would outlive it), `retired`
+/// at five sixths, if verifiers know it by then ([`Ca::known_at`]; a root, which signs CAs of two years, earlier: [`MARGIN`] before these would outlive it), `retired`
 /// once everything it signed has expired (`longest_leaf_millis` after it stopped signing) or it has expired itself. Pure:
 /// the caller executes the steps and asks again.
 pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
@@ -148,7 +174,7 @@ pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<Rot
                 None if age >= life / 2 => {
                     steps.push(RotationStep::Prepare { generation: newest.saturating_add(1) });
                 }
-                Some(next) if age >= last_use => {
+                Some(next) if age >= last_use && now >= next.known_at().min(active.not_after) => {
                     steps.push(RotationStep::Activate { ca: next.id.clone(), replaces: Some(active.id.clone()) })
                 }
                 _ => {}

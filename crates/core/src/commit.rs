@@ -47,6 +47,8 @@ pub enum Bookkeeping {
     Reservation,
     /// Seals of audit events.
     Seal,
+    /// What a tenant has, counted anew.
+    Count,
     /// That a warning could not be given after all, and how far a look for them came.
     Warning,
     /// That a request was answered which found all as it asked.

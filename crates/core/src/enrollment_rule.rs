@@ -15,7 +15,6 @@ use crate::{
 
 pub use check::{
     MAX_ANCHOR, MAX_ANCHORS, MAX_CONDITIONS, MAX_CONDITIONS_BYTES, MAX_FACT, MAX_NAME, MAX_PATTERN, MAX_PATTERNS,
-    MAX_RULES,
 };
 pub use decide::{Decision, Grant, decide};
 pub use glob::matches;

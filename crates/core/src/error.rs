@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{KeyError, StoreError, authz::Denial, id::IdError, trust::Refusal};
+use crate::{KeyError, StoreError, authz::Denial, id::IdError, quota::OverQuota, trust::Refusal};
 
 /// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,6 +49,9 @@ pub enum Error {
         /// Which limit, and what to do.
         message: String,
     },
+    /// The tenant has as much of something as it may.
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
     /// The caller may not.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -119,6 +122,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid { reason, .. } | Self::Precondition { reason, .. } | Self::Exhausted { reason, .. } => reason,
+            Self::OverQuota(over) => over.quota.reason(),
             Self::NotFound { .. } => "NOT_FOUND",
             Self::AlreadyExists { .. } => "ALREADY_EXISTS",
             Self::Denied(denial) => denial.reason(),

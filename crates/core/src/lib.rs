@@ -22,6 +22,7 @@ pub mod identity;
 pub mod lineage;
 pub mod merkle;
 pub mod principal;
+pub mod quota;
 pub mod renewal;
 pub mod request;
 pub mod scope;

@@ -183,6 +183,11 @@ impl Principal {
         Key::new(Table::Principals, format!("{tenant}#{id}"), "principal")
     }
 
+    /// Index partition of listing shard `shard` of `tenant`.
+    pub fn listing(tenant: &TenantId, shard: u32) -> String {
+        format!("{tenant}#{shard}")
+    }
+
     /// Drops certificates that have expired at `now` from the lists.
     pub fn forget_expired(&mut self, now: Time) {
         self.certificates.retain(|held| held.not_after > now);
@@ -207,7 +212,7 @@ impl Entity for Principal {
     }
     fn indexes(&self) -> Vec<IndexEntry> {
         let shard = crate::store::shard_of(self.id.as_str(), crate::store::LISTING_SHARDS);
-        vec![IndexEntry::new(Index::Listing, format!("{}#{shard}", self.tenant), self.id.as_str())]
+        vec![IndexEntry::new(Index::Listing, Self::listing(&self.tenant, shard), self.id.as_str())]
     }
     fn expires_at(&self) -> Option<Time> {
         self.free_at

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Lifetime, PrincipalType, TenantId, Time,
+    quota::Quotas,
     renewal::Steering,
     store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
 };
@@ -53,6 +54,9 @@ pub struct Tenant {
     /// Where an operator steers renewals to, if anywhere.
     #[serde(default)]
     pub renewal_steering: Option<Steering>,
+    /// How much of what it may have, where its operator set something else than the defaults.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// When it was created.
     pub created_at: Time,
     /// When it last changed.

@@ -1,5 +1,7 @@
 //! Instants and lifetimes. The clock is read at the edge; everything below takes a [`Time`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// An instant: milliseconds since the Unix epoch, UTC.
@@ -54,6 +56,25 @@ impl Time {
     /// Milliseconds from `earlier` to this instant; negative if `earlier` is later.
     pub const fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// As people and programs write it, to the second: `2026-11-28T22:53:19Z` (RFC 3339).
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY: i64 = 86_400;
+        // Days in 400 years of the Gregorian calendar, counted from March, so that the leap day comes last.
+        const ERA: i64 = 146_097;
+        let (seconds, days) = (self.unix_seconds().rem_euclid(DAY), self.unix_seconds().div_euclid(DAY) + 719_468);
+        let day_of_era = days.rem_euclid(ERA);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = year_of_era + days.div_euclid(ERA) * 400 + i64::from(month <= 2);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -146,5 +167,25 @@ impl Lifetime {
     /// In milliseconds.
     pub const fn millis(self) -> i64 {
         self.0 as i64 * 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_as_people_read_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (1_795_906_399, "2026-11-28T22:53:19Z"),
+        ] {
+            assert_eq!(Time::from_unix_seconds(seconds).to_string(), text);
+        }
     }
 }

@@ -118,7 +118,10 @@ impl From<&Error> for Problem {
         let status = match error {
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
             Error::NotFound { .. } | Error::Denied(Denial::ForeignTenant) => StatusCode::NOT_FOUND,
-            Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::Exhausted { .. } => StatusCode::CONFLICT,
+            Error::AlreadyExists { .. }
+            | Error::Precondition { .. }
+            | Error::Exhausted { .. }
+            | Error::OverQuota(_) => StatusCode::CONFLICT,
             Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable)
             | Error::Conflict(_)
             | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,

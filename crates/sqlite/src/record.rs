@@ -106,6 +106,7 @@ const fn entity_name(body: &Body) -> &'static str {
         Body::Tenant(_) => "tenant",
         Body::Ca(_) => "ca",
         Body::Principal(_) => "principal",
+        Body::QuotaCount(_) => "quota_count",
         Body::Certificate(_) => "certificate",
         Body::Token(_) => "token",
         Body::Rule(_) => "rule",

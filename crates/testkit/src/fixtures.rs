@@ -52,6 +52,7 @@ pub fn tenant(id: &TenantId) -> Tenant {
         max_certificates: DEFAULT_MAX_CERTIFICATES,
         renewal_grace: Lifetime::default(),
         renewal_steering: None,
+        quotas: Default::default(),
         created_at: NOW,
         updated_at: NOW,
     }

@@ -75,6 +75,11 @@ locals {
       expression = "IF(FILL(e, 0) > 2 OR FILL(i, 0) < 1 OR FILL(c, 604800) < 201600, 1, 0)", threshold = 1
       seconds    = 900, of = 1, periods = 1, silence = "breaching"
     }
+    CertificateFaulty = {
+      why     = "A certificate that clients would refuse stands in the server's place: nodes go on with the one before, and new ones do not become ready."
+      metrics = { m = local.own.CertificateFaults }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
     DeadLetters = {
       why     = "A scheduled task was given up and lies in the dead-letter queue."
       metrics = { m = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", { QueueName = var.rotate.dead_letter_queue_name }, "Maximum"] }, expression = "FILL(m, 0)", threshold = 1

@@ -23,6 +23,7 @@ locals {
     FullRefusals        = { logs = ["control_plane"], value = "$.full_refusals", pattern = "{ $.message = \"health\" }" }
     Connections         = { logs = ["control_plane"], value = "$.connections", pattern = "{ $.message = \"health\" }" }
     CertificateTimeLeft = { logs = ["control_plane"], value = "$.certificate_seconds_left", pattern = "{ $.message = \"health\" }" }
+    CertificateFaults   = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.certificate_fault = \"*\" }" }
     CallDuration        = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }
     FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\") }" }
     RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && ${join(" && ", [for reason in local.noise : "$.reason != \"${reason}\""])} }" }

@@ -23,7 +23,7 @@ locals {
     }
     rotate = {
       tenants      = ["read", "write"] # CAs
-      principals   = ["read", "write"] # reservations that are swept
+      principals   = ["read", "write"] # reservations that are swept, and counts of principals
       certificates = ["read", "write"]
       requests     = ["read", "write", "delete"] # a warning that could not be sent is taken back
       changes      = ["read", "write"]

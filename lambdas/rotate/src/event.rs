@@ -15,11 +15,13 @@ pub enum Task {
     Sweep,
     /// Warnings.
     WarnExpiry,
+    /// What tenants have, counted one by one now and then.
+    CountQuotas,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 4] = [Self::RotateCas, Self::Publish, Self::Sweep, Self::WarnExpiry];
+    pub const ALL: [Self; 5] = [Self::RotateCas, Self::Publish, Self::Sweep, Self::WarnExpiry, Self::CountQuotas];
 
     /// Its name in events, logs and audit events.
     pub const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Task {
             Self::Publish => "publish",
             Self::Sweep => "sweep",
             Self::WarnExpiry => "warn-expiry",
+            Self::CountQuotas => "count-quotas",
         }
     }
 }

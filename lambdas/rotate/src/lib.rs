@@ -172,6 +172,7 @@ impl Function {
         let call = Call::process(task.name(), self.now());
         let report = match task {
             Task::RotateCas => self.app.rotate_due_cas(&call, &go_on).await,
+            Task::CountQuotas => self.app.recount_quotas(&call, &go_on).await,
             Task::Publish => self.publish(&call, &go_on).await?,
             Task::Sweep => self.app.sweep_reservations(&call, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use axum::response::IntoResponse;
 use http::StatusCode;
-use signet_core::{Error, authz::Denial, trust::Refusal};
+use signet_core::{Error, authz::Denial, quota::OverQuota, trust::Refusal};
 use signet_enroll_http::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -38,6 +38,7 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         // No retry before somebody has mended it: that is what this code says.
         Error::Precondition { .. } | Error::Misconfigured { .. } => (Code::FailedPrecondition, details),
         Error::Exhausted { .. } => (Code::ResourceExhausted, details),
+        Error::OverQuota(over) => (Code::ResourceExhausted, over_quota(over, details)),
         Error::Denied(denial) => (denial_code(*denial), details),
         // No fault of the holder's: it keeps what it has and tries again.
         Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable) => (Code::Unavailable, retry(details)),
@@ -56,6 +57,20 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         Error::Internal { .. } => (Code::Internal, details),
     };
     Status::with_error_details(code, error.to_string(), details)
+}
+
+/// How much of how many, for programs.
+fn over_quota(over: &OverQuota, mut details: ErrorDetails) -> ErrorDetails {
+    let facts = [
+        ("quota", over.quota.name().to_owned()),
+        ("used", over.used.to_string()),
+        ("limit", over.limit.to_string()),
+        ("limit_of", "tenant".to_owned()),
+    ];
+    let metadata: HashMap<_, _> = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    details.set_error_info(over.quota.reason(), DOMAIN, metadata);
+    details.add_quota_failure_violation("tenant", over.to_string());
+    details
 }
 
 /// Another tenant's resource does not exist, so that nobody learns of it.

@@ -128,3 +128,34 @@ impl Node {
 pub(crate) fn rfc3339(time: Time) -> String {
     jiff::Timestamp::from_millisecond(time.unix_millis()).map_or_else(|_| "beyond".into(), |time| time.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What `/readyz` says is read by others, `principal doctor` among them, which is tested against this file.
+    #[test]
+    fn the_report_is_the_one_that_others_read() {
+        let fault = Fault::LacksName;
+        let report = Readiness {
+            ready: false,
+            reasons: vec![Reason { reason: "NODE_STALE", message: "the changes feed has been silent" }],
+            staleness_ms: Some(31_000),
+            stale: true,
+            when_stale: "refuse",
+            trust_epoch: 7,
+            server_certificate_expires: Some(rfc3339(Time::from_unix_seconds(604_800))),
+            server_certificate_fault: Some(fault.reason()),
+            version: "0.0.0",
+        };
+        let text = serde_json::to_string_pretty(&report).unwrap() + "\n";
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/readyz.json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &text).unwrap();
+        }
+        let reviewed = std::fs::read_to_string(&golden).unwrap();
+        assert!(text == reviewed, "what /readyz says changed; mind those who read it, and review {golden:?}:\n{text}");
+    }
+}

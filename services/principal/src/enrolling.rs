@@ -3,10 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::json;
-use signet_client::{Connector, Credentials, Enrollment, Retry};
+use signet_client::{Connector, Credentials, Directory, Enrollment, Retry, Storage};
 use signet_x509::pem;
 
 use crate::{
@@ -77,9 +78,12 @@ pub(crate) async fn enroll(
         Contexts::load(&run.home)?.refuse_other_server(name, context)?;
     }
     let (channel, retry) = (connector.channel(), Retry { attempts: 4, ..Retry::default() });
-    let work = signet_client::enroll_with(&channel, enrollment, retry);
+    // The key is on disk before anything is sent: a second run gets the certificate whose answer the first one lost.
+    let storage: Arc<dyn Storage> = Arc::new(Directory::new(&place.directory));
+    let work = signet_client::enroll_resumably(&channel, &storage, enrollment, retry);
     let credentials: Credentials = progress::watch("enrolling", run.printer.quiet, work).await?;
     credentials.save(&place.directory).map_err(Failure::other)?;
+    storage.forget_pending().map_err(Failure::other)?;
     let name = place.context.as_ref().map(|(name, _)| name.clone());
     if let Some((name, context)) = place.context {
         Contexts::update(&run.home, |contexts| {

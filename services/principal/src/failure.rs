@@ -95,7 +95,11 @@ impl From<signet_core::Error> for Failure {
         let exit = match &error {
             E::Invalid { .. } => Exit::Usage,
             E::NotFound { .. } => Exit::NotFound,
-            E::AlreadyExists { .. } | E::Precondition { .. } | E::Exhausted { .. } | E::Conflict(_) => Exit::Conflict,
+            E::AlreadyExists { .. }
+            | E::Precondition { .. }
+            | E::Exhausted { .. }
+            | E::OverQuota(_)
+            | E::Conflict(_) => Exit::Conflict,
             E::Denied(_) | E::Unauthenticated(_) | E::ProofRefused { .. } => Exit::Denied,
             E::Unavailable { .. } => Exit::Unavailable,
             E::Misconfigured { .. } | E::Internal { .. } => Exit::Other,

@@ -159,10 +159,8 @@ impl App {
             .detail("caller", caller(facts))
             .detail("principal", &principal.value.id)
             .detail("principal_created", created);
-        let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
-            .writes(newly_used)
-            .writes(created.then(|| Write::create(principal.value.clone())));
-        Ok(Admission { principal, presented: None, commit })
+        let commit = Commit::audited(self.event(call, scope.tenant(), &entry)).writes(newly_used);
+        self.admission(call, scope, principal, created, commit).await
     }
 
     /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.

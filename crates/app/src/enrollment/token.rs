@@ -121,10 +121,9 @@ impl App {
             .detail("principal_created", created)
             .detail("uses_left", token.value.uses_left.saturating_sub(1));
         let used = EnrollmentToken { uses_left: token.value.uses_left.saturating_sub(1), ..token.value };
-        let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
-            .write(Write::replace(used, token.version))
-            .writes(created.then(|| Write::create(principal.value.clone())));
-        Ok(Admission { principal, presented: None, commit })
+        let commit =
+            Commit::audited(self.event(call, scope.tenant(), &entry)).write(Write::replace(used, token.version));
+        self.admission(call, scope, principal, created, commit).await
     }
 
     /// The token with this digest, whosever it is: the secret is the right to find it.

@@ -1,7 +1,7 @@
 //! Invariant 10: bad input gets an error that says what and where, and changes nothing.
 
 use signet_app::{CreatePrincipal, CreateTenant, PageRequest, PrincipalPatch, TenantPatch};
-use signet_core::{Error, Lifetime, PrincipalType};
+use signet_core::{Error, Lifetime, PrincipalType, quota::Quotas};
 use signet_x509::KeyAndCsr;
 
 use crate::world::*;
@@ -60,6 +60,7 @@ async fn invariant_10_a_bad_csr_is_told_what_is_wrong_with_it() {
 async fn invariant_10_tenants() {
     let world = World::new().await;
     let long = Lifetime::seconds(7_776_001);
+    let quotas = |principals| Quotas { principals: Some(principals), ..Default::default() };
     let lifetimes = |lifetime| [(PrincipalType::Worker, lifetime)].into();
     let cases = [
         ("tenant.tenant_id", new_tenant("system")),
@@ -70,6 +71,7 @@ async fn invariant_10_tenants() {
         ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(long), ..new_tenant("new") }),
         ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(Lifetime::seconds(59)), ..new_tenant("new") }),
         ("tenant.max_certificates", CreateTenant { max_certificates: 101, ..new_tenant("new") }),
+        ("tenant.quotas", CreateTenant { quotas: quotas(10_000_001), ..new_tenant("new") }),
         (
             "tenant.renewal_grace_seconds",
             CreateTenant { renewal_grace: Lifetime::seconds(2_592_001), ..new_tenant("new") },
@@ -82,6 +84,7 @@ async fn invariant_10_tenants() {
             lifetimes: Some(input.lifetimes.clone()),
             max_certificates: Some(input.max_certificates),
             renewal_grace: Some(input.renewal_grace),
+            quotas: input.quotas,
         };
         let (create, update) = (call("CreateTenant"), call("UpdateTenant"));
         assert_eq!(refusal(&world, world.app.create_tenant(&create, &scope, input)).await.0, field);

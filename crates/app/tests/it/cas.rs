@@ -1,11 +1,13 @@
 //! The life of certificate authorities.
 
-use signet_app::{RotationAction, RotationReport};
+use signet_app::{Call, RotationAction, RotationReport, TenantPatch};
 use signet_core::{
-    Error, Lifetime, Time,
+    Actor, Error, Lifetime, PrincipalType, Time,
+    authz::Denial,
     ca::{CaKind, CaState},
+    quota::Quotas,
 };
-use signet_testkit::fixtures::NOW;
+use signet_testkit::fixtures::{NOW, later};
 use signet_x509::ChainError;
 
 use crate::world::*;
@@ -59,7 +61,7 @@ async fn a_retired_ca_vouches_for_nobody() {
     let world = World::new().await;
     world.principal("worker").await;
     let leaf = world.issue("worker").await.chain_der.remove(0);
-    for action in [RotationAction::Prepare, RotationAction::Activate] {
+    for action in [RotationAction::Prepare, RotationAction::ForceActivate] {
         rotate(&world, "acme", CaKind::Tenant, action, NOW).await.unwrap();
         world.authenticate("acme", &leaf, NOW).await.unwrap();
     }
@@ -92,7 +94,7 @@ async fn an_operator_may_rotate_at_any_time_also_after_expiry() {
 async fn the_environments_own_cas_rotate_in_the_system_tenant() {
     let world = World::new().await;
     for kind in [CaKind::Root, CaKind::Shared, CaKind::Server, CaKind::Tenant] {
-        for action in [RotationAction::Prepare, RotationAction::Activate, RotationAction::Retire] {
+        for action in [RotationAction::Prepare, RotationAction::ForceActivate, RotationAction::Retire] {
             rotate(&world, "system", kind, action, NOW)
                 .await
                 .unwrap_or_else(|error| panic!("{kind:?} {action:?}: {error}"));
@@ -129,4 +131,73 @@ async fn rotations_at_once_make_one_next_ca() {
         }
     }
     assert_eq!(world.outcomes("RotateCa").len(), 2);
+}
+
+/// A verifier that fetched the bundle a minute ago does not know it yet.
+#[tokio::test]
+async fn a_ca_is_published_for_an_hour_before_it_signs() {
+    let world = World::new().await;
+    let act = |action, now| rotate(&world, "acme", CaKind::Tenant, action, now);
+    act(RotationAction::Prepare, NOW).await.unwrap();
+    let early = act(RotationAction::Activate, later(3599)).await.unwrap_err();
+    assert_eq!(early.reason(), "CA_NOT_KNOWN_YET");
+    let text = early.to_string();
+    assert!(text.contains("acme.2") && text.contains("2100-01-01T01:00:00Z"), "{text}");
+    assert!(act(RotationAction::Due, later(3599)).await.unwrap().steps.is_empty());
+    let known = act(RotationAction::Activate, later(3600)).await.unwrap();
+    assert_eq!(known.steps[0], "activated acme.2 in place of acme.1");
+}
+
+/// The key is in other hands: worse than verifiers who do not know the next one for some minutes. The tenant's own admin asks
+/// the operator, who sees more.
+#[tokio::test]
+async fn an_operator_may_force_it_and_nobody_else() {
+    let world = World::new().await;
+    rotate(&world, "acme", CaKind::Tenant, RotationAction::Prepare, NOW).await.unwrap();
+    let own = identity("acme", "anna", PrincipalType::Admin, &[]);
+    let own = Call { actor: Actor::from(&own), ..call("RotateCa") };
+    let refused = world.app.rotate_ca(&own, &acme(), CaKind::Tenant, RotationAction::ForceActivate).await.unwrap_err();
+    assert_eq!(refused, Error::Denied(Denial::Permission));
+    rotate(&world, "acme", CaKind::Tenant, RotationAction::ForceActivate, NOW).await.unwrap();
+}
+
+/// Each is a key that is paid for. What is due is prepared all the same.
+#[tokio::test]
+async fn a_tenant_prepares_two_a_day_and_an_operator_more() {
+    let world = World::new().await;
+    let own = Call { actor: Actor::from(&identity("acme", "anna", PrincipalType::Admin, &[])), ..call("RotateCa") };
+    let prepare = |call: &Call, now| {
+        let (app, call) = (&world.app, at(call.clone(), now));
+        async move { app.rotate_ca(&call, &acme(), CaKind::Tenant, RotationAction::Prepare).await }
+    };
+    let force = || rotate(&world, "acme", CaKind::Tenant, RotationAction::ForceActivate, NOW);
+    for _ in 0..2 {
+        prepare(&own, NOW).await.unwrap();
+        force().await.unwrap();
+    }
+    let signed = world.keys.signatures();
+    let refused = prepare(&own, later(3600)).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Exhausted { reason: "CA_PREPARED_TOO_OFTEN", message } if message.contains("2100-01-0"))
+    );
+    assert_eq!(world.keys.signatures(), signed, "nothing was made");
+    for _ in 2..10 {
+        prepare(&call("RotateCa"), NOW).await.unwrap();
+        force().await.unwrap();
+    }
+    assert_eq!(prepare(&call("RotateCa"), NOW).await.unwrap_err().reason(), "CA_PREPARED_TOO_OFTEN");
+    prepare(&own, later(86_400)).await.unwrap();
+    assert_eq!(world.app.list_cas(&call("ListCas"), &acme()).await.unwrap().len(), 12);
+}
+
+#[tokio::test]
+async fn a_quota_of_cas_stops_admins_and_not_what_is_due() {
+    let world = World::new().await;
+    let quotas = Quotas { certificate_authorities: Some(1), ..Default::default() };
+    let patch = TenantPatch { quotas, ..Default::default() };
+    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    let refused = rotate(&world, "acme", CaKind::Tenant, RotationAction::Prepare, NOW).await.unwrap_err();
+    assert_eq!(refused.reason(), "CERTIFICATE_AUTHORITY_QUOTA");
+    let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, days(366)).await.unwrap();
+    assert_eq!(due.steps, ["prepared acme.2"]);
 }

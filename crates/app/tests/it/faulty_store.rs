@@ -175,6 +175,8 @@ fn assert_one_event(writes: &[Write]) {
         matches!(write, Write::Create(Body::Request(_)))
             // The note of a warning that could not be told, and that of a look that was broken off.
             || matches!(write, Write::Delete(key, _) if key.table == Table::Requests)
+            // What a tenant has, counted anew.
+            || matches!(write, Write::Create(Body::QuotaCount(_)) | Write::Replace(Body::QuotaCount(_), _))
             || matches!(write, Write::Create(Body::BrokenOff(_)) | Write::Replace(Body::BrokenOff(_), _))
             || matches!(write, Write::Create(Body::Certificate(record)) if record.state == CertificateState::Reserved)
     });

@@ -36,6 +36,7 @@ mod pace;
 mod principals;
 mod privileges;
 mod publication;
+mod quotas;
 mod refused;
 mod renewals;
 mod restart;

@@ -243,7 +243,7 @@ async fn ca_operation(world: &Arc<World>, name: &'static str, number: usize, req
     let tenant = format!("tenant-{number}");
     world.tenant(&tenant).await;
     let scope = scope(&tenant);
-    let steps = [RotationAction::Prepare, RotationAction::Activate, RotationAction::Retire];
+    let steps = [RotationAction::Prepare, RotationAction::ForceActivate, RotationAction::Retire];
     let ready = ["PrepareCa", "ActivateCa", "RetireCa"].iter().position(|step| *step == name).unwrap();
     for step in &steps[..ready] {
         world.app.rotate_ca(&call("Prepare"), &scope, CaKind::Tenant, *step).await.unwrap();

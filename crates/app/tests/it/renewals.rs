@@ -86,7 +86,7 @@ async fn a_retiring_ca_hastens_its_certificates() {
     use signet_app::RotationAction::{Activate, Prepare};
     let world = World::new().await;
     let (_, leaf) = worker(&world, "worker").await;
-    for (action, at_second) in [(Prepare, 60), (Activate, HOUR)] {
+    for (action, at_second) in [(Prepare, 0), (Activate, HOUR)] {
         let call = at(call("RotateCa"), later(at_second));
         world.app.rotate_ca(&call, &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
     }
@@ -228,10 +228,10 @@ async fn a_certificate_that_is_not_on_record_is_refused() {
 /// Also when the CA was retired meanwhile: the record counts, and the way back is open.
 #[tokio::test]
 async fn a_certificate_of_a_retired_ca_is_renewed_by_the_present_one() {
-    use signet_app::RotationAction::{Activate, Prepare, Retire};
+    use signet_app::RotationAction::{ForceActivate, Prepare, Retire};
     let world = World::new().await;
     let (key, leaf) = worker(&world, "worker").await;
-    for action in [Prepare, Activate, Retire] {
+    for action in [Prepare, ForceActivate, Retire] {
         world.app.rotate_ca(&call("RotateCa"), &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
     }
     let next = ask(&world, "one", &signed(&world, &key, &leaf, "one", NOW), NOW).await.unwrap();

@@ -4,7 +4,7 @@ use signet_app::{CreateRule, PageRequest};
 use signet_core::{
     Error, PrincipalType,
     authz::Denial,
-    enrollment_rule::{Condition, MAX_RULES, RuleTemplate, Source},
+    enrollment_rule::{Condition, RuleTemplate, Source},
 };
 use signet_testkit::{fixtures, pki::Pki};
 
@@ -113,16 +113,6 @@ async fn an_operator_makes_rules_for_plain_principals_at_most() {
     input.template.principal_type = PrincipalType::Admin;
     let denied = world.app.create_rule(&call("Create"), &operator(), &acme(), input).await.unwrap_err();
     assert_eq!(denied, Error::Denied(Denial::Permission));
-}
-
-#[tokio::test]
-async fn a_tenant_has_a_limited_number_of_rules() {
-    let world = World::new().await;
-    for number in 0..MAX_RULES {
-        world.rule(aws_rule(&format!("rule-{number}"))).await;
-    }
-    let full = world.app.create_rule(&call("Create"), &admin(), &acme(), aws_rule("more")).await.unwrap_err();
-    assert_eq!(full.reason(), "RULE_LIMIT");
 }
 
 #[tokio::test]

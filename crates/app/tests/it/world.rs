@@ -213,6 +213,7 @@ pub(crate) fn new_tenant(id: &str) -> CreateTenant {
         lifetimes: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
+        quotas: Default::default(),
     }
 }
 

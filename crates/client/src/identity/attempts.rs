@@ -189,7 +189,7 @@ impl Keeper {
         match self.accept(fresh) {
             Err(error) => {
                 // The same request would bring the same certificate.
-                enrolling::forget(&self.shared.settings).await?;
+                enrolling::forget(&self.shared.settings.storage).await?;
                 Err(error)
             }
             accepted => accepted,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 use super::{Settings, blocking};
 use crate::{
@@ -41,23 +41,44 @@ pub(super) async fn lock(storage: &Arc<dyn Storage>) -> Result<Arc<StorageLock>,
     timeout(PATIENCE, turn).await.map_err(late)?
 }
 
-/// Who calls has the storage's lock. The same key and request id are sent until the outcome is known, in the next run of
-/// the program too: a single-use proof is never spent on an answer that nobody got.
 pub(super) async fn enroll(
     settings: &Settings,
     enrollment: &Enrollment,
     retry: Retry,
 ) -> Result<Fresh<Credentials>, ClientError> {
-    let connector = settings.connector(None)?;
-    let (pending, proof) = pending(settings, enrollment).await?;
-    match send_enrollment(&connector.channel(), enrollment, &pending, proof, retry).await {
+    let channel = settings.connector(None)?.channel();
+    certified(&channel, &settings.storage, enrollment, retry).await
+}
+
+/// Gets the first certificate. Key and request id are in `storage` before they are sent, and the same ones are sent again
+/// until the outcome is known, also by the next run of the program: whose answer is lost does not use up a second proof.
+///
+/// Who calls is the only one that uses `storage`, keeps what comes, and then calls [`Storage::forget_pending`].
+pub async fn enroll_resumably(
+    channel: &Channel,
+    storage: &Arc<dyn Storage>,
+    enrollment: &Enrollment,
+    retry: Retry,
+) -> Result<Credentials, ClientError> {
+    Ok(certified(channel, storage, enrollment, retry).await?.held)
+}
+
+/// Who calls has the storage's lock.
+async fn certified(
+    channel: &Channel,
+    storage: &Arc<dyn Storage>,
+    enrollment: &Enrollment,
+    retry: Retry,
+) -> Result<Fresh<Credentials>, ClientError> {
+    let (pending, proof) = pending(storage, enrollment).await?;
+    match send_enrollment(channel, enrollment, &pending, proof, retry).await {
         Ok(issued) => {
             let held = Credentials::new(issued.chain_der, issued.root_der, pending.into_key())?;
             Ok(Fresh { held, anchors_der: issued.trust_anchor_der })
         }
         Err(error) => {
             if is_refusal(&error) {
-                forget(settings).await?;
+                forget(storage).await?;
             }
             Err(error)
         }
@@ -65,17 +86,17 @@ pub(super) async fn enroll(
 }
 
 /// The next attempt is another request, with another key.
-pub(super) async fn forget(settings: &Settings) -> Result<(), CredentialsError> {
-    let storage = Arc::clone(&settings.storage);
+pub(super) async fn forget(storage: &Arc<dyn Storage>) -> Result<(), CredentialsError> {
+    let storage = Arc::clone(storage);
     blocking(move || storage.forget_pending()).await
 }
 
 /// What is to be sent, on disk before that.
 async fn pending(
-    settings: &Settings,
+    kept_in: &Arc<dyn Storage>,
     enrollment: &Enrollment,
 ) -> Result<(Pending, signet_proto::v1::enroll_request::Proof), ClientError> {
-    let storage = Arc::clone(&settings.storage);
+    let storage = Arc::clone(kept_in);
     if let Some(pending) = blocking(move || storage.pending()).await? {
         let proof = enrollment.proof.proof(pending.key()).await?;
         if pending.serves(enrollment, &proof) {
@@ -86,7 +107,7 @@ async fn pending(
     let new = Pending::generate()?;
     let proof = enrollment.proof.proof(new.key()).await?;
     let new = new.serving(enrollment, &proof);
-    let storage = Arc::clone(&settings.storage);
+    let storage = Arc::clone(kept_in);
     let kept = blocking(move || storage.keep_pending(&new).map(|()| new)).await?;
     Ok((kept, proof))
 }

@@ -29,6 +29,7 @@ use signet_x509::environment::DEFAULT_OID_ARC;
 use tokio::sync::{Notify, watch};
 
 pub use channel::LiveChannel;
+pub use enrolling::enroll_resumably;
 use keeper::{Keeper, State};
 use shared::{Held, LiveKey, Shared, Task};
 pub use status::{Problem, Standing, Status};

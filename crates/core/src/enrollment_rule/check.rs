@@ -4,8 +4,6 @@ use crate::{Error, attestation::fact};
 
 use super::{Condition, EnrollmentRule, IdTemplate, Source, glob::is_open};
 
-/// Most rules of a tenant; each enrollment by proof reads them all.
-pub const MAX_RULES: usize = 100;
 /// Most conditions of a rule.
 pub const MAX_CONDITIONS: usize = 16;
 /// Most patterns of a condition.

@@ -47,6 +47,9 @@ impl Life {
                 self.cas.push(ca(generation, now, self.ca));
             }
             RotationStep::Activate { ca, replaces } => {
+                let next = self.cas.iter().find(|known| known.id == ca).unwrap();
+                let nothing_signs = self.active().iter().all(|active| active.not_after <= now);
+                assert!(nothing_signs || next.known_at() <= now, "verifiers do not know {ca} yet");
                 if let Some(old) = replaces {
                     self.set(&old, CaState::Active, CaState::Retiring, now);
                 }

@@ -32,6 +32,7 @@ fn tenant(id: &str, status: TenantStatus, isolation: Isolation) -> Tenant {
         max_certificates: 3,
         renewal_grace: Default::default(),
         renewal_steering: None,
+        quotas: Default::default(),
         created_at: NOW,
         updated_at: NOW,
     }

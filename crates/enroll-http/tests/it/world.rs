@@ -59,6 +59,7 @@ impl World {
             lifetimes: Default::default(),
             max_certificates: 0,
             renewal_grace: Lifetime::hours(1),
+            quotas: Default::default(),
         };
         app.create_tenant(&call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
         let enrollment = Enrollment::new(Arc::clone(&app), NonZeroU32::new(100).unwrap(), || NOW);

@@ -15,6 +15,7 @@ use signet_core::{
     expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
     lineage::{Confirmation, Lineage, Successor},
     principal::{HeldCertificate, Principal, PrincipalStatus},
+    quota::{Quota, QuotaCount, Quotas},
     renewal::{Steering, Window},
     request::{Outcome, RequestRecord},
     store::{Body, Cursor, Version, Versioned, Write},
@@ -143,6 +144,12 @@ fn owners(id: &TenantId) -> Vec<Body> {
             issued_before: later(60),
             window: Window { start: later(120), end: later(7200) },
         }),
+        quotas: Quotas {
+            principals: Some(u32::MAX),
+            join_tokens: Some(1),
+            enrollment_rules: Some(2),
+            certificate_authorities: Some(3),
+        },
         updated_at: Time::from_unix_millis(NOW.unix_millis() + 1),
         ..tenant(id)
     };
@@ -175,7 +182,15 @@ fn owners(id: &TenantId) -> Vec<Body> {
         free_at: Some(later(3600)),
         ..principal(id, "Device_1.a")
     };
-    vec![tenant.into(), ca.into(), principal.into()]
+    let count = QuotaCount {
+        tenant: id.clone(),
+        quota: Quota::JoinTokens,
+        shard: 3,
+        until: Some(later(3600)),
+        number: -7,
+        counted_at: Some(NOW),
+    };
+    vec![tenant.into(), ca.into(), principal.into(), count.into()]
 }
 
 fn credentials(id: &TenantId) -> Vec<Body> {

@@ -86,6 +86,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         lifetimes: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
+        quotas: Default::default(),
     };
     wired.app.create_tenant(&call, &EnvironmentScope::housekeeping(), new).await.unwrap();
     new_token(wired, tenant, PrincipalType::Worker).await

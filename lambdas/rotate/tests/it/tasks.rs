@@ -20,11 +20,12 @@ async fn tasks_do_what_is_due_and_nothing_twice() {
     assert_eq!(crl.content_type(), Some("application/pkix-crl"));
     let number: u64 = crl.metadata().unwrap()["crl-number"].parse().unwrap();
     assert!(number > 1_700_000_000, "{number}");
-    for task in ["rotate-cas", "sweep", "warn-expiry"] {
+    for task in ["rotate-cas", "sweep", "warn-expiry", "count-quotas"] {
         let answer = world.invoke(json!({ "task": task })).await;
         assert!(answer["task"] == task && answer["unfinished"] == false, "{answer}");
     }
     let unknown = world.invoke(json!({"task": "dance"})).await;
-    assert!(unknown["errorMessage"].as_str().unwrap().contains("rotate-cas, publish, sweep, warn-expiry"), "{unknown}");
+    let all = "rotate-cas, publish, sweep, warn-expiry, count-quotas";
+    assert!(unknown["errorMessage"].as_str().unwrap().contains(all), "{unknown}");
     assert_eq!(unknown["errorType"], "Rotate", "{unknown}");
 }

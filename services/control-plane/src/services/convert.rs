@@ -12,6 +12,7 @@ use signet_core::{
     enrollment::EnrollmentToken,
     enrollment_rule::{Condition, EnrollmentRule, Miss, Source},
     principal::{Principal, PrincipalStatus},
+    quota::{Quota, Quotas},
     renewal::{Advice, AdviceReason, Steering},
     spiffe::SpiffeId,
     tenant::{Isolation, Tenant, TenantStatus},
@@ -80,6 +81,28 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         update_time: Some(time(tenant.updated_at)),
         renewal_grace_seconds: tenant.renewal_grace.as_seconds(),
         renewal_steering: tenant.renewal_steering.as_ref().map(steering),
+        quotas: Some(quotas(&tenant.quotas)),
+        quota_use: None,
+    }
+}
+
+/// How much a tenant has.
+pub(super) fn quota_use(used: &Quotas) -> pb::TenantQuotas {
+    pb::TenantQuotas {
+        principals: used.principals.unwrap_or(0),
+        join_tokens: used.join_tokens.unwrap_or(0),
+        enrollment_rules: used.enrollment_rules.unwrap_or(0),
+        certificate_authorities: used.certificate_authorities.unwrap_or(0),
+    }
+}
+
+/// What holds, defaults too.
+fn quotas(quotas: &Quotas) -> pb::TenantQuotas {
+    pb::TenantQuotas {
+        principals: quotas.limit(Quota::Principals),
+        join_tokens: quotas.limit(Quota::JoinTokens),
+        enrollment_rules: quotas.limit(Quota::EnrollmentRules),
+        certificate_authorities: quotas.limit(Quota::CertificateAuthorities),
     }
 }
 

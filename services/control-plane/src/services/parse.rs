@@ -10,6 +10,7 @@ use signet_core::{
     ca::CaKind,
     certificate::RevocationReason,
     enrollment_rule::{Condition, RuleTemplate, Source},
+    quota::{Quota, Quotas},
     renewal::{Steering, Window},
     tenant::Isolation,
 };
@@ -155,6 +156,17 @@ pub(super) fn lifetimes(overrides: &[pb::LifetimeOverride]) -> Result<BTreeMap<P
     Ok(lifetimes)
 }
 
+/// Those that a caller names; 0 goes back to the default.
+pub(super) fn quotas(quotas: pb::TenantQuotas, named: impl Fn(Quota) -> bool) -> Quotas {
+    let of = |quota, limit| named(quota).then_some(limit);
+    Quotas {
+        principals: of(Quota::Principals, quotas.principals),
+        join_tokens: of(Quota::JoinTokens, quotas.join_tokens),
+        enrollment_rules: of(Quota::EnrollmentRules, quotas.enrollment_rules),
+        certificate_authorities: of(Quota::CertificateAuthorities, quotas.certificate_authorities),
+    }
+}
+
 pub(super) fn revocation_reason(number: i32) -> Result<RevocationReason, Error> {
     let code = u8::try_from(number).ok();
     code.and_then(RevocationReason::from_code).ok_or_else(|| unknown("reason"))
@@ -171,8 +183,10 @@ pub(super) fn ca_kind(number: i32) -> Result<CaKind, Error> {
     }
 }
 
-pub(super) fn rotation_action(number: i32) -> Result<RotationAction, Error> {
+pub(super) fn rotation_action(number: i32, force: bool) -> Result<RotationAction, Error> {
     match pb::RotationAction::try_from(number) {
+        Ok(pb::RotationAction::Activate) if force => Ok(RotationAction::ForceActivate),
+        Ok(_) if force => Err(Error::invalid("force", "ONLY_ACTIVATION", "can be set for an activation only")),
         Ok(pb::RotationAction::Unspecified) => Ok(RotationAction::Due),
         Ok(pb::RotationAction::Prepare) => Ok(RotationAction::Prepare),
         Ok(pb::RotationAction::Activate) => Ok(RotationAction::Activate),

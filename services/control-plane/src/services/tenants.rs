@@ -11,7 +11,16 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Api, convert, parse};
 
 /// What `UpdateTenant` may change.
-const FIELDS: &[&str] = &["display_name", "lifetimes", "max_certificates", "renewal_grace_seconds"];
+const FIELDS: &[&str] = &[
+    "display_name",
+    "lifetimes",
+    "max_certificates",
+    "renewal_grace_seconds",
+    "quotas.principals",
+    "quotas.join_tokens",
+    "quotas.enrollment_rules",
+    "quotas.certificate_authorities",
+];
 
 #[async_trait]
 impl TenantService for Api {
@@ -26,6 +35,7 @@ impl TenantService for Api {
                 lifetimes: parse::lifetimes(&tenant.lifetimes)?,
                 max_certificates: tenant.max_certificates,
                 renewal_grace: Lifetime::seconds(tenant.renewal_grace_seconds),
+                quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |_| true),
             };
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = self.node.app.create_tenant(&caller.call, &scope, input).await?;
@@ -37,8 +47,9 @@ impl TenantService for Api {
     async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<Tenant>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let tenant = self.node.app.get_tenant(&caller.call, &scope).await?;
-            Ok(convert::tenant(&self.node, &tenant))
+            let (app, call) = (&self.node.app, &caller.call);
+            let (tenant, used) = tokio::try_join!(app.get_tenant(call, &scope), app.quota_use(call, &scope))?;
+            Ok(Tenant { quota_use: Some(convert::quota_use(&used)), ..convert::tenant(&self.node, &tenant) })
         })
         .await
     }
@@ -70,6 +81,9 @@ impl TenantService for Api {
                 max_certificates: named("max_certificates").then_some(tenant.max_certificates),
                 renewal_grace: named("renewal_grace_seconds")
                     .then_some(Lifetime::seconds(tenant.renewal_grace_seconds)),
+                quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |quota| {
+                    named(&format!("quotas.{}", quota.name()))
+                }),
             };
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = self.node.app.update_tenant(&caller.call, &scope, &id, patch).await?;

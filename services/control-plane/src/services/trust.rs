@@ -61,7 +61,8 @@ impl TrustService for Api {
     ) -> Result<Response<RotateCertificateAuthorityResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let (kind, action) = (parse::ca_kind(message.kind)?, parse::rotation_action(message.action)?);
+            let (kind, action) =
+                (parse::ca_kind(message.kind)?, parse::rotation_action(message.action, message.force)?);
             if kind != CaKind::Tenant && !scope.tenant().is_system() {
                 return Err(Error::invalid("kind", "INVALID_KIND", "only the system tenant has CAs of this kind"));
             }

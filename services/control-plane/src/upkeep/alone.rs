@@ -1,4 +1,4 @@
-//! What a node does where no rotate Lambda stands beside it: the life of CAs, and warnings.
+//! What a node does where no rotate Lambda stands beside it: the life of CAs, warnings, and counts.
 
 use std::{fmt, sync::Arc};
 
@@ -22,6 +22,12 @@ pub(super) async fn rotate_cas(node: Arc<Node>) -> Result<(), Error> {
 pub(super) async fn warn_expiries(node: Arc<Node>) -> Result<(), Error> {
     let call = Call::process("warn-expiry", node.now());
     told(node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
+}
+
+/// Counts again what tenants have, where that is due.
+pub(super) async fn recount_quotas(node: Arc<Node>) -> Result<(), Error> {
+    let call = Call::process("count-quotas", node.now());
+    told(node.app.recount_quotas(&call, &|| Some(node.now())).await?)
 }
 
 /// The first failure; what was done is logged.

@@ -44,6 +44,7 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, alone: bool, tasks: &Ta
     if alone {
         tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::rotate_cas));
         tasks.spawn(repeat("warn-expiry", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::warn_expiries));
+        tasks.spawn(repeat("count-quotas", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::recount_quotas));
     }
 }
 

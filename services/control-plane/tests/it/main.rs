@@ -26,6 +26,7 @@ mod identities;
 mod lifecycle;
 mod matrix;
 mod plain;
+mod quotas;
 mod races;
 mod server_certificate;
 mod shares;

@@ -114,6 +114,7 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
         lifetimes: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::seconds(0),
+        quotas: Default::default(),
     };
     app.create_tenant(&now(), &EnvironmentScope::housekeeping(), input).await.unwrap();
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };

@@ -44,9 +44,12 @@ pub struct RotateArgs {
     /// Make and publish the next CA now
     #[arg(long, group = "step")]
     prepare: bool,
-    /// Let the prepared CA sign from now on
+    /// Let the prepared CA sign from now on; an hour after it was prepared, when verifiers know it
     #[arg(long, group = "step")]
     activate: bool,
+    /// With --activate, for operators: not to wait until verifiers know the CA; they refuse what it signs until then
+    #[arg(long, requires = "activate")]
+    force: bool,
     /// Stop trusting the retiring CA now: what it signed is refused
     #[arg(long, group = "step")]
     retire: bool,
@@ -127,6 +130,9 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
     if action == v1::RotationAction::Retire {
         confirm("stop trusting the retiring CA and refuse what it signed", args.yes)?;
     }
+    if args.force {
+        confirm("let a CA sign that verifiers may not know yet and would refuse", args.yes)?;
+    }
     let kind = match args.kind {
         Kind::Tenant => v1::CaKind::Tenant,
         Kind::Shared => v1::CaKind::Shared,
@@ -138,6 +144,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         kind: kind.into(),
         action: action.into(),
         request_id: session.request_id(),
+        force: args.force,
     };
     let done = rpc!(session, "rotating", Client.rotate_certificate_authority(request)).await?;
     if run.printer.format == Format::Table {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum, ValueHint};
-use signet_core::{PrincipalType, Role, RuleId};
+use signet_core::{PrincipalType, Role, RuleId, attestation::fact, enrollment_rule::IdTemplate};
 use signet_proto::v1::{self, enrollment_rule::Source, enrollment_service_client::EnrollmentServiceClient as Client};
 use signet_x509::pem;
 
@@ -21,6 +21,11 @@ use crate::{
 
 /// The issuer of GitHub's workflows.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
+
+/// What is easily overlooked in a rule for AWS.
+const SESSION_IS_CHOSEN: &str = "\
+this rule rests on the name of an AWS session, and whoever may assume the role chooses it: also another's instance or
+task id. Let only the AWS service assume the role, or pin sts:RoleSessionName in its trust policy";
 
 /// Who may enroll without a token.
 #[derive(Debug, Subcommand)]
@@ -56,7 +61,8 @@ pub enum RuleCommand {
     group = ArgGroup::new("source").required(true).args(["aws_account", "oidc_issuer", "github_repo", "x509_ca"]),
     after_help = "\
 Facts by proof:
-  AWS    account, arn, partition, user_id; of assumed roles: role, session
+  AWS    account, arn, partition, user_id; of assumed roles: role, session (whoever may assume
+         the role chooses it, unless the role's trust policy pins sts:RoleSessionName)
   OIDC   the token's claims, those of objects as outer.inner
   X.509  anchor_sha256, serial and the subject: cn, o, ou, ...
 
@@ -145,6 +151,9 @@ pub async fn run(run: &Run, command: EnrollmentCommand) -> Result<Exit, Failure>
 
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let session = run.session()?;
+    if rests_on_session(&args) {
+        run.printer.note(SESSION_IS_CHOSEN);
+    }
     let rule = v1::EnrollmentRule {
         tenant_id: session.tenant(),
         rule_id: args.id.to_string(),
@@ -158,6 +167,15 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let request = v1::CreateEnrollmentRuleRequest { rule: Some(rule), request_id: session.request_id() };
     let made = rpc!(session, "making the rule", Client.create_enrollment_rule(request)).await?;
     run.printer.changed(&made).map(|()| Exit::Ok)
+}
+
+/// Whether the rule tells AWS callers apart, or lets them in, by what holds their session's name.
+fn rests_on_session(args: &CreateArgs) -> bool {
+    let holds_session = |fact: &str| matches!(fact, fact::SESSION | fact::ARN | fact::USER_ID);
+    let template = IdTemplate::parse(&args.id_template);
+    let in_template = template.is_ok_and(|template| template.facts().any(holds_session));
+    let in_conditions = args.conditions.iter().any(|(fact, _)| holds_session(fact));
+    !args.aws_account.is_empty() && (in_template || in_conditions)
 }
 
 /// Clap lets through exactly one of them.

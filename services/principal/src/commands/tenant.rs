@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::FieldMask;
-use signet_core::TenantId;
+use signet_core::{TenantId, quota::Quota};
 use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
 
 use super::{
@@ -24,7 +24,7 @@ pub enum TenantCommand {
         #[arg(value_name = "TENANT")]
         id: Option<TenantId>,
     },
-    /// Change a tenant's name, lifetimes, quota or grace
+    /// Change a tenant's name, lifetimes, quotas or grace
     Update(UpdateArgs),
     /// Refuse all principals of a tenant, within a second
     Suspend {
@@ -82,6 +82,22 @@ pub struct Limits {
     /// How long after expiry certificates may be renewed, at most 30d; 0: enroll again
     #[arg(long, value_name = "TIME", value_parser = values::grace)]
     renewal_grace: Option<u32>,
+    /// How much of something the tenant may have, e.g. principals=5000; 0: the default; may be repeated. Of
+    /// principals (100000), join_tokens (10000), enrollment_rules (100), certificate_authorities (20)
+    #[arg(long = "quota", value_name = "WHAT=N", value_parser = values::quota)]
+    quotas: Vec<(Quota, u32)>,
+}
+
+impl Limits {
+    fn quotas(&self) -> v1::TenantQuotas {
+        let of = |quota| self.quotas.iter().rev().find(|(named, _)| *named == quota).map_or(0, |(_, limit)| *limit);
+        v1::TenantQuotas {
+            principals: of(Quota::Principals),
+            join_tokens: of(Quota::JoinTokens),
+            enrollment_rules: of(Quota::EnrollmentRules),
+            certificate_authorities: of(Quota::CertificateAuthorities),
+        }
+    }
 }
 
 /// What changes.
@@ -93,7 +109,7 @@ pub struct UpdateArgs {
     /// Name for people
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
-    /// Lifetimes and quota.
+    /// Lifetimes and quotas.
     #[command(flatten)]
     limits: Limits,
     /// Back to the default lifetimes
@@ -123,6 +139,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         tenant_id: args.id.to_string(),
         display_name: args.display_name,
         isolation: isolation.into(),
+        quotas: Some(args.limits.quotas()),
         lifetimes: args.limits.lifetimes,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
         renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
@@ -164,14 +181,18 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     mark(args.default_lifetimes || !args.limits.lifetimes.is_empty(), "lifetimes");
     mark(args.limits.max_certificates.is_some(), "max_certificates");
     mark(args.limits.renewal_grace.is_some(), "renewal_grace_seconds");
+    for (quota, _) in &args.limits.quotas {
+        mark(true, &format!("quotas.{}", quota.name()));
+    }
     if mask.paths.is_empty() {
-        let hint = "give --display-name, --lifetime, --max-certificates or --renewal-grace";
+        let hint = "give --display-name, --lifetime, --max-certificates, --renewal-grace or --quota";
         return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = run.session()?;
     let tenant = v1::Tenant {
         tenant_id: args.id.to_string(),
         display_name: args.display_name.unwrap_or_default(),
+        quotas: Some(args.limits.quotas()),
         lifetimes: args.limits.lifetimes,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
         renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),

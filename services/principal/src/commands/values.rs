@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use signet_core::PrincipalType;
+use signet_core::{PrincipalType, quota::Quota};
 use signet_proto::v1;
 
 use crate::failure::Failure;
@@ -80,6 +80,16 @@ pub fn moment(text: &str) -> Result<Moment, String> {
         return Ok(Moment::At(time));
     }
     duration(text).map(Moment::Ago).map_err(|_| "must be RFC 3339 or a time before now such as 24h".into())
+}
+
+/// `WHAT=N`: a quota of a tenant.
+pub fn quota(text: &str) -> Result<(Quota, u32), String> {
+    let (name, limit) = text.split_once('=').ok_or("must be WHAT=N, e.g. principals=5000")?;
+    let names = || Quota::ALL.map(Quota::name).join(", ");
+    let quota = Quota::ALL.into_iter().find(|quota| quota.name() == name);
+    let quota = quota.ok_or_else(|| format!("there is no quota {name:?}; it must be one of {}", names()))?;
+    let limit = limit.parse().map_err(|_| "the number must be 0 (the default) or more, in digits only")?;
+    Ok((quota, limit))
 }
 
 /// `TYPE=TIME`, e.g. `worker=12h`.

@@ -59,10 +59,17 @@ fn clock(server: Timestamp, here: Timestamp) -> Check {
 #[serde(default)]
 struct Report {
     ready: bool,
-    reasons: Vec<String>,
+    reasons: Vec<Reason>,
     staleness_ms: Option<i64>,
     stale: bool,
     server_certificate_expires: Option<Timestamp>,
+    server_certificate_fault: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reason {
+    reason: String,
+    message: String,
 }
 
 fn readiness(answer: &Answer, now: Timestamp) -> Check {
@@ -70,8 +77,8 @@ fn readiness(answer: &Answer, now: Timestamp) -> Check {
         let message = format!("/readyz answers with HTTP {} and no report", answer.status);
         return Check::fail("server", message, "is this signetd's public listener?");
     };
-    let mut message =
-        if report.ready { "ready".to_owned() } else { format!("not ready: {}", report.reasons.join(", ")) };
+    let reasons: Vec<String> = report.reasons.iter().map(|why| format!("{} ({})", why.message, why.reason)).collect();
+    let mut message = if report.ready { "ready".to_owned() } else { format!("not ready: {}", reasons.join("; ")) };
     if let Some(millis) = report.staleness_ms {
         message.push_str(&format!("; heard of changes {millis} ms ago"));
     }
@@ -85,6 +92,11 @@ fn readiness(answer: &Answer, now: Timestamp) -> Check {
         }
         () if report.stale => {
             Check::warn("server", message, "it answers without hearing of revocations: can it reach its store?")
+        }
+        () if report.server_certificate_fault.is_some() => {
+            let fault = report.server_certificate_fault.unwrap_or_default();
+            let message = format!("{message}; another certificate stands in its place and is not taken: {fault}");
+            Check::warn("server", message, "put the right one there; signetd's log says what is wrong with it")
         }
         () if ends_soon => {
             Check::warn("server", message, "its certificate should have been renewed: see signetd's log")
@@ -119,11 +131,21 @@ mod tests {
     fn a_node_that_is_not_ready_says_why() {
         let now = Timestamp::UNIX_EPOCH;
         let check = |body: &str| readiness(&Answer { status: 503, date: None, body: body.into() }, now);
-        let down = check(r#"{"ready":false,"reasons":["FEED_STALE"],"new_field":1}"#);
+        let down = check(r#"{"ready":false,"reasons":[{"reason":"FEED_STALE","message":"silent"}],"new_field":1}"#);
         assert!(down.status == Health::Fail && down.message.contains("FEED_STALE"), "{down:?}");
         assert_eq!(check(r#"{"ready":true,"stale":true}"#).status, Health::Warn);
         assert_eq!(check(r#"{"ready":true,"server_certificate_expires":"1970-01-01T12:00:00Z"}"#).status, Health::Warn);
         assert_eq!(check(r#"{"ready":true}"#).status, Health::Ok);
         assert_eq!(check("<html>").status, Health::Fail);
+    }
+
+    /// The control plane's own words: its test writes this file.
+    #[test]
+    fn what_the_control_plane_says_is_understood() {
+        let body = include_str!("../../../control-plane/tests/golden/readyz.json");
+        let check = readiness(&Answer { status: 503, date: None, body: body.into() }, Timestamp::UNIX_EPOCH);
+        assert_eq!(check.status, Health::Fail);
+        assert!(check.message.starts_with("not ready: the changes feed has been silent"), "{check:?}");
+        assert!(check.message.contains("(NODE_STALE)"), "{check:?}");
     }
 }

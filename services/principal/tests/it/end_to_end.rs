@@ -155,7 +155,8 @@ fn enroll(machine: &Machine, server: &Server) {
 fn rules(machine: &Machine) {
     let rule = |args: &[&str]| machine.principal(&[&["enrollment", "rule"], args, &["--tenant", "acme"]].concat());
     let fixed = ["--type", "worker", "--aws-account", "123456789012", "--aws-role", "worker"];
-    rule(&[&["create", "workers", "--id-template", "{session}"][..], &fixed].concat()).ok();
+    let made = rule(&[&["create", "workers", "--id-template", "{session}"][..], &fixed].concat()).ok();
+    assert!(made.err.contains("sts:RoleSessionName"), "whoever assumes the role chooses its name: {made:?}");
     let ambiguous = rule(&[&["create", "wide", "--id-template", "{session}"], &fixed[..4]].concat());
     assert!(ambiguous.code == 2 && ambiguous.err.contains("{role}"), "{ambiguous:?}");
     let ci = ["create", "ci", "--github-repo", "acme/api", "--oidc-audience", "signet", "--type", "service"];

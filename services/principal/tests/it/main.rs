@@ -9,6 +9,7 @@ mod exit_codes;
 mod golden;
 mod help;
 mod login;
+mod lost_answers;
 mod output;
 mod proofs;
 mod run;

@@ -1,0 +1,198 @@
+//! How much a tenant may have, and that nothing goes past it.
+
+use std::sync::Arc;
+
+use signet_app::{App, Call, TaskReport, TenantPatch};
+use signet_core::{
+    Error, Lifetime, PrincipalType, Store, Time,
+    enrollment::EnrollmentToken,
+    quota::{OverQuota, Quota, QuotaCount, Quotas},
+    store::{Body, Write},
+};
+use signet_testkit::fixtures::{NOW, later, transaction};
+
+use crate::{rules::aws_rule, world::*};
+
+async fn allow(world: &World, quotas: Quotas) {
+    let patch = TenantPatch { quotas, ..Default::default() };
+    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+}
+
+fn principals(limit: u32) -> Quotas {
+    Quotas { principals: Some(limit), ..Default::default() }
+}
+
+async fn used(world: &World, now: Time) -> Quotas {
+    world.app.quota_use(&at(call("GetTenant"), now), &acme()).await.unwrap()
+}
+
+async fn create(app: &App, call: &Call, id: &str) -> Result<(), Error> {
+    app.create_principal(call, &acme(), new_principal(id, PrincipalType::Worker, &[])).await.map(drop)
+}
+
+fn over(quota: Quota, used: u64, limit: u32) -> Error {
+    OverQuota { quota, tenant: tid("acme"), used, limit }.into()
+}
+
+async fn recount(world: &World, now: Time) -> TaskReport {
+    world.app.recount_quotas(&at(call("count-quotas"), now), &|| Some(now)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_full_tenant_is_told_what_and_how_much_whichever_way_a_principal_comes() {
+    let world = World::new().await;
+    allow(&world, principals(2)).await;
+    world.principal("one").await;
+    let token = world.token(new_token()).await;
+    world.app.enroll(&anonymous("enroll-1"), enrollment(&token, "two", &csr())).await.unwrap();
+
+    let full = over(Quota::Principals, 2, 2);
+    assert_eq!(create(&world.app, &call("CreatePrincipal"), "three").await, Err(full.clone()));
+    let text = full.to_string();
+    assert!(
+        text.starts_with("tenant acme has 2 of 2 principals")
+            && text.contains("tenant update acme --quota principals=N"),
+        "{text}"
+    );
+    let token = world.token(new_token()).await;
+    let (next, key) = (anonymous("enroll-2"), csr());
+    assert_eq!(world.app.enroll(&next, enrollment(&token, "three", &key)).await, Err(full));
+    assert_eq!(world.outcomes("Enroll").last().unwrap(), "PRINCIPAL_QUOTA");
+    // Who is there already is not counted again: it gets its certificates.
+    world.issue("one").await;
+    let used = used(&world, NOW).await;
+    assert_eq!((used.principals, used.join_tokens, used.certificate_authorities), (Some(2), Some(2), Some(1)));
+
+    // The operator makes room: the same request with the same token goes through.
+    allow(&world, principals(3)).await;
+    world.app.enroll(&next, enrollment(&token, "three", &key)).await.unwrap();
+    assert!(create(&world.app, &call("CreatePrincipal"), "four").await.is_err());
+    allow(&world, principals(0)).await;
+    create(&world.app, &call("CreatePrincipal"), "four").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_repetition_of_a_creation_that_succeeded_is_no_refusal() {
+    let world = World::new().await;
+    allow(&world, principals(1)).await;
+    for _ in 0..2 {
+        create(&world.app, &call_with_id("CreatePrincipal", "once"), "one").await.unwrap();
+    }
+    assert_eq!(used(&world, NOW).await.principals, Some(1));
+}
+
+/// To create and delete in a loop is no way round it.
+#[tokio::test]
+async fn a_deleted_principal_counts_until_its_id_is_free() {
+    let world = World::new().await;
+    allow(&world, principals(1)).await;
+    world.principal("one").await;
+    let deleted = world.app.delete_principal(&call("DeletePrincipal"), &admin(), &acme(), &pid("one")).await.unwrap();
+    let free_at = deleted.free_at.unwrap();
+    let before = at(call("CreatePrincipal"), free_at.minus(Lifetime::seconds(1)));
+    assert_eq!(create(&world.app, &before, "two").await, Err(over(Quota::Principals, 1, 1)));
+    // Counted by the week.
+    let after = free_at.plus(Lifetime::days(7));
+    assert_eq!(used(&world, after).await.principals, Some(0));
+    create(&world.app, &at(call("CreatePrincipal"), after), "one").await.unwrap();
+}
+
+/// Two nodes, many at once: as many too much as there are counts to meet in, at the very most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_at_once_go_past_it_by_a_few_at_most() {
+    let world = World::new().await;
+    allow(&world, principals(20)).await;
+    let nodes = [Arc::clone(&world.app), world.other_node()];
+    let all = (0..120).map(|number| {
+        let app = Arc::clone(&nodes[number % 2]);
+        async move { create(&app, &call("CreatePrincipal"), &format!("p-{number}")).await }
+    });
+    let answers = futures::future::join_all(all).await;
+    let made = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!((20..=36).contains(&made), "{made}");
+    assert_eq!(used(&world, NOW).await.principals, Some(made as u32), "nothing is counted twice or not at all");
+    let (used, limit) = (made as u64, 20);
+    assert_eq!(create(&world.app, &call("Create"), "more").await, Err(over(Quota::Principals, used, limit)));
+}
+
+/// As in a store of a version that did not count.
+async fn forget_counts(world: &World) {
+    let counts = world.store.query(&QuotaCount::all_of(&tid("acme"), Quota::Principals), NOW).await.unwrap();
+    let reset = counts.records.into_iter().map(|found| {
+        let Body::QuotaCount(count) = found.value else { panic!("{found:?}") };
+        Write::replace(QuotaCount { number: 0, counted_at: None, ..count }, found.version)
+    });
+    world.store.transact(transaction(reset)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_there_before_counts_began_is_counted_and_mended_once_a_week() {
+    let world = World::new().await;
+    for number in 0..25 {
+        world.principal(&format!("p-{number}")).await;
+    }
+    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("p-0")).await.unwrap();
+    forget_counts(&world).await;
+    allow(&world, principals(24)).await;
+    assert_eq!(used(&world, NOW).await.principals, Some(0));
+
+    assert!(recount(&world, NOW).await.done.contains(&"acme: 24 principals".to_owned()));
+    let full = create(&world.app, &call("CreatePrincipal"), "more").await;
+    assert_eq!(full, Err(over(Quota::Principals, 24, 24)));
+    // What goes on is counted as ever, and nothing is looked at again before its time.
+    allow(&world, principals(25)).await;
+    world.principal("more").await;
+    assert_eq!(recount(&world, later(3600)).await, TaskReport::default());
+    assert_eq!(used(&world, NOW).await.principals, Some(25));
+    let week = NOW.plus(Lifetime::days(7));
+    assert!(recount(&world, week).await.done.contains(&"acme: 25 principals".to_owned()));
+    assert_eq!(used(&world, week).await.principals, Some(25));
+}
+
+#[tokio::test]
+async fn tokens_count_until_they_expire_used_or_not() {
+    let world = World::new().await;
+    allow(&world, Quotas { join_tokens: Some(2), ..Default::default() }).await;
+    let (first, _) = (world.token(new_token()).await, world.token(new_token()).await);
+    world.app.enroll(&anonymous("enroll-1"), enrollment(&first, "one", &csr())).await.unwrap();
+    world.app.revoke_token(&call("RevokeToken"), &admin(), &acme(), &first.token.id).await.unwrap();
+    let create = |now| {
+        let (app, call) = (&world.app, at(call("CreateToken"), now));
+        async move { app.create_token(&call, &admin(), &acme(), new_token()).await.map(|made| made.token) }
+    };
+    let refused: Result<EnrollmentToken, Error> = create(NOW).await;
+    assert_eq!(refused, Err(over(Quota::JoinTokens, 2, 2)));
+    let over = first.token.not_after.plus(Lifetime::hours(1));
+    create(over).await.unwrap();
+    assert_eq!(used(&world, over).await.join_tokens, Some(1));
+}
+
+#[tokio::test]
+async fn a_tenant_has_a_limited_number_of_rules() {
+    let world = World::new().await;
+    let create = |id: &'static str| {
+        let app = &world.app;
+        async move { app.create_rule(&call("CreateEnrollmentRule"), &admin(), &acme(), aws_rule(id)).await.map(drop) }
+    };
+    allow(&world, Quotas { enrollment_rules: Some(2), ..Default::default() }).await;
+    create("one").await.unwrap();
+    create("two").await.unwrap();
+    assert_eq!(create("three").await, Err(over(Quota::EnrollmentRules, 2, 2)));
+    let id = "one".parse().unwrap();
+    world.app.delete_rule(&call("DeleteEnrollmentRule"), &admin(), &acme(), &id).await.unwrap();
+    create("three").await.unwrap();
+}
+
+/// A renewal makes no principal: it reads and writes no count.
+#[tokio::test]
+async fn certificates_of_principals_that_are_there_touch_no_count() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let counts =
+        |world: &World| world.store.written(|write| matches!(write.key().sort.split_once('#'), Some(("always", _))));
+    let before = counts(&world);
+    assert_eq!(before, 2, "the operator, and this one");
+    let held = world.issue("worker").await;
+    crate::lineage::renew_at(&world, &held, later(3600)).await.unwrap();
+    assert_eq!(counts(&world), before);
+}
