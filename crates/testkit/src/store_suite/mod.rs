@@ -9,6 +9,7 @@
 mod concurrency;
 mod conditions;
 mod expiry;
+mod golden;
 mod indexes;
 mod isolation;
 mod limits;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 use signet_core::Store;
 
 pub use self::{
-    concurrency::*, conditions::*, expiry::*, indexes::*, isolation::*, limits::*, paging::*, raw::*, roundtrip::*,
+    concurrency::*, conditions::*, expiry::*, golden::*, indexes::*, isolation::*, limits::*, paging::*, raw::*,
+    roundtrip::*,
 };
 
 /// Makes one test per case. See [the module](mod@crate::store_suite).

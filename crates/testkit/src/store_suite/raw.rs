@@ -40,6 +40,7 @@ macro_rules! raw_suite {
             an_unreadable_record_can_be_deleted_and_expires
             what_a_later_release_added_survives_a_replacement
             what_a_later_release_added_goes_where_its_record_goes
+            records_of_every_release_are_read_and_lose_nothing
         }
     };
 }
@@ -58,7 +59,7 @@ async fn harms(raw: &dyn Raw, key: &Key, number: usize) {
 const HARMS: usize = 4;
 
 /// Adds a field to each object at any depth, as a later release may.
-fn extend(value: &mut Value) {
+pub(super) fn extend(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             // Keys of these are names of variants: a new one is a new type of principal or threshold, which is another matter.

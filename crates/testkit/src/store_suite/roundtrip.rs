@@ -47,7 +47,7 @@ pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
 }
 
 /// Every kind of record that is not the only one of its kind, each with every field set.
-pub(super) fn full(id: &TenantId) -> Vec<Body> {
+pub fn full(id: &TenantId) -> Vec<Body> {
     [owners(id), credentials(id), records(id), rules(id)].concat()
 }
 

@@ -1,0 +1,162 @@
+//! Calls of anybody, on a whole environment in memory: refused as the caller's fault, with nothing left behind.
+
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+
+use axum::{Router, body::Body};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use signet_app::{
+    App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, Listing, PageRequest, ServerIdentity,
+    Settings,
+};
+use signet_core::{
+    Error, Lifetime, PrincipalType, TenantScope, principal::Principal, scope::EnvironmentScope, store,
+    tenant::Isolation,
+};
+use signet_enroll_http::{ENROLL, Enrollment, Origin, RENEW, router};
+use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
+use signet_x509::{KeyAndCsr, pem};
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+use crate::{
+    certificates::environment,
+    memory::{Keys, Memory},
+};
+
+thread_local! {
+    static WORLD: World = World::new();
+}
+
+struct World {
+    runtime: Runtime,
+    app: Arc<App>,
+    store: Arc<Memory>,
+    router: Router,
+    /// What there is before the first call.
+    records: Vec<store::Body>,
+    csr_pem: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let store = Arc::new(Memory::default());
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let app = App::new(store.clone(), Arc::new(Keys::default()), entropy, environment(), Settings::default());
+        let app = Arc::new(app);
+        runtime.block_on(found(&app));
+        let enrollment = Enrollment::new(Arc::clone(&app), NonZeroU32::MAX, || NOW);
+        let csr_pem = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
+        let records = store.records();
+        Self { runtime, app, router: router(Arc::new(enrollment)), store, records, csr_pem }
+    }
+
+    fn post(&self, path: &str, body: Vec<u8>) {
+        let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(Body::from(body));
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        let origin = Origin { source, correlation_id: "fuzz".into() };
+        request.as_mut().unwrap().extensions_mut().insert(origin);
+        let (status, body) = self.runtime.block_on(async {
+            let (parts, body) = self.router.clone().oneshot(request.unwrap()).await.unwrap().into_parts();
+            (parts.status, body.collect().await.unwrap().to_bytes())
+        });
+        assert!(status.is_client_error(), "{status}: {}", String::from_utf8_lossy(&body));
+        let problem: Value = serde_json::from_slice(&body).expect("a problem is JSON");
+        assert_eq!(problem["status"], status.as_u16());
+        assert!(problem["detail"].is_string() || problem["title"].is_string(), "{problem}");
+        assert!(self.store.records() == self.records, "a refusal has left something");
+    }
+}
+
+/// A tenant with three principals.
+async fn found(app: &Arc<App>) {
+    let call = Call::process("bootstrap", NOW);
+    let input = Bootstrap {
+        keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
+        server: ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+        server_csr_der: KeyAndCsr::generate().unwrap().csr_der,
+        admin: "root".parse().unwrap(),
+        admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,
+    };
+    app.bootstrap(&call, &input).await.unwrap();
+    let tenant = CreateTenant {
+        id: "acme".parse().unwrap(),
+        display_name: String::new(),
+        isolation: Isolation::Shared,
+        lifetimes: Default::default(),
+        max_certificates: 0,
+        renewal_grace: Lifetime::hours(1),
+    };
+    app.create_tenant(&call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
+    for number in 1..=3 {
+        let id = format!("worker-{number}").parse().unwrap();
+        let input = CreatePrincipal {
+            id,
+            principal_type: PrincipalType::Worker,
+            display_name: String::new(),
+            roles: Vec::new(),
+            groups: Vec::new(),
+        };
+        app.create_principal(&call, &acme(), input).await.unwrap();
+    }
+}
+
+fn acme() -> TenantScope {
+    TenantScope::housekeeping("acme".parse().unwrap())
+}
+
+/// The body of an enrollment. No proof holds in this environment.
+pub fn enroll(data: &[u8]) {
+    WORLD.with(|world| world.post(ENROLL, data.to_vec()));
+}
+
+/// The body of an out-of-band renewal. This environment has issued nobody's certificate.
+pub fn renew(data: &[u8]) {
+    WORLD.with(|world| world.post(RENEW, data.to_vec()));
+}
+
+/// A join token, in an enrollment that is otherwise good. There is no token.
+pub fn join_token(data: &[u8]) {
+    WORLD.with(|world| {
+        let token = String::from_utf8_lossy(data);
+        let body = json!({
+            "request_id": "fuzz-1", "principal_id": "worker-9", "csr_pem": world.csr_pem,
+            "proof": { "join_token": token },
+        });
+        world.post(ENROLL, body.to_string().into_bytes());
+    });
+}
+
+/// A page token: first the page's size; then, if that is odd, what is in the token, else its text. Refused by name, or a page of
+/// the tenant's own principals, after which the next one is found.
+pub fn page_token(data: &[u8]) {
+    let Some((size, rest)) = data.split_first() else { return };
+    let text = if size % 2 == 1 { BASE64_URL_SAFE_NO_PAD.encode(rest) } else { String::from_utf8_lossy(rest).into() };
+    WORLD.with(|world| {
+        let list = |token: String| -> Result<Listing<Principal>, Error> {
+            let (page, call) = (PageRequest { size: u32::from(*size), token }, Call::process("ListPrincipals", NOW));
+            world.runtime.block_on(world.app.list_principals(&call, &acme(), &page))
+        };
+        let mut token = text;
+        for _ in 0..=4 {
+            match list(token) {
+                Err(error) => {
+                    assert!(matches!(error, Error::Invalid { ref field, .. } if *field == "page_token"), "{error:?}");
+                    return;
+                }
+                Ok(page) => {
+                    assert!(page.items.iter().all(|item| item.tenant.as_str() == "acme"));
+                    assert!(*size == 0 || page.items.len() <= usize::from(*size));
+                    if page.next_page_token.is_empty() {
+                        return;
+                    }
+                    token = page.next_page_token;
+                }
+            }
+        }
+        panic!("three principals and no last page");
+    });
+}

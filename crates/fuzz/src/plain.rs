@@ -1,0 +1,47 @@
+//! Parsers that need nothing around them.
+
+use serde_json::Value;
+use signet_core::{
+    store::{Body, Version},
+    stored::Stored,
+};
+use signet_mtls::proxy::{self, Header};
+
+/// A PROXY v2 header: read from a stream as from memory, not one byte more, and the address is the one that was sent.
+pub fn proxy(data: &[u8]) {
+    let mut rest = data;
+    let Ok(header) = futures::executor::block_on(proxy::read(&mut rest)) else { return };
+    let (prefix, body) = data[..data.len() - rest.len()].split_first_chunk::<16>().expect("a header has a prefix");
+    assert_eq!(proxy::parse(prefix, body).expect("it was read"), header);
+    assert_eq!(body.len(), proxy::body_length(prefix).expect("it was read"));
+    if let Header::Relayed(source) = header {
+        let port = if prefix[13] == 0x11 { &body[8..10] } else { &body[32..34] };
+        assert_eq!(source.port().to_be_bytes(), port);
+        assert!(source.ip().to_canonical() == source.ip(), "a mapped address is not another client");
+    }
+}
+
+/// A stored record: what is read is written as it was, and what this version does not know of it survives that.
+pub fn stored(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(body) = serde_json::from_str::<Body>(text) else { return };
+    let understood = serde_json::to_value(&body).expect("a body is JSON");
+    assert_eq!(serde_json::from_value::<Body>(understood.clone()).expect("what is written is read"), body);
+    let (key, at) = (body.key(), body.expires_at());
+    let stored = Stored { body: text.to_owned(), beside: serde_json::Map::new() };
+    let form = Version::read(1, stored).form_of(&body).expect("a body is JSON").unwrap_or_else(|| understood.clone());
+    let again: Body = serde_json::from_value(form.clone()).expect("a replacement is read");
+    assert_eq!((again.key(), again.expires_at(), &again), (key, at, &body));
+    keeps(&understood, &serde_json::from_str(text).expect("it was read"), &form);
+}
+
+/// Every field that is stored and not understood is in the form.
+fn keeps(understood: &Value, stored: &Value, form: &Value) {
+    let (Value::Object(understood), Value::Object(stored)) = (understood, stored) else { return };
+    for (name, value) in stored {
+        match understood.get(name) {
+            None => assert_eq!(form.get(name), Some(value), "{name} was lost"),
+            Some(understood) => keeps(understood, value, &form[name.as_str()]),
+        }
+    }
+}

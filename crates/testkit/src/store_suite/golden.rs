@@ -1,0 +1,116 @@
+//! Records as releases wrote them, kept in `fixtures/records`: today's code reads each, and writes it back with all it holds.
+//!
+//! A file is never changed, only added: its name begins with the digest of what is in it. `UPDATE_GOLDEN=1` adds one for today's form.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Value, json};
+use signet_core::store::{Body, SCHEMA_VERSION, Write};
+
+use super::{
+    raw::{RawStore, extend},
+    support::{get, write},
+};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/records")
+}
+
+fn name_of(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    let start: String = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{start}.json")
+}
+
+/// Every file: its name, its text, and that read.
+fn fixtures() -> Vec<(String, String, Value)> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let value = serde_json::from_str(&text).unwrap();
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), text, value)
+    };
+    files.map(read).collect()
+}
+
+/// `Store`: what a release before this one wrote is read and replaced without a loss, also what nobody here knows of it.
+pub async fn records_of_every_release_are_read_and_lose_nothing((store, raw): RawStore) {
+    for (file, _, fixture) in fixtures() {
+        let schema = u32::try_from(fixture["schema_version"].as_u64().unwrap()).unwrap();
+        for record in fixture["records"].as_array().unwrap() {
+            let body: Body =
+                serde_json::from_value(record.clone()).unwrap_or_else(|error| panic!("{file}: {error}: {record}"));
+            let key = body.key();
+            let mut extended = record.clone();
+            extend(&mut extended);
+            // The reader's promise: the present form and the one before.
+            for (form, schema) in [(record, schema), (&extended, schema), (record, schema.saturating_sub(1))] {
+                let change = match get(&*store, &key).await {
+                    None => Write::Create(body.clone()),
+                    Some(found) => Write::Replace(body.clone(), found.version),
+                };
+                write(&*store, change).await.unwrap();
+                raw.set_body(&key, form.clone()).await;
+                raw.set_schema(&key, schema).await;
+                let found = get(&*store, &key).await.unwrap();
+                assert!(found.value == body || form == &extended, "{file}: {key}");
+                write(&*store, Write::Replace(found.value, found.version)).await.unwrap();
+                assert_eq!(raw.body(&key).await, *form, "{file}: {key}");
+            }
+        }
+    }
+}
+
+/// The names of all fields at any depth, and what kind of value each has.
+fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| shape(value, &format!("{path}.{name}"), found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| shape(value, &format!("{path}[]"), found)),
+        Value::String(_) => drop(found.insert(format!("{path}: string"))),
+        Value::Number(_) => drop(found.insert(format!("{path}: number"))),
+        Value::Bool(_) => drop(found.insert(format!("{path}: bool"))),
+        Value::Null => drop(found.insert(format!("{path}: null"))),
+    }
+}
+
+fn shape_of(fixture: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::from([format!("schema_version {}", fixture["schema_version"])]);
+    for record in fixture["records"].as_array().unwrap() {
+        shape(record, record["entity"].as_str().unwrap(), &mut found);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::unique_tenant;
+
+    #[test]
+    fn no_fixture_was_changed() {
+        let changed: Vec<_> = fixtures().into_iter().filter(|(name, text, _)| *name != name_of(text)).collect();
+        assert!(changed.is_empty(), "what a release wrote does not change afterwards: restore {:?}", changed[0].0);
+    }
+
+    #[test]
+    fn the_form_of_every_record_has_a_fixture() {
+        let today = json!({ "schema_version": SCHEMA_VERSION, "records": super::super::full(&unique_tenant()) });
+        if fixtures().iter().any(|(_, _, fixture)| shape_of(fixture) == shape_of(&today)) {
+            return;
+        }
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let text = serde_json::to_string_pretty(&today).unwrap() + "\n";
+            fs::write(folder().join(name_of(&text)), text).unwrap();
+            return;
+        }
+        let known: BTreeSet<String> = fixtures().iter().flat_map(|(_, _, fixture)| shape_of(fixture)).collect();
+        let new: Vec<_> = shape_of(&today).difference(&known).cloned().collect();
+        panic!(
+            "the form of a record has changed (new: {new:?}). Older releases run beside this one: a new field has a default, and none \
+             changes its meaning. Then add a fixture: UPDATE_GOLDEN=1 cargo test -p signet-testkit golden"
+        );
+    }
+}
