@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -82,6 +82,15 @@ pub fn source_of(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Whose hands several sources are most likely in: sites get a /48 (RFC 6177), and IPv4 goes by /24s. To take from the
+/// largest first; not a limit, since many who do not know each other share one.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80)).into(),
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8)).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +107,13 @@ mod tests {
         assert!(within("10.0.0.0/8", "::ffff:10.1.2.3"));
         assert!(within("fd00::/8", "fd12::1") && !within("fd00::/8", "fe80::1"));
         assert!(within("::/0", "2001:db8::1") && within("::1/128", "::1"));
+    }
+
+    #[test]
+    fn a_network_is_what_one_site_is_given() {
+        let same = |one: &str, other: &str| network_of(one.parse().unwrap()) == network_of(other.parse().unwrap());
+        assert!(same("2001:db8:1::1", "2001:db8:1:ffff::1") && !same("2001:db8:1::1", "2001:db8:2::1"));
+        assert!(same("192.0.2.1", "::ffff:192.0.2.255") && !same("192.0.2.1", "192.0.3.1"));
     }
 
     #[test]

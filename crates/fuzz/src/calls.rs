@@ -89,6 +89,7 @@ async fn found(app: &Arc<App>) {
         lifetimes: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::hours(1),
+        quotas: Default::default(),
     };
     app.create_tenant(&call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
     for number in 1..=3 {

@@ -1,14 +1,18 @@
 //! How many connections may be in one stage at once, and how many of one source. Nobody is kept waiting by those who
-//! are silent: over either number the oldest makes room.
+//! are silent: over its share the oldest of a source makes room, and in a full stage the oldest of the network that has
+//! the most, so that who owns many sources evicts himself.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     future::poll_fn,
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
-use signet_core::cidr::source_of;
+use signet_core::cidr::{network_of, source_of};
 
 use crate::switch::Switch;
 
@@ -26,6 +30,17 @@ struct Held {
     /// By age.
     places: BTreeMap<u64, (Option<IpAddr>, Arc<Switch>)>,
     by_source: HashMap<IpAddr, BTreeSet<u64>>,
+    /// `None`: those of whom it is not known yet.
+    by_network: HashMap<Option<IpAddr>, BTreeSet<u64>>,
+}
+
+/// Whose number is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    /// The source's.
+    Source,
+    /// Everybody's, and no network has clearly more than the newcomer's.
+    All,
 }
 
 /// A connection's place, given up when dropped or when a newer connection needs it.
@@ -53,11 +68,34 @@ impl Budget {
     pub(crate) fn take_for(self: &Arc<Self>, address: Option<IpAddr>, switch: Arc<Switch>) -> Place {
         let mut held = self.held();
         if held.places.len() >= self.most {
-            held.evict_oldest();
+            held.evict_of_largest_network();
         }
+        self.enter(&mut held, address, switch)
+    }
+
+    /// The same where work would be lost with a place: a source waits for its own, and a full budget gives the newcomer
+    /// the oldest place of a network only if that one still has more than the newcomer's afterwards.
+    pub fn try_take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Crowd> {
+        let mut held = self.held();
+        if held.by_source.get(&source_of(address)).is_some_and(|places| places.len() >= self.of_one_source) {
+            return Err(Crowd::Source);
+        }
+        if held.places.len() >= self.most {
+            let own = held.by_network.get(&Some(network_of(address))).map_or(0, BTreeSet::len);
+            let most = held.largest_network().map_or(0, BTreeSet::len);
+            if most <= own.saturating_add(1) {
+                return Err(Crowd::All);
+            }
+            held.evict_of_largest_network();
+        }
+        Ok(self.enter(&mut held, Some(address), Arc::default()))
+    }
+
+    fn enter(self: &Arc<Self>, held: &mut Held, address: Option<IpAddr>, switch: Arc<Switch>) -> Place {
         let id = held.next;
         held.next = held.next.wrapping_add(1);
         held.places.insert(id, (None, Arc::clone(&switch)));
+        held.by_network.entry(None).or_default().insert(id);
         if let Some(address) = address {
             held.assign(id, source_of(address), self.of_one_source);
         }
@@ -88,13 +126,20 @@ impl Held {
         if let Some((known, _)) = self.places.get_mut(&id) {
             *known = Some(source);
         }
+        remove_from(&mut self.by_network, &None, id);
+        self.by_network.entry(Some(network_of(source))).or_default().insert(id);
         if let Some(oldest) = oldest {
             self.evict(oldest);
         }
     }
 
-    fn evict_oldest(&mut self) {
-        if let Some(oldest) = self.places.keys().next().copied() {
+    /// Of several that are as large, the one whose oldest is older.
+    fn largest_network(&self) -> Option<&BTreeSet<u64>> {
+        self.by_network.values().max_by_key(|places| (places.len(), Reverse(places.first())))
+    }
+
+    fn evict_of_largest_network(&mut self) {
+        if let Some(oldest) = self.largest_network().and_then(|places| places.first().copied()) {
             self.evict(oldest);
         }
     }
@@ -107,15 +152,20 @@ impl Held {
 
     fn remove(&mut self, id: u64) -> Option<Arc<Switch>> {
         let (source, switch) = self.places.remove(&id)?;
-        if let Some(source) = source
-            && let Some(of_source) = self.by_source.get_mut(&source)
-        {
-            of_source.remove(&id);
-            if of_source.is_empty() {
-                self.by_source.remove(&source);
-            }
+        if let Some(source) = source {
+            remove_from(&mut self.by_source, &source, id);
         }
+        remove_from(&mut self.by_network, &source.map(network_of), id);
         Some(switch)
+    }
+}
+
+fn remove_from<K: Eq + Hash>(places: &mut HashMap<K, BTreeSet<u64>>, key: &K, id: u64) {
+    if let Some(of_key) = places.get_mut(key) {
+        of_key.remove(&id);
+        if of_key.is_empty() {
+            places.remove(key);
+        }
     }
 }
 
@@ -132,7 +182,16 @@ impl Place {
     /// Completes when a newer connection got this place. Ask what the peer has sent before you heed it: only the silent
     /// ones should go.
     pub async fn evicted(&self) {
-        poll_fn(|cx| self.switch.poll_read(cx).map(|_| ())).await;
+        poll_fn(|cx| self.poll_evicted(cx)).await;
+    }
+
+    /// The same for one who polls; only the last one is woken.
+    pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
+        self.switch.poll_read(cx).map(drop)
+    }
+
+    pub(crate) fn switch(&self) -> &Arc<Switch> {
+        &self.switch
     }
 }
 
@@ -172,7 +231,32 @@ mod tests {
         let places: Vec<_> = (0..6).map(|n| budget.take(Some(address(n)))).collect();
         assert_eq!((evicted(&places), budget.len()), (vec![0, 1], 4));
         drop(places);
-        assert!(budget.is_empty() && budget.held().by_source.is_empty());
+        let held = budget.held();
+        assert!(held.places.is_empty() && held.by_source.is_empty() && held.by_network.is_empty());
+    }
+
+    #[test]
+    fn who_owns_many_sources_evicts_himself() {
+        let budget = Budget::new(10, 2);
+        let older = budget.take(Some(address(1)));
+        let many = |n: usize| Some(IpAddr::from([0x2001, 0xdb8, 1, u16::try_from(n).unwrap(), 0, 0, 0, 1]));
+        let places: Vec<_> = (0..100).map(|n| budget.take(many(n))).collect();
+        assert_eq!((evicted(&places).len(), budget.len()), (91, 10));
+        assert!(evicted(&[older]).is_empty());
+    }
+
+    #[test]
+    fn work_is_given_up_for_those_who_have_less_of_it_only() {
+        let budget = Budget::new(8, 3);
+        let of = |network: u8, host: u8| IpAddr::from([198, 51, network, host]);
+        let mut held: Vec<_> = (0..9).filter_map(|_| budget.try_take(of(1, 1)).ok()).collect();
+        assert_eq!((held.len(), budget.try_take(of(1, 1)).unwrap_err()), (3, Crowd::Source));
+        held.extend((2..9).filter_map(|host| budget.try_take(of(1, host)).ok()));
+        // All are of one network, which does not gain by more of its own.
+        assert_eq!((held.len(), budget.try_take(of(1, 9)).unwrap_err()), (8, Crowd::All));
+        let others: Vec<_> = (0..9).filter_map(|host| budget.try_take(of(2, host)).ok()).collect();
+        assert_eq!((others.len(), evicted(&held)), (4, vec![0, 1, 2, 3]));
+        assert!(evicted(&others).is_empty());
     }
 
     #[test]

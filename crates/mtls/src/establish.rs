@@ -1,7 +1,8 @@
 //! From a TCP connection to an authenticated one, within the time limit.
 
-use std::{cell::Cell, io, net::SocketAddr, sync::Arc};
+use std::{cell::Cell, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll};
 
+use futures::poll;
 use rustls::{HandshakeKind, pki_types::CertificateDer};
 use tokio::{
     net::TcpStream,
@@ -71,11 +72,20 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         place.assign(remote.ip());
         let start = within(&place, hello_by, self.hello(stream, socket)).await.map_err(failed)?;
         let turn = async { Ok(self.turns.wait(remote.ip()).await) };
-        let turn = within(&place, deadline, turn).await.map_err(failed)?;
+        let mut turn = within(&place, deadline, turn).await.map_err(failed)?;
         drop(place);
 
         let place = self.handshakes.take(Some(remote.ip()));
-        let stream = within(&place, deadline, self.handshake(start)).await.map_err(failed)?;
+        let handshake = async {
+            let mut handshake = pin!(self.handshake(start));
+            if let Poll::Ready(done) = poll!(&mut handshake) {
+                return done;
+            }
+            // Our part is sent.
+            turn.waits_for_peer(&place);
+            handshake.await
+        };
+        let stream = within(&place, deadline, handshake).await.map_err(failed)?;
         drop((place, turn));
         self.enter(stream, remote, started).map_err(failed)
     }
@@ -177,9 +187,10 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             return Err(ConnectionRefusal::NoCertificate);
         }
         let full = |share: Share| ConnectionRefusal::TooManyConnections { share, presented: None };
-        let counted = self.quota.count(None).map_err(full)?;
         let registration = self.registry.register(remote, None).map_err(|_| ConnectionRefusal::NoCertificate)?;
+        // First its place among strangers: who makes room there leaves a connection to be counted.
         let place = self.anonymous.take_for(Some(remote.ip()), Arc::clone(registration.switch()));
+        let counted = self.quota.count(None).map_err(full)?;
         Ok((registration, Room { _counted: counted, _anonymous: Some(place) }))
     }
 }

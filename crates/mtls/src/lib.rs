@@ -31,7 +31,7 @@ mod unread;
 mod verify;
 
 pub use accept::{Acceptor, Incoming, Settings};
-pub use budget::{Budget, Place};
+pub use budget::{Budget, Crowd, Place};
 pub use clock::{Clock, system_uptime};
 pub use connection::{Connection, Peer};
 pub use observer::{ConnectionObserver, ConnectionRefusal};

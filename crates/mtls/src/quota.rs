@@ -1,4 +1,7 @@
 //! Who may hold how many of a node's connections: nobody takes them from the others, and the operator always gets in.
+//!
+//! A tenant may hold as many as it leaves free: half if it is alone, a third each of two, and so on. However many take
+//! what they can get, as much as the last of them has is left for the next.
 
 use std::{
     collections::HashMap,
@@ -9,8 +12,6 @@ use signet_core::{Identity, PrincipalId, TenantId};
 
 /// A principal may hold this part of the node's connections.
 const PRINCIPALS_PART: usize = 8;
-/// A tenant, all its principals together, this one.
-const TENANTS_PART: usize = 2;
 /// This one is kept for tenant `system`, whose admins must get in to suspend whoever fills the rest.
 const OPERATORS_PART: usize = 16;
 
@@ -77,7 +78,9 @@ impl Quota {
             return Err(Share::Node);
         }
         if let Some(identity) = identity {
-            counts.add(identity, self.all)?;
+            let free = open_to_it.saturating_sub(counts.all);
+            let of_tenant = if of_system { usize::MAX } else { free };
+            counts.add(identity, (self.all / PRINCIPALS_PART).max(1), of_tenant)?;
         }
         counts.all = counts.all.saturating_add(1);
         Ok(Counted { quota: Arc::clone(self), identity: identity.cloned() })
@@ -90,13 +93,13 @@ impl Quota {
 }
 
 impl Counts {
-    fn add(&mut self, identity: &Identity, all: usize) -> Result<(), Share> {
+    fn add(&mut self, identity: &Identity, of_principal: usize, of_tenant: usize) -> Result<(), Share> {
         let tenant = self.tenants.entry(identity.tenant.clone()).or_default();
         let held = tenant.principals.get(&identity.principal).copied().unwrap_or(0);
-        if held >= (all / PRINCIPALS_PART).max(1) {
+        if held >= of_principal {
             return Err(Share::Principal);
         }
-        if tenant.all >= (all / TENANTS_PART).max(1) {
+        if tenant.all >= of_tenant {
             return Err(Share::Tenant);
         }
         tenant.principals.insert(identity.principal.clone(), held.saturating_add(1));
@@ -168,20 +171,37 @@ mod tests {
             ("w-1", 20, Share::Principal),
             ("w-2", 20, Share::Principal),
             ("w-3", 20, Share::Principal),
-            ("w-4", 20, Share::Principal),
-            ("w-5", 0, Share::Tenant),
+            ("w-4", 15, Share::Tenant),
         ] {
             let (of_one, share) = fill(&quota, Some(&identity("acme", principal)));
             assert_eq!((of_one.len(), share), (gets, why), "{principal}");
             open.extend(of_one);
         }
         let (strangers, share) = fill(&quota, None);
-        assert_eq!((strangers.len(), share), (70, Share::Node));
+        assert_eq!((strangers.len(), share), (75, Share::Node));
         assert_eq!(quota.count(Some(&identity("globex", "w-1"))).unwrap_err(), Share::Node);
         let (operators, share) = fill(&quota, Some(&identity("system", "root")));
         assert_eq!((operators.len(), share), (10, Share::Node));
         drop((open, strangers, operators));
         assert!(quota.counts().all == 0 && quota.counts().tenants.is_empty());
+    }
+
+    #[test]
+    fn tenants_that_take_all_they_can_get_leave_as_much_to_the_next() {
+        let quota = Quota::new(160);
+        let mut open = Vec::new();
+        let mut got = Vec::new();
+        for tenant in ["acme", "globex", "initech", "hooli"] {
+            let before = open.len();
+            for principal in 0..20 {
+                open.extend(fill(&quota, Some(&identity(tenant, &format!("w-{principal}")))).0);
+            }
+            got.push(open.len() - before);
+        }
+        assert_eq!(got, [75, 38, 19, 9]);
+        // Who has more than is left waits for the others; a newcomer does not.
+        assert_eq!(quota.count(Some(&identity("acme", "new"))).unwrap_err(), Share::Tenant);
+        assert!(quota.count(Some(&identity("umbrella", "w-1"))).is_ok());
     }
 
     #[test]

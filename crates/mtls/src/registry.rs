@@ -21,6 +21,7 @@ use signet_core::{
 };
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub struct Ages {
     pub notice: Duration,
     /// Time to take an answer; who lets one wait for longer is cut.
     pub answer: Duration,
+    /// The same without a certificate: to keep what a stranger asked for costs places that other strangers wait for.
+    pub anonymous_answer: Duration,
 }
 
 impl Default for Ages {
@@ -57,12 +60,15 @@ impl Default for Ages {
             anonymous: Lifetime::minutes(1),
             notice: Duration::from_millis(100),
             answer: Duration::from_secs(30),
+            anonymous_answer: Duration::from_secs(2),
         }
     }
 }
 
 /// How often ages and expiries are looked at, and the epoch in case a notification was lost.
 const TICK: Duration = Duration::from_secs(1);
+/// Connections that are looked at in one go: a quarter of a millisecond.
+const SWEEP_PART: usize = 256;
 
 /// See the module's words. One per node, shared by all its listeners.
 pub struct Registry<A> {
@@ -146,29 +152,55 @@ impl<A: Send + Sync + 'static> Registry<A> {
         self.sweep_at(now, Instant::now())
     }
 
+    /// The same, and lets calls run in between.
+    async fn sweep_in_parts(&self, now: Time) -> usize {
+        let (open, became_stale, instant) = (self.open(), self.becomes_stale(), Instant::now());
+        let mut ended = 0_usize;
+        for part in open.chunks(SWEEP_PART) {
+            ended = ended.saturating_add(self.sweep_of(part.iter().cloned(), became_stale, now, instant));
+            yield_now().await;
+        }
+        ended
+    }
+
     /// `instant`: `now` on the clock that silence is measured by.
     fn sweep_at(&self, now: Time, instant: Instant) -> usize {
-        let stale = self.trust.refuses_all();
-        let became_stale = stale && !self.was_stale.swap(stale, Ordering::AcqRel);
-        if !stale {
-            self.was_stale.store(false, Ordering::Release);
-        }
-        let open: Vec<_> = self.entries().values().cloned().collect();
-        self.end(open, |entry| match entry.verdict(&self.trust, now, (self.ages.answer, instant))? {
+        let became_stale = self.becomes_stale();
+        self.sweep_of(self.open().into_iter(), became_stale, now, instant)
+    }
+
+    fn sweep_of(
+        &self,
+        open: impl Iterator<Item = Arc<Entry<A>>>,
+        became_stale: bool,
+        now: Time,
+        instant: Instant,
+    ) -> usize {
+        self.end(open, |entry| match entry.verdict(&self.trust, now, (&self.ages, instant))? {
             // Those who came after the node became stale were told so in each call.
             Ended::Refused(Refusal::Stale) if !became_stale => None,
             ended => Some(ended),
         })
     }
 
-    /// Ends all connections, for the end of a graceful shutdown. Returns how many it ended.
-    pub fn drain(&self) -> usize {
-        let open: Vec<_> = self.entries().values().cloned().collect();
-        self.end(open, |_| Some(Ended::Drained))
+    /// Whether it is now, and was not at the last sweep.
+    fn becomes_stale(&self) -> bool {
+        let stale = self.trust.refuses_all();
+        let was_stale = self.was_stale.swap(stale, Ordering::AcqRel);
+        stale && !was_stale
     }
 
-    fn end(&self, open: Vec<Arc<Entry<A>>>, verdict: impl Fn(&Entry<A>) -> Option<Ended>) -> usize {
-        let alive = open.into_iter().filter(|entry| entry.ended.get().is_none());
+    fn open(&self) -> Vec<Arc<Entry<A>>> {
+        self.entries().values().cloned().collect()
+    }
+
+    /// Ends all connections, for the end of a graceful shutdown. Returns how many it ended.
+    pub fn drain(&self) -> usize {
+        self.end(self.open().into_iter(), |_| Some(Ended::Drained))
+    }
+
+    fn end(&self, open: impl Iterator<Item = Arc<Entry<A>>>, verdict: impl Fn(&Entry<A>) -> Option<Ended>) -> usize {
+        let alive = open.filter(|entry| entry.ended.get().is_none());
         let ended: Vec<_> = alive.filter(|entry| verdict(entry).is_some_and(|reason| entry.end(reason))).collect();
         let (count, notice) = (ended.len(), self.ages.notice);
         if count > 0 {
@@ -191,7 +223,7 @@ impl<A: Send + Sync + 'static> Registry<A> {
                 changed = epoch.changed(), if feed_alive => feed_alive = changed.is_ok(),
                 _ = tick.tick() => {}
             }
-            let ended = self.sweep((self.clock)());
+            let ended = self.sweep_in_parts((self.clock)()).await;
             if ended > 0 {
                 tracing::info!(connections.ended = ended, "connections ended");
             }
@@ -214,10 +246,11 @@ impl<A> Registry<A> {
 }
 
 impl<A: Send + Sync + 'static> Entry<A> {
-    fn verdict(&self, trust: &Trust, now: Time, (answer, instant): (Duration, Instant)) -> Option<Ended> {
+    fn verdict(&self, trust: &Trust, now: Time, (ages, instant): (&Ages, Instant)) -> Option<Ended> {
         if let Some(Err(refusal)) = self.session.as_ref().map(|session| session.check(trust, now)) {
             return Some(Ended::Refused(refusal));
         }
+        let answer = if self.session.is_some() { ages.answer } else { ages.anonymous_answer };
         match () {
             () if now >= self.ends_at => Some(Ended::MaxAge),
             () if self.unread.is_overdue(answer, instant) => Some(Ended::AnswerUnread),
@@ -271,7 +304,8 @@ impl<A> fmt::Debug for Registry<A> {
 
 #[cfg(test)]
 mod tests {
-    use signet_core::trust::WhenStale;
+    use signet_core::{PrincipalType, Serial, trust::WhenStale};
+    use signet_testkit::{fixtures, pki::Pki};
 
     use super::*;
 
@@ -291,17 +325,40 @@ mod tests {
         trust.heard(crate::system_uptime());
         let clock: Clock = Arc::new(move || now);
         let grant: Grant<()> = Arc::new(|_, _| ());
-        let registry = Registry::new(trust, clock, Arc::new(Zeros), grant, Ages::default());
-        let open = || registry.register("192.0.2.1:443".parse().unwrap(), None).unwrap();
-        let (idle, quick, slow) = (open(), open(), open());
-        let (read, unread) = (quick.unread().begin(), slow.unread().begin());
-        let (begun, limit) = (Instant::now(), Ages::default().answer);
-        // A later answer that is taken does not save an older one.
-        drop(slow.unread().begin());
-        drop(read);
-        assert_eq!(registry.sweep_at(now, begun + limit / 2), 0);
-        assert_eq!(registry.sweep_at(now, begun + limit + Duration::from_millis(1)), 1);
-        assert_eq!((slow.ended(), quick.ended(), idle.ended()), (Ended::AnswerUnread, Ended::Closed, Ended::Closed));
-        drop(unread);
+        let ca = Pki::new(now).tenant_ca("acme", 1).ca;
+        trust.set_tenant(&fixtures::tenant(&ca.tenant), std::slice::from_ref(&ca));
+        let worker = Arc::new(Identity {
+            tenant: ca.tenant.clone(),
+            principal_type: PrincipalType::Worker,
+            principal: "w-1".parse().unwrap(),
+            roles: [].into(),
+            serial: Serial::new(now, [0; 10]),
+            issuer: ca.id.clone(),
+            not_before: now,
+            not_after: now.plus(Lifetime::hours(1)),
+            spki_sha256: [0; 32],
+        });
+        let Ages { answer, anonymous_answer, .. } = Ages::default();
+        for (identity, limit) in [(Some(worker), answer), (None, anonymous_answer)] {
+            let registry = Registry::new(
+                Arc::clone(&trust),
+                Arc::clone(&clock),
+                Arc::new(Zeros),
+                Arc::clone(&grant),
+                Ages::default(),
+            );
+            let open = || registry.register("192.0.2.1:443".parse().unwrap(), identity.clone()).unwrap();
+            let (idle, quick, slow) = (open(), open(), open());
+            let (read, unread) = (quick.unread().begin(), slow.unread().begin());
+            let begun = Instant::now();
+            // A later answer that is taken does not save an older one.
+            drop(slow.unread().begin());
+            drop(read);
+            assert_eq!(registry.sweep_at(now, begun + limit / 2), 0);
+            assert_eq!(registry.sweep_at(now, begun + limit + Duration::from_millis(1)), 1);
+            let ended = (slow.ended(), quick.ended(), idle.ended());
+            assert_eq!(ended, (Ended::AnswerUnread, Ended::Closed, Ended::Closed));
+            drop(unread);
+        }
     }
 }

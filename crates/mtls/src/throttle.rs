@@ -1,11 +1,9 @@
 //! A token bucket per source address.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-};
+use std::{net::IpAddr, num::NonZeroU32};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use signet_core::cidr::source_of;
 
 /// How often one source may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +26,7 @@ impl Throttle {
 
     /// Takes a token of the address; false if there is none.
     pub(crate) fn admit(&self, address: IpAddr) -> bool {
-        self.0.check_key(&source(address)).is_ok()
+        self.0.check_key(&source_of(address)).is_ok()
     }
 
     /// Forgets sources whose buckets are full again. Call it on a timer.
@@ -39,14 +37,6 @@ impl Throttle {
 
     pub(crate) fn is_crowded(&self) -> bool {
         self.0.len() > MAX_SOURCES
-    }
-}
-
-/// An IPv6 host has a /64 to itself (RFC 4291 section 2.5.4), so that is the source.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
     }
 }
 

@@ -119,6 +119,14 @@ pub(crate) struct Holds {
 }
 
 impl Holds {
+    /// Ready when the call must make room for others.
+    fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
+        match &self.place {
+            Some(CallPlace::Stranger(place)) => place.poll_evicted(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     /// Ties the call's place to the bytes of its answer: it is given up when they have been sent, and with it the room
     /// that a large answer takes.
     fn tie(&mut self, bytes: Bytes) -> Result<Bytes, Full> {
@@ -197,10 +205,16 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
         let response = match polled {
             Ok(Poll::Ready(response)) => errors::of_the_message(response?),
             Ok(Poll::Pending) => {
-                ready!(deadline.poll(cx));
+                let why = match holds.as_ref().map(|holds| holds.poll_evicted(cx)) {
+                    Some(Poll::Ready(())) => errors::node_busy(),
+                    _ => {
+                        ready!(deadline.poll(cx));
+                        errors::timed_out()
+                    }
+                };
                 match observation {
-                    Some(observation) => observation.answer(errors::timed_out()),
-                    None => errors::timed_out().into_http(),
+                    Some(observation) => observation.answer(why),
+                    None => why.into_http(),
                 }
             }
             Err(cause) => match observation {

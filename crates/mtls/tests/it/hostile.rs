@@ -87,6 +87,18 @@ async fn those_who_stop_within_the_handshake_hold_up_their_own_source_only() {
 }
 
 #[tokio::test]
+async fn those_who_stop_within_the_handshake_do_not_even_hold_up_their_own_source() {
+    let world = World::new();
+    let address = world.start(patient()).await;
+    let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
+    let (hello, mut stuck) = (client.hello(), Vec::new());
+    for _ in 0..100 {
+        stuck.push(send(address, &hello).await);
+    }
+    gets_in(&world, client.greet(address)).await;
+}
+
+#[tokio::test]
 async fn who_does_not_say_hello_is_dropped_in_time() {
     let world = World::new();
     let hello_timeout = Duration::from_millis(50);
