@@ -20,6 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signet-enroll-http", &["signet-app", "signet-core", "signet-x509"]),
     ("signet-testkit", &["signet-core", "signet-x509"]),
     ("signet-tidy", &[]),
+    // Nothing but tests.
+    ("signet-sim", &[]),
 ];
 
 /// Crate, then the beginnings of names that it must not depend on.
