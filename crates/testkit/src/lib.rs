@@ -15,6 +15,7 @@ pub mod faulty;
 pub mod fixtures;
 pub mod issuer;
 pub mod lambda;
+pub mod memory_store;
 pub mod pki;
 pub mod signer_suite;
 pub mod store_suite;

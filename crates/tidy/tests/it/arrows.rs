@@ -32,6 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("signet-tidy", &[]),
+    // Nothing but tests.
+    ("signet-sim", &[]),
 ];
 
 /// Crate, then the beginnings of names that it must not depend on.
