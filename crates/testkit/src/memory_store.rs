@@ -11,7 +11,7 @@ use signet_core::{
     Store, StoreError, Time,
     store::{
         Body, Cursor, IndexEntry, Key, Page, Query, SCHEMA_VERSION, SortRange, Transaction, Unreadable, Version,
-        Versioned, Write,
+        Versioned, Write, shard_of,
     },
     stored::Stored,
 };
@@ -72,13 +72,12 @@ impl Store for MemoryStore {
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
         let records = self.0.lock().unwrap();
-        let partition = if query.index.is_none() { query.partition.clone() } else { String::new() };
+        let whole = query.index.is_some() || query.segment.is_some();
+        let partition = if whole { String::new() } else { query.partition.clone() };
         let first = Key { table: query.table, partition, sort: String::new() };
         let mut found: Vec<_> = records
             .range(first..)
-            .take_while(|(key, _)| {
-                key.table == query.table && (query.index.is_some() || key.partition == query.partition)
-            })
+            .take_while(|(key, _)| key.table == query.table && (whole || key.partition == query.partition))
             .filter(|(_, record)| record.is_alive(now))
             .filter_map(|(key, record)| Some((place(query, key, record)?, key, record)))
             .filter(|(cursor, ..)| within(&query.range, &cursor.sort) && is_after(query, cursor))
@@ -88,7 +87,7 @@ impl Store for MemoryStore {
             found.reverse();
         }
         let limit = query.limit.clamp(1, 1000) as usize;
-        let (mut page, mut bytes) = (Page { records: Vec::new(), unreadable: Vec::new(), next: None }, 0);
+        let (mut page, mut bytes) = (Page::default(), 0);
         let mut last = None;
         for (cursor, key, record) in found {
             if page.records.len() + page.unreadable.len() == limit || bytes >= PAGE_BYTES {
@@ -202,11 +201,16 @@ fn alive<'a>(records: &'a Records, key: &Key, now: Time) -> Option<&'a Record> {
 
 /// Where a record stands in the order of the query; `None`: not in its partition.
 fn place(query: &Query, key: &Key, record: &Record) -> Option<Cursor> {
+    let own = Some((key.partition.clone(), key.sort.clone()));
+    if let Some(segment) = query.segment {
+        let is_in = shard_of(&key.partition, segment.of) == segment.number;
+        return is_in.then(|| Cursor { sort: key.sort.clone(), key: own });
+    }
     let Some(index) = query.index else {
         return (key.partition == query.partition).then(|| Cursor { sort: key.sort.clone(), key: None });
     };
     let place = record.places.iter().find(|place| place.index == index && place.partition == query.partition)?;
-    Some(Cursor { sort: place.sort.clone(), key: Some((key.partition.clone(), key.sort.clone())) })
+    Some(Cursor { sort: place.sort.clone(), key: own })
 }
 
 fn within(range: &SortRange, sort: &str) -> bool {

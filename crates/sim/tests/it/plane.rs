@@ -284,6 +284,7 @@ fn new_tenant(id: &TenantId) -> CreateTenant {
         lifetimes: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
+        quotas: Default::default(),
     }
 }
 

@@ -50,9 +50,13 @@ fn invariants_hold_for_all_seeds() {
     let seeds = if one.is_some() { 1 } else { setting("SIGNET_SIM_SEEDS").unwrap_or(SEEDS) };
     let workers = thread::available_parallelism().unwrap().get() as u64;
     let failed: Vec<String> = thread::scope(|scope| {
-        let worker = |worker: u64| (first + worker..first + seeds).step_by(workers as usize).find_map(|seed| run(seed).err());
+        let worker =
+            |worker: u64| (first + worker..first + seeds).step_by(workers as usize).find_map(|seed| run(seed).err());
         let threads: Vec<_> = (0..workers).map(|number| scope.spawn(move || worker(number))).collect();
-        threads.into_iter().filter_map(|thread| thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))).collect()
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+            .collect()
     });
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
