@@ -6,7 +6,7 @@ use serde::Serialize;
 use signet_core::{
     Entropy, Error, StoreError, TenantId, Time,
     audit::sha256_hex,
-    commit::{Commit, Write},
+    commit::{Bookkeeping, Commit, Write},
     request::{Outcome, RequestRecord},
     scope::EnvironmentScope,
     signer::random,
@@ -64,8 +64,10 @@ impl App {
                 return replay(outcome).await;
             }
             let (commit, answer) = match plan().await {
-                Ok(Planned::Unchanged(answer)) => return Ok(answer),
-                Ok(Planned::Commit(commit, answer)) => (commit, answer),
+                // This too is recorded: repeated after somebody else's change, the request would undo that.
+                Ok(Planned::Unchanged(answer)) if call.request_id.is_none() => return Ok(answer),
+                Ok(Planned::Unchanged(answer)) => (Commit::bookkeeping(Bookkeeping::Unchanged, call.now), answer),
+                Ok(Planned::Commit(commit, answer)) => (*commit, answer),
                 // The refusal may come of this very request's first attempt: "exists already".
                 Err(refusal) => match self.outcome_of(call, tenant, &fingerprint).await? {
                     Some(outcome) => return replay(outcome).await,

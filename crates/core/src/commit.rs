@@ -47,6 +47,8 @@ pub enum Bookkeeping {
     Reservation,
     /// Seals of audit events.
     Seal,
+    /// That a request asked for what was so already.
+    Unchanged,
     /// That a warning could not be given after all, and how far a look for them came.
     Warning,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_core::{Error, PrincipalType};
+use signet_core::{Error, PrincipalType, principal::PrincipalStatus};
 
 use crate::{
     operations::{ALL, prepare},
@@ -52,4 +52,20 @@ async fn a_request_id_is_good_for_one_request_only() {
     let other_operation = world.app.create_principal(&call, &acme(), input).await.unwrap_err();
     assert_eq!(other_operation.reason(), "REQUEST_ID_REUSED");
     assert!(matches!(other_operation, Error::Invalid { field: "request_id", .. }));
+}
+
+/// A request that found all as asked is as much done as one that changed something: its repetition, however late, does not
+/// undo what somebody else decided since.
+#[tokio::test]
+async fn invariant_9_what_changed_nothing_is_not_done_later() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let (permit, tenant, worker) = (admin(), acme(), pid("worker"));
+    let early = call_with_id("ActivatePrincipal", "early");
+    let activate = || world.app.activate_principal(&early, &permit, &tenant, &worker);
+    assert_eq!(activate().await.unwrap().status, PrincipalStatus::Active);
+    let suspend = call_with_id("SuspendPrincipal", "since");
+    world.app.suspend_principal(&suspend, &permit, &tenant, &worker).await.unwrap();
+    assert_eq!(activate().await.unwrap().status, PrincipalStatus::Suspended);
+    assert_eq!(world.get_principal("worker").await.status, PrincipalStatus::Suspended);
 }

@@ -105,7 +105,12 @@ impl Oracle {
         self.events.push(event.payload.clone());
     }
 
-    fn must_announce(&mut self, what: &str, changes: &[(TenantId, Change)], is_it: impl Fn(&TenantId, &Change) -> bool) {
+    fn must_announce(
+        &mut self,
+        what: &str,
+        changes: &[(TenantId, Change)],
+        is_it: impl Fn(&TenantId, &Change) -> bool,
+    ) {
         if !changes.iter().any(|(tenant, change)| is_it(tenant, change)) {
             self.violations.push(format!("invariant 4: no node hears of {what}"));
         }
@@ -174,9 +179,7 @@ impl Oracle {
             self.violations.push(format!("invariant 14: {} went from {before:?} to {:?}", new.serial, new.state));
         }
         if changed && matches!(new.state, Revoked { .. }) {
-            let is_it = |_: &TenantId, change: &Change| {
-                matches!(change, Change::CertificateRevoked { serial, .. } if *serial == new.serial)
-            };
+            let is_it = |_: &TenantId, change: &Change| matches!(change, Change::CertificateRevoked { serial, .. } if *serial == new.serial);
             self.must_announce(&format!("the revocation of {}", new.serial), changes, is_it);
         }
         let at = if changed { at } else { self.certificates[&new.serial].at };

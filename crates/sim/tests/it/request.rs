@@ -75,12 +75,7 @@ impl Request {
     }
 
     /// Asks `app`.
-    pub(crate) async fn ask(
-        &self,
-        app: &Arc<App>,
-        now: Time,
-        request_id: &str,
-    ) -> Result<Option<IssuedLeaf>, Error> {
+    pub(crate) async fn ask(&self, app: &Arc<App>, now: Time, request_id: &str) -> Result<Option<IssuedLeaf>, Error> {
         let call = &self.call(now, request_id);
         let (root, environment) = (&permit_of(operator()), &EnvironmentScope::housekeeping());
         match self {
@@ -125,8 +120,7 @@ pub(crate) async fn token(app: &App, now: Time, tenant: &TenantId, id: &Principa
     use secrecy::ExposeSecret;
     let mut call = Call::process("test", now);
     (call.operation, call.actor) = ("CreateToken", Actor::from(&operator()));
-    let template =
-        PrincipalTemplate { principal_type: PrincipalType::Worker, id: Some(id.clone()), roles: Vec::new() };
+    let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: Some(id.clone()), roles: Vec::new() };
     let (ttl, source_networks) = (Lifetime::hours(4), Vec::new());
     let input = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
     let created = app.create_token(&call, &permit_of(operator()), &scope(tenant), input).await?;
