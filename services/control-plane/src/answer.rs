@@ -313,6 +313,23 @@ mod tests {
         observed.frame().now_or_never().unwrap().transpose().unwrap()
     }
 
+    #[tokio::test]
+    async fn a_strangers_call_ends_when_its_place_is_another_ones() {
+        let places = signet_mtls::Budget::new(2, 2);
+        let call = || {
+            let place = places.try_take([192, 0, 2, 1].into()).ok().map(CallPlace::Stranger);
+            let holds = Some(Holds { place, stream: None, unread: Arc::default() });
+            let (future, deadline) = (std::future::pending(), sleep(std::time::Duration::from_secs(3600)));
+            Box::pin(Answer::Passed { future, deadline, holds, observation: None })
+        };
+        let (mut older, mut newer) = (call(), call());
+        assert!((&mut older).now_or_never().is_none());
+        let _other = places.try_take([198, 51, 100, 1].into()).unwrap();
+        let Some(Ok(response)) = older.now_or_never() else { panic!("it goes on") };
+        assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::ResourceExhausted);
+        assert!((&mut newer).now_or_never().is_none());
+    }
+
     #[test]
     fn answers_that_nobody_reads_end_at_a_share_of_places_and_of_bytes() {
         let shares = Shares::new(&shares::tests::limits());

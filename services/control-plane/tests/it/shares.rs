@@ -224,7 +224,7 @@ async fn a_stranger_that_reads_no_answer_is_cut_at_once() {
     let world = World::new().await;
     let node = world.node().await;
     let check = "/grpc.health.v1.Health/Check";
-    let mut held = nobody_reads(&world, &node, ConfigBuilder::with_no_client_auth, check).await;
+    let mut held = nobody_reads(&world, &node, |builder| builder.with_no_client_auth(), check).await;
     // Only the connection's own task ends. A known caller would have half a minute.
     timeout(Duration::from_secs(20), held.join_next()).await.expect("it is still there").unwrap().unwrap();
     node.end().await;
