@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 use crate::plane::Plane;
 
 /// Steps of a run.
-const STEPS: u32 = 80;
+const STEPS: u32 = 60;
 /// Runs for every commit; `scripts/nightly sim` makes 10,000.
 const SEEDS: u64 = 200;
 
