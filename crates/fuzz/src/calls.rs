@@ -145,7 +145,7 @@ pub fn page_token(data: &[u8]) {
         for _ in 0..=4 {
             match list(token) {
                 Err(error) => {
-                    assert!(matches!(error, Error::Invalid { ref field, .. } if *field == "page_token"), "{error:?}");
+                    assert!(matches!(error, Error::Invalid { field, .. } if field == "page_token"), "{error:?}");
                     return;
                 }
                 Ok(page) => {

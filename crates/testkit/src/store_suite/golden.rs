@@ -2,11 +2,10 @@
 //!
 //! A file is never changed, only added: its name begins with the digest of what is in it. `UPDATE_GOLDEN=1` adds one for today's form.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use serde_json::{Value, json};
-use signet_core::store::{Body, SCHEMA_VERSION, Write};
+use serde_json::Value;
+use signet_core::store::{Body, Write};
 
 use super::{
     raw::{RawStore, extend},
@@ -15,12 +14,6 @@ use super::{
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/records")
-}
-
-fn name_of(text: &str) -> String {
-    let digest = digest(&SHA256, text.as_bytes());
-    let start: String = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{start}.json")
 }
 
 /// Every file: its name, its text, and that read.
@@ -62,32 +55,44 @@ pub async fn records_of_every_release_are_read_and_lose_nothing((store, raw): Ra
     }
 }
 
-/// The names of all fields at any depth, and what kind of value each has.
-fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| shape(value, &format!("{path}.{name}"), found));
-        }
-        Value::Array(list) => list.iter().for_each(|value| shape(value, &format!("{path}[]"), found)),
-        Value::String(_) => drop(found.insert(format!("{path}: string"))),
-        Value::Number(_) => drop(found.insert(format!("{path}: number"))),
-        Value::Bool(_) => drop(found.insert(format!("{path}: bool"))),
-        Value::Null => drop(found.insert(format!("{path}: null"))),
-    }
-}
-
-fn shape_of(fixture: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::from([format!("schema_version {}", fixture["schema_version"])]);
-    for record in fixture["records"].as_array().unwrap() {
-        shape(record, record["entity"].as_str().unwrap(), &mut found);
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use aws_lc_rs::digest::{SHA256, digest};
+    use serde_json::json;
+    use signet_core::store::SCHEMA_VERSION;
+
     use super::*;
     use crate::fixtures::unique_tenant;
+
+    fn name_of(text: &str) -> String {
+        let digest = digest(&SHA256, text.as_bytes());
+        let start: String = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{start}.json")
+    }
+
+    /// The names of all fields at any depth, and what kind of value each has.
+    fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| shape(value, &format!("{path}.{name}"), found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| shape(value, &format!("{path}[]"), found)),
+            Value::String(_) => drop(found.insert(format!("{path}: string"))),
+            Value::Number(_) => drop(found.insert(format!("{path}: number"))),
+            Value::Bool(_) => drop(found.insert(format!("{path}: bool"))),
+            Value::Null => drop(found.insert(format!("{path}: null"))),
+        }
+    }
+
+    fn shape_of(fixture: &Value) -> BTreeSet<String> {
+        let mut found = BTreeSet::from([format!("schema_version {}", fixture["schema_version"])]);
+        for record in fixture["records"].as_array().unwrap() {
+            shape(record, record["entity"].as_str().unwrap(), &mut found);
+        }
+        found
+    }
 
     #[test]
     fn no_fixture_was_changed() {
