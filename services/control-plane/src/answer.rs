@@ -119,6 +119,14 @@ pub(crate) struct Holds {
 }
 
 impl Holds {
+    /// Ready when the call must make room for others.
+    fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
+        match &self.place {
+            Some(CallPlace::Stranger(place)) => place.poll_evicted(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     /// Ties the call's place to the bytes of its answer: it is given up when they have been sent, and with it the room
     /// that a large answer takes.
     fn tie(&mut self, bytes: Bytes) -> Result<Bytes, Full> {
@@ -197,10 +205,16 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
         let response = match polled {
             Ok(Poll::Ready(response)) => errors::of_the_message(response?),
             Ok(Poll::Pending) => {
-                ready!(deadline.poll(cx));
+                let why = match holds.as_ref().map(|holds| holds.poll_evicted(cx)) {
+                    Some(Poll::Ready(())) => errors::node_busy(),
+                    _ => {
+                        ready!(deadline.poll(cx));
+                        errors::timed_out()
+                    }
+                };
                 match observation {
-                    Some(observation) => observation.answer(errors::timed_out()),
-                    None => errors::timed_out().into_http(),
+                    Some(observation) => observation.answer(why),
+                    None => why.into_http(),
                 }
             }
             Err(cause) => match observation {
@@ -297,6 +311,23 @@ mod tests {
         let holds = Holds { place: Some(CallPlace::Known(place)), stream: None, unread: Arc::clone(unread) };
         let mut observed = Observed { body, observation: None, holds: Some(holds) };
         observed.frame().now_or_never().unwrap().transpose().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_strangers_call_ends_when_its_place_is_another_ones() {
+        let places = signet_mtls::Budget::new(2, 2);
+        let call = || {
+            let place = places.try_take([192, 0, 2, 1].into()).ok().map(CallPlace::Stranger);
+            let holds = Some(Holds { place, stream: None, unread: Arc::default() });
+            let (future, deadline) = (std::future::pending(), sleep(std::time::Duration::from_secs(3600)));
+            Box::pin(Answer::Passed { future, deadline, holds, observation: None })
+        };
+        let (mut older, mut newer) = (call(), call());
+        assert!((&mut older).now_or_never().is_none());
+        let _other = places.try_take([198, 51, 100, 1].into()).unwrap();
+        let Some(Ok(response)) = older.now_or_never() else { panic!("it goes on") };
+        assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::ResourceExhausted);
+        assert!((&mut newer).now_or_never().is_none());
     }
 
     #[test]

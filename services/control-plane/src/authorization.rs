@@ -23,13 +23,16 @@ pub(crate) const SERVICES: [&str; 6] = [
     "signet.v1.AuditService",
 ];
 /// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
-/// those without a certificate; reflection for admins, since it serves people who explore.
+/// those without a certificate, who must ask again since nothing of a node may be kept by them; reflection for admins,
+/// since it serves people who explore.
 const OTHERS: [(&str, &str, Kind, Access<'static>); 4] = [
     ("grpc.health.v1.Health", "Check", Kind::Unary, Access::Anyone),
     ("grpc.health.v1.Health", "List", Kind::Unary, Access::Anyone),
-    ("grpc.health.v1.Health", "Watch", Kind::Streams, Access::Anyone),
+    ("grpc.health.v1.Health", "Watch", Kind::Streams, Access::Known),
     ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Kind::Talks, Access::Admins),
 ];
+/// Operations that keep a certificate alive: a holder that calls too often must not lose it.
+const RENEWALS: [&str; 3] = ["RenewCertificate", "ConfirmCertificate", "GetRenewalInfo"];
 /// Operations that need one of these take away what somebody could misuse: there is always room for them.
 const URGENT: [&str; 5] =
     ["principals.suspend", "principals.delete", "tenants.suspend", "certificates.revoke", "tokens.revoke"];
@@ -87,6 +90,8 @@ pub enum Access<'a> {
     Anyone,
     /// Everybody who can connect, while the node knows whom to refuse.
     AnyoneUnlessStale,
+    /// Everybody with a certificate.
+    Known,
     /// Admins of any tenant.
     Admins,
 }
@@ -102,6 +107,17 @@ pub enum Kind {
     Talks,
 }
 
+/// By which rate a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Its caller's.
+    Ordinary,
+    /// One of its own, so that a holder which calls too often does not lose its certificate.
+    Renewal,
+    /// It suspends or revokes: a larger one, and room where others find none.
+    Urgent,
+}
+
 /// One method of the server.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -111,30 +127,26 @@ pub struct Route {
     pub kind: Kind,
     /// How much of a caller's shares it takes; 1 for most.
     pub weight: NonZeroU32,
-    /// Whether it suspends or revokes.
-    pub urgent: bool,
+    /// By which rate it goes.
+    pub lane: Lane,
     /// Whether it changes state.
     pub mutates: bool,
     /// Whether it is plain HTTP: errors are problem details.
     pub http: bool,
     rule: Option<Rule>,
-    admins_only: bool,
+    /// Without a rule.
+    otherwise: Access<'static>,
 }
 
 impl Route {
-    const fn plain(operation: &'static str) -> Self {
-        let (kind, weight) = (Kind::Unary, NonZeroU32::MIN);
-        Self { operation, kind, weight, urgent: false, mutates: false, http: false, rule: None, admins_only: false }
+    const fn plain(operation: &'static str, otherwise: Access<'static>) -> Self {
+        let (kind, weight, lane) = (Kind::Unary, NonZeroU32::MIN, Lane::Ordinary);
+        Self { operation, kind, weight, lane, mutates: false, http: false, rule: None, otherwise }
     }
 
     /// Who may call it.
     pub fn access(&self) -> Access<'_> {
-        match &self.rule {
-            Some(rule) => Access::Rule(rule),
-            None if self.admins_only => Access::Admins,
-            None if self.http => Access::AnyoneUnlessStale,
-            None => Access::Anyone,
-        }
+        self.rule.as_ref().map_or(self.otherwise, Access::Rule)
     }
 }
 
@@ -160,11 +172,11 @@ impl Table {
             table.insert(path.into(), Arc::new(route(&method, &option, policy)?));
         }
         for (service, operation, kind, access) in OTHERS {
-            let route = Route { kind, admins_only: access == Access::Admins, ..Route::plain(operation) };
+            let route = Route { kind, ..Route::plain(operation, access) };
             table.insert(format!("/{service}/{operation}").into(), Arc::new(route));
         }
         for (path, operation) in HTTP {
-            let route = Route { mutates: true, http: true, ..Route::plain(operation) };
+            let route = Route { mutates: true, http: true, ..Route::plain(operation, Access::AnyoneUnlessStale) };
             table.insert(path.into(), Arc::new(route));
         }
         Ok(Self(table))
@@ -201,8 +213,13 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let rule_of = Rule { operation: operation.into(), permission: known, callers };
     let mutates = rule.get_field_by_name("mutates").and_then(|value| value.as_bool()).unwrap_or(false);
     let kind = if method.is_server_streaming() { Kind::Streams } else { Kind::Unary };
-    let urgent = URGENT.contains(&permission.as_str());
-    Ok(Route { kind, weight: weight(operation), urgent, mutates, rule: Some(rule_of), ..Route::plain(operation) })
+    let lane = match () {
+        () if URGENT.contains(&permission.as_str()) => Lane::Urgent,
+        () if RENEWALS.contains(&operation) => Lane::Renewal,
+        () => Lane::Ordinary,
+    };
+    let weight = weight(operation);
+    Ok(Route { kind, weight, lane, mutates, rule: Some(rule_of), ..Route::plain(operation, Access::Admins) })
 }
 
 fn weight(operation: &str) -> NonZeroU32 {

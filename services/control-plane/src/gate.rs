@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use crate::{
     answer::{Answer, Holds, Observation},
     arriving::arriving,
-    authorization::{Access, Kind, Route},
+    authorization::{Access, Kind, Lane, Route},
     errors,
     node::{Node, Peer, Session},
 };
@@ -76,12 +76,15 @@ where
         };
         let account = self.node.account(&peer);
         let observation = Observation::start(&self.node, route, &peer, &account);
-        let place = match self.node.place(route, &peer, &account) {
+        let now = self.node.now();
+        let decided = decide(&self.node, route, &peer, now);
+        // Who may not suspend or revoke does not get the room for it either.
+        let lane = if decided.is_ok() { route.lane } else { Lane::Ordinary };
+        let place = match self.node.place(route, lane, &peer, &account) {
             Ok(place) => place,
             Err(busy) => return Answer::refused(busy, Some(observation)),
         };
-        let now = self.node.now();
-        let permit = match decide(&self.node, route, &peer, now) {
+        let permit = match decided {
             Ok(permit) => permit,
             Err(error) => {
                 record(&self.node, route.operation, &peer, now, &error);
@@ -118,6 +121,9 @@ fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<P
         Access::Anyone => return Ok(None),
         Access::AnyoneUnlessStale if node.trust.refuses_all() => return Err(Refusal::Stale.into()),
         Access::AnyoneUnlessStale => return Ok(None),
+        // Also while the node is stale: that is what a watcher of its health wants to hear.
+        Access::Known if peer.session.is_none() => return Err(Denial::Anonymous.into()),
+        Access::Known => return Ok(None),
         Access::Admins => {
             let session = peer.session.as_ref().ok_or(Denial::Anonymous)?;
             session.check(&node.trust, now)?;

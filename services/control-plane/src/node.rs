@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    authorization::{Kind, Route, Table},
+    authorization::{Kind, Lane, Route, Table},
     bundles::Bundles,
     config::Limits,
     errors,
@@ -29,7 +29,7 @@ use crate::{
     readiness::Certificate,
     refusals::Refusals,
     shares::{Account, Budget, Full, Place, Shares, Whose},
-    strangers::{Strangers, StrangersPlace},
+    strangers::Strangers,
     wiring::StoreIsFull,
 };
 
@@ -59,7 +59,7 @@ pub(crate) enum CallPlace {
     /// Of a principal.
     Known(Place),
     /// Of somebody without a certificate.
-    Stranger { _place: StrangersPlace },
+    Stranger(signet_mtls::Place),
 }
 
 /// See the module's words.
@@ -113,15 +113,21 @@ impl Node {
     }
 
     /// A place for a call. Strangers have places of their own, so that they never take those of known callers.
-    pub(crate) fn place(&self, route: &Route, peer: &Peer, account: &Arc<Account>) -> Result<CallPlace, Status> {
+    pub(crate) fn place(
+        &self,
+        route: &Route,
+        lane: Lane,
+        peer: &Peer,
+        account: &Arc<Account>,
+    ) -> Result<CallPlace, Status> {
         if peer.session.is_none() {
-            let place = self.strangers.place(peer.remote.ip())?;
-            return Ok(CallPlace::Stranger { _place: place });
+            return self.strangers.place(peer.remote.ip()).map(CallPlace::Stranger);
         }
-        account.spend(route.weight, route.urgent).map_err(errors::too_many_calls)?;
+        account.spend(route.weight, lane).map_err(errors::too_many_calls)?;
         // A stream's weight counts among the streams.
         let weight = if route.kind == Kind::Unary { route.weight.get() as usize } else { 1 };
-        account.take(Budget::Calls, weight, route.urgent).map(CallPlace::Known).map_err(|full| self.full(full))
+        let place = account.take(Budget::Calls, weight, lane == Lane::Urgent);
+        place.map(CallPlace::Known).map_err(|full| self.full(full))
     }
 
     /// A place for a stream, if the method answers with one.
@@ -130,7 +136,7 @@ impl Node {
             return Ok(None);
         }
         account
-            .take(Budget::Streams, route.weight.get() as usize, route.urgent)
+            .take(Budget::Streams, route.weight.get() as usize, route.lane == Lane::Urgent)
             .map(Some)
             .map_err(|full| self.full(full))
     }

@@ -9,13 +9,15 @@ use std::{
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use signet_app::{App, AuditEntry, Call};
 use signet_core::{Actor, TenantId, authz::Denial};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
 /// Events that wait to be written; more are only counted.
 const WAITING: usize = 1024;
+/// Of these, one tenant's, so that its noise does not crowd out what others must know.
+const WAITING_OF_TENANT: usize = WAITING / 8;
 
 /// A refusal that shall be written.
 struct Event {
@@ -33,12 +35,18 @@ pub(crate) struct Refusals {
     rate: DefaultKeyedRateLimiter<Kind>,
     /// Per kind, how many were only counted since the last that was written.
     unwritten: Mutex<HashMap<Kind, u64>>,
+    waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
 }
+
+/// How many events of each tenant wait.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<HashMap<TenantId, usize>>);
 
 /// Writes what [`Refusals`] took.
 pub(crate) struct Writer {
     queue: mpsc::Receiver<Event>,
+    waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
 }
 
@@ -46,9 +54,9 @@ impl Refusals {
     pub(crate) fn new(per_minute: u32, metrics: Arc<Metrics>) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        let writer = Writer { queue: receiver, metrics: Arc::clone(&metrics) };
-        let (rate, unwritten) = (RateLimiter::keyed(quota), Mutex::default());
-        (Self { queue: sender, rate, unwritten, metrics }, writer)
+        let (rate, unwritten, waiting) = (RateLimiter::keyed(quota), Mutex::default(), Arc::default());
+        let writer = Writer { queue: receiver, waiting: Arc::clone(&waiting), metrics: Arc::clone(&metrics) };
+        (Self { queue: sender, rate, unwritten, waiting, metrics }, writer)
     }
 
     /// Counts a refusal and, within the limit, has it written to `tenant`'s log.
@@ -64,6 +72,9 @@ impl Refusals {
         if self.rate.check_key(&kind).is_err() {
             return self.skip(kind);
         }
+        if !self.waiting.enter(&tenant) {
+            return self.skip(kind);
+        }
         let mut entry = AuditEntry::refused(&call, reason);
         for (name, value) in details {
             entry = entry.detail(name, value);
@@ -71,7 +82,10 @@ impl Refusals {
         if let Some(count) = self.unwritten().remove(&kind) {
             entry = entry.detail("unwritten_refusals_before", count);
         }
-        if self.queue.try_send(Event { call, tenant, entry }).is_err() {
+        if let Err(TrySendError::Full(event) | TrySendError::Closed(event)) =
+            self.queue.try_send(Event { call, tenant, entry })
+        {
+            self.waiting.leave(&event.tenant);
             self.skip(kind);
         }
     }
@@ -102,6 +116,27 @@ impl Refusals {
     }
 }
 
+impl Waiting {
+    /// Whether the tenant may have one more.
+    fn enter(&self, tenant: &TenantId) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_tenant = waiting.entry(tenant.clone()).or_insert(0);
+        if *of_tenant >= WAITING_OF_TENANT {
+            return false;
+        }
+        *of_tenant = of_tenant.saturating_add(1);
+        true
+    }
+
+    fn leave(&self, tenant: &TenantId) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.get_mut(tenant) {
+            Some(of_tenant) if *of_tenant > 1 => *of_tenant -= 1,
+            _ => drop(waiting.remove(tenant)),
+        }
+    }
+}
+
 impl Writer {
     /// Writes until `stop`, and then what still waits.
     pub(crate) async fn run(mut self, app: Arc<App>, stop: CancellationToken) {
@@ -112,10 +147,40 @@ impl Writer {
                 () = stop.cancelled() => None,
             };
             let Some(Event { call, tenant, entry }) = event else { return };
+            self.waiting.leave(&tenant);
             if let Err(error) = app.refuse(&call, &tenant, &entry).await {
                 self.metrics.count("signet_refusals_unwritten_total", "cause", "error");
                 tracing::warn!(?error, tenant.id = %tenant, "a refusal was not written to the audit log");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::{Time, authz::Policy};
+
+    use super::*;
+    use crate::authorization::Table;
+
+    #[test]
+    fn a_tenants_noise_leaves_room_for_the_others_events() {
+        let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(Vec::new())).unwrap();
+        let (refusals, mut writer) = Refusals::new(10_000, Arc::new(Metrics::new(&table).unwrap()));
+        let record = |tenant: &str| {
+            let call = Call::process("test", Time::from_unix_seconds(1));
+            refusals.record(call, tenant.parse().unwrap(), "PERMISSION_MISSING", Vec::new());
+        };
+        (0..5000).for_each(|_| record("acme"));
+        record("globex");
+        let mut waiting = Vec::new();
+        while let Ok(event) = writer.queue.try_recv() {
+            writer.waiting.leave(&event.tenant);
+            waiting.push(event.tenant.to_string());
+        }
+        assert_eq!((waiting.len(), waiting.last().map(String::as_str)), (WAITING_OF_TENANT + 1, Some("globex")));
+        assert!(writer.waiting.0.lock().unwrap().is_empty());
+        record("acme");
+        assert!(writer.queue.try_recv().is_ok(), "there is room again");
     }
 }

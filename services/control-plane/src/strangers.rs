@@ -1,15 +1,14 @@
 //! What callers without a certificate may use of a node: a share of its places, and so many calls a second from one
 //! address, since each may cost a read, a signature and an audit event.
+//!
+//! A source that has its share waits for its own calls. When all places are taken, the network that has the most of them
+//! loses its oldest call: nobody keeps strangers out by owning many addresses and reading no answer.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use signet_core::cidr::source_of;
+use signet_mtls::{Budget, Crowd, Place};
 use tonic::Status;
 
 use crate::{config::Limits, errors};
@@ -22,55 +21,30 @@ const SOURCES_PART: usize = 8;
 
 /// See the module's words.
 pub(crate) struct Strangers {
-    places: Arc<Places>,
+    places: Arc<Budget>,
     rate: DefaultKeyedRateLimiter<IpAddr>,
-}
-
-#[derive(Debug)]
-struct Places {
-    most: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_source: HashMap<IpAddr, usize>,
-}
-
-/// A stranger's call, counted until it is dropped.
-#[derive(Debug)]
-pub(crate) struct StrangersPlace {
-    places: Arc<Places>,
-    source: IpAddr,
 }
 
 impl Strangers {
     pub(crate) fn new(limits: &Limits) -> Self {
         let rate = NonZeroU32::new(limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST_SECONDS));
-        let places = Places { most: (limits.max_concurrent_requests / 4).max(1), taken: Mutex::default() };
-        Self { places: Arc::new(places), rate: RateLimiter::keyed(quota) }
+        let most = limits.max_concurrent_requests / 4;
+        Self { places: Budget::new(most, most / SOURCES_PART), rate: RateLimiter::keyed(quota) }
     }
 
-    /// A place for a stranger's call.
-    pub(crate) fn place(&self, address: IpAddr) -> Result<StrangersPlace, Status> {
-        let source = source_of(address);
-        if self.rate.check_key(&source).is_err() {
+    /// A place for a stranger's call, until it is dropped or evicted.
+    pub(crate) fn place(&self, address: IpAddr) -> Result<Place, Status> {
+        if self.rate.check_key(&source_of(address)).is_err() {
             return Err(errors::busy("too many calls without a certificate from this address", "TOO_MANY_CALLS"));
         }
-        let mut taken = self.places.taken();
-        let of_source = taken.by_source.get(&source).copied().unwrap_or(0);
-        if of_source >= (self.places.most / SOURCES_PART).max(1) {
-            let what = "too many calls without a certificate are under way from this address; wait for them";
-            return Err(errors::busy(what, "TOO_MANY_CALLS"));
-        }
-        if taken.all >= self.places.most {
-            return Err(errors::node_busy());
-        }
-        taken.all = taken.all.saturating_add(1);
-        taken.by_source.insert(source, of_source.saturating_add(1));
-        Ok(StrangersPlace { places: Arc::clone(&self.places), source })
+        self.places.try_take(address).map_err(|crowd| match crowd {
+            Crowd::Source => {
+                let what = "too many calls without a certificate are under way from this address; wait for them";
+                errors::busy(what, "TOO_MANY_CALLS")
+            }
+            Crowd::All => errors::node_busy(),
+        })
     }
 
     /// Forgets addresses whose buckets are full again; call it on a timer.
@@ -80,44 +54,44 @@ impl Strangers {
     }
 }
 
-impl Places {
-    /// A poisoned lock means that another thread panicked between two additions; the worst is a lost place.
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for StrangersPlace {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all = taken.all.saturating_sub(1);
-        match taken.by_source.get_mut(&self.source) {
-            Some(of_source) if *of_source > 1 => *of_source -= 1,
-            _ => drop(taken.by_source.remove(&self.source)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
+
+    fn strangers() -> Strangers {
+        let sample = include_str!("../signet.sample.toml");
+        Strangers::new(&crate::Config::from_toml(sample, std::path::Path::new("/")).unwrap().limits)
+    }
+
+    fn is_evicted(place: &Place) -> bool {
+        place.evicted().now_or_never().is_some()
+    }
 
     #[test]
     fn a_few_addresses_leave_places_for_the_others() {
-        let sample = include_str!("../signet.sample.toml");
-        let limits = crate::Config::from_toml(sample, std::path::Path::new("/")).unwrap().limits;
-        let strangers = Strangers::new(&limits);
+        let strangers = strangers();
         let address = |last: u8| IpAddr::from([192, 0, 2, last]);
         let mut held = Vec::new();
         for greedy in 1..=3 {
             held.extend((0..100).filter_map(|_| strangers.place(address(greedy)).ok()));
         }
         assert_eq!(held.len(), 3 * 32);
-        let other = strangers.place(address(4));
-        assert!(other.is_ok());
-        held.clear();
-        drop(other);
-        let taken = strangers.places.taken();
-        assert!(taken.all == 0 && taken.by_source.is_empty());
+        assert!(strangers.place(address(4)).is_ok() && !held.iter().any(is_evicted));
+        drop(held);
+        assert!(strangers.places.is_empty());
+    }
+
+    #[test]
+    fn who_owns_many_addresses_and_fills_all_places_makes_room_for_others() {
+        let strangers = strangers();
+        let of_a_48 = |n: u16| IpAddr::from([0x2001, 0xdb8, 1, n, 0, 0, 0, 1]);
+        let held: Vec<_> = (0..8).flat_map(|n| (0..32).map(move |_| of_a_48(n))).map(|a| strangers.place(a)).collect();
+        let held: Vec<_> = held.into_iter().map(Result::unwrap).collect();
+        assert!(strangers.place(of_a_48(9)).is_err());
+        let others = [1, 2, 3].map(|last| strangers.place(IpAddr::from([192, 0, 2, last])).unwrap());
+        assert!(held[..3].iter().all(is_evicted) && !held[3..].iter().any(is_evicted));
+        assert!(!others.iter().any(is_evicted));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::Account;
 
-/// The least share of a principal: the heaviest single call must fit.
+/// The least share of a principal, and on a small node of a tenant: the heaviest single call must fit.
 const LEAST: usize = 16;
 
 /// What there is a limited amount of.
@@ -72,16 +72,25 @@ impl<T> Each<T> {
 }
 
 impl NodeLimits {
-    /// The limit of one of the three who count. What is urgent goes further at each of them: it also finds room where
-    /// its principal or tenant has used up its share.
-    pub(super) fn limit(&self, whose: Whose, budget: Budget, standing: Standing) -> usize {
+    /// The limit of one of the three who count, where all together have `taken`. What is urgent goes further at each of
+    /// them: it also finds room where its principal or tenant has used up its share.
+    pub(super) fn limit(&self, whose: Whose, budget: Budget, standing: Standing, taken: &Taken) -> usize {
         let node = *self.of(budget);
         let urgent = if standing == Standing::Urgent { node / 8 } else { 0 };
         match (whose, standing) {
             (Whose::Principal, _) => (node / 8).max(LEAST).saturating_add(urgent),
             // All that is the operator's is the node's.
             (Whose::Tenant | Whose::Node, Standing::Operator) => node.saturating_add((node / 4).max(LEAST)),
-            (Whose::Tenant, _) => (node / 2).max(LEAST).saturating_add(urgent),
+            (Whose::Tenant, Standing::Urgent) => (node / 2).max(LEAST).saturating_add(urgent),
+            (Whose::Tenant, Standing::Ordinary) => {
+                let free = node.saturating_sub(taken.of(budget).load(Ordering::Acquire));
+                match () {
+                    // Then it is the node that has no more.
+                    () if free == 0 => usize::MAX,
+                    () if node / 8 < LEAST => free.max(LEAST),
+                    () => free,
+                }
+            }
             (Whose::Node, _) => node.saturating_add(urgent),
         }
     }

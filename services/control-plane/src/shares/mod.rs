@@ -1,12 +1,14 @@
 //! Shares: what one principal and one tenant may take of a node, so that nobody takes it from the others.
 //!
-//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers, half of it for
-//! one tenant and an eighth for one principal. Operations that suspend and revoke go an eighth beyond each of these,
-//! and the operator a quarter beyond the node's. Besides, a principal and a tenant have a rate.
+//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers. A principal gets
+//! an eighth of it, and a tenant as much as it leaves free: half if it is alone, a third each of two, so that there is
+//! always something left for the next. Operations that suspend and revoke go an eighth beyond the limits, and the operator
+//! a quarter beyond the node's. Besides, a principal and a tenant have rates.
 //!
 //! A connection finds its account once; a call then only adds to numbers and waits for nothing.
 
 mod budget;
+mod rates;
 
 use std::{
     collections::HashMap,
@@ -22,17 +24,18 @@ use signet_core::{PrincipalId, TenantId};
 
 pub(crate) use budget::{Budget, Full, Place, Whose};
 use budget::{NodeLimits, Standing, Taken};
+use rates::Rates;
 
-use crate::config::Limits;
+use crate::{authorization::Lane, config::Limits};
 
-/// Calls at once after a quiet time, in seconds of the rate.
-const BURST_SECONDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// Bytes of answers that wait to be read, on all connections; those up to [`SMALL_ANSWER`] are not counted.
 const UNREAD_BYTES: usize = 128 << 20;
 /// Larger answers need room among the unread bytes; the others are covered by their call's place.
 pub(crate) const SMALL_ANSWER: usize = 64 << 10;
 /// Refused calls of one principal that get a log line of their own, in a second.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
+/// The same after a quiet time.
+const LINES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 /// A rate that was spent, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ struct Tenant {
 /// What a tenant's principals take together.
 struct TenantShare {
     taken: Taken,
-    rate: DefaultDirectRateLimiter,
+    rates: Rates,
 }
 
 /// What one principal takes, on all its connections.
@@ -69,12 +72,10 @@ pub(crate) struct Account {
     /// `None`: strangers, who are of no tenant.
     tenant: Option<Arc<TenantShare>>,
     own: Taken,
-    rate: DefaultDirectRateLimiter,
+    rates: Rates,
     lines: DefaultDirectRateLimiter,
     /// Refused calls without a log line since the last that had one.
     left_out: AtomicU64,
-    principal_rate: NonZeroU32,
-    tenant_rate: NonZeroU32,
     operator: bool,
 }
 
@@ -86,7 +87,7 @@ impl Shares {
             (rate(limits.calls_per_second_per_principal), rate(limits.calls_per_second_per_tenant));
         let limits =
             NodeLimits { calls: limits.max_concurrent_requests, streams: limits.max_streams, unread: UNREAD_BYTES };
-        let strangers = Account::new(&node, limits, None, (principal_rate, tenant_rate), false);
+        let strangers = Account::new(&node, limits, None, principal_rate, false);
         Self { node, limits, principal_rate, tenant_rate, tenants: Mutex::default(), strangers: Arc::new(strangers) }
     }
 
@@ -94,12 +95,12 @@ impl Shares {
     pub(crate) fn account(&self, tenant: &TenantId, principal: &PrincipalId) -> Arc<Account> {
         let mut tenants = self.tenants();
         let Tenant { share, accounts } = tenants.entry(tenant.clone()).or_insert_with(|| {
-            let share = TenantShare { taken: Taken::default(), rate: bucket(self.tenant_rate) };
+            let share = TenantShare { taken: Taken::default(), rates: Rates::new(self.tenant_rate) };
             Tenant { share: Arc::new(share), accounts: HashMap::new() }
         });
         let account = accounts.entry(principal.clone()).or_insert_with(|| {
-            let rates = (self.principal_rate, self.tenant_rate);
-            Arc::new(Account::new(&self.node, self.limits, Some(Arc::clone(share)), rates, tenant.is_system()))
+            let (share, rate) = (Some(Arc::clone(share)), self.principal_rate);
+            Arc::new(Account::new(&self.node, self.limits, share, rate, tenant.is_system()))
         });
         Arc::clone(account)
     }
@@ -112,10 +113,8 @@ impl Shares {
     /// Forgets principals without a connection whose rates are whole again; call it on a timer.
     pub(crate) fn forget_idle(&self) {
         self.tenants().retain(|_, tenant| {
-            tenant
-                .accounts
-                .retain(|_, account| Arc::strong_count(account) > 1 || !is_whole(&account.rate, self.principal_rate));
-            !tenant.accounts.is_empty() || !is_whole(&tenant.share.rate, self.tenant_rate)
+            tenant.accounts.retain(|_, account| Arc::strong_count(account) > 1 || !account.rates.are_whole());
+            !tenant.accounts.is_empty() || !tenant.share.rates.are_whole()
         });
     }
 
@@ -125,26 +124,12 @@ impl Shares {
     }
 }
 
-fn bucket(per_second: NonZeroU32) -> DefaultDirectRateLimiter {
-    RateLimiter::direct(Quota::per_second(per_second).allow_burst(per_second.saturating_mul(BURST_SECONDS)))
-}
-
-/// Whether nothing is missing; what this takes does not matter, since the bucket goes if so.
-fn is_whole(bucket: &DefaultDirectRateLimiter, per_second: NonZeroU32) -> bool {
-    matches!(bucket.check_n(per_second.saturating_mul(BURST_SECONDS)), Ok(Ok(())))
-}
-
-/// Whether `weight` may go; a weight beyond the whole bucket never may.
-fn spend(bucket: &DefaultDirectRateLimiter, weight: NonZeroU32) -> bool {
-    matches!(bucket.check_n(weight), Ok(Ok(())))
-}
-
 impl Account {
     fn new(
         node: &Arc<Taken>,
         limits: NodeLimits,
         tenant: Option<Arc<TenantShare>>,
-        (principal_rate, tenant_rate): (NonZeroU32, NonZeroU32),
+        rate: NonZeroU32,
         operator: bool,
     ) -> Self {
         Self {
@@ -152,30 +137,22 @@ impl Account {
             limits,
             tenant,
             own: Taken::default(),
-            rate: bucket(principal_rate),
-            lines: bucket(LINES_PER_SECOND),
+            rates: Rates::new(rate),
+            lines: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND).allow_burst(LINES_AT_ONCE)),
             left_out: AtomicU64::new(0),
-            principal_rate,
-            tenant_rate,
             operator,
         }
     }
 
-    /// Counts a call of this weight against the rates. The operator has none, nor have operations that suspend and
-    /// revoke: a thousand certificates may have to go at once.
-    pub(crate) fn spend(&self, weight: NonZeroU32, urgent: bool) -> Result<(), TooMany> {
-        if self.operator || urgent {
+    /// Counts a call of this weight against the rates. The operator has none.
+    pub(crate) fn spend(&self, weight: NonZeroU32, lane: Lane) -> Result<(), TooMany> {
+        if self.operator {
             return Ok(());
         }
-        if !spend(&self.rate, weight) {
-            return Err(TooMany { whose: Whose::Principal, per_second: self.principal_rate.get() });
-        }
-        match &self.tenant {
-            Some(tenant) if !spend(&tenant.rate, weight) => {
-                Err(TooMany { whose: Whose::Tenant, per_second: self.tenant_rate.get() })
-            }
-            _ => Ok(()),
-        }
+        let too_many = |whose| move |per_second| TooMany { whose, per_second };
+        self.rates.spend(weight, lane).map_err(too_many(Whose::Principal))?;
+        let tenant = self.tenant.as_ref().map_or(Ok(()), |tenant| tenant.rates.spend(weight, lane));
+        tenant.map_err(too_many(Whose::Tenant))
     }
 
     /// Takes `amount` of a budget, until the place is dropped.
@@ -191,8 +168,8 @@ impl Account {
             (Whose::Node, Some(&*self.node)),
         ];
         for (taken, (whose, counters)) in levels.iter().enumerate() {
-            let limit = self.limits.limit(*whose, budget, standing);
             let Some(counters) = counters else { continue };
+            let limit = self.limits.limit(*whose, budget, standing, &self.node);
             if !counters.add(budget, amount, limit) {
                 let before = levels.iter().take(taken).filter_map(|(_, counters)| *counters);
                 before.for_each(|counters| counters.subtract(budget, amount));

@@ -30,17 +30,25 @@ fn a_principal_and_a_tenant_take_their_share_and_the_operator_finds_room() {
         let others: Vec<_> = (2..9).map(|n| fill(&of("acme", &format!("w-{n}")), budget)).collect();
         assert_eq!(others[2].0.len(), limit / 8);
         assert_eq!(others[3].1, Full { whose: Whose::Tenant, budget, limit: limit / 2 });
-        let neighbours: Vec<_> = (0..9).map(|n| fill(&of("globex", &format!("w-{n}")), budget)).collect();
-        assert_eq!(neighbours.iter().map(|(places, _)| places.len()).sum::<usize>(), limit / 2);
+        // Who comes later gets half of what is left, and the next one something still.
+        let mut later = Vec::new();
+        for (tenant, gets) in [("globex", 256), ("initech", 128), ("hooli", 64), ("umbrella", 32)] {
+            let before = later.len();
+            (0..3).for_each(|n| later.extend(fill(&of(tenant, &format!("w-{n}")), budget).0));
+            assert_eq!(later.len() - before, gets, "{tenant}");
+        }
+        for n in 0..6 {
+            later.extend(fill(&of(&format!("small-{n}"), "w-1"), budget).0);
+        }
         // Nobody's share is used up, but the node is.
-        let (none, full) = fill(&of("initech", "w-1"), budget);
+        let (none, full) = fill(&of("last", "w-1"), budget);
         assert_eq!((none.len(), full), (0, Full { whose: Whose::Node, budget, limit }));
         // Suspending and revoking find room, and the operator beyond that, even so.
         let urgent: Vec<_> = (0..200).map_while(|_| of("acme", "w-1").take(budget, 1, true).ok()).collect();
         assert_eq!(urgent.len(), limit / 8);
         let (operator, full) = fill(&of("system", "root-admin"), budget);
         assert_eq!((operator.len(), full.whose), (limit / 8, Whose::Principal));
-        drop((one, others, neighbours, urgent, operator));
+        drop((one, others, later, urgent, operator));
         assert_eq!(fill(&of("acme", "w-1"), budget).0.len(), limit / 8, "what was taken came back");
     }
 }
@@ -50,24 +58,47 @@ fn a_rate_is_a_principals_and_a_tenants_and_never_the_operators() {
     let shares = Shares::new(&limits());
     let spent = |account: &Arc<Account>, weight: u32| {
         let weight = NonZeroU32::new(weight).unwrap();
-        (0..100_000).take_while(|_| account.spend(weight, false).is_ok()).count()
+        (0..100_000).take_while(|_| account.spend(weight, Lane::Ordinary).is_ok()).count()
     };
     let worker = shares.account(&id("acme"), &id("w-1"));
     let burst = limits().calls_per_second_per_principal as usize * 10;
     // The clock is the real one: a little comes back meanwhile.
     let first = spent(&worker, 1);
     assert!((burst..burst * 2).contains(&first), "{first}");
-    assert!(worker.spend(NonZeroU32::new(8).unwrap(), true).is_ok(), "revoking has no rate");
-    let refused = worker.spend(NonZeroU32::new(16).unwrap(), false).unwrap_err();
+    let refused = worker.spend(NonZeroU32::new(16).unwrap(), Lane::Ordinary).unwrap_err();
     assert_eq!(refused, TooMany { whose: Whose::Principal, per_second: limits().calls_per_second_per_principal });
     let lists = spent(&shares.account(&id("acme"), &id("w-2")), 8);
     assert!((burst / 8..burst / 4).contains(&lists), "{lists}");
     assert_eq!(spent(&shares.account(&id("system"), &id("root-admin")), 1), 100_000);
     let tenant = (0..1000).find_map(|n| {
         let account = shares.account(&id("globex"), &id(&format!("w-{n}")));
-        (0..burst).find_map(|_| account.spend(NonZeroU32::MIN, false).err())
+        (0..burst).find_map(|_| account.spend(NonZeroU32::MIN, Lane::Ordinary).err())
     });
     assert_eq!(tenant.unwrap().whose, Whose::Tenant);
+}
+
+#[test]
+fn who_has_spent_its_rate_still_renews_and_revokes() {
+    let shares = Shares::new(&limits());
+    let spent = |lane| {
+        let account = shares.account(&id("acme"), &id("w-1"));
+        (0..100_000).take_while(|_| account.spend(NonZeroU32::MIN, lane).is_ok()).count()
+    };
+    let burst = limits().calls_per_second_per_principal as usize * 10;
+    spent(Lane::Ordinary);
+    // The clock is the real one: a little comes back meanwhile, of the ordinary rate too.
+    let renewals = spent(Lane::Renewal);
+    assert!((burst / 10..burst).contains(&renewals), "{renewals}");
+    let urgent = spent(Lane::Urgent);
+    assert!((burst * 10..100_000).contains(&urgent), "revoking is faster, and not without end: {urgent}");
+}
+
+#[test]
+fn the_heaviest_call_fits_into_the_least_rate() {
+    let shares = Shares::new(&Limits { calls_per_second_per_principal: 1, ..limits() });
+    let worker = shares.account(&id("acme"), &id("w-1"));
+    assert!(worker.spend(NonZeroU32::new(16).unwrap(), Lane::Ordinary).is_ok());
+    assert!(worker.spend(NonZeroU32::new(16).unwrap(), Lane::Ordinary).is_err());
 }
 
 #[test]
@@ -76,7 +107,7 @@ fn accounts_are_forgotten_once_they_hold_nothing() {
     let quiet = shares.account(&id("acme"), &id("quiet"));
     drop(shares.account(&id("globex"), &id("gone")));
     let spender = shares.account(&id("initech"), &id("spender"));
-    spender.spend(NonZeroU32::new(500).unwrap(), false).unwrap();
+    spender.spend(NonZeroU32::new(500).unwrap(), Lane::Ordinary).unwrap();
     drop(spender);
     shares.forget_idle();
     let mut known: Vec<String> = shares.tenants().keys().map(ToString::to_string).collect();

@@ -63,6 +63,10 @@ async fn health_and_public_material_are_for_everybody() {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
+    // A stream would keep something of the node for somebody whom nobody knows.
+    let refused = health.watch(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&refused), "CERTIFICATE_REQUIRED");
+    HealthClient::new(world.admin(&node)).watch(HealthCheckRequest::default()).await.unwrap();
     let metrics = node.metrics().await;
     for name in ["signet_ready 1", "signet_feed_staleness_seconds", r#"operation="CreateTenant",code="OK"} 1"#] {
         assert!(metrics.contains(name), "{name}: {metrics}");

@@ -1,19 +1,21 @@
 //! One principal, of the lowest type and at the default limits, does what it can to take the node from the others.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::WantsClientCert,
     pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject},
 };
 use signet_client::Credentials;
 use signet_core::PrincipalType;
 use signet_proto::v1::{
-    self as pb, Isolation, audit_service_client::AuditServiceClient, principal_service_client::PrincipalServiceClient,
+    self as pb, Isolation, audit_service_client::AuditServiceClient,
+    certificate_service_client::CertificateServiceClient, principal_service_client::PrincipalServiceClient,
     trust_service_client::TrustServiceClient,
 };
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
@@ -152,18 +154,29 @@ async fn a_thousand_watches_of_one_principal_leave_the_others_theirs() {
 
 /// A connection with an HTTP/2 window of nothing, on which as many answers as possible wait.
 async fn reads_nothing(all: &Neighbours) -> JoinSet<()> {
-    let mut roots = RootCertStore::empty();
-    all.world.roots.iter().for_each(|root| roots.add(CertificateDer::from(root.as_slice())).unwrap());
     let chain = all.attacker.chain_der().iter().map(|der| CertificateDer::from(der.clone())).collect();
     let key = PrivatePkcs8KeyDer::from_pem_slice(all.attacker.key_pem().as_bytes()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let as_attacker = |builder: ConfigBuilder<ClientConfig, WantsClientCert>| {
+        builder.with_client_auth_cert(chain, key.into()).unwrap()
+    };
+    nobody_reads(&all.world, &all.node, as_attacker, WHO_AM_I).await
+}
+
+async fn nobody_reads(
+    world: &World,
+    node: &Node,
+    authenticate: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
+    path: &'static str,
+) -> JoinSet<()> {
+    let mut roots = RootCertStore::empty();
+    world.roots.iter().for_each(|root| roots.add(CertificateDer::from(root.as_slice())).unwrap());
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key.into())
-        .unwrap();
+        .with_root_certificates(roots);
+    let mut config = authenticate(builder);
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let tcp = TcpStream::connect(all.node.running.grpc_addr).await.unwrap();
+    let tcp = TcpStream::connect(node.running.grpc_addr).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -173,7 +186,7 @@ async fn reads_nothing(all: &Neighbours) -> JoinSet<()> {
     for _ in 0..AT_ONCE {
         let mut sender = sender.clone();
         held.spawn(async move {
-            let request = http::Request::post(format!("https://localhost{WHO_AM_I}"))
+            let request = http::Request::post(format!("https://localhost{path}"))
                 .header("content-type", "application/grpc")
                 .header("te", "trailers")
                 .body(Full::new(Bytes::from_static(&[0; 5])))
@@ -205,6 +218,34 @@ async fn answers_that_nobody_reads_keep_their_places_and_nobody_elses() {
     all.node.end().await;
 }
 
+/// The places of strangers are few, and one may open many connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_reads_no_answer_is_cut_at_once() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let check = "/grpc.health.v1.Health/Check";
+    let mut held = nobody_reads(&world, &node, |builder| builder.with_no_client_auth(), check).await;
+    // Only the connection's own task ends. A known caller would have half a minute.
+    timeout(Duration::from_secs(20), held.join_next()).await.expect("it is still there").unwrap().unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
+async fn who_may_not_revoke_has_no_more_calls_for_trying() {
+    let world = World::with_config("[limits]\ncalls_per_second_per_principal = 1").await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Shared).await;
+    let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
+    let mut client = PrincipalServiceClient::new(world.channel(&node, &worker));
+    let mut reasons = Vec::new();
+    for _ in 0..100 {
+        let suspend = pb::SuspendPrincipalRequest { principal_id: "w-2".into(), ..Default::default() };
+        reasons.push(reason(&client.suspend_principal(suspend).await.unwrap_err()));
+    }
+    assert!(reasons[0] == "CALLER_TYPE_DENIED" && reasons.contains(&"TOO_MANY_CALLS".into()), "{reasons:?}");
+    node.end().await;
+}
+
 #[tokio::test]
 async fn who_calls_too_often_is_told_so_and_how_much_that_is() {
     let world = World::with_config("[limits]\ncalls_per_second_per_principal = 1").await;
@@ -220,6 +261,10 @@ async fn who_calls_too_often_is_told_so_and_how_much_that_is() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_CALLS"));
     let info = refused.get_details_error_info().unwrap();
     assert_eq!((info.metadata["limit"].as_str(), info.metadata["limit_of"].as_str()), ("1", "principal"));
+    // It does not lose its certificate over it.
+    let mut certificates = CertificateServiceClient::new(channel.clone());
+    certificates.get_renewal_info(pb::GetRenewalInfoRequest {}).await.unwrap();
+    assert_eq!(reason(&who_am_i(&channel).await.unwrap_err()), "TOO_MANY_CALLS");
     // Nobody else's rate, and never the operator's.
     for _ in 0..50 {
         who_am_i(&world.admin(&node)).await.unwrap();
