@@ -1,6 +1,6 @@
 //! A copied key over the wire: both holders are refused, on open streams too, and the way back is to enroll.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use signet_client::Credentials;
 use signet_core::PrincipalType;
@@ -43,7 +43,6 @@ async fn a_copied_key_ends_both_holders_sessions() {
 
     let refused = renew(&world, &node, &copied).await.unwrap_err();
     assert_eq!(reason(&refused), "CLONE_DETECTED");
-    let locked = Instant::now();
     let ended = timeout(Duration::from_secs(5), stream.message()).await.unwrap();
     assert!(ended.is_err() || ended.is_ok_and(|message| message.is_none()), "the honest holder's stream goes on");
     for credentials in [&copied, &honest] {
@@ -53,7 +52,6 @@ async fn a_copied_key_ends_both_holders_sessions() {
         })
         .await;
     }
-    assert!(locked.elapsed() < Duration::from_secs(5), "{:?}", locked.elapsed());
     let events = world.audit(&node, "acme").await;
     assert_eq!(events.iter().filter(|event| event["outcome"] == "CLONE_DETECTED").count(), 1, "{events:#?}");
     // Another certificate of the same principal is another instance.

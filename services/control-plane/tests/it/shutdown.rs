@@ -1,9 +1,6 @@
 //! The end in order.
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::process::Stdio;
 
 use signet_proto::v1::{
     self as pb, enrollment_service_client::EnrollmentServiceClient, principal_service_client::PrincipalServiceClient,
@@ -21,20 +18,19 @@ use crate::{
 
 #[tokio::test]
 async fn a_drain_tells_streams_and_refuses_newcomers() {
-    let world = World::new().await;
+    // A node that waited for its streams would wait until the test is ended.
+    let world = World::with_config("limits = { drain_seconds = 600 }").await;
     let node = world.node().await;
     let channel = world.admin(&node);
     let mut client = TrustServiceClient::new(channel.clone());
     let mut stream = client.watch_trust_bundle(pb::WatchTrustBundleRequest::default()).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
     let connector = world.connector(&node, Some(&world.admin));
-    let started = Instant::now();
     node.stop.cancel();
     let end = stream.message().await.unwrap_err();
     assert_eq!((end.code(), reason(&end).as_str()), (Code::Unavailable, "NODE_DRAINING"));
     drop((stream, client));
     node.running.ended().await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(connector.connect().await.is_err());
     assert!(who_am_i(&channel).await.is_err());
 }
@@ -71,7 +67,7 @@ async fn a_call_under_way_is_finished_and_the_node_says_that_it_drains() {
 
 #[tokio::test]
 async fn a_call_that_does_not_end_is_cut_at_the_limit() {
-    let world = World::with_config("limits = { drain_seconds = 1 }").await;
+    let world = World::with_config("limits = { drain_seconds = 1, request_timeout_seconds = 120 }").await;
     let faults = Faults::default();
     let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
     let mut client = PrincipalServiceClient::new(world.admin(&node));
@@ -82,11 +78,10 @@ async fn a_call_that_does_not_end_is_cut_at_the_limit() {
         node.metrics().await.contains(r#"signet_rpc_in_flight{operation="CreatePrincipal"} 1"#)
     })
     .await;
-    let started = Instant::now();
     node.stop.cancel();
     node.running.ended().await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
-    assert!(call.await.unwrap().is_err());
+    // Not by its own time limit.
+    assert_ne!(call.await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
 }
 
 /// Whoever hangs up after a refusal does not get rid of its record by the node's end either.
