@@ -84,7 +84,9 @@ impl NodeLimits {
             (Whose::Tenant, Standing::Urgent) => (node / 2).max(LEAST).saturating_add(urgent),
             (Whose::Tenant, Standing::Ordinary) => {
                 let free = node.saturating_sub(taken.of(budget).load(Ordering::Acquire));
-                if node / 8 < LEAST { free.max(LEAST) } else { free }
+                let least = if node / 8 < LEAST { LEAST } else { 0 };
+                // Where nothing is free it is the node that has no more, and says so.
+                if free == 0 { usize::MAX } else { free.max(least) }
             }
             (Whose::Node, _) => node.saturating_add(urgent),
         }
