@@ -112,16 +112,16 @@ impl Quota {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quotas {
     /// See [`Quota::Principals`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<u32>,
     /// See [`Quota::JoinTokens`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_tokens: Option<u32>,
     /// See [`Quota::EnrollmentRules`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrollment_rules: Option<u32>,
     /// See [`Quota::CertificateAuthorities`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_authorities: Option<u32>,
 }
 

@@ -55,7 +55,7 @@ pub struct Tenant {
     #[serde(default)]
     pub renewal_steering: Option<Steering>,
     /// How much of what it may have, where its operator set something else than the defaults.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Quotas::is_unset")]
     pub quotas: Quotas,
     /// When it was created.
     pub created_at: Time,

@@ -1,5 +1,5 @@
 //! The kept corpus, on every target: what a fuzzer once found stays found.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

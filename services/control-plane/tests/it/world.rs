@@ -232,16 +232,16 @@ pub fn wire_type(principal_type: PrincipalType) -> i32 {
     PrincipalType::ALL.iter().position(|t| *t == principal_type).unwrap() as i32 + 1
 }
 
-/// Asks until it is so; five seconds at most. Returns how long it took.
+/// Asks until it is so; half a minute at most. Returns how long it took.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) -> Duration {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(5) {
+    while started.elapsed() < Duration::from_secs(30) {
         if is_so().await {
             return started.elapsed();
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("not within five seconds: {what}");
+    panic!("not within half a minute: {what}");
 }
 
 /// The reason in `google.rpc.ErrorInfo`.
