@@ -166,6 +166,8 @@ impl Follower {
         if !self.loaded {
             // Refusals came first, so that at no time a tenant is known and its refusals are not.
             self.load_tenants(now).await?;
+            // By a clock that is behind, this node would write into what is sealed.
+            self.app.learn_sealed(now).await?;
             self.loaded = true;
         }
         if self.reread_at.is_none_or(|at| now >= at) {
