@@ -107,8 +107,16 @@ impl App {
 
     /// Reads what is sealed, before this process writes its first event by a clock that may be behind.
     pub(crate) async fn learn_sealed(&self, now: Time) -> Result<(), Error> {
-        match EnvironmentScope::housekeeping().get::<SealHead>(&*self.store, &SealHead::key_of(), now).await {
-            Ok(found) => found.into_iter().for_each(|head| self.knows_sealed(head.value.minute)),
+        let sealed = async {
+            let found =
+                EnvironmentScope::housekeeping().get::<SealHead>(&*self.store, &SealHead::key_of(), now).await?;
+            match found {
+                Some(head) => Ok(Some(head.value.minute)),
+                None => self.before_all(now).await,
+            }
+        };
+        match sealed.await {
+            Ok(minute) => minute.into_iter().for_each(|minute| self.knows_sealed(minute)),
             // The sealer tells it; nobody is kept out for that.
             Err(StoreError::Corrupt { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -127,18 +135,21 @@ impl App {
         if let Some(head) = scope.get::<SealHead>(&*self.store, &key, call.now).await? {
             return Ok(Some(head));
         }
-        let tenant = TenantId::system();
-        let Some(made) = scope.get::<Tenant>(&*self.store, &Tenant::key_of(&tenant), call.now).await? else {
-            return Ok(None);
-        };
-        let kept = call.now.minus(self.settings.audit_retention).minute();
-        let minute = made.value.created_at.minute().saturating_sub(LATE_MINUTES).max(kept);
-        let head = SealHead { tenant, minute };
+        let Some(minute) = self.before_all(call.now).await? else { return Ok(None) };
+        let head = SealHead { tenant: TenantId::system(), minute };
         let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::create(head));
         match self.commit(&commit, call.now).await {
             Ok(()) | Err(StoreError::Conflict { .. }) => Ok(scope.get(&*self.store, &key, call.now).await?),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The minute before the first that is sealed; `None` before there is an environment.
+    async fn before_all(&self, now: Time) -> Result<Option<i64>, StoreError> {
+        let key = Tenant::key_of(&TenantId::system());
+        let made = EnvironmentScope::housekeeping().get::<Tenant>(&*self.store, &key, now).await?;
+        let kept = now.minus(self.settings.audit_retention).minute();
+        Ok(made.map(|made| made.value.created_at.minute().saturating_sub(LATE_MINUTES).max(kept)))
     }
 
     /// Reads `minute` and those before it that are looked at again, unless this call has read them already.

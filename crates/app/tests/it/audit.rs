@@ -206,17 +206,21 @@ async fn a_node_whose_clock_is_an_hour_ahead_seals_nothing_that_others_still_wri
 
 #[tokio::test]
 async fn a_node_that_starts_with_a_clock_that_is_behind_knows_what_is_sealed() {
-    let log = Log::new().await;
-    log.happens("acme", minutes(60)).await;
-    log.seal(due(minutes(60))).await;
-    let new = log.site.app_on(&log.site.store, Settings::default());
-    let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(1));
-    Follower::new(Arc::clone(&new), Arc::new(trust)).poll(minutes(1)).await.unwrap();
-    happens(&new, "acme", minutes(1)).await;
-    for minute in 61..70 {
-        log.seal(due(minutes(minute))).await;
+    for is_sealed in [true, false] {
+        let log = Log::new().await;
+        if is_sealed {
+            log.happens("acme", minutes(60)).await;
+            log.seal(due(minutes(60))).await;
+        }
+        let (new, behind) = (log.site.app_on(&log.site.store, Settings::default()), NOW.minus(Lifetime::hours(1)));
+        let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(1));
+        Follower::new(Arc::clone(&new), Arc::new(trust)).poll(behind).await.unwrap();
+        happens(&new, "acme", behind).await;
+        for minute in 61..70 {
+            log.seal(due(minutes(minute))).await;
+        }
+        assert_eq!(log.findings("acme", due(minutes(70))).await, [], "{is_sealed}");
     }
-    assert_eq!(log.findings("acme", due(minutes(70))).await, []);
 }
 
 #[tokio::test]
