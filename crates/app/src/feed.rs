@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -50,12 +51,15 @@ pub struct Follower {
     app: Arc<App>,
     trust: Arc<Trust>,
     shards: [Shard; FEED_SHARDS as usize],
-    /// Tenants whose records must be read again before the node may say that it has heard.
-    outdated: BTreeSet<TenantId>,
+    /// Tenants whose records must be read again before the node may say that it has heard, and when their last change was
+    /// asked for: for as long as that may be under way, a read may still show them as they were.
+    outdated: BTreeMap<TenantId, Uptime>,
     /// Tenants whose record cannot be read; they are refused until it can.
     unreadable: BTreeSet<TenantId>,
     reread_at: Option<Time>,
     loaded: bool,
+    /// The part of the table of tenants that is read once more, and from when on: as for `outdated`.
+    again: Option<(u32, Uptime)>,
     clock: Option<ClockWatch>,
     epochs: watch::Sender<u64>,
 }
@@ -81,8 +85,8 @@ impl Follower {
     pub fn new(app: Arc<App>, trust: Arc<Trust>) -> Self {
         let epochs = watch::Sender::new(trust.epoch());
         let shards = std::array::from_fn(|i| Shard { number: u32::try_from(i).unwrap_or(0), ..Shard::default() });
-        let (outdated, unreadable, reread_at) = (BTreeSet::new(), BTreeSet::new(), None);
-        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, clock: None, epochs }
+        let (outdated, unreadable, reread_at, again, clock) = Default::default();
+        Self { app, trust, shards, outdated, unreadable, reread_at, loaded: false, again, clock, epochs }
     }
 
     /// Tells [`Trust::epoch`] after each change: open sessions must then be looked at again.
@@ -155,7 +159,7 @@ impl Follower {
         let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, now));
         let mut failed = None;
         for (outdated, result) in join_all(shards).await {
-            self.outdated.extend(outdated);
+            self.outdated.extend(outdated.into_iter().map(|id| (id, asked_at)));
             failed = failed.or(result.err());
         }
         // Sessions that are now refused need not wait for the tenants' records.
@@ -165,14 +169,24 @@ impl Follower {
         }
         if !self.loaded {
             // Refusals came first, so that at no time a tenant is known and its refusals are not.
-            self.load_tenants(now).await?;
+            self.load_tenants(0..SEGMENTS, asked_at, now).await?;
+            self.outdated.clear();
+            self.again = Some((0, asked_at));
+            // By a clock that is behind, this node would write into what is sealed.
+            self.app.learn_sealed(now).await?;
             self.loaded = true;
         }
+        if let Some((part, from)) = self.again
+            && is_over(from, asked_at)
+        {
+            self.load_tenants(part..part.saturating_add(1), asked_at, now).await?;
+            self.again = Some((part.saturating_add(1), from)).filter(|(next, _)| *next < SEGMENTS);
+        }
         if self.reread_at.is_none_or(|at| now >= at) {
-            self.outdated.extend(self.unreadable.iter().cloned());
+            self.outdated.extend(self.unreadable.iter().map(|id| (id.clone(), asked_at)));
             self.reread_at = Some(now.plus(REREAD_EVERY));
         }
-        self.reload_outdated(now).await?;
+        self.reload_outdated(asked_at, now).await?;
         self.trust.heard(asked_at);
         if may_forget {
             self.trust.forget_some(now);
@@ -180,11 +194,11 @@ impl Follower {
         Ok(())
     }
 
-    /// All tenants: the table as a whole, since one request each takes long where there are thousands.
-    async fn load_tenants(&mut self, now: Time) -> Result<(), Error> {
+    /// The tenants in these parts of the table, since one request each takes long where there are thousands.
+    async fn load_tenants(&mut self, parts: Range<u32>, asked_at: Uptime, now: Time) -> Result<(), Error> {
         let app = Arc::clone(&self.app);
         let store = &*app.store;
-        let parts = (0..SEGMENTS).map(|number| async move {
+        let parts = parts.map(|number| async move {
             let query = Query::segment(Table::Tenants, Segment { number, of: SEGMENTS });
             read_all(store, query, now).await
         });
@@ -194,10 +208,16 @@ impl Follower {
         }
         for (id, found) in all {
             self.know(&id, found);
-            // Its feed entry is older than this.
-            self.outdated.remove(&id);
+            self.is_read(&id, asked_at);
         }
         Ok(())
+    }
+
+    /// The tenant was read after `asked_at`.
+    fn is_read(&mut self, id: &TenantId, asked_at: Uptime) {
+        if self.outdated.get(id).is_some_and(|since| is_over(*since, asked_at)) {
+            self.outdated.remove(id);
+        }
     }
 
     /// Takes over what is known of a tenant.
@@ -219,17 +239,17 @@ impl Follower {
         }
     }
 
-    async fn reload_outdated(&mut self, now: Time) -> Result<(), Error> {
+    async fn reload_outdated(&mut self, asked_at: Uptime, now: Time) -> Result<(), Error> {
         let app = Arc::clone(&self.app);
         let store = &*app.store;
-        let reads = self.outdated.clone().into_iter().map(|id| async move {
+        let reads = self.outdated.clone().into_keys().map(|id| async move {
             let found = read_tenant(store, &id, now).await;
             (id, found)
         });
         let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         while let Some((id, found)) = reads.next().await {
             self.know(&id, found?);
-            self.outdated.remove(&id);
+            self.is_read(&id, asked_at);
         }
         Ok(())
     }
@@ -267,8 +287,8 @@ impl Shard {
                 break;
             }
         }
-        let long_ago = |at: Uptime| asked_at.as_millis().saturating_sub(at.as_millis()) >= UNDER_WAY_MILLIS;
-        let settled = self.recent.values().filter(|(_, at)| long_ago(*at)).map(|(sequence, _)| *sequence).max();
+        let settled =
+            self.recent.values().filter(|(_, at)| is_over(*at, asked_at)).map(|(sequence, _)| *sequence).max();
         settled.into_iter().for_each(|sequence| self.settle(sequence));
         Ok(())
     }
@@ -304,6 +324,11 @@ impl Shard {
             }
         }
     }
+}
+
+/// Whether a transaction, a part of which was seen by a question asked at `since`, is all there at `now`.
+const fn is_over(since: Uptime, now: Uptime) -> bool {
+    now.as_millis().saturating_sub(since.as_millis()) >= UNDER_WAY_MILLIS
 }
 
 /// The entries of a page with their sequence numbers and sort keys, those that cannot be read too.

@@ -55,6 +55,7 @@ use reporting::ReportingStore;
 use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
+    sealing::HeadWatch,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use together::Together;
@@ -144,6 +145,8 @@ pub struct App {
     holders: Turns,
     /// Start of the first minute that is not known to be sealed, Unix milliseconds.
     unsealed_from: AtomicI64,
+    /// How others move the end of what is sealed.
+    head_watch: std::sync::Mutex<HeadWatch>,
     /// How often this process has counted something of a tenant's.
     counted: AtomicU32,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
@@ -192,6 +195,7 @@ impl App {
             detached,
             holders,
             unsealed_from: AtomicI64::new(i64::MIN),
+            head_watch: std::sync::Mutex::default(),
             counted: AtomicU32::new(0),
             committed,
             seen_head,

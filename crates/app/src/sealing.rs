@@ -6,12 +6,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::atomic::Ordering,
+    sync::{PoisonError, atomic::Ordering},
 };
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
-    Error, KeyError, KeyRef, StoreError, TenantId, Time,
+    Error, KeyError, KeyRef, StoreError, TenantId, Time, Uptime,
     audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
     checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
     commit::{Bookkeeping, Commit, Write},
@@ -44,9 +44,29 @@ struct MinutePlan {
 }
 
 impl App {
+    /// As [`Self::seal_due`], on a node beside others: one whose clock is ahead does not seal by it ([`HeadWatch`]).
+    /// To be called every few seconds. `uptime`: the machine's.
+    pub async fn seal_beside_others(&self, call: &Call, key: &KeyRef, uptime: Uptime) -> Result<u32, Error> {
+        let through = |head, closed| {
+            let mut watch = self.head_watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.may_seal_through(head, closed, uptime)
+        };
+        self.seal_through(call, key, through).await
+    }
+
     /// Seals the minutes that closed at least `seal_delay` ago, with the audit `key`. Returns how many minutes got seals;
-    /// minutes without events cost reads only. To be called every few seconds; on several nodes it does no harm.
+    /// minutes without events cost reads only.
     pub async fn seal_due(&self, call: &Call, key: &KeyRef) -> Result<u32, Error> {
+        self.seal_through(call, key, |_, closed| closed).await
+    }
+
+    /// `through`: up to which minute, by the last one sealed and the last one closed.
+    async fn seal_through(
+        &self,
+        call: &Call,
+        key: &KeyRef,
+        through: impl Fn(i64, i64) -> i64 + Send,
+    ) -> Result<u32, Error> {
         // Before the head, which another node may move meanwhile: the chain is never further.
         let mut chain = self.chain_head(call.now).await?;
         let Some(mut head) = self.seal_head(call).await? else { return Ok(0) };
@@ -54,7 +74,7 @@ impl App {
         let start = chain.map_or(head.value.minute, |chain| chain.minute.max(head.value.minute));
         self.knows_sealed(start);
         let closed = call.now.minus(self.settings.seal_delay).minute().saturating_sub(1);
-        let last = closed.min(start.saturating_add(MINUTES_A_CALL));
+        let last = through(start, closed).min(start.saturating_add(MINUTES_A_CALL));
         let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
         for minute in start.saturating_add(1)..=last {
             self.fill(&mut window, minute, call.now).await?;
@@ -85,6 +105,25 @@ impl App {
         Ok(sealed)
     }
 
+    /// Reads what is sealed, before this process writes its first event by a clock that may be behind.
+    pub(crate) async fn learn_sealed(&self, now: Time) -> Result<(), Error> {
+        let sealed = async {
+            let found =
+                EnvironmentScope::housekeeping().get::<SealHead>(&*self.store, &SealHead::key_of(), now).await?;
+            match found {
+                Some(head) => Ok(Some(head.value.minute)),
+                None => self.before_all(now).await,
+            }
+        };
+        match sealed.await {
+            Ok(minute) => minute.into_iter().for_each(|minute| self.knows_sealed(minute)),
+            // The sealer tells it; nobody is kept out for that.
+            Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     fn knows_sealed(&self, minute: i64) {
         let next = Time::from_unix_seconds(minute.saturating_add(1).saturating_mul(60));
         self.unsealed_from.fetch_max(next.unix_millis(), Ordering::AcqRel);
@@ -96,18 +135,21 @@ impl App {
         if let Some(head) = scope.get::<SealHead>(&*self.store, &key, call.now).await? {
             return Ok(Some(head));
         }
-        let tenant = TenantId::system();
-        let Some(made) = scope.get::<Tenant>(&*self.store, &Tenant::key_of(&tenant), call.now).await? else {
-            return Ok(None);
-        };
-        let kept = call.now.minus(self.settings.audit_retention).minute();
-        let minute = made.value.created_at.minute().saturating_sub(LATE_MINUTES).max(kept);
-        let head = SealHead { tenant, minute };
+        let Some(minute) = self.before_all(call.now).await? else { return Ok(None) };
+        let head = SealHead { tenant: TenantId::system(), minute };
         let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::create(head));
         match self.commit(&commit, call.now).await {
             Ok(()) | Err(StoreError::Conflict { .. }) => Ok(scope.get(&*self.store, &key, call.now).await?),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The minute before the first that is sealed; `None` before there is an environment.
+    async fn before_all(&self, now: Time) -> Result<Option<i64>, StoreError> {
+        let key = Tenant::key_of(&TenantId::system());
+        let made = EnvironmentScope::housekeeping().get::<Tenant>(&*self.store, &key, now).await?;
+        let kept = now.minus(self.settings.audit_retention).minute();
+        Ok(made.map(|made| made.value.created_at.minute().saturating_sub(LATE_MINUTES).max(kept)))
     }
 
     /// Reads `minute` and those before it that are looked at again, unless this call has read them already.

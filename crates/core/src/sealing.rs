@@ -8,10 +8,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    TenantId,
+    TenantId, Uptime,
     audit::{LATE_MINUTES, LateEvent, Seal, SealStatement},
     merkle::{self, Digest},
 };
+
+/// How long the head stands still before a node that finds it far behind takes itself for the only one, in milliseconds:
+/// others move it once a minute.
+const ALONE_AFTER_MILLIS: u64 = 180_000;
+
+/// The head as a node sees it move: where others do that, and it stays far behind this node's clock, the clock is ahead.
+/// Whoever sealed by it would seal minutes in which others still write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadWatch {
+    /// The head that was far behind, and since when it is known.
+    seen: Option<(i64, Uptime)>,
+}
+
+impl HeadWatch {
+    /// Up to which minute this node seals, if the head stands at `head` and the last minute that is closed by its clock is
+    /// `closed`. No further than what is then written can still be named as late, or this node alone goes on.
+    pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime) -> i64 {
+        if closed.saturating_sub(head) <= LATE_MINUTES {
+            self.seen = None;
+            return closed;
+        }
+        let since = match self.seen {
+            Some((seen, since)) if seen == head => since,
+            _ => uptime,
+        };
+        self.seen = Some((head, since));
+        let still = uptime.as_millis().saturating_sub(since.as_millis());
+        if still >= ALONE_AFTER_MILLIS { closed } else { head }
+    }
+}
 
 /// Bytes of a leaf in a cover.
 const COVER_BYTES: usize = 4;

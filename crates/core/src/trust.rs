@@ -193,19 +193,24 @@ impl Trust {
         self.when_stale() == WhenStale::Refuse && self.is_stale()
     }
 
-    /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA.
+    /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA. Where
+    /// nothing is new, the epoch stays.
     pub fn set_tenant(&self, tenant: &Tenant, cas: &[Ca]) {
         let anchors = |kind: CaKind| -> Arc<[Anchor]> {
             cas.iter().filter(|ca| ca.kind == kind && ca.state.is_trusted()).map(Anchor::from).collect()
         };
-        if tenant.id.is_system() {
-            *write(&self.shared) = anchors(CaKind::Shared);
-        }
         let trust = TenantTrust { status: tenant.status, anchors: anchors(CaKind::Tenant) };
-        write(&self.isolation).insert(tenant.id.clone(), tenant.isolation);
-        write(&self.tenants).insert(tenant.id.clone(), trust);
-        self.denies.readable(&tenant.id);
-        self.changed();
+        let mut changed = false;
+        if tenant.id.is_system() {
+            let shared = anchors(CaKind::Shared);
+            changed |= std::mem::replace(&mut *write(&self.shared), Arc::clone(&shared)) != shared;
+        }
+        changed |= write(&self.isolation).insert(tenant.id.clone(), tenant.isolation) != Some(tenant.isolation);
+        changed |= write(&self.tenants).insert(tenant.id.clone(), trust.clone()).as_ref() != Some(&trust);
+        changed |= self.denies.readable(&tenant.id);
+        if changed {
+            self.changed();
+        }
     }
 
     /// The tenant's record cannot be read: refuses the tenant until [`Self::set_tenant`].

@@ -24,6 +24,10 @@ const MAX_RECORD: usize = 400 * 1024;
 const MAX_TRANSACTION: usize = 4 << 20;
 const PAGE_BYTES: usize = 1 << 20;
 
+/// A record as it was once; `None`: there was none.
+#[derive(Clone, Debug)]
+pub struct Image(Option<Record>);
+
 /// See the module's words. Nothing in it waits, and what has expired is kept, unseen.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<Records>);
@@ -51,6 +55,36 @@ impl MemoryStore {
         *self.0.lock().unwrap() = records;
     }
 
+    /// What is under `key` now.
+    pub fn image(&self, key: &Key) -> Image {
+        Image(self.0.lock().unwrap().get(key).cloned())
+    }
+
+    /// As [`Store::query`], of a store that still has what `earlier` says under these keys: DynamoDB isolates no query from the
+    /// transactions beside it, and its indexes lag.
+    pub fn query_seeing(&self, query: &Query, now: Time, earlier: &BTreeMap<Key, Image>) -> Page {
+        let records = self.0.lock().unwrap();
+        let whole = query.index.is_some() || query.segment.is_some();
+        let partition = if whole { String::new() } else { query.partition.clone() };
+        let first = Key { table: query.table, partition, sort: String::new() };
+        let is_in = |key: &Key| key.table == query.table && (whole || key.partition == query.partition);
+        let earlier_ones = earlier.iter().filter_map(|(key, image)| Some((key, image.0.as_ref()?)));
+        let mut found: Vec<_> = records
+            .range(first..)
+            .take_while(|(key, _)| is_in(key))
+            .filter(|(key, _)| !earlier.contains_key(key))
+            .chain(earlier_ones.filter(|(key, _)| is_in(key)))
+            .filter(|(_, record)| record.is_alive(now))
+            .filter_map(|(key, record)| Some((place(query, key, record)?, key, record)))
+            .filter(|(cursor, ..)| within(&query.range, &cursor.sort) && is_after(query, cursor))
+            .collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        if query.descending {
+            found.reverse();
+        }
+        page_of(query, found)
+    }
+
     /// The body under `key` as it is stored, also of a record that has expired.
     pub fn body_of(&self, key: &Key) -> Option<Value> {
         self.0.lock().unwrap().get(key).map(|record| serde_json::from_str(&record.body).unwrap())
@@ -71,37 +105,7 @@ impl Store for MemoryStore {
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
-        let records = self.0.lock().unwrap();
-        let whole = query.index.is_some() || query.segment.is_some();
-        let partition = if whole { String::new() } else { query.partition.clone() };
-        let first = Key { table: query.table, partition, sort: String::new() };
-        let mut found: Vec<_> = records
-            .range(first..)
-            .take_while(|(key, _)| key.table == query.table && (whole || key.partition == query.partition))
-            .filter(|(_, record)| record.is_alive(now))
-            .filter_map(|(key, record)| Some((place(query, key, record)?, key, record)))
-            .filter(|(cursor, ..)| within(&query.range, &cursor.sort) && is_after(query, cursor))
-            .collect();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        if query.descending {
-            found.reverse();
-        }
-        let limit = query.limit.clamp(1, 1000) as usize;
-        let (mut page, mut bytes) = (Page::default(), 0);
-        let mut last = None;
-        for (cursor, key, record) in found {
-            if page.records.len() + page.unreadable.len() == limit || bytes >= PAGE_BYTES {
-                page.next = last;
-                break;
-            }
-            match record.read() {
-                Ok(read) => page.records.push(read),
-                Err(reason) => page.unreadable.push(record.unreadable(key, reason)),
-            }
-            bytes += record.body.len();
-            last = Some(cursor);
-        }
-        Ok(page)
+        Ok(self.query_seeing(query, now, &BTreeMap::new()))
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
@@ -211,6 +215,25 @@ fn place(query: &Query, key: &Key, record: &Record) -> Option<Cursor> {
     };
     let place = record.places.iter().find(|place| place.index == index && place.partition == query.partition)?;
     Some(Cursor { sort: place.sort.clone(), key: own })
+}
+
+/// The first of what was found, as a page.
+fn page_of(query: &Query, found: Vec<(Cursor, &Key, &Record)>) -> Page {
+    let limit = query.limit.clamp(1, 1000) as usize;
+    let (mut page, mut bytes, mut last) = (Page::default(), 0, None);
+    for (cursor, key, record) in found {
+        if page.records.len() + page.unreadable.len() == limit || bytes >= PAGE_BYTES {
+            page.next = last;
+            break;
+        }
+        match record.read() {
+            Ok(read) => page.records.push(read),
+            Err(reason) => page.unreadable.push(record.unreadable(key, reason)),
+        }
+        bytes += record.body.len();
+        last = Some(cursor);
+    }
+    page
 }
 
 fn within(range: &SortRange, sort: &str) -> bool {

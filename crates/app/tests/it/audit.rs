@@ -10,12 +10,13 @@ use std::{
 
 use futures::future::join_all;
 use proptest::{prelude::*, test_runner::Config};
-use signet_app::{App, AuditEntry, AuditTail, AuditWindow, Call, PageRequest, Settings, VerifyReport};
+use signet_app::{App, AuditEntry, AuditTail, AuditWindow, Call, Follower, PageRequest, Settings, VerifyReport};
 use signet_core::{
-    Actor, Error, KeyRef, Lifetime, Store, TenantScope, Time,
+    Actor, Error, KeyRef, Lifetime, Store, TenantScope, Time, Uptime,
     audit::{AuditEvent, Finding, LATE_MINUTES, Seal, Span, verify},
     commit::{Bookkeeping, Commit, Write},
     store::{Entity, Versioned},
+    trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_testkit::fixtures::{NOW, later};
 
@@ -181,6 +182,45 @@ async fn a_node_whose_clock_was_set_back_puts_nothing_into_sealed_minutes() {
     }
     assert_eq!(log.findings("acme", due(minutes(80))).await, []);
     assert_eq!(log.verify("acme", due(minutes(80))).await.events, log.events(due(minutes(80))).await.len());
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_an_hour_ahead_seals_nothing_that_others_still_write() {
+    let log = Log::new().await;
+    let (node, ahead) = (&log.site.app, log.site.app_on(&log.site.store, Settings::default()));
+    let uptime = |minute: u32| Uptime::from_millis(u64::from(minute) * 60_000);
+    for minute in 0..20 {
+        let now = due(minutes(minute));
+        log.happens("acme", now).await;
+        ahead.seal_beside_others(&process(now.plus(Lifetime::hours(1))), &log.key, uptime(minute)).await.unwrap();
+        log.happens("acme", now).await;
+        node.seal_beside_others(&process(now), &log.key, uptime(minute)).await.unwrap();
+    }
+    // The other one is gone: it takes a while until this one knows.
+    for minute in 20..24 {
+        ahead.seal_beside_others(&process(due(minutes(60 + minute))), &log.key, uptime(minute)).await.unwrap();
+    }
+    assert_eq!(log.findings("acme", due(minutes(60))).await, []);
+    assert_eq!(log.verify("acme", due(minutes(60))).await.events, 41, "and one of its making");
+}
+
+#[tokio::test]
+async fn a_node_that_starts_with_a_clock_that_is_behind_knows_what_is_sealed() {
+    for is_sealed in [true, false] {
+        let log = Log::new().await;
+        if is_sealed {
+            log.happens("acme", minutes(60)).await;
+            log.seal(due(minutes(60))).await;
+        }
+        let (new, behind) = (log.site.app_on(&log.site.store, Settings::default()), NOW.minus(Lifetime::hours(1)));
+        let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(1));
+        Follower::new(Arc::clone(&new), Arc::new(trust)).poll(behind).await.unwrap();
+        happens(&new, "acme", behind).await;
+        for minute in 61..70 {
+            log.seal(due(minutes(minute))).await;
+        }
+        assert_eq!(log.findings("acme", due(minutes(70))).await, [], "{is_sealed}");
+    }
 }
 
 #[tokio::test]

@@ -282,6 +282,34 @@ async fn a_clock_that_was_just_set_forward_lets_nothing_be_forgotten() {
     assert_eq!(node.trust.revoked_len(), 1);
 }
 
+/// A query may see the entry of a transaction and not yet the tenant that it changed.
+#[tokio::test]
+async fn a_tenant_that_was_read_as_it_was_before_its_change_is_read_again() {
+    let site = Site::new().await;
+    let holder = enrolled(&site, "w").await;
+    let flaky = Flaky::new(&site.store);
+    let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
+    let mut late = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
+    for second in 0..10 {
+        node.poll(later(second)).await.unwrap();
+    }
+    let before = site.app.get_tenant(&call("GetTenant"), &acme()).await.unwrap();
+    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    // The one runs, the other loads.
+    for node in [&mut node, &mut late] {
+        flaky.show_earlier(before.clone());
+        node.poll(later(20)).await.unwrap();
+        assert_eq!(verdict(node, &holder, later(20)), Ok(roles(&["old"])), "it is hidden");
+        for second in 21..25 {
+            node.poll(later(second)).await.unwrap();
+        }
+        assert_eq!(verdict(node, &holder, later(25)), Err(Refusal::TenantSuspended));
+        let epoch = node.trust.epoch();
+        node.poll(later(25)).await.unwrap();
+        assert_eq!(node.trust.epoch(), epoch, "what is read again is no change");
+    }
+}
+
 #[tokio::test]
 async fn entries_that_have_expired_hold_nothing_up() {
     let site = Site::new().await;

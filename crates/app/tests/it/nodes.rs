@@ -15,6 +15,7 @@ use signet_core::{
     Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
     change::ChangeEntry,
     store::{Body, Key, Page, Query, Transaction, Unreadable, Versioned},
+    tenant::Tenant,
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_sqlite::SqliteStore;
@@ -147,6 +148,7 @@ pub(crate) struct Flaky {
     applies: AtomicBool,
     hidden: Mutex<Vec<Hidden>>,
     damaged: Mutex<BTreeSet<Key>>,
+    earlier: Mutex<Option<Tenant>>,
 }
 
 /// Which call from now on (from 0) fails; negative: none does.
@@ -187,6 +189,7 @@ impl Flaky {
             applies: AtomicBool::new(false),
             hidden: Mutex::default(),
             damaged: Mutex::default(),
+            earlier: Mutex::default(),
         })
     }
 
@@ -221,6 +224,11 @@ impl Flaky {
 
     pub(crate) fn mend_all(&self) {
         self.damaged.lock().unwrap().clear();
+    }
+
+    /// Lets the next query that finds this tenant see it as it was.
+    pub(crate) fn show_earlier(&self, tenant: Tenant) {
+        *self.earlier.lock().unwrap() = Some(tenant);
     }
 
     pub(crate) fn show_all(&self) {
@@ -265,6 +273,11 @@ impl Store for Flaky {
         self.check()?;
         let mut page = self.inner.query(query, now).await?;
         page.records.retain(|record| self.shows(&record.value, query.index.is_some()));
+        for record in &mut page.records {
+            let Body::Tenant(tenant) = &mut record.value else { continue };
+            let earlier = self.earlier.lock().unwrap().take_if(|earlier| earlier.id == tenant.id);
+            *tenant = earlier.unwrap_or_else(|| tenant.clone());
+        }
         let damaged = self.damaged.lock().unwrap().clone();
         let is_damaged = |record: &mut Versioned<Body>| damaged.contains(&record.value.key());
         page.unreadable.extend(page.records.extract_if(.., is_damaged).map(|record| unreadable(&record)));

@@ -155,8 +155,9 @@ impl Denies {
         write(&self.unreadable).tenants.insert(tenant.clone())
     }
 
-    pub(super) fn readable(&self, tenant: &TenantId) {
-        write(&self.unreadable).tenants.remove(tenant);
+    /// Returns whether that is new.
+    pub(super) fn readable(&self, tenant: &TenantId) -> bool {
+        write(&self.unreadable).tenants.remove(tenant)
     }
 
     pub(super) fn deny_unknown(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {

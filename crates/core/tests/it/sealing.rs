@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use signet_core::{
+    Uptime,
     audit::{Finding, LATE_MINUTES},
-    sealing::{EventLeaf, MOST_LATE, plan},
+    sealing::{EventLeaf, HeadWatch, MOST_LATE, plan},
 };
 
 use crate::history::{FIRST, Fact, SEALED, event, facts, judge, live, tenant};
@@ -84,4 +85,18 @@ fn a_flood_of_late_events_is_named_seal_by_seal() {
     let named: Vec<usize> = log.seals.iter().map(|seal| seal.statement.late.len()).collect();
     assert_eq!(named, [MOST_LATE, 3]);
     assert_eq!(judge(&log, SEALED), []);
+}
+
+#[test]
+fn a_node_that_is_ahead_of_others_seals_nothing_and_one_that_is_alone_goes_on() {
+    let second = |second: u64| Uptime::from_millis(second * 1000);
+    let mut watch = HeadWatch::default();
+    assert_eq!(watch.may_seal_through(10, 15, second(0)), 15, "what others write in 11 is named as late");
+    // An hour ahead, and somebody moves the head.
+    for minute in 0..30 {
+        assert_eq!(watch.may_seal_through(10 + minute, 70 + minute, second(60 * minute.unsigned_abs())), 10 + minute);
+    }
+    // Nobody does any more.
+    assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + 179)), 39);
+    assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + 180)), 102);
 }

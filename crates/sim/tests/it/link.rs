@@ -82,7 +82,7 @@ impl Store for Link {
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
-        self.read(self.site.store.query(query, now)).await
+        self.read(async { Ok(self.site.query(query, now)) }).await
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {

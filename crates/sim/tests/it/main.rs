@@ -2,6 +2,7 @@
 //! that the seed decides. After each step the invariants of CONTRIBUTING.md are checked.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod lag;
 mod link;
 mod memory;
 mod node;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use signet_app::IssuedLeaf;
 use signet_core::{
-    CaId, Identity, PrincipalId, Role, Serial, TenantId,
+    CaId, Identity, PrincipalId, Role, Serial, TenantId, Time,
     audit::{AuditEvent, sha256_hex},
-    ca::{Ca, CaKind},
+    ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState},
     change::Change,
     principal::{Principal, PrincipalStatus},
@@ -16,14 +16,14 @@ use signet_core::{
 };
 
 /// A fact and since when (true milliseconds) it is so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Since<T> {
     value: T,
     at: u64,
 }
 
 /// See the module's words.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     /// What went wrong, the first first.
     pub(crate) violations: Vec<String>,
@@ -125,12 +125,30 @@ impl Oracle {
     }
 
     fn ca(&mut self, at: u64, new: &Ca, changes: &[(TenantId, Change)]) {
-        let trusted = new.state.is_trusted();
-        if self.cas.get(&new.id).is_none_or(|known| known.value.state.is_trusted() != trusted) {
+        let before = self.cas.get(&new.id);
+        let unchanged = before.filter(|known| known.value.state.is_trusted() == new.state.is_trusted());
+        let since = unchanged.map_or(at, |known| known.at);
+        if before.is_some_and(|known| known.value.state == CaState::Prepared && new.updated_at < known.value.known_at())
+            && new.state == CaState::Active
+            && self.cas.values().any(|ca| Self::signs_for(&ca.value, new) && new.updated_at < ca.value.not_after)
+        {
+            self.violations.push(format!("{} signs before verifiers know it", new.id));
+        }
+        if unchanged.is_none() {
             let is_it = |tenant: &TenantId, change: &Change| *tenant == new.tenant && *change == Change::TenantChanged;
             self.must_announce(&format!("the CA {}", new.id), changes, is_it);
-            self.cas.insert(new.id.clone(), Since { value: new.clone(), at });
         }
+        self.cas.insert(new.id.clone(), Since { value: new.clone(), at: since });
+    }
+
+    fn signs_for(ca: &Ca, like: &Ca) -> bool {
+        ca.state == CaState::Active && ca.kind == like.kind && ca.tenant == like.tenant
+    }
+
+    /// The tenant's CAs that sign at `now`.
+    pub(crate) fn signing(&self, tenant: &TenantId, now: Time) -> usize {
+        let of = |ca: &Ca| ca.tenant == *tenant && ca.state == CaState::Active && now < ca.not_after;
+        self.cas.values().filter(|known| of(&known.value)).count()
     }
 
     fn principal(&mut self, at: u64, new: &Principal, changes: &[(TenantId, Change)]) {
@@ -145,7 +163,11 @@ impl Oracle {
             known.at = at;
         }
         if before.status == PrincipalStatus::Deleted && new.status != PrincipalStatus::Deleted {
-            self.violations.push(format!("invariant 14: {} came back after its deletion", new.id));
+            if before.free_at.is_none_or(|free_at| new.created_at < free_at) {
+                self.violations.push(format!("invariant 14: {} came back after its deletion", new.id));
+            }
+            // Another life of the id, which nobody refuses any more.
+            return;
         }
         if status {
             let is_it = |tenant: &TenantId, change: &Change| match change {
@@ -194,10 +216,8 @@ impl Oracle {
         }
         self.answered.insert(request.to_owned(), serial);
         let Some(leaf) = leaf else { return };
-        let on_record = self.certificates.get(&leaf.certificate.serial).is_some_and(|known| {
-            let released = matches!(known.value.state, CertificateState::Issued | CertificateState::Revoked { .. });
-            released && known.value.certificate_der == leaf.chain_der[0]
-        });
+        let known = self.on_record(&leaf.certificate.serial);
+        let on_record = known.is_some_and(|known| known.value.certificate_der == leaf.chain_der[0]);
         if !on_record {
             self.violations.push(format!("invariant 1: {} was released without a record", leaf.certificate.serial));
         }
@@ -210,19 +230,33 @@ impl Oracle {
         }
     }
 
+    /// Whether there is a record of the certificate: a restore takes it away.
+    pub(crate) fn has_record(&self, identity: &Identity) -> bool {
+        self.on_record(&identity.serial).is_some()
+    }
+
+    /// The record of a certificate that was released; a restore may have taken it back to its reservation.
+    fn on_record(&self, serial: &Serial) -> Option<&Since<Certificate>> {
+        let released = |known: &&Since<Certificate>| {
+            matches!(known.value.state, CertificateState::Issued | CertificateState::Revoked { .. })
+        };
+        self.certificates.get(serial).filter(released)
+    }
+
     /// The roles that the holder should have everywhere (`None`: it should be refused), and since when that is so. Its
-    /// period of validity aside.
-    pub(crate) fn verdict(&self, identity: &Identity) -> (Option<&[Role]>, u64) {
-        let certificate = &self.certificates[&identity.serial];
-        let principal = &self.principals[&(identity.tenant.clone(), identity.principal.clone())];
+    /// period of validity aside. `None` at all: it was signed in a time that a restore has undone.
+    pub(crate) fn verdict(&self, identity: &Identity) -> Option<(Option<&[Role]>, u64)> {
+        let certificate = self.on_record(&identity.serial)?;
+        let principal = self.principals.get(&(identity.tenant.clone(), identity.principal.clone()))?;
         let tenant = &self.tenants[&identity.tenant];
-        let ca = &self.cas[&identity.issuer];
+        let ca = self.cas.get(&identity.issuer)?;
         let since = certificate.at.max(principal.at).max(tenant.at).max(ca.at);
         let admitted = certificate.value.state == CertificateState::Issued
             && principal.value.status == PrincipalStatus::Active
             && tenant.value == TenantStatus::Active
+            && principal.value.is_holder_of(&certificate.value)
             && ca.value.state.is_trusted();
-        (admitted.then_some(&principal.value.roles[..]), since)
+        Some((admitted.then_some(&principal.value.roles[..]), since))
     }
 
     /// The CAs of a tenant, also those that were retired.

@@ -20,7 +20,7 @@ use tokio::time::{advance, sleep, timeout};
 use crate::{
     node::Node,
     request::{Request, scope, token, worker},
-    site::Site,
+    site::{Site, Times},
 };
 
 const NODES: usize = 3;
@@ -29,6 +29,8 @@ const PRINCIPALS: u64 = 3;
 /// announced for; with fair ones, an event never comes later than seals look for it.
 const BAD_CLOCKS: i64 = 25 * 60_000;
 const FAIR_CLOCKS: i64 = 2 * 60_000;
+/// Minutes.
+const DAY: u64 = 24 * 60;
 /// How often a caller tries before it gives up.
 const TRIES: u32 = 6;
 
@@ -39,16 +41,15 @@ pub(crate) struct Plane {
     /// Who the chain check takes the holders of all released leaves for.
     leaves: Mutex<Vec<Identity>>,
     tenants: [TenantId; 2],
-    skew: i64,
 }
 
 impl Plane {
     /// A bootstrapped environment with two tenants and some workers.
     pub(crate) async fn new(seed: u64) -> Result<Arc<Self>, Error> {
         let site = Site::new(seed);
-        let nodes: Vec<_> = (0..NODES).map(|number| Node::start(&site, number, 0)).collect();
+        let maker = Node::start(&site, 0, 0);
         let tenants = ["acme", "globex"].map(|id| id.parse().unwrap());
-        let (app, call) = (Arc::clone(&nodes[0].app), || Call::process("test", site.now()));
+        let (app, call) = (&maker.app, || Call::process("test", site.now()));
         app.bootstrap(&call(), &bootstrap_input()).await?;
         for id in &tenants {
             app.create_tenant(&call(), &EnvironmentScope::housekeeping(), new_tenant(id)).await?;
@@ -56,9 +57,17 @@ impl Plane {
                 app.create_principal(&call(), &scope(id), worker(principal(number))).await?;
             }
         }
+        maker.kill();
+        let nodes = (0..NODES).map(|number| Node::start(&site, number, 1)).collect();
         site.calm.store(false, Ordering::SeqCst);
-        let skew = if site.draw(2) == 0 { FAIR_CLOCKS } else { BAD_CLOCKS };
-        Ok(Arc::new(Self { site, nodes: Mutex::new(nodes), leaves: Mutex::default(), tenants, skew }))
+        Ok(Arc::new(Self { site, nodes: Mutex::new(nodes), leaves: Mutex::default(), tenants }))
+    }
+
+    fn skew(&self) -> i64 {
+        match self.site.times {
+            Times::Fair | Times::LongLeaps => FAIR_CLOCKS,
+            Times::BadClocks | Times::BadClocksAndLeaps => BAD_CLOCKS,
+        }
     }
 
     fn node(&self, number: usize) -> Arc<Node> {
@@ -82,19 +91,44 @@ impl Plane {
             }
             84..92 => {
                 let node = self.any_node();
-                let ahead = i64::try_from(site.draw(2 * self.skew.unsigned_abs())).unwrap() - self.skew;
+                let ahead = i64::try_from(site.draw(2 * self.skew().unsigned_abs())).unwrap() - self.skew();
                 node.link.ahead.store(ahead, Ordering::SeqCst);
                 site.note(&format!("node {} clock {ahead} ms ahead", node.link.node));
             }
-            92..95 => {
-                let minutes = site.draw(90);
-                site.note(&format!("{minutes} minutes pass"));
-                advance(Duration::from_secs(minutes * 60)).await;
-            }
+            92..96 => self.leap().await,
+            96 => site.back_up(),
+            97 => self.restore(),
             _ => {}
         }
         sleep(Duration::from_millis(site.draw(1500))).await;
         self.check();
+    }
+
+    /// Time passes at once.
+    async fn leap(&self) {
+        let site = &self.site;
+        let minutes = match site.times {
+            Times::BadClocks => return,
+            Times::Fair | Times::BadClocksAndLeaps => site.draw(90),
+            Times::LongLeaps => {
+                // No call lasts for months.
+                site.calm.store(true, Ordering::SeqCst);
+                sleep(Duration::from_secs(15)).await;
+                site.calm.store(false, Ordering::SeqCst);
+                [site.draw(22 * 60), site.draw(22 * 60), 121 * DAY, 121 * DAY, 250 * DAY][site.draw(5) as usize]
+            }
+        };
+        site.note(&format!("{minutes} minutes pass"));
+        advance(Duration::from_secs(minutes * 60)).await;
+    }
+
+    /// As the runbook has it: no process runs while the store is taken back.
+    fn restore(self: &Arc<Self>) {
+        (0..NODES).for_each(|number| self.node(number).kill());
+        if !self.site.restore() {
+            self.site.note("nothing to restore");
+        }
+        (0..NODES).for_each(|number| self.restart(number));
     }
 
     /// Kill -9 and another process of the same node; the machine's clock stays as it is.
@@ -125,10 +159,11 @@ impl Plane {
                 let reasons = [RevocationReason::KeyCompromise, RevocationReason::Superseded];
                 Request::Revoke { leaf, reason: reasons[site.draw(2) as usize] }
             }
+            (38..43, _) if site.times == Times::LongLeaps => Request::Delete { tenant, id },
             (38..48, _) => Request::Suspend { tenant, id },
             (48..63, _) => Request::Activate { tenant, id },
             (63..64, _) => Request::Delete { tenant, id: principal(PRINCIPALS + site.draw(2)) },
-            (64..67, _) => Request::Create { tenant, id: principal(PRINCIPALS + site.draw(2)) },
+            (64..67, _) => Request::Create { tenant, id: principal(site.draw(PRINCIPALS + 2)) },
             (67..72, _) => {
                 let roles = ["operator", "viewer"].iter().take(site.draw(3) as usize);
                 Request::SetRoles { tenant, id, roles: roles.map(|role| role.parse().unwrap()).collect() }
@@ -150,6 +185,9 @@ impl Plane {
     /// The operator makes a token, and two agents have it.
     async fn enroll(self: Arc<Self>, number: u32, tenant: TenantId, id: PrincipalId) {
         let node = self.any_node();
+        if !node.is_ready() {
+            return;
+        }
         let made = token(&node.app, node.link.now(), &tenant, &id);
         let Ok(Ok(secret)) = timeout(Duration::from_secs(10), made).await else { return };
         for agent in 0..1 + self.site.draw(2) {
@@ -160,6 +198,7 @@ impl Plane {
 
     /// Asks until there is an answer; some answers do not keep a caller from asking once more, much later.
     async fn carry_out(self: Arc<Self>, request: Request, id: String) {
+        let began = self.site.millis();
         for _ in 0..TRIES {
             if self.ask_once(&request, &id).await {
                 break;
@@ -168,7 +207,10 @@ impl Plane {
         }
         if self.site.draw(100) < 30 {
             sleep(Duration::from_millis(self.site.draw(60_000))).await;
-            self.ask_once(&request, &id).await;
+            // After a day its id is forgotten.
+            if self.site.millis() - began < 23 * 3_600_000 {
+                self.ask_once(&request, &id).await;
+            }
         }
     }
 
@@ -176,9 +218,11 @@ impl Plane {
     async fn ask_once(&self, request: &Request, id: &str) -> bool {
         let node = self.any_node();
         let now = node.link.now();
-        if request.caller().is_some_and(|caller| node.trust.admit(caller, now).is_err()) {
+        // The balancer sends nothing to a node that knows nothing yet.
+        if !node.is_ready() || request.caller().is_some_and(|caller| node.trust.admit(caller, now).is_err()) {
             return false;
         }
+        let has_record = request.caller().is_none_or(|caller| self.site.oracle.lock().unwrap().has_record(caller));
         let answer = tokio::select! {
             biased;
             () = node.link.dead.cancelled() => return false,
@@ -190,6 +234,9 @@ impl Plane {
         self.site.note(&format!("node {} answers {id} {}: {told:?}", node.link.node, request.name()));
         match answer {
             Ok(leaf) => {
+                if !has_record {
+                    self.site.accuse(format!("{} of a certificate without a record", request.name()));
+                }
                 self.site.oracle.lock().unwrap().answered(id, leaf.as_ref(), request.token());
                 true
             }
@@ -252,11 +299,27 @@ impl Plane {
                 self.site.accuse(format!("node {number} has not heard for a second"));
             }
         }
-        // What a clock that was ahead has written is sealed by then.
-        advance(Duration::from_secs(45 * 60)).await;
-        sleep(Duration::from_secs(25)).await;
+        if self.site.times == Times::LongLeaps {
+            self.check_cas();
+            return;
+        }
+        // What a clock that was ahead has written is sealed by then, and each node knows that the others seal nothing.
+        for seconds in [45 * 60, 200] {
+            advance(Duration::from_secs(seconds)).await;
+            sleep(Duration::from_secs(25)).await;
+        }
         self.check();
         self.verify_audit().await;
+    }
+
+    /// The life of the tenants' CAs went on by itself.
+    fn check_cas(&self) {
+        for tenant in &self.tenants {
+            let signing = self.site.oracle.lock().unwrap().signing(tenant, self.site.now());
+            if signing != 1 {
+                self.site.accuse(format!("{signing} CAs sign for {tenant}"));
+            }
+        }
     }
 
     async fn verify_audit(&self) {
@@ -267,10 +330,13 @@ impl Plane {
             let call = Call::process("test", site.now());
             let report = app.verify_audit(&call, &scope(tenant), &window, &check).await.unwrap();
             site.note(&format!("{tenant}: {} events, {} seals", report.events, report.seals));
-            // What a node wrote into the far past cannot be told from what was put in later.
+            if report.to + 10 < site.now().minute() {
+                site.accuse(format!("{tenant} is sealed up to {} at {}", report.to, site.now().minute()));
+            }
+            // Where all nodes were away for an hour, one writes into what another seals at once.
             let by_clock =
                 |finding: &Finding| matches!(finding, Finding::EventAdded { .. } | Finding::SealMissing { .. });
-            let explained = |finding: &Finding| self.skew == BAD_CLOCKS && by_clock(finding);
+            let explained = |finding: &Finding| site.times == Times::BadClocksAndLeaps && by_clock(finding);
             if !(report.findings.iter().all(explained) && report.chain.is_empty()) {
                 site.accuse(format!("audit verify finds {:?} {:?}", report.findings, report.chain));
             }

@@ -14,16 +14,39 @@ use serde_json::json;
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, StoreError, Time,
     audit::sha256_hex,
-    store::{Key, Table, Transaction, Write},
+    store::{Key, Page, Query, Table, Transaction, Write},
 };
-use signet_testkit::{fixtures::NOW, memory_store::MemoryStore};
+use signet_testkit::{
+    fixtures::NOW,
+    memory_store::{Image, MemoryStore},
+};
 use signet_x509::KeyPair;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::oracle::Oracle;
+use crate::{lag::Lag, oracle::Oracle};
 
 /// A field that a later release writes and this one does not know.
 const OF_A_LATER_RELEASE: &str = "of_a_later_release";
+
+/// How a run treats time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Clocks differ by minutes, and an hour may pass at once.
+    Fair,
+    /// Clocks differ by most of an hour.
+    BadClocks,
+    /// The same, and an hour may pass at once.
+    BadClocksAndLeaps,
+    /// Hours or many months pass at once. Nothing is sealed: that goes by the minute.
+    LongLeaps,
+}
+
+/// The store at one instant, and what was true then.
+struct Backup {
+    store: MemoryStore,
+    oracle: Oracle,
+    later: BTreeMap<Key, usize>,
+}
 
 /// See the module's words.
 pub(crate) struct Site {
@@ -31,6 +54,9 @@ pub(crate) struct Site {
     pub(crate) oracle: Mutex<Oracle>,
     /// Nothing fails and all is quick.
     pub(crate) calm: AtomicBool,
+    pub(crate) times: Times,
+    lag: Mutex<Lag>,
+    backup: Mutex<Option<Backup>>,
     chance: Mutex<u64>,
     trace: Mutex<Vec<String>>,
     began: Instant,
@@ -51,6 +77,9 @@ impl Site {
             store: MemoryStore::default(),
             oracle: Mutex::default(),
             calm: AtomicBool::new(true),
+            times: [Times::Fair, Times::BadClocks, Times::BadClocksAndLeaps, Times::LongLeaps][seed as usize % 4],
+            lag: Mutex::default(),
+            backup: Mutex::default(),
             chance: Mutex::new(seed),
             trace: Mutex::default(),
             began: Instant::now(),
@@ -109,14 +138,64 @@ impl Site {
         is_later_release: bool,
         transaction: Transaction,
     ) -> Result<(), StoreError> {
+        let written = transaction.writes().iter().filter(|write| !matches!(write, Write::Check(..)));
+        let before: Vec<_> = written.map(|write| (write.key(), self.store.image(&write.key()))).collect();
         let result = self.store.transact(transaction.clone()).await;
         let keys: Vec<_> = transaction.writes().iter().map(|write| write.key().to_string()).collect();
         self.note(&format!("node {node} writes {} {result:?}", keys.join(" ")));
         if result.is_ok() {
-            self.oracle.lock().unwrap().applied(self.millis(), &transaction);
+            let seen_at = self.show(before);
+            self.oracle.lock().unwrap().applied(seen_at, &transaction);
             transaction.writes().iter().for_each(|write| self.keep_unknown_fields(write, is_later_release));
+            // Nobody has an answer while queries see a part of it only.
+            sleep(Duration::from_millis(seen_at.saturating_sub(self.millis()))).await;
         }
         result
+    }
+
+    /// Draws when queries see what was written. Returns when all of it is seen.
+    fn show(&self, before: Vec<(Key, Image)>) -> u64 {
+        let longest = match self.is_calm() {
+            true => 0,
+            false => [0, 0, 0, 0, 0, 0, 100, 100, 900, 900][self.draw(10) as usize],
+        };
+        let (mut lag, mut all_seen_at) = (self.lag.lock().unwrap(), self.millis());
+        for (key, before) in before {
+            let seen_at = self.millis() + self.draw(longest + 1);
+            let indexed_at = seen_at + if self.is_calm() { 0 } else { self.draw(2000) };
+            lag.wrote(key, before, seen_at, indexed_at);
+            all_seen_at = all_seen_at.max(seen_at);
+        }
+        all_seen_at
+    }
+
+    /// What a query sees.
+    pub(crate) fn query(&self, query: &Query, now: Time) -> Page {
+        let earlier = self.lag.lock().unwrap().earlier(query, self.millis());
+        self.store.query_seeing(query, now, &earlier)
+    }
+
+    /// Keeps the store as it is, for a restore.
+    pub(crate) fn back_up(&self) {
+        let (oracle, later) = (self.oracle.lock().unwrap().clone(), self.later.lock().unwrap().clone());
+        *self.backup.lock().unwrap() = Some(Backup { store: self.store.copy(), oracle, later });
+        self.note("backed up");
+    }
+
+    /// Takes the store back to what was kept, if something was; no process may run. What was undone is not true any more.
+    pub(crate) fn restore(&self) -> bool {
+        let backup = self.backup.lock().unwrap();
+        let Some(Backup { store, oracle, later }) = &*backup else { return false };
+        self.store.restore(store);
+        *self.lag.lock().unwrap() = Lag::default();
+        *self.later.lock().unwrap() = later.clone();
+        let mut known = self.oracle.lock().unwrap();
+        let violations = std::mem::take(&mut known.violations);
+        *known = oracle.clone();
+        known.violations = violations;
+        drop(known);
+        self.note("restored");
+        true
     }
 
     /// Invariant 13: what the later release wrote survives, whoever replaces the record.
@@ -190,7 +269,7 @@ impl Signer for WatchedSigner {
         }
         if !self.site.is_calm() {
             let millis = 5 + self.site.draw(30);
-            tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+            sleep(Duration::from_millis(millis)).await;
             if self.site.draw(100) < 2 {
                 return Err(KeyError::Unavailable("injected".into()));
             }
