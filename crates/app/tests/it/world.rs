@@ -59,6 +59,15 @@ impl World {
         Arc::new(App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, Settings::default()))
     }
 
+    /// The same after its process has started again, with other random numbers: it has no key open.
+    pub(crate) fn restarted(&self, seed: u64) -> Self {
+        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(seed)));
+        let app = App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, Settings::default());
+        let (store, ledger, key_faults) = (self.store.clone(), self.ledger.clone(), self.key_faults.clone());
+        let (keys, attestor) = (self.keys.clone(), self.attestor.clone());
+        Self { app: Arc::new(app.with_attestor(attestor.clone())), store, ledger, key_faults, keys, attestor }
+    }
+
     /// A bootstrapped environment with the tenant `acme`.
     pub(crate) async fn new() -> Self {
         let world = Self::empty();
