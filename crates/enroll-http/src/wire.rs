@@ -138,6 +138,7 @@ fn base64(field: &'static str, text: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// A certificate just released, with what its holder needs to use it.
+#[cfg_attr(test, derive(Default))]
 #[derive(Serialize)]
 pub(crate) struct Issued {
     tenant_id: String,
@@ -192,4 +193,61 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         };
         Error::invalid("body", "INVALID_JSON", message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::PathBuf};
+
+    use serde_json::Value;
+    use signet_core::audit::sha256_hex;
+
+    use super::*;
+
+    /// Bodies as releases sent them, in `fixtures/bodies`: a file is never changed, only added, and its name begins with the
+    /// digest of what is in it. Each has its requests, and the names of an answer's fields.
+    fn fixtures() -> Vec<(String, String, Value)> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/bodies");
+        let read = |path: PathBuf| {
+            let text = fs::read_to_string(&path).unwrap();
+            let value = serde_json::from_str(&text).unwrap();
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), text, value)
+        };
+        fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap().path())).collect()
+    }
+
+    fn names(list: &Value) -> BTreeSet<String> {
+        list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn no_fixture_was_changed() {
+        for (name, text, _) in fixtures() {
+            assert_eq!(name, format!("{}.json", &sha256_hex(text.as_bytes())[..12]), "restore it");
+        }
+    }
+
+    /// A field that is not known any more is refused, so what is read is all of it.
+    #[test]
+    fn requests_of_every_release_are_read() {
+        for (file, _, fixture) in fixtures() {
+            for body in fixture["enroll"].as_array().unwrap() {
+                let checked = read::<EnrollRequest>(body.to_string().as_bytes()).and_then(EnrollRequest::check);
+                assert!(checked.is_ok(), "{file}: {:?}: {body}", checked.err());
+            }
+            for body in fixture["renew"].as_array().unwrap() {
+                let checked = read::<RenewRequest>(body.to_string().as_bytes()).and_then(RenewRequest::check);
+                assert!(checked.is_ok(), "{file}: {:?}: {body}", checked.err());
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_has_what_every_release_has_read() {
+        let Value::Object(today) = serde_json::to_value(Issued::default()).unwrap() else { panic!("an object") };
+        let today: BTreeSet<String> = today.into_iter().map(|(name, _)| name).collect();
+        let known: Vec<_> = fixtures().iter().map(|(_, _, fixture)| names(&fixture["issued"])).collect();
+        assert!(known.iter().all(|known| known.is_subset(&today)), "a holder reads what is not sent any more");
+        assert!(known.contains(&today), "a new field: add a fixture with it");
+    }
 }

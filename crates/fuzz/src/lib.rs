@@ -11,7 +11,7 @@
 mod attested;
 mod calls;
 mod certificates;
-mod memory;
+mod keys;
 mod plain;
 
 pub use attested::{jwt, sts};

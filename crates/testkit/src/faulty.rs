@@ -1,201 +1,512 @@
-//! Wrappers that fail one call on purpose: before it took effect, or after it did, with its answer lost; and then go
-//! on, or are gone for good like a process that died.
+//! A store and keys that fail when a test says so: the one wrapper of each.
 //!
-//! A generated crash table runs an operation once to count its calls, and then once per call and [`Fault`]:
-//!
-//! ```ignore
-//! every_fault(async |faults| {
-//!     let (store, keys) = (faults.store(&inner), faults.keys(&inner_keys));
-//!     let outcome = issue(&*store, &*keys).await;
-//!     // Now look at `inner`: whatever `outcome` is, the invariants hold.
-//! })
-//! .await;
-//! ```
+//! Every call yields once before it does anything: a caller may go before anything is sent, as over a network.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
-    store::{Body, Key, Page, Query, Transaction, Versioned},
+    change::ChangeEntry,
+    store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Versioned},
+    tenant::Tenant,
+};
+use tokio::{
+    sync::Semaphore,
+    task::yield_now,
+    time::{Instant, sleep_until},
 };
 
+/// What is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names of the ports' methods")]
+pub enum Op {
+    Get,
+    Query,
+    Transact,
+    Create,
+    Open,
+    Sign,
+}
+
+impl Op {
+    /// Those that change nothing.
+    pub const READS: &[Self] = &[Self::Get, Self::Query];
+    /// All of a store.
+    pub const STORE: &[Self] = &[Self::Get, Self::Query, Self::Transact];
+    /// All of keys.
+    pub const KEYS: &[Self] = &[Self::Create, Self::Open, Self::Sign];
+}
+
 /// How a call fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It did nothing; later calls work.
-    NotApplied,
-    /// It did its work, but its answer was lost; later calls work.
-    AnswerLost,
-    /// It and all later calls did nothing: the process died before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault<E> {
+    /// It does nothing.
+    Before(E),
+    /// It does its work; if it could, this is its answer.
+    After(E),
+    /// The process ends just before: no later call does anything.
     CrashBefore,
-    /// It did its work; no later call does anything: the process died after it.
+    /// The process ends just after.
     CrashAfter,
 }
 
-impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::NotApplied, Self::AnswerLost, Self::CrashBefore, Self::CrashAfter];
+impl Fault<StoreError> {
+    /// Not applied, and no answer comes.
+    pub fn lost_request() -> Self {
+        Self::Before(lost())
+    }
 
-    const fn takes_effect(self) -> bool {
-        matches!(self, Self::AnswerLost | Self::CrashAfter)
+    /// Applied, and no answer comes.
+    pub fn lost_answer() -> Self {
+        Self::After(lost())
+    }
+
+    /// What can go wrong with a transaction.
+    pub fn of_writes() -> [Self; 4] {
+        [Self::CrashBefore, Self::CrashAfter, Self::lost_request(), Self::lost_answer()]
     }
 }
 
-/// Which call fails, counted over everything that is wrapped, and what was called.
-pub struct Faults {
-    fault: Option<(usize, Fault)>,
-    seen: Mutex<Seen>,
+fn lost() -> StoreError {
+    StoreError::Unknown("lost by the test".into())
 }
 
-#[derive(Default)]
-struct Seen {
-    calls: Vec<&'static str>,
-    signed: Vec<Vec<u8>>,
+/// Something that happens at a chosen moment.
+pub type Happening = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Which calls fail, and what was called.
+struct Plan<E> {
+    armed: Vec<Armed<E>>,
+    down: Option<E>,
+    counts: BTreeMap<Op, usize>,
 }
 
-/// Runs `run` without a fault and then with each fault at each call it made.
-pub async fn every_fault(run: impl AsyncFn(Arc<Faults>)) {
-    let calls = {
-        let faults = Faults::none();
-        run(Arc::clone(&faults)).await;
-        faults.calls().len()
-    };
-    for call in 0..calls {
-        for fault in Fault::ALL {
-            run(Faults::at(call, fault)).await;
+struct Armed<E> {
+    ops: &'static [Op],
+    /// How many of them go well before.
+    left: usize,
+    fault: Fault<E>,
+}
+
+impl<E> Default for Plan<E> {
+    fn default() -> Self {
+        Self { armed: Vec::new(), down: None, counts: BTreeMap::new() }
+    }
+}
+
+impl<E: Clone> Plan<E> {
+    fn count(&self, ops: &[Op]) -> usize {
+        ops.iter().filter_map(|op| self.counts.get(op)).sum()
+    }
+
+    /// Counts a call. `Some`: how it fails.
+    fn next(&mut self, op: Op) -> Option<Fault<E>> {
+        *self.counts.entry(op).or_default() += 1;
+        if let Some(down) = &self.down {
+            return Some(Fault::Before(down.clone()));
         }
-    }
-}
-
-impl Faults {
-    /// No call fails.
-    pub fn none() -> Arc<Self> {
-        Arc::new(Self { fault: None, seen: Mutex::default() })
-    }
-
-    /// The call of this number fails, counted from 0.
-    pub fn at(call: usize, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { fault: Some((call, fault)), seen: Mutex::default() })
-    }
-
-    /// A store whose calls count.
-    pub fn store(self: &Arc<Self>, inner: &Arc<dyn Store>) -> Arc<dyn Store> {
-        Arc::new(FaultyStore { inner: Arc::clone(inner), faults: Arc::clone(self) })
-    }
-
-    /// A key manager whose calls count, and those of its signers.
-    pub fn keys(self: &Arc<Self>, inner: &Arc<dyn KeyManager>) -> Arc<dyn KeyManager> {
-        Arc::new(FaultyKeys { inner: Arc::clone(inner), faults: Arc::clone(self) })
-    }
-
-    /// What was called so far, in order: `get`, `query`, `transact`, `create`, `open`, `sign`.
-    pub fn calls(&self) -> Vec<&'static str> {
-        self.seen.lock().unwrap().calls.clone()
-    }
-
-    /// Every message that a key has signed so far, also those whose signature nobody got.
-    pub fn signed(&self) -> Vec<Vec<u8>> {
-        self.seen.lock().unwrap().signed.clone()
-    }
-
-    /// Counts a call; `Some` if it fails.
-    fn next(&self, call: &'static str) -> Option<Fault> {
-        let calls = &mut self.seen.lock().unwrap().calls;
-        let number = calls.len();
-        calls.push(call);
-        match self.fault? {
-            (at, fault) if at == number => Some(fault),
-            (at, Fault::CrashBefore | Fault::CrashAfter) if at < number => Some(Fault::CrashBefore),
-            _ => None,
+        let mut due = None;
+        for (index, armed) in self.armed.iter_mut().enumerate().filter(|(_, armed)| armed.ops.contains(&op)) {
+            match armed.left.checked_sub(1) {
+                Some(left) => armed.left = left,
+                None => due = due.or(Some(index)),
+            }
         }
+        due.map(|index| self.armed.remove(index).fault)
+    }
+
+    /// Mends all. Returns whether all faults have happened.
+    fn mend(&mut self) -> bool {
+        self.down = None;
+        std::mem::take(&mut self.armed).is_empty()
     }
 }
 
-impl fmt::Debug for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} of the calls {:?}", self.fault, self.calls())
-    }
+/// What queries leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// Every index: all of it.
+    Indexes,
+    /// Every index: this audit event.
+    Event(String),
+    /// The next answer that has it: the entry of this feed shard with this number.
+    EntryOnce(u32, u64),
+    /// The first page of every partition, as DynamoDB answers where all of it has expired and is not deleted yet.
+    FirstPages,
 }
 
-fn injected<T>(call: &str) -> Result<T, StoreError> {
-    Err(StoreError::Unavailable(format!("injected: {call}")))
-}
+type Refuses = Box<dyn Fn(&Transaction) -> Option<StoreError> + Send>;
 
-fn injected_key<T>(call: &str) -> Result<T, KeyError> {
-    Err(KeyError::Unavailable(format!("injected: {call}")))
-}
-
-#[derive(Debug)]
-struct FaultyStore {
+/// A store that fails, hides, holds and damages when told to, around a real one.
+pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    faults: Arc<Faults>,
+    plan: Mutex<Plan<StoreError>>,
+    first: Mutex<Option<(usize, Happening)>>,
+    hidden: Mutex<Vec<Hidden>>,
+    damaged: Mutex<BTreeSet<Key>>,
+    earlier: Mutex<Option<Tenant>>,
+    refuses: Mutex<Option<Refuses>>,
+    panics: Mutex<Option<Table>>,
+    takes: Mutex<Duration>,
+    /// Transactions that may be applied.
+    turns: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl FaultyStore {
+    /// Nothing fails yet.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        let (plan, first, hidden, damaged, earlier, refuses, panics, takes, waiting) = Default::default();
+        let turns = Semaphore::new(Semaphore::MAX_PERMITS);
+        Arc::new(Self { inner, plan, first, hidden, damaged, earlier, refuses, panics, takes, turns, waiting })
+    }
+
+    /// Lets the `number`-th of `ops` from now on (from 0) fail.
+    pub fn fail(&self, ops: &'static [Op], number: usize, fault: Fault<StoreError>) {
+        self.plan.lock().unwrap().armed.push(Armed { ops, left: number, fault });
+    }
+
+    /// Lets the `number`-th transaction from now on (from 0) fail.
+    pub fn arm(&self, number: usize, fault: Fault<StoreError>) {
+        self.fail(&[Op::Transact], number, fault);
+    }
+
+    /// No call fails any more; a process that ended starts again. Returns whether all faults had happened.
+    pub fn restart(&self) -> bool {
+        self.plan.lock().unwrap().mend()
+    }
+
+    /// Lets every call fail from now on, or none.
+    pub fn set_down(&self, down: bool) {
+        self.plan.lock().unwrap().down = down.then(|| StoreError::Unavailable("switched off by the test".into()));
+    }
+
+    /// How many of `ops` were tried.
+    pub fn count(&self, ops: &[Op]) -> usize {
+        self.plan.lock().unwrap().count(ops)
+    }
+
+    /// How many reads and transactions were tried.
+    pub fn calls(&self) -> usize {
+        self.count(Op::STORE)
+    }
+
+    /// How many transactions were tried.
+    pub fn transactions(&self) -> usize {
+        self.count(&[Op::Transact])
+    }
+
+    /// Lets something else happen just before the `number`-th transaction from now on (from 0).
+    pub fn before(&self, number: usize, first: Happening) {
+        *self.first.lock().unwrap() = Some((number, first));
+    }
+
+    /// Leaves this out, too.
+    pub fn hide(&self, hidden: Hidden) {
+        self.hidden.lock().unwrap().push(hidden);
+    }
+
+    /// Hides nothing any more.
+    pub fn show_all(&self) {
+        self.hidden.lock().unwrap().clear();
+    }
+
+    /// Lets the record at `key` be one that cannot be read.
+    pub fn damage(&self, key: Key) {
+        self.damaged.lock().unwrap().insert(key);
+    }
+
+    /// Lets every record be read again.
+    pub fn mend_all(&self) {
+        self.damaged.lock().unwrap().clear();
+    }
+
+    /// Lets the next query that finds this tenant see it as it was.
+    pub fn show_earlier(&self, tenant: Tenant) {
+        *self.earlier.lock().unwrap() = Some(tenant);
+    }
+
+    /// Lets transactions fail of which `refuses` says so; nothing of them is applied.
+    pub fn refuse(&self, refuses: impl Fn(&Transaction) -> Option<StoreError> + Send + 'static) {
+        *self.refuses.lock().unwrap() = Some(Box::new(refuses));
+    }
+
+    /// Refuses nothing any more.
+    pub fn refuse_none(&self) {
+        *self.refuses.lock().unwrap() = None;
+    }
+
+    /// Lets whoever reads a record of `table` by its key panic.
+    pub fn panic_on(&self, table: Option<Table>) {
+        *self.panics.lock().unwrap() = table;
+    }
+
+    /// How long each transaction and each read of one record takes; half of it before it takes effect. For paused time.
+    pub fn take(&self, time: Duration) {
+        *self.takes.lock().unwrap() = time;
+    }
+
+    /// Lets transactions wait from now on.
+    pub fn hold(&self) {
+        self.turns.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets that many more transactions go on.
+    pub fn let_through(&self, transactions: usize) {
+        self.turns.add_permits(transactions);
+    }
+
+    /// Lets all transactions go on.
+    pub fn release(&self) {
+        self.turns.add_permits(Semaphore::MAX_PERMITS - self.turns.available_permits());
+    }
+
+    /// How many transactions were sent and have no answer yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Half of the time that a call takes.
+    async fn pass_half(&self) {
+        let half = *self.takes.lock().unwrap() / 2;
+        if !half.is_zero() {
+            sleep_until(Instant::now() + half).await;
+        }
+    }
+
+    async fn begin(&self, op: Op) -> Option<Fault<StoreError>> {
+        let fault = self.plan.lock().unwrap().next(op);
+        yield_now().await;
+        if op != Op::Query {
+            self.pass_half().await;
+        }
+        fault
+    }
+
+    /// The process ends.
+    fn end(&self) -> StoreError {
+        let ended = StoreError::Unavailable("the process has ended".into());
+        self.plan.lock().unwrap().down = Some(ended.clone());
+        ended
+    }
+
+    /// Reads do nothing: whether they fail before or after is the same to all.
+    async fn begin_read(&self, op: Op) -> Result<(), StoreError> {
+        match self.begin(op).await {
+            None => Ok(()),
+            Some(Fault::Before(error) | Fault::After(error)) => Err(error),
+            Some(Fault::CrashBefore | Fault::CrashAfter) => Err(self.end()),
+        }
+    }
+
+    fn shows(&self, body: &Body, index: bool) -> bool {
+        let mut hidden = self.hidden.lock().unwrap();
+        let hides = |hidden: &Hidden| match (hidden, body) {
+            (Hidden::Indexes, _) => index,
+            (Hidden::Event(id), Body::AuditEvent(event)) => index && event.id == *id,
+            (Hidden::EntryOnce(of, number), Body::Change(ChangeEntry { shard, sequence, .. })) => {
+                (of, number) == (shard, sequence)
+            }
+            _ => false,
+        };
+        let Some(found) = hidden.iter().position(hides) else { return true };
+        if matches!(hidden[found], Hidden::EntryOnce(..)) {
+            hidden.remove(found);
+        }
+        false
+    }
+
+    fn hides_first_page(&self, query: &Query) -> bool {
+        let own = query.index.is_none() && query.segment.is_none() && query.after.is_none();
+        own && self.hidden.lock().unwrap().contains(&Hidden::FirstPages)
+    }
+}
+
+/// Makes of a record one that cannot be read.
+fn unreadable(record: &Versioned<Body>) -> Unreadable {
+    let (key, expires_at) = (record.value.key(), record.value.expires_at());
+    Unreadable { key, expires_at, reason: "damaged by the test".into() }
+}
+
+/// Counted until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
 impl Store for FaultyStore {
     async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
-        match self.faults.next("get") {
-            None => self.inner.get(key, now).await,
-            Some(_) => injected("get"),
-        }
+        self.begin_read(Op::Get).await?;
+        assert!(*self.panics.lock().unwrap() != Some(key.table), "told to panic");
+        let found = self.inner.get(key, now).await?;
+        self.pass_half().await;
+        let damaged = self.damaged.lock().unwrap().contains(key);
+        found.map(|record| if damaged { Err(unreadable(&record).into()) } else { Ok(record) }).transpose()
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
-        match self.faults.next("query") {
-            None => self.inner.query(query, now).await,
-            Some(_) => injected("query"),
+        self.begin_read(Op::Query).await?;
+        if self.hides_first_page(query) {
+            let sort = if query.descending { "\u{10ffff}".into() } else { String::new() };
+            return Ok(Page { next: Some(Cursor { sort, key: None }), ..Page::default() });
         }
+        let mut page = self.inner.query(query, now).await?;
+        page.records.retain(|record| self.shows(&record.value, query.index.is_some()));
+        for record in &mut page.records {
+            let Body::Tenant(tenant) = &mut record.value else { continue };
+            let earlier = self.earlier.lock().unwrap().take_if(|earlier| earlier.id == tenant.id);
+            *tenant = earlier.unwrap_or_else(|| tenant.clone());
+        }
+        let damaged = self.damaged.lock().unwrap();
+        let is_damaged = |record: &mut Versioned<Body>| damaged.contains(&record.value.key());
+        page.unreadable.extend(page.records.extract_if(.., is_damaged).map(|record| unreadable(&record)));
+        Ok(page)
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
-        match self.faults.next("transact") {
-            None => self.inner.transact(transaction).await,
-            Some(fault) if fault.takes_effect() => {
-                // A conflict, too, is an answer that was lost.
-                let _ = self.inner.transact(transaction).await;
-                Err(StoreError::Unknown("injected: transact".into()))
+        let _waits = Waits::new(&self.waiting);
+        let first = match &mut *self.first.lock().unwrap() {
+            Some((left @ 1.., _)) => {
+                *left -= 1;
+                None
             }
-            Some(_) => injected("transact"),
+            due => due.take(),
+        };
+        let fault = self.begin(Op::Transact).await;
+        self.turns.acquire().await.unwrap().forget();
+        if let Some((_, first)) = first {
+            first.await;
         }
+        if let Some(error) = self.refuses.lock().unwrap().as_ref().and_then(|refuses| refuses(&transaction)) {
+            return Err(error);
+        }
+        match fault {
+            Some(Fault::Before(error)) => return Err(error),
+            Some(Fault::CrashBefore) => return Err(self.end()),
+            _ => self.inner.transact(transaction).await?,
+        }
+        self.pass_half().await;
+        match fault {
+            Some(Fault::After(error)) => Err(error),
+            Some(_) => Err(self.end()),
+            None => Ok(()),
+        }
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        self.inner.settle().await
     }
 }
 
-#[derive(Debug)]
-struct FaultyKeys {
+/// Keys that fail when told to, and their signers.
+#[derive(Clone, Debug)]
+pub struct FaultyKeys {
     inner: Arc<dyn KeyManager>,
-    faults: Arc<Faults>,
+    plan: KeyPlan,
+}
+
+#[derive(Clone, Default)]
+struct KeyPlan(Arc<Mutex<Plan<KeyError>>>);
+
+impl fmt::Debug for KeyPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPlan").finish_non_exhaustive()
+    }
+}
+
+impl FaultyKeys {
+    /// Nothing fails yet.
+    pub fn new(inner: Arc<dyn KeyManager>) -> Arc<Self> {
+        Arc::new(Self { inner, plan: KeyPlan::default() })
+    }
+
+    /// Lets the `number`-th of `ops` from now on (from 0) fail. (Keys know no crash: it is the store that sees one.)
+    pub fn fail(&self, ops: &'static [Op], number: usize, fault: Fault<KeyError>) {
+        self.plan.0.lock().unwrap().armed.push(Armed { ops, left: number, fault });
+    }
+
+    /// No call fails any more. Returns whether all faults had happened.
+    pub fn mend(&self) -> bool {
+        self.plan.0.lock().unwrap().mend()
+    }
+
+    /// Lets every call fail from now on, or none.
+    pub fn set_down(&self, down: bool) {
+        self.plan.0.lock().unwrap().down = down.then(away);
+    }
+
+    /// How many of `ops` were tried.
+    pub fn count(&self, ops: &[Op]) -> usize {
+        self.plan.0.lock().unwrap().count(ops)
+    }
+}
+
+fn away() -> KeyError {
+    KeyError::Unavailable("switched off by the test".into())
+}
+
+impl KeyPlan {
+    /// Does `work` as the plan says.
+    async fn run<T>(&self, op: Op, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, KeyError> {
+        let fault = self.0.lock().unwrap().next(op);
+        yield_now().await;
+        match fault {
+            None => work.await,
+            Some(Fault::Before(error)) => Err(error),
+            Some(Fault::CrashBefore) => Err(away()),
+            Some(Fault::After(error)) => work.await.and(Err(error)),
+            Some(Fault::CrashAfter) => work.await.and(Err(away())),
+        }
+    }
 }
 
 #[async_trait]
 impl KeyManager for FaultyKeys {
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
-        let fault = self.faults.next("create");
-        if fault.is_none_or(Fault::takes_effect) {
-            let key = self.inner.create(label).await?;
-            if fault.is_none() {
-                return Ok(key);
-            }
-        }
-        injected_key("create")
+        self.plan.run(Op::Create, self.inner.create(label)).await
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
-        if self.faults.next("open").is_some() {
-            return injected_key("open");
-        }
-        let inner = self.inner.open(key).await?;
-        Ok(Arc::new(FaultySigner { inner, faults: Arc::clone(&self.faults) }))
+        let inner = self.plan.run(Op::Open, self.inner.open(key)).await?;
+        Ok(Arc::new(FaultySigner { inner, plan: self.plan.clone() }))
+    }
+
+    async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {
+        self.inner.unnamed(now).await
     }
 }
 
 #[derive(Debug)]
 struct FaultySigner {
     inner: Arc<dyn Signer>,
-    faults: Arc<Faults>,
+    plan: KeyPlan,
 }
 
 #[async_trait]
@@ -205,77 +516,86 @@ impl Signer for FaultySigner {
     }
 
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let fault = self.faults.next("sign");
-        if fault.is_none_or(Fault::takes_effect) {
-            let signature = self.inner.sign(message).await?;
-            self.faults.seen.lock().unwrap().signed.push(message.to_vec());
-            if fault.is_none() {
-                return Ok(signature);
-            }
-        }
-        injected_key("sign")
+        self.plan.run(Op::Sign, self.inner.sign(message)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use signet_core::store::Table;
+    use signet_core::store::Write;
 
     use super::*;
-    use crate::fixtures::{NOW, transaction};
+    use crate::{
+        fixtures::{NOW, tenant, transaction},
+        memory_store::MemoryStore,
+    };
 
-    /// Counts what took effect.
-    #[derive(Debug, Default)]
-    struct Counter(AtomicUsize);
-
-    #[async_trait]
-    impl Store for Counter {
-        async fn get(&self, _: &Key, _: Time) -> Result<Option<Versioned<Body>>, StoreError> {
-            Ok(None)
-        }
-        async fn query(&self, _: &Query, _: Time) -> Result<Page, StoreError> {
-            Ok(Page { records: Vec::new(), unreadable: Vec::new(), next: None })
-        }
-        async fn transact(&self, _: Transaction) -> Result<(), StoreError> {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        }
+    fn create(id: &str) -> Transaction {
+        transaction([Write::Create(tenant(&id.parse().unwrap()).into())])
     }
 
-    /// Two transactions around a query: which of the three answered, and how many transactions took effect.
-    async fn run(faults: &Arc<Faults>) -> ([bool; 3], usize) {
-        let counter = Arc::new(Counter::default());
-        let inner: Arc<dyn Store> = Arc::<Counter>::clone(&counter);
-        let store = faults.store(&inner);
-        let first = store.transact(transaction([])).await.is_ok();
-        let query = store.query(&Query::table(Table::Audit, "a"), NOW).await.is_ok();
-        let second = store.transact(transaction([])).await.is_ok();
-        ([first, query, second], counter.0.load(Ordering::SeqCst))
+    /// Two transactions around a read: which of the three answered, and which records are there afterwards.
+    async fn run(ops: &'static [Op], number: usize, fault: Option<Fault<StoreError>>) -> ([bool; 3], [bool; 2]) {
+        let store = FaultyStore::new(Arc::new(MemoryStore::default()));
+        if let Some(fault) = fault {
+            store.fail(ops, number, fault);
+        }
+        let key = |id: &str| signet_core::tenant::Tenant::key_of(&id.parse().unwrap());
+        let first = store.transact(create("a")).await.is_ok();
+        let read = store.get(&key("a"), NOW).await.is_ok();
+        let second = store.transact(create("b")).await.is_ok();
+        assert_eq!(store.calls(), 3);
+        assert!(store.restart(), "it happened");
+        let mut there = [false; 2];
+        for (there, id) in there.iter_mut().zip(["a", "b"]) {
+            *there = store.get(&key(id), NOW).await.unwrap().is_some();
+        }
+        ([first, read, second], there)
     }
 
     #[tokio::test]
     async fn each_fault_has_its_effect() {
-        let (t, f) = (true, false);
-        assert_eq!(run(&Faults::none()).await, ([t, t, t], 2));
-        assert_eq!(run(&Faults::at(0, Fault::NotApplied)).await, ([f, t, t], 1));
-        assert_eq!(run(&Faults::at(0, Fault::AnswerLost)).await, ([f, t, t], 2));
-        assert_eq!(run(&Faults::at(0, Fault::CrashBefore)).await, ([f, f, f], 0));
-        assert_eq!(run(&Faults::at(0, Fault::CrashAfter)).await, ([f, f, f], 1));
-        assert_eq!(run(&Faults::at(1, Fault::AnswerLost)).await, ([t, f, t], 2));
-        assert_eq!(run(&Faults::at(2, Fault::CrashAfter)).await, ([t, t, f], 2));
+        let (t, f, writes) = (true, false, &[Op::Transact]);
+        assert_eq!(run(writes, 0, None).await, ([t, t, t], [t, t]));
+        assert_eq!(run(writes, 0, Some(Fault::lost_request())).await, ([f, t, t], [f, t]));
+        assert_eq!(run(writes, 0, Some(Fault::lost_answer())).await, ([f, t, t], [t, t]));
+        assert_eq!(run(writes, 0, Some(Fault::CrashBefore)).await, ([f, f, f], [f, f]));
+        assert_eq!(run(writes, 0, Some(Fault::CrashAfter)).await, ([f, f, f], [t, f]));
+        assert_eq!(run(writes, 1, Some(Fault::lost_answer())).await, ([t, t, f], [t, t]));
+        assert_eq!(run(Op::READS, 0, Some(Fault::lost_answer())).await, ([t, f, t], [t, t]));
+        assert_eq!(run(Op::STORE, 2, Some(Fault::CrashAfter)).await, ([t, t, f], [t, t]));
     }
 
     #[tokio::test]
-    async fn the_table_covers_every_call_and_fault() {
-        let cases = AtomicUsize::new(0);
-        every_fault(async |faults| {
-            run(&faults).await;
-            assert_eq!(faults.calls(), ["transact", "query", "transact"]);
-            cases.fetch_add(1, Ordering::SeqCst);
-        })
-        .await;
-        assert_eq!(cases.into_inner(), 1 + 3 * 4);
+    async fn a_fault_that_did_not_happen_is_told() {
+        let store = FaultyStore::new(Arc::new(MemoryStore::default()));
+        store.arm(1, Fault::lost_answer());
+        store.transact(create("a")).await.unwrap();
+        assert!(!store.restart());
+        store.transact(create("b")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_counted_and_goes_on_when_released() {
+        let store = FaultyStore::new(Arc::new(MemoryStore::default()));
+        store.hold();
+        let calls: Vec<_> = ["a", "b"]
+            .map(|id| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.transact(create(id)).await })
+            })
+            .into();
+        while store.waiting() < 2 {
+            yield_now().await;
+        }
+        store.let_through(1);
+        while store.waiting() == 2 {
+            yield_now().await;
+        }
+        store.release();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        assert_eq!(store.waiting(), 0);
     }
 }

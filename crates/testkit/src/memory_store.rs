@@ -10,7 +10,7 @@ use serde_json::Value;
 use signet_core::{
     Store, StoreError, Time,
     store::{
-        Body, Cursor, IndexEntry, Key, Page, Query, SCHEMA_VERSION, SortRange, Transaction, Unreadable, Version,
+        Body, Cursor, IndexEntry, Key, Page, Query, SCHEMA_VERSION, SortRange, Table, Transaction, Unreadable, Version,
         Versioned, Write, shard_of,
     },
     stored::Stored,
@@ -83,6 +83,16 @@ impl MemoryStore {
             found.reverse();
         }
         page_of(query, found)
+    }
+
+    /// Whether both hold the same, the records of `but` aside.
+    pub fn is_as(&self, other: &Self, but: Table) -> bool {
+        let (ours, theirs) = (self.0.lock().unwrap(), other.0.lock().unwrap());
+        let of = |records: &Records| -> Vec<_> {
+            let compared = records.iter().filter(|(key, _)| key.table != but);
+            compared.map(|(key, record)| (key.clone(), record.version, record.body.clone())).collect()
+        };
+        of(&ours) == of(&theirs)
     }
 
     /// The body under `key` as it is stored, also of a record that has expired.

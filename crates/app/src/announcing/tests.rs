@@ -1,129 +1,42 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use async_trait::async_trait;
 use signet_core::{
     Serial,
     audit::AuditEvent,
     change::Change,
     commit::Write,
-    store::{Body, Cursor, Entity, Key, Page, Query, SortRange, Table, Transaction, Version, Versioned},
+    store::{Body, Entity, Key, Version},
 };
 use signet_testkit::{
     entropy::SeededEntropy,
-    fixtures::{NOW, later, tenant},
+    faulty::{FaultyStore, Hidden},
+    fixtures::{NOW, later, tenant, transaction},
+    memory_store::MemoryStore,
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::*;
-
-/// A store in memory that applies a transaction when the test lets it.
-#[derive(Debug)]
-struct Memory {
-    records: Mutex<BTreeMap<Key, Versioned<Body>>>,
-    /// Transactions that may be applied.
-    turns: Semaphore,
-    /// How many were asked for, applied or not.
-    asked: AtomicU64,
-    /// Another node is always faster.
-    busy: AtomicBool,
-    /// How long each call takes; half of it before it takes effect.
-    millis: u64,
-    /// What cannot be written.
-    damaged: Option<Key>,
-}
-
-impl Memory {
-    fn apply(&self, transaction: &Transaction) -> Result<(), StoreError> {
-        let mut records = self.records.lock().unwrap();
-        for (index, write) in transaction.writes().iter().enumerate() {
-            let present = records.get(&write.key()).map(|record| record.version.clone());
-            let holds = match write {
-                Write::Create(body) => {
-                    let busy = self.busy.load(Ordering::SeqCst) && matches!(body, Body::ChangeHead(_));
-                    present.is_none() && !busy
-                }
-                Write::Replace(_, version) | Write::Delete(_, version) | Write::Check(_, version) => {
-                    present.as_ref() == Some(version)
-                }
-            };
-            if !holds {
-                return Err(StoreError::Conflict { write: index });
-            }
-        }
-        for write in transaction.writes() {
-            if let Write::Create(body) | Write::Replace(body, _) = write {
-                let version = records.get(&body.key()).map_or(1, |record| record.version.number() + 1);
-                records.insert(body.key(), Versioned { value: body.clone(), version: Version::new(version) });
-            }
-        }
-        Ok(())
-    }
-
-    fn entries(&self) -> Vec<ChangeEntry> {
-        let records = self.records.lock().unwrap();
-        records.values().filter_map(|record| ChangeEntry::try_from(record.value.clone()).ok()).collect()
-    }
-}
-
-#[async_trait]
-impl Store for Memory {
-    async fn get(&self, key: &Key, _: Time) -> Result<Option<Versioned<Body>>, StoreError> {
-        let half = Duration::from_millis(self.millis / 2);
-        sleep(half).await;
-        let found = self.records.lock().unwrap().get(key).cloned();
-        sleep(half).await;
-        Ok(found)
-    }
-
-    async fn query(&self, query: &Query, _: Time) -> Result<Page, StoreError> {
-        assert!(query.descending && query.range == SortRange::All, "asks for the last entry");
-        if query.after.is_none() {
-            // As DynamoDB answers where the newest have expired and are not deleted yet.
-            let next = Some(Cursor { sort: "~".into(), key: None });
-            return Ok(Page { records: Vec::new(), unreadable: Vec::new(), next });
-        }
-        let records = self.records.lock().unwrap();
-        let within = |key: &&Key| key.table == Table::Changes && key.partition == query.partition;
-        let last = records.keys().rev().find(within).and_then(|key| records.get(key)).cloned();
-        Ok(Page { records: last.into_iter().collect(), unreadable: Vec::new(), next: None })
-    }
-
-    async fn transact(&self, transaction: Transaction) -> Result<(), StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.turns.acquire().await.unwrap().forget();
-        if transaction.writes().iter().any(|write| Some(write.key()) == self.damaged) {
-            return Err(StoreError::Unavailable("throttled by the test".into()));
-        }
-        let half = Duration::from_millis(self.millis / 2);
-        sleep(half).await;
-        let outcome = self.apply(&transaction);
-        sleep(half).await;
-        outcome
-    }
-}
 
 /// One shard's writer over a store.
 #[derive(Clone)]
 struct Site {
-    store: Arc<Memory>,
+    memory: Arc<MemoryStore>,
+    store: Arc<FaultyStore>,
     announcer: Arc<Announcer>,
 }
 
 impl Site {
-    fn new(turns: usize) -> Self {
-        Self::over(turns, 0, None)
+    fn new() -> Self {
+        let memory = Arc::new(MemoryStore::default());
+        let store = FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>);
+        store.hide(Hidden::FirstPages);
+        let announcer = announcer(&store, 1);
+        Self { memory, store, announcer }
     }
 
-    fn over(turns: usize, millis: u64, damaged: Option<Key>) -> Self {
-        let (records, asked, busy) = Default::default();
-        Self::another(&Arc::new(Memory { records, turns: Semaphore::new(turns), asked, busy, millis, damaged }), 1)
-    }
-
-    /// Another node, over the same store.
-    fn another(store: &Arc<Memory>, seed: u64) -> Self {
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
-        let announcer = Announcer::new(&(Arc::clone(store) as Arc<dyn Store>), &entropy, &Arc::default());
-        Self { store: Arc::clone(store), announcer: Arc::new(announcer) }
+    /// Of which no transaction is applied before the test lets it.
+    fn held() -> Self {
+        let site = Self::new();
+        site.store.hold();
+        site
     }
 
     fn spawn(&self, commit: Commit) -> JoinHandle<Result<(), StoreError>> {
@@ -135,8 +48,17 @@ impl Site {
         self.announcer.writers[0].queue().waiting.len()
     }
 
-    fn asked(&self) -> u64 {
-        self.store.asked.load(Ordering::SeqCst)
+    fn asked(&self) -> usize {
+        self.store.transactions()
+    }
+
+    async fn entries(&self) -> Vec<ChangeEntry> {
+        let records = self.memory.query(&ChangeEntry::after(0, 0), NOW).await.unwrap().records;
+        records.into_iter().map(|record| ChangeEntry::try_from(record.value).unwrap()).collect()
+    }
+
+    async fn version_of(&self, key: &Key) -> Version {
+        self.memory.get(key, NOW).await.unwrap().unwrap().version
     }
 
     /// A commit in the store's hands, so that others must wait.
@@ -145,6 +67,11 @@ impl Site {
         until(|| self.asked() == 1).await;
         first
     }
+}
+
+fn announcer(store: &Arc<FaultyStore>, seed: u64) -> Arc<Announcer> {
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+    Arc::new(Announcer::new(&(Arc::clone(store) as Arc<dyn Store>), &entropy, &Arc::default()))
 }
 
 async fn until(is_so: impl Fn() -> bool) {
@@ -177,17 +104,17 @@ fn conflicting(of: &str, number: u16) -> Commit {
 
 #[tokio::test]
 async fn what_waits_while_a_group_is_written_is_the_next_group() {
-    let site = Site::new(0);
+    let site = Site::held();
     let first = site.busy().await;
     let rest: Vec<_> = (1..=40).map(|number| site.spawn(revokes("acme", number))).collect();
     until(|| site.waiting() == 40).await;
-    site.store.turns.add_permits(2);
+    site.store.let_through(2);
     assert_eq!(first.await.unwrap(), Ok(()));
     for waited in rest {
         assert_eq!(waited.await.unwrap(), Ok(()));
     }
     assert_eq!(site.asked(), 2, "forty in one transaction");
-    let entries = site.store.entries();
+    let entries = site.entries().await;
     assert_eq!(
         entries.iter().map(|entry| (entry.sequence, entry.changes.len())).collect::<Vec<_>>(),
         [(1, 1), (2, 40)]
@@ -196,31 +123,35 @@ async fn what_waits_while_a_group_is_written_is_the_next_group() {
 
 #[tokio::test]
 async fn a_conflict_of_one_is_its_own_and_fails_no_other() {
-    let site = Site::new(0);
+    let site = Site::held();
     let first = site.busy().await;
     let good: Vec<_> = (1..=20).map(|number| site.spawn(revokes("acme", number))).collect();
     let bad = site.spawn(conflicting("globex", 1));
     let other = site.spawn(suspends("initech", 1));
     until(|| site.waiting() == 22).await;
-    site.store.turns.add_permits(100);
+    site.store.release();
     assert_eq!(bad.await.unwrap(), Err(StoreError::Conflict { write: 1 }), "the index in its own commit");
     for waited in good.into_iter().chain([first, other]) {
         assert_eq!(waited.await.unwrap(), Ok(()));
     }
     assert_eq!(site.asked(), 3, "the first, the group with the bad one, and without it");
-    let sequences: Vec<_> = site.store.entries().iter().map(|entry| entry.sequence).collect();
+    let sequences: Vec<_> = site.entries().await.iter().map(|entry| entry.sequence).collect();
     assert_eq!(sequences, [1, 2, 3], "no gap");
 }
 
 #[tokio::test]
 async fn what_the_store_does_not_take_of_one_fails_no_other() {
-    let site = Site::over(0, 0, Some(event("globex", 1001).key()));
+    let (site, damaged) = (Site::held(), event("globex", 1001).key());
+    site.store.refuse(move |transaction| {
+        let throttled = || StoreError::Unavailable("throttled by the test".into());
+        transaction.writes().iter().any(|write| write.key() == damaged).then(throttled)
+    });
     let first = site.busy().await;
     let good: Vec<_> = (1..=20).map(|number| site.spawn(revokes("acme", number))).collect();
     let bad = site.spawn(suspends("globex", 1));
     let other = site.spawn(suspends("initech", 1));
     until(|| site.waiting() == 22).await;
-    site.store.turns.add_permits(100);
+    site.store.release();
     assert!(matches!(bad.await.unwrap(), Err(StoreError::Unavailable(_))));
     for waited in good.into_iter().chain([first, other]) {
         assert_eq!(waited.await.unwrap(), Ok(()));
@@ -229,13 +160,14 @@ async fn what_the_store_does_not_take_of_one_fails_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_with_much_to_write_leaves_others_their_turns() {
-    let busy = Site::over(usize::MAX >> 4, 16, None);
+    let busy = Site::new();
+    busy.store.take(Duration::from_millis(16));
     let storm: Vec<_> = (0..4000).map(|number| busy.spawn(revokes("acme", number))).collect();
     let mut longest = Duration::ZERO;
     for number in 0..10 {
-        let node = Site::another(&busy.store, u64::from(number) + 2);
+        let node = announcer(&busy.store, u64::from(number) + 2);
         let began = Instant::now();
-        assert_eq!(node.announcer.commit(0, &suspends("globex", number), NOW).await, Ok(()));
+        assert_eq!(node.commit(0, &suspends("globex", number), NOW).await, Ok(()));
         longest = longest.max(began.elapsed());
     }
     assert!(storm.iter().any(|revocation| !revocation.is_finished()), "the storm lasted");
@@ -244,26 +176,27 @@ async fn a_node_with_much_to_write_leaves_others_their_turns() {
 
 #[tokio::test]
 async fn who_goes_away_disturbs_no_other() {
-    let site = Site::new(0);
+    let site = Site::held();
     let (in_hand, stays) = (site.busy().await, site.spawn(revokes("acme", 1)));
     let waits = site.spawn(revokes("acme", 2));
     until(|| site.waiting() == 2).await;
     in_hand.abort();
     waits.abort();
     assert!(in_hand.await.is_err() && waits.await.is_err());
-    site.store.turns.add_permits(100);
+    site.store.release();
     assert_eq!(stays.await.unwrap(), Ok(()));
-    let kept = |number: u16| {
-        let key = event("acme", number).key();
-        site.store.records.lock().unwrap().contains_key(&key)
-    };
+    let kept = |number: u16| site.memory.body_of(&event("acme", number).key()).is_some();
     assert_eq!([kept(0), kept(1), kept(2)], [true, true, false], "as a whole or not at all");
 }
 
 #[tokio::test]
 async fn a_head_that_others_always_move_is_given_up_in_time() {
-    let mut site = Site::new(usize::MAX >> 4);
-    site.store.busy.store(true, Ordering::SeqCst);
+    let mut site = Site::new();
+    // Another node is always faster.
+    site.store.refuse(|transaction| {
+        let head = |write: &Write| matches!(write, Write::Create(Body::ChangeHead(_)));
+        transaction.writes().iter().position(head).map(|write| StoreError::Conflict { write })
+    });
     for millis in [0, 30] {
         Arc::get_mut(&mut site.announcer).unwrap().give_up_after = Duration::from_millis(millis);
         let refused = site.announcer.commit(0, &revokes("acme", 1), NOW).await;
@@ -271,26 +204,28 @@ async fn a_head_that_others_always_move_is_given_up_in_time() {
     }
     assert!(site.asked() > 0, "not without a try");
     Arc::get_mut(&mut site.announcer).unwrap().give_up_after = GIVE_UP_AFTER;
-    site.store.busy.store(false, Ordering::SeqCst);
+    site.store.refuse_none();
     assert_eq!(site.announcer.commit(0, &revokes("acme", 2), NOW).await, Ok(()));
 }
 
 #[tokio::test]
 async fn a_head_that_was_put_back_to_an_earlier_state_blocks_nothing() {
-    let site = Site::new(100);
+    let site = Site::new();
     let head = ChangeHead::key_of(0);
     site.announcer.commit(0, &revokes("acme", 1), NOW).await.unwrap();
-    let restored = site.store.get(&head, NOW).await.unwrap().unwrap();
+    let restored = site.memory.get(&head, NOW).await.unwrap().unwrap().value;
     for number in 2..=9 {
         site.announcer.commit(0, &revokes("acme", number), NOW).await.unwrap();
     }
-    site.store.records.lock().unwrap().insert(head.clone(), restored);
+    let put_back = Write::Replace(restored, site.version_of(&head).await);
+    site.memory.transact(transaction([put_back])).await.unwrap();
     // Of another tenant than the entry that has the number already.
     assert_eq!(site.announcer.commit(0, &suspends("globex", 1), NOW).await, Ok(()));
-    assert_eq!(site.store.entries().last().map(|entry| entry.sequence), Some(10));
-    site.store.records.lock().unwrap().remove(&head);
+    assert_eq!(site.entries().await.last().map(|entry| entry.sequence), Some(10));
+    let lose = Write::Delete(head.clone(), site.version_of(&head).await);
+    site.memory.transact(transaction([lose])).await.unwrap();
     assert_eq!(site.announcer.commit(0, &suspends("acme", 2), NOW).await, Ok(()), "the head is lost");
-    assert_eq!(site.store.entries().last().map(|entry| entry.sequence), Some(11));
+    assert_eq!(site.entries().await.last().map(|entry| entry.sequence), Some(11));
 }
 
 #[test]
@@ -316,14 +251,14 @@ fn suspensions_go_first_and_tenants_take_turns() {
 
 #[tokio::test]
 async fn tenants_that_conflict_again_and_again_hold_up_no_other() {
-    let site = Site::new(0);
+    let site = Site::held();
     let first = site.busy().await;
     let storm: Vec<_> = (1..=30).map(|number| site.spawn(conflicting("globex", number))).collect();
     let honest = site.spawn(suspends("initech", 1));
     until(|| site.waiting() == 31).await;
-    site.store.turns.add_permits(3);
+    site.store.let_through(3);
     assert_eq!((first.await.unwrap(), honest.await.unwrap()), (Ok(()), Ok(())), "in the second try");
-    site.store.turns.add_permits(100);
+    site.store.release();
     for conflict in storm {
         assert_eq!(conflict.await.unwrap(), Err(StoreError::Conflict { write: 1 }));
     }

@@ -18,10 +18,13 @@ use signet_core::{
     store::{Entity, Versioned},
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
-use signet_testkit::fixtures::{NOW, later};
+use signet_testkit::{
+    faulty::{Fault, FaultyStore, Hidden},
+    fixtures::{NOW, later},
+};
 
 use crate::{
-    nodes::{Flaky, Hidden, Site},
+    nodes::Site,
     world::{acme, environment, tid},
 };
 
@@ -328,11 +331,11 @@ async fn a_sealer_that_fails_anywhere_goes_on_where_it_was() {
             let log = Log::new().await;
             log.happens_to_many(100, later(1)).await;
             log.happens("acme", minutes(2)).await;
-            let flaky = Flaky::new(&log.site.store);
+            let flaky = FaultyStore::new(Arc::clone(&log.site.store));
             let app = log.site.app_on(&(Arc::clone(&flaky) as Arc<dyn Store>), Settings::default());
-            flaky.fail_transaction(number, applies);
+            flaky.arm(number, if applies { Fault::lost_answer() } else { Fault::lost_request() });
             let first = app.seal_due(&process(now), &log.key).await;
-            let failed = flaky.has_failed();
+            let failed = flaky.restart();
             assert_eq!(first.is_err(), failed, "write {number}: a failure is told");
             // Something else happens before the next try, also in a minute that may be half sealed.
             log.happens("tenant-1", later(2)).await;
@@ -511,7 +514,7 @@ async fn seals_are_listed_page_by_page() {
 #[tokio::test]
 async fn a_follower_gets_every_event_once_however_late_it_turns_up() {
     let log = Log::new().await;
-    let flaky = Flaky::new(&log.site.store);
+    let flaky = FaultyStore::new(Arc::clone(&log.site.store));
     let app = log.site.app_on(&(Arc::clone(&flaky) as Arc<dyn Store>), Settings::default());
     let mut tail = AuditTail::new(NOW);
     let mut got: Vec<String> = Vec::new();

@@ -41,11 +41,11 @@ async fn a_second_bootstrap_changes_nothing() {
     let world = World::empty();
     let input = bootstrap_input();
     let first = world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
-    let (events, signatures) = (world.store.events().len(), world.keys.signatures());
+    let (events, signatures) = (world.ledger.events().len(), world.keys.signatures());
     let second = world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
     assert!(second.items.iter().all(|item| !item.made), "{:?}", second.items);
     assert_eq!((second.server_chain_der, second.admin), (first.server_chain_der, first.admin));
-    assert_eq!((world.store.events().len(), world.keys.signatures()), (events, signatures));
+    assert_eq!((world.ledger.events().len(), world.keys.signatures()), (events, signatures));
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn bad_input_makes_nothing() {
     for (wrong, input) in cases {
         let refused = world.app.bootstrap(&bootstrap_call(), &input).await.unwrap_err();
         assert!(matches!(refused, Error::Invalid { field, .. } if field == wrong), "{wrong}: {refused:?}");
-        assert!(world.store.events().is_empty() && world.keys.signatures() == 0, "{wrong}");
+        assert!(world.ledger.events().is_empty() && world.keys.signatures() == 0, "{wrong}");
     }
 }
 
@@ -136,10 +136,10 @@ async fn authorities_that_can_sign_no_more_are_made_anew() {
         let cas = world.app.list_cas(&at(call("ListCas"), now), &scope("system")).await.unwrap();
         assert_eq!(states(&cas, CaKind::Server), [(1, CaState::Retiring), (2, CaState::Active)], "day {days}");
         assert_eq!(states(&cas, CaKind::Root), [(1, CaState::Active)], "day {days}");
-        let (events, signatures) = (world.store.events().len(), world.keys.signatures());
+        let (events, signatures) = (world.ledger.events().len(), world.keys.signatures());
         let (second, _) = again_after(&world, &input, days).await;
         assert!(made(&second).is_empty(), "{:?}", second.items);
-        assert_eq!((world.store.events().len(), world.keys.signatures()), (events, signatures), "day {days}");
+        assert_eq!((world.ledger.events().len(), world.keys.signatures()), (events, signatures), "day {days}");
     }
 }
 
@@ -178,8 +178,8 @@ async fn a_root_too_old_to_sign_gets_a_successor_while_it_is_trusted() {
     let late = Call { now: NOW.plus(Lifetime::days(3653)), ..bootstrap_call() };
     let world = World::empty();
     world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
-    let before = (world.store.events().len(), world.keys.signatures());
+    let before = (world.ledger.events().len(), world.keys.signatures());
     let refused = world.app.bootstrap(&late, &input).await.unwrap_err();
     assert!(matches!(refused, Error::Precondition { reason: "ROOT_EXPIRED", .. }), "{refused:?}");
-    assert_eq!((world.store.events().len(), world.keys.signatures()), before);
+    assert_eq!((world.ledger.events().len(), world.keys.signatures()), before);
 }

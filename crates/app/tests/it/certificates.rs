@@ -7,10 +7,9 @@ use signet_core::{
     change::Change,
     store::{Body, Write},
 };
-use signet_testkit::fixtures::later;
+use signet_testkit::{faulty::Fault, fixtures::later};
 
 use crate::{
-    faulty_store::Fault,
     lineage::{now, renew_at, signed, worker},
     world::*,
 };
@@ -41,7 +40,7 @@ async fn a_revocation_is_announced_once_and_frees_the_holders_place() {
     }
     assert_eq!(world.outcomes("RevokeCertificate"), ["OK"]);
     assert!(world.get_principal("worker").await.certificates.is_empty());
-    let announced = world.store.written(|write| {
+    let announced = world.ledger.written(|write| {
         matches!(write, Write::Create(Body::Change(entry))
         if entry.until == record.not_after && entry.at == later(5))
     });
@@ -88,7 +87,7 @@ async fn a_compromised_key_ends_its_instance() {
             let refused = renew_at(&world, member, later(second + 3600)).await.unwrap_err();
             assert_eq!(refused.reason(), "CERTIFICATE_REVOKED", "{case}: {refused:?}");
         }
-        let announced = world.store.written(|write| {
+        let announced = world.ledger.written(|write| {
             matches!(write, Write::Create(Body::Change(entry)) if entry.changes.iter().any(|change| {
                 matches!(change, Change::CertificateRevoked { serial, .. } if *serial == newest.certificate.serial)
             }))
@@ -160,7 +159,7 @@ async fn what_nobody_accepts_cannot_be_revoked() {
     let issue = call("IssueCertificate");
     world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr()).await.unwrap_err();
     world.store.restart();
-    let reserved = world.store.reservations().pop().unwrap();
+    let reserved = world.ledger.reservations().pop().unwrap();
     assert_eq!(revoke(&world, &reserved, 1).await.unwrap_err().reason(), "CERTIFICATE_NOT_ISSUED");
 }
 
@@ -222,7 +221,7 @@ async fn a_worker_sees_its_own_certificates_and_no_others() {
 async fn records_of_cas_and_servers_are_not_reached_as_principals_certificates() {
     let world = World::new().await;
     let of_others: Vec<Certificate> =
-        world.store.reservations().into_iter().filter(|record| record.principal.as_str() != "root").collect();
+        world.ledger.reservations().into_iter().filter(|record| record.principal.as_str() != "root").collect();
     assert!(of_others.len() >= 5);
     for record in of_others {
         let scope = scope(record.tenant.as_str());

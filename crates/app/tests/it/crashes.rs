@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use signet_app::RotationAction;
-use signet_core::{Error, ca::CaKind};
+use signet_core::{Error, StoreError, ca::CaKind};
+
+use signet_testkit::faulty::Fault;
 
 use crate::{
-    faulty_store::Fault,
     operations::{ALL, Answer, Operation, prepare},
     world::*,
 };
@@ -22,7 +23,7 @@ async fn invariant_1_5_9_every_operation_survives_a_fault_at_every_write() {
         number += 1;
         let points = write_points(&world, operation, number).await;
         assert!(points > 0, "{} writes nothing", operation.name);
-        for (point, fault) in (0..points).flat_map(|point| Fault::ALL.map(|fault| (point, fault))) {
+        for (point, fault) in (0..points).flat_map(|point| Fault::of_writes().map(|fault| (point, fault))) {
             number += 1;
             let case = format!("{} write {point} {fault:?}", operation.name);
             one_case(&world, operation, number, point, fault, &case).await;
@@ -37,10 +38,17 @@ async fn write_points(world: &Arc<World>, operation: &Operation, number: usize) 
     world.store.transactions() - before
 }
 
-async fn one_case(world: &Arc<World>, operation: &Operation, number: usize, point: usize, fault: Fault, case: &str) {
+async fn one_case(
+    world: &Arc<World>,
+    operation: &Operation,
+    number: usize,
+    point: usize,
+    fault: Fault<StoreError>,
+    case: &str,
+) {
     let run = prepare(world, operation.name, number).await;
     let events = world.outcomes(operation.name).len();
-    world.store.arm(point, fault);
+    world.store.arm(point, fault.clone());
     let first = run().await;
     assert!(world.store.restart(), "{case}: the fault did not happen");
     let crashed = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
@@ -71,12 +79,12 @@ async fn invariant_1_an_unavailable_key_delays_an_issuance_and_nothing_else() {
     let world = World::new().await;
     world.principal("worker").await;
     let (csr, call) = (csr(), call_with_id("IssueCertificate", "one"));
-    world.keys.set_down(true);
+    world.key_faults.set_down(true);
     let refused = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { what: "the signing key", .. }), "{refused:?}");
     assert!(world.get_principal("worker").await.certificates.is_empty());
     let signed = world.keys.signatures();
-    world.keys.set_down(false);
+    world.key_faults.set_down(false);
     let leaf = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap();
     assert_eq!(world.keys.signed()[signed..], [leaf.certificate.tbs_der], "one signature, over the recorded bytes");
 }
@@ -86,9 +94,9 @@ async fn invariant_1_an_unavailable_key_delays_an_issuance_and_nothing_else() {
 async fn a_call_certifies_a_ca_once() {
     let world = World::new().await;
     for (case, call) in ["CreateTenant", "PrepareCa"].into_iter().zip([0, 1]) {
-        let (signed, reserved) = (world.keys.signatures(), world.store.reservations().len());
+        let (signed, reserved) = (world.keys.signatures(), world.ledger.reservations().len());
         // The reservation, then the commit: no answer, not applied.
-        world.store.arm(1, Fault::LostRequest);
+        world.store.arm(1, Fault::lost_request());
         if call == 0 {
             world.tenant("globex").await;
         } else {
@@ -97,7 +105,7 @@ async fn a_call_certifies_a_ca_once() {
         }
         assert!(world.store.restart(), "{case}: the fault did not happen");
         assert_eq!(world.keys.signatures() - signed, 1, "{case}");
-        assert_eq!(world.store.reservations().len() - reserved, 1, "{case}");
+        assert_eq!(world.ledger.reservations().len() - reserved, 1, "{case}");
     }
 }
 
@@ -119,10 +127,10 @@ async fn bootstrap_completes_after_a_crash_at_every_write() {
     let whole = World::empty();
     whole.bootstrap().await.unwrap();
     let points = whole.store.transactions();
-    for (point, fault) in (0..points).flat_map(|point| Fault::ALL.map(|fault| (point, fault))) {
+    for (point, fault) in (0..points).flat_map(|point| Fault::of_writes().map(|fault| (point, fault))) {
         let world = World::empty();
         let (input, call) = (bootstrap_input(), signet_app::Call::process("bootstrap", signet_testkit::fixtures::NOW));
-        world.store.arm(point, fault);
+        world.store.arm(point, fault.clone());
         let _ = world.app.bootstrap(&call, &input).await;
         assert!(world.store.restart(), "write {point} {fault:?}: the fault did not happen");
         let report = world.app.bootstrap(&call, &input).await.unwrap();

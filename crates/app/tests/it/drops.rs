@@ -46,7 +46,7 @@ async fn one_drop(world: &Arc<World>, operation: &Operation, number: usize, wait
     let events = world.outcomes(operation.name).len();
     let first = dropped_after(waits, run()).await;
     world.app.wait_detached().await;
-    world.store.settled().await;
+    world.ledger.settled().await;
     assert!(world.keys.unnamed(NOW).await.unwrap().is_empty(), "{case}: a key was made that nothing refers to");
     let (second, third) = (run().await, run().await);
     assert!(completes(&second, operation, &first.clone().unwrap_or_else(|| Ok(String::new()))), "{case}: {second:?}");
@@ -108,7 +108,7 @@ async fn a_thief_that_hangs_up_is_locked_out_all_the_same() {
         let (permit, scope, csr, call) = (renewal_of(&first), acme(), csr(), call("RenewCertificate"));
         let answer = world.dropped_at(calls, world.app.renew_certificate(&call, &permit, &scope, &csr)).await;
         world.app.wait_detached().await;
-        world.store.settled().await;
+        world.ledger.settled().await;
         let is_locked = now(&world, &second).await.lineage.locked_at.is_some();
         locked += usize::from(is_locked);
         // Once it is decided at some call, it is at all later ones.
@@ -133,7 +133,7 @@ async fn a_refusal_is_recorded_and_counted_though_its_caller_is_gone() {
             let before = world.outcomes(way_of(way)).len();
             let answer = refused_call(&world, way, calls).await;
             world.app.wait_detached().await;
-            world.store.settled().await;
+            world.ledger.settled().await;
             let now = world.outcomes(way_of(way)).len() - before;
             assert!(now == 1 || recorded == 0, "{way}: not recorded at call {calls}");
             recorded += now;

@@ -13,9 +13,8 @@ use signet_core::{
     expiry::{Ending, ExpiryWarning, HORIZON, Place, Threshold, due},
     store::{Query, SortRange},
 };
-use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
+use signet_testkit::{entropy::SeededEntropy, faulty::Fault, fixtures::NOW};
 
-use crate::faulty_store::Fault;
 use crate::world::{World, acme, at, call, call_with_id, csr, pid, renewal_of};
 
 /// Keeps what it is told; tells nothing on while it is deaf.
@@ -252,7 +251,7 @@ async fn one_claim_that_stays_keeps_no_other_warning_from_being_told() {
     let due = look(&world, &crier, late).await.failed.len();
     assert!((4..BATCH).contains(&due), "{due} warnings in one batch, all given up");
     // The transaction after that many claims is the first that gives one up.
-    world.store.arm(due, Fault::LostRequest);
+    world.store.arm(due, Fault::lost_request());
     let report = look(&world, &crier, late).await;
     assert!(report.failed.iter().any(|(what, _)| what.contains("stays claimed")), "{report:?}");
     *crier.deaf.lock().unwrap() = false;

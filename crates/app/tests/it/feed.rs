@@ -10,18 +10,21 @@ use std::{
 
 use signet_app::PrincipalPatch;
 use signet_core::{
-    Identity, Lifetime, PrincipalType, Role, Store, Time,
+    Identity, Lifetime, PrincipalType, Role, Store, StoreError, Time,
     audit::AuditEvent,
     change::{Change, ChangeEntry, ChangeHead},
     commit::{Bookkeeping, Commit, Write},
     store::Versioned,
     trust::Refusal,
 };
-use signet_testkit::fixtures::{NOW, later};
+use signet_testkit::{
+    faulty::{Fault, FaultyStore, Hidden, Op},
+    fixtures::{NOW, later},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    nodes::{Flaky, Hidden, Node, Site, eventually},
+    nodes::{Node, Site, eventually},
     world::{acme, admin, at, call, csr, environment, identity, new_principal, pid, roles, tid},
 };
 
@@ -138,7 +141,7 @@ async fn a_node_that_starts_later_knows_all_that_was_decided_before() {
 async fn an_outage_makes_a_node_stale_and_costs_it_no_change() {
     let site = Site::new().await;
     let (holder, other) = (enrolled(&site, "w").await, enrolled(&site, "o").await);
-    let flaky = Flaky::new(&site.store);
+    let flaky = FaultyStore::new(Arc::clone(&site.store));
     let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
     node.poll(NOW).await.unwrap();
     flaky.set_down(true);
@@ -164,17 +167,17 @@ async fn no_failing_read_makes_a_node_miss_anything() {
     let (revoked, suspended) = (enrolled(&site, "r").await, enrolled(&site, "s").await);
     revoke(&site, &revoked, NOW).await;
     for number in 0.. {
-        let flaky = Flaky::new(&site.store);
+        let flaky = FaultyStore::new(Arc::clone(&site.store));
         let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
         // Either the load fails at this read, or the poll after it.
-        flaky.fail_read(number);
+        flaky.fail(Op::READS, number, Fault::Before(StoreError::Unavailable("switched off".into())));
         let loaded = node.poll(NOW).await.is_ok();
         assert_eq!(verdict(&node, &revoked, NOW), Err(if loaded { Refusal::Revoked } else { Refusal::Stale }));
         suspend(&site, "s", later(1)).await;
         site.app.suspend_tenant(&at(call("SuspendTenant"), later(1)), &environment(), &tid("acme")).await.unwrap();
         let heard = node.poll(later(1)).await.is_ok();
         assert_eq!(node.trust.staleness_millis() == Some(0), heard, "says so only if it knows all");
-        let never_failed = !flaky.has_failed();
+        let never_failed = !flaky.restart();
         node.poll(later(2)).await.unwrap();
         assert_eq!(verdict(&node, &suspended, later(2)), Err(Refusal::TenantSuspended), "read {number}");
         site.app.activate_tenant(&at(call("ActivateTenant"), later(3)), &environment(), &tid("acme")).await.unwrap();
@@ -196,7 +199,7 @@ async fn an_entry_that_turns_up_late_is_not_taken_for_expired() {
     for from_the_last in 0..3 {
         let site = Site::new().await;
         let holder = enrolled(&site, "w").await;
-        let flaky = Flaky::new(&site.store);
+        let flaky = FaultyStore::new(Arc::clone(&site.store));
         let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
         let mut late = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
         node.poll(NOW).await.unwrap();
@@ -287,7 +290,7 @@ async fn a_clock_that_was_just_set_forward_lets_nothing_be_forgotten() {
 async fn a_tenant_that_was_read_as_it_was_before_its_change_is_read_again() {
     let site = Site::new().await;
     let holder = enrolled(&site, "w").await;
-    let flaky = Flaky::new(&site.store);
+    let flaky = FaultyStore::new(Arc::clone(&site.store));
     let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
     let mut late = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
     for second in 0..10 {
@@ -353,7 +356,7 @@ async fn more_entries_than_a_page_holds_are_all_applied() {
 async fn a_tenant_that_no_index_shows_yet_is_known_from_the_feed() {
     let site = Site::new().await;
     let holder = enrolled(&site, "w").await;
-    let flaky = Flaky::new(&site.store);
+    let flaky = FaultyStore::new(Arc::clone(&site.store));
     flaky.hide(Hidden::Indexes);
     let mut node = site.node_on(&(Arc::clone(&flaky) as Arc<dyn Store>));
     node.poll(NOW).await.unwrap();

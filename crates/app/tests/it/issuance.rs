@@ -9,10 +9,13 @@ use signet_core::{
     certificate::{CertificateState, RevocationReason},
     tenant::Isolation,
 };
-use signet_testkit::fixtures::{NOW, later};
+use signet_testkit::{
+    faulty::Fault,
+    fixtures::{NOW, later},
+};
 use signet_x509::{CertificateView, KeyAndCsr, KeyPair, csr as x509_csr};
 
-use crate::{faulty_store::Fault, world::*};
+use crate::world::*;
 
 #[tokio::test]
 async fn a_worker_gets_a_certificate_that_its_tenant_vouches_for() {

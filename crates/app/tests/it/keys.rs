@@ -1,19 +1,17 @@
-//! Keys in memory that remember what they signed, and that can fail.
+//! Keys in memory that remember what they signed, and accuse who signs what was not recorded.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, Time, audit::sha256_hex};
+use signet_testkit::faulty::Happening;
 use signet_x509::KeyPair;
 
-use crate::faulty_store::{FaultyStore, Happening};
+use crate::ledger::Ledger;
 
 /// See the module's words.
 #[derive(Debug)]
@@ -25,28 +23,22 @@ pub(crate) struct MemoryKeys {
 }
 
 struct State {
-    store: Arc<FaultyStore>,
-    down: AtomicBool,
+    ledger: Arc<Ledger>,
     signed: Mutex<Vec<Vec<u8>>>,
     first: Mutex<Option<Happening>>,
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("down", &self.down).finish_non_exhaustive()
+        f.debug_struct("State").finish_non_exhaustive()
     }
 }
 
 impl MemoryKeys {
-    /// `store` is asked at each signature whether it has the record.
-    pub(crate) fn new(store: Arc<FaultyStore>) -> Self {
-        let state = State { store, down: AtomicBool::new(false), signed: Mutex::default(), first: Mutex::default() };
+    /// `ledger` is asked at each signature whether it has the record.
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        let state = State { ledger, signed: Mutex::default(), first: Mutex::default() };
         Self { keys: Mutex::default(), unnamed: Mutex::default(), state: Arc::new(state) }
-    }
-
-    /// Lets every signature fail, or work again.
-    pub(crate) fn set_down(&self, down: bool) {
-        self.state.down.store(down, Ordering::SeqCst);
     }
 
     /// Puts another key in a key's place.
@@ -108,13 +100,10 @@ impl Signer for MemorySigner {
     }
 
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        if self.state.down.load(Ordering::SeqCst) {
-            return Err(KeyError::Unavailable("switched off by the test".into()));
-        }
-        let store = &self.state.store;
+        let ledger = &self.state.ledger;
         // A revocation list is recorded by its audit event, which has its digest.
-        let announced = || store.events().iter().any(|event| event.payload.contains(&sha256_hex(message)));
-        assert!(store.has_reserved(message).await || announced(), "invariant 1: signed without a record made before");
+        let announced = || ledger.events().iter().any(|event| event.payload.contains(&sha256_hex(message)));
+        assert!(ledger.has_reserved(message).await || announced(), "invariant 1: signed without a record made before");
         let first = self.state.first.lock().unwrap().take();
         if let Some(first) = first {
             first.await;

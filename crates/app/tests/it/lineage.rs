@@ -10,10 +10,13 @@ use signet_core::{
     lineage::UNPACED,
     store::Body,
 };
-use signet_testkit::fixtures::{NOW, later};
+use signet_testkit::{
+    faulty::Fault,
+    fixtures::{NOW, later},
+};
 use signet_x509::{KeyPair, OutOfBandStatement, csr as x509_csr};
 
-use crate::{faulty_store::Fault, world::*};
+use crate::world::*;
 
 pub(crate) async fn renew(world: &World, held: &IssuedLeaf) -> Result<IssuedLeaf, Error> {
     // As soon as may be.
@@ -166,7 +169,7 @@ async fn the_audit_event_names_both_holders() {
     let source = Some("198.51.100.9".parse().unwrap());
     let thief = signet_app::Call { source, ..call("RenewCertificate") };
     world.app.renew_certificate(&thief, &renewal_of(&first), &acme(), &csr()).await.unwrap_err();
-    let payload = world.store.events().into_iter().map(|event| event.payload).find(|text| text.contains("CLONE_DET"));
+    let payload = world.ledger.events().into_iter().map(|event| event.payload).find(|text| text.contains("CLONE_DET"));
     let event: serde_json::Value = serde_json::from_str(&payload.unwrap()).unwrap();
     assert_eq!(event["resource"]["id"], format!("acme.1/{}", first.certificate.serial));
     assert_eq!(
@@ -235,11 +238,11 @@ async fn of_renewals_at_once_one_certificate_stands() {
 /// A crash after the commit, before the answer: a new request takes its place, wherever the fault was.
 #[tokio::test]
 async fn a_crash_at_any_write_of_a_renewal_leaves_one_way_on() {
-    for (point, fault) in (0..2).flat_map(|point| Fault::ALL.map(|fault| (point, fault))) {
+    for (point, fault) in (0..2).flat_map(|point| Fault::of_writes().map(|fault| (point, fault))) {
         let world = World::new().await;
         world.principal("worker").await;
         let held = world.issue("worker").await;
-        world.store.arm(point, fault);
+        world.store.arm(point, fault.clone());
         let first = renew(&world, &held).await;
         assert!(world.store.restart(), "write {point} {fault:?}: the fault did not happen");
         let next = match first {
@@ -256,13 +259,13 @@ async fn a_crash_at_any_write_of_a_renewal_leaves_one_way_on() {
 /// The lock itself survives faults: whatever fails, the next attempt of the thief completes it.
 #[tokio::test]
 async fn a_fault_delays_the_lock_and_no_more() {
-    for fault in Fault::ALL {
+    for fault in Fault::of_writes() {
         let world = World::new().await;
         world.principal("worker").await;
         let first = world.issue("worker").await;
         let second = renew(&world, &first).await.unwrap();
         confirm(&world, &second).await.unwrap();
-        world.store.arm(0, fault);
+        world.store.arm(0, fault.clone());
         renew(&world, &first).await.unwrap_err();
         assert!(world.store.restart(), "{fault:?}: the fault did not happen");
         renew(&world, &first).await.unwrap_err();

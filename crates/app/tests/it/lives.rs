@@ -119,7 +119,7 @@ async fn a_clock_that_was_set_back_frees_no_id_early() {
     let back = at(call("DeletePrincipal"), NOW.minus(Lifetime::days(365)));
     let deleted = world.app.delete_principal(&back, &admin(), &acme(), &pid("build-7")).await.unwrap();
     assert!(deleted.free_at.unwrap() >= leaf.certificate.not_after.plus(Lifetime::days(30)));
-    let denied = world.store.written(|write| match write {
+    let denied = world.ledger.written(|write| match write {
         Write::Create(Body::Change(entry)) => entry.changes.iter().any(|change| {
             matches!(change, signet_core::change::Change::PrincipalDenied { until, .. } if *until == entry.until
                 && Some(*until) == deleted.free_at)
@@ -159,7 +159,7 @@ async fn a_deletion_revokes_however_many_are_held() {
         leaves.push(world.issue("worker").await);
     }
     let request = call_with_id("DeletePrincipal", "one");
-    world.store.arm(1, crate::faulty_store::Fault::CrashBefore);
+    world.store.arm(1, signet_testkit::faulty::Fault::CrashBefore);
     world.app.delete_principal(&request, &admin(), &acme(), &pid("worker")).await.unwrap_err();
     assert!(world.store.restart());
     let left = world.get_principal("worker").await;

@@ -134,7 +134,7 @@ async fn a_reservation_is_not_completed_after_its_maker_lost_the_right() {
     new_maker(&world, "olga").await;
     let token = token_of(&world, "olga").await;
     let (request, csr) = (anonymous("one"), csr());
-    world.store.arm(1, crate::faulty_store::Fault::CrashBefore);
+    world.store.arm(1, signet_testkit::faulty::Fault::CrashBefore);
     world.app.enroll(&request, enrollment(&token, "worker", &csr)).await.unwrap_err();
     assert!(world.store.restart());
     lose(&world, "olga", "suspended").await;

@@ -34,7 +34,7 @@ fn sent_away<T: std::fmt::Debug>(result: Result<T, Error>) {
 /// How much was written that is no audit event, and how often a key signed.
 fn changed(world: &World) -> (usize, usize) {
     let is_change = |write: &Write| write.key().table.name() != "audit";
-    (world.store.written(is_change), world.keys.signatures())
+    (world.ledger.written(is_change), world.keys.signatures())
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn an_operators_token_is_not_used_up_where_nobody_may_sign_for_them() {
     let before = changed(&world);
     sent_away(lambda.enroll(&anonymous("r-1"), enrollment(&token, "olga", &csr)).await);
     assert_eq!(changed(&world), before);
-    let event = world.store.events().into_iter().find(|event| event.payload.contains(ELSEWHERE)).unwrap();
+    let event = world.ledger.events().into_iter().find(|event| event.payload.contains(ELSEWHERE)).unwrap();
     assert!(event.tenant.is_system() && event.payload.contains(&token.token.id.to_string()), "{event:?}");
     // The same request, where it belongs.
     let issued = world.app.enroll(&anonymous("r-1"), enrollment(&token, "olga", &csr)).await.unwrap();

@@ -14,12 +14,12 @@ use signet_core::{
 };
 use signet_testkit::{
     entropy::SeededEntropy,
+    faulty::{Fault, FaultyStore},
     fixtures::{NOW, later},
 };
 
 use crate::{
     attestor::{aws, presigned},
-    faulty_store::{Fault, FaultyStore},
     lineage::{confirm, signed, worker},
     rules::aws_rule,
     world::*,

@@ -189,7 +189,7 @@ async fn certificates_of_principals_that_are_there_touch_no_count() {
     let world = World::new().await;
     world.principal("worker").await;
     let counts =
-        |world: &World| world.store.written(|write| matches!(write.key().sort.split_once('#'), Some(("always", _))));
+        |world: &World| world.ledger.written(|write| matches!(write.key().sort.split_once('#'), Some(("always", _))));
     let before = counts(&world);
     assert_eq!(before, 2, "the operator, and this one");
     let held = world.issue("worker").await;

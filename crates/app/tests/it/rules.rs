@@ -74,7 +74,7 @@ async fn a_rule_is_made_listed_in_order_and_deleted() {
 async fn the_audit_event_of_a_rule_says_all_that_it_says() {
     let world = World::new().await;
     world.rule(oidc_rule("ci")).await;
-    let event = world.store.events().pop().unwrap().payload;
+    let event = world.ledger.events().pop().unwrap().payload;
     for part in ["CreateEnrollmentRule", "\"ci\"", ISSUER, "signet", "sub=ci-*", "worker", "{sub}"] {
         assert!(event.contains(part), "{part} is missing in {event}");
     }

@@ -2,9 +2,9 @@
 
 use signet_app::Call;
 use signet_core::certificate::CertificateState;
-use signet_testkit::fixtures::later;
+use signet_testkit::{faulty::Fault, fixtures::later};
 
-use crate::{faulty_store::Fault, world::*};
+use crate::world::*;
 
 async fn sweep(world: &World, seconds: u32) -> usize {
     world
@@ -28,7 +28,7 @@ async fn an_old_reservation_is_closed_once_and_its_request_told_so() {
     assert_eq!(sweep(&world, 301).await, 1);
     assert_eq!(sweep(&world, 302).await, 0);
     assert_eq!(world.outcomes("sweeper"), ["OK"]);
-    let event = world.store.events().pop().unwrap();
+    let event = world.ledger.events().pop().unwrap();
     assert!(event.tenant == tid("acme") && event.payload.contains("NEVER_COMMITTED"), "{event:?}");
     let retry = at(issue, later(303));
     let refused = world.app.issue_certificate(&retry, &acme(), &pid("worker"), &csr).await.unwrap_err();

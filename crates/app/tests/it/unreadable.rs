@@ -15,10 +15,13 @@ use signet_core::{
     tenant::Tenant,
     trust::Refusal,
 };
-use signet_testkit::fixtures::{NOW, later};
+use signet_testkit::{
+    faulty::FaultyStore,
+    fixtures::{NOW, later},
+};
 
 use crate::{
-    nodes::{Flaky, Node, Site},
+    nodes::{Node, Site},
     publication::Bucket,
     world::{admin, at, call, call_with_id, csr, environment, identity, new_principal, new_tenant, pid, scope, tid},
 };
@@ -26,7 +29,7 @@ use crate::{
 /// Two tenants that share a feed shard, each with a worker, on a store of which records can be damaged.
 struct Pair {
     site: Site,
-    flaky: Arc<Flaky>,
+    flaky: Arc<FaultyStore>,
     acme: Identity,
     other: Identity,
 }
@@ -38,7 +41,7 @@ impl Pair {
         let other = (0..).map(|n| format!("other-{n}")).find(|id| ChangeHead::shard_of(&tid(id)) == shard).unwrap();
         site.app.create_tenant(&call("CreateTenant"), &environment(), new_tenant(&other)).await.unwrap();
         let (acme, other) = (enrolled(&site.app, "acme").await, enrolled(&site.app, &other).await);
-        let flaky = Flaky::new(&site.store);
+        let flaky = FaultyStore::new(Arc::clone(&site.store));
         Self { site, flaky, acme, other }
     }
 

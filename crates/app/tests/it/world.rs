@@ -1,4 +1,4 @@
-//! A bootstrapped environment in a temporary folder.
+//! A bootstrapped environment in memory.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use signet_app::{
     EnvironmentKeys, IssuedLeaf, Proof, ServerIdentity, Settings,
 };
 use signet_core::{
-    Actor, CaId, Error, Identity, Lifetime, PrincipalId, PrincipalType, Role, Serial, TenantId, TenantScope, Time,
+    Actor, CaId, Error, Identity, KeyManager, Lifetime, PrincipalId, PrincipalType, Role, Serial, Store, TenantId,
+    TenantScope, Time,
     authz::{CallerTypes, Permit, Policy, Rule, permit},
     certificate::Certificate,
     enrollment::PrincipalTemplate,
@@ -16,40 +17,55 @@ use signet_core::{
     tenant::{Isolation, Tenant, TenantStatus},
     trust::{Anchor, TenantTrust},
 };
-use signet_sqlite::SqliteStore;
-use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
+use signet_testkit::{
+    entropy::SeededEntropy,
+    faulty::{FaultyKeys, FaultyStore},
+    fixtures::NOW,
+    memory_store::MemoryStore,
+};
 use signet_x509::{ChainError, Environment, KeyAndCsr, verify_client};
-use tempfile::TempDir;
 
-use crate::{attestor::ScriptedAttestor, faulty_store::FaultyStore, keys::MemoryKeys};
+use crate::{attestor::ScriptedAttestor, keys::MemoryKeys, ledger::Ledger};
 
 pub(crate) struct World {
     pub(crate) app: Arc<App>,
+    /// What the application uses, over the ledger.
     pub(crate) store: Arc<FaultyStore>,
+    pub(crate) ledger: Arc<Ledger>,
+    /// What the application uses, over the keys.
+    pub(crate) key_faults: Arc<FaultyKeys>,
     pub(crate) keys: Arc<MemoryKeys>,
     pub(crate) attestor: Arc<ScriptedAttestor>,
-    _folder: TempDir,
 }
 
 impl World {
     /// An environment with nothing in it.
     pub(crate) fn empty() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let sqlite = SqliteStore::open(&folder.path().join("store")).unwrap();
-        let store = Arc::new(FaultyStore::new(Arc::new(sqlite)));
-        let keys = Arc::new(MemoryKeys::new(Arc::clone(&store)));
+        let ledger = Arc::new(Ledger::new(Arc::new(MemoryStore::default())));
+        let store = FaultyStore::new(Arc::clone(&ledger) as Arc<dyn Store>);
+        let keys = Arc::new(MemoryKeys::new(Arc::clone(&ledger)));
+        let key_faults = FaultyKeys::new(Arc::clone(&keys) as Arc<dyn KeyManager>);
         let environment = Environment::with_default_arc("test.example.com".parse().unwrap()).unwrap();
         let entropy = Arc::new(SeededEntropy::new(1));
         let attestor = Arc::new(ScriptedAttestor::default());
-        let app = App::new(store.clone(), keys.clone(), entropy, environment, Settings::default());
+        let app = App::new(store.clone(), key_faults.clone(), entropy, environment, Settings::default());
         let app = Arc::new(app.with_attestor(attestor.clone()));
-        Self { app, store, keys, attestor, _folder: folder }
+        Self { app, store, ledger, key_faults, keys, attestor }
     }
 
     /// Another process on the same store and keys.
     pub(crate) fn other_node(&self) -> Arc<App> {
         let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(2)));
-        Arc::new(App::new(self.store.clone(), self.keys.clone(), entropy, environment, Settings::default()))
+        Arc::new(App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, Settings::default()))
+    }
+
+    /// The same after its process has started again, with other random numbers: it has no key open.
+    pub(crate) fn restarted(&self, seed: u64) -> Self {
+        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(seed)));
+        let app = App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, Settings::default());
+        let (store, ledger, key_faults) = (self.store.clone(), self.ledger.clone(), self.key_faults.clone());
+        let (keys, attestor) = (self.keys.clone(), self.attestor.clone());
+        Self { app: Arc::new(app.with_attestor(attestor.clone())), store, ledger, key_faults, keys, attestor }
     }
 
     /// A bootstrapped environment with the tenant `acme`.
@@ -101,7 +117,7 @@ impl World {
 
     /// The outcomes of the events of `operation`, in order.
     pub(crate) fn outcomes(&self, operation: &str) -> Vec<String> {
-        let payloads = self.store.events().into_iter().map(|event| event.payload);
+        let payloads = self.ledger.events().into_iter().map(|event| event.payload);
         let parsed = payloads.map(|payload| serde_json::from_str::<serde_json::Value>(&payload).unwrap());
         let of_operation = parsed.filter(|payload| payload["operation"] == operation);
         of_operation.map(|payload| payload["outcome"].as_str().unwrap().to_owned()).collect()

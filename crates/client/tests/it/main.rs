@@ -11,3 +11,4 @@ mod places;
 mod refusals;
 mod root;
 mod server;
+mod state;

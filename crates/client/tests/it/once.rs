@@ -12,14 +12,14 @@ use crate::server::{World, eventually};
 
 const PENDING: &str = ".signet.enrolling";
 
-fn settings(world: &World, address: std::net::SocketAddr, folder: &Path) -> Settings {
+pub(crate) fn settings(world: &World, address: std::net::SocketAddr, folder: &Path) -> Settings {
     let mut settings = Settings::new(format!("https://{address}"), world.roots());
     settings.storage = Arc::new(Directory::new(folder));
     settings.follow_bundle = false;
     settings
 }
 
-fn token(text: &str) -> Enrollment {
+pub(crate) fn token(text: &str) -> Enrollment {
     let enrollment = Enrollment::join_token(SecretString::from(text));
     Enrollment { principal_id: Some("w-7".into()), ..enrollment }
 }
@@ -29,7 +29,7 @@ fn serial(identity: &Identity) -> String {
 }
 
 /// Begins to enroll, and is stopped when the request has arrived and its answer has not.
-async fn cut_off(world: &World, settings: Settings, enrollment: Enrollment) {
+pub(crate) async fn cut_off(world: &World, settings: Settings, enrollment: Enrollment) {
     let before = world.seen.lock().unwrap().len();
     world.script.lock().unwrap().push_back(Status::unavailable("the answer is lost"));
     let program = tokio::spawn(async move { Identity::load_or_enroll(settings, &enrollment).await });

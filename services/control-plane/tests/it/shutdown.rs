@@ -10,7 +10,7 @@ use signet_x509::KeyAndCsr;
 use tonic::Code;
 
 use crate::{
-    faulty::{Faults, faulty},
+    faulty::faulty,
     program::Program,
     status::who_am_i,
     world::{TestClock, World, eventually, reason},
@@ -43,11 +43,11 @@ fn create(id: &str) -> pb::CreatePrincipalRequest {
 #[tokio::test]
 async fn a_call_under_way_is_finished_and_the_node_says_that_it_drains() {
     let world = World::new().await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let mut client = PrincipalServiceClient::new(world.admin(&node));
     client.get_principal(pb::GetPrincipalRequest::default()).await.unwrap();
-    faults.slow(true);
+    store.hold();
     let call = tokio::spawn(async move { client.create_principal(create("w-1")).await });
     eventually("the call is under way", async || {
         node.metrics().await.contains(r#"signet_rpc_in_flight{operation="CreatePrincipal"} 1"#)
@@ -60,7 +60,7 @@ async fn a_call_under_way_is_finished_and_the_node_says_that_it_drains() {
     })
     .await;
     assert!(world.connector(&node, Some(&world.admin)).connect().await.is_err(), "a newcomer");
-    faults.slow(false);
+    store.release();
     assert_eq!(call.await.unwrap().unwrap().into_inner().principal_id, "w-1");
     node.running.ended().await.unwrap();
 }
@@ -68,11 +68,11 @@ async fn a_call_under_way_is_finished_and_the_node_says_that_it_drains() {
 #[tokio::test]
 async fn a_call_that_does_not_end_is_cut_at_the_limit() {
     let world = World::with_config("limits = { drain_seconds = 1, request_timeout_seconds = 120 }").await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let mut client = PrincipalServiceClient::new(world.admin(&node));
     client.get_principal(pb::GetPrincipalRequest::default()).await.unwrap();
-    faults.slow(true);
+    store.hold();
     let call = tokio::spawn(async move { client.create_principal(create("w-1")).await });
     eventually("the call is under way", async || {
         node.metrics().await.contains(r#"signet_rpc_in_flight{operation="CreatePrincipal"} 1"#)
@@ -88,10 +88,10 @@ async fn a_call_that_does_not_end_is_cut_at_the_limit() {
 #[tokio::test]
 async fn what_a_caller_that_is_gone_has_set_going_is_finished_first() {
     let world = World::new().await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let mut client = EnrollmentServiceClient::new(world.connector(&node, None).channel());
-    faults.slow(true);
+    store.hold();
     let request = pb::EnrollRequest {
         csr_der: KeyAndCsr::generate().unwrap().csr_der,
         request_id: "one".into(),
@@ -99,7 +99,7 @@ async fn what_a_caller_that_is_gone_has_set_going_is_finished_first() {
         ..Default::default()
     };
     let call = tokio::spawn(async move { client.enroll(request).await });
-    eventually("the refusal is being written", async || faults.waiting() > 0).await;
+    eventually("the refusal is being written", async || store.waiting() > 0).await;
     call.abort();
     eventually("the caller is gone", async || {
         node.metrics().await.contains(r#"signet_rpc_in_flight{operation="Enroll"} 0"#)
@@ -107,22 +107,22 @@ async fn what_a_caller_that_is_gone_has_set_going_is_finished_first() {
     .await;
     node.stop.cancel();
     eventually("the node drains", async || node.http("/readyz").await.1.contains("DRAINING")).await;
-    assert_eq!(faults.waiting(), 1, "the refusal is still to be written, and the node is still there");
-    faults.slow(false);
+    assert_eq!(store.waiting(), 1, "the refusal is still to be written, and the node is still there");
+    store.release();
     node.running.ended().await.unwrap();
-    assert_eq!(faults.waiting(), 0, "the node ended before the refusal was written");
+    assert_eq!(store.waiting(), 0, "the node ended before the refusal was written");
 }
 
 #[tokio::test]
 async fn a_call_has_a_time_limit() {
     let world = World::with_config("limits = { request_timeout_seconds = 1 }").await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let mut client = PrincipalServiceClient::new(world.admin(&node));
-    faults.slow(true);
+    store.hold();
     let status = client.create_principal(create("w-1")).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "TIMED_OUT"));
-    faults.slow(false);
+    store.release();
     assert!(client.get_principal(pb::GetPrincipalRequest::default()).await.is_ok());
     node.end().await;
 }

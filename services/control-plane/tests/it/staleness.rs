@@ -6,7 +6,7 @@ use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
-    faulty::{Faults, faulty},
+    faulty::faulty,
     program::Program,
     status::who_am_i,
     world::{TestClock, World, eventually, http, reason},
@@ -15,11 +15,11 @@ use crate::{
 #[tokio::test]
 async fn a_node_out_of_touch_is_not_ready_and_refuses_until_it_hears_again() {
     let world = World::with_config("trust = { staleness_limit_seconds = 2 }").await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let channel = world.admin(&node);
     assert!(who_am_i(&channel).await.is_ok());
-    faults.off(true);
+    store.set_down(true);
     // Invariant 7: until the limit nothing changes.
     assert!(who_am_i(&channel).await.is_ok());
     let took = eventually("the node is not ready", async || node.http("/readyz").await.0 == 503).await;
@@ -41,7 +41,7 @@ async fn a_node_out_of_touch_is_not_ready_and_refuses_until_it_hears_again() {
         answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::NotServing)
     })
     .await;
-    faults.off(false);
+    store.set_down(false);
     node.until_ready().await;
     eventually("calls are answered again", async || who_am_i(&channel).await.is_ok()).await;
     node.end().await;
@@ -50,10 +50,10 @@ async fn a_node_out_of_touch_is_not_ready_and_refuses_until_it_hears_again() {
 #[tokio::test]
 async fn a_node_that_may_serve_stale_shows_it() {
     let world = World::with_config("trust = { staleness_limit_seconds = 1, when_stale = \"serve\" }").await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let channel = world.admin(&node);
-    faults.off(true);
+    store.set_down(true);
     eventually("the answer says stale", async || {
         let (status, body) = node.http("/readyz").await;
         let readiness: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -67,9 +67,9 @@ async fn a_node_that_may_serve_stale_shows_it() {
 #[tokio::test]
 async fn a_step_of_the_wall_clock_keeps_no_node_from_going_stale() {
     let world = World::with_config("trust = { staleness_limit_seconds = 1 }").await;
-    let faults = Faults::default();
+    let (wired, store) = faulty(&world);
     let clock = TestClock::default();
-    let node = world.node_of(faulty(&world, &faults), clock.clone()).await;
+    let node = world.node_of(wired, clock.clone()).await;
     let channel = world.admin(&node);
     // An hour forward, long enough for the feed to answer there, and back.
     clock.step(3_600_000);
@@ -78,7 +78,7 @@ async fn a_step_of_the_wall_clock_keeps_no_node_from_going_stale() {
     eventually("the feed answers in the future", async || silence().await < 50).await;
     clock.step(-3_600_000);
     assert!(who_am_i(&channel).await.is_ok());
-    faults.off(true);
+    store.set_down(true);
     eventually("the node is stale", async || {
         let readiness = node.readiness().await;
         assert!(readiness["staleness_ms"].is_u64(), "never negative: {readiness}");

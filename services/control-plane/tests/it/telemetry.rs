@@ -10,10 +10,11 @@ use axum::{
     body::{Body, Bytes},
     extract::State,
 };
+use signet_core::store::Table;
 use tonic::Code;
 
 use crate::{
-    faulty::{Faults, faulty},
+    faulty::faulty,
     program::Program,
     status::who_am_i,
     world::{TestClock, World, eventually},
@@ -48,15 +49,15 @@ async fn spans_go_to_the_collector() {
 #[tokio::test]
 async fn a_panic_becomes_an_internal_error_and_the_connection_goes_on() {
     let world = World::new().await;
-    let faults = Faults::default();
-    let node = world.node_of(faulty(&world, &faults), TestClock::default()).await;
+    let (wired, store) = faulty(&world);
+    let node = world.node_of(wired, TestClock::default()).await;
     let channel = world.admin(&node);
     let mut client = signet_proto::v1::principal_service_client::PrincipalServiceClient::new(channel.clone());
-    faults.panic(true);
+    store.panic_on(Some(Table::Principals));
     let request = signet_proto::v1::GetPrincipalRequest::default();
     let status = client.get_principal(request.clone()).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
-    faults.panic(false);
+    store.panic_on(None);
     assert_eq!(client.get_principal(request).await.unwrap().into_inner().principal_id, "root-admin");
     assert!(node.metrics().await.contains(r#"signet_panics_total{operation="GetPrincipal"} 1"#));
     node.end().await;
