@@ -540,7 +540,7 @@ mod tests {
         if let Some(fault) = fault {
             store.fail(ops, number, fault);
         }
-        let key = |id: &str| signet_core::tenant::Tenant::key_of(&id.parse().unwrap());
+        let key = |id: &str| Tenant::key_of(&id.parse().unwrap());
         let first = store.transact(create("a")).await.is_ok();
         let read = store.get(&key("a"), NOW).await.is_ok();
         let second = store.transact(create("b")).await.is_ok();
