@@ -43,6 +43,10 @@ const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 const SEGMENTS: u32 = 4;
 /// Who has not heard for so long reads everything again: what only running nodes must hear is gone after twice that.
 pub(crate) const LOST_AFTER: Lifetime = Lifetime::days(1);
+/// A change that may still be under way, by clocks that differ.
+const JUST_NOW: Lifetime = Lifetime::hours(1);
+/// As many tenants as a node that loads reads one by one until their changes are over; more wait until it reads all again.
+const FEW: usize = 100;
 /// How many tenants are read at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -63,6 +67,9 @@ pub struct Follower {
     clock: Option<ClockWatch>,
     epochs: watch::Sender<u64>,
 }
+
+/// Tenants whose records must be read again, and when they changed by their writer's clock.
+type Outdated = BTreeMap<TenantId, Time>;
 
 /// How far one shard of the feed was read. What is missing between two numbers has expired, or turns up later.
 #[derive(Debug, Default)]
@@ -159,7 +166,9 @@ impl Follower {
         let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, now));
         let mut failed = None;
         for (outdated, result) in join_all(shards).await {
-            self.outdated.extend(outdated.into_iter().map(|id| (id, asked_at)));
+            // What changed long ago is read with all others, by a node that loads.
+            let changed = outdated.into_iter().filter(|(_, at)| self.loaded || at.plus(JUST_NOW) > now);
+            self.outdated.extend(changed.map(|(id, _)| (id, asked_at)));
             failed = failed.or(result.err());
         }
         // Sessions that are now refused need not wait for the tenants' records.
@@ -170,7 +179,9 @@ impl Follower {
         if !self.loaded {
             // Refusals came first, so that at no time a tenant is known and its refusals are not.
             self.load_tenants(0..SEGMENTS, asked_at, now).await?;
-            self.outdated.clear();
+            if self.outdated.len() > FEW {
+                self.outdated.clear();
+            }
             self.again = Some((0, asked_at));
             // By a clock that is behind, this node would write into what is sealed.
             self.app.learn_sealed(now).await?;
@@ -257,8 +268,8 @@ impl Follower {
 
 impl Shard {
     /// Applies what is new. Returns the tenants whose records must be read again, also after an error.
-    async fn follow(&mut self, store: &dyn Store, trust: &Trust, now: Time) -> (BTreeSet<TenantId>, Result<(), Error>) {
-        let mut outdated = BTreeSet::new();
+    async fn follow(&mut self, store: &dyn Store, trust: &Trust, now: Time) -> (Outdated, Result<(), Error>) {
+        let mut outdated = Outdated::new();
         let result = self.apply_all(store, trust, now, &mut outdated).await;
         (outdated, result)
     }
@@ -268,7 +279,7 @@ impl Shard {
         store: &dyn Store,
         trust: &Trust,
         now: Time,
-        outdated: &mut BTreeSet<TenantId>,
+        outdated: &mut Outdated,
     ) -> Result<(), Error> {
         let (asked_at, query) = (trust.uptime(), ChangeEntry::after(self.number, self.settled));
         let mut place = None;
@@ -279,7 +290,8 @@ impl Shard {
             for (sequence, sort, entry) in in_order(page) {
                 if let Entry::Vacant(unknown) = self.recent.entry(sort) {
                     unknown.insert((sequence, asked_at));
-                    outdated.extend(self.apply(trust, entry));
+                    let at = entry.as_ref().map_or(now, |entry| entry.at);
+                    outdated.extend(self.apply(trust, entry).map(|id| (id, at)));
                     self.settle(sequence.saturating_sub(UNDER_WAY_NUMBERS));
                 }
             }
