@@ -56,7 +56,7 @@ pub struct Follower {
     trust: Arc<Trust>,
     shards: [Shard; FEED_SHARDS as usize],
     /// Tenants whose records must be read again before the node may say that it has heard, and when their last change was
-    /// asked for: for as long as that may be under way, a read may still show them as they were.
+    /// seen: for as long as that may be under way, a read may still show them as they were.
     outdated: BTreeMap<TenantId, Uptime>,
     /// Tenants whose record cannot be read; they are refused until it can.
     unreadable: BTreeSet<TenantId>,
@@ -77,7 +77,7 @@ struct Shard {
     number: u32,
     /// Up to this sequence number nothing can turn up any more.
     settled: u64,
-    /// What was applied beyond it, by sort key, with its sequence number and when it was first asked for.
+    /// What was applied beyond it, by sort key, with its sequence number and when it was first seen.
     recent: BTreeMap<String, (u64, Uptime)>,
 }
 
@@ -168,7 +168,7 @@ impl Follower {
         for (outdated, result) in join_all(shards).await {
             // What changed long ago is read with all others, by a node that loads.
             let changed = outdated.into_iter().filter(|(_, at)| self.loaded || at.plus(JUST_NOW) > now);
-            self.outdated.extend(changed.map(|(id, _)| (id, asked_at)));
+            self.outdated.extend(changed.map(|(id, _)| (id, self.trust.uptime())));
             failed = failed.or(result.err());
         }
         // Sessions that are now refused need not wait for the tenants' records.
@@ -182,7 +182,7 @@ impl Follower {
             if self.outdated.len() > FEW {
                 self.outdated.clear();
             }
-            self.again = Some((0, asked_at));
+            self.again = Some((0, self.trust.uptime()));
             // By a clock that is behind, this node would write into what is sealed.
             self.app.learn_sealed(now).await?;
             self.loaded = true;
@@ -286,10 +286,12 @@ impl Shard {
         loop {
             let page =
                 EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query.clone().after(place), now).await?;
+            // Not when it was asked: the answer may have taken longer than what was under way.
+            let seen_at = trust.uptime();
             place = page.next.clone();
             for (sequence, sort, entry) in in_order(page) {
                 if let Entry::Vacant(unknown) = self.recent.entry(sort) {
-                    unknown.insert((sequence, asked_at));
+                    unknown.insert((sequence, seen_at));
                     let at = entry.as_ref().map_or(now, |entry| entry.at);
                     outdated.extend(self.apply(trust, entry).map(|id| (id, at)));
                     self.settle(sequence.saturating_sub(UNDER_WAY_NUMBERS));
