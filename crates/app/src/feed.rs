@@ -43,6 +43,10 @@ const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
 const SEGMENTS: u32 = 4;
 /// Who has not heard for so long reads everything again: what only running nodes must hear is gone after twice that.
 pub(crate) const LOST_AFTER: Lifetime = Lifetime::days(1);
+/// A change that may still be under way, by clocks that differ.
+const JUST_NOW: Lifetime = Lifetime::hours(1);
+/// As many tenants as a node that loads reads one by one until their changes are over; more wait until it reads all again.
+const FEW: usize = 100;
 /// How many tenants are read at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -52,7 +56,7 @@ pub struct Follower {
     trust: Arc<Trust>,
     shards: [Shard; FEED_SHARDS as usize],
     /// Tenants whose records must be read again before the node may say that it has heard, and when their last change was
-    /// asked for: for as long as that may be under way, a read may still show them as they were.
+    /// seen: for as long as that may be under way, a read may still show them as they were.
     outdated: BTreeMap<TenantId, Uptime>,
     /// Tenants whose record cannot be read; they are refused until it can.
     unreadable: BTreeSet<TenantId>,
@@ -64,13 +68,16 @@ pub struct Follower {
     epochs: watch::Sender<u64>,
 }
 
+/// Tenants whose records must be read again, and when they changed by their writer's clock.
+type Outdated = BTreeMap<TenantId, Time>;
+
 /// How far one shard of the feed was read. What is missing between two numbers has expired, or turns up later.
 #[derive(Debug, Default)]
 struct Shard {
     number: u32,
     /// Up to this sequence number nothing can turn up any more.
     settled: u64,
-    /// What was applied beyond it, by sort key, with its sequence number and when it was first asked for.
+    /// What was applied beyond it, by sort key, with its sequence number and when it was first seen.
     recent: BTreeMap<String, (u64, Uptime)>,
 }
 
@@ -159,7 +166,9 @@ impl Follower {
         let shards = self.shards.iter_mut().map(|shard| shard.follow(store, trust, now));
         let mut failed = None;
         for (outdated, result) in join_all(shards).await {
-            self.outdated.extend(outdated.into_iter().map(|id| (id, asked_at)));
+            // What changed long ago is read with all others, by a node that loads.
+            let changed = outdated.into_iter().filter(|(_, at)| self.loaded || at.plus(JUST_NOW) > now);
+            self.outdated.extend(changed.map(|(id, _)| (id, self.trust.uptime())));
             failed = failed.or(result.err());
         }
         // Sessions that are now refused need not wait for the tenants' records.
@@ -170,8 +179,10 @@ impl Follower {
         if !self.loaded {
             // Refusals came first, so that at no time a tenant is known and its refusals are not.
             self.load_tenants(0..SEGMENTS, asked_at, now).await?;
-            self.outdated.clear();
-            self.again = Some((0, asked_at));
+            if self.outdated.len() > FEW {
+                self.outdated.clear();
+            }
+            self.again = Some((0, self.trust.uptime()));
             // By a clock that is behind, this node would write into what is sealed.
             self.app.learn_sealed(now).await?;
             self.loaded = true;
@@ -257,8 +268,8 @@ impl Follower {
 
 impl Shard {
     /// Applies what is new. Returns the tenants whose records must be read again, also after an error.
-    async fn follow(&mut self, store: &dyn Store, trust: &Trust, now: Time) -> (BTreeSet<TenantId>, Result<(), Error>) {
-        let mut outdated = BTreeSet::new();
+    async fn follow(&mut self, store: &dyn Store, trust: &Trust, now: Time) -> (Outdated, Result<(), Error>) {
+        let mut outdated = Outdated::new();
         let result = self.apply_all(store, trust, now, &mut outdated).await;
         (outdated, result)
     }
@@ -268,18 +279,21 @@ impl Shard {
         store: &dyn Store,
         trust: &Trust,
         now: Time,
-        outdated: &mut BTreeSet<TenantId>,
+        outdated: &mut Outdated,
     ) -> Result<(), Error> {
         let (asked_at, query) = (trust.uptime(), ChangeEntry::after(self.number, self.settled));
         let mut place = None;
         loop {
             let page =
                 EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query.clone().after(place), now).await?;
+            // Not when it was asked: the answer may have taken longer than what was under way.
+            let seen_at = trust.uptime();
             place = page.next.clone();
             for (sequence, sort, entry) in in_order(page) {
                 if let Entry::Vacant(unknown) = self.recent.entry(sort) {
-                    unknown.insert((sequence, asked_at));
-                    outdated.extend(self.apply(trust, entry));
+                    unknown.insert((sequence, seen_at));
+                    let at = entry.as_ref().map_or(now, |entry| entry.at);
+                    outdated.extend(self.apply(trust, entry).map(|id| (id, at)));
                     self.settle(sequence.saturating_sub(UNDER_WAY_NUMBERS));
                 }
             }

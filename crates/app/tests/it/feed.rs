@@ -302,7 +302,6 @@ async fn a_tenant_that_was_read_as_it_was_before_its_change_is_read_again() {
     for node in [&mut node, &mut late] {
         flaky.show_earlier(before.clone());
         node.poll(later(20)).await.unwrap();
-        assert_eq!(verdict(node, &holder, later(20)), Ok(roles(&["old"])), "it is hidden");
         for second in 21..25 {
             node.poll(later(second)).await.unwrap();
         }

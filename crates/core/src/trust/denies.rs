@@ -35,10 +35,12 @@ type Rulings = HashMap<PrincipalId, Ruling>;
 
 #[derive(Debug, Default)]
 struct Ruling {
-    /// Sequence number of the feed entry that it follows: one that is read again takes back nothing later.
-    sequence: u64,
     denied_until: Option<Time>,
     roles: Option<(Arc<[Role]>, Time)>,
+    /// Sequence numbers of the feed entries that each of the two follows: one that turns up late takes back nothing later,
+    /// and is not taken back by what is about the other.
+    denied_by: u64,
+    roles_by: u64,
 }
 
 /// Whose records or changes this node cannot read.
@@ -80,10 +82,11 @@ impl Denies {
         let rule = |principal: &PrincipalId, then: &dyn Fn(&mut Ruling)| {
             let Some(part) = self.ruling_part(principal) else { return };
             let mut part = write(part);
-            let ruling = part.entry(tenant.clone()).or_default().entry(principal.clone()).or_default();
-            if ruling.sequence <= sequence {
-                ruling.sequence = sequence;
-                then(ruling);
+            then(part.entry(tenant.clone()).or_default().entry(principal.clone()).or_default());
+        };
+        let deny = |ruling: &mut Ruling, until| {
+            if ruling.denied_by <= sequence {
+                (ruling.denied_by, ruling.denied_until) = (sequence, until);
             }
         };
         match change {
@@ -95,13 +98,17 @@ impl Denies {
                 }
             }
             Change::PrincipalDenied { principal, until } => {
-                rule(principal, &|ruling| ruling.denied_until = Some(*until));
+                rule(principal, &|ruling| deny(ruling, Some(*until)));
             }
             Change::PrincipalAllowed { principal } => {
-                rule(principal, &|ruling| ruling.denied_until = None);
+                rule(principal, &|ruling| deny(ruling, None));
             }
             Change::PrincipalRoles { principal, roles, until } => {
-                rule(principal, &|ruling| ruling.roles = Some((roles.clone().into(), *until)));
+                rule(principal, &|ruling| {
+                    if ruling.roles_by <= sequence {
+                        (ruling.roles_by, ruling.roles) = (sequence, Some((roles.clone().into(), *until)));
+                    }
+                });
             }
             Change::TenantChanged | Change::Unknown(_) => {}
         }

@@ -219,6 +219,35 @@ fn roles_from_the_feed_hold_instead_of_those_in_the_certificate_until_those_are_
     assert_eq!(in_force(until), roles(&["old"]));
 }
 
+/// A query may see a later transaction of a feed shard before all of an earlier one.
+#[test]
+fn entries_that_turn_up_late_mean_the_same() {
+    let (principal, until) = (worker().principal, NOW.plus(Lifetime::hours(1)));
+    let entries = |ends_allowed: bool| {
+        let mut changes = vec![
+            Change::PrincipalDenied { principal: principal.clone(), until },
+            Change::PrincipalRoles { principal: principal.clone(), roles: roles(&["new"]).to_vec(), until },
+        ];
+        if ends_allowed {
+            changes.push(Change::PrincipalAllowed { principal: principal.clone() });
+        }
+        let numbered = changes.into_iter().zip(1..);
+        numbered.map(|(change, sequence)| ChangeEntry { sequence, changes: vec![change], ..entry("acme") }).collect()
+    };
+    for (ends_allowed, expected) in [(false, Err(Refusal::PrincipalDenied)), (true, Ok(roles(&["new"])))] {
+        let entries: Vec<ChangeEntry> = entries(ends_allowed);
+        for first in 0..entries.len() {
+            for second in (0..entries.len()).filter(|second| *second != first) {
+                let trust = trust();
+                acme(&trust, TenantStatus::Active, CaState::Active);
+                let rest = (0..entries.len()).filter(|index| ![first, second].contains(index));
+                [first, second].into_iter().chain(rest).for_each(|index| _ = trust.apply(&entries[index]));
+                assert_eq!(trust.admit(&worker(), NOW), expected, "{first}, {second}, ...");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_node_out_of_touch_refuses_everybody_or_says_that_it_serves() {
     for (when_stale, expected) in [(WhenStale::Refuse, Err(Refusal::Stale)), (WhenStale::Serve, Ok(()))] {

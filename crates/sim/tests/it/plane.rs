@@ -98,6 +98,7 @@ impl Plane {
             92..96 => self.leap().await,
             96 => site.back_up(),
             97 => self.restore(),
+            98..100 => self.change_at_once(number),
             _ => {}
         }
         sleep(Duration::from_millis(site.draw(1500))).await;
@@ -180,6 +181,24 @@ impl Plane {
             }
         };
         tokio::spawn(Arc::clone(self).carry_out(request, format!("request-{number}")));
+    }
+
+    /// Several operators change the same few principals through different nodes: entries of the feed follow closely.
+    fn change_at_once(self: &Arc<Self>, number: u32) {
+        let site = &self.site;
+        let tenant = &self.tenants[site.draw(2) as usize];
+        for operator in 0..8 {
+            let (tenant, id) = (tenant.clone(), principal(site.draw(2)));
+            let request = match site.draw(3) {
+                0 => Request::Suspend { tenant, id },
+                1 => Request::Activate { tenant, id },
+                _ => {
+                    let roles = ["operator", "viewer"].iter().take(site.draw(3) as usize);
+                    Request::SetRoles { tenant, id, roles: roles.map(|role| role.parse().unwrap()).collect() }
+                }
+            };
+            tokio::spawn(Arc::clone(self).carry_out(request, format!("request-{number}-{operator}")));
+        }
     }
 
     /// The operator makes a token, and two agents have it.
