@@ -63,7 +63,10 @@ impl ConnectionObserver for Connections {
         self.metrics.count("signet_connections_refused_total", "reason", refusal.reason());
         let error: &dyn std::error::Error = refusal;
         let cause = error.source().map(tracing::field::display);
-        tracing::info!(client.address = %remote, reason = refusal.reason(), cause, "connection refused");
+        // As many as a stranger likes: the metric tells.
+        if !matches!(refusal, ConnectionRefusal::Throttled | ConnectionRefusal::Evicted) {
+            tracing::info!(client.address = %remote, reason = refusal.reason(), cause, "connection refused");
+        }
         match refusal {
             ConnectionRefusal::Certificate { refusal, presented } => {
                 let cause = ("cause", refusal.to_string());

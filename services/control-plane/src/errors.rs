@@ -150,13 +150,24 @@ pub(crate) fn timed_out() -> Status {
     Status::with_error_details(Code::DeadlineExceeded, message, details)
 }
 
-/// What tonic refuses before an operation sees it (bytes that are no such message, none at all, a bad flag) it calls
-/// INTERNAL: it is the caller's fault, and nothing to wake anybody for. Our own INTERNAL comes with details.
+/// What tonic makes of a request that cannot be read or was broken off (RST_STREAM's codes as gRPC maps them).
+const OF_BROKEN_REQUESTS: [Code; 6] = [
+    Code::Internal,
+    Code::Unknown,
+    Code::Unavailable,
+    Code::Cancelled,
+    Code::ResourceExhausted,
+    Code::PermissionDenied,
+];
+
+/// What tonic refuses before an operation sees it (bytes that are no such message, none at all, a bad flag, a request that was
+/// broken off) it calls INTERNAL, UNKNOWN, or as the caller's RST_STREAM says: it is the caller's fault, and nothing to wake
+/// anybody for. Our own refusals come with details.
 pub(crate) fn of_the_message(response: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
     let headers = response.headers();
-    let is_internal =
-        headers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Internal);
-    if !is_internal || headers.contains_key("grpc-status-details-bin") {
+    let code = headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
+    let is_tonics = code.is_some_and(|code| OF_BROKEN_REQUESTS.contains(&code));
+    if !is_tonics || headers.contains_key("grpc-status-details-bin") {
         return response;
     }
     let why = Status::from_header_map(headers).map(|status| status.message().to_owned()).unwrap_or_default();

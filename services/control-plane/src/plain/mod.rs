@@ -40,6 +40,8 @@ use crate::node::Node;
 const MAX_CONNECTIONS: usize = 512;
 /// Of these, from one source.
 const MAX_OF_ONE_SOURCE: usize = 64;
+/// Most bytes of a request's head. hyper's own limit is 400 KB, which 512 connections would make 200 MB.
+const MOST_HEADER_BYTES: usize = 16 * 1024;
 /// For a PROXY header; and from the opening of a connection, or the answer before, to the end of a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest life of a connection, and the most it may ask.
@@ -163,6 +165,7 @@ async fn converse(
     place.assign(client);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .max_buf_size(MOST_HEADER_BYTES)
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let _ = watcher.watch(connection).await;
