@@ -1,10 +1,14 @@
 //! One principal, of the lowest type and at the default limits, does what it can to take the node from the others.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesUnordered};
-use http_body_util::Full;
+use futures::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore,
@@ -32,6 +36,7 @@ use crate::{
 
 const CONNECTIONS: usize = 16;
 const AT_ONCE: usize = 64;
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WHO_AM_I: &str = "/signet.v1.PrincipalService/WhoAmI";
 
 struct Neighbours {
@@ -73,7 +78,7 @@ async fn bodiless(channel: Channel) -> Status {
     let mut client = Grpc::new(channel);
     client.ready().await.unwrap();
     let codec = ProstCodec::<pb::WhoAmIRequest, pb::WhoAmIResponse>::default();
-    let nothing = Request::new(futures::stream::pending::<pb::WhoAmIRequest>());
+    let nothing = Request::new(stream::pending::<pb::WhoAmIRequest>());
     client.client_streaming(nothing, WHO_AM_I.parse().unwrap(), codec).await.map(drop).unwrap_err()
 }
 
@@ -163,12 +168,15 @@ async fn reads_nothing(all: &Neighbours) -> JoinSet<()> {
     nobody_reads(&all.world, &all.node, as_attacker, WHO_AM_I).await
 }
 
-async fn nobody_reads(
+type Requests = hyper::client::conn::http2::SendRequest<BoxBody<Bytes, Infallible>>;
+
+/// An HTTP/2 connection of which each answer may send `window` bytes, and what drives it.
+async fn http2(
     world: &World,
     node: &Node,
     authenticate: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
-    path: &'static str,
-) -> JoinSet<()> {
+    window: u32,
+) -> (Requests, impl Future<Output = hyper::Result<()>> + Send + 'static) {
     let mut roots = RootCertStore::empty();
     world.roots.iter().for_each(|root| roots.add(CertificateDer::from(root.as_slice())).unwrap());
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -181,17 +189,30 @@ async fn nobody_reads(
     let name = ServerName::try_from("localhost").unwrap();
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    let (sender, connection) = builder.initial_stream_window_size(0).handshake(TokioIo::new(tls)).await.unwrap();
+    builder.initial_stream_window_size(window).handshake(TokioIo::new(tls)).await.unwrap()
+}
+
+fn post(path: &str, body: BoxBody<Bytes, Infallible>) -> http::Request<BoxBody<Bytes, Infallible>> {
+    http::Request::post(format!("https://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap()
+}
+
+async fn nobody_reads(
+    world: &World,
+    node: &Node,
+    authenticate: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
+    path: &'static str,
+) -> JoinSet<()> {
+    let (sender, connection) = http2(world, node, authenticate, 0).await;
     let mut held = JoinSet::new();
     held.spawn(async move { drop(connection.await) });
     for _ in 0..AT_ONCE {
         let mut sender = sender.clone();
         held.spawn(async move {
-            let request = http::Request::post(format!("https://localhost{path}"))
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .body(Full::new(Bytes::from_static(&[0; 5])))
-                .unwrap();
+            let request = post(path, Full::new(Bytes::from_static(&[0; 5])).boxed());
             sender.ready().await.unwrap();
             let answer = sender.send_request(request).await.unwrap();
             assert_eq!(answer.status(), 200);
@@ -224,10 +245,42 @@ async fn answers_that_nobody_reads_keep_their_places_and_nobody_elses() {
 async fn a_stranger_that_reads_no_answer_is_cut_at_once() {
     let world = World::new().await;
     let node = world.node().await;
-    let check = "/grpc.health.v1.Health/Check";
-    let mut held = nobody_reads(&world, &node, |builder| builder.with_no_client_auth(), check).await;
+    let mut held = nobody_reads(&world, &node, |builder| builder.with_no_client_auth(), CHECK).await;
     // Only the connection's own task ends. A known caller would have half a minute.
     timeout(Duration::from_secs(20), held.join_next()).await.expect("it is still there").unwrap().unwrap();
+    node.end().await;
+}
+
+/// They ring nobody's pager, however many there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_broken_off_are_their_callers_fault() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let (mut sender, connection) = http2(&world, &node, |builder| builder.with_no_client_auth(), 65_535).await;
+    let mut open = JoinSet::new();
+    open.spawn(async move { drop(connection.await) });
+    let half = Frame::data(Bytes::from_static(&[0, 0, 0, 0, 9, 1]));
+    let body = BodyExt::boxed(StreamBody::new(stream::iter([Ok(half)]).chain(stream::pending())));
+    sender.ready().await.unwrap();
+    let broken_off = sender.send_request(post(CHECK, body));
+    // What comes after it on the same connection is answered: it has arrived.
+    let whole = Full::new(Bytes::from_static(&[0; 5])).boxed();
+    assert_eq!(sender.send_request(post(CHECK, whole)).await.unwrap().status(), 200);
+    open.shutdown().await;
+    drop(broken_off);
+    let count = async |code: &str| {
+        let name = format!("signet_rpc_total{{operation=\"Check\",code=\"{code}\"}} ");
+        let metrics = node.metrics().await;
+        metrics.lines().find_map(|line| line.strip_prefix(&name).map(|n| n.parse::<u32>().unwrap())).unwrap_or(0)
+    };
+    let as_theirs = async || {
+        let counts = futures::future::join_all(["INVALID_ARGUMENT", "ABORTED", "CANCELLED"].map(&count)).await;
+        counts.iter().sum::<u32>() > 0
+    };
+    eventually("it is counted", as_theirs).await;
+    for code in ["UNKNOWN", "UNAVAILABLE", "INTERNAL"] {
+        assert_eq!(count(code).await, 0, "{code}");
+    }
     node.end().await;
 }
 
