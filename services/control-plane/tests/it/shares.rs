@@ -1,14 +1,13 @@
 //! One principal, of the lowest type and at the default limits, does what it can to take the node from the others.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{
     StreamExt,
     stream::{self, FuturesUnordered},
 };
-use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::body::Frame;
+use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore,
@@ -23,7 +22,7 @@ use signet_proto::v1::{
     trust_service_client::TrustServiceClient,
 };
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
@@ -168,15 +167,12 @@ async fn reads_nothing(all: &Neighbours) -> JoinSet<()> {
     nobody_reads(&all.world, &all.node, as_attacker, WHO_AM_I).await
 }
 
-type Requests = hyper::client::conn::http2::SendRequest<BoxBody<Bytes, Infallible>>;
-
-/// An HTTP/2 connection of which each answer may send `window` bytes, and what drives it.
-async fn http2(
+/// A connection for HTTP/2.
+async fn tls(
     world: &World,
     node: &Node,
     authenticate: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
-    window: u32,
-) -> (Requests, impl Future<Output = hyper::Result<()>> + Send + 'static) {
+) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     world.roots.iter().for_each(|root| roots.add(CertificateDer::from(root.as_slice())).unwrap());
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -187,12 +183,10 @@ async fn http2(
     config.alpn_protocols = vec![b"h2".to_vec()];
     let tcp = TcpStream::connect(node.running.grpc_addr).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(window).handshake(TokioIo::new(tls)).await.unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
-fn post(path: &str, body: BoxBody<Bytes, Infallible>) -> http::Request<BoxBody<Bytes, Infallible>> {
+fn post<B>(path: &str, body: B) -> http::Request<B> {
     http::Request::post(format!("https://localhost{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -206,13 +200,15 @@ async fn nobody_reads(
     authenticate: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
     path: &'static str,
 ) -> JoinSet<()> {
-    let (sender, connection) = http2(world, node, authenticate, 0).await;
+    let stream = TokioIo::new(tls(world, node, authenticate).await);
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
     let mut held = JoinSet::new();
     held.spawn(async move { drop(connection.await) });
     for _ in 0..AT_ONCE {
         let mut sender = sender.clone();
         held.spawn(async move {
-            let request = post(path, Full::new(Bytes::from_static(&[0; 5])).boxed());
+            let request = post(path, Full::new(Bytes::from_static(&[0; 5])));
             sender.ready().await.unwrap();
             let answer = sender.send_request(request).await.unwrap();
             assert_eq!(answer.status(), 200);
@@ -256,18 +252,20 @@ async fn a_stranger_that_reads_no_answer_is_cut_at_once() {
 async fn requests_that_are_broken_off_are_their_callers_fault() {
     let world = World::new().await;
     let node = world.node().await;
-    let (mut sender, connection) = http2(&world, &node, |builder| builder.with_no_client_auth(), 65_535).await;
-    let mut open = JoinSet::new();
-    open.spawn(async move { drop(connection.await) });
-    let half = Frame::data(Bytes::from_static(&[0, 0, 0, 0, 9, 1]));
-    let body = BodyExt::boxed(StreamBody::new(stream::iter([Ok(half)]).chain(stream::pending())));
-    sender.ready().await.unwrap();
-    let broken_off = sender.send_request(post(CHECK, body));
-    // What comes after it on the same connection is answered: it has arrived.
-    let whole = Full::new(Bytes::from_static(&[0; 5])).boxed();
-    assert_eq!(sender.send_request(post(CHECK, whole)).await.unwrap().status(), 200);
-    open.shutdown().await;
-    drop(broken_off);
+    let stream = tls(&world, &node, |builder| builder.with_no_client_auth()).await;
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let reasons = [h2::Reason::REFUSED_STREAM, h2::Reason::CANCEL, h2::Reason::ENHANCE_YOUR_CALM, h2::Reason::NO_ERROR];
+    for reason in reasons {
+        let mut sender = sender.clone().ready().await.unwrap();
+        let (_answer, mut body) = sender.send_request(post(CHECK, ()), false).unwrap();
+        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 9, 1]), false).unwrap();
+        // What comes after it on the same connection is answered: it has arrived.
+        let (answer, mut whole) = sender.send_request(post(CHECK, ()), false).unwrap();
+        whole.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        body.send_reset(reason);
+    }
     let count = async |code: &str| {
         let name = format!("signet_rpc_total{{operation=\"Check\",code=\"{code}\"}} ");
         let metrics = node.metrics().await;
@@ -275,9 +273,9 @@ async fn requests_that_are_broken_off_are_their_callers_fault() {
     };
     let as_theirs = async || {
         let counts = futures::future::join_all(["INVALID_ARGUMENT", "ABORTED", "CANCELLED"].map(&count)).await;
-        counts.iter().sum::<u32>() > 0
+        counts.iter().sum::<u32>() as usize == reasons.len()
     };
-    eventually("it is counted", as_theirs).await;
+    eventually("all are counted", as_theirs).await;
     for code in ["UNKNOWN", "UNAVAILABLE", "INTERNAL"] {
         assert_eq!(count(code).await, 0, "{code}");
     }
