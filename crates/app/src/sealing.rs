@@ -74,7 +74,10 @@ impl App {
         let start = chain.map_or(head.value.minute, |chain| chain.minute.max(head.value.minute));
         self.knows_sealed(start);
         let closed = call.now.minus(self.settings.seal_delay).minute().saturating_sub(1);
-        let last = through(start, closed).min(start.saturating_add(MINUTES_A_CALL));
+        // A head that was never moved stands that much before the environment was made.
+        let before_all = if head.version.number() == 1 && chain.is_none() { LATE_MINUTES } else { 0 };
+        let last = through(start.saturating_add(before_all), closed).min(closed);
+        let last = last.min(start.saturating_add(MINUTES_A_CALL));
         let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
         for minute in start.saturating_add(1)..=last {
             self.fill(&mut window, minute, call.now).await?;
