@@ -209,7 +209,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..2000 {
-                        let turn = turns.wait([192, 0, 2, 1].into()).now_or_never().unwrap();
+                        let turn = futures::executor::block_on(turns.wait([192, 0, 2, 1].into()));
                         meet.wait();
                         drop(turn);
                         meet.wait();

@@ -338,7 +338,6 @@ impl FaultyStore {
     }
 }
 
-/// Makes of a record one that cannot be read.
 fn unreadable(record: &Versioned<Body>) -> Unreadable {
     let (key, expires_at) = (record.value.key(), record.value.expires_at());
     Unreadable { key, expires_at, reason: "damaged by the test".into() }
