@@ -23,6 +23,8 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     let wired = wiring::open(config).await?;
     writeln!(out, "store            {:?}", config.storage)?;
     writeln!(out, "keys             {:?}; audit key {}", config.keys, wired.audit_key)?;
+    wired.check_published_root(clock()).await?;
+    let has_root = wired.find_root(clock()).await?;
     let roots = wired.app.roots(clock()).await.map_err(|error| format!("[storage]: {error}"))?;
     match roots.as_slice() {
         [] => writeln!(out, "root             none yet: run `principal bootstrap`")?,
@@ -42,7 +44,7 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
         "ports            grpc {}, public {}{health}, metrics {}",
         listen.grpc, listen.public, listen.metrics
     )?;
-    if !wired.find_root(clock()).await? {
+    if !has_root {
         return Err("the store has no root yet, so that a node would not get ready: run `principal bootstrap`".into());
     }
     Ok(())
@@ -68,6 +70,7 @@ async fn certificate(
     match judge(&found.chain_pem, &config.server, &roots, clock()) {
         // One of ours is renewed when signetd starts, and until then served.
         Ok(()) | Err((Fault::NotNow | Fault::LacksName, _)) => Ok(()),
+        Err((fault, detail)) if detail.is_empty() => Err(format!("[server_identity]: {}", fault.message()).into()),
         Err((fault, detail)) => Err(format!("[server_identity]: {} ({detail})", fault.message()).into()),
     }
 }

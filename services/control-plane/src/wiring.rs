@@ -8,9 +8,9 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
-use signet_app::{App, EnvironmentKeys, RefusalLimits, Settings};
+use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings};
 use signet_attest::{Attestors, Options};
-use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, Time, ca::Ca};
+use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, ca::Ca};
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
 use signet_softkey::{OsEntropy, SoftKeys};
@@ -21,7 +21,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{Aws, Config, Enrollment, Keys, ServerIdentitySource, Storage, TenantKeyPolicy},
-    server_identity::{AwsServerIdentity, FileServerIdentity, ServerIdentityError, ServerIdentityStore},
+    server_identity::{
+        AwsServerIdentity, FileServerIdentity, PublicMaterial, ServerIdentityError, ServerIdentityStore,
+    },
 };
 
 /// The application and what belongs to it.
@@ -72,6 +74,26 @@ impl Wired {
              right one or restore it; if bootstrap was broken off, run `principal bootstrap` again"
         );
         Err(WiringError::Storage { problem })
+    }
+
+    /// An error if a root is published that the store does not know: it is empty or another environment's, and bootstrap would
+    /// put a new root in the place of one that others trust or have pinned.
+    pub async fn check_published_root(&self, now: Time) -> Result<(), WiringError> {
+        let Some(pem) = self.server_identity.get_public(PublicMaterial::Root).await? else { return Ok(()) };
+        let published = signet_x509::pem::decode_certificates(&pem).unwrap_or_default();
+        let system = TenantScope::housekeeping(TenantId::system());
+        let known = self.app.list_cas(&Call::process("check", now), &system).await;
+        let known = known.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
+        let knows = |der: &Vec<u8>| known.iter().any(|ca| ca.certificate_der == *der);
+        if published.iter().any(knows) {
+            return Ok(());
+        }
+        // A log that SQLite leaves beside an empty file would be taken for that of the file which is put back.
+        let _ = self.app.store().settle().await;
+        let problem = "the root that this environment has published is not in the store: it is empty or another environment's. \
+                       Point [storage] to the right one or restore it. To make a new root all the same, which ends trust in the \
+                       published one, remove that from where [server_identity] keeps it";
+        Err(WiringError::Storage { problem: problem.into() })
     }
 
     fn is_own(&self, root: &Ca) -> bool {

@@ -41,7 +41,9 @@ impl Fault {
         match self {
             Self::Damaged => "the server's certificate cannot be read, or its key is another's; the log says more",
             Self::NoRoot => "the environment's root was not read yet; is the store reachable, was it bootstrapped?",
-            Self::Foreign => "no root of this environment is above the server's certificate; put the right one back",
+            Self::Foreign => {
+                "no root in the store is above the server's certificate; one of the two is another environment's: put the right one back"
+            }
             Self::NotNow => "the server's certificate has expired or is not valid yet; renew it, look at the clock",
             Self::LacksName => "the server's certificate is not for all of server.dns_names and ip_addresses; renew it",
         }

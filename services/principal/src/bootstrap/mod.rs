@@ -64,6 +64,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     contexts.refuse_other_server(&name, &context)?;
     let unready = |error: &dyn std::error::Error| Failure::other(error).hint(wish.remedy.clone());
     let wired = wiring::open(config).await.map_err(|error| unready(&error))?;
+    let now = Time::from_unix_millis(run.printer.now.as_millisecond());
+    wired.check_published_root(now).await.map_err(Failure::other)?;
     let present = wired.server_identity.get().await.map_err(|error| unready(&error))?;
     let server_key = match &present {
         Some(credentials) => KeyPair::from_pkcs8_pem(credentials.key_pem.expose_secret()),
@@ -73,7 +75,7 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let directory = context.directory(&run.home);
     let _lock = Lock::wait(&directory, run.global.timeout, &run.printer).await?;
     let admin_key = admin_key(&directory)?;
-    let call = Call::process("bootstrap", Time::from_unix_millis(run.printer.now.as_millisecond()));
+    let call = Call::process("bootstrap", now);
     let input = Bootstrap {
         keys: wired.environment_keys.clone(),
         server: config.server.clone(),

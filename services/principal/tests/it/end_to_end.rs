@@ -42,6 +42,23 @@ fn snapshot(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// A lost, mistyped or foreign store: a new root would take the place of the one that everybody trusts.
+#[test]
+fn bootstrap_makes_no_second_root_where_one_is_published() {
+    let machine = Machine::new();
+    bootstrap(&machine);
+    let (store, away) = (machine.path("env/signet.db"), machine.path("away.db"));
+    fs::rename(&store, &away).unwrap();
+    let before = snapshot(&machine.path("."));
+    let addresses = ["--grpc-address", "--public-address", "--metrics-address"].map(|name| [name, "127.0.0.1:0"]);
+    let again = [&["bootstrap", "--local", "env"][..], &addresses.concat()].concat();
+    let refused = machine.principal(&again);
+    assert!(refused.code == 1 && refused.err.contains("published is not in the store"), "{refused:?}");
+    assert!(before.iter().all(|file| snapshot(&machine.path(".")).contains(file)), "it changes nothing");
+    fs::rename(&away, &store).unwrap();
+    assert_eq!(states(&bootstrap(&machine)).iter().filter(|state| *state == "created").count(), 0);
+}
+
 #[test]
 fn a_context_of_another_environment_keeps_its_key() {
     let machine = Machine::new();
