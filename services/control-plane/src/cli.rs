@@ -18,6 +18,7 @@ use crate::{
     Config, ConfigError,
     check::check,
     config::Storage,
+    descriptors,
     serve::{Reloader, serve},
     telemetry,
     wiring::{self, WiringError},
@@ -97,11 +98,14 @@ fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
     }
 }
 
-async fn run_server(config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {
+async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {
     let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.name) {
         Ok(guard) => guard,
         Err(error) => return fail(BAD_CONFIG, &error),
     };
+    if let Err(problem) = descriptors::provide(&mut config.limits) {
+        return fail(1, &io::Error::other(problem));
+    }
     let shutdown = CancellationToken::new();
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {

@@ -12,6 +12,7 @@ mod check;
 pub mod cli;
 pub mod config;
 mod connections;
+mod descriptors;
 pub mod errors;
 mod gate;
 mod grpc;

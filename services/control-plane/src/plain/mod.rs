@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::node::Node;
 
 /// Connections at once, per listener; the oldest makes room.
-const MAX_CONNECTIONS: usize = 512;
+pub(crate) const MAX_CONNECTIONS: usize = 512;
 /// Of these, from one source.
 const MAX_OF_ONE_SOURCE: usize = 64;
 /// Most bytes of a request's head. hyper's own limit is 400 KB, which 512 connections would make 200 MB.
