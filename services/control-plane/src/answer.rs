@@ -35,6 +35,8 @@ pub(crate) struct Observation {
     account: Arc<Account>,
     /// What the caller was told; until then: the caller went away.
     code: Code,
+    /// Why the server ended the stream, if it did; no failure.
+    ended: Option<&'static str>,
 }
 
 impl Observation {
@@ -56,12 +58,15 @@ impl Observation {
             metrics.in_flight.increment(1.0);
         }
         let (node, route, account) = (Arc::clone(node), Arc::clone(route), Arc::clone(account));
-        Self { node, route, started: Instant::now(), span, account, code: Code::Cancelled }
+        Self { node, route, started: Instant::now(), span, account, code: Code::Cancelled, ended: None }
     }
 
     fn read_code(&mut self, headers: &HeaderMap) {
         if let Some(code) = headers.get("grpc-status") {
             self.code = Code::from_bytes(code.as_bytes());
+        }
+        if self.code == Code::Unavailable {
+            self.ended = errors::end_in(headers);
         }
     }
 
@@ -107,7 +112,8 @@ impl Drop for Observation {
             _ => None,
         };
         let (code, duration_ms) = (metrics::name(self.code), took.as_micros() as f64 / 1000.0);
-        tracing::info!(target: "signet::rpc", parent: &self.span, code, duration_ms, left_out, "call");
+        let ended = self.ended;
+        tracing::info!(target: "signet::rpc", parent: &self.span, code, ended, duration_ms, left_out, "call");
     }
 }
 

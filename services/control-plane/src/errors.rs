@@ -209,6 +209,14 @@ pub(crate) fn code_of(status: StatusCode) -> Code {
     }
 }
 
+/// The reason in trailers of [`ended`], of an end that is nobody's failure.
+pub(crate) fn end_in(trailers: &http::HeaderMap) -> Option<&'static str> {
+    use signet_mtls::Ended;
+    let info = Status::from_header_map(trailers)?.get_details_error_info()?;
+    let ends = [Ended::MaxAge, Ended::Drained, Ended::AnswerUnread, Ended::Closed].map(Ended::reason);
+    ends.into_iter().find(|reason| *reason == info.reason)
+}
+
 /// A session that ended while a stream was open.
 pub(crate) fn ended(ended: signet_mtls::Ended) -> Status {
     let details = ErrorDetails::with_error_info(ended.reason(), DOMAIN, HashMap::new());

@@ -11,6 +11,7 @@ use axum::{
     extract::State,
 };
 use signet_core::store::Table;
+use signet_proto::v1::{WatchTrustBundleRequest, trust_service_client::TrustServiceClient};
 use tonic::Code;
 
 use crate::{
@@ -44,6 +45,21 @@ async fn spans_go_to_the_collector() {
     assert_eq!(code, Some(0), "{log}");
     let has = |text: &str| received.lock().unwrap().windows(text.len()).any(|window| window == text.as_bytes());
     eventually("the collector has the span", async || has("WhoAmI") && has("signetd")).await;
+}
+
+/// Or each deployment would ring the alarm for failed calls.
+#[tokio::test]
+async fn a_stream_that_ends_with_the_node_is_no_failed_call() {
+    let world = World::new().await;
+    let program = Program::start(&world, "", Stdio::piped()).await;
+    let mut client = TrustServiceClient::new(program.channel(&world));
+    let mut open = client.watch_trust_bundle(WatchTrustBundleRequest::default()).await.unwrap().into_inner();
+    assert!(open.message().await.unwrap().is_some());
+    let (end, last) = tokio::join!(program.end(), async { while let Ok(Some(_)) = open.message().await {} });
+    let ((code, log), ()) = (end, last);
+    assert_eq!(code, Some(0), "{log}");
+    let line = log.lines().find(|line| line.contains("WatchTrustBundle") && line.contains("UNAVAILABLE")).unwrap();
+    assert!(line.contains("NODE_DRAINING"), "{line}");
 }
 
 #[tokio::test]
