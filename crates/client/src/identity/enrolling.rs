@@ -70,7 +70,7 @@ async fn certified(
     enrollment: &Enrollment,
     retry: Retry,
 ) -> Result<Fresh<Credentials>, ClientError> {
-    let (pending, proof) = pending(storage, enrollment).await?;
+    let (pending, proof, other) = pending(storage, enrollment).await?;
     match send_enrollment(channel, enrollment, &pending, proof, retry).await {
         Ok(issued) => {
             let held = Credentials::new(issued.chain_der, issued.root_der, pending.into_key())?;
@@ -78,7 +78,13 @@ async fn certified(
         }
         Err(error) => {
             if is_refusal(&error) {
-                forget(storage).await?;
+                let storage = Arc::clone(storage);
+                let put_back = move || match &other {
+                    // A mistyped token must not cost the certificate that another one got.
+                    Some(other) => storage.keep_pending(other),
+                    None => storage.forget_pending(),
+                };
+                blocking(put_back).await?;
             }
             Err(error)
         }
@@ -91,25 +97,27 @@ pub(super) async fn forget(storage: &Arc<dyn Storage>) -> Result<(), Credentials
     blocking(move || storage.forget_pending()).await
 }
 
-/// What is to be sent, on disk before that.
+/// What is to be sent, on disk before that; and another enrollment that was under way, in whose place it is.
 async fn pending(
     kept_in: &Arc<dyn Storage>,
     enrollment: &Enrollment,
-) -> Result<(Pending, signet_proto::v1::enroll_request::Proof), ClientError> {
+) -> Result<(Pending, signet_proto::v1::enroll_request::Proof, Option<Pending>), ClientError> {
     let storage = Arc::clone(kept_in);
-    if let Some(pending) = blocking(move || storage.pending()).await? {
+    let mut other = blocking(move || storage.pending()).await?;
+    if let Some(pending) = other.take() {
         let proof = enrollment.proof.proof(pending.key()).await?;
         if pending.serves(enrollment, &proof) {
             tracing::info!("going on with the enrollment that was under way");
-            return Ok((pending, proof));
+            return Ok((pending, proof, None));
         }
+        other = Some(pending);
     }
     let new = Pending::generate()?;
     let proof = enrollment.proof.proof(new.key()).await?;
     let new = new.serving(enrollment, &proof);
     let storage = Arc::clone(kept_in);
     let kept = blocking(move || storage.keep_pending(&new).map(|()| new)).await?;
-    Ok((kept, proof))
+    Ok((kept, proof, other))
 }
 
 /// The control plane has said no, so that nothing was issued.

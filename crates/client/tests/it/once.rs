@@ -60,11 +60,13 @@ async fn another_token_and_a_refusal_make_another_request() {
     let (world, home) = (World::new(), TempDir::new().unwrap());
     let address = world.start(true).await;
     cut_off(&world, settings(&world, address, home.path()), token("another-token")).await;
+    let under_way = fs::read(home.path().join(PENDING)).unwrap();
     let enroll = async |text| Identity::enroll(settings(&world, address, home.path()), &token(text)).await;
     let refused = enroll("wrong-token").await.unwrap_err();
     assert!(matches!(refused, ClientError::Rpc(_)), "{refused:?}");
-    assert!(!home.path().join(PENDING).exists(), "nothing was issued");
+    assert_eq!(fs::read(home.path().join(PENDING)).unwrap(), under_way, "what another token may have got is kept");
     enroll("the-token").await.unwrap();
+    assert!(!home.path().join(PENDING).exists());
     let mut ids: Vec<_> = world.seen.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
     ids.dedup();
     assert_eq!(ids.len(), 3);

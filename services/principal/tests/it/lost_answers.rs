@@ -62,10 +62,11 @@ async fn an_enrollment_whose_answer_was_lost_is_gone_on_with() {
     machine.principal(&["tenant", "create", "acme"]).ok();
     machine.principal(&["token", "create", "worker", "--id", "w-1", "--tenant", "acme", "--secret-file", "token"]).ok();
     std::fs::write(machine.path("ca.pem"), machine.principal(&["ca", "bundle", "--root"]).ok().out).unwrap();
-    let enroll = |url: &str| {
-        let trusting = ["--ca-file", "ca.pem", "--server-name", "localhost", "--token-file", "token", "--out", "w-1"];
+    let enroll_with = |url: &str, token: &str| {
+        let trusting = ["--ca-file", "ca.pem", "--server-name", "localhost", "--token-file", token, "--out", "w-1"];
         machine.spawn(&[&["enroll", "--server", url], &trusting[..]].concat(), &[])
     };
+    let enroll = |url: &str| enroll_with(url, "token");
     let pending = machine.path("w-1/.signet.enrolling");
 
     let lossy = one_way(server.running.grpc_addr);
@@ -77,6 +78,13 @@ async fn an_enrollment_whose_answer_was_lost_is_gone_on_with() {
     child.wait().unwrap();
     assert_eq!(mode(&pending), 0o600);
     assert!(!machine.path("w-1/cert.pem").exists());
+
+    // A mistyped token in between costs nothing.
+    let text = std::fs::read_to_string(machine.path("token")).unwrap();
+    let other: String = text.trim().chars().rev().enumerate().map(|(n, c)| if n < 8 { 'a' } else { c }).collect();
+    std::fs::write(machine.path("mistyped"), other.chars().rev().collect::<String>()).unwrap();
+    let refused = finish(enroll_with(&server.url(), "mistyped"));
+    assert_eq!(refused.code, 4, "{refused:?}");
 
     finish(enroll(&server.url())).ok();
     assert!(!pending.exists(), "its outcome is stored");
