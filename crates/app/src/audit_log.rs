@@ -9,7 +9,6 @@ use signet_core::{
     Error, Lifetime, TenantId, TenantScope, Time,
     audit::{AUDIT_SHARDS, AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
     checkpoint::{ChainFinding, Checkpoint, missing_seals, verify_chain},
-    commit::Commit,
     merkle::Digest,
     scope::EnvironmentScope,
     store::{Index, Query, SortRange, Table},
@@ -338,7 +337,7 @@ impl App {
 
     /// Records a refusal in `tenant`'s log. An error means that it may be missing there: log it.
     pub async fn refuse(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Result<(), Error> {
-        let commit = Commit::audited(self.event(call, tenant, entry));
+        let commit = self.audited(call, tenant, entry);
         Ok(self.commit(&commit, call.now).await?)
     }
 }

@@ -6,7 +6,7 @@ use signet_core::{
     CaId, Error, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
     ca::{Ca, CaKind, CaState},
     certificate::{Certificate, CertificateKind, CertificateState},
-    commit::{Commit, Write},
+    commit::Write,
     principal::Principal,
     scope::EnvironmentScope,
     store::{Index, Query, Table, Versioned},
@@ -222,7 +222,7 @@ impl App {
         let entry = AuditEntry::done(call, "certificate", format!("{}/{serial}", issuer.ca.id))
             .detail("names", join(names))
             .detail("not_after", issued.not_after.unix_seconds());
-        let commit = Commit::audited(self.event(call, &system, &entry)).write(record);
+        let commit = self.audited(call, &system, &entry).write(record);
         self.commit(&commit, call.now).await?;
         Ok(vec![issued.certificate_der, issuer.ca.certificate_der.clone()])
     }

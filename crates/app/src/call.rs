@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
-use signet_core::{Actor, RequestId, TenantId, Time, audit::AuditEvent, signer::random};
+use signet_core::{Actor, RequestId, TenantId, Time, audit::AuditEvent, commit::Commit, signer::random};
 
 use crate::App;
 
@@ -102,9 +102,14 @@ impl AuditEntry {
 }
 
 impl App {
+    /// A commit with the event of `entry` in `tenant`'s log.
+    pub(crate) fn audited(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
+        Commit::audited(self.event(call, tenant, entry), call.now)
+    }
+
     /// The event of `entry` in `tenant`'s log. It never lies in a minute of which this process knows that it is sealed:
     /// an event that a node writes whose clock was set back is late, but nobody put it in afterwards.
-    pub(crate) fn event(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> AuditEvent {
+    fn event(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> AuditEvent {
         let at = call.now.max(Time::from_unix_millis(self.unsealed_from.load(Ordering::Acquire)));
         AuditEvent {
             tenant: tenant.clone(),

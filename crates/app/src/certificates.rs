@@ -4,7 +4,7 @@ use signet_core::{
     CaId, Error, PrincipalId, Serial, TenantScope, Time,
     authz::Permit,
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
-    commit::{Commit, Write},
+    commit::Write,
     principal::Principal,
     store::{Index, Query, Table, Versioned},
     tenant::Tenant,
@@ -68,7 +68,7 @@ impl App {
                 return Ok(Planned::Unchanged(found.value));
             }
             let entry = self.revocation(call, &found.value, reason);
-            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = self.audited(call, scope.tenant(), &entry);
             let commit = revoke(commit, found.clone(), reason, false, call.now);
             let state = CertificateState::Revoked { revoked_at: call.now, reason };
             let commit = commit.writes(holder.and_then(|holder| without(holder, serial)));
@@ -101,7 +101,7 @@ impl App {
         let reason = RevocationReason::KeyCompromise;
         let entry = self.revocation(call, &found.value, reason).detail("instance", instance);
         let entry = entry.detail("revoked", list(&members));
-        let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+        let commit = self.audited(call, scope.tenant(), &entry);
         let mut answer = found.value;
         if !is_revoked(&answer) {
             answer.state = CertificateState::Revoked { revoked_at: call.now, reason };

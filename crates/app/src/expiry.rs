@@ -223,7 +223,7 @@ impl App {
         let entry = AuditEntry::done(call, "expiry_warning", warning.key().sort)
             .detail("threshold", warning.threshold.name())
             .detail("not_after", warning.not_after.unix_seconds());
-        let commit = Commit::audited(self.event(call, &warning.tenant, &entry)).write(Write::create(warning.clone()));
+        let commit = self.audited(call, &warning.tenant, &entry).write(Write::create(warning.clone()));
         match self.commit(&commit, call.now).await {
             Ok(()) => round.claimed.push(warning),
             Err(StoreError::Conflict { .. }) => {}

@@ -136,7 +136,7 @@ impl App {
             if let Some(source) = used_from {
                 entry = entry.detail("successor_source", source);
             }
-            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = self.audited(call, scope.tenant(), &entry);
             Ok(Planned::Commit(Box::new(end(commit, instance, holder, members, true, call.now)), ()))
         };
         self.mutate(call, scope.tenant(), &(issuer, serial), plan, |_| async { Ok(()) }).await

@@ -64,9 +64,7 @@ impl App {
             }
             let counted = self.one_more(&owner, Quota::Principals, None, call.now).await?;
             let entry = AuditEntry::done(call, "principal", id).detail("type", input.principal_type);
-            let commit = Commit::audited(self.event(call, tenant, &entry))
-                .write(Write::create(principal.clone()))
-                .write(counted);
+            let commit = self.audited(call, tenant, &entry).write(Write::create(principal.clone())).write(counted);
             Ok(Planned::Commit(Box::new(commit), principal.clone()))
         };
         self.mutate(call, tenant, &input, plan, |_| self.get_principal(call, scope, id)).await
@@ -211,8 +209,8 @@ impl App {
         principal.updated_at = call.now;
         principal.forget_expired(call.now);
         let entry = AuditEntry::done(call, "principal", &principal.id).detail("generation", principal.generation);
-        let mut commit = Commit::audited(self.event(call, &principal.tenant, &entry))
-            .write(Write::replace(principal.clone(), found.version));
+        let mut commit =
+            self.audited(call, &principal.tenant, &entry).write(Write::replace(principal.clone(), found.version));
         if let Some((change, until)) = change {
             commit = commit.announce(&principal.tenant, change, until);
         }

@@ -161,7 +161,8 @@ impl App {
             entry = succession.describe(entry);
             succession.supersede(&mut holder, order.call.now);
         }
-        let commit = Commit::audited(self.event(order.call, &certificate.tenant, &entry))
+        let commit = self
+            .audited(order.call, &certificate.tenant, &entry)
             .write(Write::replace(certificate.clone(), reserved.version.clone()))
             .write(Write::replace(holder, principal.version.clone()));
         match succession {

@@ -7,7 +7,7 @@ use signet_core::{
     authz::Permit,
     ca::CaState,
     certificate::Certificate,
-    commit::{Commit, Write},
+    commit::Write,
     lineage::Confirmation,
     principal::Principal,
     renewal::{Advice, Window, advise},
@@ -112,7 +112,7 @@ impl App {
             found.value.lineage.confirmed = Some(Confirmation { at: call.now, source: call.source });
             let entry = AuditEntry::done(call, "certificate", resource_id(&found.value))
                 .detail("principal", &found.value.principal);
-            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = self.audited(call, scope.tenant(), &entry);
             let commit = commit.write(Write::replace(found.value.clone(), found.version));
             Ok(Planned::Commit(Box::new(commit), found.value))
         };

@@ -161,8 +161,8 @@ impl App {
             .detail("because", because)
             .detail("principal", &record.principal);
         let abandoned = Certificate { state: CertificateState::Abandoned, ..record.clone() };
-        let commit = Commit::audited(self.event(call, &record.tenant, &entry))
-            .write(Write::replace(abandoned, reserved.version.clone()));
+        let commit =
+            self.audited(call, &record.tenant, &entry).write(Write::replace(abandoned, reserved.version.clone()));
         match self.commit(&commit, call.now).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict { .. }) => Ok(false),

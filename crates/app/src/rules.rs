@@ -5,7 +5,7 @@ use signet_core::{
     Error, PrincipalId, RuleId, TenantId, TenantScope, Time,
     attestation::Facts,
     authz::Permit,
-    commit::{Commit, Write},
+    commit::Write,
     enrollment_rule::{Condition, Decision, EnrollmentRule, Miss, RuleTemplate, Source, decide},
     quota::Quota,
     scope::EnvironmentScope,
@@ -58,12 +58,8 @@ impl App {
                 return Err(Error::AlreadyExists { resource: "enrollment rule", id: rule.id.to_string() });
             }
             owner.quotas.check(Quota::EnrollmentRules, &owner.id, rules.len() as u64)?;
-            let event = self.event(
-                call,
-                scope.tenant(),
-                &described(AuditEntry::done(call, "enrollment_rule", &rule.id), &rule),
-            );
-            let commit = Commit::audited(event).write(Write::create(rule.clone()));
+            let entry = described(AuditEntry::done(call, "enrollment_rule", &rule.id), &rule);
+            let commit = self.audited(call, scope.tenant(), &entry).write(Write::create(rule.clone()));
             Ok(Planned::Commit(Box::new(commit), rule.clone()))
         };
         let replay = |_| async { Ok(self.rule(scope, &rule.id, call.now).await?.value) };
@@ -93,9 +89,9 @@ impl App {
         let plan = || async {
             let found = self.rule(scope, id, call.now).await?;
             permit.may_manage(found.value.template.principal_type, &found.value.template.roles)?;
-            let event = self.event(call, scope.tenant(), &AuditEntry::done(call, "enrollment_rule", id));
+            let entry = AuditEntry::done(call, "enrollment_rule", id);
             let key = EnrollmentRule::key_of(scope.tenant(), id);
-            let commit = Commit::audited(event).write(Write::Delete(key, found.version));
+            let commit = self.audited(call, scope.tenant(), &entry).write(Write::Delete(key, found.version));
             Ok(Planned::Commit(Box::new(commit), ()))
         };
         self.mutate(call, scope.tenant(), id, plan, |_| async { Ok(()) }).await

@@ -199,7 +199,7 @@ impl App {
     pub(crate) fn tenant_commit(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
         // Who starts reads the tenants themselves, and so does who was away for long.
         let until = call.now.plus(LOST_AFTER).plus(LOST_AFTER);
-        Commit::audited(self.event(call, tenant, entry)).announce(tenant, Change::TenantChanged, until)
+        self.audited(call, tenant, entry).announce(tenant, Change::TenantChanged, until)
     }
 
     /// The scope's tenant, if it may act.

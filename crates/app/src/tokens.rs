@@ -6,7 +6,7 @@ use serde::Serialize;
 use signet_core::{
     Actor, Cidr, Error, Lifetime, Role, TenantScope, Time, TokenId,
     authz::Permit,
-    commit::{Commit, Write},
+    commit::Write,
     enrollment::{EnrollmentToken, Maker, PrincipalTemplate},
     quota::Quota,
     signer::random,
@@ -86,9 +86,7 @@ impl App {
             let networks: Vec<String> = token.source_networks.iter().map(Cidr::to_string).collect();
             let entry = if networks.is_empty() { entry } else { entry.detail("source_networks", networks.join(",")) };
             let counted = self.one_more(&owner, Quota::JoinTokens, Some(token.not_after), call.now).await?;
-            let commit = Commit::audited(self.event(call, scope.tenant(), &entry))
-                .write(Write::create(token.clone()))
-                .write(counted);
+            let commit = self.audited(call, scope.tenant(), &entry).write(Write::create(token.clone())).write(counted);
             Ok(Planned::Commit(Box::new(commit), token))
         };
         let replay = |_| async {
@@ -134,7 +132,7 @@ impl App {
             }
             found.value.revoked_at = Some(call.now);
             let entry = AuditEntry::done(call, "token", id).detail("uses_left", found.value.uses_left);
-            let commit = Commit::audited(self.event(call, scope.tenant(), &entry));
+            let commit = self.audited(call, scope.tenant(), &entry);
             let commit = commit.write(Write::replace(found.value.clone(), found.version));
             Ok(Planned::Commit(Box::new(commit), found.value))
         };

@@ -66,9 +66,9 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// A commit with its audit event.
-    pub fn audited(event: AuditEvent) -> Self {
-        let now = event.at;
+    /// A commit with its audit event. `now` judges what has expired: the event may be of a later minute, where those
+    /// before it are sealed.
+    pub fn audited(event: AuditEvent, now: Time) -> Self {
         Self { now, writes: vec![Write::create(event)], changes: Vec::new(), tenant: None }
     }
 

@@ -89,12 +89,12 @@ fn revokes(of: &str, number: u16) -> Commit {
     let mut random = [0; 10];
     random[8..].copy_from_slice(&number.to_be_bytes());
     let change = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: later(3600) };
-    Commit::audited(event(of, number)).announce(&of.parse().unwrap(), change, later(3600))
+    Commit::audited(event(of, number), NOW).announce(&of.parse().unwrap(), change, later(3600))
 }
 
 fn suspends(of: &str, number: u16) -> Commit {
     let change = Change::PrincipalDenied { principal: format!("p-{number}").parse().unwrap(), until: later(3600) };
-    Commit::audited(event(of, 1000 + number)).announce(&of.parse().unwrap(), change, later(3600))
+    Commit::audited(event(of, 1000 + number), NOW).announce(&of.parse().unwrap(), change, later(3600))
 }
 
 /// Its own second write cannot hold.

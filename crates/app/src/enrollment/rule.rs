@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signet_core::{
     Error, Lifetime, PrincipalId, TenantId, TenantScope, Time,
     attestation::{AttestationError, Challenge, Evidence, Facts, fact},
-    commit::{Commit, Write},
+    commit::Write,
     enrollment::UsedProof,
     enrollment_rule::{Decision, EnrollmentRule, Grant, decide},
     principal::Principal,
@@ -159,7 +159,7 @@ impl App {
             .detail("caller", caller(facts))
             .detail("principal", &principal.value.id)
             .detail("principal_created", created);
-        let commit = Commit::audited(self.event(call, scope.tenant(), &entry)).writes(newly_used);
+        let commit = self.audited(call, scope.tenant(), &entry).writes(newly_used);
         self.admission(call, scope, principal, created, commit).await
     }
 

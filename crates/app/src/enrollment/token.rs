@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use signet_core::{
     Error, PrincipalId, TenantId, TenantScope,
     certificate::CertificateState,
-    commit::{Commit, Write},
+    commit::Write,
     enrollment::{EnrollmentToken, MakerLost},
     enrollment_rule::matches,
     principal::Principal,
@@ -121,8 +121,7 @@ impl App {
             .detail("principal_created", created)
             .detail("uses_left", token.value.uses_left.saturating_sub(1));
         let used = EnrollmentToken { uses_left: token.value.uses_left.saturating_sub(1), ..token.value };
-        let commit =
-            Commit::audited(self.event(call, scope.tenant(), &entry)).write(Write::replace(used, token.version));
+        let commit = self.audited(call, scope.tenant(), &entry).write(Write::replace(used, token.version));
         self.admission(call, scope, principal, created, commit).await
     }
 

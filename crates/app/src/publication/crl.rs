@@ -7,7 +7,6 @@ use signet_core::{
     audit::sha256_hex,
     ca::Ca,
     certificate::{Certificate, CertificateState, DEADLINE_SHARDS, RevocationReason},
-    commit::Commit,
     scope::EnvironmentScope,
     store::{Index, Key, Query, Table},
 };
@@ -61,7 +60,7 @@ impl App {
             .detail("crl_number", number)
             .detail("entries", entries.len())
             .detail("tbs_sha256", sha256_hex(prepared.tbs_der()));
-        self.commit(&Commit::audited(self.event(call, &ca.tenant, &entry)), call.now).await?;
+        self.commit(&self.audited(call, &ca.tenant, &entry), call.now).await?;
         let signature = issuer.signer.sign(prepared.tbs_der()).await?;
         let content = prepared.finish(&signature).map_err(issue_error)?;
         let notes = BTreeMap::from([

@@ -12,8 +12,8 @@ use futures::future::join_all;
 use proptest::{prelude::*, test_runner::Config};
 use signet_app::{App, AuditEntry, AuditTail, AuditWindow, Call, Follower, PageRequest, Settings, VerifyReport};
 use signet_core::{
-    Actor, Error, KeyRef, Lifetime, Store, TenantScope, Time, Uptime,
-    audit::{AuditEvent, Finding, LATE_MINUTES, Seal, Span, verify},
+    Actor, Error, KeyRef, Lifetime, Store, TenantId, TenantScope, Time, Uptime,
+    audit::{AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
     commit::{Bookkeeping, Commit, Write},
     store::{Entity, Versioned},
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
@@ -25,7 +25,7 @@ use signet_testkit::{
 
 use crate::{
     nodes::Site,
-    world::{acme, environment, tid},
+    world::{acme, admin, call, environment, new_token, tid},
 };
 
 /// A site with an audit key.
@@ -223,6 +223,19 @@ async fn a_node_that_starts_with_a_clock_that_is_behind_knows_what_is_sealed() {
             log.seal(due(minutes(minute))).await;
         }
         assert_eq!(log.findings("acme", due(minutes(70))).await, [], "{is_sealed}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_judges_expiry_by_its_clock_wherever_its_events_go() {
+    let log = Log::new().await;
+    let head = SealHead { tenant: TenantId::system(), minute: i64::from(u32::MAX) };
+    log.tamper(vec![Write::create(head)], NOW).await;
+    let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(1));
+    Follower::new(Arc::clone(&log.site.app), Arc::new(trust)).poll(NOW).await.unwrap();
+    // What ends in hours is not over: it is counted on, not counted anew.
+    for _ in 0..20 {
+        log.site.app.create_token(&call("CreateToken"), &admin(), &acme(), new_token()).await.unwrap();
     }
 }
 

@@ -61,7 +61,7 @@ async fn announce(site: &Site, changes: &[(Change, Time)]) {
     for (change, until) in changes {
         let id = format!("{:032x}", IDS.fetch_add(1, Ordering::SeqCst));
         let event = AuditEvent { tenant: tid("acme"), id, at: NOW, payload: "{}".into(), keep_until: later(86_400) };
-        let commit = Commit::audited(event).announce(&tid("acme"), change.clone(), *until);
+        let commit = Commit::audited(event, NOW).announce(&tid("acme"), change.clone(), *until);
         let shard = commit.feed_shard().unwrap();
         let head: Option<Versioned<ChangeHead>> =
             environment().get(&*site.store, &ChangeHead::key_of(shard), NOW).await.unwrap();

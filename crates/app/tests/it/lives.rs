@@ -51,7 +51,7 @@ pub(crate) async fn rewrite<E: Entity + Clone>(world: &World, entity: &E, change
         payload: r#"{"operation":"Test","outcome":"OK"}"#.into(),
         keep_until: days(1),
     };
-    let commit = Commit::audited(event).write(Write::replace(value, found.version));
+    let commit = Commit::audited(event, NOW).write(Write::replace(value, found.version));
     world.store.transact(commit.to_transaction(None)).await.unwrap();
 }
 

@@ -31,11 +31,11 @@ fn entries(commit: &Commit, head: Option<&Versioned<ChangeHead>>) -> (Write, Cha
 
 #[test]
 fn an_audited_commit_writes_its_event_and_nothing_of_the_feed() {
-    let event = audit_event();
-    let commit = Commit::audited(event.clone());
+    let event = AuditEvent { at: NOW.plus(Lifetime::minutes(5)), ..audit_event() };
+    let commit = Commit::audited(event.clone(), NOW);
     assert_eq!(commit.feed_shard(), None);
     assert_eq!(commit.to_transaction(None).writes(), [Write::create(event.clone())]);
-    assert_eq!(commit.to_transaction(None).now(), event.at);
+    assert_eq!(commit.to_transaction(None).now(), NOW);
     assert!(!commit.is_feed_write(0) && !commit.is_feed_write(1));
 }
 
@@ -43,7 +43,7 @@ fn an_audited_commit_writes_its_event_and_nothing_of_the_feed() {
 fn the_first_change_of_a_shard_makes_its_head() {
     let acme = tenant("acme");
     let (change, until) = denied("p", 1);
-    let commit = Commit::audited(audit_event()).announce(&acme, change.clone(), until);
+    let commit = Commit::audited(audit_event(), NOW).announce(&acme, change.clone(), until);
     let shard = ChangeHead::shard_of(&acme);
     assert_eq!(commit.feed_shard(), Some(shard));
     let (head, entry) = entries(&commit, None);
@@ -59,7 +59,7 @@ fn a_later_change_takes_the_next_number_on_condition_of_the_head() {
     let shard = ChangeHead::shard_of(&acme);
     let value = ChangeHead { tenant: TenantId::system(), shard, last: 41 };
     let head = Versioned { value, version: Version::new(9) };
-    let commit = Commit::audited(audit_event()).announce(&acme, change, until);
+    let commit = Commit::audited(audit_event(), NOW).announce(&acme, change, until);
     let (write, entry) = entries(&commit, Some(&head));
     assert_eq!(write, Write::replace(ChangeHead { last: 42, ..head.value.clone() }, Version::new(9)));
     assert_eq!(entry.sequence, 42);
@@ -71,7 +71,7 @@ fn the_changes_of_one_commit_share_an_entry_that_lives_as_long_as_the_longest() 
     let changes = [denied("p", 1), denied("q", 3), denied("r", 2)];
     let commit = changes
         .iter()
-        .fold(Commit::audited(audit_event()), |c, (change, until)| c.announce(&acme, change.clone(), *until));
+        .fold(Commit::audited(audit_event(), NOW), |c, (change, until)| c.announce(&acme, change.clone(), *until));
     let (_, entry) = entries(&commit, None);
     assert_eq!(entry.until, changes[1].1);
     assert_eq!(entry.changes, changes.map(|(change, _)| change));
@@ -81,7 +81,7 @@ fn the_changes_of_one_commit_share_an_entry_that_lives_as_long_as_the_longest() 
 fn a_conflict_is_the_feeds_only_beyond_the_operations_own_writes() {
     let (change, until) = denied("p", 1);
     let own = Write::create(SealHead { tenant: TenantId::system(), minute: 1 });
-    let commit = Commit::audited(audit_event()).write(own).announce(&tenant("acme"), change, until);
+    let commit = Commit::audited(audit_event(), NOW).write(own).announce(&tenant("acme"), change, until);
     let feed: Vec<bool> = (0..4).map(|write| commit.is_feed_write(write)).collect();
     assert_eq!(feed, [false, false, true, true]);
     assert_eq!(commit.to_transaction(None).writes().len(), 4);

@@ -122,7 +122,7 @@ pub async fn the_feed_has_no_gaps_under_concurrency(store: Arc<dyn Store>) {
         let (store, tenant) = (Arc::clone(&store), tenant.clone());
         writers.spawn(async move {
             for number in 0..3 {
-                let commit = Commit::audited(event(&tenant, &format!("{writer}-{number}"))).announce(
+                let commit = Commit::audited(event(&tenant, &format!("{writer}-{number}")), NOW).announce(
                     &tenant,
                     Change::TenantChanged,
                     NOW.plus(Lifetime::hours(1)),

@@ -127,7 +127,7 @@ pub async fn a_transaction_applies_all_its_writes_in_all_tables(store: Arc<dyn S
     let id = unique_tenant();
     let (owner, issuer, worker) = (tenant(&id), ca(&id, 1), principal(&id, "worker"));
     let (asked, noted) = (request(&id, "process/test", "request"), event(&id, "0001"));
-    let commit = Commit::audited(noted.clone())
+    let commit = Commit::audited(noted.clone(), NOW)
         .write(Write::create(owner.clone()))
         .write(Write::create(issuer.clone()))
         .write(Write::create(worker.clone()))

@@ -42,7 +42,8 @@ pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
     for body in full(&unique_tenant()) {
         assert_survives(&*store, body).await;
     }
-    let head = SealHead { tenant: TenantId::system(), minute: i64::from(u32::MAX) };
+    // The tables may be an environment's: this is before anything of it.
+    let head = SealHead { tenant: TenantId::system(), minute: 1 };
     survives_as_singleton(&*store, head.into()).await;
 }
 
