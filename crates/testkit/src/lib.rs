@@ -17,6 +17,7 @@ pub mod issuer;
 pub mod lambda;
 pub mod memory_store;
 pub mod pki;
+pub mod releases;
 pub mod signer_suite;
 pub mod store_suite;
 pub mod uptime;

@@ -1,7 +1,4 @@
 //! Messages as releases sent them, kept in `fixtures/messages`: today's code reads each and loses nothing.
-//!
-//! A file is never changed, only added: its name begins with the digest of what is in it. `UPDATE_GOLDEN=1` adds one for
-//! today's form.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,
@@ -13,37 +10,21 @@
 
 mod full;
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::collections::BTreeSet;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use full::{full, messages, shape};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value, json};
 use signet_proto::DESCRIPTORS;
+use signet_testkit::releases::Releases;
 
 fn pool() -> DescriptorPool {
     DescriptorPool::decode(DESCRIPTORS).unwrap()
 }
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages")
-}
-
-/// Every file: its name, its text, and that read.
-fn fixtures() -> Vec<(String, String, Value)> {
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
-        let value = serde_json::from_str(&text).unwrap();
-        (path.file_name().unwrap().to_str().unwrap().to_owned(), text, value)
-    };
-    files.map(read).collect()
-}
-
-fn name_of(text: &str) -> String {
-    let digest = hex::encode(digest(&SHA256, text.as_bytes()));
-    format!("{}.json", &digest[..12])
+fn releases() -> Releases {
+    Releases::of(env!("CARGO_MANIFEST_DIR"), "fixtures/messages")
 }
 
 /// For each message that a method takes or gives: its fields at any depth, and its bytes with all of them.
@@ -57,15 +38,9 @@ fn today() -> Value {
 }
 
 #[test]
-fn no_fixture_was_changed() {
-    let changed: Vec<_> = fixtures().into_iter().filter(|(name, text, _)| *name != name_of(text)).collect();
-    assert!(changed.is_empty(), "what a release sent does not change afterwards: restore {:?}", changed[0].0);
-}
-
-#[test]
 fn messages_of_every_release_are_read_and_lose_nothing() {
     let pool = pool();
-    for (file, _, fixture) in fixtures() {
+    for (file, fixture) in releases().all() {
         for (name, sent) in fixture.as_object().unwrap() {
             let known = pool.get_message_by_name(name).unwrap_or_else(|| panic!("{file}: {name} is gone"));
             let read = |hex: &Value| {
@@ -87,15 +62,9 @@ fn the_form_of_every_message_has_a_fixture() {
     let shapes = |value: &Value| -> BTreeSet<String> {
         value.as_object().unwrap().iter().map(|(name, sent)| format!("{name} {}", sent["fields"])).collect()
     };
-    if fixtures().iter().any(|(_, _, fixture)| shapes(fixture) == shapes(&today)) {
-        return;
-    }
-    let text = serde_json::to_string_pretty(&today).unwrap() + "\n";
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        return fs::write(folder().join(name_of(&text)), text).unwrap();
-    }
-    panic!(
-        "the form of a message has changed. Older releases talk with this one: a field is only added, and keeps its number, \
-         name and type. Then add a fixture: UPDATE_GOLDEN=1 cargo test -p signet-proto"
+    releases().require(
+        &today,
+        |fixture| shapes(fixture) == shapes(&today),
+        "the form of a message has changed. Older releases talk with this one: a field is only added, and keeps its number, name and type.",
     );
 }

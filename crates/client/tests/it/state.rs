@@ -1,18 +1,11 @@
 //! What releases kept in an identity's folder, in `fixtures/state`: today's code reads each file and loses nothing. (The
 //! keys in them are of tests and open nothing.)
-//!
-//! A file is never changed, only added: its name begins with the digest of what is in it. `UPDATE_GOLDEN=1` adds one for
-//! today's form.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 use signet_client::{Directory, Identity, Storage};
+use signet_testkit::releases::Releases;
 use tempfile::TempDir;
 
 use crate::{
@@ -23,24 +16,8 @@ use crate::{
 /// All that is kept beyond the life of a program.
 const FILES: [&str; 5] = ["cert.pem", "key.pem", "ca.pem", "signet.json", ".signet.enrolling"];
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/state")
-}
-
-/// Every fixture: its name, its text, and that read.
-fn fixtures() -> Vec<(String, String, Value)> {
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
-        let value = serde_json::from_str(&text).unwrap();
-        (path.file_name().unwrap().to_str().unwrap().to_owned(), text, value)
-    };
-    files.map(read).collect()
-}
-
-fn name_of(text: &str) -> String {
-    let digest = hex::encode(digest(&SHA256, text.as_bytes()));
-    format!("{}.json", &digest[..12])
+fn releases() -> Releases {
+    Releases::of(env!("CARGO_MANIFEST_DIR"), "fixtures/state")
 }
 
 /// The files of a folder: JSON as such, all else as text.
@@ -89,14 +66,8 @@ fn shape_of(state: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_fixture_was_changed() {
-    let changed: Vec<_> = fixtures().into_iter().filter(|(name, text, _)| *name != name_of(text)).collect();
-    assert!(changed.is_empty(), "what a release kept does not change afterwards: restore {:?}", changed[0].0);
-}
-
-#[test]
 fn the_state_of_every_release_is_read_and_loses_nothing() {
-    for (file, _, fixture) in fixtures() {
+    for (file, fixture) in releases().all() {
         let (old, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         for (name, value) in fixture.as_object().unwrap() {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -114,15 +85,9 @@ fn the_state_of_every_release_is_read_and_loses_nothing() {
 async fn the_form_of_every_file_has_a_fixture() {
     let today = today().await;
     assert_eq!(today.as_object().unwrap().len(), FILES.len());
-    if fixtures().iter().any(|(_, _, fixture)| shape_of(fixture) == shape_of(&today)) {
-        return;
-    }
-    let text = serde_json::to_string_pretty(&today).unwrap() + "\n";
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        return fs::write(folder().join(name_of(&text)), text).unwrap();
-    }
-    panic!(
-        "the form of what is kept has changed. A program may go back to the release before: a new field has a default, and \
-         none changes its meaning. Then add a fixture: UPDATE_GOLDEN=1 cargo test -p signet-client state"
+    releases().require(
+        &today,
+        |fixture| shape_of(fixture) == shape_of(&today),
+        "the form of what is kept has changed. A program may go back to the release before: a new field has a default, and none changes its meaning.",
     );
 }

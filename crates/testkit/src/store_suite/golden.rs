@@ -1,8 +1,4 @@
 //! Records as releases wrote them, kept in `fixtures/records`: today's code reads each, and writes it back with all it holds.
-//!
-//! A file is never changed, only added: its name begins with the digest of what is in it. `UPDATE_GOLDEN=1` adds one for today's form.
-
-use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 use signet_core::store::{Body, Write};
@@ -11,25 +7,15 @@ use super::{
     raw::{RawStore, extend},
     support::{get, write},
 };
+use crate::releases::Releases;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/records")
-}
-
-/// Every file: its name, its text, and that read.
-fn fixtures() -> Vec<(String, String, Value)> {
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
-        let value = serde_json::from_str(&text).unwrap();
-        (path.file_name().unwrap().to_str().unwrap().to_owned(), text, value)
-    };
-    files.map(read).collect()
+fn releases() -> Releases {
+    Releases::of(env!("CARGO_MANIFEST_DIR"), "fixtures/records")
 }
 
 /// `Store`: what a release before this one wrote is read and replaced without a loss, also what nobody here knows of it.
 pub async fn records_of_every_release_are_read_and_lose_nothing((store, raw): RawStore) {
-    for (file, _, fixture) in fixtures() {
+    for (file, fixture) in releases().all() {
         let schema = u32::try_from(fixture["schema_version"].as_u64().unwrap()).unwrap();
         for record in fixture["records"].as_array().unwrap() {
             let body: Body =
@@ -70,18 +56,11 @@ fn holds(now: &Value, before: &Value) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use aws_lc_rs::digest::{SHA256, digest};
     use serde_json::json;
     use signet_core::store::SCHEMA_VERSION;
 
     use super::*;
     use crate::fixtures::unique_tenant;
-
-    fn name_of(text: &str) -> String {
-        let digest = digest(&SHA256, text.as_bytes());
-        let start: String = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{start}.json")
-    }
 
     /// The names of all fields at any depth, and what kind of value each has.
     fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
@@ -106,27 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn no_fixture_was_changed() {
-        let changed: Vec<_> = fixtures().into_iter().filter(|(name, text, _)| *name != name_of(text)).collect();
-        assert!(changed.is_empty(), "what a release wrote does not change afterwards: restore {:?}", changed[0].0);
-    }
-
-    #[test]
     fn the_form_of_every_record_has_a_fixture() {
         let today = json!({ "schema_version": SCHEMA_VERSION, "records": super::super::full(&unique_tenant()) });
-        if fixtures().iter().any(|(_, _, fixture)| shape_of(fixture) == shape_of(&today)) {
-            return;
-        }
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            let text = serde_json::to_string_pretty(&today).unwrap() + "\n";
-            fs::write(folder().join(name_of(&text)), text).unwrap();
-            return;
-        }
-        let known: BTreeSet<String> = fixtures().iter().flat_map(|(_, _, fixture)| shape_of(fixture)).collect();
-        let new: Vec<_> = shape_of(&today).difference(&known).cloned().collect();
-        panic!(
-            "the form of a record has changed (new: {new:?}). Older releases run beside this one: a new field has a default, and none \
-             changes its meaning. Then add a fixture: UPDATE_GOLDEN=1 cargo test -p signet-testkit golden"
+        let same = |fixture: &Value| shape_of(fixture) == shape_of(&today);
+        releases().require(
+            &today,
+            same,
+            "the form of a record has changed. Older releases run beside this one: a new field has a default, and none changes its meaning.",
         );
     }
 }
