@@ -74,7 +74,7 @@ pub struct Presented {
     pub id: Option<SpiffeId>,
     /// Its serial number, if it is one of ours in form.
     pub serial: Option<Serial>,
-    /// Whether its tenant's CA signed it.
+    /// Whether its tenant's CA signed it, be it valid now or not.
     pub verified: bool,
 }
 
@@ -135,7 +135,7 @@ impl ClientVerifier {
     pub(crate) fn authenticate(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, RefusedCertificate> {
         let identity = self
             .identify(leaf_der, now)
-            .map_err(|error| RefusedCertificate { refusal: error.into(), presented: self.read(leaf_der) })?;
+            .map_err(|error| RefusedCertificate { refusal: error.into(), presented: self.read(leaf_der, error) })?;
         match self.trust.admit(&identity, now) {
             // A stale node answers every call with the reason: better than a handshake that fails.
             Ok(_) | Err(Refusal::Stale) => Ok(identity),
@@ -166,10 +166,13 @@ impl ClientVerifier {
         Some(self.trust.tenant(&identity.tenant)?.anchors)
     }
 
-    fn read(&self, leaf_der: &[u8]) -> Presented {
+    fn read(&self, leaf_der: &[u8], error: ChainError) -> Presented {
         let Ok(view) = CertificateView::from_der(leaf_der) else { return Presented::default() };
         let id = spiffe_id(&view, &self.environment).ok();
-        Presented { id, serial: view.serial(), verified: false }
+        // Its time is looked at before its signature: whether it ever was ours is not known yet.
+        let verified = matches!(error, ChainError::Expired | ChainError::NotYetValid)
+            && self.identify(leaf_der, view.not_before).is_ok();
+        Presented { id, serial: view.serial(), verified }
     }
 }
 

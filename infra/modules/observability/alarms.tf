@@ -45,7 +45,7 @@ locals {
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     HandshakeRefusals = {
-      why     = "Many connections are refused for their certificate, or for want of one."
+      why     = "Many connections are refused whose certificates are ours."
       metrics = { m = local.own.RefusedConnections }, expression = "FILL(m, 0)", threshold = var.handshake_refusals
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }

@@ -10,12 +10,6 @@ locals {
   }
   every_process = ["control_plane", "enroll", "rotate"]
 
-  # Refusals that are the net's noise, or a limit that did its work.
-  noise = [
-    "BAD_PROXY_HEADER", "CLOSED_EARLY", "CONNECTION_EVICTED", "CONNECTION_THROTTLED", "HANDSHAKE_FAILED", "HANDSHAKE_TIMEOUT", "NOT_TLS", "NO_HTTP2",
-    "TOO_MANY_CONNECTIONS", "TOO_MANY_CONNECTIONS_OF_PRINCIPAL", "TOO_MANY_CONNECTIONS_OF_TENANT",
-  ]
-
   # Metric → log groups, what to look for, and the value: 1 counts lines.
   metrics = {
     StaleReports        = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.stale IS TRUE }" }
@@ -26,7 +20,7 @@ locals {
     CertificateFaults   = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.certificate_fault = \"*\" }" }
     CallDuration        = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }
     FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && $.ended NOT EXISTS && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\") }" }
-    RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && ${join(" && ", [for reason in local.noise : "$.reason != \"${reason}\""])} }" }
+    RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && $.verified IS TRUE }" }
     FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; the next turn tries again\" }" }
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }

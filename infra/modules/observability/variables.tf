@@ -69,7 +69,7 @@ variable "email_addresses" {
 }
 
 variable "handshake_refusals" {
-  description = "How many connections may be refused for their certificate in five minutes before that is an alarm."
+  description = "How many connections with certificates of ours may be refused in five minutes before that is an alarm."
   type        = number
   default     = 100
   nullable    = false

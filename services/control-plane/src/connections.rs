@@ -65,7 +65,8 @@ impl ConnectionObserver for Connections {
         let cause = error.source().map(tracing::field::display);
         // As many as a stranger likes: the metric tells.
         if !matches!(refusal, ConnectionRefusal::Throttled | ConnectionRefusal::Evicted) {
-            tracing::info!(client.address = %remote, reason = refusal.reason(), cause, "connection refused");
+            let verified = matches!(refusal, ConnectionRefusal::Certificate { presented, .. } if presented.verified);
+            tracing::info!(client.address = %remote, reason = refusal.reason(), verified, cause, "connection refused");
         }
         match refusal {
             ConnectionRefusal::Certificate { refusal, presented } => {

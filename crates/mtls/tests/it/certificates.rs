@@ -195,6 +195,22 @@ async fn a_refusal_says_what_was_presented() {
     assert_eq!(presented[1].serial, Some(holder.serial));
 }
 
+#[tokio::test]
+async fn an_expired_certificate_is_told_from_one_that_was_never_ours() {
+    for (is_expired, is_ours) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (world, elsewhere) = (World::new(), World::new());
+        let holder =
+            if is_ours { world.pki.worker(&world.acme, "w-1") } else { elsewhere.pki.worker(&elsewhere.acme, "w-1") };
+        world.travel(if is_expired { holder.not_after } else { holder.not_after.minus(Lifetime::days(2)) });
+        holder_is_refused(&world, &holder).await;
+        let verified = world.observer.events().into_iter().find_map(|event| match event {
+            Event::Refused { presented, .. } => presented.map(|presented| presented.verified),
+            _ => None,
+        });
+        assert_eq!(verified, Some(is_ours), "{is_expired}");
+    }
+}
+
 /// As an HTTP/2 client does, which sends its preface and requests without waiting.
 #[tokio::test]
 async fn a_refused_client_that_talks_on_still_reads_why() {

@@ -149,11 +149,6 @@ fn metric_filters_look_for_what_the_code_logs() {
         };
         assert!(sources.iter().any(|text| logs(&text)), "nothing logs {message:?} with {fields:?}");
     }
-    let observer = text("crates/mtls/src/observer.rs");
-    let noise = hcl.lines().find(|line| line.trim().starts_with("noise = ")).unwrap();
-    for reason in noise.split('"').skip(1).step_by(2) {
-        assert!(observer.contains(&format!("=> \"{reason}\"")), "no connection is refused as {reason}");
-    }
 }
 
 #[test]

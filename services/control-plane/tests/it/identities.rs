@@ -133,8 +133,7 @@ async fn expired_and_suspended_holders_are_their_tenants_business() {
     let brief = world.principal(&node, "acme", "w-2", PrincipalType::Worker, &[]).await;
     clock.advance(Duration::from_secs(120));
     node.until_ready().await;
-    // The operator's business: what was never verified before its end is not looked at for its signature.
-    is_refused(&world, &node, "system", "CERTIFICATE_EXPIRED", &brief).await;
+    is_refused(&world, &node, "acme", "CERTIFICATE_EXPIRED", &brief).await;
     node.end().await;
 }
 
