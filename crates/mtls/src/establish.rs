@@ -1,6 +1,6 @@
 //! From a TCP connection to an authenticated one, within the time limit.
 
-use std::{cell::Cell, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, task::Poll};
 
 use futures::poll;
 use rustls::{HandshakeKind, pki_types::CertificateDer};
@@ -20,7 +20,7 @@ use crate::{
     quota::Share,
     registry::Registration,
     tls::ALPN_H2,
-    verify::{Presented, REFUSED, RefusedCertificate},
+    verify::{HANDSHAKE, Handshake, Presented, RefusedCertificate},
 };
 
 /// First byte of a TLS record that holds a handshake message (RFC 8446 section 5.1).
@@ -132,11 +132,12 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
     async fn handshake(&self, start: StartHandshake<TcpStream>) -> Result<TlsStream<TcpStream>, Refused> {
         let handshake = async {
             start.into_stream(Arc::clone(&self.tls)).into_fallible().await.map_err(|(error, stream)| {
-                let refusal = REFUSED.with(Cell::take).map_or_else(|| classify(error), ConnectionRefusal::from);
+                let refused = HANDSHAKE.with(|handshake| handshake.refused.take());
+                let refusal = refused.map_or_else(|| classify(error), ConnectionRefusal::from);
                 (refusal, Some(Rest::Alerted(stream)))
             })
         };
-        REFUSED.scope(Cell::new(None), handshake).await
+        HANDSHAKE.scope(Handshake::default(), handshake).await
     }
 
     /// Resumed or not: who is it, and may it come in now?

@@ -25,6 +25,7 @@ mod server_cert;
 mod session;
 mod switch;
 mod throttle;
+mod tickets;
 mod tls;
 mod turns;
 mod unread;

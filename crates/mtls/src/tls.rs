@@ -11,6 +11,7 @@ use rustls::{
 use crate::{
     clock::{Clock, TlsClock},
     server_cert::ServerCertificate,
+    tickets::Tickets,
     verify::ClientVerifier,
 };
 
@@ -23,17 +24,17 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The server's side. Tickets are stateless, their keys live in this process only; who resumes is authenticated again
-/// by [`crate::accept`].
+/// by [`crate::establish`].
 pub(crate) fn server_config(
     verifier: Arc<ClientVerifier>,
     certificate: Arc<ServerCertificate>,
     clock: Clock,
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(TlsClock(clock)))
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(TlsClock(Arc::clone(&clock))))
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::clone(&verifier) as _)
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.ticketer = Arc::new(Tickets { inner: aws_lc_rs::Ticketer::new()?, verifier, clock });
     Ok(config)
 }

@@ -104,10 +104,21 @@ impl RefusedCertificate {
     }
 }
 
+/// SHA-256 of a client's certificate.
+pub(crate) type LeafDigest = [u8; 32];
+
+/// What is known of a client during its handshake.
+#[derive(Default)]
+pub(crate) struct Handshake {
+    /// Why it is refused: rustls itself hands on no more than the alert.
+    pub(crate) refused: Cell<Option<RefusedCertificate>>,
+    /// Its certificate, presented now or when the session that it resumes began.
+    pub(crate) leaf: Cell<Option<LeafDigest>>,
+}
+
 tokio::task_local! {
-    /// Where the verifier leaves the reason of a refusal for the task that runs the handshake: rustls itself hands on
-    /// no more than the alert.
-    pub(crate) static REFUSED: Cell<Option<RefusedCertificate>>;
+    /// Of the task that runs it.
+    pub(crate) static HANDSHAKE: Handshake;
 }
 
 #[derive(Clone, Debug)]
@@ -122,7 +133,7 @@ pub struct ClientVerifier {
     trust: Arc<Trust>,
     provider: Arc<CryptoProvider>,
     anonymous: bool,
-    cache: Cache<[u8; 32], Verified>,
+    cache: Cache<LeafDigest, Verified>,
 }
 
 impl ClientVerifier {
@@ -143,12 +154,23 @@ impl ClientVerifier {
         }
     }
 
+    /// Whether the holder of a certificate that was verified lately may act at `now`.
+    pub(crate) fn is_admitted(&self, leaf: &LeafDigest, now: Time) -> bool {
+        // As in `authenticate`, a stale node answers every call.
+        self.verified(leaf).is_some_and(|known| matches!(self.trust.admit(&known, now), Ok(_) | Err(Refusal::Stale)))
+    }
+
+    /// Who it is, if it has been verified against the anchors of now.
+    fn verified(&self, leaf: &LeafDigest) -> Option<Arc<Identity>> {
+        let known = self.cache.get(leaf)?;
+        let anchors = self.trust.tenant(&known.identity.tenant)?.anchors;
+        Arc::ptr_eq(&anchors, &known.anchors).then_some(known.identity)
+    }
+
     fn identify(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, ChainError> {
         let key = sha256(leaf_der);
-        if let Some(known) = self.cache.get(&key)
-            && self.anchors(&known.identity).is_some_and(|anchors| Arc::ptr_eq(&anchors, &known.anchors))
-        {
-            return Ok(known.identity);
+        if let Some(identity) = self.verified(&key) {
+            return Ok(identity);
         }
         // The anchors as they are before the check: a change meanwhile makes the entry useless, not wrong.
         let anchors = Cell::new(None);
@@ -160,10 +182,6 @@ impl ClientVerifier {
             self.cache.insert(key, Verified { identity: Arc::clone(&identity), anchors });
         }
         Ok(identity)
-    }
-
-    fn anchors(&self, identity: &Identity) -> Option<Arc<[Anchor]>> {
-        Some(self.trust.tenant(&identity.tenant)?.anchors)
     }
 
     fn read(&self, leaf_der: &[u8], error: ChainError) -> Presented {
@@ -196,9 +214,10 @@ impl ClientCertVerifier for ClientVerifier {
         self.authenticate(end_entity, Time::from_unix_seconds(seconds)).map_err(|refused| {
             let alert = refused.refusal.alert();
             // Outside of a handshake of ours there is nobody to tell.
-            let _ = REFUSED.try_with(|slot| slot.set(Some(refused)));
+            let _ = HANDSHAKE.try_with(|handshake| handshake.refused.set(Some(refused)));
             rustls::Error::from(alert)
         })?;
+        let _ = HANDSHAKE.try_with(|handshake| handshake.leaf.set(Some(sha256(end_entity))));
         Ok(ClientCertVerified::assertion())
     }
 
@@ -231,7 +250,7 @@ impl fmt::Debug for ClientVerifier {
     }
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+fn sha256(bytes: &[u8]) -> LeafDigest {
     let mut out = [0; 32];
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     out.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);

@@ -1,10 +1,16 @@
 //! A plain rustls client.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore,
+    ClientConfig, ClientConnection, ConfigBuilder, HandshakeKind, RootCertStore, SignatureScheme,
+    client::{ResolvesClientCert, WantsClientCert},
     pki_types::{PrivateKeyDer, ServerName},
+    sign::CertifiedKey,
     version::TLS13,
 };
 use signet_mtls::provider;
@@ -29,12 +35,7 @@ impl Client {
     }
 
     pub(crate) fn raw(pki: &Pki, certificate: Option<(Vec<Vec<u8>>, Vec<u8>)>, alpn: &[u8]) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(pki.root.ca.certificate_der.clone().into()).unwrap();
-        let builder = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_root_certificates(roots);
+        let builder = trusting(pki);
         let mut config = match certificate {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
@@ -43,6 +44,13 @@ impl Client {
             }
         };
         config.alpn_protocols = vec![alpn.to_vec()];
+        Self(Arc::new(config))
+    }
+
+    /// One that keeps its sessions while its certificate changes, as in Go and Java.
+    pub(crate) fn changing(pki: &Pki, certificate: Arc<Changing>) -> Self {
+        let mut config = trusting(pki).with_client_cert_resolver(certificate);
+        config.alpn_protocols = vec![b"h2".to_vec()];
         Self(Arc::new(config))
     }
 
@@ -85,6 +93,43 @@ impl Client {
             Err(error) => alert_of(&error),
         }
     }
+}
+
+/// The certificate of the moment.
+#[derive(Debug)]
+pub(crate) struct Changing(Mutex<Arc<CertifiedKey>>);
+
+impl Changing {
+    pub(crate) fn new(holder: &Holder) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(certified(holder))))
+    }
+
+    pub(crate) fn becomes(&self, holder: &Holder) {
+        *self.0.lock().unwrap() = certified(holder);
+    }
+}
+
+impl ResolvesClientCert for Changing {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().unwrap()))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn certified(holder: &Holder) -> Arc<CertifiedKey> {
+    let chain = holder.chain_der.iter().cloned().map(Into::into).collect();
+    let key = PrivateKeyDer::Pkcs8(holder.key.pkcs8_der().to_vec().into());
+    Arc::new(CertifiedKey::from_der(chain, key, &provider()).unwrap())
+}
+
+fn trusting(pki: &Pki) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(pki.root.ca.certificate_der.clone().into()).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider());
+    builder.with_protocol_versions(&[&TLS13]).unwrap().with_root_certificates(roots)
 }
 
 pub(crate) fn alert_of(error: &io::Error) -> String {
