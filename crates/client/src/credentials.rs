@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use signet_core::Time;
 use signet_x509::{CertificateView, KeyPair, pem};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -21,6 +22,15 @@ pub enum CredentialsError {
     /// Another certificate's key.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
+    /// It would be refused by everybody whose clock is as this machine's.
+    #[error(
+        "the new certificate is not valid for another {seconds} s by this machine's clock: that or the server's is wrong; \
+         the present certificate stays in use"
+    )]
+    Premature {
+        /// How long.
+        seconds: i64,
+    },
     /// Somebody else's turn.
     #[error("another process is renewing or enrolling this identity, and has not ended within {seconds} s")]
     Busy {
@@ -59,6 +69,24 @@ pub struct Facts {
     pub not_before_unix_millis: i64,
     /// End of validity, milliseconds since the Unix epoch.
     pub not_after_unix_millis: i64,
+}
+
+/// How far two clocks may be apart without anybody's notice, milliseconds.
+const CLOCK_SKEW: i64 = 5 * 60 * 1000;
+
+impl Facts {
+    /// Whether this certificate may take the place of `held` at `now`. One from a server whose clock is ahead may not, as long
+    /// as the present one does its work. In the last sixth of that one's life it may: the server has the last word on time.
+    pub fn may_replace(&self, held: &Self, now: Time) -> Result<(), CredentialsError> {
+        let now = now.unix_millis();
+        let (start, end) = (held.not_before_unix_millis, held.not_after_unix_millis);
+        let early = self.not_before_unix_millis.saturating_sub(now);
+        let needed_from = end.saturating_sub(end.saturating_sub(start) / 6);
+        if early > CLOCK_SKEW && start <= now && self.not_before_unix_millis < needed_from {
+            return Err(CredentialsError::Premature { seconds: early / 1000 });
+        }
+        Ok(())
+    }
 }
 
 impl Credentials {

@@ -256,6 +256,7 @@ impl ClientError {
             Self::Connect(error) => error.reason(),
             Self::Rpc(error) => &error.reason,
             Self::Credentials(CredentialsError::Busy { .. }) => "STORAGE_BUSY",
+            Self::Credentials(CredentialsError::Premature { .. }) => "CERTIFICATE_NOT_YET_VALID",
             Self::Credentials(_) => "BAD_CREDENTIALS",
             Self::Proof(_) => "NO_PROOF",
         }

@@ -82,6 +82,8 @@ impl Keeper {
         if held.spiffe_id != self.shared.held().spiffe_id {
             return Err(wrong_certificate());
         }
+        let present = self.shared.held();
+        held.credentials.facts().may_replace(present.credentials.facts(), self.shared.now())?;
         Ok(Fresh { held, anchors_der: fresh.anchors_der })
     }
 

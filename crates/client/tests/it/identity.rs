@@ -12,10 +12,10 @@ use std::{
 
 use secrecy::SecretString;
 use signet_client::{
-    Access, AtomicDir, CERT_FILE, Credentials, Directory, Enrollment, Identity, KEY_FILE, NewFile, Settings, Standing,
-    Storage,
+    Access, AtomicDir, CERT_FILE, Credentials, Directory, Enrollment, Facts, Identity, KEY_FILE, NewFile, Settings,
+    Standing, Storage,
 };
-use signet_core::change::Change;
+use signet_core::{Time, change::Change};
 use signet_proto::v1::{GetTrustBundleRequest, WatchTrustBundleRequest, trust_service_client::TrustServiceClient};
 use tempfile::TempDir;
 use tonic::Status;
@@ -128,6 +128,39 @@ async fn a_lost_answer_is_asked_for_again_and_a_failure_keeps_the_last_good_one(
     let seen = world.seen.lock().unwrap().clone();
     assert!(seen.len() == 4 && seen[1] == seen[2] && seen[2] == seen[3], "the same request and key");
     assert!(identity.status().borrow().problem.is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_server_whose_clock_is_ahead_replaces_no_good_one() {
+    let (world, home) = (World::new(), TempDir::new().unwrap());
+    let identity = Identity::enroll(settings(&world, Some(home.path())).await, &token()).await.unwrap();
+    let held = serial(&identity);
+    world.ahead.store(2 * 60 * 60 * 1000, Ordering::SeqCst);
+    identity.renew_now();
+    let reason = || identity.status().borrow().problem.as_ref().map(|problem| problem.reason.clone());
+    eventually("it is told", || reason().as_deref() == Some("CERTIFICATE_NOT_YET_VALID")).await;
+    assert_eq!(serial(&identity), held);
+    assert_eq!(Credentials::load(home.path()).unwrap().facts().serial_number, held);
+    world.ahead.store(0, Ordering::SeqCst);
+    renewed(&identity).await;
+    assert_ne!(serial(&identity), held);
+}
+
+/// Whose clock is wrong is not known: the server has the last word before the present one ends.
+#[test]
+fn a_premature_certificate_is_taken_before_the_present_one_ends() {
+    let facts = |start: i64, end: i64| Facts {
+        subject: String::new(),
+        serial_number: String::new(),
+        not_before_unix_millis: start * 60_000,
+        not_after_unix_millis: end * 60_000,
+    };
+    let (held, minute) = (facts(0, 1440), |at: u32| Time::from_unix_seconds(i64::from(at) * 60));
+    let may = |new: i64, now: u32| facts(new, new + 1440).may_replace(&held, minute(now)).is_ok();
+    assert!(may(960, 960) && may(965, 960), "clocks differ a little");
+    assert!(!may(1080, 960) && !may(966, 960));
+    assert!(may(1200, 960), "by the server's clock the last sixth has begun");
+    assert!(facts(1000, 2000).may_replace(&facts(900, 1900), minute(10)).is_ok(), "so was the present one");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use signet_client::{Credentials, KEY_FILE};
+use signet_client::{Credentials, KEY_FILE, system_clock};
 use signet_core::{CaId, PrincipalId, Serial};
 use signet_proto::v1::{
     self, certificate_service_client::CertificateServiceClient as Client,
@@ -179,6 +179,10 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     let request = v1::RenewCertificateRequest { csr_der: new.csr_der, request_id: session.request_id() };
     let issued = rpc!(session, "renewing", Client.renew_certificate(request)).await?;
     let credentials = Credentials::new(issued.chain_der, issued.root_der, new.key).map_err(Failure::other)?;
+    let held = Credentials::load(&directory).map_err(Failure::other)?;
+    credentials.facts().may_replace(held.facts(), system_clock()()).map_err(|error| {
+        Failure::new(Exit::Unavailable, error.to_string()).hint("`principal doctor` compares the clocks")
+    })?;
     credentials.save(&directory).map_err(Failure::other)?;
     confirm_stored(run).await;
     run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
