@@ -37,14 +37,20 @@ impl Credentials {
     /// The same, for a key file that may have the permission bits `key_mode`: more of them are warned of.
     pub fn load_with(directory: &Path, key_mode: u32) -> Result<Self, CredentialsError> {
         let path = |name: &str| directory.join(name);
-        let read = |path: &Path| fs::read_to_string(path).map_err(|error| failed("read", path, &error));
+        let next = |name: &str| path(name).with_added_extension(NEXT);
+        // Cut off for the first time, there is no old file in its place.
+        let read = |name: &str| match fs::read_to_string(path(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::read_to_string(next(name)).map_err(|_| failed("read", &path(name), &error))
+            }
+            read => read.map_err(|error| failed("read", &path(name), &error)),
+        };
         warn_if_open(&path(KEY_FILE), key_mode);
-        let key = Zeroizing::new(read(&path(KEY_FILE))?);
-        let root = read(&path(CA_FILE))?;
-        match Self::from_pem(&read(&path(CERT_FILE))?, &key, &root) {
+        let key = Zeroizing::new(read(KEY_FILE)?);
+        let root = read(CA_FILE)?;
+        match Self::from_pem(&read(CERT_FILE)?, &key, &root) {
             Err(CredentialsError::Mismatch) => {
-                let next = path(CERT_FILE).with_added_extension(NEXT);
-                let chain = read(&next).map_err(|_| CredentialsError::Mismatch)?;
+                let chain = fs::read_to_string(next(CERT_FILE)).map_err(|_| CredentialsError::Mismatch)?;
                 Self::from_pem(&chain, &key, &root)
             }
             other => other,

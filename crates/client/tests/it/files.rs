@@ -67,6 +67,11 @@ fn no_crash_leaves_a_key_without_its_certificate() {
         }
         let expected = if renamed == 0 { &old } else { &new };
         assert_eq!(Credentials::load(crashed.path()).unwrap().facts(), expected.facts(), "{renamed} renamed");
+        // Also the first time, when there is nothing to replace.
+        for name in &names[renamed..] {
+            fs::remove_file(crashed.path().join(name)).unwrap();
+        }
+        assert_eq!(Credentials::load(crashed.path()).unwrap().facts(), new.facts(), "{renamed} renamed the first time");
         // And the next replacement goes through.
         old.save(crashed.path()).unwrap();
         assert_eq!(Credentials::load(crashed.path()).unwrap().facts(), old.facts());

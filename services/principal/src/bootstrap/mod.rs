@@ -9,7 +9,7 @@ use std::{net::IpAddr, path::Path};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use signet_app::{Bootstrap, BootstrapReport, Call, IssuedLeaf};
-use signet_client::{Credentials, KEY_FILE};
+use signet_client::{CA_FILE, Credentials, KEY_FILE};
 use signet_control_plane::{Config, PublicMaterial, ServerCredentials, wiring};
 use signet_core::{PrincipalId, Time};
 use signet_x509::{KeyPair, csr, pem};
@@ -105,7 +105,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
 
 /// Writes the admin's credentials unless they are there. Whether it did.
 fn save_credentials(directory: &Path, leaf: IssuedLeaf, key: KeyPair) -> Result<bool, Failure> {
-    if certificate::Held::load(directory).is_ok_and(|held| leaf.chain_der.first() == Some(&held.der)) {
+    let same = |held: Credentials| held.chain_der() == leaf.chain_der && directory.join(CA_FILE).exists();
+    if Credentials::load(directory).is_ok_and(same) {
         return Ok(false);
     }
     let credentials = Credentials::new(leaf.chain_der, leaf.root_der, key).map_err(Failure::other)?;
