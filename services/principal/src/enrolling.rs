@@ -83,7 +83,6 @@ pub(crate) async fn enroll(
     let work = signet_client::enroll_resumably(&channel, &storage, enrollment, retry);
     let credentials: Credentials = progress::watch("enrolling", run.printer.quiet, work).await?;
     credentials.save(&place.directory).map_err(Failure::other)?;
-    storage.forget_pending().map_err(Failure::other)?;
     let name = place.context.as_ref().map(|(name, _)| name.clone());
     if let Some((name, context)) = place.context {
         Contexts::update(&run.home, |contexts| {
@@ -92,6 +91,8 @@ pub(crate) async fn enroll(
             Ok(())
         })?;
     }
+    // Last: until all is in its place, the same command gets the same certificate.
+    storage.forget_pending().map_err(Failure::other)?;
     let held = Held::load(&place.directory)?;
     if run.printer.quiet && run.printer.format == Format::Table {
         return Ok(Exit::Ok);
