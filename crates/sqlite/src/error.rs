@@ -41,11 +41,25 @@ pub enum OpenError {
         /// Why, and what to do.
         reason: String,
     },
+    /// A copy of it.
+    #[error("the store {path} cannot be copied to {copy}: {reason}")]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// The new one.
+        copy: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
 }
 
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
         |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn copy(path: &Path, copy: &Path, reason: impl ToString) -> Self {
+        Self::Copy { path: path.to_owned(), copy: copy.to_owned(), reason: reason.to_string() }
     }
 
     pub(crate) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
@@ -80,7 +94,7 @@ pub(crate) fn store_full(path: &Path) -> StoreError {
     ))
 }
 
-fn advice(error: &rusqlite::Error) -> String {
+pub(crate) fn advice(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free some space on its disk",
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {

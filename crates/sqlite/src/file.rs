@@ -1,6 +1,7 @@
 //! The file: its mode, its pragmas and its schema.
 
 use std::{
+    fmt::Display,
     fs::{File, OpenOptions, Permissions},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -9,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
-use crate::error::OpenError;
+use crate::error::{OpenError, advice};
 
 /// How long a write waits for another process's commit.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,17 +47,30 @@ pub(crate) fn checkpoint(path: &Path) -> rusqlite::Result<()> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Writes a copy of the store at `path`, as of now, to the new file `copy`; others go on reading and writing.
+/// Writes a copy of the store at `path`, as of now, to the new file `copy`; others go on reading and writing. The file has
+/// its name only when it is whole.
 pub(crate) fn back_up(path: &Path, copy: &Path) -> Result<(), OpenError> {
     let refuse = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let connection = open_reader(path).map_err(refuse)?;
     check_owner(path, &connection)?;
+    let failed = |reason: &dyn Display| OpenError::copy(path, copy, reason);
+    let partial = copy.with_added_extension("partial");
+    let name = partial.to_str().ok_or_else(|| failed(&"its name is not UTF-8"))?;
+    if copy.exists() {
+        return Err(failed(&"there is a file of that name"));
+    }
+    // What an earlier run left.
+    let _ = std::fs::remove_file(&partial);
     // SQLite writes into an empty file that is there, so that nobody else may read it at any time.
-    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy);
-    new.and_then(|file| file.sync_all()).map_err(OpenError::io(copy))?;
-    let name = copy.to_str().ok_or(OpenError::io(copy)(std::io::Error::other("its name is not UTF-8")))?;
-    connection.execute("VACUUM INTO ?1", [name]).map_err(refuse)?;
-    File::open(copy).and_then(|file| file.sync_all()).map_err(OpenError::io(copy))
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(|error| failed(&error))?;
+    let copied = connection.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(&advice(&error)));
+    // A link, since a rename would replace a file that came meanwhile.
+    let named = || File::open(&partial)?.sync_all().and_then(|()| std::fs::hard_link(&partial, copy));
+    let named = copied.and_then(|_| named().map_err(|error| failed(&error)));
+    let _ = std::fs::remove_file(&partial);
+    named?;
+    let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(&error))
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {

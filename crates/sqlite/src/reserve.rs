@@ -15,6 +15,8 @@ use rustix::{
 
 /// What is kept: some hundred suspensions, each of a few pages in the log and in the file.
 const RESERVE: u64 = 16 << 20;
+/// What a write gets of it at a time: whatever filled the disk would take the rest at once.
+const SLICE: u64 = 512 << 10;
 /// What must be free beside it before anything else is written again, so that it does not begin and end with each write.
 const MARGIN: u64 = 1 << 20;
 
@@ -22,8 +24,8 @@ const MARGIN: u64 = 1 << 20;
 pub(crate) trait Reserve: Send {
     /// Makes the reserve, unless it is there. False: there is no room for it, or for anything beside it.
     fn keep(&mut self, connection: &Connection) -> bool;
-    /// Gives the reserve to the next write.
-    fn release(&mut self, connection: &Connection);
+    /// Gives a slice of it to the next write. False: there is none left.
+    fn release(&mut self, connection: &Connection) -> bool;
 }
 
 /// A file beside the store that only takes room.
@@ -39,9 +41,17 @@ impl ReserveFile {
 
     fn allocate(&self) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.0)?;
+        let left = file.metadata()?.len().min(RESERVE);
         let allocated = allocated(&file, 0, RESERVE).and_then(|()| allocated(&file, RESERVE, MARGIN));
-        file.set_len(if allocated.is_ok() { RESERVE } else { 0 })?;
+        file.set_len(if allocated.is_ok() { RESERVE } else { left })?;
         allocated
+    }
+
+    fn give_slice(&self) -> io::Result<bool> {
+        let file = OpenOptions::new().write(true).open(&self.0)?;
+        let left = file.metadata()?.len();
+        file.set_len(left.saturating_sub(SLICE))?;
+        Ok(left > 0)
     }
 }
 
@@ -60,11 +70,18 @@ impl Reserve for ReserveFile {
         true
     }
 
-    fn release(&mut self, _: &Connection) {
-        match OpenOptions::new().write(true).open(&self.0).and_then(|file| file.set_len(0)) {
-            Ok(()) => tracing::warn!(path = %self.0.display(), "the disk is full; the reserve is used for revocations"),
+    fn release(&mut self, _: &Connection) -> bool {
+        let given = self.give_slice();
+        match &given {
+            Ok(true) => {
+                tracing::warn!(path = %self.0.display(), "the disk is full; the reserve is used for revocations")
+            }
+            Ok(false) => {
+                tracing::error!(path = %self.0.display(), "the disk is full, and nothing is left of the reserve")
+            }
             Err(error) => tracing::error!(%error, path = %self.0.display(), "the reserve cannot be given up"),
         }
+        given.unwrap_or(false)
     }
 }
 
@@ -73,6 +90,8 @@ impl Reserve for ReserveFile {
 pub(crate) struct ReservePages {
     pub(crate) disk: std::sync::Arc<std::sync::atomic::AtomicU32>,
     pub(crate) reserve: u32,
+    /// Of the reserve.
+    pub(crate) left: u32,
     pub(crate) margin: u32,
 }
 
@@ -94,13 +113,17 @@ impl Reserve for ReservePages {
         let used = count("page_count") - count("freelist_count");
         let fits = used + self.reserve + self.margin <= self.disk();
         if fits {
-            Self::limit(connection, self.disk() - self.reserve);
+            self.left = self.reserve;
+            Self::limit(connection, self.disk() - self.left);
         }
         fits
     }
 
-    fn release(&mut self, connection: &Connection) {
-        Self::limit(connection, self.disk());
+    fn release(&mut self, connection: &Connection) -> bool {
+        let given = self.left.min(10);
+        self.left -= given;
+        Self::limit(connection, self.disk() - self.left);
+        given > 0
     }
 }
 
@@ -119,8 +142,12 @@ mod tests {
         for _ in 0..2 {
             assert!(reserve.keep(&connection));
             assert!((RESERVE..RESERVE + MARGIN).contains(&blocks()), "{}", blocks());
-            reserve.release(&connection);
-            assert_eq!(blocks(), 0);
+            for given in 1..=RESERVE / SLICE {
+                assert!(reserve.release(&connection));
+                let left = RESERVE - given * SLICE;
+                assert!((left..left + MARGIN).contains(&blocks()), "{given}: {}", blocks());
+            }
+            assert!(!reserve.release(&connection));
         }
     }
 
@@ -129,6 +156,6 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         let mut reserve = ReserveFile::beside(Path::new("/nonexistent/store"));
         assert!(reserve.keep(&connection));
-        reserve.release(&connection);
+        assert!(!reserve.release(&connection));
     }
 }

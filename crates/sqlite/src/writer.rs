@@ -182,10 +182,15 @@ impl Writer {
             self.full.store(!self.reserve.keep(&self.connection), Ordering::Release);
             return Err(write_error(&self.path, &error));
         }
-        self.reserve.release(&self.connection);
         self.full.store(true, Ordering::Release);
-        let outcomes = self.commit(slice::from_ref(job)).map_err(|error| write_error(&self.path, &error))?;
-        outcomes.into_iter().next().unwrap_or(Ok(()))
+        while self.reserve.release(&self.connection) {
+            match self.commit(slice::from_ref(job)) {
+                Ok(outcomes) => return outcomes.into_iter().next().unwrap_or(Ok(())),
+                Err(error) if is_disk_full(&error) => {}
+                Err(error) => return Err(write_error(&self.path, &error)),
+            }
+        }
+        Err(write_error(&self.path, &error))
     }
 
     /// Applies a group in one commit. `Err`: none of it counts, conflicts included, since these may rest on
@@ -390,7 +395,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         let disk = Arc::new(AtomicU32::new(150));
-        let reserve = ReservePages { disk: Arc::clone(&disk), reserve: 60, margin: 10 };
+        let reserve = ReservePages { disk: Arc::clone(&disk), reserve: 60, left: 0, margin: 10 };
         let store = SqliteStore::open_on(&path, reserve).unwrap();
         let tenant = unique_tenant();
         let mut kept = 0;

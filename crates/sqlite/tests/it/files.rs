@@ -168,6 +168,21 @@ async fn a_copy_of_a_store_in_use_is_whole_private_and_never_replaces_a_file() {
     SqliteStore::back_up(&path(&folder), &copy).unwrap();
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(open(&copy).get(&worker.key(), NOW).await.unwrap().unwrap().value, worker.into());
-    assert!(matches!(SqliteStore::back_up(&path(&folder), &copy), Err(OpenError::Io { .. })));
+    assert!(matches!(SqliteStore::back_up(&path(&folder), &copy), Err(OpenError::Copy { .. })));
     assert!(SqliteStore::back_up(&folder.path().join("nothing"), &folder.path().join("other")).is_err());
+}
+
+#[tokio::test]
+async fn a_copy_that_failed_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&path(&folder));
+    store.settle().await.unwrap();
+    drop(store);
+    let file = fs::OpenOptions::new().write(true).open(path(&folder)).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 4096).unwrap();
+    let copy = folder.path().join("copy");
+    let error = SqliteStore::back_up(&path(&folder), &copy).unwrap_err();
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().starts_with("copy")), "{names:?}");
 }
