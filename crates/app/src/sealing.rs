@@ -127,6 +127,12 @@ impl App {
         Ok(())
     }
 
+    /// Minutes of the audit log that are over and, as far as this process knows, not sealed; `None` before it knows anything.
+    pub fn unsealed_minutes(&self, now: Time) -> Option<i64> {
+        let first = Time::from_unix_millis(self.unsealed_from.load(Ordering::Acquire));
+        (first.unix_millis() > 0).then(|| now.minute().saturating_sub(first.minute()).max(0))
+    }
+
     fn knows_sealed(&self, minute: i64) {
         let next = Time::from_unix_seconds(minute.saturating_add(1).saturating_mul(60));
         self.unsealed_from.fetch_max(next.unix_millis(), Ordering::AcqRel);
