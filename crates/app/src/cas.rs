@@ -70,9 +70,12 @@ pub struct TrustBundle {
 }
 
 impl App {
-    /// Lists the tenant's CAs, retired ones too; those of the system tenant include the environment's own.
+    /// Lists the tenant's CAs by kind and generation, retired ones too; those of the system tenant include the environment's own.
     pub async fn list_cas(&self, call: &Call, scope: &TenantScope) -> Result<Vec<Ca>, Error> {
-        Ok(self.cas(scope, call.now).await?.into_iter().map(|ca| ca.value).collect())
+        let mut cas: Vec<Ca> = self.cas(scope, call.now).await?.into_iter().map(|ca| ca.value).collect();
+        // The store has 10 before 2. A kind's come together: their ids differ in no more than the number.
+        cas.sort_by_key(|ca| (ca.kind, ca.generation));
+        Ok(cas)
     }
 
     /// The environment's roots that are trusted at `now`.

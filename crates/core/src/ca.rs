@@ -8,15 +8,15 @@ use crate::{
 };
 
 /// What a CA signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CaKind {
     /// The environment's root: signs the other CAs, path length 1.
     Root,
-    /// Leaves of the tenants without a CA of their own, path length 0.
-    Shared,
     /// Server certificates of the control plane, path length 0.
     Server,
+    /// Leaves of the tenants without a CA of their own, path length 0.
+    Shared,
     /// Leaves of one tenant, path length 0.
     Tenant,
 }
