@@ -200,7 +200,8 @@ pub(super) struct RawTelemetry {
 
 impl Default for RawTelemetry {
     fn default() -> Self {
-        Self { log: RawLog::Human, filter: "info".into(), otlp_endpoint: None }
+        // h2 warns of each odd frame, as many as a peer likes to send.
+        Self { log: RawLog::Human, filter: "info,h2=error".into(), otlp_endpoint: None }
     }
 }
 

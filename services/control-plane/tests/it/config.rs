@@ -3,6 +3,7 @@
 use std::{path::Path, process::Command};
 
 use signet_control_plane::Config;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 const SAMPLE: &str = include_str!("../../signet.sample.toml");
 
@@ -25,6 +26,17 @@ fn the_sample_is_good_and_shows_the_defaults() {
     assert!(format!("{sample:?}").contains("/etc/signet/signet.db"));
 }
 
+/// h2 warns of each odd frame, e.g. of an acknowledged PING that nobody sent.
+#[test]
+fn by_default_a_peer_writes_no_line_for_each_frame() {
+    let filter = Config::from_toml(SAMPLE, Path::new("/etc/signet")).unwrap().telemetry.filter;
+    let filter: tracing_subscriber::EnvFilter = filter.parse().unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(filter), || {
+        assert!(tracing::enabled!(tracing::Level::INFO));
+        assert!(!tracing::enabled!(target: "h2::proto::ping_pong", tracing::Level::WARN));
+    });
+}
+
 #[test]
 fn mistakes_are_told_with_their_place_and_a_remedy() {
     let cases = [
@@ -45,7 +57,7 @@ fn mistakes_are_told_with_their_place_and_a_remedy() {
             "lower-case",
         ),
         ("oid_arc = \"1.3.6.1.4.1.99999.1\"", "oid_arc = \"1..2\"", "environment.oid_arc", "object identifier"),
-        ("filter = \"info\"", "filter = \"signet=loud\"", "telemetry.filter", "e.g. info"),
+        ("filter = \"info,h2=error\"", "filter = \"signet=loud\"", "telemetry.filter", "e.g. info"),
         ("dns_names = [\"localhost\"]", "dns_names = [\"127.0.0.1\"]", "server.dns_names", "ip_addresses"),
         ("grants = []", "grants = [{ principal_type = \"robot\", permission = \"a\" }]", "principal_type", "device"),
     ];
