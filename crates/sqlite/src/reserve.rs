@@ -120,7 +120,7 @@ impl Reserve for ReservePages {
     }
 
     fn release(&mut self, connection: &Connection) -> bool {
-        let given = self.left.min(10);
+        let given = self.left.min(4);
         self.left -= given;
         Self::limit(connection, self.disk() - self.left);
         given > 0
@@ -129,7 +129,9 @@ impl Reserve for ReservePages {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::{fd::AsRawFd, unix::fs::MetadataExt};
+
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
     use super::*;
 
@@ -149,6 +151,17 @@ mod tests {
             }
             assert!(!reserve.release(&connection));
         }
+    }
+
+    #[test]
+    fn what_is_left_is_not_given_away_when_there_is_no_room_for_more() {
+        let connection = Connection::open_in_memory().unwrap();
+        let file = File::from(memfd_create("reserve", MemfdFlags::ALLOW_SEALING).unwrap());
+        file.set_len(3 * SLICE).unwrap();
+        fcntl_add_seals(&file, SealFlags::GROW).unwrap();
+        let mut reserve = ReserveFile(format!("/proc/self/fd/{}", file.as_raw_fd()).into());
+        reserve.keep(&connection);
+        assert_eq!(file.metadata().unwrap().len(), 3 * SLICE);
     }
 
     #[test]

@@ -394,8 +394,8 @@ mod tests {
     async fn a_full_disk_still_takes_suspensions_and_revocations() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
-        let disk = Arc::new(AtomicU32::new(150));
-        let reserve = ReservePages { disk: Arc::clone(&disk), reserve: 60, left: 0, margin: 10 };
+        let disk = Arc::new(AtomicU32::new(200));
+        let reserve = ReservePages { disk: Arc::clone(&disk), reserve: 110, left: 0, margin: 10 };
         let store = SqliteStore::open_on(&path, reserve).unwrap();
         let tenant = unique_tenant();
         let mut kept = 0;
@@ -419,8 +419,10 @@ mod tests {
                 until: NOW.plus(Lifetime::days(1)),
                 changes: vec![change.clone()],
             };
-            let beside = seal(&tenant, 100_000 + i64::try_from(suspended).unwrap());
-            store.transact(transaction([Write::create(entry), Write::create(beside)])).await.unwrap();
+            // The first one needs more than a slice.
+            let many = if suspended == 1 { 99 } else { 1 };
+            let beside = (0..many).map(|i| seal(&tenant, 100_000 + i64::try_from(suspended).unwrap() * 1000 + i));
+            store.transact(transaction(beside.map(Write::create).chain([Write::create(entry)]))).await.unwrap();
         }
         // Nothing else gets into that room.
         let refused = store.transact(transaction([Write::create(principal(&tenant, "a"))])).await.unwrap_err();
