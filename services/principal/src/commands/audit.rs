@@ -123,7 +123,7 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let memory = AuditMemory::load(&file)?;
     let noted = args.head.as_deref().map(audit_memory::load_head).transpose()?;
     let remembered = memory.as_ref().map(|memory| memory.head);
-    let heads: Vec<Head> = remembered.into_iter().chain(noted).collect();
+    let heads: Vec<Head> = remembered.filter(|_| !args.accept_head).into_iter().chain(noted).collect();
     let session = run.session()?;
     let tenant = Some(session.tenant()).filter(|tenant| !tenant.is_empty()).map(|tenant| tenant.parse()).transpose()?;
     let pinned = args.key_sha256.clone().or(memory.map(|memory| memory.key_sha256));
@@ -138,6 +138,12 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let whole = report.findings.is_empty();
     if let (true, Some(head), Some(key_sha256)) = (whole || args.accept_head, report.head, report.key_sha256) {
         AuditMemory { key_sha256, head }.save(&file)?;
+        if let (true, Some(before)) = (args.accept_head, remembered) {
+            run.printer.note(&format!(
+                "note: checkpoint {} is remembered as the end of the log, in place of {}",
+                head.sequence, before.sequence
+            ));
+        }
     }
     Ok(if whole { Exit::Ok } else { Exit::Found })
 }

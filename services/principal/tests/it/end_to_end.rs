@@ -220,6 +220,16 @@ fn audit(machine: &Machine, server: &Server) {
     fs::write(&head, noted.to_string()).unwrap();
     let rewound = verify(&["--head", "head.json"]);
     assert_eq!((rewound.code, &rewound.json()["findings"][0]["finding"]), (7, &Value::from("chain_rewound")));
+    // After a restore: what this context itself remembers is given up for what there is.
+    let memory = machine.home().join("contexts/local/audit-head.json");
+    let remembered = fs::read_to_string(&memory).unwrap();
+    let ahead = remembered.replacen("\"sequence\":", "\"sequence\":1", 1);
+    assert_ne!(ahead, remembered);
+    fs::write(&memory, ahead).unwrap();
+    assert_eq!(verify(&[]).code, 7);
+    let accepted = verify(&["--accept-head"]).ok().json();
+    assert_eq!(accepted["findings"], serde_json::json!([]));
+    verify(&[]).ok();
     let mistyped = machine.principal(&["audit", "verify", "--tenant", "acmee"]);
     assert_eq!(mistyped.code, 3, "{mistyped:?}");
     let listed = machine.principal(&["audit", "list", "--tenant", "acme"]).ok().out;
