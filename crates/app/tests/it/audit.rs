@@ -147,6 +147,18 @@ async fn a_shorter_delay_seals_sooner() {
 }
 
 #[tokio::test]
+async fn how_much_is_not_sealed_is_known_from_the_first_look() {
+    let log = Log::new().await;
+    let unsealed = |now| log.site.app.unsealed_minutes(now);
+    assert_eq!(unsealed(later(3600)), None, "before any look");
+    log.seal(later(119)).await;
+    assert_eq!(unsealed(later(119)), Some(1), "the minute that has no 60 s behind it");
+    log.seal(later(120)).await;
+    assert_eq!((unsealed(later(120)), unsealed(later(420))), (Some(1), Some(6)));
+    assert_eq!(unsealed(NOW), Some(0), "a clock that was set back");
+}
+
+#[tokio::test]
 async fn an_event_written_after_its_minute_was_sealed_is_named_in_the_next_seal() {
     let log = Log::new().await;
     log.seal(due(NOW)).await;
