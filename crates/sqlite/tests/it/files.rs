@@ -175,15 +175,14 @@ async fn a_copy_of_a_store_in_use_is_whole_private_and_never_replaces_a_file() {
 #[tokio::test]
 async fn a_copy_that_failed_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&path(&folder));
-    store.settle().await.unwrap();
-    // Or the log would still hold what the file is about to lose.
-    Connection::open(path(&folder)).unwrap().pragma_update(None, "wal_checkpoint", "truncate").unwrap();
-    drop(store);
-    let file = fs::OpenOptions::new().write(true).open(path(&folder)).unwrap();
+    let _store = open(&path(&folder));
+    // Nobody else has this one open.
+    let damaged = folder.path().join("damaged");
+    SqliteStore::back_up(&path(&folder), &damaged).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&damaged).unwrap();
     file.set_len(file.metadata().unwrap().len() - 4096).unwrap();
     let copy = folder.path().join("copy");
-    let error = SqliteStore::back_up(&path(&folder), &copy).unwrap_err();
+    let error = SqliteStore::back_up(&damaged, &copy).unwrap_err();
     assert!(error.to_string().contains("restore a backup"), "{error}");
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().starts_with("copy")), "{names:?}");
