@@ -1,5 +1,7 @@
 //! What must not stand in the sources.
 
+use std::path::Path;
+
 use crate::{files, name, read, root};
 
 const EVERYWHERE: &[&str] = &["crates", "services", "proto", "infra", "scripts", "localstack", "runbooks", ".ci"];
@@ -54,5 +56,23 @@ fn links_between_documents_lead_somewhere() {
             let there = path.parent().unwrap().join(file);
             assert!(there.exists(), "{} links to {target}, which is not there", name(&path));
         }
+    }
+}
+
+/// `crate: test` in the threat model, or `crate: module` for all tests of a file.
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let text = read(&root().join("THREAT_MODEL.md"));
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<_> = quoted.filter_map(|quoted| quoted.split_once(": ")).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for (owner, test) in named {
+        let folders = ["crates", "services", "lambdas"].map(|folder| format!("{folder}/{owner}"));
+        let folders: Vec<_> = folders.iter().map(String::as_str).filter(|folder| root().join(folder).is_dir()).collect();
+        let sources = files(&folders, &[".rs"]);
+        let is_module = |path: &Path| path.file_stem().is_some_and(|stem| stem == test);
+        let function = test.strip_suffix('…').map_or_else(|| format!("fn {test}("), |start| format!("fn {start}"));
+        let is_there = sources.iter().any(|path| is_module(path) || read(path).contains(&function));
+        assert!(is_there, "THREAT_MODEL.md names {owner}: {test}, which is not there");
     }
 }
