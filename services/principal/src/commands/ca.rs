@@ -131,7 +131,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         confirm("stop trusting the retiring CA and refuse what it signed", args.yes)?;
     }
     if args.force {
-        confirm("let a CA sign that verifiers may not know yet and would refuse", args.yes)?;
+        confirm("let the prepared CA sign now, though verifiers without it refuse what it signs", args.yes)?;
     }
     let kind = match args.kind {
         Kind::Tenant => v1::CaKind::Tenant,
@@ -148,8 +148,11 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
     };
     let done = rpc!(session, "rotating", Client.rotate_certificate_authority(request)).await?;
     if run.printer.format == Format::Table {
-        let steps = if done.steps.is_empty() { "nothing was due".to_owned() } else { done.steps.join("\n") };
-        run.printer.note(&steps);
+        let nothing = match action {
+            v1::RotationAction::Prepare => "a next CA is prepared already; --activate lets it sign",
+            _ => "nothing is due",
+        };
+        run.printer.note(&if done.steps.is_empty() { nothing.to_owned() } else { done.steps.join("\n") });
         return run.printer.list(&done.certificate_authorities).map(|()| Exit::Ok);
     }
     let cas = done.certificate_authorities.iter().map(|ca| to_value("signet.v1.CertificateAuthority", ca));
