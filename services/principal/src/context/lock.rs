@@ -1,4 +1,5 @@
-//! One program at a time: what is read, changed and written back under a lock is lost to nobody.
+//! One program at a time: what is read, changed and written back under a lock is lost to nobody. It is the lock that an
+//! agent or an SDK takes in the same folder.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -8,11 +9,11 @@ use std::{
     time::Duration,
 };
 
+use signet_client::LOCK_FILE;
+
 use super::private;
 use crate::{exit::Exit, failure::Failure, output::Printer};
 
-/// The lock's file name. It stays; what counts is who has it open and locked.
-const LOCK_FILE: &str = ".lock";
 /// How often somebody who waits looks again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,7 +48,7 @@ impl Lock {
                     Err(TryLockError::Error(error)) => return Err(cannot(dir, &error)),
                     Err(TryLockError::WouldBlock) => {
                         if !std::mem::replace(&mut told, true) {
-                            printer.note(&format!("waiting for another `principal` that changes {}", dir.display()));
+                            printer.note(&format!("waiting for another program that changes {}", dir.display()));
                         }
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -55,7 +56,7 @@ impl Lock {
             }
         };
         tokio::time::timeout(patience, wanted).await.unwrap_or_else(|_| {
-            let message = format!("another `principal` has been changing {} for {patience:?}", dir.display());
+            let message = format!("another program has been changing {} for {patience:?}", dir.display());
             Err(Failure::new(Exit::Unavailable, message).hint("try again when it is done; --timeout waits longer"))
         })
     }

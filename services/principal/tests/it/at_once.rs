@@ -27,7 +27,7 @@ fn serial(machine: &Machine) -> String {
 async fn of_two_renewals_at_once_one_renews_and_the_other_takes_what_it_got() {
     let (machine, server) = environment().await;
     let before = serial(&machine);
-    let lock = File::options().write(true).open(machine.home().join("contexts/local/.lock")).unwrap();
+    let lock = File::options().write(true).open(machine.home().join("contexts/local/.signet.lock")).unwrap();
     lock.lock().unwrap();
     let mut both = [0, 1].map(|_| machine.spawn(&["cert", "renew", "-o", "json"], &[]));
     // Both have read the certificate that there was when they say that they wait.

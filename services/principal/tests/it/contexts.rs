@@ -78,7 +78,7 @@ fn of_many_programs_at_once_each_adds_its_context() {
     let machine = Machine::new();
     fs::create_dir(machine.home()).unwrap();
     // Held until all have begun, so that they come at the same moment.
-    let lock = File::create(machine.home().join(".lock")).unwrap();
+    let lock = File::create(machine.home().join(".signet.lock")).unwrap();
     lock.lock().unwrap();
     let add = |n| machine.spawn(&["context", "add", &format!("c{n}"), "--endpoint", "https://127.0.0.1:1"], &[]);
     let children: Vec<_> = (0..16).map(add).collect();
@@ -109,7 +109,7 @@ fn a_list_kept_elsewhere_is_written_there() {
 fn who_waits_for_another_says_so_and_gives_up_in_the_end() {
     let machine = Machine::new();
     machine.add_dead_context("dev");
-    let lock = File::create(machine.home().join("contexts/dev/.lock")).unwrap();
+    let lock = File::create(machine.home().join("contexts/dev/.signet.lock")).unwrap();
     lock.lock().unwrap();
     let mut child = machine.spawn(&["cert", "renew", "--timeout", "200ms"], &[]);
     let mut said = String::new();
