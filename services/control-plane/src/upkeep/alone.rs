@@ -3,45 +3,32 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use signet_app::{Call, Herald, TaskReport};
+use signet_app::{Call, Herald};
 use signet_core::{
     Error,
     expiry::{Ending, ExpiryWarning},
     store::Entity,
 };
 
+use super::told;
 use crate::node::Node;
 
 /// Takes CAs a step further whose time has come; any number of nodes may do it at once.
 pub(super) async fn rotate_cas(node: Arc<Node>) -> Result<(), Error> {
     let report = node.app.rotate_due_cas(&Call::process("rotate-cas", node.now()), &|| Some(node.now())).await?;
-    told(report)
+    told("rotate-cas", report)
 }
 
 /// Warns of what nears its end, once per threshold for all nodes together.
 pub(super) async fn warn_expiries(node: Arc<Node>) -> Result<(), Error> {
     let call = Call::process("warn-expiry", node.now());
-    told(node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
+    told("warn-expiry", node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
 }
 
 /// Counts again what tenants have, where that is due.
 pub(super) async fn recount_quotas(node: Arc<Node>) -> Result<(), Error> {
     let call = Call::process("count-quotas", node.now());
-    told(node.app.recount_quotas(&call, &|| Some(node.now())).await?)
-}
-
-/// The first failure; what was done is logged.
-fn told(report: TaskReport) -> Result<(), Error> {
-    for done in &report.done {
-        tracing::info!(done, "upkeep");
-    }
-    match report.failed.into_iter().next() {
-        Some((what, error)) => {
-            tracing::warn!(what, %error, "a piece of the upkeep failed");
-            Err(error)
-        }
-        None => Ok(()),
-    }
+    told("count-quotas", node.app.recount_quotas(&call, &|| Some(node.now())).await?)
 }
 
 /// Warnings as lines of the log and as a count.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{counter, gauge};
-use signet_app::{App, Call};
+use signet_app::{App, Call, TaskReport};
 use signet_core::{Error, KeyRef, Time};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -92,7 +92,21 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool) -> Result<(), Error> {
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
     let report = node.app.sweep_reservations(&Call::process("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
-    report.failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    told("sweep", report)
+}
+
+/// Logs what was done and each piece that failed. The error is the first one; the operator is told of the others here.
+fn told(task: &str, report: TaskReport) -> Result<(), Error> {
+    for done in &report.done {
+        tracing::info!(task, done, "upkeep");
+    }
+    for (what, error) in &report.failed {
+        tracing::warn!(task, what, ?error, "a piece of the upkeep failed");
+    }
+    let mut errors = report.failed.into_iter().map(|(_, error)| error);
+    let first = errors.next();
+    errors.for_each(|error| signet_app::tell_operator(task, &error));
+    first.map_or(Ok(()), Err)
 }
 
 async fn roots(node: Arc<Node>) -> Result<(), Error> {
