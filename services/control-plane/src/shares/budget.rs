@@ -29,15 +29,13 @@ pub(crate) enum Whose {
     Node,
 }
 
-/// How far into a budget a caller may go.
+/// How far into a budget a caller may go: ordinarily to the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// To the limit.
-    Ordinary,
-    /// An eighth beyond it: operations that suspend and revoke.
-    Urgent,
+pub(crate) struct Standing {
     /// A quarter beyond it: the system tenant.
-    Operator,
+    pub(super) operator: bool,
+    /// An eighth beyond it: operations that suspend and revoke.
+    pub(super) urgent: bool,
 }
 
 /// A budget that had no more for this caller.
@@ -76,19 +74,19 @@ impl NodeLimits {
     /// them: it also finds room where its principal or tenant has used up its share.
     pub(super) fn limit(&self, whose: Whose, budget: Budget, standing: Standing, taken: &Taken) -> usize {
         let node = *self.of(budget);
-        let urgent = if standing == Standing::Urgent { node / 8 } else { 0 };
-        match (whose, standing) {
-            (Whose::Principal, _) => (node / 8).max(LEAST).saturating_add(urgent),
+        let urgent = if standing.urgent { node / 8 } else { 0 };
+        match whose {
+            Whose::Principal => (node / 8).max(LEAST).saturating_add(urgent),
             // All that is the operator's is the node's.
-            (Whose::Tenant | Whose::Node, Standing::Operator) => node.saturating_add((node / 4).max(LEAST)),
-            (Whose::Tenant, Standing::Urgent) => (node / 2).max(LEAST).saturating_add(urgent),
-            (Whose::Tenant, Standing::Ordinary) => {
+            _ if standing.operator => node.saturating_add((node / 4).max(LEAST)).saturating_add(urgent),
+            Whose::Tenant if standing.urgent => (node / 2).max(LEAST).saturating_add(urgent),
+            Whose::Tenant => {
                 let free = node.saturating_sub(taken.of(budget).load(Ordering::Acquire));
                 let least = if node / 8 < LEAST { LEAST } else { 0 };
                 // Where nothing is free it is the node that has no more, and says so.
                 if free == 0 { usize::MAX } else { free.max(least) }
             }
-            (Whose::Node, _) => node.saturating_add(urgent),
+            Whose::Node => node.saturating_add(urgent),
         }
     }
 }

@@ -157,11 +157,7 @@ impl Account {
 
     /// Takes `amount` of a budget, until the place is dropped.
     pub(crate) fn take(self: &Arc<Self>, budget: Budget, amount: usize, urgent: bool) -> Result<Place, Full> {
-        let standing = match () {
-            () if self.operator => Standing::Operator,
-            () if urgent => Standing::Urgent,
-            () => Standing::Ordinary,
-        };
+        let standing = Standing { operator: self.operator, urgent };
         let levels = [
             (Whose::Principal, Some(&self.own)),
             (Whose::Tenant, self.tenant.as_ref().map(|tenant| &tenant.taken)),

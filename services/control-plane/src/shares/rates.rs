@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, middleware::StateInformationMiddleware};
 
 use crate::authorization::Lane;
 
@@ -24,7 +24,7 @@ pub(super) struct Rates {
 }
 
 struct Bucket {
-    tokens: DefaultDirectRateLimiter,
+    tokens: DefaultDirectRateLimiter<StateInformationMiddleware>,
     per_second: NonZeroU32,
     burst: NonZeroU32,
 }
@@ -49,19 +49,24 @@ impl Rates {
         if bucket.spend(weight) { Ok(()) } else { Err(bucket.per_second.get()) }
     }
 
-    /// Whether nothing is missing; what this takes does not matter, since the rates go if so.
+    /// Whether nothing is missing. To ask takes one of each.
     pub(super) fn are_whole(&self) -> bool {
-        [&self.ordinary, &self.renewals, &self.urgent].iter().all(|bucket| bucket.spend(bucket.burst))
+        [&self.ordinary, &self.renewals, &self.urgent].iter().all(|bucket| bucket.is_whole())
     }
 }
 
 impl Bucket {
     fn new(per_second: NonZeroU32) -> Self {
         let burst = per_second.saturating_mul(BURST_SECONDS).max(LEAST_BURST);
-        Self { tokens: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)), per_second, burst }
+        let tokens = RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)).with_middleware();
+        Self { tokens, per_second, burst }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.tokens.check().is_ok_and(|left| left.remaining_burst_capacity() >= self.burst.get().saturating_sub(1))
     }
 
     fn spend(&self, weight: NonZeroU32) -> bool {
-        matches!(self.tokens.check_n(weight), Ok(Ok(())))
+        matches!(self.tokens.check_n(weight), Ok(Ok(_)))
     }
 }

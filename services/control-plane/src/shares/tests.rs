@@ -48,6 +48,7 @@ fn a_principal_and_a_tenant_take_their_share_and_the_operator_finds_room() {
         assert_eq!(urgent.len(), limit / 8);
         let (operator, full) = fill(&of("system", "root-admin"), budget);
         assert_eq!((operator.len(), full.whose), (limit / 8, Whose::Principal));
+        assert!(of("system", "root-admin").take(budget, 1, true).is_ok(), "it may still suspend");
         drop((one, others, later, urgent, operator));
         assert_eq!(fill(&of("acme", "w-1"), budget).0.len(), limit / 8, "what was taken came back");
     }
@@ -107,7 +108,13 @@ fn accounts_are_forgotten_once_they_hold_nothing() {
     let quiet = shares.account(&id("acme"), &id("quiet"));
     drop(shares.account(&id("globex"), &id("gone")));
     let spender = shares.account(&id("initech"), &id("spender"));
-    spender.spend(NonZeroU32::new(500).unwrap(), Lane::Ordinary).unwrap();
+    spender.spend(NonZeroU32::new(50).unwrap(), Lane::Renewal).unwrap();
+    drop(spender);
+    shares.forget_idle();
+    shares.forget_idle();
+    // Who is asked about loses nothing by it.
+    let spender = shares.account(&id("initech"), &id("spender"));
+    spender.spend(NonZeroU32::new(900).unwrap(), Lane::Ordinary).unwrap();
     drop(spender);
     shares.forget_idle();
     let mut known: Vec<String> = shares.tenants().keys().map(ToString::to_string).collect();

@@ -37,6 +37,7 @@ const CONNECTIONS: usize = 16;
 const AT_ONCE: usize = 64;
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WHO_AM_I: &str = "/signet.v1.PrincipalService/WhoAmI";
+const LIST_CERTIFICATES: &str = "/signet.v1.CertificateService/ListCertificates";
 
 struct Neighbours {
     world: World,
@@ -73,12 +74,27 @@ impl Neighbours {
 }
 
 /// A call whose head comes, and whose message does not.
-async fn bodiless(channel: Channel) -> Status {
+async fn bodiless(channel: Channel, method: &'static str) -> Status {
     let mut client = Grpc::new(channel);
     client.ready().await.unwrap();
     let codec = ProstCodec::<pb::WhoAmIRequest, pb::WhoAmIResponse>::default();
     let nothing = Request::new(stream::pending::<pb::WhoAmIRequest>());
-    client.client_streaming(nothing, WHO_AM_I.parse().unwrap(), codec).await.map(drop).unwrap_err()
+    client.client_streaming(nothing, method.parse().unwrap(), codec).await.map(drop).unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heavy_call_takes_as_many_places_as_it_weighs() {
+    let all = neighbours().await;
+    let channel = all.world.channel(&all.node, &all.attacker);
+    let mut calls: JoinSet<_> = (0..20).map(|_| bodiless(channel.clone(), LIST_CERTIFICATES)).collect();
+    // Weight 8 of 128 places.
+    for _ in 0..4 {
+        let refused = timeout(SOON, calls.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(reason(&refused), "PRINCIPAL_BUSY");
+    }
+    let incomplete = timeout(SOON, calls.join_all()).await.unwrap();
+    assert!(incomplete.iter().all(|status| reason(status) == "REQUEST_INCOMPLETE"), "{incomplete:?}");
+    all.node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +104,7 @@ async fn messages_that_do_not_come_take_nobody_elses_places() {
         for _ in 0..CONNECTIONS {
             let channel = all.world.channel(&all.node, &all.attacker);
             for _ in 0..AT_ONCE {
-                calls.spawn(bodiless(channel.clone()));
+                calls.spawn(bodiless(channel.clone(), WHO_AM_I));
             }
         }
     };
