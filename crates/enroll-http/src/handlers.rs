@@ -83,7 +83,7 @@ fn accept<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Failure> {
-    enrollment.limits.call(origin.source)?;
+    enrollment.limits.as_ref().map_or(Ok(()), |limits| limits.call(origin.source))?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {

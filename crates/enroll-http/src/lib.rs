@@ -38,7 +38,7 @@ pub struct Origin {
 pub struct Enrollment {
     app: Arc<App>,
     clock: Box<dyn Fn() -> Time + Send + Sync>,
-    limits: Limits,
+    limits: Option<Limits>,
 }
 
 impl fmt::Debug for Enrollment {
@@ -48,10 +48,15 @@ impl fmt::Debug for Enrollment {
 }
 
 impl Enrollment {
-    /// `per_second`: calls of one source, an IPv4 address or an IPv6 /64; ten times as many after a quiet time. `clock` is
-    /// read once a call.
-    pub fn new(app: Arc<App>, per_second: NonZeroU32, clock: impl Fn() -> Time + Send + Sync + 'static) -> Self {
-        Self { app, clock: Box::new(clock), limits: Limits::new(per_second) }
+    /// `clock` is read once a call. For who limits its callers otherwise.
+    pub fn new(app: Arc<App>, clock: impl Fn() -> Time + Send + Sync + 'static) -> Self {
+        Self { app, clock: Box::new(clock), limits: None }
+    }
+
+    /// The same with so many calls a second of one source, an IPv4 address or an IPv6 /64; ten times as many after a quiet time.
+    #[must_use]
+    pub fn limited(self, per_second: NonZeroU32) -> Self {
+        Self { limits: Some(Limits::new(per_second)), ..self }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls of anybody, on a whole environment in memory: refused as the caller's fault, with nothing left behind.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -45,7 +45,7 @@ impl World {
         let app = App::new(store.clone(), Arc::new(Keys::default()), entropy, environment(), Settings::default());
         let app = Arc::new(app);
         runtime.block_on(found(&app));
-        let enrollment = Enrollment::new(Arc::clone(&app), NonZeroU32::MAX, || NOW);
+        let enrollment = Enrollment::new(Arc::clone(&app), || NOW);
         let csr_pem = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
         let before = store.copy();
         Self { runtime, app, router: router(Arc::new(enrollment)), store, before, csr_pem }

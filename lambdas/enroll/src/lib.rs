@@ -46,7 +46,7 @@ impl Function {
         let opened = open_lazily(config, Some(control_plane(&config.server))).await?;
         let rate = NonZeroU32::new(config.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
         let clock = system_clock();
-        let enrollment = Enrollment::new(Arc::clone(&opened.app), rate, move || clock());
+        let enrollment = Enrollment::new(Arc::clone(&opened.app), move || clock()).limited(rate);
         Ok(Self { app: opened.app, router: router(Arc::new(enrollment)).fallback(not_found) })
     }
 

@@ -212,7 +212,7 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
             Ok(Poll::Ready(response)) => errors::of_the_message(response?),
             Ok(Poll::Pending) => {
                 let why = match holds.as_ref().map(|holds| holds.poll_evicted(cx)) {
-                    Some(Poll::Ready(())) => errors::node_busy(),
+                    Some(Poll::Ready(())) => errors::strangers_full(),
                     _ => {
                         ready!(deadline.poll(cx));
                         errors::timed_out()

@@ -138,9 +138,9 @@ pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, what, details)
 }
 
-/// The node is at its limit of calls.
-pub(crate) fn node_busy() -> Status {
-    busy("this node is at its limit of calls; try again", "NODE_BUSY")
+/// All places for calls without a certificate are taken, or the oldest one's was given to another.
+pub(crate) fn strangers_full() -> Status {
+    busy("this node is at its limit of calls without a certificate; try again", "ANONYMOUS_BUSY")
 }
 
 /// The server's own time limit for a call has passed; what became of it is not known.

@@ -1,6 +1,6 @@
 //! The gRPC listener: authenticated connections into tonic, the gate before every service.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use signet_enroll_http::Enrollment;
 use signet_mtls::Settings;
@@ -70,9 +70,8 @@ impl Server {
 
 /// Enrollment as JSON over HTTP/2 beside the RPCs, behind the same gate.
 fn with_http(node: &Node, routes: Routes) -> Routes {
-    let rate = NonZeroU32::new(node.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
     let clock = Arc::clone(&node.clock);
-    let enrollment = Enrollment::new(Arc::clone(&node.app), rate, move || clock());
+    let enrollment = Enrollment::new(Arc::clone(&node.app), move || clock());
     routes.into_axum_router().merge(signet_enroll_http::router(Arc::new(enrollment))).into()
 }
 

@@ -43,7 +43,7 @@ impl Strangers {
                 let what = "too many calls without a certificate are under way from this address; wait for them";
                 errors::busy(what, "TOO_MANY_CALLS")
             }
-            Crowd::All => errors::node_busy(),
+            Crowd::All => errors::strangers_full(),
         })
     }
 

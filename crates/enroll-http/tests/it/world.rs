@@ -1,6 +1,6 @@
 //! A bootstrapped environment in a temporary folder, with the router in front.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body};
 use http::{Request, StatusCode, header};
@@ -62,7 +62,7 @@ impl World {
             quotas: Default::default(),
         };
         app.create_tenant(&call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
-        let enrollment = Enrollment::new(Arc::clone(&app), NonZeroU32::new(100).unwrap(), || NOW);
+        let enrollment = Enrollment::new(Arc::clone(&app), || NOW);
         Self { app, router: router(Arc::new(enrollment)), _folder: folder }
     }
 
