@@ -1,6 +1,6 @@
 //! The plan of one tenant's seal: what a minute's events state, and which events of earlier minutes came late.
 //!
-//! An event is of the minute in which its operation started, and may be written after that minute was sealed. To tell
+//! An event is of the minute in which its piece of work began, and may be written after that minute was sealed. To tell
 //! such an event from those that the seal covers, each stored seal has a *cover*: the first bytes of its leaves. It is
 //! not signed: whoever alters it can only make the sealer name a covered event as late or a late one not, and
 //! [`crate::audit::verify`] then finds that the minute's root does not match.

@@ -71,7 +71,7 @@ async fn those_who_are_silent_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn those_who_stop_within_the_handshake_hold_up_their_own_source_only() {
+async fn those_who_stop_within_the_handshake_and_fill_all_places_hold_up_nobody() {
     let world = World::new();
     let address = world.start(patient()).await;
     let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));

@@ -68,7 +68,8 @@ fn the_threat_model_names_tests_that_exist() {
     assert!(named.len() > 30, "{named:?}");
     for (owner, test) in named {
         let folders = ["crates", "services", "lambdas"].map(|folder| format!("{folder}/{owner}"));
-        let folders: Vec<_> = folders.iter().map(String::as_str).filter(|folder| root().join(folder).is_dir()).collect();
+        let folders: Vec<_> =
+            folders.iter().map(String::as_str).filter(|folder| root().join(folder).is_dir()).collect();
         let sources = files(&folders, &[".rs"]);
         let is_module = |path: &Path| path.file_stem().is_some_and(|stem| stem == test);
         let function = test.strip_suffix('…').map_or_else(|| format!("fn {test}("), |start| format!("fn {start}"));
