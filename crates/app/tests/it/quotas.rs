@@ -149,6 +149,19 @@ async fn what_was_there_before_counts_began_is_counted_and_mended_once_a_week() 
     assert_eq!(used(&world, week).await.principals, Some(25));
 }
 
+/// Lambdas start by the hundred, and each counts once or twice in its life.
+#[tokio::test]
+async fn processes_that_start_together_begin_with_different_parts() {
+    let world = World::new().await;
+    for number in 0..16 {
+        let call = call_with_id("CreatePrincipal", &format!("create-{number}"));
+        create(&world.restarted(100 + number).app, &call, &format!("p-{number}")).await.unwrap();
+    }
+    let counts = world.store.query(&QuotaCount::all_of(&tid("acme"), Quota::Principals), NOW).await.unwrap();
+    assert!(counts.records.len() >= 8, "{counts:?}");
+    assert_eq!(used(&world, NOW).await.principals, Some(16));
+}
+
 #[tokio::test]
 async fn tokens_count_until_they_expire_used_or_not() {
     let world = World::new().await;
