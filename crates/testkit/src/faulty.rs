@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, Serial, Signer, Store, StoreError, Time,
+    KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
     change::ChangeEntry,
     store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Versioned},
     tenant::Tenant,
@@ -139,8 +139,8 @@ pub enum Hidden {
     Indexes,
     /// Every index: this audit event.
     Event(String),
-    /// Every index: the certificate with this serial number.
-    Indexed(Serial),
+    /// Every index: the record with this key.
+    Indexed(Key),
     /// The next answer that has it: the entry of this feed shard with this number.
     EntryOnce(u32, u64),
     /// The first page of every partition, as DynamoDB answers where all of it has expired and is not deleted yet.
@@ -322,7 +322,7 @@ impl FaultyStore {
         let hides = |hidden: &Hidden| match (hidden, body) {
             (Hidden::Indexes, _) => index,
             (Hidden::Event(id), Body::AuditEvent(event)) => index && event.id == *id,
-            (Hidden::Indexed(serial), Body::Certificate(certificate)) => index && certificate.serial == *serial,
+            (Hidden::Indexed(key), body) => index && body.key() == *key,
             (Hidden::EntryOnce(of, number), Body::Change(ChangeEntry { shard, sequence, .. })) => {
                 (of, number) == (shard, sequence)
             }

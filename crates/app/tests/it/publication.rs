@@ -13,6 +13,7 @@ use signet_app::{Object, Put, Shelf, Shelved, TaskReport};
 use signet_core::{
     Error, Lifetime, PrincipalType, Serial, Time,
     certificate::{Certificate, RevocationReason},
+    store::Entity,
 };
 use signet_testkit::{faulty::Hidden, fixtures::NOW};
 
@@ -148,7 +149,7 @@ async fn a_revocation_that_the_index_lost_stays_on_the_list_until_its_certificat
     publish(&world, &bucket, NOW).await;
     assert!(bucket.lists(LIST, &leaf.serial));
     let number = bucket.number(LIST);
-    world.store.hide(Hidden::Indexed(leaf.serial));
+    world.store.hide(Hidden::Indexed(leaf.key()));
     publish(&world, &bucket, NOW.plus(Lifetime::minutes(1))).await;
     assert!(bucket.lists(LIST, &leaf.serial), "the index does not show it any more");
     assert_eq!(bucket.number(LIST), number, "the same entries: no new list");
@@ -165,7 +166,7 @@ async fn a_revocation_that_the_index_lost_stays_on_the_list_until_its_certificat
         "what the index shows again is what was kept, reason and time included"
     );
 
-    world.store.hide(Hidden::Indexed(leaf.serial));
+    world.store.hide(Hidden::Indexed(leaf.key()));
     let kept = leaf.not_after.plus(Lifetime::hours(47));
     publish(&world, &bucket, kept).await;
     assert!(bucket.lists(LIST, &leaf.serial), "until 48 hours after its end");
@@ -178,8 +179,8 @@ async fn a_revocation_without_a_record_stays_on_the_list_as_long_as_a_certificat
     let (world, bucket) = (World::new().await, Bucket::default());
     let leaf = revoke_one(&world, "w-1", NOW).await;
     publish(&world, &bucket, NOW).await;
-    world.store.hide(Hidden::Indexed(leaf.serial));
-    world.store.damage(Certificate::key_of(&leaf.issuer, &leaf.serial));
+    world.store.hide(Hidden::Indexed(leaf.key()));
+    world.store.damage(leaf.key());
     publish(&world, &bucket, NOW.plus(Lifetime::days(91))).await;
     assert!(bucket.lists(LIST, &leaf.serial));
     publish(&world, &bucket, NOW.plus(Lifetime::days(93))).await;
