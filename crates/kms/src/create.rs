@@ -20,7 +20,10 @@ use aws_sdk_kms::{
         retry::{ClassifyRetry, RetryAction},
     },
     error::{BuildError, ProvideErrorMetadata, SdkError},
-    operation::{create_alias::CreateAliasError, create_key::CreateKeyError, describe_key::DescribeKeyError},
+    operation::{
+        create_alias::CreateAliasError, create_key::CreateKeyError, describe_key::DescribeKeyError,
+        get_public_key::GetPublicKeyError,
+    },
     types::{KeySpec, KeyUsageType, Tag},
 };
 use signet_core::{KeyError, KeyLabel};
@@ -52,7 +55,7 @@ impl KmsKeys {
             .await;
         let timed_out = matches!(answer, Err(SdkError::TimeoutError(_)));
         if in_doubt.load(Relaxed) || timed_out {
-            let advice = "the task rotate-cas names it when it is an hour old";
+            let advice = "the task rotate-cas reports it when it is an hour old";
             tracing::warn!(kms.alias = alias, advice, "no answer: a key may have been made that has no name");
         }
         let metadata = answer.map_err(|e| error::of(alias, "kms:CreateKey", &e))?.key_metadata;
@@ -75,7 +78,7 @@ impl KmsKeys {
         match bearer {
             Ok(bearer) if bearer == arn => Ok(bearer),
             Ok(bearer) => {
-                let advice = "the task rotate-cas names it when it is an hour old";
+                let advice = "the task rotate-cas reports it when it is an hour old";
                 tracing::warn!(
                     kms.key = arn,
                     kms.alias = alias,
@@ -85,16 +88,18 @@ impl KmsKeys {
                 Ok(bearer)
             }
             Err(error) => {
-                let advice = "leave it: the task rotate-cas names it if it still has none when it is an hour old";
+                let advice = "leave it: the task rotate-cas reports it if it has none when it is an hour old";
                 tracing::warn!(kms.key = arn, kms.alias = alias, advice, "a key was made that may have no name");
-                Err(match error {
-                    KeyError::NotFound(what) => {
-                        KeyError::Unavailable(format!("{what} was just made and is not visible yet, try again"))
-                    }
-                    other => other,
-                })
+                Err(not_yet(error))
             }
         }
+    }
+
+    /// Waits until a key that was just made can be used: who cannot find it would take it for deleted.
+    pub(crate) async fn until_visible(&self, arn: &str) -> Result<(), KeyError> {
+        let retries = patient(self.limits).retry_classifier(UntilVisible::<GetPublicKeyError>::default());
+        let answer = self.client.get_public_key().key_id(arn).customize().config_override(retries).send().await;
+        answer.map(drop).map_err(|e| not_yet(error::of(arn, "kms:GetPublicKey", &e)))
     }
 
     /// The ARN of the key that has this name, which somebody has just given it.
@@ -104,6 +109,16 @@ impl KmsKeys {
         let key = answer.map_err(|e| error::of(alias, "kms:DescribeKey", &e))?.key_metadata;
         let arn = key.and_then(|key| key.arn);
         arn.ok_or_else(|| KeyError::Unavailable(format!("KMS answered without a description of {alias}")))
+    }
+}
+
+/// What is not found although it was just made will be.
+fn not_yet(error: KeyError) -> KeyError {
+    match error {
+        KeyError::NotFound(what) => {
+            KeyError::Unavailable(format!("{what} was just made and is not visible yet, try again"))
+        }
+        other => other,
     }
 }
 
@@ -171,7 +186,7 @@ impl<E: ProvideErrorMetadata + Error + Send + Sync + 'static> ClassifyRetry for 
         let Some(Err(failure)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
         let answer = failure.as_operation_error().and_then(|error| error.downcast_ref::<E>());
         match answer.and_then(ProvideErrorMetadata::code) {
-            Some("NotFoundException") => RetryAction::transient_error(),
+            Some("NotFoundException" | "KMSInvalidStateException") => RetryAction::transient_error(),
             // A quota of aliases is no throttling, for which the SDK takes it.
             Some("LimitExceededException") => RetryAction::RetryForbidden,
             _ => RetryAction::NoActionIndicated,

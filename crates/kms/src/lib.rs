@@ -157,7 +157,9 @@ impl KeyManager for KmsKeys {
             Err(other) => return Err(other),
         }
         let arn = self.make(label, &alias).await?;
-        reference(&self.name(&alias, &arn).await?)
+        let bearer = self.name(&alias, &arn).await?;
+        self.until_visible(&bearer).await?;
+        reference(&bearer)
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

@@ -115,6 +115,20 @@ async fn what_was_just_made_is_waited_for_until_it_is_visible() {
     assert!(never.log.contains("may have no name"), "{}", never.log);
 }
 
+/// `open` and `sign` would tell the operator that it was deleted.
+#[tokio::test]
+async fn a_new_key_is_handed_out_when_it_can_be_used() {
+    let made = create([ABSENT, MADE, DONE, ABSENT, ABSENT, OURS]).await;
+    assert!(made.is("ours") && made.count("GetPublicKey") == 3, "{:?} {:?}", made.key, made.asked);
+    let never = create([ABSENT, MADE, DONE, ABSENT]).await;
+    assert!(
+        matches!(&never.key, Err(KeyError::Unavailable(why)) if why.contains("not visible yet")),
+        "{:?}",
+        never.key
+    );
+    assert_eq!(never.log, "", "it has its name: the next call finds it");
+}
+
 #[tokio::test]
 async fn a_throttled_creation_is_tried_again_and_made_nothing() {
     let made = create([ABSENT, THROTTLED, THROTTLED, MADE, DONE]).await;
