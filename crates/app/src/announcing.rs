@@ -167,10 +167,13 @@ impl Writer {
                     state.missed = state.missed.saturating_add(1);
                 }
             },
-            // Perhaps it is one commit's fault: what it writes is damaged, throttled or too large.
-            Err(StoreError::TooLarge(_) | StoreError::Unavailable(_) | StoreError::Corrupt { .. })
-                if pack.len() > 1 =>
-            {
+            // Perhaps it is one commit's fault: what it writes is damaged, throttled, refused or too large.
+            Err(
+                StoreError::TooLarge(_)
+                | StoreError::Unavailable(_)
+                | StoreError::Refused(_)
+                | StoreError::Corrupt { .. },
+            ) if pack.len() > 1 => {
                 (state.end, state.most) = (Some(end), Some(pack.len() / 2));
                 self.put_back(pack);
             }

@@ -56,6 +56,7 @@ use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
     sealing::HeadWatch,
+    signer::random,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use together::Together;
@@ -147,7 +148,7 @@ pub struct App {
     unsealed_from: AtomicI64,
     /// How others move the end of what is sealed.
     head_watch: std::sync::Mutex<HeadWatch>,
-    /// How often this process has counted something of a tenant's.
+    /// Which part of a tenant's counts is next to be written; begins anywhere, so that processes which start together do not meet.
     counted: AtomicU32,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Arc<Notify>,
@@ -177,6 +178,7 @@ impl App {
         let (signers, opening, issuers, reads) = Default::default();
         let (turns, holders, detached, seen_head) = Default::default();
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
+        let counted = AtomicU32::new(u32::from_be_bytes(random(&*entropy)));
         Self {
             store,
             reporting,
@@ -196,7 +198,7 @@ impl App {
             holders,
             unsealed_from: AtomicI64::new(i64::MIN),
             head_watch: std::sync::Mutex::default(),
-            counted: AtomicU32::new(0),
+            counted,
             committed,
             seen_head,
         }

@@ -44,7 +44,7 @@ impl App {
         Ok(self.count(&tally, 1, until))
     }
 
-    /// The write that counts `by` more. Writers of this process take the parts by turns.
+    /// The write that counts `by` more. This process takes the parts by turns.
     pub(crate) fn count(&self, tally: &Tally, by: i64, until: Option<Time>) -> Write {
         tally.add(by, until, self.counted.fetch_add(1, Ordering::Relaxed))
     }

@@ -147,7 +147,7 @@ impl From<StoreError> for Error {
                 Self::Unavailable { what: "the store", cause: error.to_string() }
             }
             StoreError::Misconfigured(cause) => Self::Misconfigured { what: "the store", cause },
-            StoreError::Corrupt { .. } | StoreError::TooLarge(_) => Self::internal(error),
+            StoreError::Refused(_) | StoreError::Corrupt { .. } | StoreError::TooLarge(_) => Self::internal(error),
         }
     }
 }
@@ -180,6 +180,9 @@ mod tests {
         for error in permanent.map(Error::from).into_iter().chain([StoreError::Misconfigured(reason).into()]) {
             assert!(matches!(&error, Error::Misconfigured { cause, .. } if !cause.is_empty()), "{error:?}");
             assert_eq!(error.reason(), "MISCONFIGURED");
+        }
+        for ours in [StoreError::Refused("because".into()), StoreError::TooLarge("because".into())].map(Error::from) {
+            assert!(matches!(&ours, Error::Internal { cause } if cause.contains("because")), "{ours:?}");
         }
         let passing = [
             Error::from(KeyError::Unavailable("slow".into())),

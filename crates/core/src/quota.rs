@@ -205,7 +205,7 @@ pub struct QuotaCount {
     pub until: Option<Time>,
     /// How many. One part may be below zero: what one writer added another may take away.
     pub number: i64,
-    /// In the first part without an end: when everything was last counted one by one.
+    /// In the first part without an end: when everything was last counted one by one; earlier if that is to be done again soon.
     #[serde(default)]
     pub counted_at: Option<Time>,
 }
@@ -213,6 +213,9 @@ pub struct QuotaCount {
 /// How long a count is believed before everything is counted again: nodes of versions before these counts do not keep them, nor
 /// does a restore of single tables.
 const RECOUNT_AFTER: Lifetime = Lifetime::days(7);
+
+/// How long one is believed that was lowered: the index that everything was counted by may have lagged.
+const LOWERED_AFTER: Lifetime = Lifetime::days(1);
 
 impl QuotaCount {
     /// Partition of all counts of `quota`. No principal id holds a `#`.
@@ -289,12 +292,13 @@ impl Tally {
     }
 
     /// What was counted one by one: `live` that do not stop to count by themselves. Others that were made or ended during the
-    /// count may be in it or not; the next one mends that.
+    /// count, or that the index did not show yet, may be in it or not; the next one mends that.
     pub fn recounted(&self, live: u64, now: Time) -> Write {
         let off = i64::try_from(live).unwrap_or(i64::MAX).saturating_sub(self.sum(|part| part.until.is_none()));
+        let as_of = if off < 0 { now.minus(RECOUNT_AFTER).plus(LOWERED_AFTER) } else { now };
         self.write(None, 0, |part| {
             part.number = part.number.saturating_add(off);
-            part.counted_at = Some(now);
+            part.counted_at = Some(as_of);
         })
     }
 

@@ -467,6 +467,9 @@ pub enum StoreError {
     /// A table is missing, or this process may not use it: nothing was applied, and trying again changes nothing.
     #[error("the store cannot be used as it is configured: {0}")]
     Misconfigured(String),
+    /// The store does not take such a call, which is our own fault: nothing was applied, and trying again changes nothing.
+    #[error("the store refuses the call: {0}")]
+    Refused(String),
     /// A record is not what this version writes or reads.
     #[error("the record {key} cannot be read: {reason}")]
     Corrupt {

@@ -134,19 +134,18 @@ impl ClassifyRetry for Attempts {
         let Some(Err(failure)) = context.output_or_error() else {
             return RetryAction::NoActionIndicated;
         };
-        let Some(answer) = failure.as_operation_error() else {
-            if !error::never_connected(failure) {
-                self.in_doubt.store(true, Relaxed);
-            }
-            return RetryAction::NoActionIndicated;
-        };
-        match answer.downcast_ref::<TransactWriteItemsError>() {
+        let answer = failure.as_operation_error().and_then(|error| error.downcast_ref::<TransactWriteItemsError>());
+        // Only a 4xx says that nothing was done: of all else (DynamoDB Developer Guide, "Error handling": 5xx), whatever stands in
+        // it, nobody knows.
+        let turned_away = context.response().is_some_and(|answer| (400..500).contains(&answer.status().as_u16()));
+        // An attempt before, with the same token, is still being carried out.
+        let under_way = matches!(answer, Some(TransactWriteItemsError::TransactionInProgressException(_)));
+        if under_way || !(turned_away || error::never_connected(failure)) {
+            self.in_doubt.store(true, Relaxed);
+        }
+        match answer {
             Some(TransactWriteItemsError::TransactionCanceledException(it)) if only_met_others(it) => {
                 RetryAction::throttling_error()
-            }
-            Some(TransactWriteItemsError::InternalServerError(_)) => {
-                self.in_doubt.store(true, Relaxed);
-                RetryAction::NoActionIndicated
             }
             _ => RetryAction::NoActionIndicated,
         }

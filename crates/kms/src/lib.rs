@@ -3,6 +3,7 @@
 //! A reference is `kms:` and a key's ARN, or `kms:alias/<prefix>-<purpose>` for the keys that Terraform made. An alias is
 //! followed once, at [`KeyManager::open`]: a signer keeps to the key that it found then.
 
+mod create;
 mod error;
 mod signer;
 mod unnamed;
@@ -11,11 +12,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_kms::{
-    Client, config,
-    error::BuildError,
-    types::{KeyMetadata, KeySpec, KeyUsageType, Tag},
-};
+use aws_sdk_kms::{Client, config, types::KeyMetadata};
 use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, Time, id::IdError};
 
 /// What every reference of ours begins with.
@@ -87,6 +84,7 @@ impl Default for Limits {
 pub struct KmsKeys {
     client: Client,
     prefix: String,
+    limits: Limits,
     tenant_key_policy: Option<String>,
 }
 
@@ -114,7 +112,7 @@ impl KmsKeys {
             .operation_timeout(limits.operation)
             .build();
         let config = config::Builder::from(aws).retry_config(retry).timeout_config(timeout).build();
-        Self { client: Client::from_conf(config), prefix: prefix.into(), tenant_key_policy: None }
+        Self { client: Client::from_conf(config), prefix: prefix.into(), limits, tenant_key_policy: None }
     }
 
     /// The key policy (JSON) of keys made from now on: output `tenant_key_policy` of `infra/modules/ca-keys`. Without one,
@@ -130,43 +128,11 @@ impl KmsKeys {
         let metadata = answer.map_err(|e| error::of(id, "kms:DescribeKey", &e))?.key_metadata;
         metadata.ok_or_else(|| KeyError::Unavailable(format!("KMS answered without a description of {id}")))
     }
-
-    /// Makes a key and returns its ARN.
-    async fn make(&self, label: &KeyLabel, alias: &str) -> Result<String, KeyError> {
-        let tags = tags(&self.prefix, label).map_err(|e| KeyError::Unavailable(e.to_string()))?;
-        let answer = self
-            .client
-            .create_key()
-            .key_spec(KeySpec::EccNistP256)
-            .key_usage(KeyUsageType::SignVerify)
-            .description(format!("{}{} of tenant {}", description(&self.prefix), label.ca, label.tenant))
-            .set_tags(Some(tags))
-            .set_policy(self.tenant_key_policy.clone())
-            // KMS has no token for this: a second try after a lost answer would make a second key.
-            .customize()
-            .config_override(config::Builder::new().retry_config(RetryConfig::disabled()))
-            .send()
-            .await;
-        if answer.as_ref().is_err_and(|error| error.as_service_error().is_none()) {
-            tracing::warn!(kms.alias = alias, "no answer: a key may have been made that has no name");
-        }
-        let metadata = answer.map_err(|e| error::of(alias, "kms:CreateKey", &e))?.key_metadata;
-        let arn = metadata.and_then(|key| key.arn);
-        arn.ok_or_else(|| KeyError::Unavailable("KMS made a key and did not say which".into()))
-    }
 }
 
 /// How the description of every key begins that is made here.
 fn description(prefix: &str) -> String {
     format!("{prefix}: issuing CA ")
-}
-
-/// Tags that IAM conditions go by.
-fn tags(prefix: &str, label: &KeyLabel) -> Result<Vec<Tag>, BuildError> {
-    [("environment", prefix), ("tenant", label.tenant.as_str()), ("ca", label.ca.as_str())]
-        .into_iter()
-        .map(|(name, value)| Tag::builder().tag_key(format!("signet:{name}")).tag_value(value).build())
-        .collect()
 }
 
 /// An alias takes no dots; a CA's id has exactly one, before its generation, so this stays unambiguous.
@@ -191,22 +157,9 @@ impl KeyManager for KmsKeys {
             Err(other) => return Err(other),
         }
         let arn = self.make(label, &alias).await?;
-        match self.client.create_alias().alias_name(&alias).target_key_id(&arn).send().await {
-            Ok(_) => reference(&arn),
-            Err(e) if e.as_service_error().is_some_and(|e| e.is_already_exists_exception()) => {
-                tracing::warn!(kms.key = arn, kms.alias = alias, "another node made this key first; delete this one");
-                let first = self.describe(&alias).await.map_err(|e| match e {
-                    // AWS shows a new alias only after some seconds.
-                    KeyError::NotFound(_) => KeyError::Unavailable(format!("{alias} is not visible yet, try again")),
-                    other => other,
-                })?;
-                reference(first.arn().unwrap_or(first.key_id()))
-            }
-            Err(e) => {
-                tracing::warn!(kms.key = arn, kms.alias = alias, "a key was made but not named; delete it");
-                Err(error::of(&alias, "kms:CreateAlias", &e))
-            }
-        }
+        let bearer = self.name(&alias, &arn).await?;
+        self.until_visible(&bearer).await?;
+        reference(&bearer)
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

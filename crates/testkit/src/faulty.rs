@@ -137,8 +137,8 @@ impl<E: Clone> Plan<E> {
 pub enum Hidden {
     /// Every index: all of it.
     Indexes,
-    /// Every index: this audit event.
-    Event(String),
+    /// Every index: the record with this key.
+    Indexed(Key),
     /// The next answer that has it: the entry of this feed shard with this number.
     EntryOnce(u32, u64),
     /// The first page of every partition, as DynamoDB answers where all of it has expired and is not deleted yet.
@@ -319,7 +319,7 @@ impl FaultyStore {
         let mut hidden = self.hidden.lock().unwrap();
         let hides = |hidden: &Hidden| match (hidden, body) {
             (Hidden::Indexes, _) => index,
-            (Hidden::Event(id), Body::AuditEvent(event)) => index && event.id == *id,
+            (Hidden::Indexed(key), body) => index && body.key() == *key,
             (Hidden::EntryOnce(of, number), Body::Change(ChangeEntry { shard, sequence, .. })) => {
                 (of, number) == (shard, sequence)
             }

@@ -18,6 +18,7 @@ pub mod lambda;
 pub mod memory_store;
 pub mod pki;
 pub mod releases;
+pub mod scripted;
 pub mod signer_suite;
 pub mod store_suite;
 pub mod uptime;

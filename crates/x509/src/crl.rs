@@ -1,8 +1,11 @@
 //! Certificate revocation lists (RFC 5280 section 5): full lists, one per issuer.
 
-use der::{Decode, Encode, Tag, asn1::AnyRef};
+use der::{
+    Decode, Encode, Reader, SliceReader, Tag,
+    asn1::{AnyRef, BitStringRef},
+};
 use signet_core::{Serial, Time, certificate::RevocationReason};
-
+use thiserror::Error;
 use x509_cert::{
     certificate::Version,
     crl::{RevokedCert, TbsCertList},
@@ -10,7 +13,11 @@ use x509_cert::{
     serial_number::SerialNumber,
 };
 
-use crate::{IssueError, IssuerCert, PublicKey, encode, key::SIGNATURE_ALGORITHM, oid};
+use crate::{
+    IssueError, IssuerCert, PublicKey, encode,
+    key::{Algorithm, SIGNATURE_ALGORITHM},
+    oid,
+};
 
 /// One revoked certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,4 +94,57 @@ impl PreparedCrl {
         self.issuer_key.verify(&self.tbs_der, signature_der).map_err(|_| IssueError::BadSignature)?;
         Ok(encode::signed(&self.tbs_der, signature_der)?)
     }
+}
+
+/// Why a list is not one of an issuer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CrlError {
+    /// Not a list, or one with serial numbers or reasons that are not ours.
+    #[error("not a DER X.509 revocation list (RFC 5280 section 5.1) as we write it")]
+    Malformed,
+    /// Another issuer's.
+    #[error("the revocation list names another issuer")]
+    OtherIssuer,
+    /// Not signed with the issuer's key.
+    #[error("the revocation list carries a bad signature")]
+    BadSignature,
+}
+
+impl From<der::Error> for CrlError {
+    fn from(_: der::Error) -> Self {
+        Self::Malformed
+    }
+}
+
+/// What stands on a list that `issuer` signed, in the list's order, whether it is still valid or not. `der`: the whole list.
+pub fn verified_entries(der: &[u8], issuer: &IssuerCert) -> Result<Vec<RevokedEntry>, CrlError> {
+    let mut reader = SliceReader::new(der)?;
+    let (tbs_der, signature) = reader.sequence(|outer| -> der::Result<_> {
+        let tbs_der = outer.tlv_bytes()?;
+        Algorithm::decode(outer)?;
+        Ok((tbs_der, BitStringRef::decode(outer)?))
+    })?;
+    reader.finish()?;
+    let tbs = TbsCertList::from_der(tbs_der)?;
+    if tbs.issuer.to_der()? != issuer.subject_der {
+        return Err(CrlError::OtherIssuer);
+    }
+    let signature = signature.as_bytes().ok_or(CrlError::Malformed)?;
+    issuer.key.verify(tbs_der, signature).map_err(|_| CrlError::BadSignature)?;
+    tbs.revoked_certificates.unwrap_or_default().iter().map(read_entry).collect()
+}
+
+fn read_entry(entry: &RevokedCert) -> Result<RevokedEntry, CrlError> {
+    let serial = Serial::from_der_integer(entry.serial_number.as_bytes()).ok_or(CrlError::Malformed)?;
+    let revoked_at = i64::try_from(entry.revocation_date.to_unix_duration().as_secs());
+    let revoked_at = Time::from_unix_seconds(revoked_at.map_err(|_| CrlError::Malformed)?);
+    let extensions = entry.crl_entry_extensions.iter().flatten();
+    let reason = match extensions.into_iter().find(|extension| extension.extn_id == oid::CRL_REASON) {
+        None => RevocationReason::Unspecified,
+        Some(extension) => match AnyRef::from_der(extension.extn_value.as_bytes())?.value() {
+            [code] => RevocationReason::from_code(*code).ok_or(CrlError::Malformed)?,
+            _ => return Err(CrlError::Malformed),
+        },
+    };
+    Ok(RevokedEntry { serial, revoked_at, reason })
 }

@@ -122,9 +122,10 @@ locals {
     }
   }
 
-  # One for each table, since CloudWatch cannot add up all of them. An index that is throttled pushes back on its table.
+  # One for each table, since CloudWatch cannot add up all of them. A table's own metrics do not have its indexes' (DynamoDB Developer Guide,
+  # "Metrics and dimensions"), and ThrottledRequests has them by operation only.
   table_alarms = {
-    DynamoDbThrottled = "Reads or writes of the table are throttled."
+    DynamoDbThrottled = "Reads or writes of the table or of an index of it are throttled."
   }
 }
 
@@ -182,13 +183,14 @@ resource "aws_cloudwatch_metric_alarm" "table" {
   metric_query {
     id          = "result"
     label       = each.value.alarm
-    expression  = join(" + ", concat(["FILL(r, 0)", "FILL(w, 0)"], [for number, index in each.value.indexes : "FILL(w${number}, 0)"]))
+    expression  = join(" + ", concat(["FILL(r, 0)", "FILL(w, 0)"], [for number, index in each.value.indexes : "FILL(r${number}, 0) + FILL(w${number}, 0)"]))
     return_data = true
   }
 
   dynamic "metric_query" {
     for_each = merge(
       { r = ["ReadThrottleEvents", {}], w = ["WriteThrottleEvents", {}] },
+      { for number, index in each.value.indexes : "r${number}" => ["ReadThrottleEvents", { GlobalSecondaryIndexName = index }] },
       { for number, index in each.value.indexes : "w${number}" => ["WriteThrottleEvents", { GlobalSecondaryIndexName = index }] },
     )
     content {

@@ -1,9 +1,11 @@
 # What one looks at first: is it well, who calls, how long does it take, what do the parts below say.
 locals {
-  tables_throttles = [for table in values(var.tables) : ["AWS/DynamoDB", "WriteThrottleEvents", "TableName", table.name]]
-  tables_writes    = [for table in values(var.tables) : ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table.name]]
-  balancer         = flatten([for dimension, value in local.load_balancer : [dimension, value]])
-  ecs              = flatten([for dimension, value in local.service : [dimension, value]])
+  tables_throttles = flatten([for table in values(var.tables) : [for dimensions in concat([{}], [for index in table.indexes : { GlobalSecondaryIndexName = index }]) : [
+    for metric in ["ReadThrottleEvents", "WriteThrottleEvents"] : { metric = concat(["AWS/DynamoDB", metric, "TableName", table.name], flatten([for name, value in dimensions : [name, value]])) }
+  ]]])
+  tables_writes = [for table in values(var.tables) : ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table.name]]
+  balancer      = flatten([for dimension, value in local.load_balancer : [dimension, value]])
+  ecs           = flatten([for dimension, value in local.service : [dimension, value]])
 
   # Title → statistic and metrics, two graphs a row.
   graphs = [
@@ -20,7 +22,7 @@ locals {
     { title = "Server certificate: seconds left", stat = "Minimum", metrics = [[local.namespace, "CertificateTimeLeft"]] },
     { title = "KMS throttles", stat = "Sum", metrics = [[local.namespace, "KmsThrottles"]] },
     { title = "Table writes", stat = "Sum", metrics = local.tables_writes },
-    { title = "Table throttles", stat = "Sum", metrics = local.tables_throttles },
+    { title = "Table throttles", stat = "Sum", metrics = local.tables_throttles[*].metric },
   ]
 }
 

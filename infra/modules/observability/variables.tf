@@ -46,8 +46,8 @@ variable "tables" {
   }))
 
   validation {
-    condition     = alltrue([for table in values(var.tables) : length(table.indexes) <= 7])
-    error_message = "An alarm takes ten metrics at most, so a table may have seven indexes here."
+    condition     = alltrue([for table in values(var.tables) : length(table.indexes) <= 4])
+    error_message = "An alarm takes ten metrics at most, two for the table and two for each index, so a table may have four indexes here."
   }
 }
 

@@ -18,6 +18,9 @@ use crate::said;
 /// How long caches may keep an object; a new CA is published long before it signs, a CRL lives for days.
 const CACHE: &str = "public, max-age=300";
 
+/// How errors name it.
+const BUCKET: &str = "the publication bucket";
+
 /// An S3 bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
@@ -43,7 +46,7 @@ fn unavailable<E: ProvideErrorMetadata + std::error::Error + 'static>(
     error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> Error {
     let cause = format!("{call} {name}: {}", said(error));
-    Error::Unavailable { what: "the publication bucket", cause }
+    Error::Unavailable { what: BUCKET, cause }
 }
 
 #[async_trait]
@@ -56,6 +59,17 @@ impl Shelf for Bucket {
             }
             Err(error) if status(&error) == 404 => Ok(None),
             Err(error) => Err(unavailable("HeadObject", name, &error)),
+        }
+    }
+
+    async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.client.get_object().bucket(&self.name).key(name).if_match(tag).send().await {
+            Ok(found) => {
+                let cut_off = |e| Error::Unavailable { what: BUCKET, cause: format!("GetObject {name}: {e}") };
+                Ok(Some(found.body.collect().await.map_err(cut_off)?.to_vec()))
+            }
+            Err(error) if matches!(status(&error), 404 | 412) => Ok(None),
+            Err(error) => Err(unavailable("GetObject", name, &error)),
         }
     }
 

@@ -141,20 +141,21 @@ async fn a_conflict_of_one_is_its_own_and_fails_no_other() {
 
 #[tokio::test]
 async fn what_the_store_does_not_take_of_one_fails_no_other() {
-    let (site, damaged) = (Site::held(), event("globex", 1001).key());
-    site.store.refuse(move |transaction| {
-        let throttled = || StoreError::Unavailable("throttled by the test".into());
-        transaction.writes().iter().any(|write| write.key() == damaged).then(throttled)
-    });
-    let first = site.busy().await;
-    let good: Vec<_> = (1..=20).map(|number| site.spawn(revokes("acme", number))).collect();
-    let bad = site.spawn(suspends("globex", 1));
-    let other = site.spawn(suspends("initech", 1));
-    until(|| site.waiting() == 22).await;
-    site.store.release();
-    assert!(matches!(bad.await.unwrap(), Err(StoreError::Unavailable(_))));
-    for waited in good.into_iter().chain([first, other]) {
-        assert_eq!(waited.await.unwrap(), Ok(()));
+    for error in [StoreError::Unavailable("by the test".into()), StoreError::Refused("by the test".into())] {
+        let (site, damaged, refused) = (Site::held(), event("globex", 1001).key(), error.clone());
+        site.store.refuse(move |transaction| {
+            transaction.writes().iter().any(|write| write.key() == damaged).then(|| refused.clone())
+        });
+        let first = site.busy().await;
+        let good: Vec<_> = (1..=20).map(|number| site.spawn(revokes("acme", number))).collect();
+        let bad = site.spawn(suspends("globex", 1));
+        let other = site.spawn(suspends("initech", 1));
+        until(|| site.waiting() == 22).await;
+        site.store.release();
+        assert_eq!(bad.await.unwrap(), Err(error));
+        for waited in good.into_iter().chain([first, other]) {
+            assert_eq!(waited.await.unwrap(), Ok(()));
+        }
     }
 }
 

@@ -1,16 +1,21 @@
 //! Revocation lists: when a new one is due, and the making of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use signet_core::{
-    CaId, Error, Lifetime, StoreError, Time,
+    CaId, Error, Lifetime, Serial, StoreError, Time,
     audit::sha256_hex,
-    ca::Ca,
+    ca::{Ca, CaKind},
     certificate::{Certificate, CertificateState, DEADLINE_SHARDS, RevocationReason},
     scope::EnvironmentScope,
     store::{Index, Key, Query, Table},
+    tenant::MAX_LIFETIME,
 };
-use signet_x509::crl::{RevokedEntry, prepare_crl};
+use signet_x509::{
+    IssuerCert,
+    crl::{RevokedEntry, prepare_crl, verified_entries},
+};
 
 use super::{DIGEST, Object, Put, Shelf, Shelved};
 use crate::{App, AuditEntry, Call, authority::issue_error, paging};
@@ -21,6 +26,10 @@ pub(super) const VALIDITY: Lifetime = Lifetime::hours(48);
 const RENEWAL: Lifetime = Lifetime::hours(24);
 /// An entry stays at least until a list that was made after its certificate's end is out (RFC 5280 section 3.3).
 const KEEP_AFTER_EXPIRY: Lifetime = Lifetime::hours(48);
+/// As many entries that the index does not show are looked up for one list; more of them stay on it without.
+const MAX_LOOKUPS: usize = 1000;
+/// Of these at once.
+const LOOKUPS_AT_ONCE: usize = 8;
 /// The note with the list's number.
 const NUMBER: &str = "crl-number";
 /// The note that says when an unchanged list is made anew, Unix seconds.
@@ -49,10 +58,22 @@ impl App {
     pub(super) async fn put_crl(&self, call: &Call, shelf: &dyn Shelf, ca: &Ca) -> Result<Vec<String>, Error> {
         let name = name(&ca.id);
         let there = shelf.look(&name).await?;
-        let entries = self.revoked_entries(&ca.id, call.now).await?;
+        let found = self.revoked_by_index(&ca.id, call.now).await?;
+        if due_number(there.as_ref(), &digest(&found.entries), call.now).is_none() {
+            return Ok(Vec::new());
+        }
+        let issuer = self.issuer(ca).await?;
+        let published = match &there {
+            None => Vec::new(),
+            Some(there) => match shelf.read(&name, &there.tag).await? {
+                Some(der) => published_entries(&der, &issuer.certificate, &name),
+                // Somebody else has put another one meanwhile.
+                None => return Ok(Vec::new()),
+            },
+        };
+        let entries = self.with_published(ca, found, published, call.now).await?;
         let digest = digest(&entries);
         let Some(number) = due_number(there.as_ref(), &digest, call.now) else { return Ok(Vec::new()) };
-        let issuer = self.issuer(ca).await?;
         let next_update = call.now.plus(VALIDITY).min(ca.not_after);
         let prepared =
             prepare_crl(&issuer.certificate, number, call.now, next_update, &entries).map_err(issue_error)?;
@@ -74,27 +95,101 @@ impl App {
         Ok(if put == Put::Done { vec![name] } else { Vec::new() })
     }
 
-    /// What a CA has revoked, by serial number: also what can no longer be read of it but for its number.
-    async fn revoked_entries(&self, issuer: &CaId, now: Time) -> Result<Vec<RevokedEntry>, Error> {
+    /// What a CA has revoked as the index shows it, by serial number: also what can no longer be read of it but for its number.
+    async fn revoked_by_index(&self, issuer: &CaId, now: Time) -> Result<Revoked, Error> {
         let query = |shard| Query::index(Table::Certificates, Index::Revoked, Certificate::revoked(issuer, shard));
         let read = |query| async move {
             EnvironmentScope::housekeeping().page::<Certificate>(&*self.store, &query, now).await
         };
         let (found, unreadable) = paging::all(DEADLINE_SHARDS, query, read).await?;
         let mut entries: Vec<RevokedEntry> = found.iter().filter_map(|certificate| entry(certificate, now)).collect();
+        let ended = found.iter().filter(|certificate| !is_kept(certificate.not_after, now));
+        let ended = ended.map(|certificate| certificate.serial).collect();
         for record in unreadable {
             entries.push(bare_entry(&record.key).ok_or(StoreError::from(record))?);
         }
-        entries.sort_unstable_by_key(|entry| entry.serial);
-        entries.dedup_by_key(|entry| entry.serial);
+        sort(&mut entries);
+        Ok(Revoked { entries, ended })
+    }
+
+    /// The entries for a new list: what the index shows, and what of the published list it does not. An index lags behind its
+    /// table, and one that is made anew lacks more: only the end of a certificate takes its entry off a list.
+    async fn with_published(
+        &self,
+        ca: &Ca,
+        found: Revoked,
+        published: Vec<RevokedEntry>,
+        now: Time,
+    ) -> Result<Vec<RevokedEntry>, Error> {
+        let Revoked { mut entries, ended } = found;
+        let shown: HashSet<Serial> = entries.iter().map(|entry| entry.serial).chain(ended).collect();
+        let mut missing: Vec<RevokedEntry> =
+            published.into_iter().filter(|entry| !shown.contains(&entry.serial)).collect();
+        // The oldest end first.
+        sort(&mut missing);
+        let unseen = missing.split_off(missing.len().min(MAX_LOOKUPS));
+        let look = |entry: RevokedEntry| async move {
+            let until = self.end_of(ca, &entry.serial, now).await?;
+            Ok::<_, Error>(is_kept(until, now).then_some(entry))
+        };
+        let looked_up: Vec<Option<RevokedEntry>> =
+            stream::iter(missing).map(look).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let kept: Vec<RevokedEntry> = looked_up.into_iter().flatten().chain(unseen).collect();
+        if !kept.is_empty() {
+            let (ca, kept) = (ca.id.as_str(), kept.len());
+            tracing::warn!(ca.id = ca, kept, "the index lacks published revocations: they stay on the list");
+        }
+        entries.extend(kept);
+        sort(&mut entries);
         Ok(entries)
     }
+
+    /// When the certificate ends; without a record, or with one that cannot be read, the latest time at which it may.
+    async fn end_of(&self, ca: &Ca, serial: &Serial, now: Time) -> Result<Time, Error> {
+        let key = Certificate::key_of(&ca.id, serial);
+        match EnvironmentScope::housekeeping().get::<Certificate>(&*self.store, &key, now).await {
+            Ok(Some(found)) => Ok(found.value.not_after),
+            // Roots sign CAs only, which live for years.
+            Ok(None) | Err(StoreError::Corrupt { .. }) if ca.kind == CaKind::Root => Ok(ca.not_after),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => Ok(serial.made_at().plus(MAX_LIFETIME)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What the index shows of a CA.
+struct Revoked {
+    /// What belongs on a list.
+    entries: Vec<RevokedEntry>,
+    /// Revoked, but ended so long ago that it is on no list any more.
+    ended: Vec<Serial>,
+}
+
+/// What stands on the published list, or nothing if it is not one that the CA signed.
+fn published_entries(der: &[u8], issuer: &IssuerCert, name: &str) -> Vec<RevokedEntry> {
+    verified_entries(der, issuer).unwrap_or_else(|reason| {
+        let reason = reason.to_string();
+        tracing::error!(
+            object = name,
+            reason,
+            "the published list is not ours: it is replaced by what the index shows"
+        );
+        Vec::new()
+    })
+}
+
+fn sort(entries: &mut Vec<RevokedEntry>) {
+    entries.sort_unstable_by_key(|entry| entry.serial);
+    entries.dedup_by_key(|entry| entry.serial);
+}
+
+fn is_kept(not_after: Time, now: Time) -> bool {
+    not_after.plus(KEEP_AFTER_EXPIRY) > now
 }
 
 fn entry(certificate: &Certificate, now: Time) -> Option<RevokedEntry> {
     let CertificateState::Revoked { revoked_at, reason } = certificate.state else { return None };
-    let kept = certificate.not_after.plus(KEEP_AFTER_EXPIRY) > now;
-    kept.then_some(RevokedEntry { serial: certificate.serial, revoked_at, reason })
+    is_kept(certificate.not_after, now).then_some(RevokedEntry { serial: certificate.serial, revoked_at, reason })
 }
 
 /// The index says that it was revoked, and its key which it is.

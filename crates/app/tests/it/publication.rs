@@ -10,8 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use signet_app::{Object, Put, Shelf, Shelved, TaskReport};
-use signet_core::{Error, Lifetime, PrincipalType, Time, certificate::RevocationReason};
-use signet_testkit::fixtures::NOW;
+use signet_core::{
+    Error, Lifetime, PrincipalType, Serial, Time,
+    certificate::{Certificate, RevocationReason},
+    store::Entity,
+};
+use signet_testkit::{faulty::Hidden, fixtures::NOW};
 
 use crate::world::{World, acme, at, call, identity, permit_of};
 
@@ -20,6 +24,7 @@ use crate::world::{World, acme, at, call, identity, permit_of};
 pub(crate) struct Bucket {
     objects: Mutex<BTreeMap<String, (u32, Object)>>,
     puts: AtomicU32,
+    reads: AtomicU32,
     broken: Mutex<Option<&'static str>>,
 }
 
@@ -30,6 +35,15 @@ impl Bucket {
 
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         self.objects.lock().unwrap()[name].1.content.clone()
+    }
+
+    /// Puts these bytes in place of an object's content.
+    fn damage(&self, name: &str, content: Vec<u8>) {
+        self.objects.lock().unwrap().get_mut(name).unwrap().1.content = content;
+    }
+
+    fn lists(&self, name: &str, serial: &Serial) -> bool {
+        self.content(name).windows(16).any(|window| window == serial.as_bytes())
     }
 
     fn number(&self, name: &str) -> u64 {
@@ -43,6 +57,12 @@ impl Shelf for Bucket {
         let objects = self.objects.lock().unwrap();
         let shelved = |(tag, object): &(u32, Object)| Shelved { tag: tag.to_string(), notes: object.notes.clone() };
         Ok(objects.get(name).map(shelved))
+    }
+
+    async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.reads.fetch_add(1, Ordering::AcqRel);
+        let objects = self.objects.lock().unwrap();
+        Ok(objects.get(name).filter(|(found, _)| found.to_string() == tag).map(|(_, object)| object.content.clone()))
     }
 
     async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error> {
@@ -107,6 +127,79 @@ async fn a_run_puts_what_changed_and_nothing_else() {
     let aged = publish(&world, &bucket, NOW.plus(Lifetime::hours(27))).await;
     assert_eq!(aged.done.iter().filter(|name| name.starts_with("crl/")).count(), 5, "{aged:?}");
     assert_eq!(world.outcomes("publish").len(), 11, "an event for each signature");
+}
+
+/// Revokes a certificate of the new principal `id`.
+async fn revoke_one(world: &World, id: &str, now: Time) -> Certificate {
+    world.principal(id).await;
+    let leaf = world.issue(id).await.certificate;
+    let permit = permit_of(identity("system", "root", PrincipalType::Admin, &[]), "certificates.revoke");
+    let (revoked, reason) = (at(call("RevokeCertificate"), now), RevocationReason::KeyCompromise);
+    world.app.revoke_certificate(&revoked, &permit, &acme(), &leaf.issuer, &leaf.serial, reason).await.unwrap();
+    leaf
+}
+
+const LIST: &str = "crl/acme.1.crl";
+
+/// An index lags behind its table for some time, and is empty while it is made anew.
+#[tokio::test]
+async fn a_revocation_that_the_index_lost_stays_on_the_list_until_its_certificate_ended() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    let leaf = revoke_one(&world, "w-1", NOW).await;
+    publish(&world, &bucket, NOW).await;
+    assert!(bucket.lists(LIST, &leaf.serial));
+    let number = bucket.number(LIST);
+    world.store.hide(Hidden::Indexed(leaf.key()));
+    publish(&world, &bucket, NOW.plus(Lifetime::minutes(1))).await;
+    assert!(bucket.lists(LIST, &leaf.serial), "the index does not show it any more");
+    assert_eq!(bucket.number(LIST), number, "the same entries: no new list");
+
+    let other = revoke_one(&world, "w-2", NOW.plus(Lifetime::minutes(2))).await;
+    publish(&world, &bucket, NOW.plus(Lifetime::minutes(2))).await;
+    assert!(bucket.lists(LIST, &leaf.serial) && bucket.lists(LIST, &other.serial));
+    assert!(bucket.number(LIST) > number);
+    world.store.show_all();
+    publish(&world, &bucket, NOW.plus(Lifetime::minutes(3))).await;
+    assert_eq!(
+        bucket.number(LIST),
+        number + 120,
+        "what the index shows again is what was kept, reason and time included"
+    );
+
+    world.store.hide(Hidden::Indexed(leaf.key()));
+    let kept = leaf.not_after.plus(Lifetime::hours(47));
+    publish(&world, &bucket, kept).await;
+    assert!(bucket.lists(LIST, &leaf.serial), "until 48 hours after its end");
+    publish(&world, &bucket, leaf.not_after.plus(Lifetime::hours(48))).await;
+    assert!(!bucket.lists(LIST, &leaf.serial), "the table says that it ended");
+}
+
+#[tokio::test]
+async fn a_revocation_without_a_record_stays_on_the_list_as_long_as_a_certificate_may_live() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    let leaf = revoke_one(&world, "w-1", NOW).await;
+    publish(&world, &bucket, NOW).await;
+    world.store.hide(Hidden::Indexed(leaf.key()));
+    world.store.damage(leaf.key());
+    publish(&world, &bucket, NOW.plus(Lifetime::days(91))).await;
+    assert!(bucket.lists(LIST, &leaf.serial));
+    publish(&world, &bucket, NOW.plus(Lifetime::days(93))).await;
+    assert!(!bucket.lists(LIST, &leaf.serial));
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_replaced_and_one_that_is_as_it_should_be_is_not_read() {
+    let (world, bucket) = (World::new().await, Bucket::default());
+    publish(&world, &bucket, NOW).await;
+    bucket.damage(LIST, b"not a list".to_vec());
+    publish(&world, &bucket, NOW.plus(Lifetime::minutes(1))).await;
+    assert_eq!(bucket.reads.load(Ordering::Acquire), 0, "nothing has changed");
+    let later = NOW.plus(Lifetime::minutes(2));
+    let leaf = revoke_one(&world, "w-1", later).await;
+    let report = publish(&world, &bucket, later).await;
+    assert_eq!((report.done.as_slice(), report.failed.as_slice()), ([LIST.to_owned()].as_slice(), [].as_slice()));
+    assert!(bucket.lists(LIST, &leaf.serial));
+    assert_eq!(bucket.reads.load(Ordering::Acquire), 1);
 }
 
 #[tokio::test]

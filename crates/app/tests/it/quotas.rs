@@ -7,9 +7,12 @@ use signet_core::{
     Error, Lifetime, PrincipalType, Store, Time,
     enrollment::EnrollmentToken,
     quota::{OverQuota, Quota, QuotaCount, Quotas},
-    store::{Body, Write},
+    store::{Body, Entity, Write},
 };
-use signet_testkit::fixtures::{NOW, later, transaction};
+use signet_testkit::{
+    faulty::Hidden,
+    fixtures::{NOW, later, transaction},
+};
 
 use crate::{rules::aws_rule, world::*};
 
@@ -147,6 +150,37 @@ async fn what_was_there_before_counts_began_is_counted_and_mended_once_a_week() 
     let week = NOW.plus(Lifetime::days(7));
     assert!(recount(&world, week).await.done.contains(&"acme: 25 principals".to_owned()));
     assert_eq!(used(&world, week).await.principals, Some(25));
+}
+
+/// A week's count by an index that lags is mended a day later, and not a week.
+#[tokio::test]
+async fn a_count_that_an_index_which_lags_has_lowered_is_looked_at_again_soon() {
+    let world = World::new().await;
+    world.principal("seen").await;
+    let unseen = world.principal("unseen").await;
+    world.store.hide(Hidden::Indexed(unseen.key()));
+    assert!(recount(&world, NOW).await.done.contains(&"acme: 1 principals".to_owned()));
+    assert_eq!(used(&world, NOW).await.principals, Some(1));
+    world.store.show_all();
+    let acmes = |report: TaskReport| report.done.into_iter().filter(|done| done.starts_with("acme")).count();
+    assert_eq!(acmes(recount(&world, NOW.plus(Lifetime::hours(23))).await), 0);
+    let day = NOW.plus(Lifetime::days(1));
+    assert!(recount(&world, day).await.done.contains(&"acme: 2 principals".to_owned()));
+    assert_eq!(used(&world, day).await.principals, Some(2));
+    assert_eq!(acmes(recount(&world, day.plus(Lifetime::days(6))).await), 0);
+}
+
+/// Lambdas start by the hundred, and each counts once or twice in its life.
+#[tokio::test]
+async fn processes_that_start_together_begin_with_different_parts() {
+    let world = World::new().await;
+    for number in 0..16 {
+        let call = call_with_id("CreatePrincipal", &format!("create-{number}"));
+        create(&world.restarted(100 + number).app, &call, &format!("p-{number}")).await.unwrap();
+    }
+    let counts = world.store.query(&QuotaCount::all_of(&tid("acme"), Quota::Principals), NOW).await.unwrap();
+    assert!(counts.records.len() >= 8, "{counts:?}");
+    assert_eq!(used(&world, NOW).await.principals, Some(16));
 }
 
 #[tokio::test]

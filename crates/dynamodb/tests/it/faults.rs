@@ -13,6 +13,10 @@ use signet_dynamodb::{DynamoStore, Limits};
 use signet_testkit::{
     faults::{self, ANSWER_LOST, inject},
     fixtures::{NOW, principal, transaction, unique_tenant},
+    scripted::{
+        Answer::{Http, Lost},
+        Scripted,
+    },
 };
 
 use crate::support::{store_at, variable};
@@ -116,6 +120,44 @@ async fn an_error_of_the_server_is_unknown() {
     let refused = create(&store, &worker).await;
     assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
     assert_eq!(kept(&worker).await, None);
+}
+
+/// The last attempt by itself applied nothing. Which 5xx the first one was, and whether it can be read, changes nothing.
+#[tokio::test]
+async fn any_failure_of_the_server_before_throttling_is_unknown() {
+    let throttled = Http(400, r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "-"}"#);
+    for failed in [
+        Http(500, r#"{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "-"}"#),
+        Http(503, r#"{"__type": "com.amazon.coral.availability#ServiceUnavailableException"}"#),
+        Http(502, "<html>Bad Gateway</html>"),
+        Http(504, ""),
+        Http(507, r#"{"message": "something new"}"#),
+        Http(200, "<html>"),
+        Lost,
+        Http(400, r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionInProgressException"}"#),
+    ] {
+        let dynamodb = Scripted::new([failed, throttled]).await;
+        let store = store_at(dynamodb.endpoint(), SHORT).await;
+        let refused = create(&store, &principal(&unique_tenant(), "worker")).await;
+        assert!(matches!(refused, Err(StoreError::Unknown(_))), "{failed:?}: {refused:?}");
+        let read = store.get(&principal(&unique_tenant(), "worker").key(), NOW).await;
+        assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    }
+    let dynamodb = Scripted::new([throttled]).await;
+    let store = store_at(dynamodb.endpoint(), SHORT).await;
+    let refused = create(&store, &principal(&unique_tenant(), "worker")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "nothing but throttling: {refused:?}");
+}
+
+#[tokio::test]
+async fn what_dynamodb_does_not_take_is_asked_once() {
+    let invalid =
+        Http(400, r#"{"__type": "com.amazon.coral.validate#ValidationException", "message": "an empty key"}"#);
+    let dynamodb = Scripted::new([invalid]).await;
+    let store = store_at(dynamodb.endpoint(), SHORT).await;
+    let refused = create(&store, &principal(&unique_tenant(), "worker")).await;
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("an empty key")), "{refused:?}");
+    assert_eq!(dynamodb.asked(), ["TransactWriteItems"]);
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use signet_core::{
-    Lifetime, PrincipalType, Serial,
+    Lifetime, PrincipalType, Serial, Time,
     certificate::RevocationReason::{self, KeyCompromise, Unspecified},
 };
 use signet_x509::{
     IssueError,
-    crl::{RevokedEntry, prepare_crl},
+    crl::{CrlError, RevokedEntry, prepare_crl, verified_entries},
     pem,
 };
 use webpki::{BorrowedCertRevocationList, CertRevocationList};
@@ -70,6 +70,27 @@ fn openssl_shows_number_key_and_reasons() {
     assert_eq!(text.matches("CRL Reason Code").count(), 5, "the unspecified reason is left out");
     let ski = hex::encode_upper(world.tenant.cert.public_key().key_id());
     assert!(text.replace(':', "").contains(&ski), "the key identifier is the issuer's own");
+}
+
+#[test]
+fn what_stands_on_a_list_is_read_back_from_its_issuers_only() {
+    let world = World::new();
+    let mut entries = RevocationReason::ALL.map(|reason| revoked(serial(), reason));
+    entries.sort_unstable_by_key(|entry| entry.serial);
+    let crl = list(&world.tenant, 7, &entries);
+    let whole_seconds = entries.clone().map(|entry| {
+        let revoked_at = Time::from_unix_seconds(entry.revoked_at.unix_seconds());
+        RevokedEntry { revoked_at, ..entry }
+    });
+    assert_eq!(verified_entries(&crl, &world.tenant.cert).unwrap(), whole_seconds);
+    assert_eq!(verified_entries(&list(&world.tenant, 8, &[]), &world.tenant.cert), Ok(Vec::new()));
+    assert_eq!(verified_entries(&crl, &world.root.cert), Err(CrlError::OtherIssuer));
+    let offset = crl.windows(16).position(|window| window == entries[0].serial.as_bytes()).unwrap();
+    let mut altered = crl.clone();
+    altered[offset + 15] ^= 1;
+    assert_eq!(verified_entries(&altered, &world.tenant.cert), Err(CrlError::BadSignature));
+    assert_eq!(verified_entries(&crl[..crl.len() - 1], &world.tenant.cert), Err(CrlError::Malformed));
+    assert_eq!(verified_entries(b"", &world.tenant.cert), Err(CrlError::Malformed));
 }
 
 #[test]

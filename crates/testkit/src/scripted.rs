@@ -1,0 +1,76 @@
+//! An AWS endpoint that gives the answers of a list: for what no proxy in front of a working one can be told to say.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// The connection is closed.
+    Lost,
+    /// A status and a body, which need not be JSON.
+    Http(u16, &'static str),
+}
+
+/// See the module's words. It ends with the test's runtime.
+#[derive(Debug)]
+pub struct Scripted {
+    endpoint: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scripted {
+    /// Gives `answers` in their order, and the last one to whoever asks more often.
+    pub async fn new(answers: impl Into<Vec<Answer>>) -> Self {
+        let (answers, asked) = (answers.into(), Arc::new(Mutex::new(Vec::new())));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            for number in 0.. {
+                let mut connection = BufReader::new(listener.accept().await.unwrap().0);
+                let operation = operation(&mut connection).await;
+                seen.lock().unwrap().push(operation);
+                if let Answer::Http(status, body) = answers[number.min(answers.len() - 1)] {
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 {status} S\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                    connection.write_all((head + body).as_bytes()).await.unwrap();
+                }
+            }
+        });
+        Self { endpoint, asked }
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The operations of the calls until now.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// Reads one call. Its target is e.g. `TrentService.CreateKey`.
+async fn operation(connection: &mut BufReader<TcpStream>) -> String {
+    let (mut operation, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        connection.read_line(&mut line).await.unwrap();
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("x-amz-target") => {
+                operation = value.rsplit('.').next().unwrap().to_owned();
+            }
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap(),
+            None if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    connection.read_exact(&mut vec![0; length]).await.unwrap();
+    operation
+}
