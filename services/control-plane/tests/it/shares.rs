@@ -173,6 +173,22 @@ async fn a_thousand_watches_of_one_principal_leave_the_others_theirs() {
     all.node.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_tail_takes_as_many_places_as_it_weighs() {
+    let all = neighbours().await;
+    let viewer = all.world.principal(&all.node, "acme", "viewer-1", PrincipalType::User, &["viewer"]).await;
+    let mut client = AuditServiceClient::new(all.world.channel(&all.node, &viewer));
+    let mut open = Vec::new();
+    // Weight 16 of 128 places.
+    for _ in 0..8 {
+        open.push(client.tail_audit_events(pb::TailAuditEventsRequest::default()).await.unwrap());
+    }
+    let status = client.tail_audit_events(pb::TailAuditEventsRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&status), "TOO_MANY_STREAMS");
+    drop(open);
+    all.node.end().await;
+}
+
 /// A connection with an HTTP/2 window of nothing, on which as many answers as possible wait.
 async fn reads_nothing(all: &Neighbours) -> JoinSet<()> {
     let chain = all.attacker.chain_der().iter().map(|der| CertificateDer::from(der.clone())).collect();
