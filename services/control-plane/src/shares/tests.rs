@@ -50,7 +50,9 @@ fn a_principal_and_a_tenant_take_their_share_and_the_operator_finds_room() {
         assert_eq!((operator.len(), full.whose), (limit / 8, Whose::Principal));
         assert!(of("system", "root-admin").take(budget, 1, true).is_ok(), "it may still suspend");
         drop((one, others, later, urgent, operator));
-        assert_eq!(fill(&of("acme", "w-1"), budget).0.len(), limit / 8, "what was taken came back");
+        for tenant in ["acme", "last"] {
+            assert_eq!(fill(&of(tenant, "w-1"), budget).0.len(), limit / 8, "what was taken, or nearly, came back");
+        }
     }
 }
 
