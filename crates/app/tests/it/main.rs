@@ -22,6 +22,8 @@ mod enrollment;
 mod enrollment_limits;
 mod expiry;
 mod feed;
+mod feed_late;
+mod feed_pace;
 mod invariants;
 mod issuance;
 mod keys;
