@@ -83,19 +83,21 @@ impl Shard {
         now: Time,
         followed: &mut Followed,
     ) -> Result<(), Error> {
-        let (asked_at, mut query) = (trust.uptime(), ChangeEntry::after(self.number, self.highest));
+        let (began, mut query) = (trust.uptime(), ChangeEntry::after(self.number, self.highest));
         loop {
+            // Not when the answer came: what turned up meanwhile would be asked for later than it could be.
+            let asked_at = trust.uptime();
             let page = EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query, now).await?;
             query.after.clone_from(&page.next);
             for (number, entry) in in_order(page) {
-                self.note(number, entry.as_ref().ok(), trust.uptime(), now);
+                self.note(number, entry.as_ref().ok(), asked_at, now);
                 self.apply(trust, entry, now, followed);
             }
             if query.after.is_none() {
                 break;
             }
         }
-        self.read_at = Some(asked_at);
+        self.read_at = Some(began);
         for _ in 0..GAP_QUERIES {
             let asked_at = trust.uptime();
             let Some(numbers) = self.gaps.due(asked_at) else { break };
@@ -113,17 +115,17 @@ impl Shard {
     }
 
     /// The entry with this number is there; those between it and the highest before may be late.
-    fn note(&mut self, number: u64, entry: Option<&ChangeEntry>, seen_at: Uptime, now: Time) {
+    fn note(&mut self, number: u64, entry: Option<&ChangeEntry>, asked_at: Uptime, now: Time) {
         let (first, made_at) = (self.highest.saturating_add(1), entry.map(|entry| entry.at));
         if number > first {
-            let is_recent = self.read_at.is_some_and(|at| age(at, seen_at) < RECENT_POLL_MILLIS);
+            let is_recent = self.read_at.is_some_and(|at| age(at, asked_at) < RECENT_POLL_MILLIS);
             let is_certain = is_recent || self.made_at.is_some_and(|at| at.plus(YOUNG) > now);
             let last = number.saturating_sub(1);
             if is_certain {
-                self.gaps.open(&(first..=last), seen_at, true);
+                self.gaps.open(&(first..=last), asked_at, true);
             } else if made_at.is_none_or(|at| at.plus(LEAST_LIFE) > now) {
                 let first = first.max(number.saturating_sub(MAY_BE_LATE));
-                self.gaps.open(&(first..=last), seen_at, false);
+                self.gaps.open(&(first..=last), asked_at, false);
             }
         }
         self.highest = self.highest.max(number);
