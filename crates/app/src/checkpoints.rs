@@ -1,12 +1,12 @@
 //! The chain of checkpoints as it is read, published and watched: see [`signet_core::checkpoint`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Mutex, PoisonError},
 };
 
 use signet_core::{
-    Error, TenantScope, Time,
+    Error, StoreError, TenantScope, Time,
     checkpoint::{Checkpoint, Head},
     scope::EnvironmentScope,
     store::Versioned,
@@ -17,6 +17,10 @@ use crate::{
     audit_log::{page_token, place},
     publication::object,
 };
+
+/// As many checkpoints as a sealer looks at for seals that queries do not see yet: each is of a transaction of its own, and
+/// whoever has no answer to one leaves off.
+const END: u32 = 10;
 
 /// The published head's name.
 const HEAD: &str = "audit/head.json";
@@ -93,18 +97,41 @@ impl App {
 
     /// The end of the chain. An error if it does not hold what this process has seen of it.
     pub(crate) async fn chain_head(&self, now: Time) -> Result<Option<Head>, Error> {
+        Ok(self.chain_end(now).await?.last().map(Checkpoint::head))
+    }
+
+    /// The last few checkpoints, oldest first. An error as for [`Self::chain_head`].
+    pub(crate) async fn chain_end(&self, now: Time) -> Result<Vec<Checkpoint>, Error> {
         // First what must be there: a chain that grows meanwhile still holds it.
         let seen = self.seen_head.get();
-        let query = Checkpoint::newest_first().limit(1);
-        let (found, _) = EnvironmentScope::housekeeping().list::<Checkpoint>(&*self.store, &query, now).await?;
-        let head = found.first().map(|found| found.value.head());
+        let query = Checkpoint::newest_first().limit(END);
+        let scope = EnvironmentScope::housekeeping();
+        let found = scope.page::<Checkpoint>(&*self.store, &query, now).await?.records;
+        let mut end: BTreeMap<u64, Checkpoint> =
+            found.into_iter().map(|found| (found.value.sequence, found.value)).collect();
+        // A query may not see yet what was just written (DynamoDB isolates it from single items only); a read by key does.
+        let mut next = end.last_key_value().map_or(1, |(last, _)| last.saturating_add(1));
+        while let Some(found) = scope.get::<Checkpoint>(&*self.store, &Checkpoint::key_of(next), now).await? {
+            end.insert(next, found.value);
+            next = next.saturating_add(1);
+        }
+        for between in next.saturating_sub(u64::from(END)).max(1)..next {
+            if let Entry::Vacant(missing) = end.entry(between) {
+                match scope.get::<Checkpoint>(&*self.store, &Checkpoint::key_of(between), now).await {
+                    Ok(found) => drop(found.map(|found| missing.insert(found.value))),
+                    // The one after it holds.
+                    Err(StoreError::Corrupt { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
         if let Some(seen) = seen {
             self.require_held(&seen, now).await?;
         }
-        if let Some(head) = head {
-            self.seen_head.set(head);
+        if let Some(last) = end.values().last() {
+            self.seen_head.set(last.head());
         }
-        Ok(head)
+        Ok(end.into_values().collect())
     }
 
     /// An error if the chain no longer holds the head `seen`, unless that has expired.

@@ -41,7 +41,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU32},
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -150,6 +150,8 @@ pub struct App {
     head_watch: std::sync::Mutex<HeadWatch>,
     /// Which part of a tenant's counts is next to be written; begins anywhere, so that processes which start together do not meet.
     counted: AtomicU32,
+    /// Entries of the feed that should be there and did not turn up.
+    missing_changes: AtomicU64,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
     committed: Arc<Notify>,
     /// The newest end of the audit chain that this process knows: it must never be gone.
@@ -199,6 +201,7 @@ impl App {
             unsealed_from: AtomicI64::new(i64::MIN),
             head_watch: std::sync::Mutex::default(),
             counted,
+            missing_changes: AtomicU64::new(0),
             committed,
             seen_head,
         }
@@ -223,6 +226,16 @@ impl App {
     /// How often a record was met that cannot be read.
     pub fn unreadable_records(&self) -> u64 {
         self.reporting.met()
+    }
+
+    /// How many changes this process has given up looking for: the feed's numbers say that there are such, and for ten
+    /// minutes no query saw them. What they refuse is not refused here.
+    pub fn missing_changes(&self) -> u64 {
+        self.missing_changes.load(Ordering::Relaxed)
+    }
+
+    fn misses(&self, changes: u64) {
+        self.missing_changes.fetch_add(changes, Ordering::Relaxed);
     }
 
     /// The key that `label` names, made if need be. Not in its caller's hands: a key that was made and not named is paid

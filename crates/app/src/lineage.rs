@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signet_core::{
-    CaId, Error, Lifetime, Serial, TenantScope, Time,
+    CaId, Error, Serial, TenantScope, Time,
     certificate::{Certificate, CertificateState, RevocationReason},
     change::Change,
     commit::{Commit, Write},
@@ -318,9 +318,6 @@ pub(crate) fn end(
     members.into_iter().fold(commit.writes(holder), revoked)
 }
 
-/// How long a revocation is announced at least: a node whose clock is ahead may take the certificate for expired.
-const ANNOUNCED: Lifetime = Lifetime::hours(1);
-
 pub(crate) fn revoke(
     commit: Commit,
     certificate: Versioned<Certificate>,
@@ -333,7 +330,7 @@ pub(crate) fn revoke(
     value.lineage.locked_at = lock.then_some(now);
     let (tenant, not_after) = (value.tenant.clone(), value.not_after);
     let change = Change::CertificateRevoked { serial: value.serial, not_after };
-    commit.write(Write::replace(value, version)).announce(&tenant, change, not_after.max(now.plus(ANNOUNCED)))
+    commit.write(Write::replace(value, version)).announce(&tenant, change, not_after)
 }
 
 pub(crate) fn list(certificates: &[Versioned<Certificate>]) -> String {

@@ -35,6 +35,9 @@ const CONCURRENT_READS: usize = 16;
 /// The leaves of all tenants' events, by minute.
 type Window = BTreeMap<i64, HashMap<TenantId, Vec<EventLeaf>>>;
 
+/// The minutes of the seals that the last checkpoints name.
+type NamedSeals = HashMap<Tag, i64>;
+
 /// What a minute is sealed with.
 #[derive(Default)]
 struct MinutePlan {
@@ -68,20 +71,23 @@ impl App {
         through: impl Fn(i64, i64) -> i64 + Send,
     ) -> Result<u32, Error> {
         // Before the head, which another node may move meanwhile: the chain is never further.
-        let mut chain = self.chain_head(call.now).await?;
+        let end = self.chain_end(call.now).await?;
+        let mut chain = end.last().map(Checkpoint::head);
+        let named: NamedSeals = end.iter().flat_map(|point| point.tags().map(|tag| (tag, point.minute))).collect();
         let Some(mut head) = self.seal_head(call).await? else { return Ok(0) };
         // What has a checkpoint is sealed, even if the head was put back.
         let start = chain.map_or(head.value.minute, |chain| chain.minute.max(head.value.minute));
         self.knows_sealed(start);
         let closed = call.now.minus(self.settings.seal_delay).minute().saturating_sub(1);
-        // A head that was never moved stands that much before the environment was made.
-        let before_all = if head.version.number() == 1 && chain.is_none() { LATE_MINUTES } else { 0 };
+        // A head that was never moved counts as that of the minute before the environment was made: others still write in the next.
+        let is_first = head.version.number() == 1 && chain.is_none();
+        let before_all = if is_first { LATE_MINUTES.saturating_sub(1) } else { 0 };
         let last = through(start.saturating_add(before_all), closed).min(closed);
         let last = last.min(start.saturating_add(MINUTES_A_CALL));
         let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
         for minute in start.saturating_add(1)..=last {
             self.fill(&mut window, minute, call.now).await?;
-            let plan = self.plan_seals(minute, &window, call.now).await?;
+            let plan = self.plan_seals(minute, &window, &named, call.now).await?;
             head.value.minute = minute;
             if plan.tags.is_empty() {
                 continue;
@@ -198,11 +204,17 @@ impl App {
         }
     }
 
-    async fn plan_seals(&self, minute: i64, window: &Window, now: Time) -> Result<MinutePlan, Error> {
+    async fn plan_seals(
+        &self,
+        minute: i64,
+        window: &Window,
+        named: &NamedSeals,
+        now: Time,
+    ) -> Result<MinutePlan, Error> {
         // Owned ids: with borrowed ones the future is not known to be `Send` (rust-lang/rust#102211).
         let tenants: BTreeSet<TenantId> = window.values().flat_map(HashMap::keys).cloned().collect();
         let plans = tenants.into_iter().map(|tenant| async move {
-            let seals = match self.last_seals(&tenant, now).await {
+            let seals = match self.last_seals(&tenant, named, now).await {
                 // Its chain cannot be gone on with; the others' can.
                 Err(StoreError::Corrupt { .. }) => return Ok((None, None)),
                 seals => seals?,
@@ -240,12 +252,25 @@ impl App {
         Ok(checkpoints)
     }
 
-    async fn last_seals(&self, tenant: &TenantId, now: Time) -> Result<Vec<Seal>, StoreError> {
+    async fn last_seals(&self, tenant: &TenantId, named: &NamedSeals, now: Time) -> Result<Vec<Seal>, StoreError> {
         let most = u32::try_from(LATE_MINUTES).unwrap_or(0).saturating_add(1);
         let query = Seal::of(tenant).descending().limit(most);
         let scope = TenantScope::housekeeping(tenant.clone());
         let (seals, _) = scope.list::<Seal>(&*self.store, &query, now).await?;
-        Ok(seals.into_iter().map(|seal| seal.value).collect())
+        let mut seals: Vec<Seal> = seals.into_iter().map(|seal| seal.value).collect();
+        let mut ends: Vec<_> = seals.iter().map(|seal| seal.statement.digest()).chain([[0; 32]]).collect();
+        // What was just written a query may not see yet; whoever went on without it would break the chain.
+        while let Some(end) = ends.pop() {
+            let Some(minute) = named.get(&Tag::after(tenant, &end)) else { continue };
+            if seals.iter().any(|seal| seal.statement.minute == *minute) {
+                continue;
+            }
+            if let Some(seal) = scope.get::<Seal>(&*self.store, &Seal::key_of(tenant, *minute), now).await? {
+                ends.push(seal.value.statement.digest());
+                seals.push(seal.value);
+            }
+        }
+        Ok(seals)
     }
 
     /// Writes the seals of one minute, and `head` and the checkpoints with the last of them. False: another node was faster.

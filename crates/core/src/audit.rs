@@ -183,6 +183,11 @@ impl Seal {
         format!("{:012}", minute.max(0))
     }
 
+    /// The key of the tenant's seal of `minute`.
+    pub fn key_of(tenant: &TenantId, minute: i64) -> Key {
+        Key::new(Table::Audit, Self::partition(tenant), &Self::sort(minute))
+    }
+
     /// The seals of `tenant`, in order of their minutes.
     pub fn of(tenant: &TenantId) -> Query {
         Query::table(Table::Audit, Self::partition(tenant))
@@ -204,7 +209,7 @@ fn digest_from_hex(text: &str) -> Option<Digest> {
 
 impl Entity for Seal {
     fn key(&self) -> Key {
-        Key::new(Table::Audit, Self::partition(&self.statement.tenant), &Self::sort(self.statement.minute))
+        Self::key_of(&self.statement.tenant, self.statement.minute)
     }
     fn tenant(&self) -> &TenantId {
         &self.statement.tenant

@@ -1,14 +1,20 @@
 //! The changes feed: everything that could turn a yes into a no, in order.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PrincipalId, Role, Serial, TenantId, Time,
-    store::{Entity, Key, Query, SortRange, Table, shard_of},
+    Lifetime, PrincipalId, Role, Serial, TenantId, Time,
+    store::{Cursor, Entity, Key, Query, SortRange, Table, shard_of},
 };
 
 /// Shards of the feed, each written by one group of commits at a time: see [`crate::commit::Group`].
 pub const FEED_SHARDS: u32 = 4;
+
+/// How long every entry lives at least, and how far clocks may differ at most: a number that a node misses and that was
+/// used more recently than this has not expired, it is late.
+pub const LEAST_LIFE: Lifetime = Lifetime::hours(1);
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +68,7 @@ pub struct ChangeEntry {
     pub tenant: TenantId,
     /// When.
     pub at: Time,
-    /// When it can no longer matter.
+    /// When it can no longer matter; [`LEAST_LIFE`] after `at` or later.
     pub until: Time,
     /// What changed, in order.
     pub changes: Vec<Change>,
@@ -96,6 +102,18 @@ impl ChangeEntry {
     pub fn after(shard: u32, sequence: u64) -> Query {
         let (first, last) = (Self::sort(sequence.saturating_add(1)), Self::sort(u64::MAX));
         Query::table(Table::Changes, Self::partition(shard)).range(SortRange::Between(first, last)).limit(1000)
+    }
+
+    /// The entries of `shard` with these numbers, in order.
+    pub fn within(shard: u32, numbers: &RangeInclusive<u64>) -> Query {
+        // `$` is the character after the `#` that parts a number from its tenant.
+        let (first, last) = (Self::sort(*numbers.start()), format!("{}$", Self::sort(*numbers.end())));
+        Query::table(Table::Changes, Self::partition(shard)).range(SortRange::Between(first, last)).limit(1000)
+    }
+
+    /// The sequence number of the entry at which a page ended.
+    pub fn number_at(place: &Cursor) -> Option<u64> {
+        place.sort.split('#').next()?.parse().ok()
     }
 }
 

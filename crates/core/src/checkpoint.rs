@@ -97,7 +97,8 @@ impl Checkpoint {
         Head { sequence: self.sequence, minute: self.minute, digest: self.digest() }
     }
 
-    fn tags(&self) -> impl Iterator<Item = Tag> {
+    /// The tags of the minute's seals.
+    pub fn tags(&self) -> impl Iterator<Item = Tag> {
         self.tags.chunks_exact(TAG_BYTES).filter_map(|tag| tag.try_into().ok().map(Tag))
     }
 

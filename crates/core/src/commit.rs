@@ -3,7 +3,7 @@
 use crate::{
     TenantId, Time,
     audit::AuditEvent,
-    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS},
+    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
     store::{Body, Entity, Key, Version, Versioned, shard_of},
 };
 
@@ -89,8 +89,8 @@ impl Commit {
         self
     }
 
-    /// Announces a change of `tenant` to every node. `until`: when it can no longer matter to anybody. All changes of
-    /// one commit are of one tenant; they share a feed entry.
+    /// Announces a change of `tenant` to every node. `until`: when it can no longer matter to anybody; its entry lives for
+    /// [`LEAST_LIFE`] at least. All changes of one commit are of one tenant; they share a feed entry.
     pub fn announce(mut self, tenant: &TenantId, change: Change, until: Time) -> Self {
         debug_assert!(self.tenant.as_ref().is_none_or(|known| known == tenant), "one tenant a commit");
         self.tenant = Some(tenant.clone());
@@ -202,7 +202,8 @@ impl Group {
                     entries.push_mut(ChangeEntry { shard, sequence: 0, tenant, at: commit.now, until: *until, changes })
                 }
             };
-            entry.until = commit.changes.iter().map(|(_, until)| *until).fold(entry.until, Time::max);
+            let least = commit.now.plus(LEAST_LIFE).max(entry.until);
+            entry.until = commit.changes.iter().map(|(_, until)| *until).fold(least, Time::max);
             entry.changes.extend(commit.changes.iter().map(|(change, _)| change.clone()));
         }
         let mut last = end.last;

@@ -256,7 +256,7 @@ impl Trust {
                     reload = true;
                     self.denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
                 }
-                other => self.denies.apply(&entry.tenant, entry.sequence, other),
+                other => self.denies.apply(entry, other),
             }
         }
         self.changed();

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The identity in a new certificate of the new principal `id`.
-async fn enrolled(site: &Site, id: &str) -> Identity {
+pub(crate) async fn enrolled(site: &Site, id: &str) -> Identity {
     let input = new_principal(id, PrincipalType::Worker, &["old"]);
     site.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap();
     let leaf = site.app.issue_certificate(&call("IssueCertificate"), &acme(), &pid(id), &csr()).await.unwrap();
@@ -46,17 +46,17 @@ async fn revoke(site: &Site, holder: &Identity, now: Time) {
     site.app.revoke_certificate(&call, &admin(), &acme(), &holder.issuer, &holder.serial, reason).await.unwrap();
 }
 
-async fn suspend(site: &Site, id: &str, now: Time) {
+pub(crate) async fn suspend(site: &Site, id: &str, now: Time) {
     site.app.suspend_principal(&at(call("SuspendPrincipal"), now), &admin(), &acme(), &pid(id)).await.unwrap();
 }
 
-fn verdict(node: &Node, holder: &Identity, now: Time) -> Result<Vec<Role>, Refusal> {
+pub(crate) fn verdict(node: &Node, holder: &Identity, now: Time) -> Result<Vec<Role>, Refusal> {
     node.uptime.follow(now);
     node.trust.admit(holder, now).map(|roles| roles.to_vec())
 }
 
 /// Announces `changes` of `acme`, each in a commit of its own.
-async fn announce(site: &Site, changes: &[(Change, Time)]) {
+pub(crate) async fn announce(site: &Site, changes: &[(Change, Time)]) {
     static IDS: AtomicU64 = AtomicU64::new(0);
     for (change, until) in changes {
         let id = format!("{:032x}", IDS.fetch_add(1, Ordering::SeqCst));
@@ -69,7 +69,7 @@ async fn announce(site: &Site, changes: &[(Change, Time)]) {
     }
 }
 
-fn denied(id: &str, seconds: u32) -> (Change, Time) {
+pub(crate) fn denied(id: &str, seconds: u32) -> (Change, Time) {
     (Change::PrincipalDenied { principal: pid(id), until: later(seconds) }, later(seconds))
 }
 

@@ -16,7 +16,7 @@ use signet_core::{
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_sqlite::SqliteStore;
-use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, uptime::TestUptime};
+use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, memory_store::MemoryStore, uptime::TestUptime};
 use signet_x509::{Environment, KeyPair};
 use tempfile::TempDir;
 
@@ -28,18 +28,27 @@ pub(crate) struct Site {
     pub(crate) keys: Arc<PlainKeys>,
     pub(crate) app: Arc<App>,
     seed: AtomicI64,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Site {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("store")).unwrap());
+        let store = Arc::new(SqliteStore::open(&folder.path().join("store")).unwrap());
+        Self { _folder: Some(folder), ..Self::on(store).await }
+    }
+
+    /// Nothing of it waits for another thread: for paused time.
+    pub(crate) async fn in_memory() -> Self {
+        Self::on(Arc::new(MemoryStore::default())).await
+    }
+
+    async fn on(store: Arc<dyn Store>) -> Self {
         let keys = Arc::new(PlainKeys::default());
         let app = build(&store, &keys, 0, Settings::default());
         app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();
         app.create_tenant(&call("CreateTenant"), &environment(), new_tenant("acme")).await.unwrap();
-        Self { store, keys, app, seed: AtomicI64::new(1), _folder: folder }
+        Self { store, keys, app, seed: AtomicI64::new(1), _folder: None }
     }
 
     /// Another process' application, over `store`.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Identity, PrincipalId, Role, Serial, TenantId, Time,
-    change::{Change, ChangeHead},
+    change::{Change, ChangeEntry, ChangeHead, LEAST_LIFE},
     store::shard_of,
 };
 
@@ -33,7 +33,7 @@ const PARTS_AT_ONCE: usize = 8;
 /// One tenant's principals, of one part.
 type Rulings = HashMap<PrincipalId, Ruling>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ruling {
     denied_until: Option<Time>,
     roles: Option<(Arc<[Role]>, Time)>,
@@ -41,6 +41,14 @@ struct Ruling {
     /// and is not taken back by what is about the other.
     denied_by: u64,
     roles_by: u64,
+    /// Until then an earlier entry may turn up, which must find the later one's number here.
+    late_until: Time,
+}
+
+impl Ruling {
+    const fn new(late_until: Time) -> Self {
+        Self { denied_until: None, roles: None, denied_by: 0, roles_by: 0, late_until }
+    }
 }
 
 /// Whose records or changes this node cannot read.
@@ -77,12 +85,18 @@ impl Default for Denies {
 }
 
 impl Denies {
-    /// A change of the tenant's, from the feed entry with this number.
-    pub(super) fn apply(&self, tenant: &TenantId, sequence: u64, change: &Change) {
+    /// A change of the feed entry.
+    pub(super) fn apply(&self, entry: &ChangeEntry, change: &Change) {
+        let ChangeEntry { tenant, sequence, .. } = entry;
+        let sequence = *sequence;
+        let late_until = entry.at.plus(LEAST_LIFE);
         let rule = |principal: &PrincipalId, then: &dyn Fn(&mut Ruling)| {
             let Some(part) = self.ruling_part(principal) else { return };
             let mut part = write(part);
-            then(part.entry(tenant.clone()).or_default().entry(principal.clone()).or_default());
+            let rulings = part.entry(tenant.clone()).or_default();
+            let ruling = rulings.entry(principal.clone()).or_insert(Ruling::new(late_until));
+            ruling.late_until = ruling.late_until.max(late_until);
+            then(ruling);
         };
         let deny = |ruling: &mut Ruling, until| {
             if ruling.denied_by <= sequence {
@@ -213,7 +227,8 @@ impl Unreadable {
 fn forget_rulings(part: &mut HashMap<TenantId, Rulings>, now: Time) {
     for of in part.values_mut() {
         of.retain(|_, ruling| {
-            ruling.denied_until.is_some_and(|until| now < until)
+            now < ruling.late_until
+                || ruling.denied_until.is_some_and(|until| now < until)
                 || ruling.roles.as_ref().is_some_and(|(_, until)| now < *until)
         });
     }

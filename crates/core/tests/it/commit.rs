@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use signet_core::{
     Lifetime, Serial, TenantId, Time,
     audit::{AuditEvent, SealHead},
-    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS},
+    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
     commit::{Bookkeeping, Commit, Write},
     store::{Body, Entity, Version, Versioned},
 };
@@ -75,6 +75,16 @@ fn the_changes_of_one_commit_share_an_entry_that_lives_as_long_as_the_longest() 
     let (_, entry) = entries(&commit, None);
     assert_eq!(entry.until, changes[1].1);
     assert_eq!(entry.changes, changes.map(|(change, _)| change));
+}
+
+/// A reader tells by it what has expired from what is late.
+#[test]
+fn an_entry_lives_for_an_hour_at_least() {
+    let changed = |until| Commit::audited(audit_event(), NOW).announce(&tenant("acme"), Change::TenantChanged, until);
+    let (_, short) = entries(&changed(NOW.plus(Lifetime::seconds(5))), None);
+    assert_eq!(short.until, NOW.plus(LEAST_LIFE));
+    let (_, long) = entries(&changed(NOW.plus(Lifetime::days(5))), None);
+    assert_eq!(long.until, NOW.plus(Lifetime::days(5)));
 }
 
 #[test]

@@ -166,6 +166,19 @@ fn what_is_refused_stays_refused_until_it_is_allowed_or_over() {
     assert_eq!(trust.revoked_len(), 0);
 }
 
+/// Entries may turn up late: that a suspension was lifted must be known for as long as the suspension itself may come.
+#[test]
+fn a_suspension_that_turns_up_after_it_was_lifted_refuses_nobody() {
+    let (trust, worker) = (trust(), worker());
+    let principal = worker.principal.clone();
+    let numbered = |sequence, change| ChangeEntry { sequence, changes: vec![change], ..entry("acme") };
+    let allowed = Change::PrincipalAllowed { principal: principal.clone() };
+    trust.apply(&numbered(2, allowed));
+    trust.forget_expired(NOW.plus(Lifetime::minutes(59)));
+    trust.apply(&numbered(1, Change::PrincipalDenied { principal, until: worker.not_after }));
+    assert_eq!(verdict(&trust, &worker), Ok(()));
+}
+
 #[test]
 fn refusals_are_forgotten_a_few_at_a_time_until_none_is_left() {
     let (trust, acme) = (trust(), "acme".parse::<TenantId>().unwrap());

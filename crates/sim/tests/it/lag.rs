@@ -1,5 +1,5 @@
-//! What queries do not see yet of the newest writes: DynamoDB isolates no query from a transaction beside it, and its indexes
-//! follow the tables.
+//! What queries do not see yet of the newest writes: DynamoDB isolates no query from a transaction beside it and says nothing
+//! of how long that may be so, and its indexes follow the tables.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,14 @@ struct Unseen {
 }
 
 impl Lag {
-    /// A record was written in place of `before`.
-    pub(crate) fn wrote(&mut self, key: Key, before: Image, seen_at: u64, indexed_at: u64) {
+    /// A record was written in place of `before`. Returns from when on queries of its table see it: not before `seen_at`.
+    pub(crate) fn wrote(&mut self, key: Key, before: Image, seen_at: u64, indexed_at: u64) -> u64 {
         // Of one record nothing newer is seen before what is older.
         let of_it = self.0.iter().filter(|unseen| unseen.key == key);
         let (seen_at, indexed_at) =
             of_it.fold((seen_at, indexed_at), |at, unseen| (at.0.max(unseen.seen_at), at.1.max(unseen.indexed_at)));
         self.0.push(Unseen { key, before, seen_at, indexed_at });
+        seen_at
     }
 
     /// What `query` sees at `now` in place of what is there.

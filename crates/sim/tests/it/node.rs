@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64},
     },
     time::Duration,
 };
@@ -27,8 +27,6 @@ pub(crate) struct Node {
     pub(crate) app: Arc<App>,
     pub(crate) link: Arc<Link>,
     pub(crate) trust: Arc<Trust>,
-    /// True milliseconds at which the last poll that succeeded had begun, plus one; 0: none has.
-    heard: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -49,7 +47,7 @@ impl Node {
         let clock = Arc::clone(site);
         let uptime = move || Uptime::from_millis(clock.millis() + 86_400_000);
         let trust = Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, uptime));
-        let node = Arc::new(Self { app, link, trust, heard: Arc::default() });
+        let node = Arc::new(Self { app, link, trust });
         for task in [Task::Follow, Task::Seal, Task::Sweep, Task::RotateCas] {
             tokio::spawn(Arc::clone(&node).run(task));
         }
@@ -73,16 +71,10 @@ impl Node {
         }
     }
 
-    /// As [`Follower::run`], which draws lots between its timer and its own commits and so is not the same twice.
     async fn follow(&self) {
-        let mut follower = Follower::new(Arc::clone(&self.app), Arc::clone(&self.trust));
-        loop {
-            let begun = self.link.site.millis();
-            if follower.poll(self.link.now()).await.is_ok() {
-                self.heard.store(begun + 1, Ordering::SeqCst);
-            }
-            sleep(Duration::from_millis(250)).await;
-        }
+        let link = Arc::clone(&self.link);
+        let follower = Follower::new(Arc::clone(&self.app), Arc::clone(&self.trust));
+        follower.run(move || link.now(), self.link.dead.clone()).await;
     }
 
     async fn seal(&self) {
@@ -139,8 +131,7 @@ impl Node {
 
     /// How long ago, in true milliseconds, the last poll that succeeded began.
     pub(crate) fn heard_ago(&self) -> Option<u64> {
-        let heard = self.heard.load(Ordering::SeqCst).checked_sub(1)?;
-        Some(self.link.site.millis() - heard)
+        self.trust.staleness_millis()
     }
 
     /// Invariants 4 and 14: whom this node admits, against what is true.

@@ -49,8 +49,11 @@ impl Oracle {
         }
     }
 
-    /// The store has applied this at `at`.
-    pub(crate) fn applied(&mut self, at: u64, transaction: &Transaction) {
+    /// The store has applied this at `now`, and queries see all of it at `at`.
+    pub(crate) fn applied(&mut self, now: u64, at: u64, transaction: &Transaction) {
+        // What is late is asked for every 200 ms, and a tenant again when a quarter of the time since it changed has passed.
+        let at = if at > now { at + 200 } else { at };
+        let read_at = at + (at - now) / 3;
         let (mut events, mut changes, mut states, mut announces) = (0, Vec::new(), 0, false);
         for write in transaction.writes() {
             let (Write::Create(body) | Write::Replace(body, _)) = write else { continue };
@@ -80,9 +83,9 @@ impl Oracle {
         for write in transaction.writes() {
             match write {
                 Write::Create(Body::Tenant(new)) | Write::Replace(Body::Tenant(new), _) => {
-                    self.tenant(at, new, &changes);
+                    self.tenant(read_at, new, &changes);
                 }
-                Write::Create(Body::Ca(new)) | Write::Replace(Body::Ca(new), _) => self.ca(at, new, &changes),
+                Write::Create(Body::Ca(new)) | Write::Replace(Body::Ca(new), _) => self.ca(read_at, new, &changes),
                 Write::Create(Body::Principal(new)) | Write::Replace(Body::Principal(new), _) => {
                     self.principal(at, new, &changes);
                 }
@@ -120,6 +123,7 @@ impl Oracle {
         if self.tenants.get(&new.id).is_none_or(|known| known.value != new.status) {
             let is_it = |tenant: &TenantId, change: &Change| *tenant == new.id && *change == Change::TenantChanged;
             self.must_announce(&format!("the tenant {}", new.id), changes, is_it);
+            let at = self.tenants.get(&new.id).map_or(at, |known| known.at.max(at));
             self.tenants.insert(new.id.clone(), Since { value: new.status, at });
         }
     }
@@ -127,7 +131,7 @@ impl Oracle {
     fn ca(&mut self, at: u64, new: &Ca, changes: &[(TenantId, Change)]) {
         let before = self.cas.get(&new.id);
         let unchanged = before.filter(|known| known.value.state.is_trusted() == new.state.is_trusted());
-        let since = unchanged.map_or(at, |known| known.at);
+        let since = unchanged.map_or(at.max(before.map_or(at, |known| known.at)), |known| known.at);
         if before.is_some_and(|known| known.value.state == CaState::Prepared && new.updated_at < known.value.known_at())
             && new.state == CaState::Active
             && self.cas.values().any(|ca| Self::signs_for(&ca.value, new) && new.updated_at < ca.value.not_after)
@@ -160,7 +164,8 @@ impl Oracle {
         let before = std::mem::replace(&mut known.value, new.clone());
         let (status, roles) = (before.status != new.status, before.roles != new.roles);
         if status || roles {
-            known.at = at;
+            // An earlier change may be seen later.
+            known.at = known.at.max(at);
         }
         if before.status == PrincipalStatus::Deleted && new.status != PrincipalStatus::Deleted {
             if before.free_at.is_none_or(|free_at| new.created_at < free_at) {
@@ -204,7 +209,8 @@ impl Oracle {
             let is_it = |_: &TenantId, change: &Change| matches!(change, Change::CertificateRevoked { serial, .. } if *serial == new.serial);
             self.must_announce(&format!("the revocation of {}", new.serial), changes, is_it);
         }
-        let at = if changed { at } else { self.certificates[&new.serial].at };
+        let before = self.certificates.get(&new.serial).map_or(0, |known| known.at);
+        let at = if changed { at.max(before) } else { before };
         self.certificates.insert(new.serial, Since { value: new.clone(), at });
     }
 

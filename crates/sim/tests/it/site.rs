@@ -28,6 +28,9 @@ use crate::{lag::Lag, oracle::Oracle};
 /// A field that a later release writes and this one does not know.
 const OF_A_LATER_RELEASE: &str = "of_a_later_release";
 
+/// How long a call of the store takes at most, in milliseconds: as long as the DynamoDB adapter tries.
+const LONGEST_CALL: u64 = 8_000;
+
 /// How a run treats time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Times {
@@ -144,27 +147,42 @@ impl Site {
         let keys: Vec<_> = transaction.writes().iter().map(|write| write.key().to_string()).collect();
         self.note(&format!("node {node} writes {} {result:?}", keys.join(" ")));
         if result.is_ok() {
-            let seen_at = self.show(before);
-            self.oracle.lock().unwrap().applied(seen_at, &transaction);
+            let (now, seen_at) = (self.millis(), self.show(before));
+            self.oracle.lock().unwrap().applied(now, seen_at, &transaction);
             transaction.writes().iter().for_each(|write| self.keep_unknown_fields(write, is_later_release));
-            // Nobody has an answer while queries see a part of it only.
-            sleep(Duration::from_millis(seen_at.saturating_sub(self.millis()))).await;
+            // Nobody has an answer while queries see a part of it only, and nobody waits for one for ever.
+            let wait = seen_at.saturating_sub(self.millis());
+            sleep(Duration::from_millis(wait.min(LONGEST_CALL))).await;
+            if wait > LONGEST_CALL {
+                return Err(StoreError::Unknown("no answer in time".into()));
+            }
         }
         result
     }
 
-    /// Draws when queries see what was written. Returns when all of it is seen.
+    /// Draws when queries see what was written: all soon, and now and then one part of it much later. Returns when all of it
+    /// is seen.
     fn show(&self, before: Vec<(Key, Image)>) -> u64 {
-        let longest = match self.is_calm() {
-            true => 0,
-            false => [0, 0, 0, 0, 0, 0, 100, 100, 900, 900][self.draw(10) as usize],
+        let (longest, last) = match self.is_calm() {
+            true => (0, 0),
+            false => match self.draw(100) {
+                0..55 => (0, 0),
+                55..75 => (100, 100),
+                75..88 => (900, 900),
+                88..96 => (900, 8_000),
+                _ => (900, 30_000),
+            },
         };
+        let late = self.draw(before.len().max(1) as u64) as usize;
         let (mut lag, mut all_seen_at) = (self.lag.lock().unwrap(), self.millis());
-        for (key, before) in before {
-            let seen_at = self.millis() + self.draw(longest + 1);
+        for (number, (key, before)) in before.into_iter().enumerate() {
+            // Heads are never looked for by a query: writers would wait for nothing.
+            if matches!(key.sort.as_str(), "head") {
+                continue;
+            }
+            let seen_at = self.millis() + self.draw(if number == late { last } else { longest } + 1);
             let indexed_at = seen_at + if self.is_calm() { 0 } else { self.draw(2000) };
-            lag.wrote(key, before, seen_at, indexed_at);
-            all_seen_at = all_seen_at.max(seen_at);
+            all_seen_at = all_seen_at.max(lag.wrote(key, before, seen_at, indexed_at));
         }
         all_seen_at
     }

@@ -152,6 +152,7 @@ pub(crate) fn gauges(node: &Node) {
         gauge!("signet_revoked_certificates").set(node.trust.revoked_len() as f64);
         gauge!("signet_unreadable_tenants").set(node.trust.unreadable_len() as f64);
         counter!("signet_unreadable_records_total").absolute(node.app.unreadable_records());
+        counter!("signet_feed_missing_total").absolute(node.app.missing_changes());
         if let Some(minutes) = node.app.unsealed_minutes(now) {
             gauge!("signet_unsealed_minutes").set(minutes as f64);
         }

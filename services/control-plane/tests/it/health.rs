@@ -68,7 +68,12 @@ async fn health_and_public_material_are_for_everybody() {
     assert_eq!(reason(&refused), "CERTIFICATE_REQUIRED");
     HealthClient::new(world.admin(&node)).watch(HealthCheckRequest::default()).await.unwrap();
     let metrics = node.metrics().await;
-    for name in ["signet_ready 1", "signet_feed_staleness_seconds", r#"operation="CreateTenant",code="OK"} 1"#] {
+    for name in [
+        "signet_ready 1",
+        "signet_feed_staleness_seconds",
+        r#"operation="CreateTenant",code="OK"} 1"#,
+        "signet_feed_missing_total 0",
+    ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
     node.end().await;
