@@ -48,7 +48,8 @@ impl App {
         presented: &Presented,
         csr: &Csr,
     ) -> Result<IssuedLeaf, Error> {
-        let record = self.certificate(scope, &presented.issuer, &presented.serial, call.now).await?.value;
+        let record = self.certificate(scope, &presented.issuer, &presented.serial, call.now).await;
+        let record = record.map_err(unknown)?.value;
         // Those who ask at once would all be let in, as long as none has been answered.
         let _turn = self.turns.take(format!("renewal/{}", record.instance())).await;
         let holder = record.principal;
@@ -131,6 +132,17 @@ impl App {
         let validity = Window { start: identity.not_before, end: identity.not_after };
         let steering = tenant.renewal_steering.as_ref();
         Ok(advise(validity, identity.serial.made_at(), steering, retiring, tenant.renewal_grace))
+    }
+}
+
+/// After a restore there are good certificates without a record.
+fn unknown(error: Error) -> Error {
+    match error {
+        Error::NotFound { .. } => {
+            let message = "there is no record of this certificate, so that it cannot be renewed; enroll again";
+            Error::precondition("CERTIFICATE_UNKNOWN", message)
+        }
+        other => other,
     }
 }
 

@@ -30,6 +30,8 @@ pub const MAX_GRACE: Lifetime = Lifetime::days(30);
 pub const LONGEST_SLEEP: Lifetime = Lifetime::minutes(1);
 /// From this failure in a row on, every other attempt takes the out-of-band path, if the holder has one.
 const OTHER_PATH_AFTER: u32 = 3;
+/// How far clocks may be apart, and what is known of them wrong, milliseconds.
+const MAX_DIFFERENCE: i64 = 300_000;
 /// Shortest wait between two attempts, milliseconds.
 const SHORTEST_WAIT: i64 = 250;
 
@@ -142,6 +144,9 @@ impl Schedule {
     /// What to do at `now`. `random` is used only when something is drawn for good; the schedule is to be kept then.
     pub fn next(&mut self, now: Time, random: u64) -> Next {
         let at = self.clock.server_time(now);
+        if self.was_set_back(at) {
+            (self.retry_at, self.refused_at, self.last_attempt) = Default::default();
+        }
         let action = self.action(now, at);
         if let Some(late) = self.comes_late(now, at) {
             self.retry_at = Some(later(at, part(late, random)));
@@ -156,6 +161,14 @@ impl Schedule {
         // What is due at expiry is another path, not another instant.
         let until = if action == Next::Renew { due.min(self.ask_at) } else { due };
         Next::Wait { until: self.clock.own_time(until) }
+    }
+
+    /// Whether the next attempt was put off by a clock that has been set back since, to `at`: so may be what was refused then.
+    fn was_set_back(&self, at: Time) -> bool {
+        let latest = later(at, MAX_DIFFERENCE);
+        // Nothing puts off the first attempt but the jitter of whoever comes late.
+        let first = self.retry_at.filter(|_| self.failures == 0).map(|retry| later(retry, -self.lifetime() / 24));
+        [self.last_attempt, self.refused_at, first].into_iter().flatten().any(|made| made > latest)
     }
 
     /// Whether the window is to be asked for: it is time, or was set by a clock that has been turned back since.

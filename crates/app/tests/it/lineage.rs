@@ -181,6 +181,17 @@ async fn the_audit_event_names_both_holders() {
 }
 
 /// The same request, however late and often it is repeated, is the same request.
+/// As after a restore: it is good by its signature, and nobody has a record of it.
+#[tokio::test]
+async fn a_certificate_without_a_record_is_told_to_enroll_again() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let held = world.issue("worker").await;
+    let unknown = signet_core::Serial::new(NOW, [7; 10]);
+    let stranger = IssuedLeaf { certificate: Certificate { serial: unknown, ..held.certificate.clone() }, ..held };
+    assert_eq!(renew(&world, &stranger).await.unwrap_err().reason(), "CERTIFICATE_UNKNOWN");
+}
+
 #[tokio::test]
 async fn a_repeated_request_never_locks() {
     let world = World::new().await;

@@ -8,6 +8,7 @@ use crate::error::{Alert, ClientError, ConnectError, RpcError};
 /// Reasons in `google.rpc.ErrorInfo` after which this certificate is never renewed.
 const FINAL: &[&str] = &[
     "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
     "CLONE_DETECTED",
     "INSTANCE_LOCKED",
     "ISSUER_RETIRED",
@@ -20,6 +21,9 @@ const FINAL: &[&str] = &[
     "UNTRUSTED_ISSUER",
 ];
 
+/// Why a request that names its time is refused, as long as the clock is wrong.
+const CLOCK_SKEW: &str = "CLOCK_SKEW";
+
 /// Of these, what no operator takes back.
 const FOR_GOOD: &[&str] = &["CERTIFICATE_REVOKED", "CLONE_DETECTED", "INSTANCE_LOCKED"];
 
@@ -28,6 +32,8 @@ const FOR_GOOD: &[&str] = &["CERTIFICATE_REVOKED", "CLONE_DETECTED", "INSTANCE_L
 /// of a certificate that it does not know, and nothing else than an enrollment is left.
 pub(super) fn failure(error: &ClientError, expired: bool) -> Failure {
     match error {
+        // Our clock is wrong, by which it may not have expired at all.
+        ClientError::Rpc(RpcError { reason, .. }) if reason == CLOCK_SKEW => passing(error),
         ClientError::Rpc(error) if expired && !error.is_transient() => Failure::Final,
         ClientError::Connect(ConnectError::CertificateRefused {
             alert: Alert::Revoked | Alert::UnknownCa | Alert::Unsupported | Alert::Bad,
@@ -71,4 +77,29 @@ pub(super) fn wrong_certificate() -> ClientError {
         transport: false,
         retry_after: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rpc(reason: &str) -> ClientError {
+        let (code, message) = (Code::InvalidArgument, String::new());
+        ClientError::Rpc(RpcError {
+            code,
+            reason: reason.into(),
+            message,
+            field: None,
+            transport: false,
+            retry_after: None,
+        })
+    }
+
+    #[test]
+    fn a_wrong_clock_ends_no_certificate_and_a_missing_record_does() {
+        assert_eq!(failure(&rpc("CLOCK_SKEW"), true), Failure::Passing { retry_after: None });
+        assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), true), Failure::Final);
+        assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), false), Failure::Passing { retry_after: None });
+        assert_eq!(failure(&rpc("CERTIFICATE_UNKNOWN"), false), Failure::Final);
+    }
 }

@@ -229,6 +229,33 @@ fn a_clock_turned_back_makes_the_holder_ask() {
     assert!(matches!(schedule.next(at(1000), 7), Next::Wait { .. }), "not in a loop");
 }
 
+/// For a minute it was a day ahead, and what was refused then says nothing of now.
+#[test]
+fn what_came_of_a_clock_that_was_wrong_is_forgotten_when_it_is_right() {
+    let fresh = || {
+        let mut schedule = Schedule::new(at(0), at(43_200_000), at(0), 7);
+        schedule.out_of_band = true;
+        schedule
+    };
+    for failure in [Failure::Final, PASSING] {
+        let mut schedule = fresh();
+        assert_eq!(schedule.next(at(86_400_000), 7), Next::RenewOutOfBand);
+        schedule.failed(at(86_400_000), failure, 7);
+        let (next, when) = follow(&mut schedule, at(60_000), 7);
+        assert!(next == Next::Renew && when < at(36_000_000), "{next:?} {when:?}");
+        assert!(!schedule.needs_enrollment(at(60_000)));
+    }
+    // Late by a wrong clock, and set right before the attempt.
+    let mut schedule = fresh();
+    assert_eq!(schedule.next(at(43_000_000), u64::MAX), Next::AskWindow, "before it renews");
+    let (next, when) = follow(&mut schedule, at(60_000), 7);
+    assert!(next == Next::Renew && when < at(36_000_000), "{next:?} {when:?}");
+    // Clocks differ a little, also by what was learned of them.
+    let mut schedule = fresh();
+    schedule.failed(at(1_000_000), Failure::Final, 7);
+    assert!(schedule.needs_enrollment(at(800_000)));
+}
+
 #[test]
 fn a_final_refusal_means_enrolling_again_and_not_in_a_loop() {
     let mut schedule = Schedule::new(at(0), at(86_400_000), at(0), 7);
