@@ -15,7 +15,7 @@ use signet_core::{
     tenant::Tenant,
 };
 
-use crate::{App, AuditEntry, Call, PageRequest, paging::day_of};
+use crate::{App, AuditEntry, Call, PageRequest, paging::day_of, sealing::start_of_minute};
 
 /// Days that one page looks through before it says "ask again".
 const DAYS_A_PAGE: i64 = 31;
@@ -24,6 +24,8 @@ const DAYS_A_PAGE: i64 = 31;
 pub(crate) const CONSISTENT_MINUTES: i64 = 5;
 /// How long after its time an event may still turn up for a follower: longest operation, index lag and clock skew.
 const TAIL_OVERLAP: Lifetime = Lifetime::seconds(60);
+/// How much a follower reads of the time behind what is sealed, where that is ahead: few enough minutes for the table.
+const TAIL_AHEAD: Lifetime = Lifetime::minutes(4);
 /// Most events that a follower gets at once.
 const TAIL_PAGE: u32 = 1000;
 
@@ -110,8 +112,15 @@ struct Place {
 }
 
 impl App {
+    /// What a caller asks for; from 24 hours ago to the newest event where it does not say.
+    pub fn audit_window(&self, start: Option<Time>, end: Option<Time>, now: Time) -> Result<AuditWindow, Error> {
+        let soon = now.plus(Lifetime::seconds(1));
+        let start = start.or_else(|| end.is_none().then(|| soon.minus(Lifetime::days(1))));
+        AuditWindow::new(start, end.or(Some(soon.max(self.newest_event(now)))), now)
+    }
+
     /// Lists the tenant's events, oldest first. A page may be short or empty and yet not be the last. No event is older
-    /// than the retention, or newer than a day from now. A window of up to five minutes shows every event that was
+    /// than the retention, or newer than a day from the first minute that is not sealed. A window of up to five minutes shows every event that was
     /// committed before; in a longer one the newest may be missing for some seconds.
     pub async fn list_audit_events(
         &self,
@@ -123,7 +132,7 @@ impl App {
         let size = page.size()?;
         let of = format!("events/{}", scope.tenant());
         let oldest = call.now.minus(self.settings.audit_retention).minus(Lifetime::days(1));
-        let newest = call.now.plus(Lifetime::days(1));
+        let newest = self.newest_event(call.now).plus(Lifetime::days(1));
         let mut first = id_bound(window.start.max(oldest));
         if let Some(after) = place(page, &of)? {
             first = first.max(behind(&after));
@@ -183,7 +192,8 @@ impl App {
     }
 
     /// Events that were not handed out to this follower before; at most a thousand, oldest first, none: ask again later.
-    /// Events may turn up out of order, so the last minute is read again each time.
+    /// Events may turn up out of order, so the last minute is read again each time, and the one behind what is sealed, where
+    /// that is ahead.
     pub async fn audit_events_since(
         &self,
         call: &Call,
@@ -191,23 +201,40 @@ impl App {
         tail: &mut AuditTail,
     ) -> Result<Vec<AuditEvent>, Error> {
         let window = AuditWindow { start: tail.since, end: call.now.plus(TAIL_OVERLAP) };
-        let mut page = PageRequest { size: TAIL_PAGE, token: String::new() };
-        let mut fresh: Vec<AuditEvent> = Vec::new();
+        let (mut fresh, is_all) = self.unseen(call, scope, &window, tail).await?;
         let recent = call.now.minus(TAIL_OVERLAP);
-        let settled = loop {
-            let found = self.list_audit_events(call, scope, &window, &page).await?;
-            fresh.extend(found.events.into_iter().filter(|event| !tail.seen.contains(&event.id)));
-            page.token = found.next_page_token;
-            match fresh.last() {
-                _ if page.token.is_empty() => break recent,
-                Some(last) => break recent.min(last.at),
-                None => {}
-            }
-        };
+        let last = fresh.last().filter(|_| !is_all);
+        let settled = last.map_or(recent, |last| recent.min(last.at));
+        let newest = self.newest_event(call.now);
+        if newest > window.end {
+            let ahead = AuditWindow { start: window.end.max(newest.minus(TAIL_AHEAD)), end: newest };
+            let room = (TAIL_PAGE as usize).saturating_sub(fresh.len());
+            fresh.extend(self.unseen(call, scope, &ahead, tail).await?.0.into_iter().take(room));
+        }
         tail.since = tail.since.max(settled);
         tail.seen.extend(fresh.iter().map(|event| event.id.clone()));
         tail.seen = tail.seen.split_off(&id_bound(tail.since));
         Ok(fresh)
+    }
+
+    /// The first events of the window that this follower has not got, and whether there are no more.
+    async fn unseen(
+        &self,
+        call: &Call,
+        scope: &TenantScope,
+        window: &AuditWindow,
+        tail: &AuditTail,
+    ) -> Result<(Vec<AuditEvent>, bool), Error> {
+        let mut page = PageRequest { size: TAIL_PAGE, token: String::new() };
+        loop {
+            let found = self.list_audit_events(call, scope, window, &page).await?;
+            let is_new = |event: &AuditEvent| !tail.seen.contains(&event.id);
+            let fresh: Vec<AuditEvent> = found.events.into_iter().filter(is_new).collect();
+            page.token = found.next_page_token;
+            if page.token.is_empty() || !fresh.is_empty() {
+                return Ok((fresh, page.token.is_empty()));
+            }
+        }
     }
 
     /// Lists the seals of the window's minutes, oldest first.
@@ -340,10 +367,6 @@ impl App {
         let commit = self.audited(call, tenant, entry);
         Ok(self.commit(&commit, call.now).await?)
     }
-}
-
-fn start_of_minute(minute: i64) -> Time {
-    Time::from_unix_seconds(minute.saturating_mul(60))
 }
 
 /// How a window is read: by days of the index, or by minutes of the table.

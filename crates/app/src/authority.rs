@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::try_join;
 use signet_core::{
     CaId, Error, Signer, TenantId, TenantScope, Time,
-    ca::{Ca, CaKind, CaState},
+    ca::{Ca, CaKind, CaState, signer},
     store::Versioned,
     tenant::{Isolation, Tenant},
 };
@@ -30,6 +30,7 @@ pub(crate) struct Authorities {
     pub(crate) tenant: Tenant,
     /// The CAs that sign for it, in whatever state: its own, or the shared ones.
     cas: Vec<Ca>,
+    now: Time,
     /// The environment's roots that are trusted now.
     pub(crate) roots: Vec<Ca>,
 }
@@ -43,7 +44,7 @@ impl Authorities {
 
     /// The CA that signs now.
     pub(crate) fn active(&self) -> Result<&Ca, Error> {
-        self.cas.iter().find(|ca| ca.state == CaState::Active).ok_or_else(|| no_active_ca(issuing_kind(&self.tenant)))
+        signer(&self.cas, self.now).ok_or_else(|| no_active_ca(issuing_kind(&self.tenant)))
     }
 
     /// The CA that a certificate names as its issuer, in whatever state. No two of ours share a name.
@@ -88,7 +89,7 @@ impl App {
         let cas = if tenant.isolation == Isolation::Shared { environment } else { own };
         let cas = cas.into_iter().filter(|ca| ca.kind == kind).collect();
         let roots = roots.into_iter().filter(|root| is_trusted(root, now)).collect();
-        Ok(Authorities { tenant, cas, roots })
+        Ok(Authorities { tenant, cas, now, roots })
     }
 
     /// A retired CA signs no more: nothing is kept ready for it.
@@ -114,11 +115,11 @@ impl App {
         }
     }
 
-    /// The active CA of one of the environment's kinds, ready to sign.
+    /// The CA that signs of one of the environment's kinds, ready to sign.
     pub(crate) async fn environment_issuer(&self, kind: CaKind, now: Time) -> Result<Arc<Issuer>, Error> {
         let cas = self.cas(&TenantScope::housekeeping(TenantId::system()), now).await?;
-        let active = cas.iter().map(|ca| &ca.value).find(|ca| ca.kind == kind && ca.state == CaState::Active);
-        self.issuer(active.ok_or_else(|| no_active_ca(kind))?).await
+        let cas: Vec<Ca> = cas.into_iter().map(|ca| ca.value).filter(|ca| ca.kind == kind).collect();
+        self.issuer(signer(&cas, now).ok_or_else(|| no_active_ca(kind))?).await
     }
 
     /// Opens a CA's key, which must be the one that its certificate names.

@@ -88,7 +88,7 @@ impl App {
         let server_csr = parse_csr(&input.server_csr_der)?;
         let admin_csr = parse_csr(&input.admin_csr_der)?;
         self.server_profile(&input.server)?;
-        self.refuse_expired_root(call).await?;
+        self.refuse_root_not_valid_now(call).await?;
         let mut items = vec![self.ensure_system_tenant(call).await?];
         let keys = &input.keys;
         for (kind, key) in [
@@ -163,13 +163,19 @@ impl App {
         Ok(BootstrapItem { what: format!("certificate authority {id}"), made })
     }
 
-    /// Nothing that is signed with a root that is over would be believed, so nothing is changed then.
-    async fn refuse_expired_root(&self, call: &Call) -> Result<(), Error> {
+    /// Nothing that is signed with a root that is over or has not begun would be believed, so nothing is changed then.
+    async fn refuse_root_not_valid_now(&self, call: &Call) -> Result<(), Error> {
         let scope = TenantScope::housekeeping(TenantId::system());
         let roots = self.cas_of_kind(&scope, CaKind::Root, call.now).await?;
-        let last =
-            roots.iter().map(|root| &root.value).filter(|root| root.state.is_trusted()).max_by_key(|r| r.not_after);
-        match last {
+        let trusted: Vec<&Ca> = roots.iter().map(|root| &root.value).filter(|root| root.state.is_trusted()).collect();
+        match trusted.iter().max_by_key(|root| (root.has_begun(call.now), root.not_after)) {
+            Some(root) if !root.has_begun(call.now) => {
+                let message = format!(
+                    "the certificate of {} is not valid yet by this machine's clock: check that; no other root is trusted",
+                    root.id
+                );
+                Err(Error::precondition("ROOT_NOT_YET_VALID", message))
+            }
             Some(root) if !is_trusted(root, call.now) => {
                 let message = format!(
                     "the certificate of {} is over by this machine's clock: check that; a root that is over ends its environment",
@@ -278,7 +284,7 @@ impl App {
 enum Succession {
     /// This one signs.
     None(CaId),
-    /// None can sign but this one, which was prepared.
+    /// None can sign but this one, which was prepared, or made way for one that a clock activated which was ahead.
     Waits(Versioned<Ca>),
     /// None can sign: the next is to be made.
     Missing {
@@ -289,9 +295,12 @@ enum Succession {
 
 /// A CA signs as long as what it signs does not outlive it. `cas` in the order of their generations.
 fn succession(cas: &[Versioned<Ca>], kind: CaKind, now: Time) -> Result<Succession, Error> {
-    let lasts = |ca: &&Versioned<Ca>| ca.value.not_after > now.plus(longest_leaf(kind));
-    let in_state = |state| cas.iter().rev().filter(move |ca| ca.value.state == state).find(lasts);
-    Ok(match (in_state(CaState::Active), in_state(CaState::Prepared)) {
+    let lasts = |ca: &&Versioned<Ca>| ca.value.counts(now) && ca.value.not_after > now.plus(longest_leaf(kind));
+    let in_state = |state| cas.iter().rev().filter(move |ca| ca.value.state == state);
+    let is_ahead = in_state(CaState::Active).any(|ca| !ca.value.counts(now));
+    let before = in_state(CaState::Retiring).filter(|_| is_ahead).find(lasts);
+    let waits = before.or_else(|| in_state(CaState::Prepared).find(lasts));
+    Ok(match (in_state(CaState::Active).find(lasts), waits) {
         (Some(active), _) => Succession::None(active.value.id.clone()),
         (None, Some(next)) => Succession::Waits(next.clone()),
         (None, None) => {
@@ -318,7 +327,8 @@ fn in_state(ca: Ca, state: CaState, now: Time) -> Ca {
 
 /// Whether a record is that of a good certificate for the key of `csr`.
 fn is_for(record: &Certificate, csr: &Csr, now: Time) -> bool {
-    record.state == CertificateState::Issued && record.not_after > now && record.spki_sha256 == key_digest(csr)
+    let is_valid = record.not_before <= now && now < record.not_after;
+    record.state == CertificateState::Issued && is_valid && record.spki_sha256 == key_digest(csr)
 }
 
 fn require_admin(principal: &Principal) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use signet_core::{
     authz::Denial,
     ca::{
         Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, RotationStep, plan_rotation,
-        prepare_possible_at,
+        prepare_possible_at, prepared, signer,
     },
     certificate::CertificateKind,
     commit::{Commit, Write},
@@ -121,7 +121,7 @@ impl App {
                 // What is due is due: no quota lets a CA expire.
                 RotationAction::Due => plan_rotation(&known, longest_leaf(kind).millis(), call.now),
                 RotationAction::Prepare => {
-                    let steps = prepare_step(&known);
+                    let steps = prepare_step(&known, call.now);
                     if !steps.is_empty() {
                         check_pace(call, &known)?;
                         tenant.quotas.check(Quota::CertificateAuthorities, &tenant.id, number)?;
@@ -130,9 +130,9 @@ impl App {
                 }
                 RotationAction::Activate => {
                     check_known(&known, call.now)?;
-                    activate_step(&known)?
+                    activate_step(&known, call.now)?
                 }
-                RotationAction::ForceActivate => activate_step(&known)?,
+                RotationAction::ForceActivate => activate_step(&known, call.now)?,
                 RotationAction::Retire => retire_steps(&known)?,
             };
             if steps.is_empty() {
@@ -321,12 +321,8 @@ fn check_kind(tenant: &Tenant, kind: CaKind) -> Result<(), Error> {
     }
 }
 
-fn prepared(cas: &[Ca]) -> Option<&Ca> {
-    cas.iter().filter(|ca| ca.state == CaState::Prepared).max_by_key(|ca| ca.generation)
-}
-
-fn prepare_step(cas: &[Ca]) -> Vec<RotationStep> {
-    if prepared(cas).is_some() {
+fn prepare_step(cas: &[Ca], now: Time) -> Vec<RotationStep> {
+    if prepared(cas, now).is_some() {
         return Vec::new();
     }
     let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
@@ -345,8 +341,8 @@ fn check_pace(call: &Call, cas: &[Ca]) -> Result<(), Error> {
 
 /// Whether verifiers know the prepared CA. Where nothing else signs, there is nothing to wait for.
 fn check_known(cas: &[Ca], now: Time) -> Result<(), Error> {
-    let signs = cas.iter().any(|ca| ca.state == CaState::Active && now < ca.not_after);
-    let Some(next) = prepared(cas).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
+    let signs = signer(cas, now).is_some_and(|ca| ca.has_begun(now) && now < ca.not_after);
+    let Some(next) = prepared(cas, now).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
     let message = format!(
         "verifiers may not have fetched {} yet and would refuse what it signs; it can be activated from {}, by an operator who \
          forces it at once",
@@ -364,8 +360,8 @@ fn is_operator(call: &Call) -> bool {
     }
 }
 
-fn activate_step(cas: &[Ca]) -> Result<Vec<RotationStep>, Error> {
-    let Some(next) = prepared(cas) else {
+fn activate_step(cas: &[Ca], now: Time) -> Result<Vec<RotationStep>, Error> {
+    let Some(next) = prepared(cas, now) else {
         return Err(Error::precondition(
             "NOTHING_PREPARED",
             "there is no prepared certificate authority; prepare one first",

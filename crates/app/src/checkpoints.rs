@@ -16,6 +16,7 @@ use crate::{
     App, Call, Object, PageRequest, Put, Shelf, Shelved,
     audit_log::{page_token, place},
     publication::object,
+    sealing::BEFORE_EXPIRY,
 };
 
 /// As many checkpoints as a sealer looks at for seals that queries do not see yet: each is of a transaction of its own, and
@@ -104,20 +105,21 @@ impl App {
     pub(crate) async fn chain_end(&self, now: Time) -> Result<Vec<Checkpoint>, Error> {
         // First what must be there: a chain that grows meanwhile still holds it.
         let seen = self.seen_head.get();
+        // One that seems to have expired by a clock that is ahead is followed all the same.
         let query = Checkpoint::newest_first().limit(END);
         let scope = EnvironmentScope::housekeeping();
-        let found = scope.page::<Checkpoint>(&*self.store, &query, now).await?.records;
+        let found = scope.page::<Checkpoint>(&*self.store, &query, BEFORE_EXPIRY).await?.records;
         let mut end: BTreeMap<u64, Checkpoint> =
             found.into_iter().map(|found| (found.value.sequence, found.value)).collect();
         // A query may not see yet what was just written (DynamoDB isolates it from single items only); a read by key does.
         let mut next = end.last_key_value().map_or(1, |(last, _)| last.saturating_add(1));
-        while let Some(found) = scope.get::<Checkpoint>(&*self.store, &Checkpoint::key_of(next), now).await? {
+        while let Some(found) = scope.get::<Checkpoint>(&*self.store, &Checkpoint::key_of(next), BEFORE_EXPIRY).await? {
             end.insert(next, found.value);
             next = next.saturating_add(1);
         }
         for between in next.saturating_sub(u64::from(END)).max(1)..next {
             if let Entry::Vacant(missing) = end.entry(between) {
-                match scope.get::<Checkpoint>(&*self.store, &Checkpoint::key_of(between), now).await {
+                match scope.get::<Checkpoint>(&*self.store, &Checkpoint::key_of(between), BEFORE_EXPIRY).await {
                     Ok(found) => drop(found.map(|found| missing.insert(found.value))),
                     // The one after it holds.
                     Err(StoreError::Corrupt { .. }) => {}

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use signet_core::{
     Actor, Error, Lifetime, TenantId, TenantScope, Time,
     certificate::{Certificate, CertificateKind},
-    tenant::Tenant,
+    tenant::{Isolation, Tenant},
 };
-use signet_x509::{CertificateView, Csr, Leaf, OutOfBandStatement, PublicKey};
+use signet_x509::{CertificateView, Csr, Leaf, OutOfBandStatement, PublicKey, is_older_than_issuer};
 
 use crate::{
     App, AuditEntry, Call, IssuedLeaf,
@@ -89,6 +89,13 @@ impl App {
             found => found?,
         };
         let issuer = authorities.issuer_of(&view).ok_or_else(|| refused("CERTIFICATE_NOT_OURS"))?;
+        if is_older_than_issuer(&leaf.serial, &issuer.certificate_der) {
+            return Err(refused("ISSUER_REPLACED"));
+        }
+        let tenant = &authorities.tenant;
+        if tenant.isolation == Isolation::Shared && leaf.serial.predates(tenant.created_at) {
+            return Err(refused("TENANT_REPLACED"));
+        }
         let key = Certificate::key_of(&issuer.id, &leaf.serial);
         let scope = TenantScope::housekeeping(authorities.tenant.id.clone());
         let found = scope.get::<Certificate>(&*self.store, &key, call.now).await?.map(|found| found.value);

@@ -127,7 +127,9 @@ impl App {
         own(scope, identity)?;
         let authorities = self.authorities(scope, call.now).await?;
         let issuer = authorities.named(&identity.issuer)?;
-        let retiring = (issuer.state == CaState::Retiring).then_some(issuer.updated_at);
+        // One that signs in place of one that has not begun has not gone.
+        let signs = authorities.active().is_ok_and(|active| active.id == issuer.id);
+        let retiring = (issuer.state == CaState::Retiring && !signs).then_some(issuer.updated_at);
         let tenant = &authorities.tenant;
         let validity = Window { start: identity.not_before, end: identity.not_after };
         let steering = tenant.renewal_steering.as_ref();

@@ -11,7 +11,7 @@ use std::{
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
-    Error, KeyError, KeyRef, StoreError, TenantId, Time, Uptime,
+    Error, KeyError, KeyRef, Lifetime, StoreError, TenantId, Time, Uptime,
     audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
     checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
     commit::{Bookkeeping, Commit, Write},
@@ -63,6 +63,13 @@ impl App {
         self.seal_through(call, key, |_, closed| closed).await
     }
 
+    /// As [`Self::seal_due`], on a lone node whose clock was set lately: no further ahead than what is then written can still be
+    /// named as late, for it may be set right again.
+    pub async fn seal_near(&self, call: &Call, key: &KeyRef) -> Result<u32, Error> {
+        let near = |head: i64, closed: i64| if closed.saturating_sub(head) <= LATE_MINUTES { closed } else { head };
+        self.seal_through(call, key, near).await
+    }
+
     /// `through`: up to which minute, by the last one sealed and the last one closed.
     async fn seal_through(
         &self,
@@ -86,8 +93,8 @@ impl App {
         let last = last.min(start.saturating_add(MINUTES_A_CALL));
         let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
         for minute in start.saturating_add(1)..=last {
-            self.fill(&mut window, minute, call.now).await?;
-            let plan = self.plan_seals(minute, &window, &named, call.now).await?;
+            self.fill(&mut window, minute).await?;
+            let plan = self.plan_seals(minute, &window, &named).await?;
             head.value.minute = minute;
             if plan.tags.is_empty() {
                 continue;
@@ -139,8 +146,15 @@ impl App {
         (first.unix_millis() > 0).then(|| now.minute().saturating_sub(first.minute()).max(0))
     }
 
+    /// The end of the time in which there may be events: none is written in a minute that is sealed, and a clock that was ahead
+    /// may have sealed minutes that are still to come.
+    pub(crate) fn newest_event(&self, now: Time) -> Time {
+        let unsealed = Time::from_unix_millis(self.unsealed_from.load(Ordering::Acquire));
+        now.max(unsealed.plus(Lifetime::minutes(1)))
+    }
+
     fn knows_sealed(&self, minute: i64) {
-        let next = Time::from_unix_seconds(minute.saturating_add(1).saturating_mul(60));
+        let next = start_of_minute(minute.saturating_add(1));
         self.unsealed_from.fetch_max(next.unix_millis(), Ordering::AcqRel);
     }
 
@@ -159,16 +173,17 @@ impl App {
         }
     }
 
-    /// The minute before the first that is sealed; `None` before there is an environment.
+    /// The minute before the first that is sealed, however long ago by a clock that may be ahead; `None` before there is an
+    /// environment.
     async fn before_all(&self, now: Time) -> Result<Option<i64>, StoreError> {
         let key = Tenant::key_of(&TenantId::system());
         let made = EnvironmentScope::housekeeping().get::<Tenant>(&*self.store, &key, now).await?;
-        let kept = now.minus(self.settings.audit_retention).minute();
-        Ok(made.map(|made| made.value.created_at.minute().saturating_sub(LATE_MINUTES).max(kept)))
+        Ok(made.map(|made| made.value.created_at.minute().saturating_sub(LATE_MINUTES)))
     }
 
-    /// Reads `minute` and those before it that are looked at again, unless this call has read them already.
-    async fn fill(&self, window: &mut Window, minute: i64, now: Time) -> Result<(), Error> {
+    /// Reads `minute` and those before it that are looked at again, unless this call has read them already. What has expired is
+    /// judged by the minute: passed over by a clock that is ahead, its events would seem to have been put in afterwards.
+    async fn fill(&self, window: &mut Window, minute: i64) -> Result<(), Error> {
         let first = minute.saturating_sub(LATE_MINUTES);
         window.retain(|known, _| *known >= first);
         for wanted in first..=minute {
@@ -176,8 +191,7 @@ impl App {
                 continue;
             }
             let mut tenants: HashMap<TenantId, Vec<EventLeaf>> = HashMap::new();
-            for (tenant, event) in try_join_all((0..AUDIT_SHARDS).map(|s| self.leaves(wanted, s, now))).await?.concat()
-            {
+            for (tenant, event) in try_join_all((0..AUDIT_SHARDS).map(|s| self.leaves(wanted, s))).await?.concat() {
                 tenants.entry(tenant).or_default().push(event);
             }
             window.insert(wanted, tenants);
@@ -185,9 +199,9 @@ impl App {
         Ok(())
     }
 
-    async fn leaves(&self, minute: i64, shard: u32, now: Time) -> Result<Vec<(TenantId, EventLeaf)>, Error> {
+    async fn leaves(&self, minute: i64, shard: u32) -> Result<Vec<(TenantId, EventLeaf)>, Error> {
         let scope = EnvironmentScope::housekeeping();
-        let (mut leaves, mut after) = (Vec::new(), None);
+        let (mut leaves, mut after, now) = (Vec::new(), None, start_of_minute(minute));
         loop {
             let partition = AuditEvent::minute_partition(minute, shard);
             let query = Query::table(Table::Audit, partition).limit(1000).after(after);
@@ -204,17 +218,11 @@ impl App {
         }
     }
 
-    async fn plan_seals(
-        &self,
-        minute: i64,
-        window: &Window,
-        named: &NamedSeals,
-        now: Time,
-    ) -> Result<MinutePlan, Error> {
+    async fn plan_seals(&self, minute: i64, window: &Window, named: &NamedSeals) -> Result<MinutePlan, Error> {
         // Owned ids: with borrowed ones the future is not known to be `Send` (rust-lang/rust#102211).
         let tenants: BTreeSet<TenantId> = window.values().flat_map(HashMap::keys).cloned().collect();
         let plans = tenants.into_iter().map(|tenant| async move {
-            let seals = match self.last_seals(&tenant, named, now).await {
+            let seals = match self.last_seals(&tenant, named).await {
                 // Its chain cannot be gone on with; the others' can.
                 Err(StoreError::Corrupt { .. }) => return Ok((None, None)),
                 seals => seals?,
@@ -252,7 +260,9 @@ impl App {
         Ok(checkpoints)
     }
 
-    async fn last_seals(&self, tenant: &TenantId, named: &NamedSeals, now: Time) -> Result<Vec<Seal>, StoreError> {
+    async fn last_seals(&self, tenant: &TenantId, named: &NamedSeals) -> Result<Vec<Seal>, StoreError> {
+        // What is there is followed, whatever a clock says that may be ahead.
+        let now = BEFORE_EXPIRY;
         let most = u32::try_from(LATE_MINUTES).unwrap_or(0).saturating_add(1);
         let query = Seal::of(tenant).descending().limit(most);
         let scope = TenantScope::housekeeping(tenant.clone());
@@ -338,8 +348,15 @@ impl App {
     /// How long a minute's seals are kept: no longer than the first of its events, so that whoever starts with the first
     /// seal there is misses none.
     fn sealed_until(&self, minute: i64) -> Time {
-        Time::from_unix_seconds(minute.saturating_mul(60)).plus(self.settings.audit_retention)
+        start_of_minute(minute).plus(self.settings.audit_retention)
     }
+}
+
+/// By this clock nothing has expired that is still there.
+pub(crate) const BEFORE_EXPIRY: Time = Time::from_unix_millis(0);
+
+pub(crate) fn start_of_minute(minute: i64) -> Time {
+    Time::from_unix_seconds(minute.saturating_mul(60))
 }
 
 fn in_batches(plans: Vec<Planned>) -> Vec<Vec<Planned>> {

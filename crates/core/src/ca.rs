@@ -88,6 +88,22 @@ impl Ca {
         Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT_PREFIX.to_owned()))
     }
 
+    /// Whether it began, or will within a day. Others are of a clock that was ahead, and neither active nor prepared; with those
+    /// of a day it may be this clock that is behind, which must replace nothing.
+    pub fn counts(&self, now: Time) -> bool {
+        self.has_begun(now.plus(DAY))
+    }
+
+    /// Whether its validity has begun.
+    pub fn has_begun(&self, now: Time) -> bool {
+        self.not_before <= now
+    }
+
+    /// Whether it is valid.
+    fn is_valid(&self, now: Time) -> bool {
+        self.has_begun(now) && now < self.not_after
+    }
+
     /// When verifiers know it, for one that is prepared.
     pub const fn known_at(&self) -> Time {
         self.updated_at.plus(PUBLISHED_BEFORE_USE)
@@ -120,7 +136,7 @@ pub enum RotationStep {
         /// The generation to make.
         generation: u32,
     },
-    /// `prepared` starts to sign; the present active one, if any, becomes `retiring`.
+    /// `prepared` starts to sign, or a retiring one again ([`signer`]); the present active one, if any, becomes `retiring`.
     Activate {
         /// The one to activate.
         ca: CaId,
@@ -143,7 +159,7 @@ const DAY: Lifetime = Lifetime::days(1);
 /// When the next CA of one kind and owner may be prepared, if `most` a day may; `None`: now. The first one came with its owner
 /// and does not count.
 pub fn prepare_possible_at(cas: &[Ca], most: usize, now: Time) -> Option<Time> {
-    let later = cas.iter().filter(|ca| ca.generation > 1).map(|ca| ca.not_before);
+    let later = cas.iter().filter(|ca| ca.generation > 1 && ca.has_begun(now)).map(|ca| ca.not_before);
     let mut made: Vec<Time> = later.filter(|made| now < made.plus(DAY)).collect();
     made.sort();
     // The one whose day must be over before fewer than `most` are left.
@@ -151,21 +167,48 @@ pub fn prepare_possible_at(cas: &[Ca], most: usize, now: Time) -> Option<Time> {
     made.get(index).map(|made| made.plus(DAY))
 }
 
+/// Which of the CAs of one kind and owner signs at `now`: the active one. Where that has not begun, since the clock that
+/// activated it was ahead, the one before it does, which verifiers know; if there is none, the active one is named all the same.
+pub fn signer(cas: &[Ca], now: Time) -> Option<&Ca> {
+    let newest =
+        |state| cas.iter().filter(move |ca| ca.state == state).max_by_key(|ca| (ca.has_begun(now), ca.generation));
+    let active = newest(CaState::Active)?;
+    let before = || newest(CaState::Retiring).filter(|ca| ca.is_valid(now));
+    if active.has_begun(now) { Some(active) } else { before().or(Some(active)) }
+}
+
+/// The CA that is prepared to follow: none that was passed over, or that a clock made which was ahead.
+pub fn prepared(cas: &[Ca], now: Time) -> Option<&Ca> {
+    let is_next = |ca: &&Ca| ca.state == CaState::Prepared && ca.counts(now) && !is_passed_over(ca, cas, now);
+    cas.iter().filter(is_next).max_by_key(|ca| ca.generation)
+}
+
+/// Whether a later one was activated in its stead, so that it will never sign.
+fn is_passed_over(ca: &Ca, cas: &[Ca], now: Time) -> bool {
+    let later = |other: &Ca| other.state == CaState::Active && other.counts(now) && other.generation > ca.generation;
+    ca.state == CaState::Prepared && cas.iter().any(later)
+}
+
 /// How long before its signatures would outlive it a CA stops to sign.
 const MARGIN: Lifetime = Lifetime::days(30);
 
 /// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active`
 /// at five sixths, if verifiers know it by then ([`Ca::known_at`]; a root, which signs CAs of two years, earlier: [`MARGIN`] before these would outlive it), `retired`
-/// once everything it signed has expired (`longest_leaf_millis` after it stopped signing) or it has expired itself. Pure:
-/// the caller executes the steps and asks again.
+/// once everything it signed has expired (`longest_leaf_millis` after it stopped signing) or it has expired itself. What a
+/// clock has made or activated that was ahead counts for nothing until it begins. Pure: the caller executes the steps and asks
+/// again.
 pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
     let mut steps = Vec::new();
     let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
-    let prepared = cas.iter().filter(|ca| ca.state == CaState::Prepared).max_by_key(|ca| ca.generation);
-    let active = cas.iter().find(|ca| ca.state == CaState::Active);
-    match (active, prepared) {
+    let (active, ahead): (Vec<&Ca>, Vec<&Ca>) =
+        cas.iter().filter(|ca| ca.state == CaState::Active).partition(|ca| ca.counts(now));
+    let before = signer(cas, now).filter(|ca| active.is_empty() && ca.state == CaState::Retiring);
+    match (active.first(), before.or(prepared(cas, now))) {
         (None, None) => steps.push(RotationStep::Prepare { generation: newest.saturating_add(1) }),
-        (None, Some(next)) => steps.push(RotationStep::Activate { ca: next.id.clone(), replaces: None }),
+        (None, Some(next)) => {
+            let replaces = ahead.first().map(|ca| ca.id.clone());
+            steps.push(RotationStep::Activate { ca: next.id.clone(), replaces });
+        }
         (Some(active), next) => {
             let life = active.not_after.millis_since(active.not_before);
             let age = now.millis_since(active.not_before);
@@ -181,8 +224,9 @@ pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<Rot
             }
         }
     }
-    let done = |ca: &&Ca| now.millis_since(ca.updated_at) > longest_leaf_millis || now >= ca.not_after;
-    let retiring = cas.iter().filter(|ca| ca.state == CaState::Retiring).filter(done);
-    steps.extend(retiring.map(|ca| RotationStep::Retire { ca: ca.id.clone() }));
+    let over = |ca: &Ca| now.millis_since(ca.updated_at) > longest_leaf_millis || now >= ca.not_after;
+    let is_back = |ca: &Ca| before.is_some_and(|before| before.id == ca.id);
+    let done = |ca: &&Ca| ca.state == CaState::Retiring && over(ca) && !is_back(ca) || is_passed_over(ca, cas, now);
+    steps.extend(cas.iter().filter(done).map(|ca| RotationStep::Retire { ca: ca.id.clone() }));
     steps
 }

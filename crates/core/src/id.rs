@@ -174,6 +174,9 @@ fn key_ref(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// How far the clocks of two nodes may differ.
+const MOST_SKEW: crate::Lifetime = crate::Lifetime::minutes(5);
+
 /// A certificate's serial number: 16 bytes, a UUIDv7, so positive, in time order and with 74 random bits
 /// (RFC 5280 section 4.1.2.2 allows 20 bytes; CA/B asks for 64 random bits). Shown as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -204,6 +207,17 @@ impl Serial {
     pub fn made_at(&self) -> crate::Time {
         let millis = self.0.iter().take(6).fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
         crate::Time::from_unix_millis(millis)
+    }
+
+    /// The same, if it is a UUIDv7 at all: others' numbers say nothing.
+    pub fn uuid_time(&self) -> Option<crate::Time> {
+        (uuid::Uuid::from_bytes(self.0).get_version_num() == 7).then(|| self.made_at())
+    }
+
+    /// Whether what has this number was made before `other` was, by more than clocks may differ: its maker's may have been
+    /// behind.
+    pub fn predates(&self, other: crate::Time) -> bool {
+        self.uuid_time().is_some_and(|made_at| made_at.plus(MOST_SKEW) < other)
     }
 
     /// The 16 bytes, big endian.

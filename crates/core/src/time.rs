@@ -106,12 +106,13 @@ pub struct ClockWatch {
     /// The wall clock less the uptime, in milliseconds, at its furthest since it was set back.
     ahead: i64,
     even_since: Uptime,
+    was_set: bool,
 }
 
 impl ClockWatch {
     /// Watches from now on.
     pub const fn new(now: Time, uptime: Uptime) -> Self {
-        Self { ahead: Self::ahead(now, uptime), even_since: uptime }
+        Self { ahead: Self::ahead(now, uptime), even_since: uptime, was_set: false }
     }
 
     const fn ahead(now: Time, uptime: Uptime) -> i64 {
@@ -122,9 +123,14 @@ impl ClockWatch {
     pub const fn was_set_back(&mut self, now: Time, uptime: Uptime) -> bool {
         let moved = Self::ahead(now, uptime).saturating_sub(self.ahead);
         if moved.abs() > SET_BY_MILLIS {
-            *self = Self::new(now, uptime);
+            *self = Self { was_set: true, ..Self::new(now, uptime) };
         }
         moved < -SET_BY_MILLIS
+    }
+
+    /// Whether nobody has set the wall clock since the watch began, or for so long as [`Self::is_even`] wants.
+    pub const fn is_unset(&self, uptime: Uptime) -> bool {
+        !self.was_set || self.is_even(uptime)
     }
 
     /// Whether nobody has set the wall clock for so long that what has expired by it may be thrown away.
@@ -173,6 +179,25 @@ impl Lifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_counts_again_after_an_hour() {
+        let (start, hour) = (Time::from_unix_seconds(1_000_000), 3_600_000);
+        let at = |millis: u64, ahead: i64| Time::from_unix_millis(start.unix_millis() + millis as i64 + ahead);
+        let mut watch = ClockWatch::new(start, Uptime::from_millis(0));
+        for (uptime, ahead, unset, even) in [
+            (10, 0, true, false),
+            (hour, 0, true, true),
+            (hour + 1, 86_400_000, false, false),
+            (2 * hour, 0, false, false),
+            (3 * hour - 1, 0, false, false),
+            (3 * hour, 0, true, true),
+        ] {
+            let clock = Uptime::from_millis(uptime);
+            let _ = watch.was_set_back(at(uptime, ahead), clock);
+            assert_eq!((watch.is_unset(clock), watch.is_even(clock)), (unset, even), "{uptime}");
+        }
+    }
 
     #[test]
     fn instants_are_written_as_people_read_them() {

@@ -78,6 +78,9 @@ pub enum Refusal {
     /// Its tenant does not exist here.
     #[error("the tenant is not known")]
     UnknownTenant,
+    /// It is older than its tenant: another of that name was lost with a restore.
+    #[error("the certificate is older than its tenant")]
+    TenantReplaced,
     /// Its tenant's record, or a change of its tenant, is not what this node can read.
     #[error("records of the tenant cannot be read")]
     TenantUnreadable,
@@ -99,6 +102,7 @@ impl Refusal {
             Self::PrincipalDenied => "PRINCIPAL_DENIED",
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::UnknownTenant => "UNKNOWN_TENANT",
+            Self::TenantReplaced => "TENANT_REPLACED",
             Self::TenantUnreadable => "TENANT_UNREADABLE",
             Self::IssuerRetired => "ISSUER_RETIRED",
             Self::Stale => "NODE_STALE",
@@ -110,7 +114,8 @@ impl Refusal {
 pub struct Trust {
     tenants: RwLock<HashMap<TenantId, TenantTrust>>,
     shared: RwLock<Arc<[Anchor]>>,
-    isolation: RwLock<HashMap<TenantId, Isolation>>,
+    /// Of the tenants without a CA of their own: when each was made.
+    sharing: RwLock<HashMap<TenantId, Time>>,
     denies: Denies,
     epoch: AtomicU64,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
@@ -134,7 +139,7 @@ impl Trust {
         Self {
             tenants: RwLock::default(),
             shared: RwLock::new(Arc::new([])),
-            isolation: RwLock::default(),
+            sharing: RwLock::default(),
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
             uptime: Box::new(uptime),
@@ -205,7 +210,14 @@ impl Trust {
             let shared = anchors(CaKind::Shared);
             changed |= std::mem::replace(&mut *write(&self.shared), Arc::clone(&shared)) != shared;
         }
-        changed |= write(&self.isolation).insert(tenant.id.clone(), tenant.isolation) != Some(tenant.isolation);
+        let shares = (tenant.isolation == Isolation::Shared).then_some(tenant.created_at);
+        let mut sharing = write(&self.sharing);
+        let before = match shares {
+            Some(created_at) => sharing.insert(tenant.id.clone(), created_at),
+            None => sharing.remove(&tenant.id),
+        };
+        drop(sharing);
+        changed |= before != shares;
         changed |= write(&self.tenants).insert(tenant.id.clone(), trust.clone()).as_ref() != Some(&trust);
         changed |= self.denies.readable(&tenant.id);
         if changed {
@@ -235,7 +247,7 @@ impl Trust {
     /// What is known of a tenant, with the anchors that hold for it.
     pub fn tenant(&self, tenant: &TenantId) -> Option<TenantTrust> {
         let mut known = read(&self.tenants).get(tenant)?.clone();
-        if read(&self.isolation).get(tenant) == Some(&Isolation::Shared) {
+        if read(&self.sharing).contains_key(tenant) {
             known.anchors = Arc::clone(&read(&self.shared));
         }
         Some(known)
@@ -286,9 +298,14 @@ impl Trust {
             return Err(Refusal::TenantSuspended);
         }
         let signed = |anchors: &[Anchor]| anchors.iter().any(|anchor| anchor.ca == identity.issuer);
-        let shared = read(&self.isolation).get(&identity.tenant) == Some(&Isolation::Shared);
-        let trusted = if shared { signed(&read(&self.shared)) } else { signed(&tenant.anchors) };
-        if trusted { Ok(()) } else { Err(Refusal::IssuerRetired) }
+        let shares = read(&self.sharing).get(&identity.tenant).copied();
+        let trusted = if shares.is_some() { signed(&read(&self.shared)) } else { signed(&tenant.anchors) };
+        match shares {
+            _ if !trusted => Err(Refusal::IssuerRetired),
+            // The CA is older than both; where a tenant has its own, that one's age tells (`x509::chain`).
+            Some(created_at) if identity.serial.predates(created_at) => Err(Refusal::TenantReplaced),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets some refusals that can no longer matter, so few that nobody waits for it; to be called again and again. Not a

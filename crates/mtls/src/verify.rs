@@ -53,10 +53,13 @@ impl CertificateRefusal {
                 ChainError::UnknownTenant
                 | ChainError::ForeignTrustDomain
                 | ChainError::UntrustedIssuer
+                | ChainError::IssuerReplaced
                 | ChainError::BadSignature
                 | ChainError::SelfSigned,
             )
-            | Self::Trust(Refusal::UnknownTenant | Refusal::IssuerRetired) => CertificateError::UnknownIssuer,
+            | Self::Trust(Refusal::UnknownTenant | Refusal::TenantReplaced | Refusal::IssuerRetired) => {
+                CertificateError::UnknownIssuer
+            }
             Self::Chain(ChainError::WrongKeyUsage) => CertificateError::InvalidPurpose,
             Self::Chain(_) => CertificateError::BadEncoding,
             Self::Trust(

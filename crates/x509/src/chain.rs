@@ -5,7 +5,7 @@ use std::time::Duration;
 use der::Decode;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use signet_core::{
-    CaId, Identity, TenantId, Time,
+    Identity, Serial, TenantId, Time,
     trust::{Anchor, TenantTrust},
 };
 use thiserror::Error;
@@ -45,6 +45,9 @@ pub enum ChainError {
     /// The name is that of the tenant's CA, the signature is not.
     #[error("the client's certificate carries a bad signature")]
     BadSignature,
+    /// It is older than its CA's certificate: one of that name was lost, and made anew on its key.
+    #[error("the client's certificate is older than the CA that it names")]
+    IssuerReplaced,
     /// Its validity has ended.
     #[error("the client's certificate has expired")]
     Expired,
@@ -78,6 +81,7 @@ impl ChainError {
             Self::SelfSigned => "CERTIFICATE_SELF_SIGNED",
             Self::UntrustedIssuer => "UNTRUSTED_ISSUER",
             Self::BadSignature => "BAD_CERTIFICATE_SIGNATURE",
+            Self::IssuerReplaced => "ISSUER_REPLACED",
             Self::Expired => "CERTIFICATE_EXPIRED",
             Self::NotYetValid => "CERTIFICATE_NOT_YET_VALID",
             Self::WrongKeyUsage => "WRONG_EXTENDED_KEY_USAGE",
@@ -125,12 +129,15 @@ fn verify_for(
         return Err(ChainError::IsACa);
     }
     let leaf = Leaf::from_view(&view, id, environment)?;
+    if is_older_than_issuer(&leaf.serial, &issuer.certificate_der) {
+        return Err(ChainError::IssuerReplaced);
+    }
     Ok(Identity {
         tenant: leaf.id.tenant,
         principal: leaf.id.principal,
         principal_type: leaf.id.principal_type,
         roles: leaf.roles,
-        issuer,
+        issuer: issuer.ca.clone(),
         serial: leaf.serial,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
@@ -138,8 +145,21 @@ fn verify_for(
     })
 }
 
+/// Whether a certificate is older than that of its CA. A CA that a restore has lost is made anew on its old key, and what
+/// was revoked of the lost one is known to nobody. A CA whose serial number is not ours (a UUIDv7) tells no time.
+pub fn is_older_than_issuer(serial: &Serial, issuer_der: &[u8]) -> bool {
+    let made_at =
+        CertificateView::from_der(issuer_der).ok().and_then(|view| view.serial()).and_then(|ca| ca.uuid_time());
+    made_at.is_some_and(|made_at| serial.predates(made_at))
+}
+
 /// The anchor that signed the leaf. No two CAs of ours share a name, so at most one signature is checked.
-fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], usage: KeyUsage, now: Time) -> Result<CaId, ChainError> {
+fn find_issuer<'a>(
+    leaf_der: &[u8],
+    anchors: &'a [Anchor],
+    usage: KeyUsage,
+    now: Time,
+) -> Result<&'a Anchor, ChainError> {
     let leaf_der = CertificateDer::from(leaf_der);
     let leaf = EndEntityCert::try_from(&leaf_der).map_err(refusal)?;
     let mut refused =
@@ -152,7 +172,7 @@ fn find_issuer(leaf_der: &[u8], anchors: &[Anchor], usage: KeyUsage, now: Time) 
             continue;
         }
         match verify(&leaf, trusted, usage, now) {
-            Ok(()) => return Ok(anchor.ca.clone()),
+            Ok(()) => return Ok(anchor),
             Err(error) => refused = error,
         }
     }

@@ -24,7 +24,7 @@ pub mod pem;
 pub mod profile;
 pub mod view;
 
-pub use chain::{ChainError, verify_client, verify_service};
+pub use chain::{ChainError, is_older_than_issuer, verify_client, verify_service};
 pub use csr::{Csr, CsrError, KeyAndCsr};
 pub use environment::Environment;
 pub use issue::{IssueError, Issued, Prepared};

@@ -49,6 +49,7 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
             | Refusal::PrincipalDenied
             | Refusal::TenantSuspended
             | Refusal::UnknownTenant
+            | Refusal::TenantReplaced
             | Refusal::IssuerRetired,
         )
         | Error::ProofRefused { .. } => (Code::Unauthenticated, details),

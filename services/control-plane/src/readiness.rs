@@ -33,6 +33,10 @@ impl Certificate {
         self.fault.load().as_deref().copied()
     }
 
+    pub(crate) fn not_before(&self) -> Option<Time> {
+        Some(self.get()?.current().not_before)
+    }
+
     pub(crate) fn not_after(&self) -> Option<Time> {
         Some(self.get()?.current().not_after)
     }
@@ -92,6 +96,11 @@ impl Node {
             expires.is_none_or(|expires| now < expires),
             "SERVER_CERTIFICATE_EXPIRED",
             "the server's certificate has expired; renew it or run `principal bootstrap`",
+        );
+        because(
+            self.certificate.not_before().is_none_or(|begins| begins <= now),
+            "SERVER_CERTIFICATE_NOT_YET_VALID",
+            "the server's certificate is not valid yet: look at the clock; if that is right, run `principal bootstrap`",
         );
         because(
             self.trust.staleness_millis().is_some(),

@@ -107,7 +107,7 @@ impl Log {
     }
 }
 
-async fn happens(app: &App, tenant: &str, time: Time) {
+pub(crate) async fn happens(app: &App, tenant: &str, time: Time) {
     let call = Call { actor: Actor::Anonymous, ..Call::process("Test", time) };
     app.refuse(&call, &tid(tenant), &AuditEntry::refused(&call, "NOT_TODAY").detail("try", 1)).await.unwrap();
 }

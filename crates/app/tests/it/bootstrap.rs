@@ -183,3 +183,29 @@ async fn a_root_too_old_to_sign_gets_a_successor_while_it_is_trusted() {
     assert!(matches!(refused, Error::Precondition { reason: "ROOT_EXPIRED", .. }), "{refused:?}");
     assert_eq!((world.ledger.events().len(), world.keys.signatures()), before);
 }
+
+/// The clock was set back since, or was ahead then.
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_yet_is_no_way_back() {
+    let world = World::empty();
+    world.bootstrap().await.unwrap();
+    let input = bootstrap_input();
+    again_after(&world, &input, 2).await;
+    let now = NOW.plus(Lifetime::days(2)).minus(Lifetime::minutes(15));
+    let report = world.app.bootstrap(&Call { now, ..bootstrap_call() }, &input).await.unwrap();
+    assert_eq!(made(&report), ["server certificate", "certificate of admin root"]);
+    world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
+}
+
+/// A root is not made anew because of a clock.
+#[tokio::test]
+async fn a_clock_before_the_root_is_said_to_be_wrong() {
+    let world = World::empty();
+    let input = bootstrap_input();
+    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    let before = (world.ledger.events().len(), world.keys.signatures());
+    let early = Call { now: NOW.minus(Lifetime::days(1)), ..bootstrap_call() };
+    let refused = world.app.bootstrap(&early, &input).await.map(|report| report.items);
+    assert!(matches!(refused, Err(Error::Precondition { reason: "ROOT_NOT_YET_VALID", .. })), "{refused:?}");
+    assert_eq!((world.ledger.events().len(), world.keys.signatures()), before);
+}

@@ -203,3 +203,61 @@ async fn a_quota_of_cas_stops_admins_and_not_what_is_due() {
     let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, days(366)).await.unwrap();
     assert_eq!(due.steps, ["prepared acme.2"]);
 }
+
+/// Two looks of a node whose clock was two years ahead.
+async fn rotated_ahead(world: &World) {
+    for kind in [CaKind::Shared, CaKind::Server, CaKind::Tenant] {
+        for _ in 0..2 {
+            rotate(world, "system", kind, RotationAction::Due, days(800)).await.unwrap();
+        }
+    }
+    for _ in 0..2 {
+        rotate(world, "acme", CaKind::Tenant, RotationAction::Due, days(800)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_activated_does_not_sign() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    rotated_ahead(&world).await;
+    let leaf = world.issue("worker").await;
+    assert_eq!(leaf.certificate.issuer.as_str(), "acme.1");
+    world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
+    let names = bootstrap_input().server;
+    world.app.issue_server_certificate(&call("Rotate"), &names, &csr()).await.unwrap();
+    let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, NOW).await.unwrap();
+    assert_eq!(states(&due), [("acme.1", CaState::Active), ("acme.2", CaState::Retiring)]);
+    assert!(rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, NOW).await.unwrap().steps.is_empty());
+}
+
+/// By hand, too: what is prepared for another year is neither in the way nor activated.
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_prepared_is_not_activated() {
+    let world = World::new().await;
+    rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, days(400)).await.unwrap();
+    let act = |action| rotate(&world, "acme", CaKind::Tenant, action, later(60));
+    assert_eq!(act(RotationAction::ForceActivate).await.unwrap_err().reason(), "NOTHING_PREPARED");
+    assert_eq!(act(RotationAction::Prepare).await.unwrap().steps, ["prepared acme.3"]);
+    act(RotationAction::ForceActivate).await.unwrap();
+    let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, later(60)).await.unwrap();
+    assert_eq!(due.steps, ["retired acme.2"], "it was passed over");
+    assert_eq!(due.cas[2].state, CaState::Active);
+}
+
+#[tokio::test]
+async fn bootstrap_leads_back_from_a_clock_that_was_ahead() {
+    let world = World::new().await;
+    rotated_ahead(&world).await;
+    let report = world.bootstrap().await.unwrap();
+    let made: Vec<&str> = report.items.iter().filter(|item| item.made).map(|item| item.what.as_str()).collect();
+    let expected = [
+        "certificate authority system.1",
+        "certificate authority shared.1",
+        "certificate authority server.1",
+        "server certificate",
+        "certificate of admin root",
+    ];
+    assert_eq!(made, expected);
+    world.authenticate("system", &report.admin.chain_der[0], NOW).await.unwrap();
+}

@@ -2,12 +2,13 @@
 
 use signet_app::{Call, IssuedLeaf, OutOfBandRenewal, TenantPatch};
 use signet_core::{
-    Error, Lifetime, PrincipalType, Store, Time,
+    Error, Lifetime, PrincipalType, Store, TenantId, Time,
     audit::AuditEvent,
     certificate::{Certificate, CertificateState, RevocationReason},
     commit::{Commit, Write},
     principal::Principal,
     store::{Body, Entity},
+    tenant::Tenant,
 };
 use signet_testkit::fixtures::NOW;
 
@@ -44,15 +45,19 @@ pub(crate) async fn rewrite<E: Entity + Clone>(world: &World, entity: &E, change
     let found = world.store.get(&entity.key(), NOW).await.unwrap().unwrap();
     let mut value = E::try_from(found.value).unwrap_or_else(|_| panic!("another entity"));
     change(&mut value);
-    let event = AuditEvent {
-        tenant: entity.tenant().clone(),
+    let commit =
+        Commit::audited(somebodys_event(world, entity.tenant()), NOW).write(Write::replace(value, found.version));
+    world.store.transact(commit.to_transaction(None)).await.unwrap();
+}
+
+fn somebodys_event(world: &World, tenant: &TenantId) -> AuditEvent {
+    AuditEvent {
+        tenant: tenant.clone(),
         id: format!("rewrite-{}", world.store.transactions()),
         at: NOW,
         payload: r#"{"operation":"Test","outcome":"OK"}"#.into(),
         keep_until: days(1),
-    };
-    let commit = Commit::audited(event, NOW).write(Write::replace(value, found.version));
-    world.store.transact(commit.to_transaction(None)).await.unwrap();
+    }
 }
 
 async fn out_of_band(world: &World, input: &OutOfBandRenewal, id: &str, now: Time) -> Result<IssuedLeaf, Error> {
@@ -204,4 +209,34 @@ async fn a_successor_without_a_record_locks_nobody_and_renews_nobody() {
     assert_eq!(refused.reason(), "SUCCESSOR_UNKNOWN");
     assert_eq!(now(&world, &leaf).await.state, CertificateState::Issued);
     assert!(!world.outcomes("RenewCertificate").contains(&"CLONE_DETECTED".to_owned()));
+}
+
+/// A backup from before the tenant is put back, and its name given again: the new CA gets the old one's key and name.
+async fn made_again(world: &World, now: Time) {
+    let cas = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap();
+    let mut commit = Commit::audited(somebodys_event(world, &tid("acme")), NOW);
+    for key in cas.iter().map(Entity::key).chain([Tenant::key_of(&tid("acme"))]) {
+        let found = world.store.get(&key, NOW).await.unwrap().unwrap();
+        commit = commit.write(Write::Delete(key, found.version));
+    }
+    world.store.transact(commit.to_transaction(None)).await.unwrap();
+    world.app.create_tenant(&at(call("CreateTenant"), now), &environment(), new_tenant("acme")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ca_that_is_made_again_on_its_key_vouches_for_nothing_older() {
+    let world = longest().await;
+    let (key, leaf) = worker(&world, "boss").await;
+    world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
+    let again = NOW.plus(Lifetime::hours(1));
+    made_again(&world, again).await;
+    let refused = world.authenticate("acme", &leaf.chain_der[0], again).await;
+    assert_eq!(refused.map_err(|error| error.reason()).err(), Some("ISSUER_REPLACED"));
+    // Should its record have outlived the restore.
+    let input = signed(&world, &key, &leaf, "kept", again);
+    let refused = out_of_band(&world, &input, "kept", again).await.unwrap_err();
+    assert_eq!(refused, Error::ProofRefused { reason: "ISSUER_REPLACED" });
+    let issue = at(call("IssueCertificate"), again);
+    let new = world.app.issue_certificate(&issue, &acme(), &pid("boss"), &csr()).await.unwrap();
+    world.authenticate("acme", &new.chain_der[0], again).await.unwrap();
 }

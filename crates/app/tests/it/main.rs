@@ -45,6 +45,7 @@ mod renewals;
 mod restart;
 mod retries;
 mod rules;
+mod sealed_ahead;
 mod sealing_late;
 mod sweep;
 mod tenants;

@@ -165,3 +165,36 @@ proptest! {
         }
     }
 }
+
+/// The clock was ahead for one look, or for two, and is right again.
+#[test]
+fn a_ca_of_a_clock_that_was_ahead_is_passed_over() {
+    let id = |life: &Life, generation: usize| life.cas[generation - 1].id.clone();
+    let mut life = Life::tenant();
+    life.follow(day(0));
+    life.follow(day(400));
+    assert_eq!(life.plan(day(10)), [], "nothing is due, and nothing wrong");
+    assert_eq!(life.plan(day(366)), [RotationStep::Prepare { generation: 3 }]);
+    life.follow(day(366));
+    let replaces = Some(id(&life, 1));
+    assert_eq!(life.plan(day(609)), [RotationStep::Activate { ca: id(&life, 3), replaces }]);
+    life.execute(life.plan(day(609)).remove(0), day(609));
+    assert_eq!(life.active()[0].generation, 3);
+
+    let mut life = Life::tenant();
+    life.follow(day(0));
+    life.follow(day(400));
+    life.follow(day(620));
+    assert_eq!(life.active()[0].generation, 2);
+    let back = RotationStep::Activate { ca: id(&life, 1), replaces: Some(id(&life, 2)) };
+    assert_eq!(life.plan(day(10)), [back], "the old one is known everywhere, and not over");
+
+    let mut life = Life::tenant();
+    life.follow(day(0));
+    life.follow(day(800));
+    assert_eq!(life.cas[0].state, CaState::Retired);
+    assert_eq!(life.plan(day(10)), [RotationStep::Prepare { generation: 3 }]);
+    life.execute(RotationStep::Prepare { generation: 3 }, day(10));
+    let takes_over = RotationStep::Activate { ca: id(&life, 3), replaces: Some(id(&life, 2)) };
+    assert_eq!(life.plan(day(10)), [takes_over], "at once: nothing else signs");
+}

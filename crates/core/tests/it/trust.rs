@@ -491,3 +491,19 @@ fn the_key_of_a_change_names_its_tenant() {
     assert_eq!(ChangeEntry::place(&first_release), Some((7, None)));
     assert_eq!(ChangeEntry::place(&signet_core::store::Key { sort: "head".into(), ..key }), None);
 }
+
+/// Its shared CA outlives it: only the time tells its certificates from those of an earlier tenant of that name.
+#[test]
+fn a_certificate_from_before_its_shared_tenant_was_made_is_refused() {
+    let trust = trust();
+    let shared = ca("system", "shared", 1, CaKind::Shared, CaState::Active);
+    trust.set_tenant(&tenant("system", TenantStatus::Active, Isolation::Dedicated), &[shared]);
+    let mut worker = identity("tiny", PrincipalType::Worker, "w");
+    worker.issuer = "shared.1".parse().unwrap();
+    let made_at = worker.serial.made_at();
+    for (seconds, expected) in [(0, Ok(())), (300, Ok(())), (301, Err("TENANT_REPLACED"))] {
+        let created_at = made_at.plus(Lifetime::seconds(seconds));
+        trust.set_tenant(&Tenant { created_at, ..tenant("tiny", TenantStatus::Active, Isolation::Shared) }, &[]);
+        assert_eq!(verdict(&trust, &worker).map_err(Refusal::reason), expected, "{seconds}");
+    }
+}

@@ -25,7 +25,8 @@ pub(crate) fn leaf(ca: Option<&Authority>, extensions: &[String]) -> (Vec<Vec<u8
     fs::write(path("extensions"), extensions.join("\n")).unwrap();
     run(openssl(folder.path()).args(["req", "-new", "-subj", "/O=acme/CN=w-1", "-key", "key.pem", "-out", "csr.pem"]));
     let mut sign = openssl(folder.path());
-    sign.args(["x509", "-req", "-in", "csr.pem", "-days", "1", "-set_serial", "0x0197f0c0ffee70008000000000000001"]);
+    // No UUIDv7, which would tell that it is older than its CA.
+    sign.args(["x509", "-req", "-in", "csr.pem", "-days", "1", "-set_serial", "0x0197f0c0ffee40008000000000000001"]);
     sign.args(["-extfile", "extensions", "-outform", "DER", "-out", "leaf.der"]);
     if let Some(ca) = ca {
         fs::write(path("ca.pem"), pem::encode_certificate(&ca.ca.certificate_der)).unwrap();

@@ -7,8 +7,8 @@ use der::{
     asn1::{AnyRef, BitString},
 };
 use proptest::prelude::*;
-use signet_core::{Identity, Lifetime, PrincipalType, TenantId, Time, ca::CaKind, trust::Anchor};
-use signet_x509::{CertificateView, ChainError, Leaf, issue, verify_client};
+use signet_core::{Identity, Lifetime, PrincipalType, Serial, TenantId, Time, ca::CaKind, trust::Anchor};
+use signet_x509::{CaProfile, CertificateView, ChainError, KeyPair, Leaf, issue, verify_client};
 
 use crate::{
     judges::{Folder, run},
@@ -252,4 +252,27 @@ fn no_changed_byte_passes_and_none_panics() {
             assert!(verify(&world, &bad, &anchors, NOW).is_err(), "byte {at}");
         }
     }
+}
+
+/// The tenant's CA as it is made anew on its old key, after a restore that has lost it.
+fn made_again(world: &World, now: Time) -> Authority {
+    let key = KeyPair::from_pkcs8_der(world.tenant.key.pkcs8_der()).unwrap();
+    let profile = CaProfile::new(&world.env, CaKind::Tenant, &id("acme"), 1);
+    let serial = Serial::new(now, [7; 10]);
+    let prepared = issue::prepare_ca(&profile, key.public_key(), &world.root.cert, serial, now).unwrap();
+    let der = world.root.sign(prepared).certificate_der;
+    Authority::new(key, der)
+}
+
+#[test]
+fn a_leaf_that_is_older_than_its_cas_certificate_is_refused() {
+    let world = World::new();
+    let leaf = worker(&world);
+    // Five minutes are the difference that the nodes' clocks may have.
+    let anchors = [made_again(&world, NOW.plus(Lifetime::minutes(5))).anchor("acme.1")];
+    verify(&world, &leaf, &anchors, NOW.plus(Lifetime::minutes(5))).unwrap();
+    let later = NOW.plus(Lifetime::seconds(301));
+    let anchors = [made_again(&world, later).anchor("acme.1")];
+    let refused = verify(&world, &leaf, &anchors, later).map_err(|error| error.reason());
+    assert_eq!(refused.err(), Some("ISSUER_REPLACED"));
 }

@@ -32,7 +32,8 @@ impl AuditService for Api {
     ) -> Result<Response<ListAuditEventsResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let window = parse::window(message.start_time.as_ref(), message.end_time.as_ref(), caller.call.now)?;
+            let (start, end) = (message.start_time.as_ref(), message.end_time.as_ref());
+            let window = parse::window(&self.node.app, start, end, caller.call.now)?;
             let page = parse::page(message.page_size, message.page_token);
             let found = self.node.app.list_audit_events(&caller.call, &scope, &window, &page).await?;
             let events = found.events.into_iter().map(convert::event).collect();
@@ -62,7 +63,8 @@ impl AuditService for Api {
     ) -> Result<Response<ListAuditSealsResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let window = parse::window(message.start_time.as_ref(), message.end_time.as_ref(), caller.call.now)?;
+            let (start, end) = (message.start_time.as_ref(), message.end_time.as_ref());
+            let window = parse::window(&self.node.app, start, end, caller.call.now)?;
             let page = parse::page(message.page_size, message.page_token);
             let found = self.node.app.list_audit_seals(&caller.call, &scope, &window, &page).await?;
             Ok(ListAuditSealsResponse {

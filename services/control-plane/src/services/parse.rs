@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost_types::{FieldMask, Timestamp};
-use signet_app::{AuditWindow, CreateRule, PageRequest, Proof, RotationAction};
+use signet_app::{App, AuditWindow, CreateRule, PageRequest, Proof, RotationAction};
 use signet_core::{
     CaId, Cidr, CidrError, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time,
     attestation::{Evidence, Facts, ProofKind},
@@ -218,8 +218,13 @@ pub(super) fn steering(steering: pb::RenewalSteering) -> Result<Steering, Error>
     })
 }
 
-pub(super) fn window(start: Option<&Timestamp>, end: Option<&Timestamp>, now: Time) -> Result<AuditWindow, Error> {
-    AuditWindow::new(time("start_time", start)?, time("end_time", end)?, now)
+pub(super) fn window(
+    app: &App,
+    start: Option<&Timestamp>,
+    end: Option<&Timestamp>,
+    now: Time,
+) -> Result<AuditWindow, Error> {
+    app.audit_window(time("start_time", start)?, time("end_time", end)?, now)
 }
 
 /// The message that a request must hold.

@@ -159,14 +159,15 @@ impl Keeper {
         Ok(())
     }
 
-    /// Serves what was found if it is good, or if what is served has expired and this is ours. Returns what is wrong with it.
+    /// Serves what was found if it is good, or if what is served is not valid now and this is ours. Returns what is wrong with it.
     fn weigh(&self, found: Found, served: &ServerCertificate, now: Time) -> Option<Fault> {
         let Found { identity, fault, detail } = found;
         let current = served.current();
         if identity.shows_the_same(&current) {
             return fault;
         }
-        let better = now >= current.not_after && now < identity.not_after;
+        let is_valid = |one: &signet_mtls::ServerIdentity| one.not_before <= now && now < one.not_after;
+        let better = !is_valid(&current) && is_valid(&identity);
         match fault {
             Some(fault) if !(better && fault.is_ours()) => {
                 let (reason, message) = (fault.reason(), fault.message());

@@ -5,13 +5,13 @@ pub(crate) mod certificate;
 mod health;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use metrics::{counter, gauge};
 use signet_app::{App, Call, TaskReport};
-use signet_core::{Error, KeyRef, Time};
+use signet_core::{ClockWatch, Error, KeyRef, Time, Uptime};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,9 +32,11 @@ const PULSE_EVERY: Duration = Duration::from_secs(30);
 /// Starts the periodic work. It ends at `stop`.
 /// `alone`: no rotate Lambda stands beside the node.
 pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, alone: bool, tasks: &TaskTracker, stop: &CancellationToken) {
+    let clock = Arc::new(Clock(Mutex::new(ClockWatch::new(node.now(), node.trust.uptime()))));
+    let watched = Arc::clone(&clock);
     let seal = move |node: Arc<Node>| {
-        let key = audit_key.clone();
-        async move { seal(&node, &key, alone).await }
+        let (key, clock) = (audit_key.clone(), Arc::clone(&watched));
+        async move { seal(&node, &key, alone, &clock).await }
     };
     tasks.spawn(repeat("seal", SEAL_EVERY, Arc::clone(node), stop.clone(), seal));
     tasks.spawn(repeat("sweep", SWEEP_EVERY, Arc::clone(node), stop.clone(), sweep));
@@ -42,8 +44,11 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, alone: bool, tasks: &Ta
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
     tasks.spawn(repeat("pulse", PULSE_EVERY, Arc::clone(node), stop.clone(), pulse));
     if alone {
-        tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::rotate_cas));
-        tasks.spawn(repeat("warn-expiry", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::warn_expiries));
+        let watched = Arc::clone(&clock);
+        let rotate = move |node| alone::rotate_cas(node, Arc::clone(&watched));
+        tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), rotate));
+        let warn = move |node| alone::warn_expiries(node, Arc::clone(&clock));
+        tasks.spawn(repeat("warn-expiry", ALONE_EVERY, Arc::clone(node), stop.clone(), warn));
         tasks.spawn(repeat("count-quotas", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::recount_quotas));
     }
 }
@@ -77,11 +82,32 @@ async fn repeat<F>(
     }
 }
 
-async fn seal(node: &Node, key: &KeyRef, alone: bool) -> Result<(), Error> {
+/// Tells whether the node's wall clock was set, since its upkeep began. Every seal looks, so that no step is missed.
+pub(super) struct Clock(Mutex<ClockWatch>);
+
+impl Clock {
+    /// Reads both clocks, and returns what the watch then says.
+    fn look(&self, node: &Node, says: impl FnOnce(&ClockWatch, Uptime) -> bool) -> bool {
+        let (now, uptime) = (node.now(), node.trust.uptime());
+        let mut watch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = watch.was_set_back(now, uptime);
+        says(&watch, uptime)
+    }
+
+    /// Whether the clock has run evenly for an hour: what it says is due is due.
+    fn is_even(&self, node: &Node) -> bool {
+        self.look(node, ClockWatch::is_even)
+    }
+}
+
+async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(), Error> {
+    let is_unset = clock.look(node, ClockWatch::is_unset);
     let call = Call::process("sealer", node.now());
-    let sealed = if alone {
+    let sealed = if alone && is_unset {
         // Nobody's clock can be behind this one: there is nothing to wait for after a rest.
         node.app.seal_due(&call, key).await?
+    } else if alone {
+        node.app.seal_near(&call, key).await?
     } else {
         node.app.seal_beside_others(&call, key, node.trust.uptime()).await?
     };

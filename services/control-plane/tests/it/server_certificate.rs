@@ -188,3 +188,15 @@ async fn a_new_name_in_the_configuration_gets_a_certificate() {
     assert!(who_am_i(&world.admin(&node)).await.is_ok());
     node.end().await;
 }
+
+/// No client would take it.
+#[tokio::test]
+async fn a_node_whose_certificate_is_not_valid_yet_is_not_ready() {
+    let (world, clock) = (World::new().await, TestClock::default());
+    let node = world.node_of(world.wired.clone(), clock.clone()).await;
+    node.until_ready().await;
+    clock.step(-3_600_000);
+    let (status, body) = node.http("/readyz").await;
+    assert!(status == 503 && body.contains("\"reason\":\"SERVER_CERTIFICATE_NOT_YET_VALID\""), "{body}");
+    node.end().await;
+}
