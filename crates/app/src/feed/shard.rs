@@ -150,7 +150,8 @@ impl Shard {
             (Some((_, Err(_))), _) | (Some(_), None) => return Ok(0),
             (Some((_, Ok(entry))), Some(known)) if entry == *known => return Ok(0),
             (Some(_), Some(_)) => true,
-            (None, known) => known.as_ref().is_some_and(|known| known.until > now),
+            // By a clock that is ahead of this node's it may have expired, and be deleted.
+            (None, known) => known.as_ref().is_some_and(|known| known.until > now.plus(LEAST_LIFE)),
         };
         let head = match scope.get::<ChangeHead>(store, &ChangeHead::key_of(self.number), now).await {
             Ok(head) => head.map_or(0, |head| head.value.last),

@@ -1,7 +1,10 @@
 //! After a restore: what the records say and what the feed said last may differ, and the feed may be shorter than what a
 //! running node has read of it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use signet_app::{IssuedLeaf, Settings};
 use signet_core::{
@@ -38,9 +41,10 @@ async fn entries(store: &dyn Store) -> Vec<ChangeEntry> {
 
 /// Takes the entries out of the feed that came after those `before`: a restore that went by halves.
 async fn lose(site: &Site, before: &[ChangeEntry]) {
+    static IDS: AtomicU64 = AtomicU64::new(1 << 32);
     let new = entries(&*site.store).await.into_iter().filter(|entry| !before.contains(entry));
-    let event =
-        AuditEvent { tenant: tid("acme"), id: "0".repeat(32), at: NOW, payload: "{}".into(), keep_until: later(1) };
+    let id = format!("{:032x}", IDS.fetch_add(1, Ordering::SeqCst));
+    let event = AuditEvent { tenant: tid("acme"), id, at: NOW, payload: "{}".into(), keep_until: later(1) };
     let gone = Commit::audited(event, NOW).writes(new.map(|entry| Write::Delete(entry.key(), Version::new(1))));
     site.store.transact(gone.to_transaction(None)).await.unwrap();
 }
@@ -262,4 +266,23 @@ async fn a_node_that_starts_over_forgets_no_refusal() {
     assert!((running.missing)() > 0);
     assert_eq!(verdict(&running.node, &revoked, later(24)), Err(Refusal::Revoked));
     assert_eq!(verdict(&running.node, &suspended, later(24)), Err(Refusal::PrincipalDenied));
+}
+
+/// Stores delete what has expired by their own clock.
+#[tokio::test]
+async fn an_entry_that_is_about_to_expire_may_be_gone() {
+    let mut running = Running::new().await;
+    let _ = enrolled(&running.site, "w").await;
+    let before = entries(&*running.site.store).await;
+    announce(&running.site, &[denied("w", 3601)]).await;
+    running.polls(0..12).await;
+    lose(&running.site, &before).await;
+    running.polls(12..40).await;
+    assert_eq!((running.missing)(), 0);
+    announce(&running.site, &[denied("w", 7200)]).await;
+    let before = entries(&*running.site.store).await.len();
+    running.polls(40..52).await;
+    lose(&running.site, &entries(&*running.site.store).await[..before - 1]).await;
+    running.polls(52..80).await;
+    assert!((running.missing)() > 0, "this one is not");
 }
