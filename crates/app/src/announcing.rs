@@ -17,6 +17,7 @@ use signet_core::{
     change::{ChangeEntry, ChangeHead, FEED_SHARDS},
     commit::{Commit, FeedEnd, Group, Obstacle},
     scope::EnvironmentScope,
+    store::Query,
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -195,20 +196,33 @@ impl Writer {
     /// Where the shard ends: at its head, or at its last entry if the head was put back to an earlier state. What is
     /// written between the two nobody would read who has read further.
     async fn end(&self, now: Time) -> Result<FeedEnd, StoreError> {
-        let (scope, store) = (EnvironmentScope::housekeeping(), &*self.store);
-        let head = ChangeHead::key_of(self.shard);
-        let (head, last) = try_join(scope.get::<ChangeHead>(store, &head, now), self.last_entry(now)).await?;
-        let mut end = head.as_ref().map_or_else(FeedEnd::default, FeedEnd::from);
+        let (mut end, last) = try_join(self.head(now), self.last_entry(now)).await?;
         if last > end.last {
             tracing::warn!(
                 shard = self.shard,
                 head = end.last,
                 last,
-                "the feed's head was put back; going on behind it"
+                "the feed's head was put back or cannot be read; going on behind the last entry"
             );
             end.last = last;
         }
         Ok(end)
+    }
+
+    /// Where the head says that the shard ends. One that cannot be read says nothing, and is written anew with the next entry.
+    async fn head(&self, now: Time) -> Result<FeedEnd, StoreError> {
+        let (scope, store, key) = (EnvironmentScope::housekeeping(), &*self.store, ChangeHead::key_of(self.shard));
+        let unreadable = match scope.get::<ChangeHead>(store, &key, now).await {
+            Ok(head) => return Ok(head.as_ref().map_or_else(FeedEnd::default, FeedEnd::from)),
+            Err(error @ StoreError::Corrupt { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        // Its version stands beside its body, and only a page shows it.
+        let page = scope.page::<ChangeHead>(store, &Query::table(key.table, key.partition), now).await?;
+        let readable = page.records.first().map(FeedEnd::from);
+        let version = page.unreadable.into_iter().find_map(|head| head.version);
+        let anew = version.map(|version| FeedEnd { version: Some(version), last: 0 });
+        readable.or(anew).ok_or(unreadable)
     }
 
     /// The number of the last entry that has not expired; 0: there is none.

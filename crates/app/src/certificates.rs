@@ -1,7 +1,7 @@
 //! Certificates on record: read, list, revoke.
 
 use signet_core::{
-    CaId, Error, PrincipalId, Serial, TenantScope, Time,
+    CaId, Error, PrincipalId, Serial, StoreError, TenantScope, Time,
     authz::Permit,
     certificate::{Certificate, CertificateKind, CertificateState, RevocationReason},
     commit::Write,
@@ -12,8 +12,9 @@ use signet_core::{
 
 use crate::{
     App, AuditEntry, Call, Listing, PageRequest, Planned,
-    lineage::{end, list, revoke},
+    lineage::{announce_revoked, end, list, revoke},
     paging,
+    principals::{may_manage_any, unreadable},
     reservation::resource_id,
 };
 
@@ -56,19 +57,25 @@ impl App {
         reason: RevocationReason,
     ) -> Result<Certificate, Error> {
         let plan = || async {
-            let found = self.certificate(scope, issuer, serial, call.now).await?;
-            let holder = self.holder_of(scope, &found.value, call.now).await?;
+            let found = self.read_certificate(scope, issuer, serial, call.now).await?;
+            let found = found.map_err(unreadable)?;
+            let holder = self.holder_if_readable(permit, scope, &found.value, call.now).await?;
             let roles = holder.as_ref().map_or(&[][..], |holder| &holder.value.roles);
             permit.may_manage(found.value.principal_type, roles)?;
             if reason == RevocationReason::KeyCompromise {
                 return self.plan_end(call, scope, found, holder).await;
             }
             self.require_usable_by_anybody(scope, &found.value, call.now).await?;
-            if is_revoked(&found.value) {
+            if is_revoked(&found.value) && found.value.not_after <= call.now {
                 return Ok(Planned::Unchanged(found.value));
             }
             let entry = self.revocation(call, &found.value, reason);
             let commit = self.audited(call, scope.tenant(), &entry);
+            if is_revoked(&found.value) {
+                // The feed may have lost it (a restore by halves).
+                let commit = announce_revoked(commit, scope.tenant(), *serial, found.value.not_after);
+                return Ok(Planned::Commit(Box::new(commit), found.value));
+            }
             let commit = revoke(commit, found.clone(), reason, false, call.now);
             let state = CertificateState::Revoked { revoked_at: call.now, reason };
             let commit = commit.writes(holder.and_then(|holder| without(holder, serial)));
@@ -88,9 +95,11 @@ impl App {
         holder: Option<Versioned<Principal>>,
     ) -> Result<Planned<Certificate>, Error> {
         require_released(&found.value)?;
-        let successor = self.successor(scope, &found.value, call.now).await?;
-        let members = self.members(scope, found.clone(), successor, holder.as_ref(), call.now).await?;
-        if members.iter().all(|member| member.value.not_after <= call.now) {
+        let mut members = self.members(scope, found.clone(), holder.as_ref(), call.now).await?;
+        if is_revoked(&found.value) {
+            self.add_revoked(scope, &found.value, &mut members, call.now).await?;
+        }
+        if members.told.is_empty() && members.valid.iter().all(|member| member.value.not_after <= call.now) {
             self.require_usable_by_anybody(scope, &found.value, call.now).await?;
         }
         let instance = found.value.instance();
@@ -100,13 +109,30 @@ impl App {
         }
         let reason = RevocationReason::KeyCompromise;
         let entry = self.revocation(call, &found.value, reason).detail("instance", instance);
-        let entry = entry.detail("revoked", list(&members));
+        let entry = entry.detail("revoked", list(&members.valid));
         let commit = self.audited(call, scope.tenant(), &entry);
         let mut answer = found.value;
         if !is_revoked(&answer) {
             answer.state = CertificateState::Revoked { revoked_at: call.now, reason };
         }
-        Ok(Planned::Commit(Box::new(end(commit, instance, holder, members, false, call.now)), answer))
+        Ok(Planned::Commit(Box::new(end(commit, instance, holder, scope.tenant(), members, false, call.now)), answer))
+    }
+
+    /// See [`Self::holder_of`]. One that cannot be read counts as none where the caller's right does not depend on it.
+    async fn holder_if_readable(
+        &self,
+        permit: &Permit,
+        scope: &TenantScope,
+        certificate: &Certificate,
+        now: Time,
+    ) -> Result<Option<Versioned<Principal>>, Error> {
+        match self.read_principal(scope, &certificate.principal, now).await {
+            Ok(Ok(found)) => Ok(Some(found).filter(|found| found.value.is_holder_of(certificate))),
+            Ok(Err(_)) if may_manage_any(permit) => Ok(None),
+            Ok(Err(error)) => Err(unreadable(error)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn revocation(&self, call: &Call, certificate: &Certificate, reason: RevocationReason) -> AuditEntry {
@@ -142,11 +168,26 @@ impl App {
         serial: &Serial,
         now: Time,
     ) -> Result<Versioned<Certificate>, Error> {
-        let found = scope.get::<Certificate>(&*self.store, &Certificate::key_of(issuer, serial), now).await?;
+        Ok(self.read_certificate(scope, issuer, serial, now).await??)
+    }
+
+    /// The same; inside `Corrupt`, if its record cannot be read.
+    pub(crate) async fn read_certificate(
+        &self,
+        scope: &TenantScope,
+        issuer: &CaId,
+        serial: &Serial,
+        now: Time,
+    ) -> Result<Result<Versioned<Certificate>, StoreError>, Error> {
+        let found = match scope.get::<Certificate>(&*self.store, &Certificate::key_of(issuer, serial), now).await {
+            Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(error)),
+            found => found?,
+        };
         let visible = |found: &Versioned<Certificate>| {
             found.value.kind == CertificateKind::Leaf && scope.admits(&found.value, Some(&found.value.principal))
         };
-        found.filter(visible).ok_or_else(|| Error::not_found("certificate", format!("{issuer}/{serial}")))
+        let found = found.filter(visible);
+        found.map(Ok).ok_or_else(|| Error::not_found("certificate", format!("{issuer}/{serial}")))
     }
 }
 

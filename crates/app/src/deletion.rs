@@ -2,7 +2,7 @@
 //! lists learn of it too.
 
 use signet_core::{
-    Error, PrincipalId, TenantScope, Time,
+    Error, PrincipalId, StoreError, TenantId, TenantScope, Time,
     authz::Permit,
     certificate::{Certificate, CertificateState, RevocationReason},
     commit::Commit,
@@ -10,7 +10,10 @@ use signet_core::{
     store::Versioned,
 };
 
-use crate::{App, Call, Planned, lineage::revoke};
+use crate::{
+    App, Call, Planned,
+    lineage::{announce_revoked, revoke},
+};
 
 /// Most certificates that are revoked in one transaction: it takes 100 writes, some of which are others.
 const AT_ONCE: usize = 80;
@@ -40,37 +43,61 @@ impl App {
             let mut found = self.principal(scope, id, call.now).await?;
             let held = self.take_held(scope, &mut found.value, call.now).await?;
             let (commit, changed) = self.change_principal(call, found, None);
-            Ok(Planned::Commit(Box::new(revoke_all(commit, held, call.now)), changed))
+            Ok(Planned::Commit(Box::new(revoke_all(commit, held, scope.tenant(), call.now)), changed))
         };
         self.mutate(call, scope.tenant(), id, plan, |_| self.get_principal(call, scope, id)).await
     }
 
-    /// Takes as many certificates off a principal's lists as one transaction can revoke. Returns those that are still valid.
+    /// Takes as many certificates off a principal's lists as one transaction can revoke.
     pub(crate) async fn take_held(
         &self,
         scope: &TenantScope,
         principal: &mut Principal,
         now: Time,
-    ) -> Result<Vec<Versioned<Certificate>>, Error> {
+    ) -> Result<Held, Error> {
         let all = principal.certificates.iter().chain(&principal.superseded).take(AT_ONCE);
         let taken: Vec<HeldCertificate> = all.cloned().collect();
-        let read = taken.iter().map(|held| async move {
-            match self.certificate(scope, &held.issuer, &held.serial, now).await {
-                Ok(found) => Ok(Some(found)),
-                Err(Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
+        let read = taken.iter().map(|held| self.read_held(scope, held, now));
         let found = futures::future::try_join_all(read).await?;
-        for held in &taken {
-            principal.forget(&held.serial);
+        let mut held = Held::default();
+        for (taken, found) in taken.into_iter().zip(found) {
+            principal.forget(&taken.serial);
+            match found {
+                Some(Ok(found)) if found.value.state == CertificateState::Issued => held.valid.push(found),
+                Some(Err(_)) => held.unread.push(taken),
+                Some(Ok(_)) | None => {}
+            }
         }
-        Ok(found.into_iter().flatten().filter(|found| found.value.state == CertificateState::Issued).collect())
+        Ok(held)
+    }
+
+    /// A certificate that a principal has on its list, if it is still kept; inside `Corrupt`, if that cannot be read.
+    pub(crate) async fn read_held(
+        &self,
+        scope: &TenantScope,
+        held: &HeldCertificate,
+        now: Time,
+    ) -> Result<Option<Result<Versioned<Certificate>, StoreError>>, Error> {
+        match self.read_certificate(scope, &held.issuer, &held.serial, now).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
+/// What a deleted principal held.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Certificates that are still valid.
+    valid: Vec<Versioned<Certificate>>,
+    /// Those whose records cannot be read: they may be.
+    unread: Vec<HeldCertificate>,
+}
+
 /// Adds the revocations of what a deleted principal held.
-pub(crate) fn revoke_all(commit: Commit, held: Vec<Versioned<Certificate>>, now: Time) -> Commit {
+pub(crate) fn revoke_all(commit: Commit, held: Held, tenant: &TenantId, now: Time) -> Commit {
     let reason = RevocationReason::CessationOfOperation;
-    held.into_iter().fold(commit, |commit, held| revoke(commit, held, reason, false, now))
+    let commit = held.valid.into_iter().fold(commit, |commit, held| revoke(commit, held, reason, false, now));
+    held.unread.iter().fold(commit, |commit, held| announce_revoked(commit, tenant, held.serial, held.not_after))
 }

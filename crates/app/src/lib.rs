@@ -228,8 +228,8 @@ impl App {
         self.reporting.met()
     }
 
-    /// How many changes this process has given up looking for: the feed's numbers say that there are such, and for ten
-    /// minutes no query saw them. What they refuse is not refused here.
+    /// How many changes this process has given up looking for (the feed's numbers say that there are such, and for ten
+    /// minutes no query saw them: what they refuse is not refused here), or has read and found gone: the feed was put back.
     pub fn missing_changes(&self) -> u64 {
         self.missing_changes.load(Ordering::Relaxed)
     }

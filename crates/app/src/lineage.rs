@@ -1,15 +1,16 @@
 //! Instances: a renewal and what it does to the certificates before it; and the lock on an instance whose key was copied.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use signet_core::{
-    CaId, Error, Serial, TenantScope, Time,
+    CaId, Error, Serial, TenantId, TenantScope, Time,
     certificate::{Certificate, CertificateState, RevocationReason},
     change::Change,
     commit::{Commit, Write},
     lineage::{MAX_SUPERSEDED, Standing, Successor, earliest_next, standing},
     principal::{HeldCertificate, Principal},
-    store::Versioned,
+    store::{Index, Query, Table, Versioned},
+    tenant::MAX_LIFETIME,
     trust::Refusal,
 };
 
@@ -23,6 +24,11 @@ use crate::{
 pub(crate) const CLONE_DETECTED: &str = "CLONE_DETECTED";
 /// Why a renewal has to wait.
 const RENEWED_TOO_RECENTLY: &str = "RENEWED_TOO_RECENTLY";
+
+/// Pages of a principal's certificates that are looked through for what was revoked with the one that is revoked again.
+const PAGES_OF_REVOKED: usize = 20;
+/// Most of them that are announced again in one entry; the newest come first.
+const MOST_REVOKED: usize = 500;
 
 /// A renewal: the certificate that asks for it, and what must go with it.
 pub(crate) struct Succession {
@@ -124,12 +130,12 @@ impl App {
             let successor = self.successor(scope, &presented.value, call.now).await?;
             let used_from = successor.as_ref().and_then(|found| found.value.lineage.confirmed?.source);
             let instance = presented.value.instance();
-            let members = self.members(scope, presented.clone(), successor, holder.as_ref(), call.now).await?;
+            let members = self.members(scope, presented.clone(), holder.as_ref(), call.now).await?;
             let mut entry = AuditEntry::refused(call, CLONE_DETECTED)
                 .about("certificate", resource_id(&presented.value))
                 .detail("principal", &presented.value.principal)
                 .detail("instance", instance)
-                .detail("revoked", list(&members));
+                .detail("revoked", list(&members.valid));
             if let Some(successor) = &presented.value.lineage.successor {
                 entry = entry.detail("successor", successor.serial);
             }
@@ -137,7 +143,7 @@ impl App {
                 entry = entry.detail("successor_source", source);
             }
             let commit = self.audited(call, scope.tenant(), &entry);
-            Ok(Planned::Commit(Box::new(end(commit, instance, holder, members, true, call.now)), ()))
+            Ok(Planned::Commit(Box::new(end(commit, instance, holder, scope.tenant(), members, true, call.now)), ()))
         };
         self.mutate(call, scope.tenant(), &(issuer, serial), plan, |_| async { Ok(()) }).await
     }
@@ -153,25 +159,90 @@ impl App {
         Ok(found.filter(|found| found.value.is_holder_of(certificate)))
     }
 
-    /// What of an instance could still be used.
+    /// What of an instance could still be used. A record that cannot be read is announced all the same.
     pub(crate) async fn members(
         &self,
         scope: &TenantScope,
         presented: Versioned<Certificate>,
-        successor: Option<Versioned<Certificate>>,
         holder: Option<&Versioned<Principal>>,
         now: Time,
-    ) -> Result<Vec<Versioned<Certificate>>, Error> {
+    ) -> Result<Members, Error> {
         let instance = presented.value.instance();
-        let mut members = vec![presented];
-        members.extend(successor);
-        for held in holder.into_iter().flat_map(|holder| of_instance(&holder.value, instance, now)) {
-            if members.iter().all(|member| member.value.serial != held.serial) {
-                members.push(self.certificate(scope, &held.issuer, &held.serial, now).await?);
+        let mut members = Members::default();
+        let successor = match &presented.value.lineage.successor {
+            Some(Successor { issuer, serial }) => {
+                let (issuer, not_after) = (issuer.clone(), now.plus(MAX_LIFETIME));
+                Some(HeldCertificate { issuer, serial: *serial, not_after, instance: Some(instance) })
+            }
+            None => None,
+        };
+        let listed = holder.into_iter().flat_map(|holder| of_instance(&holder.value, instance, now)).cloned();
+        let mut seen = BTreeSet::from([presented.value.serial]);
+        members.add(presented, now);
+        // The list knows when it ends.
+        for held in listed.chain(successor) {
+            if !seen.insert(held.serial) {
+                continue;
+            }
+            match self.read_held(scope, &held, now).await? {
+                Some(Ok(found)) => members.add(found, now),
+                Some(Err(_)) => members.told.push((held.serial, held.not_after)),
+                None => {}
             }
         }
-        members.retain(|member| member.value.state == CertificateState::Issued);
         Ok(members)
+    }
+
+    /// Adds what of the instance was revoked before and is on nobody's list any more: nodes may have lost that.
+    pub(crate) async fn add_revoked(
+        &self,
+        scope: &TenantScope,
+        of: &Certificate,
+        members: &mut Members,
+        now: Time,
+    ) -> Result<(), Error> {
+        let partition = Certificate::by_principal(scope.tenant(), &of.principal);
+        let mut query = Query::index(Table::Certificates, Index::ByPrincipal, partition).descending().limit(250);
+        for _ in 0..PAGES_OF_REVOKED {
+            let page = scope.page::<Certificate>(&*self.store, &query, now).await?;
+            let same = page.records.into_iter().map(|found| found.value).filter(|it| it.instance() == of.instance());
+            for it in same.filter(|it| matches!(it.state, CertificateState::Revoked { .. }) && it.not_after > now) {
+                let known = members.told.iter().any(|(serial, _)| *serial == it.serial);
+                if !known && members.told.len() < MOST_REVOKED {
+                    members.told.push((it.serial, it.not_after));
+                }
+            }
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The certificates of an instance that is to be ended.
+#[derive(Default)]
+pub(crate) struct Members {
+    /// Not revoked yet.
+    pub(crate) valid: Vec<Versioned<Certificate>>,
+    /// Announced only, until then: revoked before, or not to be read.
+    pub(crate) told: Vec<(Serial, Time)>,
+}
+
+impl Members {
+    fn add(&mut self, member: Versioned<Certificate>, now: Time) {
+        match member.value.state {
+            CertificateState::Issued => self.valid.push(member),
+            CertificateState::Revoked { .. } if member.value.not_after > now => {
+                self.told.push((member.value.serial, member.value.not_after));
+            }
+            CertificateState::Revoked { .. } | CertificateState::Reserved | CertificateState::Abandoned => {}
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.valid.is_empty() && self.told.is_empty()
     }
 }
 
@@ -303,19 +374,27 @@ pub(crate) fn end(
     commit: Commit,
     instance: Serial,
     holder: Option<Versioned<Principal>>,
-    members: Vec<Versioned<Certificate>>,
+    tenant: &TenantId,
+    members: Members,
     lock: bool,
     now: Time,
 ) -> Commit {
     let holder = holder.map(|Versioned { mut value, version }| {
-        for member in &members {
-            value.forget(&member.value.serial);
+        let valid = members.valid.iter().map(|member| &member.value.serial);
+        for serial in valid.chain(members.told.iter().map(|(serial, _)| serial)) {
+            value.forget(serial);
         }
         value.end_instance(instance);
         Write::replace(value, version)
     });
     let revoked = |commit, member| revoke(commit, member, RevocationReason::KeyCompromise, lock, now);
-    members.into_iter().fold(commit.writes(holder), revoked)
+    let commit = members.valid.into_iter().fold(commit.writes(holder), revoked);
+    members.told.iter().fold(commit, |commit, (serial, until)| announce_revoked(commit, tenant, *serial, *until))
+}
+
+/// Tells every node of a revocation, without its record.
+pub(crate) fn announce_revoked(commit: Commit, tenant: &TenantId, serial: Serial, not_after: Time) -> Commit {
+    commit.announce(tenant, Change::CertificateRevoked { serial, not_after }, not_after)
 }
 
 pub(crate) fn revoke(

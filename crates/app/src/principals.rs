@@ -2,18 +2,21 @@
 
 use serde::Serialize;
 use signet_core::{
-    Error, PrincipalId, PrincipalType, Role, TenantScope, Time,
+    Error, PrincipalId, PrincipalType, Role, StoreError, TenantScope, Time,
     authz::Permit,
     change::Change,
     commit::{Commit, Write},
     principal::{Principal, PrincipalStatus},
     quota::Quota,
     store::{Index, LISTING_SHARDS, Query, Table, Versioned},
+    tenant::MAX_LIFETIME,
     text::is_deceptive,
 };
 
 use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, deletion, paging};
 
+/// Why an operation on a record that cannot be read is refused.
+const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
 /// Most roles of a principal.
 const MAX_ROLES: usize = 16;
 /// Most groups of a principal.
@@ -72,7 +75,7 @@ impl App {
 
     /// Reads a principal.
     pub async fn get_principal(&self, call: &Call, scope: &TenantScope, id: &PrincipalId) -> Result<Principal, Error> {
-        Ok(self.principal(scope, id, call.now).await?.value)
+        Ok(self.read_principal(scope, id, call.now).await?.map_err(unreadable)?.value)
     }
 
     /// Lists the tenant's principals, in no particular order.
@@ -155,27 +158,22 @@ impl App {
         status: PrincipalStatus,
     ) -> Result<Principal, Error> {
         let plan = || async {
-            let mut found = self.principal(scope, id, call.now).await?;
+            let mut found = self.read_principal(scope, id, call.now).await?.map_err(unreadable)?;
             permit.may_manage(found.value.principal_type, &found.value.roles)?;
-            if found.value.status == status {
-                return Ok(Planned::Unchanged(found.value));
+            // Also what is as it was asked: the feed may have lost it (a restore by halves), or said something else since.
+            let is_new = found.value.status != status;
+            if is_new {
+                refuse_deleted(&found.value)?;
             }
-            refuse_deleted(&found.value)?;
-            if status != PrincipalStatus::Active
-                && permit.identity().principal == *id
-                && permit.identity().tenant == *scope.tenant()
-            {
-                return Err(Error::precondition(
-                    "OWN_PRINCIPAL",
-                    "nobody suspends or deletes the principal it calls with",
-                ));
+            if status != PrincipalStatus::Active {
+                refuse_own(permit, scope, id)?;
             }
             let until = match status {
                 PrincipalStatus::Active | PrincipalStatus::Suspended => found.value.outlived_at(call.now),
-                PrincipalStatus::Deleted => found.value.forgotten_at(call.now),
+                PrincipalStatus::Deleted => found.value.free_at.unwrap_or_else(|| found.value.forgotten_at(call.now)),
             };
             found.value.status = status;
-            found.value.generation += 1;
+            found.value.generation += u64::from(is_new);
             found.value.free_at = (status == PrincipalStatus::Deleted).then_some(until);
             let principal = id.clone();
             let change = match status {
@@ -183,19 +181,51 @@ impl App {
                 PrincipalStatus::Suspended | PrincipalStatus::Deleted => Change::PrincipalDenied { principal, until },
             };
             let (held, counted) = match status {
-                PrincipalStatus::Deleted => {
+                PrincipalStatus::Deleted if is_new => {
                     let tally = self.tally(scope, Quota::Principals, call.now).await?;
                     // From now on it counts until its id is free, and no longer.
                     let counted = vec![self.count(&tally, -1, None), self.count(&tally, 1, Some(until))];
                     (self.take_held(scope, &mut found.value, call.now).await?, counted)
                 }
-                PrincipalStatus::Active | PrincipalStatus::Suspended => Default::default(),
+                _ => Default::default(),
             };
             let (commit, changed) = self.change_principal(call, found, Some((change, until)));
-            let commit = deletion::revoke_all(commit.writes(counted), held, call.now);
+            let commit = deletion::revoke_all(commit.writes(counted), held, scope.tenant(), call.now);
             Ok(Planned::Commit(Box::new(commit), changed))
         };
-        self.mutate(call, scope.tenant(), &(id, status), plan, |_| self.get_principal(call, scope, id)).await
+        let replay = |_| self.get_principal(call, scope, id);
+        match self.mutate(call, scope.tenant(), &(id, status), plan, replay).await {
+            Err(Error::Precondition { reason: RECORD_UNREADABLE, message })
+                if status == PrincipalStatus::Suspended && may_manage_any(permit) =>
+            {
+                self.suspend_unread(call, permit, scope, id).await?;
+                let message = format!("{message}; the principal is refused everywhere from now on all the same");
+                Err(Error::precondition(RECORD_UNREADABLE, message))
+            }
+            result => result,
+        }
+    }
+
+    /// The suspension of a principal whose record cannot be read, and so cannot be written either. Without knowing what it
+    /// has: for as long as a certificate may live.
+    async fn suspend_unread(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        scope: &TenantScope,
+        id: &PrincipalId,
+    ) -> Result<(), Error> {
+        refuse_own(permit, scope, id)?;
+        // Not once per request id: once the record is mended, the same request suspends it wholly.
+        let call = &Call { request_id: None, ..call.clone() };
+        let until = call.now.plus(MAX_LIFETIME);
+        let plan = || async {
+            let entry = AuditEntry::done(call, "principal", id).detail("record", "unreadable");
+            let change = Change::PrincipalDenied { principal: id.clone(), until };
+            let commit = self.audited(call, scope.tenant(), &entry).announce(scope.tenant(), change, until);
+            Ok(Planned::Commit(Box::new(commit), ()))
+        };
+        self.mutate(call, scope.tenant(), id, plan, |_| async { Ok(()) }).await
     }
 
     /// The commit of a changed principal, and what others must hear of it until when.
@@ -225,6 +255,25 @@ impl App {
         now: Time,
     ) -> Result<Versioned<Principal>, Error> {
         self.find_principal(scope, id, now).await?.ok_or_else(|| Error::not_found("principal", id))
+    }
+
+    /// The same; inside `Corrupt`, if its record cannot be read.
+    pub(crate) async fn read_principal(
+        &self,
+        scope: &TenantScope,
+        id: &PrincipalId,
+        now: Time,
+    ) -> Result<Result<Versioned<Principal>, StoreError>, Error> {
+        let key = Principal::key_of(scope.tenant(), id);
+        let found = match scope.get::<Principal>(&*self.store, &key, now).await {
+            // Not to who may see one principal alone: it may be another's.
+            Err(error @ StoreError::Corrupt { .. }) if scope.only().is_none_or(|only| only == id) => {
+                return Ok(Err(error));
+            }
+            found => found?,
+        };
+        let found = found.filter(|found| scope.admits(&found.value, Some(&found.value.id)));
+        Ok(Ok(found.ok_or_else(|| Error::not_found("principal", id))?))
     }
 
     pub(crate) async fn find_principal(
@@ -263,6 +312,25 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
         enrolled_by: None,
         free_at: None,
     })
+}
+
+/// Whether the caller may take away the rights of any principal, whatever its type and roles.
+pub(crate) fn may_manage_any(permit: &Permit) -> bool {
+    permit.may_manage(PrincipalType::Admin, &[]).is_ok()
+}
+
+/// For a record that is needed and cannot be read.
+pub(crate) fn unreadable(error: StoreError) -> Error {
+    let StoreError::Corrupt { key, .. } = error else { return error.into() };
+    let message = format!("the record {key} cannot be read: the runbook UnreadableRecords says how to mend it");
+    Error::precondition(RECORD_UNREADABLE, message)
+}
+
+fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<(), Error> {
+    if permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
+        return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
+    }
+    Ok(())
 }
 
 fn refuse_deleted(principal: &Principal) -> Result<(), Error> {

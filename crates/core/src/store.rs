@@ -413,6 +413,8 @@ pub struct Unreadable {
     pub key: Key,
     /// When it stops to exist, as the store knows it beside the record's body.
     pub expires_at: Option<Time>,
+    /// Its version, likewise: the handle to write it anew or to delete it.
+    pub version: Option<Version>,
     /// Why it cannot be read.
     pub reason: String,
 }

@@ -239,6 +239,12 @@ impl Trust {
         self.changed();
     }
 
+    /// The feed begins anew with other numbers, after a restore: what follows is later than all that was applied. Nothing is
+    /// forgotten.
+    pub fn renumber(&self) {
+        self.denies.renumber();
+    }
+
     /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read.
     pub fn unreadable_len(&self) -> usize {
         self.denies.unreadable_len()

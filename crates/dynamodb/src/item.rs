@@ -70,12 +70,13 @@ pub(crate) fn write(body: &Body, before: Option<&Version>) -> Result<Item, Store
 /// The record in `item` of `table`; `None` if it has expired.
 pub(crate) fn read(table: Table, item: Item, now: Time) -> Option<Result<Versioned<Body>, Unreadable>> {
     let expires_at = integer::<i64>(&item, EXPIRES_AT_MILLIS).map(Time::from_unix_millis);
+    let version = integer(&item, VERSION).map(Version::new);
     let part = |name| string(&item, name).unwrap_or("?").to_owned();
     let key = Key { table, partition: part(PARTITION), sort: part(SORT) };
     match try_read(table, item) {
         Ok(record) => (!expired(&record.value, now)).then_some(Ok(record)),
         Err(_) if expires_at.is_some_and(|at| at <= now) => None,
-        Err(reason) => Some(Err(Unreadable { key, expires_at, reason })),
+        Err(reason) => Some(Err(Unreadable { key, expires_at, version, reason })),
     }
 }
 

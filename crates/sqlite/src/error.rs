@@ -103,7 +103,10 @@ pub(crate) fn advice(error: &rusqlite::Error) -> String {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another process has kept the write lock for too long: see which one has the file open"
         }
-        Some(ErrorCode::DatabaseCorrupt) => "the file is damaged: stop every process that uses it and restore a backup",
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "the file is damaged, or the `-wal` beside it is another file's, left there when a backup was put back: stop every \
+             process that uses it, move all three files (it, `-wal`, `-shm`) away and restore a backup"
+        }
         Some(ErrorCode::NotADatabase) => "the file is no SQLite database: choose another path or restore a backup",
         Some(ErrorCode::SystemIoFailure) => "the disk failed: look into the system's log",
         _ => return error.to_string(),

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod original;
 mod query;
 mod readers;
 mod record;
@@ -12,7 +13,7 @@ mod reserve;
 mod statements;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -24,8 +25,9 @@ use signet_core::{
 
 pub use crate::error::OpenError;
 use crate::{
+    original::Original,
     readers::{Lane, Readers},
-    reserve::ReserveFile,
+    reserve::{Reserve, ReserveFile},
     writer::WriterHandle,
 };
 
@@ -35,10 +37,11 @@ use crate::{
 ///   the transaction.
 /// * Records that expired more than an hour before a transaction's `now` are deleted in passing, some at a time.
 /// * A reserve beside the file (16 MB, `<path>-reserve`) is for what suspends and revokes, once the disk is full.
+/// * Once another file is at its path (a backup was put back), or none, every call is `Unavailable`.
 /// * A record may have 400 KB and a transaction 4 MB, as in DynamoDB, measured in JSON.
 #[derive(Debug)]
 pub struct SqliteStore {
-    path: PathBuf,
+    original: Original,
     writer: WriterHandle,
     readers: Readers,
 }
@@ -62,19 +65,19 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let connection = file::open(path)?;
         tune(&connection).map_err(|error| OpenError::sqlite(path, &error))?;
-        let reserve = ReserveFile::beside(path);
-        Ok(Self {
-            path: path.to_owned(),
-            writer: writer::start(path, connection, reserve)?,
-            readers: Readers::new(path),
-        })
+        Self::with(path, connection, ReserveFile::beside(path))
     }
 
     /// For tests of this crate: on a disk that is full when the reserve says so.
     #[cfg(test)]
-    pub(crate) fn open_on(path: &Path, reserve: impl reserve::Reserve + 'static) -> Result<Self, OpenError> {
-        let writer = writer::start(path, file::open(path)?, reserve)?;
-        Ok(Self { path: path.to_owned(), writer, readers: Readers::new(path) })
+    pub(crate) fn open_on(path: &Path, reserve: impl Reserve + 'static) -> Result<Self, OpenError> {
+        Self::with(path, file::open(path)?, reserve)
+    }
+
+    fn with(path: &Path, connection: Connection, reserve: impl Reserve + 'static) -> Result<Self, OpenError> {
+        let original = Original::at(path)?;
+        let writer = writer::start(original.clone(), connection, reserve)?;
+        Ok(Self { readers: Readers::new(&original), original, writer })
     }
 
     /// Whether the disk is so full that only what suspends or revokes is written; all else is refused until there is room.
@@ -113,9 +116,10 @@ impl Store for SqliteStore {
 
     /// Leaves the file alone complete: without this a copy of it lacks what is still in the log beside it.
     async fn settle(&self) -> Result<(), StoreError> {
-        let path = self.path.clone();
+        let original = self.original.clone();
         let settled = tokio::task::spawn_blocking(move || {
-            file::checkpoint(&path).map_err(|error| error::write_error(&path, &error))
+            original.check()?;
+            file::checkpoint(original.path()).map_err(|error| error::write_error(original.path(), &error))
         });
         settled.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }

@@ -7,7 +7,6 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
 };
@@ -16,7 +15,7 @@ use rusqlite::Connection;
 use signet_core::StoreError;
 use tokio::{sync::oneshot, task::spawn_blocking};
 
-use crate::{error::store_error, file};
+use crate::{error::store_error, file, original::Original};
 
 /// How many reads run at once, by lane.
 const FEED_CONNECTIONS: usize = 1;
@@ -61,7 +60,7 @@ pub(crate) struct Readers {
 }
 
 struct Pool {
-    path: PathBuf,
+    original: Original,
     connections: usize,
     state: Mutex<State>,
 }
@@ -95,8 +94,8 @@ impl State {
 }
 
 impl Readers {
-    pub(crate) fn new(path: &Path) -> Self {
-        let pool = |connections| Arc::new(Pool { path: path.to_owned(), connections, state: Mutex::default() });
+    pub(crate) fn new(original: &Original) -> Self {
+        let pool = |connections| Arc::new(Pool { original: original.clone(), connections, state: Mutex::default() });
         Self { feed: pool(FEED_CONNECTIONS), records: pool(RECORD_CONNECTIONS), pages: pool(PAGE_CONNECTIONS) }
     }
 
@@ -150,7 +149,8 @@ impl Pool {
 
     fn connection(&self) -> Result<Connection, StoreError> {
         let idle = self.state().idle.pop();
-        idle.map_or_else(|| file::open_reader(&self.path).map_err(|error| store_error(&self.path, &error)), Ok)
+        let path = self.original.path();
+        idle.map_or_else(|| file::open_reader(path).map_err(|error| store_error(path, &error)), Ok)
     }
 }
 
@@ -165,8 +165,10 @@ impl Worker {
         let mut held = None;
         while let Some(job) = self.soon().or_else(|| self.next(&mut held)) {
             let connection = held.take().map_or_else(|| self.pool.connection(), Ok);
+            // After the connection is open, which may be to another file.
+            let checked = self.pool.original.check().and_then(|()| connection.as_ref().map_err(Clone::clone));
             // A panic is its asker's: the others are still to be answered.
-            let _ = catch_unwind(AssertUnwindSafe(|| (job.read)(connection.as_ref().map_err(Clone::clone))));
+            let _ = catch_unwind(AssertUnwindSafe(|| (job.read)(checked)));
             held = connection.ok();
         }
     }
@@ -206,7 +208,7 @@ impl Drop for Worker {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Pool").field("original", &self.original).finish_non_exhaustive()
     }
 }
 
@@ -230,8 +232,9 @@ mod tests {
 
     fn readers() -> (Arc<Readers>, TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        drop(file::open(&folder.path().join("store")).unwrap());
-        (Arc::new(Readers::new(&folder.path().join("store"))), folder)
+        let path = folder.path().join("store");
+        drop(file::open(&path).unwrap());
+        (Arc::new(Readers::new(&Original::at(&path).unwrap())), folder)
     }
 
     /// Asks, and does not wait.

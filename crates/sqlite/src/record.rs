@@ -140,7 +140,8 @@ fn size(parameters: &[Value]) -> usize {
 pub(crate) fn read(row: &Row<'_>, key: impl FnOnce() -> Key) -> Result<Versioned<Body>, Unreadable> {
     try_read(row).map_err(|reason| {
         let expires_at = row.get::<_, i64>(3).ok().map(Time::from_unix_millis);
-        Unreadable { key: key(), expires_at, reason }
+        let version = row.get::<_, i64>(0).ok().and_then(|version| u64::try_from(version).ok()).map(Version::new);
+        Unreadable { key: key(), expires_at, version, reason }
     })
 }
 

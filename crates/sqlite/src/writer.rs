@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     slice,
     sync::{
         Arc,
@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::{OpenError, store_full, write_error},
+    original::Original,
     record::{Action, Prepared},
     reserve::Reserve,
     statements::{self, Statements},
@@ -78,20 +79,22 @@ impl WriterHandle {
 
 /// Starts the thread.
 pub(crate) fn start(
-    path: &Path,
+    original: Original,
     connection: Connection,
     reserve: impl Reserve + 'static,
 ) -> Result<WriterHandle, OpenError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let mut writer = Writer::new(path, connection, queue, Box::new(reserve));
+    let path = original.path().to_owned();
+    let mut writer = Writer::new(original, connection, queue, Box::new(reserve));
     let full = Arc::clone(&writer.full);
     let run = move || while writer.turn() > 0 {};
-    thread::Builder::new().name("sqlite-writer".into()).spawn(run).map_err(OpenError::io(path))?;
+    thread::Builder::new().name("sqlite-writer".into()).spawn(run).map_err(OpenError::io(&path))?;
     Ok(WriterHandle { jobs, full })
 }
 
 struct Writer {
     path: PathBuf,
+    original: Original,
     connection: Connection,
     statements: BTreeMap<Table, Statements>,
     queue: mpsc::Receiver<Job>,
@@ -105,12 +108,17 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(path: &Path, connection: Connection, queue: mpsc::Receiver<Job>, mut reserve: Box<dyn Reserve>) -> Self {
+    fn new(
+        original: Original,
+        connection: Connection,
+        queue: mpsc::Receiver<Job>,
+        mut reserve: Box<dyn Reserve>,
+    ) -> Self {
         let full = Arc::new(AtomicBool::new(!reserve.keep(&connection)));
         let (statements, began) = (statements::all(), Instant::now());
         let uptime = move || Uptime::from_millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let (path, uptime) = (path.to_owned(), Box::new(uptime));
-        Self { path, connection, statements, queue, unswept: 0, uptime, clock: None, reserve, full }
+        let (path, uptime) = (original.path().to_owned(), Box::new(uptime));
+        Self { path, original, connection, statements, queue, unswept: 0, uptime, clock: None, reserve, full }
     }
 
     /// Waits for transactions and answers those that are there; returns how many. 0: there will be no more.
@@ -150,6 +158,9 @@ impl Writer {
     /// One outcome per transaction. If the disk was full, each is tried alone: one that does not fit must not fail
     /// the others.
     fn outcomes(&mut self, group: &[Job]) -> Vec<Outcome> {
+        if let Err(replaced) = self.original.check() {
+            return vec![Err(replaced); group.len()];
+        }
         if self.is_full() {
             return group.iter().map(|job| self.alone(job)).collect();
         }
@@ -286,7 +297,7 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::{path::Path, sync::atomic::AtomicU32};
 
     use signet_core::{
         Lifetime, Serial, Store,
@@ -311,13 +322,17 @@ mod tests {
         (Job { now: NOW, writes: record::prepare(&writes).unwrap(), urgent: false, reply }, outcome)
     }
 
+    fn writer_at(path: &Path, connection: Connection, queue: mpsc::Receiver<Job>, reserve: Box<dyn Reserve>) -> Writer {
+        Writer::new(Original::at(path).unwrap(), connection, queue, reserve)
+    }
+
     #[test]
     fn what_has_queued_up_shares_a_commit_and_conflicts_stay_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         let (jobs, queue) = mpsc::channel(QUEUE);
         let reserve = Box::new(ReserveFile::beside(&path));
-        let mut writer = Writer::new(&path, file::open(&path).unwrap(), queue, reserve);
+        let mut writer = writer_at(&path, file::open(&path).unwrap(), queue, reserve);
         let tenant = unique_tenant();
         let mut outcomes = Vec::new();
         for number in 0..GROUP + 2 {
@@ -346,7 +361,7 @@ mod tests {
         connection.pragma_update(None, "max_page_count", 80).unwrap();
         let (jobs, queue) = mpsc::channel(QUEUE);
         let reserve = Box::new(ReserveFile::beside(&path));
-        let mut writer = Writer::new(&path, connection, queue, reserve);
+        let mut writer = writer_at(&path, connection, queue, reserve);
         let tenant = unique_tenant();
         let small = |name: &str| principal(&tenant, name);
         let mut large = event(&tenant, "large");
@@ -442,7 +457,7 @@ mod tests {
         let path = folder.path().join("store");
         let (jobs, queue) = mpsc::channel(QUEUE);
         let reserve = Box::new(ReserveFile::beside(&path));
-        let mut writer = Writer::new(&path, file::open(&path).unwrap(), queue, reserve);
+        let mut writer = writer_at(&path, file::open(&path).unwrap(), queue, reserve);
         let uptime = TestUptime::default();
         writer.uptime = Box::new(uptime.clock());
         let tenant = unique_tenant();

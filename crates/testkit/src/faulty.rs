@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
     change::ChangeEntry,
-    store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Versioned},
+    store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Version, Versioned},
     tenant::Tenant,
 };
 use tokio::{
@@ -344,7 +344,8 @@ impl FaultyStore {
 
 fn unreadable(record: &Versioned<Body>) -> Unreadable {
     let (key, expires_at) = (record.value.key(), record.value.expires_at());
-    Unreadable { key, expires_at, reason: "damaged by the test".into() }
+    let version = Some(Version::new(record.version.number()));
+    Unreadable { key, expires_at, version, reason: "damaged by the test".into() }
 }
 
 /// Counted until it is dropped.

@@ -185,7 +185,7 @@ impl Record {
     }
 
     fn unreadable(&self, key: &Key, reason: String) -> Unreadable {
-        Unreadable { key: key.clone(), expires_at: self.expires_at, reason }
+        Unreadable { key: key.clone(), expires_at: self.expires_at, version: Some(Version::new(self.version)), reason }
     }
 }
 

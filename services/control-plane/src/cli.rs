@@ -50,6 +50,9 @@ enum Command {
     ///
     /// The copy is all there is to restore: put it where [storage] says while signetd does not run. The keys' folder
     /// and its passphrase are kept apart. On DynamoDB, point-in-time recovery does this.
+    ///
+    /// A restore undoes what came after the copy: suspensions, revocations, and the use and revocation of join tokens.
+    /// The runbook RestoreStore says how to repeat them.
     Backup {
         /// The new file.
         file: PathBuf,

@@ -6,7 +6,7 @@ mod tenants;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use gaps::age;
 use shard::Shard;
 use signet_core::{ClockWatch, Error, Lifetime, Time, Uptime, change::FEED_SHARDS, trust::Trust};
@@ -25,6 +25,8 @@ pub(crate) use tenants::{TenantRecords, read_tenant};
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Least time between the beginnings of a poll and of one for a commit of this process: commits may come thousands a second.
 const OWN_POLLS_APART: Duration = Duration::from_millis(50);
+/// How often it is looked whether the feed was put back, in milliseconds.
+const LOOK_BACK_EVERY_MILLIS: u64 = 10_000;
 /// Longest rest between attempts to load; the first is as long as between polls, the others twice the one before.
 const LONGEST_REST: Duration = Duration::from_secs(4);
 /// Who has not heard for so long reads everything again: what only running nodes must hear is gone after twice that.
@@ -40,6 +42,8 @@ pub struct Follower {
     /// When it began to load.
     began: Option<Uptime>,
     clock: Option<ClockWatch>,
+    /// When it last looked whether the feed was put back.
+    looked_back_at: Option<Uptime>,
     epochs: watch::Sender<u64>,
 }
 
@@ -54,8 +58,8 @@ impl Follower {
     pub fn new(app: Arc<App>, trust: Arc<Trust>) -> Self {
         let epochs = watch::Sender::new(trust.epoch());
         let shards = std::array::from_fn(|i| Shard::new(u32::try_from(i).unwrap_or(0)));
-        let (tenants, loaded, began, clock) = Default::default();
-        Self { app, trust, shards, tenants, loaded, began, clock, epochs }
+        let (tenants, loaded, began, clock, looked_back_at) = Default::default();
+        Self { app, trust, shards, tenants, loaded, began, clock, looked_back_at, epochs }
     }
 
     /// Tells [`Trust::epoch`] after each change: open sessions must then be looked at again.
@@ -129,10 +133,12 @@ impl Follower {
         let silence = self.trust.staleness_millis().map_or(silence, |stale| stale.min(silence));
         let was_away = silence > LOST_AFTER.millis().unsigned_abs();
         let may_forget = clock.is_even(asked_at);
-        if was_set_back || was_away {
+        let gone = self.look_back(asked_at, now).await?;
+        if was_set_back || was_away || gone > 0 {
             tracing::warn!(
                 was_set_back,
                 was_away,
+                gone,
                 "what this node knows may not hold any more; reading everything again"
             );
             (self.loaded, self.began) = (false, Some(asked_at));
@@ -155,6 +161,24 @@ impl Follower {
             trust.forget_some(now);
         }
         Ok(())
+    }
+
+    /// Looks from time to time whether the store still has what was read of the feed. Returns how many entries are gone: the
+    /// store was put back under this node, which then must read everything again to hear of anything.
+    async fn look_back(&mut self, asked_at: Uptime, now: Time) -> Result<u64, Error> {
+        if age(*self.looked_back_at.get_or_insert(asked_at), asked_at) < LOOK_BACK_EVERY_MILLIS {
+            return Ok(0);
+        }
+        let store = &*self.app.store;
+        let looks = try_join_all(self.shards.iter_mut().map(|shard| shard.look_back(store, now))).await?;
+        self.looked_back_at = Some(asked_at);
+        let gone = looks.into_iter().fold(0, u64::saturating_add);
+        if gone > 0 {
+            self.app.misses(gone);
+            self.trust.renumber();
+            tracing::error!(gone, "the changes feed was put back: entries that this node has read are gone from it");
+        }
+        Ok(gone)
     }
 
     /// An error only after every shard had its turn.

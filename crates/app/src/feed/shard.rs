@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use signet_core::{
     Error, Lifetime, TenantId, Time, Uptime,
-    change::{ChangeEntry, LEAST_LIFE},
+    change::{ChangeEntry, ChangeHead, LEAST_LIFE},
     scope::{EnvironmentScope, Listed},
-    store::{Store, Unreadable},
+    store::{Store, StoreError, Unreadable},
     trust::Trust,
 };
 
@@ -37,6 +37,18 @@ pub(super) struct Shard {
     gaps: Gaps,
     /// When the last poll that read to the end began.
     read_at: Option<Uptime>,
+    /// The last entry that was seen.
+    newest: Option<Mark>,
+    /// The same when it was last looked whether the feed still is what was read.
+    mark: Option<Mark>,
+}
+
+/// An entry by which a feed is known again: one that was put back has another with this number, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    number: u64,
+    /// `None`: it cannot be read.
+    entry: Option<ChangeEntry>,
 }
 
 /// What came of a poll.
@@ -89,7 +101,11 @@ impl Shard {
             let asked_at = trust.uptime();
             let page = EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query, now).await?;
             query.after.clone_from(&page.next);
-            for (number, entry) in in_order(page) {
+            let entries = in_order(page);
+            if let Some((number, entry)) = entries.last() {
+                self.newest = Some(Mark { number: *number, entry: entry.as_ref().ok().cloned() });
+            }
+            for (number, entry) in entries {
                 self.note(number, entry.as_ref().ok(), asked_at, now);
                 self.apply(trust, entry, now, followed);
             }
@@ -112,6 +128,38 @@ impl Shard {
             self.gaps.asked(&(*numbers.start()..=end.unwrap_or(*numbers.end())), asked_at);
         }
         Ok(())
+    }
+
+    /// Looks whether the feed still is what was read: a restore takes it back, and what is written after has numbers that were
+    /// read before. Returns how many entries are gone at least. What it looks for was seen when it last looked, so that it must
+    /// be there; a head that alone was put back means nothing, since writers go on behind the last entry.
+    pub(super) async fn look_back(&mut self, store: &dyn Store, now: Time) -> Result<u64, Error> {
+        let gone = match &self.mark {
+            Some(mark) => self.gone_since(mark, store, now).await?,
+            None => 0,
+        };
+        self.mark.clone_from(&self.newest);
+        Ok(gone)
+    }
+
+    async fn gone_since(&self, mark: &Mark, store: &dyn Store, now: Time) -> Result<u64, Error> {
+        let (scope, numbers) = (EnvironmentScope::housekeeping(), mark.number..=mark.number);
+        let found = in_order(scope.page::<ChangeEntry>(store, &ChangeEntry::within(self.number, &numbers), now).await?);
+        let is_another = match (found.into_iter().next(), &mark.entry) {
+            // What cannot be read now or could not then may be the same.
+            (Some((_, Err(_))), _) | (Some(_), None) => return Ok(0),
+            (Some((_, Ok(entry))), Some(known)) if entry == *known => return Ok(0),
+            (Some(_), Some(_)) => true,
+            // By a clock that is ahead of this node's it may have expired, and be deleted.
+            (None, known) => known.as_ref().is_some_and(|known| known.until > now.plus(LEAST_LIFE)),
+        };
+        let head = match scope.get::<ChangeHead>(store, &ChangeHead::key_of(self.number), now).await {
+            Ok(head) => head.map_or(0, |head| head.value.last),
+            // Who writes next writes it anew.
+            Err(StoreError::Corrupt { .. }) => mark.number,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(mark.number.saturating_sub(head).max(u64::from(is_another)))
     }
 
     /// The entry with this number is there; those between it and the highest before may be late.

@@ -40,7 +40,7 @@ pub(crate) async fn enrolled(site: &Site, id: &str) -> Identity {
     }
 }
 
-async fn revoke(site: &Site, holder: &Identity, now: Time) {
+pub(crate) async fn revoke(site: &Site, holder: &Identity, now: Time) {
     let reason = signet_core::certificate::RevocationReason::KeyCompromise;
     let call = at(call("RevokeCertificate"), now);
     site.app.revoke_certificate(&call, &admin(), &acme(), &holder.issuer, &holder.serial, reason).await.unwrap();

@@ -43,6 +43,7 @@ mod reads_and_keys;
 mod refused;
 mod renewals;
 mod restart;
+mod restored;
 mod retries;
 mod rules;
 mod sealed_ahead;

@@ -43,7 +43,7 @@ impl Site {
         Self::on(Arc::new(MemoryStore::default())).await
     }
 
-    async fn on(store: Arc<dyn Store>) -> Self {
+    pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
         let keys = Arc::new(PlainKeys::default());
         let app = build(&store, &keys, 0, Settings::default());
         app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();

@@ -10,7 +10,7 @@ use signet_core::{
     certificate::{Certificate, RevocationReason},
     change::{ChangeEntry, ChangeHead},
     expiry::ExpiryWarning,
-    principal::Principal,
+    principal::{Principal, PrincipalStatus},
     store::{Entity, Key},
     tenant::Tenant,
     trust::Refusal,
@@ -23,7 +23,10 @@ use signet_testkit::{
 use crate::{
     nodes::{Node, Site},
     publication::Bucket,
-    world::{admin, at, call, call_with_id, csr, environment, identity, new_principal, new_tenant, pid, scope, tid},
+    world::{
+        admin, at, call, call_with_id, csr, environment, identity, new_principal, new_tenant, operator, permit_of, pid,
+        scope, tid,
+    },
 };
 
 /// Two tenants that share a feed shard, each with a worker, on a store of which records can be damaged.
@@ -238,4 +241,121 @@ async fn a_revoked_certificate_that_cannot_be_read_stays_on_the_revocation_list(
     assert_eq!(report.failed, []);
     let crl = bucket.content(&format!("crl/{issuer}.crl"));
     assert!(crl.windows(16).any(|window| window == serial.as_bytes()), "the list has its serial number");
+}
+
+fn reason_of(error: &Error, key: &Key) -> &'static str {
+    assert!(error.to_string().contains(&key.to_string()), "it names the record: {error}");
+    error.reason()
+}
+
+#[tokio::test]
+async fn a_principal_that_cannot_be_read_can_be_stopped_by_who_may_stop_any() {
+    let pair = Pair::new().await;
+    let key = Principal::key_of(&tid("acme"), &pid("w"));
+    pair.flaky.damage(key.clone());
+    let (app, mut node) = (pair.app(), pair.node());
+    node.poll(NOW).await.unwrap();
+    assert_eq!(pair.verdicts(&node, NOW), (Ok(()), Ok(())));
+    let suspend = async |permit, id| {
+        let call = call_with_id("SuspendPrincipal", id);
+        app.suspend_principal(&call, &permit, &scope("acme"), &pid("w")).await.unwrap_err()
+    };
+    assert_eq!(reason_of(&suspend(operator(), "by-operator").await, &key), "RECORD_UNREADABLE");
+    node.poll(later(1)).await.unwrap();
+    assert_eq!(pair.verdicts(&node, later(1)), (Ok(()), Ok(())), "it may have roles that an operator may not take");
+    for _ in 0..2 {
+        let told = suspend(admin(), "by-admin").await;
+        assert_eq!(reason_of(&told, &key), "RECORD_UNREADABLE");
+        assert!(told.to_string().contains("refused everywhere"), "{told}");
+    }
+    node.poll(later(2)).await.unwrap();
+    assert_eq!(pair.verdicts(&node, later(2)), (Err(Refusal::PrincipalDenied), Ok(())));
+    pair.flaky.mend_all();
+    let now = app.get_principal(&call("GetPrincipal"), &scope("acme"), &pid("w")).await.unwrap();
+    assert_eq!(now.status, PrincipalStatus::Active, "its record was left alone");
+}
+
+#[tokio::test]
+async fn errors_name_the_principal_that_cannot_be_read() {
+    let pair = Pair::new().await;
+    let key = Principal::key_of(&tid("acme"), &pid("w"));
+    pair.flaky.damage(key.clone());
+    let app = pair.app();
+    let get = app.get_principal(&call("GetPrincipal"), &scope("acme"), &pid("w")).await;
+    let delete = app.delete_principal(&call("DeletePrincipal"), &admin(), &scope("acme"), &pid("w")).await;
+    let activate = app.activate_principal(&call("ActivatePrincipal"), &admin(), &scope("acme"), &pid("w")).await;
+    for refused in [get, delete, activate] {
+        assert_eq!(reason_of(&refused.unwrap_err(), &key), "RECORD_UNREADABLE");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_whose_holder_cannot_be_read_can_be_revoked_by_who_may_revoke_any() {
+    for reason in [RevocationReason::Superseded, RevocationReason::KeyCompromise] {
+        let pair = Pair::new().await;
+        let key = Principal::key_of(&tid("acme"), &pid("w"));
+        pair.flaky.damage(key.clone());
+        let (app, mut node) = (pair.app(), pair.node());
+        let revoke = async |permit| {
+            let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
+            app.revoke_certificate(&call("RevokeCertificate"), &permit, &scope("acme"), issuer, serial, reason).await
+        };
+        let refused = revoke(operator()).await.unwrap_err();
+        assert_eq!(reason_of(&refused, &key), "RECORD_UNREADABLE");
+        node.poll(NOW).await.unwrap();
+        assert_eq!(pair.verdicts(&node, NOW), (Ok(()), Ok(())));
+        revoke(admin()).await.unwrap();
+        node.poll(later(1)).await.unwrap();
+        assert_eq!(pair.verdicts(&node, later(1)), (Err(Refusal::Revoked), Ok(())), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_certificate_that_cannot_be_read_keeps_nobody_from_deleting_its_holder() {
+    let pair = Pair::new().await;
+    let issue = call("IssueCertificate");
+    let other = pair.site.app.issue_certificate(&issue, &scope("acme"), &pid("w"), &csr()).await.unwrap().certificate;
+    pair.flaky.damage(Certificate::key_of(&pair.acme.issuer, &pair.acme.serial));
+    let (app, mut node) = (pair.app(), pair.node());
+    app.delete_principal(&call("DeletePrincipal"), &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    node.poll(later(1)).await.unwrap();
+    assert_eq!(pair.verdicts(&node, later(1)), (Err(Refusal::Revoked), Ok(())));
+    assert!(node.trust.is_revoked(&other.serial), "what can be read is revoked");
+    assert!(node.trust.is_revoked(&pair.acme.serial), "what cannot is announced");
+}
+
+#[tokio::test]
+async fn a_member_that_cannot_be_read_keeps_nobody_from_ending_its_instance() {
+    let pair = Pair::new().await;
+    let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
+    let leaf = pair.site.app.get_certificate(&call("Get"), &scope("acme"), issuer, serial).await.unwrap();
+    let mut presented = identity("acme", "w", PrincipalType::Worker, &[]);
+    (presented.issuer, presented.serial) = (leaf.issuer, leaf.serial);
+    let (renew, permit) = (at(call("RenewCertificate"), later(60)), permit_of(presented, "certificates.renew"));
+    let next = pair.site.app.renew_certificate(&renew, &permit, &scope("acme"), &csr()).await.unwrap().certificate;
+    let (app, mut node) = (pair.app(), pair.node());
+    pair.flaky.damage(Certificate::key_of(&next.issuer, &next.serial));
+    let (revoke, reason) = (at(call("RevokeCertificate"), later(61)), RevocationReason::KeyCompromise);
+    app.revoke_certificate(&revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
+    node.poll(later(62)).await.unwrap();
+    assert!(node.trust.is_revoked(serial) && node.trust.is_revoked(&next.serial), "also what cannot be read");
+}
+
+/// All that announces in the shard would fail: a quarter of the tenants could stop nobody.
+#[tokio::test]
+async fn an_unreadable_head_of_the_feed_is_written_anew_behind_the_last_entry() {
+    let pair = Pair::new().await;
+    let key = ChangeHead::key_of(ChangeHead::shard_of(&tid("acme")));
+    pair.flaky.damage(key.clone());
+    let (app, mut node) = (pair.app(), pair.node());
+    node.poll(NOW).await.unwrap();
+    let last =
+        async || environment().get::<ChangeHead>(&*pair.site.store, &key, NOW).await.unwrap().unwrap().value.last;
+    let before = last().await;
+    app.suspend_principal(&call("SuspendPrincipal"), &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    assert_eq!(last().await, before + 1);
+    for second in 1..30 {
+        node.poll(later(second)).await.unwrap();
+    }
+    assert_eq!(pair.verdicts(&node, later(30)), (Err(Refusal::PrincipalDenied), Ok(())));
 }

@@ -181,6 +181,15 @@ impl Denies {
         write(&self.unreadable).tenants.remove(tenant)
     }
 
+    /// No entry that comes is earlier than what holds now.
+    pub(super) fn renumber(&self) {
+        for part in &self.principals {
+            write(part).values_mut().flat_map(HashMap::values_mut).for_each(|ruling| {
+                (ruling.denied_by, ruling.roles_by) = (0, 0);
+            });
+        }
+    }
+
     pub(super) fn deny_unknown(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
         let mut unreadable = write(&self.unreadable);
         let latest = match tenant {

@@ -124,7 +124,7 @@ async fn a_damaged_file_is_reported_as_such() {
             refused.to_string()
         }
     };
-    assert!(outcome.contains("restore a backup"), "{outcome}");
+    assert!(outcome.contains("restore a backup") && outcome.contains("-wal"), "{outcome}");
 }
 
 #[tokio::test]
@@ -186,4 +186,35 @@ async fn a_copy_that_failed_leaves_no_file() {
     assert!(error.to_string().contains("restore a backup"), "{error}");
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().starts_with("copy")), "{names:?}");
+}
+
+/// The runbook's first step forgotten: the store is put back while a process uses the file that was there.
+#[tokio::test]
+async fn a_file_that_was_replaced_is_neither_read_nor_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, worker) = (open(&path(&folder)), principal(&unique_tenant(), "a"));
+    store.transact(transaction([Write::create(worker.clone())])).await.unwrap();
+    let backup = folder.path().join("backup");
+    SqliteStore::back_up(&path(&folder), &backup).unwrap();
+    let aside = folder.path().join("aside");
+    let refused = async || {
+        let query = Query::table(Table::Changes, "shard#0");
+        let answers = [
+            store.get(&worker.key(), NOW).await.map(|_| ()),
+            store.query(&query, NOW).await.map(|_| ()),
+            store.transact(transaction([Write::replace(worker.clone(), Version::new(1))])).await,
+            store.settle().await,
+        ];
+        for answer in answers {
+            let Err(StoreError::Unavailable(text)) = answer else { panic!("{answer:?}") };
+            assert!(text.contains("replaced") && text.contains("restart signetd"), "{text}");
+        }
+    };
+    fs::rename(path(&folder), &aside).unwrap();
+    refused().await;
+    fs::copy(&backup, path(&folder)).unwrap();
+    refused().await;
+    // Put back as it was, with its log: nothing is lost.
+    fs::rename(&aside, path(&folder)).unwrap();
+    store.transact(transaction([Write::replace(worker.clone(), Version::new(1))])).await.unwrap();
 }

@@ -188,7 +188,7 @@ pub async fn others_are_read_beside_an_unreadable_record((store, raw): RawStore)
     }
 }
 
-/// `Write`, `Unreadable::expires_at`: the version and the expiry hold whatever the body is.
+/// `Write`, `Unreadable::{expires_at, version}`: the version and the expiry hold whatever the body is.
 pub async fn an_unreadable_record_can_be_deleted_and_expires((store, raw): RawStore) {
     let id = unique_tenant();
     let (deleted, expiring) = (token(&id, "a", &unique("secret")), token(&id, "b", &unique("secret")));
@@ -201,8 +201,11 @@ pub async fn an_unreadable_record_can_be_deleted_and_expires((store, raw): RawSt
     assert_eq!(get(&*store, &deleted.key()).await, None);
     let end = expiring.expires_at().unwrap();
     let query = Query::table(Table::Enrollments, expiring.key().partition);
-    let Unreadable { expires_at, .. } = store.query(&query, NOW).await.unwrap().unreadable.pop().unwrap();
-    assert_eq!(expires_at, Some(end));
+    let Unreadable { expires_at, version, .. } = store.query(&query, NOW).await.unwrap().unreadable.pop().unwrap();
+    assert_eq!((expires_at, version.clone()), (Some(end), Some(Version::new(1))));
+    write(&*store, Write::replace(expiring.clone(), version.unwrap())).await.unwrap();
+    assert_eq!(get(&*store, &expiring.key()).await.unwrap().value, expiring.clone().into(), "written anew");
+    harms(&*raw, &expiring.key(), 0).await;
     assert_eq!(store.query(&query, end).await.unwrap().unreadable, []);
     assert_eq!(store.get(&expiring.key(), end).await, Ok(None));
     let anew = signet_core::enrollment::EnrollmentToken { not_after: later(7200), ..expiring };
