@@ -66,7 +66,8 @@ async fn refusals(world: &World, node: &Node, tenant: &str, reason: &str) -> usi
 
 async fn is_refused(world: &World, node: &Node, tenant: &str, reason: &str, credentials: &Credentials) {
     let before = refusals(world, node, tenant, reason).await;
-    assert!(world.connector(node, Some(credentials)).connect().await.is_err(), "{reason}");
+    // Within 50 ms of a commit of its own, a node has read it.
+    eventually(reason, async || world.connector(node, Some(credentials)).connect().await.is_err()).await;
     let what = format!("{reason} in the log of {tenant}");
     eventually(&what, async || refusals(world, node, tenant, reason).await == before + 1).await;
 }
