@@ -341,7 +341,7 @@ fn check_pace(call: &Call, cas: &[Ca]) -> Result<(), Error> {
 
 /// Whether verifiers know the prepared CA. Where nothing else signs, there is nothing to wait for.
 fn check_known(cas: &[Ca], now: Time) -> Result<(), Error> {
-    let signs = signer(cas, now).is_some_and(|ca| ca.has_begun(now) && now < ca.not_after);
+    let signs = signer(cas, now).is_some_and(|ca| ca.counts(now) && now < ca.not_after);
     let Some(next) = prepared(cas, now).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
     let message = format!(
         "verifiers may not have fetched {} yet and would refuse what it signs; it can be activated from {}, by an operator who \

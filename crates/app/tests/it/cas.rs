@@ -144,6 +144,9 @@ async fn a_ca_is_published_for_an_hour_before_it_signs() {
     let text = early.to_string();
     assert!(text.contains("acme.2") && text.contains("2100-01-01T01:00:00Z"), "{text}");
     assert!(act(RotationAction::Due, later(3599)).await.unwrap().steps.is_empty());
+    // By a clock that is behind, the present one has not even begun.
+    let behind = act(RotationAction::Activate, NOW.minus(Lifetime::minutes(10))).await.unwrap_err();
+    assert_eq!(behind.reason(), "CA_NOT_KNOWN_YET");
     let known = act(RotationAction::Activate, later(3600)).await.unwrap();
     assert_eq!(known.steps[0], "activated acme.2 in place of acme.1");
 }
