@@ -23,24 +23,37 @@ const ALONE_AFTER_MILLIS: u64 = 180_000;
 pub struct HeadWatch {
     /// The head that was far behind, and since when it is known.
     seen: Option<(i64, Uptime)>,
+    /// The head that this node saw first, or had reached alone, and when.
+    first: Option<(i64, Uptime)>,
 }
 
 impl HeadWatch {
     /// Up to which minute this node seals, if the head stands at `head` and the last minute that is closed by its clock is
-    /// `closed`. No further than what is then written can still be named as late, or this node alone goes on.
+    /// `closed`. No further than what is then written can still be named as late, and from there no faster than time passes by
+    /// `uptime`; or this node alone goes on.
     pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime) -> i64 {
+        let (first, at) = *self.first.get_or_insert((head, uptime));
         if closed.saturating_sub(head) <= LATE_MINUTES {
             self.seen = None;
-            return closed;
+            let passed = i64::try_from(millis_between(at, uptime) / 60_000).unwrap_or(i64::MAX);
+            let bound = first.saturating_add(LATE_MINUTES).saturating_add(passed);
+            return closed.min(bound.max(head));
         }
         let since = match self.seen {
             Some((seen, since)) if seen == head => since,
             _ => uptime,
         };
         self.seen = Some((head, since));
-        let still = uptime.as_millis().saturating_sub(since.as_millis());
-        if still >= ALONE_AFTER_MILLIS { closed } else { head }
+        if millis_between(since, uptime) < ALONE_AFTER_MILLIS {
+            return head;
+        }
+        self.first = Some((closed, uptime));
+        closed
     }
+}
+
+const fn millis_between(since: Uptime, now: Uptime) -> u64 {
+    now.as_millis().saturating_sub(since.as_millis())
 }
 
 /// Bytes of a leaf in a cover.
