@@ -113,12 +113,16 @@ impl Keeper {
         (state.next_key, state.settle_at, state.hopeless) = (None, None, false);
         state.renewals = state.renewals.saturating_add(1);
         self.shared.adopt(next);
-        // Who was in a hurry meanwhile has got it.
-        let _ = self.shared.hurry.notified().now_or_never();
+        self.calm();
         if let Err(error) = saved {
             self.trouble("store", &error.into());
         }
         AT_ONCE
+    }
+
+    /// Who was in a hurry meanwhile has got the next certificate.
+    fn calm(&self) {
+        let _ = self.shared.hurry.notified().now_or_never();
     }
 
     /// On disk; and the enrollment that it may have come by is over. The lock lasts as long as the work, even if we do not.
@@ -219,6 +223,7 @@ impl Keeper {
         self.state =
             State { renewals, ..State::new(&self.shared.settings, &found, Origin::Kept { notes, stored: true }) };
         self.shared.adopt(Arc::new(found));
+        self.calm();
         true
     }
 }
