@@ -130,6 +130,13 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let pinned = args.key_sha256.clone().or(memory.map(|memory| memory.key_sha256));
     let expected = Expected { tenant: tenant.as_ref(), key_sha256: pinned.as_deref(), heads: &heads };
     let report = fetch_and_check(run, &session, &args, expected).await?;
+    if args.accept_head && report.head.is_none() {
+        return Err(Failure::new(
+            Exit::Unavailable,
+            "the log has no checkpoint yet, so that there is no end to accept",
+        )
+        .hint("try again when a minute of it is sealed"));
+    }
     let mut shown = report.to_value()?;
     if let (Format::Table, Value::Object(fields), true) = (run.printer.format, &mut shown, report.findings.is_empty()) {
         fields.insert("findings".into(), "none".into());
