@@ -13,43 +13,42 @@ use crate::{
     merkle::{self, Digest},
 };
 
-/// How long the head stands still before a node that finds it far behind takes itself for the only one, in milliseconds:
+/// How long the head stands still before a node that has minutes to seal takes itself for the only one, in milliseconds:
 /// others move it once a minute.
 const ALONE_AFTER_MILLIS: u64 = 180_000;
+/// How long a node that goes on from another's head takes for a minute: a tenth less, so that it catches up with its own clock.
+const MINUTE_MILLIS: u64 = 54_545;
 
 /// The head as a node sees it move: where others do that, and it stays far behind this node's clock, the clock is ahead.
-/// Whoever sealed by it would seal minutes in which others still write.
+/// Whoever sealed by it would seal minutes in which others still write. And no clock makes the head move much faster than
+/// time passes: others must hear of it before what they write can no longer be named as late.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadWatch {
-    /// The head that was far behind, and since when it is known.
+    /// The head, while there are minutes to seal behind it, and since when it stands there.
     seen: Option<(i64, Uptime)>,
-    /// The head that this node saw first, or had reached alone, and when.
-    first: Option<(i64, Uptime)>,
+    /// Where the head was when this node began to count, and when that was.
+    start: Option<(i64, Uptime)>,
 }
 
 impl HeadWatch {
     /// Up to which minute this node seals, if the head stands at `head` and the last minute that is closed by its clock is
-    /// `closed`. No further than what is then written can still be named as late, and from there hardly faster than time passes by
-    /// `uptime`; or this node alone goes on.
+    /// `closed`: not far ahead of others, and from where it found the head hardly faster than time passes by `uptime`. If nobody
+    /// moves the head for three minutes, this node alone goes on, as far as its clock says.
     pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime) -> i64 {
-        let (first, at) = *self.first.get_or_insert((head, uptime));
-        if closed.saturating_sub(head) <= LATE_MINUTES {
-            self.seen = None;
-            // A tenth faster, so that who began behind another's head catches up with its own clock.
-            let passed = i64::try_from(millis_between(at, uptime) / 54_545).unwrap_or(i64::MAX);
-            let bound = first.saturating_add(LATE_MINUTES).saturating_add(passed);
-            return closed.min(bound.max(head));
+        let still_since = self.seen.filter(|(seen, _)| *seen == head).map_or(uptime, |(_, since)| since);
+        self.seen = (closed > head).then_some((head, still_since));
+        if closed > head && millis_between(still_since, uptime) >= ALONE_AFTER_MILLIS {
+            self.start = Some((closed, uptime));
+            return closed;
         }
-        let since = match self.seen {
-            Some((seen, since)) if seen == head => since,
-            _ => uptime,
+        let after = |(head, at): (i64, Uptime)| {
+            let passed = millis_between(at, uptime).checked_div(MINUTE_MILLIS).unwrap_or(0);
+            head.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
         };
-        self.seen = Some((head, since));
-        if millis_between(since, uptime) < ALONE_AFTER_MILLIS {
-            return head;
-        }
-        self.first = Some((closed, uptime));
-        closed
+        // Where others have gone on alone, it counts from there.
+        let start = self.start.filter(|start| after(*start) >= head).unwrap_or((head, uptime));
+        self.start = Some(start);
+        if closed.saturating_sub(head) > LATE_MINUTES { head } else { closed.min(after(start)) }
     }
 }
 
