@@ -15,6 +15,7 @@ use signet_core::{
     audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
     checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
     commit::{Bookkeeping, Commit, Write},
+    merkle::Digest,
     scope::{EnvironmentScope, TenantScope},
     sealing::{EventLeaf, Planned, plan},
     store::{Query, Table, Versioned},
@@ -42,8 +43,8 @@ type NamedSeals = HashMap<Tag, i64>;
 #[derive(Default)]
 struct MinutePlan {
     seals: Vec<Planned>,
-    /// Of all seals of the minute, those included that a run before has written.
-    tags: Vec<Tag>,
+    /// Of all seals of the minute, those included that a run before has written, the tag of what it follows, and its digest.
+    all: Vec<(Tag, Digest)>,
 }
 
 impl App {
@@ -96,10 +97,10 @@ impl App {
             self.fill(&mut window, minute).await?;
             let plan = self.plan_seals(minute, &window, &named).await?;
             head.value.minute = minute;
-            if plan.tags.is_empty() {
+            if plan.all.is_empty() {
                 continue;
             }
-            let checkpoints = self.sign_checkpoints(key, minute, chain, plan.tags).await?;
+            let checkpoints = self.sign_checkpoints(key, minute, chain, &plan.all).await?;
             chain = checkpoints.last().map(Checkpoint::head);
             if !self.write_seals(call, key, &head, plan.seals, checkpoints).await? {
                 return Ok(sealed);
@@ -232,12 +233,12 @@ impl App {
             let planned = plan(&tenant, minute, &events, &seals);
             let written = seals.iter().map(|seal| &seal.statement).find(|statement| statement.minute == minute);
             let statement = written.or(planned.as_ref().map(|planned| &planned.statement));
-            let tag = statement.map(|statement| Tag::after(&tenant, &statement.previous));
-            Ok::<_, Error>((planned, tag))
+            let named = statement.map(|statement| (Tag::after(&tenant, &statement.previous), statement.digest()));
+            Ok::<_, Error>((planned, named))
         });
         let plans: Vec<_> = stream::iter(plans).buffered(CONCURRENT_READS).try_collect().await?;
-        let (seals, tags): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
-        Ok(MinutePlan { seals: seals.into_iter().flatten().collect(), tags: tags.into_iter().flatten().collect() })
+        let (seals, all): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
+        Ok(MinutePlan { seals: seals.into_iter().flatten().collect(), all: all.into_iter().flatten().collect() })
     }
 
     /// The minute's checkpoints: one, unless there are very many tenants.
@@ -246,8 +247,10 @@ impl App {
         key: &KeyRef,
         minute: i64,
         mut chain: Option<Head>,
-        mut tags: Vec<Tag>,
+        seals: &[(Tag, Digest)],
     ) -> Result<Vec<Checkpoint>, Error> {
+        let mut tags: Vec<Tag> = seals.iter().map(|(tag, _)| *tag).collect();
+        tags.push(Tag::of_seals(seals.iter().map(|(_, digest)| *digest)));
         tags.sort_unstable();
         let mut checkpoints = Vec::new();
         for tags in tags.chunks(MOST_TAGS) {

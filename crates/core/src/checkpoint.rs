@@ -1,7 +1,7 @@
 //! Checkpoints: the chain of the whole environment's sealed minutes, which shows when the end of a tenant's log is cut off.
 //!
-//! Each sealed minute has one. It names the checkpoint before it, and for every tenant that was sealed then a *tag* of the
-//! seal which that seal follows. Whoever removes a tenant's last events and their seal leaves the tag behind: it says
+//! Each sealed minute has one. It names the checkpoint before it, for every tenant that was sealed then a *tag* of the
+//! seal which that seal follows, and by one more tag the minute's seals themselves, so that no other ones take their place. Whoever removes a tenant's last events and their seal leaves the tag behind: it says
 //! that a seal followed the one which is now the last. Who removes checkpoints too breaks the chain, or makes its end go
 //! back; against that, heads ([`Head`]) are remembered where a writer of the store does not reach: by those who verify,
 //! by every node and in the publication bucket.
@@ -28,13 +28,26 @@ const TAG_BYTES: usize = 8;
 pub struct Tag([u8; TAG_BYTES]);
 
 impl Tag {
+    /// Of all seals of a minute, with these digests: a minute that was sealed again, with other events, has another checkpoint.
+    pub fn of_seals(digests: impl Iterator<Item = Digest>) -> Self {
+        let mut digests: Vec<Digest> = digests.collect();
+        digests.sort_unstable();
+        let mut bytes = b"signet audit seals v1".to_vec();
+        put(&mut bytes, digests.as_flattened());
+        Self::of(&bytes)
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = merkle::leaf(bytes);
+        Self([a, b, c, d, e, f, g, h])
+    }
+
     /// Of the tenant's seal after the one with the digest `previous`; zeros: of its first seal.
     pub fn after(tenant: &TenantId, previous: &Digest) -> Self {
         let mut bytes = b"signet audit tag v1".to_vec();
         put(&mut bytes, tenant.as_str().as_bytes());
         put(&mut bytes, previous);
-        let [a, b, c, d, e, f, g, h, ..] = merkle::leaf(&bytes);
-        Self([a, b, c, d, e, f, g, h])
+        Self::of(&bytes)
     }
 }
 
@@ -50,7 +63,7 @@ pub struct Checkpoint {
     /// [`Checkpoint::digest`] of the one before; zeros for the first.
     #[serde(with = "hex::serde")]
     pub previous: Digest,
-    /// The tags of the minute's seals, 8 bytes each, in ascending order.
+    /// The tags of what the minute's seals follow, and of the seals themselves, 8 bytes each, in ascending order.
     #[serde(with = "crate::store::bytes")]
     pub tags: Vec<u8>,
     /// The audit key.
@@ -97,7 +110,7 @@ impl Checkpoint {
         Head { sequence: self.sequence, minute: self.minute, digest: self.digest() }
     }
 
-    /// The tags of the minute's seals.
+    /// [`Self::tags`], one by one.
     pub fn tags(&self) -> impl Iterator<Item = Tag> {
         self.tags.chunks_exact(TAG_BYTES).filter_map(|tag| tag.try_into().ok().map(Tag))
     }

@@ -86,7 +86,7 @@ impl Log {
         self.verify(tenant, now).await.findings
     }
 
-    async fn events(&self, now: Time) -> Vec<AuditEvent> {
+    pub(crate) async fn events(&self, now: Time) -> Vec<AuditEvent> {
         let page = PageRequest { size: 1000, token: String::new() };
         self.site.app.list_audit_events(&process(now), &acme(), &ALL, &page).await.unwrap().events
     }

@@ -122,6 +122,39 @@ async fn a_node_that_has_seen_the_end_of_the_chain_does_not_seal_another() {
     assert_eq!(log.site.app.seal_due(&process(due(minutes(6))), &log.key).await.unwrap_err(), refused);
 }
 
+/// A writer of the store takes the newest minute back, and lets a sealer seal what is left.
+#[tokio::test]
+async fn a_minute_that_is_sealed_again_without_an_event_is_another_end_of_the_chain() {
+    for is_removed in [false, true] {
+        let (log, mut now) = four_minutes().await;
+        log.happens("acme", minutes(5)).await;
+        log.happens("acme", minutes(5)).await;
+        let key = SealHead::key_of();
+        let before: Versioned<SealHead> = environment().get(&*log.site.store, &key, now).await.unwrap().unwrap();
+        now = due(minutes(5));
+        log.seal(now).await;
+        let end = log.checkpoints(now).await.remove(0);
+        let head: Versioned<SealHead> = environment().get(&*log.site.store, &key, now).await.unwrap().unwrap();
+        let seal = log.seals("acme", now).await.pop().unwrap();
+        let mut writes = vec![
+            Write::replace(before.value, head.version),
+            Write::Delete(seal.value.key(), seal.version),
+            Write::Delete(end.value.key(), end.version),
+        ];
+        if is_removed {
+            let event = log.events(now).await.pop().unwrap();
+            let victim = log.versioned(&event, now).await;
+            writes.push(Write::Delete(event.key(), victim.version));
+        }
+        log.tamper(writes, now).await;
+        let fresh = log.site.app_on(&log.site.store, Settings::default());
+        assert_eq!(fresh.seal_due(&process(now), &log.key).await, Ok(1));
+        let again = log.checkpoints(now).await.remove(0).value;
+        assert_eq!(again.sequence, end.value.sequence);
+        assert_eq!(again.head() != end.value.head(), is_removed);
+    }
+}
+
 #[tokio::test]
 async fn the_published_end_of_the_chain_never_goes_back() {
     let (log, now) = four_minutes().await;
