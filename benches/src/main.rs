@@ -114,11 +114,10 @@ fn main() -> Result<()> {
 
 fn measure(arguments: &Arguments) -> Result<Report> {
     let Arguments { rounds, divide: scale, state, .. } = arguments;
-    let (rounds, scale) = (*rounds, *scale);
     fs::create_dir_all(state)?;
-    let mut report = Report { machine: Machine::read(), rounds, rows: Vec::new(), left_out: Vec::new() };
+    let mut report = Report { machine: Machine::read(), rounds: *rounds, rows: Vec::new(), left_out: Vec::new() };
     let pki = Arc::new(Pki::new()?);
-    let clients = Clients::new(&pki, scale)?;
+    let clients = Clients::new(&pki, *scale)?;
     // The denies come last: they fill the memory, and stay.
     for subject in Subject::value_variants() {
         if !arguments.only.is_empty() && !arguments.only.contains(subject) {
@@ -126,39 +125,37 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         }
         // Progress, for people.
         let _ = writeln!(io::stderr(), "measuring: {subject:?}");
-        let rows: Vec<Row> = match subject {
-            Subject::Decision => rows::decision::rows(&pki, rounds, scale)?,
-            Subject::Unary => rows::unary::rows(&pki, rounds, scale)?,
-            Subject::Handshake => rows::handshake::rows(&clients, rounds, scale)?,
-            Subject::Issuance => rows::issuance::rows(&pki, state, rounds, scale)?,
-            Subject::Latency => rows::issuance::slow(state, scale)?,
-            Subject::Revocation => rows::revocation::rows(state, scale)?,
-            Subject::Feed => rows::feed::rows(state, arguments.dynamodb.as_deref(), scale)?,
-            Subject::Denies => rows::denies::rows(&pki, &clients, rounds, scale)?,
-            Subject::Wire => match &arguments.environment.signetd {
-                Some(signetd) => rows::wire::rows(&pki, signetd, &arguments.environment, rounds, scale)?,
-                None => left_out(&mut report, "the whole node: needs --signetd and an environment; see scripts/bench"),
-            },
-            Subject::Fleet => match &arguments.environment.signetd {
-                Some(signetd) => rows::fleet::rows((&pki, &clients), signetd, &arguments.environment, rounds, scale)?,
-                None => left_out(&mut report, "the fleet: needs --signetd and an environment; see scripts/bench"),
-            },
-            Subject::Neighbour => match &arguments.environment.signetd {
-                Some(signetd) => rows::neighbour::rows(signetd, &arguments.environment, rounds, scale)?,
-                None => left_out(&mut report, "the neighbour: needs --signetd and an environment; see scripts/bench"),
-            },
-            Subject::Renewals => rows::renewals::rows(state, scale)?,
-            Subject::Peers => match &arguments.cfssl {
-                Some(program) => rows::peers::cfssl(&pki, program, state, rounds, scale)?,
-                None => left_out(&mut report, "cfssl: not asked for (--peers) or not installed"),
-            },
-        };
-        report.rows.extend(rows);
+        match subject.rows(&pki, &clients, arguments) {
+            Ok(rows) => report.rows.extend(rows),
+            Err(error) => report.left_out.push(format!("{subject:?}: {error}")),
+        }
     }
     Ok(report)
 }
 
-fn left_out(report: &mut Report, what: &str) -> Vec<Row> {
-    report.left_out.push(what.into());
-    Vec::new()
+impl Subject {
+    /// An error: why there are none.
+    fn rows(self, pki: &Arc<Pki>, clients: &Clients, arguments: &Arguments) -> Result<Vec<Row>> {
+        let Arguments { rounds, divide: scale, state, environment, .. } = arguments;
+        let (rounds, scale) = (*rounds, *scale);
+        let signetd = || environment.signetd.as_ref().ok_or("needs --signetd and an environment; see scripts/bench");
+        match self {
+            Self::Decision => rows::decision::rows(pki, rounds, scale),
+            Self::Unary => rows::unary::rows(pki, rounds, scale),
+            Self::Handshake => rows::handshake::rows(clients, rounds, scale),
+            Self::Issuance => rows::issuance::rows(pki, state, rounds, scale),
+            Self::Latency => rows::issuance::slow(state, scale),
+            Self::Revocation => rows::revocation::rows(state, scale),
+            Self::Feed => rows::feed::rows(state, arguments.dynamodb.as_deref(), scale),
+            Self::Denies => rows::denies::rows(pki, clients, rounds, scale),
+            Self::Wire => rows::wire::rows(pki, signetd()?, environment, rounds, scale),
+            Self::Fleet => rows::fleet::rows((pki, clients), signetd()?, environment, rounds, scale),
+            Self::Neighbour => rows::neighbour::rows(signetd()?, environment, rounds, scale),
+            Self::Renewals => rows::renewals::rows(state, scale),
+            Self::Peers => {
+                let program = arguments.cfssl.as_ref().ok_or("not asked for (--peers) or not installed")?;
+                rows::peers::cfssl(pki, program, state, rounds, scale)
+            }
+        }
+    }
 }
