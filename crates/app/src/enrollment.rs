@@ -19,6 +19,7 @@ use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf,
     issuance::{Admission, parse_csr, require_active_principal},
     principals::new_principal,
+    quotas::CountTurn,
     reservation::CREATED,
 };
 
@@ -92,13 +93,14 @@ impl App {
         scope: &TenantScope,
         principal: Versioned<Principal>,
         created: bool,
+        turn: &CountTurn<'_>,
         commit: Commit,
     ) -> Result<Admission, Error> {
         if !created {
             return Ok(Admission { principal, presented: None, commit, others: None });
         }
         let others = self.tally(scope, Quota::Principals, call.now).await?;
-        let commit = commit.write(Write::create(principal.value.clone())).write(self.count(&others, 1, None));
+        let commit = commit.write(Write::create(principal.value.clone())).write(turn.count(&others, 1, None));
         Ok(Admission { principal, presented: None, commit, others: Some(others) })
     }
 

@@ -150,6 +150,8 @@ pub struct App {
     head_watch: std::sync::Mutex<HeadWatch>,
     /// Which part of a tenant's counts is next to be written; begins anywhere, so that processes which start together do not meet.
     counted: AtomicU32,
+    /// The same for a part of a tenant's count.
+    counters: Turns,
     /// Entries of the feed that should be there and did not turn up.
     missing_changes: AtomicU64,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
@@ -178,7 +180,7 @@ impl App {
         let committed = Arc::new(Notify::new());
         let announcer = Announcer::new(&store, &entropy, &committed);
         let (signers, opening, issuers, reads) = Default::default();
-        let (turns, holders, detached, seen_head) = Default::default();
+        let (turns, holders, counters, detached, seen_head) = Default::default();
         let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
         let counted = AtomicU32::new(u32::from_be_bytes(random(&*entropy)));
         Self {
@@ -201,6 +203,7 @@ impl App {
             unsealed_from: AtomicI64::new(i64::MIN),
             head_watch: std::sync::Mutex::default(),
             counted,
+            counters,
             missing_changes: AtomicU64::new(0),
             committed,
             seen_head,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use signet_core::{
-    Error, StoreError, TenantScope, Time,
+    Error, StoreError, TenantId, TenantScope, Time,
     commit::{Bookkeeping, Commit, Write},
     principal::{Principal, PrincipalStatus},
     quota::{Quota, QuotaCount, Quotas, Tally},
@@ -11,7 +11,22 @@ use signet_core::{
     tenant::Tenant,
 };
 
-use crate::{App, Call, GoOn, TaskReport};
+use crate::{App, Call, GoOn, TaskReport, turns::Turn};
+
+/// The part of a tenant's count that one caller of this process may write, until it is dropped: those who met there in the
+/// store would start over, and some of many for ever.
+#[derive(Debug)]
+pub(crate) struct CountTurn<'a> {
+    shard: u32,
+    _turn: Turn<'a>,
+}
+
+impl CountTurn<'_> {
+    /// The write that counts `by` more.
+    pub(crate) fn count(&self, tally: &Tally, by: i64, until: Option<Time>) -> Write {
+        tally.add(by, until, self.shard)
+    }
+}
 
 impl App {
     /// How much the tenant has, now.
@@ -37,16 +52,20 @@ impl App {
         tenant: &Tenant,
         quota: Quota,
         until: Option<Time>,
+        turn: &CountTurn<'_>,
         now: Time,
     ) -> Result<Write, Error> {
         let tally = self.tally(&TenantScope::housekeeping(tenant.id.clone()), quota, now).await?;
         tenant.quotas.check(quota, &tenant.id, tally.used())?;
-        Ok(self.count(&tally, 1, until))
+        Ok(turn.count(&tally, 1, until))
     }
 
-    /// The write that counts `by` more. This process takes the parts by turns.
-    pub(crate) fn count(&self, tally: &Tally, by: i64, until: Option<Time>) -> Write {
-        tally.add(by, until, self.counted.fetch_add(1, Ordering::Relaxed))
+    /// Waits for a turn to change the count of `quota`. The parts are taken one after the other.
+    pub(crate) async fn turn_to_count(&self, tenant: &TenantId, quota: Quota) -> CountTurn<'_> {
+        let next = self.counted.fetch_add(1, Ordering::Relaxed);
+        let shard = next.checked_rem(quota.shards()).unwrap_or(0);
+        let turn = self.counters.take(format!("{tenant}/{}/{shard}", quota.name())).await;
+        CountTurn { shard, _turn: turn }
     }
 
     /// What is counted of `quota` in the scope's tenant.

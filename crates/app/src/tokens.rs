@@ -64,6 +64,7 @@ impl App {
         permit.may_manage(input.template.principal_type, &input.template.roles)?;
         let secret = self.token_text();
         let digest = EnrollmentToken::digest(secret.expose_secret());
+        let turn = self.turn_to_count(scope.tenant(), Quota::JoinTokens).await;
         let plan = || async {
             let owner = self.require_active_tenant(scope, call.now).await?;
             let template = self.template_now(call, permit, scope, &input.template).await?;
@@ -85,7 +86,7 @@ impl App {
             };
             let networks: Vec<String> = token.source_networks.iter().map(Cidr::to_string).collect();
             let entry = if networks.is_empty() { entry } else { entry.detail("source_networks", networks.join(",")) };
-            let counted = self.one_more(&owner, Quota::JoinTokens, Some(token.not_after), call.now).await?;
+            let counted = self.one_more(&owner, Quota::JoinTokens, Some(token.not_after), &turn, call.now).await?;
             let commit = self.audited(call, scope.tenant(), &entry).write(Write::create(token.clone())).write(counted);
             Ok(Planned::Commit(Box::new(commit), token))
         };

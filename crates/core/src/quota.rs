@@ -91,8 +91,8 @@ impl Quota {
         }
     }
 
-    /// Writers of one tenant who meet in one count start over, so that there are several; readers add them up.
-    const fn shards(self) -> u32 {
+    /// Parts of a count. Writers of one tenant who meet in one part start over, so that there are several; readers add them up.
+    pub const fn shards(self) -> u32 {
         match self {
             Self::Principals => 16,
             Self::JoinTokens | Self::EnrollmentRules | Self::CertificateAuthorities => 4,
@@ -284,9 +284,8 @@ impl Tally {
         parts.fold(0, |sum, part| sum.saturating_add(part.number))
     }
 
-    /// Counts `by` more in a part that `turn` chooses; `until`: when they stop to count by themselves.
-    pub fn add(&self, by: i64, until: Option<Time>, turn: u32) -> Write {
-        let shard = turn.checked_rem(self.quota.shards()).unwrap_or(0);
+    /// Counts `by` more in the part `shard`, below [`Quota::shards`]; `until`: when they stop to count by themselves.
+    pub fn add(&self, by: i64, until: Option<Time>, shard: u32) -> Write {
         let until = until.map(|until| self.end_of_bucket(until));
         self.write(until, shard, |part| part.number = part.number.saturating_add(by))
     }

@@ -9,6 +9,7 @@ use signet_core::{
     enrollment::UsedProof,
     enrollment_rule::{Decision, EnrollmentRule, Grant, decide},
     principal::Principal,
+    quota::Quota,
     scope::EnvironmentScope,
     tenant::Tenant,
 };
@@ -19,6 +20,7 @@ use crate::{
     App, AuditEntry, Call, IssuedLeaf,
     issuance::{Admission, Order, key_digest},
     ledger::fingerprint,
+    quotas::CountTurn,
     tenants::require_active,
 };
 
@@ -119,11 +121,11 @@ impl App {
         let scope = TenantScope::of_grant(grant);
         let fingerprint = fingerprint(call, &(evidence.kind(), &grant.id, key_sha256))?;
         let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
-        let admit = || self.admit_granted(call, &scope, grant, facts, &used);
         let begun = {
             // Callers who become the same principal queue here instead of meeting in the store.
             let _turn = self.turns.take(format!("{tenant}/{}", grant.id)).await;
-            self.begin(&order, admit).await?
+            let turn = self.turn_to_count(tenant, Quota::Principals).await;
+            self.begin(&order, || self.admit_granted(call, &scope, grant, facts, (&used, &turn))).await?
         };
         self.conclude(&order, begun).await
     }
@@ -135,7 +137,7 @@ impl App {
         scope: &TenantScope,
         grant: &Grant<'_>,
         facts: &Facts,
-        used: &[UsedProof],
+        (used, turn): (&[UsedProof], &CountTurn<'_>),
     ) -> Result<Admission, Error> {
         let mut newly_used = Vec::new();
         for used in used {
@@ -160,7 +162,7 @@ impl App {
             .detail("principal", &principal.value.id)
             .detail("principal_created", created);
         let commit = self.audited(call, scope.tenant(), &entry).writes(newly_used);
-        self.admission(call, scope, principal, created, commit).await
+        self.admission(call, scope, principal, created, turn, commit).await
     }
 
     /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.

@@ -10,6 +10,7 @@ use signet_core::{
     enrollment::{EnrollmentToken, MakerLost},
     enrollment_rule::matches,
     principal::Principal,
+    quota::Quota,
     request::Outcome,
     scope::EnvironmentScope,
     store::Versioned,
@@ -21,6 +22,7 @@ use crate::{
     App, AuditEntry, Call, IssuedLeaf,
     issuance::{Admission, Begun, Order, key_digest},
     ledger::fingerprint,
+    quotas::CountTurn,
 };
 
 impl App {
@@ -59,14 +61,15 @@ impl App {
         let fingerprint = fingerprint(call, &(digest, wanted, key_digest(csr)))?;
         let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
         check_source(token, call)?;
-        let admit = || async {
-            // Read again: somebody may have used it since.
-            let token = self.find_token_record(call, digest).await?.ok_or_else(|| refused("TOKEN_UNKNOWN"))?;
-            self.admit_holder(call, &scope, token, wanted).await
-        };
         let begun = {
             // Callers with the same token queue here instead of meeting in the store.
             let _turn = self.turns.take(digest.clone()).await;
+            let turn = self.turn_to_count(scope.tenant(), Quota::Principals).await;
+            let admit = || async {
+                // Read again: somebody may have used it since.
+                let token = self.find_token_record(call, digest).await?.ok_or_else(|| refused("TOKEN_UNKNOWN"))?;
+                self.admit_holder(call, &scope, token, wanted, &turn).await
+            };
             self.begin(&order, admit).await?
         };
         if let Begun::Known(Outcome::Certificate { issuer, serial }) = &begun {
@@ -105,6 +108,7 @@ impl App {
         scope: &TenantScope,
         token: Versioned<EnrollmentToken>,
         wanted: Option<&PrincipalId>,
+        turn: &CountTurn<'_>,
     ) -> Result<Admission, Error> {
         self.check_right(call, &token.value).await?;
         check_live(&token.value, call)?;
@@ -122,7 +126,7 @@ impl App {
             .detail("uses_left", token.value.uses_left.saturating_sub(1));
         let used = EnrollmentToken { uses_left: token.value.uses_left.saturating_sub(1), ..token.value };
         let commit = self.audited(call, scope.tenant(), &entry).write(Write::replace(used, token.version));
-        self.admission(call, scope, principal, created, commit).await
+        self.admission(call, scope, principal, created, turn, commit).await
     }
 
     /// The token with this digest, whosever it is: the secret is the right to find it.

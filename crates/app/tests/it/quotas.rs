@@ -1,7 +1,8 @@
 //! How much a tenant may have, and that nothing goes past it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use signet_app::{App, Call, TaskReport, TenantPatch};
 use signet_core::{
     Error, Lifetime, PrincipalType, Store, Time,
@@ -72,6 +73,23 @@ async fn a_full_tenant_is_told_what_and_how_much_whichever_way_a_principal_comes
     assert!(create(&world.app, &call("CreatePrincipal"), "four").await.is_err());
     allow(&world, principals(0)).await;
     create(&world.app, &call("CreatePrincipal"), "four").await.unwrap();
+}
+
+/// Each adds to its tenant's counts; who met others there again and again gave up.
+#[tokio::test(start_paused = true)]
+async fn many_at_once_make_principals_and_tokens_of_one_tenant() {
+    let world = World::new().await;
+    world.store.take(Duration::from_millis(15));
+    let ids: Vec<String> = (0..200).map(|number| format!("w-{number}")).collect();
+    let (calls, permit) = (call("CreatePrincipal"), admin());
+    let before = world.store.transactions();
+    let made = join_all(ids.iter().map(|id| create(&world.app, &calls, id))).await;
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let (calls, scope) = (call("CreateToken"), acme());
+    let tokens = ids.iter().map(|_| world.app.create_token(&calls, &permit, &scope, new_token()));
+    assert!(join_all(tokens).await.iter().all(Result::is_ok));
+    assert!(world.store.transactions() - before <= 400, "nobody starts over");
+    assert_eq!(used(&world, NOW).await.join_tokens, Some(200));
 }
 
 #[tokio::test]
