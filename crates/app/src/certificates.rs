@@ -72,7 +72,7 @@ impl App {
             let entry = self.revocation(call, &found.value, reason);
             let commit = self.audited(call, scope.tenant(), &entry);
             if is_revoked(&found.value) {
-                // The feed may have lost it (a restore by halves).
+                self.guard.repeated(scope.tenant(), call.now)?;
                 let commit = announce_revoked(commit, scope.tenant(), *serial, found.value.not_after);
                 return Ok(Planned::Commit(Box::new(commit), found.value));
             }
@@ -97,6 +97,7 @@ impl App {
         require_released(&found.value)?;
         let mut members = self.members(scope, found.clone(), holder.as_ref(), call.now).await?;
         if is_revoked(&found.value) {
+            self.guard.repeated(scope.tenant(), call.now)?;
             self.add_revoked(scope, &found.value, &mut members, call.now).await?;
         }
         if members.told.is_empty() && members.valid.iter().all(|member| member.value.not_after <= call.now) {

@@ -1,4 +1,5 @@
-//! Refused enrollments: who was refused too often waits, and the audit log gets no more of them than it can hold.
+//! What callers could fill store and log with: refused enrollments, and orders that change nothing.
+//! Who was refused too often waits, and the audit log gets no more refusals than it can hold.
 //!
 //! A node counts for itself. A source that is refused again and again loses its turn. When a tenant is refused too often,
 //! from wherever, sources that have just been refused lose theirs; others still get one try, so that nobody can keep a
@@ -11,13 +12,17 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use signet_core::{TenantId, Time, cidr::source_of};
+use signet_core::{Error, TenantId, Time, cidr::source_of};
 
 /// Names that are counted at once; beyond it, those with a whole budget are forgotten, and then all.
 const MOST: usize = 50_000;
 /// How far refusals of calls that were under way together may run ahead of a budget, in minutes of it. They are paid back
 /// by waiting, so that many at once are no way around the rate.
 const MOST_AHEAD: i64 = 10;
+
+/// Orders a minute of one tenant that change nothing. Each is an event and an entry of the feed, for the feed may have lost it
+/// (a restore by halves); and as urgent as if it did.
+const REPEATS_A_MINUTE: u32 = 600;
 
 /// How many refusals a minute are borne. A whole minute's worth may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +46,14 @@ pub(crate) struct Guard {
     sources: Buckets<IpAddr>,
     tenants: Buckets<TenantId>,
     records: Buckets<(TenantId, &'static str)>,
+    repeats: Buckets<TenantId>,
 }
 
 impl Guard {
     pub(crate) fn new(limits: RefusalLimits) -> Self {
         let RefusalLimits { per_source, per_tenant, recorded } = limits;
-        Self { sources: Buckets::new(per_source), tenants: Buckets::new(per_tenant), records: Buckets::new(recorded) }
+        let (sources, tenants, records) = (Buckets::new(per_source), Buckets::new(per_tenant), Buckets::new(recorded));
+        Self { sources, tenants, records, repeats: Buckets::new(REPEATS_A_MINUTE) }
     }
 
     /// Whether a caller may try.
@@ -76,6 +83,15 @@ impl Guard {
     /// Whether a refusal is written to the audit log: `Some` with how many for this reason were not since the last.
     pub(crate) fn may_record(&self, tenant: &TenantId, reason: &'static str, now: Time) -> Option<u64> {
         self.records.take((tenant.clone(), reason), now)
+    }
+
+    /// Counts an order of a tenant that changes nothing and is announced all the same, or says that there were too many.
+    pub(crate) fn repeated(&self, tenant: &TenantId, now: Time) -> Result<(), Error> {
+        let message = format!(
+            "what is so already was ordered too often for {tenant}: {REPEATS_A_MINUTE} times a minute may be; try again later"
+        );
+        let taken = self.repeats.take(tenant.clone(), now);
+        taken.map(drop).ok_or(Error::Exhausted { reason: "REPEATED_TOO_OFTEN", message })
     }
 }
 
@@ -206,6 +222,15 @@ mod tests {
             guard.failed(&acme, from(1), NOW);
         }
         assert!(guard.admits(&acme, from(1), after(11 * 60)), "but not for ever");
+    }
+
+    #[test]
+    fn what_changes_nothing_is_done_so_often_and_then_so_fast() {
+        let (guard, acme) = (guard(), "acme".parse().unwrap());
+        assert!((0..REPEATS_A_MINUTE).all(|_| guard.repeated(&acme, NOW).is_ok()));
+        assert_eq!(guard.repeated(&acme, NOW).unwrap_err().reason(), "REPEATED_TOO_OFTEN");
+        assert!(guard.repeated(&"globex".parse().unwrap(), NOW).is_ok(), "another tenant's");
+        assert!(guard.repeated(&acme, after(1)).is_ok());
     }
 
     #[test]

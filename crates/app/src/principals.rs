@@ -60,12 +60,13 @@ impl App {
     ) -> Result<Principal, Error> {
         let principal = new_principal(call, scope, &input)?;
         let (tenant, id) = (scope.tenant(), &input.id);
+        let turn = self.turn_to_count(tenant, Quota::Principals).await;
         let plan = || async {
             let owner = self.require_active_tenant(scope, call.now).await?;
             if self.find_principal(scope, id, call.now).await?.is_some() {
                 return Err(Error::AlreadyExists { resource: "principal", id: id.to_string() });
             }
-            let counted = self.one_more(&owner, Quota::Principals, None, call.now).await?;
+            let counted = self.one_more(&owner, Quota::Principals, None, &turn, call.now).await?;
             let entry = AuditEntry::done(call, "principal", id).detail("type", input.principal_type);
             let commit = self.audited(call, tenant, &entry).write(Write::create(principal.clone())).write(counted);
             Ok(Planned::Commit(Box::new(commit), principal.clone()))
@@ -157,6 +158,10 @@ impl App {
         id: &PrincipalId,
         status: PrincipalStatus,
     ) -> Result<Principal, Error> {
+        let turn = match status {
+            PrincipalStatus::Deleted => Some(self.turn_to_count(scope.tenant(), Quota::Principals).await),
+            PrincipalStatus::Active | PrincipalStatus::Suspended => None,
+        };
         let plan = || async {
             let mut found = self.read_principal(scope, id, call.now).await?.map_err(unreadable)?;
             permit.may_manage(found.value.principal_type, &found.value.roles)?;
@@ -164,6 +169,8 @@ impl App {
             let is_new = found.value.status != status;
             if is_new {
                 refuse_deleted(&found.value)?;
+            } else {
+                self.guard.repeated(scope.tenant(), call.now)?;
             }
             if status != PrincipalStatus::Active {
                 refuse_own(permit, scope, id)?;
@@ -180,11 +187,11 @@ impl App {
                 PrincipalStatus::Active => Change::PrincipalAllowed { principal },
                 PrincipalStatus::Suspended | PrincipalStatus::Deleted => Change::PrincipalDenied { principal, until },
             };
-            let (held, counted) = match status {
-                PrincipalStatus::Deleted if is_new => {
+            let (held, counted) = match &turn {
+                Some(turn) if is_new => {
                     let tally = self.tally(scope, Quota::Principals, call.now).await?;
                     // From now on it counts until its id is free, and no longer.
-                    let counted = vec![self.count(&tally, -1, None), self.count(&tally, 1, Some(until))];
+                    let counted = vec![turn.count(&tally, -1, None), turn.count(&tally, 1, Some(until))];
                     (self.take_held(scope, &mut found.value, call.now).await?, counted)
                 }
                 _ => Default::default(),
@@ -220,6 +227,7 @@ impl App {
         let call = &Call { request_id: None, ..call.clone() };
         let until = call.now.plus(MAX_LIFETIME);
         let plan = || async {
+            self.guard.repeated(scope.tenant(), call.now)?;
             let entry = AuditEntry::done(call, "principal", id).detail("record", "unreadable");
             let change = Change::PrincipalDenied { principal: id.clone(), until };
             let commit = self.audited(call, scope.tenant(), &entry).announce(scope.tenant(), change, until);

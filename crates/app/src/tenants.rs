@@ -158,6 +158,9 @@ impl App {
         let plan = || async {
             // Also what is as it was asked: the feed may have lost it (a restore by halves).
             let mut found = self.find_tenant(scope, id, call.now).await?;
+            if found.value.status == status {
+                self.guard.repeated(id, call.now)?;
+            }
             found.value.status = status;
             Ok(self.change_tenant(call, found))
         };
