@@ -34,6 +34,8 @@ const AT_ONCE: usize = 50;
 const AFTER_REFUSAL: Duration = Duration::from_millis(20);
 /// Certificates in the list that the storm reads.
 const CERTIFICATES: usize = 50;
+/// A node has heard of a new tenant after that.
+const HEARD_AFTER: Duration = Duration::from_secs(1);
 /// Between two calls of the quiet tenant.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -41,7 +43,12 @@ pub(crate) fn rows(signetd: &Path, environment: &Environment, rounds: usize, sca
     let here = runtime()?;
     let count = scale.of(1000);
     let _node = here.block_on(Node::start(signetd, environment))?;
-    let quiet = here.block_on(async { environment.connect_as(&worker(environment, "quiet", 1).await?).await })?;
+    let quiet = here.block_on(worker(environment, "quiet", 1))?;
+    let quiet = here.block_on(async {
+        // The node reads a new tenant's CA when the feed tells it to.
+        sleep(HEARD_AFTER).await;
+        environment.connect_as(&quiet).await
+    })?;
     let noisy = Arc::new(here.block_on(worker(environment, "noisy", CERTIFICATES))?);
     let p99 = || here.block_on(calls(&quiet, count)).map(|times| percentile(&times, 0.99));
     let pair = in_turn(rounds, p99, || {
