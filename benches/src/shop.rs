@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use secrecy::SecretString;
 use signet_app::{
     App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, IssuedLeaf, ServerIdentity, Settings,
+    bootstrap, certificates::issuance, principals, tenants,
 };
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantScope,
@@ -51,10 +52,10 @@ impl Shop {
             admin: "admin".parse()?,
             admin_csr_der: KeyAndCsr::generate()?.csr_der,
         };
-        let report = app.bootstrap(&Call::process("bootstrap", now()), &bootstrap).await?;
+        let report = bootstrap::bootstrap(&app, &Call::process("bootstrap", now()), &bootstrap).await?;
         let tenant = new_tenant(TENANT)?;
         let scope = TenantScope::housekeeping(tenant.id.clone());
-        app.create_tenant(&call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), tenant).await?;
+        tenants::create_tenant(&app, &call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), tenant).await?;
         Ok(Self { app, scope, server_key: server.key, server_chain_der: report.server_chain_der, folder: None })
     }
 
@@ -78,7 +79,7 @@ impl Shop {
         let make = |number: usize| async move {
             let input = new_worker(&format!("{prefix}-{number}"))?;
             let id = input.id.clone();
-            self.app.create_principal(&call("CreatePrincipal", None)?, &self.scope, input).await?;
+            principals::create_principal(&self.app, &call("CreatePrincipal", None)?, &self.scope, input).await?;
             let KeyAndCsr { key, csr_der } = KeyAndCsr::generate()?;
             Ok(Worker { id, key, csr_der })
         };
@@ -88,7 +89,7 @@ impl Shop {
     /// One certificate, as a call with a request id asks for it.
     pub(crate) async fn issue(&self, worker: &Worker) -> Result<IssuedLeaf> {
         let call = call("IssueCertificate", Some(worker.id.as_str()))?;
-        Ok(self.app.issue_certificate(&call, &self.scope, &worker.id, &worker.csr_der).await?)
+        Ok(issuance::issue_certificate(&self.app, &call, &self.scope, &worker.id, &worker.csr_der).await?)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use signet_app::{App, Follower, IssuedLeaf};
+use signet_app::{App, Follower, IssuedLeaf, certificates::issuance, principals, tenants};
 use signet_core::{
     CaId, Identity, Lifetime, PrincipalType, Store, TenantId, TenantScope,
     ca::Ca,
@@ -73,9 +73,13 @@ async fn measure(
     let leaves: Vec<IssuedLeaf> =
         stream::iter(&workers).map(|worker| shop.issue(worker)).buffer_unordered(32).try_collect().await?;
     let other = TenantScope::housekeeping("globex".parse()?);
-    shop.app
-        .create_tenant(&call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), new_tenant("globex")?)
-        .await?;
+    tenants::create_tenant(
+        &shop.app,
+        &call("CreateTenant", None)?,
+        &EnvironmentScope::housekeeping(),
+        new_tenant("globex")?,
+    )
+    .await?;
 
     store.take(LATENCY);
     let storm = tokio::spawn(storm(Arc::clone(&shop), leaves, at_once));
@@ -136,9 +140,10 @@ async fn suspensions(app: &Arc<App>, tenant: &TenantScope, over: impl Fn() -> bo
     tokio::spawn(follower.run(now, stop.clone()));
     let (id, permit) = ("suspended".parse()?, operator("principals.suspend", "SuspendPrincipal")?);
     let input = new_worker("suspended")?;
-    app.create_principal(&call("CreatePrincipal", None)?, tenant, input).await?;
+    principals::create_principal(app, &call("CreatePrincipal", None)?, tenant, input).await?;
     let request = signet_x509::KeyAndCsr::generate()?;
-    let leaf = app.issue_certificate(&call("IssueCertificate", Some("one"))?, tenant, &id, &request.csr_der).await?;
+    let leaf = issuance::issue_certificate(app, &call("IssueCertificate", Some("one"))?, tenant, &id, &request.csr_der)
+        .await?;
     let holder = Identity {
         tenant: tenant.tenant().clone(),
         principal: id.clone(),
@@ -153,12 +158,12 @@ async fn suspensions(app: &Arc<App>, tenant: &TenantScope, over: impl Fn() -> bo
     let mut waits = Vec::new();
     while !over() {
         let began = Instant::now();
-        app.suspend_principal(&call("SuspendPrincipal", None)?, &permit, tenant, &id).await?;
+        principals::suspend_principal(app, &call("SuspendPrincipal", None)?, &permit, tenant, &id).await?;
         while trust.admit(&holder, now()).is_ok() {
             sleep(Duration::from_millis(1)).await;
         }
         waits.push(began.elapsed().as_secs_f64() * 1e3);
-        app.activate_principal(&call("ActivatePrincipal", None)?, &permit, tenant, &id).await?;
+        principals::activate_principal(app, &call("ActivatePrincipal", None)?, &permit, tenant, &id).await?;
         while trust.admit(&holder, now()).is_err() {
             sleep(Duration::from_millis(1)).await;
         }

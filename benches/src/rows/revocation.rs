@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt, future::join_all};
 use rustls::ClientConfig;
-use signet_app::{App, Follower, IssuedLeaf};
+use signet_app::{App, Follower, IssuedLeaf, certificates};
 use signet_core::{
     Identity, Lifetime, PrincipalId, PrincipalType, TenantId,
     authz::{CallerTypes, Grants, Permit, Policy, Rule, permit},
@@ -169,7 +169,16 @@ pub(crate) async fn revoke(shop: &Shop, issued: &IssuedLeaf, reason: RevocationR
     let certificate = &issued.certificate;
     let call = call("RevokeCertificate", None)?;
     let permit = operator("certificates.revoke", "RevokeCertificate")?;
-    shop.app.revoke_certificate(&call, &permit, &shop.scope, &certificate.issuer, &certificate.serial, reason).await?;
+    certificates::revoke_certificate(
+        &shop.app,
+        &call,
+        &permit,
+        &shop.scope,
+        &certificate.issuer,
+        &certificate.serial,
+        reason,
+    )
+    .await?;
     Ok(())
 }
 

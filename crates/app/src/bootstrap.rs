@@ -16,11 +16,18 @@ use signet_x509::{Csr, ProfileError, ServerName, ServerProfile, issue::prepare_s
 
 use crate::{
     App, AuditEntry, Call, CreatePrincipal, IssuedLeaf, Planned,
-    authority::{ca_id, is_trusted, issue_error},
-    cas::{CertifiedOnce, NewCa, longest_leaf},
-    issuance::{key_digest, parse_csr},
-    paging,
-    reservation::Holder,
+    authorities::{
+        self, CertifiedOnce, NewCa, longest_leaf,
+        reservation::{self, Holder},
+        signing::{self, ca_id, is_trusted, issue_error},
+    },
+    call,
+    certificates::{
+        issuance,
+        order::{key_digest, parse_csr},
+        release,
+    },
+    ledger, paging, principals, reads,
 };
 
 /// The keys of the environment's CAs where an operator made them (Terraform); `None`: a key is made.
@@ -80,204 +87,203 @@ pub struct BootstrapItem {
     pub made: bool,
 }
 
-impl App {
-    /// Makes an environment: root, system tenant, shared and server CAs, the server's certificate, the first admin and
-    /// its certificate. Running it again makes what is missing, also what has ended since: it is the way back of an
-    /// administrator after any time, for as long as a root is trusted. Certificates are made once per key.
-    pub async fn bootstrap(&self, call: &Call, input: &Bootstrap) -> Result<BootstrapReport, Error> {
-        let server_csr = parse_csr(&input.server_csr_der)?;
-        let admin_csr = parse_csr(&input.admin_csr_der)?;
-        self.server_profile(&input.server)?;
-        self.refuse_root_not_valid_now(call).await?;
-        let mut items = vec![self.ensure_system_tenant(call).await?];
-        let keys = &input.keys;
-        for (kind, key) in [
-            (CaKind::Root, &keys.root),
-            (CaKind::Tenant, &keys.system),
-            (CaKind::Shared, &keys.shared),
-            (CaKind::Server, &keys.server),
-        ] {
-            items.push(self.ensure_ca(call, kind, key.as_ref()).await?);
+/// Makes an environment: root, system tenant, shared and server CAs, the server's certificate, the first admin and
+/// its certificate. Running it again makes what is missing, also what has ended since: it is the way back of an
+/// administrator after any time, for as long as a root is trusted. Certificates are made once per key.
+pub async fn bootstrap(app: &App, call: &Call, input: &Bootstrap) -> Result<BootstrapReport, Error> {
+    let server_csr = parse_csr(&input.server_csr_der)?;
+    let admin_csr = parse_csr(&input.admin_csr_der)?;
+    server_profile(app, &input.server)?;
+    refuse_root_not_valid_now(app, call).await?;
+    let mut items = vec![ensure_system_tenant(app, call).await?];
+    let keys = &input.keys;
+    for (kind, key) in [
+        (CaKind::Root, &keys.root),
+        (CaKind::Tenant, &keys.system),
+        (CaKind::Shared, &keys.shared),
+        (CaKind::Server, &keys.server),
+    ] {
+        items.push(ensure_ca(app, call, kind, key.as_ref()).await?);
+    }
+    let (server_chain_der, made) = ensure_server_certificate(app, call, input, &server_csr).await?;
+    items.push(BootstrapItem { what: "server certificate".into(), made });
+    items.push(ensure_admin(app, call, &input.admin).await?);
+    let (admin, made) = ensure_admin_certificate(app, call, input, &admin_csr).await?;
+    items.push(BootstrapItem { what: format!("certificate of admin {}", input.admin), made });
+    Ok(BootstrapReport { items, server_chain_der, admin })
+}
+
+async fn ensure_system_tenant(app: &App, call: &Call) -> Result<BootstrapItem, Error> {
+    let id = TenantId::system();
+    let tenant = Tenant {
+        id: id.clone(),
+        display_name: "Operator".into(),
+        status: TenantStatus::Active,
+        isolation: Isolation::Dedicated,
+        lifetimes: Default::default(),
+        max_certificates: DEFAULT_MAX_CERTIFICATES,
+        renewal_grace: Lifetime::default(),
+        renewal_steering: None,
+        quotas: Default::default(),
+        created_at: call.now,
+        updated_at: call.now,
+    };
+    let plan = || async {
+        let scope = EnvironmentScope::housekeeping();
+        if scope.get::<Tenant>(&*app.store, &Tenant::key_of(&id), call.now).await?.is_some() {
+            return Ok(Planned::Unchanged(false));
         }
-        let (server_chain_der, made) = self.ensure_server_certificate(call, input, &server_csr).await?;
-        items.push(BootstrapItem { what: "server certificate".into(), made });
-        items.push(self.ensure_admin(call, &input.admin).await?);
-        let (admin, made) = self.ensure_admin_certificate(call, input, &admin_csr).await?;
-        items.push(BootstrapItem { what: format!("certificate of admin {}", input.admin), made });
-        Ok(BootstrapReport { items, server_chain_der, admin })
-    }
+        let commit = call::tenant_commit(app, call, &id, &AuditEntry::done(call, "tenant", &id));
+        Ok(Planned::Commit(Box::new(commit.write(Write::create(tenant.clone()))), true))
+    };
+    let made = ledger::mutate(app, call, &id, &"system tenant", plan, |_| async { Ok(false) }).await?;
+    Ok(BootstrapItem { what: format!("tenant {id}"), made })
+}
 
-    async fn ensure_system_tenant(&self, call: &Call) -> Result<BootstrapItem, Error> {
-        let id = TenantId::system();
-        let tenant = Tenant {
-            id: id.clone(),
-            display_name: "Operator".into(),
-            status: TenantStatus::Active,
-            isolation: Isolation::Dedicated,
-            lifetimes: Default::default(),
-            max_certificates: DEFAULT_MAX_CERTIFICATES,
-            renewal_grace: Lifetime::default(),
-            renewal_steering: None,
-            quotas: Default::default(),
-            created_at: call.now,
-            updated_at: call.now,
-        };
-        let plan = || async {
-            let scope = EnvironmentScope::housekeeping();
-            if scope.get::<Tenant>(&*self.store, &Tenant::key_of(&id), call.now).await?.is_some() {
-                return Ok(Planned::Unchanged(false));
+async fn ensure_ca(app: &App, call: &Call, kind: CaKind, key: Option<&KeyRef>) -> Result<BootstrapItem, Error> {
+    let owner = TenantId::system();
+    let scope = TenantScope::housekeeping(owner.clone());
+    let first = ca_id(kind, &owner, 1)?;
+    let made = CertifiedOnce::default();
+    let plan = || async {
+        let cas = authorities::cas_of_kind(app, &scope, kind, call.now).await?;
+        let (id, writes) = match succession(&cas, kind, call.now)? {
+            Succession::None(id) => return Ok(Planned::Unchanged((id, false))),
+            Succession::Waits(next) => {
+                let id = next.value.id.clone();
+                (id, vec![Write::replace(in_state(next.value, CaState::Active, call.now), next.version)])
             }
-            let commit = self.tenant_commit(call, &id, &AuditEntry::done(call, "tenant", &id));
-            Ok(Planned::Commit(Box::new(commit.write(Write::create(tenant.clone()))), true))
+            Succession::Missing { generation } => {
+                let (key, state) = (key.filter(|_| generation == 1), CaState::Active);
+                let new = NewCa { kind, owner: &owner, generation, key, state };
+                let (ca, record) = authorities::certify_once(app, call, &made, &new).await?;
+                (ca.id.clone(), vec![Write::create(ca), record])
+            }
         };
-        let made = self.mutate(call, &id, &"system tenant", plan, |_| async { Ok(false) }).await?;
-        Ok(BootstrapItem { what: format!("tenant {id}"), made })
-    }
+        let over = cas.into_iter().filter(|ca| ca.value.id != id).filter_map(|ca| stepped_down(ca, call.now));
+        let entry = AuditEntry::done(call, "certificate_authority", &id);
+        let commit = call::tenant_commit(app, call, &owner, &entry).writes(writes).writes(over);
+        Ok(Planned::Commit(Box::new(commit), (id, true)))
+    };
+    let (id, made) = ledger::mutate(app, call, &owner, &first, plan, |_| async { Ok((first.clone(), false)) }).await?;
+    Ok(BootstrapItem { what: format!("certificate authority {id}"), made })
+}
 
-    async fn ensure_ca(&self, call: &Call, kind: CaKind, key: Option<&KeyRef>) -> Result<BootstrapItem, Error> {
-        let owner = TenantId::system();
-        let scope = TenantScope::housekeeping(owner.clone());
-        let first = ca_id(kind, &owner, 1)?;
-        let made = CertifiedOnce::default();
-        let plan = || async {
-            let cas = self.cas_of_kind(&scope, kind, call.now).await?;
-            let (id, writes) = match succession(&cas, kind, call.now)? {
-                Succession::None(id) => return Ok(Planned::Unchanged((id, false))),
-                Succession::Waits(next) => {
-                    let id = next.value.id.clone();
-                    (id, vec![Write::replace(in_state(next.value, CaState::Active, call.now), next.version)])
-                }
-                Succession::Missing { generation } => {
-                    let (key, state) = (key.filter(|_| generation == 1), CaState::Active);
-                    let new = NewCa { kind, owner: &owner, generation, key, state };
-                    let (ca, record) = self.certify_once(call, &made, &new).await?;
-                    (ca.id.clone(), vec![Write::create(ca), record])
-                }
-            };
-            let over = cas.into_iter().filter(|ca| ca.value.id != id).filter_map(|ca| stepped_down(ca, call.now));
-            let entry = AuditEntry::done(call, "certificate_authority", &id);
-            let commit = self.tenant_commit(call, &owner, &entry).writes(writes).writes(over);
-            Ok(Planned::Commit(Box::new(commit), (id, true)))
-        };
-        let (id, made) = self.mutate(call, &owner, &first, plan, |_| async { Ok((first.clone(), false)) }).await?;
-        Ok(BootstrapItem { what: format!("certificate authority {id}"), made })
+/// Nothing that is signed with a root that is over or has not begun would be believed, so nothing is changed then.
+async fn refuse_root_not_valid_now(app: &App, call: &Call) -> Result<(), Error> {
+    let scope = TenantScope::housekeeping(TenantId::system());
+    let roots = authorities::cas_of_kind(app, &scope, CaKind::Root, call.now).await?;
+    let trusted: Vec<&Ca> = roots.iter().map(|root| &root.value).filter(|root| root.state.is_trusted()).collect();
+    match trusted.iter().max_by_key(|root| (root.has_begun(call.now), root.not_after)) {
+        Some(root) if !root.has_begun(call.now) => {
+            let message = format!(
+                "the certificate of {} is not valid yet by this machine's clock: check that; no other root is trusted",
+                root.id
+            );
+            Err(Error::precondition("ROOT_NOT_YET_VALID", message))
+        }
+        Some(root) if !is_trusted(root, call.now) => {
+            let message = format!(
+                "the certificate of {} is over by this machine's clock: check that; a root that is over ends its environment",
+                root.id
+            );
+            Err(Error::precondition("ROOT_EXPIRED", message))
+        }
+        _ => Ok(()),
     }
+}
 
-    /// Nothing that is signed with a root that is over or has not begun would be believed, so nothing is changed then.
-    async fn refuse_root_not_valid_now(&self, call: &Call) -> Result<(), Error> {
-        let scope = TenantScope::housekeeping(TenantId::system());
-        let roots = self.cas_of_kind(&scope, CaKind::Root, call.now).await?;
-        let trusted: Vec<&Ca> = roots.iter().map(|root| &root.value).filter(|root| root.state.is_trusted()).collect();
-        match trusted.iter().max_by_key(|root| (root.has_begun(call.now), root.not_after)) {
-            Some(root) if !root.has_begun(call.now) => {
-                let message = format!(
-                    "the certificate of {} is not valid yet by this machine's clock: check that; no other root is trusted",
-                    root.id
-                );
-                Err(Error::precondition("ROOT_NOT_YET_VALID", message))
-            }
-            Some(root) if !is_trusted(root, call.now) => {
-                let message = format!(
-                    "the certificate of {} is over by this machine's clock: check that; a root that is over ends its environment",
-                    root.id
-                );
-                Err(Error::precondition("ROOT_EXPIRED", message))
-            }
-            _ => Ok(()),
+async fn ensure_server_certificate(
+    app: &App,
+    call: &Call,
+    input: &Bootstrap,
+    csr: &Csr,
+) -> Result<(Vec<Vec<u8>>, bool), Error> {
+    let partition = Certificate::by_kind(&TenantId::system(), CertificateKind::Server);
+    let query = |_| Query::index(Table::Certificates, Index::ByPrincipal, partition.clone());
+    let read = |query| async move {
+        EnvironmentScope::housekeeping().page::<Certificate>(&*app.store, &query, call.now).await
+    };
+    // Of one that cannot be read another is made.
+    let (known, _) = paging::all(1, query, read).await?;
+    let Some(there) = known.into_iter().rev().find(|record| is_for(record, csr, call.now)) else {
+        return Ok((issue_server_certificate(app, call, &input.server, &input.server_csr_der).await?, true));
+    };
+    let cas = reads::cas(app, &TenantScope::housekeeping(TenantId::system()), call.now).await?;
+    let issuer = cas.into_iter().find(|ca| ca.value.id == there.issuer);
+    let issuer = issuer.ok_or_else(|| Error::not_found("certificate authority", &there.issuer))?;
+    Ok((vec![there.certificate_der, issuer.value.certificate_der], false))
+}
+
+/// A certificate for the control plane as a server: the certificate, then the CA that signed it; DER.
+pub async fn issue_server_certificate(
+    app: &App,
+    call: &Call,
+    names: &ServerIdentity,
+    csr_der: &[u8],
+) -> Result<Vec<Vec<u8>>, Error> {
+    let csr = parse_csr(csr_der)?;
+    let profile = server_profile(app, names)?;
+    let issuer = signing::environment_issuer(app, CaKind::Server, call.now).await?;
+    let (serial, lifetime) = (reservation::serial(app, call.now), app.settings.server_lifetime);
+    let prepared =
+        prepare_server(&profile, &csr, &issuer.certificate, serial, lifetime, call.now).map_err(issue_error)?;
+    let system = TenantId::system();
+    let holder = Holder::other(CertificateKind::Server, &system)?;
+    let (issued, record) =
+        reservation::reserve_and_sign(app, call, &issuer.ca.id, &*issuer.signer, prepared, holder).await?;
+    let entry = AuditEntry::done(call, "certificate", format!("{}/{serial}", issuer.ca.id))
+        .detail("names", join(names))
+        .detail("not_after", issued.not_after.unix_seconds());
+    let commit = call::audited(app, call, &system, &entry).write(record);
+    ledger::commit(app, &commit, call.now).await?;
+    Ok(vec![issued.certificate_der, issuer.ca.certificate_der.clone()])
+}
+
+fn server_profile(app: &App, identity: &ServerIdentity) -> Result<ServerProfile, Error> {
+    let bad = |error: ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
+    let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
+    let names = dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect::<Result<_, Error>>()?;
+    ServerProfile::new(&app.environment, names)
+        .map_err(|error| Error::invalid("server", "SERVER_NAMES", error.to_string()))
+}
+
+async fn ensure_admin(app: &App, call: &Call, id: &PrincipalId) -> Result<BootstrapItem, Error> {
+    let scope = TenantScope::housekeeping(TenantId::system());
+    let item = |made| BootstrapItem { what: format!("admin {id}"), made };
+    if let Some(found) = reads::find_principal(app, &scope, id, call.now).await? {
+        return require_admin(&found.value).map(|()| item(false));
+    }
+    let input = CreatePrincipal {
+        id: id.clone(),
+        principal_type: PrincipalType::Admin,
+        display_name: String::new(),
+        roles: Vec::new(),
+        groups: Vec::new(),
+    };
+    principals::create_principal(app, call, &scope, input).await?;
+    Ok(item(true))
+}
+
+async fn ensure_admin_certificate(
+    app: &App,
+    call: &Call,
+    input: &Bootstrap,
+    csr: &Csr,
+) -> Result<(IssuedLeaf, bool), Error> {
+    let scope = TenantScope::housekeeping(TenantId::system());
+    let admin = reads::principal(app, &scope, &input.admin, call.now).await?.value;
+    for held in &admin.certificates {
+        let key = Certificate::key_of(&held.issuer, &held.serial);
+        // The list outlives the records, which end a while after their certificates.
+        let Some(record) = scope.get::<Certificate>(&*app.store, &key, call.now).await?.map(|it| it.value) else {
+            continue;
+        };
+        if is_for(&record, csr, call.now) {
+            return Ok((release::released_leaf(app, call, &scope, record).await?, false));
         }
     }
-
-    async fn ensure_server_certificate(
-        &self,
-        call: &Call,
-        input: &Bootstrap,
-        csr: &Csr,
-    ) -> Result<(Vec<Vec<u8>>, bool), Error> {
-        let partition = Certificate::by_kind(&TenantId::system(), CertificateKind::Server);
-        let query = |_| Query::index(Table::Certificates, Index::ByPrincipal, partition.clone());
-        let read = |query| async move {
-            EnvironmentScope::housekeeping().page::<Certificate>(&*self.store, &query, call.now).await
-        };
-        // Of one that cannot be read another is made.
-        let (known, _) = paging::all(1, query, read).await?;
-        let Some(there) = known.into_iter().rev().find(|record| is_for(record, csr, call.now)) else {
-            return Ok((self.issue_server_certificate(call, &input.server, &input.server_csr_der).await?, true));
-        };
-        let cas = self.cas(&TenantScope::housekeeping(TenantId::system()), call.now).await?;
-        let issuer = cas.into_iter().find(|ca| ca.value.id == there.issuer);
-        let issuer = issuer.ok_or_else(|| Error::not_found("certificate authority", &there.issuer))?;
-        Ok((vec![there.certificate_der, issuer.value.certificate_der], false))
-    }
-
-    /// A certificate for the control plane as a server: the certificate, then the CA that signed it; DER.
-    pub async fn issue_server_certificate(
-        &self,
-        call: &Call,
-        names: &ServerIdentity,
-        csr_der: &[u8],
-    ) -> Result<Vec<Vec<u8>>, Error> {
-        let csr = parse_csr(csr_der)?;
-        let profile = self.server_profile(names)?;
-        let issuer = self.environment_issuer(CaKind::Server, call.now).await?;
-        let (serial, lifetime) = (self.serial(call.now), self.settings.server_lifetime);
-        let prepared =
-            prepare_server(&profile, &csr, &issuer.certificate, serial, lifetime, call.now).map_err(issue_error)?;
-        let system = TenantId::system();
-        let holder = Holder::other(CertificateKind::Server, &system)?;
-        let (issued, record) = self.reserve_and_sign(call, &issuer.ca.id, &*issuer.signer, prepared, holder).await?;
-        let entry = AuditEntry::done(call, "certificate", format!("{}/{serial}", issuer.ca.id))
-            .detail("names", join(names))
-            .detail("not_after", issued.not_after.unix_seconds());
-        let commit = self.audited(call, &system, &entry).write(record);
-        self.commit(&commit, call.now).await?;
-        Ok(vec![issued.certificate_der, issuer.ca.certificate_der.clone()])
-    }
-
-    fn server_profile(&self, identity: &ServerIdentity) -> Result<ServerProfile, Error> {
-        let bad = |error: ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
-        let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
-        let names = dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect::<Result<_, Error>>()?;
-        ServerProfile::new(&self.environment, names)
-            .map_err(|error| Error::invalid("server", "SERVER_NAMES", error.to_string()))
-    }
-
-    async fn ensure_admin(&self, call: &Call, id: &PrincipalId) -> Result<BootstrapItem, Error> {
-        let scope = TenantScope::housekeeping(TenantId::system());
-        let item = |made| BootstrapItem { what: format!("admin {id}"), made };
-        if let Some(found) = self.find_principal(&scope, id, call.now).await? {
-            return require_admin(&found.value).map(|()| item(false));
-        }
-        let input = CreatePrincipal {
-            id: id.clone(),
-            principal_type: PrincipalType::Admin,
-            display_name: String::new(),
-            roles: Vec::new(),
-            groups: Vec::new(),
-        };
-        self.create_principal(call, &scope, input).await?;
-        Ok(item(true))
-    }
-
-    async fn ensure_admin_certificate(
-        &self,
-        call: &Call,
-        input: &Bootstrap,
-        csr: &Csr,
-    ) -> Result<(IssuedLeaf, bool), Error> {
-        let scope = TenantScope::housekeeping(TenantId::system());
-        let admin = self.principal(&scope, &input.admin, call.now).await?.value;
-        for held in &admin.certificates {
-            let key = Certificate::key_of(&held.issuer, &held.serial);
-            // The list outlives the records, which end a while after their certificates.
-            let Some(record) = scope.get::<Certificate>(&*self.store, &key, call.now).await?.map(|it| it.value) else {
-                continue;
-            };
-            if is_for(&record, csr, call.now) {
-                return Ok((self.released_leaf(call, &scope, record).await?, false));
-            }
-        }
-        Ok((self.issue_certificate(call, &scope, &input.admin, &input.admin_csr_der).await?, true))
-    }
+    Ok((issuance::issue_certificate(app, call, &scope, &input.admin, &input.admin_csr_der).await?, true))
 }
 
 /// What becomes of the environment's CAs of one kind.

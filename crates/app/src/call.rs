@@ -3,9 +3,14 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
-use signet_core::{Actor, RequestId, TenantId, Time, audit::AuditEvent, commit::Commit, signer::random};
+use signet_core::{
+    Actor, Lifetime, RequestId, TenantId, Time, audit::AuditEvent, change::Change, commit::Commit, signer::random,
+};
 
 use crate::App;
+
+/// Who has not heard for so long reads everything again: what only running nodes must hear is gone after twice that.
+pub(crate) const LOST_AFTER: Lifetime = Lifetime::days(1);
 
 /// The circumstances of one operation.
 #[derive(Clone, Debug)]
@@ -101,22 +106,27 @@ impl AuditEntry {
     }
 }
 
-impl App {
-    /// A commit with the event of `entry` in `tenant`'s log.
-    pub(crate) fn audited(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
-        Commit::audited(self.event(call, tenant, entry), call.now)
-    }
+/// A commit with the event of `entry` in `tenant`'s log.
+pub(crate) fn audited(app: &App, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
+    Commit::audited(event(app, call, tenant, entry), call.now)
+}
 
-    /// The event of `entry` in `tenant`'s log. It never lies in a minute of which this process knows that it is sealed:
-    /// an event that a node writes whose clock was set back is late, but nobody put it in afterwards.
-    fn event(&self, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> AuditEvent {
-        let at = call.now.max(Time::from_unix_millis(self.unsealed_from.load(Ordering::Acquire)));
-        AuditEvent {
-            tenant: tenant.clone(),
-            id: signet_core::Serial::new(at, random(&*self.entropy)).to_string(),
-            at,
-            payload: serde_json::to_string(entry).unwrap_or_else(|error| format!("{{\"unreadable\":\"{error}\"}}")),
-            keep_until: at.plus(self.settings.audit_retention),
-        }
+/// The event of `entry` in `tenant`'s log. It never lies in a minute of which this process knows that it is sealed:
+/// an event that a node writes whose clock was set back is late, but nobody put it in afterwards.
+fn event(app: &App, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> AuditEvent {
+    let at = call.now.max(Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire)));
+    AuditEvent {
+        tenant: tenant.clone(),
+        id: signet_core::Serial::new(at, random(&*app.entropy)).to_string(),
+        at,
+        payload: serde_json::to_string(entry).unwrap_or_else(|error| format!("{{\"unreadable\":\"{error}\"}}")),
+        keep_until: at.plus(app.settings.audit_retention),
     }
+}
+
+/// A commit that makes every node read the tenant and its CAs again.
+pub(crate) fn tenant_commit(app: &App, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Commit {
+    // Who starts reads the tenants themselves, and so does who was away for long.
+    let until = call.now.plus(LOST_AFTER).plus(LOST_AFTER);
+    audited(app, call, tenant, entry).announce(tenant, Change::TenantChanged, until)
 }

@@ -1,40 +1,23 @@
 //! Signet's operations: one module each. Every mutating operation reads, plans and commits once; what it may touch
 //! comes as a scope, who asks and when comes as a [`Call`].
 
-mod announcing;
-mod audit_log;
-mod authority;
-mod bootstrap;
+pub mod audit;
+pub mod authorities;
+pub mod bootstrap;
 mod call;
-mod cas;
-mod certificates;
-mod checkpoints;
-mod deletion;
-mod detached;
-mod enrollment;
-mod expiry;
-mod feed;
-mod guard;
-mod issuance;
+pub mod certificates;
+pub mod enrollment;
 mod ledger;
-mod lifecycle;
-mod lineage;
-mod out_of_band;
+mod object_store;
 mod paging;
-mod principals;
-mod publication;
-mod quotas;
-mod release;
-mod renewal;
-mod reporting;
-mod reservation;
-mod rules;
-mod sealing;
-mod sweep;
-mod tenants;
-mod together;
-mod tokens;
-mod turns;
+pub mod principals;
+mod reads;
+pub mod sync;
+mod task;
+mod tenant_records;
+pub mod tenants;
+mod throttle;
+pub mod trust;
 
 use std::{
     collections::HashMap,
@@ -45,13 +28,11 @@ use std::{
     },
 };
 
-use announcing::Announcer;
 use async_trait::async_trait;
-use authority::{Authorities, Issuer};
-use checkpoints::SeenHead;
-use detached::Detached;
-use guard::Guard;
-use reporting::ReportingStore;
+use audit::checkpoints::SeenHead;
+use authorities::signing::{Authorities, Issuer};
+use ledger::announcing::Announcer;
+use ledger::reporting::ReportingStore;
 use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
@@ -59,30 +40,33 @@ use signet_core::{
     signer::random,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
-use together::Together;
+use sync::detached::Detached;
+use sync::queues::NamedQueues;
+use sync::single_flight::SingleFlight;
+use throttle::Throttle;
 use tokio::sync::{Mutex, Notify};
-use turns::Turns;
 
-pub use audit_log::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
+pub use audit::checkpoints::CheckpointPage;
+pub use audit::events::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
+pub use authorities::{RotationAction, RotationReport, TrustBundle};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
 pub use call::{AuditEntry, Call, Resource};
-pub use cas::{RotationAction, RotationReport, TrustBundle};
-pub use checkpoints::CheckpointPage;
-pub use detached::tell_operator;
+pub use certificates::expiry::{BATCH, Notifier};
+pub use certificates::order::IssuedLeaf;
+pub use enrollment::out_of_band::OutOfBandRenewal;
+pub use enrollment::rules::{CreateRule, RuleTest};
+pub use enrollment::tokens::{CreateToken, CreatedToken};
 pub use enrollment::{Enroll, Proof};
-pub use expiry::{BATCH, Herald};
-pub use feed::Follower;
-pub use guard::RefusalLimits;
-pub use issuance::IssuedLeaf;
 pub use ledger::Planned;
-pub use lifecycle::{GoOn, TaskReport};
-pub use out_of_band::OutOfBandRenewal;
+pub use object_store::{Object, ObjectMeta, ObjectStore, Put};
 pub use paging::{Listing, PageRequest};
 pub use principals::{CreatePrincipal, PrincipalPatch};
-pub use publication::{BUNDLE_REFRESH, Object, Put, Shelf, Shelved, bundle_sequence};
-pub use rules::{CreateRule, RuleTest};
+pub use sync::detached::tell_operator;
+pub use task::{GoOn, TaskReport};
 pub use tenants::{CreateTenant, TenantPatch};
-pub use tokens::{CreateToken, CreatedToken};
+pub use throttle::RefusalLimits;
+pub use trust::feed::Follower;
+pub use trust::publication::{BUNDLE_REFRESH, bundle_sequence};
 
 /// What an operator may set for a whole environment.
 #[derive(Clone, Debug)]
@@ -128,22 +112,22 @@ pub struct App {
     environment: Environment,
     settings: Settings,
     attestor: Arc<dyn Attestor>,
-    guard: Guard,
+    throttle: Throttle,
     /// A key's public half and spec never change, so an opened signer stays right. Those of retired CAs are dropped.
     signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
     /// Keys being opened, each once for all who wait for it.
-    opening: Together<KeyRef, Result<Arc<dyn Signer>, KeyError>>,
+    opening: SingleFlight<KeyRef, Result<Arc<dyn Signer>, KeyError>>,
     /// CAs made ready to sign, each for as long as its record stays the same.
     issuers: Mutex<HashMap<CaId, Arc<Issuer>>>,
     /// Who signs for a tenant, read once for all who wait for it.
-    reads: Together<TenantId, Result<Arc<Authorities>, Error>>,
+    reads: SingleFlight<TenantId, Result<Arc<Authorities>, Error>>,
     announcer: Announcer,
     /// Callers of this process with the same join token take turns, instead of meeting in the store.
-    turns: Turns,
+    turns: NamedQueues,
     /// Consequences of decisions, which outlive a caller that is gone.
     detached: Detached,
     /// The same for certificates of one principal, about to be committed. Taken last.
-    holders: Turns,
+    holders: NamedQueues,
     /// Start of the first minute that is not known to be sealed, Unix milliseconds.
     unsealed_from: AtomicI64,
     /// How others move the end of what is sealed.
@@ -151,7 +135,7 @@ pub struct App {
     /// Which part of a tenant's counts is next to be written; begins anywhere, so that processes which start together do not meet.
     counted: AtomicU32,
     /// The same for a part of a tenant's count.
-    counters: Turns,
+    counters: NamedQueues,
     /// Entries of the feed that should be there and did not turn up.
     missing_changes: AtomicU64,
     /// Wakes this node's own feed reader after a commit, so that it need not wait for the next poll.
@@ -181,7 +165,7 @@ impl App {
         let announcer = Announcer::new(&store, &entropy, &committed);
         let (signers, opening, issuers, reads) = Default::default();
         let (turns, holders, counters, detached, seen_head) = Default::default();
-        let (attestor, guard) = (Arc::new(Nobody), Guard::new(settings.refusals));
+        let (attestor, throttle) = (Arc::new(NoAttestor), Throttle::new(settings.refusals));
         let counted = AtomicU32::new(u32::from_be_bytes(random(&*entropy)));
         Self {
             store,
@@ -191,7 +175,7 @@ impl App {
             environment,
             settings,
             attestor,
-            guard,
+            throttle,
             signers,
             opening,
             issuers,
@@ -279,10 +263,10 @@ impl App {
 
 /// Checks nothing, so that it can vouch for nobody.
 #[derive(Debug)]
-struct Nobody;
+struct NoAttestor;
 
 #[async_trait]
-impl Attestor for Nobody {
+impl Attestor for NoAttestor {
     async fn attest(&self, evidence: &Evidence, _: &Challenge<'_>) -> Result<Facts, AttestationError> {
         let detail = format!("nothing here checks {}", evidence.kind());
         Err(AttestationError::Refused { reason: "PROOF_NOT_CHECKED", detail })

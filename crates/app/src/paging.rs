@@ -1,7 +1,7 @@
 //! Listing over sharded partitions: shard after shard, with one page token.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signet_core::{
     Error, StoreError, Time,
     audit::sha256_hex,
@@ -34,7 +34,7 @@ pub struct Listing<T> {
 
 /// Where a listing stands. `of` binds a token to what was asked, so that it is of no use for anything else.
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct ShardPosition {
     of: String,
     shard: u32,
     after: Option<Cursor>,
@@ -49,12 +49,11 @@ impl PageRequest {
         }
     }
 
-    fn place(&self, of: &str) -> Result<Place, Error> {
+    fn place(&self, of: &str) -> Result<ShardPosition, Error> {
         if self.token.is_empty() {
-            return Ok(Place { of: of.to_owned(), shard: 0, after: None });
+            return Ok(ShardPosition { of: of.to_owned(), shard: 0, after: None });
         }
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&self.token).map_err(|_| bad_token())?;
-        let place: Place = serde_json::from_slice(&bytes).map_err(|_| bad_token())?;
+        let place: ShardPosition = decode(&self.token)?;
         if place.of == of { Ok(place) } else { Err(bad_token()) }
     }
 }
@@ -104,8 +103,7 @@ where
     while place.shard < shards {
         let wanted = size.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
         if wanted == 0 {
-            let token = serde_json::to_vec(&place).map_err(Error::internal)?;
-            return Ok(Listing { items, next_page_token: BASE64_URL_SAFE_NO_PAD.encode(token) });
+            return Ok(Listing { items, next_page_token: encode(&place)? });
         }
         let found = read(query(place.shard).limit(wanted).after(place.after.take())).await?;
         items.extend(found.records.into_iter().map(|found| found.value));
@@ -145,4 +143,35 @@ where
 /// Keeps the day count of an instant in one place.
 pub(crate) fn day_of(time: Time) -> i64 {
     time.unix_seconds().div_euclid(86_400)
+}
+
+/// Where a listing in one order stands. `of` binds it to what was asked.
+#[derive(Serialize, Deserialize)]
+struct Position {
+    of: String,
+    after: String,
+}
+
+/// Where the page starts: after this sort key, hexadecimal digits only; `None`: at the start.
+pub(crate) fn position(page: &PageRequest, of: &str) -> Result<Option<String>, Error> {
+    if page.token.is_empty() {
+        return Ok(None);
+    }
+    let found: Position = decode(&page.token)?;
+    let is_good = found.of == of && found.after.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_good { Ok(Some(found.after)) } else { Err(bad_token()) }
+}
+
+/// The token of the page after this sort key.
+pub(crate) fn token_after(of: &str, after: String) -> Result<String, Error> {
+    encode(&Position { of: of.to_owned(), after })
+}
+
+fn encode(place: &impl Serialize) -> Result<String, Error> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).map_err(Error::internal)?))
+}
+
+fn decode<T: DeserializeOwned>(token: &str) -> Result<T, Error> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| bad_token())?;
+    serde_json::from_slice(&bytes).map_err(|_| bad_token())
 }

@@ -4,7 +4,7 @@
 //! drawn once and kept, never again at each look, so that a fleet stays spread as it was drawn:
 //!
 //! * The renewal happens at one instant of the window, by default the middle third of the lifetime. An operator may
-//!   steer the window (in the spirit of RFC 9773); the place in it stays the one that was drawn ([`Lot`]).
+//!   steer the window (in the spirit of RFC 9773); the place in it stays the one that was drawn ([`JitterSeed`]).
 //! * After a failure come two quick tries with full jitter, for what passes by itself. What lasts longer holds up the
 //!   whole fleet, and nobody is told when it ends. So each holder then draws from the last quarter of the time that it has left:
 //!   who is near its end comes first, the fleet that a recovered control plane lets go is spread over hours, and every holder still
@@ -52,7 +52,7 @@ impl Window {
     }
 
     /// The instant of this window that `lot` stands for.
-    pub fn draw(&self, lot: Lot) -> Time {
+    pub fn draw(&self, lot: JitterSeed) -> Time {
         later(self.start, part(self.end.millis_since(self.start), lot.0))
     }
 }
@@ -60,7 +60,7 @@ impl Window {
 /// A holder's place in any window: 64 random bits, drawn once for each certificate and kept with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Lot(pub u64);
+pub struct JitterSeed(pub u64);
 
 /// What a holder should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub enum Failure {
 pub struct Schedule {
     not_before: Time,
     not_after: Time,
-    lot: Lot,
+    lot: JitterSeed,
     window: Window,
     /// What the tenant gives after expiry, once the server has said so.
     grace: Option<Lifetime>,
@@ -125,7 +125,7 @@ impl Schedule {
         let mut schedule = Self {
             not_before: made_at,
             not_after,
-            lot: Lot(random),
+            lot: JitterSeed(random),
             window,
             grace: None,
             clock,

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
-use signet_app::{Call, IssuedLeaf};
+use signet_app::{
+    Call, IssuedLeaf,
+    enrollment::{self, out_of_band},
+};
 use signet_core::{Actor, Error, RequestId, Time};
 
 use crate::{Enrollment, Origin, Problem, wire};
@@ -28,7 +31,7 @@ pub(crate) async fn enroll(
         let request = accept::<wire::EnrollRequest>(&enrollment, &origin, &headers, body)?;
         let (request_id, input) = request.check()?;
         let call = call("Enroll", (enrollment.clock)(), request_id, &origin);
-        Ok(enrollment.app.enroll(&call, input).await?)
+        Ok(enrollment::enroll(&enrollment.app, &call, input).await?)
     };
     answer(&enrollment, &origin, "Enroll", issued.await)
 }
@@ -44,7 +47,7 @@ pub(crate) async fn renew(
         let request = accept::<wire::RenewRequest>(&enrollment, &origin, &headers, body)?;
         let (request_id, input) = request.check()?;
         let call = call("RenewOutOfBand", (enrollment.clock)(), request_id, &origin);
-        Ok(enrollment.app.renew_out_of_band(&call, &input).await?)
+        Ok(out_of_band::renew_out_of_band(&enrollment.app, &call, &input).await?)
     };
     answer(&enrollment, &origin, "RenewOutOfBand", issued.await)
 }

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use signet_app::{
     App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, Listing, PageRequest, ServerIdentity,
-    Settings,
+    Settings, bootstrap, principals, tenants,
 };
 use signet_core::{
     Error, Lifetime, PrincipalType, TenantScope, principal::Principal, scope::EnvironmentScope, store::Table,
@@ -80,7 +80,7 @@ async fn found(app: &Arc<App>) {
         admin: "root".parse().unwrap(),
         admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,
     };
-    app.bootstrap(&call, &input).await.unwrap();
+    bootstrap::bootstrap(app, &call, &input).await.unwrap();
     let tenant = CreateTenant {
         id: "acme".parse().unwrap(),
         display_name: String::new(),
@@ -90,7 +90,7 @@ async fn found(app: &Arc<App>) {
         renewal_grace: Lifetime::hours(1),
         quotas: Default::default(),
     };
-    app.create_tenant(&call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
+    tenants::create_tenant(app, &call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
     for number in 1..=3 {
         let id = format!("worker-{number}").parse().unwrap();
         let input = CreatePrincipal {
@@ -100,7 +100,7 @@ async fn found(app: &Arc<App>) {
             roles: Vec::new(),
             groups: Vec::new(),
         };
-        app.create_principal(&call, &acme(), input).await.unwrap();
+        principals::create_principal(app, &call, &acme(), input).await.unwrap();
     }
 }
 
@@ -138,7 +138,7 @@ pub fn page_token(data: &[u8]) {
     WORLD.with(|world| {
         let list = |token: String| -> Result<Listing<Principal>, Error> {
             let (page, call) = (PageRequest { size: u32::from(*size), token }, Call::process("ListPrincipals", NOW));
-            world.runtime.block_on(world.app.list_principals(&call, &acme(), &page))
+            world.runtime.block_on(principals::list_principals(&world.app, &call, &acme(), &page))
         };
         let mut token = text;
         for _ in 0..=4 {

@@ -13,7 +13,7 @@ use lambda_http::{
     LambdaEvent, Request, RequestExt, Response,
     request::{LambdaRequest, RequestContext},
 };
-use signet_app::{App, ServerIdentity};
+use signet_app::{App, ServerIdentity, sync::detached};
 use signet_control_plane::{
     Config,
     cli::system_clock,
@@ -66,7 +66,7 @@ impl Function {
             Ok(answer) => answer?,
             Err(_) => {
                 tracing::warn!(correlation_id, "the time limit of a call has passed");
-                let _in_time = timeout(LAST_MOMENT, self.app.wait_detached()).await;
+                let _in_time = timeout(LAST_MOMENT, detached::wait_detached(&self.app)).await;
                 Problem::timed_out().correlated(&correlation_id).into_response()
             }
         };

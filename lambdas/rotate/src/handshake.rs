@@ -81,7 +81,7 @@ pub(crate) async fn present(
 }
 
 /// Connects to a running node (`host:port`), which must present a certificate below the roots.
-pub(crate) async fn knock(endpoint: &str, roots: &[&[u8]]) -> Result<(), String> {
+pub(crate) async fn probe(endpoint: &str, roots: &[&[u8]]) -> Result<(), String> {
     let name = name_of(endpoint)?;
     let knocked = timeout(TIME_LIMIT, handshake(endpoint.to_owned(), name, roots)).await;
     knocked.map_err(|_| format!("no handshake within {TIME_LIMIT:?}"))?

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use serde_json::{Value, json};
-use signet_app::Herald;
+use signet_app::Notifier;
 use signet_core::expiry::ExpiryWarning;
 
 use crate::said;
@@ -42,7 +42,7 @@ fn detail(warning: &ExpiryWarning) -> Value {
 }
 
 #[async_trait]
-impl Herald for Bus {
+impl Notifier for Bus {
     async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
         let entry = |warning: &ExpiryWarning| {
             PutEventsRequestEntry::builder()

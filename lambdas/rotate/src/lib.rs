@@ -13,7 +13,14 @@ use std::sync::Arc;
 use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
-use signet_app::{App, Call, ServerIdentity, TaskReport};
+use signet_app::{
+    App, Call, ServerIdentity, TaskReport,
+    audit::checkpoints,
+    authorities::{self, lifecycle},
+    certificates::{expiry, sweep},
+    tenants::quotas,
+    trust::publication,
+};
 use signet_control_plane::{
     Clock, Config, PublicMaterial, ServerIdentityStore, cli::system_clock, config::ServerIdentitySource, wiring::Opened,
 };
@@ -162,7 +169,7 @@ impl Function {
     async fn accept_audit_head(&self) -> Result<Value, RotateError> {
         let shelf = self.shelf.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
         let call = Call::process("accept-audit-head", self.now());
-        let done = self.app.accept_audit_head(&call, shelf).await;
+        let done = checkpoints::accept_audit_head(&self.app, &call, shelf).await;
         let done = done.map_err(|error| RotateError::Operation { what: "accept-audit-head".into(), error })?;
         Ok(json!({ "done": done }))
     }
@@ -171,16 +178,16 @@ impl Function {
         let go_on = || Some(self.now()).filter(|now| now.unix_millis() < deadline.saturating_sub(LAST_MOMENTS));
         let call = Call::process(task.name(), self.now());
         let report = match task {
-            Task::RotateCas => self.app.rotate_due_cas(&call, &go_on).await,
-            Task::CountQuotas => self.app.recount_quotas(&call, &go_on).await,
+            Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &call, &go_on).await,
+            Task::CountQuotas => quotas::recount_quotas(&self.app, &call, &go_on).await,
             Task::Publish => self.publish(&call, &go_on).await?,
-            Task::Sweep => self.app.sweep_reservations(&call, &go_on).await.map(|report| TaskReport {
+            Task::Sweep => sweep::sweep_reservations(&self.app, &call, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],
                 ..report
             }),
             Task::WarnExpiry => {
                 let herald = self.herald.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
-                self.app.warn_expiries(&call, herald, &go_on).await
+                expiry::warn_expiries(&self.app, &call, herald, &go_on).await
             }
         };
         let report = report.map_err(|error| {
@@ -197,12 +204,12 @@ impl Function {
         go_on: signet_app::GoOn<'_>,
     ) -> Result<Result<TaskReport, Error>, RotateError> {
         let shelf = self.shelf.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
-        let mut report = match self.app.publish(call, shelf, go_on).await {
+        let mut report = match publication::publish(&self.app, call, shelf, go_on).await {
             Ok(report) => report,
             Err(error) => return Ok(Err(error)),
         };
         let parameter = async {
-            let roots = self.app.roots(call.now).await?;
+            let roots = authorities::roots(&self.app, call.now).await?;
             let pem = to_pem(roots.iter().map(|root| root.certificate_der.as_slice()));
             let refused = |error: signet_control_plane::ServerIdentityError| Error::Unavailable {
                 what: "the root's parameter",

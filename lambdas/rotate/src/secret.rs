@@ -7,7 +7,7 @@ use aws_sdk_secretsmanager::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use signet_app::Call;
+use signet_app::{Call, authorities, bootstrap};
 use signet_control_plane::ServerCredentials;
 use signet_x509::{KeyAndCsr, bundle::to_pem};
 
@@ -134,7 +134,7 @@ impl Function {
         let KeyAndCsr { key, csr_der } =
             KeyAndCsr::generate().map_err(|error| RotateError::BadPending(format!("no key could be made: {error}")))?;
         let call = Call::process("server-certificate", self.now());
-        let chain = self.app.issue_server_certificate(&call, &self.names, &csr_der).await;
+        let chain = bootstrap::issue_server_certificate(&self.app, &call, &self.names, &csr_der).await;
         let chain = chain.map_err(|error| RotateError::Operation { what: "the server's certificate".into(), error })?;
         let chain_pem = to_pem(chain.iter().map(Vec::as_slice));
         let credentials = ServerCredentials { chain_pem, key_pem: SecretString::from(key.to_pkcs8_pem().as_str()) };
@@ -145,13 +145,13 @@ impl Function {
     async fn test(&self, token: &str) -> Result<(), RotateError> {
         let pending = self.secret.pending(token).await?.ok_or_else(|| not_pending(token))?;
         let now = self.now();
-        let roots = self.app.roots(now).await;
+        let roots = authorities::roots(&self.app, now).await;
         let roots = roots.map_err(|error| RotateError::Operation { what: "the roots".into(), error })?;
         let roots: Vec<&[u8]> = roots.iter().map(|root| root.certificate_der.as_slice()).collect();
         handshake::check_age(&pending, now).map_err(RotateError::BadPending)?;
         handshake::present(&pending, &roots, &self.names).await.map_err(RotateError::BadPending)?;
         if let Some(endpoint) = &self.endpoint
-            && let Err(cause) = handshake::knock(endpoint, &roots).await
+            && let Err(cause) = handshake::probe(endpoint, &roots).await
         {
             // It may be out of this function's reach, or down for another reason: no ground to keep an old certificate.
             tracing::warn!(endpoint, cause, "the live endpoint did not answer as it should");

@@ -10,7 +10,7 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
-use signet_app::{Object, Put, Shelf, Shelved};
+use signet_app::{Object, ObjectMeta, ObjectStore, Put};
 use signet_core::Error;
 
 use crate::said;
@@ -50,12 +50,12 @@ fn unavailable<E: ProvideErrorMetadata + std::error::Error + 'static>(
 }
 
 #[async_trait]
-impl Shelf for Bucket {
-    async fn look(&self, name: &str) -> Result<Option<Shelved>, Error> {
+impl ObjectStore for Bucket {
+    async fn look(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
         match self.client.head_object().bucket(&self.name).key(name).send().await {
             Ok(found) => {
                 let notes: BTreeMap<String, String> = found.metadata.unwrap_or_default().into_iter().collect();
-                Ok(Some(Shelved { tag: found.e_tag.unwrap_or_default(), notes }))
+                Ok(Some(ObjectMeta { tag: found.e_tag.unwrap_or_default(), notes }))
             }
             Err(error) if status(&error) == 404 => Ok(None),
             Err(error) => Err(unavailable("HeadObject", name, &error)),
@@ -85,7 +85,7 @@ impl Shelf for Bucket {
         match put.send().await {
             Ok(_) => Ok(Put::Done),
             // PreconditionFailed; ConditionalRequestConflict: another put of the same object was under way.
-            Err(error) if matches!(status(&error), 409 | 412) => Ok(Put::Beaten),
+            Err(error) if matches!(status(&error), 409 | 412) => Ok(Put::Superseded),
             Err(error) => Err(unavailable("PutObject", &name, &error)),
         }
     }

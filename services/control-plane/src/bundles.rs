@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use signet_app::App;
+use signet_app::{App, authorities};
 use signet_core::{
     Error, TenantId, Time,
     ca::Ca,
@@ -31,7 +31,7 @@ impl Bundles {
 
     /// Reads the roots again; they change once in years.
     pub(crate) async fn refresh(&self, app: &App, now: Time) -> Result<(), Error> {
-        self.roots.store(Arc::new(app.roots(now).await?));
+        self.roots.store(Arc::new(authorities::roots(app, now).await?));
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use crate::{
     wiring::{self, Wired},
 };
 
+use signet_app::authorities;
+
 /// Opens what a start would open and writes to `out` what is there. The first thing that is wrong is the error.
 pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     writeln!(out, "environment      {} ({})", config.name, config.environment.suffix())?;
@@ -25,7 +27,7 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     writeln!(out, "keys             {:?}; audit key {}", config.keys, wired.audit_key)?;
     wired.check_published_root(clock()).await?;
     let has_root = wired.find_root(clock()).await?;
-    let roots = wired.app.roots(clock()).await.map_err(|error| format!("[storage]: {error}"))?;
+    let roots = authorities::roots(&wired.app, clock()).await.map_err(|error| format!("[storage]: {error}"))?;
     match roots.as_slice() {
         [] => writeln!(out, "root             none yet: run `principal bootstrap`")?,
         roots => {

@@ -29,7 +29,7 @@ use crate::{
     readiness::Certificate,
     refusals::Refusals,
     shares::{Account, Budget, Full, Place, Shares, Whose},
-    strangers::Strangers,
+    strangers::AnonymousLimits,
     wiring::StoreIsFull,
 };
 
@@ -85,7 +85,7 @@ pub(crate) struct Node {
     pub(crate) shares: Arc<Shares>,
     /// Calls and streams refused since the last health line because the whole node was at a limit.
     pub(crate) full_refusals: AtomicU64,
-    pub(crate) strangers: Strangers,
+    pub(crate) strangers: AnonymousLimits,
     /// Set when the node was asked to end: not ready any more.
     pub(crate) draining: AtomicBool,
     /// Cancelled when streams should end.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use signet_app::{App, AuditEntry, Call};
+use signet_app::{App, AuditEntry, Call, audit::events};
 use signet_core::{Actor, TenantId, authz::Denial};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
@@ -148,7 +148,7 @@ impl Writer {
             };
             let Some(Event { call, tenant, entry }) = event else { return };
             self.waiting.leave(&tenant);
-            if let Err(error) = app.refuse(&call, &tenant, &entry).await {
+            if let Err(error) = events::refuse(&app, &call, &tenant, &entry).await {
                 self.metrics.count("signet_refusals_unwritten_total", "cause", "error");
                 tracing::warn!(?error, tenant.id = %tenant, "a refusal was not written to the audit log");
             }

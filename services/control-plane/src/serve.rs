@@ -30,7 +30,7 @@ use crate::{
     refusals::{Refusals, Writer},
     shares::Shares,
     shutdown,
-    strangers::Strangers,
+    strangers::AnonymousLimits,
     upkeep::{self, certificate::Keeper},
     wiring::{Wired, WiringError},
 };
@@ -211,7 +211,7 @@ fn node(
         limits: config.limits,
         store_is_full: Arc::clone(&wired.store_is_full),
         spans: config.telemetry.otlp_endpoint.is_some(),
-        strangers: Strangers::new(&config.limits),
+        strangers: AnonymousLimits::new(&config.limits),
         shares,
         full_refusals: AtomicU64::new(0),
         draining: AtomicBool::new(false),

@@ -8,6 +8,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{ServeError, grpc::Server};
 
+use signet_app::sync::detached;
+
 /// Time for connections that were cut, and for background work, to end.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 
@@ -37,7 +39,7 @@ pub(crate) async fn run(
             serving.abort();
         }
     }
-    if timeout(LAST_MOMENT, node.app.wait_detached()).await.is_err() {
+    if timeout(LAST_MOMENT, detached::wait_detached(&node.app)).await.is_err() {
         tracing::error!("locks or refusals of callers that are gone did not get through to the store in time");
     }
     end(tasks).await;

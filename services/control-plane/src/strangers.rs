@@ -20,12 +20,12 @@ const BURST_SECONDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const SOURCES_PART: usize = 8;
 
 /// See the module's words.
-pub(crate) struct Strangers {
+pub(crate) struct AnonymousLimits {
     places: Arc<Budget>,
     rate: DefaultKeyedRateLimiter<IpAddr>,
 }
 
-impl Strangers {
+impl AnonymousLimits {
     pub(crate) fn new(limits: &Limits) -> Self {
         let rate = NonZeroU32::new(limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST_SECONDS));
@@ -60,9 +60,9 @@ mod tests {
 
     use super::*;
 
-    fn strangers() -> Strangers {
+    fn strangers() -> AnonymousLimits {
         let sample = include_str!("../signet.sample.toml");
-        Strangers::new(&crate::Config::from_toml(sample, std::path::Path::new("/")).unwrap().limits)
+        AnonymousLimits::new(&crate::Config::from_toml(sample, std::path::Path::new("/")).unwrap().limits)
     }
 
     fn is_evicted(place: &Place) -> bool {

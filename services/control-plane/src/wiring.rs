@@ -8,7 +8,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
-use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings};
+use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings, authorities};
 use signet_attest::{Attestors, Options};
 use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, ca::Ca};
 use signet_dynamodb::DynamoStore;
@@ -52,7 +52,7 @@ impl Wired {
     /// another one, and a node on it would refuse everybody and look healthy.
     pub async fn find_root(&self, now: Time) -> Result<bool, WiringError> {
         // A store that is away is no reason not to start.
-        let Ok(roots) = self.app.roots(now).await else { return Ok(true) };
+        let Ok(roots) = authorities::roots(&self.app, now).await else { return Ok(true) };
         if let Some(foreign) = roots.iter().find(|root| !self.is_own(root)) {
             let (root, suffix) = (&foreign.id, self.app.environment().suffix());
             let problem = format!(
@@ -82,7 +82,7 @@ impl Wired {
         let Some(pem) = self.server_identity.get_public(PublicMaterial::Root).await? else { return Ok(()) };
         let published = signet_x509::pem::decode_certificates(&pem).unwrap_or_default();
         let system = TenantScope::housekeeping(TenantId::system());
-        let known = self.app.list_cas(&Call::process("check", now), &system).await;
+        let known = authorities::list_cas(&self.app, &Call::process("check", now), &system).await;
         let known = known.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
         let knows = |der: &Vec<u8>| known.iter().any(|ca| ca.certificate_der == *der);
         if published.iter().any(knows) {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use signet_app::{Call, Enroll, IssuedLeaf, Proof};
+use signet_app::{
+    Call, Enroll, IssuedLeaf, Proof,
+    enrollment::{self, rules},
+    principals, tenants,
+};
 use signet_core::{
     Error, PrincipalType,
     attestation::{AttestationError, Evidence},
@@ -24,7 +28,7 @@ fn attested(evidence: Evidence, csr_der: &[u8]) -> Enroll {
 }
 
 async fn enroll(world: &World, request: &str, evidence: Evidence) -> Result<IssuedLeaf, Error> {
-    world.app.enroll(&anonymous(request), attested(evidence, &csr())).await
+    enrollment::enroll(&world.app, &anonymous(request), attested(evidence, &csr())).await
 }
 
 fn refused(reason: &'static str) -> Error {
@@ -88,12 +92,12 @@ async fn an_unknown_or_suspended_tenant_is_refused_before_anybody_is_asked() {
         proof: Proof::Attested { tenant: tid(tenant), evidence: presigned() },
         ..attested(presigned(), &csr())
     };
-    let unknown = world.app.enroll(&anonymous("one"), input("nobody")).await.unwrap_err();
+    let unknown = enrollment::enroll(&world.app, &anonymous("one"), input("nobody")).await.unwrap_err();
     assert_eq!(unknown, refused("TENANT_UNKNOWN"));
     assert_eq!(world.ledger.events().pop().unwrap().tenant, tid("system"), "nobody else's business");
     assert_eq!(last_details(&world)["wanted_tenant"], "nobody");
-    world.app.suspend_tenant(&call("Suspend"), &environment(), &tid("acme")).await.unwrap();
-    let suspended = world.app.enroll(&anonymous("two"), input("acme")).await.unwrap_err();
+    tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("acme")).await.unwrap();
+    let suspended = enrollment::enroll(&world.app, &anonymous("two"), input("acme")).await.unwrap_err();
     assert_eq!(suspended, refused("TENANT_SUSPENDED"));
     assert!(world.attestor.asked().is_empty());
 }
@@ -105,11 +109,11 @@ async fn who_cannot_be_asked_makes_the_service_unavailable() {
     world.rule(aws_rule("workers")).await;
     world.attestor.answers(Err(AttestationError::Unavailable { what: "STS", cause: "timed out".into() }));
     let (request, csr) = (anonymous("one"), csr());
-    let error = world.app.enroll(&request, attested(presigned(), &csr)).await.unwrap_err();
+    let error = enrollment::enroll(&world.app, &request, attested(presigned(), &csr)).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { what: "STS", .. }), "{error:?}");
     assert_eq!((world.attestor.asked().len(), world.outcomes("Enroll").len()), (1, 0), "no retry, no event");
     world.attestor.proves(aws("i-1"));
-    world.app.enroll(&request, attested(presigned(), &csr)).await.unwrap();
+    enrollment::enroll(&world.app, &request, attested(presigned(), &csr)).await.unwrap();
 }
 
 /// Evidence may be made anew for a repetition; who it proves and the key are what counts.
@@ -119,13 +123,14 @@ async fn the_same_request_gets_the_same_certificate_and_another_key_does_not() {
     world.rule(aws_rule("workers")).await;
     world.attestor.proves(aws("i-1"));
     let (request, csr) = (anonymous("one"), csr());
-    let first = world.app.enroll(&request, attested(presigned(), &csr)).await.unwrap();
-    let again = world.app.enroll(&request, attested(presigned(), &csr)).await.unwrap();
+    let first = enrollment::enroll(&world.app, &request, attested(presigned(), &csr)).await.unwrap();
+    let again = enrollment::enroll(&world.app, &request, attested(presigned(), &csr)).await.unwrap();
     assert_eq!(first, again);
-    let other = world.app.enroll(&request, attested(presigned(), &crate::world::csr())).await.unwrap_err();
+    let other =
+        enrollment::enroll(&world.app, &request, attested(presigned(), &crate::world::csr())).await.unwrap_err();
     assert_eq!(other.reason(), "REQUEST_ID_REUSED");
-    world.app.delete_rule(&call("Delete"), &admin(), &acme(), &"workers".parse().unwrap()).await.unwrap();
-    let deleted = world.app.enroll(&request, attested(presigned(), &csr)).await.unwrap_err();
+    rules::delete_rule(&world.app, &call("Delete"), &admin(), &acme(), &"workers".parse().unwrap()).await.unwrap();
+    let deleted = enrollment::enroll(&world.app, &request, attested(presigned(), &csr)).await.unwrap_err();
     assert_eq!(deleted, refused("NO_RULE_MATCHES"), "a repetition needs the rule too");
 }
 
@@ -136,20 +141,20 @@ async fn an_oidc_token_enrolls_one_key_until_it_has_expired() {
     world.rule(oidc_rule("ci")).await;
     world.attestor.proves(oidc("ci-1"));
     let csr = csr();
-    world.app.enroll(&anonymous("one"), attested(token("head.claims.sig"), &csr)).await.unwrap();
+    enrollment::enroll(&world.app, &anonymous("one"), attested(token("head.claims.sig"), &csr)).await.unwrap();
     // With the second form of an ECDSA signature it is the same token still.
     for text in ["head.claims.sig", "head.claims.gis"] {
         assert_eq!(enroll(&world, text, token(text)).await, Err(refused("PROOF_REPLAYED")));
     }
-    world.app.enroll(&anonymous("two"), attested(token("head.claims.sig"), &csr)).await.unwrap();
+    enrollment::enroll(&world.app, &anonymous("two"), attested(token("head.claims.sig"), &csr)).await.unwrap();
     enroll(&world, "three", token("head.other.sig")).await.unwrap();
     assert_eq!(world.get_principal("ci-1").await.certificates.len(), 3);
     world.attestor.proves(oidc("ci-2"));
     // The store forgets it some minutes after the check would refuse it.
     let late = at(anonymous("four"), later(3600 + 599));
     let input = || attested(token("head.claims.sig"), &crate::world::csr());
-    assert_eq!(world.app.enroll(&late, input()).await, Err(refused("PROOF_REPLAYED")));
-    world.app.enroll(&at(anonymous("five"), later(3600 + 600)), input()).await.unwrap();
+    assert_eq!(enrollment::enroll(&world.app, &late, input()).await, Err(refused("PROOF_REPLAYED")));
+    enrollment::enroll(&world.app, &at(anonymous("five"), later(3600 + 600)), input()).await.unwrap();
 }
 
 /// Two tenants may trust the same issuer for the same audience and subject.
@@ -159,14 +164,14 @@ async fn an_oidc_token_that_one_tenant_took_is_refused_in_every_other() {
     world.tenant("globex").await;
     world.rule(oidc_rule("ci")).await;
     let permit = admin();
-    world.app.create_rule(&call("CreateRule"), &permit, &scope("globex"), oidc_rule("ci")).await.unwrap();
+    rules::create_rule(&world.app, &call("CreateRule"), &permit, &scope("globex"), oidc_rule("ci")).await.unwrap();
     world.attestor.proves(oidc("ci-1"));
     enroll(&world, "one", token("a.b.c")).await.unwrap();
     let elsewhere = |request_id: &str, csr_der: &[u8], text: &str| {
         let proof = Proof::Attested { tenant: tid("globex"), evidence: token(text) };
         let input = Enroll { proof, principal: None, csr_der: csr_der.to_vec() };
         let (app, call) = (Arc::clone(&world.app), anonymous(request_id));
-        async move { app.enroll(&call, input).await }
+        async move { enrollment::enroll(&app, &call, input).await }
     };
     assert_eq!(elsewhere("two", &csr(), "a.b.c").await, Err(refused("PROOF_REPLAYED")));
     elsewhere("three", &csr(), "a.other.c").await.unwrap();
@@ -184,7 +189,8 @@ async fn a_source_for_which_nobody_vouches_waits_and_others_do_not() {
     };
     let silent = AttestationError::Unavailable { what: "STS", cause: "no answer in time".into() };
     world.attestor.answers(Err(silent));
-    let ask = async |call: Call| world.app.enroll(&call, attested(presigned(), &csr())).await.unwrap_err();
+    let ask =
+        async |call: Call| enrollment::enroll(&world.app, &call, attested(presigned(), &csr())).await.unwrap_err();
     for number in 0..30 {
         assert!(matches!(ask(from(number, 1)).await, Error::Unavailable { .. }), "{number}");
     }
@@ -195,7 +201,7 @@ async fn a_source_for_which_nobody_vouches_waits_and_others_do_not() {
         assert!(matches!(ask(from(number, 2)).await, Error::Unavailable { .. }), "{number}");
     }
     world.attestor.proves(oidc("ci-1"));
-    world.app.enroll(&from(99, 2), attested(token("a.b.c"), &csr())).await.unwrap();
+    enrollment::enroll(&world.app, &from(99, 2), attested(token("a.b.c"), &csr())).await.unwrap();
 }
 
 #[tokio::test]
@@ -262,7 +268,7 @@ async fn a_rule_that_names_a_principal_speaks_for_it_if_it_is_as_the_rule_says()
         [("device", PrincipalType::Device, &[][..]), ("boss", PrincipalType::Worker, &["operator"])]
     {
         let input = new_principal(id, principal_type, names);
-        world.app.create_principal(&call("Create"), &acme(), input).await.unwrap();
+        principals::create_principal(&world.app, &call("Create"), &acme(), input).await.unwrap();
     }
     let cases =
         [("worker", Ok(())), ("device", Err("PRINCIPAL_TYPE_DIFFERS")), ("boss", Err("PRINCIPAL_ROLES_CHANGED"))];
@@ -272,7 +278,7 @@ async fn a_rule_that_names_a_principal_speaks_for_it_if_it_is_as_the_rule_says()
         let answer = enroll(&world, principal, presigned()).await.map(drop);
         assert_eq!(answer, expected.map_err(refused), "{principal}");
     }
-    world.app.suspend_principal(&call("Suspend"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    principals::suspend_principal(&world.app, &call("Suspend"), &admin(), &acme(), &pid("worker")).await.unwrap();
     world.attestor.proves(as_role("worker"));
     assert_eq!(enroll(&world, "suspended", presigned()).await, Err(refused("PRINCIPAL_SUSPENDED")));
 }
@@ -283,8 +289,8 @@ async fn the_id_that_a_caller_names_must_be_the_one_it_gets() {
     world.rule(aws_rule("workers")).await;
     world.attestor.proves(aws("i-1"));
     let named = |id: &str| Enroll { principal: Some(pid(id)), ..attested(presigned(), &csr()) };
-    assert_eq!(world.app.enroll(&anonymous("one"), named("i-2")).await, Err(refused("OTHER_PRINCIPAL")));
-    world.app.enroll(&anonymous("two"), named("i-1")).await.unwrap();
+    assert_eq!(enrollment::enroll(&world.app, &anonymous("one"), named("i-2")).await, Err(refused("OTHER_PRINCIPAL")));
+    enrollment::enroll(&world.app, &anonymous("two"), named("i-1")).await.unwrap();
 }
 
 /// Wherever the first attempt stopped, the same request gets the certificate, and a thief of the token does not.
@@ -297,7 +303,7 @@ async fn a_crash_at_any_write_spends_an_oidc_token_on_one_key() {
         let (request, text, csr) = (anonymous(&format!("request-{case}")), format!("head.{case}.sig"), csr());
         let run = |call: Call, csr: Vec<u8>| {
             let (world, text) = (&world, text.clone());
-            async move { world.app.enroll(&call, attested(token(&text), &csr)).await }
+            async move { enrollment::enroll(&world.app, &call, attested(token(&text), &csr)).await }
         };
         world.store.arm(point, fault.clone());
         let first = run(request.clone(), csr.clone()).await;

@@ -1,6 +1,10 @@
 //! The chain of checkpoints: the end of a log cannot be cut off without a trace.
 
-use signet_app::{App, Call, PageRequest, Settings};
+use signet_app::{
+    App, Call, PageRequest, Settings,
+    audit::{checkpoints, events, sealing},
+    trust::publication,
+};
 use signet_core::{
     TenantId, TenantScope, Time,
     audit::SealHead,
@@ -34,7 +38,7 @@ impl Log {
     async fn cut_off(&self, tenant: &str, minute: i64, now: Time) {
         let scope = TenantScope::housekeeping(tid(tenant));
         let page = PageRequest { size: 1000, token: String::new() };
-        let found = self.site.app.list_audit_events(&process(now), &scope, &ALL, &page).await.unwrap();
+        let found = events::list_audit_events(&self.site.app, &process(now), &scope, &ALL, &page).await.unwrap();
         for event in found.events.iter().filter(|event| event.at.minute() >= minute) {
             let victim = self.versioned(event, now).await;
             self.tamper(vec![Write::Delete(event.key(), victim.version)], now).await;
@@ -106,11 +110,11 @@ async fn a_node_that_has_seen_the_end_of_the_chain_does_not_seal_another() {
     let delete = Write::Delete(last.value.key(), last.version.clone());
     log.tamper(vec![delete, Write::replace(head, found.version)], now).await;
     log.happens("acme", minutes(5)).await;
-    let refused = log.site.app.seal_due(&process(due(minutes(5))), &log.key).await.unwrap_err();
+    let refused = sealing::seal_due(&log.site.app, &process(due(minutes(5))), &log.key).await.unwrap_err();
     assert_eq!(refused.reason(), "AUDIT_LOG_CUT_OFF");
     // A node that has seen nothing goes on, and whoever remembers the end finds out.
     let fresh = log.site.app_on(&log.site.store, Settings::default());
-    fresh.seal_due(&process(due(minutes(5))), &log.key).await.unwrap();
+    sealing::seal_due(&fresh, &process(due(minutes(5))), &log.key).await.unwrap();
     let mut chain: Vec<Checkpoint> = log.checkpoints(now).await.into_iter().map(|found| found.value).collect();
     chain.reverse();
     let check = |message: &[u8], signature: &[u8]| log.site.keys.check(&log.key, message, signature);
@@ -119,7 +123,7 @@ async fn a_node_that_has_seen_the_end_of_the_chain_does_not_seal_another() {
     chain.pop();
     let rewound = ChainFinding::ChainRewound { seen: 4, minute: NOW.minute() + 3 };
     assert_eq!(verify_chain(&chain, &[last.value.head()], &check), [rewound]);
-    assert_eq!(log.site.app.seal_due(&process(due(minutes(6))), &log.key).await.unwrap_err(), refused);
+    assert_eq!(sealing::seal_due(&log.site.app, &process(due(minutes(6))), &log.key).await.unwrap_err(), refused);
 }
 
 /// A writer of the store takes the newest minute back, and lets a sealer seal what is left.
@@ -148,7 +152,7 @@ async fn a_minute_that_is_sealed_again_without_an_event_is_another_end_of_the_ch
         }
         log.tamper(writes, now).await;
         let fresh = log.site.app_on(&log.site.store, Settings::default());
-        assert_eq!(fresh.seal_due(&process(now), &log.key).await, Ok(1));
+        assert_eq!(sealing::seal_due(&fresh, &process(now), &log.key).await, Ok(1));
         let again = log.checkpoints(now).await.remove(0).value;
         assert_eq!(again.sequence, end.value.sequence);
         assert_eq!(again.head() != end.value.head(), is_removed);
@@ -160,8 +164,9 @@ async fn the_published_end_of_the_chain_never_goes_back() {
     let (log, now) = four_minutes().await;
     let bucket = Bucket::default();
     let published = || serde_json::from_slice::<Head>(&bucket.content("audit/head.json")).unwrap();
-    let publish =
-        async |app: &App, now| app.publish(&Call::process("publish", now), &bucket, &|| Some(now)).await.unwrap();
+    let publish = async |app: &App, now| {
+        publication::publish(app, &Call::process("publish", now), &bucket, &|| Some(now)).await.unwrap()
+    };
     assert!(publish(&log.site.app, now).await.done.contains(&"audit/head.json".to_owned()));
     assert_eq!((published().sequence, published().minute), (4, NOW.minute() + 3));
     assert!(publish(&log.site.app, now).await.done.is_empty(), "once");
@@ -176,12 +181,14 @@ async fn the_published_end_of_the_chain_never_goes_back() {
     assert_eq!(published().sequence, 4);
     // The nodes go on with another chain, which does not get published either.
     log.happens("acme", minutes(8)).await;
-    fresh.seal_due(&process(due(minutes(8))), &log.key).await.unwrap();
+    sealing::seal_due(&fresh, &process(due(minutes(8))), &log.key).await.unwrap();
     assert_eq!(publish(&fresh, due(minutes(8))).await.failed.len(), 1);
     assert_eq!(published().minute, NOW.minute() + 3);
     // The operator says that it is meant to be so, to a function that has seen the old end.
     assert_eq!(publish(&log.site.app, due(minutes(8))).await.failed.len(), 1);
-    let accepted = log.site.app.accept_audit_head(&Call::process("accept", due(minutes(8))), &bucket).await.unwrap();
+    let accepted = checkpoints::accept_audit_head(&log.site.app, &Call::process("accept", due(minutes(8))), &bucket)
+        .await
+        .unwrap();
     assert_eq!((accepted, published().minute), (vec!["audit/head.json".to_owned()], NOW.minute() + 8));
     assert_eq!(publish(&fresh, due(minutes(8))).await.failed, []);
 }

@@ -1,6 +1,11 @@
 //! Invariant 10: bad input gets an error that says what and where, and changes nothing.
 
-use signet_app::{CreatePrincipal, CreateTenant, PageRequest, PrincipalPatch, TenantPatch};
+use signet_app::{
+    CreatePrincipal, CreateTenant, PageRequest, PrincipalPatch, TenantPatch, authorities,
+    certificates::{issuance, renewal},
+    enrollment::{self, tokens},
+    principals, tenants,
+};
 use signet_core::{Error, Lifetime, PrincipalType, quota::Quotas};
 use signet_x509::KeyAndCsr;
 
@@ -44,14 +49,14 @@ async fn invariant_10_a_bad_csr_is_told_what_is_wrong_with_it() {
         let (issue, renew) = (call("IssueCertificate"), call("RenewCertificate"));
         let (scope, worker, permit, request) = (acme(), pid("worker"), renewal_of(&held), anonymous("one"));
         let expected = ("csr_der", reason);
-        let issued = world.app.issue_certificate(&issue, &scope, &worker, &csr);
+        let issued = issuance::issue_certificate(&world.app, &issue, &scope, &worker, &csr);
         assert_eq!(refusal(&world, issued).await, expected, "{case}");
         assert_eq!(
-            refusal(&world, world.app.renew_certificate(&renew, &permit, &scope, &csr)).await,
+            refusal(&world, renewal::renew_certificate(&world.app, &renew, &permit, &scope, &csr)).await,
             expected,
             "{case}"
         );
-        let enrolled = world.app.enroll(&request, enrollment(&token, "new", &csr));
+        let enrolled = enrollment::enroll(&world.app, &request, enrollment(&token, "new", &csr));
         assert_eq!(refusal(&world, enrolled).await, expected, "{case}");
     }
 }
@@ -87,9 +92,9 @@ async fn invariant_10_tenants() {
             quotas: input.quotas,
         };
         let (create, update) = (call("CreateTenant"), call("UpdateTenant"));
-        assert_eq!(refusal(&world, world.app.create_tenant(&create, &scope, input)).await.0, field);
+        assert_eq!(refusal(&world, tenants::create_tenant(&world.app, &create, &scope, input)).await.0, field);
         if field != "tenant.tenant_id" {
-            assert_eq!(refusal(&world, world.app.update_tenant(&update, &scope, &id, patch)).await.0, field);
+            assert_eq!(refusal(&world, tenants::update_tenant(&world.app, &update, &scope, &id, patch)).await.0, field);
         }
     }
 }
@@ -113,8 +118,11 @@ async fn invariant_10_principals() {
             groups: Some(input.groups.clone()),
         };
         let (create, update) = (call("CreatePrincipal"), call("UpdatePrincipal"));
-        assert_eq!(refusal(&world, world.app.create_principal(&create, &scope, input)).await.0, field);
-        assert_eq!(refusal(&world, world.app.update_principal(&update, &scope, &id, patch)).await.0, field);
+        assert_eq!(refusal(&world, principals::create_principal(&world.app, &create, &scope, input)).await.0, field);
+        assert_eq!(
+            refusal(&world, principals::update_principal(&world.app, &update, &scope, &id, patch)).await.0,
+            field
+        );
     }
 }
 
@@ -128,9 +136,9 @@ async fn invariant_10_pages() {
     ];
     for (field, page) in pages {
         let (list, scope) = (call("List"), acme());
-        assert_eq!(refusal(&world, world.app.list_principals(&list, &scope, &page)).await.0, field);
-        assert_eq!(refusal(&world, world.app.list_tokens(&list, &scope, &page)).await.0, field);
-        assert_eq!(refusal(&world, world.app.list_tenants(&list, &environment(), &page)).await.0, field);
+        assert_eq!(refusal(&world, principals::list_principals(&world.app, &list, &scope, &page)).await.0, field);
+        assert_eq!(refusal(&world, tokens::list_tokens(&world.app, &list, &scope, &page)).await.0, field);
+        assert_eq!(refusal(&world, tenants::list_tenants(&world.app, &list, &environment(), &page)).await.0, field);
     }
 }
 
@@ -143,16 +151,21 @@ async fn invariant_10_unknown_and_foreign_names_are_not_found() {
     let (app, other, worker) = (&world.app, scope("other"), pid("worker"));
     let before = world.store.transactions();
     let refusals = [
-        app.get_principal(&call("Get"), &other, &worker).await.map(drop),
-        app.suspend_principal(&call("Suspend"), &admin(), &other, &worker).await.map(drop),
-        app.issue_certificate(&call("Issue"), &other, &worker, &csr()).await.map(drop),
-        app.get_tenant(&call("Get"), &scope("nobody")).await.map(drop),
-        app.suspend_tenant(&call("Suspend"), &environment(), &tid("nobody")).await.map(drop),
-        app.trust_bundle(&call("Bundle"), &scope("nobody")).await.map(drop),
-        app.create_principal(&call("Create"), &scope("nobody"), new_principal("w", PrincipalType::Worker, &[]))
-            .await
-            .map(drop),
-        app.create_token(&call("CreateToken"), &admin(), &scope("nobody"), new_token()).await.map(drop),
+        principals::get_principal(app, &call("Get"), &other, &worker).await.map(drop),
+        principals::suspend_principal(app, &call("Suspend"), &admin(), &other, &worker).await.map(drop),
+        issuance::issue_certificate(app, &call("Issue"), &other, &worker, &csr()).await.map(drop),
+        tenants::get_tenant(app, &call("Get"), &scope("nobody")).await.map(drop),
+        tenants::suspend_tenant(app, &call("Suspend"), &environment(), &tid("nobody")).await.map(drop),
+        authorities::trust_bundle(app, &call("Bundle"), &scope("nobody")).await.map(drop),
+        principals::create_principal(
+            app,
+            &call("Create"),
+            &scope("nobody"),
+            new_principal("w", PrincipalType::Worker, &[]),
+        )
+        .await
+        .map(drop),
+        tokens::create_token(app, &call("CreateToken"), &admin(), &scope("nobody"), new_token()).await.map(drop),
     ];
     for refused in refusals {
         assert_eq!(refused.unwrap_err().reason(), "NOT_FOUND");

@@ -1,6 +1,6 @@
 //! The first start of an environment.
 
-use signet_app::{Bootstrap, Call};
+use signet_app::{Bootstrap, Call, authorities, bootstrap};
 use signet_core::{
     Error, Lifetime, PrincipalType, Time,
     ca::{Ca, CaKind, CaState},
@@ -29,7 +29,7 @@ async fn an_environment_has_its_authorities_a_server_and_an_admin() {
         "certificate of admin root",
     ];
     assert_eq!(made, expected);
-    let cas = world.app.list_cas(&call("ListCas"), &scope("system")).await.unwrap();
+    let cas = authorities::list_cas(&world.app, &call("ListCas"), &scope("system")).await.unwrap();
     assert!(cas.len() == 4 && cas.iter().all(|ca| ca.state == CaState::Active));
     let admin = world.authenticate("system", &report.admin.chain_der[0], NOW).await.unwrap();
     assert_eq!((admin.principal, admin.principal_type), (pid("root"), PrincipalType::Admin));
@@ -40,9 +40,9 @@ async fn an_environment_has_its_authorities_a_server_and_an_admin() {
 async fn a_second_bootstrap_changes_nothing() {
     let world = World::empty();
     let input = bootstrap_input();
-    let first = world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    let first = bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
     let (events, signatures) = (world.ledger.events().len(), world.keys.signatures());
-    let second = world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    let second = bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
     assert!(second.items.iter().all(|item| !item.made), "{:?}", second.items);
     assert_eq!((second.server_chain_der, second.admin), (first.server_chain_der, first.admin));
     assert_eq!((world.ledger.events().len(), world.keys.signatures()), (events, signatures));
@@ -70,7 +70,7 @@ async fn bad_input_makes_nothing() {
         ("server.dns", Bootstrap { server: bad_name, ..good }),
     ];
     for (wrong, input) in cases {
-        let refused = world.app.bootstrap(&bootstrap_call(), &input).await.unwrap_err();
+        let refused = bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap_err();
         assert!(matches!(refused, Error::Invalid { field, .. } if field == wrong), "{wrong}: {refused:?}");
         assert!(world.ledger.events().is_empty() && world.keys.signatures() == 0, "{wrong}");
     }
@@ -83,14 +83,14 @@ async fn an_operators_keys_are_used_where_given() {
     let root = signet_core::KeyManager::create(&*world.keys, &label("root.77")).await.unwrap();
     let mut input = bootstrap_input();
     input.keys.root = Some(root.clone());
-    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
-    assert_eq!(world.app.roots(NOW).await.unwrap()[0].key, root);
+    bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
+    assert_eq!(authorities::roots(&world.app, NOW).await.unwrap()[0].key, root);
 }
 
 /// Bootstrap as an administrator runs it whose certificate is over: with the same keys, `days` after the first time.
 async fn again_after(world: &World, input: &Bootstrap, days: u32) -> (signet_app::BootstrapReport, Time) {
     let now = NOW.plus(Lifetime::days(days));
-    let report = world.app.bootstrap(&Call { now, ..bootstrap_call() }, input).await;
+    let report = bootstrap::bootstrap(&world.app, &Call { now, ..bootstrap_call() }, input).await;
     (report.unwrap_or_else(|error| panic!("day {days}: {error:?}")), now)
 }
 
@@ -103,7 +103,7 @@ async fn the_way_back_is_open_on_every_day() {
     for days in [1, 29, 31, 45, 60, 365, 639] {
         let world = World::empty();
         let input = bootstrap_input();
-        world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+        bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
         let (report, now) = again_after(&world, &input, days).await;
         let renewed = ["certificate of admin root"];
         let expected = if days < 7 { &renewed[..] } else { &["server certificate", "certificate of admin root"] };
@@ -122,7 +122,7 @@ async fn authorities_that_can_sign_no_more_are_made_anew() {
     for days in [641, 729, 731, 2000, 2900] {
         let world = World::empty();
         let input = bootstrap_input();
-        world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+        bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
         let (report, now) = again_after(&world, &input, days).await;
         let all = [
             "certificate authority system.2",
@@ -133,7 +133,7 @@ async fn authorities_that_can_sign_no_more_are_made_anew() {
         ];
         assert_eq!(made(&report), all, "day {days}");
         world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
-        let cas = world.app.list_cas(&at(call("ListCas"), now), &scope("system")).await.unwrap();
+        let cas = authorities::list_cas(&world.app, &at(call("ListCas"), now), &scope("system")).await.unwrap();
         assert_eq!(states(&cas, CaKind::Server), [(1, CaState::Retiring), (2, CaState::Active)], "day {days}");
         assert_eq!(states(&cas, CaKind::Root), [(1, CaState::Active)], "day {days}");
         let (events, signatures) = (world.ledger.events().len(), world.keys.signatures());
@@ -151,12 +151,12 @@ async fn a_successor_that_waits_takes_over_and_one_that_is_over_too_does_not() {
     ] {
         let world = World::empty();
         let input = bootstrap_input();
-        world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+        bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
         let prepare = at(call("RotateCa"), NOW.plus(Lifetime::days(366)));
         let action = signet_app::RotationAction::Due;
-        world.app.rotate_ca(&prepare, &scope("system"), CaKind::Server, action).await.unwrap();
+        authorities::rotate_ca(&world.app, &prepare, &scope("system"), CaKind::Server, action).await.unwrap();
         let (_, now) = again_after(&world, &input, days).await;
-        let cas = world.app.list_cas(&at(call("ListCas"), now), &scope("system")).await.unwrap();
+        let cas = authorities::list_cas(&world.app, &at(call("ListCas"), now), &scope("system")).await.unwrap();
         assert_eq!(states(&cas, CaKind::Server), expected, "day {days}");
     }
 }
@@ -165,21 +165,21 @@ async fn a_successor_that_waits_takes_over_and_one_that_is_over_too_does_not() {
 async fn a_root_too_old_to_sign_gets_a_successor_while_it_is_trusted() {
     let world = World::empty();
     let input = bootstrap_input();
-    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
     let (report, now) = again_after(&world, &input, 3000).await;
     assert_eq!(made(&report)[0], "certificate authority root.2");
     world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
     assert_eq!(
-        world.app.roots(now).await.unwrap().len(),
+        authorities::roots(&world.app, now).await.unwrap().len(),
         2,
         "who knows the old one alone still verifies what it signed"
     );
     // With the old root over, nobody who trusts it can be reached: a wrong clock is likelier than ten years.
     let late = Call { now: NOW.plus(Lifetime::days(3653)), ..bootstrap_call() };
     let world = World::empty();
-    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
     let before = (world.ledger.events().len(), world.keys.signatures());
-    let refused = world.app.bootstrap(&late, &input).await.unwrap_err();
+    let refused = bootstrap::bootstrap(&world.app, &late, &input).await.unwrap_err();
     assert!(matches!(refused, Error::Precondition { reason: "ROOT_EXPIRED", .. }), "{refused:?}");
     assert_eq!((world.ledger.events().len(), world.keys.signatures()), before);
 }
@@ -192,7 +192,7 @@ async fn a_certificate_that_is_not_valid_yet_is_no_way_back() {
     let input = bootstrap_input();
     again_after(&world, &input, 2).await;
     let now = NOW.plus(Lifetime::days(2)).minus(Lifetime::minutes(15));
-    let report = world.app.bootstrap(&Call { now, ..bootstrap_call() }, &input).await.unwrap();
+    let report = bootstrap::bootstrap(&world.app, &Call { now, ..bootstrap_call() }, &input).await.unwrap();
     assert_eq!(made(&report), ["server certificate", "certificate of admin root"]);
     world.authenticate("system", &report.admin.chain_der[0], now).await.unwrap();
 }
@@ -202,10 +202,10 @@ async fn a_certificate_that_is_not_valid_yet_is_no_way_back() {
 async fn a_clock_before_the_root_is_said_to_be_wrong() {
     let world = World::empty();
     let input = bootstrap_input();
-    world.app.bootstrap(&bootstrap_call(), &input).await.unwrap();
+    bootstrap::bootstrap(&world.app, &bootstrap_call(), &input).await.unwrap();
     let before = (world.ledger.events().len(), world.keys.signatures());
     let early = Call { now: NOW.minus(Lifetime::days(1)), ..bootstrap_call() };
-    let refused = world.app.bootstrap(&early, &input).await.map(|report| report.items);
+    let refused = bootstrap::bootstrap(&world.app, &early, &input).await.map(|report| report.items);
     assert!(matches!(refused, Err(Error::Precondition { reason: "ROOT_NOT_YET_VALID", .. })), "{refused:?}");
     assert_eq!((world.ledger.events().len(), world.keys.signatures()), before);
 }

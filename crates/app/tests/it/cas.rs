@@ -1,6 +1,8 @@
 //! The life of certificate authorities.
 
-use signet_app::{Call, RotationAction, RotationReport, TenantPatch};
+use signet_app::{
+    Call, RotationAction, RotationReport, TenantPatch, authorities, bootstrap, certificates::issuance, tenants,
+};
 use signet_core::{
     Actor, Error, Lifetime, PrincipalType, Time,
     authz::Denial,
@@ -19,7 +21,7 @@ async fn rotate(
     action: RotationAction,
     now: Time,
 ) -> Result<RotationReport, Error> {
-    world.app.rotate_ca(&at(call("RotateCa"), now), &scope(tenant), kind, action).await
+    authorities::rotate_ca(&world.app, &at(call("RotateCa"), now), &scope(tenant), kind, action).await
 }
 
 fn states(report: &RotationReport) -> Vec<(&str, CaState)> {
@@ -48,7 +50,7 @@ async fn a_tenants_ca_is_replaced_in_time_without_anybody_asking() {
     assert_eq!(states(&activated), [("acme.1", Retiring), ("acme.2", Active)]);
     assert_eq!(activated.steps, ["activated acme.2 in place of acme.1", "acme.1 signs no more"]);
     let issue = at(call("Issue"), days(611));
-    let new = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr()).await.unwrap();
+    let new = issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr()).await.unwrap();
     assert_eq!(new.certificate.issuer.as_str(), "acme.2");
     assert!(due(690).await.unwrap().steps.is_empty(), "leaves of 90 days may still live");
     assert_eq!(states(&due(701).await.unwrap()), [("acme.1", Retired), ("acme.2", Active)]);
@@ -78,7 +80,7 @@ async fn an_operator_may_rotate_at_any_time_also_after_expiry() {
     let late = days(731);
     let issue = || {
         let (call, app) = (at(call("Issue"), late), &world.app);
-        async move { app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await }
+        async move { issuance::issue_certificate(app, &call, &acme(), &pid("worker"), &csr()).await }
     };
     assert_eq!(issue().await.unwrap_err().reason(), "OUTLIVES_ISSUER");
     let act = |action| rotate(&world, "acme", CaKind::Tenant, action, late);
@@ -100,11 +102,11 @@ async fn the_environments_own_cas_rotate_in_the_system_tenant() {
                 .unwrap_or_else(|error| panic!("{kind:?} {action:?}: {error}"));
         }
     }
-    assert_eq!(world.app.roots(NOW).await.unwrap()[0].id.as_str(), "root.2");
-    let cas = world.app.list_cas(&call("ListCas"), &scope("system")).await.unwrap();
+    assert_eq!(authorities::roots(&world.app, NOW).await.unwrap()[0].id.as_str(), "root.2");
+    let cas = authorities::list_cas(&world.app, &call("ListCas"), &scope("system")).await.unwrap();
     assert!(cas.iter().filter(|ca| ca.state == CaState::Active).all(|ca| ca.issuer.as_str() == "root.2"));
     let names = bootstrap_input().server;
-    world.app.issue_server_certificate(&call("Rotate"), &names, &csr()).await.unwrap();
+    bootstrap::issue_server_certificate(&world.app, &call("Rotate"), &names, &csr()).await.unwrap();
 }
 
 #[tokio::test]
@@ -115,7 +117,7 @@ async fn a_kind_of_ca_is_rotated_where_it_lives() {
         assert_eq!(refused.reason(), "WRONG_TENANT");
     }
     let input = signet_app::CreateTenant { isolation: signet_core::tenant::Isolation::Shared, ..new_tenant("trial") };
-    world.app.create_tenant(&call("Create"), &environment(), input).await.unwrap();
+    tenants::create_tenant(&world.app, &call("Create"), &environment(), input).await.unwrap();
     let refused = rotate(&world, "trial", CaKind::Tenant, RotationAction::Due, NOW).await.unwrap_err();
     assert_eq!(refused.reason(), "SHARED_ISOLATION");
 }
@@ -159,7 +161,9 @@ async fn an_operator_may_force_it_and_nobody_else() {
     rotate(&world, "acme", CaKind::Tenant, RotationAction::Prepare, NOW).await.unwrap();
     let own = identity("acme", "anna", PrincipalType::Admin, &[]);
     let own = Call { actor: Actor::from(&own), ..call("RotateCa") };
-    let refused = world.app.rotate_ca(&own, &acme(), CaKind::Tenant, RotationAction::ForceActivate).await.unwrap_err();
+    let refused = authorities::rotate_ca(&world.app, &own, &acme(), CaKind::Tenant, RotationAction::ForceActivate)
+        .await
+        .unwrap_err();
     assert_eq!(refused, Error::Denied(Denial::Permission));
     rotate(&world, "acme", CaKind::Tenant, RotationAction::ForceActivate, NOW).await.unwrap();
 }
@@ -171,7 +175,7 @@ async fn a_tenant_prepares_two_a_day_and_an_operator_more() {
     let own = Call { actor: Actor::from(&identity("acme", "anna", PrincipalType::Admin, &[])), ..call("RotateCa") };
     let prepare = |call: &Call, now| {
         let (app, call) = (&world.app, at(call.clone(), now));
-        async move { app.rotate_ca(&call, &acme(), CaKind::Tenant, RotationAction::Prepare).await }
+        async move { authorities::rotate_ca(app, &call, &acme(), CaKind::Tenant, RotationAction::Prepare).await }
     };
     let force = || rotate(&world, "acme", CaKind::Tenant, RotationAction::ForceActivate, NOW);
     for _ in 0..2 {
@@ -190,7 +194,7 @@ async fn a_tenant_prepares_two_a_day_and_an_operator_more() {
     }
     assert_eq!(prepare(&call("RotateCa"), NOW).await.unwrap_err().reason(), "CA_PREPARED_TOO_OFTEN");
     prepare(&own, later(86_400)).await.unwrap();
-    let cas = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap();
+    let cas = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap();
     let generations: Vec<_> = cas.iter().map(|ca| ca.generation).collect();
     assert_eq!(generations, Vec::from_iter(1..=12), "10 after 2");
 }
@@ -200,7 +204,7 @@ async fn a_quota_of_cas_stops_admins_and_not_what_is_due() {
     let world = World::new().await;
     let quotas = Quotas { certificate_authorities: Some(1), ..Default::default() };
     let patch = TenantPatch { quotas, ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     let refused = rotate(&world, "acme", CaKind::Tenant, RotationAction::Prepare, NOW).await.unwrap_err();
     assert_eq!(refused.reason(), "CERTIFICATE_AUTHORITY_QUOTA");
     let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, days(366)).await.unwrap();
@@ -228,7 +232,7 @@ async fn what_a_clock_that_was_ahead_has_activated_does_not_sign() {
     assert_eq!(leaf.certificate.issuer.as_str(), "acme.1");
     world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
     let names = bootstrap_input().server;
-    world.app.issue_server_certificate(&call("Rotate"), &names, &csr()).await.unwrap();
+    bootstrap::issue_server_certificate(&world.app, &call("Rotate"), &names, &csr()).await.unwrap();
     let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, NOW).await.unwrap();
     assert_eq!(states(&due), [("acme.1", CaState::Active), ("acme.2", CaState::Retiring)]);
     assert!(rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, NOW).await.unwrap().steps.is_empty());

@@ -1,6 +1,11 @@
 //! Certificates on record.
 
-use signet_app::PageRequest;
+use signet_app::{
+    PageRequest,
+    certificates::{self, issuance, renewal},
+    enrollment::out_of_band,
+    principals, tenants,
+};
 use signet_core::{
     Error, PrincipalType,
     certificate::{Certificate, CertificateState, RevocationReason},
@@ -25,7 +30,7 @@ async fn revoke_for(
     reason: RevocationReason,
 ) -> Result<Certificate, Error> {
     let call = at(call("RevokeCertificate"), later(seconds));
-    world.app.revoke_certificate(&call, &admin(), &acme(), &record.issuer, &record.serial, reason).await
+    certificates::revoke_certificate(&world.app, &call, &admin(), &acme(), &record.issuer, &record.serial, reason).await
 }
 
 #[tokio::test]
@@ -54,7 +59,7 @@ async fn a_superseded_certificate_can_be_revoked() {
     world.principal("worker").await;
     let old = world.issue("worker").await;
     let renew = call("RenewCertificate");
-    let new = world.app.renew_certificate(&renew, &renewal_of(&old), &acme(), &csr()).await.unwrap();
+    let new = renewal::renew_certificate(&world.app, &renew, &renewal_of(&old), &acme(), &csr()).await.unwrap();
     let revoked = revoke_for(&world, &old.certificate, 1, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(revoked.lineage.successor.unwrap().serial, new.certificate.serial, "the answer names what goes on");
     let held = world.get_principal("worker").await.certificates;
@@ -113,7 +118,9 @@ async fn a_renewal_under_way_ends_with_the_instance() {
     let (app, record) = (std::sync::Arc::clone(&world.app), held.certificate.clone());
     world.keys.before_next_signature(Box::pin(async move {
         let (call, reason) = (at(call("RevokeCertificate"), later(1)), RevocationReason::KeyCompromise);
-        app.revoke_certificate(&call, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+        certificates::revoke_certificate(&app, &call, &admin(), &acme(), &record.issuer, &record.serial, reason)
+            .await
+            .unwrap();
     }));
     assert_eq!(renew_at(&world, &held, later(1)).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
     assert!(world.get_principal("worker").await.certificates.is_empty());
@@ -141,13 +148,15 @@ async fn an_expired_certificate_within_its_grace_can_be_revoked() {
     let world = World::new().await;
     let renewal_grace = Some(signet_core::Lifetime::days(1));
     let patch = signet_app::TenantPatch { renewal_grace, ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     for reason in [RevocationReason::Unspecified, RevocationReason::KeyCompromise] {
         let (key, leaf) = worker(&world, reason.as_str().replace('_', "-").as_str()).await;
         revoke_for(&world, &leaf.certificate, 25 * 3600, reason).await.unwrap();
         let soon = later(26 * 3600);
         let input = signed(&world, &key, &leaf, reason.as_str(), soon);
-        let refused = world.app.renew_out_of_band(&at(anonymous(reason.as_str()), soon), &input).await.unwrap_err();
+        let refused = out_of_band::renew_out_of_band(&world.app, &at(anonymous(reason.as_str()), soon), &input)
+            .await
+            .unwrap_err();
         assert_eq!(refused.reason(), "CERTIFICATE_REVOKED", "{refused:?}");
     }
 }
@@ -160,7 +169,7 @@ async fn what_nobody_accepts_cannot_be_revoked() {
     assert_eq!(revoke(&world, &record, 86_400).await.unwrap_err().reason(), "CERTIFICATE_EXPIRED");
     world.store.arm(1, Fault::CrashBefore);
     let issue = call("IssueCertificate");
-    world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr()).await.unwrap_err();
     world.store.restart();
     let reserved = world.ledger.reservations().pop().unwrap();
     assert_eq!(revoke(&world, &reserved, 1).await.unwrap_err().reason(), "CERTIFICATE_NOT_ISSUED");
@@ -169,15 +178,26 @@ async fn what_nobody_accepts_cannot_be_revoked() {
 #[tokio::test]
 async fn an_operator_does_not_revoke_an_admins_certificate() {
     let world = World::new().await;
-    world
-        .app
-        .create_principal(&call("Create"), &acme(), new_principal("chief", PrincipalType::Admin, &[]))
-        .await
-        .unwrap();
+    principals::create_principal(
+        &world.app,
+        &call("Create"),
+        &acme(),
+        new_principal("chief", PrincipalType::Admin, &[]),
+    )
+    .await
+    .unwrap();
     let record = world.issue("chief").await.certificate;
     let (call, reason) = (call("RevokeCertificate"), RevocationReason::Unspecified);
-    let denied =
-        world.app.revoke_certificate(&call, &operator(), &acme(), &record.issuer, &record.serial, reason).await;
+    let denied = certificates::revoke_certificate(
+        &world.app,
+        &call,
+        &operator(),
+        &acme(),
+        &record.issuer,
+        &record.serial,
+        reason,
+    )
+    .await;
     assert_eq!(denied.unwrap_err().reason(), "PERMISSION_MISSING");
 }
 
@@ -189,10 +209,11 @@ async fn certificates_are_listed_newest_first_and_only_those_of_the_principal() 
         world.issue(id).await;
     }
     let issue = at(call("IssueCertificate"), later(10));
-    let newer = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr()).await.unwrap().certificate;
+    let newer =
+        issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr()).await.unwrap().certificate;
     let list = |id: &'static str| {
         let app = &world.app;
-        async move { app.list_certificates(&call("List"), &acme(), &pid(id), &PageRequest::default()).await }
+        async move { certificates::list_certificates(app, &call("List"), &acme(), &pid(id), &PageRequest::default()).await }
     };
     let listed = list("worker").await.unwrap().items;
     assert_eq!((listed.len(), &listed[0]), (2, &newer));
@@ -210,12 +231,12 @@ async fn a_worker_sees_its_own_certificates_and_no_others() {
     let own_scope = permit.tenant(&tid("acme"), None).unwrap();
     let get = |record: Certificate| {
         let (app, scope) = (&world.app, own_scope.clone());
-        async move { app.get_certificate(&call("Get"), &scope, &record.issuer, &record.serial).await }
+        async move { certificates::get_certificate(app, &call("Get"), &scope, &record.issuer, &record.serial).await }
     };
     assert_eq!(get(own.clone()).await.unwrap(), own);
     assert_eq!(get(foreign).await.unwrap_err().reason(), "NOT_FOUND");
     let page = PageRequest::default();
-    let list = world.app.list_certificates(&call("List"), &own_scope, &pid("other"), &page).await;
+    let list = certificates::list_certificates(&world.app, &call("List"), &own_scope, &pid("other"), &page).await;
     assert_eq!(list.unwrap_err().reason(), "NOT_FOUND");
 }
 
@@ -228,7 +249,8 @@ async fn records_of_cas_and_servers_are_not_reached_as_principals_certificates()
     assert!(of_others.len() >= 5);
     for record in of_others {
         let scope = scope(record.tenant.as_str());
-        let found = world.app.get_certificate(&call("Get"), &scope, &record.issuer, &record.serial).await;
+        let found =
+            certificates::get_certificate(&world.app, &call("Get"), &scope, &record.issuer, &record.serial).await;
         assert_eq!(found.unwrap_err().reason(), "NOT_FOUND");
     }
 }

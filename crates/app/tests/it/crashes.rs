@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_app::RotationAction;
+use signet_app::{RotationAction, authorities, bootstrap, certificates::issuance};
 use signet_core::{Error, StoreError, ca::CaKind};
 
 use signet_testkit::faulty::Fault;
@@ -80,12 +80,12 @@ async fn invariant_1_an_unavailable_key_delays_an_issuance_and_nothing_else() {
     world.principal("worker").await;
     let (csr, call) = (csr(), call_with_id("IssueCertificate", "one"));
     world.key_faults.set_down(true);
-    let refused = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    let refused = issuance::issue_certificate(&world.app, &call, &acme(), &pid("worker"), &csr).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { what: "the signing key", .. }), "{refused:?}");
     assert!(world.get_principal("worker").await.certificates.is_empty());
     let signed = world.keys.signatures();
     world.key_faults.set_down(false);
-    let leaf = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr).await.unwrap();
+    let leaf = issuance::issue_certificate(&world.app, &call, &acme(), &pid("worker"), &csr).await.unwrap();
     assert_eq!(world.keys.signed()[signed..], [leaf.certificate.tbs_der], "one signature, over the recorded bytes");
 }
 
@@ -101,7 +101,9 @@ async fn a_call_certifies_a_ca_once() {
             world.tenant("globex").await;
         } else {
             let prepare = RotationAction::Prepare;
-            world.app.rotate_ca(&crate::world::call(case), &acme(), CaKind::Tenant, prepare).await.unwrap();
+            authorities::rotate_ca(&world.app, &crate::world::call(case), &acme(), CaKind::Tenant, prepare)
+                .await
+                .unwrap();
         }
         assert!(world.store.restart(), "{case}: the fault did not happen");
         assert_eq!(world.keys.signatures() - signed, 1, "{case}");
@@ -114,10 +116,11 @@ async fn a_call_certifies_a_ca_once() {
 async fn a_key_that_is_not_the_cas_is_the_operators_to_mend() {
     let world = World::new().await;
     world.principal("worker").await;
-    let ca = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap().remove(0);
+    let ca = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap().remove(0);
     world.keys.replace(&ca.key);
     let other = world.other_node();
-    let refused = other.issue_certificate(&call("Issue"), &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    let refused =
+        issuance::issue_certificate(&other, &call("Issue"), &acme(), &pid("worker"), &csr()).await.unwrap_err();
     assert!(matches!(&refused, Error::Misconfigured { what: "the signing key", cause } if cause.contains("acme.1")));
 }
 
@@ -131,11 +134,11 @@ async fn bootstrap_completes_after_a_crash_at_every_write() {
         let world = World::empty();
         let (input, call) = (bootstrap_input(), signet_app::Call::process("bootstrap", signet_testkit::fixtures::NOW));
         world.store.arm(point, fault.clone());
-        let _ = world.app.bootstrap(&call, &input).await;
+        let _ = bootstrap::bootstrap(&world.app, &call, &input).await;
         assert!(world.store.restart(), "write {point} {fault:?}: the fault did not happen");
-        let report = world.app.bootstrap(&call, &input).await.unwrap();
+        let report = bootstrap::bootstrap(&world.app, &call, &input).await.unwrap();
         assert_eq!(report.items.len(), 8, "write {point} {fault:?}");
-        let again = world.app.bootstrap(&call, &input).await.unwrap();
+        let again = bootstrap::bootstrap(&world.app, &call, &input).await.unwrap();
         assert!(again.items.iter().all(|item| !item.made), "write {point} {fault:?}: {:?}", again.items);
         assert_eq!(again.admin, report.admin, "write {point} {fault:?}");
     }

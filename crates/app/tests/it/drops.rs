@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use signet_app::{App, Enroll, IssuedLeaf, Proof};
+use signet_app::{
+    App, Enroll, IssuedLeaf, Proof,
+    certificates::renewal,
+    enrollment::{self, out_of_band},
+    sync::detached,
+};
 use signet_core::{Error, KeyManager};
 use signet_testkit::{
     drops::{dropped_after, dropped_once},
@@ -45,7 +50,7 @@ async fn one_drop(world: &Arc<World>, operation: &Operation, number: usize, wait
     let run = prepare(world, operation.name, number).await;
     let events = world.outcomes(operation.name).len();
     let first = dropped_after(waits, run()).await;
-    world.app.wait_detached().await;
+    detached::wait_detached(&world.app).await;
     world.ledger.settled().await;
     assert!(world.keys.unnamed(NOW).await.unwrap().is_empty(), "{case}: a key was made that nothing refers to");
     let (second, third) = (run().await, run().await);
@@ -106,8 +111,9 @@ async fn a_thief_that_hangs_up_is_locked_out_all_the_same() {
     for calls in 1..MOST_WAITS {
         let (first, second) = copied(&world, &format!("worker-{calls}")).await;
         let (permit, scope, csr, call) = (renewal_of(&first), acme(), csr(), call("RenewCertificate"));
-        let answer = world.dropped_at(calls, world.app.renew_certificate(&call, &permit, &scope, &csr)).await;
-        world.app.wait_detached().await;
+        let answer =
+            world.dropped_at(calls, renewal::renew_certificate(&world.app, &call, &permit, &scope, &csr)).await;
+        detached::wait_detached(&world.app).await;
         world.ledger.settled().await;
         let is_locked = now(&world, &second).await.lineage.locked_at.is_some();
         locked += usize::from(is_locked);
@@ -132,7 +138,7 @@ async fn a_refusal_is_recorded_and_counted_though_its_caller_is_gone() {
         for calls in 1..MOST_WAITS {
             let before = world.outcomes(way_of(way)).len();
             let answer = refused_call(&world, way, calls).await;
-            world.app.wait_detached().await;
+            detached::wait_detached(&world.app).await;
             world.ledger.settled().await;
             let now = world.outcomes(way_of(way)).len() - before;
             assert!(now == 1 || recorded == 0, "{way}: not recorded at call {calls}");
@@ -156,11 +162,11 @@ async fn refused_call(world: &World, way: &str, calls: usize) -> Option<Result<I
     if way == "token" {
         let proof = Proof::JoinToken(format!("sgt_{calls}").into());
         let input = Enroll { proof, principal: Some(pid("worker")), csr_der: csr() };
-        return world.dropped_at(calls, app.enroll(&anonymous(&request), input)).await;
+        return world.dropped_at(calls, enrollment::enroll(app, &anonymous(&request), input)).await;
     }
     let (key, held) = worker(world, &format!("worker-{calls}")).await;
     let mut input = signed(world, &key, &held, &request, NOW);
     input.signature_der = signed(world, &key, &held, "other", NOW).signature_der;
     let call = signet_app::Call { operation: "RenewOutOfBand", ..anonymous(&request) };
-    world.dropped_at(calls, app.renew_out_of_band(&call, &input)).await
+    world.dropped_at(calls, out_of_band::renew_out_of_band(app, &call, &input)).await
 }

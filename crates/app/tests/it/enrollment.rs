@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use signet_app::{CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof};
+use signet_app::{
+    CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof,
+    enrollment::{self, tokens},
+    principals, tenants,
+};
 use signet_core::{
     Error, Lifetime, PrincipalType, certificate::CertificateState, enrollment::PrincipalTemplate,
     principal::PrincipalStatus,
@@ -21,13 +25,13 @@ async fn a_token_makes_a_principal_and_its_certificate() {
     let template =
         PrincipalTemplate { principal_type: PrincipalType::User, id: None, roles: roles(&["viewer", "operator"]) };
     let token = world.token(CreateToken { template, ..new_token() }).await;
-    let leaf = world.app.enroll(&anonymous("one"), enrollment(&token, "alice", &csr())).await.unwrap();
+    let leaf = enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "alice", &csr())).await.unwrap();
     let alice = world.get_principal("alice").await;
     assert_eq!((alice.principal_type, alice.status), (PrincipalType::User, PrincipalStatus::Active));
     assert_eq!(alice.roles, roles(&["operator", "viewer"]));
     let identity = world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
     assert_eq!((&identity.principal, &*identity.roles), (&alice.id, &*alice.roles));
-    let listed = world.app.list_tokens(&call("ListTokens"), &acme(), &Default::default()).await.unwrap();
+    let listed = tokens::list_tokens(&world.app, &call("ListTokens"), &acme(), &Default::default()).await.unwrap();
     assert_eq!(listed.items.iter().map(|token| token.uses_left).collect::<Vec<_>>(), [0]);
 }
 
@@ -40,7 +44,7 @@ async fn a_token_for_one_principal_gives_it_a_certificate_whether_it_exists_or_n
             PrincipalTemplate { principal_type: PrincipalType::Worker, id: Some(pid(id)), roles: Vec::new() };
         let token = world.token(CreateToken { template, ..new_token() }).await;
         let input = Enroll { principal: None, ..enrollment(&token, id, &csr()) };
-        let leaf = world.app.enroll(&anonymous(id), input).await.unwrap();
+        let leaf = enrollment::enroll(&world.app, &anonymous(id), input).await.unwrap();
         assert_eq!(leaf.certificate.principal, pid(id));
     }
 }
@@ -54,7 +58,7 @@ async fn invariant_6_of_200_callers_with_a_single_use_token_one_gets_a_certifica
         let (world, token) = (Arc::clone(&world), Arc::clone(&token));
         tokio::spawn(async move {
             let input = enrollment(&token, &format!("worker-{number}"), &csr());
-            world.app.enroll(&anonymous(&format!("request-{number}")), input).await
+            enrollment::enroll(&world.app, &anonymous(&format!("request-{number}")), input).await
         })
     });
     let answers: Vec<_> = futures::future::join_all(callers).await.into_iter().map(Result::unwrap).collect();
@@ -75,7 +79,7 @@ async fn a_token_with_many_uses_serves_as_many_callers_at_once() {
         let (world, token) = (Arc::clone(&world), Arc::clone(&token));
         tokio::spawn(async move {
             let input = enrollment(&token, &format!("worker-{number}"), &csr());
-            world.app.enroll(&anonymous(&format!("request-{number}")), input).await.is_ok()
+            enrollment::enroll(&world.app, &anonymous(&format!("request-{number}")), input).await.is_ok()
         })
     });
     let served = futures::future::join_all(callers).await.into_iter().filter(|ok| *ok.as_ref().unwrap()).count();
@@ -90,17 +94,21 @@ async fn invariant_6_a_crash_at_any_write_of_an_enrollment_spends_one_use_on_one
         let token = world.token(new_token()).await;
         let (principal, request, csr) = (format!("worker-{case}"), anonymous(&format!("request-{case}")), csr());
         world.store.arm(point, fault.clone());
-        let first = world.app.enroll(&request, enrollment(&token, &principal, &csr)).await;
+        let first = enrollment::enroll(&world.app, &request, enrollment(&token, &principal, &csr)).await;
         world.store.restart();
         if point == 0 && fault == Fault::CrashBefore {
             first.unwrap_err();
         } else {
             let thief = anonymous(&format!("thief-{case}"));
-            let other =
-                world.app.enroll(&thief, enrollment(&token, &format!("thief-{case}"), &crate::world::csr())).await;
+            let other = enrollment::enroll(
+                &world.app,
+                &thief,
+                enrollment(&token, &format!("thief-{case}"), &crate::world::csr()),
+            )
+            .await;
             assert_eq!(other, Err(Error::ProofRefused { reason: "TOKEN_USED_UP" }), "write {point} {fault:?}");
         }
-        let leaf = world.app.enroll(&request, enrollment(&token, &principal, &csr)).await.unwrap();
+        let leaf = enrollment::enroll(&world.app, &request, enrollment(&token, &principal, &csr)).await.unwrap();
         assert_eq!(leaf.certificate.state, CertificateState::Issued, "write {point} {fault:?}");
         assert_eq!(world.get_principal(&principal).await.certificates.len(), 1, "write {point} {fault:?}");
     }
@@ -112,10 +120,10 @@ async fn a_token_revoked_before_the_retry_gives_nothing_more() {
     let token = world.token(new_token()).await;
     let (request, csr) = (anonymous("one"), csr());
     world.store.arm(0, Fault::CrashAfter);
-    world.app.enroll(&request, enrollment(&token, "worker", &csr)).await.unwrap_err();
+    enrollment::enroll(&world.app, &request, enrollment(&token, "worker", &csr)).await.unwrap_err();
     world.store.restart();
-    world.app.revoke_token(&call("RevokeToken"), &admin(), &acme(), &token.token.id).await.unwrap();
-    let refused = world.app.enroll(&request, enrollment(&token, "worker", &csr)).await;
+    tokens::revoke_token(&world.app, &call("RevokeToken"), &admin(), &acme(), &token.token.id).await.unwrap();
+    let refused = enrollment::enroll(&world.app, &request, enrollment(&token, "worker", &csr)).await;
     assert_eq!(refused, Err(Error::ProofRefused { reason: "TOKEN_REVOKED" }));
     assert!(world.get_principal("worker").await.certificates.is_empty());
 }
@@ -125,17 +133,18 @@ async fn a_certificate_that_was_released_is_released_again_also_when_the_token_w
     let world = World::new().await;
     let token = world.token(new_token()).await;
     let (request, csr) = (anonymous("one"), csr());
-    let leaf = world.app.enroll(&request, enrollment(&token, "worker", &csr)).await.unwrap();
-    world.app.revoke_token(&call("RevokeToken"), &admin(), &acme(), &token.token.id).await.unwrap();
-    assert_eq!(world.app.enroll(&request, enrollment(&token, "worker", &csr)).await.unwrap(), leaf);
+    let leaf = enrollment::enroll(&world.app, &request, enrollment(&token, "worker", &csr)).await.unwrap();
+    tokens::revoke_token(&world.app, &call("RevokeToken"), &admin(), &acme(), &token.token.id).await.unwrap();
+    assert_eq!(enrollment::enroll(&world.app, &request, enrollment(&token, "worker", &csr)).await.unwrap(), leaf);
 }
 
 #[tokio::test]
 async fn the_same_request_id_with_another_key_gets_nothing() {
     let world = World::new().await;
     let token = world.token(new_token()).await;
-    world.app.enroll(&anonymous("one"), enrollment(&token, "worker", &csr())).await.unwrap();
-    let other = world.app.enroll(&anonymous("one"), enrollment(&token, "worker", &csr())).await.unwrap_err();
+    enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "worker", &csr())).await.unwrap();
+    let other =
+        enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "worker", &csr())).await.unwrap_err();
     assert_eq!(other.reason(), "REQUEST_ID_REUSED");
 }
 
@@ -146,11 +155,11 @@ async fn refusals_are_silent_to_the_caller_and_recorded_in_the_tokens_tenant() {
     world.principal("worker").await;
     world.principal("suspended").await;
     let for_suspended = named_token(&world, "suspended").await;
-    world.app.suspend_principal(&call("Suspend"), &admin(), &acme(), &pid("suspended")).await.unwrap();
+    principals::suspend_principal(&world.app, &call("Suspend"), &admin(), &acme(), &pid("suspended")).await.unwrap();
     let (open, named) = (world.token(new_token()).await, named_token(&world, "worker").await);
     let (used, revoked) = (world.token(new_token()).await, world.token(new_token()).await);
-    world.app.enroll(&anonymous("first"), enrollment(&used, "first", &csr())).await.unwrap();
-    world.app.revoke_token(&call("RevokeToken"), &admin(), &acme(), &revoked.token.id).await.unwrap();
+    enrollment::enroll(&world.app, &anonymous("first"), enrollment(&used, "first", &csr())).await.unwrap();
+    tokens::revoke_token(&world.app, &call("RevokeToken"), &admin(), &acme(), &revoked.token.id).await.unwrap();
     let cases = [
         ("TOKEN_USED_UP", enrollment(&used, "new", &csr()), NOW),
         ("TOKEN_REVOKED", enrollment(&revoked, "new", &csr()), NOW),
@@ -161,7 +170,7 @@ async fn refusals_are_silent_to_the_caller_and_recorded_in_the_tokens_tenant() {
     ];
     for (reason, input, now) in cases {
         let signed = world.keys.signatures();
-        let refused = world.app.enroll(&at(anonymous(reason), now), input).await;
+        let refused = enrollment::enroll(&world.app, &at(anonymous(reason), now), input).await;
         assert_eq!(refused, Err(Error::ProofRefused { reason }));
         assert_eq!(refused.unwrap_err().to_string(), "enrollment refused");
         assert_eq!(world.keys.signatures(), signed, "{reason}");
@@ -170,7 +179,7 @@ async fn refusals_are_silent_to_the_caller_and_recorded_in_the_tokens_tenant() {
     }
     let unknown = Proof::JoinToken(SecretString::from("sgt_nobody-knows-this-one"));
     let input = Enroll { proof: unknown, principal: None, csr_der: csr() };
-    let refused = world.app.enroll(&anonymous("unknown"), input).await;
+    let refused = enrollment::enroll(&world.app, &anonymous("unknown"), input).await;
     assert_eq!(refused, Err(Error::ProofRefused { reason: "TOKEN_UNKNOWN" }));
     assert!(world.ledger.events().pop().unwrap().tenant.is_system());
 }
@@ -184,8 +193,8 @@ async fn named_token(world: &World, id: &str) -> signet_app::CreatedToken {
 async fn a_suspended_tenant_enrolls_nobody() {
     let world = World::new().await;
     let token = world.token(new_token()).await;
-    world.app.suspend_tenant(&call("Suspend"), &environment(), &tid("acme")).await.unwrap();
-    let refused = world.app.enroll(&anonymous("one"), enrollment(&token, "worker", &csr())).await;
+    tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("acme")).await.unwrap();
+    let refused = enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "worker", &csr())).await;
     assert_eq!(refused, Err(Error::ProofRefused { reason: "TENANT_SUSPENDED" }));
 }
 
@@ -197,8 +206,8 @@ async fn a_token_gives_no_rights_that_its_maker_did_not_know_of() {
     world.principal("worker").await;
     let token = named_token(&world, "worker").await;
     let patch = PrincipalPatch { roles: Some(roles(&["operator"])), ..PrincipalPatch::default() };
-    world.app.update_principal(&call("Update"), &acme(), &pid("worker"), patch).await.unwrap();
-    let refused = world.app.enroll(&anonymous("one"), enrollment(&token, "worker", &csr())).await;
+    principals::update_principal(&world.app, &call("Update"), &acme(), &pid("worker"), patch).await.unwrap();
+    let refused = enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "worker", &csr())).await;
     assert_eq!(refused, Err(Error::ProofRefused { reason: "PRINCIPAL_ROLES_CHANGED" }));
 }
 
@@ -208,7 +217,7 @@ async fn what_is_wrong_with_the_request_itself_is_said() {
     let token = world.token(new_token()).await;
     let enroll = |call, input: Enroll| {
         let app = Arc::clone(&world.app);
-        async move { app.enroll(&call, input).await.unwrap_err() }
+        async move { enrollment::enroll(&app, &call, input).await.unwrap_err() }
     };
     let no_id = enroll(call("Enroll"), enrollment(&token, "worker", &csr())).await;
     assert!(matches!(no_id, Error::Invalid { field: "request_id", reason: "REQUIRED", .. }), "{no_id:?}");
@@ -221,7 +230,9 @@ async fn what_is_wrong_with_the_request_itself_is_said() {
 }
 
 async fn enrolled(world: &World, token: &signet_app::CreatedToken) -> IssuedLeaf {
-    world.app.enroll(&anonymous("last"), enrollment(token, "worker", &csr())).await.expect("the token was not spent")
+    enrollment::enroll(&world.app, &anonymous("last"), enrollment(token, "worker", &csr()))
+        .await
+        .expect("the token was not spent")
 }
 
 #[tokio::test]

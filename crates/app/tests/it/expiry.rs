@@ -6,7 +6,11 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use signet_app::{App, BATCH, Herald, Settings, TaskReport};
+use signet_app::{
+    App, BATCH, Notifier, Settings, TaskReport, authorities,
+    certificates::{expiry, issuance, renewal},
+    principals::{self, deletion},
+};
 use signet_core::{
     Lifetime, Time,
     certificate::Certificate,
@@ -25,7 +29,7 @@ struct Crier {
 }
 
 #[async_trait]
-impl Herald for Crier {
+impl Notifier for Crier {
     async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
         if *self.deaf.lock().unwrap() {
             return (0..warnings.len()).map(|index| (index, "ThrottlingException".to_owned())).collect();
@@ -50,7 +54,7 @@ impl Crier {
 }
 
 async fn look(world: &World, crier: &Crier, now: Time) -> TaskReport {
-    world.app.warn_expiries(&at(call("warn-expiry"), now), crier, &|| Some(now)).await.unwrap()
+    expiry::warn_expiries(&world.app, &at(call("warn-expiry"), now), crier, &|| Some(now)).await.unwrap()
 }
 
 #[test]
@@ -87,12 +91,16 @@ async fn a_principal_that_does_not_renew_is_warned_of_once_per_threshold() {
     look(&world, &crier, when(60)).await;
     assert_eq!(crier.leaves(), []);
     let renew = at(call_with_id("RenewCertificate", "r-1"), when(50));
-    world.app.renew_certificate(&renew, &renewal_of(&busy), &acme(), &csr()).await.unwrap();
-    world
-        .app
-        .delete_principal(&at(call("DeletePrincipal"), when(50)), &crate::world::admin(), &acme(), &pid("gone"))
-        .await
-        .unwrap();
+    renewal::renew_certificate(&world.app, &renew, &renewal_of(&busy), &acme(), &csr()).await.unwrap();
+    deletion::delete_principal(
+        &world.app,
+        &at(call("DeletePrincipal"), when(50)),
+        &crate::world::admin(),
+        &acme(),
+        &pid("gone"),
+    )
+    .await
+    .unwrap();
     let expected = [("lazy".to_owned(), "25pct".to_owned())];
     let (one, other) = tokio::join!(look(&world, &crier, when(24)), look(&world, &crier, when(24)));
     assert_eq!(crier.leaves(), expected, "{one:?} {other:?}");
@@ -124,9 +132,10 @@ async fn authorities_and_the_server_certificate_are_warned_of_too() {
     look(&world, &crier, NOW.plus(Lifetime::days(6))).await;
     let told = std::mem::take(&mut *crier.told.lock().unwrap());
     assert!(matches!(&told[..], [ExpiryWarning { ending: Ending::Server { .. }, .. }]), "{told:?}");
-    let end = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap()[0].not_after;
+    let end = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap()[0].not_after;
     let report =
-        world.app.warn_expiries(&at(call("warn-expiry"), end.minus(Lifetime::days(20))), &crier, &|| None).await;
+        expiry::warn_expiries(&world.app, &at(call("warn-expiry"), end.minus(Lifetime::days(20))), &crier, &|| None)
+            .await;
     assert!(report.unwrap().unfinished, "time was over before the certificates");
     let told = std::mem::take(&mut *crier.told.lock().unwrap());
     let cas: Vec<String> = told
@@ -180,7 +189,7 @@ fn with_small_pages(world: &World) -> App {
 async fn look_at(app: &App, crier: &Crier, now: Time, pages: usize) -> TaskReport {
     let asked = AtomicUsize::new(0);
     let go_on = || (asked.fetch_add(1, Ordering::SeqCst) < pages).then_some(now);
-    app.warn_expiries(&at(call("warn-expiry"), now), crier, &go_on).await.unwrap()
+    expiry::warn_expiries(app, &at(call("warn-expiry"), now), crier, &go_on).await.unwrap()
 }
 
 /// Fifty workers that do not renew, one of which ends first, and when all of them should be warned of.
@@ -191,7 +200,7 @@ async fn fleet(world: &World) -> (Vec<String>, Time) {
     for (number, name) in names.iter().enumerate() {
         world.principal(name).await;
         let issue = at(call("IssueCertificate"), NOW.plus(Lifetime::minutes(100 + number as u32)));
-        world.app.issue_certificate(&issue, &acme(), &pid(name), &csr()).await.unwrap();
+        issuance::issue_certificate(&world.app, &issue, &acme(), &pid(name), &csr()).await.unwrap();
     }
     (names, first.not_after.minus(Lifetime::minutes(30)))
 }
@@ -225,13 +234,15 @@ async fn every_run_looks_at_the_most_urgent_first() {
     let (world, crier) = (World::new().await, Crier::default());
     let ((_, now), app) = (fleet(&world).await, with_small_pages(&world));
     let suspend = at(call("SuspendPrincipal"), now);
-    world.app.suspend_principal(&suspend, &crate::world::admin(), &acme(), &pid("first")).await.unwrap();
+    principals::suspend_principal(&world.app, &suspend, &crate::world::admin(), &acme(), &pid("first")).await.unwrap();
     for _ in 0..5 {
         assert!(look_at(&app, &crier, now, 40).await.unfinished);
     }
     assert!(crier.leaves().iter().all(|(name, _)| name != "first"));
     let activate = at(call("ActivatePrincipal"), now);
-    world.app.activate_principal(&activate, &crate::world::admin(), &acme(), &pid("first")).await.unwrap();
+    principals::activate_principal(&world.app, &activate, &crate::world::admin(), &acme(), &pid("first"))
+        .await
+        .unwrap();
     // Half of a run's pages are for what ends first: the shards of the first two hours, of which it is in one.
     assert!(look_at(&app, &crier, now, 40).await.unfinished);
     assert!(crier.leaves().iter().any(|(name, _)| name == "first"));

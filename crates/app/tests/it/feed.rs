@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use signet_app::PrincipalPatch;
+use signet_app::{
+    PrincipalPatch,
+    certificates::{self, issuance},
+    principals, tenants,
+};
 use signet_core::{
     Identity, Lifetime, PrincipalType, Role, Store, StoreError, Time,
     audit::AuditEvent,
@@ -31,8 +35,9 @@ use crate::{
 /// The identity in a new certificate of the new principal `id`.
 pub(crate) async fn enrolled(site: &Site, id: &str) -> Identity {
     let input = new_principal(id, PrincipalType::Worker, &["old"]);
-    site.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap();
-    let leaf = site.app.issue_certificate(&call("IssueCertificate"), &acme(), &pid(id), &csr()).await.unwrap();
+    principals::create_principal(&site.app, &call("CreatePrincipal"), &acme(), input).await.unwrap();
+    let leaf =
+        issuance::issue_certificate(&site.app, &call("IssueCertificate"), &acme(), &pid(id), &csr()).await.unwrap();
     Identity {
         issuer: leaf.certificate.issuer.clone(),
         serial: leaf.certificate.serial,
@@ -43,11 +48,15 @@ pub(crate) async fn enrolled(site: &Site, id: &str) -> Identity {
 pub(crate) async fn revoke(site: &Site, holder: &Identity, now: Time) {
     let reason = signet_core::certificate::RevocationReason::KeyCompromise;
     let call = at(call("RevokeCertificate"), now);
-    site.app.revoke_certificate(&call, &admin(), &acme(), &holder.issuer, &holder.serial, reason).await.unwrap();
+    certificates::revoke_certificate(&site.app, &call, &admin(), &acme(), &holder.issuer, &holder.serial, reason)
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn suspend(site: &Site, id: &str, now: Time) {
-    site.app.suspend_principal(&at(call("SuspendPrincipal"), now), &admin(), &acme(), &pid(id)).await.unwrap();
+    principals::suspend_principal(&site.app, &at(call("SuspendPrincipal"), now), &admin(), &acme(), &pid(id))
+        .await
+        .unwrap();
 }
 
 pub(crate) fn verdict(node: &Node, holder: &Identity, now: Time) -> Result<Vec<Role>, Refusal> {
@@ -91,17 +100,17 @@ async fn running_nodes_see_each_others_changes() {
     eventually("the worker is admitted", all(Ok(roles(&["old"])))).await;
 
     let patch = PrincipalPatch { roles: Some(roles(&["new"])), ..PrincipalPatch::default() };
-    site.app.update_principal(&call("UpdatePrincipal"), &acme(), &pid("w"), patch).await.unwrap();
+    principals::update_principal(&site.app, &call("UpdatePrincipal"), &acme(), &pid("w"), patch).await.unwrap();
     eventually("the new roles hold", all(Ok(roles(&["new"])))).await;
 
     suspend(&site, "w", NOW).await;
     eventually("the suspension holds", all(Err(Refusal::PrincipalDenied))).await;
-    site.app.activate_principal(&call("ActivatePrincipal"), &admin(), &acme(), &pid("w")).await.unwrap();
+    principals::activate_principal(&site.app, &call("ActivatePrincipal"), &admin(), &acme(), &pid("w")).await.unwrap();
     eventually("the suspension is lifted", all(Ok(roles(&["new"])))).await;
 
-    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    tenants::suspend_tenant(&site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
     eventually("the tenant is suspended", all(Err(Refusal::TenantSuspended))).await;
-    site.app.activate_tenant(&call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
+    tenants::activate_tenant(&site.app, &call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
     eventually("the tenant is active", all(Ok(roles(&["new"])))).await;
 
     let told: Vec<u64> = listeners.iter_mut().map(|epochs| *epochs.borrow_and_update()).collect();
@@ -126,7 +135,7 @@ async fn a_node_that_starts_later_knows_all_that_was_decided_before() {
     revoke(&site, &revoked, NOW).await;
     suspend(&site, "s", NOW).await;
     let patch = PrincipalPatch { roles: Some(roles(&["new"])), ..PrincipalPatch::default() };
-    site.app.update_principal(&call("UpdatePrincipal"), &acme(), &pid("f"), patch).await.unwrap();
+    principals::update_principal(&site.app, &call("UpdatePrincipal"), &acme(), &pid("f"), patch).await.unwrap();
     for _ in 0..2 {
         let mut node = site.node();
         assert_eq!(verdict(&node, &fine, NOW), Err(Refusal::Stale), "before it has heard");
@@ -174,18 +183,22 @@ async fn no_failing_read_makes_a_node_miss_anything() {
         let loaded = node.poll(NOW).await.is_ok();
         assert_eq!(verdict(&node, &revoked, NOW), Err(if loaded { Refusal::Revoked } else { Refusal::Stale }));
         suspend(&site, "s", later(1)).await;
-        site.app.suspend_tenant(&at(call("SuspendTenant"), later(1)), &environment(), &tid("acme")).await.unwrap();
+        tenants::suspend_tenant(&site.app, &at(call("SuspendTenant"), later(1)), &environment(), &tid("acme"))
+            .await
+            .unwrap();
         let heard = node.poll(later(1)).await.is_ok();
         assert_eq!(node.trust.staleness_millis() == Some(0), heard, "says so only if it knows all");
         let never_failed = !flaky.restart();
         node.poll(later(2)).await.unwrap();
         assert_eq!(verdict(&node, &suspended, later(2)), Err(Refusal::TenantSuspended), "read {number}");
-        site.app.activate_tenant(&at(call("ActivateTenant"), later(3)), &environment(), &tid("acme")).await.unwrap();
+        tenants::activate_tenant(&site.app, &at(call("ActivateTenant"), later(3)), &environment(), &tid("acme"))
+            .await
+            .unwrap();
         node.poll(later(3)).await.unwrap();
         assert_eq!(verdict(&node, &suspended, later(3)), Err(Refusal::PrincipalDenied), "read {number}");
         assert_eq!(verdict(&node, &revoked, later(3)), Err(Refusal::Revoked), "read {number}");
         let call = at(call("ActivatePrincipal"), later(3));
-        site.app.activate_principal(&call, &admin(), &acme(), &pid("s")).await.unwrap();
+        principals::activate_principal(&site.app, &call, &admin(), &acme(), &pid("s")).await.unwrap();
         if never_failed {
             assert!(number > 10, "all reads of a load and a poll were tried");
             return;
@@ -236,7 +249,9 @@ async fn a_clock_that_is_set_forward_and_back_brings_nobody_back() {
     let ahead = NOW.plus(Lifetime::days(30));
     node.follower.poll(ahead).await.unwrap();
     suspend(&site, "meanwhile", NOW).await;
-    site.app.activate_principal(&call("ActivatePrincipal"), &admin(), &acme(), &pid("again")).await.unwrap();
+    principals::activate_principal(&site.app, &call("ActivatePrincipal"), &admin(), &acme(), &pid("again"))
+        .await
+        .unwrap();
     suspend(&site, "again", NOW).await;
     for minutes in 1..=120 {
         node.uptime.advance(60_000);
@@ -259,7 +274,7 @@ async fn a_node_that_was_away_for_days_reads_everything_again() {
     let holder = enrolled(&site, "w").await;
     let mut node = site.node();
     node.poll(NOW).await.unwrap();
-    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    tenants::suspend_tenant(&site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
     let now = NOW.plus(Lifetime::days(3));
     let shard = ChangeHead::shard_of(&tid("acme"));
     let (left, _) = environment().list::<ChangeEntry>(&*site.store, &ChangeEntry::after(shard, 0), now).await.unwrap();
@@ -296,8 +311,8 @@ async fn a_tenant_that_was_read_as_it_was_before_its_change_is_read_again() {
     for second in 0..10 {
         node.poll(later(second)).await.unwrap();
     }
-    let before = site.app.get_tenant(&call("GetTenant"), &acme()).await.unwrap();
-    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    let before = tenants::get_tenant(&site.app, &call("GetTenant"), &acme()).await.unwrap();
+    tenants::suspend_tenant(&site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
     // The one runs, the other loads.
     for node in [&mut node, &mut late] {
         flaky.show_earlier(before.clone());

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use signet_app::{App, Follower, Settings};
+use signet_app::{App, Follower, Settings, tenants};
 use signet_core::{
     Identity, Lifetime, Store, StoreError, Time,
     change::{ChangeEntry, ChangeHead},
@@ -175,8 +175,8 @@ async fn a_tenant_that_is_seen_as_it_was_for_half_a_minute_is_read_until_it_is_s
     for second in 0..70 {
         watched.poll(later(second)).await;
     }
-    let before = site.app.get_tenant(&call("GetTenant"), &acme()).await.unwrap();
-    site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    let before = tenants::get_tenant(&site.app, &call("GetTenant"), &acme()).await.unwrap();
+    tenants::suspend_tenant(&site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
     let mut refused_at = None;
     for quarter in 1..240 {
         match quarter {

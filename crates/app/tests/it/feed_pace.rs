@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use signet_app::{App, Follower, Settings};
+use signet_app::{App, Follower, Settings, principals};
 use signet_core::{
     Store, Time, Uptime,
     trust::{DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale},
@@ -48,8 +48,8 @@ impl Running {
     async fn set_suspended(&self, id: &str, suspended: bool) {
         let (call, admin, id) = (call("SuspendPrincipal"), admin(), pid(id));
         let done = match suspended {
-            true => self.app.suspend_principal(&call, &admin, &acme(), &id).await,
-            false => self.app.activate_principal(&call, &admin, &acme(), &id).await,
+            true => principals::suspend_principal(&self.app, &call, &admin, &acme(), &id).await,
+            false => principals::activate_principal(&self.app, &call, &admin, &acme(), &id).await,
         };
         done.unwrap();
     }

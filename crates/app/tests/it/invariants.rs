@@ -7,6 +7,12 @@ use signet_x509::ChainError;
 
 use crate::world::*;
 
+use signet_app::{
+    authorities,
+    certificates::{self, issuance, renewal},
+    enrollment, principals,
+};
+
 /// A leaf of one tenant's CA does not authenticate in another, and no name in it can change that: the CA of one tenant
 /// is not among the anchors of any other.
 #[tokio::test]
@@ -16,20 +22,21 @@ async fn invariant_3_a_certificate_counts_in_its_own_tenant_only() {
     world.principal("worker").await;
     let other = scope("other");
     let input = new_principal("worker", PrincipalType::Worker, &[]);
-    world.app.create_principal(&call("Create"), &other, input).await.unwrap();
+    principals::create_principal(&world.app, &call("Create"), &other, input).await.unwrap();
     let ours = world.issue("worker").await;
-    let theirs = world.app.issue_certificate(&call("Issue"), &other, &pid("worker"), &csr()).await.unwrap();
+    let theirs = issuance::issue_certificate(&world.app, &call("Issue"), &other, &pid("worker"), &csr()).await.unwrap();
     for (tenant, own, foreign) in [("acme", &ours, &theirs), ("other", &theirs, &ours)] {
         let identity = world.authenticate(tenant, &own.chain_der[0], NOW).await.unwrap();
         assert_eq!(identity.tenant, tid(tenant));
         let refused = world.authenticate(tenant, &foreign.chain_der[0], NOW).await;
         assert_eq!(refused, Err(ChainError::UnknownTenant));
-        let bundle = world.app.trust_bundle(&call("Bundle"), &scope(tenant)).await.unwrap();
+        let bundle = authorities::trust_bundle(&world.app, &call("Bundle"), &scope(tenant)).await.unwrap();
         assert!(bundle.anchors.iter().all(|ca| ca.certificate_der != foreign.chain_der[1]));
     }
     // What a tenant's scope reads is that tenant's: the same serial number does not exist in the other.
     let record = &theirs.certificate;
-    let missing = world.app.get_certificate(&call("Get"), &acme(), &record.issuer, &record.serial).await;
+    let missing =
+        certificates::get_certificate(&world.app, &call("Get"), &acme(), &record.issuer, &record.serial).await;
     assert_eq!(missing.unwrap_err().reason(), "NOT_FOUND");
 }
 
@@ -40,9 +47,9 @@ async fn invariant_1_what_is_released_is_on_record() {
     world.principal("worker").await;
     let first = world.issue("worker").await;
     let renew = call("RenewCertificate");
-    let second = world.app.renew_certificate(&renew, &renewal_of(&first), &acme(), &csr()).await.unwrap();
+    let second = renewal::renew_certificate(&world.app, &renew, &renewal_of(&first), &acme(), &csr()).await.unwrap();
     let token = world.token(new_token()).await;
-    let third = world.app.enroll(&anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
+    let third = enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
     for leaf in [first, second, third] {
         let record = world.record(&leaf.certificate.issuer, &leaf.certificate.serial).await;
         assert_eq!((&record.certificate_der, &record.tbs_der), (&leaf.chain_der[0], &leaf.certificate.tbs_der));

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use signet_app::{CreateTenant, IssuedLeaf, PrincipalPatch};
+use signet_app::{
+    CreateTenant, IssuedLeaf, PrincipalPatch, authorities, bootstrap,
+    certificates::{self, issuance, renewal},
+    principals::{self, deletion},
+    tenants,
+};
 use signet_core::{
     Error, Lifetime, PrincipalType,
     ca::{CaKind, CaState},
@@ -23,9 +28,9 @@ async fn a_worker_gets_a_certificate_that_its_tenant_vouches_for() {
     world.principal("worker").await;
     let key = KeyAndCsr::generate().unwrap();
     let call = call("IssueCertificate");
-    let leaf = world.app.issue_certificate(&call, &acme(), &pid("worker"), &key.csr_der).await.unwrap();
+    let leaf = issuance::issue_certificate(&world.app, &call, &acme(), &pid("worker"), &key.csr_der).await.unwrap();
 
-    let bundle = world.app.trust_bundle(&call, &acme()).await.unwrap();
+    let bundle = authorities::trust_bundle(&world.app, &call, &acme()).await.unwrap();
     assert_eq!(bundle.trust_domain, "acme.test.example.com");
     assert_eq!(leaf.chain_der, [leaf.certificate.certificate_der.clone(), bundle.anchors[0].certificate_der.clone()]);
     assert_eq!(leaf.root_der, [bundle.roots[0].certificate_der.clone()]);
@@ -46,14 +51,14 @@ async fn a_worker_gets_a_certificate_that_its_tenant_vouches_for() {
 async fn a_shared_tenant_is_served_by_the_shared_ca() {
     let world = World::new().await;
     let input = CreateTenant { isolation: Isolation::Shared, ..new_tenant("trial") };
-    world.app.create_tenant(&call("CreateTenant"), &environment(), input).await.unwrap();
+    tenants::create_tenant(&world.app, &call("CreateTenant"), &environment(), input).await.unwrap();
     let trial = scope("trial");
-    assert!(world.app.list_cas(&call("List"), &trial).await.unwrap().is_empty());
+    assert!(authorities::list_cas(&world.app, &call("List"), &trial).await.unwrap().is_empty());
     let input = new_principal("worker", PrincipalType::Worker, &[]);
-    world.app.create_principal(&call("CreatePrincipal"), &trial, input).await.unwrap();
-    let leaf = world.app.issue_certificate(&call("Issue"), &trial, &pid("worker"), &csr()).await.unwrap();
+    principals::create_principal(&world.app, &call("CreatePrincipal"), &trial, input).await.unwrap();
+    let leaf = issuance::issue_certificate(&world.app, &call("Issue"), &trial, &pid("worker"), &csr()).await.unwrap();
     assert_eq!(leaf.certificate.issuer.as_str(), "shared.1");
-    let bundle = world.app.trust_bundle(&call("Bundle"), &trial).await.unwrap();
+    let bundle = authorities::trust_bundle(&world.app, &call("Bundle"), &trial).await.unwrap();
     assert_eq!(bundle.anchors[0].kind, CaKind::Shared);
 }
 
@@ -62,15 +67,15 @@ async fn lifetimes_are_the_tenants_and_never_longer_than_the_issuers() {
     let world = World::new().await;
     let lifetimes = [(PrincipalType::Worker, Lifetime::days(90))].into();
     let input = CreateTenant { lifetimes, ..new_tenant("slow") };
-    world.app.create_tenant(&call("CreateTenant"), &environment(), input).await.unwrap();
+    tenants::create_tenant(&world.app, &call("CreateTenant"), &environment(), input).await.unwrap();
     let slow = scope("slow");
     for (id, principal_type) in [("worker", PrincipalType::Worker), ("admin", PrincipalType::Admin)] {
         let input = new_principal(id, principal_type, &[]);
-        world.app.create_principal(&call("CreatePrincipal"), &slow, input).await.unwrap();
+        principals::create_principal(&world.app, &call("CreatePrincipal"), &slow, input).await.unwrap();
     }
     let issue = |id, now| {
         let (call, slow, app) = (at(call("Issue"), now), slow.clone(), &world.app);
-        async move { app.issue_certificate(&call, &slow, &pid(id), &csr()).await }
+        async move { issuance::issue_certificate(app, &call, &slow, &pid(id), &csr()).await }
     };
     assert_eq!(issue("worker", NOW).await.unwrap().certificate.not_after, NOW.plus(Lifetime::days(90)));
     assert_eq!(issue("admin", NOW).await.unwrap().certificate.not_after, NOW.plus(Lifetime::hours(12)));
@@ -88,14 +93,14 @@ async fn a_renewal_takes_the_place_of_the_presented_certificate() {
     let mut held = world.issue("worker").await;
     for round in 0..5 {
         let call = at(call("RenewCertificate"), later(round * 60));
-        held = world.app.renew_certificate(&call, &renewal_of(&held), &acme(), &csr()).await.unwrap();
+        held = renewal::renew_certificate(&world.app, &call, &renewal_of(&held), &acme(), &csr()).await.unwrap();
         assert_eq!(world.get_principal("worker").await.certificates.len(), 1, "round {round}");
     }
     assert!(held.certificate.renews.is_some());
 }
 
 async fn renew(world: &World, held: &IssuedLeaf, csr: &[u8]) -> Result<IssuedLeaf, Error> {
-    world.app.renew_certificate(&call("RenewCertificate"), &renewal_of(held), &acme(), csr).await
+    renewal::renew_certificate(&world.app, &call("RenewCertificate"), &renewal_of(held), &acme(), csr).await
 }
 
 #[tokio::test]
@@ -105,7 +110,7 @@ async fn a_renewal_needs_a_new_key() {
     let (one, two) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let issue = |key: &KeyPair| {
         let (csr, app) = (x509_csr::create(key).unwrap(), &world.app);
-        async move { app.issue_certificate(&call("Issue"), &acme(), &pid("worker"), &csr).await.unwrap() }
+        async move { issuance::issue_certificate(app, &call("Issue"), &acme(), &pid("worker"), &csr).await.unwrap() }
     };
     let held = issue(&one).await;
     issue(&two).await;
@@ -126,7 +131,9 @@ async fn a_revoked_certificate_renews_nothing() {
     let record = &held.certificate;
     let reason = RevocationReason::Unspecified;
     let revoke = call("RevokeCertificate");
-    world.app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+    certificates::revoke_certificate(&world.app, &revoke, &admin(), &acme(), &record.issuer, &record.serial, reason)
+        .await
+        .unwrap();
     assert_eq!(renew(&world, &held, &csr()).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
 }
 
@@ -144,7 +151,9 @@ async fn a_certificate_that_is_revoked_during_its_renewal_renews_nothing() {
         let (app, record) = (world.other_node(), held.certificate.clone());
         let revocation = Box::pin(async move {
             let (revoke, reason) = (call("RevokeCertificate"), RevocationReason::KeyCompromise);
-            app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
+            certificates::revoke_certificate(&app, &revoke, &admin(), &acme(), &record.issuer, &record.serial, reason)
+                .await
+                .unwrap();
         });
         if at_commit {
             world.store.before(1, revocation);
@@ -165,10 +174,10 @@ async fn a_principal_suspended_during_the_signature_gets_nothing() {
     world.principal("worker").await;
     let app = Arc::clone(&world.app);
     world.keys.before_next_signature(Box::pin(async move {
-        app.suspend_principal(&call("Suspend"), &admin(), &acme(), &pid("worker")).await.unwrap();
+        principals::suspend_principal(&app, &call("Suspend"), &admin(), &acme(), &pid("worker")).await.unwrap();
     }));
     let issue = call("IssueCertificate");
-    let refused = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    let refused = issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr()).await.unwrap_err();
     assert_eq!(refused.reason(), "PRINCIPAL_SUSPENDED");
     assert!(world.get_principal("worker").await.certificates.is_empty());
 }
@@ -180,7 +189,8 @@ async fn nobody_renews_in_another_tenant() {
     world.principal("worker").await;
     let held = world.issue("worker").await;
     let call = call("RenewCertificate");
-    let refused = world.app.renew_certificate(&call, &renewal_of(&held), &scope("other"), &csr()).await.unwrap_err();
+    let refused =
+        renewal::renew_certificate(&world.app, &call, &renewal_of(&held), &scope("other"), &csr()).await.unwrap_err();
     assert_eq!(refused.reason(), "NOT_FOUND");
 }
 
@@ -194,7 +204,7 @@ async fn a_principal_holds_no_more_than_its_tenant_allows() {
     }
     let issue = |now| {
         let (call, app) = (at(call("IssueCertificate"), now), &world.app);
-        async move { app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await }
+        async move { issuance::issue_certificate(app, &call, &acme(), &pid("worker"), &csr()).await }
     };
     let refused = issue(NOW).await.unwrap_err();
     assert!(matches!(refused, Error::Exhausted { reason: "CERTIFICATE_LIMIT", .. }), "{refused:?}");
@@ -211,7 +221,7 @@ async fn the_limit_holds_under_concurrency() {
     let call = call("IssueCertificate");
     let (scope, id) = (acme(), pid("worker"));
     let requests: Vec<Vec<u8>> = (0..12).map(|_| csr()).collect();
-    let issued = requests.iter().map(|csr| world.app.issue_certificate(&call, &scope, &id, csr));
+    let issued = requests.iter().map(|csr| issuance::issue_certificate(&world.app, &call, &scope, &id, csr));
     let issued = futures::future::join_all(issued).await.into_iter().filter(Result::is_ok).count();
     assert!((1..=3).contains(&issued), "{issued}");
     assert_eq!(world.get_principal("worker").await.certificates.len(), issued);
@@ -227,22 +237,24 @@ async fn what_changes_between_reservation_and_commit_stops_the_certificate() {
         world.principal("worker").await;
         let (id, csr, issue) = (pid("worker"), csr(), call_with_id("IssueCertificate", "one"));
         world.store.arm(0, Fault::CrashAfter);
-        world.app.issue_certificate(&issue, &acme(), &id, &csr).await.unwrap_err();
+        issuance::issue_certificate(&world.app, &issue, &acme(), &id, &csr).await.unwrap_err();
         world.store.restart();
         let change = call("Change");
         match case {
-            "suspended" => drop(world.app.suspend_principal(&change, &admin(), &acme(), &id).await.unwrap()),
-            "deleted" => drop(world.app.delete_principal(&change, &admin(), &acme(), &id).await.unwrap()),
+            "suspended" => {
+                drop(principals::suspend_principal(&world.app, &change, &admin(), &acme(), &id).await.unwrap())
+            }
+            "deleted" => drop(deletion::delete_principal(&world.app, &change, &admin(), &acme(), &id).await.unwrap()),
             _ => {
                 let patch = PrincipalPatch { roles: Some(roles(&["viewer"])), ..PrincipalPatch::default() };
-                drop(world.app.update_principal(&change, &acme(), &id, patch).await.unwrap());
+                drop(principals::update_principal(&world.app, &change, &acme(), &id, patch).await.unwrap());
             }
         }
         let signed = world.keys.signatures();
-        let refused = world.app.issue_certificate(&issue, &acme(), &id, &csr).await.unwrap_err();
+        let refused = issuance::issue_certificate(&world.app, &issue, &acme(), &id, &csr).await.unwrap_err();
         assert_eq!(refused.reason(), reason);
         assert_eq!(world.keys.signatures(), signed, "{case}: nothing was signed");
-        let again = world.app.issue_certificate(&issue, &acme(), &id, &csr).await.unwrap_err();
+        let again = issuance::issue_certificate(&world.app, &issue, &acme(), &id, &csr).await.unwrap_err();
         assert_eq!(again.reason(), "RESERVATION_ABANDONED", "{case}");
         assert!(world.get_principal("worker").await.certificates.is_empty(), "{case}");
     }
@@ -252,9 +264,9 @@ async fn what_changes_between_reservation_and_commit_stops_the_certificate() {
 async fn a_suspended_tenant_gets_nothing() {
     let world = World::new().await;
     world.principal("worker").await;
-    world.app.suspend_tenant(&call("Suspend"), &environment(), &tid("acme")).await.unwrap();
+    tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("acme")).await.unwrap();
     let call = call("IssueCertificate");
-    let refused = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    let refused = issuance::issue_certificate(&world.app, &call, &acme(), &pid("worker"), &csr()).await.unwrap_err();
     assert_eq!(refused.reason(), "TENANT_SUSPENDED");
 }
 
@@ -263,12 +275,14 @@ async fn a_repeated_request_whose_certificate_was_revoked_says_so() {
     let world = World::new().await;
     world.principal("worker").await;
     let (issue, csr) = (call_with_id("IssueCertificate", "one"), csr());
-    let leaf = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap();
+    let leaf = issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr).await.unwrap();
     let record = &leaf.certificate;
     let reason = RevocationReason::Superseded;
     let revoke = call("RevokeCertificate");
-    world.app.revoke_certificate(&revoke, &admin(), &acme(), &record.issuer, &record.serial, reason).await.unwrap();
-    let again = world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    certificates::revoke_certificate(&world.app, &revoke, &admin(), &acme(), &record.issuer, &record.serial, reason)
+        .await
+        .unwrap();
+    let again = issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr).await.unwrap_err();
     assert_eq!(again.reason(), "CERTIFICATE_REVOKED");
 }
 
@@ -276,8 +290,9 @@ async fn a_repeated_request_whose_certificate_was_revoked_says_so() {
 async fn a_server_certificate_is_signed_by_the_server_ca() {
     let world = World::new().await;
     let names = bootstrap_input().server;
-    let chain = world.app.issue_server_certificate(&at(call("Rotate"), later(60)), &names, &csr()).await.unwrap();
-    let cas = world.app.list_cas(&call("List"), &scope("system")).await.unwrap();
+    let chain =
+        bootstrap::issue_server_certificate(&world.app, &at(call("Rotate"), later(60)), &names, &csr()).await.unwrap();
+    let cas = authorities::list_cas(&world.app, &call("List"), &scope("system")).await.unwrap();
     let server = cas.iter().find(|ca| ca.kind == CaKind::Server && ca.state == CaState::Active).unwrap();
     assert_eq!(chain[1], server.certificate_der);
     assert_eq!(CertificateView::from_der(&chain[0]).unwrap().not_after, later(60).plus(Lifetime::days(7)));

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use signet_app::{IssuedLeaf, OutOfBandRenewal};
+use signet_app::{
+    IssuedLeaf, OutOfBandRenewal,
+    certificates::{issuance, renewal},
+    enrollment::out_of_band,
+    tenants,
+};
 use signet_core::{
     Error, Lifetime, Time,
     certificate::{Certificate, CertificateState, RevocationReason},
@@ -25,13 +30,13 @@ pub(crate) async fn renew(world: &World, held: &IssuedLeaf) -> Result<IssuedLeaf
 }
 
 pub(crate) async fn renew_at(world: &World, held: &IssuedLeaf, now: Time) -> Result<IssuedLeaf, Error> {
-    world.app.renew_certificate(&at(call("RenewCertificate"), now), &renewal_of(held), &acme(), &csr()).await
+    renewal::renew_certificate(&world.app, &at(call("RenewCertificate"), now), &renewal_of(held), &acme(), &csr()).await
 }
 
 pub(crate) async fn confirm(world: &World, held: &IssuedLeaf) -> Result<Certificate, Error> {
     let source = Some("192.0.2.7".parse().unwrap());
     let call = signet_app::Call { source, ..call("ConfirmCertificate") };
-    world.app.confirm_certificate(&call, &renewal_of(held), &acme()).await
+    renewal::confirm_certificate(&world.app, &call, &renewal_of(held), &acme()).await
 }
 
 pub(crate) async fn now(world: &World, leaf: &IssuedLeaf) -> Certificate {
@@ -168,7 +173,7 @@ async fn the_audit_event_names_both_holders() {
     confirm(&world, &second).await.unwrap();
     let source = Some("198.51.100.9".parse().unwrap());
     let thief = signet_app::Call { source, ..call("RenewCertificate") };
-    world.app.renew_certificate(&thief, &renewal_of(&first), &acme(), &csr()).await.unwrap_err();
+    renewal::renew_certificate(&world.app, &thief, &renewal_of(&first), &acme(), &csr()).await.unwrap_err();
     let payload = world.ledger.events().into_iter().map(|event| event.payload).find(|text| text.contains("CLONE_DET"));
     let event: serde_json::Value = serde_json::from_str(&payload.unwrap()).unwrap();
     assert_eq!(event["resource"]["id"], format!("acme.1/{}", first.certificate.serial));
@@ -199,7 +204,7 @@ async fn a_repeated_request_never_locks() {
     let held = world.issue("worker").await;
     let (request, csr) = (call_with_id("RenewCertificate", "one"), csr());
     let (permit, scope) = (renewal_of(&held), acme());
-    let renew_again = || world.app.renew_certificate(&request, &permit, &scope, &csr);
+    let renew_again = || renewal::renew_certificate(&world.app, &request, &permit, &scope, &csr);
     let second = renew_again().await.unwrap();
     confirm(&world, &second).await.unwrap();
     let third = renew(&world, &second).await.unwrap();
@@ -218,14 +223,14 @@ async fn the_same_request_on_many_nodes_at_once_never_locks() {
         let csr = csr();
         let nodes: Vec<_> = (0..6).map(|_| world.other_node()).collect();
         let attempt = async |node: &Arc<signet_app::App>| {
-            let leaf = node.renew_certificate(&request, &renewal_of(&held), &scope, &csr).await?;
+            let leaf = renewal::renew_certificate(node, &request, &renewal_of(&held), &scope, &csr).await?;
             confirm(&world, &leaf).await?;
             Ok::<_, Error>(leaf.certificate.serial)
         };
         let answers = futures::future::join_all(nodes.iter().map(attempt)).await;
         let serials: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
         assert!(serials.windows(2).all(|pair| pair[0] == pair[1]), "{serials:?}");
-        held = world.app.renew_certificate(&request, &renewal_of(&held), &scope, &csr).await.unwrap();
+        held = renewal::renew_certificate(&world.app, &request, &renewal_of(&held), &scope, &csr).await.unwrap();
         assert_eq!(now(&world, &held).await.state, CertificateState::Issued, "round {round}");
     }
     assert!(!world.outcomes("RenewCertificate").iter().any(|outcome| outcome == "CLONE_DETECTED"));
@@ -297,7 +302,8 @@ async fn a_renewal_under_way_ends_with_the_lock() {
     // At another node: at the same one they take turns.
     let (thief, stolen) = (world.other_node(), renewal_of(&first));
     world.keys.before_next_signature(Box::pin(async move {
-        let refused = thief.renew_certificate(&call("RenewCertificate"), &stolen, &acme(), &csr()).await.unwrap_err();
+        let refused =
+            renewal::renew_certificate(&thief, &call("RenewCertificate"), &stolen, &acme(), &csr()).await.unwrap_err();
         assert_eq!(refused.reason(), "CLONE_DETECTED");
     }));
     assert_eq!(renew(&world, &second).await.unwrap_err().reason(), "INSTANCE_LOCKED");
@@ -348,7 +354,7 @@ pub(crate) async fn worker(world: &World, id: &str) -> (KeyPair, IssuedLeaf) {
     world.principal(id).await;
     let key = KeyPair::generate().unwrap();
     let csr = x509_csr::create(&key).unwrap();
-    let leaf = world.app.issue_certificate(&call("Issue"), &acme(), &pid(id), &csr).await.unwrap();
+    let leaf = issuance::issue_certificate(&world.app, &call("Issue"), &acme(), &pid(id), &csr).await.unwrap();
     (key, leaf)
 }
 
@@ -371,14 +377,15 @@ pub(crate) fn signed(world: &World, key: &KeyPair, leaf: &IssuedLeaf, id: &str, 
 async fn a_copied_key_locks_the_instance_out_of_band_too_and_after_expiry() {
     let world = World::new().await;
     let patch = signet_app::TenantPatch { renewal_grace: Some(Lifetime::days(1)), ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     let (key, first) = worker(&world, "worker").await;
     let soon = later(12 * 3600);
     let second = renew_at(&world, &first, soon).await.unwrap();
     confirm(&world, &second).await.unwrap();
     let expired = later(25 * 3600);
     let stolen = signed(&world, &key, &first, "stolen", expired);
-    let refused = world.app.renew_out_of_band(&at(anonymous("stolen"), expired), &stolen).await.unwrap_err();
+    let refused =
+        out_of_band::renew_out_of_band(&world.app, &at(anonymous("stolen"), expired), &stolen).await.unwrap_err();
     assert_eq!(refused.reason(), "CLONE_DETECTED");
     assert!(now(&world, &second).await.lineage.locked_at.is_some());
 }

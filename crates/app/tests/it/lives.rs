@@ -1,6 +1,12 @@
 //! The lives of an id: what belonged to a deleted principal is nobody's, also when another takes its name.
 
-use signet_app::{Call, IssuedLeaf, OutOfBandRenewal, TenantPatch};
+use signet_app::{
+    Call, IssuedLeaf, OutOfBandRenewal, TenantPatch, authorities,
+    certificates::issuance,
+    enrollment::out_of_band,
+    principals::{self, deletion},
+    tenants,
+};
 use signet_core::{
     Error, Lifetime, PrincipalType, Store, TenantId, Time,
     audit::AuditEvent,
@@ -27,17 +33,17 @@ async fn longest() -> World {
     let lifetimes = PrincipalType::ALL.map(|principal_type| (principal_type, Lifetime::days(90))).into();
     let (lifetimes, renewal_grace) = (Some(lifetimes), Some(Lifetime::days(30)));
     let patch = TenantPatch { lifetimes, renewal_grace, ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     world
 }
 
 pub(crate) async fn delete(world: &World, id: &str) -> Principal {
-    world.app.delete_principal(&call("DeletePrincipal"), &admin(), &acme(), &pid(id)).await.unwrap()
+    deletion::delete_principal(&world.app, &call("DeletePrincipal"), &admin(), &acme(), &pid(id)).await.unwrap()
 }
 
 async fn create(world: &World, id: &str, at_time: Time) -> Result<Principal, Error> {
     let input = new_principal(id, PrincipalType::Worker, &[]);
-    world.app.create_principal(&at(call("CreatePrincipal"), at_time), &acme(), input).await
+    principals::create_principal(&world.app, &at(call("CreatePrincipal"), at_time), &acme(), input).await
 }
 
 /// What an earlier version, or somebody with a restored table, left behind.
@@ -62,7 +68,7 @@ fn somebodys_event(world: &World, tenant: &TenantId) -> AuditEvent {
 
 async fn out_of_band(world: &World, input: &OutOfBandRenewal, id: &str, now: Time) -> Result<IssuedLeaf, Error> {
     let call = Call { operation: "RenewOutOfBand", ..at(anonymous(id), now) };
-    world.app.renew_out_of_band(&call, input).await
+    out_of_band::renew_out_of_band(&world.app, &call, input).await
 }
 
 /// The old holder kept its key; the new principal of the name is another's.
@@ -86,7 +92,8 @@ async fn a_certificate_of_an_earlier_life_is_not_renewed_into_the_next() {
         let refused = out_of_band(&world, &input, "kept", soon).await.unwrap_err();
         assert_eq!(refused.reason(), "PRINCIPAL_REPLACED", "recorded: {recorded}");
         assert_eq!(renew_at(&world, &leaf, soon).await.unwrap_err().reason(), "PRINCIPAL_REPLACED");
-        let held = world.app.get_principal(&at(call("Get"), soon), &acme(), &pid("build-7")).await.unwrap();
+        let held =
+            principals::get_principal(&world.app, &at(call("Get"), soon), &acme(), &pid("build-7")).await.unwrap();
         assert_eq!((held.certificates, held.superseded), (vec![], vec![]), "recorded: {recorded}");
     }
 }
@@ -122,7 +129,7 @@ async fn a_clock_that_was_set_back_frees_no_id_early() {
     let world = longest().await;
     let (_, leaf) = worker(&world, "build-7").await;
     let back = at(call("DeletePrincipal"), NOW.minus(Lifetime::days(365)));
-    let deleted = world.app.delete_principal(&back, &admin(), &acme(), &pid("build-7")).await.unwrap();
+    let deleted = deletion::delete_principal(&world.app, &back, &admin(), &acme(), &pid("build-7")).await.unwrap();
     assert!(deleted.free_at.unwrap() >= leaf.certificate.not_after.plus(Lifetime::days(30)));
     let denied = world.ledger.written(|write| match write {
         Write::Create(Body::Change(entry)) => entry.changes.iter().any(|change| {
@@ -157,7 +164,7 @@ async fn a_deletion_revokes_what_is_held() {
 async fn a_deletion_revokes_however_many_are_held() {
     let world = World::new().await;
     let patch = TenantPatch { max_certificates: Some(100), ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     world.principal("worker").await;
     let mut leaves = Vec::new();
     for _ in 0..100 {
@@ -165,12 +172,12 @@ async fn a_deletion_revokes_however_many_are_held() {
     }
     let request = call_with_id("DeletePrincipal", "one");
     world.store.arm(1, signet_testkit::faulty::Fault::CrashBefore);
-    world.app.delete_principal(&request, &admin(), &acme(), &pid("worker")).await.unwrap_err();
+    deletion::delete_principal(&world.app, &request, &admin(), &acme(), &pid("worker")).await.unwrap_err();
     assert!(world.store.restart());
     let left = world.get_principal("worker").await;
     assert_eq!(left.status, signet_core::principal::PrincipalStatus::Deleted, "refused at once");
     assert!(!left.certificates.is_empty());
-    let deleted = world.app.delete_principal(&request, &admin(), &acme(), &pid("worker")).await.unwrap();
+    let deleted = deletion::delete_principal(&world.app, &request, &admin(), &acme(), &pid("worker")).await.unwrap();
     assert!(deleted.certificates.is_empty());
     for leaf in &leaves {
         assert!(matches!(now(&world, leaf).await.state, CertificateState::Revoked { .. }));
@@ -184,7 +191,7 @@ async fn a_successors_record_is_kept_as_long_as_its_predecessors() {
     let (key, leaf) = worker(&world, "worker").await;
     let lifetimes = Some([(PrincipalType::Worker, Lifetime::days(1))].into());
     let patch = TenantPatch { lifetimes, ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     // The answer is lost, and the machine is off for three months.
     let lost = renew_at(&world, &leaf, NOW).await.unwrap();
     assert!(lost.certificate.expires_at() >= leaf.certificate.expires_at());
@@ -213,14 +220,16 @@ async fn a_successor_without_a_record_locks_nobody_and_renews_nobody() {
 
 /// A backup from before the tenant is put back, and its name given again: the new CA gets the old one's key and name.
 async fn made_again(world: &World, now: Time) {
-    let cas = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap();
+    let cas = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap();
     let mut commit = Commit::audited(somebodys_event(world, &tid("acme")), NOW);
     for key in cas.iter().map(Entity::key).chain([Tenant::key_of(&tid("acme"))]) {
         let found = world.store.get(&key, NOW).await.unwrap().unwrap();
         commit = commit.write(Write::Delete(key, found.version));
     }
     world.store.transact(commit.to_transaction(None)).await.unwrap();
-    world.app.create_tenant(&at(call("CreateTenant"), now), &environment(), new_tenant("acme")).await.unwrap();
+    tenants::create_tenant(&world.app, &at(call("CreateTenant"), now), &environment(), new_tenant("acme"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -237,6 +246,6 @@ async fn a_ca_that_is_made_again_on_its_key_vouches_for_nothing_older() {
     let refused = out_of_band(&world, &input, "kept", again).await.unwrap_err();
     assert_eq!(refused, Error::ProofRefused { reason: "ISSUER_REPLACED" });
     let issue = at(call("IssueCertificate"), again);
-    let new = world.app.issue_certificate(&issue, &acme(), &pid("boss"), &csr()).await.unwrap();
+    let new = issuance::issue_certificate(&world.app, &issue, &acme(), &pid("boss"), &csr()).await.unwrap();
     world.authenticate("acme", &new.chain_der[0], again).await.unwrap();
 }

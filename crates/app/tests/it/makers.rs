@@ -1,6 +1,10 @@
 //! A token ends with the right of who made it.
 
-use signet_app::{Call, CreateToken, CreatedToken, PrincipalPatch};
+use signet_app::{
+    Call, CreateToken, CreatedToken, PrincipalPatch, certificates,
+    enrollment::{self, tokens},
+    principals,
+};
 use signet_core::{
     Actor, PrincipalType, Time, certificate::RevocationReason, enrollment::PrincipalTemplate, principal::Principal,
 };
@@ -20,7 +24,7 @@ const LOSSES: [&str; 5] = ["suspended", "deleted", "demoted", "compromised", "co
 
 async fn new_maker(world: &World, id: &str) -> Principal {
     let input = new_principal(id, PrincipalType::User, &["operator", "viewer"]);
-    world.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap()
+    principals::create_principal(&world.app, &call("CreatePrincipal"), &acme(), input).await.unwrap()
 }
 
 /// A token that `maker` makes, for ten workers.
@@ -29,12 +33,12 @@ async fn token_of(world: &World, maker: &str) -> CreatedToken {
     let call = Call { actor: Actor::from(&maker), ..call("CreateToken") };
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
     let input = CreateToken { uses: 10, template, ..new_token() };
-    world.app.create_token(&call, &permit_of(maker, "tokens.create"), &acme(), input).await.unwrap()
+    tokens::create_token(&world.app, &call, &permit_of(maker, "tokens.create"), &acme(), input).await.unwrap()
 }
 
 /// The reason in the audit log; the caller learns none.
 async fn redeem(world: &World, token: &CreatedToken, id: &str, now: Time) -> Result<(), String> {
-    match world.app.enroll(&at(anonymous(id), now), enrollment(token, id, &csr())).await {
+    match enrollment::enroll(&world.app, &at(anonymous(id), now), enrollment(token, id, &csr())).await {
         Ok(_) => Ok(()),
         Err(error) => {
             assert_eq!(error.reason(), "ENROLLMENT_REFUSED", "{error:?}");
@@ -46,17 +50,21 @@ async fn redeem(world: &World, token: &CreatedToken, id: &str, now: Time) -> Res
 async fn lose(world: &World, maker: &str, how: &str) {
     let id = pid(maker);
     match how {
-        "suspended" => drop(world.app.suspend_principal(&call("Suspend"), &admin(), &acme(), &id).await.unwrap()),
+        "suspended" => {
+            drop(principals::suspend_principal(&world.app, &call("Suspend"), &admin(), &acme(), &id).await.unwrap())
+        }
         "deleted" => drop(delete(world, maker).await),
         "demoted" => {
             let patch = PrincipalPatch { roles: Some(roles(&["viewer"])), ..Default::default() };
-            world.app.update_principal(&call("Update"), &acme(), &id, patch).await.unwrap();
+            principals::update_principal(&world.app, &call("Update"), &acme(), &id, patch).await.unwrap();
         }
         "compromised" => {
             let stolen = world.issue(maker).await.certificate;
             let (revoke, reason) = (call("RevokeCertificate"), RevocationReason::KeyCompromise);
             let (app, serial) = (&world.app, &stolen.serial);
-            app.revoke_certificate(&revoke, &admin(), &acme(), &stolen.issuer, serial, reason).await.unwrap();
+            certificates::revoke_certificate(app, &revoke, &admin(), &acme(), &stolen.issuer, serial, reason)
+                .await
+                .unwrap();
         }
         _ => {
             let first = world.issue(maker).await;
@@ -94,7 +102,7 @@ async fn what_a_maker_makes_afterwards_counts() {
     new_maker(&world, "olga").await;
     let before = token_of(&world, "olga").await;
     lose(&world, "olga", "suspended").await;
-    world.app.activate_principal(&call("Activate"), &admin(), &acme(), &pid("olga")).await.unwrap();
+    principals::activate_principal(&world.app, &call("Activate"), &admin(), &acme(), &pid("olga")).await.unwrap();
     redeem(&world, &before, "worker-1", NOW).await.unwrap();
     lose(&world, "olga", "compromised").await;
     let after = token_of(&world, "olga").await;
@@ -110,7 +118,7 @@ async fn a_maker_may_change_in_other_ways() {
     let token = token_of(&world, "olga").await;
     let more = Some(roles(&["operator", "viewer", "auditor"]));
     let patch = PrincipalPatch { roles: more, groups: Some(roles(&["night"])), ..Default::default() };
-    world.app.update_principal(&call("Update"), &acme(), &pid("olga"), patch).await.unwrap();
+    principals::update_principal(&world.app, &call("Update"), &acme(), &pid("olga"), patch).await.unwrap();
     redeem(&world, &token, "worker", NOW).await.unwrap();
 }
 
@@ -140,10 +148,10 @@ async fn a_reservation_is_not_completed_after_its_maker_lost_the_right() {
     let token = token_of(&world, "olga").await;
     let (request, csr) = (anonymous("one"), csr());
     world.store.arm(1, signet_testkit::faulty::Fault::CrashBefore);
-    world.app.enroll(&request, enrollment(&token, "worker", &csr)).await.unwrap_err();
+    enrollment::enroll(&world.app, &request, enrollment(&token, "worker", &csr)).await.unwrap_err();
     assert!(world.store.restart());
     lose(&world, "olga", "suspended").await;
-    world.app.enroll(&request, enrollment(&token, "worker", &csr)).await.unwrap_err();
+    enrollment::enroll(&world.app, &request, enrollment(&token, "worker", &csr)).await.unwrap_err();
     assert_eq!(world.outcomes("Enroll").pop().unwrap(), "TOKEN_MAKER_INACTIVE");
     assert!(world.get_principal("worker").await.certificates.is_empty());
 }
@@ -157,6 +165,6 @@ async fn a_suspended_principal_makes_no_token() {
     let maker = identity("acme", "olga", PrincipalType::User, &["operator"]);
     let call = Call { actor: Actor::from(&maker), ..call("CreateToken") };
     let permit = permit_of(maker, "tokens.create");
-    let refused = world.app.create_token(&call, &permit, &acme(), new_token()).await.unwrap_err();
+    let refused = tokens::create_token(&world.app, &call, &permit, &acme(), new_token()).await.unwrap_err();
     assert_eq!(refused.reason(), "PRINCIPAL_SUSPENDED");
 }

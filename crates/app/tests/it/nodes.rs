@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_app::{App, Call, Follower, Settings};
+use signet_app::{App, Call, Follower, Settings, bootstrap, tenants};
 use signet_core::{
     Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, Time,
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
@@ -46,8 +46,8 @@ impl Site {
     pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
         let keys = Arc::new(PlainKeys::default());
         let app = build(&store, &keys, 0, Settings::default());
-        app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();
-        app.create_tenant(&call("CreateTenant"), &environment(), new_tenant("acme")).await.unwrap();
+        bootstrap::bootstrap(&app, &Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();
+        tenants::create_tenant(&app, &call("CreateTenant"), &environment(), new_tenant("acme")).await.unwrap();
         Self { store, keys, app, seed: AtomicI64::new(1), _folder: None }
     }
 

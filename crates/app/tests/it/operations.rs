@@ -2,7 +2,13 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use signet_app::{Call, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction, TenantPatch};
+use signet_app::{
+    Call, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction, TenantPatch, authorities,
+    certificates::{self, issuance, renewal},
+    enrollment::{self, out_of_band, rules, tokens},
+    principals::{self, deletion},
+    tenants,
+};
 use signet_core::{
     Error, PrincipalType,
     ca::CaKind,
@@ -97,22 +103,22 @@ async fn tenant_operation(world: &Arc<World>, name: &'static str, number: usize,
         world.tenant(&tenant).await;
     }
     if name == "ActivateTenant" {
-        world.app.suspend_tenant(&call("Prepare"), &environment(), &id).await.unwrap();
+        tenants::suspend_tenant(&world.app, &call("Prepare"), &environment(), &id).await.unwrap();
     }
     repeat!(world, tenant, id, request; {
         let (call, app) = (call_with_id(name, &request), &world.app);
         let answer = match name {
-            "CreateTenant" => app.create_tenant(&call, &environment(), new_tenant(&tenant)).await,
+            "CreateTenant" => tenants::create_tenant(app, &call, &environment(), new_tenant(&tenant)).await,
             "UpdateTenant" => {
                 let patch = TenantPatch { max_certificates: Some(7), ..TenantPatch::default() };
-                app.update_tenant(&call, &environment(), &id, patch).await
+                tenants::update_tenant(app, &call, &environment(), &id, patch).await
             }
-            "SuspendTenant" => app.suspend_tenant(&call, &environment(), &id).await,
+            "SuspendTenant" => tenants::suspend_tenant(app, &call, &environment(), &id).await,
             "SteerRenewals" => {
                 let window = Window { start: later(60), end: later(7200) };
-                app.steer_renewals(&call, &scope(&tenant), Some(Steering { issued_before: NOW, window })).await
+                tenants::steer_renewals(app, &call, &scope(&tenant), Some(Steering { issued_before: NOW, window })).await
             }
-            _ => app.activate_tenant(&call, &environment(), &id).await,
+            _ => tenants::activate_tenant(app, &call, &environment(), &id).await,
         };
         answer.map(|tenant| format!("{tenant:?}"))
     })
@@ -125,21 +131,21 @@ async fn principal_operation(world: &Arc<World>, name: &'static str, number: usi
     }
     let id = pid(&text);
     if name == "ActivatePrincipal" {
-        world.app.suspend_principal(&call("Prepare"), &admin(), &acme(), &id).await.unwrap();
+        principals::suspend_principal(&world.app, &call("Prepare"), &admin(), &acme(), &id).await.unwrap();
     }
     repeat!(world, text, id, request; {
         let (call, app) = (call_with_id(name, &request), &world.app);
         let answer = match name {
             "CreatePrincipal" => {
-                app.create_principal(&call, &acme(), new_principal(&text, PrincipalType::Worker, &[])).await
+                principals::create_principal(app, &call, &acme(), new_principal(&text, PrincipalType::Worker, &[])).await
             }
             "UpdatePrincipal" => {
                 let patch = PrincipalPatch { roles: Some(roles(&["viewer"])), ..PrincipalPatch::default() };
-                app.update_principal(&call, &acme(), &id, patch).await
+                principals::update_principal(app, &call, &acme(), &id, patch).await
             }
-            "SuspendPrincipal" => app.suspend_principal(&call, &admin(), &acme(), &id).await,
-            "ActivatePrincipal" => app.activate_principal(&call, &admin(), &acme(), &id).await,
-            _ => app.delete_principal(&call, &admin(), &acme(), &id).await,
+            "SuspendPrincipal" => principals::suspend_principal(app, &call, &admin(), &acme(), &id).await,
+            "ActivatePrincipal" => principals::activate_principal(app, &call, &admin(), &acme(), &id).await,
+            _ => deletion::delete_principal(app, &call, &admin(), &acme(), &id).await,
         };
         answer.map(|principal| format!("{principal:?}"))
     })
@@ -153,28 +159,28 @@ async fn certificate_operation(world: &Arc<World>, name: &'static str, number: u
         let id = pid(&text);
         return repeat!(world, id, csr, request; {
             let call = call_with_id(name, &request);
-            world.app.issue_certificate(&call, &acme(), &id, &csr).await.map(released)
+            issuance::issue_certificate(&world.app, &call, &acme(), &id, &csr).await.map(released)
         });
     }
     let held = world.issue(&text).await;
     if name == "RenewCertificate" {
         return repeat!(world, held, csr, request; {
             let call = call_with_id(name, &request);
-            world.app.renew_certificate(&call, &renewal_of(&held), &acme(), &csr).await.map(released)
+            renewal::renew_certificate(&world.app, &call, &renewal_of(&held), &acme(), &csr).await.map(released)
         });
     }
     if name == "ConfirmCertificate" {
         let next = lineage::renew(world, &held).await.unwrap();
         return repeat!(world, next, request; {
             let call = call_with_id(name, &request);
-            let answer = world.app.confirm_certificate(&call, &renewal_of(&next), &acme()).await;
+            let answer = renewal::confirm_certificate(&world.app, &call, &renewal_of(&next), &acme()).await;
             answer.map(|record| format!("{:?}", record.lineage))
         });
     }
     repeat!(world, held, request; {
         let (call, Certificate { issuer, serial, .. }) = (call_with_id(name, &request), &held.certificate);
         let reason = RevocationReason::KeyCompromise;
-        let answer = world.app.revoke_certificate(&call, &admin(), &acme(), issuer, serial, reason).await;
+        let answer = certificates::revoke_certificate(&world.app, &call, &admin(), &acme(), issuer, serial, reason).await;
         answer.map(|record| format!("{:?}", record.state))
     })
 }
@@ -184,7 +190,7 @@ async fn out_of_band(world: &Arc<World>, number: usize, request: String) -> Repe
     let input = lineage::signed(world, &key, &held, &request, NOW);
     repeat!(world, input, request; {
         let call = Call { operation: "RenewOutOfBand", ..anonymous(&request) };
-        world.app.renew_out_of_band(&call, &input).await.map(released)
+        out_of_band::renew_out_of_band(&world.app, &call, &input).await.map(released)
     })
 }
 
@@ -193,20 +199,20 @@ async fn token_operation(world: &Arc<World>, name: &'static str, number: usize, 
         return repeat!(world, request; {
             // The text differs by number, so that each case is a request of its own.
             let input = CreateToken { uses: 2, ..new_token() };
-            let answer = world.app.create_token(&call_with_id(name, &request), &admin(), &acme(), input).await;
+            let answer = tokens::create_token(&world.app, &call_with_id(name, &request), &admin(), &acme(), input).await;
             answer.map(|created| format!("{:?}", created.token))
         });
     }
     let token = world.token(new_token()).await;
     if name == "RevokeToken" {
         return repeat!(world, token, request; {
-            let answer = world.app.revoke_token(&call_with_id(name, &request), &admin(), &acme(), &token.token.id).await;
+            let answer = tokens::revoke_token(&world.app, &call_with_id(name, &request), &admin(), &acme(), &token.token.id).await;
             answer.map(|token| format!("{token:?}"))
         });
     }
     let (principal, csr) = (format!("worker-{number}"), csr());
     repeat!(world, token, principal, csr, request; {
-        world.app.enroll(&anonymous(&request), enrollment(&token, &principal, &csr)).await.map(released)
+        enrollment::enroll(&world.app, &anonymous(&request), enrollment(&token, &principal, &csr)).await.map(released)
     })
 }
 
@@ -218,14 +224,14 @@ async fn rule_operation(world: &Arc<World>, name: &'static str, number: usize, r
     if name == "CreateEnrollmentRule" {
         return repeat!(world, scope, request; {
             let call = call_with_id(name, &request);
-            world.app.create_rule(&call, &admin(), &scope, oidc_rule("ci")).await.map(|rule| format!("{rule:?}"))
+            rules::create_rule(&world.app, &call, &admin(), &scope, oidc_rule("ci")).await.map(|rule| format!("{rule:?}"))
         });
     }
-    world.app.create_rule(&call("Prepare"), &admin(), &scope, oidc_rule("ci")).await.unwrap();
+    rules::create_rule(&world.app, &call("Prepare"), &admin(), &scope, oidc_rule("ci")).await.unwrap();
     if name == "DeleteEnrollmentRule" {
         return repeat!(world, scope, request; {
             let (call, id) = (call_with_id(name, &request), "ci".parse().unwrap());
-            world.app.delete_rule(&call, &admin(), &scope, &id).await.map(|()| "deleted".to_owned())
+            rules::delete_rule(&world.app, &call, &admin(), &scope, &id).await.map(|()| "deleted".to_owned())
         });
     }
     world.attestor.proves(oidc("ci-1"));
@@ -235,7 +241,7 @@ async fn rule_operation(world: &Arc<World>, name: &'static str, number: usize, r
         let proof = Proof::Attested { tenant: (*tenant).clone(), evidence: token(&bearer) };
         let input = Enroll { proof, principal: None, csr_der: (*csr).clone() };
         let call = Call { operation: name, ..anonymous(&request) };
-        world.app.enroll(&call, input).await.map(released)
+        enrollment::enroll(&world.app, &call, input).await.map(released)
     })
 }
 
@@ -246,11 +252,11 @@ async fn ca_operation(world: &Arc<World>, name: &'static str, number: usize, req
     let steps = [RotationAction::Prepare, RotationAction::ForceActivate, RotationAction::Retire];
     let ready = ["PrepareCa", "ActivateCa", "RetireCa"].iter().position(|step| *step == name).unwrap();
     for step in &steps[..ready] {
-        world.app.rotate_ca(&call("Prepare"), &scope, CaKind::Tenant, *step).await.unwrap();
+        authorities::rotate_ca(&world.app, &call("Prepare"), &scope, CaKind::Tenant, *step).await.unwrap();
     }
     let action = steps[ready];
     repeat!(world, scope, request; {
-        let answer = world.app.rotate_ca(&call_with_id(name, &request), &scope, CaKind::Tenant, action).await;
+        let answer = authorities::rotate_ca(&world.app, &call_with_id(name, &request), &scope, CaKind::Tenant, action).await;
         answer.map(|report| format!("{:?}", report.cas))
     })
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use signet_app::{App, Call, CreateToken, CreatedToken, Enroll, Proof, Settings};
+use signet_app::{
+    App, Call, CreateToken, CreatedToken, Enroll, Proof, Settings,
+    enrollment::{self, out_of_band, tokens},
+};
 use signet_core::{Error, PrincipalType, enrollment::PrincipalTemplate, store::Write};
 use signet_testkit::{entropy::SeededEntropy, fixtures::later};
 use signet_x509::KeyAndCsr;
@@ -22,7 +25,7 @@ fn lambda(world: &World) -> Arc<App> {
 async fn operators_token(world: &World) -> CreatedToken {
     let template = PrincipalTemplate { principal_type: PrincipalType::Admin, id: None, roles: Vec::new() };
     let input = CreateToken { template, ..new_token() };
-    world.app.create_token(&call("CreateToken"), &admin(), &scope("system"), input).await.unwrap()
+    tokens::create_token(&world.app, &call("CreateToken"), &admin(), &scope("system"), input).await.unwrap()
 }
 
 fn sent_away<T: std::fmt::Debug>(result: Result<T, Error>) {
@@ -42,15 +45,15 @@ async fn an_operators_token_is_not_used_up_where_nobody_may_sign_for_them() {
     let world = World::new().await;
     let (lambda, token, csr) = (lambda(&world), operators_token(&world).await, csr());
     let before = changed(&world);
-    sent_away(lambda.enroll(&anonymous("r-1"), enrollment(&token, "olga", &csr)).await);
+    sent_away(enrollment::enroll(&lambda, &anonymous("r-1"), enrollment(&token, "olga", &csr)).await);
     assert_eq!(changed(&world), before);
     let event = world.ledger.events().into_iter().find(|event| event.payload.contains(ELSEWHERE)).unwrap();
     assert!(event.tenant.is_system() && event.payload.contains(&token.token.id.to_string()), "{event:?}");
     // The same request, where it belongs.
-    let issued = world.app.enroll(&anonymous("r-1"), enrollment(&token, "olga", &csr)).await.unwrap();
+    let issued = enrollment::enroll(&world.app, &anonymous("r-1"), enrollment(&token, "olga", &csr)).await.unwrap();
     assert!(issued.certificate.tenant.is_system());
     let workers = world.token(new_token()).await;
-    lambda.enroll(&anonymous("r-2"), enrollment(&workers, "worker", &self::csr())).await.unwrap();
+    enrollment::enroll(&lambda, &anonymous("r-2"), enrollment(&workers, "worker", &self::csr())).await.unwrap();
 }
 
 #[tokio::test]
@@ -58,7 +61,7 @@ async fn evidence_for_the_operators_tenant_is_not_looked_at() {
     let world = World::new().await;
     let (lambda, before) = (lambda(&world), changed(&world));
     let proof = Proof::Attested { tenant: tid("system"), evidence: presigned() };
-    sent_away(lambda.enroll(&anonymous("r-1"), Enroll { proof, principal: None, csr_der: csr() }).await);
+    sent_away(enrollment::enroll(&lambda, &anonymous("r-1"), Enroll { proof, principal: None, csr_der: csr() }).await);
     assert_eq!((changed(&world), world.attestor.asked()), (before, Vec::new()));
     assert_eq!(world.outcomes("Enroll"), [ELSEWHERE]);
 }
@@ -67,10 +70,11 @@ async fn evidence_for_the_operators_tenant_is_not_looked_at() {
 async fn an_operators_certificate_is_renewed_at_the_control_plane_only() {
     let world = World::new().await;
     let (lambda, token, present) = (lambda(&world), operators_token(&world).await, KeyAndCsr::generate().unwrap());
-    let leaf = world.app.enroll(&anonymous("r-1"), enrollment(&token, "olga", &present.csr_der)).await.unwrap();
+    let leaf =
+        enrollment::enroll(&world.app, &anonymous("r-1"), enrollment(&token, "olga", &present.csr_der)).await.unwrap();
     let (renew, before) = (Call { now: later(60), operation: "RenewOutOfBand", ..anonymous("r-2") }, changed(&world));
     let input = signed(&world, &present.key, &leaf, "r-2", later(60));
-    sent_away(lambda.renew_out_of_band(&renew, &input).await);
+    sent_away(out_of_band::renew_out_of_band(&lambda, &renew, &input).await);
     assert_eq!((changed(&world), world.outcomes("RenewOutOfBand")), (before, vec![ELSEWHERE.to_owned()]));
-    world.app.renew_out_of_band(&renew, &input).await.unwrap();
+    out_of_band::renew_out_of_band(&world.app, &renew, &input).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! How often an instance may renew.
 
 use proptest::prelude::*;
-use signet_app::TenantPatch;
+use signet_app::{TenantPatch, enrollment::out_of_band, tenants};
 use signet_core::{
     Error, Lifetime, PrincipalType, Time,
     certificate::{Certificate, CertificateState},
@@ -74,7 +74,7 @@ async fn a_certificate_of_a_minute_may_be_renewed_after_six_seconds() {
     let world = World::new().await;
     let lifetimes = Some([(PrincipalType::Worker, Lifetime::seconds(60))].into());
     let patch = TenantPatch { lifetimes, ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
     world.principal("worker").await;
     let mut last = world.issue("worker").await;
     for _ in 0..UNPACED {
@@ -90,7 +90,7 @@ async fn out_of_band_there_is_the_same_pace() {
     let (key, leaf) = worker(&world, "worker").await;
     let ask = async |id: &str| {
         let input = signed(&world, &key, &leaf, id, NOW);
-        world.app.renew_out_of_band(&at(anonymous(id), NOW), &input).await
+        out_of_band::renew_out_of_band(&world.app, &at(anonymous(id), NOW), &input).await
     };
     ask("one").await.unwrap();
     ask("two").await.unwrap();

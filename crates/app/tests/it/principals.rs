@@ -2,7 +2,10 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
-use signet_app::{PageRequest, PrincipalPatch};
+use signet_app::{
+    PageRequest, PrincipalPatch,
+    principals::{self, deletion},
+};
 use signet_core::{Error, Lifetime, PrincipalType, principal::PrincipalStatus};
 use signet_testkit::fixtures::NOW;
 
@@ -14,7 +17,7 @@ async fn a_principals_generation_rises_with_what_matters() {
     assert_eq!(world.principal("worker").await.generation, 1);
     let update = |patch| {
         let app = &world.app;
-        async move { app.update_principal(&call("Update"), &acme(), &pid("worker"), patch).await.unwrap() }
+        async move { principals::update_principal(app, &call("Update"), &acme(), &pid("worker"), patch).await.unwrap() }
     };
     let renamed = update(PrincipalPatch { display_name: Some("W".into()), ..Default::default() }).await;
     assert_eq!((renamed.generation, renamed.display_name.as_str()), (1, "W"));
@@ -29,17 +32,21 @@ async fn a_principals_generation_rises_with_what_matters() {
 async fn a_deleted_principals_id_is_free_once_nothing_of_it_can_be_renewed() {
     let world = World::new().await;
     world.principal("worker").await;
-    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    deletion::delete_principal(&world.app, &call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
     let create = |days| {
         let (call, app) = (at(call("Create"), NOW.plus(Lifetime::days(days))), &world.app);
-        async move { app.create_principal(&call, &acme(), new_principal("worker", PrincipalType::Device, &[])).await }
+        async move {
+            principals::create_principal(app, &call, &acme(), new_principal("worker", PrincipalType::Device, &[])).await
+        }
     };
     assert!(matches!(create(119).await, Err(Error::AlreadyExists { .. })));
     assert_eq!(create(120).await.unwrap().principal_type, PrincipalType::Device);
     let world = World::new().await;
     world.principal("worker").await;
-    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
-    let refused = world.app.activate_principal(&call("Activate"), &admin(), &acme(), &pid("worker")).await.unwrap_err();
+    deletion::delete_principal(&world.app, &call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    let refused = principals::activate_principal(&world.app, &call("Activate"), &admin(), &acme(), &pid("worker"))
+        .await
+        .unwrap_err();
     assert_eq!(refused.reason(), "PRINCIPAL_DELETED");
 }
 
@@ -51,18 +58,21 @@ async fn an_operator_suspends_plain_principals_only_and_nobody_itself() {
         ("chief", PrincipalType::Admin, &[]),
         ("olga", PrincipalType::User, &["operator"]),
     ] {
-        world.app.create_principal(&call("Create"), &acme(), new_principal(id, principal_type, names)).await.unwrap();
+        principals::create_principal(&world.app, &call("Create"), &acme(), new_principal(id, principal_type, names))
+            .await
+            .unwrap();
     }
     let suspend = |id: &'static str| {
         let app = &world.app;
-        async move { app.suspend_principal(&call("Suspend"), &operator(), &acme(), &pid(id)).await }
+        async move { principals::suspend_principal(app, &call("Suspend"), &operator(), &acme(), &pid(id)).await }
     };
     assert_eq!(suspend("worker").await.unwrap().status, PrincipalStatus::Suspended);
     for id in ["chief", "olga"] {
         assert_eq!(suspend(id).await.unwrap_err().reason(), "PERMISSION_MISSING", "{id}");
     }
     let chief = permit_of(identity("acme", "chief", PrincipalType::Admin, &[]), "principals.suspend");
-    let refused = world.app.suspend_principal(&call("Suspend"), &chief, &acme(), &pid("chief")).await.unwrap_err();
+    let refused =
+        principals::suspend_principal(&world.app, &call("Suspend"), &chief, &acme(), &pid("chief")).await.unwrap_err();
     assert_eq!(refused.reason(), "OWN_PRINCIPAL");
 }
 
@@ -74,12 +84,10 @@ async fn principals_are_listed_in_their_own_tenant() {
         world.principal(&format!("worker-{number}")).await;
     }
     let page = PageRequest { size: 2, token: String::new() };
-    let first = world.app.list_principals(&call("List"), &acme(), &page).await.unwrap();
+    let first = principals::list_principals(&world.app, &call("List"), &acme(), &page).await.unwrap();
     assert_eq!(first.items.len(), 2);
     assert!(
-        world
-            .app
-            .list_principals(&call("List"), &scope("other"), &PageRequest::default())
+        principals::list_principals(&world.app, &call("List"), &scope("other"), &PageRequest::default())
             .await
             .unwrap()
             .items
@@ -90,7 +98,8 @@ async fn principals_are_listed_in_their_own_tenant() {
     let mut within = first.next_page_token.clone();
     for size in 1..5 {
         let page = PageRequest { size, token: String::new() };
-        let token = world.app.list_principals(&call("List"), &acme(), &page).await.unwrap().next_page_token;
+        let token =
+            principals::list_principals(&world.app, &call("List"), &acme(), &page).await.unwrap().next_page_token;
         if read(&token)["after"].is_object() {
             within = token;
         }
@@ -108,10 +117,11 @@ async fn principals_are_listed_in_their_own_tenant() {
         forged(|after| after["sort"] = "x".repeat(1025).into()),
     ] {
         let page = PageRequest { size: 2, token };
-        let refused = world.app.list_principals(&call("List"), &acme(), &page).await.unwrap_err();
+        let refused = principals::list_principals(&world.app, &call("List"), &acme(), &page).await.unwrap_err();
         assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN", "{page:?}");
     }
     let elsewhere = PageRequest { size: 2, token: first.next_page_token };
-    let refused = world.app.list_principals(&call("List"), &scope("other"), &elsewhere).await.unwrap_err();
+    let refused =
+        principals::list_principals(&world.app, &call("List"), &scope("other"), &elsewhere).await.unwrap_err();
     assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN", "a token is good for the listing that it came from");
 }

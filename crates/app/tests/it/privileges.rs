@@ -4,7 +4,15 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use signet_app::{Call, Herald, Object, Put, RotationAction, ServerIdentity, Settings, Shelf, Shelved};
+use signet_app::{
+    Call, Notifier, Object, ObjectMeta, ObjectStore, Put, RotationAction, ServerIdentity, Settings,
+    authorities::{self, lifecycle},
+    bootstrap,
+    certificates::{expiry, issuance, renewal, sweep},
+    enrollment::{self, out_of_band, rules},
+    tenants,
+    trust::publication,
+};
 use signet_core::{
     Error, Lifetime, Store, StoreError, Time,
     attestation::AttestationError,
@@ -87,8 +95,8 @@ impl World {
 struct Floor;
 
 #[async_trait]
-impl Shelf for Floor {
-    async fn look(&self, _: &str) -> Result<Option<Shelved>, Error> {
+impl ObjectStore for Floor {
+    async fn look(&self, _: &str) -> Result<Option<ObjectMeta>, Error> {
         Ok(None)
     }
 
@@ -106,7 +114,7 @@ impl Shelf for Floor {
 struct Mute;
 
 #[async_trait]
-impl Herald for Mute {
+impl Notifier for Mute {
     async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
         (0..warnings.len()).map(|index| (index, "mute".to_owned())).collect()
     }
@@ -128,33 +136,33 @@ async fn the_enroll_lambda_can_do_its_work() {
     let (key, leaf) = worker(&world, "renewing").await;
     let (stolen, copied) = worker(&world, "copied").await;
     let shared = signet_app::CreateTenant { isolation: signet_core::tenant::Isolation::Shared, ..new_tenant("small") };
-    world.app.create_tenant(&call("CreateTenant"), &environment(), shared).await.unwrap();
+    tenants::create_tenant(&world.app, &call("CreateTenant"), &environment(), shared).await.unwrap();
     world.become_role("enroll");
 
     let csr_der = csr();
     for _ in 0..2 {
-        world.app.enroll(&anonymous("token"), enrollment(&token, "new", &csr_der)).await.unwrap();
+        enrollment::enroll(&world.app, &anonymous("token"), enrollment(&token, "new", &csr_der)).await.unwrap();
     }
-    world.app.enroll(&anonymous("again"), enrollment(&token, "other", &csr())).await.unwrap_err();
+    enrollment::enroll(&world.app, &anonymous("again"), enrollment(&token, "other", &csr())).await.unwrap_err();
     world.attestor.proves(aws("i-0abc"));
     let proof = || signet_app::Proof::Attested { tenant: tid("acme"), evidence: presigned() };
     let ask = || signet_app::Enroll { proof: proof(), principal: None, csr_der: csr() };
-    world.app.enroll(&anonymous("rule"), ask()).await.unwrap();
+    enrollment::enroll(&world.app, &anonymous("rule"), ask()).await.unwrap();
     world.attestor.answers(Err(AttestationError::Refused { reason: "AWS_OTHER_KEY", detail: String::new() }));
-    world.app.enroll(&anonymous("refused"), ask()).await.unwrap_err();
+    enrollment::enroll(&world.app, &anonymous("refused"), ask()).await.unwrap_err();
 
     let renew = |id| Call { operation: "RenewOutOfBand", ..anonymous(id) };
     let input = signed(&world, &key, &leaf, "renewal", NOW);
-    world.app.renew_out_of_band(&renew("renewal"), &input).await.unwrap();
+    out_of_band::renew_out_of_band(&world.app, &renew("renewal"), &input).await.unwrap();
     // A copied key: renewed and used by one, and shown again by the other.
     let input = signed(&world, &stolen, &copied, "first", NOW);
-    let next = world.app.renew_out_of_band(&renew("first"), &input).await.unwrap();
+    let next = out_of_band::renew_out_of_band(&world.app, &renew("first"), &input).await.unwrap();
     let node = world.other_node();
     let policed = std::mem::replace(&mut world.app, node);
     confirm(&world, &next).await.unwrap();
     world.app = policed;
     let input = signed(&world, &stolen, &copied, "second", NOW);
-    let error = world.app.renew_out_of_band(&renew("second"), &input).await.unwrap_err();
+    let error = out_of_band::renew_out_of_band(&world.app, &renew("second"), &input).await.unwrap_err();
     assert_eq!(error.reason(), "CLONE_DETECTED");
 }
 
@@ -164,16 +172,16 @@ async fn the_rotate_lambda_can_do_its_work() {
     world.principal("late").await;
     let leaf = world.issue("late").await.certificate;
     world.store.arm(1, Fault::CrashBefore);
-    world.app.issue_certificate(&call_with_id("Issue", "one"), &acme(), &pid("late"), &csr()).await.unwrap_err();
+    issuance::issue_certificate(&world.app, &call_with_id("Issue", "one"), &acme(), &pid("late"), &csr())
+        .await
+        .unwrap_err();
     world.store.restart();
     world.become_role("rotate");
 
     let names = ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() };
-    world.app.issue_server_certificate(&Call::process("server", NOW), &names, &csr()).await.unwrap();
+    bootstrap::issue_server_certificate(&world.app, &Call::process("server", NOW), &names, &csr()).await.unwrap();
     assert_eq!(
-        world
-            .app
-            .sweep_reservations(&Call::process("sweep", later(400)), &|| Some(later(400)))
+        sweep::sweep_reservations(&world.app, &Call::process("sweep", later(400)), &|| Some(later(400)))
             .await
             .unwrap()
             .done
@@ -181,15 +189,16 @@ async fn the_rotate_lambda_can_do_its_work() {
         1
     );
     let soon = leaf.not_after.minus(Lifetime::minutes(30));
-    let report = world.app.warn_expiries(&Call::process("warn-expiry", soon), &Mute, &|| Some(soon)).await.unwrap();
+    let report =
+        expiry::warn_expiries(&world.app, &Call::process("warn-expiry", soon), &Mute, &|| Some(soon)).await.unwrap();
     assert!(!report.failed.is_empty(), "nothing was warned of, so nothing was taken back");
     // Half of a CA's life, and five sixths.
     for days in [370, 620] {
         let due = Call::process("rotate-cas", NOW.plus(Lifetime::days(days)));
-        let report = world.app.rotate_due_cas(&due, &|| Some(due.now)).await.unwrap();
+        let report = lifecycle::rotate_due_cas(&world.app, &due, &|| Some(due.now)).await.unwrap();
         assert!(report.failed.is_empty() && !report.done.is_empty(), "{days}: {report:?}");
     }
-    let report = world.app.publish(&Call::process("publish", NOW), &Floor, &|| Some(NOW)).await.unwrap();
+    let report = publication::publish(&world.app, &Call::process("publish", NOW), &Floor, &|| Some(NOW)).await.unwrap();
     assert!(report.failed.is_empty() && !report.done.is_empty(), "{report:?}");
 }
 
@@ -199,10 +208,14 @@ async fn the_control_plane_can_do_its_work() {
     world.become_role("control_plane");
     world.rule(aws_rule("workers")).await;
     let workers = "workers".parse().unwrap();
-    world.app.delete_rule(&call("DeleteEnrollmentRule"), &admin(), &acme(), &workers).await.unwrap();
+    rules::delete_rule(&world.app, &call("DeleteEnrollmentRule"), &admin(), &acme(), &workers).await.unwrap();
     let token = world.token(new_token()).await;
-    let leaf = world.app.enroll(&anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
-    world.app.renew_certificate(&call("RenewCertificate"), &renewal_of(&leaf), &acme(), &csr()).await.unwrap();
-    world.app.rotate_ca(&call("RotateCa"), &acme(), CaKind::Tenant, RotationAction::Prepare).await.unwrap();
-    world.app.sweep_reservations(&Call::process("sweeper", later(400)), &|| Some(later(400))).await.unwrap();
+    let leaf = enrollment::enroll(&world.app, &anonymous("one"), enrollment(&token, "new", &csr())).await.unwrap();
+    renewal::renew_certificate(&world.app, &call("RenewCertificate"), &renewal_of(&leaf), &acme(), &csr())
+        .await
+        .unwrap();
+    authorities::rotate_ca(&world.app, &call("RotateCa"), &acme(), CaKind::Tenant, RotationAction::Prepare)
+        .await
+        .unwrap();
+    sweep::sweep_reservations(&world.app, &Call::process("sweeper", later(400)), &|| Some(later(400))).await.unwrap();
 }

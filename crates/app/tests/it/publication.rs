@@ -9,7 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_app::{Object, Put, Shelf, Shelved, TaskReport};
+use signet_app::{
+    Object, ObjectMeta, ObjectStore, Put, TaskReport, authorities::lifecycle, certificates, trust::publication,
+};
 use signet_core::{
     Error, Lifetime, PrincipalType, Serial, Time,
     certificate::{Certificate, RevocationReason},
@@ -52,10 +54,10 @@ impl Bucket {
 }
 
 #[async_trait]
-impl Shelf for Bucket {
-    async fn look(&self, name: &str) -> Result<Option<Shelved>, Error> {
+impl ObjectStore for Bucket {
+    async fn look(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
         let objects = self.objects.lock().unwrap();
-        let shelved = |(tag, object): &(u32, Object)| Shelved { tag: tag.to_string(), notes: object.notes.clone() };
+        let shelved = |(tag, object): &(u32, Object)| ObjectMeta { tag: tag.to_string(), notes: object.notes.clone() };
         Ok(objects.get(name).map(shelved))
     }
 
@@ -72,7 +74,7 @@ impl Shelf for Bucket {
         let mut objects = self.objects.lock().unwrap();
         let there = objects.get(&object.name).map(|(tag, _)| tag.to_string());
         if there.as_deref() != replaces {
-            return Ok(Put::Beaten);
+            return Ok(Put::Superseded);
         }
         let tag = self.puts.fetch_add(1, Ordering::AcqRel);
         objects.insert(object.name.clone(), (tag, object));
@@ -81,7 +83,7 @@ impl Shelf for Bucket {
 }
 
 async fn publish(world: &World, bucket: &Bucket, now: Time) -> TaskReport {
-    world.app.publish(&at(call("publish"), now), bucket, &|| Some(now)).await.unwrap()
+    publication::publish(&world.app, &at(call("publish"), now), bucket, &|| Some(now)).await.unwrap()
 }
 
 #[tokio::test]
@@ -112,11 +114,17 @@ async fn a_run_puts_what_changed_and_nothing_else() {
         NOW.plus(Lifetime::hours(2)),
     );
     let revoked = at(call("RevokeCertificate"), later);
-    world
-        .app
-        .revoke_certificate(&revoked, &permit, &acme(), &leaf.issuer, &leaf.serial, RevocationReason::KeyCompromise)
-        .await
-        .unwrap();
+    certificates::revoke_certificate(
+        &world.app,
+        &revoked,
+        &permit,
+        &acme(),
+        &leaf.issuer,
+        &leaf.serial,
+        RevocationReason::KeyCompromise,
+    )
+    .await
+    .unwrap();
     let before = bucket.number("crl/acme.1.crl");
     assert_eq!(publish(&world, &bucket, later).await.done, ["crl/acme.1.crl"]);
     assert!(bucket.number("crl/acme.1.crl") > before);
@@ -135,7 +143,9 @@ async fn revoke_one(world: &World, id: &str, now: Time) -> Certificate {
     let leaf = world.issue(id).await.certificate;
     let permit = permit_of(identity("system", "root", PrincipalType::Admin, &[]), "certificates.revoke");
     let (revoked, reason) = (at(call("RevokeCertificate"), now), RevocationReason::KeyCompromise);
-    world.app.revoke_certificate(&revoked, &permit, &acme(), &leaf.issuer, &leaf.serial, reason).await.unwrap();
+    certificates::revoke_certificate(&world.app, &revoked, &permit, &acme(), &leaf.issuer, &leaf.serial, reason)
+        .await
+        .unwrap();
     leaf
 }
 
@@ -220,7 +230,7 @@ async fn a_piece_that_fails_stops_no_other_and_time_that_is_over_stops_the_run()
     assert_eq!((report.done.len(), report.failed.len()), (9, 1), "{report:?}");
     assert_eq!(report.failed[0].0, "crl/acme.1.crl");
     *bucket.broken.lock().unwrap() = None;
-    let stopped = world.app.publish(&call("publish"), &bucket, &|| None).await.unwrap();
+    let stopped = publication::publish(&world.app, &call("publish"), &bucket, &|| None).await.unwrap();
     assert!(stopped.unfinished && stopped.done.is_empty());
     assert_eq!(publish(&world, &bucket, NOW).await.done, ["crl/acme.1.crl"]);
 }
@@ -230,9 +240,11 @@ async fn a_rotation_reaches_the_bundle() {
     let (world, bucket) = (World::new().await, Bucket::default());
     publish(&world, &bucket, NOW).await;
     let half_life = NOW.plus(Lifetime::days(370));
-    let rotated = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
+    let rotated =
+        lifecycle::rotate_due_cas(&world.app, &at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
     assert!(rotated.done.iter().any(|step| step == "prepared acme.2") && rotated.failed.is_empty(), "{rotated:?}");
-    let again = world.app.rotate_due_cas(&at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
+    let again =
+        lifecycle::rotate_due_cas(&world.app, &at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
     assert_eq!(again, TaskReport::default(), "nothing is due any more");
     let published = publish(&world, &bucket, half_life).await;
     assert!(published.done.contains(&"bundles/acme.pem".to_owned()), "{published:?}");

@@ -3,7 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use signet_app::{App, Call, TaskReport, TenantPatch};
+use signet_app::{
+    App, Call, TaskReport, TenantPatch,
+    enrollment::{self, rules, tokens},
+    principals::{self, deletion},
+    tenants::{self, quotas},
+};
 use signet_core::{
     Error, Lifetime, PrincipalType, Store, Time,
     enrollment::EnrollmentToken,
@@ -19,7 +24,7 @@ use crate::{rules::aws_rule, world::*};
 
 async fn allow(world: &World, quotas: Quotas) {
     let patch = TenantPatch { quotas, ..Default::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
 }
 
 fn principals(limit: u32) -> Quotas {
@@ -27,11 +32,11 @@ fn principals(limit: u32) -> Quotas {
 }
 
 async fn used(world: &World, now: Time) -> Quotas {
-    world.app.quota_use(&at(call("GetTenant"), now), &acme()).await.unwrap()
+    quotas::quota_use(&world.app, &at(call("GetTenant"), now), &acme()).await.unwrap()
 }
 
 async fn create(app: &App, call: &Call, id: &str) -> Result<(), Error> {
-    app.create_principal(call, &acme(), new_principal(id, PrincipalType::Worker, &[])).await.map(drop)
+    principals::create_principal(app, call, &acme(), new_principal(id, PrincipalType::Worker, &[])).await.map(drop)
 }
 
 fn over(quota: Quota, used: u64, limit: u32) -> Error {
@@ -39,7 +44,7 @@ fn over(quota: Quota, used: u64, limit: u32) -> Error {
 }
 
 async fn recount(world: &World, now: Time) -> TaskReport {
-    world.app.recount_quotas(&at(call("count-quotas"), now), &|| Some(now)).await.unwrap()
+    quotas::recount_quotas(&world.app, &at(call("count-quotas"), now), &|| Some(now)).await.unwrap()
 }
 
 #[tokio::test]
@@ -48,7 +53,7 @@ async fn a_full_tenant_is_told_what_and_how_much_whichever_way_a_principal_comes
     allow(&world, principals(2)).await;
     world.principal("one").await;
     let token = world.token(new_token()).await;
-    world.app.enroll(&anonymous("enroll-1"), enrollment(&token, "two", &csr())).await.unwrap();
+    enrollment::enroll(&world.app, &anonymous("enroll-1"), enrollment(&token, "two", &csr())).await.unwrap();
 
     let full = over(Quota::Principals, 2, 2);
     assert_eq!(create(&world.app, &call("CreatePrincipal"), "three").await, Err(full.clone()));
@@ -60,7 +65,7 @@ async fn a_full_tenant_is_told_what_and_how_much_whichever_way_a_principal_comes
     );
     let token = world.token(new_token()).await;
     let (next, key) = (anonymous("enroll-2"), csr());
-    assert_eq!(world.app.enroll(&next, enrollment(&token, "three", &key)).await, Err(full));
+    assert_eq!(enrollment::enroll(&world.app, &next, enrollment(&token, "three", &key)).await, Err(full));
     assert_eq!(world.outcomes("Enroll").last().unwrap(), "PRINCIPAL_QUOTA");
     // Who is there already is not counted again: it gets its certificates.
     world.issue("one").await;
@@ -69,7 +74,7 @@ async fn a_full_tenant_is_told_what_and_how_much_whichever_way_a_principal_comes
 
     // The operator makes room: the same request with the same token goes through.
     allow(&world, principals(3)).await;
-    world.app.enroll(&next, enrollment(&token, "three", &key)).await.unwrap();
+    enrollment::enroll(&world.app, &next, enrollment(&token, "three", &key)).await.unwrap();
     assert!(create(&world.app, &call("CreatePrincipal"), "four").await.is_err());
     allow(&world, principals(0)).await;
     create(&world.app, &call("CreatePrincipal"), "four").await.unwrap();
@@ -86,7 +91,7 @@ async fn many_at_once_make_principals_and_tokens_of_one_tenant() {
     let made = join_all(ids.iter().map(|id| create(&world.app, &calls, id))).await;
     assert!(made.iter().all(Result::is_ok), "{made:?}");
     let (calls, scope) = (call("CreateToken"), acme());
-    let tokens = ids.iter().map(|_| world.app.create_token(&calls, &permit, &scope, new_token()));
+    let tokens = ids.iter().map(|_| tokens::create_token(&world.app, &calls, &permit, &scope, new_token()));
     assert!(join_all(tokens).await.iter().all(Result::is_ok));
     assert!(world.store.transactions() - before <= 400, "nobody starts over");
     assert_eq!(used(&world, NOW).await.join_tokens, Some(200));
@@ -108,7 +113,8 @@ async fn a_deleted_principal_counts_until_its_id_is_free() {
     let world = World::new().await;
     allow(&world, principals(1)).await;
     world.principal("one").await;
-    let deleted = world.app.delete_principal(&call("DeletePrincipal"), &admin(), &acme(), &pid("one")).await.unwrap();
+    let deleted =
+        deletion::delete_principal(&world.app, &call("DeletePrincipal"), &admin(), &acme(), &pid("one")).await.unwrap();
     let free_at = deleted.free_at.unwrap();
     let before = at(call("CreatePrincipal"), free_at.minus(Lifetime::seconds(1)));
     assert_eq!(create(&world.app, &before, "two").await, Err(over(Quota::Principals, 1, 1)));
@@ -128,7 +134,7 @@ async fn callers_at_once_go_past_it_by_a_few_at_most() {
         let app = Arc::clone(&nodes[number % 2]);
         async move { create(&app, &call("CreatePrincipal"), &format!("p-{number}")).await }
     });
-    let answers = futures::future::join_all(all).await;
+    let answers = join_all(all).await;
     let made = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!((20..=36).contains(&made), "{made}");
     assert_eq!(used(&world, NOW).await.principals, Some(made as u32), "nothing is counted twice or not at all");
@@ -152,7 +158,7 @@ async fn what_was_there_before_counts_began_is_counted_and_mended_once_a_week() 
     for number in 0..25 {
         world.principal(&format!("p-{number}")).await;
     }
-    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("p-0")).await.unwrap();
+    deletion::delete_principal(&world.app, &call("Delete"), &admin(), &acme(), &pid("p-0")).await.unwrap();
     forget_counts(&world).await;
     allow(&world, principals(24)).await;
     assert_eq!(used(&world, NOW).await.principals, Some(0));
@@ -206,11 +212,11 @@ async fn tokens_count_until_they_expire_used_or_not() {
     let world = World::new().await;
     allow(&world, Quotas { join_tokens: Some(2), ..Default::default() }).await;
     let (first, _) = (world.token(new_token()).await, world.token(new_token()).await);
-    world.app.enroll(&anonymous("enroll-1"), enrollment(&first, "one", &csr())).await.unwrap();
-    world.app.revoke_token(&call("RevokeToken"), &admin(), &acme(), &first.token.id).await.unwrap();
+    enrollment::enroll(&world.app, &anonymous("enroll-1"), enrollment(&first, "one", &csr())).await.unwrap();
+    tokens::revoke_token(&world.app, &call("RevokeToken"), &admin(), &acme(), &first.token.id).await.unwrap();
     let create = |now| {
         let (app, call) = (&world.app, at(call("CreateToken"), now));
-        async move { app.create_token(&call, &admin(), &acme(), new_token()).await.map(|made| made.token) }
+        async move { tokens::create_token(app, &call, &admin(), &acme(), new_token()).await.map(|made| made.token) }
     };
     let refused: Result<EnrollmentToken, Error> = create(NOW).await;
     assert_eq!(refused, Err(over(Quota::JoinTokens, 2, 2)));
@@ -224,14 +230,16 @@ async fn a_tenant_has_a_limited_number_of_rules() {
     let world = World::new().await;
     let create = |id: &'static str| {
         let app = &world.app;
-        async move { app.create_rule(&call("CreateEnrollmentRule"), &admin(), &acme(), aws_rule(id)).await.map(drop) }
+        async move {
+            rules::create_rule(app, &call("CreateEnrollmentRule"), &admin(), &acme(), aws_rule(id)).await.map(drop)
+        }
     };
     allow(&world, Quotas { enrollment_rules: Some(2), ..Default::default() }).await;
     create("one").await.unwrap();
     create("two").await.unwrap();
     assert_eq!(create("three").await, Err(over(Quota::EnrollmentRules, 2, 2)));
     let id = "one".parse().unwrap();
-    world.app.delete_rule(&call("DeleteEnrollmentRule"), &admin(), &acme(), &id).await.unwrap();
+    rules::delete_rule(&world.app, &call("DeleteEnrollmentRule"), &admin(), &acme(), &id).await.unwrap();
     create("three").await.unwrap();
 }
 

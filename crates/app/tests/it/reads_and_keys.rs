@@ -15,6 +15,8 @@ use crate::{
     world::*,
 };
 
+use signet_app::sync::detached;
+
 /// Of a record that cannot be read: it is named or our own fault, or the operation does without it.
 const UNREADABLE: &str = "UNREADABLE";
 
@@ -93,7 +95,7 @@ async fn one_case(
     let events = world.outcomes(operation.name).len();
     arm();
     let first = run().await;
-    world.app.wait_detached().await;
+    detached::wait_detached(&world.app).await;
     world.ledger.settled().await;
     assert!(world.store.restart() && world.key_faults.mend(), "{case}: the fault did not happen");
     let told = first.as_ref().map_err(Error::reason);

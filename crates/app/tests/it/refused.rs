@@ -3,7 +3,12 @@
 use std::collections::BTreeSet;
 
 use proptest::{prelude::*, test_runner::TestCaseError};
-use signet_app::{IssuedLeaf, TenantPatch};
+use signet_app::{
+    IssuedLeaf, TenantPatch,
+    certificates::{self, issuance, renewal},
+    principals::{self, deletion},
+    tenants,
+};
 use signet_core::{Error, Lifetime, PrincipalType, Time, certificate::RevocationReason};
 use signet_testkit::fixtures::NOW;
 
@@ -58,7 +63,7 @@ impl History {
         let lifetimes = Some([(PrincipalType::Worker, Lifetime::days(90))].into());
         let renewal_grace = Some(Lifetime::days(30));
         let patch = TenantPatch { lifetimes, renewal_grace, ..Default::default() };
-        world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+        tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
         world.principal("worker").await;
         let leaves = vec![world.issue("worker").await];
         Self { world, now: NOW, leaves, refused: BTreeSet::new() }
@@ -82,14 +87,16 @@ impl History {
             },
             Step::Confirm(place) => {
                 if let Some(held) = leaves.get(place) {
-                    let _ = app.confirm_certificate(&call("ConfirmCertificate"), &renewal_of(held), &acme()).await;
+                    let _ = renewal::confirm_certificate(app, &call("ConfirmCertificate"), &renewal_of(held), &acme())
+                        .await;
                 }
             }
             Step::Compromised(place) => {
                 let Some(held) = leaves.get(place) else { return Ok(()) };
                 let (record, reason) = (&held.certificate, RevocationReason::KeyCompromise);
                 let (issuer, serial, call) = (&record.issuer, &record.serial, call("RevokeCertificate"));
-                let revoked = app.revoke_certificate(&call, &admin(), &acme(), issuer, serial, reason).await;
+                let revoked =
+                    certificates::revoke_certificate(app, &call, &admin(), &acme(), issuer, serial, reason).await;
                 if revoked.is_ok() {
                     // And all of its instance, whatever that is by now.
                     let all = leaves.iter().enumerate();
@@ -98,15 +105,17 @@ impl History {
                 }
             }
             Step::Delete => {
-                let deleted = app.delete_principal(&call("DeletePrincipal"), &admin(), &acme(), &pid("worker")).await;
+                let deleted =
+                    deletion::delete_principal(app, &call("DeletePrincipal"), &admin(), &acme(), &pid("worker")).await;
                 if deleted.is_ok() {
                     refused.extend(0..leaves.len());
                 }
             }
             Step::Recreate => {
                 let input = new_principal("worker", PrincipalType::Worker, &[]);
-                let _ = app.create_principal(&call("CreatePrincipal"), &acme(), input).await;
-                let issued = app.issue_certificate(&call("IssueCertificate"), &acme(), &pid("worker"), &csr()).await;
+                let _ = principals::create_principal(app, &call("CreatePrincipal"), &acme(), input).await;
+                let issued =
+                    issuance::issue_certificate(app, &call("IssueCertificate"), &acme(), &pid("worker"), &csr()).await;
                 leaves.extend(issued);
             }
         }

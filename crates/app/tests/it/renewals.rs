@@ -1,6 +1,11 @@
 //! When to renew, as the server says; and renewal without a handshake.
 
-use signet_app::{Call, OutOfBandRenewal, TenantPatch};
+use signet_app::{
+    Call, OutOfBandRenewal, TenantPatch, authorities,
+    certificates::{self, issuance, renewal},
+    enrollment::out_of_band,
+    principals, tenants,
+};
 use signet_core::{
     Error, Lifetime, Time,
     certificate::{CertificateState, RevocationReason},
@@ -19,17 +24,17 @@ const HOUR: u32 = 3600;
 async fn info(world: &World, leaf: &signet_app::IssuedLeaf, at: Time) -> Advice {
     let identity = world.authenticate("acme", &leaf.chain_der[0], at).await.unwrap();
     let call = Call { now: at, ..call("GetRenewalInfo") };
-    world.app.renewal_info(&call, &permit_of(identity, "certificates.renew"), &acme()).await.unwrap()
+    renewal::renewal_info(&world.app, &call, &permit_of(identity, "certificates.renew"), &acme()).await.unwrap()
 }
 
 async fn steer(world: &World, issued_before: Time, window: Window) -> Result<Option<Steering>, Error> {
     let steering = Some(Steering { issued_before, window });
-    Ok(world.app.steer_renewals(&call("SteerRenewals"), &acme(), steering).await?.renewal_steering)
+    Ok(tenants::steer_renewals(&world.app, &call("SteerRenewals"), &acme(), steering).await?.renewal_steering)
 }
 
 async fn grace(world: &World, grace: Lifetime) {
     let patch = TenantPatch { renewal_grace: Some(grace), ..TenantPatch::default() };
-    world.app.update_tenant(&call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
 }
 
 #[tokio::test]
@@ -53,13 +58,15 @@ async fn an_operator_steers_what_was_made_before_and_clears_it() {
     let at_once = later(1);
     let steering = Some(Steering { issued_before: at_once, window });
     let call = at(call("SteerRenewals"), later(2));
-    world.app.steer_renewals(&call, &acme(), steering).await.unwrap();
+    tenants::steer_renewals(&world.app, &call, &acme(), steering).await.unwrap();
     let new =
-        world.app.issue_certificate(&at(self::call("Issue"), later(3)), &acme(), &pid("worker"), &csr()).await.unwrap();
+        issuance::issue_certificate(&world.app, &at(self::call("Issue"), later(3)), &acme(), &pid("worker"), &csr())
+            .await
+            .unwrap();
     let advice = info(&world, &old, later(4)).await;
     assert_eq!((advice.window, advice.reason), (window, AdviceReason::Steered));
     assert_eq!(info(&world, &new, later(4)).await.reason, AdviceReason::Default, "though its validity began before");
-    world.app.steer_renewals(&call, &acme(), None).await.unwrap();
+    tenants::steer_renewals(&world.app, &call, &acme(), None).await.unwrap();
     assert_eq!(info(&world, &old, later(4)).await.reason, AdviceReason::Default);
     assert_eq!(world.outcomes("SteerRenewals"), ["OK", "OK"]);
 }
@@ -77,7 +84,7 @@ async fn a_steering_that_cannot_be_is_refused() {
         let refused = steer(&world, issued_before, window).await.unwrap_err();
         assert!(matches!(refused, Error::Invalid { field: found, .. } if found == field), "{field}: {refused:?}");
     }
-    assert_eq!(world.app.get_tenant(&call("Get"), &acme()).await.unwrap().renewal_steering, None);
+    assert_eq!(tenants::get_tenant(&world.app, &call("Get"), &acme()).await.unwrap().renewal_steering, None);
 }
 
 /// What a CA signed that signs no more is renewed sooner, so that the CA can go.
@@ -88,7 +95,7 @@ async fn a_retiring_ca_hastens_its_certificates() {
     let (_, leaf) = worker(&world, "worker").await;
     for (action, at_second) in [(Prepare, 0), (Activate, HOUR)] {
         let call = at(call("RotateCa"), later(at_second));
-        world.app.rotate_ca(&call, &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
+        authorities::rotate_ca(&world.app, &call, &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
     }
     let advice = info(&world, &leaf, later(HOUR + 1)).await;
     let third = Lifetime::hours(8);
@@ -100,7 +107,8 @@ async fn a_retiring_ca_hastens_its_certificates() {
 
 /// A call over HTTP: nobody is known yet.
 async fn ask(world: &World, id: &str, input: &OutOfBandRenewal, now: Time) -> Result<signet_app::IssuedLeaf, Error> {
-    world.app.renew_out_of_band(&Call { operation: "RenewOutOfBand", ..at(anonymous(id), now) }, input).await
+    out_of_band::renew_out_of_band(&world.app, &Call { operation: "RenewOutOfBand", ..at(anonymous(id), now) }, input)
+        .await
 }
 
 #[tokio::test]
@@ -124,7 +132,8 @@ async fn one_request_id_is_one_request_on_both_ways() {
     let input = signed(&world, &key, &leaf, "one", NOW);
     let call = Call { actor: signet_core::Actor::from(&**renewal_of(&leaf).identity()), ..call("RenewCertificate") };
     let call = Call { request_id: Some("one".parse().unwrap()), ..call };
-    let first = world.app.renew_certificate(&call, &renewal_of(&leaf), &acme(), &input.csr_der).await.unwrap();
+    let first =
+        renewal::renew_certificate(&world.app, &call, &renewal_of(&leaf), &acme(), &input.csr_der).await.unwrap();
     let second = ask(&world, "one", &input, NOW).await.unwrap();
     assert_eq!(first.certificate.serial, second.certificate.serial);
 }
@@ -156,16 +165,21 @@ async fn who_may_not_call_may_not_renew_out_of_band_either() {
         let record = &leaf.certificate;
         match case {
             "PRINCIPAL_SUSPENDED" => {
-                world.app.suspend_principal(&call("S"), &admin(), &acme(), &pid("worker")).await.map(drop).unwrap();
+                principals::suspend_principal(&world.app, &call("S"), &admin(), &acme(), &pid("worker"))
+                    .await
+                    .map(drop)
+                    .unwrap();
             }
             "TENANT_SUSPENDED" => {
-                world.app.suspend_tenant(&call("S"), &environment(), &tid("acme")).await.map(drop).unwrap();
+                tenants::suspend_tenant(&world.app, &call("S"), &environment(), &tid("acme")).await.map(drop).unwrap();
             }
             "CERTIFICATE_REVOKED" => {
                 let reason = RevocationReason::Unspecified;
                 let revoke = call("RevokeCertificate");
                 let (app, issuer) = (&world.app, &record.issuer);
-                app.revoke_certificate(&revoke, &admin(), &acme(), issuer, &record.serial, reason).await.unwrap();
+                certificates::revoke_certificate(app, &revoke, &admin(), &acme(), issuer, &record.serial, reason)
+                    .await
+                    .unwrap();
             }
             _ => {
                 let next = renew(&world, &leaf).await.unwrap();
@@ -232,7 +246,9 @@ async fn a_certificate_of_a_retired_ca_is_renewed_by_the_present_one() {
     let world = World::new().await;
     let (key, leaf) = worker(&world, "worker").await;
     for action in [Prepare, ForceActivate, Retire] {
-        world.app.rotate_ca(&call("RotateCa"), &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
+        authorities::rotate_ca(&world.app, &call("RotateCa"), &acme(), signet_core::ca::CaKind::Tenant, action)
+            .await
+            .unwrap();
     }
     let next = ask(&world, "one", &signed(&world, &key, &leaf, "one", NOW), NOW).await.unwrap();
     assert_eq!((leaf.certificate.issuer.as_str(), next.certificate.issuer.as_str()), ("acme.1", "acme.2"));
@@ -244,7 +260,8 @@ async fn the_new_key_is_a_new_one_and_the_request_has_an_id() {
     let world = World::new().await;
     let (key, leaf) = worker(&world, "worker").await;
     let call = Call { request_id: None, ..anonymous("one") };
-    let refused = world.app.renew_out_of_band(&call, &signed(&world, &key, &leaf, "one", NOW)).await.unwrap_err();
+    let refused =
+        out_of_band::renew_out_of_band(&world.app, &call, &signed(&world, &key, &leaf, "one", NOW)).await.unwrap_err();
     assert!(matches!(refused, Error::Invalid { field: "request_id", .. }), "{refused:?}");
     let (certificate_der, csr_der) = (leaf.chain_der[0].clone(), x509_csr::create(&key).unwrap());
     let statement = signet_x509::OutOfBandStatement {

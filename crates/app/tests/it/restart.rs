@@ -3,7 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use secrecy::SecretString;
-use signet_app::{App, Call, Settings};
+use signet_app::{
+    App, Call, Settings, bootstrap,
+    certificates::{issuance, renewal},
+    principals, tenants,
+};
 use signet_core::PrincipalType;
 use signet_softkey::{OsEntropy, SoftKeys};
 use signet_sqlite::SqliteStore;
@@ -25,15 +29,16 @@ async fn another_process_goes_on_with_the_same_file_and_keys() {
     let (csr, issue) = (csr(), call_with_id("IssueCertificate", "one"));
     let first = {
         let app = open(folder.path());
-        app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();
-        app.create_tenant(&call("CreateTenant"), &environment(), new_tenant("acme")).await.unwrap();
+        bootstrap::bootstrap(&app, &Call::process("bootstrap", NOW), &bootstrap_input()).await.unwrap();
+        tenants::create_tenant(&app, &call("CreateTenant"), &environment(), new_tenant("acme")).await.unwrap();
         let input = new_principal("worker", PrincipalType::Worker, &[]);
-        app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap();
-        app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap()
+        principals::create_principal(&app, &call("CreatePrincipal"), &acme(), input).await.unwrap();
+        issuance::issue_certificate(&app, &issue, &acme(), &pid("worker"), &csr).await.unwrap()
     };
     let app = open(folder.path());
-    assert_eq!(app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap(), first);
-    let second =
-        app.renew_certificate(&call("Renew"), &renewal_of(&first), &acme(), &crate::world::csr()).await.unwrap();
+    assert_eq!(issuance::issue_certificate(&app, &issue, &acme(), &pid("worker"), &csr).await.unwrap(), first);
+    let second = renewal::renew_certificate(&app, &call("Renew"), &renewal_of(&first), &acme(), &crate::world::csr())
+        .await
+        .unwrap();
     assert_eq!(second.chain_der[1], first.chain_der[1]);
 }

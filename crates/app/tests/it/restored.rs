@@ -6,7 +6,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use signet_app::{IssuedLeaf, Settings};
+use signet_app::{
+    IssuedLeaf, Settings,
+    certificates::{self, issuance, renewal},
+    principals::{self, deletion},
+    tenants,
+};
 use signet_core::{
     Identity, PrincipalType, Store, Time,
     audit::AuditEvent,
@@ -50,7 +55,9 @@ async fn lose(site: &Site, before: &[ChangeEntry]) {
 }
 
 async fn activate(site: &Site, id: &str, now: Time) {
-    site.app.activate_principal(&at(call("ActivatePrincipal"), now), &admin(), &acme(), &pid(id)).await.unwrap();
+    principals::activate_principal(&site.app, &at(call("ActivatePrincipal"), now), &admin(), &acme(), &pid(id))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -83,7 +90,7 @@ async fn the_deletion_of_who_is_deleted_is_announced_again_and_counts_once() {
     let before = entries(&*site.store).await;
     let delete = async |now| {
         let call = at(call("DeletePrincipal"), now);
-        site.app.delete_principal(&call, &admin(), &acme(), &pid("w")).await.unwrap()
+        deletion::delete_principal(&site.app, &call, &admin(), &acme(), &pid("w")).await.unwrap()
     };
     let first = delete(NOW).await;
     lose(&site, &before).await;
@@ -105,9 +112,12 @@ async fn the_suspension_of_a_suspended_tenant_is_announced_again_and_so_is_its_a
         node.poll(later(second)).await.unwrap();
     }
     let before = entries(&*site.store).await;
-    let suspend = async || site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
-    let activate =
-        async || site.app.activate_tenant(&call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
+    let suspend = async || {
+        tenants::suspend_tenant(&site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap()
+    };
+    let activate = async || {
+        tenants::activate_tenant(&site.app, &call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap()
+    };
     suspend().await;
     lose(&site, &before).await;
     node.poll(later(1401)).await.unwrap();
@@ -128,7 +138,9 @@ fn holder_of(leaf: &IssuedLeaf) -> Identity {
 
 async fn revoke_for(site: &Site, leaf: &Identity, reason: RevocationReason, now: Time) {
     let call = at(call("RevokeCertificate"), now);
-    site.app.revoke_certificate(&call, &admin(), &acme(), &leaf.issuer, &leaf.serial, reason).await.unwrap();
+    certificates::revoke_certificate(&site.app, &call, &admin(), &acme(), &leaf.issuer, &leaf.serial, reason)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -136,13 +148,15 @@ async fn a_revocation_of_what_is_revoked_is_announced_again_for_a_compromised_ke
     for reason in [RevocationReason::Superseded, RevocationReason::KeyCompromise] {
         let site = Site::new().await;
         let input = new_principal("w", PrincipalType::Worker, &[]);
-        site.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap();
-        let first = site.app.issue_certificate(&call("IssueCertificate"), &acme(), &pid("w"), &csr()).await.unwrap();
+        principals::create_principal(&site.app, &call("CreatePrincipal"), &acme(), input).await.unwrap();
+        let first = issuance::issue_certificate(&site.app, &call("IssueCertificate"), &acme(), &pid("w"), &csr())
+            .await
+            .unwrap();
         let (renew, permit) = (at(call("RenewCertificate"), later(60)), renewal_of(&first));
-        let second = site.app.renew_certificate(&renew, &permit, &acme(), &csr()).await.unwrap();
+        let second = renewal::renew_certificate(&site.app, &renew, &permit, &acme(), &csr()).await.unwrap();
         // Of another instance.
         let issue = at(call("IssueCertificate"), later(61));
-        let other = site.app.issue_certificate(&issue, &acme(), &pid("w"), &csr()).await.unwrap();
+        let other = issuance::issue_certificate(&site.app, &issue, &acme(), &pid("w"), &csr()).await.unwrap();
         let [first, second, other] = [&first, &second, &other].map(holder_of);
         let mut node = site.node();
         node.poll(later(90)).await.unwrap();
@@ -153,7 +167,7 @@ async fn a_revocation_of_what_is_revoked_is_announced_again_for_a_compromised_ke
         assert_eq!(verdict(&node, &first, later(101)), Ok(roles(&[])), "nobody told it");
         let record = async || {
             let call = call("GetCertificate");
-            site.app.get_certificate(&call, &acme(), &first.issuer, &first.serial).await.unwrap().state
+            certificates::get_certificate(&site.app, &call, &acme(), &first.issuer, &first.serial).await.unwrap().state
         };
         let state = record().await;
         revoke_for(&site, &first, reason, later(102)).await;

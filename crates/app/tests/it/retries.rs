@@ -9,6 +9,8 @@ use crate::{
     world::*,
 };
 
+use signet_app::{certificates::issuance, principals};
+
 #[tokio::test]
 async fn invariant_9_the_same_request_twice_answers_the_same_and_happens_once() {
     let world = Arc::new(World::new().await);
@@ -44,12 +46,12 @@ async fn a_request_id_is_good_for_one_request_only() {
     let world = World::new().await;
     world.principal("worker").await;
     let call = call_with_id("IssueCertificate", "one");
-    world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await.unwrap();
-    let other_key = world.app.issue_certificate(&call, &acme(), &pid("worker"), &csr()).await.unwrap_err();
+    issuance::issue_certificate(&world.app, &call, &acme(), &pid("worker"), &csr()).await.unwrap();
+    let other_key = issuance::issue_certificate(&world.app, &call, &acme(), &pid("worker"), &csr()).await.unwrap_err();
     assert_eq!(other_key.reason(), "REQUEST_ID_REUSED");
     let call = call_with_id("CreatePrincipal", "one");
     let input = new_principal("other", PrincipalType::Worker, &[]);
-    let other_operation = world.app.create_principal(&call, &acme(), input).await.unwrap_err();
+    let other_operation = principals::create_principal(&world.app, &call, &acme(), input).await.unwrap_err();
     assert_eq!(other_operation.reason(), "REQUEST_ID_REUSED");
     assert!(matches!(other_operation, Error::Invalid { field: "request_id", .. }));
 }
@@ -61,12 +63,12 @@ async fn a_repetition_that_comes_late_takes_back_nothing_that_others_decided() {
     world.principal("worker").await;
     let activate = || async {
         let call = call_with_id("ActivatePrincipal", "activate");
-        world.app.activate_principal(&call, &admin(), &acme(), &pid("worker")).await.unwrap()
+        principals::activate_principal(&world.app, &call, &admin(), &acme(), &pid("worker")).await.unwrap()
     };
     let first = activate().await;
     assert_eq!(first.status, PrincipalStatus::Active);
     let suspend = call_with_id("SuspendPrincipal", "suspend");
-    world.app.suspend_principal(&suspend, &admin(), &acme(), &pid("worker")).await.unwrap();
+    principals::suspend_principal(&world.app, &suspend, &admin(), &acme(), &pid("worker")).await.unwrap();
     activate().await;
     let now = world.get_principal("worker").await;
     assert_eq!(now.status, PrincipalStatus::Suspended);

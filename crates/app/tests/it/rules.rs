@@ -1,6 +1,6 @@
 //! Making, listing, deleting and testing enrollment rules.
 
-use signet_app::{CreateRule, PageRequest};
+use signet_app::{CreateRule, PageRequest, enrollment::rules};
 use signet_core::{
     Error, PrincipalType,
     authz::Denial,
@@ -37,7 +37,7 @@ pub(crate) fn oidc_rule(id: &str) -> CreateRule {
 
 impl World {
     pub(crate) async fn rule(&self, input: CreateRule) {
-        self.app.create_rule(&call("CreateEnrollmentRule"), &admin(), &acme(), input).await.unwrap();
+        rules::create_rule(&self.app, &call("CreateEnrollmentRule"), &admin(), &acme(), input).await.unwrap();
     }
 }
 
@@ -49,7 +49,7 @@ async fn a_rule_is_made_listed_in_order_and_deleted() {
     let list = async || {
         let (mut ids, mut page) = (Vec::new(), PageRequest { size: 1, token: String::new() });
         loop {
-            let found = world.app.list_rules(&call("List"), &acme(), &page).await.unwrap();
+            let found = rules::list_rules(&world.app, &call("List"), &acme(), &page).await.unwrap();
             ids.extend(found.items.into_iter().map(|rule| rule.id.to_string()));
             page.token = found.next_page_token;
             if page.token.is_empty() {
@@ -58,11 +58,11 @@ async fn a_rule_is_made_listed_in_order_and_deleted() {
         }
     };
     assert_eq!(list().await, ["a-ci", "b-workers"]);
-    let again = world.app.create_rule(&call("Create"), &admin(), &acme(), aws_rule("a-ci")).await.unwrap_err();
+    let again = rules::create_rule(&world.app, &call("Create"), &admin(), &acme(), aws_rule("a-ci")).await.unwrap_err();
     assert!(matches!(again, Error::AlreadyExists { .. }), "{again:?}");
     let id = "a-ci".parse().unwrap();
-    world.app.delete_rule(&call("DeleteEnrollmentRule"), &admin(), &acme(), &id).await.unwrap();
-    let gone = world.app.delete_rule(&call("Delete"), &admin(), &acme(), &id).await.unwrap_err();
+    rules::delete_rule(&world.app, &call("DeleteEnrollmentRule"), &admin(), &acme(), &id).await.unwrap();
+    let gone = rules::delete_rule(&world.app, &call("Delete"), &admin(), &acme(), &id).await.unwrap_err();
     assert!(matches!(gone, Error::NotFound { .. }), "{gone:?}");
     assert_eq!(list().await, ["b-workers"]);
     assert_eq!(world.outcomes("CreateEnrollmentRule"), ["OK", "OK"]);
@@ -97,7 +97,7 @@ async fn a_rule_that_is_too_wide_or_no_ca_is_refused_and_changes_nothing() {
         (Source::Oidc { issuer: "http://x".into(), audience: "a".into() }, "rule.oidc.issuer", "INVALID_ISSUER"),
     ] {
         let input = rule("r", source, &[], "x");
-        let refused = world.app.create_rule(&call("Create"), &admin(), &acme(), input).await.unwrap_err();
+        let refused = rules::create_rule(&world.app, &call("Create"), &admin(), &acme(), input).await.unwrap_err();
         let Error::Invalid { field: found, reason: why, .. } = refused else { panic!("{refused:?}") };
         assert_eq!((found, why), (field, reason));
     }
@@ -111,7 +111,7 @@ async fn an_operator_makes_rules_for_plain_principals_at_most() {
     let world = World::new().await;
     let mut input = aws_rule("admins");
     input.template.principal_type = PrincipalType::Admin;
-    let denied = world.app.create_rule(&call("Create"), &operator(), &acme(), input).await.unwrap_err();
+    let denied = rules::create_rule(&world.app, &call("Create"), &operator(), &acme(), input).await.unwrap_err();
     assert_eq!(denied, Error::Denied(Denial::Permission));
 }
 
@@ -120,7 +120,7 @@ async fn a_test_says_which_rule_would_match_and_why_the_others_do_not() {
     let world = World::new().await;
     world.rule(oidc_rule("a-ci")).await;
     world.rule(aws_rule("b-workers")).await;
-    let test = async |facts| world.app.test_rules(&call("Test"), &acme(), &facts).await.unwrap();
+    let test = async |facts| rules::test_rules(&world.app, &call("Test"), &acme(), &facts).await.unwrap();
     let found = test(aws("i-1")).await;
     let (rule, id) = found.granted.unwrap();
     assert_eq!((rule.id.as_str(), id.as_str()), ("b-workers", "i-1"));
@@ -138,11 +138,11 @@ async fn rules_of_another_tenant_are_not_there() {
     let world = World::new().await;
     world.tenant("globex").await;
     world.rule(aws_rule("workers")).await;
-    let listed = world.app.list_rules(&call("List"), &scope("globex"), &PageRequest::default()).await.unwrap();
+    let listed = rules::list_rules(&world.app, &call("List"), &scope("globex"), &PageRequest::default()).await.unwrap();
     assert!(listed.items.is_empty());
-    let tested = world.app.test_rules(&call("Test"), &scope("globex"), &aws("i-1")).await.unwrap();
+    let tested = rules::test_rules(&world.app, &call("Test"), &scope("globex"), &aws("i-1")).await.unwrap();
     assert!(tested.granted.is_none() && tested.missed.is_empty());
     let id = "workers".parse().unwrap();
-    let gone = world.app.delete_rule(&call("Delete"), &admin(), &scope("globex"), &id).await.unwrap_err();
+    let gone = rules::delete_rule(&world.app, &call("Delete"), &admin(), &scope("globex"), &id).await.unwrap_err();
     assert!(matches!(gone, Error::NotFound { .. }));
 }

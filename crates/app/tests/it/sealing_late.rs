@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_app::Settings;
+use signet_app::{Settings, audit::sealing};
 use signet_core::{
     Lifetime, Store, Uptime,
     checkpoint::Checkpoint,
@@ -47,7 +47,7 @@ async fn a_sealer_that_sees_the_last_seals_late_breaks_no_chain() {
         log.happens("acme", minutes(4)).await;
         // One that comes after its minute was sealed must be named, and those that the hidden seals cover must not.
         log.happens("globex", minutes(3)).await;
-        assert_eq!(other.seal_due(&process(now), &log.key).await.unwrap(), 1, "hidden: {hidden:b}");
+        assert_eq!(sealing::seal_due(&other, &process(now), &log.key).await.unwrap(), 1, "hidden: {hidden:b}");
         for tenant in ["acme", "globex"] {
             let report = log.verify(tenant, due(minutes(20))).await;
             assert_eq!((report.findings, report.chain), (vec![], vec![]), "hidden: {hidden:b}, {tenant}");
@@ -62,7 +62,7 @@ async fn a_first_sealer_whose_clock_is_ahead_leaves_no_event_behind() {
         let log = Log::new().await;
         log.happens("acme", NOW).await;
         let ahead = NOW.plus(Lifetime::seconds(seconds));
-        log.site.app.seal_beside_others(&process(ahead), &log.key, Uptime::from_millis(1)).await.unwrap();
+        sealing::seal_beside_others(&log.site.app, &process(ahead), &log.key, Uptime::from_millis(1)).await.unwrap();
         log.happens("acme", later(30)).await;
         log.seal(due(minutes(20))).await;
         assert_eq!(log.verify("acme", due(minutes(20))).await.findings, [], "{seconds} s ahead");

@@ -1,15 +1,16 @@
 //! Closing reservations that were never committed.
 
-use signet_app::Call;
+use signet_app::{
+    Call,
+    certificates::{issuance, sweep},
+};
 use signet_core::certificate::CertificateState;
 use signet_testkit::{faulty::Fault, fixtures::later};
 
 use crate::world::*;
 
 async fn sweep(world: &World, seconds: u32) -> usize {
-    world
-        .app
-        .sweep_reservations(&Call::process("sweeper", later(seconds)), &|| Some(later(seconds)))
+    sweep::sweep_reservations(&world.app, &Call::process("sweeper", later(seconds)), &|| Some(later(seconds)))
         .await
         .unwrap()
         .done
@@ -22,7 +23,7 @@ async fn an_old_reservation_is_closed_once_and_its_request_told_so() {
     world.principal("worker").await;
     let (issue, csr) = (call_with_id("IssueCertificate", "one"), csr());
     world.store.arm(1, Fault::CrashBefore);
-    world.app.issue_certificate(&issue, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr).await.unwrap_err();
     world.store.restart();
     assert_eq!(sweep(&world, 299).await, 0, "its maker may still be at work");
     assert_eq!(sweep(&world, 301).await, 1);
@@ -31,10 +32,12 @@ async fn an_old_reservation_is_closed_once_and_its_request_told_so() {
     let event = world.ledger.events().pop().unwrap();
     assert!(event.tenant == tid("acme") && event.payload.contains("NEVER_COMMITTED"), "{event:?}");
     let retry = at(issue, later(303));
-    let refused = world.app.issue_certificate(&retry, &acme(), &pid("worker"), &csr).await.unwrap_err();
+    let refused = issuance::issue_certificate(&world.app, &retry, &acme(), &pid("worker"), &csr).await.unwrap_err();
     assert_eq!(refused.reason(), "RESERVATION_ABANDONED");
     let fresh = call_with_id("IssueCertificate", "two");
-    world.app.issue_certificate(&fresh, &acme(), &pid("worker"), &csr).await.expect("a new request id works");
+    issuance::issue_certificate(&world.app, &fresh, &acme(), &pid("worker"), &csr)
+        .await
+        .expect("a new request id works");
 }
 
 /// The sweeper and a late maker may meet: one of them wins, and the record says who.
@@ -46,14 +49,14 @@ async fn a_late_maker_and_the_sweeper_agree() {
         world.principal(&id).await;
         let (issue, csr) = (call_with_id("IssueCertificate", &id), csr());
         world.store.arm(1, Fault::CrashBefore);
-        world.app.issue_certificate(&issue, &acme(), &pid(&id), &csr).await.unwrap_err();
+        issuance::issue_certificate(&world.app, &issue, &acme(), &pid(&id), &csr).await.unwrap_err();
         world.store.restart();
         let late = at(issue, later(400));
         let (scope, principal, sweeper) = (acme(), pid(&id), Call::process("sweeper", later(400)));
         let go_on = || Some(sweeper.now);
         let (made, closed) = tokio::join!(
-            world.app.issue_certificate(&late, &scope, &principal, &csr),
-            world.app.sweep_reservations(&sweeper, &go_on)
+            issuance::issue_certificate(&world.app, &late, &scope, &principal, &csr),
+            sweep::sweep_reservations(&world.app, &sweeper, &go_on)
         );
         let held = world.get_principal(&id).await.certificates;
         assert_eq!(made.is_ok(), closed.unwrap().done.is_empty(), "round {round}");

@@ -1,6 +1,6 @@
 //! Tenants.
 
-use signet_app::{CreateTenant, PageRequest, TenantPatch};
+use signet_app::{CreateTenant, PageRequest, TenantPatch, authorities, tenants};
 use signet_core::{
     Error, Lifetime, PrincipalType,
     ca::CaState,
@@ -13,9 +13,9 @@ use crate::world::*;
 #[tokio::test]
 async fn a_tenant_comes_with_its_own_active_ca() {
     let world = World::new().await;
-    let tenant = world.app.get_tenant(&call("GetTenant"), &acme()).await.unwrap();
+    let tenant = tenants::get_tenant(&world.app, &call("GetTenant"), &acme()).await.unwrap();
     assert_eq!((tenant.status, tenant.max_certificates), (TenantStatus::Active, DEFAULT_MAX_CERTIFICATES));
-    let cas = world.app.list_cas(&call("ListCas"), &acme()).await.unwrap();
+    let cas = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap();
     assert_eq!(cas.iter().map(|ca| (ca.id.as_str(), ca.state)).collect::<Vec<_>>(), [("acme.1", CaState::Active)]);
     assert_eq!(cas[0].issuer.as_str(), "root.1");
 }
@@ -24,12 +24,14 @@ async fn a_tenant_comes_with_its_own_active_ca() {
 async fn tenants_are_listed_page_by_page() {
     let world = World::new().await;
     for number in 0..7 {
-        world.app.create_tenant(&call("Create"), &environment(), shared(&format!("t{number}"))).await.unwrap();
+        tenants::create_tenant(&world.app, &call("Create"), &environment(), shared(&format!("t{number}")))
+            .await
+            .unwrap();
     }
     let mut page = PageRequest { size: 2, token: String::new() };
     let mut seen = Vec::new();
     loop {
-        let listed = world.app.list_tenants(&call("ListTenants"), &environment(), &page).await.unwrap();
+        let listed = tenants::list_tenants(&world.app, &call("ListTenants"), &environment(), &page).await.unwrap();
         assert!(listed.items.len() <= 2);
         seen.extend(listed.items.into_iter().map(|tenant| tenant.id.to_string()));
         page.token = listed.next_page_token;
@@ -52,7 +54,8 @@ async fn a_patch_changes_what_it_names_and_nothing_twice() {
     let patch = TenantPatch { display_name: Some("Acme".into()), lifetimes: Some(lifetimes), ..TenantPatch::default() };
     for seconds in [10, 20] {
         let call = at(call("UpdateTenant"), later(seconds));
-        let tenant = world.app.update_tenant(&call, &environment(), &tid("acme"), patch.clone()).await.unwrap();
+        let tenant =
+            tenants::update_tenant(&world.app, &call, &environment(), &tid("acme"), patch.clone()).await.unwrap();
         assert_eq!((tenant.display_name.as_str(), tenant.updated_at), ("Acme", later(10)));
         assert_eq!(tenant.lifetime(PrincipalType::Worker), Lifetime::hours(1));
         assert_eq!(tenant.max_certificates, DEFAULT_MAX_CERTIFICATES);
@@ -63,21 +66,24 @@ async fn a_patch_changes_what_it_names_and_nothing_twice() {
 #[tokio::test]
 async fn the_system_tenant_cannot_be_locked_out() {
     let world = World::new().await;
-    let refused = world.app.suspend_tenant(&call("Suspend"), &environment(), &tid("system")).await.unwrap_err();
+    let refused =
+        tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("system")).await.unwrap_err();
     assert_eq!(refused.reason(), "SYSTEM_TENANT");
 }
 
 #[tokio::test]
 async fn without_a_root_no_tenant_is_made() {
     let world = World::empty();
-    let refused = world.app.create_tenant(&call("Create"), &environment(), new_tenant("acme")).await.unwrap_err();
+    let refused =
+        tenants::create_tenant(&world.app, &call("Create"), &environment(), new_tenant("acme")).await.unwrap_err();
     assert_eq!(refused.reason(), "NO_ACTIVE_ROOT");
-    assert!(matches!(world.app.get_tenant(&call("Get"), &acme()).await, Err(Error::NotFound { .. })));
+    assert!(matches!(tenants::get_tenant(&world.app, &call("Get"), &acme()).await, Err(Error::NotFound { .. })));
 }
 
 #[tokio::test]
 async fn a_tenant_id_is_taken_once() {
     let world = World::new().await;
-    let refused = world.app.create_tenant(&call("Create"), &environment(), new_tenant("acme")).await.unwrap_err();
+    let refused =
+        tenants::create_tenant(&world.app, &call("Create"), &environment(), new_tenant("acme")).await.unwrap_err();
     assert_eq!(refused, Error::AlreadyExists { resource: "tenant", id: "acme".into() });
 }

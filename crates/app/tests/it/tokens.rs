@@ -1,6 +1,10 @@
 //! Making, listing and revoking join tokens.
 
-use signet_app::{CreateToken, PageRequest};
+use signet_app::{
+    CreateToken, PageRequest,
+    enrollment::tokens,
+    principals::{self, deletion},
+};
 use signet_core::{Error, Lifetime, PrincipalType, enrollment::PrincipalTemplate};
 use signet_testkit::fixtures::NOW;
 
@@ -26,10 +30,11 @@ async fn a_token_has_defaults_and_limits() {
         ("roles", CreateToken { template: PrincipalTemplate { roles: many_roles(), ..worker() }, ..new_token() }),
     ];
     for (wrong, input) in bad {
-        let refused = world.app.create_token(&call("CreateToken"), &admin(), &acme(), input).await.unwrap_err();
+        let refused =
+            tokens::create_token(&world.app, &call("CreateToken"), &admin(), &acme(), input).await.unwrap_err();
         assert!(matches!(refused, Error::Invalid { field, .. } if field == wrong), "{refused:?}");
     }
-    let listed = world.app.list_tokens(&call("ListTokens"), &acme(), &PageRequest::default()).await.unwrap();
+    let listed = tokens::list_tokens(&world.app, &call("ListTokens"), &acme(), &PageRequest::default()).await.unwrap();
     assert_eq!(listed.items, [token]);
 }
 
@@ -42,7 +47,7 @@ fn many_roles() -> Vec<signet_core::Role> {
 async fn an_operator_makes_tokens_for_plain_principals_only() {
     let world = World::new().await;
     let input = new_principal("boss", PrincipalType::User, &["operator"]);
-    world.app.create_principal(&call("Create"), &acme(), input).await.unwrap();
+    principals::create_principal(&world.app, &call("Create"), &acme(), input).await.unwrap();
     let refused = [
         template(PrincipalType::Admin, None, &[]),
         template(PrincipalType::User, None, &["operator"]),
@@ -50,15 +55,17 @@ async fn an_operator_makes_tokens_for_plain_principals_only() {
     ];
     for template in refused {
         let input = CreateToken { template, ..new_token() };
-        let denied = world.app.create_token(&call("CreateToken"), &operator(), &acme(), input).await.unwrap_err();
+        let denied =
+            tokens::create_token(&world.app, &call("CreateToken"), &operator(), &acme(), input).await.unwrap_err();
         assert_eq!(denied.reason(), "PERMISSION_MISSING");
     }
     let input = CreateToken { template: template(PrincipalType::Worker, None, &[]), ..new_token() };
-    world.app.create_token(&call("CreateToken"), &operator(), &acme(), input).await.unwrap();
+    tokens::create_token(&world.app, &call("CreateToken"), &operator(), &acme(), input).await.unwrap();
     let boss = template(PrincipalType::User, Some("boss"), &[]);
     let token = world.token(CreateToken { template: boss, ..new_token() }).await.token;
     assert_eq!(token.template.roles, roles(&["operator"]), "a principal that exists keeps its own roles");
-    let denied = world.app.revoke_token(&call("RevokeToken"), &operator(), &acme(), &token.id).await.unwrap_err();
+    let denied =
+        tokens::revoke_token(&world.app, &call("RevokeToken"), &operator(), &acme(), &token.id).await.unwrap_err();
     assert_eq!(denied.reason(), "PERMISSION_MISSING");
 }
 
@@ -67,11 +74,11 @@ async fn a_token_fits_the_principal_it_names() {
     let world = World::new().await;
     world.principal("worker").await;
     let input = CreateToken { template: template(PrincipalType::Device, Some("worker"), &[]), ..new_token() };
-    let refused = world.app.create_token(&call("CreateToken"), &admin(), &acme(), input).await.unwrap_err();
+    let refused = tokens::create_token(&world.app, &call("CreateToken"), &admin(), &acme(), input).await.unwrap_err();
     assert_eq!(refused.reason(), "PRINCIPAL_TYPE_DIFFERS");
-    world.app.delete_principal(&call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
+    deletion::delete_principal(&world.app, &call("Delete"), &admin(), &acme(), &pid("worker")).await.unwrap();
     let input = CreateToken { template: template(PrincipalType::Worker, Some("worker"), &[]), ..new_token() };
-    let refused = world.app.create_token(&call("CreateToken"), &admin(), &acme(), input).await.unwrap_err();
+    let refused = tokens::create_token(&world.app, &call("CreateToken"), &admin(), &acme(), input).await.unwrap_err();
     assert_eq!(refused.reason(), "PRINCIPAL_DELETED");
 }
 
@@ -79,8 +86,8 @@ async fn a_token_fits_the_principal_it_names() {
 async fn a_repeated_creation_says_that_the_secret_is_gone() {
     let world = World::new().await;
     let call = call_with_id("CreateToken", "one");
-    world.app.create_token(&call, &admin(), &acme(), new_token()).await.unwrap();
-    let refused = world.app.create_token(&call, &admin(), &acme(), new_token()).await.unwrap_err();
+    tokens::create_token(&world.app, &call, &admin(), &acme(), new_token()).await.unwrap();
+    let refused = tokens::create_token(&world.app, &call, &admin(), &acme(), new_token()).await.unwrap_err();
     assert_eq!(refused.reason(), "SECRET_NOT_KEPT");
 }
 
@@ -89,10 +96,12 @@ async fn tokens_are_revoked_once_and_found_in_their_own_tenant_only() {
     let world = World::new().await;
     world.tenant("other").await;
     let token = world.token(new_token()).await.token;
-    let foreign = world.app.revoke_token(&call("RevokeToken"), &admin(), &scope("other"), &token.id).await.unwrap_err();
+    let foreign =
+        tokens::revoke_token(&world.app, &call("RevokeToken"), &admin(), &scope("other"), &token.id).await.unwrap_err();
     assert_eq!(foreign.reason(), "NOT_FOUND");
     for _ in 0..2 {
-        let revoked = world.app.revoke_token(&call("RevokeToken"), &admin(), &acme(), &token.id).await.unwrap();
+        let revoked =
+            tokens::revoke_token(&world.app, &call("RevokeToken"), &admin(), &acme(), &token.id).await.unwrap();
         assert_eq!(revoked.revoked_at, Some(NOW));
     }
     assert_eq!(world.outcomes("RevokeToken"), ["OK"]);
@@ -107,7 +116,7 @@ async fn tokens_are_listed_page_by_page() {
     let mut page = PageRequest { size: 2, token: String::new() };
     let mut seen = Vec::new();
     loop {
-        let listed = world.app.list_tokens(&call("ListTokens"), &acme(), &page).await.unwrap();
+        let listed = tokens::list_tokens(&world.app, &call("ListTokens"), &acme(), &page).await.unwrap();
         seen.extend(listed.items.into_iter().map(|token| token.id.to_string()));
         page.token = listed.next_page_token;
         if page.token.is_empty() {

@@ -3,7 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use signet_app::{App, Call, Herald, PageRequest, Settings, TaskReport};
+use signet_app::{
+    App, Call, Notifier, PageRequest, Settings, TaskReport,
+    authorities::lifecycle,
+    certificates::{self, expiry, issuance, renewal, sweep},
+    principals::{self, deletion},
+    tenants,
+    trust::publication,
+};
 use signet_core::{
     Error, Identity, Lifetime, PrincipalType, Store, Time,
     ca::Ca,
@@ -42,7 +49,7 @@ impl Pair {
         let site = Site::new().await;
         let shard = ChangeHead::shard_of(&tid("acme"));
         let other = (0..).map(|n| format!("other-{n}")).find(|id| ChangeHead::shard_of(&tid(id)) == shard).unwrap();
-        site.app.create_tenant(&call("CreateTenant"), &environment(), new_tenant(&other)).await.unwrap();
+        tenants::create_tenant(&site.app, &call("CreateTenant"), &environment(), new_tenant(&other)).await.unwrap();
         let (acme, other) = (enrolled(&site.app, "acme").await, enrolled(&site.app, &other).await);
         let flaky = FaultyStore::new(Arc::clone(&site.store));
         Self { site, flaky, acme, other }
@@ -72,8 +79,9 @@ impl Pair {
 
 async fn enrolled(app: &App, tenant: &str) -> Identity {
     let input = new_principal("w", PrincipalType::Worker, &[]);
-    app.create_principal(&call("CreatePrincipal"), &scope(tenant), input).await.unwrap();
-    let leaf = app.issue_certificate(&call("IssueCertificate"), &scope(tenant), &pid("w"), &csr()).await.unwrap();
+    principals::create_principal(app, &call("CreatePrincipal"), &scope(tenant), input).await.unwrap();
+    let leaf =
+        issuance::issue_certificate(app, &call("IssueCertificate"), &scope(tenant), &pid("w"), &csr()).await.unwrap();
     let (issuer, serial) = (leaf.certificate.issuer, leaf.certificate.serial);
     Identity { issuer, serial, ..identity(tenant, "w", PrincipalType::Worker, &[]) }
 }
@@ -88,14 +96,14 @@ async fn an_unreadable_tenant_is_refused_alone_at_start_and_later_until_it_is_me
     started.poll(NOW).await.unwrap();
     assert_eq!(pair.verdicts(&started, NOW), (Err(Refusal::UnknownTenant), Ok(())));
     assert_eq!(pair.verdicts(&running, NOW), (Ok(()), Ok(())), "it has not read the record again");
-    pair.site.app.suspend_tenant(&call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
+    tenants::suspend_tenant(&pair.site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
     let epoch = running.trust.epoch();
     running.poll(later(1)).await.unwrap();
     assert!(running.trust.epoch() > epoch, "open sessions are looked at again");
     assert_eq!(pair.verdicts(&running, later(1)), (Err(Refusal::TenantUnreadable), Ok(())));
     assert_eq!(running.trust.staleness_millis(), Some(0), "it has heard");
     pair.flaky.mend_all();
-    pair.site.app.activate_tenant(&call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
+    tenants::activate_tenant(&pair.site.app, &call("ActivateTenant"), &environment(), &tid("acme")).await.unwrap();
     running.poll(later(2)).await.unwrap();
     started.poll(later(2)).await.unwrap();
     assert_eq!(pair.verdicts(&running, later(2)), (Ok(()), Ok(())));
@@ -129,7 +137,7 @@ async fn a_change_that_cannot_be_read_refuses_its_tenant_alone() {
     let mut running = pair.node();
     running.poll(NOW).await.unwrap();
     let suspend = at(call("SuspendPrincipal"), later(1));
-    pair.site.app.suspend_principal(&suspend, &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    principals::suspend_principal(&pair.site.app, &suspend, &admin(), &scope("acme"), &pid("w")).await.unwrap();
     pair.flaky.damage(pair.last_change().await);
     let mut started = pair.node();
     for node in [&mut running, &mut started] {
@@ -138,7 +146,7 @@ async fn a_change_that_cannot_be_read_refuses_its_tenant_alone() {
         assert_eq!(node.trust.staleness_millis(), Some(0), "it has heard");
     }
     let later_change = at(call("SuspendTenant"), later(3));
-    pair.site.app.suspend_tenant(&later_change, &environment(), &pair.other.tenant).await.unwrap();
+    tenants::suspend_tenant(&pair.site.app, &later_change, &environment(), &pair.other.tenant).await.unwrap();
     running.poll(later(3)).await.unwrap();
     let expected = (Err(Refusal::TenantUnreadable), Err(Refusal::TenantSuspended));
     assert_eq!(pair.verdicts(&running, later(3)), expected, "the entries after it are applied");
@@ -149,7 +157,7 @@ async fn a_change_that_cannot_be_read_refuses_its_tenant_alone() {
 struct Ear(Mutex<Vec<Key>>);
 
 #[async_trait]
-impl Herald for Ear {
+impl Notifier for Ear {
     async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
         self.0.lock().unwrap().extend(warnings.iter().map(Entity::key));
         Vec::new()
@@ -161,10 +169,13 @@ async fn chores(app: &App, now: Time) -> Vec<(&'static str, TaskReport)> {
     let call = |name| at(Call::process(name, NOW), now);
     let bucket = Bucket::default();
     vec![
-        ("rotate-cas", app.rotate_due_cas(&call("rotate-cas"), &|| Some(now)).await.unwrap()),
-        ("publish", app.publish(&call("publish"), &bucket, &|| Some(now)).await.unwrap()),
-        ("warn-expiry", app.warn_expiries(&call("warn-expiry"), &Ear::default(), &|| Some(now)).await.unwrap()),
-        ("sweep", app.sweep_reservations(&call("sweep"), &|| Some(now)).await.unwrap()),
+        ("rotate-cas", lifecycle::rotate_due_cas(app, &call("rotate-cas"), &|| Some(now)).await.unwrap()),
+        ("publish", publication::publish(app, &call("publish"), &bucket, &|| Some(now)).await.unwrap()),
+        (
+            "warn-expiry",
+            expiry::warn_expiries(app, &call("warn-expiry"), &Ear::default(), &|| Some(now)).await.unwrap(),
+        ),
+        ("sweep", sweep::sweep_reservations(app, &call("sweep"), &|| Some(now)).await.unwrap()),
     ]
 }
 
@@ -203,7 +214,8 @@ async fn every_chore_names_the_bad_record_and_goes_on_with_all_others() {
 async fn a_note_of_a_warning_that_cannot_be_read_stops_no_other_warning() {
     let pair = Pair::new().await;
     let (app, ear) = (pair.app(), Ear::default());
-    let warn = async |now| app.warn_expiries(&at(call("warn-expiry"), now), &ear, &|| Some(now)).await.unwrap();
+    let warn =
+        async |now| expiry::warn_expiries(&app, &at(call("warn-expiry"), now), &ear, &|| Some(now)).await.unwrap();
     let days = |days| NOW.plus(Lifetime::days(days));
     assert_eq!(warn(days(710)).await.failed, []);
     let told = std::mem::take(&mut *ear.0.lock().unwrap());
@@ -220,10 +232,10 @@ async fn listings_leave_out_what_cannot_be_read() {
     let app = pair.app();
     let all = PageRequest::default();
     pair.flaky.damage(Tenant::key_of(&tid("acme")));
-    let tenants = app.list_tenants(&call("ListTenants"), &environment(), &all).await.unwrap().items;
+    let tenants = tenants::list_tenants(&app, &call("ListTenants"), &environment(), &all).await.unwrap().items;
     let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.to_string()).collect();
     assert!(ids.contains(&pair.other.tenant.to_string()) && !ids.contains(&"acme".to_owned()), "{ids:?}");
-    let error = app.get_tenant(&call("GetTenant"), &scope("acme")).await.unwrap_err();
+    let error = tenants::get_tenant(&app, &call("GetTenant"), &scope("acme")).await.unwrap_err();
     assert!(matches!(&error, Error::Internal { cause } if cause.contains("tenants/acme/tenant")), "{error:?}");
 }
 
@@ -234,10 +246,12 @@ async fn a_revoked_certificate_that_cannot_be_read_stays_on_the_revocation_list(
     let reason = RevocationReason::KeyCompromise;
     let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
     let revoke = call_with_id("RevokeCertificate", "r");
-    pair.site.app.revoke_certificate(&revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
+    certificates::revoke_certificate(&pair.site.app, &revoke, &admin(), &scope("acme"), issuer, serial, reason)
+        .await
+        .unwrap();
     pair.flaky.damage(Certificate::key_of(issuer, serial));
     let bucket = Bucket::default();
-    let report = pair.app().publish(&call("publish"), &bucket, &|| Some(NOW)).await.unwrap();
+    let report = publication::publish(&pair.app(), &call("publish"), &bucket, &|| Some(NOW)).await.unwrap();
     assert_eq!(report.failed, []);
     let crl = bucket.content(&format!("crl/{issuer}.crl"));
     assert!(crl.windows(16).any(|window| window == serial.as_bytes()), "the list has its serial number");
@@ -258,7 +272,7 @@ async fn a_principal_that_cannot_be_read_can_be_stopped_by_who_may_stop_any() {
     assert_eq!(pair.verdicts(&node, NOW), (Ok(()), Ok(())));
     let suspend = async |permit, id| {
         let call = call_with_id("SuspendPrincipal", id);
-        app.suspend_principal(&call, &permit, &scope("acme"), &pid("w")).await.unwrap_err()
+        principals::suspend_principal(&app, &call, &permit, &scope("acme"), &pid("w")).await.unwrap_err()
     };
     assert_eq!(reason_of(&suspend(operator(), "by-operator").await, &key), "RECORD_UNREADABLE");
     node.poll(later(1)).await.unwrap();
@@ -271,7 +285,7 @@ async fn a_principal_that_cannot_be_read_can_be_stopped_by_who_may_stop_any() {
     node.poll(later(2)).await.unwrap();
     assert_eq!(pair.verdicts(&node, later(2)), (Err(Refusal::PrincipalDenied), Ok(())));
     pair.flaky.mend_all();
-    let now = app.get_principal(&call("GetPrincipal"), &scope("acme"), &pid("w")).await.unwrap();
+    let now = principals::get_principal(&app, &call("GetPrincipal"), &scope("acme"), &pid("w")).await.unwrap();
     assert_eq!(now.status, PrincipalStatus::Active, "its record was left alone");
 }
 
@@ -281,9 +295,10 @@ async fn errors_name_the_principal_that_cannot_be_read() {
     let key = Principal::key_of(&tid("acme"), &pid("w"));
     pair.flaky.damage(key.clone());
     let app = pair.app();
-    let get = app.get_principal(&call("GetPrincipal"), &scope("acme"), &pid("w")).await;
-    let delete = app.delete_principal(&call("DeletePrincipal"), &admin(), &scope("acme"), &pid("w")).await;
-    let activate = app.activate_principal(&call("ActivatePrincipal"), &admin(), &scope("acme"), &pid("w")).await;
+    let get = principals::get_principal(&app, &call("GetPrincipal"), &scope("acme"), &pid("w")).await;
+    let delete = deletion::delete_principal(&app, &call("DeletePrincipal"), &admin(), &scope("acme"), &pid("w")).await;
+    let activate =
+        principals::activate_principal(&app, &call("ActivatePrincipal"), &admin(), &scope("acme"), &pid("w")).await;
     for refused in [get, delete, activate] {
         assert_eq!(reason_of(&refused.unwrap_err(), &key), "RECORD_UNREADABLE");
     }
@@ -298,7 +313,16 @@ async fn a_certificate_whose_holder_cannot_be_read_can_be_revoked_by_who_may_rev
         let (app, mut node) = (pair.app(), pair.node());
         let revoke = async |permit| {
             let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
-            app.revoke_certificate(&call("RevokeCertificate"), &permit, &scope("acme"), issuer, serial, reason).await
+            certificates::revoke_certificate(
+                &app,
+                &call("RevokeCertificate"),
+                &permit,
+                &scope("acme"),
+                issuer,
+                serial,
+                reason,
+            )
+            .await
         };
         let refused = revoke(operator()).await.unwrap_err();
         assert_eq!(reason_of(&refused, &key), "RECORD_UNREADABLE");
@@ -314,10 +338,13 @@ async fn a_certificate_whose_holder_cannot_be_read_can_be_revoked_by_who_may_rev
 async fn one_certificate_that_cannot_be_read_keeps_nobody_from_deleting_its_holder() {
     let pair = Pair::new().await;
     let issue = call("IssueCertificate");
-    let other = pair.site.app.issue_certificate(&issue, &scope("acme"), &pid("w"), &csr()).await.unwrap().certificate;
+    let other = issuance::issue_certificate(&pair.site.app, &issue, &scope("acme"), &pid("w"), &csr())
+        .await
+        .unwrap()
+        .certificate;
     pair.flaky.damage(Certificate::key_of(&pair.acme.issuer, &pair.acme.serial));
     let (app, mut node) = (pair.app(), pair.node());
-    app.delete_principal(&call("DeletePrincipal"), &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    deletion::delete_principal(&app, &call("DeletePrincipal"), &admin(), &scope("acme"), &pid("w")).await.unwrap();
     node.poll(later(1)).await.unwrap();
     assert_eq!(pair.verdicts(&node, later(1)), (Err(Refusal::Revoked), Ok(())));
     assert!(node.trust.is_revoked(&other.serial), "what can be read is revoked");
@@ -328,15 +355,17 @@ async fn one_certificate_that_cannot_be_read_keeps_nobody_from_deleting_its_hold
 async fn a_member_that_cannot_be_read_keeps_nobody_from_ending_its_instance() {
     let pair = Pair::new().await;
     let (issuer, serial) = (&pair.acme.issuer, &pair.acme.serial);
-    let leaf = pair.site.app.get_certificate(&call("Get"), &scope("acme"), issuer, serial).await.unwrap();
+    let leaf =
+        certificates::get_certificate(&pair.site.app, &call("Get"), &scope("acme"), issuer, serial).await.unwrap();
     let mut presented = identity("acme", "w", PrincipalType::Worker, &[]);
     (presented.issuer, presented.serial) = (leaf.issuer, leaf.serial);
     let (renew, permit) = (at(call("RenewCertificate"), later(60)), permit_of(presented, "certificates.renew"));
-    let next = pair.site.app.renew_certificate(&renew, &permit, &scope("acme"), &csr()).await.unwrap().certificate;
+    let next =
+        renewal::renew_certificate(&pair.site.app, &renew, &permit, &scope("acme"), &csr()).await.unwrap().certificate;
     let (app, mut node) = (pair.app(), pair.node());
     pair.flaky.damage(Certificate::key_of(&next.issuer, &next.serial));
     let (revoke, reason) = (at(call("RevokeCertificate"), later(61)), RevocationReason::KeyCompromise);
-    app.revoke_certificate(&revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
+    certificates::revoke_certificate(&app, &revoke, &admin(), &scope("acme"), issuer, serial, reason).await.unwrap();
     node.poll(later(62)).await.unwrap();
     assert!(node.trust.is_revoked(serial) && node.trust.is_revoked(&next.serial), "also what cannot be read");
 }
@@ -352,7 +381,7 @@ async fn an_unreadable_head_of_the_feed_is_written_anew_behind_the_last_entry() 
     let last =
         async || environment().get::<ChangeHead>(&*pair.site.store, &key, NOW).await.unwrap().unwrap().value.last;
     let before = last().await;
-    app.suspend_principal(&call("SuspendPrincipal"), &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    principals::suspend_principal(&app, &call("SuspendPrincipal"), &admin(), &scope("acme"), &pid("w")).await.unwrap();
     assert_eq!(last().await, before + 1);
     for second in 1..30 {
         node.poll(later(second)).await.unwrap();

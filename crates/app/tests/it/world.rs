@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use signet_app::{
     App, Bootstrap, BootstrapReport, Call, CreatePrincipal, CreateTenant, CreateToken, CreatedToken, Enroll,
-    EnvironmentKeys, IssuedLeaf, Proof, ServerIdentity, Settings,
+    EnvironmentKeys, IssuedLeaf, Proof, ServerIdentity, Settings, authorities, bootstrap,
+    certificates::{self, issuance},
+    enrollment::tokens,
+    principals, tenants,
 };
 use signet_core::{
     Actor, CaId, Error, Identity, KeyManager, Lifetime, PrincipalId, PrincipalType, Role, Serial, Store, TenantId,
@@ -77,38 +80,39 @@ impl World {
     }
 
     pub(crate) async fn bootstrap(&self) -> Result<BootstrapReport, Error> {
-        self.app.bootstrap(&Call::process("bootstrap", NOW), &bootstrap_input()).await
+        bootstrap::bootstrap(&self.app, &Call::process("bootstrap", NOW), &bootstrap_input()).await
     }
 
     pub(crate) async fn tenant(&self, id: &str) -> Tenant {
-        self.app.create_tenant(&call("CreateTenant"), &environment(), new_tenant(id)).await.unwrap()
+        tenants::create_tenant(&self.app, &call("CreateTenant"), &environment(), new_tenant(id)).await.unwrap()
     }
 
     pub(crate) async fn principal(&self, id: &str) -> Principal {
         let input = new_principal(id, PrincipalType::Worker, &[]);
-        self.app.create_principal(&call("CreatePrincipal"), &acme(), input).await.unwrap()
+        principals::create_principal(&self.app, &call("CreatePrincipal"), &acme(), input).await.unwrap()
     }
 
     pub(crate) async fn issue(&self, id: &str) -> IssuedLeaf {
         let csr = csr();
-        self.app.issue_certificate(&call("IssueCertificate"), &acme(), &pid(id), &csr).await.unwrap()
+        issuance::issue_certificate(&self.app, &call("IssueCertificate"), &acme(), &pid(id), &csr).await.unwrap()
     }
 
     pub(crate) async fn token(&self, input: CreateToken) -> CreatedToken {
-        self.app.create_token(&call("CreateToken"), &admin(), &acme(), input).await.unwrap()
+        tokens::create_token(&self.app, &call("CreateToken"), &admin(), &acme(), input).await.unwrap()
     }
 
     pub(crate) async fn record(&self, issuer: &CaId, serial: &Serial) -> Certificate {
-        self.app.get_certificate(&call("GetCertificate"), &acme(), issuer, serial).await.unwrap()
+        certificates::get_certificate(&self.app, &call("GetCertificate"), &acme(), issuer, serial).await.unwrap()
     }
 
     pub(crate) async fn get_principal(&self, id: &str) -> Principal {
-        self.app.get_principal(&call("GetPrincipal"), &acme(), &pid(id)).await.unwrap()
+        principals::get_principal(&self.app, &call("GetPrincipal"), &acme(), &pid(id)).await.unwrap()
     }
 
     /// Whom the chain check takes the holder of a leaf for, with what `tenant` trusts at `now`.
     pub(crate) async fn authenticate(&self, tenant: &str, leaf_der: &[u8], now: Time) -> Result<Identity, ChainError> {
-        let bundle = self.app.trust_bundle(&at(call("GetTrustBundle"), now), &scope(tenant)).await.unwrap();
+        let bundle =
+            authorities::trust_bundle(&self.app, &at(call("GetTrustBundle"), now), &scope(tenant)).await.unwrap();
         let anchors = bundle.anchors.iter().map(Anchor::from).collect();
         let trust = TenantTrust { status: TenantStatus::Active, anchors };
         let trust_of = |id: &TenantId| (id.as_str() == tenant).then(|| trust.clone());

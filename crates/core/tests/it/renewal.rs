@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use signet_core::{
     Lifetime, Time,
-    renewal::{Advice, AdviceReason, Failure, Lot, Next, Schedule, Steering, Window, advise},
+    renewal::{Advice, AdviceReason, Failure, JitterSeed, Next, Schedule, Steering, Window, advise},
 };
 
 const PASSING: Failure = Failure::Passing { retry_after: None };
@@ -40,10 +40,10 @@ proptest! {
     #[test]
     fn a_draw_lies_in_its_window_and_keeps_its_place(start in 0..1_i64 << 40, width in 1..1_i64 << 40, lot: u64) {
         let window = Window { start: at(start), end: at(start + width) };
-        let drawn = window.draw(Lot(lot));
+        let drawn = window.draw(JitterSeed(lot));
         prop_assert!(window.start <= drawn && drawn < window.end);
         let other = Window { start: at(0), end: at(width) };
-        prop_assert_eq!(other.draw(Lot(lot)).unix_millis(), drawn.unix_millis() - start);
+        prop_assert_eq!(other.draw(JitterSeed(lot)).unix_millis(), drawn.unix_millis() - start);
     }
 
     #[test]

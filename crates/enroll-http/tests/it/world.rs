@@ -7,7 +7,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use signet_app::{App, Bootstrap, Call, CreateTenant, CreateToken, EnvironmentKeys, ServerIdentity, Settings};
+use signet_app::{
+    App, Bootstrap, Call, CreateTenant, CreateToken, EnvironmentKeys, ServerIdentity, Settings, audit::events,
+    bootstrap, enrollment::tokens, tenants,
+};
 use signet_core::{
     Identity, Lifetime, PrincipalType, Serial, TenantScope,
     authz::{CallerTypes, Permit, Policy, Rule, permit},
@@ -51,7 +54,7 @@ impl World {
             admin: "root".parse().unwrap(),
             admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,
         };
-        app.bootstrap(&call, &input).await.unwrap();
+        bootstrap::bootstrap(&app, &call, &input).await.unwrap();
         let tenant = CreateTenant {
             id: "acme".parse().unwrap(),
             display_name: String::new(),
@@ -61,7 +64,7 @@ impl World {
             renewal_grace: Lifetime::hours(1),
             quotas: Default::default(),
         };
-        app.create_tenant(&call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
+        tenants::create_tenant(&app, &call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
         let enrollment = Enrollment::new(Arc::clone(&app), || NOW);
         Self { app, router: router(Arc::new(enrollment)), _folder: folder }
     }
@@ -73,7 +76,7 @@ impl World {
         let input = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
         let scope = TenantScope::housekeeping("acme".parse().unwrap());
         let call = Call::process("CreateToken", NOW);
-        let made = self.app.create_token(&call, &admin(), &scope, input).await.unwrap();
+        let made = tokens::create_token(&self.app, &call, &admin(), &scope, input).await.unwrap();
         made.secret.expose_secret().to_owned()
     }
 
@@ -96,7 +99,7 @@ impl World {
         let scope = TenantScope::housekeeping(tenant.parse().unwrap());
         let window = signet_app::AuditWindow::new(None, Some(NOW.plus(Lifetime::hours(1))), NOW).unwrap();
         let call = Call::process("ListAuditEvents", NOW);
-        let page = self.app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
+        let page = events::list_audit_events(&self.app, &call, &scope, &window, &Default::default()).await.unwrap();
         let events = page.events.iter().map(|event| serde_json::from_str::<Value>(&event.payload).unwrap());
         events.filter(|payload| payload["outcome"] == outcome).collect()
     }

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use signet_app::{AuditWindow, Bootstrap, Call, CreateTenant, EnvironmentKeys, RotationAction, ServerIdentity};
+use signet_app::{
+    AuditWindow, Bootstrap, Call, CreateTenant, EnvironmentKeys, RotationAction, ServerIdentity, audit::events,
+    bootstrap, principals, tenants,
+};
 use signet_core::{
     Error, Identity, Lifetime, PrincipalId, TenantId, Time,
     audit::Finding,
@@ -50,11 +53,11 @@ impl Plane {
         let maker = Node::start(&site, 0, 0);
         let tenants = ["acme", "globex"].map(|id| id.parse().unwrap());
         let (app, call) = (&maker.app, || Call::process("test", site.now()));
-        app.bootstrap(&call(), &bootstrap_input()).await?;
+        bootstrap::bootstrap(app, &call(), &bootstrap_input()).await?;
         for id in &tenants {
-            app.create_tenant(&call(), &EnvironmentScope::housekeeping(), new_tenant(id)).await?;
+            tenants::create_tenant(app, &call(), &EnvironmentScope::housekeeping(), new_tenant(id)).await?;
             for number in 0..PRINCIPALS {
-                app.create_principal(&call(), &scope(id), worker(principal(number))).await?;
+                principals::create_principal(app, &call(), &scope(id), worker(principal(number))).await?;
             }
         }
         maker.kill();
@@ -347,7 +350,7 @@ impl Plane {
         let window = AuditWindow { start: signet_testkit::fixtures::NOW, end: Time::from_unix_millis(i64::MAX) };
         for tenant in &self.tenants {
             let call = Call::process("test", site.now());
-            let report = app.verify_audit(&call, &scope(tenant), &window, &check).await.unwrap();
+            let report = events::verify_audit(app, &call, &scope(tenant), &window, &check).await.unwrap();
             site.note(&format!("{tenant}: {} events, {} seals", report.events, report.seals));
             if report.to + 10 < site.now().minute() {
                 site.accuse(format!("{tenant} is sealed up to {} at {}", report.to, site.now().minute()));

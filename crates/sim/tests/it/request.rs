@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use signet_app::{App, Call, CreatePrincipal, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction};
+use signet_app::{
+    App, Call, CreatePrincipal, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction, authorities,
+    certificates::{self, renewal},
+    enrollment::{self, tokens},
+    principals::{self, deletion},
+    tenants,
+};
 use signet_core::{
     Actor, Error, Identity, Lifetime, PrincipalId, PrincipalType, Role, Serial, TenantId, TenantScope, Time,
     authz::{CallerTypes, Permit, Policy, Rule, permit},
@@ -80,35 +86,41 @@ impl Request {
         let (root, environment) = (&permit_of(operator()), &EnvironmentScope::housekeeping());
         match self {
             Self::Create { tenant, id } => {
-                app.create_principal(call, &scope(tenant), worker(id.clone())).await?;
+                principals::create_principal(app, call, &scope(tenant), worker(id.clone())).await?;
             }
             Self::Enroll { secret, id, csr_der } => {
                 let proof = Proof::JoinToken(SecretString::from(secret.as_str()));
                 let input = Enroll { proof, principal: Some(id.clone()), csr_der: csr_der.clone() };
-                return Ok(Some(app.enroll(call, input).await?));
+                return Ok(Some(enrollment::enroll(app, call, input).await?));
             }
             Self::Renew { holder, csr_der } => {
                 let permit = permit_of(holder.clone());
-                return Ok(Some(app.renew_certificate(call, &permit, &scope(&holder.tenant), csr_der).await?));
+                return Ok(Some(
+                    renewal::renew_certificate(app, call, &permit, &scope(&holder.tenant), csr_der).await?,
+                ));
             }
             Self::Confirm { holder } => {
-                app.confirm_certificate(call, &permit_of(holder.clone()), &scope(&holder.tenant)).await?;
+                renewal::confirm_certificate(app, call, &permit_of(holder.clone()), &scope(&holder.tenant)).await?;
             }
             Self::Revoke { leaf, reason } => {
                 let scope = scope(&leaf.tenant);
-                app.revoke_certificate(call, root, &scope, &leaf.issuer, &leaf.serial, *reason).await?;
+                certificates::revoke_certificate(app, call, root, &scope, &leaf.issuer, &leaf.serial, *reason).await?;
             }
-            Self::Suspend { tenant, id } => drop(app.suspend_principal(call, root, &scope(tenant), id).await?),
-            Self::Activate { tenant, id } => drop(app.activate_principal(call, root, &scope(tenant), id).await?),
-            Self::Delete { tenant, id } => drop(app.delete_principal(call, root, &scope(tenant), id).await?),
+            Self::Suspend { tenant, id } => {
+                drop(principals::suspend_principal(app, call, root, &scope(tenant), id).await?)
+            }
+            Self::Activate { tenant, id } => {
+                drop(principals::activate_principal(app, call, root, &scope(tenant), id).await?)
+            }
+            Self::Delete { tenant, id } => drop(deletion::delete_principal(app, call, root, &scope(tenant), id).await?),
             Self::SetRoles { tenant, id, roles } => {
                 let patch = PrincipalPatch { roles: Some(roles.clone()), ..PrincipalPatch::default() };
-                app.update_principal(call, &scope(tenant), id, patch).await?;
+                principals::update_principal(app, call, &scope(tenant), id, patch).await?;
             }
-            Self::SuspendTenant { tenant } => drop(app.suspend_tenant(call, environment, tenant).await?),
-            Self::ActivateTenant { tenant } => drop(app.activate_tenant(call, environment, tenant).await?),
+            Self::SuspendTenant { tenant } => drop(tenants::suspend_tenant(app, call, environment, tenant).await?),
+            Self::ActivateTenant { tenant } => drop(tenants::activate_tenant(app, call, environment, tenant).await?),
             Self::Rotate { tenant, action } => {
-                app.rotate_ca(call, &scope(tenant), CaKind::Tenant, *action).await?;
+                authorities::rotate_ca(app, call, &scope(tenant), CaKind::Tenant, *action).await?;
             }
         }
         Ok(None)
@@ -123,7 +135,7 @@ pub(crate) async fn token(app: &App, now: Time, tenant: &TenantId, id: &Principa
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: Some(id.clone()), roles: Vec::new() };
     let (ttl, source_networks) = (Lifetime::hours(4), Vec::new());
     let input = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
-    let created = app.create_token(&call, &permit_of(operator()), &scope(tenant), input).await?;
+    let created = tokens::create_token(app, &call, &permit_of(operator()), &scope(tenant), input).await?;
     Ok(created.secret.expose_secret().to_owned())
 }
 

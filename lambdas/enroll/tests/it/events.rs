@@ -7,7 +7,7 @@ use lambda_http::{
     service_fn,
 };
 use serde_json::{Value, json};
-use signet_app::{AuditWindow, Call};
+use signet_app::{AuditWindow, Call, audit::events};
 use signet_control_plane::{Config, cli::system_clock, wiring};
 use signet_core::{PrincipalType, TenantScope};
 use signet_enroll_lambda::{Function, essential};
@@ -130,7 +130,7 @@ async fn a_function_url_answers_as_the_api_gateway_does() {
     let call = Call::process("test", system_clock()());
     let window = AuditWindow::new(None, None, call.now).unwrap();
     let scope = TenantScope::housekeeping("edge".parse().unwrap());
-    let page = wired.app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
+    let page = events::list_audit_events(&wired.app, &call, &scope, &window, &Default::default()).await.unwrap();
     let payloads = page.events.iter().map(|event| serde_json::from_str::<Value>(&event.payload).unwrap());
     let refusals = payloads.filter(|payload| payload["outcome"] == "TOKEN_USED_UP");
     let mut sources: Vec<String> = refusals.map(|payload| payload["source"].as_str().unwrap().to_owned()).collect();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use signet_app::{AuditWindow, Bootstrap, Call, CreateTenant, CreateToken};
+use signet_app::{AuditWindow, Bootstrap, Call, CreateTenant, CreateToken, bootstrap, enrollment::tokens, tenants};
 use signet_control_plane::{Config, cli::system_clock, wiring};
 use signet_core::{
     Identity, Lifetime, PrincipalType, Serial, TenantScope,
@@ -78,7 +78,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         admin: tenant.parse().unwrap(),
         admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,
     };
-    wired.app.bootstrap(&call, &input).await.unwrap();
+    bootstrap::bootstrap(&wired.app, &call, &input).await.unwrap();
     let new = CreateTenant {
         id: tenant.parse().unwrap(),
         display_name: String::new(),
@@ -88,7 +88,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),
     };
-    wired.app.create_tenant(&call, &EnvironmentScope::housekeeping(), new).await.unwrap();
+    tenants::create_tenant(&wired.app, &call, &EnvironmentScope::housekeeping(), new).await.unwrap();
     new_token(wired, tenant, PrincipalType::Worker).await
 }
 
@@ -99,7 +99,7 @@ async fn new_token(wired: &wiring::Wired, tenant: &str, principal_type: Principa
     let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
     let token = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
     let scope = TenantScope::housekeeping(tenant.parse().unwrap());
-    let made = wired.app.create_token(&call, &admin(call.now), &scope, token).await.unwrap();
+    let made = tokens::create_token(&wired.app, &call, &admin(call.now), &scope, token).await.unwrap();
     made.secret.expose_secret().to_owned()
 }
 
@@ -147,7 +147,9 @@ async fn a_token_is_redeemed_through_the_api_gateway_once() {
     let call = Call::process("test", system_clock()());
     let window = AuditWindow::new(None, None, call.now).unwrap();
     let scope = TenantScope::housekeeping(tenant.parse().unwrap());
-    let page = wired.app.list_audit_events(&call, &scope, &window, &Default::default()).await.unwrap();
+    let page = signet_app::audit::events::list_audit_events(&wired.app, &call, &scope, &window, &Default::default())
+        .await
+        .unwrap();
     let found = page.events.iter().find(|event| event.payload.contains(id)).unwrap();
     let event: Value = serde_json::from_str(&found.payload).unwrap();
     assert_eq!((&event["outcome"], &event["source"]), (&json!("TOKEN_USED_UP"), &json!("127.0.0.1")));

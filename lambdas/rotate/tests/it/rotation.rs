@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
+use signet_app::bootstrap;
+
 impl World {
     fn event(&self, step: &str, token: &str) -> Value {
         json!({ "Step": step, "SecretId": self.secret, "ClientRequestToken": token })
@@ -109,7 +111,7 @@ async fn a_bad_pending_value_never_becomes_the_current_one() {
     let signet_x509::KeyAndCsr { key, csr_der } = signet_x509::KeyAndCsr::generate().unwrap();
     let names = signet_app::ServerIdentity { dns: vec!["elsewhere.example.com".into()], ip: Vec::new() };
     let call = signet_app::Call::process("test", system_clock()());
-    let chain = app.issue_server_certificate(&call, &names, &csr_der).await.unwrap();
+    let chain = bootstrap::issue_server_certificate(app, &call, &names, &csr_der).await.unwrap();
     let chain_pem = signet_x509::bundle::to_pem(chain.iter().map(Vec::as_slice));
     let text = json!({ "private_key_pem": key.to_pkcs8_pem().as_str(), "certificate_chain_pem": chain_pem });
     put(other, &text.to_string()).await;
@@ -131,7 +133,7 @@ async fn an_administrator_whose_certificates_are_forgotten_comes_back_by_bootstr
     for days in [31, 45] {
         now = now.plus(signet_core::Lifetime::days(days));
         let call = signet_app::Call { now, ..signet_app::Call::process("bootstrap", now) };
-        let report = world.wired.app.bootstrap(&call, &world.bootstrap).await.unwrap();
+        let report = bootstrap::bootstrap(&world.wired.app, &call, &world.bootstrap).await.unwrap();
         let made = report.items.iter().filter(|item| item.made).map(|item| item.what.as_str());
         let admin = format!("certificate of admin {}", world.bootstrap.admin);
         assert_eq!(made.collect::<Vec<_>>(), ["server certificate", admin.as_str()]);

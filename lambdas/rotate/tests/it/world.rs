@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region};
 use secrecy::SecretString;
 use serde_json::Value;
-use signet_app::{Bootstrap, Call};
+use signet_app::{Bootstrap, Call, bootstrap};
 use signet_control_plane::{Config, ServerCredentials, cli::system_clock, wiring};
 use signet_testkit::{
     faults::variable,
@@ -98,7 +98,7 @@ async fn bootstrap(wired: &wiring::Wired, config: &Config, admin: &str) -> Boots
         admin: admin.parse().unwrap(),
         admin_csr_der: admin_csr.csr_der,
     };
-    let report = wired.app.bootstrap(&Call::process("bootstrap", system_clock()()), &input).await.unwrap();
+    let report = bootstrap::bootstrap(&wired.app, &Call::process("bootstrap", system_clock()()), &input).await.unwrap();
     let credentials = ServerCredentials {
         chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
         key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),

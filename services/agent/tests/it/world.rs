@@ -13,7 +13,7 @@ use signet_agent::{
     Agent, Config,
     report::{IdentityReport, Report},
 };
-use signet_app::{Bootstrap, Call, ServerIdentity};
+use signet_app::{Bootstrap, Call, ServerIdentity, bootstrap};
 use signet_client::{Connector, Credentials};
 use signet_control_plane::{
     Config as NodeConfig, PublicMaterial, Running, ServerCredentials,
@@ -209,7 +209,7 @@ async fn bootstrap(wired: &Wired) -> (Credentials, Vec<Vec<u8>>) {
         admin: "root-admin".parse().unwrap(),
         admin_csr_der: admin.csr_der,
     };
-    let report = wired.app.bootstrap(&Call::process("bootstrap", system_clock()()), &input).await.unwrap();
+    let report = bootstrap::bootstrap(&wired.app, &Call::process("bootstrap", system_clock()()), &input).await.unwrap();
     let credentials = ServerCredentials {
         chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
         key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),

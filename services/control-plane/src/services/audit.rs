@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signet_app::{AuditTail, Call};
+use signet_app::{
+    AuditTail, Call,
+    audit::{checkpoints, events},
+};
 use signet_core::{Error, TenantScope};
 use signet_proto::v1::{
     AuditEvent, ListAuditCheckpointsRequest, ListAuditCheckpointsResponse, ListAuditEventsRequest,
@@ -35,7 +38,7 @@ impl AuditService for Api {
             let (start, end) = (message.start_time.as_ref(), message.end_time.as_ref());
             let window = parse::window(&self.node.app, start, end, caller.call.now)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_audit_events(&caller.call, &scope, &window, &page).await?;
+            let found = events::list_audit_events(&self.node.app, &caller.call, &scope, &window, &page).await?;
             let events = found.events.into_iter().map(convert::event).collect();
             Ok(ListAuditEventsResponse { events, next_page_token: found.next_page_token })
         })
@@ -66,7 +69,7 @@ impl AuditService for Api {
             let (start, end) = (message.start_time.as_ref(), message.end_time.as_ref());
             let window = parse::window(&self.node.app, start, end, caller.call.now)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_audit_seals(&caller.call, &scope, &window, &page).await?;
+            let found = events::list_audit_seals(&self.node.app, &caller.call, &scope, &window, &page).await?;
             Ok(ListAuditSealsResponse {
                 seals: found.seals.into_iter().map(convert::seal).collect(),
                 next_page_token: found.next_page_token,
@@ -85,7 +88,7 @@ impl AuditService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_audit_checkpoints(&caller.call, &scope, &page).await?;
+            let found = checkpoints::list_audit_checkpoints(&self.node.app, &caller.call, &scope, &page).await?;
             let checkpoints = found.checkpoints.into_iter().map(convert::checkpoint).collect();
             Ok(ListAuditCheckpointsResponse { checkpoints, next_page_token: found.next_page_token })
         })
@@ -104,7 +107,7 @@ async fn follow(
     let mut failures = 0u32;
     loop {
         call.now = node.now();
-        match node.app.audit_events_since(&call, &scope, &mut tail).await {
+        match events::audit_events_since(&node.app, &call, &scope, &mut tail).await {
             Ok(events) => {
                 failures = 0;
                 for event in events {

@@ -9,6 +9,8 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert, parse};
 
+use signet_app::certificates::{self, issuance, renewal};
+
 #[async_trait]
 impl CertificateService for Api {
     async fn issue_certificate(
@@ -20,7 +22,7 @@ impl CertificateService for Api {
             let id = parse::principal_id("principal_id", &message.principal_id)?;
             let csr = parse::csr(&message.csr_der)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let issued = self.node.app.issue_certificate(&caller.call, &scope, &id, csr).await?;
+            let issued = issuance::issue_certificate(&self.node.app, &caller.call, &scope, &id, csr).await?;
             Ok(convert::issued(issued))
         })
         .await
@@ -34,7 +36,8 @@ impl CertificateService for Api {
             let (scope, _) = caller.principal("", "")?;
             let csr = parse::csr(&message.csr_der)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let issued = self.node.app.renew_certificate(&caller.call, caller.permit()?, &scope, csr).await?;
+            let issued =
+                renewal::renew_certificate(&self.node.app, &caller.call, caller.permit()?, &scope, csr).await?;
             Ok(convert::issued(issued))
         })
         .await
@@ -47,7 +50,8 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let (scope, _) = caller.principal("", "")?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let certificate = self.node.app.confirm_certificate(&caller.call, caller.permit()?, &scope).await?;
+            let certificate =
+                renewal::confirm_certificate(&self.node.app, &caller.call, caller.permit()?, &scope).await?;
             Ok(convert::certificate(&certificate))
         })
         .await
@@ -56,7 +60,7 @@ impl CertificateService for Api {
     async fn get_renewal_info(&self, request: Request<GetRenewalInfoRequest>) -> Result<Response<RenewalInfo>, Status> {
         self.unary(request, async |caller, _| {
             let (scope, _) = caller.principal("", "")?;
-            let advice = self.node.app.renewal_info(&caller.call, caller.permit()?, &scope).await?;
+            let advice = renewal::renewal_info(&self.node.app, &caller.call, caller.permit()?, &scope).await?;
             // Out of memory: what a holder learns here needs no stream.
             let bundle = self.node.bundles.of(scope.tenant());
             let anchors = bundle.as_ref().map_or(&[][..], |bundle| &bundle.anchors);
@@ -69,7 +73,8 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
-            let certificate = self.node.app.get_certificate(&caller.call, &scope, &issuer, &serial).await?;
+            let certificate =
+                certificates::get_certificate(&self.node.app, &caller.call, &scope, &issuer, &serial).await?;
             Ok(convert::certificate(&certificate))
         })
         .await
@@ -82,7 +87,7 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let (scope, id) = caller.principal(&message.tenant_id, &message.principal_id)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_certificates(&caller.call, &scope, &id, &page).await?;
+            let found = certificates::list_certificates(&self.node.app, &caller.call, &scope, &id, &page).await?;
             let certificates = found.items.iter().map(convert::certificate).collect();
             Ok(ListCertificatesResponse { certificates, next_page_token: found.next_page_token })
         })
@@ -99,7 +104,8 @@ impl CertificateService for Api {
             let reason = parse::revocation_reason(message.reason)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let (app, permit) = (&self.node.app, caller.permit()?);
-            let revoked = app.revoke_certificate(&caller.call, permit, &scope, &issuer, &serial, reason).await?;
+            let revoked =
+                certificates::revoke_certificate(app, &caller.call, permit, &scope, &issuer, &serial, reason).await?;
             Ok(convert::certificate(&revoked))
         })
         .await

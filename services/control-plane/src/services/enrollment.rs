@@ -1,7 +1,10 @@
 //! Join tokens, and what they are redeemed for.
 
 use secrecy::ExposeSecret;
-use signet_app::{CreateToken, Enroll};
+use signet_app::{
+    CreateToken, Enroll,
+    enrollment::{self, rules, tokens},
+};
 use signet_core::{Error, Lifetime, RuleId, TokenId, enrollment::PrincipalTemplate};
 use signet_proto::v1::{
     CreateEnrollmentRuleRequest, CreateTokenRequest, CreateTokenResponse, DeleteEnrollmentRuleRequest,
@@ -36,7 +39,7 @@ impl EnrollmentService for Api {
             let source_networks = parse::networks("source_networks", &message.source_networks)?;
             let input = CreateToken { template, ttl, uses, id_pattern, source_networks };
             let caller = caller.with_request_id(&message.request_id)?;
-            let made = self.node.app.create_token(&caller.call, caller.permit()?, &scope, input).await?;
+            let made = tokens::create_token(&self.node.app, &caller.call, caller.permit()?, &scope, input).await?;
             let secret = made.secret.expose_secret().to_owned();
             Ok(CreateTokenResponse { token: Some(convert::token(&made.token)), secret })
         })
@@ -47,7 +50,7 @@ impl EnrollmentService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_tokens(&caller.call, &scope, &page).await?;
+            let found = tokens::list_tokens(&self.node.app, &caller.call, &scope, &page).await?;
             let tokens = found.items.iter().map(convert::token).collect();
             Ok(ListTokensResponse { tokens, next_page_token: found.next_page_token })
         })
@@ -59,7 +62,7 @@ impl EnrollmentService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let id: TokenId = message.token_id.parse().map_err(Error::id("token_id"))?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let token = self.node.app.revoke_token(&caller.call, caller.permit()?, &scope, &id).await?;
+            let token = tokens::revoke_token(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::token(&token))
         })
         .await
@@ -74,7 +77,7 @@ impl EnrollmentService for Api {
             let scope = caller.scope_in("rule.tenant_id", &rule.tenant_id)?;
             let input = parse::rule(rule)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let rule = self.node.app.create_rule(&caller.call, caller.permit()?, &scope, input).await?;
+            let rule = rules::create_rule(&self.node.app, &caller.call, caller.permit()?, &scope, input).await?;
             Ok(convert::rule(rule))
         })
         .await
@@ -87,7 +90,7 @@ impl EnrollmentService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_rules(&caller.call, &scope, &page).await?;
+            let found = rules::list_rules(&self.node.app, &caller.call, &scope, &page).await?;
             let rules = found.items.into_iter().map(convert::rule).collect();
             Ok(ListEnrollmentRulesResponse { rules, next_page_token: found.next_page_token })
         })
@@ -102,7 +105,7 @@ impl EnrollmentService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let id: RuleId = message.rule_id.parse().map_err(Error::id("rule_id"))?;
             let caller = caller.with_request_id(&message.request_id)?;
-            self.node.app.delete_rule(&caller.call, caller.permit()?, &scope, &id).await?;
+            rules::delete_rule(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(DeleteEnrollmentRuleResponse {})
         })
         .await
@@ -115,7 +118,7 @@ impl EnrollmentService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let facts = parse::facts(message.proof_kind, message.facts)?;
-            let tested = self.node.app.test_rules(&caller.call, &scope, &facts).await?;
+            let tested = rules::test_rules(&self.node.app, &caller.call, &scope, &facts).await?;
             Ok(convert::rule_test(tested))
         })
         .await
@@ -132,7 +135,7 @@ impl EnrollmentService for Api {
                 return Err(Error::invalid("request_id", "REQUIRED", message));
             }
             let caller = caller.with_request_id(&message.request_id)?;
-            let issued = self.node.app.enroll(&caller.call, Enroll { proof, principal, csr_der }).await?;
+            let issued = enrollment::enroll(&self.node.app, &caller.call, Enroll { proof, principal, csr_der }).await?;
             Ok(convert::issued(issued))
         })
         .await

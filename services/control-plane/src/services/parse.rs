@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost_types::{FieldMask, Timestamp};
-use signet_app::{App, AuditWindow, CreateRule, PageRequest, Proof, RotationAction};
+use signet_app::{App, AuditWindow, CreateRule, PageRequest, Proof, RotationAction, audit::events};
 use signet_core::{
     CaId, Cidr, CidrError, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time,
     attestation::{Evidence, Facts, ProofKind},
@@ -224,7 +224,7 @@ pub(super) fn window(
     end: Option<&Timestamp>,
     now: Time,
 ) -> Result<AuditWindow, Error> {
-    app.audit_window(time("start_time", start)?, time("end_time", end)?, now)
+    events::audit_window(app, time("start_time", start)?, time("end_time", end)?, now)
 }
 
 /// The message that a request must hold.

@@ -1,6 +1,9 @@
 //! Principals.
 
-use signet_app::{CreatePrincipal, PrincipalPatch};
+use signet_app::{
+    CreatePrincipal, PrincipalPatch,
+    principals::{self, deletion},
+};
 use signet_proto::v1::{
     ActivatePrincipalRequest, CreatePrincipalRequest, DeletePrincipalRequest, GetPrincipalRequest,
     ListPrincipalsRequest, ListPrincipalsResponse, Principal, SuspendPrincipalRequest, UpdatePrincipalRequest,
@@ -24,7 +27,7 @@ impl PrincipalService for Api {
                 display_name: principal.display_name,
             };
             let caller = caller.with_request_id(&message.request_id)?;
-            let principal = self.node.app.create_principal(&caller.call, &scope, input).await?;
+            let principal = principals::create_principal(&self.node.app, &caller.call, &scope, input).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
         .await
@@ -33,7 +36,7 @@ impl PrincipalService for Api {
     async fn get_principal(&self, request: Request<GetPrincipalRequest>) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
             let (scope, id) = caller.principal(&message.tenant_id, &message.principal_id)?;
-            let principal = self.node.app.get_principal(&caller.call, &scope, &id).await?;
+            let principal = principals::get_principal(&self.node.app, &caller.call, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
         .await
@@ -46,7 +49,7 @@ impl PrincipalService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_principals(&caller.call, &scope, &page).await?;
+            let found = principals::list_principals(&self.node.app, &caller.call, &scope, &page).await?;
             let shown = found.items.iter().map(|each| convert::principal(&self.node, each, caller.call.now));
             Ok(ListPrincipalsResponse { principals: shown.collect(), next_page_token: found.next_page_token })
         })
@@ -64,7 +67,7 @@ impl PrincipalService for Api {
             let display_name = named("display_name").then_some(principal.display_name);
             let patch = PrincipalPatch { display_name, roles, groups };
             let caller = caller.with_request_id(&message.request_id)?;
-            let principal = self.node.app.update_principal(&caller.call, &scope, &id, patch).await?;
+            let principal = principals::update_principal(&self.node.app, &caller.call, &scope, &id, patch).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
         .await
@@ -78,7 +81,8 @@ impl PrincipalService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let id = parse::principal_id("principal_id", &message.principal_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let principal = self.node.app.suspend_principal(&caller.call, caller.permit()?, &scope, &id).await?;
+            let principal =
+                principals::suspend_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
         .await
@@ -92,7 +96,8 @@ impl PrincipalService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let id = parse::principal_id("principal_id", &message.principal_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let principal = self.node.app.activate_principal(&caller.call, caller.permit()?, &scope, &id).await?;
+            let principal =
+                principals::activate_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
         .await
@@ -103,7 +108,8 @@ impl PrincipalService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let id = parse::principal_id("principal_id", &message.principal_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let principal = self.node.app.delete_principal(&caller.call, caller.permit()?, &scope, &id).await?;
+            let principal =
+                deletion::delete_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
         .await

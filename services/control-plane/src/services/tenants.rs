@@ -1,6 +1,9 @@
 //! Tenants.
 
-use signet_app::{CreateTenant, TenantPatch};
+use signet_app::{
+    CreateTenant, TenantPatch,
+    tenants::{self, quotas},
+};
 use signet_core::Lifetime;
 use signet_proto::v1::{
     ActivateTenantRequest, CreateTenantRequest, GetTenantRequest, ListTenantsRequest, ListTenantsResponse,
@@ -38,7 +41,7 @@ impl TenantService for Api {
                 quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |_| true),
             };
             let caller = caller.with_request_id(&message.request_id)?;
-            let tenant = self.node.app.create_tenant(&caller.call, &scope, input).await?;
+            let tenant = tenants::create_tenant(&self.node.app, &caller.call, &scope, input).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await
@@ -48,7 +51,8 @@ impl TenantService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let (app, call) = (&self.node.app, &caller.call);
-            let (tenant, used) = tokio::try_join!(app.get_tenant(call, &scope), app.quota_use(call, &scope))?;
+            let (tenant, used) =
+                tokio::try_join!(tenants::get_tenant(app, call, &scope), quotas::quota_use(app, call, &scope))?;
             Ok(Tenant { quota_use: Some(convert::quota_use(&used)), ..convert::tenant(&self.node, &tenant) })
         })
         .await
@@ -61,7 +65,7 @@ impl TenantService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.permit()?.environment()?;
             let page = parse::page(message.page_size, message.page_token);
-            let found = self.node.app.list_tenants(&caller.call, &scope, &page).await?;
+            let found = tenants::list_tenants(&self.node.app, &caller.call, &scope, &page).await?;
             let tenants = found.items.iter().map(|tenant| convert::tenant(&self.node, tenant)).collect();
             Ok(ListTenantsResponse { tenants, next_page_token: found.next_page_token })
         })
@@ -86,7 +90,7 @@ impl TenantService for Api {
                 }),
             };
             let caller = caller.with_request_id(&message.request_id)?;
-            let tenant = self.node.app.update_tenant(&caller.call, &scope, &id, patch).await?;
+            let tenant = tenants::update_tenant(&self.node.app, &caller.call, &scope, &id, patch).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await
@@ -97,7 +101,7 @@ impl TenantService for Api {
             let id = parse::tenant_id("tenant_id", &message.tenant_id)?;
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let tenant = self.node.app.suspend_tenant(&caller.call, &scope, &id).await?;
+            let tenant = tenants::suspend_tenant(&self.node.app, &caller.call, &scope, &id).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await
@@ -108,7 +112,7 @@ impl TenantService for Api {
             let id = parse::tenant_id("tenant_id", &message.tenant_id)?;
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let tenant = self.node.app.activate_tenant(&caller.call, &scope, &id).await?;
+            let tenant = tenants::activate_tenant(&self.node.app, &caller.call, &scope, &id).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await
@@ -119,7 +123,7 @@ impl TenantService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let steering = message.steering.map(parse::steering).transpose()?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let tenant = self.node.app.steer_renewals(&caller.call, &scope, steering).await?;
+            let tenant = tenants::steer_renewals(&self.node.app, &caller.call, &scope, steering).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await

@@ -16,6 +16,8 @@ use super::{
 };
 use crate::{bundles::Bundle, node::Node};
 
+use signet_app::authorities;
+
 /// How often a watcher looks for new roots, which no feed tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -49,7 +51,7 @@ impl TrustService for Api {
     ) -> Result<Response<ListCertificateAuthoritiesResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let cas = self.node.app.list_cas(&caller.call, &scope).await?;
+            let cas = authorities::list_cas(&self.node.app, &caller.call, &scope).await?;
             Ok(ListCertificateAuthoritiesResponse { certificate_authorities: cas.iter().map(convert::ca).collect() })
         })
         .await
@@ -67,7 +69,7 @@ impl TrustService for Api {
                 return Err(Error::invalid("kind", "INVALID_KIND", "only the system tenant has CAs of this kind"));
             }
             let caller = caller.with_request_id(&message.request_id)?;
-            let report = self.node.app.rotate_ca(&caller.call, &scope, kind, action).await?;
+            let report = authorities::rotate_ca(&self.node.app, &caller.call, &scope, kind, action).await?;
             let certificate_authorities = report.cas.iter().map(convert::ca).collect();
             Ok(RotateCertificateAuthorityResponse { certificate_authorities, steps: report.steps })
         })

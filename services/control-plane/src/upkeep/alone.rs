@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use signet_app::{Call, Herald};
+use signet_app::{Call, Notifier, authorities::lifecycle, certificates::expiry, tenants::quotas};
 use signet_core::{
     Error,
     expiry::{Ending, ExpiryWarning},
@@ -19,7 +19,8 @@ pub(super) async fn rotate_cas(node: Arc<Node>, clock: Arc<Clock>) -> Result<(),
     if !clock.is_even(&node) {
         return Ok(());
     }
-    let report = node.app.rotate_due_cas(&Call::process("rotate-cas", node.now()), &|| Some(node.now())).await?;
+    let report =
+        lifecycle::rotate_due_cas(&node.app, &Call::process("rotate-cas", node.now()), &|| Some(node.now())).await?;
     told("rotate-cas", report)
 }
 
@@ -29,13 +30,13 @@ pub(super) async fn warn_expiries(node: Arc<Node>, clock: Arc<Clock>) -> Result<
         return Ok(());
     }
     let call = Call::process("warn-expiry", node.now());
-    told("warn-expiry", node.app.warn_expiries(&call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
+    told("warn-expiry", expiry::warn_expiries(&node.app, &call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
 }
 
 /// Counts again what tenants have, where that is due.
 pub(super) async fn recount_quotas(node: Arc<Node>) -> Result<(), Error> {
     let call = Call::process("count-quotas", node.now());
-    told("count-quotas", node.app.recount_quotas(&call, &|| Some(node.now())).await?)
+    told("count-quotas", quotas::recount_quotas(&node.app, &call, &|| Some(node.now())).await?)
 }
 
 /// Warnings as lines of the log and as a count.
@@ -48,7 +49,7 @@ impl fmt::Debug for Log {
 }
 
 #[async_trait]
-impl Herald for Log {
+impl Notifier for Log {
     async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)> {
         for warning in warnings {
             let kind = match warning.ending {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
-use signet_app::{Call, ServerIdentity};
+use signet_app::{Call, ServerIdentity, bootstrap};
 use signet_core::{Error, Lifetime, Time};
 use signet_mtls::{ServerCertificate, ServerCertificateError, provider};
 use signet_x509::{KeyAndCsr, bundle::to_pem};
@@ -190,7 +190,7 @@ impl Keeper {
     async fn renew(&self, served: &ServerCertificate, now: Time) -> Result<(), CertificateError> {
         let KeyAndCsr { key, csr_der } = KeyAndCsr::generate()?;
         let call = Call::process("server-certificate", now);
-        let chain = self.node.app.issue_server_certificate(&call, &self.names, &csr_der).await?;
+        let chain = bootstrap::issue_server_certificate(&self.node.app, &call, &self.names, &csr_der).await?;
         let chain_pem = to_pem(chain.iter().map(Vec::as_slice));
         let credentials = ServerCredentials { chain_pem, key_pem: SecretString::from(key.to_pkcs8_pem().as_str()) };
         let identity = checked(&credentials)?;

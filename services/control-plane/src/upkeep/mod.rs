@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{counter, gauge};
-use signet_app::{App, Call, TaskReport};
+use signet_app::{App, Call, TaskReport, audit::sealing, certificates::sweep};
 use signet_core::{ClockWatch, Error, KeyRef, Time, Uptime};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -105,18 +105,19 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(
     let call = Call::process("sealer", node.now());
     let sealed = if alone && is_unset {
         // Nobody's clock can be behind this one: there is nothing to wait for after a rest.
-        node.app.seal_due(&call, key).await?
+        sealing::seal_due(&node.app, &call, key).await?
     } else if alone {
-        node.app.seal_near(&call, key).await?
+        sealing::seal_near(&node.app, &call, key).await?
     } else {
-        node.app.seal_beside_others(&call, key, node.trust.uptime()).await?
+        sealing::seal_beside_others(&node.app, &call, key, node.trust.uptime()).await?
     };
     node.metrics.with(|| counter!("signet_sealed_minutes_total").increment(sealed.into()));
     Ok(())
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
-    let report = node.app.sweep_reservations(&Call::process("sweeper", node.now()), &|| Some(node.now())).await?;
+    let report =
+        sweep::sweep_reservations(&node.app, &Call::process("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
     told("sweep", report)
 }
@@ -160,7 +161,7 @@ async fn pulse(node: Arc<Node>) -> Result<(), Error> {
         refused_as_unreadable = node.trust.unreadable_len(),
         connections = node.connections.len(),
         full_refusals = node.full_refusals.swap(0, Ordering::Relaxed),
-        unsealed_minutes = node.app.unsealed_minutes(now),
+        unsealed_minutes = sealing::unsealed_minutes(&node.app, now),
         certificate_seconds_left,
         certificate_fault = readiness.server_certificate_fault,
         "health"
@@ -179,7 +180,7 @@ pub(crate) fn gauges(node: &Node) {
         gauge!("signet_unreadable_tenants").set(node.trust.unreadable_len() as f64);
         counter!("signet_unreadable_records_total").absolute(node.app.unreadable_records());
         counter!("signet_feed_missing_total").absolute(node.app.missing_changes());
-        if let Some(minutes) = node.app.unsealed_minutes(now) {
+        if let Some(minutes) = sealing::unsealed_minutes(&node.app, now) {
             gauge!("signet_unsealed_minutes").set(minutes as f64);
         }
         if let Some(age) = readiness.staleness_ms {

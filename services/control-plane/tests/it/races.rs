@@ -5,6 +5,9 @@ use std::{path::Path, sync::Arc};
 use secrecy::SecretString;
 use signet_app::{
     App, Bootstrap, Call, CreateTenant, CreateToken, Enroll, EnvironmentKeys, Proof, ServerIdentity, Settings,
+    bootstrap,
+    enrollment::{self, tokens},
+    tenants,
 };
 use signet_control_plane::cli::system_clock;
 use signet_core::{
@@ -77,7 +80,7 @@ async fn one_token_for_200_callers(
             let csr_der = KeyAndCsr::generate().unwrap().csr_der;
             let request_id = Some(format!("request-{number}").parse().unwrap());
             let call = Call { operation: "Enroll", actor: Actor::Anonymous, request_id, ..now() };
-            node.enroll(&call, Enroll { proof: Proof::JoinToken(secret), principal, csr_der }).await
+            enrollment::enroll(&node, &call, Enroll { proof: Proof::JoinToken(secret), principal, csr_der }).await
         }
     };
     let callers = (0..CALLERS).map(|number| tokio::spawn(enroll(number)));
@@ -94,7 +97,7 @@ async fn one_token_for_200_callers(
     assert_eq!(winners.len(), 1);
     assert_eq!(winners[0].certificate.state, CertificateState::Issued);
     let scope = TenantScope::housekeeping(tenant);
-    let listed = nodes[1].list_principals(&now(), &scope, &Default::default()).await.unwrap();
+    let listed = signet_app::principals::list_principals(&nodes[1], &now(), &scope, &Default::default()).await.unwrap();
     let with_certificate = listed.items.iter().filter(|principal| !principal.certificates.is_empty());
     assert_eq!((listed.items.len(), with_certificate.count()), (1, 1), "a loser left something behind");
 }
@@ -110,7 +113,7 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
         admin: format!("admin-for-{tenant}").parse().unwrap(),
         admin_csr_der: csr(),
     };
-    app.bootstrap(&now(), &input).await.unwrap();
+    bootstrap::bootstrap(app, &now(), &input).await.unwrap();
     let input = CreateTenant {
         id: tenant.clone(),
         display_name: String::new(),
@@ -120,12 +123,12 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
         renewal_grace: Lifetime::seconds(0),
         quotas: Default::default(),
     };
-    app.create_tenant(&now(), &EnvironmentScope::housekeeping(), input).await.unwrap();
+    tenants::create_tenant(app, &now(), &EnvironmentScope::housekeeping(), input).await.unwrap();
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
     let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
     let input = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
     let scope = TenantScope::housekeeping(tenant.clone());
-    app.create_token(&now(), &admin(), &scope, input).await.unwrap().secret
+    tokens::create_token(app, &now(), &admin(), &scope, input).await.unwrap().secret
 }
 
 fn now() -> Call {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use signet_app::{Call, ServerIdentity};
+use signet_app::{Call, ServerIdentity, bootstrap};
 use signet_control_plane::{
     PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore, cli::system_clock, wiring::Wired,
 };
@@ -31,7 +31,7 @@ async fn fault(node: &Node) -> Option<String> {
 async fn issue(world: &World, names: &ServerIdentity) -> ServerCredentials {
     let KeyAndCsr { key, csr_der } = KeyAndCsr::generate().unwrap();
     let call = Call::process("test", system_clock()());
-    let chain = world.wired.app.issue_server_certificate(&call, names, &csr_der).await.unwrap();
+    let chain = bootstrap::issue_server_certificate(&world.wired.app, &call, names, &csr_der).await.unwrap();
     ServerCredentials {
         chain_pem: to_pem(chain.iter().map(Vec::as_slice)),
         key_pem: SecretString::from(key.to_pkcs8_pem().as_str()),

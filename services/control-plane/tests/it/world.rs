@@ -10,7 +10,7 @@ use std::{
 };
 
 use secrecy::SecretString;
-use signet_app::{Bootstrap, BootstrapReport, Call, ServerIdentity};
+use signet_app::{Bootstrap, BootstrapReport, Call, ServerIdentity, bootstrap};
 use signet_client::{Connector, Credentials};
 use signet_control_plane::{
     Clock, Config, PublicMaterial, Running, ServerCredentials,
@@ -217,7 +217,7 @@ async fn bootstrap(wired: &Wired) -> (BootstrapReport, signet_x509::KeyPair) {
         admin: "root-admin".parse().unwrap(),
         admin_csr_der: admin.csr_der,
     };
-    let report = wired.app.bootstrap(&Call::process("bootstrap", system_clock()()), &input).await.unwrap();
+    let report = bootstrap::bootstrap(&wired.app, &Call::process("bootstrap", system_clock()()), &input).await.unwrap();
     let credentials = ServerCredentials {
         chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
         key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),

@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use signet_app::{Bootstrap, BootstrapReport, Call, IssuedLeaf};
+use signet_app::{Bootstrap, BootstrapReport, Call, IssuedLeaf, bootstrap};
 use signet_client::{CA_FILE, Credentials, KEY_FILE};
 use signet_control_plane::{Config, PublicMaterial, ServerCredentials, wiring};
 use signet_core::{PrincipalId, Time};
@@ -83,8 +83,9 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
         admin: wish.admin.clone(),
         admin_csr_der: csr::create(&admin_key).map_err(Failure::other)?,
     };
-    let report =
-        wired.app.bootstrap(&call, &input).await.map_err(|error| Failure::from(error).hint(wish.remedy.clone()))?;
+    let report = bootstrap::bootstrap(&wired.app, &call, &input)
+        .await
+        .map_err(|error| Failure::from(error).hint(wish.remedy.clone()))?;
     let mut items: Vec<Item> = report.items.iter().map(|item| Item::new(item.what.clone(), item.made)).collect();
     items.extend(publish(&wired, present, &server_key, &report).await?);
     let saved = save_credentials(&directory, report.admin, admin_key)?;

@@ -1,0 +1,64 @@
+//! The life of all CAs of an environment, as the plan has it.
+
+use std::collections::BTreeMap;
+
+use signet_core::{
+    Error, TenantId, TenantScope, Time,
+    ca::{Ca, CaKind, plan_rotation},
+};
+
+use crate::{
+    App, Call, RotationAction,
+    authorities::{self, longest_leaf},
+    reads,
+    task::{GoOn, TaskReport},
+};
+
+/// Takes every CA a step further whose time has come. Any number of processes may do this at once.
+pub async fn rotate_due_cas(app: &App, call: &Call, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+    let mut groups: BTreeMap<(u8, TenantId), (CaKind, Vec<Ca>)> = BTreeMap::new();
+    let (cas, unreadable) = reads::all_cas(app, call.now).await?;
+    let mut report = TaskReport::default();
+    report.cannot_read(unreadable);
+    for ca in cas {
+        let group = groups.entry((rank(ca.kind), ca.tenant.clone()));
+        group.or_insert_with(|| (ca.kind, Vec::new())).1.push(ca);
+    }
+    for ((_, tenant), (kind, cas)) in groups {
+        // The listing may lag; the rotation itself reads the table.
+        if plan_rotation(&cas, longest_leaf(kind).millis(), call.now).is_empty() {
+            continue;
+        }
+        let Some(now) = go_on() else {
+            report.unfinished = true;
+            break;
+        };
+        let scope = TenantScope::housekeeping(tenant.clone());
+        match authorities::rotate_ca(app, &call.at(now), &scope, kind, RotationAction::Due).await {
+            Ok(rotated) => report.done.extend(rotated.steps),
+            Err(error) => report.failed.push((format!("{kind:?} of {tenant}"), error)),
+        }
+    }
+    if let Err(error) = report_unnamed_keys(app, call.now).await {
+        report.failed.push(("the look for keys without a name".into(), error));
+    }
+    Ok(report)
+}
+
+/// A key is made and named in two steps; what was lost between them costs money until somebody deletes it.
+async fn report_unnamed_keys(app: &App, now: Time) -> Result<(), Error> {
+    for key in app.keys.unnamed(now).await? {
+        tracing::warn!(%key, "a key was made and never named: delete it");
+    }
+    Ok(())
+}
+
+/// The root first: what it signs must not outlive it.
+fn rank(kind: CaKind) -> u8 {
+    match kind {
+        CaKind::Root => 0,
+        CaKind::Server => 1,
+        CaKind::Shared => 2,
+        CaKind::Tenant => 3,
+    }
+}

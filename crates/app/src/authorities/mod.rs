@@ -1,0 +1,387 @@
+//! Certificate authorities: list, publish, rotate.
+
+pub mod lifecycle;
+pub(crate) mod reservation;
+pub(crate) mod signing;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use signet_core::{
+    Actor, CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
+    authz::Denial,
+    ca::{
+        Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, RotationStep, plan_rotation,
+        prepare_possible_at, prepared, signer,
+    },
+    certificate::CertificateKind,
+    commit::{Commit, Write},
+    quota::Quota,
+    store::Versioned,
+    tenant::{Isolation, MAX_LIFETIME, Tenant},
+};
+use signet_x509::{
+    CaProfile, PublicKey,
+    issue::{prepare_ca, prepare_root},
+    profile::ISSUING_CA_LIFETIME,
+};
+use tokio::sync::Mutex;
+
+use crate::{
+    App, AuditEntry, Call, Planned,
+    authorities::{
+        reservation::Holder,
+        signing::{ca_id, is_trusted, issue_error},
+    },
+    call, ledger, reads,
+};
+
+/// Which step an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotationAction {
+    /// Whatever the plan says is due, if anything.
+    Due,
+    /// Make and publish the next CA now.
+    Prepare,
+    /// Let the prepared CA sign from now on, also if the present one has expired. Not before verifiers know it, unless
+    /// nothing else signs.
+    Activate,
+    /// The same at once, for operators: the present key is in other hands, and verifiers who do not know the next CA yet refuse
+    /// what it signs until they have fetched it.
+    ForceActivate,
+    /// Stop trusting the retiring CAs now; what they signed is refused.
+    Retire,
+}
+
+/// What a rotation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotationReport {
+    /// All CAs of that kind and owner, after it.
+    pub cas: Vec<Ca>,
+    /// What was done, e.g. `activated acme.2 in place of acme.1`; empty: nothing was due.
+    pub steps: Vec<String>,
+}
+
+/// What to trust for one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    /// Whose.
+    pub tenant: TenantId,
+    /// E.g. `acme.prod.example.com`.
+    pub trust_domain: String,
+    /// The CAs that may have signed its principals' certificates.
+    pub anchors: Vec<Ca>,
+    /// The environment's roots.
+    pub roots: Vec<Ca>,
+}
+
+/// Lists the tenant's CAs by kind and generation, retired ones too; those of the system tenant include the environment's own.
+pub async fn list_cas(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<Ca>, Error> {
+    let mut cas: Vec<Ca> = reads::cas(app, scope, call.now).await?.into_iter().map(|ca| ca.value).collect();
+    // The store has 10 before 2. A kind's come together: their ids differ in no more than the number.
+    cas.sort_by_key(|ca| (ca.kind, ca.generation));
+    Ok(cas)
+}
+
+/// The environment's roots that are trusted at `now`.
+pub async fn roots(app: &App, now: Time) -> Result<Vec<Ca>, Error> {
+    let system = TenantScope::housekeeping(TenantId::system());
+    trusted(app, &system, CaKind::Root, now).await
+}
+
+/// What verifiers of the tenant's principals trust now.
+pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result<TrustBundle, Error> {
+    let tenant = reads::tenant(app, scope, call.now).await?;
+    let anchors = match tenant.isolation {
+        Isolation::Dedicated => trusted(app, scope, CaKind::Tenant, call.now).await?,
+        Isolation::Shared => {
+            let system = TenantScope::housekeeping(TenantId::system());
+            trusted(app, &system, CaKind::Shared, call.now).await?
+        }
+    };
+    let trust_domain = app.environment.suffix().trust_domain(&tenant.id);
+    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, roots: roots(app, call.now).await? })
+}
+
+/// Takes the CAs of one kind a step further. All of it is one transaction, so that a retry finds it done.
+pub async fn rotate_ca(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    kind: CaKind,
+    action: RotationAction,
+) -> Result<RotationReport, Error> {
+    let tenant = reads::tenant(app, scope, call.now).await?;
+    check_kind(&tenant, kind)?;
+    if action == RotationAction::ForceActivate && !is_operator(call) {
+        return Err(Denial::Permission.into());
+    }
+    let made = CertifiedOnce::default();
+    let plan = || async {
+        let all = reads::cas(app, scope, call.now).await?;
+        let number = all.len() as u64;
+        let cas = of_kind(all, kind);
+        let known: Vec<Ca> = cas.iter().map(|ca| ca.value.clone()).collect();
+        let steps = match action {
+            // What is due is due: no quota lets a CA expire.
+            RotationAction::Due => plan_rotation(&known, longest_leaf(kind).millis(), call.now),
+            RotationAction::Prepare => {
+                let steps = prepare_step(&known, call.now);
+                if !steps.is_empty() {
+                    check_pace(call, &known)?;
+                    tenant.quotas.check(Quota::CertificateAuthorities, &tenant.id, number)?;
+                }
+                steps
+            }
+            RotationAction::Activate => {
+                check_known(&known, call.now)?;
+                activate_step(&known, call.now)?
+            }
+            RotationAction::ForceActivate => activate_step(&known, call.now)?,
+            RotationAction::Retire => retire_steps(&known)?,
+        };
+        if steps.is_empty() {
+            return Ok(Planned::Unchanged(RotationReport { cas: known, steps: Vec::new() }));
+        }
+        let mut rotation = Rotation { cas, writes: Vec::new(), done: Vec::new(), now: call.now };
+        for step in steps {
+            take_step(app, call, &made, (&tenant.id, kind), step, &mut rotation).await?;
+        }
+        Ok(finish_rotation(app, call, &tenant.id, rotation))
+    };
+    let replay = |_| async {
+        let cas = cas_of_kind(app, scope, kind, call.now).await?;
+        Ok(RotationReport { cas: cas.into_iter().map(|ca| ca.value).collect(), steps: Vec::new() })
+    };
+    ledger::mutate(app, call, scope.tenant(), &(kind, action), plan, replay).await
+}
+
+async fn take_step(
+    app: &App,
+    call: &Call,
+    made: &CertifiedOnce,
+    (owner, kind): (&TenantId, CaKind),
+    step: RotationStep,
+    rotation: &mut Rotation,
+) -> Result<(), Error> {
+    match step {
+        RotationStep::Prepare { generation } => {
+            let new = NewCa { kind, owner, generation, key: None, state: CaState::Prepared };
+            let (ca, record) = certify_once(app, call, made, &new).await?;
+            rotation.add(ca, record);
+        }
+        RotationStep::Activate { ca, replaces } => {
+            let old = replaces.as_ref().map(|old| format!(" in place of {old}")).unwrap_or_default();
+            rotation.set(&ca, CaState::Active, format!("activated {ca}{old}"));
+            if let Some(old) = replaces {
+                rotation.set(&old, CaState::Retiring, format!("{old} signs no more"));
+            }
+        }
+        RotationStep::Retire { ca } => rotation.set(&ca, CaState::Retired, format!("retired {ca}")),
+    }
+    Ok(())
+}
+
+fn finish_rotation(app: &App, call: &Call, owner: &TenantId, rotation: Rotation) -> Planned<RotationReport> {
+    let Rotation { cas, writes, done, .. } = rotation;
+    let entry = AuditEntry::done(call, "certificate_authority", owner).detail("steps", done.join("; "));
+    let commit: Commit = call::tenant_commit(app, call, owner, &entry).writes(writes);
+    let cas = cas.into_iter().map(|ca| ca.value).collect();
+    Planned::Commit(Box::new(commit), RotationReport { cas, steps: done })
+}
+
+/// A CA's key and certificate, made once a call, however often its commit is tried. Returns the CA and the write that
+/// makes its certificate an issued one; both belong into one commit.
+pub(crate) async fn certify_once(
+    app: &App,
+    call: &Call,
+    made: &CertifiedOnce,
+    new: &NewCa<'_>,
+) -> Result<(Ca, Write), Error> {
+    let id = ca_id(new.kind, new.owner, new.generation)?;
+    let mut made = made.0.lock().await;
+    match &*made {
+        Some((ca, record)) if ca.id == id => Ok((ca.clone(), record.clone())),
+        _ => Ok(made.insert(certify_ca(app, call, id, new).await?).clone()),
+    }
+}
+
+/// Signs a CA's certificate with the root's key (a root's with its own).
+async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result<(Ca, Write), Error> {
+    let NewCa { kind, owner, generation, state, .. } = *new;
+    let key = match new.key {
+        Some(key) => key.clone(),
+        None => app.make_key(KeyLabel { tenant: owner.clone(), ca: id.clone() }).await?,
+    };
+    let own = app.signer(&key).await?;
+    let public = PublicKey::from_spki_der(own.spki_der()).map_err(Error::internal)?;
+    let profile = CaProfile::new(&app.environment, kind, owner, generation);
+    let serial = reservation::serial(app, call.now);
+    let (issuer, signer, prepared) = if kind == CaKind::Root {
+        (id.clone(), own, prepare_root(&profile, &public, serial, call.now))
+    } else {
+        let root = signing::environment_issuer(app, CaKind::Root, call.now).await?;
+        let prepared = prepare_ca(&profile, &public, &root.certificate, serial, call.now);
+        (root.ca.id.clone(), Arc::clone(&root.signer), prepared)
+    };
+    let prepared = prepared.map_err(issue_error)?;
+    let holder = Holder::other(CertificateKind::Ca, owner)?;
+    let (issued, record) = reservation::reserve_and_sign(app, call, &issuer, &*signer, prepared, holder).await?;
+    let ca = Ca {
+        id,
+        tenant: owner.clone(),
+        kind,
+        generation,
+        state,
+        key,
+        certificate_der: issued.certificate_der,
+        issuer,
+        not_before: issued.not_before,
+        not_after: issued.not_after,
+        updated_at: call.now,
+    };
+    Ok((ca, record))
+}
+
+pub(crate) async fn cas_of_kind(
+    app: &App,
+    scope: &TenantScope,
+    kind: CaKind,
+    now: Time,
+) -> Result<Vec<Versioned<Ca>>, Error> {
+    Ok(of_kind(reads::cas(app, scope, now).await?, kind))
+}
+
+async fn trusted(app: &App, scope: &TenantScope, kind: CaKind, now: Time) -> Result<Vec<Ca>, Error> {
+    let cas = cas_of_kind(app, scope, kind, now).await?;
+    Ok(cas.into_iter().map(|ca| ca.value).filter(|ca| is_trusted(ca, now)).collect())
+}
+
+/// A CA to be made.
+pub(crate) struct NewCa<'a> {
+    pub(crate) kind: CaKind,
+    pub(crate) owner: &'a TenantId,
+    pub(crate) generation: u32,
+    /// `None`: one is made.
+    pub(crate) key: Option<&'a KeyRef>,
+    pub(crate) state: CaState,
+}
+
+/// What a call has certified, for the case that it must commit again.
+#[derive(Default)]
+pub(crate) struct CertifiedOnce(Mutex<Option<(Ca, Write)>>);
+
+/// A rotation while it is put together.
+struct Rotation {
+    cas: Vec<Versioned<Ca>>,
+    writes: Vec<Write>,
+    done: Vec<String>,
+    now: Time,
+}
+
+impl Rotation {
+    fn add(&mut self, ca: Ca, record: Write) {
+        self.done.push(format!("prepared {}", ca.id));
+        self.writes.extend([Write::create(ca.clone()), record]);
+        self.cas.push(Versioned { value: ca, version: reservation::CREATED });
+    }
+
+    fn set(&mut self, id: &CaId, state: CaState, done: String) {
+        if let Some(found) = self.cas.iter_mut().find(|ca| &ca.value.id == id) {
+            found.value.state = state;
+            found.value.updated_at = self.now;
+            self.writes.push(Write::replace(found.value.clone(), found.version.clone()));
+            self.done.push(done);
+        }
+    }
+}
+
+/// The longest that anything signed by a CA of this kind can be valid, whatever its tenant's settings were then.
+pub(crate) fn longest_leaf(kind: CaKind) -> Lifetime {
+    match kind {
+        CaKind::Root => ISSUING_CA_LIFETIME,
+        CaKind::Shared | CaKind::Server | CaKind::Tenant => MAX_LIFETIME,
+    }
+}
+
+fn of_kind(mut cas: Vec<Versioned<Ca>>, kind: CaKind) -> Vec<Versioned<Ca>> {
+    cas.retain(|ca| ca.value.kind == kind);
+    cas.sort_by_key(|ca| ca.value.generation);
+    cas
+}
+
+fn check_kind(tenant: &Tenant, kind: CaKind) -> Result<(), Error> {
+    match kind {
+        CaKind::Root | CaKind::Shared | CaKind::Server if !tenant.id.is_system() => Err(Error::invalid(
+            "kind",
+            "WRONG_TENANT",
+            "only the system tenant has root, shared and server authorities",
+        )),
+        CaKind::Tenant if tenant.isolation == Isolation::Shared => {
+            let message = "the tenant has no certificate authority of its own; rotate the system tenant's shared one";
+            Err(Error::precondition("SHARED_ISOLATION", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prepare_step(cas: &[Ca], now: Time) -> Vec<RotationStep> {
+    if prepared(cas, now).is_some() {
+        return Vec::new();
+    }
+    let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);
+    vec![RotationStep::Prepare { generation: newest.saturating_add(1) }]
+}
+
+/// Each new CA is a key that is paid for.
+fn check_pace(call: &Call, cas: &[Ca]) -> Result<(), Error> {
+    let most = if is_operator(call) { PREPARED_A_DAY_BY_OPERATOR } else { PREPARED_A_DAY };
+    let Some(next) = prepare_possible_at(cas, most, call.now) else { return Ok(()) };
+    let message = format!(
+        "{most} certificate authorities were prepared within a day, as many as may be; the next can be from {next}"
+    );
+    Err(Error::Exhausted { reason: "CA_PREPARED_TOO_OFTEN", message })
+}
+
+/// Whether verifiers know the prepared CA. Where nothing else signs, there is nothing to wait for.
+fn check_known(cas: &[Ca], now: Time) -> Result<(), Error> {
+    let signs = signer(cas, now).is_some_and(|ca| ca.counts(now) && now < ca.not_after);
+    let Some(next) = prepared(cas, now).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
+    let message = format!(
+        "verifiers may not have fetched {} yet and would refuse what it signs; it can be activated from {}, by an operator who \
+         forces it at once",
+        next.id,
+        next.known_at(),
+    );
+    Err(Error::precondition("CA_NOT_KNOWN_YET", message))
+}
+
+fn is_operator(call: &Call) -> bool {
+    match &call.actor {
+        Actor::Principal { tenant, .. } => tenant.is_system(),
+        Actor::Process { .. } => true,
+        Actor::Anonymous => false,
+    }
+}
+
+fn activate_step(cas: &[Ca], now: Time) -> Result<Vec<RotationStep>, Error> {
+    let Some(next) = prepared(cas, now) else {
+        return Err(Error::precondition(
+            "NOTHING_PREPARED",
+            "there is no prepared certificate authority; prepare one first",
+        ));
+    };
+    let active = cas.iter().find(|ca| ca.state == CaState::Active);
+    Ok(vec![RotationStep::Activate { ca: next.id.clone(), replaces: active.map(|ca| ca.id.clone()) }])
+}
+
+fn retire_steps(cas: &[Ca]) -> Result<Vec<RotationStep>, Error> {
+    let retiring = cas.iter().filter(|ca| ca.state == CaState::Retiring);
+    let steps: Vec<RotationStep> = retiring.map(|ca| RotationStep::Retire { ca: ca.id.clone() }).collect();
+    if steps.is_empty() {
+        let message = "no certificate authority is retiring; activate the next one first";
+        return Err(Error::precondition("NOTHING_RETIRING", message));
+    }
+    Ok(steps)
+}

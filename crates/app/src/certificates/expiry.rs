@@ -1,0 +1,271 @@
+//! Warnings of what nears its end and was not replaced.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use signet_core::{
+    Error, StoreError, TenantId, TenantScope, Time,
+    ca::{CaKind, CaState},
+    certificate::{Certificate, CertificateKind},
+    commit::{Bookkeeping, Commit, Write},
+    expiry::{BrokenOff, Ending, ExpiryWarning, Place, due, is_unreplaced},
+    principal::{Principal, PrincipalStatus},
+    scope::EnvironmentScope,
+    store::{Cursor, Entity, Index, Query, Table, Versioned},
+};
+
+use crate::{App, AuditEntry, Call, GoOn, TaskReport, authorities::reservation::CREATED, call, ledger, reads};
+
+/// Where warnings go.
+#[async_trait]
+pub trait Notifier: Send + Sync + fmt::Debug {
+    /// Tells of all of them, at most [`BATCH`]. Returns those that could not be told, by index, and why.
+    async fn tell(&self, warnings: &[ExpiryWarning]) -> Vec<(usize, String)>;
+}
+
+/// Warnings told at once: EventBridge takes ten entries a call.
+pub const BATCH: usize = 10;
+
+/// Certificates whose holders are looked up at once.
+const AT_ONCE: usize = 8;
+
+/// Warnings on their way.
+struct Round<'a> {
+    /// Of the present piece of work.
+    call: Call,
+    herald: &'a dyn Notifier,
+    claimed: Vec<ExpiryWarning>,
+    report: TaskReport,
+}
+
+/// A run's way through the certificates.
+struct Walk {
+    /// Where the run before was broken off.
+    met: Option<Place>,
+    /// From what ends first to there, or to the end.
+    front: Option<Place>,
+    /// From there to the end.
+    rest: Option<Place>,
+    /// Whose turn it is.
+    is_rests: bool,
+}
+
+impl Walk {
+    fn new(broken_off: Option<Place>, now: Time) -> Self {
+        let met = broken_off.filter(|place| !place.is_over(now));
+        let front = Some(Place::first(now));
+        Self { rest: met.clone(), met, front, is_rests: true }
+    }
+
+    /// The next place to look at; `None`: all was.
+    fn turn(&mut self) -> Option<&Place> {
+        self.is_rests = self.rest.is_some() && (!self.is_rests || self.front.is_none());
+        if self.is_rests { self.rest.as_ref() } else { self.front.as_ref() }
+    }
+
+    /// The page at the last turn's place was looked at.
+    fn went_on(&mut self, after: Option<Cursor>, now: Time) {
+        let side = if self.is_rests { &mut self.rest } else { &mut self.front };
+        *side = side.take().and_then(|place| place.next(after, now));
+        if let Some(met) = &self.met {
+            self.front.take_if(|front| front.has_reached(met, now));
+        }
+    }
+
+    /// Where the next run goes on; `None`: since one began anew, all was looked at.
+    fn place(&self) -> Option<&Place> {
+        if self.met.is_some() { self.rest.as_ref() } else { self.front.as_ref() }
+    }
+}
+
+/// Warns of CAs, of the server's certificate and of principals' certificates that pass a threshold unreplaced. Each
+/// warning is claimed in the store before it is told, so that it is told once, whoever else does this now; a claim whose
+/// telling failed is given up. (A process that dies between the two takes that one warning along; the next threshold follows.)
+pub async fn warn_expiries(
+    app: &App,
+    call: &Call,
+    herald: &dyn Notifier,
+    go_on: GoOn<'_>,
+) -> Result<TaskReport, Error> {
+    let mut round = Round { call: call.clone(), herald, claimed: Vec::new(), report: TaskReport::default() };
+    let looked = look_for_endings(app, &mut round, go_on).await;
+    // What was claimed is told, whatever went wrong after.
+    tell(app, &mut round).await;
+    looked?;
+    Ok(round.report)
+}
+
+async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> Result<(), Error> {
+    let now = round.call.now;
+    let (cas, unreadable) = reads::all_cas(app, now).await?;
+    round.report.cannot_read(unreadable);
+    for ca in cas.into_iter().filter(|ca| ca.state == CaState::Active) {
+        let id = ca.id.clone();
+        let ending = if ca.kind == CaKind::Root { Ending::Root { ca: id } } else { Ending::Ca { ca: id } };
+        let warning = unclaimed(app, now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await;
+        claim(app, round, ca.id.to_string(), warning).await?;
+    }
+    if let Some(server) = newest_server_certificate(app, now).await? {
+        let ending = Ending::Server { serial: server.serial };
+        let life = (server.not_before, server.not_after);
+        let warning = unclaimed(app, now, &server.tenant, ending, life).await;
+        claim(app, round, "the server's certificate".to_owned(), warning).await?;
+    }
+    let before = broken_off(app, now).await?;
+    let mut walk = Walk::new(before.as_ref().map(|before| before.value.place.clone()), now);
+    let looked = look_at_leaves(app, round, &mut walk, go_on).await;
+    round.report.unfinished = walk.place().is_some();
+    keep_place(app, walk.place(), before, now).await?;
+    looked
+}
+
+/// Page after page, by turns from what ends first and from where the run before was broken off: the most urgent is looked at
+/// in every run, and all else in so many.
+async fn look_at_leaves(app: &App, round: &mut Round<'_>, walk: &mut Walk, go_on: GoOn<'_>) -> Result<(), Error> {
+    let now = round.call.now;
+    while let Some(place) = walk.turn() {
+        let Some(at) = go_on() else { return Ok(()) };
+        round.call.now = at;
+        let query = place.query(app.settings.expiry_page);
+        let page = EnvironmentScope::housekeeping().page::<Certificate>(&*app.store, &query, now).await?;
+        round.report.cannot_read(page.unreadable);
+        let looks = page.records.into_iter().map(|found| async move {
+            let name = format!("{}: {}/{}", found.value.tenant, found.value.issuer, found.value.serial);
+            (name, leaf_warning(app, now, found.value).await)
+        });
+        let due: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
+        for (name, warning) in due {
+            claim(app, round, name, warning).await?;
+        }
+        walk.went_on(page.next, now);
+    }
+    Ok(())
+}
+
+async fn broken_off(app: &App, now: Time) -> Result<Option<Versioned<BrokenOff>>, Error> {
+    let key = BrokenOff::key_of(&TenantId::system());
+    Ok(EnvironmentScope::housekeeping().get::<BrokenOff>(&*app.store, &key, now).await?)
+}
+
+/// Notes where the next run goes on. Of two runs at once one does; nothing but time is lost.
+async fn keep_place(
+    app: &App,
+    place: Option<&Place>,
+    before: Option<Versioned<BrokenOff>>,
+    now: Time,
+) -> Result<(), Error> {
+    let record = place.map(|place| BrokenOff { tenant: TenantId::system(), place: place.clone(), at: now });
+    let write = match (record, before) {
+        (None, None) => return Ok(()),
+        (None, Some(before)) => Write::Delete(before.value.key(), before.version),
+        (Some(record), None) => Write::create(record),
+        (Some(record), Some(before)) => Write::replace(record, before.version),
+    };
+    match ledger::commit(app, &Commit::bookkeeping(Bookkeeping::Warning, now).write(write), now).await {
+        Ok(()) | Err(StoreError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn newest_server_certificate(app: &App, now: Time) -> Result<Option<Certificate>, Error> {
+    let partition = Certificate::by_kind(&TenantId::system(), CertificateKind::Server);
+    let query = Query::index(Table::Certificates, Index::ByPrincipal, partition).descending().limit(1);
+    let (found, _) = EnvironmentScope::housekeeping().list::<Certificate>(&*app.store, &query, now).await?;
+    Ok(found.into_iter().next().map(|found| found.value))
+}
+
+/// The warning that is due of a certificate, if it is the last one of a principal that may have one.
+async fn leaf_warning(app: &App, now: Time, certificate: Certificate) -> Result<Option<ExpiryWarning>, Error> {
+    if !is_unreplaced(&certificate) {
+        return Ok(None);
+    }
+    let ending = Ending::Leaf {
+        principal: certificate.principal.clone(),
+        principal_type: certificate.principal_type,
+        issuer: certificate.issuer.clone(),
+        serial: certificate.serial,
+    };
+    let life = (certificate.not_before, certificate.not_after);
+    let Some(warning) = unclaimed(app, now, &certificate.tenant, ending, life).await? else { return Ok(None) };
+    let scope = TenantScope::housekeeping(certificate.tenant.clone());
+    let holder = reads::find_principal(app, &scope, &certificate.principal, now).await?;
+    Ok(holder.is_some_and(|holder| depends_on(&holder.value, &certificate)).then_some(warning))
+}
+
+/// The warning that is due, if any, and that nobody has given.
+async fn unclaimed(
+    app: &App,
+    now: Time,
+    tenant: &TenantId,
+    ending: Ending,
+    (not_before, not_after): (Time, Time),
+) -> Result<Option<ExpiryWarning>, Error> {
+    let Some(threshold) = due(not_before, not_after, now) else { return Ok(None) };
+    let warning = ExpiryWarning { tenant: tenant.clone(), ending, threshold, not_after, at: now };
+    let given = EnvironmentScope::housekeeping().get::<ExpiryWarning>(&*app.store, &warning.key(), now).await?;
+    Ok(given.is_none().then_some(warning))
+}
+
+/// Claims a warning of `what`, if there is one, and tells a full batch. What cannot be read stops no other's warnings.
+async fn claim(
+    app: &App,
+    round: &mut Round<'_>,
+    what: String,
+    warning: Result<Option<ExpiryWarning>, Error>,
+) -> Result<(), Error> {
+    let warning = match warning {
+        Ok(Some(warning)) => warning,
+        Ok(None) => return Ok(()),
+        Err(error @ Error::Internal { .. }) => {
+            round.report.failed.push((what, error));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let call = &round.call;
+    let entry = AuditEntry::done(call, "expiry_warning", warning.key().sort)
+        .detail("threshold", warning.threshold.name())
+        .detail("not_after", warning.not_after.unix_seconds());
+    let commit = call::audited(app, call, &warning.tenant, &entry).write(Write::create(warning.clone()));
+    match ledger::commit(app, &commit, call.now).await {
+        Ok(()) => round.claimed.push(warning),
+        Err(StoreError::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if round.claimed.len() == BATCH {
+        tell(app, round).await;
+    }
+    Ok(())
+}
+
+/// Tells what was claimed; what could not be told is there for the next run.
+async fn tell(app: &App, round: &mut Round<'_>) {
+    let claimed = std::mem::take(&mut round.claimed);
+    if claimed.is_empty() {
+        return;
+    }
+    let untold = round.herald.tell(&claimed).await;
+    for (index, warning) in claimed.iter().enumerate() {
+        let text = format!("{}: {}", warning.tenant, warning.key().sort);
+        let Some((_, cause)) = untold.iter().find(|(failed, _)| *failed == index) else {
+            round.report.done.push(text);
+            continue;
+        };
+        round.report.failed.push((text.clone(), Error::Unavailable { what: "the receiver", cause: cause.clone() }));
+        let give_up =
+            Commit::bookkeeping(Bookkeeping::Warning, round.call.now).write(Write::Delete(warning.key(), CREATED));
+        // Whatever becomes of one, the others are given up too.
+        if let Err(error) = ledger::commit(app, &give_up, round.call.now).await {
+            round.report.failed.push((format!("{text}: it stays claimed and is not told again"), error.into()));
+        }
+    }
+}
+
+/// Whether a principal that may act has nothing that lives longer.
+fn depends_on(principal: &Principal, certificate: &Certificate) -> bool {
+    let held = &principal.certificates;
+    principal.status == PrincipalStatus::Active
+        && held.iter().any(|held| held.serial == certificate.serial)
+        && held.iter().all(|held| held.not_after <= certificate.not_after)
+}

@@ -1,0 +1,178 @@
+//! Reads that any operation may need: of one record, within a scope, and of all tenants and CAs.
+
+use signet_core::{
+    CaId, Error, PrincipalId, PrincipalType, Serial, StoreError, TenantId, TenantScope, Time,
+    authz::Permit,
+    ca::Ca,
+    certificate::{Certificate, CertificateKind},
+    enrollment_rule::EnrollmentRule,
+    principal::{HeldCertificate, Principal},
+    scope::EnvironmentScope,
+    store::{Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned},
+    tenant::{Tenant, TenantStatus},
+};
+
+use crate::{App, paging};
+
+/// The scope's tenant, or `NOT_FOUND`.
+pub(crate) async fn tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
+    let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), now).await?;
+    Ok(found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value)
+}
+
+/// The scope's tenant, if it may act.
+pub(crate) async fn require_active_tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
+    let tenant = tenant(app, scope, now).await?;
+    require_active(&tenant)?;
+    Ok(tenant)
+}
+
+pub(crate) fn require_active(tenant: &Tenant) -> Result<(), Error> {
+    match tenant.status {
+        TenantStatus::Active => Ok(()),
+        TenantStatus::Suspended => Err(Error::precondition(
+            "TENANT_SUSPENDED",
+            format!("tenant {} is suspended; activate it first", tenant.id),
+        )),
+    }
+}
+
+/// Why an operation on a record that cannot be read is refused.
+pub(crate) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
+
+/// The principal `id` within the scope, or `NOT_FOUND`.
+pub(crate) async fn principal(
+    app: &App,
+    scope: &TenantScope,
+    id: &PrincipalId,
+    now: Time,
+) -> Result<Versioned<Principal>, Error> {
+    find_principal(app, scope, id, now).await?.ok_or_else(|| Error::not_found("principal", id))
+}
+
+/// The same; inside `Corrupt`, if its record cannot be read.
+pub(crate) async fn read_principal(
+    app: &App,
+    scope: &TenantScope,
+    id: &PrincipalId,
+    now: Time,
+) -> Result<Result<Versioned<Principal>, StoreError>, Error> {
+    let key = Principal::key_of(scope.tenant(), id);
+    let found = match scope.get::<Principal>(&*app.store, &key, now).await {
+        // Not to who may see one principal alone: it may be another's.
+        Err(error @ StoreError::Corrupt { .. }) if scope.only().is_none_or(|only| only == id) => {
+            return Ok(Err(error));
+        }
+        found => found?,
+    };
+    let found = found.filter(|found| scope.admits(&found.value, Some(&found.value.id)));
+    Ok(Ok(found.ok_or_else(|| Error::not_found("principal", id))?))
+}
+
+pub(crate) async fn find_principal(
+    app: &App,
+    scope: &TenantScope,
+    id: &PrincipalId,
+    now: Time,
+) -> Result<Option<Versioned<Principal>>, Error> {
+    let found = scope.get::<Principal>(&*app.store, &Principal::key_of(scope.tenant(), id), now).await?;
+    Ok(found.filter(|found| scope.admits(&found.value, Some(&found.value.id))))
+}
+
+/// Whether the caller may take away the rights of any principal, whatever its type and roles.
+pub(crate) fn may_manage_any(permit: &Permit) -> bool {
+    permit.may_manage(PrincipalType::Admin, &[]).is_ok()
+}
+
+/// For a record that is needed and cannot be read.
+pub(crate) fn unreadable(error: StoreError) -> Error {
+    let StoreError::Corrupt { key, .. } = error else { return error.into() };
+    let message = format!("the record {key} cannot be read: the runbook UnreadableRecords says how to mend it");
+    Error::precondition(RECORD_UNREADABLE, message)
+}
+
+/// The principal's certificate within the scope, or `NOT_FOUND`.
+pub(crate) async fn certificate(
+    app: &App,
+    scope: &TenantScope,
+    issuer: &CaId,
+    serial: &Serial,
+    now: Time,
+) -> Result<Versioned<Certificate>, Error> {
+    Ok(read_certificate(app, scope, issuer, serial, now).await??)
+}
+
+/// The same; inside `Corrupt`, if its record cannot be read.
+pub(crate) async fn read_certificate(
+    app: &App,
+    scope: &TenantScope,
+    issuer: &CaId,
+    serial: &Serial,
+    now: Time,
+) -> Result<Result<Versioned<Certificate>, StoreError>, Error> {
+    let found = match scope.get::<Certificate>(&*app.store, &Certificate::key_of(issuer, serial), now).await {
+        Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(error)),
+        found => found?,
+    };
+    let visible = |found: &Versioned<Certificate>| {
+        found.value.kind == CertificateKind::Leaf && scope.admits(&found.value, Some(&found.value.principal))
+    };
+    let found = found.filter(visible);
+    found.map(Ok).ok_or_else(|| Error::not_found("certificate", format!("{issuer}/{serial}")))
+}
+
+/// A certificate that a principal has on its list, if it is still kept; inside `Corrupt`, if that cannot be read.
+pub(crate) async fn read_held(
+    app: &App,
+    scope: &TenantScope,
+    held: &HeldCertificate,
+    now: Time,
+) -> Result<Option<Result<Versioned<Certificate>, StoreError>>, Error> {
+    match read_certificate(app, scope, &held.issuer, &held.serial, now).await {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All CAs of the scope's tenant that can be read, retired ones too. One that cannot neither signs nor is trusted.
+pub(crate) async fn cas(app: &App, scope: &TenantScope, now: Time) -> Result<Vec<Versioned<Ca>>, Error> {
+    let mut query = Ca::all_of(scope.tenant());
+    let mut cas = Vec::new();
+    loop {
+        let page = scope.page::<Ca>(&*app.store, &query, now).await?;
+        cas.extend(page.records);
+        match page.next {
+            None => return Ok(cas),
+            next => query = query.after(next),
+        }
+    }
+}
+
+/// The CAs of all tenants, from the index, and those that cannot be read.
+pub(crate) async fn all_cas(app: &App, now: Time) -> Result<(Vec<Ca>, Vec<Unreadable>), Error> {
+    let query = |shard| Query::index(Table::Tenants, Index::Listing, Ca::listing(shard));
+    let read = |query| async move { EnvironmentScope::housekeeping().page::<Ca>(&*app.store, &query, now).await };
+    paging::all(LISTING_SHARDS, query, read).await
+}
+
+pub(crate) async fn all_tenants(app: &App, now: Time) -> Result<(Vec<Tenant>, Vec<Unreadable>), Error> {
+    let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
+    let read = |query| async move { EnvironmentScope::housekeeping().page::<Tenant>(&*app.store, &query, now).await };
+    paging::all(LISTING_SHARDS, query, read).await
+}
+
+/// All rules of a tenant, strongly consistent.
+pub(crate) async fn rules_of(app: &App, tenant: &TenantId, now: Time) -> Result<Vec<EnrollmentRule>, Error> {
+    let scope = EnvironmentScope::housekeeping().tenant(tenant);
+    let read = |query| {
+        let scope = &scope;
+        async move { scope.page::<EnrollmentRule>(&*app.store, &query, now).await }
+    };
+    // A rule that cannot be read grants nothing.
+    Ok(paging::all(1, |_| all_of(tenant), read).await?.0)
+}
+
+pub(crate) fn all_of(tenant: &TenantId) -> Query {
+    Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(EnrollmentRule::SORT_PREFIX.to_owned()))
+}

@@ -1,0 +1,163 @@
+//! What others may fetch: roots, trust bundles and revocation lists, on a shelf outside of the store.
+//!
+//! A run looks at what is on the shelf and puts there what has changed, each object only in place of the one it saw: of two
+//! runs at once one puts it, the other finds itself beaten.
+
+mod crl;
+
+use futures::{StreamExt, stream};
+use signet_core::{
+    CaId, Error, Lifetime, TenantId, TenantScope, Time,
+    ca::{Ca, CaKind},
+    store::Unreadable,
+    tenant::Isolation,
+};
+use signet_x509::bundle::{to_pem, to_spiffe_json};
+
+use crate::{
+    App, Call, GoOn, TaskReport,
+    audit::checkpoints,
+    authorities::{self, signing::is_trusted},
+    object_store::{self, DIGEST, Object, ObjectStore, Put},
+    reads,
+};
+
+/// How often consumers of a SPIFFE bundle shall ask again.
+pub const BUNDLE_REFRESH: Lifetime = Lifetime::minutes(5);
+/// Objects in the making at once.
+const AT_ONCE: usize = 8;
+/// Rises with every change of a bundle: a new CA comes in at the top, an old one leaves at the bottom.
+pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
+    let generations = cas.filter_map(|ca| ca.as_str().rsplit('.').next()?.parse::<u64>().ok());
+    let (first, last) = (generations.clone().min(), generations.max());
+    first.unwrap_or(0).saturating_add(last.unwrap_or(0))
+}
+
+/// One piece of a run.
+enum Piece {
+    AuditHead,
+    Roots(Vec<Ca>),
+    Bundle(TenantId, Vec<Ca>),
+    Crl(Box<Ca>),
+}
+
+/// Publishes what has changed of `audit/head.json`, `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and
+/// `crl/<ca>.crl`.
+pub async fn publish(app: &App, call: &Call, shelf: &dyn ObjectStore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+    let (pieces, unreadable) = pieces(app, call.now).await?;
+    let work = |piece: Piece| async move {
+        let now = go_on()?;
+        let name = piece.name();
+        Some(put_piece(app, &call.at(now), shelf, piece).await.map_err(|error| (name, error)))
+    };
+    let mut results = stream::iter(pieces).map(work).buffer_unordered(AT_ONCE);
+    let mut report = TaskReport::default();
+    report.cannot_read(unreadable);
+    while let Some(result) = results.next().await {
+        match result {
+            None => report.unfinished = true,
+            Some(Ok(put)) => report.done.extend(put),
+            Some(Err(failure)) => report.failed.push(failure),
+        }
+    }
+    Ok(report)
+}
+
+/// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too early
+/// leave out none for ever.
+async fn pieces(app: &App, now: Time) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
+    let (cas, mut unreadable) = reads::all_cas(app, now).await?;
+    let cas: Vec<Ca> = cas.into_iter().filter(|ca| is_trusted(ca, now)).collect();
+    let (tenants, unreadable_tenants) = reads::all_tenants(app, now).await?;
+    unreadable.extend(unreadable_tenants);
+    let of = |kind: CaKind, tenant: &TenantId| -> Vec<Ca> {
+        let mut found: Vec<Ca> = cas.iter().filter(|ca| ca.kind == kind && &ca.tenant == tenant).cloned().collect();
+        found.sort_by_key(|ca| ca.generation);
+        found
+    };
+    let system = TenantId::system();
+    let mut pieces: Vec<Piece> = cas.iter().cloned().map(|ca| Piece::Crl(Box::new(ca))).collect();
+    for tenant in tenants {
+        let anchors = match tenant.isolation {
+            Isolation::Dedicated => of(CaKind::Tenant, &tenant.id),
+            Isolation::Shared => of(CaKind::Shared, &system),
+        };
+        pieces.push(Piece::Bundle(tenant.id, anchors));
+    }
+    let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
+    pieces.rotate_left(start);
+    pieces.splice(0..0, [Piece::AuditHead, Piece::Roots(of(CaKind::Root, &system))]);
+    Ok((pieces, unreadable))
+}
+
+/// Returns the names of what was put.
+async fn put_piece(app: &App, call: &Call, shelf: &dyn ObjectStore, piece: Piece) -> Result<Vec<String>, Error> {
+    match piece {
+        Piece::AuditHead => checkpoints::put_head(app, call, shelf).await,
+        Piece::Roots(known) => {
+            let (now, of) = (call.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
+            put_changed(shelf, of(&known)?, || async move { of(&authorities::roots(app, now).await?) }).await
+        }
+        Piece::Bundle(tenant, known) => {
+            let fresh = || async {
+                let scope = TenantScope::housekeeping(tenant.clone());
+                bundle_objects(&tenant, &authorities::trust_bundle(app, call, &scope).await?.anchors)
+            };
+            put_changed(shelf, bundle_objects(&tenant, &known)?, fresh).await
+        }
+        Piece::Crl(ca) => crl::put_crl(app, call, shelf, &ca).await,
+    }
+}
+
+impl Piece {
+    fn name(&self) -> String {
+        match self {
+            Self::AuditHead => "audit/head.json".into(),
+            Self::Roots(_) => "root.pem".into(),
+            Self::Bundle(tenant, _) => format!("bundles/{tenant}"),
+            Self::Crl(ca) => crl::name(&ca.id),
+        }
+    }
+}
+
+/// Puts those objects that differ from what is on the shelf. The index that they were made from may lag: only what is made from
+/// the table after the look at the shelf (`fresh`) is put.
+async fn put_changed<F>(
+    shelf: &dyn ObjectStore,
+    objects: Vec<Object>,
+    fresh: impl Fn() -> F,
+) -> Result<Vec<String>, Error>
+where
+    F: Future<Output = Result<Vec<Object>, Error>>,
+{
+    let mut put = Vec::new();
+    for (index, object) in objects.into_iter().enumerate() {
+        let there = shelf.look(&object.name).await?;
+        let digest = there.as_ref().and_then(|there| there.notes.get(DIGEST)).cloned();
+        if digest.as_ref() == object.notes.get(DIGEST) {
+            continue;
+        }
+        let Some(object) = fresh().await?.into_iter().nth(index) else { continue };
+        if digest.as_ref() == object.notes.get(DIGEST) {
+            continue;
+        }
+        let name = object.name.clone();
+        if shelf.put(object, there.as_ref().map(|there| there.tag.as_str())).await? == Put::Done {
+            put.push(name);
+        }
+    }
+    Ok(put)
+}
+
+fn bundle_objects(tenant: &TenantId, anchors: &[Ca]) -> Result<Vec<Object>, Error> {
+    let ders = anchors.iter().map(|ca| ca.certificate_der.as_slice());
+    let sequence = bundle_sequence(anchors.iter().map(|ca| &ca.id));
+    let json = to_spiffe_json(ders, sequence, BUNDLE_REFRESH).map_err(Error::internal)?;
+    let json = object_store::object(format!("bundles/{tenant}.json"), "application/json", json.into_bytes());
+    Ok(vec![pem_object(format!("bundles/{tenant}.pem"), anchors), json])
+}
+
+fn pem_object(name: String, cas: &[Ca]) -> Object {
+    let pem = to_pem(cas.iter().map(|ca| ca.certificate_der.as_slice()));
+    object_store::object(name, "application/pem-certificate-chain", pem.into_bytes())
+}
