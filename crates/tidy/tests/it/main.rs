@@ -9,6 +9,7 @@
 
 mod arrows;
 mod operations;
+mod rooms;
 mod sizes;
 mod sources;
 mod terraform;
