@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     KeyRef, TenantId, Time,
     merkle::{self, Digest},
-    store::{Entity, Index, IndexEntry, Key, Query, Table, shard_of},
+    record::{Entity, Index, IndexEntry, Key, Query, Table, shard_of},
 };
 
 /// Shards of a minute's events.
@@ -155,10 +155,10 @@ pub struct Seal {
     /// The audit key.
     pub key: KeyRef,
     /// The first bytes of each sealed leaf, for the sealer: see [`crate::sealing`]. Not signed, and proof of nothing.
-    #[serde(with = "crate::store::bytes", default)]
+    #[serde(with = "crate::record::bytes", default)]
     pub cover: Vec<u8>,
     /// DER ECDSA signature over [`signed_message`].
-    #[serde(with = "crate::store::bytes")]
+    #[serde(with = "crate::record::bytes")]
     pub signature: Vec<u8>,
     /// When it is no longer needed.
     pub keep_until: Time,

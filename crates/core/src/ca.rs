@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CaId, KeyRef, Lifetime, TenantId, Time,
-    store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Query, SortRange, Table, shard_of},
+    record::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Query, SortRange, Table, shard_of},
 };
 
 /// What a CA signs.
@@ -58,7 +58,7 @@ pub struct Ca {
     /// Where its key lives.
     pub key: KeyRef,
     /// Its certificate, DER.
-    #[serde(with = "crate::store::bytes")]
+    #[serde(with = "crate::record::bytes")]
     pub certificate_der: Vec<u8>,
     /// The CA that signed it; itself for a root.
     pub issuer: CaId,

@@ -1,12 +1,13 @@
 //! Issued certificates and the reservations that precede them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CaId, Lifetime, PrincipalId, PrincipalType, RequestId, Serial, TenantId, Time,
-    lineage::Lineage,
+    record::{Entity, Index, IndexEntry, Key, Table, shard_of},
     renewal::MAX_GRACE,
-    store::{Entity, Index, IndexEntry, Key, Table, shard_of},
 };
 
 /// Why a certificate was revoked (RFC 5280 section 5.3.1; the values that fit a leaf).
@@ -131,10 +132,10 @@ pub struct Certificate {
     /// SHA-256 of the subject public key info, hexadecimal.
     pub spki_sha256: String,
     /// The to-be-signed bytes, DER.
-    #[serde(with = "crate::store::bytes")]
+    #[serde(with = "crate::record::bytes")]
     pub tbs_der: Vec<u8>,
     /// The whole certificate, DER; empty until issued.
-    #[serde(with = "crate::store::bytes", default)]
+    #[serde(with = "crate::record::bytes", default)]
     pub certificate_der: Vec<u8>,
     /// The request that it answers.
     pub request_id: RequestId,
@@ -246,4 +247,46 @@ impl Entity for Certificate {
     fn expires_at(&self) -> Option<Time> {
         Some(self.kept_until())
     }
+}
+
+/// A certificate's place in its *instance*: the certificate that somebody enrolled, and all that were renewed from it. An
+/// instance is held in one place; who renews a certificate whose successor is in use holds a copy of its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The first certificate of the instance; `None`: this one.
+    #[serde(default)]
+    pub instance: Option<Serial>,
+    /// How many renewals lie between the first and this one.
+    #[serde(default)]
+    pub generation: u64,
+    /// How often its successor was replaced because the answer was lost.
+    #[serde(default)]
+    pub answers_lost: u32,
+    /// The certificate that was last renewed from this one.
+    #[serde(default)]
+    pub successor: Option<Successor>,
+    /// That its holder has stored it: from then on nobody needs what it was renewed from.
+    #[serde(default)]
+    pub confirmed: Option<Confirmation>,
+    /// When the instance was locked, because a copied key was used.
+    #[serde(default)]
+    pub locked_at: Option<Time>,
+}
+
+/// Names the certificate that took another's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successor {
+    /// The CA that signed it.
+    pub issuer: CaId,
+    /// Its serial number.
+    pub serial: Serial,
+}
+
+/// A holder's word that it has stored its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// When.
+    pub at: Time,
+    /// Where the call came from.
+    pub source: Option<IpAddr>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Lifetime, PrincipalId, Role, Serial, TenantId, Time,
-    store::{Cursor, Entity, Key, Query, SortRange, Table, shard_of},
+    record::{Cursor, Entity, Key, Query, SortRange, Table, shard_of},
 };
 
 /// Shards of the feed, each written by one group of commits at a time: see [`crate::commit::Group`].

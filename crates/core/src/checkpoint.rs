@@ -15,7 +15,7 @@ use crate::{
     KeyRef, TenantId, Time,
     audit::{Seal, put},
     merkle::{self, Digest},
-    store::{Cursor, Entity, Key, Query, Table},
+    record::{Cursor, Entity, Key, Query, Table},
 };
 
 /// Most tags of one checkpoint: as base64 they must fit in an item of 400 kB. A minute with more tenants has several.
@@ -64,12 +64,12 @@ pub struct Checkpoint {
     #[serde(with = "hex::serde")]
     pub previous: Digest,
     /// The tags of what the minute's seals follow, and of the seals themselves, 8 bytes each, in ascending order.
-    #[serde(with = "crate::store::bytes")]
+    #[serde(with = "crate::record::bytes")]
     pub tags: Vec<u8>,
     /// The audit key.
     pub key: KeyRef,
     /// DER ECDSA signature over [`Checkpoint::signed_message`].
-    #[serde(with = "crate::store::bytes")]
+    #[serde(with = "crate::record::bytes")]
     pub signature: Vec<u8>,
     /// When it is no longer needed.
     pub keep_until: Time,

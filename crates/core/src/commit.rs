@@ -3,8 +3,10 @@
 use crate::{
     TenantId, Time,
     audit::AuditEvent,
+    body::{Body, Record},
     change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
-    store::{Body, Entity, Key, Version, Versioned, shard_of},
+    record::{Key, shard_of},
+    stored::{Version, Versioned},
 };
 
 /// One conditional write.
@@ -22,12 +24,12 @@ pub enum Write {
 
 impl Write {
     /// Creates an entity.
-    pub fn create(entity: impl Entity) -> Self {
+    pub fn create(entity: impl Record) -> Self {
         Self::Create(entity.into())
     }
 
     /// Replaces an entity that was read at `version`.
-    pub fn replace(entity: impl Entity, version: Version) -> Self {
+    pub fn replace(entity: impl Record, version: Version) -> Self {
         Self::Replace(entity.into(), version)
     }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Cidr, PrincipalId, PrincipalType, Role, TenantId, Time, TokenId,
     principal::{Principal, PrincipalStatus},
-    store::{Entity, Index, IndexEntry, Key, Table},
+    record::{Entity, Index, IndexEntry, Key, Table},
 };
 
 /// What a token's holder becomes.

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     PrincipalType, Role, RuleId, TenantId, Time,
-    store::{Entity, Key, Table},
+    record::{Entity, Key, Table},
 };
 
 pub use check::{
@@ -36,7 +36,7 @@ pub enum Source {
     /// CAs of others.
     X509 {
         /// Their certificates, DER.
-        #[serde(with = "crate::store::byte_strings")]
+        #[serde(with = "crate::record::byte_strings")]
         anchors_der: Vec<Vec<u8>>,
     },
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CaId, Lifetime, PrincipalId, PrincipalType, Serial, TenantId, Time,
     certificate::{Certificate, CertificateKind, CertificateState, DEADLINE_SHARDS, sort_time},
-    store::{Cursor, Entity, Index, Key, Query, SortRange, Table},
+    record::{Cursor, Entity, Index, Key, Query, SortRange, Table},
 };
 
 /// Whole days before the end at which to warn.

@@ -1,37 +1,9 @@
 //! How a holder's certificates follow each other, and what a second holder of a key gives away.
 
-use std::net::IpAddr;
-
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    CaId, Serial, Time,
+    Time,
     certificate::{Certificate, CertificateState},
 };
-
-/// A certificate's place in its *instance*: the certificate that somebody enrolled, and all that were renewed from it. An
-/// instance is held in one place; who renews a certificate whose successor is in use holds a copy of its key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lineage {
-    /// The first certificate of the instance; `None`: this one.
-    #[serde(default)]
-    pub instance: Option<Serial>,
-    /// How many renewals lie between the first and this one.
-    #[serde(default)]
-    pub generation: u64,
-    /// How often its successor was replaced because the answer was lost.
-    #[serde(default)]
-    pub answers_lost: u32,
-    /// The certificate that was last renewed from this one.
-    #[serde(default)]
-    pub successor: Option<Successor>,
-    /// That its holder has stored it: from then on nobody needs what it was renewed from.
-    #[serde(default)]
-    pub confirmed: Option<Confirmation>,
-    /// When the instance was locked, because a copied key was used.
-    #[serde(default)]
-    pub locked_at: Option<Time>,
-}
 
 /// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two at most.
 pub const MAX_SUPERSEDED: usize = 8;
@@ -66,24 +38,6 @@ pub fn earliest_next(
         }
         Standing::Copied | Standing::Withdrawn | Standing::Unknown => None,
     }
-}
-
-/// Names the certificate that took another's place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Successor {
-    /// The CA that signed it.
-    pub issuer: CaId,
-    /// Its serial number.
-    pub serial: Serial,
-}
-
-/// A holder's word that it has stored its certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confirmation {
-    /// When.
-    pub at: Time,
-    /// Where the call came from.
-    pub source: Option<IpAddr>,
 }
 
 /// What a certificate that asks for the next one is within its instance.

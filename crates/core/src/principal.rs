@@ -1,63 +1,14 @@
 //! Principals: who or what holds certificates.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CaId, Lifetime, PrincipalId, Role, RuleId, Serial, TenantId, Time,
+    CaId, Lifetime, PrincipalId, PrincipalType, Role, RuleId, Serial, TenantId, Time,
     certificate::Certificate,
-    id::IdError,
+    record::{Entity, Index, IndexEntry, Key, Table},
     renewal::MAX_GRACE,
-    store::{Entity, Index, IndexEntry, Key, Table},
     tenant::MAX_LIFETIME,
 };
-
-/// What kind of principal it is; decides what it may do (see [`crate::authz`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PrincipalType {
-    /// Runs a tenant; in the system tenant, the environment.
-    Admin,
-    /// A person.
-    User,
-    /// A background process.
-    Worker,
-    /// A long-running service that others call.
-    Service,
-    /// A device in the field.
-    Device,
-}
-
-impl PrincipalType {
-    /// All types, in the order of their declaration.
-    pub const ALL: [Self; 5] = [Self::Admin, Self::User, Self::Worker, Self::Service, Self::Device];
-
-    /// The type's name, as it stands in URIs, certificates and commands.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::User => "user",
-            Self::Worker => "worker",
-            Self::Service => "service",
-            Self::Device => "device",
-        }
-    }
-}
-
-impl fmt::Display for PrincipalType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for PrincipalType {
-    type Err = IdError;
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let rule = "must be admin, user, worker, service or device";
-        Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or(IdError { what: "principal type", rule })
-    }
-}
 
 /// Whether a principal may act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,7 +32,7 @@ pub struct HeldCertificate {
     pub serial: Serial,
     /// Its end of validity.
     pub not_after: Time,
-    /// The first certificate of its instance, see [`crate::lineage::Lineage`]; `None`: this one.
+    /// The first certificate of its instance, see [`crate::certificate::Lineage`]; `None`: this one.
     #[serde(default)]
     pub instance: Option<Serial>,
 }
@@ -211,7 +162,7 @@ impl Entity for Principal {
         &self.tenant
     }
     fn indexes(&self) -> Vec<IndexEntry> {
-        let shard = crate::store::shard_of(self.id.as_str(), crate::store::LISTING_SHARDS);
+        let shard = crate::record::shard_of(self.id.as_str(), crate::record::LISTING_SHARDS);
         vec![IndexEntry::new(Index::Listing, Self::listing(&self.tenant, shard), self.id.as_str())]
     }
     fn expires_at(&self) -> Option<Time> {

@@ -11,8 +11,7 @@ use thiserror::Error;
 
 use crate::{
     Lifetime, TenantId, Time,
-    commit::Write,
-    store::{Entity, Key, Query, SortRange, Table, Versioned},
+    record::{Entity, Key, Query, SortRange, Table},
 };
 
 /// What a tenant may have a limited number of.
@@ -100,7 +99,7 @@ impl Quota {
     }
 
     /// Things that stop to count by themselves are counted together with those that do so within this time.
-    const fn bucket(self) -> Lifetime {
+    pub(crate) const fn bucket(self) -> Lifetime {
         match self {
             Self::Principals => Lifetime::days(7),
             Self::JoinTokens | Self::EnrollmentRules | Self::CertificateAuthorities => Lifetime::hours(1),
@@ -212,10 +211,7 @@ pub struct QuotaCount {
 
 /// How long a count is believed before everything is counted again: nodes of versions before these counts do not keep them, nor
 /// does a restore of single tables.
-const RECOUNT_AFTER: Lifetime = Lifetime::days(7);
-
-/// How long one is believed that was lowered: the index that everything was counted by may have lagged.
-const LOWERED_AFTER: Lifetime = Lifetime::days(1);
+pub(crate) const RECOUNT_AFTER: Lifetime = Lifetime::days(7);
 
 impl QuotaCount {
     /// Partition of all counts of `quota`. No principal id holds a `#`.
@@ -257,69 +253,5 @@ impl Entity for QuotaCount {
     }
     fn expires_at(&self) -> Option<Time> {
         self.until
-    }
-}
-
-/// All parts of one count, as they were read.
-#[derive(Clone, Debug)]
-pub struct Tally {
-    tenant: TenantId,
-    quota: Quota,
-    parts: Vec<Versioned<QuotaCount>>,
-}
-
-impl Tally {
-    /// Of the parts that [`QuotaCount::all_of`] finds.
-    pub fn new(tenant: TenantId, quota: Quota, parts: Vec<Versioned<QuotaCount>>) -> Self {
-        Self { tenant, quota, parts }
-    }
-
-    /// How many there are.
-    pub fn used(&self) -> u64 {
-        u64::try_from(self.sum(|_| true)).unwrap_or(0)
-    }
-
-    fn sum(&self, which: impl Fn(&QuotaCount) -> bool) -> i64 {
-        let parts = self.parts.iter().map(|part| &part.value).filter(|part| which(part));
-        parts.fold(0, |sum, part| sum.saturating_add(part.number))
-    }
-
-    /// Counts `by` more in the part `shard`, below [`Quota::shards`]; `until`: when they stop to count by themselves.
-    pub fn add(&self, by: i64, until: Option<Time>, shard: u32) -> Write {
-        let until = until.map(|until| self.end_of_bucket(until));
-        self.write(until, shard, |part| part.number = part.number.saturating_add(by))
-    }
-
-    /// What was counted one by one: `live` that do not stop to count by themselves. Others that were made or ended during the
-    /// count, or that the index did not show yet, may be in it or not; the next one mends that.
-    pub fn recounted(&self, live: u64, now: Time) -> Write {
-        let off = i64::try_from(live).unwrap_or(i64::MAX).saturating_sub(self.sum(|part| part.until.is_none()));
-        let as_of = if off < 0 { now.minus(RECOUNT_AFTER).plus(LOWERED_AFTER) } else { now };
-        self.write(None, 0, |part| {
-            part.number = part.number.saturating_add(off);
-            part.counted_at = Some(as_of);
-        })
-    }
-
-    fn end_of_bucket(&self, until: Time) -> Time {
-        let length = self.quota.bucket().millis();
-        Time::from_unix_millis(until.unix_millis().saturating_add(length - 1).div_euclid(length).saturating_mul(length))
-    }
-
-    fn write(&self, until: Option<Time>, shard: u32, change: impl FnOnce(&mut QuotaCount)) -> Write {
-        let known = self.parts.iter().find(|part| part.value.until == until && part.value.shard == shard);
-        match known {
-            Some(Versioned { value, version }) => {
-                let mut part = value.clone();
-                change(&mut part);
-                Write::replace(part, version.clone())
-            }
-            None => {
-                let (tenant, quota) = (self.tenant.clone(), self.quota);
-                let mut part = QuotaCount { tenant, quota, shard, until, number: 0, counted_at: None };
-                change(&mut part);
-                Write::create(part)
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CaId, Lifetime, RequestId, Serial, TenantId, Time,
-    store::{Entity, Key, Table},
+    record::{Entity, Key, Table},
 };
 
 /// How long a request id is remembered.

@@ -3,7 +3,10 @@
 
 use crate::{
     PrincipalId, StoreError, TenantId, Time,
-    store::{Cursor, Entity, Key, Query, Store, Unreadable, Version, Versioned},
+    body::{Body, Record},
+    record::{Cursor, Key, Query},
+    store::{Store, Unreadable},
+    stored::{Version, Versioned},
 };
 
 /// The right to act in one tenant, perhaps as one principal only.
@@ -64,12 +67,12 @@ impl TenantScope {
     }
 
     /// Whether an entity lies within.
-    pub fn admits<E: Entity>(&self, entity: &E, principal: Option<&PrincipalId>) -> bool {
+    pub fn admits<E: Record>(&self, entity: &E, principal: Option<&PrincipalId>) -> bool {
         entity.tenant() == &self.tenant && (self.only.is_none() || self.only.as_ref() == principal)
     }
 
     /// Reads an entity that belongs to the scope's tenant; `None` if there is none or it is another tenant's.
-    pub async fn get<E: Entity>(
+    pub async fn get<E: Record>(
         &self,
         store: &dyn Store,
         key: &Key,
@@ -81,7 +84,7 @@ impl TenantScope {
 
     /// Reads a page of entities of the scope's tenant; other kinds and other tenants' are left out.
     /// `Corrupt` if one cannot be read: for decisions that must know all of them.
-    pub async fn list<E: Entity>(
+    pub async fn list<E: Record>(
         &self,
         store: &dyn Store,
         query: &Query,
@@ -91,7 +94,7 @@ impl TenantScope {
     }
 
     /// The same, going on without what cannot be read: for whom a record that is not seen is one that does not count.
-    pub async fn page<E: Entity>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
+    pub async fn page<E: Record>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
         let page = store.query(query, now).await?;
         let own = page.records.into_iter().filter(|record| record.value.tenant() == &self.tenant);
         Ok(Listed { records: own.filter_map(typed).collect(), unreadable: page.unreadable, next: page.next })
@@ -114,7 +117,7 @@ impl EnvironmentScope {
     }
 
     /// Reads a page of entities of any tenant; `Corrupt` if one cannot be read.
-    pub async fn list<E: Entity>(
+    pub async fn list<E: Record>(
         &self,
         store: &dyn Store,
         query: &Query,
@@ -124,14 +127,14 @@ impl EnvironmentScope {
     }
 
     /// The same, going on without what cannot be read: no tenant's record holds up the others.
-    pub async fn page<E: Entity>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
+    pub async fn page<E: Record>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
         let page = store.query(query, now).await?;
         let records = page.records.into_iter().filter_map(typed).collect();
         Ok(Listed { records, unreadable: page.unreadable, next: page.next })
     }
 
     /// Reads an entity of any tenant.
-    pub async fn get<E: Entity>(
+    pub async fn get<E: Record>(
         &self,
         store: &dyn Store,
         key: &Key,
@@ -150,7 +153,7 @@ impl<E> Listed<E> {
     }
 }
 
-async fn get<E: Entity>(store: &dyn Store, key: &Key, now: Time) -> Result<Option<Versioned<E>>, StoreError> {
+async fn get<E: Record>(store: &dyn Store, key: &Key, now: Time) -> Result<Option<Versioned<E>>, StoreError> {
     let Some(Versioned { value, version }) = store.get(key, now).await? else { return Ok(None) };
     let value = E::try_from(value).map_err(|_| StoreError::Corrupt {
         key: key.to_string(),
@@ -159,7 +162,7 @@ async fn get<E: Entity>(store: &dyn Store, key: &Key, now: Time) -> Result<Optio
     Ok(Some(Versioned { value, version }))
 }
 
-fn typed<E: Entity>(record: Versioned<crate::store::Body>) -> Option<Versioned<E>> {
+fn typed<E: Record>(record: Versioned<Body>) -> Option<Versioned<E>> {
     let version: Version = record.version;
     E::try_from(record.value).ok().map(|value| Versioned { value, version })
 }

@@ -1,9 +1,74 @@
 //! A record as it is stored, so that replacing it loses nothing that this version does not know: a later release's fields
 //! survive an earlier one's writes while both run.
 
+use std::{fmt, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::store::Body;
+/// How often a record was written: 1 after its creation. One that was read knows the record's stored form, so that what this
+/// version does not understand of it survives a replacement.
+#[derive(Clone)]
+pub struct Version {
+    number: u64,
+    stored: Option<Arc<Stored>>,
+}
+
+impl Version {
+    /// Of a record whose form is known: this version has just written it.
+    pub const fn new(number: u64) -> Self {
+        Self { number, stored: None }
+    }
+
+    /// Of a record that was read.
+    pub fn read(number: u64, stored: Stored) -> Self {
+        Self { number, stored: Some(Arc::new(stored)) }
+    }
+
+    /// Of the record that replaces one of this version.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { number: self.number.saturating_add(1), stored: self.stored.clone() }
+    }
+
+    /// How often it was written.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The body to be stored for `next` in place of the record of this version; `None`: `next` as it is.
+    pub fn form_of<B: Serialize + DeserializeOwned>(&self, next: &B) -> serde_json::Result<Option<Value>> {
+        self.stored.as_ref().map_or(Ok(None), |stored| stored.form_of(next))
+    }
+
+    /// See [`Stored::beside`].
+    pub fn beside(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.stored.iter().flat_map(|stored| &stored.beside)
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Version {}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Version({})", self.number)
+    }
+}
+
+/// A value and the version it was read at; the handle for a compare-and-swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The value as it was read.
+    pub value: T,
+    /// Its version then.
+    pub version: Version,
+}
 
 /// A record's stored form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +82,8 @@ pub struct Stored {
 impl Stored {
     /// The form of `next`, which replaces this record: as this version writes it, with what it does not know of this one.
     /// `None`: it knows all of it.
-    pub(crate) fn form_of(&self, next: &Body) -> serde_json::Result<Option<Value>> {
-        let understood: Body = serde_json::from_str(&self.body)?;
+    pub(crate) fn form_of<B: Serialize + DeserializeOwned>(&self, next: &B) -> serde_json::Result<Option<Value>> {
+        let understood: B = serde_json::from_str(&self.body)?;
         if serde_json::to_string(&understood)? == self.body {
             return Ok(None);
         }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Lifetime, PrincipalType, TenantId, Time,
     quota::Quotas,
+    record::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
     renewal::Steering,
-    store::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
 };
 
 /// Whether a tenant's principals may act.

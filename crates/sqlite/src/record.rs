@@ -86,7 +86,7 @@ fn columns(body: &Body, before: Option<&Version>, key: &Key) -> Result<Vec<Value
         Value::Text(key.partition.clone()),
         Value::Text(key.sort.clone()),
         Value::Integer(SCHEMA_VERSION.into()),
-        Value::Text(entity_name(body).into()),
+        Value::Text(body.name().into()),
         Value::Text(json),
         expires_at,
     ];
@@ -98,29 +98,6 @@ fn columns(body: &Body, before: Option<&Version>, key: &Key) -> Result<Vec<Value
         }
     }
     Ok(columns)
-}
-
-/// The kind of a record, for people who look into the file.
-const fn entity_name(body: &Body) -> &'static str {
-    match body {
-        Body::Tenant(_) => "tenant",
-        Body::Ca(_) => "ca",
-        Body::Principal(_) => "principal",
-        Body::QuotaCount(_) => "quota_count",
-        Body::Certificate(_) => "certificate",
-        Body::Token(_) => "token",
-        Body::Rule(_) => "rule",
-        Body::UsedProof(_) => "used_proof",
-        Body::Request(_) => "request",
-        Body::Warning(_) => "warning",
-        Body::BrokenOff(_) => "broken_off",
-        Body::Change(_) => "change",
-        Body::ChangeHead(_) => "change_head",
-        Body::AuditEvent(_) => "audit_event",
-        Body::Seal(_) => "seal",
-        Body::SealHead(_) => "seal_head",
-        Body::Checkpoint(_) => "checkpoint",
-    }
 }
 
 /// No record has a version that SQLite cannot hold, so -1 matches none.

@@ -2,9 +2,8 @@
 
 use signet_core::{
     CaId, Error, PrincipalId, PrincipalType, RequestId, Serial, Signer, StoreError, TenantId, Time,
-    certificate::{Certificate, CertificateKind, CertificateState},
+    certificate::{Certificate, CertificateKind, CertificateState, Lineage},
     commit::{Bookkeeping, Commit, Write},
-    lineage::Lineage,
     principal::Principal,
     signer::random,
     store::{Version, Versioned},

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use signet_core::{
     CaId, Error, Serial, TenantId, TenantScope, Time,
-    certificate::{Certificate, CertificateState, RevocationReason},
+    certificate::{Certificate, CertificateState, RevocationReason, Successor},
     change::Change,
     commit::{Commit, Write},
-    lineage::{MAX_SUPERSEDED, Standing, Successor, earliest_next, standing},
+    lineage::{MAX_SUPERSEDED, Standing, earliest_next, standing},
     principal::{HeldCertificate, Principal},
     store::{Index, Query, Table, Versioned},
     tenant::MAX_LIFETIME,

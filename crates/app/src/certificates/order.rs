@@ -7,9 +7,9 @@ use signet_core::{
     certificate::Certificate,
     commit::{Bookkeeping, Commit},
     principal::{HeldCertificate, Principal, PrincipalStatus},
-    quota::Tally,
     request::Outcome,
     store::Versioned,
+    tally::Tally,
 };
 use signet_x509::{Csr, Prepared};
 

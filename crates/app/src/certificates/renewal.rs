@@ -6,9 +6,8 @@ use signet_core::{
     Error, Identity, TenantScope,
     authz::Permit,
     ca::CaState,
-    certificate::Certificate,
+    certificate::{Certificate, Confirmation},
     commit::Write,
-    lineage::Confirmation,
     principal::Principal,
     renewal::{Advice, Window, advise},
 };

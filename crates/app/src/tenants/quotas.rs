@@ -6,8 +6,9 @@ use signet_core::{
     Error, StoreError, TenantId, TenantScope, Time,
     commit::{Bookkeeping, Commit, Write},
     principal::{Principal, PrincipalStatus},
-    quota::{Quota, QuotaCount, Quotas, Tally},
+    quota::{Quota, QuotaCount, Quotas},
     store::{Index, LISTING_SHARDS, Query, Table},
+    tally::Tally,
     tenant::Tenant,
 };
 

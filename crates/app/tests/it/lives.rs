@@ -13,7 +13,7 @@ use signet_core::{
     certificate::{Certificate, CertificateState, RevocationReason},
     commit::{Commit, Write},
     principal::Principal,
-    store::{Body, Entity},
+    store::{Body, Entity, Record},
     tenant::Tenant,
 };
 use signet_testkit::fixtures::NOW;
@@ -47,7 +47,7 @@ async fn create(world: &World, id: &str, at_time: Time) -> Result<Principal, Err
 }
 
 /// What an earlier version, or somebody with a restored table, left behind.
-pub(crate) async fn rewrite<E: Entity + Clone>(world: &World, entity: &E, change: impl FnOnce(&mut E)) {
+pub(crate) async fn rewrite<E: Record + Clone>(world: &World, entity: &E, change: impl FnOnce(&mut E)) {
     let found = world.store.get(&entity.key(), NOW).await.unwrap().unwrap();
     let mut value = E::try_from(found.value).unwrap_or_else(|_| panic!("another entity"));
     change(&mut value);

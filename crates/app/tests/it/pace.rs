@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use signet_app::{TenantPatch, enrollment::out_of_band, tenants};
 use signet_core::{
     Error, Lifetime, PrincipalType, Time,
-    certificate::{Certificate, CertificateState},
-    lineage::{Confirmation, MAX_SUPERSEDED, Standing, Successor, UNPACED, earliest_next, standing},
+    certificate::{Certificate, CertificateState, Confirmation, Successor},
+    lineage::{MAX_SUPERSEDED, Standing, UNPACED, earliest_next, standing},
 };
 use signet_testkit::fixtures::{self, NOW, later, principal};
 

@@ -1,8 +1,7 @@
 //! What a rule must be before it is kept: small, and narrow enough that its maker can have meant it.
 
-use crate::{Error, attestation::fact};
-
 use super::{Condition, EnrollmentRule, IdTemplate, Source, glob::is_open};
+use crate::{Error, attestation::fact};
 
 /// Most conditions of a rule.
 pub const MAX_CONDITIONS: usize = 16;

@@ -1,11 +1,10 @@
 //! Which rule lets a caller in.
 
+use super::{Condition, EnrollmentRule, IdTemplate, Miss, Source, matches};
 use crate::{
     PrincipalId,
     attestation::{Facts, ProofKind, fact},
 };
-
-use super::{Condition, EnrollmentRule, IdTemplate, Miss, Source, matches};
 
 /// Most of a value or pattern that is shown.
 const SHOWN: usize = 120;

@@ -1,10 +1,10 @@
 //! Ids out of facts. What stands for the facts is read back without doubt, so that two callers who differ in a fact that
 //! the template names never get one id.
 
-use crate::{PrincipalId, attestation::Facts};
 use sha2::{Digest, Sha256};
 
 use super::Miss;
+use crate::{PrincipalId, attestation::Facts};
 
 /// Marks a placeholder that takes the fact's digest: `{sub:sha256}`.
 const DIGEST: &str = ":sha256";

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Identity, PrincipalId, Role, Serial, TenantId, Time,
     change::{Change, ChangeEntry, ChangeHead, LEAST_LIFE},
-    store::shard_of,
+    record::shard_of,
 };
 
 /// Parts of the revocations: with ten million entries each has ten thousand, which take about 0.1 ms to go through.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use signet_core::{
     Store, StoreError, Time,
-    store::{Body, Entity, Index, Key, Page, Query, Version, Versioned, Write},
+    store::{Body, Entity, Index, Key, Page, Query, Record, Version, Versioned, Write},
 };
 
 use crate::fixtures::{NOW, transaction, transaction_at};
@@ -23,7 +23,7 @@ pub(super) async fn write_at(store: &dyn Store, now: Time, write: Write) -> Resu
 }
 
 /// Creates entities, 100 a transaction.
-pub(super) async fn create_all<E: Entity>(store: &dyn Store, entities: impl IntoIterator<Item = E>) {
+pub(super) async fn create_all<E: Record>(store: &dyn Store, entities: impl IntoIterator<Item = E>) {
     let writes: Vec<Write> = entities.into_iter().map(Write::create).collect();
     for chunk in writes.chunks(100) {
         store.transact(transaction(chunk.to_vec())).await.unwrap();
@@ -35,7 +35,7 @@ pub(super) async fn get(store: &dyn Store, key: &Key) -> Option<Versioned<Body>>
 }
 
 /// Asserts that `entity` is kept at `version`.
-pub(super) async fn assert_kept(store: &dyn Store, entity: &(impl Entity + Clone), version: u64) {
+pub(super) async fn assert_kept(store: &dyn Store, entity: &(impl Record + Clone), version: u64) {
     let expected = Versioned { value: entity.clone().into(), version: Version::new(version) };
     assert_eq!(get(store, &entity.key()).await, Some(expected));
 }
