@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     atomic_dir::{Access, replace_file},
-    calls::Enrollment,
     credentials::CredentialsError,
+    enrollment::Enrollment,
     error::ClientError,
     retry::request_id,
 };

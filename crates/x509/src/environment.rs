@@ -3,7 +3,7 @@
 use const_oid::ObjectIdentifier;
 use signet_core::spiffe::TrustDomainSuffix;
 
-use crate::profile::ProfileError;
+use crate::profile_error::ProfileError;
 
 /// One deployment, as its certificates name it.
 #[derive(Clone, Debug, PartialEq, Eq)]

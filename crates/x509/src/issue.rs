@@ -132,13 +132,13 @@ pub fn prepare_ca(
 ) -> Result<Prepared, IssueError> {
     let validity = Validity::under(issuer, profile.lifetime(), now)?;
     let draft =
-        Draft { issuer, serial, validity, subject_der: name::ca(profile)?, key, extensions: extensions::ca(profile)? };
+        Draft { issuer, serial, validity, subject_der: profile.name()?, key, extensions: extensions::ca(profile)? };
     Prepared::new(Kind::IssuingCa, &profile.environment, draft.into_der()?, issuer)
 }
 
 /// A root's certificate for `key`, signed by itself; valid for [`CaProfile::lifetime`].
 pub fn prepare_root(profile: &CaProfile, key: &PublicKey, serial: Serial, now: Time) -> Result<Prepared, IssueError> {
-    let subject_der = name::ca(profile)?;
+    let subject_der = profile.name()?;
     let itself = IssuerCert {
         subject_der: subject_der.clone(),
         key_id: key.key_id().to_vec(),

@@ -6,6 +6,7 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod chain_error;
 pub mod crl;
 pub mod csr;
 mod encode;
@@ -22,9 +23,11 @@ mod oid;
 pub mod out_of_band;
 pub mod pem;
 pub mod profile;
+pub mod profile_error;
 pub mod view;
 
-pub use chain::{ChainError, is_older_than_issuer, verify_client, verify_service};
+pub use chain::{is_older_than_issuer, verify_client, verify_service};
+pub use chain_error::ChainError;
 pub use csr::{Csr, CsrError, KeyAndCsr};
 pub use environment::Environment;
 pub use issue::{IssueError, Issued, Prepared};
@@ -32,5 +35,6 @@ pub use issuer::{IssuerCert, IssuerError};
 pub use key::{KeyError, KeyPair, PublicKey};
 pub use leaf::Leaf;
 pub use out_of_band::OutOfBandStatement;
-pub use profile::{CaProfile, LeafProfile, ProfileError, ServerName, ServerProfile};
+pub use profile::{CaProfile, LeafProfile, ServerName, ServerProfile};
+pub use profile_error::ProfileError;
 pub use view::CertificateView;

@@ -5,10 +5,10 @@ use der::{
     Encode, Tag,
     asn1::{Any, SetOfVec},
 };
-use signet_core::{ca::CaKind, spiffe::SpiffeId};
+use signet_core::{TenantId, ca::CaKind, spiffe::SpiffeId};
 use x509_cert::attr::AttributeTypeAndValue;
 
-use crate::{CaProfile, Environment, oid};
+use crate::{Environment, oid};
 
 type Rdn = SetOfVec<AttributeTypeAndValue>;
 
@@ -29,18 +29,18 @@ pub(crate) fn server(environment: &Environment) -> der::Result<Vec<u8>> {
 
 /// `DC=<suffix>, O=<tenant>, CN=Issuing CA <generation>`, and alike for the environment's own. No two CAs share a
 /// name, so that a verifier finds the one anchor that may have signed.
-pub(crate) fn ca(profile: &CaProfile) -> der::Result<Vec<u8>> {
-    let mut name = domain(&profile.environment)?;
-    let what = match profile.kind {
+pub(crate) fn ca(environment: &Environment, kind: CaKind, tenant: &TenantId, generation: u32) -> der::Result<Vec<u8>> {
+    let mut name = domain(environment)?;
+    let what = match kind {
         CaKind::Root => "Root CA",
         CaKind::Shared => "Shared issuing CA",
         CaKind::Server => "Server CA",
         CaKind::Tenant => "Issuing CA",
     };
-    if profile.kind == CaKind::Tenant {
-        name.push(utf8(oid::ORGANIZATION, profile.tenant.as_str())?);
+    if kind == CaKind::Tenant {
+        name.push(utf8(oid::ORGANIZATION, tenant.as_str())?);
     }
-    name.push(utf8(oid::COMMON_NAME, &format!("{what} {}", profile.generation))?);
+    name.push(utf8(oid::COMMON_NAME, &format!("{what} {}", generation))?);
     name.to_der()
 }
 

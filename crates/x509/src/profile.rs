@@ -3,37 +3,18 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use signet_core::{Lifetime, Role, TenantId, ca::CaKind, principal::Principal, spiffe::SpiffeId};
-use thiserror::Error;
 
-use crate::{CertificateView, Environment, name};
+use crate::{
+    CertificateView, Environment, name,
+    profile_error::{MAX_ROLES, MAX_SERVER_NAMES, ProfileError},
+};
 
-/// Most roles a certificate may carry: they travel in every handshake.
-pub const MAX_ROLES: usize = 32;
-/// Most names a server certificate may carry.
-pub const MAX_SERVER_NAMES: usize = 32;
 /// Lifetime of a server certificate.
 pub const SERVER_LIFETIME: Lifetime = Lifetime::days(7);
 /// Lifetime of a root.
 pub const ROOT_LIFETIME: Lifetime = Lifetime::days(3652);
 /// Lifetime of an issuing CA.
 pub const ISSUING_CA_LIFETIME: Lifetime = Lifetime::days(730);
-
-/// Why a profile cannot be.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ProfileError {
-    /// The arc below which our extensions stand.
-    #[error("{0:?} is not a usable object identifier: give dotted numbers such as 1.3.6.1.4.1.99999.1")]
-    OidArc(String),
-    /// More roles than fit.
-    #[error("{0} roles are too many for one certificate: at most {MAX_ROLES}")]
-    TooManyRoles(usize),
-    /// A server certificate without a name, or with too many.
-    #[error("a server certificate takes 1 to {MAX_SERVER_NAMES} names, not {0}")]
-    ServerNameCount(usize),
-    /// Neither a DNS name nor an IP address.
-    #[error("{0:?} is neither a DNS name nor an IP address")]
-    ServerName(String),
-}
 
 /// A principal's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +104,11 @@ pub struct CaProfile {
 }
 
 impl CaProfile {
+    /// Its subject; DER.
+    pub(crate) fn name(&self) -> der::Result<Vec<u8>> {
+        name::ca(&self.environment, self.kind, &self.tenant, self.generation)
+    }
+
     /// The certificate of the CA of `kind` in its `generation`, which is part of its name: two CAs never share one.
     /// `tenant` is its owner; for all but [`CaKind::Tenant`] that is the system tenant.
     pub fn new(environment: &Environment, kind: CaKind, tenant: &TenantId, generation: u32) -> Self {
@@ -131,7 +117,7 @@ impl CaProfile {
 
     /// Whether a certificate (DER) has this CA's name, which names its environment.
     pub fn is_named_in(&self, certificate_der: &[u8]) -> bool {
-        let (Ok(own), Ok(view)) = (name::ca(self), CertificateView::from_der(certificate_der)) else { return false };
+        let (Ok(own), Ok(view)) = (self.name(), CertificateView::from_der(certificate_der)) else { return false };
         view.subject_der == own
     }
 

@@ -3,6 +3,7 @@
 use std::{error::Error, io::Write};
 
 use secrecy::ExposeSecret;
+use signet_app::authorities;
 use signet_core::{authz::Policy, ca::Ca};
 use signet_mtls::{Clock, ServerIdentity, provider};
 
@@ -14,8 +15,6 @@ use crate::{
     server_identity::judge::{Fault, judge},
     wiring::{self, Wired},
 };
-
-use signet_app::authorities;
 
 /// Opens what a start would open and writes to `out` what is there. The first thing that is wrong is the error.
 pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {

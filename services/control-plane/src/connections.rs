@@ -5,9 +5,13 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use metrics::{counter, histogram};
 use signet_app::Call;
 use signet_core::{Actor, Identity, TenantId};
-use signet_mtls::{Clock, ConnectionObserver, ConnectionRefusal, Ended, Presented};
+use signet_mtls::{Acceptor, Clock, ConnectionObserver, ConnectionRefusal, Ended, Presented, Settings};
 
-use crate::{metrics::Metrics, refusals::Refusals};
+use crate::{
+    metrics::Metrics,
+    node::{Node, Rights},
+    refusals::Refusals,
+};
 
 /// The operation that audit events of refused connections name.
 const CONNECT: &str = "Connect";
@@ -107,4 +111,19 @@ impl ConnectionObserver for Connections {
         self.metrics.with(|| counter!("signet_accept_failures_total").increment(1));
         tracing::error!(%error, "no connection can be accepted; pausing");
     }
+}
+
+/// An acceptor for the node's connections.
+pub(crate) fn acceptor(
+    node: &Arc<Node>,
+    settings: Settings,
+    certificate: Arc<signet_mtls::ServerCertificate>,
+) -> Result<Arc<Acceptor<Rights>>, rustls::Error> {
+    let observer = Connections {
+        metrics: Arc::clone(&node.metrics),
+        refusals: Arc::clone(&node.refusals),
+        clock: Arc::clone(&node.clock),
+    };
+    let environment = node.app.environment().clone();
+    Acceptor::new(settings, environment, certificate, Arc::clone(&node.connections), Arc::new(observer))
 }

@@ -9,9 +9,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use crate::{
+    connections::acceptor,
     gate::GateLayer,
     node::Node,
-    serve::acceptor,
     services::{self, MAX_MESSAGE},
     upkeep::{self, certificate::Keeper},
 };

@@ -23,10 +23,10 @@ use tonic::Status;
 use crate::{
     authorization::{Kind, Lane, Route, Table},
     bundles::Bundles,
+    certificate::Certificate,
     config::Limits,
     errors,
     metrics::Metrics,
-    readiness::Certificate,
     refusals::Refusals,
     shares::{Account, Budget, Full, Place, Shares, Whose},
     strangers::AnonymousLimits,

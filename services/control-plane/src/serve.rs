@@ -12,58 +12,30 @@ use std::{
 
 use signet_app::Follower;
 use signet_core::{Cidr, Entropy, Lifetime, authz::Policy, trust::Trust};
-use signet_mtls::{Acceptor, Ages, Clock, Rate, Settings, system_uptime};
-use thiserror::Error;
+use signet_mtls::{Ages, Clock, Rate, Settings, system_uptime};
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    authorization::{Table, TableError},
+    authorization::Table,
     bundles::Bundles,
+    certificate::Certificate,
     config::{Config, Limits},
-    connections::Connections,
     grpc,
     metrics::Metrics,
     node::{Node, Registry, Rights},
     plain,
-    readiness::Certificate,
     refusals::{Refusals, Writer},
+    serve_error::ServeError,
     shares::Shares,
     shutdown,
     strangers::AnonymousLimits,
     upkeep::{self, certificate::Keeper},
-    wiring::{Wired, WiringError},
+    wiring::Wired,
 };
 
 /// How long the start waits for the store; after that the node is up and says why it is not ready.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
-
-/// Why a node does not start.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    /// The API has an RPC without a rule.
-    #[error(transparent)]
-    Authorization(#[from] TableError),
-    /// A port is taken, or its address is not ours.
-    #[error("{key} = \"{address}\" cannot be opened: {problem}")]
-    Listen {
-        /// The configuration's key.
-        key: &'static str,
-        /// What it says.
-        address: SocketAddr,
-        /// Why.
-        problem: String,
-    },
-    /// The store is not this environment's.
-    #[error(transparent)]
-    Wiring(#[from] WiringError),
-    /// The node ended although nobody had asked for it.
-    #[error("the gRPC listener has ended by itself: {0}")]
-    Ended(String),
-    /// A part refuses its settings.
-    #[error("{0}")]
-    Setup(String),
-}
 
 /// The ports, open.
 pub(crate) struct Listeners {
@@ -296,19 +268,4 @@ fn start_plain(
         tasks.spawn(plain::serve_health(Arc::clone(node), health, stop.clone()));
     }
     tasks.spawn(plain::serve_metrics(Arc::clone(node), metrics, stop.clone()));
-}
-
-/// An acceptor for the node's connections.
-pub(crate) fn acceptor(
-    node: &Arc<Node>,
-    settings: Settings,
-    certificate: Arc<signet_mtls::ServerCertificate>,
-) -> Result<Arc<Acceptor<Rights>>, rustls::Error> {
-    let observer = Connections {
-        metrics: Arc::clone(&node.metrics),
-        refusals: Arc::clone(&node.refusals),
-        clock: Arc::clone(&node.clock),
-    };
-    let environment = node.app.environment().clone();
-    Acceptor::new(settings, environment, certificate, Arc::clone(&node.connections), Arc::new(observer))
 }

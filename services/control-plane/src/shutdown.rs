@@ -3,12 +3,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use signet_app::sync::detached;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{ServeError, grpc::Server};
-
-use signet_app::sync::detached;
 
 /// Time for connections that were cut, and for background work, to end.
 const LAST_MOMENT: Duration = Duration::from_secs(2);

@@ -1,11 +1,13 @@
 //! The command line.
 
-use std::time::Duration;
+use clap::{Parser, Subcommand};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
-use signet_core::{RequestId, TenantId};
-
-use crate::{commands as c, context, exit::Exit, output::Format};
+use crate::{
+    commands as c,
+    exit::Exit,
+    failure::Failure,
+    run::{Global, Run},
+};
 
 /// Signet: identities for the machines and people of many tenants.
 ///
@@ -29,36 +31,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Options of all commands.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// Context to use instead of the current one
-    #[arg(long, global = true, value_name = "NAME", env = "SIGNET_CONTEXT", hide_env_values = true, value_parser = context::parse_name)]
-    pub context: Option<String>,
-    /// Tenant to work in instead of the context's
-    #[arg(long, global = true, value_name = "ID", env = "SIGNET_TENANT", hide_env_values = true)]
-    pub tenant: Option<TenantId>,
-    /// How results are written
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: Format,
-    /// How long to wait for the server, retries included, e.g. 500ms, 10s, 2m
-    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = c::values::duration)]
-    pub timeout: Duration,
-    /// Idempotency key of a change; a repeated one changes nothing more. Random unless given
-    #[arg(long, global = true, value_name = "ID")]
-    pub request_id: Option<RequestId>,
-    /// No remarks, and nothing about a change that succeeded
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// No colours; NO_COLOR works too
-    #[arg(long, global = true)]
-    pub no_color: bool,
-    /// More remarks; -vv logs what the client does
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
-}
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -77,7 +49,7 @@ pub enum Command {
     /// Create a principal
     Create(c::principal::CreateArgs),
     /// List principals
-    List(c::values::ListArgs),
+    List(crate::values::ListArgs),
     /// Show a principal
     Get(c::principal::GetArgs),
     /// Change a principal's name, roles or groups
@@ -117,4 +89,33 @@ pub enum Command {
     Completion(c::shell::CompletionArgs),
     /// Write manual pages
     Man(c::shell::ManArgs),
+}
+
+/// Carries out a command.
+pub async fn carry_out(run: &Run, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Bootstrap(args) => c::bootstrap::run(run, args).await,
+        Command::Context(command) => c::context::run(run, command),
+        Command::Doctor(args) => c::doctor::run(run, args).await,
+        Command::Whoami => c::principal::whoami(run).await,
+        Command::Tenant(command) => c::tenant::run(run, command).await,
+        Command::Create(args) => c::principal::create(run, args).await,
+        Command::List(args) => c::principal::list(run, args).await,
+        Command::Get(args) => c::principal::get(run, args).await,
+        Command::Update(args) => c::principal::update(run, args).await,
+        Command::Suspend(args) => c::principal::suspend(run, args).await,
+        Command::Activate(args) => c::principal::activate(run, args).await,
+        Command::Delete(args) => c::principal::delete(run, args).await,
+        Command::Cert(command) => c::cert::run(run, command).await,
+        Command::Renewal(command) => c::renewal::run(run, command).await,
+        Command::Token(command) => c::token::run(run, command).await,
+        Command::Enroll(args) => c::enroll::run(run, args).await,
+        Command::Login(args) => c::login::run(run, args).await,
+        Command::Enrollment(command) => c::enrollment::run(run, command).await,
+        Command::Ca(command) => c::ca::run(run, command).await,
+        Command::Trust(command) => c::trust::run(run, command).await,
+        Command::Audit(command) => c::audit::run(run, command).await,
+        Command::Completion(args) => c::shell::completion(run, &args),
+        Command::Man(args) => c::shell::man(run, &args),
+    }
 }

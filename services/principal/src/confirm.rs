@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use crate::{commands::values::Yes, failure::Failure};
+use crate::{failure::Failure, values::Yes};
 
 /// Asks `question` on a terminal; elsewhere only `--yes` says yes.
 pub fn confirm(question: &str, yes: Yes) -> Result<(), Failure> {

@@ -6,10 +6,10 @@ use tonic::transport::Channel;
 
 use crate::{
     certificate::Held,
-    commands::Run,
     context::{Context, private},
     exit::Exit,
     failure::Failure,
+    run::Run,
 };
 
 /// A channel that authenticates with the context's certificate. It connects with its first call.

@@ -12,12 +12,12 @@ use signet_x509::pem;
 
 use crate::{
     certificate::Held,
-    commands::Run,
     context::{Context, Contexts, Lock, private},
     exit::Exit,
     failure::Failure,
     output::Format,
     progress,
+    run::Run,
 };
 
 /// Where the credentials will be, and in which context.

@@ -17,7 +17,9 @@ pub mod login;
 pub mod output;
 pub mod progress;
 mod proof;
+pub mod run;
 pub mod session;
+pub mod values;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
 
@@ -26,11 +28,11 @@ use jiff::Timestamp;
 
 use crate::{
     cli::Cli,
-    commands::Run,
     context::Home,
     exit::Exit,
     failure::Failure,
     output::{Format, Printer, report},
+    run::Run,
 };
 
 /// The whole program.
@@ -64,7 +66,7 @@ fn start(cli: Cli) -> Result<Exit, Failure> {
     };
     let run = Run { global: cli.global, home: Home::locate()?, printer };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(Failure::other)?.block_on(commands::run(&run, cli.command))
+    runtime.map_err(Failure::other)?.block_on(cli::carry_out(&run, cli.command))
 }
 
 /// `-vv` and more: what the client library does, on standard error.

@@ -8,10 +8,7 @@ use secrecy::SecretString;
 use signet_client::{AwsIam, Binding, JoinToken, OidcToken, ProofSource, X509, environment_of, system_clock};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{
-    commands::{Run, values},
-    failure::Failure,
-};
+use crate::{failure::Failure, run::Run, values};
 
 /// The environment variable that may hold a join token.
 const TOKEN_VARIABLE: &str = "SIGNET_TOKEN";

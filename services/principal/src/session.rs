@@ -8,7 +8,15 @@ use std::{
 use signet_client::ClientError;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
-use crate::{commands::Run, connect, context::Context, exit::Exit, failure::Failure, output::Printer, progress};
+use crate::{
+    connect,
+    context::{Context, Contexts},
+    exit::Exit,
+    failure::Failure,
+    output::Printer,
+    progress,
+    run::Run,
+};
 
 /// One call of a generated client: `rpc!(session, "what it does", Client.method(request)).await?`.
 macro_rules! rpc {
@@ -35,6 +43,13 @@ pub struct Session {
 }
 
 impl Session {
+    /// Connects to the server of the chosen context.
+    pub fn of(run: &Run) -> Result<Self, Failure> {
+        let contexts = Contexts::load(&run.home)?;
+        let (name, context) = contexts.select(run.global.context.as_deref())?;
+        Self::open(run, name, context)
+    }
+
     /// Reads the context's credentials and connects.
     pub fn open(run: &Run, name: &str, context: &Context) -> Result<Self, Failure> {
         let channel = connect::channel(run, name, context)?;

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     bundle::Bundle,
-    calls::{Enrollment, NextKey},
+    calls::NextKey,
     credentials::{Credentials, CredentialsError},
+    enrollment::Enrollment,
     error::ClientError,
     lock::StorageLock,
     retry::{Retry, random},

@@ -7,8 +7,9 @@ use tonic::{Code, transport::Channel};
 
 use super::{Settings, blocking};
 use crate::{
-    calls::{Enrollment, send_enrollment},
+    calls::send_enrollment,
     credentials::{Credentials, CredentialsError},
+    enrollment::Enrollment,
     error::{ClientError, RpcError},
     lock::StorageLock,
     pending::Pending,

@@ -21,25 +21,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use keeper::{Keeper, State};
 use rustls::{
     ClientConfig, ServerConfig, client::Resumption, crypto::aws_lc_rs, pki_types::CertificateDer,
     server::NoServerSessionStorage, version::TLS13,
 };
+use shared::{Held, LiveKey, Shared, Task};
 use signet_x509::environment::DEFAULT_OID_ARC;
 use tokio::sync::{Notify, watch};
 
-pub use channel::LiveChannel;
-pub use enrolling::enroll_resumably;
-use keeper::{Keeper, State};
-use shared::{Held, LiveKey, Shared, Task};
-pub use status::{Problem, Standing, Status};
-
 use crate::{
     bundle::Bundle,
-    calls::Enrollment,
     clock::{Clock, system_clock},
     connector::Connector,
     credentials::{Credentials, CredentialsError},
+    enrollment::Enrollment,
     error::{ClientError, ConnectError},
     lock::StorageLock,
     peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
@@ -47,6 +43,10 @@ use crate::{
     storage::{InMemory, Notes, Storage},
     tls,
 };
+
+pub use channel::LiveChannel;
+pub use enrolling::enroll_resumably;
+pub use status::{Problem, Standing, Status};
 
 /// Where the control plane is, and how an identity of it is kept.
 #[derive(Clone)]

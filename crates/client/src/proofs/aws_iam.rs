@@ -20,7 +20,7 @@ use signet_proto::v1::{AwsIamProof, enroll_request::Proof};
 use signet_x509::KeyPair;
 
 use super::{Binding, ProofError, key_sha256};
-use crate::{calls::ProofSource, clock::Clock, error::ClientError};
+use crate::{clock::Clock, enrollment::ProofSource, error::ClientError};
 
 /// How long the request is good for. It is sent within seconds.
 const EXPIRES: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use signet_proto::v1::enroll_request::Proof;
 use signet_x509::KeyPair;
 
 use super::ProofError;
-use crate::{calls::ProofSource, error::ClientError};
+use crate::{enrollment::ProofSource, error::ClientError};
 
 /// Signet takes no larger token.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;

@@ -14,7 +14,7 @@ use signet_proto::v1::{X509Proof, enroll_request::Proof};
 use signet_x509::{KeyPair, pem};
 
 use super::{Binding, ProofError, key_sha256};
-use crate::{calls::ProofSource, clock::Clock, error::ClientError};
+use crate::{clock::Clock, enrollment::ProofSource, error::ClientError};
 
 const PROOF: &str = "X.509";
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use signet_core::{
     Store, StoreError, Time,
-    store::{Body, Entity, Index, Key, Page, Query, Record, Version, Versioned, Write},
+    store::{Body, Index, Key, Page, Query, Record, Version, Versioned, Write},
 };
 
 use crate::fixtures::{NOW, transaction, transaction_at};

@@ -3,7 +3,7 @@
 use signet_core::{Lifetime, PrincipalType, Role, TenantId, Time, ca::CaKind};
 use signet_x509::{
     CaProfile, CertificateView, IssueError, KeyPair, LeafProfile, Prepared, ProfileError, ServerName, ServerProfile,
-    issue, lint::Kind, profile::MAX_ROLES,
+    issue, lint::Kind, profile_error::MAX_ROLES,
 };
 
 use crate::world::{DAY, NOW, World, environment, id, issuing, leaf_profile, request, serial};

@@ -1,5 +1,6 @@
 //! Certificates.
 
+use signet_app::certificates::{self, issuance, renewal};
 use signet_proto::v1::{
     Certificate, ConfirmCertificateRequest, GetCertificateRequest, GetRenewalInfoRequest, IssueCertificateRequest,
     IssuedCertificate, ListCertificatesRequest, ListCertificatesResponse, RenewCertificateRequest, RenewalInfo,
@@ -8,8 +9,6 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert, parse};
-
-use signet_app::certificates::{self, issuance, renewal};
 
 #[async_trait]
 impl CertificateService for Api {

@@ -13,6 +13,7 @@ mod trust;
 
 use std::sync::Arc;
 
+use caller::Caller;
 use signet_core::Error;
 use signet_proto::v1::{
     audit_service_server::AuditServiceServer, certificate_service_server::CertificateServiceServer,
@@ -22,7 +23,6 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, service::Routes};
 
 use crate::{errors, node::Node};
-use caller::Caller;
 
 /// Largest request; a CSR takes 16 KiB at most.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use signet_app::authorities;
 use signet_core::{Error, TenantId, ca::CaKind};
 use signet_proto::v1::{
     GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse,
@@ -15,8 +16,6 @@ use super::{
     stream::{Messages, Sink},
 };
 use crate::{bundles::Bundle, node::Node};
-
-use signet_app::authorities;
 
 /// How often a watcher looks for new roots, which no feed tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

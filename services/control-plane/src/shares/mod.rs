@@ -19,15 +19,14 @@ use std::{
     },
 };
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use signet_core::{PrincipalId, TenantId};
-
-pub(crate) use budget::{Budget, Full, Place, Whose};
 use budget::{NodeLimits, Standing, Taken};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rates::Rates;
+use signet_core::{PrincipalId, TenantId};
 
 use crate::{authorization::Lane, config::Limits};
 
+pub(crate) use budget::{Budget, Full, Place, Whose};
 /// Bytes of answers that wait to be read, on all connections; those up to [`SMALL_ANSWER`] are not counted.
 const UNREAD_BYTES: usize = 128 << 20;
 /// Larger answers need room among the unread bytes; the others are covered by their call's place.

@@ -15,9 +15,9 @@ use signet_core::{ClockWatch, Error, KeyRef, Time, Uptime};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use health::report;
-
 use crate::node::Node;
+
+pub(crate) use health::report;
 
 /// How often a closed minute is looked for; every node does, one wins.
 const SEAL_EVERY: Duration = Duration::from_secs(15);

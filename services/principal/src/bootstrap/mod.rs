@@ -17,9 +17,9 @@ use tonic::transport::Uri;
 
 use crate::{
     certificate,
-    commands::Run,
     context::{self, Context, Contexts, Lock, private},
     failure::Failure,
+    run::Run,
 };
 
 /// What was made or found.

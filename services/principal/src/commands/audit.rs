@@ -8,17 +8,15 @@ use serde_json::Value;
 use signet_core::checkpoint::Head;
 use signet_proto::v1::{self, audit_service_client::AuditServiceClient as Client};
 
-use super::{
-    Run,
-    values::{self, ListArgs, Moment},
-};
 use crate::{
     audit_check::{self, Expected, Report, minute_start},
     audit_memory::{self, AuditMemory},
     exit::Exit,
     failure::{Failure, UNIMPLEMENTED},
     output::{Format, event_summary, to_value},
+    run::Run,
     session::{Session, rpc},
+    values::{self, ListArgs, Moment},
 };
 
 /// What happened, and whether the record is whole.
@@ -89,7 +87,7 @@ pub async fn run(run: &Run, command: AuditCommand) -> Result<Exit, Failure> {
 }
 
 async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let now = run.printer.now;
     let start = args.since.resolve(now);
     // Where none is asked for, the server knows: a clock that was ahead may have it write in minutes that are to come.
@@ -99,7 +97,7 @@ async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
 }
 
 async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let start_time = args.since.map(|since| values::to_proto(since.resolve(run.printer.now)));
     let request = v1::TailAuditEventsRequest { tenant_id: session.tenant(), start_time };
     let mut stream = session
@@ -125,7 +123,7 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let noted = args.head.as_deref().map(audit_memory::load_head).transpose()?;
     let remembered = memory.as_ref().map(|memory| memory.head);
     let heads: Vec<Head> = remembered.filter(|_| !args.accept_head).into_iter().chain(noted).collect();
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let tenant = Some(session.tenant()).filter(|tenant| !tenant.is_empty()).map(|tenant| tenant.parse()).transpose()?;
     let pinned = args.key_sha256.clone().or(memory.map(|memory| memory.key_sha256));
     let expected = Expected { tenant: tenant.as_ref(), key_sha256: pinned.as_deref(), heads: &heads };

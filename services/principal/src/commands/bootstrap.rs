@@ -11,7 +11,6 @@ use signet_control_plane::Config;
 use signet_core::{PrincipalId, TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::ServerName;
 
-use super::{Run, values};
 use crate::{
     bootstrap::{self, Item, Wish, local::Local, terraform},
     context,
@@ -22,6 +21,8 @@ use crate::{
         Column,
     },
     progress,
+    run::Run,
+    values,
 };
 
 /// What to make.

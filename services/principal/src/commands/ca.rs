@@ -5,13 +5,14 @@ use serde_json::json;
 use signet_core::CaId;
 use signet_proto::v1::{self, trust_service_client::TrustServiceClient as Client};
 
-use super::{Run, values::Yes};
 use crate::{
     confirm::confirm,
     exit::Exit,
     failure::Failure,
     output::{Format, to_value},
+    run::Run,
     session::{Session, rpc},
+    values::Yes,
 };
 
 /// Certificate authorities.
@@ -90,12 +91,12 @@ async fn all(session: &Session) -> Result<Vec<v1::CertificateAuthority>, Failure
 }
 
 async fn list(run: &Run) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     run.printer.list(&all(&session).await?).map(|()| Exit::Ok)
 }
 
 async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let found = all(&session).await?.into_iter().find(|ca| ca.ca_id == id.as_str());
     let ca = found.ok_or_else(|| {
         Failure::new(Exit::NotFound, format!("CA {id} does not exist in this tenant"))
@@ -109,7 +110,7 @@ async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
 
 /// `ca bundle`.
 async fn bundle(run: &Run, root: bool) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
     let bundle = rpc!(session, "reading the bundle", Client.get_trust_bundle(request)).await?;
     if run.printer.format != Format::Table {
@@ -138,7 +139,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         Kind::Shared => v1::CaKind::Shared,
         Kind::Server => v1::CaKind::Server,
     };
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::RotateCertificateAuthorityRequest {
         tenant_id: session.tenant(),
         kind: kind.into(),

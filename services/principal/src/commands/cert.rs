@@ -11,10 +11,6 @@ use signet_proto::v1::{
 };
 use signet_x509::{KeyAndCsr, pem};
 
-use super::{
-    Run,
-    values::{self, ListArgs, Reason, Yes},
-};
 use crate::{
     certificate::{Held, csr_der},
     confirm::confirm,
@@ -22,7 +18,9 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::Format,
+    run::Run,
     session::{Session, rpc},
+    values::{self, ListArgs, Reason, Yes},
 };
 
 /// Certificates of principals.
@@ -110,7 +108,7 @@ pub async fn run(run: &Run, command: CertCommand) -> Result<Exit, Failure> {
 }
 
 async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
-    let session = &run.session()?;
+    let session = &Session::of(run)?;
     let principal_id = &args.id.map(|id| id.to_string()).unwrap_or_default();
     let found = session
         .pages(args.list.limit, |page_size, page_token| async move {
@@ -124,7 +122,7 @@ async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
 }
 
 async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::GetCertificateRequest {
         tenant_id: session.tenant(),
         issuer_id: args.which.issuer.to_string(),
@@ -142,7 +140,7 @@ async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
 
 async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
     confirm(&format!("revoke certificate {} of {}", args.which.serial, args.which.issuer), args.yes)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::RevokeCertificateRequest {
         tenant_id: session.tenant(),
         issuer_id: args.which.issuer.to_string(),
@@ -170,7 +168,7 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     let serial = || Held::load(&directory).ok().map(|held| held.serial);
     let before = serial();
     let _lock = Lock::wait(&directory, run.global.timeout, &run.printer).await?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     if serial() != before {
         run.printer.note("another `principal` has renewed it just now");
         return show_own(run, &session).await;
@@ -201,7 +199,7 @@ async fn show_own(run: &Run, session: &Session) -> Result<Exit, Failure> {
 
 async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
     let csr_der = csr_der(&args.csr, &values::read_input(&args.csr)?)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::IssueCertificateRequest { tenant_id, principal_id: args.id.to_string(), csr_der, request_id };
     let issued = rpc!(session, "issuing", Client.issue_certificate(request)).await?;
@@ -215,7 +213,7 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
 /// Tells the server, with the new certificate, that it was stored. Without it the old one merely stays good for a renewal.
 async fn confirm_stored(run: &Run) {
     let confirmed = async {
-        let session = run.session()?;
+        let session = Session::of(run)?;
         let request = v1::ConfirmCertificateRequest { request_id: String::new() };
         rpc!(session, "confirming", Client.confirm_certificate(request)).await
     };

@@ -5,7 +5,6 @@ use std::{fs, path::PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Run, values::Yes};
 use crate::{
     certificate::Held,
     confirm::confirm,
@@ -16,6 +15,8 @@ use crate::{
         Cell::{Field, Status},
         Column,
     },
+    run::Run,
+    values::Yes,
 };
 
 /// Servers and identities known to this machine.
@@ -55,13 +56,13 @@ pub struct AddArgs {
     #[arg(value_parser = context::parse_name)]
     name: String,
     /// The control plane, e.g. https://signet.example.com:8443
-    #[arg(long, value_name = "URL", value_parser = super::values::https)]
+    #[arg(long, value_name = "URL", value_parser = crate::values::https)]
     endpoint: String,
     /// Name in the server's certificate, if not the endpoint's host
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
     /// The server's public listener, e.g. http://127.0.0.1:8080
-    #[arg(long, value_name = "URL", value_parser = super::values::http)]
+    #[arg(long, value_name = "URL", value_parser = crate::values::http)]
     public_endpoint: Option<String>,
     /// Folder with the credentials, used in place; one below the home directory unless given
     #[arg(long, value_name = "DIR")]

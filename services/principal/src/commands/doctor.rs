@@ -3,7 +3,6 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::Run;
 use crate::{
     doctor::{self, Health},
     exit::Exit,
@@ -13,6 +12,7 @@ use crate::{
         Column,
     },
     progress,
+    run::Run,
 };
 
 /// Nothing to choose: it checks all that the chosen context needs.

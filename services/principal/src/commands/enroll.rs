@@ -6,13 +6,14 @@ use clap::{Args, ValueHint};
 use signet_client::Enrollment;
 use signet_core::PrincipalId;
 
-use super::{Run, values};
 use crate::{
     context::{self, Context},
     enrolling::{self, Place},
     exit::Exit,
     failure::Failure,
     proof::ProofArgs,
+    run::Run,
+    values,
 };
 
 /// Where, with which proof, trusting what, and where to put it.

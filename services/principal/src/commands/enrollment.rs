@@ -7,16 +7,14 @@ use signet_core::{PrincipalType, Role, RuleId, attestation::fact, enrollment_rul
 use signet_proto::v1::{self, enrollment_rule::Source, enrollment_service_client::EnrollmentServiceClient as Client};
 use signet_x509::pem;
 
-use super::{
-    Run,
-    values::{self, ListArgs, Yes},
-};
 use crate::{
     confirm::confirm,
     exit::Exit,
     failure::Failure,
     output::{Format, to_value},
-    session::rpc,
+    run::Run,
+    session::{Session, rpc},
+    values::{self, ListArgs, Yes},
 };
 
 /// The issuer of GitHub's workflows.
@@ -150,7 +148,7 @@ pub async fn run(run: &Run, command: EnrollmentCommand) -> Result<Exit, Failure>
 }
 
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     if rests_on_session(&args) {
         run.printer.note(SESSION_IS_CHOSEN);
     }
@@ -212,7 +210,7 @@ fn conditions(args: &CreateArgs) -> Vec<v1::RuleCondition> {
 }
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
-    let session = &run.session()?;
+    let session = &Session::of(run)?;
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
             let request = v1::ListEnrollmentRulesRequest { tenant_id: session.tenant(), page_size, page_token };
@@ -225,7 +223,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 
 async fn delete(run: &Run, id: &RuleId, yes: Yes) -> Result<Exit, Failure> {
     confirm(&format!("delete enrollment rule {id}"), yes)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeleteEnrollmentRuleRequest { tenant_id, rule_id: id.to_string(), request_id };
     rpc!(session, "deleting the rule", Client.delete_enrollment_rule(request)).await?;
@@ -234,7 +232,7 @@ async fn delete(run: &Run, id: &RuleId, yes: Yes) -> Result<Exit, Failure> {
 }
 
 async fn test(run: &Run, args: TestArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let proof_kind = match args.proof {
         Proof::AwsIam => v1::ProofKind::AwsIam,
         Proof::Oidc => v1::ProofKind::Oidc,

@@ -6,13 +6,17 @@ use clap::{Args, ValueHint};
 use secrecy::SecretString;
 use signet_client::{CA_FILE, Enrollment, OidcToken};
 
-use super::{Run, values};
 use crate::{
     context::{self, Context, Contexts, Login},
     enrolling::{self, Place},
     exit::Exit,
     failure::Failure,
-    login::{self, Flow, SignIn},
+    login::{
+        self,
+        sign_in::{Flow, SignIn},
+    },
+    run::Run,
+    values,
 };
 
 /// Where to sign in, and for which server.

@@ -5,11 +5,14 @@ use prost_types::FieldMask;
 use signet_core::{PrincipalId, PrincipalType, Role};
 use signet_proto::v1::{self, principal_service_client::PrincipalServiceClient as Client};
 
-use super::{
-    Run,
+use crate::{
+    confirm::confirm,
+    exit::Exit,
+    failure::Failure,
+    run::Run,
+    session::{Session, rpc},
     values::{self, ListArgs, Yes},
 };
-use crate::{confirm::confirm, exit::Exit, failure::Failure, session::rpc};
 
 /// What a new principal is.
 #[derive(Debug, Args)]
@@ -87,7 +90,7 @@ fn names(roles: &[Role]) -> Vec<String> {
 
 /// `principal create`.
 pub async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let principal = v1::Principal {
         tenant_id: session.tenant(),
         principal_id: args.id.to_string(),
@@ -104,7 +107,7 @@ pub async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
 
 /// `principal list`.
 pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
-    let session = &run.session()?;
+    let session = &Session::of(run)?;
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
             let request = v1::ListPrincipalsRequest { tenant_id: session.tenant(), page_size, page_token };
@@ -117,7 +120,7 @@ pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 
 /// `principal get`.
 pub async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let principal_id = args.id.map(|id| id.to_string()).unwrap_or_default();
     let request = v1::GetPrincipalRequest { tenant_id: session.tenant(), principal_id };
     let found = rpc!(session, "reading the principal", Client.get_principal(request)).await?;
@@ -135,7 +138,7 @@ pub async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     if paths.is_empty() {
         return Err(Failure::usage("nothing to change").hint("give --display-name, --role or --group"));
     }
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let principal = v1::Principal {
         tenant_id: session.tenant(),
         principal_id: args.id.to_string(),
@@ -156,7 +159,7 @@ pub async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
 /// `principal suspend`.
 pub async fn suspend(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
     confirm(&format!("suspend {} and refuse it everywhere", args.id), args.yes)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::SuspendPrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
     let changed = rpc!(session, "suspending the principal", Client.suspend_principal(request)).await?;
@@ -165,7 +168,7 @@ pub async fn suspend(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
 
 /// `principal activate`.
 pub async fn activate(run: &Run, args: IdArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::ActivatePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
     let changed = rpc!(session, "activating the principal", Client.activate_principal(request)).await?;
@@ -175,7 +178,7 @@ pub async fn activate(run: &Run, args: IdArgs) -> Result<Exit, Failure> {
 /// `principal delete`.
 pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
     confirm(&format!("delete {} for good", args.id), args.yes)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeletePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
     let gone = rpc!(session, "deleting the principal", Client.delete_principal(request)).await?;
@@ -184,7 +187,7 @@ pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
 
 /// `principal whoami`.
 pub async fn whoami(run: &Run) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let caller = rpc!(session, "asking", Client.who_am_i(v1::WhoAmIRequest {})).await?;
     run.printer.one(&caller).map(|()| Exit::Ok)
 }

@@ -6,11 +6,12 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
 
-use super::{Run, values};
 use crate::{
     exit::Exit,
     failure::Failure,
+    run::Run,
     session::{Session, rpc},
+    values,
 };
 
 /// When a tenant's certificates are renewed.
@@ -43,14 +44,14 @@ pub async fn run(run: &Run, command: RenewalCommand) -> Result<Exit, Failure> {
     match command {
         RenewalCommand::Steer(args) => {
             let steering = steering(&args, Timestamp::now())?;
-            let session = run.session()?;
+            let session = Session::of(run)?;
             let request = request(&session, Some(steering));
             let tenant = rpc!(session, "steering renewals", Client.steer_renewals(request)).await?;
             run.printer.changed(&tenant).map(|()| Exit::Ok)
         }
         RenewalCommand::Show => show(run).await,
         RenewalCommand::Clear => {
-            let session = run.session()?;
+            let session = Session::of(run)?;
             let request = request(&session, None);
             let tenant = rpc!(session, "clearing the steering", Client.steer_renewals(request)).await?;
             run.printer.changed(&tenant).map(|()| Exit::Ok)
@@ -75,7 +76,7 @@ fn steering(args: &SteerArgs, now: Timestamp) -> Result<v1::RenewalSteering, Fai
 }
 
 async fn show(run: &Run) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::GetTenantRequest { tenant_id: session.tenant() };
     let tenant = rpc!(session, "reading the tenant", Client.get_tenant(request)).await?;
     match tenant.renewal_steering {

@@ -5,8 +5,7 @@ use std::{fs, path::PathBuf};
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::Run;
-use crate::{cli::Cli, exit::Exit, failure::Failure};
+use crate::{cli::Cli, exit::Exit, failure::Failure, run::Run};
 
 /// For which shell.
 #[derive(Debug, Args)]

@@ -5,11 +5,14 @@ use prost_types::FieldMask;
 use signet_core::{TenantId, quota::Quota};
 use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
 
-use super::{
-    Run,
+use crate::{
+    confirm::confirm,
+    exit::Exit,
+    failure::Failure,
+    run::Run,
+    session::{Session, rpc},
     values::{self, ListArgs, Yes},
 };
-use crate::{confirm::confirm, exit::Exit, failure::Failure, session::rpc};
 
 /// Tenants of the environment.
 #[derive(Debug, Subcommand)]
@@ -130,7 +133,7 @@ pub async fn run(run: &Run, command: TenantCommand) -> Result<Exit, Failure> {
 }
 
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let isolation = match args.isolation {
         Isolation::Dedicated => v1::Isolation::Dedicated,
         Isolation::Shared => v1::Isolation::Shared,
@@ -151,7 +154,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
 }
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let session = &session;
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
@@ -164,7 +167,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::GetTenantRequest { tenant_id: id.map_or_else(|| session.tenant(), |id| id.to_string()) };
     let found = rpc!(session, "reading the tenant", Client.get_tenant(request)).await?;
     run.printer.one(&found).map(|()| Exit::Ok)
@@ -188,7 +191,7 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
         let hint = "give --display-name, --lifetime, --max-certificates, --renewal-grace or --quota";
         return Err(Failure::usage("nothing to change").hint(hint));
     }
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let tenant = v1::Tenant {
         tenant_id: args.id.to_string(),
         display_name: args.display_name.unwrap_or_default(),
@@ -206,14 +209,14 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
 
 async fn suspend(run: &Run, id: &TenantId, yes: Yes) -> Result<Exit, Failure> {
     confirm(&format!("suspend tenant {id} and refuse all its principals"), yes)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::SuspendTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
     let changed = rpc!(session, "suspending the tenant", Client.suspend_tenant(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
 async fn activate(run: &Run, id: &TenantId) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::ActivateTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
     let changed = rpc!(session, "activating the tenant", Client.activate_tenant(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)

@@ -8,17 +8,15 @@ use serde_json::Value;
 use signet_core::{Cidr, PrincipalId, PrincipalType, Role, TokenId};
 use signet_proto::v1::{self, enrollment_service_client::EnrollmentServiceClient as Client};
 
-use super::{
-    Run,
-    values::{self, ListArgs, Yes},
-};
 use crate::{
     confirm::confirm,
     context::private,
     exit::Exit,
     failure::Failure,
     output::{Format, to_value},
+    run::Run,
     session::{Session, rpc},
+    values::{self, ListArgs, Yes},
 };
 
 /// Join tokens.
@@ -78,7 +76,7 @@ pub async fn run(run: &Run, command: TokenCommand) -> Result<Exit, Failure> {
 }
 
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
-    let session = run.session()?;
+    let session = Session::of(run)?;
     if let Some(path) = &args.secret_file {
         if path.is_dir() {
             return Err(Failure::usage(format!("{} is a folder: name a file for the secret", path.display())));
@@ -133,7 +131,7 @@ async fn take_back(session: &Session, token_id: String, failure: Failure) -> Fai
 }
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
-    let session = &run.session()?;
+    let session = &Session::of(run)?;
     let found = session
         .pages(args.limit, |page_size, page_token| async move {
             let request = v1::ListTokensRequest { tenant_id: session.tenant(), page_size, page_token };
@@ -146,7 +144,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 
 async fn revoke(run: &Run, id: &TokenId, yes: Yes) -> Result<Exit, Failure> {
     confirm(&format!("revoke token {id}"), yes)?;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::RevokeTokenRequest { tenant_id, token_id: id.to_string(), request_id };
     let gone = rpc!(session, "revoking the token", Client.revoke_token(request)).await?;

@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand};
 use signet_proto::v1::{self, trust_service_client::TrustServiceClient as Client};
 
-use super::Run;
-use crate::{exit::Exit, failure::Failure, output::to_value};
+use crate::{exit::Exit, failure::Failure, output::to_value, run::Run, session::Session};
 
 /// What to trust.
 #[derive(Debug, Subcommand)]
@@ -24,7 +23,7 @@ pub struct WatchArgs {
 /// Carries out a command.
 pub async fn run(run: &Run, command: TrustCommand) -> Result<Exit, Failure> {
     let TrustCommand::Watch(args) = command;
-    let session = run.session()?;
+    let session = Session::of(run)?;
     let request = v1::WatchTrustBundleRequest { tenant_id: session.tenant() };
     let mut stream = session
         .open_stream("opening the stream", request, |channel, request| async move {

@@ -12,10 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::{exit::Exit, failure::Failure};
+
 pub use home::Home;
 pub use lock::Lock;
-
-use crate::{exit::Exit, failure::Failure};
 
 /// One server and one identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

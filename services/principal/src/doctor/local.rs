@@ -7,7 +7,7 @@ use signet_client::{CERT_FILE, Credentials, KEY_FILE};
 use signet_x509::CertificateView;
 
 use super::Check;
-use crate::{certificate::Held, commands::Run, context::private, output};
+use crate::{certificate::Held, context::private, output, run::Run};
 
 /// Who may read contexts and keys.
 pub(super) fn home(run: &Run) -> Vec<Check> {

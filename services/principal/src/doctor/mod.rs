@@ -8,7 +8,7 @@ mod public;
 
 use serde::Serialize;
 
-use crate::{commands::Run, context::Contexts};
+use crate::{context::Contexts, run::Run};
 
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

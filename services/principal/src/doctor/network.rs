@@ -9,10 +9,10 @@ use tokio::{
 
 use super::Check;
 use crate::{
-    commands::Run,
     connect,
     context::Context,
     failure::Failure,
+    run::Run,
     session::{Session, rpc},
 };
 

@@ -9,7 +9,7 @@ use super::{
     Check,
     http::{self, Answer},
 };
-use crate::{commands::Run, context::Context, output};
+use crate::{context::Context, output, run::Run};
 
 /// Certificates start a minute in the past, so more than that is refused.
 const TOO_MUCH_SECONDS: u64 = 60;

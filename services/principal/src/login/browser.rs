@@ -5,13 +5,15 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::{
-    SignIn,
-    callback::{self, Came},
-    denied,
-    provider::{Answer, Provider, refused},
+use crate::{
+    failure::Failure,
+    login::{
+        callback::{self, Came},
+        provider::{Answer, Provider, refused},
+        sign_in::{SignIn, denied},
+    },
+    progress,
 };
-use crate::{failure::Failure, progress};
 
 const SIGNED_IN: &str = "You are signed in. You may close this page.";
 const FAILED: &str = "The sign-in failed. The command line says why.";

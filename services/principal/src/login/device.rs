@@ -6,11 +6,15 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{
-    SignIn, denied,
-    provider::{Answer, Provider, plain, refused, safe},
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    login::{
+        provider::{Answer, Provider, plain, refused, safe},
+        sign_in::{SignIn, denied},
+    },
+    progress,
 };
-use crate::{exit::Exit, failure::Failure, progress};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// RFC 8628 section 3.2.
@@ -89,7 +93,7 @@ fn expired() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::login::away;
+    use crate::login::sign_in::away;
 
     #[test]
     fn each_answer_has_its_consequence() {

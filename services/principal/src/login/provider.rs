@@ -7,8 +7,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 use signet_core::text::is_deceptive;
 
-use super::{SignIn, away, denied};
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    login::sign_in::{SignIn, away, denied},
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 256 * 1024;

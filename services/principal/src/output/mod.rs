@@ -13,12 +13,12 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::failure::Failure;
+
 pub use columns::{Shown, event_summary};
 pub use proto_json::to_value;
 pub use table::{Cell, Column};
 pub use time::{absolute, relative};
-
-use crate::failure::Failure;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
