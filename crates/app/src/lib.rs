@@ -1,4 +1,4 @@
-//! Signet's operations: one module each. Every mutating operation reads, plans and commits once; what it may touch
+//! Signet's operations, each a function in the room of its capability. Every mutating operation reads, plans and commits once; what it may touch
 //! comes as a scope, who asks and when comes as a [`Call`].
 
 pub mod audit;
@@ -24,7 +24,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -37,7 +37,6 @@ use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
     sealing::HeadWatch,
-    signer::random,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use sync::detached::Detached;
@@ -122,19 +121,18 @@ pub struct App {
     /// Who signs for a tenant, read once for all who wait for it.
     reads: SingleFlight<TenantId, Result<Arc<Authorities>, Error>>,
     announcer: Announcer,
-    /// Callers of this process with the same join token take turns, instead of meeting in the store.
+    /// Callers of this process with the same join token or grant, and renewals of one certificate, take turns instead of meeting in
+    /// the store. Taken first.
     turns: NamedQueues,
     /// Consequences of decisions, which outlive a caller that is gone.
     detached: Detached,
-    /// The same for certificates of one principal, about to be committed. Taken last.
+    /// Turns of those who are about to commit certificates of one principal. Taken last.
     holders: NamedQueues,
     /// Start of the first minute that is not known to be sealed, Unix milliseconds.
     unsealed_from: AtomicI64,
     /// How others move the end of what is sealed.
     head_watch: std::sync::Mutex<HeadWatch>,
-    /// Which part of a tenant's counts is next to be written; begins anywhere, so that processes which start together do not meet.
-    counted: AtomicU32,
-    /// The same for a part of a tenant's count.
+    /// Queues for the parts of tenants' counts. Taken after one of `turns`, never with another.
     counters: NamedQueues,
     /// Entries of the feed that should be there and did not turn up.
     missing_changes: AtomicU64,
@@ -166,7 +164,6 @@ impl App {
         let (signers, opening, issuers, reads) = Default::default();
         let (turns, holders, counters, detached, seen_head) = Default::default();
         let (attestor, throttle) = (Arc::new(NoAttestor), Throttle::new(settings.refusals));
-        let counted = AtomicU32::new(u32::from_be_bytes(random(&*entropy)));
         Self {
             store,
             reporting,
@@ -186,7 +183,6 @@ impl App {
             holders,
             unsealed_from: AtomicI64::new(i64::MIN),
             head_watch: std::sync::Mutex::default(),
-            counted,
             counters,
             missing_changes: AtomicU64::new(0),
             committed,

@@ -14,13 +14,15 @@ use std::{
 
 use signet_core::{Error, TenantId, Time, cidr::source_of};
 
+use crate::Call;
+
 /// Names that are counted at once; beyond it, those with a whole budget are forgotten, and then all.
 const MOST: usize = 50_000;
 /// How far refusals of calls that were under way together may run ahead of a budget, in minutes of it. They are paid back
 /// by waiting, so that many at once are no way around the rate.
 const MOST_AHEAD: i64 = 10;
 
-/// Orders a minute of one tenant that change nothing. Each is an event and an entry of the feed, for the feed may have lost it
+/// Orders a minute of one actor that change nothing. Each is an event and an entry of the feed, for the feed may have lost it
 /// (a restore by halves); and as urgent as if it did.
 const REPEATS_A_MINUTE: u32 = 600;
 
@@ -46,7 +48,7 @@ pub(crate) struct Throttle {
     sources: Buckets<IpAddr>,
     tenants: Buckets<TenantId>,
     records: Buckets<(TenantId, &'static str)>,
-    repeats: Buckets<TenantId>,
+    repeats: Buckets<String>,
 }
 
 impl Throttle {
@@ -85,12 +87,12 @@ impl Throttle {
         self.records.take((tenant.clone(), reason), now)
     }
 
-    /// Counts an order of a tenant that changes nothing and is announced all the same, or says that there were too many.
-    pub(crate) fn repeated(&self, tenant: &TenantId, now: Time) -> Result<(), Error> {
+    /// Counts an order that changes nothing and is announced all the same, or says that its actor gave too many.
+    pub(crate) fn repeated(&self, call: &Call) -> Result<(), Error> {
         let message = format!(
-            "what is so already was ordered too often for {tenant}: {REPEATS_A_MINUTE} times a minute may be; try again later"
+            "what is so already was ordered too often: {REPEATS_A_MINUTE} times a minute may be; try again later"
         );
-        let taken = self.repeats.take(tenant.clone(), now);
+        let taken = self.repeats.take(call.actor.key(), call.now);
         taken.map(drop).ok_or(Error::Exhausted { reason: "REPEATED_TOO_OFTEN", message })
     }
 }
@@ -226,11 +228,12 @@ mod tests {
 
     #[test]
     fn what_changes_nothing_is_done_so_often_and_then_so_fast() {
-        let (throttle, acme) = (throttle(), "acme".parse().unwrap());
-        assert!((0..REPEATS_A_MINUTE).all(|_| throttle.repeated(&acme, NOW).is_ok()));
-        assert_eq!(throttle.repeated(&acme, NOW).unwrap_err().reason(), "REPEATED_TOO_OFTEN");
-        assert!(throttle.repeated(&"globex".parse().unwrap(), NOW).is_ok(), "another tenant's");
-        assert!(throttle.repeated(&acme, after(1)).is_ok());
+        let guard = throttle();
+        let order = |name, now| guard.repeated(&Call::process(name, now));
+        assert!((0..REPEATS_A_MINUTE).all(|_| order("one", NOW).is_ok()));
+        assert_eq!(order("one", NOW).unwrap_err().reason(), "REPEATED_TOO_OFTEN");
+        assert!(order("another", NOW).is_ok());
+        assert!(order("one", after(1)).is_ok());
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub struct Tag([u8; TAG_BYTES]);
 
 impl Tag {
     /// Of all seals of a minute, with these digests: a minute that was sealed again, with other events, has another checkpoint.
+    /// Nobody computes it again; it shows in [`ChainFinding::ChainForked`].
     pub fn of_seals(digests: impl Iterator<Item = Digest>) -> Self {
         let mut digests: Vec<Digest> = digests.collect();
         digests.sort_unstable();

@@ -16,6 +16,8 @@ use crate::{
 /// How long the head stands still before a node that has minutes to seal takes itself for the only one, in milliseconds:
 /// others move it once a minute.
 const ALONE_AFTER_MILLIS: u64 = 180_000;
+/// Who has not looked for so long does not know whether the head stood still, in milliseconds.
+const BLIND_AFTER_MILLIS: u64 = 90_000;
 /// How long a node that goes on from another's head takes for a minute: a tenth less, so that it catches up with its own clock.
 const MINUTE_MILLIS: u64 = 54_545;
 
@@ -24,10 +26,19 @@ const MINUTE_MILLIS: u64 = 54_545;
 /// time passes: others must hear of it before what they write can no longer be named as late.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadWatch {
-    /// The head, while there are minutes to seal behind it, and since when it stands there.
-    seen: Option<(i64, Uptime)>,
+    /// While there are minutes to seal behind the head.
+    seen: Option<Seen>,
     /// Where the head was when this node began to count, and when that was.
     start: Option<(i64, Uptime)>,
+}
+
+/// The head as it was seen last.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    head: i64,
+    /// Since when it stands there, as far as it was watched.
+    since: Uptime,
+    last: Uptime,
 }
 
 impl HeadWatch {
@@ -35,9 +46,11 @@ impl HeadWatch {
     /// `closed`: not far ahead of others, and from where it found the head hardly faster than time passes by `uptime`. If nobody
     /// moves the head for three minutes, this node alone goes on, as far as its clock says.
     pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime) -> i64 {
-        let still_since = self.seen.filter(|(seen, _)| *seen == head).map_or(uptime, |(_, since)| since);
-        self.seen = (closed > head).then_some((head, still_since));
-        if closed > head && millis_between(still_since, uptime) >= ALONE_AFTER_MILLIS {
+        let still =
+            self.seen.filter(|seen| seen.head == head && millis_between(seen.last, uptime) < BLIND_AFTER_MILLIS);
+        let since = still.map_or(uptime, |seen| seen.since);
+        self.seen = (closed > head).then_some(Seen { head, since, last: uptime });
+        if closed > head && millis_between(since, uptime) >= ALONE_AFTER_MILLIS {
             self.start = Some((closed, uptime));
             return closed;
         }
@@ -48,7 +61,14 @@ impl HeadWatch {
         // Where others have gone on alone, it counts from there.
         let start = self.start.filter(|start| after(*start) >= head).unwrap_or((head, uptime));
         self.start = Some(start);
-        if closed.saturating_sub(head) > LATE_MINUTES { head } else { closed.min(after(start)) }
+        if closed.saturating_sub(head) > LATE_MINUTES {
+            return head;
+        }
+        if closed > start.0 && closed <= after(start) {
+            // Nothing was held back: the time that passed is no credit for a step of the clock.
+            self.start = Some((closed, uptime));
+        }
+        closed.min(after(start))
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn chain_head(app: &App, now: Time) -> Result<Option<Head>, Err
     Ok(chain_end(app, now).await?.last().map(Checkpoint::head))
 }
 
-/// The last few checkpoints, oldest first. An error as for [`Self::chain_head`].
+/// The last few checkpoints, oldest first. An error as for [`chain_head`].
 pub(crate) async fn chain_end(app: &App, now: Time) -> Result<Vec<Checkpoint>, Error> {
     // First what must be there: a chain that grows meanwhile still holds it.
     let seen = app.seen_head.get();

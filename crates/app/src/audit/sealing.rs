@@ -51,7 +51,7 @@ struct MinutePlan {
     all: Vec<(Tag, Digest)>,
 }
 
-/// As [`Self::seal_due`], on a node beside others: one whose clock is ahead does not seal by it ([`HeadWatch`]).
+/// As [`seal_due`], on a node beside others: one whose clock is ahead does not seal by it ([`signet_core::sealing::HeadWatch`]).
 /// To be called every few seconds. `uptime`: the machine's.
 pub async fn seal_beside_others(app: &App, call: &Call, key: &KeyRef, uptime: Uptime) -> Result<u32, Error> {
     let through = |head, closed| {
@@ -67,7 +67,7 @@ pub async fn seal_due(app: &App, call: &Call, key: &KeyRef) -> Result<u32, Error
     seal_through(app, call, key, |_, closed| closed).await
 }
 
-/// As [`Self::seal_due`], on a lone node whose clock was set lately: no further ahead than what is then written can still be
+/// As [`seal_due`], on a lone node whose clock was set lately: no further ahead than what is then written can still be
 /// named as late, for it may be set right again.
 pub async fn seal_near(app: &App, call: &Call, key: &KeyRef) -> Result<u32, Error> {
     let near = |head: i64, closed: i64| if closed.saturating_sub(head) <= LATE_MINUTES { closed } else { head };

@@ -77,10 +77,10 @@ pub async fn revoke_certificate(
         if is_revoked(&found.value) && found.value.not_after <= call.now {
             return Ok(Planned::Unchanged(found.value));
         }
-        let entry = revocation(app, call, &found.value, reason);
+        let entry = revocation(call, &found.value, reason);
         let commit = call::audited(app, call, scope.tenant(), &entry);
         if is_revoked(&found.value) {
-            app.throttle.repeated(scope.tenant(), call.now)?;
+            app.throttle.repeated(call)?;
             let commit = announce_revoked(commit, scope.tenant(), *serial, found.value.not_after);
             return Ok(Planned::Commit(Box::new(commit), found.value));
         }
@@ -105,7 +105,9 @@ async fn plan_end(
     require_released(&found.value)?;
     let mut members = lineage::members(app, scope, found.clone(), holder.as_ref(), call.now).await?;
     if is_revoked(&found.value) {
-        app.throttle.repeated(scope.tenant(), call.now)?;
+        if members.valid.is_empty() {
+            app.throttle.repeated(call)?;
+        }
         lineage::add_revoked(app, scope, &found.value, &mut members, call.now).await?;
     }
     if members.told.is_empty() && members.valid.iter().all(|member| member.value.not_after <= call.now) {
@@ -117,7 +119,7 @@ async fn plan_end(
         return Ok(Planned::Unchanged(found.value));
     }
     let reason = RevocationReason::KeyCompromise;
-    let entry = revocation(app, call, &found.value, reason).detail("instance", instance);
+    let entry = revocation(call, &found.value, reason).detail("instance", instance);
     let entry = entry.detail("revoked", list(&members.valid));
     let commit = call::audited(app, call, scope.tenant(), &entry);
     let mut answer = found.value;
@@ -127,7 +129,7 @@ async fn plan_end(
     Ok(Planned::Commit(Box::new(end(commit, instance, holder, scope.tenant(), members, false, call.now)), answer))
 }
 
-/// See [`Self::holder_of`]. One that cannot be read counts as none where the caller's right does not depend on it.
+/// See [`lineage::holder_of`]. One that cannot be read counts as none where the caller's right does not depend on it.
 async fn holder_if_readable(
     app: &App,
     permit: &Permit,
@@ -144,7 +146,7 @@ async fn holder_if_readable(
     }
 }
 
-fn revocation(_app: &App, call: &Call, certificate: &Certificate, reason: RevocationReason) -> AuditEntry {
+fn revocation(call: &Call, certificate: &Certificate, reason: RevocationReason) -> AuditEntry {
     AuditEntry::done(call, "certificate", resource_id(certificate))
         .detail("principal", &certificate.principal)
         .detail("reason", reason.as_str())

@@ -9,7 +9,6 @@ use signet_core::{
     enrollment::UsedProof,
     enrollment_rule::{Decision, EnrollmentRule, Grant, decide},
     principal::Principal,
-    quota::Quota,
     scope::EnvironmentScope,
     tenant::Tenant,
 };
@@ -22,10 +21,10 @@ use crate::{
         order::{self, Admission, Order, key_digest},
         release,
     },
-    enrollment::{self, Known, fits, refused},
+    enrollment::{self, Known, fits, refused, turn_if_new},
     ledger::fingerprint,
     reads::{self, require_active},
-    tenants::quotas::{self, CountTurn},
+    tenants::quotas::CountTurn,
 };
 
 /// How long after a token's expiry its use is remembered: longer than any clock leeway of the check.
@@ -125,8 +124,8 @@ async fn issue_granted(
     let begun = {
         // Callers who become the same principal queue here instead of meeting in the store.
         let _turn = app.turns.take(format!("{tenant}/{}", grant.id)).await;
-        let turn = quotas::turn_to_count(app, tenant, Quota::Principals).await;
-        issuance::begin(app, &order, || admit_granted(app, call, &scope, grant, facts, (&used, &turn))).await?
+        let turn = turn_if_new(app, &scope, Some(&grant.id), call.now).await?;
+        issuance::begin(app, &order, || admit_granted(app, call, &scope, grant, facts, (&used, turn.as_ref()))).await?
     };
     release::conclude(app, &order, begun).await
 }
@@ -138,7 +137,7 @@ async fn admit_granted(
     scope: &TenantScope,
     grant: &Grant<'_>,
     facts: &Facts,
-    (used, turn): (&[UsedProof], &CountTurn<'_>),
+    (used, turn): (&[UsedProof], Option<&CountTurn<'_>>),
 ) -> Result<Admission, Error> {
     let mut newly_used = Vec::new();
     for used in used {
@@ -153,7 +152,7 @@ async fn admit_granted(
     let created = found.is_none();
     let template = &grant.rule.template;
     let new = (grant.id.clone(), template.principal_type, template.roles.as_slice());
-    let mut principal = enrollment::enrolled(app, call, scope, found, new)?;
+    let mut principal = enrollment::enrolled(call, scope, found, new)?;
     if created {
         principal.value.enrolled_by = Some(grant.rule.id.clone());
     }

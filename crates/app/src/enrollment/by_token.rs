@@ -1,4 +1,4 @@
-//! Join tokens.
+//! Enrollment by join token.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use signet_core::{
     enrollment::{EnrollmentToken, MakerLost},
     enrollment_rule::matches,
     principal::Principal,
-    quota::Quota,
     request::Outcome,
     scope::EnvironmentScope,
     store::Versioned,
@@ -26,10 +25,10 @@ use crate::{
         order::{self, Admission, Begun, Order, key_digest},
         release,
     },
-    enrollment::{self, Known, fits, refused},
+    enrollment::{self, Known, fits, refused, turn_if_new},
     ledger::fingerprint,
     reads,
-    tenants::quotas::{self, CountTurn},
+    tenants::quotas::CountTurn,
 };
 
 pub(super) async fn enroll_by_token(
@@ -70,11 +69,11 @@ async fn redeem(
     let begun = {
         // Callers with the same token queue here instead of meeting in the store.
         let _turn = app.turns.take(digest.clone()).await;
-        let turn = quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await;
+        let turn = turn_if_new(app, &scope, token.template.id.as_ref().or(wanted), call.now).await?;
         let admit = || async {
             // Read again: somebody may have used it since.
             let token = find_token_record(app, call, digest).await?.ok_or_else(|| refused("TOKEN_UNKNOWN"))?;
-            admit_holder(app, call, &scope, token, wanted, &turn).await
+            admit_holder(app, call, &scope, token, wanted, turn.as_ref()).await
         };
         issuance::begin(app, &order, admit).await?
     };
@@ -114,7 +113,7 @@ async fn admit_holder(
     scope: &TenantScope,
     token: Versioned<EnrollmentToken>,
     wanted: Option<&PrincipalId>,
-    turn: &CountTurn<'_>,
+    turn: Option<&CountTurn<'_>>,
 ) -> Result<Admission, Error> {
     check_right(app, call, &token.value).await?;
     check_live(&token.value, call)?;
@@ -125,7 +124,7 @@ async fn admit_holder(
     }
     let created = found.is_none();
     let template = &token.value.template;
-    let principal = enrollment::enrolled(app, call, scope, found, (id, template.principal_type, &template.roles))?;
+    let principal = enrollment::enrolled(call, scope, found, (id, template.principal_type, &template.roles))?;
     let entry = AuditEntry::done(call, "token", &token.value.id)
         .detail("principal", &principal.value.id)
         .detail("principal_created", created)

@@ -1,16 +1,10 @@
 //! Enrollment: the first certificate, against a proof that is none of ours.
 
-mod by_rule;
-mod by_token;
-pub mod out_of_band;
-pub mod rules;
-pub mod tokens;
-
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use signet_core::{
-    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope,
+    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope, Time,
     attestation::Evidence,
     commit::{Commit, Write},
     principal::Principal,
@@ -24,8 +18,15 @@ use crate::{
     authorities::reservation::CREATED,
     certificates::order::{Admission, OPERATORS_ELSEWHERE, parse_csr, require_active_principal},
     principals::new_principal,
+    reads,
     tenants::quotas::{self, CountTurn},
 };
+
+mod by_rule;
+mod by_token;
+pub mod out_of_band;
+pub mod rules;
+pub mod tokens;
 
 /// What speaks for the caller.
 #[derive(Debug)]
@@ -74,7 +75,6 @@ pub async fn enroll(app: &Arc<App>, call: &Call, input: Enroll) -> Result<Issued
 
 /// The principal that a caller becomes: `found`, or a new one.
 fn enrolled(
-    _app: &App,
     call: &Call,
     scope: &TenantScope,
     found: Option<Versioned<Principal>>,
@@ -89,6 +89,21 @@ fn enrolled(
     Ok(Versioned { value: new_principal(call, scope, &input)?, version: CREATED })
 }
 
+/// A turn to count the principal that the caller becomes, unless there is one with its `id`.
+async fn turn_if_new<'a>(
+    app: &'a App,
+    scope: &TenantScope,
+    id: Option<&PrincipalId>,
+    now: Time,
+) -> Result<Option<CountTurn<'a>>, Error> {
+    if let Some(id) = id
+        && reads::find_principal(app, scope, id, now).await?.is_some()
+    {
+        return Ok(None);
+    }
+    Ok(Some(quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await))
+}
+
 /// The principal that is let in, which `commit` makes if it is `created`.
 async fn admission(
     app: &App,
@@ -96,14 +111,19 @@ async fn admission(
     scope: &TenantScope,
     principal: Versioned<Principal>,
     created: bool,
-    turn: &CountTurn<'_>,
+    turn: Option<&CountTurn<'_>>,
     commit: Commit,
 ) -> Result<Admission, Error> {
     if !created {
         return Ok(Admission { principal, presented: None, commit, others: None });
     }
     let others = quotas::tally(app, scope, Quota::Principals, call.now).await?;
-    let commit = commit.write(Write::create(principal.value.clone())).write(turn.count(&others, 1, None));
+    let counted = match turn {
+        Some(turn) => turn.count(&others, 1, None),
+        // It was there a moment ago.
+        None => quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await.count(&others, 1, None),
+    };
+    let commit = commit.write(Write::create(principal.value.clone())).write(counted);
     Ok(Admission { principal, presented: None, commit, others: Some(others) })
 }
 

@@ -26,6 +26,7 @@ use crate::{
 const MAX_ROLES: usize = 16;
 /// Most groups of a principal.
 const MAX_GROUPS: usize = 64;
+
 /// A principal to be made.
 #[derive(Clone, Debug, Serialize)]
 pub struct CreatePrincipal {
@@ -159,10 +160,6 @@ pub(crate) async fn set_principal_status(
     id: &PrincipalId,
     status: PrincipalStatus,
 ) -> Result<Principal, Error> {
-    let turn = match status {
-        PrincipalStatus::Deleted => Some(quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await),
-        PrincipalStatus::Active | PrincipalStatus::Suspended => None,
-    };
     let plan = || async {
         let mut found = reads::read_principal(app, scope, id, call.now).await?.map_err(reads::unreadable)?;
         permit.may_manage(found.value.principal_type, &found.value.roles)?;
@@ -170,8 +167,8 @@ pub(crate) async fn set_principal_status(
         let is_new = found.value.status != status;
         if is_new {
             refuse_deleted(&found.value)?;
-        } else {
-            app.throttle.repeated(scope.tenant(), call.now)?;
+        } else if status != PrincipalStatus::Deleted || !holds_any(&found.value) {
+            app.throttle.repeated(call)?;
         }
         if status != PrincipalStatus::Active {
             refuse_own(permit, scope, id)?;
@@ -188,8 +185,10 @@ pub(crate) async fn set_principal_status(
             PrincipalStatus::Active => Change::PrincipalAllowed { principal },
             PrincipalStatus::Suspended | PrincipalStatus::Deleted => Change::PrincipalDenied { principal, until },
         };
-        let (held, counted) = match &turn {
-            Some(turn) if is_new => {
+        let (held, counted) = match status {
+            PrincipalStatus::Deleted if is_new => {
+                // Not held until the commit, which may wait for the feed: who meets others takes another part the next time.
+                let turn = quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await;
                 let tally = quotas::tally(app, scope, Quota::Principals, call.now).await?;
                 // From now on it counts until its id is free, and no longer.
                 let counted = vec![turn.count(&tally, -1, None), turn.count(&tally, 1, Some(until))];
@@ -228,7 +227,6 @@ async fn suspend_unread(
     let call = &Call { request_id: None, ..call.clone() };
     let until = call.now.plus(MAX_LIFETIME);
     let plan = || async {
-        app.throttle.repeated(scope.tenant(), call.now)?;
         let entry = AuditEntry::done(call, "principal", id).detail("record", "unreadable");
         let change = Change::PrincipalDenied { principal: id.clone(), until };
         let commit = call::audited(app, call, scope.tenant(), &entry).announce(scope.tenant(), change, until);
@@ -288,6 +286,11 @@ fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<
         return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
     }
     Ok(())
+}
+
+/// Whether there is something left of a deletion that was broken off.
+fn holds_any(principal: &Principal) -> bool {
+    !(principal.certificates.is_empty() && principal.superseded.is_empty())
 }
 
 fn refuse_deleted(principal: &Principal) -> Result<(), Error> {

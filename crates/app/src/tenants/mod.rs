@@ -157,7 +157,7 @@ async fn set_tenant_status(
         // Also what is as it was asked: the feed may have lost it (a restore by halves).
         let mut found = find_tenant(app, scope, id, call.now).await?;
         if found.value.status == status {
-            app.throttle.repeated(id, call.now)?;
+            app.throttle.repeated(call)?;
         }
         found.value.status = status;
         Ok(change_tenant(app, call, found))

@@ -1,12 +1,11 @@
 //! What tenants have, counted, and how they are held to their quotas.
 
-use std::sync::atomic::Ordering;
-
 use signet_core::{
     Error, StoreError, TenantId, TenantScope, Time,
     commit::{Bookkeeping, Commit, Write},
     principal::{Principal, PrincipalStatus},
     quota::{Quota, QuotaCount, Quotas},
+    signer::random,
     store::{Index, LISTING_SHARDS, Query, Table},
     tally::Tally,
     tenant::Tenant,
@@ -60,10 +59,11 @@ pub(crate) async fn one_more(
     Ok(turn.count(&tally, 1, until))
 }
 
-/// Waits for a turn to change the count of `quota`. The parts are taken one after the other.
+/// Waits for a turn to change the count of `quota`, in a part of it that is drawn. Whoever has one waits for nothing but the
+/// store, and takes no other.
 pub(crate) async fn turn_to_count<'a>(app: &'a App, tenant: &TenantId, quota: Quota) -> CountTurn<'a> {
-    let next = app.counted.fetch_add(1, Ordering::Relaxed);
-    let shard = next.checked_rem(quota.shards()).unwrap_or(0);
+    let drawn = u32::from_be_bytes(random(&*app.entropy));
+    let shard = drawn.checked_rem(quota.shards()).unwrap_or(0);
     let turn = app.counters.take(format!("{tenant}/{}/{shard}", quota.name())).await;
     CountTurn { shard, _turn: turn }
 }

@@ -96,8 +96,14 @@ fn a_node_that_is_ahead_of_others_seals_nothing_and_one_that_is_alone_goes_on() 
         assert_eq!(watch.may_seal_through(10 + minute, 70 + minute, second(60 * minute.unsigned_abs())), 10 + minute);
     }
     // Nobody does any more.
-    assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + 179)), 39);
+    for after in [60, 120, 179] {
+        assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + after)), 39);
+    }
     assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + 180)), 102);
+    // The store was away, so that nobody could move it, nor look.
+    let mut watch = HeadWatch::default();
+    watch.may_seal_through(10, 70, second(0));
+    assert_eq!(watch.may_seal_through(10, 70, second(600)), 10);
     // The head stands still because all is sealed: a step of the clock is no reason to go on alone.
     let mut watch = HeadWatch::default();
     watch.may_seal_through(10, 10, second(0));
@@ -124,6 +130,12 @@ fn no_clock_seals_much_faster_than_time_passes() {
     watch.may_seal_through(10, 15, second(0));
     assert_eq!(watch.may_seal_through(16, 21, second(60)), 16);
     assert_eq!(watch.may_seal_through(17, 22, second(115)), 17);
+    // An hour without a step is no credit for one.
+    let mut watch = HeadWatch::default();
+    for minute in 0..60_i64 {
+        watch.may_seal_through(9 + minute, 10 + minute, second(60 * minute.unsigned_abs()));
+    }
+    assert_eq!(watch.may_seal_through(69, 74, second(3600)), 70);
     // As fast as all clocks go, for a day; who began three minutes behind has caught up in an hour.
     let (mut watch, mut head) = (HeadWatch::default(), 10);
     for minute in 0..1440_i64 {

@@ -27,6 +27,7 @@ const OWN_POLLS_APART: Duration = Duration::from_millis(50);
 const LOOK_BACK_EVERY_MILLIS: u64 = 10_000;
 /// Longest rest between attempts to load; the first is as long as between polls, the others twice the one before.
 const LONGEST_REST: Duration = Duration::from_secs(4);
+
 /// Keeps one node's [`Trust`] up to date. Only reads; any number of nodes may follow one store.
 pub struct Follower {
     app: Arc<App>,

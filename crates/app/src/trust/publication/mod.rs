@@ -26,6 +26,7 @@ use crate::{
 pub const BUNDLE_REFRESH: Lifetime = Lifetime::minutes(5);
 /// Objects in the making at once.
 const AT_ONCE: usize = 8;
+
 /// Rises with every change of a bundle: a new CA comes in at the top, an old one leaves at the bottom.
 pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
     let generations = cas.filter_map(|ca| ca.as_str().rsplit('.').next()?.parse::<u64>().ok());
