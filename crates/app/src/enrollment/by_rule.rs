@@ -21,7 +21,7 @@ use crate::{
         order::{self, Admission, Order, key_digest},
         release,
     },
-    enrollment::{self, Known, fits, refused, turn_if_new},
+    enrollment::admitting::{self, Known, fits, refused, turn_if_new},
     ledger::fingerprint,
     reads::{self, require_active},
     tenants::quotas::CountTurn,
@@ -50,18 +50,18 @@ pub(super) async fn enroll_by_rule(
     wanted: Option<&PrincipalId>,
     csr: &Csr,
 ) -> Result<IssuedLeaf, Error> {
-    enrollment::check_guesses(app, call, tenant)?;
+    admitting::check_guesses(app, call, tenant)?;
     let mut known: Known = vec![("proof", evidence.kind().to_string())];
     // Nobody has a right to anything here yet; what is read decides whether somebody gets one.
     let key = Tenant::key_of(tenant);
     let Some(found) = EnvironmentScope::housekeeping().get::<Tenant>(&*app.store, &key, call.now).await? else {
         known.push(("wanted_tenant", tenant.to_string()));
-        return enrollment::refuse_proof(app, call, &TenantId::system(), refused("TENANT_UNKNOWN"), known).await;
+        return admitting::refuse_proof(app, call, &TenantId::system(), refused("TENANT_UNKNOWN"), known).await;
     };
     let request = Request { call, tenant, evidence, wanted, csr, key_sha256: key_digest(csr) };
     match believe(app, &request, &found.value, &mut known).await {
         Ok(leaf) => Ok(leaf),
-        Err(error) => enrollment::refuse_proof(app, call, tenant, error, known).await,
+        Err(error) => admitting::refuse_proof(app, call, tenant, error, known).await,
     }
 }
 
@@ -152,7 +152,7 @@ async fn admit_granted(
     let created = found.is_none();
     let template = &grant.rule.template;
     let new = (grant.id.clone(), template.principal_type, template.roles.as_slice());
-    let mut principal = enrollment::enrolled(call, scope, found, new)?;
+    let mut principal = admitting::enrolled(call, scope, found, new)?;
     if created {
         principal.value.enrolled_by = Some(grant.rule.id.clone());
     }
@@ -162,7 +162,7 @@ async fn admit_granted(
         .detail("principal", &principal.value.id)
         .detail("principal_created", created);
     let commit = call::audited(app, call, scope.tenant(), &entry).writes(newly_used);
-    enrollment::admission(app, call, scope, principal, created, turn, commit).await
+    admitting::admission(app, call, scope, principal, created, turn, commit).await
 }
 
 /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.

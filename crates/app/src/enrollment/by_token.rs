@@ -25,7 +25,7 @@ use crate::{
         order::{self, Admission, Begun, Order, key_digest},
         release,
     },
-    enrollment::{self, Known, fits, refused, turn_if_new},
+    enrollment::admitting::{self, Known, fits, refused, turn_if_new},
     ledger::fingerprint,
     reads,
     tenants::quotas::CountTurn,
@@ -39,16 +39,16 @@ pub(super) async fn enroll_by_token(
     csr: &Csr,
 ) -> Result<IssuedLeaf, Error> {
     // A guessed token names no tenant; such refusals are counted where they are recorded.
-    enrollment::check_guesses(app, call, &TenantId::system())?;
+    admitting::check_guesses(app, call, &TenantId::system())?;
     let digest = EnrollmentToken::digest(secret.expose_secret());
     let Some(token) = find_token_record(app, call, &digest).await?.map(|found| found.value) else {
-        return enrollment::refuse_proof(app, call, &TenantId::system(), refused("TOKEN_UNKNOWN"), Known::new()).await;
+        return admitting::refuse_proof(app, call, &TenantId::system(), refused("TOKEN_UNKNOWN"), Known::new()).await;
     };
     match redeem(app, call, &token, wanted, csr).await {
         Ok(leaf) => Ok(leaf),
         Err(error) => {
             let known = vec![("token", token.id.to_string())];
-            enrollment::refuse_proof(app, call, &token.tenant, error, known).await
+            admitting::refuse_proof(app, call, &token.tenant, error, known).await
         }
     }
 }
@@ -124,14 +124,14 @@ async fn admit_holder(
     }
     let created = found.is_none();
     let template = &token.value.template;
-    let principal = enrollment::enrolled(call, scope, found, (id, template.principal_type, &template.roles))?;
+    let principal = admitting::enrolled(call, scope, found, (id, template.principal_type, &template.roles))?;
     let entry = AuditEntry::done(call, "token", &token.value.id)
         .detail("principal", &principal.value.id)
         .detail("principal_created", created)
         .detail("uses_left", token.value.uses_left.saturating_sub(1));
     let used = EnrollmentToken { uses_left: token.value.uses_left.saturating_sub(1), ..token.value };
     let commit = call::audited(app, call, scope.tenant(), &entry).write(Write::replace(used, token.version));
-    enrollment::admission(app, call, scope, principal, created, turn, commit).await
+    admitting::admission(app, call, scope, principal, created, turn, commit).await
 }
 
 /// The token with this digest, whosever it is: the secret is the right to find it.

@@ -17,7 +17,7 @@ use crate::{
         order::{self, Presented, parse_csr},
         renewal,
     },
-    enrollment,
+    enrollment::admitting,
 };
 
 /// How far the time of a statement may be from ours.
@@ -155,7 +155,7 @@ async fn refuse_renewal<T>(
             .about("certificate", crate::authorities::reservation::resource_id(record))
             .detail("principal", &record.principal);
     }
-    enrollment::record_refusal(app, call, tenant, reason, entry).await;
+    admitting::record_refusal(app, call, tenant, reason, entry).await;
     Err(error)
 }
 
