@@ -156,4 +156,3 @@ pub(super) fn fits(principal: &Principal, principal_type: PrincipalType, roles: 
     let more = principal.roles.iter().any(|role| !roles.contains(role));
     if more { Err(refused("PRINCIPAL_ROLES_CHANGED")) } else { Ok(()) }
 }
-

@@ -55,4 +55,3 @@ pub async fn enroll(app: &Arc<App>, call: &Call, input: Enroll) -> Result<Issued
         }
     }
 }
-
