@@ -259,6 +259,11 @@ impl Trust {
         Some(known)
     }
 
+    /// Whether the tenant is known here.
+    pub fn knows(&self, tenant: &TenantId) -> bool {
+        read(&self.tenants).contains_key(tenant)
+    }
+
     /// All tenants known here.
     pub fn tenants(&self) -> Vec<TenantId> {
         read(&self.tenants).keys().cloned().collect()

@@ -9,6 +9,7 @@ use signet_proto::v1::{
     ActivateTenantRequest, CreateTenantRequest, GetTenantRequest, ListTenantsRequest, ListTenantsResponse,
     SteerRenewalsRequest, SuspendTenantRequest, Tenant, UpdateTenantRequest, tenant_service_server::TenantService,
 };
+use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert, parse};
@@ -24,6 +25,10 @@ const FIELDS: &[&str] = &[
     "quotas.enrollment_rules",
     "quotas.certificate_authorities",
 ];
+
+/// How long a new tenant's creator waits for this node to hear of it, and how often it is looked.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 #[async_trait]
 impl TenantService for Api {
@@ -42,6 +47,13 @@ impl TenantService for Api {
             };
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::create_tenant(&self.node.app, &caller.call, &scope, input).await?;
+            // Who enrolls right away comes back with its certificate before this node's reader would have heard of the CA.
+            let heard = async {
+                while !self.node.trust.knows(&tenant.id) {
+                    sleep(LOOK_EVERY).await;
+                }
+            };
+            timeout(HEARD_WITHIN, heard).await.ok();
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await
