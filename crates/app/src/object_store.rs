@@ -21,7 +21,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error>;
 }
 
-/// An object on the shelf.
+/// An object in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// Tells its content from any other (an ETag).

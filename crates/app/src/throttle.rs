@@ -89,9 +89,8 @@ impl Throttle {
 
     /// Counts an order that changes nothing and is announced all the same, or says that its actor gave too many.
     pub(crate) fn repeated(&self, call: &Call) -> Result<(), Error> {
-        let message = format!(
-            "what is so already was ordered too often: {REPEATS_A_MINUTE} times a minute may be; try again later"
-        );
+        let message =
+            format!("{REPEATS_A_MINUTE} orders a minute that change nothing are accepted; wait a moment and go on");
         let taken = self.repeats.take(call.actor.key(), call.now);
         taken.map(drop).ok_or(Error::Exhausted { reason: "REPEATED_TOO_OFTEN", message })
     }
@@ -228,8 +227,8 @@ mod tests {
 
     #[test]
     fn what_changes_nothing_is_done_so_often_and_then_so_fast() {
-        let guard = throttle();
-        let order = |name, now| guard.repeated(&Call::process(name, now));
+        let throttle = throttle();
+        let order = |name, now| throttle.repeated(&Call::process(name, now));
         assert!((0..REPEATS_A_MINUTE).all(|_| order("one", NOW).is_ok()));
         assert_eq!(order("one", NOW).unwrap_err().reason(), "REPEATED_TOO_OFTEN");
         assert!(order("another", NOW).is_ok());

@@ -2,11 +2,11 @@
 //!
 //! Decisions are `signet_app`'s; here are AWS's shapes. Everything may run at any time, again, and twice at once.
 
+mod bucket;
 mod event;
 mod handshake;
-mod herald;
+mod notifier;
 mod secret;
-mod shelf;
 
 use std::sync::Arc;
 
@@ -109,8 +109,8 @@ pub struct Function {
     names: ServerIdentity,
     server_identity: Arc<dyn ServerIdentityStore>,
     secret: secret::Secret,
-    shelf: Option<shelf::Bucket>,
-    herald: Option<herald::Bus>,
+    bucket: Option<bucket::Bucket>,
+    notifier: Option<notifier::Bus>,
     endpoint: Option<String>,
     clock: Clocked,
 }
@@ -138,8 +138,8 @@ impl Function {
             names: config.server.clone(),
             server_identity,
             secret: secret::Secret::new(&aws, prefix),
-            shelf: config.publication_bucket.as_ref().map(|bucket| shelf::Bucket::new(&aws, bucket, path_style)),
-            herald: config.event_bus.as_ref().map(|bus| herald::Bus::new(&aws, bus)),
+            bucket: config.publication_bucket.as_ref().map(|bucket| bucket::Bucket::new(&aws, bucket, path_style)),
+            notifier: config.event_bus.as_ref().map(|bus| notifier::Bus::new(&aws, bus)),
             endpoint: std::env::var("SIGNET_ROTATE_ENDPOINT").ok(),
             clock: Clocked(system_clock()),
         })
@@ -167,9 +167,9 @@ impl Function {
     }
 
     async fn accept_audit_head(&self) -> Result<Value, RotateError> {
-        let shelf = self.shelf.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
+        let bucket = self.bucket.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
         let call = Call::process("accept-audit-head", self.now());
-        let done = checkpoints::accept_audit_head(&self.app, &call, shelf).await;
+        let done = checkpoints::accept_audit_head(&self.app, &call, bucket).await;
         let done = done.map_err(|error| RotateError::Operation { what: "accept-audit-head".into(), error })?;
         Ok(json!({ "done": done }))
     }
@@ -186,8 +186,8 @@ impl Function {
                 ..report
             }),
             Task::WarnExpiry => {
-                let herald = self.herald.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
-                expiry::warn_expiries(&self.app, &call, herald, &go_on).await
+                let notifier = self.notifier.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
+                expiry::warn_expiries(&self.app, &call, notifier, &go_on).await
             }
         };
         let report = report.map_err(|error| {
@@ -203,8 +203,8 @@ impl Function {
         call: &Call,
         go_on: signet_app::GoOn<'_>,
     ) -> Result<Result<TaskReport, Error>, RotateError> {
-        let shelf = self.shelf.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
-        let mut report = match publication::publish(&self.app, call, shelf, go_on).await {
+        let bucket = self.bucket.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
+        let mut report = match publication::publish(&self.app, call, bucket, go_on).await {
             Ok(report) => report,
             Err(error) => return Ok(Err(error)),
         };

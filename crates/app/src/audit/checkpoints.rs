@@ -148,26 +148,26 @@ async fn require_held(app: &App, seen: &Head, now: Time) -> Result<(), Error> {
 }
 
 /// Publishes the end of the chain, which then nobody who can only write to the store can take back.
-pub(crate) async fn put_head(app: &App, call: &Call, shelf: &dyn ObjectStore) -> Result<Vec<String>, Error> {
-    let there = shelf.look(HEAD).await?;
+pub(crate) async fn put_head(app: &App, call: &Call, bucket: &dyn ObjectStore) -> Result<Vec<String>, Error> {
+    let there = bucket.look(HEAD).await?;
     if let Some(seen) = there.as_ref().and_then(|there| from_notes(&there.notes)) {
         require_held(app, &seen, call.now).await?;
     }
-    replace_head(app, call, shelf, there).await
+    replace_head(app, call, bucket, there).await
 }
 
 /// Publishes the end of the chain as it is, although it lacks the one that was published: after a restore that the
 /// operator knows of. Returns what was put.
-pub async fn accept_audit_head(app: &App, call: &Call, shelf: &dyn ObjectStore) -> Result<Vec<String>, Error> {
+pub async fn accept_audit_head(app: &App, call: &Call, bucket: &dyn ObjectStore) -> Result<Vec<String>, Error> {
     app.seen_head.forget();
-    let there = shelf.look(HEAD).await?;
-    replace_head(app, call, shelf, there).await
+    let there = bucket.look(HEAD).await?;
+    replace_head(app, call, bucket, there).await
 }
 
 async fn replace_head(
     app: &App,
     call: &Call,
-    shelf: &dyn ObjectStore,
+    bucket: &dyn ObjectStore,
     there: Option<ObjectMeta>,
 ) -> Result<Vec<String>, Error> {
     let published = there.as_ref().and_then(|there| from_notes(&there.notes));
@@ -178,7 +178,7 @@ async fn replace_head(
     let content = serde_json::to_vec(&head).map_err(Error::internal)?;
     let mut object: Object = object(HEAD.into(), "application/json", content);
     object.notes.extend(to_notes(&head));
-    let put = shelf.put(object, there.as_ref().map(|there| there.tag.as_str())).await?;
+    let put = bucket.put(object, there.as_ref().map(|there| there.tag.as_str())).await?;
     Ok(if put == Put::Done { vec![HEAD.into()] } else { Vec::new() })
 }
 

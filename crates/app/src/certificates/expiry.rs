@@ -34,7 +34,7 @@ const AT_ONCE: usize = 8;
 struct Round<'a> {
     /// Of the present piece of work.
     call: Call,
-    herald: &'a dyn Notifier,
+    notifier: &'a dyn Notifier,
     claimed: Vec<ExpiryWarning>,
     report: TaskReport,
 }
@@ -85,10 +85,10 @@ impl Walk {
 pub async fn warn_expiries(
     app: &App,
     call: &Call,
-    herald: &dyn Notifier,
+    notifier: &dyn Notifier,
     go_on: GoOn<'_>,
 ) -> Result<TaskReport, Error> {
-    let mut round = Round { call: call.clone(), herald, claimed: Vec::new(), report: TaskReport::default() };
+    let mut round = Round { call: call.clone(), notifier, claimed: Vec::new(), report: TaskReport::default() };
     let looked = look_for_endings(app, &mut round, go_on).await;
     // What was claimed is told, whatever went wrong after.
     tell(app, &mut round).await;
@@ -245,7 +245,7 @@ async fn tell(app: &App, round: &mut Round<'_>) {
     if claimed.is_empty() {
         return;
     }
-    let untold = round.herald.tell(&claimed).await;
+    let untold = round.notifier.tell(&claimed).await;
     for (index, warning) in claimed.iter().enumerate() {
         let text = format!("{}: {}", warning.tenant, warning.key().sort);
         let Some((_, cause)) = untold.iter().find(|(failed, _)| *failed == index) else {

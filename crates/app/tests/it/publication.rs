@@ -57,8 +57,8 @@ impl Bucket {
 impl ObjectStore for Bucket {
     async fn look(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
         let objects = self.objects.lock().unwrap();
-        let shelved = |(tag, object): &(u32, Object)| ObjectMeta { tag: tag.to_string(), notes: object.notes.clone() };
-        Ok(objects.get(name).map(shelved))
+        let meta = |(tag, object): &(u32, Object)| ObjectMeta { tag: tag.to_string(), notes: object.notes.clone() };
+        Ok(objects.get(name).map(meta))
     }
 
     async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error> {

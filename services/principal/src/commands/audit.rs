@@ -140,8 +140,9 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
         fields.insert("findings".into(), "none".into());
     }
     run.printer.record(&shown, &REPORT)?;
-    notes(run, &args, &report, pinned.is_some());
     let whole = report.findings.is_empty();
+    let is_remembered = report.head.is_some() && (whole || args.accept_head);
+    notes(run, &args, &report, pinned.is_some(), is_remembered);
     if let (true, Some(head), Some(key_sha256)) = (whole || args.accept_head, report.head, report.key_sha256) {
         AuditMemory { key_sha256, head }.save(&file)?;
         if let (true, Some(before)) = (args.accept_head, remembered) {
@@ -154,13 +155,14 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     Ok(if whole { Exit::Ok } else { Exit::Found })
 }
 
-fn notes(run: &Run, args: &VerifyArgs, report: &Report, pinned: bool) {
+fn notes(run: &Run, args: &VerifyArgs, report: &Report, pinned: bool, is_remembered: bool) {
     let note = |text: &str| run.printer.note(&format!("note: {text}"));
     if report.seals == 0 {
         note("no seal in this time, so nothing was checked; a minute is sealed soon after its end");
     }
     if report.key_sha256.is_some() && !pinned {
-        note("the audit key was taken from the server and is remembered now; pin it with --key-sha256");
+        let remembered = if is_remembered { " and is remembered now" } else { "" };
+        note(&format!("the audit key was taken from the server{remembered}; pin it with --key-sha256"));
     }
     if args.all && report.seals > 0 && !report.from_the_beginning {
         note("the first seal is not the first ever; older ones have expired or were removed");

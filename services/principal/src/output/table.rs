@@ -95,14 +95,16 @@ fn status(text: &str) -> Shown {
     Shown::new(text).fg(color)
 }
 
-/// A field for people: times with their distance, lists with commas, long blobs by their size.
+/// A field for people: times with their distance, lists with commas, long blobs by their size; sentences as they are.
 fn text(value: &Value, now: Timestamp) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) if text.is_empty() => "-".into(),
         Value::String(text) => match text.parse::<Timestamp>() {
             Ok(at) => time::absolute(at, now),
-            Err(_) if text.len() > 160 => format!("{} characters (see --output json)", text.len()),
+            Err(_) if text.len() > 160 && !text.contains(' ') => {
+                format!("{} characters (see --output json)", text.len())
+            }
             Err(_) => plain::line(text),
         },
         Value::Array(items) if items.is_empty() => "-".into(),

@@ -59,9 +59,9 @@ pub(super) fn name(ca: &CaId) -> String {
 }
 
 /// Puts the CA's list if a new one is due. Every signature has an audit event before it.
-pub(super) async fn put_crl(app: &App, call: &Call, shelf: &dyn ObjectStore, ca: &Ca) -> Result<Vec<String>, Error> {
+pub(super) async fn put_crl(app: &App, call: &Call, bucket: &dyn ObjectStore, ca: &Ca) -> Result<Vec<String>, Error> {
     let name = name(&ca.id);
-    let there = shelf.look(&name).await?;
+    let there = bucket.look(&name).await?;
     let found = revoked_by_index(app, &ca.id, call.now).await?;
     if due_number(there.as_ref(), &digest(&found.entries), call.now).is_none() {
         return Ok(Vec::new());
@@ -69,7 +69,7 @@ pub(super) async fn put_crl(app: &App, call: &Call, shelf: &dyn ObjectStore, ca:
     let issuer = signing::issuer(app, ca).await?;
     let published = match &there {
         None => Vec::new(),
-        Some(there) => match shelf.read(&name, &there.tag).await? {
+        Some(there) => match bucket.read(&name, &there.tag).await? {
             Some(der) => published_entries(&der, &issuer.certificate, &name),
             // Somebody else has put another one meanwhile.
             None => return Ok(Vec::new()),
@@ -94,7 +94,7 @@ pub(super) async fn put_crl(app: &App, call: &Call, shelf: &dyn ObjectStore, ca:
     ]);
     // RFC 2585 section 4.2.
     let object = Object { name: name.clone(), content_type: "application/pkix-crl", content, notes };
-    let put = shelf.put(object, there.as_ref().map(|there| there.tag.as_str())).await?;
+    let put = bucket.put(object, there.as_ref().map(|there| there.tag.as_str())).await?;
     Ok(if put == Put::Done { vec![name] } else { Vec::new() })
 }
 

@@ -1,6 +1,6 @@
-//! What others may fetch: roots, trust bundles and revocation lists, on a shelf outside of the store.
+//! What others may fetch: roots, trust bundles and revocation lists, in a bucket outside of the store.
 //!
-//! A run looks at what is on the shelf and puts there what has changed, each object only in place of the one it saw: of two
+//! A run looks at what is in the bucket and puts there what has changed, each object only in place of the one it saw: of two
 //! runs at once one puts it, the other finds itself beaten.
 
 mod crl;
@@ -44,12 +44,12 @@ enum Piece {
 
 /// Publishes what has changed of `audit/head.json`, `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and
 /// `crl/<ca>.crl`.
-pub async fn publish(app: &App, call: &Call, shelf: &dyn ObjectStore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+pub async fn publish(app: &App, call: &Call, bucket: &dyn ObjectStore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
     let (pieces, unreadable) = pieces(app, call.now).await?;
     let work = |piece: Piece| async move {
         let now = go_on()?;
         let name = piece.name();
-        Some(put_piece(app, &call.at(now), shelf, piece).await.map_err(|error| (name, error)))
+        Some(put_piece(app, &call.at(now), bucket, piece).await.map_err(|error| (name, error)))
     };
     let mut results = stream::iter(pieces).map(work).buffer_unordered(AT_ONCE);
     let mut report = TaskReport::default();
@@ -92,21 +92,21 @@ async fn pieces(app: &App, now: Time) -> Result<(Vec<Piece>, Vec<Unreadable>), E
 }
 
 /// Returns the names of what was put.
-async fn put_piece(app: &App, call: &Call, shelf: &dyn ObjectStore, piece: Piece) -> Result<Vec<String>, Error> {
+async fn put_piece(app: &App, call: &Call, bucket: &dyn ObjectStore, piece: Piece) -> Result<Vec<String>, Error> {
     match piece {
-        Piece::AuditHead => checkpoints::put_head(app, call, shelf).await,
+        Piece::AuditHead => checkpoints::put_head(app, call, bucket).await,
         Piece::Roots(known) => {
             let (now, of) = (call.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
-            put_changed(shelf, of(&known)?, || async move { of(&authorities::roots(app, now).await?) }).await
+            put_changed(bucket, of(&known)?, || async move { of(&authorities::roots(app, now).await?) }).await
         }
         Piece::Bundle(tenant, known) => {
             let fresh = || async {
                 let scope = TenantScope::housekeeping(tenant.clone());
                 bundle_objects(&tenant, &authorities::trust_bundle(app, call, &scope).await?.anchors)
             };
-            put_changed(shelf, bundle_objects(&tenant, &known)?, fresh).await
+            put_changed(bucket, bundle_objects(&tenant, &known)?, fresh).await
         }
-        Piece::Crl(ca) => crl::put_crl(app, call, shelf, &ca).await,
+        Piece::Crl(ca) => crl::put_crl(app, call, bucket, &ca).await,
     }
 }
 
@@ -121,10 +121,10 @@ impl Piece {
     }
 }
 
-/// Puts those objects that differ from what is on the shelf. The index that they were made from may lag: only what is made from
-/// the table after the look at the shelf (`fresh`) is put.
+/// Puts those objects that differ from what is in the bucket. The index that they were made from may lag: only what is made from
+/// the table after the look at the bucket (`fresh`) is put.
 async fn put_changed<F>(
-    shelf: &dyn ObjectStore,
+    bucket: &dyn ObjectStore,
     objects: Vec<Object>,
     fresh: impl Fn() -> F,
 ) -> Result<Vec<String>, Error>
@@ -133,7 +133,7 @@ where
 {
     let mut put = Vec::new();
     for (index, object) in objects.into_iter().enumerate() {
-        let there = shelf.look(&object.name).await?;
+        let there = bucket.look(&object.name).await?;
         let digest = there.as_ref().and_then(|there| there.notes.get(DIGEST)).cloned();
         if digest.as_ref() == object.notes.get(DIGEST) {
             continue;
@@ -143,7 +143,7 @@ where
             continue;
         }
         let name = object.name.clone();
-        if shelf.put(object, there.as_ref().map(|there| there.tag.as_str())).await? == Put::Done {
+        if bucket.put(object, there.as_ref().map(|there| there.tag.as_str())).await? == Put::Done {
             put.push(name);
         }
     }
