@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 use signet_core::{
-    Actor, Lifetime, RequestId, TenantId, Time, audit::AuditEvent, change::Change, commit::Commit, signer::random,
+    Actor, Lifetime, RequestId, Serial, TenantId, Time, audit::AuditEvent, change::Change, commit::Commit,
+    signer::random,
 };
 
 use crate::App;
@@ -117,7 +118,7 @@ fn event(app: &App, call: &Call, tenant: &TenantId, entry: &AuditEntry) -> Audit
     let at = call.now.max(Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire)));
     AuditEvent {
         tenant: tenant.clone(),
-        id: signet_core::Serial::new(at, random(&*app.entropy)).to_string(),
+        id: Serial::new(at, random(&*app.entropy)).to_string(),
         at,
         payload: serde_json::to_string(entry).unwrap_or_else(|error| format!("{{\"unreadable\":\"{error}\"}}")),
         keep_until: at.plus(app.settings.audit_retention),

@@ -1,5 +1,5 @@
-//! Signet's operations, each a function in the room of its capability. Every mutating operation reads, plans and commits once; what it may touch
-//! comes as a scope, who asks and when comes as a [`Call`].
+//! Signet's operations, each a function in the room of its capability. Every mutating operation reads, plans and
+//! commits once; what it may touch comes as a scope, who asks and when comes as a [`Call`].
 
 pub mod audit;
 pub mod authorities;
@@ -31,31 +31,34 @@ use std::{
 use async_trait::async_trait;
 use audit::checkpoints::SeenHead;
 use authorities::signing::{Authorities, Issuer};
-use ledger::announcing::Announcer;
-use ledger::reporting::ReportingStore;
+use ledger::{announcing::Announcer, reporting::ReportingStore};
 use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
     sealing::HeadWatch,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
-use sync::detached::Detached;
-use sync::queues::NamedQueues;
-use sync::single_flight::SingleFlight;
+use sync::{detached::Detached, queues::NamedQueues, single_flight::SingleFlight};
 use throttle::Throttle;
 use tokio::sync::{Mutex, Notify};
 
-pub use audit::checkpoints::CheckpointPage;
-pub use audit::events::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport};
+pub use audit::{
+    checkpoints::CheckpointPage,
+    events::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport},
+};
 pub use authorities::{RotationAction, RotationReport, TrustBundle};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
 pub use call::{AuditEntry, Call, Resource};
-pub use certificates::expiry::{BATCH, Notifier};
-pub use certificates::order::IssuedLeaf;
-pub use enrollment::out_of_band::OutOfBandRenewal;
-pub use enrollment::rules::{CreateRule, RuleTest};
-pub use enrollment::tokens::{CreateToken, CreatedToken};
-pub use enrollment::{Enroll, Proof};
+pub use certificates::{
+    expiry::{BATCH, Notifier},
+    order::IssuedLeaf,
+};
+pub use enrollment::{
+    Enroll, Proof,
+    out_of_band::OutOfBandRenewal,
+    rules::{CreateRule, RuleTest},
+    tokens::{CreateToken, CreatedToken},
+};
 pub use ledger::Planned;
 pub use object_store::{Object, ObjectMeta, ObjectStore, Put};
 pub use paging::{Listing, PageRequest};
@@ -64,8 +67,10 @@ pub use sync::detached::tell_operator;
 pub use task::{GoOn, TaskReport};
 pub use tenants::{CreateTenant, TenantPatch};
 pub use throttle::RefusalLimits;
-pub use trust::feed::Follower;
-pub use trust::publication::{BUNDLE_REFRESH, bundle_sequence};
+pub use trust::{
+    feed::Follower,
+    publication::{BUNDLE_REFRESH, bundle_sequence},
+};
 
 /// What an operator may set for a whole environment.
 #[derive(Clone, Debug)]
@@ -121,8 +126,8 @@ pub struct App {
     /// Who signs for a tenant, read once for all who wait for it.
     reads: SingleFlight<TenantId, Result<Arc<Authorities>, Error>>,
     announcer: Announcer,
-    /// Callers of this process with the same join token or grant, and renewals of one certificate, take turns instead of meeting in
-    /// the store. Taken first.
+    /// Callers of this process with the same join token or grant, and renewals of one certificate, take turns instead
+    /// of meeting in the store. Taken first.
     turns: NamedQueues,
     /// Consequences of decisions, which outlive a caller that is gone.
     detached: Detached,
@@ -212,7 +217,8 @@ impl App {
     }
 
     /// How many changes this process has given up looking for (the feed's numbers say that there are such, and for ten
-    /// minutes no query saw them: what they refuse is not refused here), or has read and found gone: the feed was put back.
+    /// minutes no query saw them: what they refuse is not refused here), or has read and found gone: the feed was put
+    /// back.
     pub fn missing_changes(&self) -> u64 {
         self.missing_changes.load(Ordering::Relaxed)
     }

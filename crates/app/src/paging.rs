@@ -145,6 +145,9 @@ pub(crate) fn day_of(time: Time) -> i64 {
     time.unix_seconds().div_euclid(86_400)
 }
 
+/// Longest sort key of what is listed in one order: an event's id, and a digit behind it.
+const LONGEST_POSITION: usize = 64;
+
 /// Where a listing in one order stands. `of` binds it to what was asked.
 #[derive(Serialize, Deserialize)]
 struct Position {
@@ -158,7 +161,9 @@ pub(crate) fn position(page: &PageRequest, of: &str) -> Result<Option<String>, E
         return Ok(None);
     }
     let found: Position = decode(&page.token)?;
-    let is_good = found.of == of && found.after.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_good = found.of == of
+        && found.after.len() <= LONGEST_POSITION
+        && found.after.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_good { Ok(Some(found.after)) } else { Err(bad_token()) }
 }
 

@@ -14,6 +14,9 @@ use signet_core::{
 
 use crate::{App, paging};
 
+/// Why an operation on a record that cannot be read is refused.
+pub(crate) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
+
 /// The scope's tenant, or `NOT_FOUND`.
 pub(crate) async fn tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
     let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), now).await?;
@@ -36,9 +39,6 @@ pub(crate) fn require_active(tenant: &Tenant) -> Result<(), Error> {
         )),
     }
 }
-
-/// Why an operation on a record that cannot be read is refused.
-pub(crate) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
 
 /// The principal `id` within the scope, or `NOT_FOUND`.
 pub(crate) async fn principal(

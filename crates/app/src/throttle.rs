@@ -9,7 +9,10 @@ use std::{
     collections::HashMap,
     hash::Hash,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use signet_core::{Error, TenantId, Time, cidr::source_of};
@@ -22,8 +25,8 @@ const MOST: usize = 50_000;
 /// by waiting, so that many at once are no way around the rate.
 const MOST_AHEAD: i64 = 10;
 
-/// Orders a minute of one actor that change nothing. Each is an event and an entry of the feed, for the feed may have lost it
-/// (a restore by halves); and as urgent as if it did.
+/// Orders a minute of one actor that change nothing. Each is an event and an entry of the feed, for the feed may have
+/// lost it (a restore by halves); and as urgent as if it did.
 const REPEATS_A_MINUTE: u32 = 600;
 
 /// How many refusals a minute are borne. A whole minute's worth may come at once.
@@ -88,7 +91,11 @@ impl Throttle {
     }
 
     /// Counts an order that changes nothing and is announced all the same, or says that its actor gave too many.
-    pub(crate) fn repeated(&self, call: &Call) -> Result<(), Error> {
+    /// `is_charged`: whether this call was counted, which it is once however often it is tried.
+    pub(crate) fn repeated(&self, call: &Call, is_charged: &AtomicBool) -> Result<(), Error> {
+        if is_charged.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let message =
             format!("{REPEATS_A_MINUTE} orders a minute that change nothing are accepted; wait a moment and go on");
         let taken = self.repeats.take(call.actor.key(), call.now);
@@ -228,10 +235,12 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_done_so_often_and_then_so_fast() {
         let throttle = throttle();
-        let order = |name, now| throttle.repeated(&Call::process(name, now));
+        let order = |name, now| throttle.repeated(&Call::process(name, now), &AtomicBool::new(false));
         assert!((0..REPEATS_A_MINUTE).all(|_| order("one", NOW).is_ok()));
         assert_eq!(order("one", NOW).unwrap_err().reason(), "REPEATED_TOO_OFTEN");
         assert!(order("another", NOW).is_ok());
+        let (again, charged) = (Call::process("a third", NOW), AtomicBool::new(false));
+        assert!((0..=REPEATS_A_MINUTE).all(|_| throttle.repeated(&again, &charged).is_ok()), "one call is one order");
         assert!(order("one", after(1)).is_ok());
     }
 

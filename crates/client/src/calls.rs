@@ -52,7 +52,8 @@ pub async fn enroll(
     enroll_with(channel, &Enrollment { principal_id: principal_id.map(str::to_owned), ..enrollment }, retry).await
 }
 
-/// A new key, and the first certificate for it. Repeats the same request, so that a lost answer does not use up the proof.
+/// A new key, and the first certificate for it. Repeats the same request, so that a lost answer does not use up the
+/// proof.
 pub async fn enroll_with(channel: &Channel, enrollment: &Enrollment, retry: Retry) -> Result<Credentials, ClientError> {
     let new = Pending::generate()?;
     let proof = enrollment.proof.proof(new.key()).await?;
@@ -90,7 +91,8 @@ pub async fn renew(channel: &Channel, retry: Retry) -> Result<Credentials, Clien
     new.certified(issued)
 }
 
-/// The key of a certificate to be, and the request for it: the same in every attempt, so that a lost answer is found again.
+/// The key of a certificate to be, and the request for it: the same in every attempt, so that a lost answer is found
+/// again.
 pub(crate) struct NextKey {
     key: KeyPair,
     request: RenewCertificateRequest,

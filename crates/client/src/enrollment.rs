@@ -56,8 +56,8 @@ impl ProofSource for JoinToken {
 pub struct JoinToken(pub SecretString);
 
 impl JoinToken {
-    /// From a file. What cannot be a token is refused here, before it is sent to anybody; blanks around it and the mark that
-    /// some editors put first (BOM) do not count.
+    /// From a file. What cannot be a token is refused here, before it is sent to anybody; blanks around it and the mark
+    /// that some editors put first (BOM) do not count.
     pub fn read(path: &Path) -> Result<Self, CredentialsError> {
         let failed =
             |reason: String| CredentialsError::File { action: "read", path: path.display().to_string(), reason };
@@ -83,8 +83,8 @@ impl fmt::Debug for JoinToken {
     }
 }
 
-/// A proof that is found anew for each enrollment, since owners replace files and roles give other credentials. It repeats:
-/// what is used up is refused until there is another.
+/// A proof that is found anew for each enrollment, since owners replace files and roles give other credentials. It
+/// repeats: what is used up is refused until there is another.
 pub struct Anew<F>(pub F);
 
 impl<F> fmt::Debug for Anew<F> {

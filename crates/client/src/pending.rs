@@ -73,7 +73,8 @@ impl Pending {
         replace_file(path, &text.map_err(|error| failed("write", path, &error))?, Access::mode(0o600))
     }
 
-    /// Reads a file of [`Self::write`]; `None` when there is none. One that is damaged was never sent: it is told and left out.
+    /// Reads a file of [`Self::write`]; `None` when there is none. One that is damaged was never sent: it is told and
+    /// left out.
     pub fn read(path: &Path) -> Result<Option<Self>, CredentialsError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => Zeroizing::new(bytes),

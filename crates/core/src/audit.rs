@@ -27,7 +27,8 @@ pub struct AuditEvent {
     pub tenant: TenantId,
     /// UUIDv7, 32 hexadecimal digits: unique and in time order.
     pub id: String,
-    /// When the operation, or the piece of a long one that it is about, began; later if that minute was sealed before it was committed.
+    /// When the operation, or the piece of a long one that it is about, began; later if that minute was sealed before
+    /// it was committed.
     pub at: Time,
     /// A JSON object: operation, actor, resource, outcome and details.
     pub payload: String,

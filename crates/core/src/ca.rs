@@ -70,8 +70,9 @@ pub struct Ca {
     pub updated_at: Time,
 }
 
-/// How long a CA is published before it signs. Verifiers fetch the bundle every five minutes as it asks them to, those of the
-/// bucket ten minutes later, and some hold what they fetched for as long again: before that, they would refuse what it signs.
+/// How long a CA is published before it signs. Verifiers fetch the bundle every five minutes as it asks them to, those
+/// of the bucket ten minutes later, and some hold what they fetched for as long again: before that, they would refuse
+/// what it signs.
 pub const PUBLISHED_BEFORE_USE: Lifetime = Lifetime::hours(1);
 
 impl Ca {
@@ -88,8 +89,8 @@ impl Ca {
         Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT_PREFIX.to_owned()))
     }
 
-    /// Whether it began, or will within a day. Others are of a clock that was ahead, and neither active nor prepared; with those
-    /// of a day it may be this clock that is behind, which must replace nothing.
+    /// Whether it began, or will within a day. Others are of a clock that was ahead, and neither active nor prepared;
+    /// with those of a day it may be this clock that is behind, which must replace nothing.
     pub fn counts(&self, now: Time) -> bool {
         self.has_begun(now.plus(DAY))
     }
@@ -136,7 +137,8 @@ pub enum RotationStep {
         /// The generation to make.
         generation: u32,
     },
-    /// `prepared` starts to sign, or a retiring one again ([`signer`]); the present active one, if any, becomes `retiring`.
+    /// `prepared` starts to sign, or a retiring one again ([`signer`]); the present active one, if any, becomes
+    /// `retiring`.
     Activate {
         /// The one to activate.
         ca: CaId,
@@ -150,14 +152,15 @@ pub enum RotationStep {
     },
 }
 
-/// New CAs of one kind and owner a day: as many as anybody needs who replaces one twice, since each has a key that is paid for.
+/// New CAs of one kind and owner a day: as many as anybody needs who replaces one twice, since each has a key that is
+/// paid for.
 pub const PREPARED_A_DAY: usize = 2;
 /// The same where the operator asks, e.g. for a tenant whose keys are suspect one after the other.
 pub const PREPARED_A_DAY_BY_OPERATOR: usize = 10;
 const DAY: Lifetime = Lifetime::days(1);
 
-/// When the next CA of one kind and owner may be prepared, if `most` a day may; `None`: now. The first one came with its owner
-/// and does not count.
+/// When the next CA of one kind and owner may be prepared, if `most` a day may; `None`: now. The first one came with
+/// its owner and does not count.
 pub fn prepare_possible_at(cas: &[Ca], most: usize, now: Time) -> Option<Time> {
     let later = cas.iter().filter(|ca| ca.generation > 1 && ca.has_begun(now)).map(|ca| ca.not_before);
     let mut made: Vec<Time> = later.filter(|made| now < made.plus(DAY)).collect();
@@ -167,8 +170,9 @@ pub fn prepare_possible_at(cas: &[Ca], most: usize, now: Time) -> Option<Time> {
     made.get(index).map(|made| made.plus(DAY))
 }
 
-/// Which of the CAs of one kind and owner signs at `now`: the active one. Where that has not begun, since the clock that
-/// activated it was ahead, the one before it does, which verifiers know; if there is none, the active one is named all the same.
+/// Which of the CAs of one kind and owner signs at `now`: the active one. Where that has not begun, since the clock
+/// that activated it was ahead, the one before it does, which verifiers know; if there is none, the active one is named
+/// all the same.
 pub fn signer(cas: &[Ca], now: Time) -> Option<&Ca> {
     let newest =
         |state| cas.iter().filter(move |ca| ca.state == state).max_by_key(|ca| (ca.has_begun(now), ca.generation));
@@ -192,11 +196,11 @@ fn is_passed_over(ca: &Ca, cas: &[Ca], now: Time) -> bool {
 /// How long before its signatures would outlive it a CA stops to sign.
 const MARGIN: Lifetime = Lifetime::days(30);
 
-/// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active`
-/// at five sixths, if verifiers know it by then ([`Ca::known_at`]; a root, which signs CAs of two years, earlier: [`MARGIN`] before these would outlive it), `retired`
-/// once everything it signed has expired (`longest_leaf_millis` after it stopped signing) or it has expired itself. What a
-/// clock has made or activated that was ahead counts for nothing until it begins. Pure: the caller executes the steps and asks
-/// again.
+/// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active` at
+/// five sixths, if verifiers know it by then ([`Ca::known_at`]; a root, which signs CAs of two years, earlier:
+/// [`MARGIN`] before these would outlive it), `retired` once everything it signed has expired (`longest_leaf_millis`
+/// after it stopped signing) or it has expired itself. What a clock has made or activated that was ahead counts for
+/// nothing until it begins. Pure: the caller executes the steps and asks again.
 pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
     let mut steps = Vec::new();
     let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);

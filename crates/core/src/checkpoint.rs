@@ -1,10 +1,12 @@
-//! Checkpoints: the chain of the whole environment's sealed minutes, which shows when the end of a tenant's log is cut off.
+//! Checkpoints: the chain of the whole environment's sealed minutes, which shows when the end of a tenant's log is cut
+//! off.
 //!
 //! Each sealed minute has one. It names the checkpoint before it, for every tenant that was sealed then a *tag* of the
-//! seal which that seal follows, and by one more tag the minute's seals themselves, so that no other ones take their place. Whoever removes a tenant's last events and their seal leaves the tag behind: it says
-//! that a seal followed the one which is now the last. Who removes checkpoints too breaks the chain, or makes its end go
-//! back; against that, heads ([`Head`]) are remembered where a writer of the store does not reach: by those who verify,
-//! by every node and in the publication bucket.
+//! seal which that seal follows, and by one more tag the minute's seals themselves, so that no other ones take their
+//! place. Whoever removes a tenant's last events and their seal leaves the tag behind: it says that a seal followed the
+//! one which is now the last. Who removes checkpoints too breaks the chain, or makes its end go back; against that,
+//! heads ([`Head`]) are remembered where a writer of the store does not reach: by those who verify, by every node and
+//! in the publication bucket.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +30,8 @@ const TAG_BYTES: usize = 8;
 pub struct Tag([u8; TAG_BYTES]);
 
 impl Tag {
-    /// Of all seals of a minute, with these digests: a minute that was sealed again, with other events, has another checkpoint.
-    /// Nobody computes it again; it shows in [`ChainFinding::ChainForked`].
+    /// Of all seals of a minute, with these digests: a minute that was sealed again, with other events, has another
+    /// checkpoint. Nobody computes it again; it shows in [`ChainFinding::ChainForked`].
     pub fn of_seals(digests: impl Iterator<Item = Digest>) -> Self {
         let mut digests: Vec<Digest> = digests.collect();
         digests.sort_unstable();
@@ -233,8 +235,9 @@ fn compare(chain: &[Checkpoint], seen: &Head) -> Option<ChainFinding> {
         .map(|_| ChainFinding::ChainForked { seen: seen.sequence, minute: seen.minute })
 }
 
-/// The tenant's seals that `chain` names and that are not among `seals` (oldest first, up to the newest there is). `before`: the
-/// digest of the tenant's seal before the first of `seals`; zeros: there never was one; `None`: not known.
+/// The tenant's seals that `chain` names and that are not among `seals` (oldest first, up to the newest there is).
+/// `before`: the digest of the tenant's seal before the first of `seals`; zeros: there never was one; `None`: not
+/// known.
 pub fn missing_seals(
     chain: &[Checkpoint],
     tenant: &TenantId,

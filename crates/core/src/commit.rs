@@ -91,8 +91,8 @@ impl Commit {
         self
     }
 
-    /// Announces a change of `tenant` to every node. `until`: when it can no longer matter to anybody; its entry lives for
-    /// [`LEAST_LIFE`] at least. All changes of one commit are of one tenant; they share a feed entry.
+    /// Announces a change of `tenant` to every node. `until`: when it can no longer matter to anybody; its entry lives
+    /// for [`LEAST_LIFE`] at least. All changes of one commit are of one tenant; they share a feed entry.
     pub fn announce(mut self, tenant: &TenantId, change: Change, until: Time) -> Self {
         debug_assert!(self.tenant.as_ref().is_none_or(|known| known == tenant), "one tenant a commit");
         self.tenant = Some(tenant.clone());

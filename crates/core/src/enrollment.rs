@@ -116,8 +116,8 @@ impl EnrollmentToken {
         Some((tenant.parse().ok()?, principal.parse().ok()?))
     }
 
-    /// Whether its maker may still hand on what it did: `now` is the record under the maker's id. Its type never changes, and
-    /// what it may do comes of its roles, so that none of those it had may be missing.
+    /// Whether its maker may still hand on what it did: `now` is the record under the maker's id. Its type never
+    /// changes, and what it may do comes of its roles, so that none of those it had may be missing.
     pub fn check_maker(&self, now: Option<&Principal>) -> Result<(), MakerLost> {
         let now = now.filter(|now| now.status == PrincipalStatus::Active).ok_or(MakerLost::Inactive)?;
         let Some(maker) = &self.maker else {

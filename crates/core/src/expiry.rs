@@ -10,8 +10,8 @@ use crate::{
 
 /// Whole days before the end at which to warn.
 const DAYS: [u32; 3] = [30, 7, 1];
-/// Shares of a life that are left, in percent. A fleet renews in the middle third, and a server certificate is replaced when a
-/// third is left, so that a quarter means trouble.
+/// Shares of a life that are left, in percent. A fleet renews in the middle third, and a server certificate is replaced
+/// when a third is left, so that a quarter means trouble.
 const SHARES: [u32; 2] = [25, 10];
 /// From this life on days tell enough.
 const LONG_LIFE: Lifetime = Lifetime::days(120);
@@ -46,9 +46,9 @@ impl Threshold {
     }
 }
 
-/// The latest threshold that lies behind at `now`; `None`: none does, or the end does. Days count only where they are at most a
-/// quarter of the life; a life below 120 days has shares of itself besides. One that was passed without notice is not made up for
-/// once a later one is passed.
+/// The latest threshold that lies behind at `now`; `None`: none does, or the end does. Days count only where they are
+/// at most a quarter of the life; a life below 120 days has shares of itself besides. One that was passed without
+/// notice is not made up for once a later one is passed.
 pub fn due(not_before: Time, not_after: Time, now: Time) -> Option<Threshold> {
     let (life, left) = (not_after.millis_since(not_before), not_after.millis_since(now));
     if left <= 0 {
@@ -141,7 +141,8 @@ impl Entity for ExpiryWarning {
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
-/// What ends this soon is looked at hour by hour, and the rest day by day: of what is in the same step, any may come first.
+/// What ends this soon is looked at hour by hour, and the rest day by day: of what is in the same step, any may come
+/// first.
 const SOON: Lifetime = Lifetime::days(1);
 
 /// How far a look at the certificates that end within [`HORIZON`] has come. What ends first comes first.

@@ -5,19 +5,20 @@ use crate::{
     certificate::{Certificate, CertificateState},
 };
 
-/// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two at most.
+/// Most renewed certificates of one instance that stay valid until they expire. Renewals in the usual window make two
+/// at most.
 pub const MAX_SUPERSEDED: usize = 8;
 /// So many renewed ones may still be valid before renewals are paced: operators and tests renew a few times in a row.
 pub const UNPACED: usize = 4;
-/// Shortest time between two renewals of an instance that has renewed more often, milliseconds; of short-lived certificates a
-/// tenth of their life.
+/// Shortest time between two renewals of an instance that has renewed more often, milliseconds; of short-lived
+/// certificates a tenth of their life.
 const PACE: i64 = 60_000;
 
 /// When `presented` may have its next certificate at the earliest; `None`: at once, as the first few of an instance may.
 /// `superseded`: how many renewed ones of the instance are still valid besides it.
 ///
-/// Each renewal costs a signature and records, and one too many, or an answer that was lost, an entry that every node keeps
-/// until the certificate would have expired. So what goes on and on slows down: to a tenth of a life.
+/// Each renewal costs a signature and records, and one too many, or an answer that was lost, an entry that every node
+/// keeps until the certificate would have expired. So what goes on and on slows down: to a tenth of a life.
 pub fn earliest_next(
     presented: &Certificate,
     standing: Standing,
@@ -56,8 +57,8 @@ pub enum Standing {
     Unknown,
 }
 
-/// What `presented` is. `successor` is the record that its lineage names, if it is still kept: as long as that of `presented`,
-/// unless an earlier version made it.
+/// What `presented` is. `successor` is the record that its lineage names, if it is still kept: as long as that of
+/// `presented`, unless an earlier version made it.
 pub fn standing(presented: &Certificate, successor: Option<&Certificate>) -> Standing {
     if presented.lineage.successor.is_none() {
         return Standing::Newest;

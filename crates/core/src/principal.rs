@@ -79,8 +79,8 @@ pub struct Principal {
     /// How often one of its keys was found in other hands. What it handed out before does not count any more.
     #[serde(default)]
     pub compromises: u32,
-    /// The first certificates of the instances that were ended for it: none of their members is renewed any more. The last
-    /// [`MAX_ENDED`]; most of their members were revoked with them.
+    /// The first certificates of the instances that were ended for it: none of their members is renewed any more. The
+    /// last [`MAX_ENDED`]; most of their members were revoked with them.
     #[serde(default)]
     pub ended_instances: Vec<Serial>,
     /// The enrollment rule that made it, if one did.
@@ -93,11 +93,16 @@ pub struct Principal {
 
 /// Most ended instances that a principal's record names.
 pub const MAX_ENDED: usize = 64;
-/// How far the clocks of two nodes may be apart where a record does not name its holder's life. Lives of one id are months
-/// apart.
+/// How far the clocks of two nodes may be apart where a record does not name its holder's life. Lives of one id are
+/// months apart.
 const SKEW: Lifetime = Lifetime::days(1);
 
 impl Principal {
+    /// Whether it has certificates that are on its lists.
+    pub fn holds_any(&self) -> bool {
+        !(self.certificates.is_empty() && self.superseded.is_empty())
+    }
+
     /// Whether `certificate` was made for this life of the id: an id may be taken again after a deletion.
     pub fn is_holder_of(&self, certificate: &Certificate) -> bool {
         let same_life = match certificate.incarnation {
@@ -117,8 +122,8 @@ impl Principal {
         self.ended_instances.drain(..too_many);
     }
 
-    /// When every certificate that it may hold has expired, whatever its tenant's lifetimes were. Never earlier than an end of
-    /// validity on record, also if the clock was set back since.
+    /// When every certificate that it may hold has expired, whatever its tenant's lifetimes were. Never earlier than an
+    /// end of validity on record, also if the clock was set back since.
     pub fn outlived_at(&self, now: Time) -> Time {
         let longest = now.max(self.updated_at).plus(MAX_LIFETIME);
         self.certificates.iter().chain(&self.superseded).map(|held| held.not_after).fold(longest, Time::max)

@@ -1,8 +1,8 @@
 //! Quotas: how much of what a tenant may have, and the counts that hold it to that.
 //!
-//! Rules and CAs are read as a whole wherever one is added, and so counted as they are. Principals and join tokens are too
-//! many for that: each that is made adds one to a count in its own transaction. Live certificates need no count: a tenant has
-//! at most as many as its principals may hold together ([`crate::tenant::Tenant::max_certificates`] each).
+//! Rules and CAs are read as a whole wherever one is added, and so counted as they are. Principals and join tokens are
+//! too many for that: each that is made adds one to a count in its own transaction. Live certificates need no count: a
+//! tenant has at most as many as its principals may hold together ([`crate::tenant::Tenant::max_certificates`] each).
 
 use std::fmt;
 
@@ -90,7 +90,8 @@ impl Quota {
         }
     }
 
-    /// Parts of a count. Writers of one tenant who meet in one part start over, so that there are several; readers add them up.
+    /// Parts of a count. Writers of one tenant who meet in one part start over, so that there are several; readers add
+    /// them up.
     pub const fn shards(self) -> u32 {
         match self {
             Self::Principals => 16,
@@ -204,13 +205,14 @@ pub struct QuotaCount {
     pub until: Option<Time>,
     /// How many. One part may be below zero: what one writer added another may take away.
     pub number: i64,
-    /// In the first part without an end: when everything was last counted one by one; earlier if that is to be done again soon.
+    /// In the first part without an end: when everything was last counted one by one; earlier if that is to be done
+    /// again soon.
     #[serde(default)]
     pub counted_at: Option<Time>,
 }
 
-/// How long a count is believed before everything is counted again: nodes of versions before these counts do not keep them, nor
-/// does a restore of single tables.
+/// How long a count is believed before everything is counted again: nodes of versions before these counts do not keep
+/// them, nor does a restore of single tables.
 pub(crate) const RECOUNT_AFTER: Lifetime = Lifetime::days(7);
 
 impl QuotaCount {

@@ -1,7 +1,7 @@
 //! Where and under which names records are kept: tables, keys, indexes, queries.
 //!
-//! What an entity is called, where it is kept and how it is found is decided once, for every adapter ([`Entity`]); an adapter
-//! knows tables, keys, indexes, versions and expiry, and nothing else.
+//! What an entity is called, where it is kept and how it is found is decided once, for every adapter ([`Entity`]); an
+//! adapter knows tables, keys, indexes, versions and expiry, and nothing else.
 
 use std::fmt;
 

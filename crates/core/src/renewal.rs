@@ -6,9 +6,9 @@
 //! * The renewal happens at one instant of the window, by default the middle third of the lifetime. An operator may
 //!   steer the window (in the spirit of RFC 9773); the place in it stays the one that was drawn ([`JitterSeed`]).
 //! * After a failure come two quick tries with full jitter, for what passes by itself. What lasts longer holds up the
-//!   whole fleet, and nobody is told when it ends. So each holder then draws from the last quarter of the time that it has left:
-//!   who is near its end comes first, the fleet that a recovered control plane lets go is spread over hours, and every holder still
-//!   asks again before expiry, in the last minutes more and more often.
+//!   whole fleet, and nobody is told when it ends. So each holder then draws from the last quarter of the time that it
+//!   has left: who is near its end comes first, the fleet that a recovered control plane lets go is spread over hours,
+//!   and every holder still asks again before expiry, in the last minutes more and more often.
 //! * Who comes late (asleep, switched off, steered into the past) renews soon, spread by jitter: others woke too.
 //! * After expiry there is the out-of-band path for as long as the tenant's grace lasts, then a new enrollment.
 //!
@@ -70,7 +70,8 @@ pub enum Next {
         /// When to look again.
         until: Time,
     },
-    /// Ask the server for its window (`GetRenewalInfo`), then [`Schedule::advised`]. What fails here is no failed renewal.
+    /// Ask the server for its window (`GetRenewalInfo`), then [`Schedule::advised`]. What fails here is no failed
+    /// renewal.
     AskWindow,
     /// Renew by mTLS.
     Renew,
@@ -88,8 +89,8 @@ pub enum Failure {
         /// What the server asked for, if anything.
         retry_after: Option<Lifetime>,
     },
-    /// The certificate is not renewed as things stand: revoked, locked, principal deleted, grace over. An operator may take some
-    /// of that back, so whoever enrolls again asks for a renewal once more first.
+    /// The certificate is not renewed as things stand: revoked, locked, principal deleted, grace over. An operator may
+    /// take some of that back, so whoever enrolls again asks for a renewal once more first.
     Final,
 }
 
@@ -117,8 +118,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Of a certificate that was made at `made_at` (its validity may begin earlier, see [`advise`]) and came at `now`, by the holder's
-    /// clock. The lot is drawn from `random`.
+    /// Of a certificate that was made at `made_at` (its validity may begin earlier, see [`advise`]) and came at `now`,
+    /// by the holder's clock. The lot is drawn from `random`.
     pub fn new(made_at: Time, not_after: Time, now: Time, random: u64) -> Self {
         let clock = Clock::at_arrival(made_at, not_after, now);
         let window = Window::of_lifetime(made_at, not_after);
@@ -163,7 +164,8 @@ impl Schedule {
         Next::Wait { until: self.clock.own_time(until) }
     }
 
-    /// Whether the next attempt was put off by a clock that has been set back since, to `at`: so may be what was refused then.
+    /// Whether the next attempt was put off by a clock that has been set back since, to `at`: so may be what was
+    /// refused then.
     fn was_set_back(&self, at: Time) -> bool {
         let latest = later(at, MAX_DIFFERENCE);
         // Nothing puts off the first attempt but the jitter of whoever comes late.
@@ -207,7 +209,8 @@ impl Schedule {
         self.window.draw(self.lot).max(self.not_before).min(last)
     }
 
-    /// The width of the jitter for whoever comes late to an attempt at `now`, the server's `at`, if that is so and it was not drawn yet.
+    /// The width of the jitter for whoever comes late to an attempt at `now`, the server's `at`, if that is so and it
+    /// was not drawn yet.
     fn comes_late(&self, now: Time, at: Time) -> Option<i64> {
         if self.refused_at.is_some() || at.millis_since(self.attempt_at()) <= self.lifetime() / 288 + 1000 {
             return None;

@@ -18,7 +18,8 @@ use crate::{
 const ALONE_AFTER_MILLIS: u64 = 180_000;
 /// Who has not looked for so long does not know whether the head stood still, in milliseconds.
 const BLIND_AFTER_MILLIS: u64 = 90_000;
-/// How long a node that goes on from another's head takes for a minute: a tenth less, so that it catches up with its own clock.
+/// How long a node that goes on from another's head takes for a minute: a tenth less, so that it catches up with its
+/// own clock.
 const MINUTE_MILLIS: u64 = 54_545;
 
 /// The head as a node sees it move: where others do that, and it stays far behind this node's clock, the clock is ahead.
@@ -42,17 +43,19 @@ struct Seen {
 }
 
 impl HeadWatch {
-    /// Up to which minute this node seals, if the head stands at `head` and the last minute that is closed by its clock is
-    /// `closed`: not far ahead of others, and from where it found the head hardly faster than time passes by `uptime`. If nobody
-    /// moves the head for three minutes, this node alone goes on, as far as its clock says.
-    pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime) -> i64 {
+    /// Up to which minute this node seals, if the head stands at `head` and the last minute that is closed by its clock
+    /// is `closed`: not far ahead of others, and from where it found the head hardly faster than time passes by
+    /// `uptime`. If nobody moves the head for three minutes, this node alone goes on, as far as its clock says; one whose clock
+    /// was set lately (not `is_unset`) no further than what others then write can be named as late.
+    pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime, is_unset: bool) -> i64 {
         let still =
             self.seen.filter(|seen| seen.head == head && millis_between(seen.last, uptime) < BLIND_AFTER_MILLIS);
         let since = still.map_or(uptime, |seen| seen.since);
         self.seen = (closed > head).then_some(Seen { head, since, last: uptime });
         if closed > head && millis_between(since, uptime) >= ALONE_AFTER_MILLIS {
-            self.start = Some((closed, uptime));
-            return closed;
+            let through = if is_unset { closed } else { closed.min(head.saturating_add(LATE_MINUTES)) };
+            self.start = Some((through, uptime));
+            return through;
         }
         let after = |(head, at): (i64, Uptime)| {
             let passed = millis_between(at, uptime).checked_div(MINUTE_MILLIS).unwrap_or(0);

@@ -28,8 +28,8 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// A record that this version cannot read: damaged, or of another version's form. A page goes on without it, so that it is
-/// the trouble of nobody but its owner.
+/// A record that this version cannot read: damaged, or of another version's form. A page goes on without it, so that it
+/// is the trouble of nobody but its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Where it is.
@@ -92,7 +92,8 @@ pub enum StoreError {
     /// A table is missing, or this process may not use it: nothing was applied, and trying again changes nothing.
     #[error("the store cannot be used as it is configured: {0}")]
     Misconfigured(String),
-    /// The store does not take such a call, which is our own fault: nothing was applied, and trying again changes nothing.
+    /// The store does not take such a call, which is our own fault: nothing was applied, and trying again changes
+    /// nothing.
     #[error("the store refuses the call: {0}")]
     Refused(String),
     /// A record is not what this version writes or reads.

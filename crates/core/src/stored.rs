@@ -6,8 +6,8 @@ use std::{fmt, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// How often a record was written: 1 after its creation. One that was read knows the record's stored form, so that what this
-/// version does not understand of it survives a replacement.
+/// How often a record was written: 1 after its creation. One that was read knows the record's stored form, so that what
+/// this version does not understand of it survives a replacement.
 #[derive(Clone)]
 pub struct Version {
     number: u64,
@@ -120,8 +120,8 @@ fn changed_elements<'a>(understood: &'a Value, stored: &'a Value, found: &mut Ve
     }
 }
 
-/// Puts into `form` what is stored but not understood. An object keeps its unknown fields; an element of a list takes them
-/// along wherever the list of the record it moves to, for as long as it is otherwise the same.
+/// Puts into `form` what is stored but not understood. An object keeps its unknown fields; an element of a list takes
+/// them along wherever the list of the record it moves to, for as long as it is otherwise the same.
 fn restore(form: &mut Value, was: Option<Pair<'_>>, elements: &[Pair<'_>]) {
     match form {
         Value::Object(form) => {

@@ -4,6 +4,8 @@ use crate::{
     Lifetime, TenantId, Time,
     commit::Write,
     quota::{Quota, QuotaCount, RECOUNT_AFTER},
+    record::Entity,
+    store::Unreadable,
     stored::Versioned,
 };
 
@@ -16,12 +18,14 @@ pub struct Tally {
     tenant: TenantId,
     quota: Quota,
     parts: Vec<Versioned<QuotaCount>>,
+    /// Parts that count nothing, and are written anew.
+    unreadable: Vec<Unreadable>,
 }
 
 impl Tally {
     /// Of the parts that [`QuotaCount::all_of`] finds.
-    pub fn new(tenant: TenantId, quota: Quota, parts: Vec<Versioned<QuotaCount>>) -> Self {
-        Self { tenant, quota, parts }
+    pub fn new(tenant: TenantId, quota: Quota, parts: Vec<Versioned<QuotaCount>>, unreadable: Vec<Unreadable>) -> Self {
+        Self { tenant, quota, parts, unreadable }
     }
 
     /// How many there are.
@@ -40,8 +44,8 @@ impl Tally {
         self.write(until, shard, |part| part.number = part.number.saturating_add(by))
     }
 
-    /// What was counted one by one: `live` that do not stop to count by themselves. Others that were made or ended during the
-    /// count, or that the index did not show yet, may be in it or not; the next one mends that.
+    /// What was counted one by one: `live` that do not stop to count by themselves. Others that were made or ended
+    /// during the count, or that the index did not show yet, may be in it or not; the next one mends that.
     pub fn recounted(&self, live: u64, now: Time) -> Write {
         let off = i64::try_from(live).unwrap_or(i64::MAX).saturating_sub(self.sum(|part| part.until.is_none()));
         let as_of = if off < 0 { now.minus(RECOUNT_AFTER).plus(LOWERED_AFTER) } else { now };
@@ -68,7 +72,11 @@ impl Tally {
                 let (tenant, quota) = (self.tenant.clone(), self.quota);
                 let mut part = QuotaCount { tenant, quota, shard, until, number: 0, counted_at: None };
                 change(&mut part);
-                Write::create(part)
+                let unreadable = self.unreadable.iter().find(|unreadable| unreadable.key == part.key());
+                match unreadable.and_then(|unreadable| unreadable.version.clone()) {
+                    Some(version) => Write::replace(part, version),
+                    None => Write::create(part),
+                }
             }
         }
     }

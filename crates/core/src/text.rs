@@ -2,9 +2,9 @@
 
 use crate::Error;
 
-/// Whether a character shows as nothing, moves the cursor, or changes the order in which a terminal or a browser shows the
-/// text around it: control characters, line separators, bidirectional controls, zero-width characters, tags (Unicode
-/// Technical Report 36, section 2.7). A name with one looks like another name.
+/// Whether a character shows as nothing, moves the cursor, or changes the order in which a terminal or a browser shows
+/// the text around it: control characters, line separators, bidirectional controls, zero-width characters, tags
+/// (Unicode Technical Report 36, section 2.7). A name with one looks like another name.
 pub const fn is_deceptive(c: char) -> bool {
     matches!(c,
         '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}'

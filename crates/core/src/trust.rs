@@ -198,8 +198,8 @@ impl Trust {
         self.when_stale() == WhenStale::Refuse && self.is_stale()
     }
 
-    /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA. Where
-    /// nothing is new, the epoch stays.
+    /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA.
+    /// Where nothing is new, the epoch stays.
     pub fn set_tenant(&self, tenant: &Tenant, cas: &[Ca]) {
         let anchors = |kind: CaKind| -> Arc<[Anchor]> {
             cas.iter().filter(|ca| ca.kind == kind && ca.state.is_trusted()).map(Anchor::from).collect()
@@ -232,15 +232,15 @@ impl Trust {
         }
     }
 
-    /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where that
-    /// cannot be read either, of any tenant of the shard. These are refused until then.
+    /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where
+    /// that cannot be read either, of any tenant of the shard. These are refused until then.
     pub fn deny_unknown_change(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
         self.denies.deny_unknown(shard, tenant, until);
         self.changed();
     }
 
-    /// The feed begins anew with other numbers, after a restore: what follows is later than all that was applied. Nothing is
-    /// forgotten.
+    /// The feed begins anew with other numbers, after a restore: what follows is later than all that was applied.
+    /// Nothing is forgotten.
     pub fn renumber(&self) {
         self.denies.renumber();
     }
@@ -259,9 +259,9 @@ impl Trust {
         Some(known)
     }
 
-    /// Whether the tenant is known here.
-    pub fn knows(&self, tenant: &TenantId) -> bool {
-        read(&self.tenants).contains_key(tenant)
+    /// Whether the tenant is known here, and not suspended.
+    pub fn is_active(&self, tenant: &TenantId) -> bool {
+        read(&self.tenants).get(tenant).is_some_and(|known| known.status == TenantStatus::Active)
     }
 
     /// All tenants known here.
@@ -269,7 +269,9 @@ impl Trust {
         read(&self.tenants).keys().cloned().collect()
     }
 
-    /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns whether the tenant's records must be read again ([`Self::set_tenant`]).
+    /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns
+    /// whether
+    /// the tenant's records must be read again ([`Self::set_tenant`]).
     pub fn apply(&self, entry: &ChangeEntry) -> bool {
         let mut reload = false;
         for change in &entry.changes {
@@ -319,8 +321,8 @@ impl Trust {
         }
     }
 
-    /// Forgets some refusals that can no longer matter, so few that nobody waits for it; to be called again and again. Not a
-    /// change: what they refused has expired.
+    /// Forgets some refusals that can no longer matter, so few that nobody waits for it; to be called again and again.
+    /// Not a change: what they refused has expired.
     pub fn forget_some(&self, now: Time) {
         self.denies.forget_some(now);
     }

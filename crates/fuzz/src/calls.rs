@@ -130,8 +130,8 @@ pub fn join_token(data: &[u8]) {
     });
 }
 
-/// A page token: first the page's size; then, if that is odd, what is in the token, else its text. Refused by name, or a page of
-/// the tenant's own principals, after which the next one is found.
+/// A page token: first the page's size; then, if that is odd, what is in the token, else its text. Refused by name, or
+/// a page of the tenant's own principals, after which the next one is found.
 pub fn page_token(data: &[u8]) {
     let Some((size, rest)) = data.split_first() else { return };
     let text = if size % 2 == 1 { BASE64_URL_SAFE_NO_PAD.encode(rest) } else { String::from_utf8_lossy(rest).into() };

@@ -75,8 +75,8 @@ fn prepare_one(write: &Write, key: &Key) -> Result<Prepared, StoreError> {
     Ok(Prepared { action, table: key.table, parameters })
 }
 
-/// The parameters of [`crate::statements::Statements`]: key, schema version, entity, body, expiry, index columns. `before`: the
-/// record that it replaces.
+/// The parameters of [`crate::statements::Statements`]: key, schema version, entity, body, expiry, index columns.
+/// `before`: the record that it replaces.
 fn columns(body: &Body, before: Option<&Version>, key: &Key) -> Result<Vec<Value>, StoreError> {
     let corrupt = |error: serde_json::Error| StoreError::Corrupt { key: key.to_string(), reason: error.to_string() };
     let form = before.map_or(Ok(None), |before| before.form_of(body)).map_err(corrupt)?;

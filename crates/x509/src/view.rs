@@ -107,11 +107,6 @@ impl<'a> CertificateView<'a> {
     pub fn subject_text(&self) -> String {
         name_text(self.subject_der)
     }
-
-    /// The issuer for people, as RFC 4514 writes it.
-    pub fn issuer_text(&self) -> String {
-        name_text(self.issuer_der)
-    }
 }
 
 /// The next value with its tag and length, which must be a SEQUENCE.

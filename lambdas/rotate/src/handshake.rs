@@ -1,4 +1,5 @@
-//! The pending pair in a real TLS connection: a server with it on the loopback interface, a client that knows the roots only.
+//! The pending pair in a real TLS connection: a server with it on the loopback interface, a client that knows the roots
+//! only.
 
 use std::{sync::Arc, time::Duration};
 

@@ -35,8 +35,8 @@ struct Stages {
 }
 
 impl Stages {
-    /// Refuses a version that Secrets Manager did not hand out: whoever may invoke this function makes none of its own choice,
-    /// which would stand in the way of the next rotation.
+    /// Refuses a version that Secrets Manager did not hand out: whoever may invoke this function makes none of its own
+    /// choice, which would stand in the way of the next rotation.
     fn check(&self, token: &str) -> Result<(), RotateError> {
         match (self.rotating, self.pending) {
             (false, _) => Err(RotateError::Event("rotation is not enabled for this secret".into())),

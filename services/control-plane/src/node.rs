@@ -75,6 +75,8 @@ pub(crate) struct Node {
     pub(crate) bundles: Bundles,
     pub(crate) certificate: Certificate,
     pub(crate) connections: Arc<Registry>,
+    /// Whether no other node is meant to stand beside it.
+    pub(crate) alone: bool,
     /// Tells the trust epoch after each change.
     pub(crate) epochs: watch::Receiver<u64>,
     pub(crate) audit_key_spki_der: Vec<u8>,

@@ -178,6 +178,7 @@ fn node(
         refusals: Arc::new(refusals),
         certificate: Certificate::default(),
         connections,
+        alone: wired.server_identity.renewed_by_server(),
         epochs: follower.epochs(),
         audit_key_spki_der: wired.audit_key_spki_der.clone(),
         limits: config.limits,
@@ -252,8 +253,7 @@ fn start_tasks(
     tasks.spawn(follower.run(move || clock(), stop.clone()));
     tasks.spawn(Arc::clone(&node.connections).run(node.epochs.clone(), stop.clone()));
     tasks.spawn(writer.run(Arc::clone(&node.app), stop.clone()));
-    let alone = wired.server_identity.renewed_by_server();
-    upkeep::start(node, wired.audit_key.clone(), alone, tasks, stop);
+    upkeep::start(node, wired.audit_key.clone(), tasks, stop);
 }
 
 fn start_plain(

@@ -76,8 +76,8 @@ impl Wired {
         Err(WiringError::Storage { problem })
     }
 
-    /// An error if a root is published that the store does not know: it is empty or another environment's, and bootstrap would
-    /// put a new root in the place of one that others trust or have pinned.
+    /// An error if a root is published that the store does not know: it is empty or another environment's, and
+    /// bootstrap would put a new root in the place of one that others trust or have pinned.
     pub async fn check_published_root(&self, now: Time) -> Result<(), WiringError> {
         let Some(pem) = self.server_identity.get_public(PublicMaterial::Root).await? else { return Ok(()) };
         let published = signet_x509::pem::decode_certificates(&pem).unwrap_or_default();

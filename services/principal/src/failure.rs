@@ -133,6 +133,8 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let (exit, hint) = match &error {
             ClientError::Connect(error) => connecting(error),
+            // The connection ended during the call: whether it was carried out, a repetition tells.
+            ClientError::Rpc(error) if error.transport => answered(Code::Unavailable),
             ClientError::Rpc(error) => answered(error.code),
             ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` says what is wrong with them")),
             ClientError::Proof(error) if error.transient => (Exit::Unavailable, None),

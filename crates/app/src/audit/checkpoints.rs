@@ -14,10 +14,12 @@ use signet_core::{
 
 use crate::{App, Call, Object, ObjectMeta, ObjectStore, PageRequest, Put, object_store::object, paging};
 
-/// As many checkpoints as a sealer looks at for seals that queries do not see yet: each is of a transaction of its own, and
-/// whoever has no answer to one leaves off.
+/// As many checkpoints as a sealer looks at for seals that queries do not see yet: each is of a transaction of its own,
+/// and whoever has no answer to one leaves off.
 const END: u32 = 10;
 
+/// By this clock nothing has expired that is still there.
+pub(crate) const BEFORE_EXPIRY: Time = Time::from_unix_millis(0);
 /// The published head's name.
 const HEAD: &str = "audit/head.json";
 
@@ -91,11 +93,11 @@ pub(crate) async fn chain_since(app: &App, call: &Call, minute: i64) -> Result<V
 }
 
 /// The end of the chain. An error if it does not hold what this process has seen of it.
-pub(crate) async fn chain_head(app: &App, now: Time) -> Result<Option<Head>, Error> {
+async fn chain_head(app: &App, now: Time) -> Result<Option<Head>, Error> {
     Ok(chain_end(app, now).await?.last().map(Checkpoint::head))
 }
 
-/// The last few checkpoints, oldest first. An error as for [`chain_head`].
+/// The last few checkpoints, oldest first. An error as for `chain_head`.
 pub(crate) async fn chain_end(app: &App, now: Time) -> Result<Vec<Checkpoint>, Error> {
     // First what must be there: a chain that grows meanwhile still holds it.
     let seen = app.seen_head.get();
@@ -195,6 +197,3 @@ fn from_notes(notes: &BTreeMap<String, String>) -> Option<Head> {
     hex::decode_to_slice(notes.get("digest")?, &mut digest).ok()?;
     Some(Head { sequence: notes.get("sequence")?.parse().ok()?, minute: notes.get("minute")?.parse().ok()?, digest })
 }
-
-/// By this clock nothing has expired that is still there.
-pub(crate) const BEFORE_EXPIRY: Time = Time::from_unix_millis(0);

@@ -22,13 +22,14 @@ use crate::{
     },
     call, ledger,
     paging::{self, day_of},
+    reads,
 };
 
 /// Days that one page looks through before it says "ask again".
 const DAYS_A_PAGE: i64 = 31;
-/// Windows of up to so many minutes are read from the table, strongly consistent; longer ones from an index, which may lag
-/// by seconds and must not make an event look removed.
-pub(crate) const CONSISTENT_MINUTES: i64 = 5;
+/// Windows of up to so many minutes are read from the table, strongly consistent; longer ones from an index, which may
+/// lag by seconds and must not make an event look removed.
+const CONSISTENT_MINUTES: i64 = 5;
 /// How long after its time an event may still turn up for a follower: longest operation, index lag and clock skew.
 const TAIL_OVERLAP: Lifetime = Lifetime::seconds(60);
 /// How much a follower reads of the time behind what is sealed, where that is ahead: few enough minutes for the table.
@@ -119,8 +120,8 @@ pub fn audit_window(app: &App, start: Option<Time>, end: Option<Time>, now: Time
 }
 
 /// Lists the tenant's events, oldest first. A page may be short or empty and yet not be the last. No event is older
-/// than the retention, or newer than a day from the first minute that is not sealed. A window of up to five minutes shows every event that was
-/// committed before; in a longer one the newest may be missing for some seconds.
+/// than the retention, or newer than a day from the first minute that is not sealed. A window of up to five minutes
+/// shows every event that was committed before; in a longer one the newest may be missing for some seconds.
 pub async fn list_audit_events(
     app: &App,
     call: &Call,
@@ -158,15 +159,9 @@ pub async fn list_audit_events(
         slot = slot.saturating_add(i64::from(!more));
     }
     if events.is_empty() {
-        require_tenant(app, scope, call.now).await?;
+        reads::tenant(app, scope, call.now).await?;
     }
     Ok(AuditPage { events, next_page_token: String::new() })
-}
-
-/// The log of a tenant that does not exist is not an empty one.
-async fn require_tenant(app: &App, scope: &TenantScope, now: Time) -> Result<(), Error> {
-    let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), now).await?;
-    found.map(drop).ok_or_else(|| Error::not_found("tenant", scope.tenant()))
 }
 
 /// The first `wanted` events of `query`, or all if there are fewer. One that cannot be read is left out; its seal tells
@@ -261,7 +256,7 @@ pub async fn list_audit_seals(
     let next_page_token = next.map_or_else(|| Ok(String::new()), |cursor| paging::token_after(&of, cursor.sort))?;
     let seals: Vec<Seal> = found.into_iter().map(|seal| seal.value).collect();
     if seals.is_empty() && before.is_none() {
-        require_tenant(app, scope, call.now).await?;
+        reads::tenant(app, scope, call.now).await?;
     }
     Ok(SealPage { seals, next_page_token, sealed_through, before })
 }

@@ -1,8 +1,8 @@
 //! The sealer: a while after a minute closes, states and signs which events every tenant had in it.
 //!
-//! Any number of nodes may do this at once. A minute's seals are written in batches, each on condition that the head still
-//! stands before that minute; the last batch moves the head and adds the minute's checkpoint. Whoever loses a race leaves
-//! off and looks again later.
+//! Any number of nodes may do this at once. A minute's seals are written in batches, each on condition that the head
+//! still stands before that minute; the last batch moves the head and adds the minute's checkpoint. Whoever loses a
+//! race leaves off and looks again later.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -47,16 +47,23 @@ type NamedSeals = HashMap<Tag, i64>;
 #[derive(Default)]
 struct MinutePlan {
     seals: Vec<Planned>,
-    /// Of all seals of the minute, those included that a run before has written, the tag of what it follows, and its digest.
+    /// Of all seals of the minute, those included that a run before has written, the tag of what it follows, and its
+    /// digest.
     all: Vec<(Tag, Digest)>,
 }
 
-/// As [`seal_due`], on a node beside others: one whose clock is ahead does not seal by it ([`signet_core::sealing::HeadWatch`]).
-/// To be called every few seconds. `uptime`: the machine's.
-pub async fn seal_beside_others(app: &App, call: &Call, key: &KeyRef, uptime: Uptime) -> Result<u32, Error> {
+/// As [`seal_due`], on a node beside others: one whose clock is ahead does not seal by it
+/// ([`signet_core::sealing::HeadWatch`]). To be called every few seconds. `uptime`: the machine's; `is_unset`: whether its clock was not set lately.
+pub async fn seal_beside_others(
+    app: &App,
+    call: &Call,
+    key: &KeyRef,
+    uptime: Uptime,
+    is_unset: bool,
+) -> Result<u32, Error> {
     let through = |head, closed| {
         let mut watch = app.head_watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.may_seal_through(head, closed, uptime)
+        watch.may_seal_through(head, closed, uptime, is_unset)
     };
     seal_through(app, call, key, through).await
 }
@@ -90,7 +97,8 @@ async fn seal_through(
     let start = chain.map_or(head.value.minute, |chain| chain.minute.max(head.value.minute));
     knows_sealed(app, start);
     let closed = call.now.minus(app.settings.seal_delay).minute().saturating_sub(1);
-    // A head that was never moved counts as that of the minute before the environment was made: others still write in the next.
+    // A head that was never moved counts as that of the minute before the environment was made: others still write in
+    // the next.
     let is_first = head.version.number() == 1 && chain.is_none();
     let before_all = if is_first { LATE_MINUTES.saturating_sub(1) } else { 0 };
     let last = through(start.saturating_add(before_all), closed).min(closed);
@@ -148,8 +156,8 @@ pub fn unsealed_minutes(app: &App, now: Time) -> Option<i64> {
     (first.unix_millis() > 0).then(|| now.minute().saturating_sub(first.minute()).max(0))
 }
 
-/// The end of the time in which there may be events: none is written in a minute that is sealed, and a clock that was ahead
-/// may have sealed minutes that are still to come.
+/// The end of the time in which there may be events: none is written in a minute that is sealed, and a clock that was
+/// ahead may have sealed minutes that are still to come.
 pub(crate) fn newest_event(app: &App, now: Time) -> Time {
     let unsealed = Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire));
     now.max(unsealed.plus(Lifetime::minutes(1)))
@@ -183,8 +191,9 @@ async fn before_all(app: &App, now: Time) -> Result<Option<i64>, StoreError> {
     Ok(made.map(|made| made.value.created_at.minute().saturating_sub(LATE_MINUTES)))
 }
 
-/// Reads `minute` and those before it that are looked at again, unless this call has read them already. What has expired is
-/// judged by the minute: passed over by a clock that is ahead, its events would seem to have been put in afterwards.
+/// Reads `minute` and those before it that are looked at again, unless this call has read them already. What has
+/// expired is judged by the minute: passed over by a clock that is ahead, its events would seem to have been put in
+/// afterwards.
 async fn fill(app: &App, window: &mut Window, minute: i64) -> Result<(), Error> {
     let first = minute.saturating_sub(LATE_MINUTES);
     window.retain(|known, _| *known >= first);

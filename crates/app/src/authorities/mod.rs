@@ -47,8 +47,8 @@ pub enum RotationAction {
     /// Let the prepared CA sign from now on, also if the present one has expired. Not before verifiers know it, unless
     /// nothing else signs.
     Activate,
-    /// The same at once, for operators: the present key is in other hands, and verifiers who do not know the next CA yet refuse
-    /// what it signs until they have fetched it.
+    /// The same at once, for operators: the present key is in other hands, and verifiers who do not know the next CA
+    /// yet refuse what it signs until they have fetched it.
     ForceActivate,
     /// Stop trusting the retiring CAs now; what they signed is refused.
     Retire,
@@ -76,7 +76,8 @@ pub struct TrustBundle {
     pub roots: Vec<Ca>,
 }
 
-/// Lists the tenant's CAs by kind and generation, retired ones too; those of the system tenant include the environment's own.
+/// Lists the tenant's CAs by kind and generation, retired ones too; those of the system tenant include the
+/// environment's own.
 pub async fn list_cas(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<Ca>, Error> {
     let mut cas: Vec<Ca> = reads::cas(app, scope, call.now).await?.into_iter().map(|ca| ca.value).collect();
     // The store has 10 before 2. A kind's come together: their ids differ in no more than the number.

@@ -140,14 +140,14 @@ pub(crate) fn ca_id(kind: CaKind, owner: &TenantId, generation: u32) -> Result<C
 }
 
 /// Which kind of CA signs for a tenant.
-pub(crate) fn issuing_kind(tenant: &Tenant) -> CaKind {
+fn issuing_kind(tenant: &Tenant) -> CaKind {
     match tenant.isolation {
         Isolation::Dedicated => CaKind::Tenant,
         Isolation::Shared => CaKind::Shared,
     }
 }
 
-pub(crate) fn no_active_ca(kind: CaKind) -> Error {
+fn no_active_ca(kind: CaKind) -> Error {
     let (reason, message) = match kind {
         CaKind::Root => ("NO_ACTIVE_ROOT", "there is no active root; run bootstrap"),
         CaKind::Shared => ("NO_ACTIVE_SHARED_CA", "there is no active shared certificate authority; run bootstrap"),

@@ -80,8 +80,9 @@ impl Walk {
 }
 
 /// Warns of CAs, of the server's certificate and of principals' certificates that pass a threshold unreplaced. Each
-/// warning is claimed in the store before it is told, so that it is told once, whoever else does this now; a claim whose
-/// telling failed is given up. (A process that dies between the two takes that one warning along; the next threshold follows.)
+/// warning is claimed in the store before it is told, so that it is told once, whoever else does this now; a claim
+/// whose telling failed is given up. (A process that dies between the two takes that one warning along; the next
+/// threshold follows.)
 pub async fn warn_expiries(
     app: &App,
     call: &Call,
@@ -120,8 +121,8 @@ async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> 
     looked
 }
 
-/// Page after page, by turns from what ends first and from where the run before was broken off: the most urgent is looked at
-/// in every run, and all else in so many.
+/// Page after page, by turns from what ends first and from where the run before was broken off: the most urgent is
+/// looked at in every run, and all else in so many.
 async fn look_at_leaves(app: &App, round: &mut Round<'_>, walk: &mut Walk, go_on: GoOn<'_>) -> Result<(), Error> {
     let now = round.call.now;
     while let Some(place) = walk.turn() {

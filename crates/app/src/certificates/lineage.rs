@@ -46,8 +46,8 @@ pub(crate) struct Succession {
     gone: Vec<Versioned<Certificate>>,
 }
 
-/// What the order renews, as it is now; `None` for a first certificate. `next` is the serial number that was reserved: with
-/// itself as the successor, it was released by the same request, sent twice.
+/// What the order renews, as it is now; `None` for a first certificate. `next` is the serial number that was reserved:
+/// with itself as the successor, it was released by the same request, sent twice.
 pub(crate) async fn succession(
     app: &App,
     order: &Order<'_>,
@@ -90,15 +90,15 @@ pub(crate) async fn successor(
     }
 }
 
-/// Refuses all certificates of the instance everywhere, within a second, if the one presented turned out to be a copy; its
-/// principal may enroll again. Passes every other result through.
+/// Refuses all certificates of the instance everywhere, within a second, if the one presented turned out to be a copy;
+/// its principal may enroll again. Passes every other result through.
 pub(crate) async fn lock_if_copied<T>(app: &Arc<App>, order: &Order<'_>, result: Result<T, Error>) -> Result<T, Error> {
     let (Some(Presented { issuer, serial }), Err(error)) = (order.renews, &result) else { return result };
     if error.reason() == CLONE_DETECTED {
-        let (shared, call, scope) = (Arc::clone(app), order.call.clone(), order.scope.clone());
+        let (own, call, scope) = (Arc::clone(app), order.call.clone(), order.scope.clone());
         let (issuer, serial) = (issuer.clone(), *serial);
         let lock = async move {
-            lock_instance(&shared, &call, &scope, &issuer, &serial).await?;
+            lock_instance(&own, &call, &scope, &issuer, &serial).await?;
             let tenant = scope.tenant();
             tracing::warn!(tenant.id = %tenant, cert.serial = %serial, "an instance is locked: its key was copied");
             Ok(())
@@ -146,7 +146,7 @@ async fn lock_instance(
 }
 
 /// The principal that a certificate was made for, unless the id is another's now.
-pub(crate) async fn holder_of(
+async fn holder_of(
     app: &App,
     scope: &TenantScope,
     certificate: &Certificate,
@@ -364,8 +364,8 @@ fn oldest_of_too_many<'a>(holder: &'a Principal, presented: &'a Certificate, now
     oldest.filter(|_| others.count() >= MAX_SUPERSEDED - 1)
 }
 
-/// Ends an instance whose key is in other hands: all its members are refused, and what its holder handed out before counts no
-/// more. `lock`: a copied key was used.
+/// Ends an instance whose key is in other hands: all its members are refused, and what its holder handed out before
+/// counts no more. `lock`: a copied key was used.
 pub(crate) fn end(
     commit: Commit,
     instance: Serial,

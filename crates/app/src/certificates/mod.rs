@@ -8,6 +8,8 @@ pub(crate) mod release;
 pub mod renewal;
 pub mod sweep;
 
+use std::sync::atomic::AtomicBool;
+
 use signet_core::{
     CaId, Error, PrincipalId, Serial, TenantScope, Time,
     authz::Permit,
@@ -53,8 +55,9 @@ pub async fn list_certificates(
     paging::list(page, &format!("certificates/{partition}"), 1, query, read).await
 }
 
-/// Refuses the certificate everywhere, within a second, until it expires. For [`RevocationReason::KeyCompromise`] its whole
-/// instance, since whoever has the key may have renewed it before; what the holder handed out counts no more either.
+/// Refuses the certificate everywhere, within a second, until it expires. For [`RevocationReason::KeyCompromise`] its
+/// whole instance, since whoever has the key may have renewed it before; what the holder handed out counts no more
+/// either.
 pub async fn revoke_certificate(
     app: &App,
     call: &Call,
@@ -64,6 +67,7 @@ pub async fn revoke_certificate(
     serial: &Serial,
     reason: RevocationReason,
 ) -> Result<Certificate, Error> {
+    let is_charged = AtomicBool::new(false);
     let plan = || async {
         let found = reads::read_certificate(app, scope, issuer, serial, call.now).await?;
         let found = found.map_err(unreadable)?;
@@ -71,7 +75,7 @@ pub async fn revoke_certificate(
         let roles = holder.as_ref().map_or(&[][..], |holder| &holder.value.roles);
         permit.may_manage(found.value.principal_type, roles)?;
         if reason == RevocationReason::KeyCompromise {
-            return plan_end(app, call, scope, found, holder).await;
+            return plan_end(app, call, scope, found, holder, &is_charged).await;
         }
         require_usable_by_anybody(app, scope, &found.value, call.now).await?;
         if is_revoked(&found.value) && found.value.not_after <= call.now {
@@ -80,7 +84,7 @@ pub async fn revoke_certificate(
         let entry = revocation(call, &found.value, reason);
         let commit = call::audited(app, call, scope.tenant(), &entry);
         if is_revoked(&found.value) {
-            app.throttle.repeated(call)?;
+            app.throttle.repeated(call, &is_charged)?;
             let commit = announce_revoked(commit, scope.tenant(), *serial, found.value.not_after);
             return Ok(Planned::Commit(Box::new(commit), found.value));
         }
@@ -93,20 +97,21 @@ pub async fn revoke_certificate(
     ledger::mutate(app, call, scope.tenant(), &(issuer, serial, reason), plan, replay).await
 }
 
-/// The end of the instance of a certificate whose key is in other hands. Also if the certificate itself has expired or was
-/// revoked before: what was renewed from it is still in use.
+/// The end of the instance of a certificate whose key is in other hands. Also if the certificate itself has expired or
+/// was revoked before: what was renewed from it is still in use.
 async fn plan_end(
     app: &App,
     call: &Call,
     scope: &TenantScope,
     found: Versioned<Certificate>,
     holder: Option<Versioned<Principal>>,
+    is_charged: &AtomicBool,
 ) -> Result<Planned<Certificate>, Error> {
     require_released(&found.value)?;
     let mut members = lineage::members(app, scope, found.clone(), holder.as_ref(), call.now).await?;
     if is_revoked(&found.value) {
         if members.valid.is_empty() {
-            app.throttle.repeated(call)?;
+            app.throttle.repeated(call, is_charged)?;
         }
         lineage::add_revoked(app, scope, &found.value, &mut members, call.now).await?;
     }
@@ -129,7 +134,7 @@ async fn plan_end(
     Ok(Planned::Commit(Box::new(end(commit, instance, holder, scope.tenant(), members, false, call.now)), answer))
 }
 
-/// See [`lineage::holder_of`]. One that cannot be read counts as none where the caller's right does not depend on it.
+/// See `lineage::holder_of`. One that cannot be read counts as none where the caller's right does not depend on it.
 async fn holder_if_readable(
     app: &App,
     permit: &Permit,

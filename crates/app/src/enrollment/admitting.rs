@@ -131,9 +131,9 @@ pub(crate) async fn record_refusal(
     reason: &'static str,
     entry: AuditEntry,
 ) {
-    let (shared, call, tenant) = (Arc::clone(app), call.clone(), tenant.clone());
+    let (own, call, tenant) = (Arc::clone(app), call.clone(), tenant.clone());
     let record = async move {
-        let recorded = events::refuse(&shared, &call, &tenant, &entry).await;
+        let recorded = events::refuse(&own, &call, &tenant, &entry).await;
         if let Err(error) = &recorded {
             tracing::error!(%error, reason, tenant.id = %tenant, "a refusal could not be recorded");
         }

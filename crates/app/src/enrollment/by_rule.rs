@@ -190,8 +190,8 @@ fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &st
     Ok([TenantId::system()].into_iter().chain(own).map(used).collect())
 }
 
-/// Whether the rule may speak for a principal that exists. Callers choose some of their facts, e.g. a session's name, so an
-/// id made of facts opens only what the rule itself made; one that the rule's maker wrote down was meant.
+/// Whether the rule may speak for a principal that exists. Callers choose some of their facts, e.g. a session's name,
+/// so an id made of facts opens only what the rule itself made; one that the rule's maker wrote down was meant.
 fn may_take(grant: &Grant<'_>, principal: &Principal) -> Result<(), Error> {
     if !grant.is_named && principal.enrolled_by.as_ref() != Some(&grant.rule.id) {
         return Err(refused("PRINCIPAL_EXISTS"));

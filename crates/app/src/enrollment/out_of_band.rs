@@ -17,7 +17,7 @@ use crate::{
         order::{self, Presented, parse_csr},
         renewal,
     },
-    enrollment::admitting,
+    enrollment::admitting::{self, refused},
 };
 
 /// How far the time of a statement may be from ours.
@@ -38,9 +38,9 @@ pub struct OutOfBandRenewal {
     pub signature_der: Vec<u8>,
 }
 
-/// Renews a certificate whose holder signs with its key. Also after expiry, within the tenant's grace; and when its CA was
-/// retired since, for the certificate is compared with our record of it, byte for byte, and not with the CA.
-/// `call` is the anonymous caller's, with a request id. Refusals are audited here.
+/// Renews a certificate whose holder signs with its key. Also after expiry, within the tenant's grace; and when its CA
+/// was retired since, for the certificate is compared with our record of it, byte for byte, and not with the CA. `call`
+/// is the anonymous caller's, with a request id. Refusals are audited here.
 ///
 /// Before the key is proven the caller learns no more than "refused", or that its clock is wrong.
 pub async fn renew_out_of_band(app: &Arc<App>, call: &Call, input: &OutOfBandRenewal) -> Result<IssuedLeaf, Error> {
@@ -166,8 +166,4 @@ fn holder(record: &Certificate) -> Actor {
         principal: record.principal.clone(),
         serial: record.serial,
     }
-}
-
-fn refused(reason: &'static str) -> Error {
-    Error::ProofRefused { reason }
 }

@@ -27,6 +27,10 @@ use tokio::{
 
 /// How long a commit waits for its turn and for the shard's head: half of a request's time.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// Longest pause after the first attempt; a round trip to the store takes about as long.
+const SHORTEST_PAUSE_MILLIS: u64 = 5;
+/// Longest pause of all: with it the attempts take less than two seconds of a request's ten.
+const LONGEST_PAUSE_MILLIS: u64 = 200;
 /// Most writes of a group: as many as a transaction holds (DynamoDB `TransactWriteItems`).
 const MOST_WRITES: usize = 100;
 /// After each group another node has as long to write as the group took, but not longer than this.
@@ -208,7 +212,8 @@ impl Writer {
         Ok(end)
     }
 
-    /// Where the head says that the shard ends. One that cannot be read says nothing, and is written anew with the next entry.
+    /// Where the head says that the shard ends. One that cannot be read says nothing, and is written anew with the next
+    /// entry.
     async fn head(&self, now: Time) -> Result<FeedEnd, StoreError> {
         let (scope, store, key) = (EnvironmentScope::housekeeping(), &*self.store, ChangeHead::key_of(self.shard));
         let unreadable = match scope.get::<ChangeHead>(store, &key, now).await {
@@ -273,8 +278,8 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Which of the `waiting` commits, in the order in which they came, go into the next group: tenants in turns, in each turn
-/// suspensions and the like first, no key twice, nobody `held_back` while others wait, at most `most`.
+/// Which of the `waiting` commits, in the order in which they came, go into the next group: tenants in turns, in each
+/// turn suspensions and the like first, no key twice, nobody `held_back` while others wait, at most `most`.
 fn pick(waiting: &[&Commit], held_back: &mut BTreeSet<TenantId>, most: usize) -> BTreeSet<usize> {
     let is_held =
         |held: &BTreeSet<TenantId>, commit: &Commit| commit.announces_for().is_some_and(|it| held.contains(it));
@@ -321,12 +326,6 @@ impl fmt::Debug for Announcer {
         f.write_str("Announcer")
     }
 }
-
-/// Longest pause after the first attempt; a round trip to the store takes about as long.
-pub(crate) const SHORTEST_PAUSE_MILLIS: u64 = 5;
-
-/// Longest pause of all: with it the attempts take less than two seconds of a request's ten.
-pub(crate) const LONGEST_PAUSE_MILLIS: u64 = 200;
 
 /// A pause after `failed` + 1 attempts: anything up to a longest that doubles, so that those who met spread.
 pub(crate) fn full_jitter(entropy: &dyn Entropy, failed: u32) -> Duration {

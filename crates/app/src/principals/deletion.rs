@@ -1,5 +1,5 @@
-//! The end of a principal: refused everywhere and for good, and all that it held is revoked, so that those who read revocation
-//! lists learn of it too.
+//! The end of a principal: refused everywhere and for good, and all that it held is revoked, so that those who read
+//! revocation lists learn of it too.
 
 use signet_core::{
     Error, PrincipalId, TenantScope,
@@ -13,8 +13,8 @@ use crate::{
     reads,
 };
 
-/// Refuses the principal everywhere and for good, and revokes what it holds. Its id is free when nothing of it can be renewed
-/// any more. Repeating it completes what was broken off.
+/// Refuses the principal everywhere and for good, and revokes what it holds. Its id is free when nothing of it can be
+/// renewed any more. Repeating it completes what was broken off.
 pub async fn delete_principal(
     app: &App,
     call: &Call,
@@ -23,7 +23,7 @@ pub async fn delete_principal(
     id: &PrincipalId,
 ) -> Result<Principal, Error> {
     let mut deleted = principals::set_principal_status(app, call, permit, scope, id, PrincipalStatus::Deleted).await?;
-    while !(deleted.certificates.is_empty() && deleted.superseded.is_empty()) {
+    while deleted.holds_any() {
         deleted = revoke_held(app, call, scope, id).await?;
     }
     Ok(deleted)

@@ -1,7 +1,6 @@
 //! Principals: create, read, change, suspend, activate. `deletion` has what is special about an end for good.
 
-pub mod deletion;
-mod held;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use signet_core::{
@@ -19,8 +18,12 @@ use signet_core::{
 use crate::{
     App, AuditEntry, Call, Listing, PageRequest, Planned, call, ledger, paging,
     reads::{self, RECORD_UNREADABLE},
+    sync::queues::QueueTurn,
     tenants::quotas,
 };
+
+pub mod deletion;
+mod held;
 
 /// Most roles of a principal.
 const MAX_ROLES: usize = 16;
@@ -104,6 +107,7 @@ pub async fn update_principal(
     patch: PrincipalPatch,
 ) -> Result<Principal, Error> {
     let patch = checked(patch)?;
+    let _turn = turn_to_write(app, scope, id).await;
     let plan = || async {
         let mut found = reads::principal(app, scope, id, call.now).await?;
         refuse_deleted(&found.value)?;
@@ -160,6 +164,8 @@ pub(crate) async fn set_principal_status(
     id: &PrincipalId,
     status: PrincipalStatus,
 ) -> Result<Principal, Error> {
+    let is_charged = AtomicBool::new(false);
+    let _turn = turn_to_write(app, scope, id).await;
     let plan = || async {
         let mut found = reads::read_principal(app, scope, id, call.now).await?.map_err(reads::unreadable)?;
         permit.may_manage(found.value.principal_type, &found.value.roles)?;
@@ -167,8 +173,8 @@ pub(crate) async fn set_principal_status(
         let is_new = found.value.status != status;
         if is_new {
             refuse_deleted(&found.value)?;
-        } else if status != PrincipalStatus::Deleted || !holds_any(&found.value) {
-            app.throttle.repeated(call)?;
+        } else if status != PrincipalStatus::Deleted || !found.value.holds_any() {
+            app.throttle.repeated(call, &is_charged)?;
         }
         if status != PrincipalStatus::Active {
             refuse_own(permit, scope, id)?;
@@ -187,7 +193,8 @@ pub(crate) async fn set_principal_status(
         };
         let (held, counted) = match status {
             PrincipalStatus::Deleted if is_new => {
-                // Not held until the commit, which may wait for the feed: who meets others takes another part the next time.
+                // Not held until the commit, which may wait for the feed: who meets others takes another part the next
+                // time.
                 let turn = quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await;
                 let tally = quotas::tally(app, scope, Quota::Principals, call.now).await?;
                 // From now on it counts until its id is free, and no longer.
@@ -211,6 +218,11 @@ pub(crate) async fn set_principal_status(
         }
         result => result,
     }
+}
+
+/// Waits for a turn to write the principal: who changes it again and again makes nobody start over who stops it.
+async fn turn_to_write<'a>(app: &'a App, scope: &TenantScope, id: &PrincipalId) -> QueueTurn<'a> {
+    app.turns.take(format!("record/{}/{id}", scope.tenant())).await
 }
 
 /// The suspension of a principal whose record cannot be read, and so cannot be written either. Without knowing what it
@@ -286,11 +298,6 @@ fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<
         return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
     }
     Ok(())
-}
-
-/// Whether there is something left of a deletion that was broken off.
-fn holds_any(principal: &Principal) -> bool {
-    !(principal.certificates.is_empty() && principal.superseded.is_empty())
 }
 
 fn refuse_deleted(principal: &Principal) -> Result<(), Error> {

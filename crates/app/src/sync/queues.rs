@@ -1,5 +1,5 @@
-//! Queues for records that many callers of one process want to change at once: each name has its own, so that nobody waits
-//! behind another's. Only a courtesy: what keeps the records right is the compare-and-swap in the store.
+//! Queues for records that many callers of one process want to change at once: each name has its own, so that nobody
+//! waits behind another's. Only a courtesy: what keeps the records right is the compare-and-swap in the store.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,8 @@ pub(crate) struct NamedQueues(Mutex<HashMap<String, Queue>>);
 pub(crate) struct QueueTurn<'a> {
     turns: &'a NamedQueues,
     name: String,
-    queue: Queue,
+    /// `Some` until it is dropped.
+    queue: Option<Queue>,
     held: Option<OwnedMutexGuard<()>>,
 }
 
@@ -26,8 +27,8 @@ impl NamedQueues {
     /// Waits for the turn of `name`, which lasts until it is dropped.
     pub(crate) async fn take(&self, name: String) -> QueueTurn<'_> {
         let queue = Arc::clone(self.queues().entry(name.clone()).or_default());
-        let mut turn = QueueTurn { turns: self, name, queue, held: None };
-        turn.held = Some(Arc::clone(&turn.queue).lock_owned().await);
+        let mut turn = QueueTurn { turns: self, name, queue: Some(Arc::clone(&queue)), held: None };
+        turn.held = Some(queue.lock_owned().await);
         turn
     }
 
@@ -41,8 +42,9 @@ impl Drop for QueueTurn<'_> {
     fn drop(&mut self) {
         self.held = None;
         let mut queues = self.turns.queues();
-        // The map's and this one: queues are shared out under the map's lock only.
-        if Arc::strong_count(&self.queue) == 2 {
+        drop(self.queue.take());
+        // The map's alone: queues are shared out, and this one was given back, under the map's lock.
+        if queues.get(&self.name).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             queues.remove(&self.name);
         }
     }

@@ -1,8 +1,6 @@
 //! Tenants: create, read, change, suspend, activate.
 
-pub mod quotas;
-
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 
 use serde::Serialize;
 use signet_core::{
@@ -21,7 +19,10 @@ use crate::{
     App, AuditEntry, Call, Listing, PageRequest, Planned,
     authorities::{self, CertifiedOnce, NewCa},
     call, ledger, paging, reads,
+    sync::queues::QueueTurn,
 };
+
+pub mod quotas;
 
 /// Most certificates that one principal of a tenant may be allowed to hold.
 const MAX_CERTIFICATES: u32 = 100;
@@ -114,6 +115,7 @@ pub async fn update_tenant(
     patch: TenantPatch,
 ) -> Result<Tenant, Error> {
     let patch = checked(patch)?;
+    let _turn = turn_to_write(app, id).await;
     let plan = || async {
         let mut found = find_tenant(app, scope, id, call.now).await?;
         let before = found.value.clone();
@@ -153,11 +155,13 @@ async fn set_tenant_status(
     id: &TenantId,
     status: TenantStatus,
 ) -> Result<Tenant, Error> {
+    let is_charged = AtomicBool::new(false);
+    let _turn = turn_to_write(app, id).await;
     let plan = || async {
         // Also what is as it was asked: the feed may have lost it (a restore by halves).
         let mut found = find_tenant(app, scope, id, call.now).await?;
         if found.value.status == status {
-            app.throttle.repeated(call)?;
+            app.throttle.repeated(call, &is_charged)?;
         }
         found.value.status = status;
         Ok(change_tenant(app, call, found))
@@ -174,6 +178,7 @@ pub async fn steer_renewals(
     steering: Option<Steering>,
 ) -> Result<Tenant, Error> {
     check_steering(call, steering.as_ref())?;
+    let _turn = turn_to_write(app, scope.tenant()).await;
     let plan = || async {
         let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), call.now).await?;
         let mut found = found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?;
@@ -184,6 +189,11 @@ pub async fn steer_renewals(
         Ok(change_tenant(app, call, found))
     };
     ledger::mutate(app, call, scope.tenant(), &steering, plan, |_| get_tenant(app, call, scope)).await
+}
+
+/// Waits for a turn to write the tenant: who changes it again and again makes nobody start over who suspends it.
+async fn turn_to_write<'a>(app: &'a App, tenant: &TenantId) -> QueueTurn<'a> {
+    app.turns.take(format!("record/{tenant}")).await
 }
 
 fn change_tenant(app: &App, call: &Call, mut found: Versioned<Tenant>) -> Planned<Tenant> {

@@ -13,8 +13,8 @@ use signet_core::{
 
 use crate::{App, Call, GoOn, TaskReport, ledger, reads, sync::queues::QueueTurn};
 
-/// The part of a tenant's count that one caller of this process may write, until it is dropped: those who met there in the
-/// store would start over, and some of many for ever.
+/// The part of a tenant's count that one caller of this process may write, until it is dropped: those who met there in
+/// the store would start over, and some of many for ever.
 #[derive(Debug)]
 pub(crate) struct CountTurn<'a> {
     shard: u32,
@@ -59,8 +59,8 @@ pub(crate) async fn one_more(
     Ok(turn.count(&tally, 1, until))
 }
 
-/// Waits for a turn to change the count of `quota`, in a part of it that is drawn. Whoever has one waits for nothing but the
-/// store, and takes no other.
+/// Waits for a turn to change the count of `quota`, in a part of it that is drawn. Whoever has one waits for nothing
+/// but the store, and takes no other.
 pub(crate) async fn turn_to_count<'a>(app: &'a App, tenant: &TenantId, quota: Quota) -> CountTurn<'a> {
     let drawn = u32::from_be_bytes(random(&*app.entropy));
     let shard = drawn.checked_rem(quota.shards()).unwrap_or(0);
@@ -73,15 +73,16 @@ pub(crate) async fn tally(app: &App, scope: &TenantScope, quota: Quota, now: Tim
     let tenant = scope.tenant();
     // Not the caller's: who acts as itself only adds to its tenant's count, too.
     let scope = TenantScope::housekeeping(tenant.clone());
-    let (mut parts, mut after) = (Vec::new(), None);
+    let (mut parts, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
     loop {
         let query = QuotaCount::all_of(tenant, quota).after(after);
         // A part that cannot be read counts nothing: better too much room for some days than none at all.
         let page = scope.page::<QuotaCount>(&*app.store, &query, now).await?;
         parts.extend(page.records);
+        unreadable.extend(page.unreadable);
         after = page.next;
         if after.is_none() {
-            return Ok(Tally::new(tenant.clone(), quota, parts));
+            return Ok(Tally::new(tenant.clone(), quota, parts, unreadable));
         }
     }
 }
@@ -110,7 +111,10 @@ pub async fn recount_quotas(app: &App, call: &Call, go_on: GoOn<'_>) -> Result<T
 async fn recount_principals(app: &App, scope: &TenantScope, now: Time) -> Result<Option<u64>, Error> {
     let tenant = scope.tenant();
     let first = QuotaCount::first_of(tenant, Quota::Principals);
-    let first = scope.get::<QuotaCount>(&*app.store, &first, now).await?;
+    let first = match scope.get::<QuotaCount>(&*app.store, &first, now).await {
+        Err(StoreError::Corrupt { .. }) => None,
+        first => first?,
+    };
     if !QuotaCount::is_due(first.as_ref().map(|first| &first.value), now) {
         return Ok(None);
     }

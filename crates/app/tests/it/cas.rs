@@ -153,8 +153,8 @@ async fn a_ca_is_published_for_an_hour_before_it_signs() {
     assert_eq!(known.steps[0], "activated acme.2 in place of acme.1");
 }
 
-/// The key is in other hands: worse than verifiers who do not know the next one for some minutes. The tenant's own admin asks
-/// the operator, who sees more.
+/// The key is in other hands: worse than verifiers who do not know the next one for some minutes. The tenant's own
+/// admin asks the operator, who sees more.
 #[tokio::test]
 async fn an_operator_may_force_it_and_nobody_else() {
     let world = World::new().await;

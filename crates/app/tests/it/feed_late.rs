@@ -145,7 +145,8 @@ async fn what_has_expired_is_neither_counted_nor_asked_for() {
     }
 }
 
-/// For all that a node that starts can tell, what is missing before a young entry may be late: it asks, and counts nothing.
+/// For all that a node that starts can tell, what is missing before a young entry may be late: it asks, and counts
+/// nothing.
 #[tokio::test]
 async fn a_node_that_starts_asks_for_what_may_be_late_and_does_not_call_it_missing() {
     let site = Site::new().await;

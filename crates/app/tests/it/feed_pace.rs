@@ -1,5 +1,5 @@
-//! How often a node reads the feed: at once for its own commits, but not for each of thousands; less and less often while it
-//! cannot load.
+//! How often a node reads the feed: at once for its own commits, but not for each of thousands; less and less often
+//! while it cannot load.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

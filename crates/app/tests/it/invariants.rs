@@ -1,17 +1,16 @@
 //! Invariants (CONTRIBUTING.md) that have no better place. 1, 5 and 9: `crashes`, `retries`; 6: `enrollment`; 10:
 //! `bad_input`. 1 and 5 are also checked at every signature and write of every test here, by the fakes.
 
-use signet_core::PrincipalType;
-use signet_testkit::fixtures::NOW;
-use signet_x509::ChainError;
-
-use crate::world::*;
-
 use signet_app::{
     authorities,
     certificates::{self, issuance, renewal},
     enrollment, principals,
 };
+use signet_core::PrincipalType;
+use signet_testkit::fixtures::NOW;
+use signet_x509::ChainError;
+
+use crate::world::*;
 
 /// A leaf of one tenant's CA does not authenticate in another, and no name in it can change that: the CA of one tenant
 /// is not among the anchors of any other.

@@ -201,7 +201,8 @@ async fn a_successors_record_is_kept_as_long_as_its_predecessors() {
     assert!(next.certificate.expires_at() >= leaf.certificate.expires_at());
 }
 
-/// Its record is gone, as it may be where an earlier version made it. That proves nothing against the holder, and nothing for it.
+/// Its record is gone, as it may be where an earlier version made it. That proves nothing against the holder, and
+/// nothing for it.
 #[tokio::test]
 async fn a_successor_without_a_record_locks_nobody_and_renews_nobody() {
     let world = longest().await;

@@ -1,5 +1,6 @@
-//! What Terraform lets a role do with the tables (`infra/modules/tables/access.tf`) is enough for what the role's process does: the emulators check no
-//! policy, so this is the only place where a right that is missing shows before AWS refuses.
+//! What Terraform lets a role do with the tables (`infra/modules/tables/access.tf`) is enough for what the role's
+//! process does: the emulators check no policy, so this is the only place where a right that is missing shows before
+//! AWS refuses.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

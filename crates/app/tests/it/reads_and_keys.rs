@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use signet_app::sync::detached;
 use signet_core::{Error, KeyError, KeyManager, StoreError};
 use signet_testkit::{
     faulty::{Fault, Op},
@@ -14,8 +15,6 @@ use crate::{
     operations::{ALL, Operation, prepare},
     world::*,
 };
-
-use signet_app::sync::detached;
 
 /// Of a record that cannot be read: it is named or our own fault, or the operation does without it.
 const UNREADABLE: &str = "UNREADABLE";

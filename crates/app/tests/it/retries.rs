@@ -1,15 +1,22 @@
-//! Invariant 9: retrying any mutating call with its request id is safe.
+//! Invariant 9: retrying any mutating call with its request id is safe. And nobody retries for ever.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use futures::future::{join, join_all};
+use signet_app::{PrincipalPatch, certificates::issuance, principals};
 use signet_core::{Error, PrincipalType, principal::PrincipalStatus};
+use tokio::time::sleep;
 
 use crate::{
     operations::{ALL, prepare},
     world::*,
 };
-
-use signet_app::{certificates::issuance, principals};
 
 #[tokio::test]
 async fn invariant_9_the_same_request_twice_answers_the_same_and_happens_once() {
@@ -33,7 +40,7 @@ async fn invariant_9_the_same_request_many_times_at_once_happens_once() {
     for (number, operation) in ALL.iter().enumerate().filter(|(_, operation)| operation.name != "CreateToken") {
         let run = prepare(&world, operation.name, number).await;
         let events = world.outcomes(operation.name).len();
-        let answers = futures::future::join_all((0..8).map(|_| run())).await;
+        let answers = join_all((0..8).map(|_| run())).await;
         for answer in &answers {
             assert_eq!(answer.as_ref().unwrap(), answers[0].as_ref().unwrap(), "{}", operation.name);
         }
@@ -72,4 +79,39 @@ async fn a_repetition_that_comes_late_takes_back_nothing_that_others_decided() {
     activate().await;
     let now = world.get_principal("worker").await;
     assert_eq!(now.status, PrincipalStatus::Suspended);
+}
+
+/// An admin changes itself as often as it can.
+#[tokio::test(start_paused = true)]
+async fn who_changes_a_record_again_and_again_keeps_nobody_from_stopping_it() {
+    let world = World::new().await;
+    world.principal("w").await;
+    world.store.take(Duration::from_millis(15));
+    let (id, scope, permit) = (pid("w"), acme(), admin());
+    let over = AtomicBool::new(false);
+    let changes = |caller: usize| {
+        let (world, id, scope, over) = (&world, &id, &scope, &over);
+        async move {
+            for round in 0_u64.. {
+                let display_name = Some(format!("{caller} {round}"));
+                let patch = PrincipalPatch { display_name, ..Default::default() };
+                let changed =
+                    principals::update_principal(&world.app, &call("UpdatePrincipal"), scope, id, patch).await;
+                if over.load(Ordering::Relaxed) {
+                    return changed.is_ok();
+                }
+            }
+            false
+        }
+    };
+    let stop = async {
+        for _ in 0..10 {
+            sleep(Duration::from_millis(100)).await;
+            principals::suspend_principal(&world.app, &call("SuspendPrincipal"), &permit, &scope, &id).await.unwrap();
+            principals::activate_principal(&world.app, &call("ActivatePrincipal"), &permit, &scope, &id).await.unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let ((), changed) = join(stop, join_all((0..32).map(changes))).await;
+    assert!(changed.contains(&true), "they were at it to the end");
 }

@@ -101,15 +101,15 @@ async fn a_node_whose_clock_is_an_hour_ahead_seals_nothing_that_others_still_wri
     for minute in 0..20 {
         let now = due(minutes(minute));
         log.happens("acme", now).await;
-        sealing::seal_beside_others(&ahead, &process(now.plus(Lifetime::hours(1))), &log.key, uptime(minute))
+        sealing::seal_beside_others(&ahead, &process(now.plus(Lifetime::hours(1))), &log.key, uptime(minute), true)
             .await
             .unwrap();
         log.happens("acme", now).await;
-        sealing::seal_beside_others(node, &process(now), &log.key, uptime(minute)).await.unwrap();
+        sealing::seal_beside_others(node, &process(now), &log.key, uptime(minute), true).await.unwrap();
     }
     // The other one is gone: it takes a while until this one knows.
     for minute in 20..24 {
-        sealing::seal_beside_others(&ahead, &process(due(minutes(60 + minute))), &log.key, uptime(minute))
+        sealing::seal_beside_others(&ahead, &process(due(minutes(60 + minute))), &log.key, uptime(minute), true)
             .await
             .unwrap();
     }

@@ -62,7 +62,9 @@ async fn a_first_sealer_whose_clock_is_ahead_leaves_no_event_behind() {
         let log = Log::new().await;
         log.happens("acme", NOW).await;
         let ahead = NOW.plus(Lifetime::seconds(seconds));
-        sealing::seal_beside_others(&log.site.app, &process(ahead), &log.key, Uptime::from_millis(1)).await.unwrap();
+        sealing::seal_beside_others(&log.site.app, &process(ahead), &log.key, Uptime::from_millis(1), true)
+            .await
+            .unwrap();
         log.happens("acme", later(30)).await;
         log.seal(due(minutes(20))).await;
         assert_eq!(log.verify("acme", due(minutes(20))).await.findings, [], "{seconds} s ahead");

@@ -76,8 +76,8 @@ impl Keeper {
         Ok(self.shared.connector(Some(held))?.connect().await?)
     }
 
-    /// A certificate that is for us: verifiers and files of this identity know it by its name. It may end earlier than the
-    /// present one: a tenant may shorten its lifetimes.
+    /// A certificate that is for us: verifiers and files of this identity know it by its name. It may end earlier than
+    /// the present one: a tenant may shorten its lifetimes.
     fn accept(&self, fresh: Fresh<Credentials>) -> Result<Fresh<Held>, ClientError> {
         let held = Held::new(fresh.held, &self.shared.settings.oid_arc)?;
         if held.spiffe_id != self.shared.held().spiffe_id {
@@ -126,7 +126,8 @@ impl Keeper {
         let _ = self.shared.hurry.notified().now_or_never();
     }
 
-    /// On disk; and the enrollment that it may have come by is over. The lock lasts as long as the work, even if we do not.
+    /// On disk; and the enrollment that it may have come by is over. The lock lasts as long as the work, even if we do
+    /// not.
     pub(super) async fn save(
         &self,
         held: Arc<Held>,
@@ -155,8 +156,8 @@ impl Keeper {
         AT_ONCE
     }
 
-    /// Nothing but a new enrollment helps, as far as we know: what an operator can take back (a grace that is over, a tenant
-    /// that was unknown) is asked for once more before a proof is used.
+    /// Nothing but a new enrollment helps, as far as we know: what an operator can take back (a grace that is over, a
+    /// tenant that was unknown) is asked for once more before a proof is used.
     pub(super) async fn enroll_again(&mut self) -> Duration {
         let lock = match self.turn().await {
             Ok(Some(lock)) => lock,

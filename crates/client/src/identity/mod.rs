@@ -1,4 +1,5 @@
-//! An identity that keeps itself alive: enrolled or loaded once, then renewed in the background, with a new key each time.
+//! An identity that keeps itself alive: enrolled or loaded once, then renewed in the background, with a new key each
+//! time.
 //!
 //! When is decided by [`signet_core::renewal`]; the instant is drawn once for each certificate and kept by the
 //! [`Storage`]. A certificate is stored, then used, then confirmed to the control plane. The last good one stays in use
@@ -57,15 +58,15 @@ pub struct Settings {
     pub server_name: Option<String>,
     /// The environment's roots, DER: the pin. They are what an enrollment is checked against, and stay.
     pub roots_der: Vec<Vec<u8>>,
-    /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`; at the endpoint
-    /// itself unless set.
+    /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`; at the
+    /// endpoint itself unless set.
     pub out_of_band: Option<OutOfBand>,
     /// Where it is kept; in memory unless set.
     pub storage: Arc<dyn Storage>,
     /// How to enroll again when nothing else helps; only with a proof that repeats.
     pub enrollment: Option<Enrollment>,
-    /// Whether to follow the tenant's trust bundle at once, by an open stream; without it, it comes with each certificate and each
-    /// renewal window (a twenty-fourth of a lifetime). Its use is talking to other principals.
+    /// Whether to follow the tenant's trust bundle at once, by an open stream; without it, it comes with each
+    /// certificate and each renewal window (a twenty-fourth of a lifetime). Its use is talking to other principals.
     pub follow_bundle: bool,
     /// Limit of one attempt to connect.
     pub connect_timeout: Duration,
@@ -160,16 +161,16 @@ impl Identity {
         Self::new(settings, credentials, Origin::Kept { notes, stored: true }, None).await.map(Some)
     }
 
-    /// The same, and stores it again, for a [`Storage`] with more places than the one that it reads. That this fails keeps
-    /// nobody from using what was found: [`Status::problem`] says so, and it is tried again.
+    /// The same, and stores it again, for a [`Storage`] with more places than the one that it reads. That this fails
+    /// keeps nobody from using what was found: [`Status::problem`] says so, and it is tried again.
     pub async fn load_and_store(settings: Settings) -> Result<Option<Self>, ClientError> {
         let storage = Arc::clone(&settings.storage);
         let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
         Self::new(settings, credentials, Origin::Kept { notes, stored: false }, None).await.map(Some)
     }
 
-    /// Takes up what is kept, and enrolls if that is nothing. Of several processes that begin at once one enrolls, and the
-    /// others take up what it wrote.
+    /// Takes up what is kept, and enrolls if that is nothing. Of several processes that begin at once one enrolls, and
+    /// the others take up what it wrote.
     pub async fn load_or_enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
         if let Some(identity) = Self::load(settings.clone()).await? {
             return Ok(identity);
@@ -236,7 +237,8 @@ impl Identity {
         read(&self.shared.held().credentials)
     }
 
-    /// Asks for the next certificate now, by a new enrollment where nothing else helps; [`Self::status`] tells how that went.
+    /// Asks for the next certificate now, by a new enrollment where nothing else helps; [`Self::status`] tells how that
+    /// went.
     pub fn renew_now(&self) {
         self.shared.hurry.notify_one();
     }

@@ -18,8 +18,8 @@ const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 const GITHUB_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where the token is. It is read anew for each enrollment, since platforms replace it before it expires. Debug output does
-/// not show a token.
+/// Where the token is. It is read anew for each enrollment, since platforms replace it before it expires. Debug output
+/// does not show a token.
 #[derive(Clone, Debug)]
 pub enum OidcToken {
     /// In a file, e.g. a projected service account token of Kubernetes.

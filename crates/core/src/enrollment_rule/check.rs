@@ -144,8 +144,8 @@ fn names_github_owner(fact: &str, pattern: &str) -> bool {
     }
 }
 
-/// The CAs of one rule are those of one maker, who gives each of its devices a name of its own; serial numbers are unique in
-/// a CA only (RFC 5280 section 4.1.2.2).
+/// The CAs of one rule are those of one maker, who gives each of its devices a name of its own; serial numbers are
+/// unique in a CA only (RFC 5280 section 4.1.2.2).
 fn check_x509(anchors_der: &[Vec<u8>], template: &IdTemplate) -> Result<(), Error> {
     const FIELD: &str = "rule.x509.anchors_der";
     if anchors_der.is_empty() || anchors_der.len() > MAX_ANCHORS {

@@ -15,9 +15,9 @@ const MAX_TEMPLATE: usize = 256;
 /// Most placeholders.
 const MAX_FACTS: usize = 4;
 
-/// The id of a rule's principals: text, and `{fact}` for the only value of a fact. In a value, every byte but
-/// `A-Z a-z 0-9 . -` becomes `_` and two upper-case hexadecimal digits (`repo:acme/api` becomes `repo_3Aacme_2Fapi`), and
-/// so do those of `.` and `-` that stand between two placeholders. `{fact:sha256}` takes the first 40 hexadecimal digits of
+/// The id of a rule's principals: text, and `{fact}` for the only value of a fact. In a value, every byte but `A-Z a-z
+/// 0-9 . -` becomes `_` and two upper-case hexadecimal digits (`repo:acme/api` becomes `repo_3Aacme_2Fapi`), and so do
+/// those of `.` and `-` that stand between two placeholders. `{fact:sha256}` takes the first 40 hexadecimal digits of
 /// the value's SHA-256 instead, for values that are too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdTemplate {

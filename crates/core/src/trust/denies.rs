@@ -37,8 +37,8 @@ type Rulings = HashMap<PrincipalId, Ruling>;
 struct Ruling {
     denied_until: Option<Time>,
     roles: Option<(Arc<[Role]>, Time)>,
-    /// Sequence numbers of the feed entries that each of the two follows: one that turns up late takes back nothing later,
-    /// and is not taken back by what is about the other.
+    /// Sequence numbers of the feed entries that each of the two follows: one that turns up late takes back nothing
+    /// later, and is not taken back by what is about the other.
     denied_by: u64,
     roles_by: u64,
     /// Until then an earlier entry may turn up, which must find the later one's number here.

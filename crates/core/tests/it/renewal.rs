@@ -118,7 +118,8 @@ proptest! {
         prop_assert_eq!(schedule.next(when, random.wrapping_mul(7)), Next::Renew);
     }
 
-    /// Validity begins before the certificate is made, for clocks that are slow: of a certificate of a minute, that is half of it.
+    /// Validity begins before the certificate is made, for clocks that are slow: of a certificate of a minute, that is
+    /// half of it.
     #[test]
     fn what_was_just_made_is_not_due(life in lifetimes(), backdated in 0..600_000_i64, lot: u64, retired in prop::option::of(0..60_000_i64)) {
         let validity = Window { start: at(-backdated), end: at(life) };
@@ -191,7 +192,8 @@ fn a_clock_that_disagrees_costs_no_enrollment() {
     assert_eq!(follow(&mut schedule, at(1000), 7).0, Next::Renew);
 }
 
-/// It slept, and its clock was set right meanwhile: what it had learned about it now says that the certificate has expired.
+/// It slept, and its clock was set right meanwhile: what it had learned about it now says that the certificate has
+/// expired.
 #[test]
 fn a_clock_set_right_during_sleep_costs_no_certificate() {
     let (end, learned) = (86_400_000, 600_000);

@@ -93,26 +93,36 @@ fn a_node_that_is_ahead_of_others_seals_nothing_and_one_that_is_alone_goes_on() 
     let mut watch = HeadWatch::default();
     // An hour ahead, and somebody moves the head.
     for minute in 0..30 {
-        assert_eq!(watch.may_seal_through(10 + minute, 70 + minute, second(60 * minute.unsigned_abs())), 10 + minute);
+        assert_eq!(
+            watch.may_seal_through(10 + minute, 70 + minute, second(60 * minute.unsigned_abs()), true),
+            10 + minute
+        );
     }
     // Nobody does any more.
     for after in [60, 120, 179] {
-        assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + after)), 39);
+        assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + after), true), 39);
     }
-    assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + 180)), 102);
+    assert_eq!(watch.may_seal_through(39, 102, second(60 * 29 + 180), true), 102);
+    // Whose clock was set lately goes on by steps that others can follow.
+    let mut watch = HeadWatch::default();
+    for after in [0, 60, 120] {
+        assert_eq!(watch.may_seal_through(10, 70, second(after), false), 10);
+    }
+    assert_eq!(watch.may_seal_through(10, 70, second(180), false), 15);
+    assert_eq!(watch.may_seal_through(15, 70, second(195), false), 15);
     // The store was away, so that nobody could move it, nor look.
     let mut watch = HeadWatch::default();
-    watch.may_seal_through(10, 70, second(0));
-    assert_eq!(watch.may_seal_through(10, 70, second(600)), 10);
+    watch.may_seal_through(10, 70, second(0), true);
+    assert_eq!(watch.may_seal_through(10, 70, second(600), true), 10);
     // The head stands still because all is sealed: a step of the clock is no reason to go on alone.
     let mut watch = HeadWatch::default();
-    watch.may_seal_through(10, 10, second(0));
-    watch.may_seal_through(10, 10, second(200));
-    assert_eq!(watch.may_seal_through(10, 70, second(201)), 10);
+    watch.may_seal_through(10, 10, second(0), true);
+    watch.may_seal_through(10, 10, second(200), true);
+    assert_eq!(watch.may_seal_through(10, 70, second(201), true), 10);
 }
 
-/// However often a clock is set forward, and however many nodes are ahead by different times: whoever is behind has minutes to
-/// hear of the head.
+/// However often a clock is set forward, and however many nodes are ahead by different times: whoever is behind has
+/// minutes to hear of the head.
 #[test]
 fn no_clock_seals_much_faster_than_time_passes() {
     let second = |second: u64| Uptime::from_millis(second * 1000);
@@ -120,26 +130,26 @@ fn no_clock_seals_much_faster_than_time_passes() {
     for at in 0..1200 {
         let minute = i64::try_from(at / 60).unwrap();
         for (ahead, watch) in [0, 2, 5 + (minute / 3) * 2].into_iter().zip(&mut watches) {
-            head = watch.may_seal_through(head, 10 + ahead + minute, second(at)).max(head);
+            head = watch.may_seal_through(head, 10 + ahead + minute, second(at), true).max(head);
         }
         assert!(head <= 10 + i64::try_from(at / 54).unwrap(), "{head} after {at} s");
     }
     assert_eq!(head, 10 + 1199 * 1000 / 54_545, "and so fast one of them does");
     // Others have gone on alone: from there on it counts again.
     let mut watch = HeadWatch::default();
-    watch.may_seal_through(10, 15, second(0));
-    assert_eq!(watch.may_seal_through(16, 21, second(60)), 16);
-    assert_eq!(watch.may_seal_through(17, 22, second(115)), 17);
+    watch.may_seal_through(10, 15, second(0), true);
+    assert_eq!(watch.may_seal_through(16, 21, second(60), true), 16);
+    assert_eq!(watch.may_seal_through(17, 22, second(115), true), 17);
     // An hour without a step is no credit for one.
     let mut watch = HeadWatch::default();
     for minute in 0..60_i64 {
-        watch.may_seal_through(9 + minute, 10 + minute, second(60 * minute.unsigned_abs()));
+        watch.may_seal_through(9 + minute, 10 + minute, second(60 * minute.unsigned_abs()), true);
     }
-    assert_eq!(watch.may_seal_through(69, 74, second(3600)), 70);
+    assert_eq!(watch.may_seal_through(69, 74, second(3600), true), 70);
     // As fast as all clocks go, for a day; who began three minutes behind has caught up in an hour.
     let (mut watch, mut head) = (HeadWatch::default(), 10);
     for minute in 0..1440_i64 {
-        head = watch.may_seal_through(head, 13 + minute, second(60 * minute.unsigned_abs())).max(head);
+        head = watch.may_seal_through(head, 13 + minute, second(60 * minute.unsigned_abs()), true).max(head);
         assert!(minute < 60 || head == 13 + minute, "minute {minute}: {head}");
     }
 }

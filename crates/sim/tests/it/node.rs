@@ -85,7 +85,7 @@ impl Node {
                 continue;
             }
             let call = Call::process("sealer", self.link.now());
-            if let Err(error) = sealing::seal_beside_others(&self.app, &call, &key, self.trust.uptime()).await
+            if let Err(error) = sealing::seal_beside_others(&self.app, &call, &key, self.trust.uptime(), true).await
                 && error.reason() == "AUDIT_LOG_CUT_OFF"
             {
                 self.link.site.accuse(format!("a log that is whole is called cut off: {error}"));

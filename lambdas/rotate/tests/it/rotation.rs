@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_secretsmanager::primitives::Blob;
 use serde_json::{Value, json};
+use signet_app::bootstrap;
 use signet_control_plane::{cli::system_clock, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
-
-use signet_app::bootstrap;
 
 impl World {
     fn event(&self, step: &str, token: &str) -> Value {

@@ -4,7 +4,7 @@ use signet_app::{
     CreateTenant, TenantPatch,
     tenants::{self, quotas},
 };
-use signet_core::Lifetime;
+use signet_core::{Lifetime, TenantId};
 use signet_proto::v1::{
     ActivateTenantRequest, CreateTenantRequest, GetTenantRequest, ListTenantsRequest, ListTenantsResponse,
     SteerRenewalsRequest, SuspendTenantRequest, Tenant, UpdateTenantRequest, tenant_service_server::TenantService,
@@ -26,9 +26,24 @@ const FIELDS: &[&str] = &[
     "quotas.certificate_authorities",
 ];
 
-/// How long a new tenant's creator waits for this node to hear of it, and how often it is looked.
+/// How long who lets a tenant in waits for this node to hear of it.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Others have heard of it by then: they ask every 250 ms.
+const OTHERS_HEAR_WITHIN: Duration = Duration::from_millis(350);
+
+impl Api {
+    /// Waits until this node lets the tenant in, and others should: its principals may come at once, and its reader hears of a commit a
+    /// little later.
+    async fn hear_of(&self, tenant: &TenantId) {
+        let mut epochs = self.node.epochs.clone();
+        let heard = epochs.wait_for(|_| self.node.trust.is_active(tenant));
+        // Without an answer the reader has other trouble, which the node tells.
+        drop(timeout(HEARD_WITHIN, heard).await);
+        if !self.node.alone {
+            sleep(OTHERS_HEAR_WITHIN).await;
+        }
+    }
+}
 
 #[async_trait]
 impl TenantService for Api {
@@ -47,13 +62,7 @@ impl TenantService for Api {
             };
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::create_tenant(&self.node.app, &caller.call, &scope, input).await?;
-            // Who enrolls right away comes back with its certificate before this node's reader would have heard of the CA.
-            let heard = async {
-                while !self.node.trust.knows(&tenant.id) {
-                    sleep(LOOK_EVERY).await;
-                }
-            };
-            timeout(HEARD_WITHIN, heard).await.ok();
+            self.hear_of(&tenant.id).await;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await
@@ -125,6 +134,7 @@ impl TenantService for Api {
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::activate_tenant(&self.node.app, &caller.call, &scope, &id).await?;
+            self.hear_of(&tenant.id).await;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await

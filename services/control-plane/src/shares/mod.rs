@@ -1,9 +1,9 @@
 //! Shares: what one principal and one tenant may take of a node, so that nobody takes it from the others.
 //!
-//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers. A principal gets
-//! an eighth of it, and a tenant as much as it leaves free: half if it is alone, a third each of two, so that there is
-//! always something left for the next. Operations that suspend and revoke go an eighth beyond the limits, and the operator
-//! a quarter beyond the node's. Besides, a principal and a tenant have rates.
+//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers. A principal
+//! gets an eighth of it, and a tenant as much as it leaves free: half if it is alone, a third each of two, so that
+//! there is always something left for the next. Operations that suspend and revoke go an eighth beyond the limits, and
+//! the operator a quarter beyond the node's. Besides, a principal and a tenant have rates.
 //!
 //! A connection finds its account once; a call then only adds to numbers and waits for nothing.
 

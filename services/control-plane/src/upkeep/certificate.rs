@@ -159,7 +159,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Serves what was found if it is good, or if what is served is not valid now and this is ours. Returns what is wrong with it.
+    /// Serves what was found if it is good, or if what is served is not valid now and this is ours. Returns what is
+    /// wrong with it.
     fn weigh(&self, found: Found, served: &ServerCertificate, now: Time) -> Option<Fault> {
         let Found { identity, fault, detail } = found;
         let current = served.current();

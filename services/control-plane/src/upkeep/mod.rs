@@ -30,8 +30,9 @@ const ALONE_EVERY: Duration = Duration::from_secs(600);
 const PULSE_EVERY: Duration = Duration::from_secs(30);
 
 /// Starts the periodic work. It ends at `stop`.
-/// `alone`: no rotate Lambda stands beside the node.
-pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, alone: bool, tasks: &TaskTracker, stop: &CancellationToken) {
+/// On a node that stands alone, also what the rotate Lambda does elsewhere.
+pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, stop: &CancellationToken) {
+    let alone = node.alone;
     let clock = Arc::new(Clock(Mutex::new(ClockWatch::new(node.now(), node.trust.uptime()))));
     let watched = Arc::clone(&clock);
     let seal = move |node: Arc<Node>| {
@@ -109,7 +110,7 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(
     } else if alone {
         sealing::seal_near(&node.app, &call, key).await?
     } else {
-        sealing::seal_beside_others(&node.app, &call, key, node.trust.uptime()).await?
+        sealing::seal_beside_others(&node.app, &call, key, node.trust.uptime(), is_unset).await?
     };
     node.metrics.with(|| counter!("signet_sealed_minutes_total").increment(sealed.into()));
     Ok(())
@@ -148,7 +149,8 @@ async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     Ok(())
 }
 
-/// One line for those who watch the log and not the metrics: `infra/modules/observability` makes metrics and alarms of it.
+/// One line for those who watch the log and not the metrics: `infra/modules/observability` makes metrics and alarms of
+/// it.
 async fn pulse(node: Arc<Node>) -> Result<(), Error> {
     let now = node.now();
     let readiness = node.readiness(now);

@@ -148,10 +148,7 @@ impl World {
         let tenant = pb::Tenant { tenant_id: id.into(), isolation: isolation.into(), ..Default::default() };
         let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
         TenantServiceClient::new(self.admin(node)).create_tenant(request).await.unwrap();
-        eventually("the node knows the tenant", async || {
-            node.http(&format!("/v1/tenants/{id}/bundle.pem")).await.0 == 200
-        })
-        .await;
+        assert_eq!(node.http(&format!("/v1/tenants/{id}/bundle.pem")).await.0, 200, "the node knows the tenant");
     }
 
     /// Makes a principal and its first certificate.

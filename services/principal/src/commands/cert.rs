@@ -210,7 +210,8 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
     run.printer.one(&issued).map(|()| Exit::Ok)
 }
 
-/// Tells the server, with the new certificate, that it was stored. Without it the old one merely stays good for a renewal.
+/// Tells the server, with the new certificate, that it was stored. Without it the old one merely stays good for a
+/// renewal.
 async fn confirm_stored(run: &Run) {
     let confirmed = async {
         let session = Session::of(run)?;

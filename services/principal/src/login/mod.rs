@@ -1,5 +1,5 @@
-//! Signing in at an OpenID Connect provider as a public client: the device flow (RFC 8628) and, on a machine with a browser,
-//! the authorization code flow with PKCE (RFC 7636, RFC 8252). Both end in an ID token.
+//! Signing in at an OpenID Connect provider as a public client: the device flow (RFC 8628) and, on a machine with a
+//! browser, the authorization code flow with PKCE (RFC 7636, RFC 8252). Both end in an ID token.
 
 use secrecy::SecretString;
 

@@ -111,8 +111,8 @@ impl Provider {
         }
     }
 
-    /// Asks for tokens. An `Err` of [`Exit::Unavailable`](crate::exit::Exit::Unavailable), such as a lost connection, says
-    /// nothing about the sign-in.
+    /// Asks for tokens. An `Err` of [`Exit::Unavailable`](crate::exit::Exit::Unavailable), such as a lost connection,
+    /// says nothing about the sign-in.
     pub(super) async fn token(&self, wish: &SignIn, form: &[(&str, &str)]) -> Result<Answer, Failure> {
         let url = endpoint(Some(&self.endpoints.token_endpoint), "token", "")?;
         let secret = wish.client_secret.as_ref().map(|secret| ("client_secret", secret.expose_secret()));

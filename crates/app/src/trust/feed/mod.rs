@@ -21,7 +21,8 @@ use crate::{App, audit::sealing, call::LOST_AFTER};
 
 /// How often the feed is read when nothing wakes the reader.
 const POLL_EVERY: Duration = Duration::from_millis(250);
-/// Least time between the beginnings of a poll and of one for a commit of this process: commits may come thousands a second.
+/// Least time between the beginnings of a poll and of one for a commit of this process: commits may come thousands a
+/// second.
 const OWN_POLLS_APART: Duration = Duration::from_millis(50);
 /// How often it is looked whether the feed was put back, in milliseconds.
 const LOOK_BACK_EVERY_MILLIS: u64 = 10_000;
@@ -64,9 +65,9 @@ impl Follower {
     }
 
     /// Catches up with everything that was committed before `now`; the first time it loads all refusals and tenants.
-    /// After an error the trust is as far as it came, and goes stale by itself if that lasts; the next poll goes on.
-    /// A record that cannot be read is no error: its tenant alone is refused. What a query does not see yet of a transaction
-    /// is asked for again for ten minutes.
+    /// After an error the trust is as far as it came, and goes stale by itself if that lasts; the next poll goes on. A
+    /// record that cannot be read is no error: its tenant alone is refused. What a query does not see yet of a
+    /// transaction is asked for again for ten minutes.
     pub async fn poll(&mut self, now: Time) -> Result<(), Error> {
         let result = self.catch_up(now).await;
         self.tell();
@@ -159,8 +160,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Looks from time to time whether the store still has what was read of the feed. Returns how many entries are gone: the
-    /// store was put back under this node, which then must read everything again to hear of anything.
+    /// Looks from time to time whether the store still has what was read of the feed. Returns how many entries are
+    /// gone: the store was put back under this node, which then must read everything again to hear of anything.
     async fn look_back(&mut self, asked_at: Uptime, now: Time) -> Result<u64, Error> {
         if age(*self.looked_back_at.get_or_insert(asked_at), asked_at) < LOOK_BACK_EVERY_MILLIS {
             return Ok(0);

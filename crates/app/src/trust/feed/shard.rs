@@ -14,19 +14,21 @@ use crate::trust::feed::gaps::{Gaps, age};
 
 /// Most queries for gaps that a poll makes in each of the four shards.
 const GAP_QUERIES: usize = 2;
-/// What was used after a poll that is so recent, in milliseconds, has not expired: clocks differ, and it is looked for longer.
+/// What was used after a poll that is so recent, in milliseconds, has not expired: clocks differ, and it is looked for
+/// longer.
 const RECENT_POLL_MILLIS: u64 = 300_000;
 /// The same of what was used after an entry that is so young.
 const YOUNG: Lifetime = Lifetime::minutes(10);
-/// As many numbers before a young entry may be late with it, for all that a node that starts can tell: those of one transaction.
+/// As many numbers before a young entry may be late with it, for all that a node that starts can tell: those of one
+/// transaction.
 const MAY_BE_LATE: u64 = 100;
 
 /// How far one shard of the feed was read, and what was missing on the way.
 ///
-/// A number that is missing below one that is there is a gap if its entry cannot have expired: a poll that is recent did not
-/// see it either, or it follows a young entry. Where neither is known, at the first poll and after a long outage, those right
-/// before an entry that is younger than [`LEAST_LIFE`] are asked for, too, but not counted when they are given up. All else
-/// has expired and costs nothing.
+/// A number that is missing below one that is there is a gap if its entry cannot have expired: a poll that is recent
+/// did not see it either, or it follows a young entry. Where neither is known, at the first poll and after a long
+/// outage, those right before an entry that is younger than [`LEAST_LIFE`] are asked for, too, but not counted when
+/// they are given up. All else has expired and costs nothing.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     number: u32,
@@ -130,9 +132,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Looks whether the feed still is what was read: a restore takes it back, and what is written after has numbers that were
-    /// read before. Returns how many entries are gone at least. What it looks for was seen when it last looked, so that it must
-    /// be there; a head that alone was put back means nothing, since writers go on behind the last entry.
+    /// Looks whether the feed still is what was read: a restore takes it back, and what is written after has numbers
+    /// that were read before. Returns how many entries are gone at least. What it looks for was seen when it last
+    /// looked, so that it must be there; a head that alone was put back means nothing, since writers go on behind the
+    /// last entry.
     pub(super) async fn look_back(&mut self, store: &dyn Store, now: Time) -> Result<u64, Error> {
         let gone = match &self.mark {
             Some(mark) => self.gone_since(mark, store, now).await?,

@@ -16,9 +16,11 @@ use crate::{
 
 /// How often a tenant whose record cannot be read is read again: mending it by hand announces nothing.
 const REREAD_EVERY: Lifetime = Lifetime::seconds(10);
-/// How long after the load the table is read again, part by part, in milliseconds: what changed just before may be seen late.
+/// How long after the load the table is read again, part by part, in milliseconds: what changed just before may be seen
+/// late.
 const LOOK_AGAIN_AFTER_MILLIS: [u64; 2] = [1_000, 60_000];
-/// As many tenants as a node that loads reads one by one until their changes are over; more wait until it reads all again.
+/// As many tenants as a node that loads reads one by one until their changes are over; more wait until it reads all
+/// again.
 const FEW: usize = 100;
 /// How many tenants are read at once.
 const CONCURRENT_READS: usize = 16;
@@ -79,8 +81,8 @@ impl Tenants {
         Ok(())
     }
 
-    /// Reads what changed, and now and then what may have been seen too early or cannot be read. `asked_at`: when the poll
-    /// began.
+    /// Reads what changed, and now and then what may have been seen too early or cannot be read. `asked_at`: when the
+    /// poll began.
     pub(super) async fn catch_up(
         &mut self,
         store: &dyn Store,

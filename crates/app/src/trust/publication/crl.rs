@@ -27,7 +27,8 @@ use crate::{
 
 /// How long a list is valid.
 pub(super) const VALIDITY: Lifetime = Lifetime::hours(48);
-/// When an unchanged list is made anew: a day before it ends, so that a day is left to mend what keeps it from being made.
+/// When an unchanged list is made anew: a day before it ends, so that a day is left to mend what keeps it from being
+/// made.
 const RENEWAL: Lifetime = Lifetime::hours(24);
 /// An entry stays at least until a list that was made after its certificate's end is out (RFC 5280 section 3.3).
 const KEEP_AFTER_EXPIRY: Lifetime = Lifetime::hours(48);
@@ -98,7 +99,8 @@ pub(super) async fn put_crl(app: &App, call: &Call, bucket: &dyn ObjectStore, ca
     Ok(if put == Put::Done { vec![name] } else { Vec::new() })
 }
 
-/// What a CA has revoked as the index shows it, by serial number: also what can no longer be read of it but for its number.
+/// What a CA has revoked as the index shows it, by serial number: also what can no longer be read of it but for its
+/// number.
 async fn revoked_by_index(app: &App, issuer: &CaId, now: Time) -> Result<Revoked, Error> {
     let query = |shard| Query::index(Table::Certificates, Index::Revoked, Certificate::revoked(issuer, shard));
     let read =

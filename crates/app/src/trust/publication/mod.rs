@@ -1,7 +1,7 @@
 //! What others may fetch: roots, trust bundles and revocation lists, in a bucket outside of the store.
 //!
-//! A run looks at what is in the bucket and puts there what has changed, each object only in place of the one it saw: of two
-//! runs at once one puts it, the other finds itself beaten.
+//! A run looks at what is in the bucket and puts there what has changed, each object only in place of the one it saw:
+//! of two runs at once one puts it, the other finds itself beaten.
 
 mod crl;
 
@@ -64,8 +64,8 @@ pub async fn publish(app: &App, call: &Call, bucket: &dyn ObjectStore, go_on: Go
     Ok(report)
 }
 
-/// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too early
-/// leave out none for ever.
+/// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too
+/// early leave out none for ever.
 async fn pieces(app: &App, now: Time) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
     let (cas, mut unreadable) = reads::all_cas(app, now).await?;
     let cas: Vec<Ca> = cas.into_iter().filter(|ca| is_trusted(ca, now)).collect();
@@ -121,8 +121,8 @@ impl Piece {
     }
 }
 
-/// Puts those objects that differ from what is in the bucket. The index that they were made from may lag: only what is made from
-/// the table after the look at the bucket (`fresh`) is put.
+/// Puts those objects that differ from what is in the bucket. The index that they were made from may lag: only what is
+/// made from the table after the look at the bucket (`fresh`) is put.
 async fn put_changed<F>(
     bucket: &dyn ObjectStore,
     objects: Vec<Object>,
