@@ -100,6 +100,11 @@ locals {
       metrics = { m = local.own.UnreadableRecords }, expression = "FILL(m, 0)", threshold = 1
       seconds = 600, of = 1, periods = 1, silence = "notBreaching"
     }
+    FeedIncomplete = {
+      why     = "Changes are missing in the feed: nodes may admit what was revoked or suspended."
+      metrics = { m = local.own.MissingChanges }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
     AuditFinding = {
       why     = "The audit log no longer holds what was sealed before: its end was cut off, or an older store was restored."
       metrics = { m = local.own.AuditCuts }, expression = "FILL(m, 0)", threshold = 1

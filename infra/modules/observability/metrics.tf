@@ -23,6 +23,7 @@ locals {
     RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && $.verified IS TRUE }" }
     FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; the next turn tries again\" }" }
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
+    MissingChanges      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"changes are missing in the feed and do not turn up\" || $.message = \"the changes feed was put back: entries that this node has read are gone from it\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }
     AuditCuts           = { logs = ["control_plane", "rotate"], value = "1", pattern = "{ $.message = \"the audit log was cut off or set back\" }" }
     KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }

@@ -218,7 +218,7 @@ async fn claim(
     let warning = match warning {
         Ok(Some(warning)) => warning,
         Ok(None) => return Ok(()),
-        Err(error @ Error::Internal { .. }) => {
+        Err(error @ (Error::Unreadable { .. } | Error::Internal { .. })) => {
             round.report.failed.push((what, error));
             return Ok(());
         }

@@ -104,6 +104,7 @@ pub(super) async fn refuse_proof<T>(
         | Error::Conflict(_)
         | Error::Unavailable { .. }
         | Error::Misconfigured { .. }
+        | Error::Unreadable { .. }
         | Error::Internal { .. } => return Err(error),
         other => other.reason(),
     };

@@ -139,6 +139,7 @@ async fn refuse_renewal<T>(
         | Error::Conflict(_)
         | Error::Unavailable { .. }
         | Error::Misconfigured { .. }
+        | Error::Unreadable { .. }
         | Error::Internal { .. } => {
             return Err(error);
         }
