@@ -2,14 +2,13 @@
 
 use signet_core::{
     CaId, Error, PrincipalId, PrincipalType, Serial, StoreError, TenantId, TenantScope, Time,
-    authz::Permit,
-    ca::Ca,
-    certificate::{Certificate, CertificateKind},
-    enrollment_rule::EnrollmentRule,
-    principal::{HeldCertificate, Principal},
-    scope::EnvironmentScope,
-    store::{Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned},
-    tenant::{Tenant, TenantStatus},
+    authorities::Ca,
+    authorization::Permit,
+    certificates::{Certificate, CertificateKind},
+    enrollment::rule::EnrollmentRule,
+    principals::{HeldCertificate, Principal},
+    store::{Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned, scope::EnvironmentScope},
+    tenants::{Tenant, TenantStatus},
 };
 
 use crate::{App, paging};

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{KeyError, StoreError, authz::Denial, id::IdError, quota::OverQuota, trust::Refusal};
+use crate::{KeyError, StoreError, authorization::Denial, id::IdError, tenants::quota::OverQuota, trust::Refusal};
 
 /// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

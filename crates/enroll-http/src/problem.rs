@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use signet_core::{Error, authz::Denial, trust::Refusal};
+use signet_core::{Error, authorization::Denial, trust::Refusal};
 
 /// The media type of errors (RFC 9457 section 6.1).
 pub const PROBLEM_JSON: &str = "application/problem+json";

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use signet_app::REPEATED_TOO_OFTEN;
-use signet_core::{Error, authz::Denial, quota::OverQuota, trust::Refusal};
+use signet_core::{Error, authorization::Denial, tenants::quota::OverQuota, trust::Refusal};
 use signet_enroll_http::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};

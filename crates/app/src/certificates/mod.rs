@@ -12,12 +12,11 @@ use std::sync::atomic::AtomicBool;
 
 use signet_core::{
     CaId, Error, PrincipalId, Serial, TenantScope, Time,
-    authz::Permit,
-    certificate::{Certificate, CertificateState, RevocationReason},
-    commit::Write,
-    principal::Principal,
-    store::{Index, Query, Table, Versioned},
-    tenant::Tenant,
+    authorization::Permit,
+    certificates::{Certificate, CertificateState, RevocationReason},
+    principals::Principal,
+    store::{Index, Query, Table, Versioned, commit::Write},
+    tenants::Tenant,
 };
 
 use crate::{

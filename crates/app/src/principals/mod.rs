@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 use signet_core::{
     Error, PrincipalId, PrincipalType, Role, TenantScope, Time,
-    authz::Permit,
-    change::Change,
-    commit::{Commit, Write},
-    principal::{Principal, PrincipalStatus},
-    quota::Quota,
-    store::{Index, LISTING_SHARDS, Query, Table, Versioned},
-    tenant::MAX_LIFETIME,
+    authorization::Permit,
+    principals::{Principal, PrincipalStatus},
+    store::{
+        Index, LISTING_SHARDS, Query, Table, Versioned,
+        commit::{Commit, Write},
+    },
+    tenants::{MAX_LIFETIME, quota::Quota},
     text::check_display_name,
+    trust::change::Change,
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use signet_core::renewal::{Clock, LONGEST_SLEEP};
+use signet_core::certificates::renewal::{Clock, LONGEST_SLEEP};
 use tonic::transport::Channel;
 
 use super::{

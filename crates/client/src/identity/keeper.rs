@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use signet_core::{
     Time,
-    renewal::{Failure, LONGEST_SLEEP, Next, Schedule},
+    certificates::renewal::{Failure, LONGEST_SLEEP, Next, Schedule},
 };
 use tokio::time::{Instant, sleep};
 

@@ -1,6 +1,6 @@
 //! What a failed call means for the schedule.
 
-use signet_core::{Lifetime, Time, renewal::Failure};
+use signet_core::{Lifetime, Time, certificates::renewal::Failure};
 use tonic::Code;
 
 use crate::error::{Alert, ClientError, ConnectError, RpcError};

@@ -37,7 +37,9 @@ impl Client {
     /// One that names no protocol.
     pub(crate) fn silent(pki: &Pki, holder: &Holder) -> Self {
         let Self(config) = Self::new(pki, Some(holder));
-        Self(Arc::new(ClientConfig { alpn_protocols: Vec::new(), ..ClientConfig::clone(&config) }))
+        let mut config = ClientConfig::clone(&config);
+        config.alpn_protocols.clear();
+        Self(Arc::new(config))
     }
 
     pub(crate) fn raw(pki: &Pki, certificate: Option<(Vec<Vec<u8>>, Vec<u8>)>, alpn: &[u8]) -> Self {
