@@ -37,7 +37,8 @@ fn tenant(id: &str) -> pb::CreateTenantRequest {
 
 async fn tenants_blame_the_field(channel: &Channel) {
     let mut client = TenantServiceClient::new(channel.clone());
-    is_blamed(client.create_tenant(pb::CreateTenantRequest::default()).await, "tenant");
+    let nothing = pb::CreateTenantRequest { tenant: None, request_id: "r-1".into() };
+    is_blamed(client.create_tenant(nothing).await, "tenant");
     let long = "a".repeat(64);
     for id in ["", "Acme", "a/b", "a\u{7}", "ä", "-a", "root", "system", &long] {
         is_blamed(client.create_tenant(tenant(id)).await, "tenant.tenant_id");

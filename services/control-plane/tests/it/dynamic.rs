@@ -54,7 +54,7 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
             ("serial_number", _) if fields.whole => Value::String(fields.serial_number.clone()),
             ("token_id", _) if fields.whole => Value::String(fields.token_id.clone()),
             ("csr_der", _) if fields.whole => Value::Bytes(fields.csr_der.clone().into()),
-            ("request_id", _) if fields.whole => Value::String(signet_client::request_id()),
+            ("request_id", _) => Value::String(signet_client::request_id()),
             ("principal_type", _) if fields.whole => Value::EnumNumber(3),
             ("kind", _) if fields.whole => Value::EnumNumber(pb::CaKind::Tenant.into()),
             ("action", _) if fields.whole => Value::EnumNumber(pb::RotationAction::Due.into()),
