@@ -12,7 +12,7 @@ use signet_core::{
     store::{
         Body, Query, Table,
         commit::{Bookkeeping, Commit, Write},
-        scope::EnvironmentScope,
+        scope::Housekeeper,
     },
     tenants::Tenant,
     trust::{Trust, WhenStale},
@@ -74,11 +74,11 @@ async fn measure(
     let workers = shop.workers("w", count).await?;
     let leaves: Vec<IssuedLeaf> =
         stream::iter(&workers).map(|worker| shop.issue(worker)).buffer_unordered(32).try_collect().await?;
-    let other = TenantScope::housekeeping("globex".parse()?);
+    let other = Housekeeper::appoint().tenant(&"globex".parse()?);
     tenants::create_tenant(
         &shop.app,
         &call("CreateTenant", None)?,
-        &EnvironmentScope::housekeeping(),
+        &Housekeeper::appoint().environment(),
         new_tenant("globex")?,
     )
     .await?;

@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, S
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use signet_app::{
-    App, Call, ServerIdentity, TaskReport,
+    App, Call, Chore, ServerIdentity, TaskReport,
     audit::checkpoints,
     authorities::{self, lifecycle},
     certificates::{expiry, sweep},
@@ -176,18 +176,18 @@ impl Function {
 
     async fn task(&self, task: Task, deadline: i64) -> Result<Value, RotateError> {
         let go_on = || Some(self.now()).filter(|now| now.unix_millis() < deadline.saturating_sub(LAST_MOMENTS));
-        let call = Call::process(task.name(), self.now());
+        let chore = Chore::new(task.name(), self.now());
         let report = match task {
-            Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &call, &go_on).await,
-            Task::CountQuotas => quotas::recount_quotas(&self.app, &call, &go_on).await,
-            Task::Publish => self.publish(&call, &go_on).await?,
-            Task::Sweep => sweep::sweep_reservations(&self.app, &call, &go_on).await.map(|report| TaskReport {
+            Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &chore, &go_on).await,
+            Task::CountQuotas => quotas::recount_quotas(&self.app, &chore, &go_on).await,
+            Task::Publish => self.publish(&chore, &go_on).await?,
+            Task::Sweep => sweep::sweep_reservations(&self.app, &chore, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],
                 ..report
             }),
             Task::WarnExpiry => {
                 let notifier = self.notifier.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
-                expiry::warn_expiries(&self.app, &call, notifier, &go_on).await
+                expiry::warn_expiries(&self.app, &chore, notifier, &go_on).await
             }
         };
         let report = report.map_err(|error| {
@@ -200,16 +200,16 @@ impl Function {
     /// The bucket's objects, and the root where new clients and nodes look for it.
     async fn publish(
         &self,
-        call: &Call,
+        chore: &Chore,
         go_on: signet_app::GoOn<'_>,
     ) -> Result<Result<TaskReport, Error>, RotateError> {
         let bucket = self.bucket.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
-        let mut report = match publication::publish(&self.app, call, bucket, go_on).await {
+        let mut report = match publication::publish(&self.app, chore, bucket, go_on).await {
             Ok(report) => report,
             Err(error) => return Ok(Err(error)),
         };
         let parameter = async {
-            let roots = authorities::roots(&self.app, call.now).await?;
+            let roots = authorities::roots(&self.app, chore.now).await?;
             let pem = to_pem(roots.iter().map(|root| root.certificate_der.as_slice()));
             let refused = |error: signet_control_plane::ServerIdentityError| Error::Unavailable {
                 what: "the root's parameter",

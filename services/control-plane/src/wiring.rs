@@ -83,7 +83,7 @@ impl Wired {
     pub async fn check_published_root(&self, now: Time) -> Result<(), WiringError> {
         let Some(pem) = self.server_identity.get_public(PublicMaterial::Root).await? else { return Ok(()) };
         let published = signet_x509::pem::decode_certificates(&pem).unwrap_or_default();
-        let system = TenantScope::housekeeping(TenantId::system());
+        let system = TenantScope::system();
         let known = authorities::list_cas(&self.app, &Call::process("check", now), &system).await;
         let known = known.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
         let knows = |der: &Vec<u8>| known.iter().any(|ca| ca.certificate_der == *der);

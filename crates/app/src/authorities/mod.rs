@@ -88,7 +88,7 @@ pub async fn list_cas(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec
 
 /// The environment's roots that are trusted at `now`.
 pub async fn roots(app: &App, now: Time) -> Result<Vec<Ca>, Error> {
-    let system = TenantScope::housekeeping(TenantId::system());
+    let system = TenantScope::system();
     trusted(app, &system, CaKind::Root, now).await
 }
 
@@ -98,7 +98,7 @@ pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result
     let anchors = match tenant.isolation {
         Isolation::Dedicated => trusted(app, scope, CaKind::Tenant, call.now).await?,
         Isolation::Shared => {
-            let system = TenantScope::housekeeping(TenantId::system());
+            let system = TenantScope::system();
             trusted(app, &system, CaKind::Shared, call.now).await?
         }
     };

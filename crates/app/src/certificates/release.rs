@@ -48,7 +48,7 @@ async fn take_up(app: &App, order: &Order<'_>, outcome: Outcome) -> Result<Taken
         return Err(Error::internal("the request's record is not that of a certificate"));
     };
     let record = reads::certificate(app, scope, &issuer, &serial, call.now).await?;
-    let authorities = signing::authorities(app, scope, call.now).await?;
+    let authorities = signing::authorities(app, scope.tenant(), call.now).await?;
     let ca = authorities.named(&issuer)?;
     if is_released(&record.value)? {
         return Ok(TakenUp::Released(Box::new(leaf(record.value, ca, &authorities))));
@@ -77,7 +77,7 @@ pub(crate) async fn released_leaf(
     scope: &TenantScope,
     record: Certificate,
 ) -> Result<IssuedLeaf, Error> {
-    let authorities = signing::authorities(app, scope, call.now).await?;
+    let authorities = signing::authorities(app, scope.tenant(), call.now).await?;
     let ca = authorities.named(&record.issuer)?;
     Ok(leaf(record, ca, &authorities))
 }

@@ -131,7 +131,7 @@ pub async fn confirm_certificate(
 pub async fn renewal_info(app: &App, call: &Call, permit: &Permit, scope: &TenantScope) -> Result<Advice, Error> {
     let identity = permit.identity();
     own(scope, identity)?;
-    let authorities = signing::authorities(app, scope, call.now).await?;
+    let authorities = signing::authorities(app, scope.tenant(), call.now).await?;
     let issuer = authorities.named(&identity.issuer)?;
     // One that signs in place of one that has not begun has not gone.
     let signs = authorities.active().is_ok_and(|active| active.id == issuer.id);

@@ -80,7 +80,7 @@ pub(super) async fn admission(
     if !created {
         return Ok(Admission { principal, presented: None, commit, others: None });
     }
-    let others = quotas::tally(app, scope, Quota::Principals, call.now).await?;
+    let others = quotas::tally(app, scope.tenant(), Quota::Principals, call.now).await?;
     let counted = match turn {
         Some(turn) => turn.count(&others, 1, None),
         // It was there a moment ago.

@@ -84,7 +84,7 @@ async fn proven(app: &App, call: &Call, input: &OutOfBandRenewal) -> Result<(Cer
     let view = CertificateView::from_der(certificate_der).map_err(|_| refused("CERTIFICATE_MALFORMED"))?;
     let leaf = Leaf::from_der(certificate_der, &app.environment).map_err(|_| refused("CERTIFICATE_NOT_OURS"))?;
     check_signature(app, call, input, &view)?;
-    let authorities = match signing::authorities(app, &TenantScope::housekeeping(leaf.id.tenant), call.now).await {
+    let authorities = match signing::authorities(app, &leaf.id.tenant, call.now).await {
         Err(Error::NotFound { .. }) => return Err(refused("UNKNOWN_TENANT")),
         found => found?,
     };
@@ -97,7 +97,7 @@ async fn proven(app: &App, call: &Call, input: &OutOfBandRenewal) -> Result<(Cer
         return Err(refused("TENANT_REPLACED"));
     }
     let key = Certificate::key_of(&issuer.id, &leaf.serial);
-    let scope = TenantScope::housekeeping(authorities.tenant.id.clone());
+    let scope = TenantScope::of_holder(&authorities.tenant.id, &leaf.id.principal);
     let found = scope.get::<Certificate>(&*app.store, &key, call.now).await?.map(|found| found.value);
     let ours =
         |record: &Certificate| record.kind == CertificateKind::Leaf && &record.certificate_der == certificate_der;

@@ -173,8 +173,9 @@ async fn template_now(
 
 /// The caller, whose right a token hands on; `None`: one of Signet's own processes.
 async fn maker(app: &App, call: &Call) -> Result<Option<Maker>, Error> {
-    let Actor::Principal { tenant, principal, .. } = &call.actor else { return Ok(None) };
-    let own = TenantScope::housekeeping(tenant.clone());
+    let (Actor::Principal { principal, .. }, Some(own)) = (&call.actor, TenantScope::of_actor(&call.actor)) else {
+        return Ok(None);
+    };
     let maker = reads::principal(app, &own, principal, call.now).await?.value;
     require_active_principal(&maker)?;
     Ok(Some(Maker::of(&maker)))

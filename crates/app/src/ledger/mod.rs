@@ -12,7 +12,7 @@ use signet_core::{
     store::{
         commit::{Bookkeeping, Commit, Write},
         request::{Outcome, RequestRecord},
-        scope::EnvironmentScope,
+        scope::Books,
     },
 };
 
@@ -99,8 +99,7 @@ pub(crate) async fn outcome_of(
 ) -> Result<Option<Outcome>, Error> {
     let Some(id) = &call.request_id else { return Ok(None) };
     let key = RequestRecord::key_of(tenant, &call.actor.key(), id);
-    let scope = EnvironmentScope::housekeeping();
-    let Some(found) = scope.get::<RequestRecord>(&*app.store, &key, call.now).await? else { return Ok(None) };
+    let Some(found) = Books.get::<RequestRecord>(&*app.store, &key, call.now).await? else { return Ok(None) };
     if found.value.fingerprint == fingerprint {
         return Ok(Some(found.value.outcome));
     }

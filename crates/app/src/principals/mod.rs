@@ -195,7 +195,7 @@ pub(crate) async fn set_principal_status(
                 // Not held until the commit, which may wait for the feed: who meets others takes another part the next
                 // time.
                 let turn = quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await;
-                let tally = quotas::tally(app, scope, Quota::Principals, call.now).await?;
+                let tally = quotas::tally(app, scope.tenant(), Quota::Principals, call.now).await?;
                 // From now on it counts until its id is free, and no longer.
                 let counted = vec![turn.count(&tally, -1, None), turn.count(&tally, 1, Some(until))];
                 (held::take_held(app, scope, &mut found.value, call.now).await?, counted)

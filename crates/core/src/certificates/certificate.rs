@@ -224,6 +224,9 @@ impl Entity for Certificate {
     fn tenant(&self) -> &TenantId {
         &self.tenant
     }
+    fn principal(&self) -> Option<&PrincipalId> {
+        Some(&self.principal)
+    }
     fn indexes(&self) -> Vec<IndexEntry> {
         let serial = self.serial.to_string();
         let shard = shard_of(&serial, DEADLINE_SHARDS);

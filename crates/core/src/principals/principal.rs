@@ -165,6 +165,9 @@ impl Entity for Principal {
     fn tenant(&self) -> &TenantId {
         &self.tenant
     }
+    fn principal(&self) -> Option<&PrincipalId> {
+        Some(&self.id)
+    }
     fn indexes(&self) -> Vec<IndexEntry> {
         let shard = crate::store::layout::shard_of(self.id.as_str(), crate::store::layout::LISTING_SHARDS);
         vec![IndexEntry::new(Index::Listing, Self::listing(&self.tenant, shard), self.id.as_str())]

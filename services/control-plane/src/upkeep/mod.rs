@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{counter, gauge};
-use signet_app::{App, Call, TaskReport, audit::sealing, certificates::sweep};
+use signet_app::{App, Chore, TaskReport, audit::sealing, certificates::sweep};
 use signet_core::{ClockWatch, Error, KeyRef, Time, Uptime};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -103,7 +103,7 @@ impl Clock {
 
 async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(), Error> {
     let is_unset = clock.look(node, ClockWatch::is_unset);
-    let call = Call::process("sealer", node.now());
+    let call = Chore::new("sealer", node.now());
     let sealed = if alone && is_unset {
         // Nobody's clock can be behind this one: there is nothing to wait for after a rest.
         sealing::seal_due(&node.app, &call, key).await?
@@ -117,8 +117,7 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
-    let report =
-        sweep::sweep_reservations(&node.app, &Call::process("sweeper", node.now()), &|| Some(node.now())).await?;
+    let report = sweep::sweep_reservations(&node.app, &Chore::new("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
     told("sweep", report)
 }

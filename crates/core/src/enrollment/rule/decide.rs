@@ -6,7 +6,7 @@ use super::{
     template::IdTemplate,
 };
 use crate::{
-    PrincipalId,
+    PrincipalId, TenantScope,
     enrollment::attestation::{Facts, ProofKind, fact},
 };
 
@@ -32,6 +32,13 @@ pub struct Grant<'a> {
     pub id: PrincipalId,
     /// Whether the rule names this one principal, so that whoever made the rule meant it and no other.
     pub is_named: bool,
+}
+
+impl Grant<'_> {
+    /// The scope of a caller whose proof the rule accepts: that of the tenant which made the rule.
+    pub fn scope(&self) -> TenantScope {
+        TenantScope::granted(self.rule.tenant.clone(), None)
+    }
 }
 
 /// Asks `rules` one after the other, in the order of their ids.
