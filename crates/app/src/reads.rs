@@ -87,7 +87,7 @@ pub(crate) fn may_manage_any(permit: &Permit) -> bool {
 /// For a record that is needed and cannot be read.
 pub(crate) fn unreadable(error: StoreError) -> Error {
     let StoreError::Corrupt { key, .. } = error else { return error.into() };
-    let message = format!("the record {key} cannot be read: the runbook UnreadableRecords says how to mend it");
+    let message = format!("the record {key} cannot be read: see the runbook UnreadableRecords");
     Error::precondition(RECORD_UNREADABLE, message)
 }
 

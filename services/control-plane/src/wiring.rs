@@ -56,7 +56,7 @@ impl Wired {
         if let Some(foreign) = roots.iter().find(|root| !self.is_own(root)) {
             let (root, suffix) = (&foreign.id, self.app.environment().suffix());
             let problem = format!(
-                "its {root} is of another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
+                "its {root} belongs to another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
                  or correct [environment]"
             );
             return Err(WiringError::Storage { problem });

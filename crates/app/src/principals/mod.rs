@@ -213,7 +213,7 @@ pub(crate) async fn set_principal_status(
             if status == PrincipalStatus::Suspended && reads::may_manage_any(permit) =>
         {
             suspend_unread(app, call, permit, scope, id).await?;
-            let message = format!("{message}; the principal is refused everywhere from now on all the same");
+            let message = format!("{message}; the principal is refused everywhere nevertheless");
             Err(Error::precondition(RECORD_UNREADABLE, message))
         }
         result => result,
@@ -295,7 +295,7 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
 
 fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<(), Error> {
     if permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
-        return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
+        return Err(Error::precondition("OWN_PRINCIPAL", "you cannot suspend or delete the principal that you call as"));
     }
     Ok(())
 }

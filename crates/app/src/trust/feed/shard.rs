@@ -84,7 +84,7 @@ impl Shard {
             tracing::error!(
                 shard = self.number,
                 missing = followed.missing,
-                "changes are missing in the feed and do not turn up"
+                "changes are missing from the feed"
             );
         }
         (followed, result)
