@@ -79,12 +79,7 @@ impl KmsKeys {
             Ok(bearer) if bearer == arn => Ok(bearer),
             Ok(bearer) => {
                 let advice = "the task rotate-cas reports it after an hour";
-                tracing::warn!(
-                    kms.key = arn,
-                    kms.alias = alias,
-                    advice,
-                    "unused key: another node created it first"
-                );
+                tracing::warn!(kms.key = arn, kms.alias = alias, advice, "unused key: another node created it first");
                 Ok(bearer)
             }
             Err(error) => {

@@ -441,7 +441,10 @@ mod tests {
         }
         // Nothing else gets into that room.
         let refused = store.transact(transaction([Write::create(principal(&tenant, "a"))])).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::Unavailable(text) if text.contains("free some disk space")), "{refused}");
+        assert!(
+            matches!(&refused, StoreError::Unavailable(text) if text.contains("free some disk space")),
+            "{refused}"
+        );
         assert!(store.is_full());
         assert!(store.get(&seal(&tenant, 0).key(), NOW).await.unwrap().is_some());
         // With more room all goes on by itself.

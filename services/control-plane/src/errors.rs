@@ -108,8 +108,7 @@ pub(crate) fn full(full: Full) -> Status {
 /// A caller's rate, or its tenant's, is spent.
 pub(crate) fn too_many_calls(too_many: TooMany) -> Status {
     let whose = if too_many.whose == Whose::Tenant { "this tenant" } else { "this principal" };
-    let message =
-        format!("{whose} has exceeded {} calls a second; slow down", too_many.per_second);
+    let message = format!("{whose} has exceeded {} calls a second; slow down", too_many.per_second);
     exhausted("TOO_MANY_CALLS", message, too_many.whose, too_many.per_second as usize)
 }
 

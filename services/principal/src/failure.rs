@@ -182,7 +182,9 @@ fn connecting(error: &ConnectError) -> Outcome {
         ConnectError::Unreachable { .. }
         | ConnectError::TimedOut { .. }
         | ConnectError::Tls { .. }
-        | ConnectError::Closed { .. } => (Exit::Unavailable, Some("`principal doctor` checks the connection to the server")),
+        | ConnectError::Closed { .. } => {
+            (Exit::Unavailable, Some("`principal doctor` checks the connection to the server"))
+        }
     }
 }
 

@@ -93,9 +93,7 @@ impl ProofArgs {
         let token = match text {
             Ok("") => Err("it is empty"),
             Ok(text) if is_join_token(text) => Ok(SecretString::from(text)),
-            Ok(_) => {
-                Err("it must be only `sgt_` and 43 letters, digits, - or _: no quotes, no name, no second line")
-            }
+            Ok(_) => Err("it must be only `sgt_` and 43 letters, digits, - or _: no quotes, no name, no second line"),
             Err(_) => Err("it is not text in UTF-8"),
         };
         bytes.zeroize();

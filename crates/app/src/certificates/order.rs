@@ -109,7 +109,8 @@ pub(crate) fn may_hold(
     if held.count() < most as usize {
         return Ok(());
     }
-    let message = format!("the principal has {most} certificates, the limit of its tenant; revoke one or wait until one expires");
+    let message =
+        format!("the principal has {most} certificates, the limit of its tenant; revoke one or wait until one expires");
     Err(Error::Exhausted { reason: "CERTIFICATE_LIMIT", message })
 }
 

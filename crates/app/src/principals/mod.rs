@@ -295,7 +295,10 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
 
 fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<(), Error> {
     if permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
-        return Err(Error::precondition("OWN_PRINCIPAL", "you cannot suspend or delete the principal that you call as"));
+        return Err(Error::precondition(
+            "OWN_PRINCIPAL",
+            "you cannot suspend or delete the principal that you call as",
+        ));
     }
     Ok(())
 }

@@ -57,7 +57,9 @@ async fn watch(shared: &Shared, channel: &LiveChannel) -> Option<ClientError> {
             Ok(Some(message)) => match Bundle::of_message(tenant, &message) {
                 Some(bundle) => shared.told(bundle),
                 None => {
-                    tracing::warn!("ignoring a trust bundle from the control plane that is empty or from another environment")
+                    tracing::warn!(
+                        "ignoring a trust bundle from the control plane that is empty or from another environment"
+                    )
                 }
             },
             Ok(None) => return None,

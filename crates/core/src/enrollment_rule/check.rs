@@ -92,7 +92,9 @@ fn check_aws(conditions: &[Condition], template: &IdTemplate) -> Result<(), Erro
     let told = |name: &str| named(name) || holds(name, &|patterns| matches!(patterns, [only] if !only.contains('*')));
     let ambiguous = |message: &str| Err(Error::invalid("rule.id_template", "AMBIGUOUS_ID", message));
     if !told(fact::ACCOUNT) {
-        return ambiguous("must contain {account}, since the rule admits several accounts: their callers would get the same id");
+        return ambiguous(
+            "must contain {account}, since the rule admits several accounts: their callers would get the same id",
+        );
     }
     if named(fact::SESSION) && !told(fact::ROLE) {
         return ambiguous(

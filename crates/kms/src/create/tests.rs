@@ -145,7 +145,11 @@ async fn a_creation_that_may_have_been_carried_out_is_not_tried_again_and_told()
         let made = create([ABSENT, THROTTLED, lost, MADE]).await;
         assert!(matches!(&made.key, Err(KeyError::Unavailable(_))), "{lost:?}: {:?}", made.key);
         assert_eq!(made.asked, ["DescribeKey", "CreateKey", "CreateKey"], "{lost:?}");
-        assert!(made.log.contains("a key without an alias may exist") && made.log.contains("rotate-cas"), "{}", made.log);
+        assert!(
+            made.log.contains("a key without an alias may exist") && made.log.contains("rotate-cas"),
+            "{}",
+            made.log
+        );
     }
 }
 

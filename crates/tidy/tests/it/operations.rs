@@ -33,9 +33,8 @@ fn every_alarm_has_a_runbook() {
     let missing: Vec<_> =
         alarms().into_iter().filter(|alarm| !root().join(format!("runbooks/{alarm}.md")).exists()).collect();
     assert!(missing.is_empty(), "write a runbook with the alarm's name: {missing:?}");
-    let names_it = |alarm: &String| {
-        text(&format!("runbooks/{alarm}.md")).contains(&format!("**Symptom.** Alarm `{alarm}"))
-    };
+    let names_it =
+        |alarm: &String| text(&format!("runbooks/{alarm}.md")).contains(&format!("**Symptom.** Alarm `{alarm}"));
     let silent: Vec<_> = alarms().into_iter().filter(|alarm| !names_it(alarm)).collect();
     assert!(silent.is_empty(), "name the alarm in the symptom: {silent:?}");
 }

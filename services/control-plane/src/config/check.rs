@@ -97,7 +97,9 @@ fn keys(raw: RawKeys, base: &Path) -> Checked<Keys> {
 
 fn key_policy(file: Option<PathBuf>, text: Option<String>) -> Checked<Option<TenantKeyPolicy>> {
     match (file, text) {
-        (Some(_), Some(_)) => Err(bad("keys.tenant_key_policy", "must not be set together with tenant_key_policy_file")),
+        (Some(_), Some(_)) => {
+            Err(bad("keys.tenant_key_policy", "must not be set together with tenant_key_policy_file"))
+        }
         (Some(file), None) => Ok(Some(TenantKeyPolicy::File(file))),
         (None, Some(text)) if serde_json::from_str::<serde_json::Map<_, _>>(&text).is_ok() => {
             Ok(Some(TenantKeyPolicy::Text(text)))

@@ -45,7 +45,9 @@ impl Fault {
                 "the server's certificate chains to no root in the store; one of the two belongs to another environment: restore the right one"
             }
             Self::NotNow => "the server's certificate has expired or is not valid yet; renew it, or check the clock",
-            Self::LacksName => "the server's certificate does not cover all of server.dns_names and ip_addresses; renew it",
+            Self::LacksName => {
+                "the server's certificate does not cover all of server.dns_names and ip_addresses; renew it"
+            }
         }
     }
 

@@ -154,7 +154,11 @@ impl Keeper {
         if warned_at.is_none_or(|at| now >= at.plus(WARN_EVERY)) {
             *warned_at = Some(now);
             let (seconds_left, fault) = (left / 1000, fault.map(Fault::reason));
-            tracing::warn!(seconds_left, fault, "the server's certificate is overdue: its own component should have renewed it");
+            tracing::warn!(
+                seconds_left,
+                fault,
+                "the server's certificate is overdue: its own component should have renewed it"
+            );
         }
         Ok(())
     }
@@ -172,12 +176,7 @@ impl Keeper {
         match fault {
             Some(fault) if !(better && fault.is_ours()) => {
                 let (reason, message) = (fault.reason(), fault.message());
-                tracing::error!(
-                    reason,
-                    message,
-                    detail,
-                    "new server certificate rejected; keeping the current one"
-                );
+                tracing::error!(reason, message, detail, "new server certificate rejected; keeping the current one");
             }
             _ => {
                 tracing::info!(cert.serial = ?identity.serial, "serving a new server certificate");

@@ -129,11 +129,8 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let expected = Expected { tenant: tenant.as_ref(), key_sha256: pinned.as_deref(), heads: &heads };
     let report = fetch_and_check(run, &session, &args, expected).await?;
     if args.accept_head && report.head.is_none() {
-        return Err(Failure::new(
-            Exit::Unavailable,
-            "the log has no checkpoint yet, so there is no head to accept",
-        )
-        .hint("retry when its first minute is sealed"));
+        return Err(Failure::new(Exit::Unavailable, "the log has no checkpoint yet, so there is no head to accept")
+            .hint("retry when its first minute is sealed"));
     }
     let mut shown = report.to_value()?;
     if let (Format::Table, Value::Object(fields), true) = (run.printer.format, &mut shown, report.findings.is_empty()) {

@@ -121,7 +121,10 @@ async fn from_terraform(run: &Run, source: &Path, args: &BootstrapArgs) -> Resul
     let enroll = outputs.enroll_url.map(|url| format!("; workers enroll at {url}")).unwrap_or_default();
     Ok((
         wish,
-        format!("the nodes at {} load the certificate within a minute; check with principal doctor{enroll}", outputs.endpoint),
+        format!(
+            "the nodes at {} load the certificate within a minute; check with principal doctor{enroll}",
+            outputs.endpoint
+        ),
     ))
 }
 

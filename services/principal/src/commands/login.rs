@@ -108,7 +108,8 @@ fn named<'a>(run: &Run, args: &LoginArgs, contexts: &'a Contexts) -> Result<(Str
 fn planned(run: &Run, args: &LoginArgs, name: &str, known: Option<&Context>) -> Result<Context, Failure> {
     let before = known.and_then(|context| context.login.as_ref());
     let required = |given: Option<String>, before: Option<&String>, option: &str| {
-        let missing = || Failure::usage(format!("{option} is required the first time")).hint("`principal login --help`");
+        let missing =
+            || Failure::usage(format!("{option} is required the first time")).hint("`principal login --help`");
         given.or_else(|| before.cloned()).ok_or_else(missing)
     };
     let tenant = run.global.tenant.as_ref().map(ToString::to_string);

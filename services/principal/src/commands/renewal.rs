@@ -82,8 +82,7 @@ async fn show(run: &Run) -> Result<Exit, Failure> {
     match tenant.renewal_steering {
         Some(steering) => run.printer.one(&steering).map(|()| Exit::Ok),
         None => {
-            run.printer
-                .note("no steering: each certificate is renewed in the middle third of its lifetime");
+            run.printer.note("no steering: each certificate is renewed in the middle third of its lifetime");
             Ok(Exit::Ok)
         }
     }

@@ -74,7 +74,9 @@ fn tls(error: &ConnectError) -> Check {
             "is this the right environment? compare ca.pem with the operator's root before you trust another one"
         }
         ConnectError::CertificateRefused { .. } => "an admin can see why: `principal audit list`; then enroll again",
-        ConnectError::Closed { .. } => "the server closed the connection: see its log; too many connections, or PROXY protocol?",
+        ConnectError::Closed { .. } => {
+            "the server closed the connection: see its log; too many connections, or PROXY protocol?"
+        }
         _ => "is this signetd's gRPC port? it supports only TLS 1.3",
     };
     Check::fail("TLS", error.to_string(), advice)

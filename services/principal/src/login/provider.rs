@@ -121,7 +121,8 @@ impl Provider {
         let (status, body) = read(self.client_of(&url).post(url).form(&form)).await?;
         if status.is_success() {
             let tokens: Tokens = parse(&body, "the token endpoint's answer")?;
-            let missing = || denied("the provider returned no ID token").hint("request the scope openid: --scope openid");
+            let missing =
+                || denied("the provider returned no ID token").hint("request the scope openid: --scope openid");
             return tokens.id_token.map(Answer::Token).ok_or_else(missing);
         }
         match serde_json::from_slice::<Refusal>(&body) {

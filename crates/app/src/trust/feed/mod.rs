@@ -132,12 +132,7 @@ impl Follower {
         let may_forget = clock.is_even(asked_at);
         let gone = self.look_back(asked_at, now).await?;
         if was_set_back || was_away || gone > 0 {
-            tracing::warn!(
-                was_set_back,
-                was_away,
-                gone,
-                "local state may be outdated; reloading everything"
-            );
+            tracing::warn!(was_set_back, was_away, gone, "local state may be outdated; reloading everything");
             (self.loaded, self.began) = (false, Some(asked_at));
             self.shards.iter_mut().for_each(Shard::start_over);
             self.tenants.start_over();

@@ -81,11 +81,7 @@ impl Shard {
         let result = self.follow_into(store, trust, now, &mut followed).await;
         followed.missing = self.gaps.take_given_up();
         if followed.missing > 0 {
-            tracing::error!(
-                shard = self.number,
-                missing = followed.missing,
-                "changes are missing from the feed"
-            );
+            tracing::error!(shard = self.number, missing = followed.missing, "changes are missing from the feed");
         }
         (followed, result)
     }

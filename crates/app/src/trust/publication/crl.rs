@@ -171,11 +171,7 @@ struct Revoked {
 fn published_entries(der: &[u8], issuer: &IssuerCert, name: &str) -> Vec<RevokedEntry> {
     verified_entries(der, issuer).unwrap_or_else(|reason| {
         let reason = reason.to_string();
-        tracing::error!(
-            object = name,
-            reason,
-            "the published CRL is not ours: replacing it with one from the index"
-        );
+        tracing::error!(object = name, reason, "the published CRL is not ours: replacing it with one from the index");
         Vec::new()
     })
 }
