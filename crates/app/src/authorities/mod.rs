@@ -350,8 +350,8 @@ fn check_known(cas: &[Ca], now: Time) -> Result<(), Error> {
     let signs = signer(cas, now).is_some_and(|ca| ca.counts(now) && now < ca.not_after);
     let Some(next) = prepared(cas, now).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
     let message = format!(
-        "verifiers may not have fetched {} yet and would refuse its certificates; it can be activated from {}, by an operator who \
-         forces it at once",
+        "verifiers may not have fetched {} yet and would refuse its certificates; it can be activated from {}; \
+         an operator can force it now",
         next.id,
         next.known_at(),
     );
