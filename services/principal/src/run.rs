@@ -28,7 +28,7 @@ pub struct Global {
     /// How long to wait for the server, retries included, e.g. 500ms, 10s, 2m
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     pub timeout: Duration,
-    /// Idempotency key of a change: a retry with the same key changes nothing more; default: random
+    /// Idempotency key: a retry with the same key changes nothing more; default: random
     #[arg(long, global = true, value_name = "ID")]
     pub request_id: Option<RequestId>,
     /// No notes, and no output for a change that succeeded

@@ -26,7 +26,7 @@ pub enum AuditCommand {
     List(WindowArgs),
     /// Show events as they happen
     Tail(TailArgs),
-    /// Check that no event was removed, changed, added or reordered since it was sealed
+    /// Verify that no sealed event was removed, changed, added or reordered
     Verify(VerifyArgs),
 }
 
