@@ -88,5 +88,5 @@ fn a_socket_whose_path_no_system_takes_is_refused() {
          [[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"t\" }}\npem = {{ directory = \"d\" }}\n"
     );
     let error = Config::from_toml(&text, folder().path()).unwrap_err().to_string();
-    assert!(error.contains("socket: ") && error.contains("longer than 107"), "{error}");
+    assert!(error.contains("socket: ") && error.contains("at most 107"), "{error}");
 }
