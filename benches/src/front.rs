@@ -17,7 +17,7 @@ use futures::StreamExt;
 use rustls::{ClientConfig, HandshakeKind, ServerConfig, pki_types::ServerName};
 use signet_core::{
     Identity, Lifetime,
-    authz::{Grants, Policy},
+    authorization::{Grants, Policy},
     trust::{Trust, WhenStale},
 };
 use signet_mtls::{

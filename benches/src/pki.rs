@@ -12,10 +12,9 @@ use rustls::{
 };
 use signet_core::{
     CaId, Entropy, Lifetime, PrincipalType, Serial, TenantId, Time,
-    ca::{Ca, CaKind, CaState},
-    signer::random,
+    authorities::{Ca, CaKind, CaState, signer::random},
     spiffe::SpiffeId,
-    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
+    tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
 };
 use signet_mtls::{ServerIdentity, provider};
 use signet_softkey::OsEntropy;

@@ -11,7 +11,7 @@ use signet_app::{
 };
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantScope,
-    scope::EnvironmentScope, tenant::Isolation,
+    store::scope::EnvironmentScope, tenants::Isolation,
 };
 use signet_softkey::{OsEntropy, SoftKeys};
 use signet_sqlite::SqliteStore;

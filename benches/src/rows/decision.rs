@@ -6,7 +6,7 @@ use futures::StreamExt;
 use signet_control_plane::authorization::{Access, Table};
 use signet_core::{
     PrincipalType,
-    authz::{Grants, Permit, Policy, Rule, permit},
+    authorization::{Grants, Permit, Policy, Rule, permit},
     trust::Trust,
 };
 use signet_mtls::{Connection, Session};

@@ -4,8 +4,10 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use signet_core::{
     Lifetime, Serial, Time,
-    change::{Change, ChangeEntry},
-    trust::Trust,
+    trust::{
+        Trust,
+        change::{Change, ChangeEntry},
+    },
 };
 
 use crate::{

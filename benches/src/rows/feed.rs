@@ -7,12 +7,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use signet_app::{App, Follower, IssuedLeaf, certificates::issuance, principals, tenants};
 use signet_core::{
     CaId, Identity, Lifetime, PrincipalType, Store, TenantId, TenantScope,
-    ca::Ca,
-    certificate::RevocationReason,
-    commit::{Bookkeeping, Commit, Write},
-    scope::EnvironmentScope,
-    store::{Body, Query, Table},
-    tenant::Tenant,
+    authorities::Ca,
+    certificates::RevocationReason,
+    store::{
+        Body, Query, Table,
+        commit::{Bookkeeping, Commit, Write},
+        scope::EnvironmentScope,
+    },
+    tenants::Tenant,
     trust::{Trust, WhenStale},
 };
 use signet_dynamodb::DynamoStore;

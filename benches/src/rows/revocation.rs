@@ -13,8 +13,8 @@ use rustls::ClientConfig;
 use signet_app::{App, Follower, IssuedLeaf, certificates};
 use signet_core::{
     Identity, Lifetime, PrincipalId, PrincipalType, TenantId,
-    authz::{CallerTypes, Grants, Permit, Policy, Rule, permit},
-    certificate::RevocationReason,
+    authorization::{CallerTypes, Grants, Permit, Policy, Rule, permit},
+    certificates::RevocationReason,
     trust::{Trust, WhenStale},
 };
 use signet_mtls::{Connection, Session, system_uptime};

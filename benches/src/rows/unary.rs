@@ -14,7 +14,7 @@ use signet_client::{Connector, Credentials};
 use signet_control_plane::authorization::{Access, Table};
 use signet_core::{
     PrincipalType,
-    authz::{self, Grants, Permit, Policy},
+    authorization::{self, Grants, Permit, Policy},
     trust::Trust,
 };
 use signet_mtls::{Clock, Peer};
@@ -162,7 +162,7 @@ impl Rules {
         let Access::Rule(rule) = self.table.route(request.uri().path())?.access() else { return None };
         let session = request.extensions().get::<Arc<Peer<Grants>>>()?.session.as_ref()?;
         let grants = session.check(&self.trust, (self.clock)()).ok()?;
-        authz::permit(session.identity(), &grants, rule).ok()
+        authorization::permit(session.identity(), &grants, rule).ok()
     }
 }
 

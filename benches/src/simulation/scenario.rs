@@ -1,6 +1,9 @@
 //! What happens to the fleet, and when.
 
-use signet_core::{Lifetime, renewal::Steering, renewal::Window};
+use signet_core::{
+    Lifetime,
+    certificates::renewal::{Steering, Window},
+};
 
 use super::{DAY, HOUR, MINUTE, at};
 

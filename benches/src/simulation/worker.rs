@@ -1,6 +1,6 @@
 //! One worker: a clock, a machine that sleeps and restarts, and a schedule.
 
-use signet_core::renewal::{Failure, Next, Schedule, advise};
+use signet_core::certificates::renewal::{Failure, Next, Schedule, advise};
 
 use super::{
     DAY, HOUR, MINUTE, Outcome, Random, STEP, at,

@@ -7,9 +7,11 @@ use std::{env, fs, sync::Arc, time::Instant};
 use signet_app::{App, Follower, Settings};
 use signet_core::{
     Lifetime, Serial, Store, TenantId, Uptime,
-    change::{Change, ChangeEntry, FEED_SHARDS},
-    commit::{Bookkeeping, Commit, Write},
-    trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
+    store::commit::{Bookkeeping, Commit, Write},
+    trust::{
+        DEFAULT_STALENESS_LIMIT, Trust, WhenStale,
+        change::{Change, ChangeEntry, FEED_SHARDS},
+    },
 };
 use signet_softkey::SoftKeys;
 use signet_sqlite::SqliteStore;

@@ -4,13 +4,11 @@ use std::net::IpAddr;
 
 use signet_core::{
     CaId, Error, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
-    ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateKind, CertificateState},
-    commit::Write,
-    principal::Principal,
-    scope::EnvironmentScope,
-    store::{Index, Query, Table, Versioned},
-    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
+    authorities::{Ca, CaKind, CaState},
+    certificates::{Certificate, CertificateKind, CertificateState},
+    principals::Principal,
+    store::{Index, Query, Table, Versioned, commit::Write, scope::EnvironmentScope},
+    tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
 };
 use signet_x509::{Csr, ProfileError, ServerName, ServerProfile, issue::prepare_server};
 

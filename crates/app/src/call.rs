@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering};
 
 use serde::Serialize;
 use signet_core::{
-    Actor, Lifetime, RequestId, Serial, TenantId, Time, audit::AuditEvent, change::Change, commit::Commit,
-    signer::random,
+    Actor, Lifetime, RequestId, Serial, TenantId, Time, audit::AuditEvent, authorities::signer::random,
+    store::commit::Commit, trust::change::Change,
 };
 
 use crate::App;

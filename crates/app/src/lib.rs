@@ -34,8 +34,8 @@ use authorities::signing::{Authorities, Issuer};
 use ledger::{announcing::Announcer, reporting::ReportingStore};
 use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
-    attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
-    sealing::HeadWatch,
+    audit::sealing::HeadWatch,
+    enrollment::attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use sync::{detached::Detached, queues::NamedQueues, single_flight::SingleFlight};
@@ -66,7 +66,7 @@ pub use principals::{CreatePrincipal, PrincipalPatch};
 pub use sync::detached::tell_operator;
 pub use task::{GoOn, TaskReport};
 pub use tenants::{CreateTenant, TenantPatch};
-pub use throttle::RefusalLimits;
+pub use throttle::{REPEATED_TOO_OFTEN, RefusalLimits};
 pub use trust::{
     feed::Follower,
     publication::{BUNDLE_REFRESH, bundle_sequence},

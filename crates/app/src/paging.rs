@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signet_core::{
     Error, StoreError, Time,
     audit::sha256_hex,
-    scope::Listed,
-    store::{Cursor, Query, SortRange, Unreadable},
+    store::{Cursor, Query, SortRange, Unreadable, scope::Listed},
 };
 
 /// Records on a page where the caller does not say.

@@ -2,20 +2,16 @@
 
 use signet_core::{
     CaId, Error, PrincipalId, PrincipalType, Serial, StoreError, TenantId, TenantScope, Time,
-    authz::Permit,
-    ca::Ca,
-    certificate::{Certificate, CertificateKind},
-    enrollment_rule::EnrollmentRule,
-    principal::{HeldCertificate, Principal},
-    scope::EnvironmentScope,
-    store::{Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned},
-    tenant::{Tenant, TenantStatus},
+    authorities::Ca,
+    authorization::Permit,
+    certificates::{Certificate, CertificateKind},
+    enrollment::rule::EnrollmentRule,
+    principals::{HeldCertificate, Principal},
+    store::{Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned, scope::EnvironmentScope},
+    tenants::{Tenant, TenantStatus},
 };
 
 use crate::{App, paging};
-
-/// Why an operation on a record that cannot be read is refused.
-pub(crate) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
 
 /// The scope's tenant, or `NOT_FOUND`.
 pub(crate) async fn tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
@@ -59,10 +55,11 @@ pub(crate) async fn read_principal(
 ) -> Result<Result<Versioned<Principal>, StoreError>, Error> {
     let key = Principal::key_of(scope.tenant(), id);
     let found = match scope.get::<Principal>(&*app.store, &key, now).await {
-        // Not to who may see one principal alone: it may be another's.
         Err(error @ StoreError::Corrupt { .. }) if scope.only().is_none_or(|only| only == id) => {
             return Ok(Err(error));
         }
+        // Who may see one principal alone does not learn that there is another.
+        Err(StoreError::Corrupt { .. }) => None,
         found => found?,
     };
     let found = found.filter(|found| scope.admits(&found.value, Some(&found.value.id)));
@@ -82,13 +79,6 @@ pub(crate) async fn find_principal(
 /// Whether the caller may take away the rights of any principal, whatever its type and roles.
 pub(crate) fn may_manage_any(permit: &Permit) -> bool {
     permit.may_manage(PrincipalType::Admin, &[]).is_ok()
-}
-
-/// For a record that is needed and cannot be read.
-pub(crate) fn unreadable(error: StoreError) -> Error {
-    let StoreError::Corrupt { key, .. } = error else { return error.into() };
-    let message = format!("the record {key} cannot be read: see the runbook UnreadableRecords");
-    Error::precondition(RECORD_UNREADABLE, message)
 }
 
 /// The principal's certificate within the scope, or `NOT_FOUND`.

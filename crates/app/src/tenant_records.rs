@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use signet_core::{
     Error, Store, StoreError, TenantId, Time,
-    ca::Ca,
+    authorities::Ca,
     store::{Body, Query, Segment, Table},
-    tenant::Tenant,
+    tenants::Tenant,
 };
 
 /// In how many parts the table of tenants is read at once, by a node that starts.

@@ -1,4 +1,4 @@
-//! Checks of enrollment proofs: the adapter behind [`signet_core::attestation::Attestor`].
+//! Checks of enrollment proofs: the adapter behind [`signet_core::enrollment::attestation::Attestor`].
 //!
 //! | proof | checked here | asked |
 //! | --- | --- | --- |
@@ -61,7 +61,7 @@ mod shares;
 mod x509;
 
 use async_trait::async_trait;
-use signet_core::attestation::{AttestationError, Attestor, Challenge, Evidence, Facts};
+use signet_core::enrollment::attestation::{AttestationError, Attestor, Challenge, Evidence, Facts};
 
 pub use options::{Options, OptionsError};
 

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use signet_core::{TenantId, attestation::Challenge, cidr::source_of};
+use signet_core::{TenantId, cidr::source_of, enrollment::attestation::Challenge};
 
 /// Calls at once, all together. More callers than that are asked to come back.
 const AT_ONCE: usize = 64;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use signet_core::{
     Lifetime, Time,
-    attestation::{AttestationError, Challenge, Facts, ProofKind, fact},
-    enrollment_rule::Source,
+    enrollment::{
+        attestation::{AttestationError, Challenge, Facts, ProofKind, fact},
+        rule::Source,
+    },
 };
 use signet_x509::foreign::{self, Foreign, ForeignError};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use signet_core::{
     CaId, TenantId,
-    tenant::TenantStatus,
+    tenants::TenantStatus,
     trust::{Anchor, TenantTrust},
 };
 use signet_proto::v1;

@@ -8,7 +8,7 @@ use prost_types::Timestamp;
 use secrecy::SecretString;
 use signet_core::{
     Lifetime, Time,
-    renewal::{Advice, AdviceReason, Window},
+    certificates::renewal::{Advice, AdviceReason, Window},
 };
 use signet_proto::v1::{
     ConfirmCertificateRequest, EnrollRequest, GetRenewalInfoRequest, IssuedCertificate, RenewCertificateRequest,

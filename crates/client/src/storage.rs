@@ -3,7 +3,7 @@
 use std::{fmt, fs, io, path::PathBuf, sync::Mutex};
 
 use serde::{Deserialize, Serialize};
-use signet_core::renewal::Schedule;
+use signet_core::certificates::renewal::Schedule;
 use zeroize::Zeroizing;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{KeyError, StoreError, authz::Denial, id::IdError, quota::OverQuota, trust::Refusal};
+use crate::{KeyError, StoreError, authorization::Denial, id::IdError, tenants::quota::OverQuota, trust::Refusal};
 
 /// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -84,6 +84,15 @@ pub enum Error {
         /// What is wrong and what to do, for logs.
         cause: String,
     },
+    /// A record that is needed is damaged. Unlike a refusal it leaves open what was done before: the same request, sent
+    /// again once the record is repaired, completes it.
+    #[error("the record {key} cannot be read; see the runbook UnreadableRecords{also}")]
+    Unreadable {
+        /// Where the record is in the store.
+        key: String,
+        /// What was done all the same, starting with "; "; or nothing.
+        also: &'static str,
+    },
     /// Our own fault.
     #[error("internal error")]
     Internal {
@@ -131,6 +140,7 @@ impl Error {
             Self::Conflict(_) => "CONCURRENT_CHANGE",
             Self::Unavailable { .. } => "UNAVAILABLE",
             Self::Misconfigured { .. } => "MISCONFIGURED",
+            Self::Unreadable { .. } => "RECORD_UNREADABLE",
             Self::Internal { .. } => "INTERNAL",
         }
     }
@@ -147,7 +157,8 @@ impl From<StoreError> for Error {
                 Self::Unavailable { what: "the store", cause: error.to_string() }
             }
             StoreError::Misconfigured(cause) => Self::Misconfigured { what: "the store", cause },
-            StoreError::Refused(_) | StoreError::Corrupt { .. } | StoreError::TooLarge(_) => Self::internal(error),
+            StoreError::Corrupt { key, .. } => Self::Unreadable { key, also: "" },
+            StoreError::Refused(_) | StoreError::TooLarge(_) => Self::internal(error),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::IdError;
 
-/// What kind of principal it is; decides what it may do (see [`crate::authz`]).
+/// What kind of principal it is; decides what it may do (see [`crate::authorization`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrincipalType {

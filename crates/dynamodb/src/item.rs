@@ -6,8 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
 use signet_core::{
     StoreError, Time,
-    store::{Body, Index, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned},
-    stored::Stored,
+    store::{Body, Index, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned, stored::Stored},
 };
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -130,7 +129,7 @@ fn corrupt(key: &str, reason: &dyn ToString) -> StoreError {
 mod tests {
     use signet_core::{
         TenantId,
-        change::{Change, ChangeEntry},
+        trust::change::{Change, ChangeEntry},
     };
 
     use super::*;

@@ -145,6 +145,7 @@ fn answer(
 fn log(operation: &str, correlation_id: &str, error: &Error) {
     match error {
         Error::Internal { cause } => tracing::error!(operation, correlation_id, cause, "internal error"),
+        Error::Unreadable { .. } => tracing::error!(operation, correlation_id, %error, "a record cannot be read"),
         Error::Unavailable { what, cause } => {
             tracing::warn!(operation, correlation_id, what, cause, "not available");
         }

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use signet_core::{Error, authz::Denial, trust::Refusal};
+use signet_core::{Error, authorization::Denial, trust::Refusal};
 
 /// The media type of errors (RFC 9457 section 6.1).
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -127,7 +127,9 @@ impl From<&Error> for Problem {
             | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             // Not 401, which must name a scheme to authenticate by (RFC 9110 section 11.6.1).
             Error::Denied(_) | Error::Unauthenticated(_) | Error::ProofRefused { .. } => StatusCode::FORBIDDEN,
-            Error::Misconfigured { .. } | Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Misconfigured { .. } | Error::Unreadable { .. } | Error::Internal { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         let problem = Self::new(status, error.reason(), error.to_string());
         match error {

@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signet_app::{App, Enroll, IssuedLeaf, OutOfBandRenewal, Proof};
 use signet_core::{
-    Error, PrincipalId, RequestId, TenantId, Time, attestation::Evidence, certificate::Certificate, spiffe::SpiffeId,
+    Error, PrincipalId, RequestId, TenantId, Time, certificates::Certificate, enrollment::attestation::Evidence,
+    spiffe::SpiffeId,
 };
 use signet_x509::{bundle::to_pem, pem};
 

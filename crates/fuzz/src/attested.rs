@@ -5,8 +5,10 @@ use std::{cell::OnceCell, collections::BTreeMap};
 use signet_attest::{Attestors, Options};
 use signet_core::{
     TenantId, Time,
-    attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
-    enrollment_rule::Source,
+    enrollment::{
+        attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
+        rule::Source,
+    },
 };
 use tokio::runtime::{Builder, Runtime};
 

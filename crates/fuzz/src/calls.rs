@@ -12,8 +12,10 @@ use signet_app::{
     Settings, bootstrap, principals, tenants,
 };
 use signet_core::{
-    Error, Lifetime, PrincipalType, TenantScope, principal::Principal, scope::EnvironmentScope, store::Table,
-    tenant::Isolation,
+    Error, Lifetime, PrincipalType, TenantScope,
+    principals::Principal,
+    store::{Table, scope::EnvironmentScope},
+    tenants::Isolation,
 };
 use signet_enroll_http::{ENROLL, Enrollment, Origin, RENEW, router};
 use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, memory_store::MemoryStore};

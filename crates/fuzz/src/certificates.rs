@@ -3,10 +3,12 @@
 use signet_attest::{Attestors, Options};
 use signet_core::{
     Lifetime, PrincipalType, Serial, TenantId, Time,
-    attestation::{Attestor, Challenge, Evidence},
-    enrollment_rule::Source,
+    enrollment::{
+        attestation::{Attestor, Challenge, Evidence},
+        rule::Source,
+    },
     spiffe::SpiffeId,
-    tenant::TenantStatus,
+    tenants::TenantStatus,
     trust::{Anchor, TenantTrust},
 };
 use signet_testkit::fixtures::{NOW, ca};
@@ -41,7 +43,7 @@ pub fn csr(data: &[u8]) {
 pub fn certificate(data: &[u8]) {
     let environment = environment();
     let leaf = Leaf::from_der(data, &environment);
-    let anchors = vec![Anchor::from(&signet_core::ca::Ca { certificate_der: CA.to_vec(), ..ca(&acme(), 1) })];
+    let anchors = vec![Anchor::from(&signet_core::authorities::Ca { certificate_der: CA.to_vec(), ..ca(&acme(), 1) })];
     let trust = TenantTrust { status: TenantStatus::Active, anchors: anchors.into() };
     let everybody = |_: &TenantId| Some(trust.clone());
     let at = NOW.plus(Lifetime::minutes(5));

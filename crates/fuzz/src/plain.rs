@@ -1,10 +1,7 @@
 //! Parsers that need nothing around them.
 
 use serde_json::Value;
-use signet_core::{
-    store::{Body, Version},
-    stored::Stored,
-};
+use signet_core::store::{Body, Version, stored::Stored};
 use signet_mtls::proxy::{self, Header};
 
 /// A PROXY v2 header: read from a stream as from memory, not one byte more, and the address is the one that was sent.

@@ -160,9 +160,9 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
                 Ok(Connection::new(stream, registration, Arc::clone(&self.observer), room))
             }
             Err(refusal @ ConnectionRefusal::TooManyConnections { .. }) => {
-                Err((refusal, Some(Rest::Secured(Box::new(stream)))))
+                Err((refusal, Some(Rest::Http2(Box::new(stream)))))
             }
-            Err(refusal) => Err((refusal, Some(Rest::Alerted(stream.into_inner().0)))),
+            Err(refusal) => Err((refusal, Some(Rest::Secured(Box::new(stream))))),
         }
     }
 

@@ -23,11 +23,13 @@ const ENHANCE_YOUR_CALM: u8 = 11;
 pub(crate) enum Rest {
     /// TLS has sent its alert.
     Alerted(TcpStream),
-    /// The handshake is done: the client can be told the reason.
+    /// The handshake is done, with a client that speaks HTTP/2 and can be told the reason.
+    Http2(Box<TlsStream<TcpStream>>),
+    /// The handshake is done: close_notify says that nothing was cut off (RFC 8446 section 6.1).
     Secured(Box<TlsStream<TcpStream>>),
 }
 
-/// Ends a connection: with a GOAWAY that names `reason` where TLS stands, then reading what the client still sends, so that
+/// Ends a connection: with a GOAWAY that names `reason` where HTTP/2 is spoken, then reading what the client still sends, so that
 /// the last bytes sent to it arrive: closing a socket that has unread bytes resets the connection, and the reset overtakes
 /// them (RFC 1122 section 4.2.2.13).
 pub(crate) async fn say(rest: Rest, reason: &str) {
@@ -38,14 +40,19 @@ pub(crate) async fn say(rest: Rest, reason: &str) {
 async fn end(rest: Rest, reason: &str) -> io::Result<()> {
     let mut stream = match rest {
         Rest::Alerted(stream) => stream,
-        Rest::Secured(mut tls) => {
+        Rest::Http2(mut tls) => {
             tls.write_all(&goaway(reason)).await?;
-            tls.shutdown().await?;
-            tls.into_inner().0
+            close(*tls).await?
         }
+        Rest::Secured(tls) => close(*tls).await?,
     };
     stream.shutdown().await?;
     copy(&mut stream.take(LINGER_BYTES), &mut sink()).await.map(|_| ())
+}
+
+async fn close(mut tls: TlsStream<TcpStream>) -> io::Result<TcpStream> {
+    tls.shutdown().await?;
+    Ok(tls.into_inner().0)
 }
 
 /// The server's preface and a GOAWAY before any stream, its reason as debug data.

@@ -16,7 +16,7 @@ use std::{
 
 use signet_core::{
     Entropy, Identity, Lifetime, Time,
-    signer::random,
+    authorities::signer::random,
     trust::{Refusal, Trust},
 };
 use tokio::{

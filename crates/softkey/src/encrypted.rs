@@ -7,7 +7,7 @@ use pkcs8::{
     pkcs5::{pbes2, scrypt},
 };
 use secrecy::{ExposeSecret, SecretString};
-use signet_core::{KeyError, signer};
+use signet_core::{KeyError, authorities::signer};
 use zeroize::Zeroizing;
 
 use crate::OsEntropy;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use signet_core::{CaId, KeyError, KeyRef, signer};
+use signet_core::{CaId, KeyError, KeyRef, authorities::signer};
 use zeroize::Zeroizing;
 
 use crate::OsEntropy;

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use signet_core::{
     Store, StoreError, Time,
-    change::Change,
     store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
+    trust::change::Change,
 };
 
 pub use crate::error::OpenError;

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Row, types::Value};
 use signet_core::{
     StoreError, Time,
-    store::{Body, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned, Write},
-    stored::Stored,
+    store::{Body, Key, SCHEMA_VERSION, Table, Unreadable, Version, Versioned, Write, stored::Stored},
 };
 
 /// DynamoDB `TransactWriteItems`: 100 actions, 4 MB; an item has 400 KB.

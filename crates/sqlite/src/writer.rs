@@ -301,9 +301,9 @@ mod tests {
 
     use signet_core::{
         Lifetime, Serial, Store,
-        change::{Change, ChangeEntry},
-        principal::Principal,
+        principals::Principal,
         store::{Entity, Write},
+        trust::change::{Change, ChangeEntry},
     };
     use signet_testkit::{
         fixtures::{NOW, event, principal, seal, transaction, unique_tenant},

@@ -16,9 +16,9 @@ use std::{
 use async_trait::async_trait;
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
-    change::ChangeEntry,
     store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Version, Versioned},
-    tenant::Tenant,
+    tenants::Tenant,
+    trust::change::ChangeEntry,
 };
 use tokio::{
     sync::Semaphore,

@@ -4,15 +4,16 @@ use aws_lc_rs::rand;
 use signet_core::{
     CaId, Lifetime, PrincipalId, PrincipalType, Serial, TenantId, Time,
     audit::{AuditEvent, Seal, SealStatement},
-    ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateKind, CertificateState},
-    commit::Bookkeeping,
-    commit::Commit,
+    authorities::{Ca, CaKind, CaState},
+    certificates::{Certificate, CertificateKind, CertificateState},
     enrollment::{EnrollmentToken, PrincipalTemplate},
-    principal::{Principal, PrincipalStatus},
-    request::{Outcome, RequestRecord},
-    store::{Transaction, Write},
-    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
+    principals::{Principal, PrincipalStatus},
+    store::{
+        Transaction, Write,
+        commit::{Bookkeeping, Commit},
+        request::{Outcome, RequestRecord},
+    },
+    tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
 };
 
 /// The tests' now: 2100-01-01T00:00:00Z. Later than every real clock, so that a store which looks at its own

@@ -11,9 +11,8 @@ use signet_core::{
     Store, StoreError, Time,
     store::{
         Body, Cursor, IndexEntry, Key, Page, Query, SCHEMA_VERSION, SortRange, Table, Transaction, Unreadable, Version,
-        Versioned, Write, shard_of,
+        Versioned, Write, shard_of, stored::Stored,
     },
-    stored::Stored,
 };
 
 use crate::store_suite::Raw;

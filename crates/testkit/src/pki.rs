@@ -2,7 +2,7 @@
 
 use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, TenantId, Time,
-    ca::{Ca, CaKind, CaState},
+    authorities::{Ca, CaKind, CaState},
     spiffe::SpiffeId,
 };
 use signet_x509::{CaProfile, Csr, Environment, IssuerCert, KeyPair, LeafProfile, Prepared, ServerProfile, csr, issue};

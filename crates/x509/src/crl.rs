@@ -4,7 +4,7 @@ use der::{
     Decode, Encode, Reader, SliceReader, Tag,
     asn1::{AnyRef, BitStringRef},
 };
-use signet_core::{Serial, Time, certificate::RevocationReason};
+use signet_core::{Serial, Time, certificates::RevocationReason};
 use thiserror::Error;
 use x509_cert::{
     certificate::Version,

@@ -2,7 +2,7 @@
 
 use const_oid::ObjectIdentifier;
 use der::asn1::{OctetString, Utf8StringRef};
-use signet_core::{PrincipalType, ca::CaKind};
+use signet_core::{PrincipalType, authorities::CaKind};
 use x509_cert::ext::{
     Extension,
     pkix::{

@@ -5,7 +5,7 @@ use der::{
     Encode, Tag,
     asn1::{Any, SetOfVec},
 };
-use signet_core::{TenantId, ca::CaKind, spiffe::SpiffeId};
+use signet_core::{TenantId, authorities::CaKind, spiffe::SpiffeId};
 use x509_cert::attr::AttributeTypeAndValue;
 
 use crate::{Environment, oid};

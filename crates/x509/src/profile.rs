@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use signet_core::{Lifetime, Role, TenantId, ca::CaKind, principal::Principal, spiffe::SpiffeId};
+use signet_core::{Lifetime, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId};
 
 use crate::{
     CertificateView, Environment, name,

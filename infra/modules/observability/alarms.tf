@@ -100,6 +100,11 @@ locals {
       metrics = { m = local.own.UnreadableRecords }, expression = "FILL(m, 0)", threshold = 1
       seconds = 600, of = 1, periods = 1, silence = "notBreaching"
     }
+    FeedIncomplete = {
+      why     = "Changes are missing from the feed: nodes may admit whoever was revoked or suspended."
+      metrics = { m = local.own.MissingChanges }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
     AuditFinding = {
       why     = "The audit log lacks what was sealed before: it was truncated, or an older store was restored."
       metrics = { m = local.own.AuditCuts }, expression = "FILL(m, 0)", threshold = 1

@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use serde_json::{Value, json};
 use signet_app::Notifier;
-use signet_core::expiry::ExpiryWarning;
+use signet_core::certificates::expiry::ExpiryWarning;
 
 use crate::said;
 

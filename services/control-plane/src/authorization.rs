@@ -5,7 +5,7 @@ use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, Value};
 use signet_core::{
     PrincipalType,
-    authz::{CallerTypes, Policy, Rule},
+    authorization::{CallerTypes, Policy, Rule},
 };
 use thiserror::Error;
 
@@ -57,7 +57,7 @@ pub enum TableError {
         /// Full name.
         rpc: String,
     },
-    /// A permission that is not in `signet_core::authz::PERMISSIONS`.
+    /// A permission that is not in `signet_core::authorization::PERMISSIONS`.
     #[error("{rpc} needs the unknown permission {permission:?}")]
     UnknownPermission {
         /// Full name.

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use signet_app::{App, authorities};
 use signet_core::{
     Error, TenantId, Time,
-    ca::Ca,
+    authorities::Ca,
     trust::{Anchor, Trust},
 };
 

@@ -4,7 +4,7 @@ use std::{error::Error, io::Write};
 
 use secrecy::ExposeSecret;
 use signet_app::authorities;
-use signet_core::{authz::Policy, ca::Ca};
+use signet_core::{authorities::Ca, authorization::Policy};
 use signet_mtls::{Clock, ServerIdentity, provider};
 
 use crate::{

@@ -4,7 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use axum::response::IntoResponse;
 use http::StatusCode;
-use signet_core::{Error, authz::Denial, quota::OverQuota, trust::Refusal};
+use signet_app::REPEATED_TOO_OFTEN;
+use signet_core::{Error, authorization::Denial, tenants::quota::OverQuota, trust::Refusal};
 use signet_enroll_http::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -37,6 +38,8 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         Error::AlreadyExists { .. } => (Code::AlreadyExists, details),
         // No retry before somebody has mended it: that is what this code says.
         Error::Precondition { .. } | Error::Misconfigured { .. } => (Code::FailedPrecondition, details),
+        // A rate: it passes.
+        Error::Exhausted { reason: REPEATED_TOO_OFTEN, .. } => (Code::ResourceExhausted, retry(details)),
         Error::Exhausted { .. } => (Code::ResourceExhausted, details),
         Error::OverQuota(over) => (Code::ResourceExhausted, over_quota(over, details)),
         Error::Denied(denial) => (denial_code(*denial), details),
@@ -55,6 +58,7 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         | Error::ProofRefused { .. } => (Code::Unauthenticated, details),
         Error::Conflict(_) => (Code::Aborted, retry(details)),
         Error::Unavailable { .. } => (Code::Unavailable, retry(details)),
+        Error::Unreadable { .. } => (Code::DataLoss, details),
         Error::Internal { .. } => (Code::Internal, details),
     };
     Status::with_error_details(code, error.to_string(), details)

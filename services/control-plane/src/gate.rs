@@ -10,7 +10,7 @@ use std::{
 use signet_app::Call;
 use signet_core::{
     Actor, Error, PrincipalType, TenantId, Time,
-    authz::{self, Denial, Permit, Rule},
+    authorization::{self, Denial, Permit, Rule},
     trust::Refusal,
 };
 use signet_enroll_http::Origin;
@@ -145,7 +145,7 @@ fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<P
 /// Whether the session may use what the rule is for, now.
 pub(crate) fn permit(node: &Node, rule: &Rule, session: &Session, now: Time) -> Result<Permit, Error> {
     let rights = session.check(&node.trust, now)?;
-    Ok(authz::permit(session.identity(), &rights, rule)?)
+    Ok(authorization::permit(session.identity(), &rights, rule)?)
 }
 
 /// A refusal is an event in the caller's own tenant; what nobody owns is the operator's. That this node is out of touch

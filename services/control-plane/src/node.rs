@@ -11,8 +11,8 @@ use std::{
 use signet_app::App;
 use signet_core::{
     Entropy, Serial, TenantId, Time,
-    authz::{Grants, Policy},
-    signer::random,
+    authorities::signer::random,
+    authorization::{Grants, Policy},
     trust::Trust,
 };
 use signet_mtls::Clock;

@@ -8,7 +8,7 @@ use std::{
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use signet_app::{App, AuditEntry, Call, audit::events};
-use signet_core::{Actor, TenantId, authz::Denial};
+use signet_core::{Actor, TenantId, authorization::Denial};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
@@ -158,7 +158,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use signet_core::{Time, authz::Policy};
+    use signet_core::{Time, authorization::Policy};
 
     use super::*;
     use crate::authorization::Table;

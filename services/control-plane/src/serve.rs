@@ -11,7 +11,7 @@ use std::{
 };
 
 use signet_app::Follower;
-use signet_core::{Cidr, Entropy, Lifetime, authz::Policy, trust::Trust};
+use signet_core::{Cidr, Entropy, Lifetime, authorization::Policy, trust::Trust};
 use signet_mtls::{Ages, Clock, Rate, Settings, system_uptime};
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

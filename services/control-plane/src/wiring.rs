@@ -10,7 +10,9 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
 use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings, authorities};
 use signet_attest::{Attestors, Options};
-use signet_core::{CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, ca::Ca};
+use signet_core::{
+    CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, authorities::Ca,
+};
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
 use signet_softkey::{OsEntropy, SoftKeys};

@@ -5,8 +5,11 @@ use serde::Serialize;
 use serde_json::Value;
 use signet_core::{
     KeyRef, TenantId, Time,
-    audit::{self, AuditEvent, Finding, LateEvent, Seal, SealStatement, Span, sha256_hex},
-    checkpoint::{self, Checkpoint, Head},
+    audit::{
+        self, AuditEvent, Finding, LateEvent, Seal, SealStatement, Span,
+        checkpoint::{self, Checkpoint, Head},
+        sha256_hex,
+    },
 };
 use signet_proto::v1;
 use signet_x509::PublicKey;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use signet_core::checkpoint::Head;
+use signet_core::audit::checkpoint::Head;
 
 use crate::{context::private, failure::Failure};
 

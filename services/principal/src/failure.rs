@@ -102,7 +102,7 @@ impl From<signet_core::Error> for Failure {
             | E::Conflict(_) => Exit::Conflict,
             E::Denied(_) | E::Unauthenticated(_) | E::ProofRefused { .. } => Exit::Denied,
             E::Unavailable { .. } => Exit::Unavailable,
-            E::Misconfigured { .. } | E::Internal { .. } => Exit::Other,
+            E::Misconfigured { .. } | E::Unreadable { .. } | E::Internal { .. } => Exit::Other,
         };
         let message = match &error {
             E::Unavailable { cause, .. } | E::Misconfigured { cause, .. } | E::Internal { cause } => {
@@ -126,6 +126,9 @@ impl From<ConnectError> for Failure {
     }
 }
 
+/// The reason that whoever is not enrolled hears, whatever was wrong with the proof.
+const ENROLLMENT_REFUSED: &str = "ENROLLMENT_REFUSED";
+
 /// The reason of a failure whose cause is a server that does not know the method.
 pub const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
 
@@ -135,6 +138,11 @@ impl From<ClientError> for Failure {
             ClientError::Connect(error) => connecting(error),
             // The connection ended during the call: whether it was carried out, a repetition tells.
             ClientError::Rpc(error) if error.transport => answered(Code::Unavailable),
+            // Who enrolls has no certificate that could be wrong.
+            ClientError::Rpc(error) if error.reason == ENROLLMENT_REFUSED => (
+                Exit::Denied,
+                Some("the server does not tell callers why; an admin finds the reason in `principal audit list`"),
+            ),
             ClientError::Rpc(error) => answered(error.code),
             ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` explains what is wrong with them")),
             ClientError::Proof(error) if error.transient => (Exit::Unavailable, None),

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use signet_core::{PrincipalType, quota::Quota};
+use signet_core::{PrincipalType, tenants::quota::Quota};
 use signet_proto::v1;
 
 use crate::failure::Failure;

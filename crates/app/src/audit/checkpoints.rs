@@ -1,4 +1,4 @@
-//! The chain of checkpoints as it is read, published and watched: see [`signet_core::checkpoint`].
+//! The chain of checkpoints as it is read, published and watched: see [`signet_core::audit::checkpoint`].
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -7,9 +7,8 @@ use std::{
 
 use signet_core::{
     Error, StoreError, TenantScope, Time,
-    checkpoint::{Checkpoint, Head},
-    scope::EnvironmentScope,
-    store::Versioned,
+    audit::checkpoint::{Checkpoint, Head},
+    store::{Versioned, scope::EnvironmentScope},
 };
 
 use crate::{App, Call, Object, ObjectMeta, ObjectStore, PageRequest, Put, object_store::object, paging};

@@ -6,12 +6,14 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use signet_core::{
     Error, Lifetime, TenantId, TenantScope, Time,
-    audit::{AUDIT_SHARDS, AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
-    checkpoint::{ChainFinding, Checkpoint, missing_seals, verify_chain},
-    merkle::Digest,
-    scope::EnvironmentScope,
-    store::{Index, Query, SortRange, Table},
-    tenant::Tenant,
+    audit::{
+        AUDIT_SHARDS, AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span,
+        checkpoint::{ChainFinding, Checkpoint, missing_seals, verify_chain},
+        merkle::Digest,
+        verify,
+    },
+    store::{Index, Query, SortRange, Table, scope::EnvironmentScope},
+    tenants::Tenant,
 };
 
 use crate::{

@@ -12,14 +12,18 @@ use std::{
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
     Error, KeyError, KeyRef, Lifetime, StoreError, TenantId, Time, Uptime,
-    audit::{AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch},
-    checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
-    commit::{Bookkeeping, Commit, Write},
-    merkle::Digest,
-    scope::{EnvironmentScope, TenantScope},
-    sealing::{EventLeaf, Planned, plan},
-    store::{Query, Table, Versioned},
-    tenant::Tenant,
+    audit::{
+        AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch,
+        checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
+        merkle::Digest,
+        sealing::{EventLeaf, Planned, plan},
+    },
+    store::{
+        Query, Table, Versioned,
+        commit::{Bookkeeping, Commit, Write},
+        scope::{EnvironmentScope, TenantScope},
+    },
+    tenants::Tenant,
 };
 use signet_x509::PublicKey;
 
@@ -53,7 +57,7 @@ struct MinutePlan {
 }
 
 /// As [`seal_due`], on a node beside others: one whose clock is ahead does not seal by it
-/// ([`signet_core::sealing::HeadWatch`]). To be called every few seconds. `uptime`: the machine's; `is_unset`: whether its clock was not set lately.
+/// ([`signet_core::audit::sealing::HeadWatch`]). To be called every few seconds. `uptime`: the machine's; `is_unset`: whether its clock was not set lately.
 pub async fn seal_beside_others(
     app: &App,
     call: &Call,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use signet_core::{
     Error, TenantId, TenantScope, Time,
-    ca::{Ca, CaKind, plan_rotation},
+    authorities::{Ca, CaKind, plan_rotation},
 };
 
 use crate::{

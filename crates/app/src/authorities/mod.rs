@@ -9,16 +9,17 @@ use std::sync::Arc;
 use serde::Serialize;
 use signet_core::{
     Actor, CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
-    authz::Denial,
-    ca::{
+    authorities::{
         Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, RotationStep, plan_rotation,
         prepare_possible_at, prepared, signer,
     },
-    certificate::CertificateKind,
-    commit::{Commit, Write},
-    quota::Quota,
-    store::Versioned,
-    tenant::{Isolation, MAX_LIFETIME, Tenant},
+    authorization::Denial,
+    certificates::CertificateKind,
+    store::{
+        Versioned,
+        commit::{Commit, Write},
+    },
+    tenants::{Isolation, MAX_LIFETIME, Tenant, quota::Quota},
 };
 use signet_x509::{
     CaProfile, PublicKey,

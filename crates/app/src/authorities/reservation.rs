@@ -2,11 +2,13 @@
 
 use signet_core::{
     CaId, Error, PrincipalId, PrincipalType, RequestId, Serial, Signer, StoreError, TenantId, Time,
-    certificate::{Certificate, CertificateKind, CertificateState, Lineage},
-    commit::{Bookkeeping, Commit, Write},
-    principal::Principal,
-    signer::random,
-    store::{Version, Versioned},
+    authorities::signer::random,
+    certificates::{Certificate, CertificateKind, CertificateState, Lineage},
+    principals::Principal,
+    store::{
+        Version, Versioned,
+        commit::{Bookkeeping, Commit, Write},
+    },
 };
 use signet_x509::{Issued, Prepared};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::future::try_join;
 use signet_core::{
     CaId, Error, Signer, TenantId, TenantScope, Time,
-    ca::{Ca, CaKind, CaState, signer},
-    tenant::{Isolation, Tenant},
+    authorities::{Ca, CaKind, CaState, signer},
+    tenants::{Isolation, Tenant},
 };
 use signet_x509::{CertificateView, IssueError, IssuerCert, IssuerError, ProfileError};
 

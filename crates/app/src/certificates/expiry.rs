@@ -6,13 +6,17 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use signet_core::{
     Error, StoreError, TenantId, TenantScope, Time,
-    ca::{CaKind, CaState},
-    certificate::{Certificate, CertificateKind},
-    commit::{Bookkeeping, Commit, Write},
-    expiry::{BrokenOff, Ending, ExpiryWarning, Place, due, is_unreplaced},
-    principal::{Principal, PrincipalStatus},
-    scope::EnvironmentScope,
-    store::{Cursor, Entity, Index, Query, Table, Versioned},
+    authorities::{CaKind, CaState},
+    certificates::{
+        Certificate, CertificateKind,
+        expiry::{BrokenOff, Ending, ExpiryWarning, Place, due, is_unreplaced},
+    },
+    principals::{Principal, PrincipalStatus},
+    store::{
+        Cursor, Entity, Index, Query, Table, Versioned,
+        commit::{Bookkeeping, Commit, Write},
+        scope::EnvironmentScope,
+    },
 };
 
 use crate::{App, AuditEntry, Call, GoOn, TaskReport, authorities::reservation::CREATED, call, ledger, reads};
@@ -218,7 +222,7 @@ async fn claim(
     let warning = match warning {
         Ok(Some(warning)) => warning,
         Ok(None) => return Ok(()),
-        Err(error @ Error::Internal { .. }) => {
+        Err(error @ (Error::Unreadable { .. } | Error::Internal { .. })) => {
             round.report.failed.push((what, error));
             return Ok(());
         }

@@ -3,12 +3,14 @@
 
 use signet_core::{
     Error, PrincipalId, StoreError, TenantScope,
-    certificate::Certificate,
-    commit::{Commit, Write},
-    principal::Principal,
-    quota::Quota,
-    request::Outcome,
-    store::Versioned,
+    certificates::Certificate,
+    principals::Principal,
+    store::{
+        Versioned,
+        commit::{Commit, Write},
+        request::Outcome,
+    },
+    tenants::quota::Quota,
 };
 use signet_x509::{LeafProfile, Prepared, issue::prepare_leaf};
 

@@ -4,14 +4,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use signet_core::{
     CaId, Error, Serial, TenantId, TenantScope, Time,
-    certificate::{Certificate, CertificateState, RevocationReason, Successor},
-    change::Change,
-    commit::{Commit, Write},
-    lineage::{MAX_SUPERSEDED, Standing, earliest_next, standing},
-    principal::{HeldCertificate, Principal},
-    store::{Index, Query, Table, Versioned},
-    tenant::MAX_LIFETIME,
-    trust::Refusal,
+    certificates::{
+        Certificate, CertificateState, RevocationReason, Successor,
+        lineage::{MAX_SUPERSEDED, Standing, earliest_next, standing},
+    },
+    principals::{HeldCertificate, Principal},
+    store::{
+        Index, Query, Table, Versioned,
+        commit::{Commit, Write},
+    },
+    tenants::MAX_LIFETIME,
+    trust::{Refusal, change::Change},
 };
 
 use crate::{

@@ -12,12 +12,11 @@ use std::sync::atomic::AtomicBool;
 
 use signet_core::{
     CaId, Error, PrincipalId, Serial, TenantScope, Time,
-    authz::Permit,
-    certificate::{Certificate, CertificateState, RevocationReason},
-    commit::Write,
-    principal::Principal,
-    store::{Index, Query, Table, Versioned},
-    tenant::Tenant,
+    authorization::Permit,
+    certificates::{Certificate, CertificateState, RevocationReason},
+    principals::Principal,
+    store::{Index, Query, Table, Versioned, commit::Write},
+    tenants::Tenant,
 };
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     call,
     certificates::lineage::{announce_revoked, end, list, revoke},
     ledger, paging,
-    reads::{self, may_manage_any, unreadable},
+    reads::{self, may_manage_any},
 };
 
 /// Reads a principal's certificate.
@@ -69,8 +68,7 @@ pub async fn revoke_certificate(
 ) -> Result<Certificate, Error> {
     let is_charged = AtomicBool::new(false);
     let plan = || async {
-        let found = reads::read_certificate(app, scope, issuer, serial, call.now).await?;
-        let found = found.map_err(unreadable)?;
+        let found = reads::read_certificate(app, scope, issuer, serial, call.now).await??;
         let holder = holder_if_readable(app, permit, scope, &found.value, call.now).await?;
         let roles = holder.as_ref().map_or(&[][..], |holder| &holder.value.roles);
         permit.may_manage(found.value.principal_type, roles)?;
@@ -145,7 +143,7 @@ async fn holder_if_readable(
     match reads::read_principal(app, scope, &certificate.principal, now).await {
         Ok(Ok(found)) => Ok(Some(found).filter(|found| found.value.is_holder_of(certificate))),
         Ok(Err(_)) if may_manage_any(permit) => Ok(None),
-        Ok(Err(error)) => Err(unreadable(error)),
+        Ok(Err(error)) => Err(error.into()),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use signet_core::{
     CaId, Error, Serial, TenantId, TenantScope, Time,
-    certificate::Certificate,
-    commit::{Bookkeeping, Commit},
-    principal::{HeldCertificate, Principal, PrincipalStatus},
-    request::Outcome,
-    store::Versioned,
-    tally::Tally,
+    certificates::Certificate,
+    principals::{HeldCertificate, Principal, PrincipalStatus},
+    store::{
+        Versioned,
+        commit::{Bookkeeping, Commit},
+        request::Outcome,
+        tally::Tally,
+    },
 };
 use signet_x509::{Csr, Prepared};
 

@@ -3,12 +3,14 @@
 use futures::FutureExt;
 use signet_core::{
     Error, StoreError, TenantScope,
-    ca::Ca,
-    certificate::{Certificate, CertificateState},
-    commit::{Commit, Write},
-    principal::{HeldCertificate, Principal},
-    request::Outcome,
-    store::Versioned,
+    authorities::Ca,
+    certificates::{Certificate, CertificateState},
+    principals::{HeldCertificate, Principal},
+    store::{
+        Versioned,
+        commit::{Commit, Write},
+        request::Outcome,
+    },
 };
 use signet_x509::{Prepared, lint::Kind};
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use signet_core::{
     Error, Identity, TenantScope,
-    authz::Permit,
-    ca::CaState,
-    certificate::{Certificate, Confirmation},
-    commit::Write,
-    principal::Principal,
-    renewal::{Advice, Window, advise},
+    authorities::CaState,
+    authorization::Permit,
+    certificates::{
+        Certificate, Confirmation,
+        renewal::{Advice, Window, advise},
+    },
+    principals::Principal,
+    store::commit::Write,
 };
 use signet_x509::Csr;
 
@@ -29,7 +31,7 @@ use crate::{
 
 /// The caller's next certificate, for a key that is none of those it holds. Renewing again with the same certificate
 /// replaces an answer that was lost; once the successor is in use, it locks the instance. `RENEWED_TOO_RECENTLY`: wait,
-/// see [`signet_core::lineage::earliest_next`].
+/// see [`signet_core::certificates::lineage::earliest_next`].
 pub async fn renew_certificate(
     app: &Arc<App>,
     call: &Call,

@@ -2,9 +2,8 @@
 
 use signet_core::{
     Error, Time,
-    certificate::{Certificate, CertificateState, DEADLINE_SHARDS, RESERVATION_LIFETIME, sort_time},
-    scope::EnvironmentScope,
-    store::{Index, Query, SortRange, Table, Unreadable, Versioned},
+    certificates::{Certificate, CertificateState, DEADLINE_SHARDS, RESERVATION_LIFETIME, sort_time},
+    store::{Index, Query, SortRange, Table, Unreadable, Versioned, scope::EnvironmentScope},
 };
 
 use crate::{App, Call, GoOn, TaskReport, authorities::reservation, paging};

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use signet_core::{
     Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope, Time,
-    commit::{Commit, Write},
-    principal::Principal,
-    quota::Quota,
-    store::Versioned,
+    principals::Principal,
+    store::{
+        Versioned,
+        commit::{Commit, Write},
+    },
+    tenants::quota::Quota,
 };
 
 use crate::{
@@ -104,6 +106,7 @@ pub(super) async fn refuse_proof<T>(
         | Error::Conflict(_)
         | Error::Unavailable { .. }
         | Error::Misconfigured { .. }
+        | Error::Unreadable { .. }
         | Error::Internal { .. } => return Err(error),
         other => other.reason(),
     };

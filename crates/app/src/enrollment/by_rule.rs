@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use signet_core::{
     Error, Lifetime, PrincipalId, TenantId, TenantScope, Time,
-    attestation::{AttestationError, Challenge, Evidence, Facts, fact},
-    commit::Write,
-    enrollment::UsedProof,
-    enrollment_rule::{Decision, EnrollmentRule, Grant, decide},
-    principal::Principal,
-    scope::EnvironmentScope,
-    tenant::Tenant,
+    enrollment::{
+        UsedProof,
+        attestation::{AttestationError, Challenge, Evidence, Facts, fact},
+        rule::{Decision, EnrollmentRule, Grant, decide},
+    },
+    principals::Principal,
+    store::{commit::Write, scope::EnvironmentScope},
+    tenants::Tenant,
 };
 use signet_x509::Csr;
 

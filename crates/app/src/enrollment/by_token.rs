@@ -5,14 +5,10 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use signet_core::{
     Error, PrincipalId, TenantId, TenantScope,
-    certificate::CertificateState,
-    commit::Write,
-    enrollment::{EnrollmentToken, MakerLost},
-    enrollment_rule::matches,
-    principal::Principal,
-    request::Outcome,
-    scope::EnvironmentScope,
-    store::Versioned,
+    certificates::CertificateState,
+    enrollment::{EnrollmentToken, MakerLost, rule::matches},
+    principals::Principal,
+    store::{Versioned, commit::Write, request::Outcome, scope::EnvironmentScope},
 };
 use signet_x509::Csr;
 

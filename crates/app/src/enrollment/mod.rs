@@ -10,7 +10,7 @@ pub mod tokens;
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use signet_core::{Error, PrincipalId, TenantId, attestation::Evidence};
+use signet_core::{Error, PrincipalId, TenantId, enrollment::attestation::Evidence};
 
 use crate::{App, Call, IssuedLeaf, certificates::order::parse_csr};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use signet_core::{
     Actor, Error, Lifetime, TenantId, TenantScope, Time,
-    certificate::{Certificate, CertificateKind},
-    tenant::{Isolation, Tenant},
+    certificates::{Certificate, CertificateKind},
+    tenants::{Isolation, Tenant},
 };
 use signet_x509::{CertificateView, Csr, Leaf, OutOfBandStatement, PublicKey, is_older_than_issuer};
 
@@ -139,6 +139,7 @@ async fn refuse_renewal<T>(
         | Error::Conflict(_)
         | Error::Unavailable { .. }
         | Error::Misconfigured { .. }
+        | Error::Unreadable { .. }
         | Error::Internal { .. } => {
             return Err(error);
         }

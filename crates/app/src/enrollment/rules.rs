@@ -3,12 +3,13 @@
 use serde::Serialize;
 use signet_core::{
     Error, PrincipalId, RuleId, TenantScope, Time,
-    attestation::Facts,
-    authz::Permit,
-    commit::Write,
-    enrollment_rule::{Condition, Decision, EnrollmentRule, Miss, RuleTemplate, Source, decide},
-    quota::Quota,
-    store::Versioned,
+    authorization::Permit,
+    enrollment::{
+        attestation::Facts,
+        rule::{Condition, Decision, EnrollmentRule, Miss, RuleTemplate, Source, decide},
+    },
+    store::{Versioned, commit::Write},
+    tenants::quota::Quota,
 };
 use signet_x509::foreign;
 

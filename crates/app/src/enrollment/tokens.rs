@@ -5,12 +5,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use signet_core::{
     Actor, Cidr, Error, Lifetime, Role, TenantScope, Time, TokenId,
-    authz::Permit,
-    commit::Write,
+    authorities::signer::random,
+    authorization::Permit,
     enrollment::{EnrollmentToken, Maker, PrincipalTemplate},
-    quota::Quota,
-    signer::random,
-    store::{Index, Query, SortRange, Table, Versioned},
+    store::{Index, Query, SortRange, Table, Versioned, commit::Write},
+    tenants::quota::Quota,
 };
 use zeroize::Zeroizing;
 

@@ -14,11 +14,13 @@ use std::{
 use futures::future::try_join;
 use signet_core::{
     Entropy, Store, StoreError, TenantId, Time,
-    change::{ChangeEntry, ChangeHead, FEED_SHARDS},
-    commit::{Commit, FeedEnd, Group, Obstacle},
-    scope::EnvironmentScope,
-    signer::random,
-    store::Query,
+    authorities::signer::random,
+    store::{
+        Query,
+        commit::{Commit, FeedEnd, Group, Obstacle},
+        scope::EnvironmentScope,
+    },
+    trust::change::{ChangeEntry, ChangeHead, FEED_SHARDS},
 };
 use tokio::{
     sync::{Notify, oneshot},

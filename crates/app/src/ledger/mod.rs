@@ -9,9 +9,11 @@ use serde::Serialize;
 use signet_core::{
     Error, StoreError, TenantId, Time,
     audit::sha256_hex,
-    commit::{Bookkeeping, Commit, Write},
-    request::{Outcome, RequestRecord},
-    scope::EnvironmentScope,
+    store::{
+        commit::{Bookkeeping, Commit, Write},
+        request::{Outcome, RequestRecord},
+        scope::EnvironmentScope,
+    },
 };
 
 use crate::{App, Call};

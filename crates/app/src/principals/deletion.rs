@@ -3,8 +3,8 @@
 
 use signet_core::{
     Error, PrincipalId, TenantScope,
-    authz::Permit,
-    principal::{Principal, PrincipalStatus},
+    authorization::Permit,
+    principals::{Principal, PrincipalStatus},
 };
 
 use crate::{

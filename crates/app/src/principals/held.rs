@@ -2,10 +2,9 @@
 
 use signet_core::{
     Error, TenantId, TenantScope, Time,
-    certificate::{Certificate, CertificateState, RevocationReason},
-    commit::Commit,
-    principal::{HeldCertificate, Principal},
-    store::Versioned,
+    certificates::{Certificate, CertificateState, RevocationReason},
+    principals::{HeldCertificate, Principal},
+    store::{Versioned, commit::Commit},
 };
 
 use crate::{

@@ -5,20 +5,19 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 use signet_core::{
     Error, PrincipalId, PrincipalType, Role, TenantScope, Time,
-    authz::Permit,
-    change::Change,
-    commit::{Commit, Write},
-    principal::{Principal, PrincipalStatus},
-    quota::Quota,
-    store::{Index, LISTING_SHARDS, Query, Table, Versioned},
-    tenant::MAX_LIFETIME,
+    authorization::Permit,
+    principals::{Principal, PrincipalStatus},
+    store::{
+        Index, LISTING_SHARDS, Query, Table, Versioned,
+        commit::{Commit, Write},
+    },
+    tenants::{MAX_LIFETIME, quota::Quota},
     text::check_display_name,
+    trust::change::Change,
 };
 
 use crate::{
-    App, AuditEntry, Call, Listing, PageRequest, Planned, call, ledger, paging,
-    reads::{self, RECORD_UNREADABLE},
-    sync::queues::QueueTurn,
+    App, AuditEntry, Call, Listing, PageRequest, Planned, call, ledger, paging, reads, sync::queues::QueueTurn,
     tenants::quotas,
 };
 
@@ -81,7 +80,7 @@ pub async fn create_principal(
 
 /// Reads a principal.
 pub async fn get_principal(app: &App, call: &Call, scope: &TenantScope, id: &PrincipalId) -> Result<Principal, Error> {
-    Ok(reads::read_principal(app, scope, id, call.now).await?.map_err(reads::unreadable)?.value)
+    Ok(reads::read_principal(app, scope, id, call.now).await??.value)
 }
 
 /// Lists the tenant's principals, in no particular order.
@@ -167,7 +166,7 @@ pub(crate) async fn set_principal_status(
     let is_charged = AtomicBool::new(false);
     let _turn = turn_to_write(app, scope, id).await;
     let plan = || async {
-        let mut found = reads::read_principal(app, scope, id, call.now).await?.map_err(reads::unreadable)?;
+        let mut found = reads::read_principal(app, scope, id, call.now).await??;
         permit.may_manage(found.value.principal_type, &found.value.roles)?;
         // Also what is as it was asked: the feed may have lost it (a restore by halves), or said something else since.
         let is_new = found.value.status != status;
@@ -209,12 +208,9 @@ pub(crate) async fn set_principal_status(
     };
     let replay = |_| get_principal(app, call, scope, id);
     match ledger::mutate(app, call, scope.tenant(), &(id, status), plan, replay).await {
-        Err(Error::Precondition { reason: RECORD_UNREADABLE, message })
-            if status == PrincipalStatus::Suspended && reads::may_manage_any(permit) =>
-        {
+        Err(Error::Unreadable { key, .. }) if status == PrincipalStatus::Suspended && reads::may_manage_any(permit) => {
             suspend_unread(app, call, permit, scope, id).await?;
-            let message = format!("{message}; the principal is refused everywhere nevertheless");
-            Err(Error::precondition(RECORD_UNREADABLE, message))
+            Err(Error::Unreadable { key, also: "; the principal is refused everywhere nevertheless" })
         }
         result => result,
     }

@@ -5,13 +5,10 @@ use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 use serde::Serialize;
 use signet_core::{
     Error, Lifetime, PrincipalType, TenantId, TenantScope, Time,
-    ca::{CaKind, CaState},
-    commit::Write,
-    quota::Quotas,
-    renewal::{MAX_GRACE, Steering},
-    scope::EnvironmentScope,
-    store::{Index, LISTING_SHARDS, Query, Table, Versioned},
-    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus},
+    authorities::{CaKind, CaState},
+    certificates::renewal::{MAX_GRACE, Steering},
+    store::{Index, LISTING_SHARDS, Query, Table, Versioned, commit::Write, scope::EnvironmentScope},
+    tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus, quota::Quotas},
     text::check_display_name,
 };
 

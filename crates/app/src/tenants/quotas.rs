@@ -2,13 +2,17 @@
 
 use signet_core::{
     Error, StoreError, TenantId, TenantScope, Time,
-    commit::{Bookkeeping, Commit, Write},
-    principal::{Principal, PrincipalStatus},
-    quota::{Quota, QuotaCount, Quotas},
-    signer::random,
-    store::{Index, LISTING_SHARDS, Query, Table},
-    tally::Tally,
-    tenant::Tenant,
+    authorities::signer::random,
+    principals::{Principal, PrincipalStatus},
+    store::{
+        Index, LISTING_SHARDS, Query, Table,
+        commit::{Bookkeeping, Commit, Write},
+        tally::Tally,
+    },
+    tenants::{
+        Tenant,
+        quota::{Quota, QuotaCount, Quotas},
+    },
 };
 
 use crate::{App, Call, GoOn, TaskReport, ledger, reads, sync::queues::QueueTurn};

@@ -9,8 +9,8 @@ use signet_app::{
 };
 use signet_core::{
     Error, PrincipalType,
-    attestation::{AttestationError, Evidence},
-    principal::PrincipalStatus,
+    enrollment::attestation::{AttestationError, Evidence},
+    principals::PrincipalStatus,
 };
 use signet_testkit::{
     faulty::Fault,

@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use signet_core::{
+use signet_core::enrollment::{
     attestation::{AttestationError, Attestor, Challenge, Evidence, Facts, ProofKind},
-    enrollment_rule::Source,
+    rule::Source,
 };
 
 type Answer = Result<Facts, AttestationError>;

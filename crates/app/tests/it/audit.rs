@@ -19,8 +19,10 @@ use signet_app::{
 use signet_core::{
     Actor, Error, KeyRef, Lifetime, Store, TenantId, TenantScope, Time, Uptime,
     audit::{AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
-    commit::{Bookkeeping, Commit, Write},
-    store::{Entity, Versioned},
+    store::{
+        Entity, Versioned,
+        commit::{Bookkeeping, Commit, Write},
+    },
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_testkit::{

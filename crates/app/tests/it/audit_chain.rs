@@ -7,10 +7,11 @@ use signet_app::{
 };
 use signet_core::{
     TenantId, TenantScope, Time,
-    audit::SealHead,
-    checkpoint::{ChainFinding, Checkpoint, Head, verify_chain},
-    commit::Write,
-    store::{Entity, Versioned},
+    audit::{
+        SealHead,
+        checkpoint::{ChainFinding, Checkpoint, Head, verify_chain},
+    },
+    store::{Entity, Versioned, commit::Write},
 };
 use signet_testkit::fixtures::NOW;
 

@@ -6,7 +6,7 @@ use signet_app::{
     enrollment::{self, tokens},
     principals, tenants,
 };
-use signet_core::{Error, Lifetime, PrincipalType, quota::Quotas};
+use signet_core::{Error, Lifetime, PrincipalType, tenants::quota::Quotas};
 use signet_x509::KeyAndCsr;
 
 use crate::world::*;

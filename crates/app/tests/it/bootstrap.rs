@@ -3,7 +3,7 @@
 use signet_app::{Bootstrap, Call, authorities, bootstrap};
 use signet_core::{
     Error, Lifetime, PrincipalType, Time,
-    ca::{Ca, CaKind, CaState},
+    authorities::{Ca, CaKind, CaState},
 };
 use signet_testkit::fixtures::NOW;
 

@@ -5,9 +5,9 @@ use signet_app::{
 };
 use signet_core::{
     Actor, Error, Lifetime, PrincipalType, Time,
-    authz::Denial,
-    ca::{CaKind, CaState},
-    quota::Quotas,
+    authorities::{CaKind, CaState},
+    authorization::Denial,
+    tenants::quota::Quotas,
 };
 use signet_testkit::fixtures::{NOW, later};
 use signet_x509::ChainError;
@@ -116,7 +116,7 @@ async fn a_kind_of_ca_is_rotated_where_it_lives() {
         let refused = rotate(&world, "acme", kind, RotationAction::Prepare, NOW).await.unwrap_err();
         assert_eq!(refused.reason(), "WRONG_TENANT");
     }
-    let input = signet_app::CreateTenant { isolation: signet_core::tenant::Isolation::Shared, ..new_tenant("trial") };
+    let input = signet_app::CreateTenant { isolation: signet_core::tenants::Isolation::Shared, ..new_tenant("trial") };
     tenants::create_tenant(&world.app, &call("Create"), &environment(), input).await.unwrap();
     let refused = rotate(&world, "trial", CaKind::Tenant, RotationAction::Due, NOW).await.unwrap_err();
     assert_eq!(refused.reason(), "SHARED_ISOLATION");

@@ -8,9 +8,9 @@ use signet_app::{
 };
 use signet_core::{
     Error, PrincipalType,
-    certificate::{Certificate, CertificateState, RevocationReason},
-    change::Change,
+    certificates::{Certificate, CertificateState, RevocationReason},
     store::{Body, Write},
+    trust::change::Change,
 };
 use signet_testkit::{faulty::Fault, fixtures::later};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signet_app::{RotationAction, authorities, bootstrap, certificates::issuance};
-use signet_core::{Error, StoreError, ca::CaKind};
+use signet_core::{Error, StoreError, authorities::CaKind};
 
 use signet_testkit::faulty::Fault;
 

@@ -9,8 +9,8 @@ use signet_app::{
     principals, tenants,
 };
 use signet_core::{
-    Error, Lifetime, PrincipalType, certificate::CertificateState, enrollment::PrincipalTemplate,
-    principal::PrincipalStatus,
+    Error, Lifetime, PrincipalType, certificates::CertificateState, enrollment::PrincipalTemplate,
+    principals::PrincipalStatus,
 };
 use signet_testkit::{
     faulty::Fault,

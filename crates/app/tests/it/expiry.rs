@@ -13,8 +13,10 @@ use signet_app::{
 };
 use signet_core::{
     Lifetime, Time,
-    certificate::Certificate,
-    expiry::{Ending, ExpiryWarning, HORIZON, Place, Threshold, due},
+    certificates::{
+        Certificate,
+        expiry::{Ending, ExpiryWarning, HORIZON, Place, Threshold, due},
+    },
     store::{Query, SortRange},
 };
 use signet_testkit::{entropy::SeededEntropy, faulty::Fault, fixtures::NOW};

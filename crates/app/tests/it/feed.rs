@@ -16,10 +16,14 @@ use signet_app::{
 use signet_core::{
     Identity, Lifetime, PrincipalType, Role, Store, StoreError, Time,
     audit::AuditEvent,
-    change::{Change, ChangeEntry, ChangeHead},
-    commit::{Bookkeeping, Commit, Write},
-    store::Versioned,
-    trust::Refusal,
+    store::{
+        Versioned,
+        commit::{Bookkeeping, Commit, Write},
+    },
+    trust::{
+        Refusal,
+        change::{Change, ChangeEntry, ChangeHead},
+    },
 };
 use signet_testkit::{
     faulty::{Fault, FaultyStore, Hidden, Op},
@@ -46,7 +50,7 @@ pub(crate) async fn enrolled(site: &Site, id: &str) -> Identity {
 }
 
 pub(crate) async fn revoke(site: &Site, holder: &Identity, now: Time) {
-    let reason = signet_core::certificate::RevocationReason::KeyCompromise;
+    let reason = signet_core::certificates::RevocationReason::KeyCompromise;
     let call = at(call("RevokeCertificate"), now);
     certificates::revoke_certificate(&site.app, &call, &admin(), &acme(), &holder.issuer, &holder.serial, reason)
         .await

@@ -5,9 +5,11 @@ use std::{ops::RangeInclusive, sync::Arc};
 use signet_app::{App, Follower, Settings, tenants};
 use signet_core::{
     Identity, Lifetime, Store, StoreError, Time,
-    change::{ChangeEntry, ChangeHead},
     store::{Entity, Versioned},
-    trust::{DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale},
+    trust::{
+        DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale,
+        change::{ChangeEntry, ChangeHead},
+    },
 };
 use signet_testkit::{
     faulty::{Fault, FaultyStore, Hidden, Op},

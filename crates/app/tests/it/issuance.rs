@@ -10,9 +10,9 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, PrincipalType,
-    ca::{CaKind, CaState},
-    certificate::{CertificateState, RevocationReason},
-    tenant::Isolation,
+    authorities::{CaKind, CaState},
+    certificates::{CertificateState, RevocationReason},
+    tenants::Isolation,
 };
 use signet_testkit::{
     faulty::Fault,

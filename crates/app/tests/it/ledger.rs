@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use signet_core::{
     Store, StoreError, Time,
     audit::AuditEvent,
-    certificate::{Certificate, CertificateState},
+    certificates::{Certificate, CertificateState},
     store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
 };
 use tokio::sync::RwLock;

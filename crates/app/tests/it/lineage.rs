@@ -10,10 +10,9 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, Time,
-    certificate::{Certificate, CertificateState, RevocationReason},
-    change::Change,
-    lineage::UNPACED,
+    certificates::{Certificate, CertificateState, RevocationReason, lineage::UNPACED},
     store::Body,
+    trust::change::Change,
 };
 use signet_testkit::{
     faulty::Fault,
@@ -46,8 +45,8 @@ pub(crate) async fn now(world: &World, leaf: &IssuedLeaf) -> Certificate {
 /// The serial numbers that the feed refuses.
 async fn refused(world: &World) -> Vec<String> {
     let mut serials = Vec::new();
-    for shard in 0..signet_core::change::FEED_SHARDS {
-        let query = signet_core::change::ChangeEntry::after(shard, 0);
+    for shard in 0..signet_core::trust::change::FEED_SHARDS {
+        let query = signet_core::trust::change::ChangeEntry::after(shard, 0);
         let page = signet_core::Store::query(&*world.store, &query, NOW).await.unwrap();
         for record in page.records {
             let Body::Change(entry) = record.value else { continue };
@@ -74,7 +73,7 @@ async fn a_renewed_certificate_knows_its_place() {
     }
     // The renewed ones go on to authenticate until they expire, and do not count.
     let holder = world.get_principal("worker").await;
-    let serials = |held: Vec<signet_core::principal::HeldCertificate>| held.into_iter().map(|held| held.serial);
+    let serials = |held: Vec<signet_core::principals::HeldCertificate>| held.into_iter().map(|held| held.serial);
     assert_eq!(serials(holder.certificates).collect::<Vec<_>>(), [third.certificate.serial]);
     assert_eq!(serials(holder.superseded).collect::<Vec<_>>(), [instance, second.certificate.serial]);
     assert!(refused(&world).await.is_empty(), "a renewal refuses nobody");
@@ -345,7 +344,7 @@ async fn records_of_before_lineages_were_kept_are_read_as_instances_of_their_own
     let mut json = serde_json::to_value(world.get_principal("worker").await).unwrap();
     json.as_object_mut().unwrap().remove("superseded");
     json["certificates"][0].as_object_mut().unwrap().remove("instance");
-    let old: signet_core::principal::Principal = serde_json::from_value(json).unwrap();
+    let old: signet_core::principals::Principal = serde_json::from_value(json).unwrap();
     assert_eq!(old.certificates[0].instance(), held.certificate.serial);
 }
 

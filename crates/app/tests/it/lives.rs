@@ -10,11 +10,13 @@ use signet_app::{
 use signet_core::{
     Error, Lifetime, PrincipalType, Store, TenantId, Time,
     audit::AuditEvent,
-    certificate::{Certificate, CertificateState, RevocationReason},
-    commit::{Commit, Write},
-    principal::Principal,
-    store::{Body, Entity, Record},
-    tenant::Tenant,
+    certificates::{Certificate, CertificateState, RevocationReason},
+    principals::Principal,
+    store::{
+        Body, Entity, Record,
+        commit::{Commit, Write},
+    },
+    tenants::Tenant,
 };
 use signet_testkit::fixtures::NOW;
 
@@ -133,7 +135,7 @@ async fn a_clock_that_was_set_back_frees_no_id_early() {
     assert!(deleted.free_at.unwrap() >= leaf.certificate.not_after.plus(Lifetime::days(30)));
     let denied = world.ledger.written(|write| match write {
         Write::Create(Body::Change(entry)) => entry.changes.iter().any(|change| {
-            matches!(change, signet_core::change::Change::PrincipalDenied { until, .. } if *until == entry.until
+            matches!(change, signet_core::trust::change::Change::PrincipalDenied { until, .. } if *until == entry.until
                 && Some(*until) == deleted.free_at)
         }),
         _ => false,
@@ -175,7 +177,7 @@ async fn a_deletion_revokes_however_many_are_held() {
     deletion::delete_principal(&world.app, &request, &admin(), &acme(), &pid("worker")).await.unwrap_err();
     assert!(world.store.restart());
     let left = world.get_principal("worker").await;
-    assert_eq!(left.status, signet_core::principal::PrincipalStatus::Deleted, "refused at once");
+    assert_eq!(left.status, signet_core::principals::PrincipalStatus::Deleted, "refused at once");
     assert!(!left.certificates.is_empty());
     let deleted = deletion::delete_principal(&world.app, &request, &admin(), &acme(), &pid("worker")).await.unwrap();
     assert!(deleted.certificates.is_empty());

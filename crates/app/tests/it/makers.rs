@@ -6,7 +6,7 @@ use signet_app::{
     principals,
 };
 use signet_core::{
-    Actor, PrincipalType, Time, certificate::RevocationReason, enrollment::PrincipalTemplate, principal::Principal,
+    Actor, PrincipalType, Time, certificates::RevocationReason, enrollment::PrincipalTemplate, principals::Principal,
 };
 use signet_testkit::{
     faulty::Hidden,

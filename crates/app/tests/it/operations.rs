@@ -11,9 +11,11 @@ use signet_app::{
 };
 use signet_core::{
     Error, PrincipalType,
-    ca::CaKind,
-    certificate::{Certificate, RevocationReason},
-    renewal::{Steering, Window},
+    authorities::CaKind,
+    certificates::{
+        Certificate, RevocationReason,
+        renewal::{Steering, Window},
+    },
 };
 use signet_testkit::fixtures::{NOW, later};
 

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use signet_app::{TenantPatch, enrollment::out_of_band, tenants};
 use signet_core::{
     Error, Lifetime, PrincipalType, Time,
-    certificate::{Certificate, CertificateState, Confirmation, Successor},
-    lineage::{MAX_SUPERSEDED, Standing, UNPACED, earliest_next, standing},
+    certificates::{
+        Certificate, CertificateState, Confirmation, Successor,
+        lineage::{MAX_SUPERSEDED, Standing, UNPACED, earliest_next, standing},
+    },
 };
 use signet_testkit::fixtures::{self, NOW, later, principal};
 

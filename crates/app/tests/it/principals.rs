@@ -6,7 +6,7 @@ use signet_app::{
     PageRequest, PrincipalPatch,
     principals::{self, deletion},
 };
-use signet_core::{Error, Lifetime, PrincipalType, principal::PrincipalStatus};
+use signet_core::{Error, Lifetime, PrincipalType, principals::PrincipalStatus};
 use signet_testkit::fixtures::NOW;
 
 use crate::world::*;

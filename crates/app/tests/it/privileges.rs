@@ -16,9 +16,9 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, Store, StoreError, Time,
-    attestation::AttestationError,
-    ca::CaKind,
-    expiry::ExpiryWarning,
+    authorities::CaKind,
+    certificates::expiry::ExpiryWarning,
+    enrollment::attestation::AttestationError,
     store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
 };
 use signet_testkit::{
@@ -136,7 +136,7 @@ async fn the_enroll_lambda_can_do_its_work() {
     world.rule(aws_rule("workers")).await;
     let (key, leaf) = worker(&world, "renewing").await;
     let (stolen, copied) = worker(&world, "copied").await;
-    let shared = signet_app::CreateTenant { isolation: signet_core::tenant::Isolation::Shared, ..new_tenant("small") };
+    let shared = signet_app::CreateTenant { isolation: signet_core::tenants::Isolation::Shared, ..new_tenant("small") };
     tenants::create_tenant(&world.app, &call("CreateTenant"), &environment(), shared).await.unwrap();
     world.become_role("enroll");
 

@@ -14,7 +14,7 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, PrincipalType, Serial, Time,
-    certificate::{Certificate, RevocationReason},
+    certificates::{Certificate, RevocationReason},
     store::Entity,
 };
 use signet_testkit::{faulty::Hidden, fixtures::NOW};

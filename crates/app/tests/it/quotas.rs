@@ -12,8 +12,8 @@ use signet_app::{
 use signet_core::{
     Error, Lifetime, PrincipalType, Store, Time,
     enrollment::EnrollmentToken,
-    quota::{OverQuota, Quota, QuotaCount, Quotas},
     store::{Body, Entity, Write},
+    tenants::quota::{OverQuota, Quota, QuotaCount, Quotas},
 };
 use signet_testkit::{
     faulty::Hidden,

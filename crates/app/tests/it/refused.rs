@@ -9,7 +9,7 @@ use signet_app::{
     principals::{self, deletion},
     tenants,
 };
-use signet_core::{Error, Lifetime, PrincipalType, Time, certificate::RevocationReason};
+use signet_core::{Error, Lifetime, PrincipalType, Time, certificates::RevocationReason};
 use signet_testkit::fixtures::NOW;
 
 use crate::{lineage::renew_at, world::*};

@@ -8,8 +8,10 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, Time,
-    certificate::{CertificateState, RevocationReason},
-    renewal::{Advice, AdviceReason, Steering, Window},
+    certificates::{
+        CertificateState, RevocationReason,
+        renewal::{Advice, AdviceReason, Steering, Window},
+    },
 };
 use signet_testkit::fixtures::{NOW, later};
 use signet_x509::{KeyPair, csr as x509_csr};
@@ -95,7 +97,9 @@ async fn a_retiring_ca_hastens_its_certificates() {
     let (_, leaf) = worker(&world, "worker").await;
     for (action, at_second) in [(Prepare, 0), (Activate, HOUR)] {
         let call = at(call("RotateCa"), later(at_second));
-        authorities::rotate_ca(&world.app, &call, &acme(), signet_core::ca::CaKind::Tenant, action).await.unwrap();
+        authorities::rotate_ca(&world.app, &call, &acme(), signet_core::authorities::CaKind::Tenant, action)
+            .await
+            .unwrap();
     }
     let advice = info(&world, &leaf, later(HOUR + 1)).await;
     let third = Lifetime::hours(8);
@@ -246,9 +250,15 @@ async fn a_certificate_of_a_retired_ca_is_renewed_by_the_present_one() {
     let world = World::new().await;
     let (key, leaf) = worker(&world, "worker").await;
     for action in [Prepare, ForceActivate, Retire] {
-        authorities::rotate_ca(&world.app, &call("RotateCa"), &acme(), signet_core::ca::CaKind::Tenant, action)
-            .await
-            .unwrap();
+        authorities::rotate_ca(
+            &world.app,
+            &call("RotateCa"),
+            &acme(),
+            signet_core::authorities::CaKind::Tenant,
+            action,
+        )
+        .await
+        .unwrap();
     }
     let next = ask(&world, "one", &signed(&world, &key, &leaf, "one", NOW), NOW).await.unwrap();
     assert_eq!((leaf.certificate.issuer.as_str(), next.certificate.issuer.as_str()), ("acme.1", "acme.2"));

@@ -15,11 +15,15 @@ use signet_app::{
 use signet_core::{
     Identity, PrincipalType, Store, Time,
     audit::AuditEvent,
-    certificate::RevocationReason,
-    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS},
-    commit::{Commit, Write},
-    store::{Entity, Version},
-    trust::{DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale},
+    certificates::RevocationReason,
+    store::{
+        Entity, Version,
+        commit::{Commit, Write},
+    },
+    trust::{
+        DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale,
+        change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS},
+    },
 };
 use signet_testkit::{
     faulty::FaultyStore,

@@ -10,7 +10,7 @@ use std::{
 
 use futures::future::{join, join_all};
 use signet_app::{PrincipalPatch, certificates::issuance, principals};
-use signet_core::{Error, PrincipalType, principal::PrincipalStatus};
+use signet_core::{Error, PrincipalType, principals::PrincipalStatus};
 use tokio::time::sleep;
 
 use crate::{

@@ -3,8 +3,8 @@
 use signet_app::{CreateRule, PageRequest, enrollment::rules};
 use signet_core::{
     Error, PrincipalType,
-    authz::Denial,
-    enrollment_rule::{Condition, RuleTemplate, Source},
+    authorization::Denial,
+    enrollment::rule::{Condition, RuleTemplate, Source},
 };
 use signet_testkit::{fixtures, pki::Pki};
 

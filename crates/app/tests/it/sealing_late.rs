@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signet_app::{Settings, audit::sealing};
 use signet_core::{
     Lifetime, Store, Uptime,
-    checkpoint::Checkpoint,
+    audit::checkpoint::Checkpoint,
     store::{Entity, Key},
 };
 use signet_testkit::{

@@ -4,7 +4,7 @@ use signet_app::{
     Call,
     certificates::{issuance, sweep},
 };
-use signet_core::certificate::CertificateState;
+use signet_core::certificates::CertificateState;
 use signet_testkit::{faulty::Fault, fixtures::later};
 
 use crate::world::*;

@@ -3,8 +3,8 @@
 use signet_app::{CreateTenant, PageRequest, TenantPatch, authorities, tenants};
 use signet_core::{
     Error, Lifetime, PrincipalType,
-    ca::CaState,
-    tenant::{DEFAULT_MAX_CERTIFICATES, Isolation, TenantStatus},
+    authorities::CaState,
+    tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, TenantStatus},
 };
 use signet_testkit::fixtures::later;
 

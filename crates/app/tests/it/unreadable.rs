@@ -13,14 +13,15 @@ use signet_app::{
 };
 use signet_core::{
     Error, Identity, Lifetime, PrincipalType, Store, Time,
-    ca::Ca,
-    certificate::{Certificate, RevocationReason},
-    change::{ChangeEntry, ChangeHead},
-    expiry::ExpiryWarning,
-    principal::{Principal, PrincipalStatus},
+    authorities::Ca,
+    certificates::{Certificate, RevocationReason, expiry::ExpiryWarning},
+    principals::{Principal, PrincipalStatus},
     store::{Entity, Key},
-    tenant::Tenant,
-    trust::Refusal,
+    tenants::Tenant,
+    trust::{
+        Refusal,
+        change::{ChangeEntry, ChangeHead},
+    },
 };
 use signet_testkit::{
     faulty::FaultyStore,

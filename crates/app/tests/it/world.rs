@@ -12,12 +12,12 @@ use signet_app::{
 use signet_core::{
     Actor, CaId, Error, Identity, KeyManager, Lifetime, PrincipalId, PrincipalType, Role, Serial, Store, TenantId,
     TenantScope, Time,
-    authz::{CallerTypes, Permit, Policy, Rule, permit},
-    certificate::Certificate,
+    authorization::{CallerTypes, Permit, Policy, Rule, permit},
+    certificates::Certificate,
     enrollment::PrincipalTemplate,
-    principal::Principal,
-    scope::EnvironmentScope,
-    tenant::{Isolation, Tenant, TenantStatus},
+    principals::Principal,
+    store::scope::EnvironmentScope,
+    tenants::{Isolation, Tenant, TenantStatus},
     trust::{Anchor, TenantTrust},
 };
 use signet_testkit::{

@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};
-use signet_core::attestation::AttestationError;
+use signet_core::enrollment::attestation::AttestationError;
 
 use super::{identity::Identity, unavailable};
 use crate::{http::Answer, refused};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use signet_core::attestation::{Facts, ProofKind, fact};
+use signet_core::enrollment::attestation::{Facts, ProofKind, fact};
 
 use super::region::Partition;
 

@@ -9,9 +9,9 @@ mod request;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use signet_core::{
+use signet_core::enrollment::{
     attestation::{AttestationError, Challenge, Facts},
-    enrollment_rule::Source,
+    rule::Source,
 };
 use url::Url;
 

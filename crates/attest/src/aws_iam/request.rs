@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::{civil::DateTime, tz::TimeZone};
 use signet_core::{
     Lifetime, Time,
-    attestation::{AttestationError, Challenge},
+    enrollment::attestation::{AttestationError, Challenge},
 };
 use subtle::ConstantTimeEq as _;
 use url::Url;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use signet_core::{
     Lifetime, Time,
-    attestation::{AttestationError, fact},
+    enrollment::attestation::{AttestationError, fact},
 };
 
 use crate::{refused, shown};

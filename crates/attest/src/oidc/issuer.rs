@@ -8,7 +8,7 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::StatusCode;
 use serde::Deserialize;
-use signet_core::{Lifetime, Time, attestation::AttestationError};
+use signet_core::{Lifetime, Time, enrollment::attestation::AttestationError};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},

@@ -11,9 +11,9 @@ mod token;
 use std::{collections::BTreeSet, sync::Arc};
 
 use moka::future::Cache;
-use signet_core::{
+use signet_core::enrollment::{
     attestation::{AttestationError, Challenge, Facts, ProofKind},
-    enrollment_rule::Source,
+    rule::Source,
 };
 
 use self::{

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use signet_core::attestation::AttestationError;
+use signet_core::enrollment::attestation::AttestationError;
 
 use super::claims::Claims;
 use crate::{refused, shown};

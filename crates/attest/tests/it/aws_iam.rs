@@ -7,7 +7,10 @@ use std::{
 
 use axum::{extract::Request, response::Response};
 use signet_attest::{Attestors, Options};
-use signet_core::{Lifetime, Time, attestation::Evidence, enrollment_rule::Source};
+use signet_core::{
+    Lifetime, Time,
+    enrollment::{attestation::Evidence, rule::Source},
+};
 
 use crate::{
     aws_presigned::{RECORDED, altered, example, headers, presign, recorded},

@@ -10,7 +10,7 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign},
     sign::v4,
 };
-use signet_core::{Time, attestation::Evidence};
+use signet_core::{Time, enrollment::attestation::Evidence};
 
 use crate::world::{NOW, SERVER_ID, key};
 

@@ -1,7 +1,7 @@
 //! A real STS API, as far as the emulator has one.
 
 use signet_attest::{Attestors, Options};
-use signet_core::{Time, enrollment_rule::Source};
+use signet_core::{Time, enrollment::rule::Source};
 
 use crate::{
     aws_presigned::{example, presign},

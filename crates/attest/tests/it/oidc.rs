@@ -6,7 +6,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use signet_attest::Attestors;
-use signet_core::{Lifetime, Time, attestation::Evidence, enrollment_rule::Source};
+use signet_core::{
+    Lifetime, Time,
+    enrollment::{attestation::Evidence, rule::Source},
+};
 use signet_testkit::drops::dropped_once;
 
 use crate::{

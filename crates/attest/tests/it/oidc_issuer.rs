@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use serde_json::{Value, json};
 use signet_attest::{Attestors, Options};
-use signet_core::{attestation::Evidence, enrollment_rule::Source};
+use signet_core::enrollment::{attestation::Evidence, rule::Source};
 use tokio::sync::Semaphore;
 
 use crate::world::{NOW, Server, quick, response, silence};

@@ -13,8 +13,10 @@ use axum::{Router, extract::Request, response::Response};
 use signet_attest::{Attestors, Options};
 use signet_core::{
     TenantId, Time,
-    attestation::{AttestationError, Challenge, Evidence, Facts},
-    enrollment_rule::Source,
+    enrollment::{
+        attestation::{AttestationError, Challenge, Evidence, Facts},
+        rule::Source,
+    },
 };
 use tokio::net::TcpListener;
 
@@ -34,7 +36,7 @@ pub(crate) async fn attest(
     sources: &[Source],
     now: Time,
 ) -> Result<Facts, AttestationError> {
-    use signet_core::attestation::Attestor as _;
+    use signet_core::enrollment::attestation::Attestor as _;
     let (tenant, key): (TenantId, String) = ("acme".parse().unwrap(), key());
     let challenge = Challenge { server_id: SERVER_ID, tenant: &tenant, key_sha256: &key, sources, caller: None, now };
     attestors.attest(evidence, &challenge).await

@@ -3,8 +3,10 @@
 use signet_attest::{Attestors, Options};
 use signet_core::{
     Lifetime, TenantId, Time,
-    attestation::{Challenge, Evidence, Facts},
-    enrollment_rule::Source,
+    enrollment::{
+        attestation::{Challenge, Evidence, Facts},
+        rule::Source,
+    },
 };
 
 use crate::{
@@ -25,7 +27,10 @@ fn evidence(chain: &[&[u8]], signature: Vec<u8>) -> Evidence {
     Evidence::X509 { chain_der: chain.iter().map(|der| der.to_vec()).collect(), signed_at: NOW, signature }
 }
 
-async fn check(evidence: &Evidence, anchors: &[&[u8]]) -> Result<Facts, signet_core::attestation::AttestationError> {
+async fn check(
+    evidence: &Evidence,
+    anchors: &[&[u8]],
+) -> Result<Facts, signet_core::enrollment::attestation::AttestationError> {
     let source = Source::X509 { anchors_der: anchors.iter().map(|der| der.to_vec()).collect() };
     attest(&Attestors::new(Options::default()).unwrap(), evidence, &[Source::AwsIam, source], NOW).await
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use signet_core::renewal::{Clock, LONGEST_SLEEP};
+use signet_core::certificates::renewal::{Clock, LONGEST_SLEEP};
 use tonic::transport::Channel;
 
 use super::{
@@ -147,9 +147,8 @@ impl Keeper {
     pub(super) async fn failed(&mut self, action: &'static str, error: &ClientError) -> Duration {
         self.trouble(action, error);
         let now = self.shared.now();
-        let expired = self.state.is_over(&self.shared.held(), now);
         let mut schedule = self.state.notes.schedule.clone();
-        let kind = if schedule.needs_enrollment(now) { passing(error) } else { failure(error, expired) };
+        let kind = if schedule.needs_enrollment(now) { passing(error) } else { failure(error, self.age()) };
         self.state.hopeless |= is_for_good(error);
         schedule.failed(now, kind, random());
         self.renote(schedule).await;

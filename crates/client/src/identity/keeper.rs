@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use signet_core::{
     Time,
-    renewal::{Failure, LONGEST_SLEEP, Next, Schedule},
+    certificates::renewal::{Failure, LONGEST_SLEEP, Next, Schedule},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     Origin, Settings, Standing, Status, blocking,
-    outcome::{failure, is_unknown_to_server},
+    outcome::{Age, failure, is_unknown_to_server},
     shared::{Held, Shared},
     status::Problem,
 };
@@ -238,7 +238,6 @@ impl Keeper {
         };
         match told {
             Err(error) if !is_unknown_to_server(&error) => {
-                self.trouble("confirm", &error);
                 self.doubt("confirm", &error).await;
             }
             _ => {
@@ -320,9 +319,18 @@ impl Keeper {
         if self.renote(schedule).await
             && let Err(error) = answer
         {
-            self.doubt("connect", &error).await;
+            // Whatever else failed tells nothing of the certificate, and the window is asked for again.
+            if matches!(error, ClientError::Connect(ConnectError::CertificateRefused { .. })) {
+                self.doubt("connect", &error).await;
+            }
         }
         AT_ONCE
+    }
+
+    /// Of the certificate in use, as far as the server's clock is known.
+    pub(super) fn age(&self) -> Age {
+        let held = self.shared.held();
+        Age::at(self.state.notes.schedule.clock.server_time(self.shared.now()), held.issued_at, held.not_after())
     }
 
     fn is_refused(&self) -> bool {
@@ -332,12 +340,9 @@ impl Keeper {
     /// What a failed call says about the certificate itself: that it is refused is known from then on, and not only when it
     /// is due.
     async fn doubt(&mut self, action: &'static str, error: &ClientError) {
-        if !matches!(error, ClientError::Connect(ConnectError::CertificateRefused { .. })) {
-            return;
-        }
-        let expired = self.state.is_over(&self.shared.held(), self.shared.now());
-        match failure(error, expired) {
-            Failure::Final if !self.is_refused() => {
+        let refused = matches!(error, ClientError::Connect(ConnectError::CertificateRefused { .. }));
+        match failure(error, self.age()) {
+            Failure::Final if refused && !self.is_refused() => {
                 self.failed(action, error).await;
             }
             _ => self.trouble(action, error),

@@ -1,6 +1,6 @@
 //! What a failed call means for the schedule.
 
-use signet_core::{Lifetime, renewal::Failure};
+use signet_core::{Lifetime, Time, certificates::renewal::Failure};
 use tonic::Code;
 
 use crate::error::{Alert, ClientError, ConnectError, RpcError};
@@ -29,14 +29,45 @@ const CLOCK_SKEW: &str = "CLOCK_SKEW";
 /// Of these, what no operator takes back.
 const FOR_GOOD: &[&str] = &["CERTIFICATE_REVOKED", "CLONE_DETECTED", "INSTANCE_LOCKED"];
 
-/// Whether trying again may help. A suspended principal or tenant may be activated again: that passes.
-/// `expired`: the certificate that was to be renewed. Then every refusal counts: the out-of-band path says no more than that
-/// of a certificate that it does not know, and nothing else than an enrollment is left.
-pub(super) fn failure(error: &ClientError, expired: bool) -> Failure {
+/// A damaged record refuses nobody; its operator repairs it.
+const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
+/// Every node knows a CA that has just begun to sign by then, in milliseconds.
+const NEW_MILLIS: i64 = 60_000;
+
+/// What a certificate's age says about a refusal of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// A node may not know its tenant or its CA yet.
+    New,
+    Valid,
+    /// Every refusal counts: the out-of-band path says no more than that of a certificate that it does not know, and
+    /// nothing but an enrollment is left.
+    Expired,
+}
+
+impl Age {
+    /// At `now`, by the server's clock.
+    pub(super) fn at(now: Time, issued_at: Time, not_after: Time) -> Self {
+        match () {
+            () if now >= not_after => Self::Expired,
+            () if now.millis_since(issued_at) < NEW_MILLIS => Self::New,
+            () => Self::Valid,
+        }
+    }
+}
+
+/// Whether trying again may help with a certificate of this age. A suspended principal or tenant may be activated again:
+/// that passes.
+pub(super) fn failure(error: &ClientError, age: Age) -> Failure {
     match error {
         // Our clock is wrong, by which it may not have expired at all.
-        ClientError::Rpc(RpcError { reason, .. }) if reason == CLOCK_SKEW => passing(error),
-        ClientError::Rpc(error) if expired && !error.is_transient() => Failure::Final,
+        ClientError::Rpc(RpcError { reason, .. }) if reason == CLOCK_SKEW || reason == RECORD_UNREADABLE => {
+            passing(error)
+        }
+        ClientError::Rpc(error) if age == Age::Expired && !error.is_transient() => Failure::Final,
+        ClientError::Connect(ConnectError::CertificateRefused { alert: Alert::UnknownCa }) if age == Age::New => {
+            passing(error)
+        }
         ClientError::Connect(ConnectError::CertificateRefused {
             alert: Alert::Revoked | Alert::UnknownCa | Alert::Unsupported | Alert::Bad,
         }) => Failure::Final,
@@ -99,9 +130,22 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_ends_no_certificate_and_a_missing_record_does() {
-        assert_eq!(failure(&rpc("CLOCK_SKEW"), true), Failure::Passing { retry_after: None });
-        assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), true), Failure::Final);
-        assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), false), Failure::Passing { retry_after: None });
-        assert_eq!(failure(&rpc("CERTIFICATE_UNKNOWN"), false), Failure::Final);
+        assert_eq!(failure(&rpc("CLOCK_SKEW"), Age::Expired), Failure::Passing { retry_after: None });
+        assert_eq!(failure(&rpc("RECORD_UNREADABLE"), Age::Expired), Failure::Passing { retry_after: None });
+        assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), Age::Expired), Failure::Final);
+        assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), Age::Valid), Failure::Passing { retry_after: None });
+        assert_eq!(failure(&rpc("CERTIFICATE_UNKNOWN"), Age::Valid), Failure::Final);
+    }
+
+    #[test]
+    fn a_node_that_does_not_know_a_new_ca_yet_ends_no_certificate() {
+        let refused = |alert| ClientError::Connect(ConnectError::CertificateRefused { alert });
+        let (issued_at, not_after) = (Time::from_unix_seconds(1000), Time::from_unix_seconds(9000));
+        let age = |second| Age::at(Time::from_unix_seconds(second), issued_at, not_after);
+        assert_eq!([990, 1000, 1059, 1060, 9000].map(age), [Age::New, Age::New, Age::New, Age::Valid, Age::Expired]);
+        let unknown = refused(Alert::UnknownCa);
+        assert_eq!(failure(&unknown, Age::New), Failure::Passing { retry_after: None });
+        assert_eq!(failure(&unknown, Age::Valid), Failure::Final);
+        assert_eq!(failure(&refused(Alert::Revoked), Age::New), Failure::Final);
     }
 }

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     sign::{CertifiedKey, SigningKey},
 };
-use signet_core::attestation::Challenge;
+use signet_core::enrollment::attestation::Challenge;
 use signet_proto::v1::{X509Proof, enroll_request::Proof};
 use signet_x509::{KeyPair, pem};
 

@@ -7,8 +7,8 @@ use std::{
 
 use signet_client::{Alert, ClientError, ConnectError, Connector};
 use signet_core::{
-    change::Change,
-    tenant::{Tenant, TenantStatus},
+    tenants::{Tenant, TenantStatus},
+    trust::change::Change,
 };
 use signet_proto::v1::{
     GetTrustBundleRequest, TrustBundle, WatchTrustBundleRequest, trust_service_client::TrustServiceClient,

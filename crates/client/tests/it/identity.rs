@@ -15,7 +15,7 @@ use signet_client::{
     Access, AtomicDir, CERT_FILE, Credentials, Directory, Enrollment, Facts, Identity, KEY_FILE, NewFile, Settings,
     Standing, Storage,
 };
-use signet_core::{Time, change::Change};
+use signet_core::{Time, trust::change::Change};
 use signet_proto::v1::{GetTrustBundleRequest, WatchTrustBundleRequest, trust_service_client::TrustServiceClient};
 use tempfile::TempDir;
 use tonic::Status;

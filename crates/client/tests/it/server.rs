@@ -15,8 +15,10 @@ use futures::stream::{self, BoxStream, StreamExt};
 use signet_client::{Connector, Credentials};
 use signet_core::{
     Entropy, Identity, Lifetime, Time,
-    change::{Change, ChangeEntry},
-    trust::{Trust, WhenStale},
+    trust::{
+        Trust, WhenStale,
+        change::{Change, ChangeEntry},
+    },
 };
 use signet_mtls::{
     Acceptor, Ages, ConnectionObserver, ConnectionRefusal, Ended, Peer, Registry, ServerCertificate, ServerIdentity,

@@ -11,14 +11,14 @@ use std::{
 };
 
 use super::{
-    Refusal,
     by_serial::{BySerial, SerialHasher},
-    read, write,
+    locks::{read, write},
+    refusal::Refusal,
 };
 use crate::{
     Identity, PrincipalId, Role, Serial, TenantId, Time,
-    change::{Change, ChangeEntry, ChangeHead, LEAST_LIFE},
-    record::shard_of,
+    store::layout::shard_of,
+    trust::change::{Change, ChangeEntry, ChangeHead, LEAST_LIFE},
 };
 
 /// Parts of the revocations: with ten million entries each has ten thousand, which take about 0.1 ms to go through.

@@ -6,7 +6,7 @@ use std::{env, fs, sync::Arc};
 use proptest::prelude::*;
 use signet_core::{
     CaId, Identity, PrincipalId, PrincipalType, Role, Serial, TenantId, Time,
-    authz::{CallerTypes, Denial, ExtraGrant, PERMISSIONS, Permit, Policy, Reach, Rule, permit},
+    authorization::{CallerTypes, Denial, ExtraGrant, PERMISSIONS, Permit, Policy, Reach, Rule, permit},
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/permissions.golden");

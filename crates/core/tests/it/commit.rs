@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use signet_core::{
     Lifetime, Serial, TenantId, Time,
     audit::{AuditEvent, SealHead},
-    change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
-    commit::{Bookkeeping, Commit, Write},
-    store::{Body, Entity, Version, Versioned},
+    store::{
+        Body, Entity, Version, Versioned,
+        commit::{Bookkeeping, Commit, Write},
+    },
+    trust::change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
 };
 
 use crate::history::{Fact, event, tenant};

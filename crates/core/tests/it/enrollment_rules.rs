@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use signet_core::{
     Error, PrincipalType, Time,
-    attestation::{Facts, ProofKind},
-    enrollment_rule::{Condition, EnrollmentRule, IdTemplate, RuleTemplate, Source, decide, matches},
+    enrollment::{
+        attestation::{Facts, ProofKind},
+        rule::{Condition, EnrollmentRule, IdTemplate, RuleTemplate, Source, decide, matches},
+    },
 };
 
 fn facts(proof: ProofKind, values: &[(&str, &[&str])]) -> Facts {

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use signet_core::{
     Lifetime, Serial, TenantId, Time,
-    audit::{AuditEvent, Finding, LATE_MINUTES, Seal, SealStatement, Span, batch, sha256_hex, verify},
-    sealing::{EventLeaf, plan},
+    audit::{
+        AuditEvent, Finding, LATE_MINUTES, Seal, SealStatement, Span, batch,
+        sealing::{EventLeaf, plan},
+        sha256_hex, verify,
+    },
 };
 
 /// The first minute of every history.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use signet_core::{
     Lifetime, Time,
-    renewal::{Advice, AdviceReason, Failure, JitterSeed, Next, Schedule, Steering, Window, advise},
+    certificates::renewal::{Advice, AdviceReason, Failure, JitterSeed, Next, Schedule, Steering, Window, advise},
 };
 
 const PASSING: Failure = Failure::Passing { retry_after: None };

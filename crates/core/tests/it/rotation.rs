@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use signet_core::{
     CaId, Lifetime, TenantId, Time,
-    ca::{Ca, CaKind, CaState, RotationStep, plan_rotation},
+    authorities::{Ca, CaKind, CaState, RotationStep, plan_rotation},
 };
 
 const START: Time = Time::from_unix_seconds(1_800_000_000);

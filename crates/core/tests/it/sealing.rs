@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use signet_core::{
     Uptime,
-    audit::{Finding, LATE_MINUTES},
-    sealing::{EventLeaf, HeadWatch, MOST_LATE, plan},
+    audit::{
+        Finding, LATE_MINUTES,
+        sealing::{EventLeaf, HeadWatch, MOST_LATE, plan},
+    },
 };
 
 use crate::history::{FIRST, Fact, SEALED, event, facts, judge, live, tenant};

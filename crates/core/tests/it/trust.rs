@@ -11,10 +11,12 @@ use std::{
 use proptest::prelude::*;
 use signet_core::{
     CaId, Identity, Lifetime, PrincipalType, Role, Serial, TenantId, Time, Uptime,
-    ca::{Ca, CaKind, CaState},
-    change::{Change, ChangeEntry, ChangeHead},
-    tenant::{Isolation, Tenant, TenantStatus},
-    trust::{DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale},
+    authorities::{Ca, CaKind, CaState},
+    tenants::{Isolation, Tenant, TenantStatus},
+    trust::{
+        DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale,
+        change::{Change, ChangeEntry, ChangeHead},
+    },
 };
 
 use crate::authz::identity;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use signet_core::{
     Store, StoreError,
-    principal::Principal,
+    principals::Principal,
     store::{Entity, Version, Write},
 };
 use signet_dynamodb::{DynamoStore, Limits};

@@ -13,10 +13,10 @@ use signet_app::{
 };
 use signet_core::{
     Identity, Lifetime, PrincipalType, Serial, TenantScope,
-    authz::{CallerTypes, Permit, Policy, Rule, permit},
+    authorization::{CallerTypes, Permit, Policy, Rule, permit},
     enrollment::PrincipalTemplate,
-    scope::EnvironmentScope,
-    tenant::Isolation,
+    store::scope::EnvironmentScope,
+    tenants::Isolation,
 };
 use signet_enroll_http::{Enrollment, Origin, router};
 use signet_softkey::SoftKeys;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use signet_core::{
     Lifetime, PrincipalType,
-    ca::CaState,
-    change::Change,
-    tenant::{Tenant, TenantStatus},
+    authorities::CaState,
+    tenants::{Tenant, TenantStatus},
+    trust::change::Change,
 };
 use signet_mtls::Settings;
 use signet_testkit::{fixtures, pki::Holder};

@@ -34,6 +34,14 @@ impl Client {
         Self::raw(pki, holder.map(|holder| (holder.chain_der.clone(), holder.key.pkcs8_der().to_vec())), b"h2")
     }
 
+    /// One that names no protocol.
+    pub(crate) fn silent(pki: &Pki, holder: &Holder) -> Self {
+        let Self(config) = Self::new(pki, Some(holder));
+        let mut config = ClientConfig::clone(&config);
+        config.alpn_protocols.clear();
+        Self(Arc::new(config))
+    }
+
     pub(crate) fn raw(pki: &Pki, certificate: Option<(Vec<Vec<u8>>, Vec<u8>)>, alpn: &[u8]) -> Self {
         let builder = trusting(pki);
         let mut config = match certificate {

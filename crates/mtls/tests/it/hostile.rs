@@ -137,6 +137,12 @@ async fn only_http_2_is_spoken() {
     let client = Client::raw(&world.pki, Some(certificate), b"http/1.1");
     assert_eq!(client.alert(address).await, "NoApplicationProtocol");
     eventually("a refusal", || world.observer.refusals() == ["NO_HTTP2"]).await;
+    // Who names no protocol gets no alert, but an end that nobody can have forged.
+    let silent = Client::silent(&world.pki, &holder);
+    let mut tls = silent.dial(TcpStream::connect(address).await.unwrap()).await.unwrap();
+    let mut read = Vec::new();
+    assert_eq!(tls.read_to_end(&mut read).await.map_err(|error| error.to_string()), Ok(0));
+    eventually("both", || world.observer.refusals() == ["NO_HTTP2"; 2]).await;
 }
 
 #[tokio::test]

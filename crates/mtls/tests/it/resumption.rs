@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_core::{change::Change, tenant::Tenant};
+use signet_core::{tenants::Tenant, trust::change::Change};
 use signet_mtls::Settings;
 use signet_testkit::fixtures;
 

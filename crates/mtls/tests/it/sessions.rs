@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet_core::{Entropy, Lifetime, PrincipalType, Role, change::Change, trust::Refusal};
+use signet_core::{
+    Entropy, Lifetime, PrincipalType, Role,
+    trust::{Refusal, change::Change},
+};
 use signet_mtls::{Ages, Ended, Settings};
 use tokio::io::AsyncReadExt;
 
@@ -50,8 +53,8 @@ async fn a_lost_notification_is_made_up_for_by_the_timer() {
     let holder = world.pki.worker(&world.acme, "w-1");
     let mut greeted = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
     // Changed behind the feed's back.
-    let suspended = signet_core::tenant::Tenant {
-        status: signet_core::tenant::TenantStatus::Suspended,
+    let suspended = signet_core::tenants::Tenant {
+        status: signet_core::tenants::TenantStatus::Suspended,
         ..signet_testkit::fixtures::tenant(&world.acme.ca.tenant)
     };
     world.trust.set_tenant(&suspended, std::slice::from_ref(&world.acme.ca));

@@ -13,8 +13,10 @@ use std::{
 use futures::StreamExt;
 use signet_core::{
     Entropy, Identity, Lifetime, TenantId, Time,
-    change::{Change, ChangeEntry},
-    trust::{Trust, WhenStale},
+    trust::{
+        Trust, WhenStale,
+        change::{Change, ChangeEntry},
+    },
 };
 use signet_mtls::{
     Acceptor, Ages, Clock, Connection, ConnectionObserver, ConnectionRefusal, Ended, Grant, Presented, Registry,

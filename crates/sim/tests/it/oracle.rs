@@ -6,13 +6,12 @@ use signet_app::IssuedLeaf;
 use signet_core::{
     CaId, Identity, PrincipalId, Role, Serial, TenantId, Time,
     audit::{AuditEvent, sha256_hex},
-    ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateKind, CertificateState},
-    change::Change,
-    principal::{Principal, PrincipalStatus},
+    authorities::{Ca, CaKind, CaState},
+    certificates::{Certificate, CertificateKind, CertificateState},
+    principals::{Principal, PrincipalStatus},
     store::{Body, Transaction, Write},
-    tenant::{Tenant, TenantStatus},
-    trust::Anchor,
+    tenants::{Tenant, TenantStatus},
+    trust::{Anchor, change::Change},
 };
 
 /// A fact and since when (true milliseconds) it is so.

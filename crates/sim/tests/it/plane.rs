@@ -12,9 +12,9 @@ use signet_app::{
 use signet_core::{
     Error, Identity, Lifetime, PrincipalId, TenantId, Time,
     audit::Finding,
-    certificate::RevocationReason,
-    scope::EnvironmentScope,
-    tenant::{Isolation, TenantStatus},
+    certificates::RevocationReason,
+    store::scope::EnvironmentScope,
+    tenants::{Isolation, TenantStatus},
     trust::{Anchor, TenantTrust},
 };
 use signet_x509::{KeyAndCsr, verify_client};

@@ -12,11 +12,11 @@ use signet_app::{
 };
 use signet_core::{
     Actor, Error, Identity, Lifetime, PrincipalId, PrincipalType, Role, Serial, TenantId, TenantScope, Time,
-    authz::{CallerTypes, Permit, Policy, Rule, permit},
-    ca::CaKind,
-    certificate::RevocationReason,
+    authorities::CaKind,
+    authorization::{CallerTypes, Permit, Policy, Rule, permit},
+    certificates::RevocationReason,
     enrollment::PrincipalTemplate,
-    scope::EnvironmentScope,
+    store::scope::EnvironmentScope,
 };
 
 /// One request, which can be repeated.

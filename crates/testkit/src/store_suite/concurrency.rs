@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use signet_core::{
     Lifetime, Store, StoreError,
-    change::{Change, ChangeEntry, ChangeHead},
-    commit::Commit,
-    principal::Principal,
-    store::{Body, Entity, Key, Version, Versioned, Write},
+    principals::Principal,
+    store::{Body, Entity, Key, Version, Versioned, Write, commit::Commit},
+    trust::change::{Change, ChangeEntry, ChangeHead},
 };
 use tokio::task::JoinSet;
 

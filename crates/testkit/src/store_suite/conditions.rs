@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use signet_core::{
     Store, StoreError, TenantId,
-    commit::Commit,
-    store::{Entity, Query, Table, Version, Write},
+    store::{Entity, Query, Table, Version, Write, commit::Commit},
 };
 
 use super::support::{CONFLICT_AT_0, all, assert_absent, assert_kept, write};
@@ -35,7 +34,7 @@ pub async fn replace_needs_the_version_that_was_read(store: Arc<dyn Store>) {
     write(&*store, Write::replace(worker.clone(), Version::new(1))).await.unwrap();
     assert_kept(&*store, &worker, 2).await;
     for wrong in [0, 1, 3] {
-        let other = signet_core::principal::Principal { generation: 9, ..worker.clone() };
+        let other = signet_core::principals::Principal { generation: 9, ..worker.clone() };
         assert_eq!(write(&*store, Write::replace(other, Version::new(wrong))).await, CONFLICT_AT_0, "version {wrong}");
     }
     assert_kept(&*store, &worker, 2).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use signet_core::{
     Lifetime, Store, Time,
     audit::Seal,
-    principal::Principal,
+    principals::Principal,
     store::{Entity, Query, Table, Version, Versioned, Write},
 };
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use signet_core::{
     Lifetime, Store,
-    certificate::{Certificate, CertificateState, RevocationReason},
+    certificates::{Certificate, CertificateState, RevocationReason},
     store::{Entity, Index, IndexEntry, Query, SortRange, Table, Version, Versioned, Write},
 };
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use signet_core::{
     Store, StoreError,
-    principal::{HeldCertificate, Principal, PrincipalStatus},
+    principals::{HeldCertificate, Principal, PrincipalStatus},
     store::{Body, Entity, Key, Query, Table, Unreadable, Version, Write},
 };
 

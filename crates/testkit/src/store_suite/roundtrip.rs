@@ -5,20 +5,27 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::json;
 use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, Store, TenantId, Time,
-    audit::{LateEvent, Seal, SealHead, SealStatement},
-    ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateKind, CertificateState, Confirmation, Lineage, RevocationReason, Successor},
-    change::{Change, ChangeEntry, ChangeHead},
-    checkpoint::Checkpoint,
-    enrollment::{EnrollmentToken, Maker, PrincipalTemplate, UsedProof},
-    enrollment_rule::{Condition, EnrollmentRule, RuleTemplate, Source},
-    expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
-    principal::{HeldCertificate, Principal, PrincipalStatus},
-    quota::{Quota, QuotaCount, Quotas},
-    renewal::{Steering, Window},
-    request::{Outcome, RequestRecord},
-    store::{Body, Cursor, Version, Versioned, Write},
-    tenant::{Isolation, Tenant, TenantStatus},
+    audit::{LateEvent, Seal, SealHead, SealStatement, checkpoint::Checkpoint},
+    authorities::{Ca, CaKind, CaState},
+    certificates::{
+        Certificate, CertificateKind, CertificateState, Confirmation, Lineage, RevocationReason, Successor,
+        expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
+        renewal::{Steering, Window},
+    },
+    enrollment::{
+        EnrollmentToken, Maker, PrincipalTemplate, UsedProof,
+        rule::{Condition, EnrollmentRule, RuleTemplate, Source},
+    },
+    principals::{HeldCertificate, Principal, PrincipalStatus},
+    store::{
+        Body, Cursor, Version, Versioned, Write,
+        request::{Outcome, RequestRecord},
+    },
+    tenants::{
+        Isolation, Tenant, TenantStatus,
+        quota::{Quota, QuotaCount, Quotas},
+    },
+    trust::change::{Change, ChangeEntry, ChangeHead},
 };
 
 use super::support::{get, write};

@@ -12,6 +12,7 @@ use crate::{files, name, read, root};
 /// Crates whose files must be free of circles.
 const WITHOUT_CIRCLES: &[&str] = &[
     "crates/app",
+    "crates/core",
     "crates/dynamodb",
     "crates/enroll-http",
     "crates/kms",
@@ -24,14 +25,8 @@ const WITHOUT_CIRCLES: &[&str] = &[
 ];
 
 /// The same but for files that use what the file above them has, which uses them: a list to be emptied.
-const CHILDREN_USE_PARENTS: &[&str] = &[
-    "crates/attest",
-    "crates/client",
-    "crates/core",
-    "services/agent",
-    "services/control-plane",
-    "services/principal",
-];
+const CHILDREN_USE_PARENTS: &[&str] =
+    &["crates/attest", "crates/client", "services/agent", "services/control-plane", "services/principal"];
 
 /// The rooms and single files of `crates/app`, each of which may import those before it. `lib` is below all of them.
 const ROOMS: &[&str] = &[
@@ -84,20 +79,26 @@ impl Imports {
             let file = syn::parse_file(&read(&path)).unwrap_or_else(|error| panic!("{}: {error}", name(&path)));
             parsed.insert(module, file);
         }
-        // What the root hands on: `crate::Name` is where that comes from.
-        let mut handed_on = BTreeMap::new();
-        for (at_root, path) in parsed.get(&Vec::new()).into_iter().flat_map(|file| names(file, true)) {
-            handed_on.insert(at_root, path);
+        // What a file hands on under its own path comes from another.
+        let mut handed_on: BTreeMap<Module, Module> = BTreeMap::new();
+        for (module, file) in &parsed {
+            for (name, path) in names(file, true).into_iter().filter(|(name, _)| !name.is_empty()) {
+                let mut found = Found { module, all: &parsed, paths: Vec::new() };
+                found.add(&path);
+                handed_on.extend(found.paths.pop().map(|path| ([&**module, &[name]].concat(), path)));
+            }
         }
         let mut imports = Self::default();
         for (module, file) in &parsed {
             let mut found = Found { module, all: &parsed, paths: Vec::new() };
             found.visit_file(file);
             let home = |mut path: Module| {
-                if let [first] = path.as_slice()
-                    && let Some(from) = handed_on.get(first)
-                {
-                    path = from.clone();
+                let from = |path: &Module| {
+                    let at = |n| Some([handed_on.get(&path[..n])?, &path[n..]].concat());
+                    (1..=path.len()).find_map(at)
+                };
+                while let Some(path_there) = from(&path).filter(|there| *there != path) {
+                    path = path_there;
                 }
                 while !path.is_empty() && !parsed.contains_key(&path) {
                     path.pop();

@@ -1,7 +1,7 @@
 //! Rules for certificates of principals and servers.
 
 use const_oid::ObjectIdentifier;
-use signet_core::{PrincipalType, tenant::MAX_LIFETIME};
+use signet_core::{PrincipalType, tenants::MAX_LIFETIME};
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName};
 
 use super::Lint;

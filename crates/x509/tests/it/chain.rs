@@ -7,7 +7,7 @@ use der::{
     asn1::{AnyRef, BitString},
 };
 use proptest::prelude::*;
-use signet_core::{Identity, Lifetime, PrincipalType, Serial, TenantId, Time, ca::CaKind, trust::Anchor};
+use signet_core::{Identity, Lifetime, PrincipalType, Serial, TenantId, Time, authorities::CaKind, trust::Anchor};
 use signet_x509::{CaProfile, CertificateView, ChainError, KeyPair, Leaf, issue, verify_client};
 
 use crate::{

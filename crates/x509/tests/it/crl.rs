@@ -5,7 +5,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use signet_core::{
     Lifetime, PrincipalType, Serial, Time,
-    certificate::RevocationReason::{self, KeyCompromise, Unspecified},
+    certificates::RevocationReason::{self, KeyCompromise, Unspecified},
 };
 use signet_x509::{
     IssueError,

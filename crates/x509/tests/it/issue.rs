@@ -1,6 +1,6 @@
 //! What is prepared, and what is refused before and after the signature.
 
-use signet_core::{Lifetime, PrincipalType, Role, TenantId, Time, ca::CaKind};
+use signet_core::{Lifetime, PrincipalType, Role, TenantId, Time, authorities::CaKind};
 use signet_x509::{
     CaProfile, CertificateView, IssueError, KeyPair, LeafProfile, Prepared, ProfileError, ServerName, ServerProfile,
     issue, lint::Kind, profile_error::MAX_ROLES,

@@ -1,6 +1,6 @@
 //! The lint refuses what the builders would never make: bytes changed before they are taken up again.
 
-use signet_core::{PrincipalType, ca::CaKind};
+use signet_core::{PrincipalType, authorities::CaKind};
 use signet_x509::{CaProfile, IssueError, KeyPair, Prepared, issue, lint::Kind};
 
 use crate::world::{Authority, DAY, NOW, World, id, request, serial};

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
-use signet_core::{PrincipalType, TenantId, Time, ca::CaKind};
+use signet_core::{PrincipalType, TenantId, Time, authorities::CaKind};
 use signet_x509::{CaProfile, IssuerCert, KeyPair, issue};
 use webpki::KeyUsage;
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use signet_core::{PrincipalType, certificate::RevocationReason};
+use signet_core::{PrincipalType, certificates::RevocationReason};
 use signet_x509::crl::{RevokedEntry, prepare_crl};
 
 use crate::{

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, TenantId, Time,
-    ca::CaKind,
+    authorities::CaKind,
     spiffe::SpiffeId,
-    tenant::TenantStatus,
+    tenants::TenantStatus,
     trust::{Anchor, TenantTrust},
 };
 use signet_x509::{

@@ -18,10 +18,10 @@ use signet_app::{AuditWindow, Bootstrap, Call, CreateTenant, CreateToken, bootst
 use signet_control_plane::{Config, cli::system_clock, wiring};
 use signet_core::{
     Identity, Lifetime, PrincipalType, Serial, TenantScope,
-    authz::{CallerTypes, Permit, Policy, Rule, permit},
+    authorization::{CallerTypes, Permit, Policy, Rule, permit},
     enrollment::PrincipalTemplate,
-    scope::EnvironmentScope,
-    tenant::Isolation,
+    store::scope::EnvironmentScope,
+    tenants::Isolation,
 };
 use signet_testkit::{
     faults::variable,

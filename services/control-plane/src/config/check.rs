@@ -8,7 +8,7 @@ use std::{
 };
 
 use signet_app::ServerIdentity;
-use signet_core::{Lifetime, authz::ExtraGrant, trust::WhenStale};
+use signet_core::{Lifetime, authorization::ExtraGrant, trust::WhenStale};
 use signet_x509::{Environment, ServerName};
 
 use super::{

@@ -17,7 +17,7 @@ use figment::{
     providers::{Format, Toml},
 };
 use signet_app::ServerIdentity;
-use signet_core::{Cidr, Lifetime, authz::ExtraGrant, trust::WhenStale};
+use signet_core::{Cidr, Lifetime, authorization::ExtraGrant, trust::WhenStale};
 use signet_x509::Environment;
 use thiserror::Error;
 use variables::Variables;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use signet_app::Call;
 use signet_core::{
     Actor, Error, Identity, PrincipalId, TenantId, TenantScope,
-    authz::{Denial, Permit},
-    scope::EnvironmentScope,
+    authorization::{Denial, Permit},
+    store::scope::EnvironmentScope,
 };
 use tonic::{Request, Status};
 

@@ -4,18 +4,23 @@ use prost_types::Timestamp;
 use signet_app::{IssuedLeaf, RuleTest};
 use signet_core::{
     PrincipalId, PrincipalType, RuleId, TenantId, Time,
-    audit::{AuditEvent, Seal},
-    authz::Reach,
-    ca::{Ca, CaKind, CaState},
-    certificate::{Certificate, CertificateState, RevocationReason},
-    checkpoint::Checkpoint,
-    enrollment::EnrollmentToken,
-    enrollment_rule::{Condition, EnrollmentRule, Miss, Source},
-    principal::{Principal, PrincipalStatus},
-    quota::{Quota, Quotas},
-    renewal::{Advice, AdviceReason, Steering},
+    audit::{AuditEvent, Seal, checkpoint::Checkpoint},
+    authorities::{Ca, CaKind, CaState},
+    authorization::Reach,
+    certificates::{
+        Certificate, CertificateState, RevocationReason,
+        renewal::{Advice, AdviceReason, Steering},
+    },
+    enrollment::{
+        EnrollmentToken,
+        rule::{Condition, EnrollmentRule, Miss, Source},
+    },
+    principals::{Principal, PrincipalStatus},
     spiffe::SpiffeId,
-    tenant::{Isolation, Tenant, TenantStatus},
+    tenants::{
+        Isolation, Tenant, TenantStatus,
+        quota::{Quota, Quotas},
+    },
     trust::Anchor,
 };
 use signet_proto::v1 as pb;

@@ -77,6 +77,9 @@ impl Api {
             Error::Unavailable { what, cause } => {
                 tracing::warn!(target: "signet::rpc", operation = call.operation, what, cause, "not available");
             }
+            Error::Unreadable { .. } => {
+                tracing::error!(target: "signet::rpc", operation = call.operation, %error, "a record cannot be read");
+            }
             other => signet_app::tell_operator(call.operation, other),
         }
         errors::to_correlated_status(error, call.correlation_id.as_deref())

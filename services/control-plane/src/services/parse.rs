@@ -6,13 +6,19 @@ use prost_types::{FieldMask, Timestamp};
 use signet_app::{App, AuditWindow, CreateRule, PageRequest, Proof, RotationAction, audit::events};
 use signet_core::{
     CaId, Cidr, CidrError, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time,
-    attestation::{Evidence, Facts, ProofKind},
-    ca::CaKind,
-    certificate::RevocationReason,
-    enrollment_rule::{Condition, RuleTemplate, Source},
-    quota::{Quota, Quotas},
-    renewal::{Steering, Window},
-    tenant::Isolation,
+    authorities::CaKind,
+    certificates::{
+        RevocationReason,
+        renewal::{Steering, Window},
+    },
+    enrollment::{
+        attestation::{Evidence, Facts, ProofKind},
+        rule::{Condition, RuleTemplate, Source},
+    },
+    tenants::{
+        Isolation,
+        quota::{Quota, Quotas},
+    },
 };
 use signet_proto::v1 as pb;
 

@@ -123,7 +123,7 @@ impl PrincipalService for Api {
 impl Api {
     /// Out of memory only: the certificate, and the roles and rights in force.
     fn who_am_i_now(&self, caller: &Caller) -> Result<WhoAmIResponse, signet_core::Error> {
-        let session = caller.session.as_ref().ok_or(signet_core::authz::Denial::Anonymous)?;
+        let session = caller.session.as_ref().ok_or(signet_core::authorization::Denial::Anonymous)?;
         let admitted = session.check(&self.node.trust, caller.call.now)?;
         let reaches = self.node.policy.names().filter_map(|name| {
             let reach = admitted.reach(self.node.policy.permission(name)?)?;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use signet_app::authorities;
-use signet_core::{Error, TenantId, ca::CaKind};
+use signet_core::{Error, TenantId, authorities::CaKind};
 use signet_proto::v1::{
     GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse,
     RotateCertificateAuthorityRequest, RotateCertificateAuthorityResponse, TrustBundle, WatchTrustBundleRequest,

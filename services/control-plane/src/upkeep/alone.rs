@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use signet_app::{Call, Notifier, authorities::lifecycle, certificates::expiry, tenants::quotas};
 use signet_core::{
     Error,
-    expiry::{Ending, ExpiryWarning},
+    certificates::expiry::{Ending, ExpiryWarning},
     store::Entity,
 };
 

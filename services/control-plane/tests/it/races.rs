@@ -12,11 +12,11 @@ use signet_app::{
 use signet_control_plane::cli::system_clock;
 use signet_core::{
     Actor, Error, Identity, KeyManager, Lifetime, PrincipalType, Serial, Store, TenantId, TenantScope,
-    authz::{CallerTypes, Permit, Policy, Rule, permit},
-    certificate::CertificateState,
+    authorization::{CallerTypes, Permit, Policy, Rule, permit},
+    certificates::CertificateState,
     enrollment::PrincipalTemplate,
-    scope::EnvironmentScope,
-    tenant::Isolation,
+    store::scope::EnvironmentScope,
+    tenants::Isolation,
 };
 use signet_dynamodb::{DynamoStore, Limits};
 use signet_kms::{KmsKeys, Purpose};

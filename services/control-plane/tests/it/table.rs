@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use signet_control_plane::authorization::{Access, Table, TableError};
-use signet_core::authz::Policy;
+use signet_core::authorization::Policy;
 
 /// The API's descriptors with the options of one RPC changed.
 fn doctored(rpc: &str, change: impl Fn(&mut DynamicMessage)) -> Vec<u8> {

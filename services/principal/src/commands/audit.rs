@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use signet_core::checkpoint::Head;
+use signet_core::audit::checkpoint::Head;
 use signet_proto::v1::{self, audit_service_client::AuditServiceClient as Client};
 
 use crate::{

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum, ValueHint};
-use signet_core::{PrincipalType, Role, RuleId, attestation::fact, enrollment_rule::IdTemplate};
+use signet_core::{
+    PrincipalType, Role, RuleId,
+    enrollment::{attestation::fact, rule::IdTemplate},
+};
 use signet_proto::v1::{self, enrollment_rule::Source, enrollment_service_client::EnrollmentServiceClient as Client};
 use signet_x509::pem;
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::FieldMask;
-use signet_core::{TenantId, quota::Quota};
+use signet_core::{TenantId, tenants::quota::Quota};
 use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
 
 use crate::{

@@ -94,5 +94,8 @@ async fn identity(run: &Run, name: &str, context: &Context) -> Check {
 }
 
 fn told(check: &'static str, failure: Failure) -> Check {
-    Check::fail(check, failure.message, failure.hint.unwrap_or_else(|| "see the server's log".into()))
+    // Not to this command again.
+    let advice = failure.hint.filter(|hint| !hint.contains("principal doctor"));
+    let advice = advice.unwrap_or_else(|| "an admin can see why: `principal audit list`".into());
+    Check::fail(check, failure.message, advice)
 }

@@ -3,8 +3,11 @@
 use serde_json::Value;
 use signet_core::{
     Time,
-    audit::{AuditEvent, LATE_MINUTES, SealStatement, batch, minute_root, sha256_hex},
-    checkpoint::{Checkpoint, Head, Tag},
+    audit::{
+        AuditEvent, LATE_MINUTES, SealStatement, batch,
+        checkpoint::{Checkpoint, Head, Tag},
+        minute_root, sha256_hex,
+    },
 };
 use signet_principal::audit_check::{Expected, Report, Seals, check};
 use signet_proto::v1;

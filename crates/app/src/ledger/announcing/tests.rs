@@ -1,9 +1,8 @@
 use signet_core::{
     Serial,
     audit::AuditEvent,
-    change::Change,
-    commit::Write,
-    store::{Body, Entity, Key, Version},
+    store::{Body, Entity, Key, Version, commit::Write},
+    trust::change::Change,
 };
 use signet_testkit::{
     entropy::SeededEntropy,

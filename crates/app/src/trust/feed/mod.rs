@@ -9,7 +9,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::future::{join_all, try_join_all};
 use gaps::age;
 use shard::Shard;
-use signet_core::{ClockWatch, Error, Time, Uptime, change::FEED_SHARDS, trust::Trust};
+use signet_core::{
+    ClockWatch, Error, Time, Uptime,
+    trust::{Trust, change::FEED_SHARDS},
+};
 use tenants::Tenants;
 use tokio::{
     sync::{Notify, watch},

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use signet_core::{
     Error, Lifetime, TenantId, Time, Uptime,
-    change::{ChangeEntry, ChangeHead, LEAST_LIFE},
-    scope::{EnvironmentScope, Listed},
-    store::{Store, StoreError, Unreadable},
-    trust::Trust,
+    store::{
+        Store, StoreError, Unreadable,
+        scope::{EnvironmentScope, Listed},
+    },
+    trust::{
+        Trust,
+        change::{ChangeEntry, ChangeHead, LEAST_LIFE},
+    },
 };
 
 use crate::trust::feed::gaps::{Gaps, age};

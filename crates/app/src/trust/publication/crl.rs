@@ -6,11 +6,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use signet_core::{
     CaId, Error, Lifetime, Serial, StoreError, Time,
     audit::sha256_hex,
-    ca::{Ca, CaKind},
-    certificate::{Certificate, CertificateState, DEADLINE_SHARDS, RevocationReason},
-    scope::EnvironmentScope,
-    store::{Index, Key, Query, Table},
-    tenant::MAX_LIFETIME,
+    authorities::{Ca, CaKind},
+    certificates::{Certificate, CertificateState, DEADLINE_SHARDS, RevocationReason},
+    store::{Index, Key, Query, Table, scope::EnvironmentScope},
+    tenants::MAX_LIFETIME,
 };
 use signet_x509::{
     IssuerCert,

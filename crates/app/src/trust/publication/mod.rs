@@ -8,9 +8,9 @@ mod crl;
 use futures::{StreamExt, stream};
 use signet_core::{
     CaId, Error, Lifetime, TenantId, TenantScope, Time,
-    ca::{Ca, CaKind},
+    authorities::{Ca, CaKind},
     store::Unreadable,
-    tenant::Isolation,
+    tenants::Isolation,
 };
 use signet_x509::bundle::{to_pem, to_spiffe_json};
 

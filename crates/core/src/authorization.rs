@@ -1,0 +1,312 @@
+//! Authorization by principal type. Pure tables: built once, looked up per call without allocation.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use thiserror::Error;
+
+use crate::{
+    Identity, PrincipalId, PrincipalType, Role, TenantId,
+    store::scope::{EnvironmentScope, TenantScope},
+};
+
+/// How far a permission reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The caller's own record only.
+    Itself,
+    /// The caller's tenant.
+    OwnTenant,
+    /// Every tenant, and the tenants themselves.
+    AnyTenant,
+}
+
+/// Signet's own permissions. Each stands in one or more RPCs' `signet.v1.authorization` option.
+pub const PERMISSIONS: &[&str] = &[
+    "tenants.create",
+    "tenants.get",
+    "tenants.list",
+    "tenants.update",
+    "tenants.suspend",
+    "tenants.activate",
+    "renewals.steer",
+    "principals.create",
+    "principals.get",
+    "principals.list",
+    "principals.update",
+    "principals.suspend",
+    "principals.activate",
+    "principals.delete",
+    "certificates.issue",
+    "certificates.renew",
+    "certificates.get",
+    "certificates.list",
+    "certificates.revoke",
+    "tokens.create",
+    "tokens.list",
+    "tokens.revoke",
+    "rules.create",
+    "rules.list",
+    "rules.delete",
+    "rules.test",
+    "enrollments.enroll",
+    "trust.read",
+    "cas.list",
+    "cas.rotate",
+    "audit.read",
+    "identity.read",
+];
+
+const SELF_SERVICE: &[&str] =
+    &["certificates.renew", "certificates.get", "certificates.list", "principals.get", "identity.read"];
+const READ: &[&str] = &[
+    "tenants.get",
+    "principals.get",
+    "principals.list",
+    "certificates.get",
+    "certificates.list",
+    "tokens.list",
+    "rules.list",
+    "rules.test",
+    "trust.read",
+    "cas.list",
+    "audit.read",
+];
+const OPERATE: &[&str] = &[
+    "principals.suspend",
+    "principals.activate",
+    "renewals.steer",
+    "certificates.revoke",
+    "tokens.create",
+    "tokens.revoke",
+];
+/// Tenants are the operator's business, also their limits.
+const TENANT_ADMINISTRATION: &[&str] =
+    &["tenants.create", "tenants.list", "tenants.update", "tenants.suspend", "tenants.activate"];
+
+/// A permission's number in a [`Policy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PermissionId(u16);
+
+/// A right that an environment adds to the built-in ones, for its own services (`jobs:submit`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraGrant {
+    /// Who gets it.
+    pub principal_type: PrincipalType,
+    /// Only with this role; `None`: always.
+    pub role: Option<Role>,
+    /// The permission's name.
+    pub permission: String,
+}
+
+/// Which principal type and role may do what.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    names: BTreeMap<Box<str>, PermissionId>,
+    extra: Vec<ExtraGrant>,
+}
+
+/// What one caller may do: an array over all permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants(Box<[Option<Reach>]>);
+
+impl Grants {
+    /// How far the caller's right to `permission` reaches; `None`: it has no such right.
+    pub fn reach(&self, permission: PermissionId) -> Option<Reach> {
+        self.0.get(usize::from(permission.0)).copied().flatten()
+    }
+}
+
+impl Policy {
+    /// The built-in policy and an environment's additions.
+    pub fn new(extra: Vec<ExtraGrant>) -> Self {
+        let mut names = BTreeMap::new();
+        for name in PERMISSIONS.iter().copied().chain(extra.iter().map(|grant| grant.permission.as_str())) {
+            let next = PermissionId(u16::try_from(names.len()).unwrap_or(u16::MAX));
+            names.entry(name.into()).or_insert(next);
+        }
+        Self { names, extra }
+    }
+
+    /// The number of the permission called `name`.
+    pub fn permission(&self, name: &str) -> Option<PermissionId> {
+        self.names.get(name).copied()
+    }
+
+    /// All permissions by name: the built-in ones and the environment's own.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(|name| &**name)
+    }
+
+    /// What a principal of this tenant, type and roles may do. As one page: `tests/it/permissions.golden`.
+    pub fn grants(&self, tenant: &TenantId, principal_type: PrincipalType, roles: &[Role]) -> Grants {
+        let mut table = vec![None; self.names.len()];
+        let mut give = |names: &[&str], reach: Reach| {
+            for id in names.iter().filter_map(|name| self.permission(name)) {
+                if let Some(cell) = table.get_mut(usize::from(id.0)) {
+                    *cell = (*cell).max(Some(reach));
+                }
+            }
+        };
+        give(SELF_SERVICE, Reach::Itself);
+        give(&["trust.read"], Reach::OwnTenant);
+        match principal_type {
+            PrincipalType::Admin if tenant.is_system() => give(PERMISSIONS, Reach::AnyTenant),
+            PrincipalType::Admin => {
+                let own: Vec<&str> =
+                    PERMISSIONS.iter().copied().filter(|p| !TENANT_ADMINISTRATION.contains(p)).collect();
+                give(&own, Reach::OwnTenant);
+            }
+            PrincipalType::User => {
+                let has = |name: &str| roles.iter().any(|role| role.as_str() == name);
+                if has("operator") || has("viewer") {
+                    give(READ, Reach::OwnTenant);
+                }
+                if has("operator") {
+                    give(OPERATE, Reach::OwnTenant);
+                }
+            }
+            PrincipalType::Service => give(&["principals.get", "principals.list"], Reach::OwnTenant),
+            PrincipalType::Worker | PrincipalType::Device => {}
+        }
+        for grant in self.extra.iter().filter(|grant| grant.principal_type == principal_type) {
+            if grant.role.as_ref().is_none_or(|role| roles.contains(role)) {
+                give(&[&grant.permission], Reach::OwnTenant);
+            }
+        }
+        Grants(table.into())
+    }
+}
+
+/// Who may call at all, before any permission is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallerTypes(u8);
+
+impl CallerTypes {
+    const ANONYMOUS: u8 = 1 << 7;
+
+    /// Adds a type.
+    #[must_use]
+    pub const fn with(self, principal_type: PrincipalType) -> Self {
+        Self(self.0 | (1 << principal_type as u8))
+    }
+
+    /// Adds callers without a certificate.
+    #[must_use]
+    pub const fn with_anonymous(self) -> Self {
+        Self(self.0 | Self::ANONYMOUS)
+    }
+
+    /// Whether the type may call.
+    pub const fn admits(self, principal_type: PrincipalType) -> bool {
+        self.0 & (1 << principal_type as u8) != 0
+    }
+
+    /// Whether a caller without a certificate may call.
+    pub const fn admits_anonymous(self) -> bool {
+        self.0 & Self::ANONYMOUS != 0
+    }
+
+    /// Whether nobody may call.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// One RPC's rule, as its .proto declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The operation: the RPC's name.
+    pub operation: Arc<str>,
+    /// What it needs.
+    pub permission: PermissionId,
+    /// Who may call.
+    pub callers: CallerTypes,
+}
+
+/// A call that passed the table: identity, and how far its right reaches.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    identity: Arc<Identity>,
+    reach: Reach,
+}
+
+/// Why a call is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Denial {
+    /// A certificate is needed.
+    #[error("this call needs a client certificate")]
+    Anonymous,
+    /// The principal type may not call this.
+    #[error("principals of this type may not call this")]
+    CallerType,
+    /// The permission is missing.
+    #[error("the caller's type and roles do not permit this")]
+    Permission,
+    /// Another tenant's resource: to the caller it does not exist.
+    #[error("no such resource")]
+    ForeignTenant,
+    /// Another principal's resource.
+    #[error("the caller may do this for itself only")]
+    NotItself,
+}
+
+impl Denial {
+    /// The reason in `google.rpc.ErrorInfo`, audit events and metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Anonymous => "CERTIFICATE_REQUIRED",
+            Self::CallerType => "CALLER_TYPE_DENIED",
+            Self::Permission => "PERMISSION_MISSING",
+            Self::ForeignTenant => "NOT_FOUND",
+            Self::NotItself => "OWN_RESOURCES_ONLY",
+        }
+    }
+}
+
+/// First step, per call: may this caller use the operation at all? Array look-ups only.
+pub fn permit(identity: &Arc<Identity>, grants: &Grants, rule: &Rule) -> Result<Permit, Denial> {
+    if !rule.callers.admits(identity.principal_type) {
+        return Err(Denial::CallerType);
+    }
+    let reach = grants.reach(rule.permission).ok_or(Denial::Permission)?;
+    Ok(Permit { identity: Arc::clone(identity), reach })
+}
+
+impl Permit {
+    /// The caller.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// How far it reaches.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// Second step: the right to act in `tenant`, on `principal` if the resource is one's.
+    pub fn tenant(&self, tenant: &TenantId, principal: Option<&PrincipalId>) -> Result<TenantScope, Denial> {
+        if self.reach != Reach::AnyTenant && tenant != &self.identity.tenant {
+            return Err(Denial::ForeignTenant);
+        }
+        if self.reach != Reach::Itself {
+            return Ok(TenantScope::granted(tenant.clone(), None));
+        }
+        let own = &self.identity.principal;
+        match principal {
+            Some(other) if other != own => Err(Denial::NotItself),
+            _ => Ok(TenantScope::granted(tenant.clone(), Some(own.clone()))),
+        }
+    }
+
+    /// Second step for operations on tenants themselves.
+    pub fn environment(&self) -> Result<EnvironmentScope, Denial> {
+        if self.reach == Reach::AnyTenant { Ok(EnvironmentScope::granted()) } else { Err(Denial::Permission) }
+    }
+
+    /// Whether the caller may hand out or take away the rights of a principal of this type and roles: nobody below
+    /// admin touches admins, or principals with roles, or grants either.
+    pub fn may_manage(&self, principal_type: PrincipalType, roles: &[Role]) -> Result<(), Denial> {
+        let plain = principal_type != PrincipalType::Admin && roles.is_empty();
+        if plain || self.identity.principal_type == PrincipalType::Admin { Ok(()) } else { Err(Denial::Permission) }
+    }
+}

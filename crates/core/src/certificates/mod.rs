@@ -1,0 +1,11 @@
+//! Certificates: their records, how they follow each other, when they are renewed, and warnings before they end.
+
+mod certificate;
+pub mod expiry;
+pub mod lineage;
+pub mod renewal;
+
+pub use certificate::{
+    Certificate, CertificateKind, CertificateState, Confirmation, DEADLINE_SHARDS, Lineage, RECORD_RETENTION,
+    RESERVATION_LIFETIME, RevocationReason, Successor, sort_time,
+};

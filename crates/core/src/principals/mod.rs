@@ -1,0 +1,5 @@
+//! Principals: who holds certificates.
+
+mod principal;
+
+pub use principal::{HeldCertificate, MAX_ENDED, Principal, PrincipalStatus};

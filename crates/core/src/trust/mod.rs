@@ -1,0 +1,314 @@
+//! What a node trusts and refuses at this moment, in memory: tenants' anchors, revocations, suspensions.
+//!
+//! Loaded at start, then kept by the changes feed. [`Trust::epoch`] rises with every change, so that a connection
+//! that was admitted at the present epoch needs no second look.
+
+mod by_serial;
+pub mod change;
+mod denies;
+mod locks;
+mod refusal;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use self::{
+    denies::Denies,
+    locks::{read, write},
+};
+
+use crate::{
+    CaId, Identity, Lifetime, Role, Serial, TenantId, Time, Uptime,
+    authorities::{Ca, CaKind},
+    tenants::{Isolation, Tenant, TenantStatus},
+    trust::change::{Change, ChangeEntry},
+};
+
+pub use refusal::Refusal;
+
+/// How long a node answers without having heard from the feed.
+pub const DEFAULT_STALENESS_LIMIT: Lifetime = Lifetime::seconds(30);
+
+/// What to do once the feed has been silent for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// Not ready, and every call is refused: the default.
+    Refuse,
+    /// Go on with what is known; visible in every health answer.
+    Serve,
+}
+
+/// A CA certificate that a tenant's leaves may be signed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its id.
+    pub ca: CaId,
+    /// Its certificate, DER.
+    pub certificate_der: Arc<[u8]>,
+    /// Its end of validity.
+    pub not_after: Time,
+}
+
+/// A tenant as verifiers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantTrust {
+    /// Whether its principals may act.
+    pub status: TenantStatus,
+    /// The CAs that may have signed its leaves.
+    pub anchors: Arc<[Anchor]>,
+}
+
+/// See the module's words. Shared by all connections of a node; every method takes `&self`.
+pub struct Trust {
+    tenants: RwLock<HashMap<TenantId, TenantTrust>>,
+    shared: RwLock<Arc<[Anchor]>>,
+    /// Of the tenants without a CA of their own: when each was made.
+    sharing: RwLock<HashMap<TenantId, Time>>,
+    denies: Denies,
+    epoch: AtomicU64,
+    /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
+    uptime: Box<dyn Fn() -> Uptime + Send + Sync>,
+    /// [`NEVER`], or the uptime in milliseconds.
+    heard_at: AtomicU64,
+    staleness_limit: Lifetime,
+    serves_stale: AtomicBool,
+}
+
+/// The feed has not answered yet.
+const NEVER: u64 = u64::MAX;
+
+impl Trust {
+    /// Knows nobody yet, and is stale until [`Self::heard`]. `uptime` is the edge's.
+    pub fn new(
+        staleness_limit: Lifetime,
+        when_stale: WhenStale,
+        uptime: impl Fn() -> Uptime + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            tenants: RwLock::default(),
+            shared: RwLock::new(Arc::new([])),
+            sharing: RwLock::default(),
+            denies: Denies::default(),
+            epoch: AtomicU64::new(1),
+            uptime: Box::new(uptime),
+            heard_at: AtomicU64::new(NEVER),
+            staleness_limit,
+            serves_stale: AtomicBool::new(when_stale == WhenStale::Serve),
+        }
+    }
+
+    /// Rises with every change that could turn a yes into a no.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The machine's uptime now, for [`Self::heard`].
+    pub fn uptime(&self) -> Uptime {
+        (self.uptime)()
+    }
+
+    /// The feed answered a question put at `asked_at`: everything committed before is known.
+    pub fn heard(&self, asked_at: Uptime) {
+        let (at, order) = (asked_at.as_millis().min(NEVER - 1), Ordering::AcqRel);
+        // An earlier question whose answer comes late takes nothing back.
+        let later = |known| (known == NEVER || known < at).then_some(at);
+        let _ = self.heard_at.fetch_update(order, Ordering::Acquire, later);
+    }
+
+    /// Milliseconds since the feed last answered; `None` if it never did.
+    pub fn staleness_millis(&self) -> Option<u64> {
+        let heard = self.heard_at.load(Ordering::Acquire);
+        (heard != NEVER).then(|| self.uptime().as_millis().saturating_sub(heard))
+    }
+
+    /// Whether the feed has been silent for longer than the limit.
+    pub fn is_stale(&self) -> bool {
+        let limit = self.staleness_limit.millis().unsigned_abs();
+        self.staleness_millis().is_none_or(|age| age > limit)
+    }
+
+    /// What a stale node does.
+    pub fn when_stale(&self) -> WhenStale {
+        if self.serves_stale.load(Ordering::Acquire) { WhenStale::Serve } else { WhenStale::Refuse }
+    }
+
+    /// Chooses anew what a stale node does: an operator's word during an outage.
+    pub fn set_when_stale(&self, when_stale: WhenStale) {
+        self.serves_stale.store(when_stale == WhenStale::Serve, Ordering::Release);
+    }
+
+    /// Whether calls are refused because the feed has been silent for too long.
+    pub fn refuses_all(&self) -> bool {
+        self.when_stale() == WhenStale::Refuse && self.is_stale()
+    }
+
+    /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA.
+    /// Where nothing is new, the epoch stays.
+    pub fn set_tenant(&self, tenant: &Tenant, cas: &[Ca]) {
+        let anchors = |kind: CaKind| -> Arc<[Anchor]> {
+            cas.iter().filter(|ca| ca.kind == kind && ca.state.is_trusted()).map(Anchor::from).collect()
+        };
+        let trust = TenantTrust { status: tenant.status, anchors: anchors(CaKind::Tenant) };
+        let mut changed = false;
+        if tenant.id.is_system() {
+            let shared = anchors(CaKind::Shared);
+            changed |= std::mem::replace(&mut *write(&self.shared), Arc::clone(&shared)) != shared;
+        }
+        let shares = (tenant.isolation == Isolation::Shared).then_some(tenant.created_at);
+        let mut sharing = write(&self.sharing);
+        let before = match shares {
+            Some(created_at) => sharing.insert(tenant.id.clone(), created_at),
+            None => sharing.remove(&tenant.id),
+        };
+        drop(sharing);
+        changed |= before != shares;
+        changed |= write(&self.tenants).insert(tenant.id.clone(), trust.clone()).as_ref() != Some(&trust);
+        changed |= self.denies.readable(&tenant.id);
+        if changed {
+            self.changed();
+        }
+    }
+
+    /// The tenant's record cannot be read: refuses the tenant until [`Self::set_tenant`].
+    pub fn deny_unreadable(&self, tenant: &TenantId) {
+        if self.denies.deny_unreadable(tenant) {
+            self.changed();
+        }
+    }
+
+    /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where
+    /// that cannot be read either, of any tenant of the shard. These are refused until then.
+    pub fn deny_unknown_change(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
+        self.denies.deny_unknown(shard, tenant, until);
+        self.changed();
+    }
+
+    /// The feed begins anew with other numbers, after a restore: what follows is later than all that was applied.
+    /// Nothing is forgotten.
+    pub fn renumber(&self) {
+        self.denies.renumber();
+    }
+
+    /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read.
+    pub fn unreadable_len(&self) -> usize {
+        self.denies.unreadable_len()
+    }
+
+    /// What is known of a tenant, with the anchors that hold for it.
+    pub fn tenant(&self, tenant: &TenantId) -> Option<TenantTrust> {
+        let mut known = read(&self.tenants).get(tenant)?.clone();
+        if read(&self.sharing).contains_key(tenant) {
+            known.anchors = Arc::clone(&read(&self.shared));
+        }
+        Some(known)
+    }
+
+    /// Whether the tenant is known here, and not suspended.
+    pub fn is_active(&self, tenant: &TenantId) -> bool {
+        read(&self.tenants).get(tenant).is_some_and(|known| known.status == TenantStatus::Active)
+    }
+
+    /// All tenants known here.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        read(&self.tenants).keys().cloned().collect()
+    }
+
+    /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns
+    /// whether
+    /// the tenant's records must be read again ([`Self::set_tenant`]).
+    pub fn apply(&self, entry: &ChangeEntry) -> bool {
+        let mut reload = false;
+        for change in &entry.changes {
+            match change {
+                Change::TenantChanged => reload = true,
+                Change::Unknown(_) => {
+                    reload = true;
+                    self.denies.deny_unknown(entry.shard, Some(&entry.tenant), entry.until);
+                }
+                other => self.denies.apply(entry, other),
+            }
+        }
+        self.changed();
+        reload
+    }
+
+    /// Whether the identity may act at `now`, and with which roles. No allocation, no wait.
+    pub fn admit(&self, identity: &Identity, now: Time) -> Result<Arc<[Role]>, Refusal> {
+        if self.refuses_all() {
+            return Err(Refusal::Stale);
+        }
+        if now < identity.not_before {
+            return Err(Refusal::NotYetValid);
+        }
+        if now >= identity.not_after {
+            return Err(Refusal::Expired);
+        }
+        self.admit_tenant(identity)?;
+        let roles = self.denies.roles_of(identity, now)?;
+        Ok(roles.unwrap_or_else(|| Arc::clone(&identity.roles)))
+    }
+
+    fn admit_tenant(&self, identity: &Identity) -> Result<(), Refusal> {
+        let tenants = read(&self.tenants);
+        let tenant = tenants.get(&identity.tenant).ok_or(Refusal::UnknownTenant)?;
+        if tenant.status != TenantStatus::Active {
+            return Err(Refusal::TenantSuspended);
+        }
+        let signed = |anchors: &[Anchor]| anchors.iter().any(|anchor| anchor.ca == identity.issuer);
+        let shares = read(&self.sharing).get(&identity.tenant).copied();
+        let trusted = if shares.is_some() { signed(&read(&self.shared)) } else { signed(&tenant.anchors) };
+        match shares {
+            _ if !trusted => Err(Refusal::IssuerRetired),
+            // The CA is older than both; where a tenant has its own, that one's age tells (`x509::chain`).
+            Some(created_at) if identity.serial.predates(created_at) => Err(Refusal::TenantReplaced),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets some refusals that can no longer matter, so few that nobody waits for it; to be called again and again.
+    /// Not a change: what they refused has expired.
+    pub fn forget_some(&self, now: Time) {
+        self.denies.forget_some(now);
+    }
+
+    /// Forgets all refusals that can no longer matter.
+    pub fn forget_expired(&self, now: Time) {
+        (0..Denies::rounds()).for_each(|_| self.forget_some(now));
+    }
+
+    /// How many revoked certificates are held.
+    pub fn revoked_len(&self) -> usize {
+        self.denies.revoked_len()
+    }
+
+    /// Whether this serial number is revoked.
+    pub fn is_revoked(&self, serial: &Serial) -> bool {
+        self.denies.is_revoked(serial)
+    }
+}
+
+impl From<&Ca> for Anchor {
+    fn from(ca: &Ca) -> Self {
+        Self { ca: ca.id.clone(), certificate_der: ca.certificate_der.as_slice().into(), not_after: ca.not_after }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (epoch, staleness_millis) = (self.epoch(), self.staleness_millis());
+        f.debug_struct("Trust")
+            .field("epoch", &epoch)
+            .field("staleness_millis", &staleness_millis)
+            .finish_non_exhaustive()
+    }
+}
