@@ -174,14 +174,14 @@ async fn refuse_root_not_valid_now(app: &App, call: &Call) -> Result<(), Error> 
     match trusted.iter().max_by_key(|root| (root.has_begun(call.now), root.not_after)) {
         Some(root) if !root.has_begun(call.now) => {
             let message = format!(
-                "the certificate of {} is not valid yet by this machine's clock: check that; no other root is trusted",
+                "the certificate of {} is not valid yet by this machine's clock: check the clock; no other root is trusted",
                 root.id
             );
             Err(Error::precondition("ROOT_NOT_YET_VALID", message))
         }
         Some(root) if !is_trusted(root, call.now) => {
             let message = format!(
-                "the certificate of {} is over by this machine's clock: check that; a root that is over ends its environment",
+                "the certificate of {} has expired by this machine's clock: check the clock; an expired root ends its environment",
                 root.id
             );
             Err(Error::precondition("ROOT_EXPIRED", message))

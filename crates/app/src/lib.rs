@@ -270,7 +270,7 @@ struct NoAttestor;
 #[async_trait]
 impl Attestor for NoAttestor {
     async fn attest(&self, evidence: &Evidence, _: &Challenge<'_>) -> Result<Facts, AttestationError> {
-        let detail = format!("nothing here checks {}", evidence.kind());
+        let detail = format!("no verifier for {}", evidence.kind());
         Err(AttestationError::Refused { reason: "PROOF_NOT_CHECKED", detail })
     }
 }

@@ -59,10 +59,10 @@ pub enum RotateError {
         cause: String,
     },
     /// The pending key and certificate would not serve.
-    #[error("the pending certificate is not good: {0}")]
+    #[error("the pending certificate is not valid: {0}")]
     BadPending(String),
     /// Some pieces of a task failed; the others are done.
-    #[error("{task}: {failed} of its pieces failed, the first: {first}")]
+    #[error("{task}: {failed} steps failed, the first: {first}")]
     Pieces {
         /// Which task.
         task: &'static str,
@@ -236,10 +236,10 @@ fn told(task: Task, report: TaskReport) -> Result<Value, RotateError> {
     let task = task.name();
     for (what, error) in &report.failed {
         signet_app::tell_operator(task, error);
-        tracing::error!(task, what, reason = error.reason(), %error, cause = cause(error), "a piece failed");
+        tracing::error!(task, what, reason = error.reason(), %error, cause = cause(error), "a step failed");
     }
     if report.unfinished {
-        tracing::warn!(task, "time was over before all was done; the next run goes on");
+        tracing::warn!(task, "out of time; the next run continues");
     }
     match report.failed.first() {
         Some((what, error)) => {

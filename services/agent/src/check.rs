@@ -32,8 +32,8 @@ pub(crate) async fn problems(config: &Config) -> String {
 pub(crate) fn describe(config: &Config) -> String {
     let mut text = format!("control plane {}\n", config.control_plane.endpoint);
     for one in &config.identities {
-        let after = if one.keeps_its_key() { "found again in its files" } else { "a new enrollment" };
-        let _ = writeln!(text, "{}: {}; after a restart: {after}", one.name, one.enroll.proof);
+        let after = if one.keeps_its_key() { "its files are loaded" } else { "it enrolls again" };
+        let _ = writeln!(text, "{}: {}; after a restart, {after}", one.name, one.enroll.proof);
         for path in named(one).into_iter().filter(|path| !path.exists()) {
             let _ = writeln!(text, "{}: {} is not there", one.name, path.display());
         }

@@ -36,7 +36,7 @@ async fn source(config: &EnrollConfig, control_plane: &Settings) -> Result<Arc<d
             let credentials = loaded
                 .await
                 .credentials_provider()
-                .ok_or_else(|| none("AWS", "this machine has no AWS credentials: give it a role"))?;
+                .ok_or_else(|| none("AWS", "this machine has no AWS credentials: assign it a role"))?;
             Arc::new(AwsIam::new(credentials, region.clone(), binding(config, control_plane)?, clock()))
         }
         ProofConfig::X509 { cert_file, key_file } => {
@@ -50,7 +50,7 @@ fn binding(config: &EnrollConfig, control_plane: &Settings) -> Result<Binding, C
     let server_id = control_plane.roots_der.first().and_then(|root| environment_of(root));
     let tenant = config.tenant.as_ref().and_then(|tenant| tenant.parse().ok());
     let (Some(server_id), Some(tenant)) = (server_id, tenant) else {
-        return Err(none("bound", "the root names no environment, or the tenant is missing"));
+        return Err(none("bound", "the root has no trust domain, or the tenant is missing"));
     };
     Ok(Binding { server_id, tenant })
 }

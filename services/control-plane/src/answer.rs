@@ -86,7 +86,7 @@ impl Observation {
 
     fn panicked(&mut self, cause: &(dyn Any + Send)) -> Status {
         let cause = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref().copied());
-        let cause = cause.unwrap_or("a panic without words");
+        let cause = cause.unwrap_or("a panic without a message");
         tracing::error!(target: "signet::rpc", parent: &self.span, cause, "a call panicked");
         self.node.metrics.count("signet_panics_total", "operation", self.route.operation);
         self.code = Code::Internal;

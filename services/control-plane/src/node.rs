@@ -88,7 +88,7 @@ pub(crate) struct Node {
     /// Calls and streams refused since the last health line because the whole node was at a limit.
     pub(crate) full_refusals: AtomicU64,
     pub(crate) strangers: AnonymousLimits,
-    /// Set when the node was asked to end: not ready any more.
+    /// Set when the node is shutting down: not ready any more.
     pub(crate) draining: AtomicBool,
     /// Cancelled when streams should end.
     pub(crate) drained: CancellationToken,

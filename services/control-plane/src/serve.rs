@@ -106,7 +106,7 @@ impl Reloader {
         self.reload.notify_one();
         let Some(when_stale) = config.map(|config| config.trust.when_stale) else { return };
         if when_stale != self.trust.when_stale() {
-            tracing::warn!(?when_stale, "the operator chose anew what this node does when it is stale");
+            tracing::warn!(?when_stale, "trust.when_stale was changed by the operator");
             self.trust.set_when_stale(when_stale);
         }
     }

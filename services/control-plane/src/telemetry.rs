@@ -34,7 +34,7 @@ impl Drop for Guard {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown()
         {
-            tracing::warn!(%error, "the last spans were not sent");
+            tracing::warn!(%error, "the last trace spans were not sent");
         }
     }
 }

@@ -58,7 +58,7 @@ impl Wired {
         if let Some(foreign) = roots.iter().find(|root| !self.is_own(root)) {
             let (root, suffix) = (&foreign.id, self.app.environment().suffix());
             let problem = format!(
-                "its {root} is of another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
+                "its {root} belongs to another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
                  or correct [environment]"
             );
             return Err(WiringError::Storage { problem });
@@ -73,7 +73,7 @@ impl Wired {
         let there = if certified { "a server certificate" } else { "the root's key" };
         let problem = format!(
             "the store has no root, but there is {there}: it is empty or not this environment's. Point [storage] to the \
-             right one or restore it; if bootstrap was broken off, run `principal bootstrap` again"
+             right one or restore it; if bootstrap was interrupted, run `principal bootstrap` again"
         );
         Err(WiringError::Storage { problem })
     }
@@ -93,8 +93,8 @@ impl Wired {
         // A log that SQLite leaves beside an empty file would be taken for that of the file which is put back.
         let _ = self.app.store().settle().await;
         let problem = "the root that this environment has published is not in the store: it is empty or another environment's. \
-                       Point [storage] to the right one or restore it. To make a new root all the same, which ends trust in the \
-                       published one, remove that from where [server_identity] keeps it";
+                       Point [storage] to the right one or restore it. To create a new root anyway, which invalidates the published \
+                       one, first delete that from the place in [server_identity]";
         Err(WiringError::Storage { problem: problem.into() })
     }
 

@@ -9,9 +9,9 @@ use crate::{
     run::{Global, Run},
 };
 
-/// Signet: identities for the machines and people of many tenants.
+/// Signet: certificates for the machines and people of many tenants.
 ///
-/// Contexts say which server to call and as whom; `principal bootstrap` and `principal enroll` make them.
+/// A context selects the server and the identity; `principal bootstrap` and `principal enroll` create contexts.
 #[derive(Debug, Parser)]
 #[command(
     name = "principal",
@@ -34,14 +34,14 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an environment: root, CAs, server certificate, first admin. Makes only what is missing
+    /// Create an environment: root, CAs, server certificate, first admin. Creates only what is missing
     Bootstrap(c::bootstrap::BootstrapArgs),
-    /// Servers and identities known to this machine
+    /// Contexts: servers and identities on this machine
     #[command(subcommand)]
     Context(c::context::ContextCommand),
-    /// Check contexts, certificates, clock, network and server, and say what to do
+    /// Check contexts, certificates, clock, network and server, and say how to fix problems
     Doctor(c::doctor::DoctorArgs),
-    /// Show whom the server takes the caller for, and what it may do
+    /// Show your identity as the server sees it, and your permissions
     Whoami,
     /// Tenants of the environment
     #[command(subcommand)]
@@ -54,35 +54,35 @@ pub enum Command {
     Get(c::principal::GetArgs),
     /// Change a principal's name, roles or groups
     Update(c::principal::UpdateArgs),
-    /// Refuse a principal everywhere, within a second
+    /// Suspend a principal: refuse it everywhere, within a second
     Suspend(c::principal::RiskyArgs),
-    /// Let a suspended principal in again
+    /// Reactivate a suspended principal
     Activate(c::principal::IdArgs),
-    /// Delete a principal for good
+    /// Delete a principal permanently
     Delete(c::principal::RiskyArgs),
     /// Certificates of principals
     #[command(subcommand)]
     Cert(c::cert::CertCommand),
-    /// When a tenant's certificates are renewed
+    /// Renewals: when a tenant's certificates are renewed
     #[command(subcommand)]
     Renewal(c::renewal::RenewalCommand),
-    /// Join tokens: the way to a first certificate
+    /// Join tokens, for first certificates
     #[command(subcommand)]
     Token(c::token::TokenCommand),
-    /// Get a first certificate: for a join token, as an AWS role, an OIDC token's subject or a device
+    /// Get a first certificate with a join token, AWS role, OIDC token or device certificate
     Enroll(c::enroll::EnrollArgs),
-    /// Get a short-lived certificate as a person, by signing in
+    /// Sign in as a person to get a short-lived certificate
     Login(c::login::LoginArgs),
-    /// Who may enroll without a token
+    /// Enrollment rules: who may enroll without a token
     #[command(subcommand)]
     Enrollment(c::enrollment::EnrollmentCommand),
     /// Certificate authorities
     #[command(subcommand)]
     Ca(c::ca::CaCommand),
-    /// What to trust
+    /// Trust bundles
     #[command(subcommand)]
     Trust(c::trust::TrustCommand),
-    /// What happened, and whether the record is whole
+    /// Audit log: list, follow and verify events
     #[command(subcommand)]
     Audit(c::audit::AuditCommand),
     /// Write a completion script for a shell

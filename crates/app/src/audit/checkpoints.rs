@@ -139,8 +139,8 @@ async fn require_held(app: &App, seen: &Head, now: Time) -> Result<(), Error> {
     if held {
         return Ok(());
     }
-    tracing::error!(sequence = seen.sequence, minute = seen.minute, "the audit log was cut off or set back");
-    let message = "the audit log no longer has its newest checkpoints: they were removed, or an older store was \
+    tracing::error!(sequence = seen.sequence, minute = seen.minute, "the audit log was truncated or rolled back");
+    let message = "the newest checkpoints of the audit log are missing: they were removed, or an older store was \
                    restored; see the runbook AuditFinding";
     Err(Error::precondition("AUDIT_LOG_CUT_OFF", message))
 }

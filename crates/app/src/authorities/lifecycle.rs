@@ -40,7 +40,7 @@ pub async fn rotate_due_cas(app: &App, chore: &Chore, go_on: GoOn<'_>) -> Result
         }
     }
     if let Err(error) = report_unnamed_keys(app, chore.now).await {
-        report.failed.push(("the look for keys without a name".into(), error));
+        report.failed.push(("the search for keys without an alias".into(), error));
     }
     Ok(report)
 }
@@ -48,7 +48,7 @@ pub async fn rotate_due_cas(app: &App, chore: &Chore, go_on: GoOn<'_>) -> Result
 /// A key is made and named in two steps; what was lost between them costs money until somebody deletes it.
 async fn report_unnamed_keys(app: &App, now: Time) -> Result<(), Error> {
     for key in app.keys.unnamed(now).await? {
-        tracing::warn!(%key, "a key was made and never named: delete it");
+        tracing::warn!(%key, "unused KMS key without an alias: delete it");
     }
     Ok(())
 }

@@ -267,7 +267,7 @@ async fn tell(app: &App, round: &mut Round<'_>) {
             Commit::bookkeeping(Bookkeeping::Warning, round.chore.now).write(Write::Delete(warning.key(), CREATED));
         // Whatever becomes of one, the others are given up too.
         if let Err(error) = ledger::commit(app, &give_up, round.chore.now).await {
-            round.report.failed.push((format!("{text}: it stays claimed and is not told again"), error.into()));
+            round.report.failed.push((format!("{text}: it stays claimed and will not be sent again"), error.into()));
         }
     }
 }

@@ -111,7 +111,8 @@ pub(crate) fn may_hold(
     if held.count() < most as usize {
         return Ok(());
     }
-    let message = format!("the principal holds {most} certificates, as many as its tenant allows; revoke one or wait");
+    let message =
+        format!("the principal has {most} certificates, the limit of its tenant; revoke one or wait until one expires");
     Err(Error::Exhausted { reason: "CERTIFICATE_LIMIT", message })
 }
 

@@ -192,7 +192,7 @@ fn is_released(record: &Certificate) -> Result<bool, Error> {
         CertificateState::Reserved => Ok(false),
         CertificateState::Issued => Ok(true),
         CertificateState::Abandoned => {
-            let message = "this request was given up before its certificate was complete; use a new request id (to enroll, \
+            let message = "this request was abandoned before its certificate was complete; use a new request id (to enroll, \
                            also a token with uses left)";
             Err(Error::precondition("RESERVATION_ABANDONED", message))
         }
@@ -223,6 +223,6 @@ fn still_admitted(
     if principal.generation == record.principal_generation {
         return Ok(());
     }
-    let message = "the principal was changed while its certificate was made; use a new request id";
+    let message = "the principal changed while its certificate was being issued; use a new request id";
     Err(Error::precondition("PRINCIPAL_CHANGED", message))
 }

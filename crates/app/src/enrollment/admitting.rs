@@ -32,7 +32,7 @@ pub(super) fn check_guesses(app: &App, call: &Call, tenant: &TenantId) -> Result
     if app.throttle.admits(tenant, call.source, call.now) {
         return Ok(());
     }
-    let message = "too many refused enrollments; wait some minutes and check the proof before the next try";
+    let message = "too many refused enrollments; check the proof, and retry in a few minutes";
     Err(Error::Exhausted { reason: TOO_MANY, message: message.into() })
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn refuse_proof<T>(
         | Error::Internal { .. } => return Err(error),
         other => other.reason(),
     };
-    tracing::info!(reason, tenant.id = %tenant, call.correlation_id, "an enrollment was refused");
+    tracing::info!(reason, tenant.id = %tenant, call.correlation_id, "enrollment refused by the control plane");
     // Whose proof is good and whose tenant is full is told so; it guesses nothing.
     let is_full = matches!(error, Error::OverQuota(_));
     if !is_full {

@@ -109,7 +109,9 @@ async fn attest(app: &App, request: &Request<'_>, rules: &[EnrollmentRule], know
             app.throttle.unvouched(request.call.source, request.call.now);
             Error::Unavailable { what, cause }
         }
-        AttestationError::Busy { what } => Error::Unavailable { what, cause: "too many proofs wait for it".to_owned() },
+        AttestationError::Busy { what } => {
+            Error::Unavailable { what, cause: "too many proofs are waiting for it".to_owned() }
+        }
     })
 }
 

@@ -160,7 +160,7 @@ fn holder_id(token: &EnrollmentToken, wanted: Option<&PrincipalId>) -> Result<Pr
             let fits = token.id_pattern.as_ref().is_none_or(|pattern| matches(pattern, wanted.as_str()));
             if fits { Ok(wanted.clone()) } else { Err(refused("ID_NOT_ALLOWED")) }
         }
-        (None, None) => Err(Error::invalid("principal_id", "REQUIRED", "the token leaves the id open: choose one")),
+        (None, None) => Err(Error::invalid("principal_id", "REQUIRED", "the token does not set the id: choose one")),
     }
 }
 

@@ -69,7 +69,7 @@ async fn renew_proven(
     order::require_served(app, &record.tenant)?;
     require_usable(record)?;
     if call.now >= record.not_after.plus(tenant.renewal_grace) {
-        let message = "the certificate has expired, and the tenant's grace for that is over; enroll again";
+        let message = "the certificate has expired, and so has the tenant's renewal grace period; enroll again";
         return Err(Error::precondition("RENEWAL_GRACE_OVER", message));
     }
     renewal::renew(app, call, &TenantScope::of_certificate(record), &Presented::from(record), csr).await

@@ -94,7 +94,7 @@ pub async fn create_token(
         let key = EnrollmentToken::key_of(&digest);
         let found = scope.get::<EnrollmentToken>(&*app.store, &key, call.now).await?;
         found.map(|found| found.value).ok_or_else(|| {
-            let message = "this request made its token before, and the secret was shown then and not kept; revoke that \
+            let message = "this request created its token before; its secret was shown once and is not stored; revoke that \
                            token and create another with a new request id";
             Error::precondition("SECRET_NOT_KEPT", message)
         })

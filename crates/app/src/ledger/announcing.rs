@@ -130,7 +130,7 @@ impl Writer {
         let mut queue = self.queue();
         let (late, mut waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut queue.waiting).into_iter().partition(|waiting| waiting.give_up_at <= now);
-        let gone = "the changes feed has no turn for this; too many others write to it";
+        let gone = "the changes feed is busy; too many others write to it";
         answer_all(late, &Err(StoreError::Unavailable(gone.into())));
         waiting.retain(|waiting| !waiting.answer.is_closed());
         let commits: Vec<&Commit> = waiting.iter().map(|waiting| &waiting.commit).collect();
@@ -207,7 +207,7 @@ impl Writer {
                 shard = self.shard,
                 head = end.last,
                 last,
-                "the feed's head was put back or cannot be read; going on behind the last entry"
+                "the feed head went backwards or cannot be read; continuing after the last entry"
             );
             end.last = last;
         }

@@ -103,7 +103,7 @@ pub(crate) async fn outcome_of(
     if found.value.fingerprint == fingerprint {
         return Ok(Some(found.value.outcome));
     }
-    let message = "was used for another request; take a new id for every new request";
+    let message = "was used for another request; use a new id for every new request";
     Err(Error::invalid("request_id", "REQUEST_ID_REUSED", message))
 }
 

@@ -210,7 +210,7 @@ pub(crate) async fn set_principal_status(
     match ledger::mutate(app, call, scope.tenant(), &(id, status), plan, replay).await {
         Err(Error::Unreadable { key, .. }) if status == PrincipalStatus::Suspended && reads::may_manage_any(permit) => {
             suspend_unread(app, call, permit, scope, id).await?;
-            Err(Error::Unreadable { key, also: "; the principal is refused everywhere from now on all the same" })
+            Err(Error::Unreadable { key, also: "; the principal is refused everywhere nevertheless" })
         }
         result => result,
     }
@@ -291,7 +291,10 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
 
 fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<(), Error> {
     if permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
-        return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
+        return Err(Error::precondition(
+            "OWN_PRINCIPAL",
+            "you cannot suspend or delete the principal that you call as",
+        ));
     }
     Ok(())
 }

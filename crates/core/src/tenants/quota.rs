@@ -84,7 +84,7 @@ impl Quota {
 
     const fn advice(self) -> &'static str {
         match self {
-            Self::JoinTokens => "wait until some expire or make tokens with more uses; ",
+            Self::JoinTokens => "wait until some expire, or create tokens with more uses; ",
             Self::EnrollmentRules => "delete one; ",
             Self::Principals | Self::CertificateAuthorities => "",
         }

@@ -36,19 +36,19 @@ pub(super) fn config(raw: Raw, base: &Path) -> Result<Config> {
     for one in raw.identity {
         let one = identity(one, base)?;
         if identities.iter().any(|other| other.name == one.name) {
-            return Err(bad(format!("identity.{}", one.name), "this name is taken by another identity"));
+            return Err(bad(format!("identity.{}", one.name), "another identity has this name"));
         }
         identities.push(one);
     }
     if identities.is_empty() {
-        return Err(bad("identity", "there is none: add an [[identity]] section, see agent.sample.toml"));
+        return Err(bad("identity", "add an [[identity]] section, see agent.sample.toml"));
     }
     no_shared_places(&identities)?;
     let socket = raw.socket.map_or_else(|| state_dir.join("agent.sock"), |socket| base.join(socket));
     let length = socket.as_os_str().len();
     if length > MAX_SOCKET_PATH {
         let problem =
-            format!("{} has {length} bytes: no socket's path is longer than {MAX_SOCKET_PATH}", socket.display());
+            format!("{} has {length} bytes; a socket path can have at most {MAX_SOCKET_PATH}", socket.display());
         return Err(bad("socket", problem));
     }
     Ok(Config {
@@ -66,7 +66,7 @@ fn control_plane(raw: raw::ControlPlane, base: &Path) -> Result<Settings> {
     let key = "control_plane.ca_file";
     let text =
         fs::read_to_string(&path).map_err(|error| bad(key, format!("cannot read {}: {error}", path.display())))?;
-    let none = || bad(key, format!("{} holds no certificate in PEM", path.display()));
+    let none = || bad(key, format!("{} has no PEM certificate", path.display()));
     let roots = pem::decode_certificates(&text).filter(|roots| !roots.is_empty()).ok_or_else(none)?;
     let mut settings = Settings::new(raw.endpoint, roots);
     settings.server_name = raw.server_name;
@@ -98,10 +98,10 @@ fn identity(raw: raw::Identity, base: &Path) -> Result<IdentityConfig> {
     };
     let in_memory = this.exec.as_ref().is_some_and(|exec| exec.stdin == Stdin::Credentials);
     if !this.keeps_its_key() && this.pkcs12.is_none() && !in_memory {
-        return Err(bad(key, "it serves nobody: add pem, combined or pkcs12, or an exec with stdin = \"credentials\""));
+        return Err(bad(key, "it has no output: add pem, combined or pkcs12, or an exec with stdin = \"credentials\""));
     }
     if !this.keeps_its_key() && !this.enroll.proof.repeats() {
-        let problem = "no readable key would be kept (neither pem nor combined), so that each start enrolls again; a join \
+        let problem = "no readable key would be stored (neither pem nor combined), so each start enrolls again; a join \
                        token does not work twice";
         return Err(bad(key, problem));
     }
@@ -122,10 +122,10 @@ fn enroll(key: &str, raw: raw::Enroll, base: &Path) -> Result<EnrollConfig> {
         (None, None, None, Some(raw::X509 { cert_file, key_file })) => {
             ProofConfig::X509 { cert_file: base.join(cert_file), key_file: base.join(key_file) }
         }
-        _ => return Err(bad(key, "say what speaks for it: one of join_token_file, oidc_token_file, aws_iam, x509")),
+        _ => return Err(bad(key, "set one of join_token_file, oidc_token_file, aws_iam, x509")),
     };
     if raw.tenant.is_none() && !matches!(proof, ProofConfig::JoinToken(_)) {
-        return Err(bad(format!("{key}.tenant"), "is needed: only a join token knows its own"));
+        return Err(bad(format!("{key}.tenant"), "is required, except with a join token"));
     }
     Ok(EnrollConfig { tenant: raw.tenant, principal: raw.principal, proof })
 }
@@ -151,7 +151,7 @@ fn access(key: &str, raw: raw::Permissions) -> Result<Access> {
     let mode = match raw.mode {
         None => SECRET,
         Some(text) => {
-            let rule = "must be octal digits such as \"0640\"; other users never get at a key";
+            let rule = "must be octal digits such as \"0640\"; other users must not read a key";
             let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| mode & !0o770 == 0 && mode & 0o400 != 0);
             mode.ok_or_else(|| bad(format!("{key}.mode"), format!("{text:?} {rule}")))?
         }
@@ -168,7 +168,7 @@ fn id(key: &str, name: &str, find: impl Fn(&str) -> nix::Result<Option<u32>>) ->
         return Ok(number);
     }
     let found = find(name).map_err(|error| bad(key, format!("{name:?} cannot be looked up: {error}")))?;
-    found.ok_or_else(|| bad(key, format!("{name:?} is not known on this machine")))
+    found.ok_or_else(|| bad(key, format!("{name:?} does not exist on this machine")))
 }
 
 fn exec(key: &str, raw: raw::Exec, base: &Path) -> Result<ExecConfig> {

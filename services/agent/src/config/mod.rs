@@ -24,7 +24,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("it cannot be read: {0}; `signet-agent sample` prints one to begin with")]
+    #[error("it cannot be read: {0}; `signet-agent sample` prints one to start from")]
     File(io::Error),
     /// Not TOML, an unknown key, a wrong type.
     #[error("{0}")]
@@ -202,15 +202,15 @@ impl IdentityConfig {
 fn in_words(error: &figment::Error) -> String {
     let one = |error: &figment::Error| {
         let what = match &error.kind {
-            Kind::UnknownField(_, known) => format!("there is no such key; there are {}", known.join(", ")),
-            Kind::UnknownVariant(found, known) => format!("{found:?} is none of {}", known.join(", ")),
+            Kind::UnknownField(_, known) => format!("unknown key; valid keys are {}", known.join(", ")),
+            Kind::UnknownVariant(found, known) => format!("{found:?} must be one of {}", known.join(", ")),
             Kind::InvalidType(found, wanted) => {
                 let wanted = match wanted.as_str() {
                     "a sequence" => "a list, [ … ]",
                     wanted if wanted.starts_with("struct ") => "a table, { key = … }",
                     wanted => wanted,
                 };
-                format!("must be {wanted}, and is the {found}")
+                format!("must be {wanted}, not the {found}")
             }
             kind => kind.to_string(),
         };

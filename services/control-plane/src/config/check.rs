@@ -97,7 +97,9 @@ fn keys(raw: RawKeys, base: &Path) -> Checked<Keys> {
 
 fn key_policy(file: Option<PathBuf>, text: Option<String>) -> Checked<Option<TenantKeyPolicy>> {
     match (file, text) {
-        (Some(_), Some(_)) => Err(bad("keys.tenant_key_policy", "must not stand beside tenant_key_policy_file")),
+        (Some(_), Some(_)) => {
+            Err(bad("keys.tenant_key_policy", "must not be set together with tenant_key_policy_file"))
+        }
         (Some(file), None) => Ok(Some(TenantKeyPolicy::File(file))),
         (None, Some(text)) if serde_json::from_str::<serde_json::Map<_, _>>(&text).is_ok() => {
             Ok(Some(TenantKeyPolicy::Text(text)))
@@ -187,7 +189,7 @@ fn separate_listeners(listen: &Listen) -> Checked<()> {
 
 fn server(raw: RawServer) -> Checked<ServerIdentity> {
     if raw.dns_names.is_empty() && raw.ip_addresses.is_empty() {
-        return Err(bad("server.dns_names", "must hold at least one name that clients connect to"));
+        return Err(bad("server.dns_names", "must contain at least one name that clients connect to"));
     }
     for name in &raw.dns_names {
         let rule = "must be a lower-case DNS name, e.g. signet.example.com";

@@ -13,7 +13,7 @@ const LEAST: usize = 16;
 /// What there is a limited amount of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Budget {
-    /// Places of calls under way, from their head to the end of their answer.
+    /// Places of concurrent calls, from their head to the end of their answer.
     Calls,
     /// Places of open streams.
     Streams,

@@ -1,6 +1,6 @@
 //! Shares: what one principal and one tenant may take of a node, so that nobody takes it from the others.
 //!
-//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers. A principal
+//! Each budget (concurrent calls, open streams, bytes that wait to be read) has a limit for all callers. A principal
 //! gets an eighth of it, and a tenant as much as it leaves free: half if it is alone, a third each of two, so that
 //! there is always something left for the next. Operations that suspend and revoke go an eighth beyond the limits, and
 //! the operator a quarter beyond the node's. Besides, a principal and a tenant have rates.

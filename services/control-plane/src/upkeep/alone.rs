@@ -61,7 +61,7 @@ impl Notifier for Log {
             self.0.metrics.count("signet_expiry_warnings_total", "kind", kind);
             let seconds_left = warning.not_after.millis_since(warning.at) / 1000;
             let what = warning.key().sort;
-            tracing::warn!(tenant.id = %warning.tenant, what, seconds_left, "it ends soon and was not replaced");
+            tracing::warn!(tenant.id = %warning.tenant, what, seconds_left, "expires soon and has not been replaced");
         }
         Vec::new()
     }

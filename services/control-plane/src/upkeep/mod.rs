@@ -78,7 +78,7 @@ async fn repeat<F>(
         if let Err(error) = result {
             signet_app::tell_operator(task, &error);
             node.metrics.count("signet_task_failures_total", "task", task);
-            tracing::warn!(task, ?error, "periodic work failed; the next turn tries again");
+            tracing::warn!(task, ?error, "periodic work failed; will retry");
         }
     }
 }
@@ -128,7 +128,7 @@ fn told(task: &str, report: TaskReport) -> Result<(), Error> {
         tracing::info!(task, done, "upkeep");
     }
     for (what, error) in &report.failed {
-        tracing::warn!(task, what, ?error, "a piece of the upkeep failed");
+        tracing::warn!(task, what, ?error, "an upkeep step failed");
     }
     let mut errors = report.failed.into_iter().map(|(_, error)| error);
     let first = errors.next();
@@ -200,6 +200,6 @@ pub(crate) fn gauges(node: &Node) {
 /// Reads what a node needs once before it can be ready.
 pub(crate) async fn first_roots(node: &Node, app: &App, now: Time) {
     if let Err(error) = node.bundles.refresh(app, now).await {
-        tracing::warn!(?error, "the roots cannot be read yet; trying again each minute");
+        tracing::warn!(?error, "the roots cannot be read yet; retrying every minute");
     }
 }

@@ -45,7 +45,7 @@ pub struct Wish {
     pub config: Config,
     /// Id of the first admin.
     pub admin: PrincipalId,
-    /// Name of the admin's context; the environment's name unless given.
+    /// Name of the admin's context; default: the environment's name.
     pub context: Option<String>,
     /// How this machine reaches the server, where the configuration does not tell.
     pub endpoint: Option<String>,

@@ -115,7 +115,7 @@ fn read(target: &str, state: &str, issuer: &str) -> Option<Came> {
     }
     // RFC 9207 section 2.4: an answer of another provider is not one to this question.
     if value("iss").is_some_and(|named| named != issuer) {
-        let description = Some("the answer comes from another provider than was asked".to_owned());
+        let description = Some("the response comes from another provider".to_owned());
         return Some(Came::Error { code: "mix_up".to_owned(), description });
     }
     match (value("code"), value("error")) {

@@ -85,11 +85,7 @@ impl Shard {
         let result = self.follow_into(store, trust, now, &mut followed).await;
         followed.missing = self.gaps.take_given_up();
         if followed.missing > 0 {
-            tracing::error!(
-                shard = self.number,
-                missing = followed.missing,
-                "changes are missing in the feed and do not turn up"
-            );
+            tracing::error!(shard = self.number, missing = followed.missing, "changes are missing from the feed");
         }
         (followed, result)
     }

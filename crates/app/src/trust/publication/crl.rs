@@ -139,7 +139,7 @@ async fn with_published(
     let kept: Vec<RevokedEntry> = looked_up.into_iter().flatten().chain(unseen).collect();
     if !kept.is_empty() {
         let (ca, kept) = (ca.id.as_str(), kept.len());
-        tracing::warn!(ca.id = ca, kept, "the index lacks published revocations: they stay on the list");
+        tracing::warn!(ca.id = ca, kept, "the index lacks published revocations: keeping them on the CRL");
     }
     entries.extend(kept);
     sort(&mut entries);
@@ -170,11 +170,7 @@ struct Revoked {
 fn published_entries(der: &[u8], issuer: &IssuerCert, name: &str) -> Vec<RevokedEntry> {
     verified_entries(der, issuer).unwrap_or_else(|reason| {
         let reason = reason.to_string();
-        tracing::error!(
-            object = name,
-            reason,
-            "the published list is not ours: it is replaced by what the index shows"
-        );
+        tracing::error!(object = name, reason, "the published CRL is not ours: replacing it with one from the index");
         Vec::new()
     })
 }

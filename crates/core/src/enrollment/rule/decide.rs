@@ -66,7 +66,7 @@ fn ask<'a>(rule: &'a EnrollmentRule, facts: &Facts) -> Result<Grant<'a>, Miss> {
 /// Whether the facts come from whom the rule believes: the check of the evidence knew all rules' sources, this is one's.
 fn speaks(source: &Source, facts: &Facts) -> Result<(), Miss> {
     if source.kind() != facts.proof {
-        return Err(Miss::new("OTHER_PROOF", format!("it wants {}, not {}", source.kind(), facts.proof)));
+        return Err(Miss::new("OTHER_PROOF", format!("it requires {}, not {}", source.kind(), facts.proof)));
     }
     let has = |name: &str, wanted: &str| values(facts, name).iter().any(|value| value == wanted);
     let miss = |reason, name: &str, wanted: &str| {
@@ -91,7 +91,7 @@ fn holds(condition: &Condition, facts: &Facts) -> Result<(), Miss> {
     let Condition { fact, patterns } = condition;
     let values = values(facts, fact);
     if values.is_empty() {
-        return Err(Miss::new("FACT_MISSING", format!("the proof gives no fact {}", cut(fact))));
+        return Err(Miss::new("FACT_MISSING", format!("the proof lacks the fact {}", cut(fact))));
     }
     if values.iter().any(|value| patterns.iter().any(|pattern| matches(pattern, value))) {
         return Ok(());
