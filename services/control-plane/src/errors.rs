@@ -95,9 +95,9 @@ fn retry(mut details: ErrorDetails) -> ErrorDetails {
 /// A budget has no more for this caller: says which, whose limit it is and how much that is.
 pub(crate) fn full(full: Full) -> Status {
     let (reason, what) = match (full.budget, full.whose) {
-        (Budget::Calls, Whose::Principal) => ("PRINCIPAL_BUSY", "concurrent calls"),
-        (Budget::Calls, Whose::Tenant) => ("TENANT_BUSY", "concurrent calls"),
-        (Budget::Calls, Whose::Node) => ("NODE_BUSY", "concurrent calls"),
+        (Budget::Calls | Budget::Refusals, Whose::Principal) => ("PRINCIPAL_BUSY", "concurrent calls"),
+        (Budget::Calls | Budget::Refusals, Whose::Tenant) => ("TENANT_BUSY", "concurrent calls"),
+        (Budget::Calls | Budget::Refusals, Whose::Node) => ("NODE_BUSY", "concurrent calls"),
         (Budget::Streams, _) => ("TOO_MANY_STREAMS", "open streams"),
         (Budget::Unread, _) => ("UNREAD_ANSWERS", "bytes of unread answers"),
     };

@@ -19,6 +19,8 @@ pub(crate) enum Budget {
     Streams,
     /// Bytes of answers that wait to be read.
     Unread,
+    /// Refusals that wait before they are sent.
+    Refusals,
 }
 
 /// Whose limit it is.
@@ -52,6 +54,7 @@ pub(super) struct Each<T> {
     pub(super) calls: T,
     pub(super) streams: T,
     pub(super) unread: T,
+    pub(super) refusals: T,
 }
 
 /// The node's limits.
@@ -65,6 +68,7 @@ impl<T> Each<T> {
             Budget::Calls => &self.calls,
             Budget::Streams => &self.streams,
             Budget::Unread => &self.unread,
+            Budget::Refusals => &self.refusals,
         }
     }
 }
