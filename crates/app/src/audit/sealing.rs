@@ -39,6 +39,9 @@ const MINUTES_A_CALL: i64 = 720;
 const BATCH_SEALS: usize = 90;
 /// Largest batch in bytes, roughly: DynamoDB takes 4 MB a transaction.
 const BATCH_BYTES: usize = 1_000_000;
+/// Minutes that sealing may be ahead of a clock that is well: nodes' clocks differ, and one that was set lately may jump
+/// by [`LATE_MINUTES`].
+const MOST_AHEAD: i64 = 2 * LATE_MINUTES;
 /// How many tenants' seals are read at once.
 const CONCURRENT_READS: usize = 16;
 /// The leaves of all tenants' events, by minute.
@@ -158,6 +161,21 @@ pub(crate) async fn learn_sealed(app: &App, now: Time) -> Result<(), Error> {
 pub fn unsealed_minutes(app: &App, now: Time) -> Option<i64> {
     let first = Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire));
     (first.unix_millis() > 0).then(|| now.minute().saturating_sub(first.minute()).max(0))
+}
+
+/// An error if minutes are sealed that are far in the future by `now`: some node's clock was ahead when it sealed them, or
+/// this one's is behind. Events are then kept in later minutes still, and a verification ends before them.
+pub fn require_not_ahead(app: &App, now: Time) -> Result<(), Error> {
+    let first = Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire));
+    let ahead = first.minute().saturating_sub(now.minute());
+    if ahead <= MOST_AHEAD {
+        return Ok(());
+    }
+    let cause = format!(
+        "it is sealed {ahead} minutes into the future of this machine's clock; check the clocks of all nodes: \
+         until then new events lie in later minutes, and `principal audit verify` ends before them"
+    );
+    Err(Error::Misconfigured { what: "the audit log", cause })
 }
 
 /// The end of the time in which there may be events: none is written in a minute that is sealed, and a clock that was

@@ -113,7 +113,7 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(
         sealing::seal_beside_others(&node.app, &call, key, node.trust.uptime(), is_unset).await?
     };
     node.metrics.with(|| counter!("signet_sealed_minutes_total").increment(sealed.into()));
-    Ok(())
+    sealing::require_not_ahead(&node.app, node.now())
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
