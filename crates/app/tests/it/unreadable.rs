@@ -236,7 +236,7 @@ async fn listings_leave_out_what_cannot_be_read() {
     let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.to_string()).collect();
     assert!(ids.contains(&pair.other.tenant.to_string()) && !ids.contains(&"acme".to_owned()), "{ids:?}");
     let error = tenants::get_tenant(&app, &call("GetTenant"), &scope("acme")).await.unwrap_err();
-    assert!(matches!(&error, Error::Internal { cause } if cause.contains("tenants/acme/tenant")), "{error:?}");
+    assert!(matches!(&error, Error::Unreadable { key, .. } if key.contains("tenants/acme/tenant")), "{error:?}");
 }
 
 /// The index says that it was revoked, its key which one it is: a list without it would let it in.
