@@ -65,7 +65,7 @@ pub(crate) fn rows(
 async fn tenant(environment: &Environment) -> Result<Channel> {
     let admin = environment.connect().await?;
     let tenant = Tenant { tenant_id: TENANT.into(), ..Tenant::default() };
-    let request = CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+    let request = CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
     match TenantServiceClient::new(admin.clone()).create_tenant(request).await {
         Err(status) if status.code() != tonic::Code::AlreadyExists => Err(status.into()),
         _ => Ok(admin),
@@ -89,11 +89,15 @@ async fn worker(admin: &Channel, id: String, settings: Settings) -> Result<Ident
         principal_type: PrincipalType::Worker.into(),
         ..Principal::default()
     };
-    let request = CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+    let request = CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
     PrincipalServiceClient::new(admin.clone()).create_principal(request).await?;
     let KeyAndCsr { key, csr_der } = KeyAndCsr::generate()?;
-    let request =
-        IssueCertificateRequest { tenant_id: TENANT.into(), principal_id: id, csr_der, request_id: String::new() };
+    let request = IssueCertificateRequest {
+        tenant_id: TENANT.into(),
+        principal_id: id,
+        csr_der,
+        request_id: signet_client::request_id(),
+    };
     let issued = CertificateServiceClient::new(admin.clone()).issue_certificate(request).await?.into_inner();
     let identity = Identity::adopt(settings, Credentials::new(issued.chain_der, issued.root_der, key)?).await?;
     identity.status().wait_for(|status| status.confirmed).await?;

@@ -75,7 +75,7 @@ async fn worker(environment: &Environment, name: &str, certificates: usize) -> R
     let admin = environment.connect().await?;
     let tenant_id = format!("{name}-{}", std::process::id());
     let tenant = Tenant { tenant_id: tenant_id.clone(), max_certificates: 100, ..Tenant::default() };
-    let request = CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+    let request = CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
     TenantServiceClient::new(admin.clone()).create_tenant(request).await?;
     let principal = Principal {
         tenant_id: tenant_id.clone(),
@@ -83,13 +83,14 @@ async fn worker(environment: &Environment, name: &str, certificates: usize) -> R
         principal_type: PrincipalType::Worker.into(),
         ..Principal::default()
     };
-    let request = CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+    let request = CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
     PrincipalServiceClient::new(admin.clone()).create_principal(request).await?;
     let mut last = None;
     for _ in 0..certificates {
         let KeyAndCsr { key, csr_der } = KeyAndCsr::generate()?;
         let (tenant_id, principal_id) = (tenant_id.clone(), name.to_owned());
-        let request = IssueCertificateRequest { tenant_id, principal_id, csr_der, request_id: String::new() };
+        let request =
+            IssueCertificateRequest { tenant_id, principal_id, csr_der, request_id: signet_client::request_id() };
         let issued = CertificateServiceClient::new(admin.clone()).issue_certificate(request).await?.into_inner();
         last = Some(Credentials::new(issued.chain_der, issued.root_der, key)?);
     }

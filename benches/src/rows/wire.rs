@@ -111,7 +111,7 @@ impl Client {
         }
         let this = Self(channels);
         let tenant = Tenant { tenant_id: TENANT.into(), ..Tenant::default() };
-        let request = CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+        let request = CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
         match TenantServiceClient::new(this.channel(0)).create_tenant(request).await {
             // From an earlier run on the same environment.
             Err(status) if status.code() != tonic::Code::AlreadyExists => Err(status.into()),
@@ -151,7 +151,8 @@ impl Client {
                 principal_type: PrincipalType::Worker.into(),
                 ..Principal::default()
             };
-            let request = CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+            let request =
+                CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
             PrincipalServiceClient::new(self.channel(number)).create_principal(request).await?;
             let csr_der = KeyAndCsr::generate()?.csr_der;
             let (tenant_id, request_id) = (TENANT.into(), format!("issue-{id}"));

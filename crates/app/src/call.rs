@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, ops::Deref, sync::atomic::Ordering
 
 use serde::Serialize;
 use signet_core::{
-    Actor, Lifetime, RequestId, Serial, TenantId, Time,
+    Actor, Error, Lifetime, RequestId, Serial, TenantId, Time,
     audit::AuditEvent,
     authorities::signer::random,
     store::{commit::Commit, scope::Housekeeper},
@@ -72,6 +72,15 @@ impl Deref for Chore {
     fn deref(&self) -> &Call {
         &self.call
     }
+}
+
+/// The idempotency key that a caller sends with a change. Without one, who lost the answer could only do it twice.
+pub fn request_id(text: &str) -> Result<RequestId, Error> {
+    if text.is_empty() {
+        let message = "is required: a new UUID for every new request, the same one for every repetition of it";
+        return Err(Error::invalid("request_id", "REQUIRED", message));
+    }
+    text.parse().map_err(Error::id("request_id"))
 }
 
 /// What an operation was about.

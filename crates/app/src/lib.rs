@@ -48,7 +48,7 @@ pub use audit::{
 };
 pub use authorities::{RotationAction, RotationReport, TrustBundle};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
-pub use call::{AuditEntry, Call, Chore, Resource};
+pub use call::{AuditEntry, Call, Chore, Resource, request_id};
 pub use certificates::{
     expiry::{BATCH, Notifier},
     order::IssuedLeaf,

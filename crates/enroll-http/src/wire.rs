@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use signet_app::{App, Enroll, IssuedLeaf, OutOfBandRenewal, Proof};
+use signet_app::{App, Enroll, IssuedLeaf, OutOfBandRenewal, Proof, request_id};
 use signet_core::{
     Error, PrincipalId, RequestId, TenantId, Time, certificates::Certificate, enrollment::attestation::Evidence,
     spiffe::SpiffeId,
@@ -109,10 +109,6 @@ impl WireProof {
             .ok_or_else(|| Error::invalid("tenant_id", "REQUIRED", "is required with every proof but a join token"))?;
         Ok(Proof::Attested { tenant, evidence })
     }
-}
-
-fn request_id(text: &str) -> Result<RequestId, Error> {
-    text.parse().map_err(Error::id("request_id"))
 }
 
 /// One PKCS #10 request.

@@ -3,7 +3,7 @@ environment         = "staging"
 region              = "eu-central-1"
 trust_domain_suffix = "staging.example.com"
 
-image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.1.0"
+image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.2.0"
 architecture = "arm64"
 size         = "small"
 

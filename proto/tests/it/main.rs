@@ -9,6 +9,7 @@
 )]
 
 mod full;
+mod words;
 
 use std::collections::BTreeSet;
 

@@ -150,7 +150,7 @@ impl Reason {
     /// The reason as the API has it.
     pub fn to_proto(self) -> v1::RevocationReason {
         match self {
-            Self::Unspecified => v1::RevocationReason::Unspecified,
+            Self::Unspecified => v1::RevocationReason::NotStated,
             Self::KeyCompromise => v1::RevocationReason::KeyCompromise,
             Self::AffiliationChanged => v1::RevocationReason::AffiliationChanged,
             Self::Superseded => v1::RevocationReason::Superseded,

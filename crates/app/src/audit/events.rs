@@ -29,6 +29,9 @@ use crate::{
 
 /// Days that one page looks through before it says "ask again".
 const DAYS_A_PAGE: i64 = 31;
+/// Most bytes of payloads on a page. About twice as much is sent, and callers' gRPC libraries take 4 MiB: nobody may keep a log from being
+/// read by what it writes there.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 /// Windows of up to so many minutes are read from the table, strongly consistent; longer ones from an index, which may
 /// lag by seconds and must not make an event look removed.
 const CONSISTENT_MINUTES: i64 = 5;
@@ -146,8 +149,7 @@ pub async fn list_audit_events(
     while first < id_bound(end) && slot <= last {
         let wanted = (size as usize).saturating_sub(events.len());
         if wanted == 0 || slot >= stop {
-            let after = events.last().map_or_else(|| id_bound(slots.start(slot)), |e: &AuditEvent| e.id.clone());
-            return Ok(AuditPage { events, next_page_token: paging::token_after(&of, after)? });
+            return page_until(&of, events, || id_bound(slots.start(slot)));
         }
         let shards = (0..AUDIT_SHARDS).map(|shard| {
             let query = slots.query(scope.tenant(), slot, shard, (&first, &id_bound(end)));
@@ -158,12 +160,34 @@ pub async fn list_audit_events(
         let more = found.len() > wanted;
         found.truncate(wanted);
         events.extend(found);
+        if cut(&mut events) {
+            return page_until(&of, events, String::new);
+        }
         slot = slot.saturating_add(i64::from(!more));
     }
     if events.is_empty() {
         reads::tenant(app, scope, call.now).await?;
     }
     Ok(AuditPage { events, next_page_token: String::new() })
+}
+
+/// A page that is not the last; without events, the next begins `at`.
+fn page_until(of: &str, events: Vec<AuditEvent>, at: impl FnOnce() -> String) -> Result<AuditPage, Error> {
+    let after = events.last().map_or_else(at, |event| event.id.clone());
+    Ok(AuditPage { events, next_page_token: paging::token_after(of, after)? })
+}
+
+/// Leaves what fits on a page, one event at least; whether that was not all.
+fn cut(events: &mut Vec<AuditEvent>) -> bool {
+    let mut bytes = 0usize;
+    let fits = |event: &&AuditEvent| {
+        bytes = bytes.saturating_add(event.payload.len());
+        bytes <= MAX_PAGE_BYTES
+    };
+    let fitting = events.iter().take_while(fits).count().max(1);
+    let is_cut = fitting < events.len();
+    events.truncate(fitting);
+    is_cut
 }
 
 /// The first `wanted` events of `query`, or all if there are fewer. One that cannot be read is left out; its seal tells

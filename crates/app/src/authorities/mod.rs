@@ -29,12 +29,12 @@ use signet_x509::{
 use tokio::sync::Mutex;
 
 use crate::{
-    App, AuditEntry, Call, Planned,
+    App, AuditEntry, Call, Listing, PageRequest, Planned,
     authorities::{
         reservation::Holder,
         signing::{ca_id, is_trusted, issue_error},
     },
-    call, ledger, reads,
+    call, ledger, paging, reads,
 };
 
 /// Which step an operator asks for.
@@ -84,6 +84,29 @@ pub async fn list_cas(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec
     // The store has 10 before 2. A kind's come together: their ids differ in no more than the number.
     cas.sort_by_key(|ca| (ca.kind, ca.generation));
     Ok(cas)
+}
+
+/// A page of [`list_cas`]. All are read for each page: a quota keeps them to 200 at most, and the store has 10 before 2.
+pub async fn list_certificate_authorities(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    page: &PageRequest,
+) -> Result<Listing<Ca>, Error> {
+    let (size, of) = (page.size()? as usize, format!("cas/{}", scope.tenant()));
+    let after = paging::position(page, &of)?.unwrap_or_default();
+    let mut items = list_cas(app, call, scope).await?;
+    items.retain(|ca| place(ca) > after);
+    let more = items.len() > size;
+    items.truncate(size);
+    let last = items.last().filter(|_| more);
+    let next_page_token = last.map(|last| paging::token_after(&of, place(last))).transpose()?.unwrap_or_default();
+    Ok(Listing { items, next_page_token })
+}
+
+/// Where a CA stands among those of its tenant, as text in that order.
+fn place(ca: &Ca) -> String {
+    format!("{:02x}{:08x}", ca.kind as u8, ca.generation)
 }
 
 /// The environment's roots that are trusted at `now`.

@@ -442,6 +442,28 @@ async fn a_long_silence_is_paged_through() {
     assert!((10..20).contains(&pages), "{pages} pages");
 }
 
+/// What an admin writes into its tenant's log must not keep others from reading it.
+#[tokio::test]
+async fn a_page_is_cut_where_callers_could_not_take_it() {
+    let log = Log::new().await;
+    let before = log.events(NOW).await.len();
+    for second in 0..10 {
+        let call = Call { actor: Actor::Anonymous, ..Call::process("Test", later(second)) };
+        let entry = AuditEntry::refused(&call, "NOT_TODAY").detail("long", "x".repeat(300_000));
+        events::refuse(&log.elsewhere, &call, &tid("acme"), &entry).await.unwrap();
+    }
+    let (mut listed, mut page, mut pages) = (0, PageRequest { size: 1000, token: String::new() }, 0);
+    loop {
+        let got = events::list_audit_events(&log.site.app, &process(later(60)), &acme(), &ALL, &page).await.unwrap();
+        assert!(got.events.iter().map(|event| event.payload.len()).sum::<usize>() <= 1024 * 1024);
+        (listed, page.token, pages) = (listed + got.events.len(), got.next_page_token, pages + 1);
+        if page.token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((listed, pages), (before + 10, 4));
+}
+
 #[tokio::test]
 async fn a_token_is_good_for_its_own_listing_only() {
     let log = Log::new().await;

@@ -1,11 +1,12 @@
 //! The life of certificate authorities.
 
 use signet_app::{
-    Call, RotationAction, RotationReport, TenantPatch, authorities, bootstrap, certificates::issuance, tenants,
+    Call, PageRequest, RotationAction, RotationReport, TenantPatch, authorities, bootstrap, certificates::issuance,
+    tenants,
 };
 use signet_core::{
     Actor, Error, Lifetime, PrincipalType, Time,
-    authorities::{CaKind, CaState},
+    authorities::{Ca, CaKind, CaState},
     authorization::Denial,
     tenants::quota::Quotas,
 };
@@ -197,6 +198,28 @@ async fn a_tenant_prepares_two_a_day_and_an_operator_more() {
     let cas = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap();
     let generations: Vec<_> = cas.iter().map(|ca| ca.generation).collect();
     assert_eq!(generations, Vec::from_iter(1..=12), "10 after 2");
+    pages_hold_the_same(&world, &cas).await;
+}
+
+/// However long the pages are; and a token is good for the tenant whose CAs it goes on with.
+async fn pages_hold_the_same(world: &World, cas: &[Ca]) {
+    let list = async |tenant: &str, page: &PageRequest| {
+        authorities::list_certificate_authorities(&world.app, &call("List"), &scope(tenant), page).await
+    };
+    for size in [0, 1, 5, 6, 12] {
+        let (mut listed, mut page, mut pages) = (Vec::new(), PageRequest { size, token: String::new() }, 0);
+        loop {
+            let found = list("acme", &page).await.unwrap();
+            listed.extend(found.items);
+            (page.token, pages) = (found.next_page_token, pages + 1);
+            if page.token.is_empty() {
+                break;
+            }
+            assert_eq!(list("system", &page).await.unwrap_err().reason(), "INVALID_PAGE_TOKEN");
+        }
+        let whole = if size == 0 { 1 } else { cas.len().div_ceil(size as usize) };
+        assert_eq!((listed.as_slice(), pages), (cas, whole), "{size} a page");
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,26 @@ async fn the_examples_are_read_as_requests() {
     assert_eq!(seen, 6);
 }
 
+/// Whoever builds one without our SDK has these two texts and no other.
+#[test]
+fn an_aws_proof_is_described_as_it_is_checked() {
+    let description = description();
+    let schema = &description["components"]["schemas"]["AwsIam"]["properties"]["headers"];
+    let mut names: Vec<&str> = schema["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    names.sort_unstable();
+    let examples =
+        &description["paths"]["/v1/enroll"]["post"]["requestBody"]["content"]["application/json"]["examples"];
+    let example = examples["aws_iam"]["value"]["proof"]["aws_iam"]["headers"].as_object().unwrap();
+    assert_eq!(example.keys().collect::<Vec<_>>(), names);
+    let signed = format!("host;{}", names.join(";"));
+    for file in
+        ["proto/openapi/enrollment.yaml", "proto/signet/v1/enrollment.proto", "crates/attest/src/aws_iam/request.rs"]
+    {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap();
+        assert!(text.contains(&signed), "{file} does not name the signed headers {signed}");
+    }
+}
+
 #[tokio::test]
 async fn answers_have_the_members_that_the_description_requires() {
     let (world, description) = (World::new().await, description());

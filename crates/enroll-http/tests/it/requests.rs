@@ -55,7 +55,8 @@ async fn what_cannot_be_is_refused_by_name_and_secrets_are_not_repeated() {
     let x509 =
         |sign_time: &str| json!({ "x509": { "chain_pem": "hunter2", "sign_time": sign_time, "signature": "AA==" } });
     let cases = [
-        (with("request_id", json!("")), "INVALID_ID", "request_id"),
+        (with("request_id", json!("")), "REQUIRED", "request_id"),
+        (with("request_id", json!("a b")), "INVALID_ID", "request_id"),
         (with("request_id", json!(7)), "INVALID_JSON", "body"),
         (with("principal_id", json!("Not/One")), "INVALID_ID", "principal_id"),
         (with("tenant_id", json!("ACME")), "INVALID_ID", "tenant_id"),

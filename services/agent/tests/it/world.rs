@@ -71,7 +71,7 @@ impl World {
     pub(crate) async fn tenant(&self, id: &str) {
         let tenant =
             pb::Tenant { tenant_id: id.into(), isolation: pb::Isolation::Dedicated.into(), ..Default::default() };
-        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
         TenantServiceClient::new(self.admin()).create_tenant(request).await.unwrap();
     }
 
@@ -86,7 +86,8 @@ impl World {
         };
         let paths = ["lifetimes", "renewal_grace_seconds"].map(str::to_owned).to_vec();
         let update_mask = Some(FieldMask { paths });
-        let request = pb::UpdateTenantRequest { tenant: Some(tenant), update_mask, request_id: String::new() };
+        let request =
+            pb::UpdateTenantRequest { tenant: Some(tenant), update_mask, request_id: signet_client::request_id() };
         TenantServiceClient::new(self.admin()).update_tenant(request).await.unwrap();
     }
 
@@ -116,6 +117,7 @@ impl World {
             tenant_id: tenant.into(),
             principal_type: kind.into(),
             principal_id: id.into(),
+            request_id: signet_client::request_id(),
             ..Default::default()
         };
         let made = EnrollmentServiceClient::new(self.admin()).create_token(request).await.unwrap().into_inner();
@@ -127,7 +129,7 @@ impl World {
     /// A rule of the tenant `acme`; the other fields say whom it believes.
     pub(crate) async fn rule(&self, rule: pb::EnrollmentRule) {
         let rule = pb::EnrollmentRule { tenant_id: "acme".into(), rule_id: "rule".into(), ..rule };
-        let request = pb::CreateEnrollmentRuleRequest { rule: Some(rule), request_id: String::new() };
+        let request = pb::CreateEnrollmentRuleRequest { rule: Some(rule), request_id: signet_client::request_id() };
         EnrollmentServiceClient::new(self.admin()).create_enrollment_rule(request).await.unwrap();
     }
 
@@ -137,7 +139,8 @@ impl World {
             tenant_id: "acme".into(),
             issuer_id: "acme.1".into(),
             serial_number: certificate.serial_number.clone(),
-            ..Default::default()
+            reason: pb::RevocationReason::NotStated.into(),
+            request_id: signet_client::request_id(),
         };
         CertificateServiceClient::new(self.admin()).revoke_certificate(request).await.unwrap();
     }
@@ -146,7 +149,9 @@ impl World {
     pub(crate) async fn prepare_ca(&self) {
         let request = pb::RotateCertificateAuthorityRequest {
             tenant_id: "acme".into(),
+            kind: pb::CaKind::Tenant.into(),
             action: pb::RotationAction::Prepare.into(),
+            request_id: signet_client::request_id(),
             ..Default::default()
         };
         TrustServiceClient::new(self.admin()).rotate_certificate_authority(request).await.unwrap();

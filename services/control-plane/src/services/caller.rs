@@ -40,9 +40,10 @@ impl Caller {
         Self { call, session: passed.session, route: passed.route, permit: passed.permit }
     }
 
-    /// Takes the caller's idempotency key.
+    /// Takes the caller's idempotency key, without which nothing is changed. After the tenant was judged, before anything else
+    /// is looked at.
     pub(super) fn with_request_id(mut self, text: &str) -> Result<Self, Error> {
-        self.call.request_id = parse::request_id(text)?;
+        self.call.request_id = Some(signet_app::request_id(text)?);
         Ok(self)
     }
 

@@ -8,7 +8,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, convert, parse};
+use super::{Api, choices, convert, parse};
 
 #[async_trait]
 impl CertificateService for Api {
@@ -18,9 +18,9 @@ impl CertificateService for Api {
     ) -> Result<Response<IssuedCertificate>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let id = parse::principal_id("principal_id", &message.principal_id)?;
             let csr = parse::csr(&message.csr_der)?;
-            let caller = caller.with_request_id(&message.request_id)?;
             let issued = issuance::issue_certificate(&self.node.app, &caller.call, &scope, &id, csr).await?;
             Ok(convert::issued(issued))
         })
@@ -33,8 +33,8 @@ impl CertificateService for Api {
     ) -> Result<Response<IssuedCertificate>, Status> {
         self.unary(request, async |caller, message| {
             let (scope, _) = caller.principal("", "")?;
-            let csr = parse::csr(&message.csr_der)?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let csr = parse::csr(&message.csr_der)?;
             let issued =
                 renewal::renew_certificate(&self.node.app, &caller.call, caller.permit()?, &scope, csr).await?;
             Ok(convert::issued(issued))
@@ -99,9 +99,9 @@ impl CertificateService for Api {
     ) -> Result<Response<Certificate>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
-            let reason = parse::revocation_reason(message.reason)?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
+            let reason = choices::revocation_reason(message.reason)?;
             let (app, permit) = (&self.node.app, caller.permit()?);
             let revoked =
                 certificates::revoke_certificate(app, &caller.call, permit, &scope, &issuer, &serial, reason).await?;

@@ -25,6 +25,7 @@ use signet_core::{
 };
 use signet_proto::v1 as pb;
 
+use super::entry;
 use crate::node::Node;
 
 pub(super) fn time(time: Time) -> Timestamp {
@@ -192,7 +193,15 @@ pub(super) fn certificate(certificate: &Certificate) -> pb::Certificate {
 }
 
 fn revocation_reason(reason: RevocationReason) -> i32 {
-    i32::from(reason.code())
+    let wire = match reason {
+        RevocationReason::Unspecified => pb::RevocationReason::NotStated,
+        RevocationReason::KeyCompromise => pb::RevocationReason::KeyCompromise,
+        RevocationReason::AffiliationChanged => pb::RevocationReason::AffiliationChanged,
+        RevocationReason::Superseded => pb::RevocationReason::Superseded,
+        RevocationReason::CessationOfOperation => pb::RevocationReason::CessationOfOperation,
+        RevocationReason::PrivilegeWithdrawn => pb::RevocationReason::PrivilegeWithdrawn,
+    };
+    wire.into()
 }
 
 pub(super) fn issued(leaf: IssuedLeaf) -> pb::IssuedCertificate {
@@ -288,6 +297,7 @@ pub(super) fn event(event: AuditEvent) -> pb::AuditEvent {
         tenant_id: event.tenant.to_string(),
         event_id: event.id,
         event_time: Some(time(event.at)),
+        entry: entry::entry(&event.payload),
         payload_json: event.payload,
     }
 }

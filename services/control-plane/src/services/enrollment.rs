@@ -14,7 +14,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, convert, parse};
+use super::{Api, choices, convert, parse};
 
 /// Lifetime of a token where the caller does not say.
 const DEFAULT_TTL_SECONDS: u32 = 3600;
@@ -27,9 +27,10 @@ impl EnrollmentService for Api {
     ) -> Result<Response<CreateTokenResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
             let template = PrincipalTemplate {
-                principal_type: parse::principal_type("principal_type", message.principal_type)?,
+                principal_type: choices::principal_type("principal_type", message.principal_type)?,
                 id: id.map(|id| parse::principal_id("principal_id", id)).transpose()?,
                 roles: parse::names("roles", &message.roles)?,
             };
@@ -38,7 +39,6 @@ impl EnrollmentService for Api {
             let id_pattern = Some(message.principal_id_pattern).filter(|pattern| !pattern.is_empty());
             let source_networks = parse::networks("source_networks", &message.source_networks)?;
             let input = CreateToken { template, ttl, uses, id_pattern, source_networks };
-            let caller = caller.with_request_id(&message.request_id)?;
             let made = tokens::create_token(&self.node.app, &caller.call, caller.permit()?, &scope, input).await?;
             let secret = made.secret.expose_secret().to_owned();
             Ok(CreateTokenResponse { token: Some(convert::token(&made.token)), secret })
@@ -60,8 +60,8 @@ impl EnrollmentService for Api {
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Result<Response<Token>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let id: TokenId = message.token_id.parse().map_err(Error::id("token_id"))?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let id: TokenId = message.token_id.parse().map_err(Error::id("token_id"))?;
             let token = tokens::revoke_token(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::token(&token))
         })
@@ -75,8 +75,8 @@ impl EnrollmentService for Api {
         self.unary(request, async |caller, message| {
             let rule = parse::required("rule", message.rule)?;
             let scope = caller.scope_in("rule.tenant_id", &rule.tenant_id)?;
-            let input = parse::rule(rule)?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let input = parse::rule(rule)?;
             let rule = rules::create_rule(&self.node.app, &caller.call, caller.permit()?, &scope, input).await?;
             Ok(convert::rule(rule))
         })
@@ -103,8 +103,8 @@ impl EnrollmentService for Api {
     ) -> Result<Response<DeleteEnrollmentRuleResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let id: RuleId = message.rule_id.parse().map_err(Error::id("rule_id"))?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let id: RuleId = message.rule_id.parse().map_err(Error::id("rule_id"))?;
             rules::delete_rule(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(DeleteEnrollmentRuleResponse {})
         })
@@ -126,15 +126,11 @@ impl EnrollmentService for Api {
 
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<IssuedCertificate>, Status> {
         self.unary(request, async |caller, message| {
+            let caller = caller.with_request_id(&message.request_id)?;
             let proof = parse::proof(message.proof, &message.tenant_id)?;
             let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
             let principal = id.map(|id| parse::principal_id("principal_id", id)).transpose()?;
             let csr_der = parse::csr(&message.csr_der)?.to_vec();
-            if message.request_id.is_empty() {
-                let message = "is required: a repeated enrollment then gets the same certificate";
-                return Err(Error::invalid("request_id", "REQUIRED", message));
-            }
-            let caller = caller.with_request_id(&message.request_id)?;
             let issued = enrollment::enroll(&self.node.app, &caller.call, Enroll { proof, principal, csr_der }).await?;
             Ok(convert::issued(issued))
         })

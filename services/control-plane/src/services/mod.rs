@@ -3,8 +3,10 @@
 mod audit;
 mod caller;
 mod certificates;
+mod choices;
 mod convert;
 mod enrollment;
+mod entry;
 mod parse;
 mod principals;
 mod stream;

@@ -3,24 +3,19 @@
 use std::collections::BTreeMap;
 
 use prost_types::{FieldMask, Timestamp};
-use signet_app::{App, AuditWindow, CreateRule, PageRequest, Proof, RotationAction, audit::events};
+use signet_app::{App, AuditWindow, CreateRule, PageRequest, Proof, audit::events};
 use signet_core::{
-    CaId, Cidr, CidrError, Error, Lifetime, PrincipalId, PrincipalType, RequestId, Role, Serial, TenantId, Time,
-    authorities::CaKind,
-    certificates::{
-        RevocationReason,
-        renewal::{Steering, Window},
-    },
+    CaId, Cidr, CidrError, Error, Lifetime, PrincipalId, PrincipalType, Role, Serial, TenantId, Time,
+    certificates::renewal::{Steering, Window},
     enrollment::{
-        attestation::{Evidence, Facts, ProofKind},
+        attestation::{Evidence, Facts},
         rule::{Condition, RuleTemplate, Source},
     },
-    tenants::{
-        Isolation,
-        quota::{Quota, Quotas},
-    },
+    tenants::quota::{Quota, Quotas},
 };
 use signet_proto::v1 as pb;
+
+use super::choices;
 
 /// Largest CSR, bytes: a P-256 request takes 300.
 const MAX_CSR: usize = 16 * 1024;
@@ -28,10 +23,6 @@ const MAX_CSR: usize = 16 * 1024;
 const MAX_FACTS: usize = 100;
 /// Longest text that could be a token.
 const MAX_TOKEN: usize = 256;
-
-pub(super) fn request_id(text: &str) -> Result<Option<RequestId>, Error> {
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(Error::id("request_id")) }
-}
 
 pub(super) fn tenant_id(field: &'static str, text: &str) -> Result<TenantId, Error> {
     text.parse().map_err(Error::id(field))
@@ -95,7 +86,7 @@ pub(super) fn rule(rule: pb::EnrollmentRule) -> Result<CreateRule, Error> {
     };
     let condition = |pb::RuleCondition { fact, patterns }| Condition { fact, patterns };
     let template = RuleTemplate {
-        principal_type: principal_type("rule.principal_type", rule.principal_type)?,
+        principal_type: choices::principal_type("rule.principal_type", rule.principal_type)?,
         id: rule.id_template,
         roles: names("rule.roles", &rule.roles)?,
     };
@@ -105,14 +96,7 @@ pub(super) fn rule(rule: pb::EnrollmentRule) -> Result<CreateRule, Error> {
 
 /// Facts to ask the rules about.
 pub(super) fn facts(proof_kind: i32, facts: Vec<pb::Fact>) -> Result<Facts, Error> {
-    use pb::ProofKind as Wire;
-    let proof = match Wire::try_from(proof_kind) {
-        Ok(Wire::AwsIam) => ProofKind::AwsIam,
-        Ok(Wire::Oidc) => ProofKind::Oidc,
-        Ok(Wire::X509) => ProofKind::X509,
-        Ok(Wire::Unspecified) => return Err(Error::invalid("proof_kind", "REQUIRED", "is required")),
-        Err(_) => return Err(unknown("proof_kind")),
-    };
+    let proof = choices::proof_kind(proof_kind)?;
     if facts.len() > MAX_FACTS {
         return Err(Error::invalid("facts", "TOO_MANY", "must be at most 100"));
     }
@@ -130,31 +114,10 @@ pub(super) fn networks(field: &'static str, texts: &[String]) -> Result<Vec<Cidr
     texts.iter().map(|text| text.parse().map_err(bad)).collect()
 }
 
-pub(super) fn principal_type(field: &'static str, number: i32) -> Result<PrincipalType, Error> {
-    use pb::PrincipalType as Wire;
-    match Wire::try_from(number) {
-        Ok(Wire::Admin) => Ok(PrincipalType::Admin),
-        Ok(Wire::User) => Ok(PrincipalType::User),
-        Ok(Wire::Worker) => Ok(PrincipalType::Worker),
-        Ok(Wire::Service) => Ok(PrincipalType::Service),
-        Ok(Wire::Device) => Ok(PrincipalType::Device),
-        Ok(Wire::Unspecified) => Err(Error::invalid(field, "REQUIRED", "is required")),
-        Err(_) => Err(unknown(field)),
-    }
-}
-
-pub(super) fn isolation(number: i32) -> Result<Isolation, Error> {
-    match pb::Isolation::try_from(number) {
-        Ok(pb::Isolation::Unspecified | pb::Isolation::Dedicated) => Ok(Isolation::Dedicated),
-        Ok(pb::Isolation::Shared) => Ok(Isolation::Shared),
-        Err(_) => Err(unknown("tenant.isolation")),
-    }
-}
-
 pub(super) fn lifetimes(overrides: &[pb::LifetimeOverride]) -> Result<BTreeMap<PrincipalType, Lifetime>, Error> {
     let mut lifetimes = BTreeMap::new();
     for each in overrides {
-        let principal_type = principal_type("tenant.lifetimes.principal_type", each.principal_type)?;
+        let principal_type = choices::principal_type("tenant.lifetimes.principal_type", each.principal_type)?;
         if lifetimes.insert(principal_type, Lifetime::seconds(each.lifetime_seconds)).is_some() {
             return Err(Error::invalid("tenant.lifetimes", "DUPLICATE", "names a principal type twice"));
         }
@@ -170,34 +133,6 @@ pub(super) fn quotas(quotas: pb::TenantQuotas, named: impl Fn(Quota) -> bool) ->
         join_tokens: of(Quota::JoinTokens, quotas.join_tokens),
         enrollment_rules: of(Quota::EnrollmentRules, quotas.enrollment_rules),
         certificate_authorities: of(Quota::CertificateAuthorities, quotas.certificate_authorities),
-    }
-}
-
-pub(super) fn revocation_reason(number: i32) -> Result<RevocationReason, Error> {
-    let code = u8::try_from(number).ok();
-    code.and_then(RevocationReason::from_code).ok_or_else(|| unknown("reason"))
-}
-
-/// The CA kind that a rotation is about, for the CAs of the system tenant and of others.
-pub(super) fn ca_kind(number: i32) -> Result<CaKind, Error> {
-    match pb::CaKind::try_from(number) {
-        Ok(pb::CaKind::Unspecified | pb::CaKind::Tenant) => Ok(CaKind::Tenant),
-        Ok(pb::CaKind::Root) => Ok(CaKind::Root),
-        Ok(pb::CaKind::Shared) => Ok(CaKind::Shared),
-        Ok(pb::CaKind::Server) => Ok(CaKind::Server),
-        Err(_) => Err(unknown("kind")),
-    }
-}
-
-pub(super) fn rotation_action(number: i32, force: bool) -> Result<RotationAction, Error> {
-    match pb::RotationAction::try_from(number) {
-        Ok(pb::RotationAction::Activate) if force => Ok(RotationAction::ForceActivate),
-        Ok(_) if force => Err(Error::invalid("force", "ONLY_ACTIVATION", "can be set for an activation only")),
-        Ok(pb::RotationAction::Unspecified) => Ok(RotationAction::Due),
-        Ok(pb::RotationAction::Prepare) => Ok(RotationAction::Prepare),
-        Ok(pb::RotationAction::Activate) => Ok(RotationAction::Activate),
-        Ok(pb::RotationAction::Retire) => Ok(RotationAction::Retire),
-        Err(_) => Err(unknown("action")),
     }
 }
 
@@ -251,8 +186,4 @@ pub(super) fn mask(mask: Option<FieldMask>, known: &[&str]) -> Result<impl Fn(&s
         return Err(Error::invalid("update_mask", "UNKNOWN_FIELD", message));
     }
     Ok(move |path: &str| paths.iter().any(|named| named == path))
-}
-
-fn unknown(field: &'static str) -> Error {
-    Error::invalid(field, "UNKNOWN_VALUE", "is none of the values that this server knows")
 }

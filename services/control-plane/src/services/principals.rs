@@ -11,7 +11,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, Caller, convert, parse};
+use super::{Api, Caller, choices, convert, parse};
 
 #[async_trait]
 impl PrincipalService for Api {
@@ -19,14 +19,14 @@ impl PrincipalService for Api {
         self.unary(request, async |caller, message| {
             let principal = parse::required("principal", message.principal)?;
             let scope = caller.scope_in("principal.tenant_id", &principal.tenant_id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let input = CreatePrincipal {
                 id: parse::principal_id("principal.principal_id", &principal.principal_id)?,
-                principal_type: parse::principal_type("principal.principal_type", principal.principal_type)?,
+                principal_type: choices::principal_type("principal.principal_type", principal.principal_type)?,
                 roles: parse::names("principal.roles", &principal.roles)?,
                 groups: parse::names("principal.groups", &principal.groups)?,
                 display_name: principal.display_name,
             };
-            let caller = caller.with_request_id(&message.request_id)?;
             let principal = principals::create_principal(&self.node.app, &caller.call, &scope, input).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
@@ -60,13 +60,13 @@ impl PrincipalService for Api {
         self.unary(request, async |caller, message| {
             let principal = parse::required("principal", message.principal)?;
             let scope = caller.scope_in("principal.tenant_id", &principal.tenant_id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let id = parse::principal_id("principal.principal_id", &principal.principal_id)?;
             let named = parse::mask(message.update_mask, &["display_name", "roles", "groups"])?;
             let roles = named("roles").then(|| parse::names("principal.roles", &principal.roles)).transpose()?;
             let groups = named("groups").then(|| parse::names("principal.groups", &principal.groups)).transpose()?;
             let display_name = named("display_name").then_some(principal.display_name);
             let patch = PrincipalPatch { display_name, roles, groups };
-            let caller = caller.with_request_id(&message.request_id)?;
             let principal = principals::update_principal(&self.node.app, &caller.call, &scope, &id, patch).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
         })
@@ -79,8 +79,8 @@ impl PrincipalService for Api {
     ) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let id = parse::principal_id("principal_id", &message.principal_id)?;
             let principal =
                 principals::suspend_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
@@ -94,8 +94,8 @@ impl PrincipalService for Api {
     ) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let id = parse::principal_id("principal_id", &message.principal_id)?;
             let principal =
                 principals::activate_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
@@ -106,8 +106,8 @@ impl PrincipalService for Api {
     async fn delete_principal(&self, request: Request<DeletePrincipalRequest>) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let id = parse::principal_id("principal_id", &message.principal_id)?;
             let principal =
                 deletion::delete_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))

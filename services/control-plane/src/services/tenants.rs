@@ -12,7 +12,7 @@ use signet_proto::v1::{
 use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, convert, parse};
+use super::{Api, choices, convert, parse};
 
 /// What `UpdateTenant` may change.
 const FIELDS: &[&str] = &[
@@ -50,17 +50,17 @@ impl TenantService for Api {
     async fn create_tenant(&self, request: Request<CreateTenantRequest>) -> Result<Response<Tenant>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.permit()?.environment()?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let tenant = parse::required("tenant", message.tenant)?;
             let input = CreateTenant {
                 id: parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?,
                 display_name: tenant.display_name,
-                isolation: parse::isolation(tenant.isolation)?,
+                isolation: choices::isolation(tenant.isolation)?,
                 lifetimes: parse::lifetimes(&tenant.lifetimes)?,
                 max_certificates: tenant.max_certificates,
                 renewal_grace: Lifetime::seconds(tenant.renewal_grace_seconds),
                 quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |_| true),
             };
-            let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::create_tenant(&self.node.app, &caller.call, &scope, input).await?;
             self.hear_of(&tenant.id).await;
             Ok(convert::tenant(&self.node, &tenant))
@@ -98,6 +98,7 @@ impl TenantService for Api {
             let tenant = parse::required("tenant", message.tenant)?;
             let id = parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?;
             let scope = caller.environment(&id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let named = parse::mask(message.update_mask, FIELDS)?;
             let lifetimes = named("lifetimes").then(|| parse::lifetimes(&tenant.lifetimes)).transpose()?;
             let patch = TenantPatch {
@@ -110,7 +111,6 @@ impl TenantService for Api {
                     named(&format!("quotas.{}", quota.name()))
                 }),
             };
-            let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::update_tenant(&self.node.app, &caller.call, &scope, &id, patch).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
@@ -143,8 +143,8 @@ impl TenantService for Api {
     async fn steer_renewals(&self, request: Request<SteerRenewalsRequest>) -> Result<Response<Tenant>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let steering = message.steering.map(parse::steering).transpose()?;
             let caller = caller.with_request_id(&message.request_id)?;
+            let steering = message.steering.map(parse::steering).transpose()?;
             let tenant = tenants::steer_renewals(&self.node.app, &caller.call, &scope, steering).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })

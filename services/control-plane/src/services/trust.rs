@@ -12,7 +12,7 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api, Caller, caller, convert, parse,
+    Api, Caller, caller, choices, convert, parse,
     stream::{Messages, Sink},
 };
 use crate::{bundles::Bundle, node::Node};
@@ -50,8 +50,10 @@ impl TrustService for Api {
     ) -> Result<Response<ListCertificateAuthoritiesResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let cas = authorities::list_cas(&self.node.app, &caller.call, &scope).await?;
-            Ok(ListCertificateAuthoritiesResponse { certificate_authorities: cas.iter().map(convert::ca).collect() })
+            let page = parse::page(message.page_size, message.page_token);
+            let found = authorities::list_certificate_authorities(&self.node.app, &caller.call, &scope, &page).await?;
+            let certificate_authorities = found.items.iter().map(convert::ca).collect();
+            Ok(ListCertificateAuthoritiesResponse { certificate_authorities, next_page_token: found.next_page_token })
         })
         .await
     }
@@ -62,12 +64,12 @@ impl TrustService for Api {
     ) -> Result<Response<RotateCertificateAuthorityResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
             let (kind, action) =
-                (parse::ca_kind(message.kind)?, parse::rotation_action(message.action, message.force)?);
+                (choices::ca_kind(message.kind)?, choices::rotation_action(message.action, message.force)?);
             if kind != CaKind::Tenant && !scope.tenant().is_system() {
                 return Err(Error::invalid("kind", "INVALID_KIND", "only the system tenant has CAs of this kind"));
             }
-            let caller = caller.with_request_id(&message.request_id)?;
             let report = authorities::rotate_ca(&self.node.app, &caller.call, &scope, kind, action).await?;
             let certificate_authorities = report.cas.iter().map(convert::ca).collect();
             Ok(RotateCertificateAuthorityResponse { certificate_authorities, steps: report.steps })

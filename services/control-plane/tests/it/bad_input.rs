@@ -32,7 +32,7 @@ fn is_blamed<T: std::fmt::Debug>(result: Result<T, Status>, field: &str) {
 
 fn tenant(id: &str) -> pb::CreateTenantRequest {
     let tenant = pb::Tenant { tenant_id: id.into(), isolation: Isolation::Shared.into(), ..Default::default() };
-    pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() }
+    pb::CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() }
 }
 
 async fn tenants_blame_the_field(channel: &Channel) {
@@ -67,7 +67,8 @@ async fn principals_blame_the_field(channel: &Channel) {
         principal_type: wire_type(PrincipalType::Worker),
         ..Default::default()
     };
-    let create = |principal| pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+    let create =
+        |principal| pb::CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
     type Spoil = fn(&mut pb::Principal);
     let cases: [(&str, Spoil); 7] = [
         ("principal.tenant_id", |p| p.tenant_id = "Acme".into()),
@@ -86,7 +87,7 @@ async fn principals_blame_the_field(channel: &Channel) {
     let update = |paths: &[&str]| pb::UpdatePrincipalRequest {
         principal: Some(pb::Principal { principal_id: "w-1".into(), ..good.clone() }),
         update_mask: Some(FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     is_blamed(client.update_principal(update(&[])).await, "update_mask");
     let status = client.update_principal(update(&["display_name", "principal_type"])).await.unwrap_err();
@@ -105,7 +106,7 @@ async fn certificates_blame_the_field(channel: &Channel) {
             tenant_id: "acme".into(),
             principal_id: "w-1".into(),
             csr_der,
-            request_id: String::new(),
+            request_id: signet_client::request_id(),
         };
         is_blamed(client.issue_certificate(request).await, "csr_der");
     }
@@ -115,19 +116,24 @@ async fn certificates_blame_the_field(channel: &Channel) {
     let request =
         pb::GetCertificateRequest { tenant_id: "acme".into(), issuer_id: "acme.1".into(), serial_number: "1".into() };
     is_blamed(client.get_certificate(request).await, "serial_number");
-    let request = pb::RevokeCertificateRequest {
-        tenant_id: "acme".into(),
-        issuer_id: "shared.1".into(),
-        serial_number: "0".repeat(32),
-        reason: 2,
-        request_id: String::new(),
-    };
-    is_blamed(client.revoke_certificate(request).await, "reason");
+    // 0 is what nobody set, 2 a code of CRLs for CAs.
+    for reason in [0, 2, -1] {
+        let request = pb::RevokeCertificateRequest {
+            tenant_id: "acme".into(),
+            issuer_id: "shared.1".into(),
+            serial_number: "0".repeat(32),
+            reason,
+            request_id: signet_client::request_id(),
+        };
+        let status = client.revoke_certificate(request).await.unwrap_err();
+        assert!(status.message().contains("REVOCATION_REASON_NOT_STATED"), "{status:?}");
+        is_blamed(Err::<(), _>(status), "reason");
+    }
 }
 
 async fn the_rest_blames_the_field(channel: &Channel) {
     let mut client = EnrollmentServiceClient::new(channel.clone());
-    let token = pb::CreateTokenRequest { tenant_id: "acme".into(), ..Default::default() };
+    let token = pb::CreateTokenRequest { tenant_id: "acme".into(), request_id: "r-1".into(), ..Default::default() };
     is_blamed(client.create_token(token.clone()).await, "principal_type");
     let worker = pb::CreateTokenRequest { principal_type: wire_type(PrincipalType::Worker), ..token };
     let short = pb::CreateTokenRequest { ttl_seconds: 5, ..worker.clone() };
@@ -135,8 +141,27 @@ async fn the_rest_blames_the_field(channel: &Channel) {
     let many = pb::CreateTokenRequest { uses: 1001, ..worker };
     is_blamed(client.create_token(many).await, "uses");
     let mut client = TrustServiceClient::new(channel.clone());
-    let request = pb::RotateCertificateAuthorityRequest { tenant_id: "acme".into(), kind: 2, ..Default::default() };
-    is_blamed(client.rotate_certificate_authority(request).await, "kind");
+    let rotate = pb::RotateCertificateAuthorityRequest {
+        tenant_id: "acme".into(),
+        kind: pb::CaKind::Tenant.into(),
+        action: pb::RotationAction::Due.into(),
+        request_id: "r-1".into(),
+        force: false,
+    };
+    for kind in [0, 2, 9] {
+        let request = pb::RotateCertificateAuthorityRequest { kind, ..rotate.clone() };
+        is_blamed(client.rotate_certificate_authority(request).await, "kind");
+    }
+    for action in [0, 9] {
+        let request = pb::RotateCertificateAuthorityRequest { action, ..rotate.clone() };
+        let status = client.rotate_certificate_authority(request).await.unwrap_err();
+        for name in
+            ["ROTATION_ACTION_DUE", "ROTATION_ACTION_PREPARE", "ROTATION_ACTION_ACTIVATE", "ROTATION_ACTION_RETIRE"]
+        {
+            assert!(status.message().contains(name), "{status:?}");
+        }
+        is_blamed(Err::<(), _>(status), "action");
+    }
     let mut client = AuditServiceClient::new(channel.clone());
     let request = pb::ListAuditEventsRequest {
         start_time: Some(Timestamp { seconds: i64::MAX, nanos: 0 }),

@@ -16,7 +16,7 @@ use crate::world::{Node, World, eventually, reason};
 async fn renew(world: &World, node: &Node, held: &Credentials) -> Result<Credentials, tonic::Status> {
     let new = KeyAndCsr::generate().unwrap();
     let mut client = CertificateServiceClient::new(world.channel(node, held));
-    let request = pb::RenewCertificateRequest { csr_der: new.csr_der, request_id: String::new() };
+    let request = pb::RenewCertificateRequest { csr_der: new.csr_der, request_id: signet_client::request_id() };
     let issued = client.renew_certificate(request).await?.into_inner();
     Ok(Credentials::new(issued.chain_der, issued.root_der, new.key).unwrap())
 }
@@ -29,7 +29,11 @@ async fn a_copied_key_ends_both_holders_sessions() {
     let copied = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
     let honest = renew(&world, &node, &copied).await.unwrap();
     let mut client = CertificateServiceClient::new(world.channel(&node, &honest));
-    let confirmed = client.confirm_certificate(pb::ConfirmCertificateRequest::default()).await.unwrap().into_inner();
+    let confirmed = client
+        .confirm_certificate(pb::ConfirmCertificateRequest { request_id: signet_client::request_id() })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(confirmed.confirm_time.is_some());
     let info = client.get_renewal_info(pb::GetRenewalInfoRequest {}).await.unwrap().into_inner();
     assert_eq!(info.reason(), pb::RenewalReason::Default);

@@ -3,6 +3,7 @@
 use bytes::{Buf, BufMut};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value};
+use signet_proto::v1 as pb;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -53,7 +54,11 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
             ("serial_number", _) if fields.whole => Value::String(fields.serial_number.clone()),
             ("token_id", _) if fields.whole => Value::String(fields.token_id.clone()),
             ("csr_der", _) if fields.whole => Value::Bytes(fields.csr_der.clone().into()),
+            ("request_id", _) if fields.whole => Value::String(signet_client::request_id()),
             ("principal_type", _) if fields.whole => Value::EnumNumber(3),
+            ("kind", _) if fields.whole => Value::EnumNumber(pb::CaKind::Tenant.into()),
+            ("action", _) if fields.whole => Value::EnumNumber(pb::RotationAction::Due.into()),
+            ("reason", _) if fields.whole => Value::EnumNumber(pb::RevocationReason::NotStated.into()),
             ("update_mask", Kind::Message(mask)) if fields.whole => {
                 let mut message = DynamicMessage::new(mask);
                 message.set_field_by_name("paths", Value::List(vec![Value::String("display_name".into())]));

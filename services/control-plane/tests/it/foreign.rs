@@ -18,6 +18,7 @@ async fn fields(world: &World, node: &Node, tenant: &str) -> Fields {
     let token = CreateTokenRequest {
         tenant_id: tenant.into(),
         principal_type: wire_type(PrincipalType::Worker),
+        request_id: signet_client::request_id(),
         ..Default::default()
     };
     let token = EnrollmentServiceClient::new(world.admin(node)).create_token(token).await.unwrap().into_inner();

@@ -118,8 +118,11 @@ async fn expired_and_suspended_holders_are_their_tenants_business() {
     let node = world.node_of(world.wired.clone(), clock.clone()).await;
     world.tenant(&node, "acme", Isolation::Dedicated).await;
     let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
-    let suspend =
-        pb::SuspendPrincipalRequest { tenant_id: "acme".into(), principal_id: "w-1".into(), request_id: String::new() };
+    let suspend = pb::SuspendPrincipalRequest {
+        tenant_id: "acme".into(),
+        principal_id: "w-1".into(),
+        request_id: signet_client::request_id(),
+    };
     PrincipalServiceClient::new(world.admin(&node)).suspend_principal(suspend).await.unwrap();
     is_refused(&world, &node, "acme", "PRINCIPAL_DENIED", &worker).await;
     let update = pb::UpdateTenantRequest {
@@ -129,7 +132,7 @@ async fn expired_and_suspended_holders_are_their_tenants_business() {
             ..Default::default()
         }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["lifetimes".into()] }),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     TenantServiceClient::new(world.admin(&node)).update_tenant(update).await.unwrap();
     let brief = world.principal(&node, "acme", "w-2", PrincipalType::Worker, &[]).await;

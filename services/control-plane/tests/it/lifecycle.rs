@@ -25,6 +25,7 @@ async fn a_worker_enrolls_renews_and_is_known() {
         tenant_id: "acme".into(),
         principal_type: wire_type(PrincipalType::Worker),
         principal_id: "w-1".into(),
+        request_id: "token".into(),
         ..Default::default()
     };
     let mut tokens = EnrollmentServiceClient::new(world.admin(&node));
@@ -106,7 +107,8 @@ async fn lists_come_in_pages_and_their_tokens_are_good_for_them_only() {
             principal_type: wire_type(PrincipalType::Worker),
             ..Default::default()
         };
-        let request = pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+        let request =
+            pb::CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
         principals.create_principal(request).await.unwrap();
     }
     let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);

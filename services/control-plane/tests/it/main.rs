@@ -20,6 +20,7 @@ mod aws;
 mod bad_input;
 mod clones;
 mod config;
+mod contract;
 mod foreign;
 mod health;
 mod identities;

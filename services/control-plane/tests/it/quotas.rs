@@ -18,8 +18,11 @@ async fn an_operator_sets_quotas_one_by_one_and_callers_are_told_how_much_of_how
     let mut set = async |path: &str, quotas: pb::TenantQuotas| {
         let tenant = pb::Tenant { tenant_id: "acme".into(), quotas: Some(quotas), ..Default::default() };
         let mask = prost_types::FieldMask { paths: vec![path.into()] };
-        let request =
-            pb::UpdateTenantRequest { tenant: Some(tenant), update_mask: Some(mask), request_id: String::new() };
+        let request = pb::UpdateTenantRequest {
+            tenant: Some(tenant),
+            update_mask: Some(mask),
+            request_id: signet_client::request_id(),
+        };
         tenants.update_tenant(request).await.unwrap().into_inner().quotas.unwrap()
     };
     let defaults = set("quotas.join_tokens", pb::TenantQuotas::default()).await;
@@ -38,7 +41,10 @@ async fn an_operator_sets_quotas_one_by_one_and_callers_are_told_how_much_of_how
         let (principal_id, principal_type) = (id.to_owned(), pb::PrincipalType::Worker.into());
         let principal = pb::Principal { tenant_id: "acme".into(), principal_id, principal_type, ..Default::default() };
         principals
-            .create_principal(pb::CreatePrincipalRequest { principal: Some(principal), ..Default::default() })
+            .create_principal(pb::CreatePrincipalRequest {
+                principal: Some(principal),
+                request_id: signet_client::request_id(),
+            })
             .await
     };
     create("w-1").await.unwrap();
@@ -62,8 +68,13 @@ async fn a_prepared_ca_is_activated_when_verifiers_know_it_or_by_force() {
     world.tenant(&node, "acme", Isolation::Dedicated).await;
     let mut trust = TrustServiceClient::new(world.admin(&node));
     let mut rotate = async |action: pb::RotationAction, force| {
-        let (tenant_id, action) = ("acme".into(), action.into());
-        let request = pb::RotateCertificateAuthorityRequest { tenant_id, action, force, ..Default::default() };
+        let request = pb::RotateCertificateAuthorityRequest {
+            tenant_id: "acme".into(),
+            kind: pb::CaKind::Tenant.into(),
+            action: action.into(),
+            request_id: signet_client::request_id(),
+            force,
+        };
         trust.rotate_certificate_authority(request).await.map(|done| done.into_inner().steps)
     };
     let wrong = rotate(pb::RotationAction::Prepare, true).await.unwrap_err();

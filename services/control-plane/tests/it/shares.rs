@@ -67,8 +67,11 @@ impl Neighbours {
             who_am_i(&self.neighbour).await.unwrap();
             who_am_i(&self.operator).await.unwrap();
         }
-        let suspend =
-            pb::SuspendPrincipalRequest { tenant_id: "acme".into(), principal_id: "w-1".into(), ..Default::default() };
+        let suspend = pb::SuspendPrincipalRequest {
+            tenant_id: "acme".into(),
+            principal_id: "w-1".into(),
+            request_id: signet_client::request_id(),
+        };
         PrincipalServiceClient::new(self.operator.clone()).suspend_principal(suspend).await.unwrap();
     }
 }

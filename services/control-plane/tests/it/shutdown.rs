@@ -37,7 +37,7 @@ async fn a_drain_tells_streams_and_refuses_newcomers() {
 
 fn create(id: &str) -> pb::CreatePrincipalRequest {
     let principal = pb::Principal { principal_id: id.into(), principal_type: 3, ..Default::default() };
-    pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() }
+    pb::CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() }
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn a_status_is_in_force_on_every_node() {
     let activate = pb::ActivatePrincipalRequest {
         tenant_id: "acme".into(),
         principal_id: "w-1".into(),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     principals.activate_principal(activate).await.unwrap();
     let opened = open(&world, nodes, &worker).await;
@@ -118,7 +118,7 @@ async fn a_status_is_in_force_on_every_node() {
         issuer_id: "acme.1".into(),
         serial_number: worker.facts().serial_number.clone(),
         reason: pb::RevocationReason::KeyCompromise.into(),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     let revoked = CertificateServiceClient::new(admin.clone()).revoke_certificate(revoke).await.unwrap().into_inner();
     assert_eq!(revoked.state(), pb::CertificateState::Revoked);
@@ -128,7 +128,7 @@ async fn a_status_is_in_force_on_every_node() {
     }
 
     // The tenant suspended: everybody in it.
-    let suspend = pb::SuspendTenantRequest { tenant_id: "acme".into(), request_id: String::new() };
+    let suspend = pb::SuspendTenantRequest { tenant_id: "acme".into(), request_id: signet_client::request_id() };
     TenantServiceClient::new(admin.clone()).suspend_tenant(suspend).await.unwrap();
     is_refused(&world, nodes, &second, seconds, "TENANT_SUSPENDED").await;
     is_refused(&world, nodes, &other, others, "TENANT_SUSPENDED").await;
@@ -150,21 +150,24 @@ async fn deleted_is_for_good_and_roles_change_at_once() {
     let update = pb::UpdatePrincipalRequest {
         principal: Some(pb::Principal { tenant_id: "acme".into(), principal_id: "ann".into(), ..Default::default() }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["roles".into()] }),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     principals.update_principal(update).await.unwrap();
     // The certificate still says "viewer".
     let took = eventually("the role is gone", async || list(&channel).await.is_err()).await;
     eprintln!("role taken away after {took:?}");
     assert!(who_am_i(&channel).await.unwrap().roles.is_empty());
-    let delete =
-        pb::DeletePrincipalRequest { tenant_id: "acme".into(), principal_id: "ann".into(), request_id: String::new() };
+    let delete = pb::DeletePrincipalRequest {
+        tenant_id: "acme".into(),
+        principal_id: "ann".into(),
+        request_id: signet_client::request_id(),
+    };
     principals.delete_principal(delete).await.unwrap();
     eventually("refused", async || who_am_i(&channel).await.is_err()).await;
     let activate = pb::ActivatePrincipalRequest {
         tenant_id: "acme".into(),
         principal_id: "ann".into(),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     let status = principals.activate_principal(activate).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "PRINCIPAL_DELETED"));

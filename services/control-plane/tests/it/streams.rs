@@ -30,7 +30,9 @@ async fn a_watcher_gets_the_bundle_and_every_new_one() {
     world.tenant(&node, "globex", Isolation::Shared).await;
     let rotate = pb::RotateCertificateAuthorityRequest {
         tenant_id: "acme".into(),
+        kind: pb::CaKind::Tenant.into(),
         action: pb::RotationAction::Prepare.into(),
+        request_id: signet_client::request_id(),
         ..Default::default()
     };
     let rotated = TrustServiceClient::new(world.admin(&node)).rotate_certificate_authority(rotate).await.unwrap();
@@ -80,7 +82,7 @@ async fn a_role_that_is_taken_away_ends_an_open_tail() {
     let update = pb::UpdatePrincipalRequest {
         principal: Some(pb::Principal { tenant_id: "acme".into(), principal_id: "ann".into(), ..Default::default() }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["roles".into()] }),
-        request_id: String::new(),
+        request_id: signet_client::request_id(),
     };
     PrincipalServiceClient::new(world.admin(&node)).update_principal(update).await.unwrap();
     let end = async {
@@ -98,6 +100,7 @@ async fn a_role_that_is_taken_away_ends_an_open_tail() {
         kind: pb::CaKind::Shared.into(),
         tenant_id: "system".into(),
         action: pb::RotationAction::Prepare.into(),
+        request_id: signet_client::request_id(),
         ..Default::default()
     };
     TrustServiceClient::new(world.admin(&node)).rotate_certificate_authority(rotate).await.unwrap();

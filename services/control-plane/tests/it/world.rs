@@ -10,6 +10,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use serde_json::json;
 use signet_app::{Bootstrap, BootstrapReport, Call, ServerIdentity, bootstrap};
 use signet_client::{Connector, Credentials};
 use signet_control_plane::{
@@ -146,7 +147,7 @@ impl World {
     /// Makes a tenant.
     pub async fn tenant(&self, node: &Node, id: &str, isolation: pb::Isolation) {
         let tenant = pb::Tenant { tenant_id: id.into(), isolation: isolation.into(), ..Default::default() };
-        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: String::new() };
+        let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
         TenantServiceClient::new(self.admin(node)).create_tenant(request).await.unwrap();
         assert_eq!(node.http(&format!("/v1/tenants/{id}/bundle.pem")).await.0, 200, "the node knows the tenant");
     }
@@ -167,7 +168,8 @@ impl World {
             roles: roles.iter().map(ToString::to_string).collect(),
             ..Default::default()
         };
-        let request = pb::CreatePrincipalRequest { principal: Some(principal), request_id: String::new() };
+        let request =
+            pb::CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
         PrincipalServiceClient::new(self.admin(node)).create_principal(request).await.unwrap();
         self.issue(node, tenant, id).await
     }
@@ -179,7 +181,7 @@ impl World {
             tenant_id: tenant.into(),
             principal_id: id.into(),
             csr_der,
-            request_id: String::new(),
+            request_id: signet_client::request_id(),
         };
         let issued = CertificateServiceClient::new(self.admin(node)).issue_certificate(request).await.unwrap();
         let issued = issued.into_inner();
@@ -191,8 +193,42 @@ impl World {
         let mut client = pb::audit_service_client::AuditServiceClient::new(self.admin(node));
         let request = pb::ListAuditEventsRequest { tenant_id: tenant.into(), page_size: 1000, ..Default::default() };
         let events = client.list_audit_events(request).await.unwrap().into_inner().events;
-        events.iter().map(|event| serde_json::from_str(&event.payload_json).unwrap()).collect()
+        let read = |event: &pb::AuditEvent| {
+            let sealed: serde_json::Value = serde_json::from_str(&event.payload_json).unwrap();
+            assert_eq!(as_sealed(event.entry.as_ref().expect("an entry")), sealed, "the entry says what the text says");
+            sealed
+        };
+        events.iter().map(read).collect()
     }
+}
+
+/// An event's entry in the form of its text.
+fn as_sealed(entry: &pb::AuditEntry) -> serde_json::Value {
+    use pb::audit_actor::Actor;
+    let actor = match entry.actor.clone().unwrap().actor.unwrap() {
+        Actor::Anonymous(_) => json!({ "kind": "anonymous" }),
+        Actor::Process(process) => json!({ "kind": "process", "name": process.name }),
+        Actor::Principal(of) => json!({
+            "kind": "principal", "tenant": of.tenant_id, "principal": of.principal_id, "serial": of.serial_number,
+            "principal_type": of.principal_type().as_str_name().trim_start_matches("PRINCIPAL_TYPE_").to_lowercase(),
+        }),
+    };
+    let mut text = json!({ "operation": entry.operation, "actor": actor, "outcome": entry.outcome });
+    let told = [
+        ("request_id", &entry.request_id),
+        ("source", &entry.source_address),
+        ("correlation_id", &entry.correlation_id),
+    ];
+    for (name, value) in told.iter().filter(|(_, value)| !value.is_empty()) {
+        text[*name] = json!(value);
+    }
+    if let Some(of) = &entry.resource {
+        text["resource"] = json!({ "kind": of.kind, "id": of.id });
+    }
+    if !entry.details.is_empty() {
+        text["details"] = json!(entry.details);
+    }
+    text
 }
 
 pub const PASSPHRASE: &str = "correct horse battery staple";

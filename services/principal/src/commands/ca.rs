@@ -12,14 +12,14 @@ use crate::{
     output::{Format, to_value},
     run::Run,
     session::{Session, rpc},
-    values::Yes,
+    values::{ListArgs, Yes},
 };
 
 /// Certificate authorities.
 #[derive(Debug, Subcommand)]
 pub enum CaCommand {
-    /// List the tenant's certificate authorities
-    List,
+    /// List the tenant's certificate authorities, by kind and age
+    List(ListArgs),
     /// Show one certificate authority
     Show {
         /// Which, e.g. acme.1
@@ -77,27 +77,32 @@ pub enum Kind {
 /// Carries out a command.
 pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
     match command {
-        CaCommand::List => list(run).await,
+        CaCommand::List(args) => list(run, args).await,
         CaCommand::Show { id, pem } => show(run, &id, pem).await,
         CaCommand::Bundle { root } => bundle(run, root).await,
         CaCommand::Rotate(args) => rotate(run, args).await,
     }
 }
 
-async fn all(session: &Session) -> Result<Vec<v1::CertificateAuthority>, Failure> {
-    let request = v1::ListCertificateAuthoritiesRequest { tenant_id: session.tenant() };
-    let found = rpc!(session, "listing CAs", Client.list_certificate_authorities(request)).await?;
-    Ok(found.certificate_authorities)
+async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
+    let session = Session::of(run)?;
+    run.printer.list(&fetch(&session, args.limit).await?).map(|()| Exit::Ok)
 }
 
-async fn list(run: &Run) -> Result<Exit, Failure> {
-    let session = Session::of(run)?;
-    run.printer.list(&all(&session).await?).map(|()| Exit::Ok)
+/// At most `limit`; 0: all.
+async fn fetch(session: &Session, limit: u32) -> Result<Vec<v1::CertificateAuthority>, Failure> {
+    session
+        .pages(limit, |page_size, page_token| async move {
+            let request = v1::ListCertificateAuthoritiesRequest { tenant_id: session.tenant(), page_size, page_token };
+            let page = rpc!(session, "listing CAs", Client.list_certificate_authorities(request)).await?;
+            Ok((page.certificate_authorities, page.next_page_token))
+        })
+        .await
 }
 
 async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    let found = all(&session).await?.into_iter().find(|ca| ca.ca_id == id.as_str());
+    let found = fetch(&session, 0).await?.into_iter().find(|ca| ca.ca_id == id.as_str());
     let ca = found.ok_or_else(|| {
         Failure::new(Exit::NotFound, format!("CA {id} does not exist in this tenant"))
             .hint("`principal ca list` shows all; --tenant chooses the tenant")
@@ -126,7 +131,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         (true, ..) => v1::RotationAction::Prepare,
         (_, true, _) => v1::RotationAction::Activate,
         (.., true) => v1::RotationAction::Retire,
-        _ => v1::RotationAction::Unspecified,
+        _ => v1::RotationAction::Due,
     };
     if action == v1::RotationAction::Retire {
         confirm("stop trusting the retiring CA and refuse what it signed", args.yes)?;

@@ -215,7 +215,8 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
 async fn confirm_stored(run: &Run) {
     let confirmed = async {
         let session = Session::of(run)?;
-        let request = v1::ConfirmCertificateRequest { request_id: String::new() };
+        // The command's own is the renewal's.
+        let request = v1::ConfirmCertificateRequest { request_id: signet_client::request_id() };
         rpc!(session, "confirming", Client.confirm_certificate(request)).await
     };
     if let Err(failure) = confirmed.await {

@@ -121,8 +121,8 @@ async fn take_back(session: &Session, token_id: String, failure: Failure) -> Fai
     let request = v1::RevokeTokenRequest {
         tenant_id: session.tenant(),
         token_id: token_id.clone(),
-        // The command's own is the creation's; to revoke twice changes nothing.
-        request_id: String::new(),
+        // The command's own is the creation's.
+        request_id: signet_client::request_id(),
     };
     match rpc!(session, "revoking the token", Client.revoke_token(request)).await {
         Ok(_) => failure.hint(format!("token {token_id} has been revoked: free some disk space, then create another")),

@@ -27,6 +27,7 @@ fn event(minute: i64, number: u32) -> v1::AuditEvent {
         event_id: format!("{number:032x}"),
         event_time: Some(prost_types::Timestamp { seconds: minute * 60 + i64::from(number), nanos: 7_000_000 }),
         payload_json: format!("{{\"operation\":\"Test\",\"number\":{number}}}"),
+        entry: None,
     }
 }
 

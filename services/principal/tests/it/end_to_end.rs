@@ -86,11 +86,13 @@ async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
     assert_eq!(as_worker(&["list"]).code, 4);
     assert_eq!(as_worker(&["get", "crawler-1", "--tenant", "globex"]).code, 3);
 
-    as_worker(&["cert", "renew"]).ok();
+    let renewed = as_worker(&["cert", "renew"]).ok();
+    assert!(!renewed.err.contains("was not told"), "{renewed:?}");
     let after = as_worker(&["whoami", "-o", "json"]).ok().json();
     assert_ne!(before["serial_number"], after["serial_number"]);
     let listed = as_worker(&["cert", "list", "-o", "json"]).ok().json();
     assert_eq!(listed[0]["serial_number"], after["serial_number"]);
+    assert!(listed[0]["confirm_time"].is_string(), "{listed}");
 
     let (issuer, serial) = (after["issuer_id"].as_str().unwrap(), after["serial_number"].as_str().unwrap());
     let pem = as_worker(&["cert", "get", issuer, serial, "--pem"]).ok().out;
@@ -133,6 +135,10 @@ fn tenants_and_principals(machine: &Machine) {
     assert_eq!(api["groups"], serde_json::json!(["edge"]));
     let cas = machine.principal(&["ca", "list", "--tenant", "acme", "-o", "json"]).ok().json();
     assert_eq!((&cas[0]["ca_id"], &cas[0]["state"]), (&Value::from("acme.1"), &Value::from("active")));
+    let due = machine.principal(&["ca", "rotate", "--tenant", "acme"]).ok();
+    assert!(due.err.contains("nothing is due"), "{due:?}");
+    let first = machine.principal(&["ca", "list", "--tenant", "system", "--limit", "2", "-o", "json"]).ok();
+    assert!(first.json().as_array().unwrap().len() == 2 && first.err.contains("there are more"), "{first:?}");
     let bundle = machine.principal(&["ca", "bundle", "--tenant", "acme"]).ok().out;
     assert_eq!(signet_x509::pem::decode_certificates(&bundle).map(|all| all.len()), Some(1));
     let tenants = machine.principal(&["tenant", "list"]).ok().out;
