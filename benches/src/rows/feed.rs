@@ -11,7 +11,7 @@ use signet_core::{
     certificates::RevocationReason,
     store::{
         Body, Query, Table,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
         scope::Housekeeper,
     },
     tenants::Tenant,
@@ -179,7 +179,7 @@ async fn multiply(store: &dyn Store, count: usize) -> Result<()> {
     let page = store.query(&Query::table(Table::Tenants, "globex"), now()).await?;
     let all: Vec<usize> = (0..count).collect();
     let batches = all.chunks(40).map(|numbers| {
-        let mut commit = Commit::bookkeeping(Bookkeeping::Seal, now());
+        let mut commit = Commit::bookkeeping(now());
         for number in numbers {
             for record in &page.records {
                 let id: TenantId = format!("t-{number}").parse()?;

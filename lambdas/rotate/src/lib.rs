@@ -138,8 +138,8 @@ impl Function {
             names: config.server.clone(),
             server_identity,
             secret: secret::Secret::new(&aws, prefix),
-            bucket: config.publication_bucket.as_ref().map(|bucket| bucket::Bucket::new(&aws, bucket, path_style)),
-            notifier: config.event_bus.as_ref().map(|bus| notifier::Bus::new(&aws, bus)),
+            bucket: config.publication.as_ref().map(|to| bucket::Bucket::new(&aws, &to.bucket, path_style)),
+            notifier: config.events.as_ref().map(|to| notifier::Bus::new(&aws, &to.bus)),
             endpoint: std::env::var("SIGNET_ROTATE_ENDPOINT").ok(),
             clock: Clocked(system_clock()),
         })

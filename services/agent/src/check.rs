@@ -47,7 +47,7 @@ fn named(one: &IdentityConfig) -> Vec<&Path> {
     let enrolled = one.pem.as_ref().is_some_and(|pem| pem.directory.join(signet_client::CERT_FILE).exists())
         || one.combined.as_ref().is_some_and(|combined| combined.file.exists());
     let mut paths = if enrolled { Vec::new() } else { one.enroll.proof.files() };
-    paths.extend(one.exec.as_ref().map(|exec| exec.program.as_path()));
+    paths.extend(one.exec.as_ref().map(|exec| exec.command.program.as_path()));
     paths.extend(one.pkcs12.as_ref().map(|pkcs12| pkcs12.password_file.as_path()));
     paths
 }

@@ -54,9 +54,9 @@ pub(crate) async fn tell(config: &IdentityConfig, news: &News<'_>) -> Result<(),
 }
 
 async fn run(name: &str, exec: &ExecConfig, news: &News<'_>) -> Result<(), String> {
-    let program = exec.program.display();
-    let mut command = Command::new(&exec.program);
-    command.args(&exec.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let program = exec.command.program.display();
+    let mut command = Command::new(&exec.command.program);
+    command.args(&exec.command.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).process_group(0);
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
     command.env("SIGNET_IDENTITY", name).env("SIGNET_SPIFFE_ID", &news.status.spiffe_id);

@@ -102,7 +102,7 @@ fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {
-    let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.name) {
+    let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.environment.name) {
         Ok(guard) => guard,
         Err(error) => return fail(BAD_CONFIG, &error),
     };

@@ -20,7 +20,7 @@ use signet_core::{
     },
     store::{
         Query, Table, Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
         scope::{Books, TenantScope},
     },
     tenants::Tenant,
@@ -130,7 +130,7 @@ async fn seal_through(
     if head.value.minute > written {
         let minute = head.value.minute;
         // A conflict means that another node has come further.
-        let commit = Commit::bookkeeping(Bookkeeping::Seal, chore.now).write(Write::replace(head.value, head.version));
+        let commit = Commit::bookkeeping(chore.now).write(Write::replace(head.value, head.version));
         match ledger::commit(app, &commit, chore.now).await {
             Ok(()) | Err(StoreError::Conflict { .. }) => knows_sealed(app, minute),
             Err(error) => return Err(error.into()),
@@ -198,7 +198,7 @@ async fn seal_head(app: &App, call: &Call) -> Result<Option<Versioned<SealHead>>
     }
     let Some(minute) = before_all(app, call.now).await? else { return Ok(None) };
     let head = SealHead { tenant: TenantId::system(), minute };
-    let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::create(head));
+    let commit = Commit::bookkeeping(call.now).write(Write::create(head));
     match ledger::commit(app, &commit, call.now).await {
         Ok(()) | Err(StoreError::Conflict { .. }) => Ok(Books.get(&*app.store, &key, call.now).await?),
         Err(error) => Err(error.into()),
@@ -347,7 +347,7 @@ async fn write_seals(
         };
         let chain = if last { std::mem::take(&mut checkpoints) } else { Vec::new() };
         let writes = seals.into_iter().map(Write::create).chain(chain.into_iter().map(Write::create));
-        let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).writes(writes).write(throttle);
+        let commit = Commit::bookkeeping(call.now).writes(writes).write(throttle);
         match ledger::commit(app, &commit, call.now).await {
             Ok(()) => {}
             Err(StoreError::Conflict { .. }) => return Ok(false),

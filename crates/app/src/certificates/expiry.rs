@@ -14,7 +14,7 @@ use signet_core::{
     principals::{Principal, PrincipalStatus},
     store::{
         Cursor, Entity, Index, Query, Table, Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
         scope::{Books, Housekeeper},
     },
 };
@@ -167,7 +167,7 @@ async fn keep_place(
         (Some(record), None) => Write::create(record),
         (Some(record), Some(before)) => Write::replace(record, before.version),
     };
-    match ledger::commit(app, &Commit::bookkeeping(Bookkeeping::Warning, now).write(write), now).await {
+    match ledger::commit(app, &Commit::bookkeeping(now).write(write), now).await {
         Ok(()) | Err(StoreError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -263,8 +263,7 @@ async fn tell(app: &App, round: &mut Round<'_>) {
             continue;
         };
         round.report.failed.push((text.clone(), Error::Unavailable { what: "the receiver", cause: cause.clone() }));
-        let give_up =
-            Commit::bookkeeping(Bookkeeping::Warning, round.chore.now).write(Write::Delete(warning.key(), CREATED));
+        let give_up = Commit::bookkeeping(round.chore.now).write(Write::Delete(warning.key(), CREATED));
         // Whatever becomes of one, the others are given up too.
         if let Err(error) = ledger::commit(app, &give_up, round.chore.now).await {
             round.report.failed.push((format!("{text}: it stays claimed and will not be sent again"), error.into()));

@@ -10,7 +10,7 @@ use signet_core::{
     Error, StoreError, TenantId, Time,
     audit::sha256_hex,
     store::{
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
         request::{Outcome, RequestRecord},
         scope::Books,
     },
@@ -64,7 +64,7 @@ where
         let (commit, answer) = match plan().await {
             Ok(Planned::Unchanged(answer)) if call.request_id.is_none() => return Ok(answer),
             // A repetition that comes late must not change what others have decided since.
-            Ok(Planned::Unchanged(answer)) => (Commit::bookkeeping(Bookkeeping::Request, call.now), answer),
+            Ok(Planned::Unchanged(answer)) => (Commit::bookkeeping(call.now), answer),
             Ok(Planned::Commit(commit, answer)) => (*commit, answer),
             // The refusal may come of this very request's first attempt: "exists already".
             Err(refusal) => match outcome_of(app, call, tenant, &fingerprint).await? {

@@ -6,7 +6,7 @@ use signet_core::{
     principals::{Principal, PrincipalStatus},
     store::{
         Index, LISTING_SHARDS, Query, Table,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
         scope::Books,
         tally::Tally,
     },
@@ -137,7 +137,7 @@ async fn recount_principals(app: &App, scope: &TenantScope, now: Time) -> Result
             }
         }
     }
-    let commit = Commit::bookkeeping(Bookkeeping::Count, now).write(tally.recounted(live, now));
+    let commit = Commit::bookkeeping(now).write(tally.recounted(live, now));
     match ledger::commit(app, &commit, now).await {
         Ok(()) => Ok(Some(live)),
         // Somebody counted meanwhile: the next run looks again.

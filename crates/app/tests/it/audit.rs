@@ -22,7 +22,7 @@ use signet_core::{
     store::scope::Housekeeper,
     store::{
         Entity, Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
     },
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
@@ -106,7 +106,7 @@ impl Log {
 
     /// Somebody with access to the store.
     pub(crate) async fn tamper(&self, writes: Vec<Write>, now: Time) {
-        let commit = Commit::bookkeeping(Bookkeeping::Seal, now).writes(writes);
+        let commit = Commit::bookkeeping(now).writes(writes);
         self.site.store.transact(commit.to_transaction(None)).await.unwrap();
     }
 

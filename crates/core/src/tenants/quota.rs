@@ -34,7 +34,7 @@ impl Quota {
         [Self::Principals, Self::JoinTokens, Self::EnrollmentRules, Self::CertificateAuthorities];
 
     /// How much a tenant may have whose operator set nothing else.
-    pub const fn default_limit(self) -> u32 {
+    const fn default_limit(self) -> u32 {
         match self {
             Self::Principals => 100_000,
             Self::JoinTokens => 10_000,

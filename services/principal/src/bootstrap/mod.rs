@@ -58,7 +58,7 @@ pub struct Wish {
 /// Makes what is missing.
 pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let config = &wish.config;
-    let name = wish.context.clone().unwrap_or_else(|| config.name.clone());
+    let name = wish.context.clone().unwrap_or_else(|| config.environment.name.clone());
     let contexts = Contexts::load(&run.home)?;
     let context = planned_context(config, wish, &name);
     contexts.refuse_other_server(&name, &context)?;

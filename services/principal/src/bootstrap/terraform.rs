@@ -132,7 +132,7 @@ mod tests {
             format!(r#"{{"next_steps":{{"value":"x"}},"signet":{{"sensitive":false,"type":[],"value":{OUTPUT}}}}}"#);
         for text in [OUTPUT.to_owned(), all] {
             let config = parse(&text, Path::new("outputs.json")).unwrap().config().unwrap();
-            assert_eq!((config.name.as_str(), config.aws.region.as_deref()), ("dev", Some("eu-central-1")));
+            assert_eq!((config.environment.name.as_str(), config.aws.region.as_deref()), ("dev", Some("eu-central-1")));
             assert_eq!(config.server.dns, ["signet.dev.example.com"]);
             assert!(config.server.ip.is_empty());
         }
