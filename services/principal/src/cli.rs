@@ -45,40 +45,40 @@ pub enum Command {
     Whoami,
     /// Tenants of the environment
     #[command(subcommand)]
-    Tenant(c::tenant::TenantCommand),
+    Tenant(c::tenants::TenantCommand),
     /// Create a principal
-    Create(c::principal::CreateArgs),
+    Create(c::principals::CreateArgs),
     /// List principals
     List(crate::values::ListArgs),
     /// Show a principal
-    Get(c::principal::GetArgs),
+    Get(c::principals::GetArgs),
     /// Change a principal's name, roles or groups
-    Update(c::principal::UpdateArgs),
+    Update(c::principals::UpdateArgs),
     /// Suspend a principal: refuse it everywhere, within a second
-    Suspend(c::principal::RiskyArgs),
+    Suspend(c::principals::RiskyArgs),
     /// Reactivate a suspended principal
-    Activate(c::principal::IdArgs),
+    Activate(c::principals::IdArgs),
     /// Delete a principal permanently
-    Delete(c::principal::RiskyArgs),
+    Delete(c::principals::RiskyArgs),
     /// Certificates of principals
     #[command(subcommand)]
-    Cert(c::cert::CertCommand),
+    Cert(c::certificates::CertCommand),
     /// Renewals: when a tenant's certificates are renewed
     #[command(subcommand)]
-    Renewal(c::renewal::RenewalCommand),
+    Renewal(c::certificates::renewal::RenewalCommand),
     /// Join tokens, for first certificates
     #[command(subcommand)]
-    Token(c::token::TokenCommand),
+    Token(c::enrollment::tokens::TokenCommand),
     /// Get a first certificate with a join token, AWS role, OIDC token or device certificate
-    Enroll(c::enroll::EnrollArgs),
+    Enroll(c::enrollment::enroll::EnrollArgs),
     /// Sign in as a person to get a short-lived certificate
-    Login(c::login::LoginArgs),
+    Login(c::enrollment::login::LoginArgs),
     /// Enrollment rules: who may enroll without a token
     #[command(subcommand)]
-    Enrollment(c::enrollment::EnrollmentCommand),
+    Enrollment(c::enrollment::rules::EnrollmentCommand),
     /// Certificate authorities
     #[command(subcommand)]
-    Ca(c::ca::CaCommand),
+    Ca(c::authorities::CaCommand),
     /// Trust bundles
     #[command(subcommand)]
     Trust(c::trust::TrustCommand),
@@ -97,22 +97,22 @@ pub async fn carry_out(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Bootstrap(args) => c::bootstrap::run(run, args).await,
         Command::Context(command) => c::context::run(run, command),
         Command::Doctor(args) => c::doctor::run(run, args).await,
-        Command::Whoami => c::principal::whoami(run).await,
-        Command::Tenant(command) => c::tenant::run(run, command).await,
-        Command::Create(args) => c::principal::create(run, args).await,
-        Command::List(args) => c::principal::list(run, args).await,
-        Command::Get(args) => c::principal::get(run, args).await,
-        Command::Update(args) => c::principal::update(run, args).await,
-        Command::Suspend(args) => c::principal::suspend(run, args).await,
-        Command::Activate(args) => c::principal::activate(run, args).await,
-        Command::Delete(args) => c::principal::delete(run, args).await,
-        Command::Cert(command) => c::cert::run(run, command).await,
-        Command::Renewal(command) => c::renewal::run(run, command).await,
-        Command::Token(command) => c::token::run(run, command).await,
-        Command::Enroll(args) => c::enroll::run(run, args).await,
-        Command::Login(args) => c::login::run(run, args).await,
-        Command::Enrollment(command) => c::enrollment::run(run, command).await,
-        Command::Ca(command) => c::ca::run(run, command).await,
+        Command::Whoami => c::principals::whoami(run).await,
+        Command::Tenant(command) => c::tenants::run(run, command).await,
+        Command::Create(args) => c::principals::create(run, args).await,
+        Command::List(args) => c::principals::list(run, args).await,
+        Command::Get(args) => c::principals::get(run, args).await,
+        Command::Update(args) => c::principals::update(run, args).await,
+        Command::Suspend(args) => c::principals::suspend(run, args).await,
+        Command::Activate(args) => c::principals::activate(run, args).await,
+        Command::Delete(args) => c::principals::delete(run, args).await,
+        Command::Cert(command) => c::certificates::run(run, command).await,
+        Command::Renewal(command) => c::certificates::renewal::run(run, command).await,
+        Command::Token(command) => c::enrollment::tokens::run(run, command).await,
+        Command::Enroll(args) => c::enrollment::enroll::run(run, args).await,
+        Command::Login(args) => c::enrollment::login::run(run, args).await,
+        Command::Enrollment(command) => c::enrollment::rules::run(run, command).await,
+        Command::Ca(command) => c::authorities::run(run, command).await,
         Command::Trust(command) => c::trust::run(run, command).await,
         Command::Audit(command) => c::audit::run(run, command).await,
         Command::Completion(args) => c::shell::completion(run, &args),

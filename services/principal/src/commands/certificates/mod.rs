@@ -1,5 +1,7 @@
 //! `principal cert`.
 
+pub mod renewal;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
