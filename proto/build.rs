@@ -5,10 +5,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 const FILES: [&str; 8] = [
     "signet/v1/audit.proto",
     "signet/v1/authorization.proto",
-    "signet/v1/certificate.proto",
+    "signet/v1/certificates.proto",
     "signet/v1/enrollment.proto",
-    "signet/v1/principal.proto",
-    "signet/v1/tenant.proto",
+    "signet/v1/principals.proto",
+    "signet/v1/tenants.proto",
     "signet/v1/trust.proto",
     "signet/v1/types.proto",
 ];

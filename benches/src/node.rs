@@ -38,6 +38,9 @@ pub(crate) struct Environment {
     /// Its public listener
     #[arg(long)]
     public: Option<SocketAddr>,
+    /// Whether its node listens there and not where the configuration says.
+    #[arg(skip)]
+    is_beside: bool,
 }
 
 /// Ended when dropped.
@@ -55,6 +58,11 @@ impl Node {
         let started = Instant::now();
         let mut command = Command::new(signetd);
         command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if environment.is_beside {
+            let grpc = environment.grpc.ok_or("--grpc is missing")?;
+            command.env("SIGNET_LISTEN__GRPC", grpc.to_string()).env("SIGNET_LISTEN__PUBLIC", public.to_string());
+            command.env("SIGNET_LISTEN__METRICS", "127.0.0.1:0");
+        }
         let mut node = Self { child: command.spawn()?, ready_after: Duration::ZERO };
         while !is_ready(public).await {
             if let Some(status) = node.child.try_wait()? {
@@ -88,6 +96,12 @@ impl Drop for Node {
 }
 
 impl Environment {
+    /// A second node of it, on ports of its own.
+    pub(crate) fn beside(&self) -> Result<Self> {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        Ok(Self { grpc: Some(free()?), public: Some(free()?), is_beside: true, ..self.clone() })
+    }
+
     /// A connection of the admin.
     pub(crate) async fn connect(&self) -> Result<Channel> {
         self.connect_as(&Credentials::load(self.admin.as_ref().ok_or("--admin is missing")?)?).await

@@ -11,7 +11,7 @@ use signet_app::{
 };
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantScope,
-    store::scope::EnvironmentScope, tenants::Isolation,
+    store::scope::Housekeeper, tenants::Isolation,
 };
 use signet_softkey::{OsEntropy, SoftKeys};
 use signet_sqlite::SqliteStore;
@@ -54,8 +54,9 @@ impl Shop {
         };
         let report = bootstrap::bootstrap(&app, &Call::process("bootstrap", now()), &bootstrap).await?;
         let tenant = new_tenant(TENANT)?;
-        let scope = TenantScope::housekeeping(tenant.id.clone());
-        tenants::create_tenant(&app, &call("CreateTenant", None)?, &EnvironmentScope::housekeeping(), tenant).await?;
+        let scope = Housekeeper::appoint().tenant(&tenant.id);
+        tenants::create_tenant(&app, &call("CreateTenant", None)?, &Housekeeper::appoint().environment(), tenant)
+            .await?;
         Ok(Self { app, scope, server_key: server.key, server_chain_der: report.server_chain_der, folder: None })
     }
 

@@ -3,6 +3,9 @@ version, licence and checksum, and the C library, which is linked in.
 
 usage: sbom.py METADATA LOCKFILE PACKAGE GLIBC_VERSION > OUT
 
+Not cargo-cyclonedx: it writes next to each Cargo.toml of the workspace, does not include the C library, and takes
+minutes to install.
+
 METADATA is the output of `cargo metadata --filter-platform TARGET`. Without times and random numbers: the same
 sources give the same bytes.
 """

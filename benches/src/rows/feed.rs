@@ -11,8 +11,8 @@ use signet_core::{
     certificates::RevocationReason,
     store::{
         Body, Query, Table,
-        commit::{Bookkeeping, Commit, Write},
-        scope::EnvironmentScope,
+        commit::{Commit, Write},
+        scope::Housekeeper,
     },
     tenants::Tenant,
     trust::{Trust, WhenStale},
@@ -74,11 +74,11 @@ async fn measure(
     let workers = shop.workers("w", count).await?;
     let leaves: Vec<IssuedLeaf> =
         stream::iter(&workers).map(|worker| shop.issue(worker)).buffer_unordered(32).try_collect().await?;
-    let other = TenantScope::housekeeping("globex".parse()?);
+    let other = Housekeeper::appoint().tenant(&"globex".parse()?);
     tenants::create_tenant(
         &shop.app,
         &call("CreateTenant", None)?,
-        &EnvironmentScope::housekeeping(),
+        &Housekeeper::appoint().environment(),
         new_tenant("globex")?,
     )
     .await?;
@@ -179,7 +179,7 @@ async fn multiply(store: &dyn Store, count: usize) -> Result<()> {
     let page = store.query(&Query::table(Table::Tenants, "globex"), now()).await?;
     let all: Vec<usize> = (0..count).collect();
     let batches = all.chunks(40).map(|numbers| {
-        let mut commit = Commit::bookkeeping(Bookkeeping::Seal, now());
+        let mut commit = Commit::bookkeeping(now());
         for number in numbers {
             for record in &page.records {
                 let id: TenantId = format!("t-{number}").parse()?;

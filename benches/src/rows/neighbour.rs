@@ -43,6 +43,8 @@ pub(crate) fn rows(signetd: &Path, environment: &Environment, rounds: usize, sca
     let here = runtime()?;
     let count = scale.of(1000);
     let _node = here.block_on(Node::start(signetd, environment))?;
+    let beside = environment.beside()?;
+    let _other = here.block_on(Node::start(signetd, &beside))?;
     let quiet = here.block_on(worker(environment, "quiet", 1))?;
     let quiet = here.block_on(async {
         // The node reads a new tenant's CA when the feed tells it to.
@@ -51,16 +53,20 @@ pub(crate) fn rows(signetd: &Path, environment: &Environment, rounds: usize, sca
     })?;
     let noisy = Arc::new(here.block_on(worker(environment, "noisy", CERTIFICATES))?);
     let p99 = || here.block_on(calls(&quiet, count)).map(|times| percentile(&times, 0.99));
-    let pair = in_turn(rounds, p99, || {
-        let storm = Storm::start(environment, &noisy)?;
+    let beside_storm = |at: &Environment| {
+        let storm = Storm::start(at, &noisy)?;
         let measured = p99();
         storm.end()?;
         measured
-    })?;
+    };
+    let calm = in_turn(rounds, p99, || beside_storm(environment))?;
+    // The storm's callers have the same cores; without them, elsewhere, the node is to be as if it were alone.
+    let pair = in_turn(rounds, || beside_storm(&beside), || beside_storm(environment))?;
     Ok(vec![
         Row::pair("a call beside another tenant's storm: p99", "us", &pair).budget(Budget::RatioAtMost(2.0)).note(
-            "floor: the same calls with nobody else; the storm is one worker with 600 listings under way, on the same cores",
+            "floor: the same storm on another node of this machine; it is one worker with 600 listings under way",
         ),
+        Row::pair("  the same, its callers' share of the machine too", "us", &calm).note("floor: no storm at all"),
     ])
 }
 

@@ -7,7 +7,7 @@ use std::{env, fs, sync::Arc, time::Instant};
 use signet_app::{App, Follower, Settings};
 use signet_core::{
     Lifetime, Serial, Store, TenantId, Uptime,
-    store::commit::{Bookkeeping, Commit, Write},
+    store::commit::{Commit, Write},
     trust::{
         DEFAULT_STALENESS_LIMIT, Trust, WhenStale,
         change::{Change, ChangeEntry, FEED_SHARDS},
@@ -40,7 +40,7 @@ async fn fill(store: &dyn Store, a_shard: u64) {
     for shard in 0..FEED_SHARDS {
         for first in (1..=a_shard).step_by(100) {
             let entries = (first..(first + 100).min(a_shard + 1)).map(|number| Write::create(entry(shard, number)));
-            let commit = Commit::bookkeeping(Bookkeeping::Reservation, NOW).writes(entries);
+            let commit = Commit::bookkeeping(NOW).writes(entries);
             store.transact(commit.to_transaction(None)).await.unwrap();
         }
     }

@@ -7,7 +7,7 @@ use signet_core::{
     authorities::{Ca, CaKind, CaState},
     certificates::{Certificate, CertificateKind, CertificateState},
     principals::Principal,
-    store::{Index, Query, Table, Versioned, commit::Write, scope::EnvironmentScope},
+    store::{Index, Query, Table, Versioned, commit::Write},
     tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
 };
 use signet_x509::{Csr, ProfileError, ServerName, ServerProfile, issue::prepare_server};
@@ -127,8 +127,7 @@ async fn ensure_system_tenant(app: &App, call: &Call) -> Result<BootstrapItem, E
         updated_at: call.now,
     };
     let plan = || async {
-        let scope = EnvironmentScope::housekeeping();
-        if scope.get::<Tenant>(&*app.store, &Tenant::key_of(&id), call.now).await?.is_some() {
+        if TenantScope::system().get::<Tenant>(&*app.store, &Tenant::key_of(&id), call.now).await?.is_some() {
             return Ok(Planned::Unchanged(false));
         }
         let commit = call::tenant_commit(app, call, &id, &AuditEntry::done(call, "tenant", &id));
@@ -140,7 +139,7 @@ async fn ensure_system_tenant(app: &App, call: &Call) -> Result<BootstrapItem, E
 
 async fn ensure_ca(app: &App, call: &Call, kind: CaKind, key: Option<&KeyRef>) -> Result<BootstrapItem, Error> {
     let owner = TenantId::system();
-    let scope = TenantScope::housekeeping(owner.clone());
+    let scope = TenantScope::system();
     let first = ca_id(kind, &owner, 1)?;
     let made = CertifiedOnce::default();
     let plan = || async {
@@ -169,20 +168,20 @@ async fn ensure_ca(app: &App, call: &Call, kind: CaKind, key: Option<&KeyRef>) -
 
 /// Nothing that is signed with a root that is over or has not begun would be believed, so nothing is changed then.
 async fn refuse_root_not_valid_now(app: &App, call: &Call) -> Result<(), Error> {
-    let scope = TenantScope::housekeeping(TenantId::system());
+    let scope = TenantScope::system();
     let roots = authorities::cas_of_kind(app, &scope, CaKind::Root, call.now).await?;
     let trusted: Vec<&Ca> = roots.iter().map(|root| &root.value).filter(|root| root.state.is_trusted()).collect();
     match trusted.iter().max_by_key(|root| (root.has_begun(call.now), root.not_after)) {
         Some(root) if !root.has_begun(call.now) => {
             let message = format!(
-                "the certificate of {} is not valid yet by this machine's clock: check that; no other root is trusted",
+                "the certificate of {} is not valid yet by this machine's clock: check the clock; no other root is trusted",
                 root.id
             );
             Err(Error::precondition("ROOT_NOT_YET_VALID", message))
         }
         Some(root) if !is_trusted(root, call.now) => {
             let message = format!(
-                "the certificate of {} is over by this machine's clock: check that; a root that is over ends its environment",
+                "the certificate of {} has expired by this machine's clock: check the clock; an expired root ends its environment",
                 root.id
             );
             Err(Error::precondition("ROOT_EXPIRED", message))
@@ -199,15 +198,13 @@ async fn ensure_server_certificate(
 ) -> Result<(Vec<Vec<u8>>, bool), Error> {
     let partition = Certificate::by_kind(&TenantId::system(), CertificateKind::Server);
     let query = |_| Query::index(Table::Certificates, Index::ByPrincipal, partition.clone());
-    let read = |query| async move {
-        EnvironmentScope::housekeeping().page::<Certificate>(&*app.store, &query, call.now).await
-    };
+    let read = |query| async move { TenantScope::system().page::<Certificate>(&*app.store, &query, call.now).await };
     // Of one that cannot be read another is made.
     let (known, _) = paging::all(1, query, read).await?;
     let Some(there) = known.into_iter().rev().find(|record| is_for(record, csr, call.now)) else {
         return Ok((issue_server_certificate(app, call, &input.server, &input.server_csr_der).await?, true));
     };
-    let cas = reads::cas(app, &TenantScope::housekeeping(TenantId::system()), call.now).await?;
+    let cas = reads::cas(app, &TenantScope::system(), call.now).await?;
     let issuer = cas.into_iter().find(|ca| ca.value.id == there.issuer);
     let issuer = issuer.ok_or_else(|| Error::not_found("certificate authority", &there.issuer))?;
     Ok((vec![there.certificate_der, issuer.value.certificate_der], false))
@@ -247,7 +244,7 @@ fn server_profile(app: &App, identity: &ServerIdentity) -> Result<ServerProfile,
 }
 
 async fn ensure_admin(app: &App, call: &Call, id: &PrincipalId) -> Result<BootstrapItem, Error> {
-    let scope = TenantScope::housekeeping(TenantId::system());
+    let scope = TenantScope::system();
     let item = |made| BootstrapItem { what: format!("admin {id}"), made };
     if let Some(found) = reads::find_principal(app, &scope, id, call.now).await? {
         return require_admin(&found.value).map(|()| item(false));
@@ -269,7 +266,7 @@ async fn ensure_admin_certificate(
     input: &Bootstrap,
     csr: &Csr,
 ) -> Result<(IssuedLeaf, bool), Error> {
-    let scope = TenantScope::housekeeping(TenantId::system());
+    let scope = TenantScope::system();
     let admin = reads::principal(app, &scope, &input.admin, call.now).await?.value;
     for held in &admin.certificates {
         let key = Certificate::key_of(&held.issuer, &held.serial);

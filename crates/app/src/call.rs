@@ -1,11 +1,14 @@
 //! Who asks for what and when, and the audit event that comes of it.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering};
+use std::{collections::BTreeMap, net::IpAddr, ops::Deref, sync::atomic::Ordering};
 
 use serde::Serialize;
 use signet_core::{
-    Actor, Error, Lifetime, RequestId, Serial, TenantId, Time, audit::AuditEvent, authorities::signer::random,
-    store::commit::Commit, trust::change::Change,
+    Actor, Error, Lifetime, RequestId, Serial, TenantId, Time,
+    audit::AuditEvent,
+    authorities::signer::random,
+    store::{commit::Commit, scope::Housekeeper},
+    trust::change::Change,
 };
 
 use crate::App;
@@ -41,6 +44,33 @@ impl Call {
     #[must_use]
     pub fn at(&self, now: Time) -> Self {
         Self { now, ..self.clone() }
+    }
+}
+
+/// A call of Signet's own that nobody asked for, with the right to work on any tenant's records.
+#[derive(Clone, Debug)]
+pub struct Chore {
+    call: Call,
+    pub(crate) keeper: Housekeeper,
+}
+
+impl Chore {
+    /// E.g. `sweeper`, for who starts such work: upkeep, the rotate Lambda.
+    pub fn new(name: &'static str, now: Time) -> Self {
+        Self { call: Call::process(name, now), keeper: Housekeeper::appoint() }
+    }
+
+    /// The same for a piece of work that begins at `now`.
+    #[must_use]
+    pub fn at(&self, now: Time) -> Self {
+        Self { call: self.call.at(now), keeper: self.keeper }
+    }
+}
+
+impl Deref for Chore {
+    type Target = Call;
+    fn deref(&self) -> &Call {
+        &self.call
     }
 }
 

@@ -48,7 +48,7 @@ pub use audit::{
 };
 pub use authorities::{RotationAction, RotationReport, TrustBundle};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
-pub use call::{AuditEntry, Call, Resource, request_id};
+pub use call::{AuditEntry, Call, Chore, Resource, request_id};
 pub use certificates::{
     expiry::{BATCH, Notifier},
     order::IssuedLeaf,
@@ -270,7 +270,7 @@ struct NoAttestor;
 #[async_trait]
 impl Attestor for NoAttestor {
     async fn attest(&self, evidence: &Evidence, _: &Challenge<'_>) -> Result<Facts, AttestationError> {
-        let detail = format!("nothing here checks {}", evidence.kind());
+        let detail = format!("no verifier for {}", evidence.kind());
         Err(AttestationError::Refused { reason: "PROOF_NOT_CHECKED", detail })
     }
 }

@@ -7,7 +7,10 @@ use signet_core::{
     certificates::{Certificate, CertificateKind},
     enrollment::rule::EnrollmentRule,
     principals::{HeldCertificate, Principal},
-    store::{Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned, scope::EnvironmentScope},
+    store::{
+        Index, LISTING_SHARDS, Query, SortRange, Table, Unreadable, Versioned,
+        scope::{ClaimScope, Housekeeper},
+    },
     tenants::{Tenant, TenantStatus},
 };
 
@@ -62,7 +65,6 @@ pub(crate) async fn read_principal(
         Err(StoreError::Corrupt { .. }) => None,
         found => found?,
     };
-    let found = found.filter(|found| scope.admits(&found.value, Some(&found.value.id)));
     Ok(Ok(found.ok_or_else(|| Error::not_found("principal", id))?))
 }
 
@@ -72,8 +74,7 @@ pub(crate) async fn find_principal(
     id: &PrincipalId,
     now: Time,
 ) -> Result<Option<Versioned<Principal>>, Error> {
-    let found = scope.get::<Principal>(&*app.store, &Principal::key_of(scope.tenant(), id), now).await?;
-    Ok(found.filter(|found| scope.admits(&found.value, Some(&found.value.id))))
+    Ok(scope.get::<Principal>(&*app.store, &Principal::key_of(scope.tenant(), id), now).await?)
 }
 
 /// Whether the caller may take away the rights of any principal, whatever its type and roles.
@@ -104,10 +105,7 @@ pub(crate) async fn read_certificate(
         Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(error)),
         found => found?,
     };
-    let visible = |found: &Versioned<Certificate>| {
-        found.value.kind == CertificateKind::Leaf && scope.admits(&found.value, Some(&found.value.principal))
-    };
-    let found = found.filter(visible);
+    let found = found.filter(|found| found.value.kind == CertificateKind::Leaf);
     found.map(Ok).ok_or_else(|| Error::not_found("certificate", format!("{issuer}/{serial}")))
 }
 
@@ -140,21 +138,25 @@ pub(crate) async fn cas(app: &App, scope: &TenantScope, now: Time) -> Result<Vec
 }
 
 /// The CAs of all tenants, from the index, and those that cannot be read.
-pub(crate) async fn all_cas(app: &App, now: Time) -> Result<(Vec<Ca>, Vec<Unreadable>), Error> {
+pub(crate) async fn all_cas(app: &App, keeper: Housekeeper, now: Time) -> Result<(Vec<Ca>, Vec<Unreadable>), Error> {
     let query = |shard| Query::index(Table::Tenants, Index::Listing, Ca::listing(shard));
-    let read = |query| async move { EnvironmentScope::housekeeping().page::<Ca>(&*app.store, &query, now).await };
+    let read = |query| async move { keeper.environment().page::<Ca>(&*app.store, &query, now).await };
     paging::all(LISTING_SHARDS, query, read).await
 }
 
-pub(crate) async fn all_tenants(app: &App, now: Time) -> Result<(Vec<Tenant>, Vec<Unreadable>), Error> {
+pub(crate) async fn all_tenants(
+    app: &App,
+    keeper: Housekeeper,
+    now: Time,
+) -> Result<(Vec<Tenant>, Vec<Unreadable>), Error> {
     let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
-    let read = |query| async move { EnvironmentScope::housekeeping().page::<Tenant>(&*app.store, &query, now).await };
+    let read = |query| async move { keeper.environment().page::<Tenant>(&*app.store, &query, now).await };
     paging::all(LISTING_SHARDS, query, read).await
 }
 
 /// All rules of a tenant, strongly consistent.
 pub(crate) async fn rules_of(app: &App, tenant: &TenantId, now: Time) -> Result<Vec<EnrollmentRule>, Error> {
-    let scope = EnvironmentScope::housekeeping().tenant(tenant);
+    let scope = ClaimScope::of(tenant);
     let read = |query| {
         let scope = &scope;
         async move { scope.page::<EnrollmentRule>(&*app.store, &query, now).await }

@@ -99,7 +99,7 @@ impl Throttle {
             return Ok(());
         }
         let message =
-            format!("{REPEATS_A_MINUTE} orders a minute that change nothing are accepted; wait a moment and go on");
+            format!("the limit is {REPEATS_A_MINUTE} calls a minute that change nothing; wait a moment, then continue");
         let taken = self.repeats.take(call.actor.key(), call.now);
         taken.map(drop).ok_or(Error::Exhausted { reason: REPEATED_TOO_OFTEN, message })
     }

@@ -54,7 +54,9 @@ impl Http {
             true => builder.https_only(true).no_proxy().dns_resolver(Arc::new(guard::PublicOnly)),
             false => builder,
         };
-        builder.build().map_err(|error| format!("no TLS client; are CA certificates installed? {}", told(&error)))
+        builder
+            .build()
+            .map_err(|error| format!("cannot create a TLS client; are CA certificates installed? {}", told(&error)))
     }
 
     /// A GET of `url` with what `with` adds, read up to `limit` bytes. An error is text for logs, without the URL, which may

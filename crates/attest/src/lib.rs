@@ -17,7 +17,7 @@
 //!
 //! | reason | the evidence | what helps |
 //! | --- | --- | --- |
-//! | `AWS_NOT_TRUSTED` | is for AWS, and no rule of the tenant believes AWS | `principal enrollment rule create` |
+//! | `AWS_NOT_TRUSTED` | is for AWS, and no rule of the tenant accepts AWS | `principal enrollment rule create` |
 //! | `AWS_URL_MALFORMED` | has a URL that is none, is too long, or has another scheme, port, path or a user | use Signet's client |
 //! | `AWS_HOST_NOT_ALLOWED` | goes to a host that is not `sts.<region>.amazonaws.com` (`.cn`, `.eu` by partition) of an allowed region | presign for a regional endpoint; `[enrollment] aws_regions` |
 //! | `AWS_QUERY_NOT_ALLOWED` | lacks a query parameter, has one twice, an unknown one, or one with another value | use Signet's client |

@@ -49,7 +49,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// It took too long.
-    #[error("no connection to {address} within {millis} ms")]
+    #[error("cannot connect to {address} within {millis} ms")]
     TimedOut {
         /// Host and port.
         address: String,
@@ -136,7 +136,7 @@ impl Alert {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Expired => "it has expired or is not valid yet; check the clock, then enroll again",
-            Self::Revoked => "it was revoked; enroll again if you may",
+            Self::Revoked => "it was revoked; enroll again if you are allowed to",
             Self::UnknownCa => "no CA that the server trusts has signed it; is this the right environment?",
             Self::AccessDenied => "the principal or its tenant is suspended or deleted",
             Self::Required => "a client certificate is needed; enroll first",
@@ -198,16 +198,16 @@ fn server_certificate(error: &CertificateError) -> String {
     match error {
         // A bad signature is that of a CA with the same name and another key: an environment that was made anew.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "none of our roots stands behind it; is this the right environment and ca.pem?".into()
+            "it does not chain to our root; is this the right environment and ca.pem?".into()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired; check the clock, then the server's rotation".into()
+            "it has expired; check the clock, then the server's certificate rotation".into()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "it is not valid yet; check the clock".into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("{error}; set the server name if it is reached by another one")
+            format!("{error}; set the server name if you connect by another one")
         }
         other => other.to_string(),
     }

@@ -96,7 +96,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 fn warn_if_open(path: &Path, mode: u32) {
     let more = fs::metadata(path).map(|meta| meta.permissions().mode() & 0o077 & !mode).unwrap_or(0);
     if more != 0 {
-        tracing::warn!(path = %path.display(), "more users than meant may read this private key: chmod {mode:o}");
+        tracing::warn!(path = %path.display(), "other users can read this private key: chmod {mode:o}");
     }
 }
 

@@ -149,7 +149,7 @@ fn seconds(now: UnixTime) -> Time {
 }
 
 fn no_tls12() -> Error {
-    Error::General("TLS 1.2 is not spoken here".into())
+    Error::General("TLS 1.2 is not supported".into())
 }
 
 impl ServerCertVerifier for PeerVerifier {

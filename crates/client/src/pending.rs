@@ -87,7 +87,7 @@ impl Pending {
             Some(Self { request_id: written.request_id.into(), key, purpose: written.purpose.into() })
         });
         if found.is_none() {
-            tracing::warn!(path = %path.display(), "the enrollment under way is damaged: a new one is begun");
+            tracing::warn!(path = %path.display(), "the pending enrollment is damaged: starting a new one");
         }
         Ok(found)
     }

@@ -174,14 +174,14 @@ pub fn read_notes(path: &std::path::Path, credentials: &Credentials) -> Option<N
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the notes cannot be read: a new renewal time is drawn");
+            tracing::warn!(path = %path.display(), %error, "the renewal state cannot be read: choosing a new renewal time");
             return None;
         }
     };
     match serde_json::from_str::<Notes>(&text) {
         Ok(notes) => (notes.serial_number == credentials.facts().serial_number).then_some(notes),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the notes are damaged: a new renewal time is drawn");
+            tracing::warn!(path = %path.display(), %error, "the renewal state is damaged: choosing a new renewal time");
             None
         }
     }

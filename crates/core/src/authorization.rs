@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
@@ -88,7 +89,8 @@ const TENANT_ADMINISTRATION: &[&str] =
 pub struct PermissionId(u16);
 
 /// A right that an environment adds to the built-in ones, for its own services (`jobs:submit`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExtraGrant {
     /// Who gets it.
     pub principal_type: PrincipalType,

@@ -6,16 +6,14 @@ use std::{
     str::FromStr,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A network, e.g. `10.0.0.0/8` or `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Cidr {
-    network: IpAddr,
-    bits: u8,
-}
+pub struct Cidr(IpNet);
 
 /// Why a text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -26,31 +24,18 @@ impl Cidr {
     /// Whether the address lies within. An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`, as dual-stack sockets show
     /// them) counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                address.to_bits() & mask == network.to_bits()
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-                address.to_bits() & mask == network.to_bits()
-            }
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl FromStr for Cidr {
     type Err = CidrError;
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let (network, bits) = text.split_once('/').ok_or(CidrError)?;
-        let network: IpAddr = network.parse().map_err(|_| CidrError)?;
-        let width = if network.is_ipv4() { 32 } else { 128 };
-        let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
-        let bits = bits.parse().ok().filter(|bits| plain && *bits <= width).ok_or(CidrError)?;
-        let cidr = Self { network, bits };
+        let cidr = Self(text.parse().map_err(|_| CidrError)?);
+        // ipnet takes 010.0.0.0, which others read as octal.
+        let network = text.split('/').next().and_then(|network| network.parse().ok()).ok_or(CidrError)?;
         // A typing mistake such as 10.0.0.1/8 must not open a whole network.
-        if cidr.contains(network) { Ok(cidr) } else { Err(CidrError) }
+        if cidr.0.network() == network && cidr.contains(network) { Ok(cidr) } else { Err(CidrError) }
     }
 }
 
@@ -69,7 +54,7 @@ impl From<Cidr> for String {
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.bits)
+        self.0.fmt(f)
     }
 }
 
@@ -118,8 +103,12 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused() {
-        for bad in ["", "10.0.0.0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/", "fd00::/129", "a/8"] {
+        let bad = ["", "10.0.0.0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/", "fd00::/129", "a/8"];
+        for bad in bad.into_iter().chain(["010.0.0.0/8", "10.0.0.0/8/8", "10.0.0.0/8 ", "::ffff:10.0.0.0/104"]) {
             assert_eq!(bad.parse::<Cidr>(), Err(CidrError), "{bad}");
+        }
+        for good in ["10.0.0.0/8", "fd00::/8", "::/0"] {
+            assert_eq!(good.parse::<Cidr>().unwrap().to_string(), good);
         }
     }
 }

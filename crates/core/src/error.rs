@@ -26,7 +26,7 @@ pub enum Error {
         id: String,
     },
     /// There is one already.
-    #[error("{resource} {id} exists already")]
+    #[error("{resource} {id} already exists")]
     AlreadyExists {
         /// E.g. `principal`.
         resource: &'static str,
@@ -65,7 +65,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// Somebody else changed the same thing: read it again and retry.
-    #[error("{0} was changed by somebody else meanwhile; read it again and retry")]
+    #[error("{0} was changed concurrently; read it again and retry")]
     Conflict(&'static str),
     /// The store or a key cannot be reached: try again.
     #[error("{what} is not available")]
@@ -77,7 +77,7 @@ pub enum Error {
     },
     /// A key, table or right of the environment is not as it must be. Trying again changes nothing until its operator
     /// has mended it.
-    #[error("{what} cannot be used as it is configured; the environment's operator must mend it")]
+    #[error("{what} is misconfigured; the environment's operator must fix it")]
     Misconfigured {
         /// What.
         what: &'static str,
@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// A record that is needed is damaged. Unlike a refusal it leaves open what was done before: the same request, sent
     /// again once the record is repaired, completes it.
-    #[error("the record {key} cannot be read; the runbook UnreadableRecords says how to repair it{also}")]
+    #[error("the record {key} cannot be read; see the runbook UnreadableRecords{also}")]
     Unreadable {
         /// Where the record is in the store.
         key: String,

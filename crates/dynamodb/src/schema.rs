@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SchemaError {
     /// Tables are missing or not as they should be.
-    #[error("the tables do not fit:{}\napply infra/modules/tables of this version with name_prefix = \"{prefix}\" in the region that is set here",
+    #[error("the tables do not match the schema:{}\napply infra/modules/tables of this version with name_prefix = \"{prefix}\" in the region that is set here",
         problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
     Mismatch {
         /// The prefix that was asked for.
@@ -30,7 +30,7 @@ pub enum SchemaError {
         problems: Vec<Problem>,
     },
     /// DynamoDB could not be asked.
-    #[error("cannot look at table {table}: {reason}")]
+    #[error("cannot describe table {table}: {reason}")]
     Unavailable {
         /// Full name of the table.
         table: String,
@@ -85,7 +85,7 @@ async fn look(client: &Client, name: &str, table: Table) -> Result<Vec<String>, 
         .time_to_live_description;
     let on = |status: &TimeToLiveStatus| matches!(status, TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling);
     if !ttl.is_some_and(|ttl| ttl.time_to_live_status().is_some_and(on) && ttl.attribute_name() == Some(EXPIRES_AT)) {
-        wrong.push(format!("does not delete by {EXPIRES_AT} (TTL)"));
+        wrong.push(format!("has no TTL on {EXPIRES_AT}"));
     }
     Ok(wrong)
 }
@@ -93,7 +93,7 @@ async fn look(client: &Client, name: &str, table: Table) -> Result<Vec<String>, 
 fn compare(found: &TableDescription, table: Table) -> Vec<String> {
     let mut wrong = Vec::new();
     if !matches!(found.table_status(), Some(TableStatus::Active | TableStatus::Updating)) {
-        wrong.push(format!("is {}", found.table_status().map_or("in no known state", TableStatus::as_str)));
+        wrong.push(format!("is {}", found.table_status().map_or("in an unknown state", TableStatus::as_str)));
     }
     let types = found.attribute_definitions();
     if !keyed_by(found.key_schema(), types, PARTITION, SORT) {

@@ -54,7 +54,7 @@ pub(crate) async fn renew(
 
 /// Any other method.
 pub(crate) async fn wrong_method() -> Response {
-    let detail = "this path takes POST only";
+    let detail = "this path accepts only POST";
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail);
     ([(header::ALLOW, "POST")], problem).into_response()
 }
@@ -97,7 +97,7 @@ fn accept<T: DeserializeOwned>(
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", "the request must have at most 65536 bytes")
         }
-        _ => Problem::new(StatusCode::BAD_REQUEST, "INCOMPLETE", "the request's body did not arrive as announced"),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "INCOMPLETE", "the request's body is incomplete"),
     })?;
     Ok(wire::read(&body)?)
 }

@@ -85,7 +85,7 @@ impl Problem {
 
     /// Our time limit has passed; the same request id makes a repetition safe.
     pub fn timed_out() -> Self {
-        let detail = "the server's time limit for a call has passed; repeat it with the same request_id";
+        let detail = "the server's time limit for a call has passed; retry with the same request_id";
         Self::unavailable("TIMED_OUT", detail)
     }
 

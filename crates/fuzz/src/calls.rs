@@ -14,7 +14,7 @@ use signet_app::{
 use signet_core::{
     Error, Lifetime, PrincipalType, TenantScope,
     principals::Principal,
-    store::{Table, scope::EnvironmentScope},
+    store::{Table, scope::Housekeeper},
     tenants::Isolation,
 };
 use signet_enroll_http::{ENROLL, Enrollment, Origin, RENEW, router};
@@ -92,7 +92,7 @@ async fn found(app: &Arc<App>) {
         renewal_grace: Lifetime::hours(1),
         quotas: Default::default(),
     };
-    tenants::create_tenant(app, &call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
+    tenants::create_tenant(app, &call, &Housekeeper::appoint().environment(), tenant).await.unwrap();
     for number in 1..=3 {
         let id = format!("worker-{number}").parse().unwrap();
         let input = CreatePrincipal {
@@ -107,7 +107,7 @@ async fn found(app: &Arc<App>) {
 }
 
 fn acme() -> TenantScope {
-    TenantScope::housekeeping("acme".parse().unwrap())
+    Housekeeper::appoint().tenant(&"acme".parse().unwrap())
 }
 
 /// The body of an enrollment. No proof holds in this environment.

@@ -55,12 +55,12 @@ impl KmsKeys {
             .await;
         let timed_out = matches!(answer, Err(SdkError::TimeoutError(_)));
         if in_doubt.load(Relaxed) || timed_out {
-            let advice = "the task rotate-cas reports it when it is an hour old";
-            tracing::warn!(kms.alias = alias, advice, "no answer: a key may have been made that has no name");
+            let advice = "the task rotate-cas reports it after an hour";
+            tracing::warn!(kms.alias = alias, advice, "no response from CreateKey: a key without an alias may exist");
         }
         let metadata = answer.map_err(|e| error::of(alias, "kms:CreateKey", &e))?.key_metadata;
         let arn = metadata.and_then(|key| key.arn);
-        arn.ok_or_else(|| KeyError::Unavailable("KMS made a key and did not say which".into()))
+        arn.ok_or_else(|| KeyError::Unavailable("KMS created a key but did not return its ARN".into()))
     }
 
     /// Gives the key with this ARN its name, and returns the ARN of the key that has it: another's, if that was faster.
@@ -78,18 +78,13 @@ impl KmsKeys {
         match bearer {
             Ok(bearer) if bearer == arn => Ok(bearer),
             Ok(bearer) => {
-                let advice = "the task rotate-cas reports it when it is an hour old";
-                tracing::warn!(
-                    kms.key = arn,
-                    kms.alias = alias,
-                    advice,
-                    "not needed: another node has made this key first"
-                );
+                let advice = "the task rotate-cas reports it after an hour";
+                tracing::warn!(kms.key = arn, kms.alias = alias, advice, "unused key: another node created it first");
                 Ok(bearer)
             }
             Err(error) => {
-                let advice = "leave it: the task rotate-cas reports it if it has none when it is an hour old";
-                tracing::warn!(kms.key = arn, kms.alias = alias, advice, "a key was made that may have no name");
+                let advice = "do not delete it: the task rotate-cas reports it after an hour if it has no alias";
+                tracing::warn!(kms.key = arn, kms.alias = alias, advice, "created a key that may have no alias");
                 Err(not_yet(error))
             }
         }
@@ -116,7 +111,7 @@ impl KmsKeys {
 fn not_yet(error: KeyError) -> KeyError {
     match error {
         KeyError::NotFound(what) => {
-            KeyError::Unavailable(format!("{what} was just made and is not visible yet, try again"))
+            KeyError::Unavailable(format!("{what} was just created and is not visible yet; try again"))
         }
         other => other,
     }

@@ -23,7 +23,7 @@ where
     match code {
         "NotFoundException" | "InvalidArnException" => KeyError::NotFound(key),
         "DisabledException" => {
-            KeyError::Unusable { key, reason: "it is disabled; enable it again with kms:EnableKey".into() }
+            KeyError::Unusable { key, reason: "it is disabled; enable it with kms:EnableKey".into() }
         }
         "KMSInvalidStateException"
         | "InvalidKeyUsageException"
@@ -33,11 +33,11 @@ where
         | "UnsupportedOperationException" => KeyError::Unusable { key, reason: message.to_owned() },
         "MalformedPolicyDocumentException" => {
             let reason =
-                format!("the policy for tenants' keys is refused; is it the output tenant_key_policy? {message}");
+                format!("the policy for tenants' keys was rejected; is it the output tenant_key_policy? {message}");
             KeyError::Denied { key, reason }
         }
         "LimitExceededException" => {
-            KeyError::Denied { key, reason: format!("a quota of KMS is used up; have it raised, or delete: {message}") }
+            KeyError::Denied { key, reason: format!("a KMS quota is exhausted; raise it, or delete keys: {message}") }
         }
         "AccessDeniedException" => {
             KeyError::Denied { key, reason: format!("{action} is refused by its key policy or by IAM: {message}") }

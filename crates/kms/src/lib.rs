@@ -164,7 +164,7 @@ impl KeyManager for KmsKeys {
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
         let Some(id) = key.as_str().strip_prefix(SCHEME) else {
-            let reason = format!("it is not a key in KMS, whose references begin with {SCHEME}");
+            let reason = format!("it is not a KMS key reference, which starts with {SCHEME}");
             return Err(KeyError::Unusable { key: key.to_string(), reason });
         };
         let metadata = self.describe(id).await?;

@@ -53,7 +53,7 @@ impl KmsSigner {
         let answer = answer.map_err(|e| error::of(&key_id, "kms:GetPublicKey", &e))?;
         let spki_der = answer.public_key.map(Blob::into_inner).unwrap_or_default();
         if !spki_der.starts_with(&P256_SPKI) || spki_der.len() != POINT + 65 {
-            return Err(unusable("its public key is no P-256 key in the form of RFC 5480".into()));
+            return Err(unusable("its public key is not a P-256 key as RFC 5480 encodes it".into()));
         }
         Ok(Self { client, key_id, spki_der })
     }
@@ -73,11 +73,11 @@ fn objection(key: &KeyMetadata) -> Option<String> {
     }
     match key.key_state() {
         Some(KeyState::Enabled) => None,
-        Some(KeyState::Disabled) => Some("it is disabled; enable it again with kms:EnableKey".into()),
+        Some(KeyState::Disabled) => Some("it is disabled; enable it with kms:EnableKey".into()),
         Some(KeyState::PendingDeletion) => {
-            Some("it waits for its deletion; stop that with kms:CancelKeyDeletion, then kms:EnableKey".into())
+            Some("it is pending deletion; cancel that with kms:CancelKeyDeletion, then kms:EnableKey".into())
         }
-        other => Some(format!("it is {}", other.map_or("in no known state", KeyState::as_str))),
+        other => Some(format!("it is {}", other.map_or("in an unknown state", KeyState::as_str))),
     }
 }
 

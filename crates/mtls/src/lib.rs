@@ -12,7 +12,6 @@
 mod accept;
 mod backoff;
 mod budget;
-mod cache;
 mod clock;
 mod connection;
 mod establish;

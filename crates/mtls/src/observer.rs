@@ -19,7 +19,7 @@ pub enum ConnectionRefusal {
     #[error("too many connections from this address")]
     Throttled,
     /// It had not spoken, or not finished its handshake, when newer connections needed its place.
-    #[error("silent while others needed its place")]
+    #[error("silent while others waited for a connection")]
     Evicted,
     /// There are as many connections as its principal, its tenant or the node may have.
     #[error("too many open connections")]
@@ -33,7 +33,7 @@ pub enum ConnectionRefusal {
     #[error("bad PROXY header from a network that must send one")]
     Proxy(#[source] ProxyError),
     /// A PROXY header from an address that may not speak for others.
-    #[error("PROXY header from an address that is not trusted with it")]
+    #[error("PROXY header from an untrusted address")]
     UntrustedProxy,
     /// It closed before it sent anything: port scans and TCP health checks.
     #[error("closed before the first byte")]

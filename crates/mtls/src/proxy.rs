@@ -29,7 +29,7 @@ pub enum Header {
 #[derive(Debug, Error)]
 pub enum ProxyError {
     /// The connection does not start with the signature.
-    #[error("no PROXY version 2 header, which this network must send")]
+    #[error("no PROXY version 2 header, which is required from this network")]
     Missing,
     /// Another version than 2.
     #[error("PROXY header of version {0}, not 2")]

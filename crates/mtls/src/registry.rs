@@ -146,41 +146,26 @@ impl<A: Send + Sync + 'static> Registry<A> {
         }
     }
 
-    /// Looks at every open connection and ends those that are too old or no longer admitted. Returns how many it
-    /// ended. Their sessions end at once, the connections after [`Ages::notice`]; for that it needs a tokio runtime.
-    pub fn sweep(&self, now: Time) -> usize {
-        self.sweep_at(now, Instant::now())
-    }
-
-    /// The same, and lets calls run in between.
-    async fn sweep_in_parts(&self, now: Time) -> usize {
-        let (open, became_stale, instant) = (self.open(), self.becomes_stale(), Instant::now());
-        let mut ended = 0_usize;
-        for part in open.chunks(SWEEP_PART) {
-            ended = ended.saturating_add(self.sweep_of(part.iter().cloned(), became_stale, now, instant));
-            yield_now().await;
-        }
-        ended
+    /// Looks at every open connection and ends those that are too old or no longer admitted, and lets calls run in
+    /// between. Returns how many it ended. Their sessions end at once, the connections after [`Ages::notice`].
+    pub async fn sweep(&self, now: Time) -> usize {
+        self.sweep_at(now, Instant::now()).await
     }
 
     /// `instant`: `now` on the clock that silence is measured by.
-    fn sweep_at(&self, now: Time, instant: Instant) -> usize {
-        let became_stale = self.becomes_stale();
-        self.sweep_of(self.open().into_iter(), became_stale, now, instant)
-    }
-
-    fn sweep_of(
-        &self,
-        open: impl Iterator<Item = Arc<Entry<A>>>,
-        became_stale: bool,
-        now: Time,
-        instant: Instant,
-    ) -> usize {
-        self.end(open, |entry| match entry.verdict(&self.trust, now, (&self.ages, instant))? {
-            // Those who came after the node became stale were told so in each call.
-            Ended::Refused(Refusal::Stale) if !became_stale => None,
-            ended => Some(ended),
-        })
+    async fn sweep_at(&self, now: Time, instant: Instant) -> usize {
+        let (open, became_stale) = (self.open(), self.becomes_stale());
+        let mut ended = 0_usize;
+        for part in open.chunks(SWEEP_PART) {
+            let verdict = |entry: &Entry<A>| match entry.verdict(&self.trust, now, (&self.ages, instant))? {
+                // Those who came after the node became stale were told so in each call.
+                Ended::Refused(Refusal::Stale) if !became_stale => None,
+                ended => Some(ended),
+            };
+            ended = ended.saturating_add(self.end(part, verdict));
+            yield_now().await;
+        }
+        ended
     }
 
     /// Whether it is now, and was not at the last sweep.
@@ -196,12 +181,13 @@ impl<A: Send + Sync + 'static> Registry<A> {
 
     /// Ends all connections, for the end of a graceful shutdown. Returns how many it ended.
     pub fn drain(&self) -> usize {
-        self.end(self.open().into_iter(), |_| Some(Ended::Drained))
+        self.end(&self.open(), |_| Some(Ended::Drained))
     }
 
-    fn end(&self, open: impl Iterator<Item = Arc<Entry<A>>>, verdict: impl Fn(&Entry<A>) -> Option<Ended>) -> usize {
-        let alive = open.filter(|entry| entry.ended.get().is_none());
-        let ended: Vec<_> = alive.filter(|entry| verdict(entry).is_some_and(|reason| entry.end(reason))).collect();
+    fn end(&self, open: &[Arc<Entry<A>>], verdict: impl Fn(&Entry<A>) -> Option<Ended>) -> usize {
+        let alive = open.iter().filter(|entry| entry.ended.get().is_none());
+        let ended = alive.filter(|entry| verdict(entry).is_some_and(|reason| entry.end(reason)));
+        let ended: Vec<_> = ended.cloned().collect();
         let (count, notice) = (ended.len(), self.ages.notice);
         if count > 0 {
             tokio::spawn(async move {
@@ -223,7 +209,7 @@ impl<A: Send + Sync + 'static> Registry<A> {
                 changed = epoch.changed(), if feed_alive => feed_alive = changed.is_ok(),
                 _ = tick.tick() => {}
             }
-            let ended = self.sweep_in_parts((self.clock)()).await;
+            let ended = self.sweep((self.clock)()).await;
             if ended > 0 {
                 tracing::info!(connections.ended = ended, "connections ended");
             }
@@ -354,8 +340,8 @@ mod tests {
             // A later answer that is taken does not save an older one.
             drop(slow.unread().begin());
             drop(read);
-            assert_eq!(registry.sweep_at(now, begun + limit / 2), 0);
-            assert_eq!(registry.sweep_at(now, begun + limit + Duration::from_millis(1)), 1);
+            assert_eq!(registry.sweep_at(now, begun + limit / 2).await, 0);
+            assert_eq!(registry.sweep_at(now, begun + limit + Duration::from_millis(1)).await, 1);
             let ended = (slow.ended(), quick.ended(), idle.ended());
             assert_eq!(ended, (Ended::AnswerUnread, Ended::Closed, Ended::Closed));
             drop(unread);

@@ -1,8 +1,14 @@
 //! Who a client is: the check of its certificate inside of the TLS handshake, so that a refused client gets the right
 //! alert, and again after each handshake, since rustls does not verify the certificate of a resumed session.
 
-use std::{cell::Cell, fmt, sync::Arc};
+use std::{
+    cell::Cell,
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use lru::LruCache;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -17,8 +23,6 @@ use signet_core::{
 };
 use signet_x509::{CertificateView, ChainError, Environment, leaf::spiffe_id, verify_client};
 use thiserror::Error;
-
-use crate::cache::Cache;
 
 /// Verified certificates that are remembered, so that a resumed or repeated handshake costs a hash.
 const CACHE_ENTRIES: usize = 16_384;
@@ -136,13 +140,14 @@ pub struct ClientVerifier {
     trust: Arc<Trust>,
     provider: Arc<CryptoProvider>,
     anonymous: bool,
-    cache: Cache<LeafDigest, Verified>,
+    cache: Mutex<LruCache<LeafDigest, Verified>>,
 }
 
 impl ClientVerifier {
     /// With `anonymous`, a client may come without a certificate (to enroll); one that it does present must be good.
     pub fn new(environment: Environment, trust: Arc<Trust>, provider: Arc<CryptoProvider>, anonymous: bool) -> Self {
-        Self { environment, trust, provider, anonymous, cache: Cache::new(CACHE_ENTRIES) }
+        let cache = LruCache::new(NonZeroUsize::new(CACHE_ENTRIES).unwrap_or(NonZeroUsize::MIN));
+        Self { environment, trust, provider, anonymous, cache: Mutex::new(cache) }
     }
 
     /// The identity of the holder of `leaf_der`, who has proved to hold its key, if it may act at `now`.
@@ -165,9 +170,14 @@ impl ClientVerifier {
 
     /// Who it is, if it has been verified against the anchors of now.
     fn verified(&self, leaf: &LeafDigest) -> Option<Arc<Identity>> {
-        let known = self.cache.get(leaf)?;
+        let known = self.cache().get(leaf)?.clone();
         let anchors = self.trust.tenant(&known.identity.tenant)?.anchors;
         Arc::ptr_eq(&anchors, &known.anchors).then_some(known.identity)
+    }
+
+    /// A poisoned lock means that another thread panicked while it hashed; the cache is whole.
+    fn cache(&self) -> MutexGuard<'_, LruCache<LeafDigest, Verified>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn identify(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, ChainError> {
@@ -182,7 +192,7 @@ impl ClientVerifier {
         };
         let identity = Arc::new(verify_client(leaf_der, &self.environment, trust_of, now)?);
         if let Some(anchors) = anchors.take() {
-            self.cache.insert(key, Verified { identity: Arc::clone(&identity), anchors });
+            self.cache().put(key, Verified { identity: Arc::clone(&identity), anchors });
         }
         Ok(identity)
     }
@@ -230,7 +240,7 @@ impl ClientCertVerifier for ClientVerifier {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 is not spoken here".into()))
+        Err(rustls::Error::General("TLS 1.2 is not supported".into()))
     }
 
     fn verify_tls13_signature(

@@ -38,9 +38,9 @@ fn encrypt(pkcs8_der: &[u8], passphrase: &SecretString) -> pkcs8::Result<Zeroizi
 /// The PKCS#8 in a file's text, or why there is none and what to do.
 pub(crate) fn decrypt(pem: &str, passphrase: &SecretString) -> Result<SecretDocument, String> {
     let file = SecretDocument::from_pem(pem).ok().filter(|(label, _)| *label == EncryptedPrivateKeyInfoRef::PEM_LABEL);
-    let (_, file) = file.ok_or("the file is no encrypted PKCS#8 key in PEM: restore it from a backup")?;
+    let (_, file) = file.ok_or("the file is not an encrypted PKCS#8 key in PEM: restore it from a backup")?;
     let file = EncryptedPrivateKeyInfoRef::try_from(file.as_bytes());
     let file = file.map_err(|_| "the file is damaged: restore it from a backup")?;
     let key = file.decrypt(passphrase.expose_secret());
-    Ok(key.map_err(|_| "the passphrase is wrong, or the file is damaged: give the passphrase it was made with")?)
+    Ok(key.map_err(|_| "the passphrase is wrong, or the file is damaged: use the passphrase it was created with")?)
 }

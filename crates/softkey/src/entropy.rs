@@ -11,7 +11,7 @@ pub struct OsEntropy;
 impl Entropy for OsEntropy {
     fn fill(&self, out: &mut [u8]) {
         if aws_lc_rs::rand::fill(out).is_err() {
-            tracing::error!("the operating system gives no random bytes: stopping");
+            tracing::error!("the operating system returns no random bytes: stopping");
             abort();
         }
     }

@@ -87,7 +87,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> KeyError {
             reason: format!("{error}: this user must own the folder and its files"),
         },
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            KeyError::Unavailable(format!("{path}: {error}: free some space on its disk"))
+            KeyError::Unavailable(format!("{path}: {error}: free some disk space"))
         }
         _ => KeyError::Unavailable(format!("{path}: {error}")),
     }

@@ -18,7 +18,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// A newer release wrote it.
-    #[error("the store {path} has schema {found}, this release knows up to {known}: run the newer release again")]
+    #[error("the store {path} has schema {found}, this release supports up to {known}: run the newer release")]
     Newer {
         /// The file.
         path: PathBuf,
@@ -90,25 +90,25 @@ pub(crate) fn write_error(path: &Path, error: &rusqlite::Error) -> StoreError {
 pub(crate) fn store_full(path: &Path) -> StoreError {
     let path = path.display();
     StoreError::Unavailable(format!(
-        "{path}: its disk is full, and what is left is kept for suspensions and revocations; free some space on its disk"
+        "{path}: its disk is full, and the rest is reserved for suspensions and revocations; free some disk space"
     ))
 }
 
 pub(crate) fn advice(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "free some space on its disk",
+        Some(ErrorCode::DiskFull) => "free some disk space",
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             "this user must be able to write the file and its folder"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process has kept the write lock for too long: see which one has the file open"
+            "another process has held the write lock for too long: find out which one has the file open"
         }
         Some(ErrorCode::DatabaseCorrupt) => {
-            "the file is damaged, or the `-wal` beside it is another file's, left there when a backup was put back: stop every \
+            "the file is damaged, or the `-wal` next to it belongs to another file, left from before a restore: stop every \
              process that uses it, move all three files (it, `-wal`, `-shm`) away and restore a backup"
         }
-        Some(ErrorCode::NotADatabase) => "the file is no SQLite database: choose another path or restore a backup",
-        Some(ErrorCode::SystemIoFailure) => "the disk failed: look into the system's log",
+        Some(ErrorCode::NotADatabase) => "the file is not a SQLite database: choose another path or restore a backup",
+        Some(ErrorCode::SystemIoFailure) => "the disk failed: see the system log",
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")

@@ -34,7 +34,7 @@ impl Original {
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         match fs::metadata(&self.path) {
             Ok(file) if (file.dev(), file.ino()) == (self.device, self.inode) => Ok(()),
-            Ok(_) => Err(self.replaced("another one is in its place")),
+            Ok(_) => Err(self.replaced("another file has replaced it")),
             Err(error) => Err(self.replaced(&error.to_string())),
         }
     }

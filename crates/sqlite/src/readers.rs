@@ -123,7 +123,7 @@ impl Readers {
         let needs_worker = {
             let mut state = pool.state();
             if !state.has_room() {
-                return Err(StoreError::Unavailable(format!("{WAITING} reads wait already: try again")));
+                return Err(StoreError::Unavailable(format!("{WAITING} reads are already waiting; retry")));
             }
             state.waiting.push_back(job);
             state.workers < pool.connections && {

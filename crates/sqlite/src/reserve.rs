@@ -66,7 +66,7 @@ impl Reserve for ReserveFile {
             return false;
         }
         // Nothing is known about the room, so that the writes themselves must find out.
-        tracing::warn!(%error, path = %self.0.display(), "no room can be kept for revocations on a full disk");
+        tracing::warn!(%error, path = %self.0.display(), "cannot reserve disk space for revocations");
         true
     }
 
@@ -74,12 +74,12 @@ impl Reserve for ReserveFile {
         let given = self.give_slice();
         match &given {
             Ok(true) => {
-                tracing::warn!(path = %self.0.display(), "the disk is full; the reserve is used for revocations")
+                tracing::warn!(path = %self.0.display(), "the disk is full; using the reserve for revocations")
             }
             Ok(false) => {
-                tracing::error!(path = %self.0.display(), "the disk is full, and nothing is left of the reserve")
+                tracing::error!(path = %self.0.display(), "the disk is full, and the reserve is used up")
             }
-            Err(error) => tracing::error!(%error, path = %self.0.display(), "the reserve cannot be given up"),
+            Err(error) => tracing::error!(%error, path = %self.0.display(), "the reserve cannot be released"),
         }
         given.unwrap_or(false)
     }

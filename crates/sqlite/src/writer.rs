@@ -380,7 +380,7 @@ mod tests {
         let [before, full, after] = outcomes.map(|mut outcome| outcome.try_recv().unwrap());
         assert_eq!((before, after), (Ok(()), Ok(())));
         let Err(StoreError::Unavailable(text)) = full else { panic!("{full:?}") };
-        assert!(text.contains("free some space"), "{text}");
+        assert!(text.contains("free some disk space"), "{text}");
         for (name, kept) in [("before", true), ("beside", false), ("after", true)] {
             let found = crate::query::get(&writer.connection, &small(name).key(), NOW);
             assert_eq!(found.unwrap().is_some(), kept, "{name}");
@@ -400,7 +400,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(&full, StoreError::Unavailable(text) if text.contains("free some space")), "{full}");
+        assert!(matches!(&full, StoreError::Unavailable(text) if text.contains("free some disk space")), "{full}");
         assert!(kept > 10 && store.get(&seal(&tenant, kept - 1).key(), NOW).await.unwrap().is_some());
         assert_eq!(store.get(&seal(&tenant, kept).key(), NOW).await.unwrap(), None);
     }
@@ -441,7 +441,10 @@ mod tests {
         }
         // Nothing else gets into that room.
         let refused = store.transact(transaction([Write::create(principal(&tenant, "a"))])).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::Unavailable(text) if text.contains("free some space")), "{refused}");
+        assert!(
+            matches!(&refused, StoreError::Unavailable(text) if text.contains("free some disk space")),
+            "{refused}"
+        );
         assert!(store.is_full());
         assert!(store.get(&seal(&tenant, 0).key(), NOW).await.unwrap().is_some());
         // With more room all goes on by itself.

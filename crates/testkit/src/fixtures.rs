@@ -10,7 +10,7 @@ use signet_core::{
     principals::{Principal, PrincipalStatus},
     store::{
         Transaction, Write,
-        commit::{Bookkeeping, Commit},
+        commit::Commit,
         request::{Outcome, RequestRecord},
     },
     tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
@@ -190,5 +190,5 @@ pub fn transaction(writes: impl IntoIterator<Item = Write>) -> Transaction {
 
 /// A transaction without an audit event, judged at `now`.
 pub fn transaction_at(now: Time, writes: impl IntoIterator<Item = Write>) -> Transaction {
-    Commit::bookkeeping(Bookkeeping::Reservation, now).writes(writes).to_transaction(None)
+    Commit::bookkeeping(now).writes(writes).to_transaction(None)
 }

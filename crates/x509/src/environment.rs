@@ -1,5 +1,7 @@
 //! What all certificates of one deployment share.
 
+use std::str::FromStr;
+
 use const_oid::ObjectIdentifier;
 use signet_core::spiffe::TrustDomainSuffix;
 
@@ -12,9 +14,9 @@ pub struct Environment {
     oids: LeafOids,
 }
 
-/// The extensions of a leaf, below the environment's arc.
+/// The extensions of a leaf, below the environment's arc; made from the dotted arc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeafOids {
+pub struct LeafOids {
     /// `.1`: principal type.
     pub(crate) principal_type: ObjectIdentifier,
     /// `.2`: principal id.
@@ -28,14 +30,25 @@ pub(crate) struct LeafOids {
 /// The arc that stands in until an IANA private enterprise number is registered.
 pub const DEFAULT_OID_ARC: &str = "1.3.6.1.4.1.99999.1";
 
-impl Environment {
-    /// An environment with the trust-domain `suffix` whose extensions stand below the dotted `oid_arc`.
-    pub fn new(suffix: TrustDomainSuffix, oid_arc: &str) -> Result<Self, ProfileError> {
+impl FromStr for LeafOids {
+    type Err = ProfileError;
+    fn from_str(oid_arc: &str) -> Result<Self, ProfileError> {
         let bad = |_| ProfileError::OidArc(oid_arc.to_owned());
         let arc = ObjectIdentifier::new(oid_arc).map_err(bad)?;
         let child = |number| arc.push_arc(number).map_err(bad);
-        let oids = LeafOids { principal_type: child(1)?, principal: child(2)?, tenant: child(3)?, roles: child(4)? };
-        Ok(Self { suffix, oids })
+        Ok(Self { principal_type: child(1)?, principal: child(2)?, tenant: child(3)?, roles: child(4)? })
+    }
+}
+
+impl Environment {
+    /// An environment with the trust-domain `suffix` whose extensions stand below the dotted `oid_arc`.
+    pub fn new(suffix: TrustDomainSuffix, oid_arc: &str) -> Result<Self, ProfileError> {
+        Ok(Self::with_oids(suffix, oid_arc.parse()?))
+    }
+
+    /// The same with an arc that was read.
+    pub const fn with_oids(suffix: TrustDomainSuffix, oids: LeafOids) -> Self {
+        Self { suffix, oids }
     }
 
     /// An environment with [`DEFAULT_OID_ARC`].

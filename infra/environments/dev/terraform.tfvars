@@ -1,4 +1,4 @@
-# Development: small, and can be thrown away. Replace account, names and addresses by yours.
+# Development: small, and can be thrown away. Replace account, names and addresses with yours.
 environment         = "dev"
 region              = "eu-central-1"
 trust_domain_suffix = "dev.example.com"

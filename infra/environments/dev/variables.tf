@@ -1,5 +1,5 @@
 variable "environment" {
-  description = "Short name of the environment; every name begins with signet-ENVIRONMENT."
+  description = "Short name of the environment; every name starts with signet-ENVIRONMENT."
   type        = string
 
   validation {
@@ -19,12 +19,12 @@ variable "region" {
 }
 
 variable "trust_domain_suffix" {
-  description = "A tenant's SPIFFE trust domain is TENANT.SUFFIX. A name that is yours, other than every other environment's; it cannot change once certificates are out."
+  description = "A tenant's SPIFFE trust domain is TENANT.SUFFIX. Use a domain that you own, unique per environment. It cannot change after certificates have been issued."
   type        = string
 
   validation {
     condition     = can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.trust_domain_suffix)) && length(var.trust_domain_suffix) <= 190
-    error_message = "trust_domain_suffix must be a DNS name in lower case of at most 190 characters, for example prod.example.com: no scheme, no slash, no dot at its end."
+    error_message = "trust_domain_suffix must be a lower-case DNS name of at most 190 characters, for example prod.example.com: no scheme, no slash, no trailing dot."
   }
 }
 
@@ -34,25 +34,25 @@ variable "image" {
 }
 
 variable "architecture" {
-  description = "Processor of tasks and Lambdas, of the image and of the packages: arm64 or x86_64."
+  description = "CPU architecture of tasks, Lambdas, image and packages: arm64 or x86_64."
   type        = string
   default     = "x86_64"
 }
 
 variable "size" {
-  description = "small, medium or large: sizes.tf of the modules control-plane and enroll says what that is."
+  description = "small, medium or large, as defined in sizes.tf of the modules control-plane and enroll."
   type        = string
   default     = "small"
 }
 
 variable "package_dir" {
-  description = "Folder with the Lambdas' packages, as scripts/package fills it."
+  description = "Folder with the Lambda packages that scripts/package builds."
   type        = string
   default     = "../../../dist"
 }
 
 variable "network" {
-  description = "VPC: the address range of one of our own, or one that exists (vpc; see modules/network). client_cidrs: who may connect, beside the VPC itself; metrics_cidrs: where a Prometheus is."
+  description = "VPC: the address range of a new one, or an existing one (vpc; see modules/network). client_cidrs: who may connect, besides the VPC itself; metrics_cidrs: where Prometheus runs."
   type = object({
     cidr                = optional(string)
     az_count            = optional(number)
@@ -72,17 +72,17 @@ variable "network" {
 
   validation {
     condition     = var.network.internet_facing || !contains(var.network.client_cidrs, "0.0.0.0/0")
-    error_message = "network.client_cidrs has everybody (0.0.0.0/0), but the load balancer is internal: name the networks that reach it, or set internet_facing = true."
+    error_message = "network.client_cidrs allows everybody (0.0.0.0/0), but the load balancer is internal: list the networks that reach it, or set internet_facing = true."
   }
 
   validation {
     condition     = !(var.network.internet_facing && var.network.vpc != null) || try(var.network.vpc.load_balancer_subnet_ids, null) != null
-    error_message = "network.internet_facing in a VPC that exists needs public subnets: name them in network.vpc.load_balancer_subnet_ids."
+    error_message = "network.internet_facing in an existing VPC needs public subnets: list them in network.vpc.load_balancer_subnet_ids."
   }
 }
 
 variable "domain" {
-  description = "A name of your own for the control plane, and its Route 53 zone if the record shall be made here."
+  description = "Your own domain name for the control plane, and its Route 53 zone if Terraform should create the record."
   type = object({
     name    = string
     zone_id = optional(string)
@@ -91,7 +91,7 @@ variable "domain" {
 }
 
 variable "enroll" {
-  description = "The enrollment API: a name of its own, a web ACL before it, instances at once instead of the size's (see modules/enroll)."
+  description = "Enrollment API: its own domain name, a web ACL, and a reserved concurrency that overrides the size's (see modules/enroll)."
   type = object({
     domain = optional(object({
       name            = string
@@ -105,7 +105,7 @@ variable "enroll" {
 }
 
 variable "publication" {
-  description = "Who reads CRLs and bundles from their bucket, beside this account by its IAM policies, and where its access log goes (see modules/publication)."
+  description = "Who may read CRLs and bundles from their bucket, besides this account through IAM, and the bucket for its access log (see modules/publication)."
   type = object({
     reader_principal_arns   = optional(list(string))
     reader_vpc_endpoint_ids = optional(list(string))
@@ -115,19 +115,19 @@ variable "publication" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete tables, load balancer and published files. To destroy an environment set it to false and apply first."
+  description = "Protect tables, load balancer and published files from deletion. To destroy an environment, first set this to false and apply."
   type        = bool
   default     = true
   nullable    = false
 
   validation {
     condition     = var.deletion_protection || var.environment != "prod"
-    error_message = "prod has deletion_protection = true, always. To take a production environment down, remove this validation in a reviewed change first."
+    error_message = "prod always has deletion_protection = true. To destroy a production environment, first remove this validation in a reviewed change."
   }
 }
 
 variable "operators" {
-  description = "ARNs of the IAM roles or users of people: who administers, who may break the glass, who may look; and the roles, Terraform's among them, that may change the CA keys' policies."
+  description = "ARNs of the IAM roles or users that may assume the administrator, break-glass and read-only roles; and of the roles (including Terraform's) that may change the CA keys' policies."
   type = object({
     administrators              = list(string)
     break_glass                 = list(string)
@@ -138,31 +138,31 @@ variable "operators" {
 }
 
 variable "alarm_email_addresses" {
-  description = "Who is told of alarms."
+  description = "Email addresses to notify of alarms."
   type        = list(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = length(var.alarm_email_addresses) > 0 || var.environment != "prod"
-    error_message = "prod needs somebody who hears alarms: name at least one address in alarm_email_addresses."
+    error_message = "prod needs somebody to receive alarms: set at least one address in alarm_email_addresses."
   }
 }
 
 variable "bootstrap_until" {
-  description = "Until when the administrators may run `principal bootstrap` (RFC 3339, UTC). Null: bootstrap is over."
+  description = "Until when administrators may run `principal bootstrap` (RFC 3339, UTC). Null: never."
   type        = string
   default     = null
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept, days; one of CloudWatch's periods."
+  description = "Log retention in days; one of the values that CloudWatch supports."
   type        = number
   default     = 365
 }
 
 variable "tags" {
-  description = "Tags for everything, beside our own."
+  description = "Additional tags for all resources."
   type        = map(string)
   default     = {}
   nullable    = false

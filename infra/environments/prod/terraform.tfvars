@@ -1,4 +1,4 @@
-# Production. Replace account, names and addresses by yours.
+# Production. Replace account, names and addresses with yours.
 environment         = "prod"
 region              = "eu-central-1"
 trust_domain_suffix = "prod.example.com"

@@ -1,5 +1,5 @@
 output "signet" {
-  description = "What `principal bootstrap --from-terraform` reads."
+  description = "Input for `principal bootstrap --from-terraform`."
   value = {
     environment            = var.environment
     region                 = var.region
@@ -25,7 +25,7 @@ output "signet" {
 }
 
 output "roles" {
-  description = "Roles for people, and what runs as what."
+  description = "ARNs of the roles for people and for processes."
   value = {
     administrator = module.operators.administrator_role_arn
     break_glass   = module.operators.break_glass_role_arn
@@ -37,15 +37,15 @@ output "roles" {
 }
 
 output "next_steps" {
-  description = "What to do after an apply."
+  description = "Next steps after an apply."
   value       = <<-TEXT
-    ${var.bootstrap_until == null ? "Not bootstrapped yet? Set bootstrap_until to some hours from now, and apply." : "1. By ${var.bootstrap_until}, as ${module.operators.administrator_role_arn}:"}
+    ${var.bootstrap_until == null ? "Not bootstrapped yet? Set bootstrap_until to a few hours from now, and apply." : "1. By ${var.bootstrap_until}, as ${module.operators.administrator_role_arn}:"}
          principal bootstrap --from-terraform infra/environments/${var.environment}
-    2. Nodes become ready by themselves. If ECS has given the first deployment up meanwhile:
+    2. Nodes become ready by themselves. If ECS has failed the first deployment:
          aws ecs update-service --region ${var.region} --cluster ${module.control_plane.cluster_name} --service ${module.control_plane.service_name} --force-new-deployment
-    3. See that it works:
+    3. Check that it works:
          principal doctor
-    4. Set bootstrap_until = null and apply: nobody but signetd and the Lambdas can sign then.
+    4. Set bootstrap_until = null and apply. After that, only signetd and the Lambdas can sign.
 
     gRPC    ${module.control_plane.endpoint}
     public  ${module.control_plane.public_url}

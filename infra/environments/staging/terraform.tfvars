@@ -1,4 +1,4 @@
-# As production, in small. Replace account, names and addresses by yours.
+# As production, in small. Replace account, names and addresses with yours.
 environment         = "staging"
 region              = "eu-central-1"
 trust_domain_suffix = "staging.example.com"

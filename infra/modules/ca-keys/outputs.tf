@@ -9,11 +9,11 @@ output "aliases" {
 }
 
 output "tenant_key_policy" {
-  description = "Key policy (JSON) that signetd gives to the key of a dedicated tenant's CA when it makes one."
+  description = "Key policy (JSON) that signetd sets when it creates the key of a dedicated tenant's CA."
   value       = data.aws_iam_policy_document.key["tenant"].minified_json
 }
 
 output "access" {
-  description = "Role (control_plane, rotate) → what IAM must allow it beside the key policies (JSON): to make the key of a tenant's CA."
+  description = "Role (control_plane, rotate) → IAM policy (JSON) to create the key of a tenant's CA, in addition to the key policies."
   value       = { for role in ["control_plane", "rotate"] : role => data.aws_iam_policy_document.access.minified_json }
 }

@@ -9,32 +9,32 @@ output "execution_role_arn" {
 }
 
 output "dns_names" {
-  description = "Names that clients may use, the best one first; the server's certificate has them."
+  description = "DNS names for clients, the preferred one first; the server's certificate contains them."
   value       = local.dns_names
 }
 
 output "endpoint" {
-  description = "gRPC over mTLS."
+  description = "URL of gRPC over mTLS."
   value       = "https://${local.dns_names[0]}:${local.listeners.grpc.port}"
 }
 
 output "public_url" {
-  description = "Health and public material."
+  description = "URL of health checks and public material."
   value       = "http://${local.dns_names[0]}"
 }
 
 output "cluster_name" {
-  description = "The ECS cluster."
+  description = "Name of the ECS cluster."
   value       = aws_ecs_cluster.this.name
 }
 
 output "service_name" {
-  description = "The ECS service."
+  description = "Name of the ECS service."
   value       = aws_ecs_service.this.name
 }
 
 output "minimum_nodes" {
-  description = "How many tasks there are at least."
+  description = "Minimum number of tasks."
   value       = local.size.min_tasks
 }
 
@@ -44,16 +44,16 @@ output "security_group_id" {
 }
 
 output "load_balancer_arn_suffix" {
-  description = "The load balancer in CloudWatch's metrics."
+  description = "Dimension of the load balancer in CloudWatch metrics."
   value       = aws_lb.this.arn_suffix
 }
 
 output "target_group_arn_suffix" {
-  description = "The target group of gRPC in CloudWatch's metrics."
+  description = "Dimension of the gRPC target group in CloudWatch metrics."
   value       = aws_lb_target_group.this["grpc"].arn_suffix
 }
 
 output "log_group_name" {
-  description = "signetd's log."
+  description = "Log group of signetd."
   value       = aws_cloudwatch_log_group.this.name
 }

@@ -41,7 +41,7 @@ resource "aws_ecs_task_definition" "this" {
     portMappings = [for port in sort(values(local.ports)) : { containerPort = tonumber(port), hostPort = tonumber(port), protocol = "tcp" }]
     environment  = [for name in sort(keys(local.environment)) : { name = name, value = local.environment[name] }]
     ulimits      = [{ name = "nofile", softLimit = 65536, hardLimit = 65536 }]
-    # signetd finishes calls under way for 20 s after SIGTERM.
+    # signetd finishes running calls for 20 s after SIGTERM.
     stopTimeout = 30
 
     logConfiguration = {

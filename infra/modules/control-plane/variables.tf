@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every name, unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,12 +9,12 @@ variable "name_prefix" {
 }
 
 variable "image" {
-  description = "Image of signetd in ECR, in this region: REPOSITORY:TAG, or better REPOSITORY@sha256:DIGEST."
+  description = "Image of signetd in this region's ECR: REPOSITORY:TAG, or preferably REPOSITORY@sha256:DIGEST."
   type        = string
 
   validation {
     condition     = can(regex("^[0-9]{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.amazonaws\\.com(\\.cn)?/[a-z0-9/._-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.image)) && !endswith(var.image, ":latest")
-    error_message = "image must be in ECR (tasks reach nothing else) and say which version: ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:DIGEST or :TAG, but not :latest."
+    error_message = "image must be in ECR (tasks cannot reach other registries) and have a version: ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY@sha256:DIGEST or :TAG, but not :latest."
   }
 
   validation {
@@ -24,7 +24,7 @@ variable "image" {
 }
 
 variable "architecture" {
-  description = "Processor of the tasks, and of the image: arm64 or x86_64."
+  description = "CPU architecture of the tasks and the image: arm64 or x86_64."
   type        = string
   default     = "x86_64"
   nullable    = false
@@ -36,7 +36,7 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "How big tasks are and how many there may be: small, medium or large; see sizes.tf."
+  description = "Size and number of tasks: small, medium or large; see sizes.tf."
   type        = string
   default     = "small"
   nullable    = false
@@ -59,38 +59,38 @@ variable "network" {
 }
 
 variable "internet_facing" {
-  description = "Give the load balancer public addresses; its subnets must be public then. Tasks never have any."
+  description = "Give the load balancer public addresses; its subnets must be public. Tasks never have public addresses."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "client_cidrs" {
-  description = "Where clients may come from, beside the VPC itself."
+  description = "Address ranges of clients, besides the VPC itself."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for cidr in var.client_cidrs : can(cidrnetmask(cidr))])
-    error_message = "client_cidrs must be IPv4 ranges, for example 10.20.0.0/16; 0.0.0.0/0 is everybody."
+    error_message = "client_cidrs must be IPv4 ranges, for example 10.20.0.0/16; 0.0.0.0/0 means everybody."
   }
 }
 
 variable "metrics_cidrs" {
-  description = "Where a Prometheus may fetch metrics from (port 9464). Empty: nowhere."
+  description = "Address ranges from which Prometheus may scrape metrics (port 9464). Empty: none."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for cidr in var.metrics_cidrs : can(cidrnetmask(cidr)) && !endswith(cidr, "/0")])
-    error_message = "metrics_cidrs must be IPv4 ranges, and not everybody's: metrics are not for the internet."
+    error_message = "metrics_cidrs must be IPv4 ranges other than 0.0.0.0/0: metrics must not be public."
   }
 }
 
 variable "domain" {
-  description = "A name of your own for the load balancer, and its Route 53 zone if the record shall be made here."
+  description = "Your own domain name for the load balancer, and its Route 53 zone if Terraform should create the record."
   type = object({
     name    = string
     zone_id = optional(string)
@@ -99,12 +99,12 @@ variable "domain" {
 
   validation {
     condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain.name))
-    error_message = "domain.name must be a DNS name in lower case, for example signet.example.com."
+    error_message = "domain.name must be a lower-case DNS name, for example signet.example.com."
   }
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete the load balancer, and with it the name that clients know."
+  description = "Protect the load balancer, and the DNS name that clients use, from deletion."
   type        = bool
   default     = true
   nullable    = false
@@ -116,29 +116,29 @@ variable "settings" {
 
   validation {
     condition     = alltrue([for name in keys(var.settings) : can(regex("^SIGNET_[A-Z_]+$", name))])
-    error_message = "settings must be named SIGNET_SECTION__KEY."
+    error_message = "Names of settings must have the form SIGNET_SECTION__KEY."
   }
 }
 
 variable "tenant_key_policy" {
-  description = "Key policy (JSON) for the keys that signetd makes: output of the module ca-keys."
+  description = "Key policy (JSON) for the keys that signetd creates: output of the module ca-keys."
   type        = string
 }
 
 variable "access_policies" {
-  description = "Name → IAM policy (JSON) of the task role: what the modules tables, ca-keys and rotate give in their output access."
+  description = "Name → IAM policy (JSON) of the task role, from the output access of the modules tables, ca-keys and rotate."
   type        = map(string)
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept, days."
+  description = "Log retention in days."
   type        = number
   default     = 365
   nullable    = false
 
   validation {
     condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+    error_message = "log_retention_days must be a value that CloudWatch supports: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
   }
 }
 

@@ -15,7 +15,7 @@ resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_272:The package's digest is in Terraform's state and plan; signing profiles are the account's choice.
   # checkov:skip=CKV_AWS_50:Access log and application log have the request's id; tracing would add a permission on everything.
   function_name    = "${var.name_prefix}-enroll"
-  description      = "First certificates, and renewals that cannot reach the control plane"
+  description      = "First certificates, and out-of-band renewals"
   filename         = var.package_path
   source_code_hash = filebase64sha256(var.package_path)
   runtime          = "provided.al2023"

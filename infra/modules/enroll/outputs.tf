@@ -4,12 +4,12 @@ output "role_arn" {
 }
 
 output "function_name" {
-  description = "The Lambda."
+  description = "Name of the Lambda."
   value       = aws_lambda_function.this.function_name
 }
 
 output "api_id" {
-  description = "The HTTP API."
+  description = "Id of the HTTP API."
   value       = aws_apigatewayv2_api.this.id
 }
 
@@ -19,11 +19,11 @@ output "url" {
 }
 
 output "log_group_name" {
-  description = "The Lambda's log."
+  description = "Log group of the Lambda."
   value       = aws_cloudwatch_log_group.this["function"].name
 }
 
 output "api_log_group_name" {
-  description = "The API's access log."
+  description = "Log group of the API's access log."
   value       = aws_cloudwatch_log_group.this["api"].name
 }

@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every name, unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,17 +9,17 @@ variable "name_prefix" {
 }
 
 variable "package_path" {
-  description = "The Lambda's zip: dist/signet-enroll-ARCHITECTURE.zip, made by scripts/package."
+  description = "Path of the Lambda's zip: dist/signet-enroll-ARCHITECTURE.zip, built by scripts/package."
   type        = string
 
   validation {
     condition     = endswith(var.package_path, ".zip") && fileexists(var.package_path)
-    error_message = "package_path must be a zip that exists: run scripts/package and name dist/signet-enroll-ARCHITECTURE.zip."
+    error_message = "package_path must be an existing zip: run scripts/package and use dist/signet-enroll-ARCHITECTURE.zip."
   }
 }
 
 variable "architecture" {
-  description = "Processor of the Lambda, and of its package: arm64 or x86_64."
+  description = "CPU architecture of the Lambda and its package: arm64 or x86_64."
   type        = string
   default     = "x86_64"
   nullable    = false
@@ -31,7 +31,7 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "How much is enrolled at once at most: small, medium or large; see sizes.tf."
+  description = "Maximum concurrent enrollments: small, medium or large; see sizes.tf."
   type        = string
   default     = "small"
   nullable    = false
@@ -43,13 +43,13 @@ variable "size" {
 }
 
 variable "reserved_concurrency" {
-  description = "Instances at once, instead of the size's; -1 reserves none, which new accounts with a small quota need."
+  description = "Reserved concurrency, overriding the size's. -1 reserves none, which new accounts with a small quota need."
   type        = number
   default     = null
 
   validation {
     condition     = var.reserved_concurrency == null || try(var.reserved_concurrency >= -1 && floor(var.reserved_concurrency) == var.reserved_concurrency, false)
-    error_message = "reserved_concurrency must be a whole number, -1 for no reservation; 0 switches enrollment off."
+    error_message = "reserved_concurrency must be a whole number. -1: no reservation; 0: enrollment is off."
   }
 }
 
@@ -59,17 +59,17 @@ variable "settings" {
 
   validation {
     condition     = alltrue([for name in keys(var.settings) : can(regex("^SIGNET_[A-Z_]+$", name))])
-    error_message = "settings must be named SIGNET_SECTION__KEY."
+    error_message = "Names of settings must have the form SIGNET_SECTION__KEY."
   }
 }
 
 variable "access_policies" {
-  description = "Name → IAM policy (JSON) of the Lambda's role: what the modules tables and ca-keys give in their output access."
+  description = "Name → IAM policy (JSON) of the Lambda's role, from the output access of the modules tables and ca-keys."
   type        = map(string)
 }
 
 variable "domain" {
-  description = "A name of your own, its ACM certificate (of this region; with web_acl_arn of us-east-1, where CloudFront looks) and its Route 53 zone if the record shall be made here."
+  description = "Your own domain name, its ACM certificate (in this region; with web_acl_arn in us-east-1, for CloudFront), and its Route 53 zone if Terraform should create the record."
   type = object({
     name            = string
     certificate_arn = string
@@ -79,7 +79,7 @@ variable "domain" {
 
   validation {
     condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain.name))
-    error_message = "domain.name must be a DNS name in lower case, for example enroll.example.com."
+    error_message = "domain.name must be a lower-case DNS name, for example enroll.example.com."
   }
 
   validation {
@@ -89,25 +89,25 @@ variable "domain" {
 }
 
 variable "web_acl_arn" {
-  description = "ARN of a WAF web ACL for CloudFront (in us-east-1): puts a distribution with it before the API. Null: none."
+  description = "ARN of a WAF web ACL for CloudFront (in us-east-1): adds a CloudFront distribution with it. Null: none."
   type        = string
   default     = null
 
   validation {
     condition     = var.web_acl_arn == null || can(regex("^arn:[a-z-]+:wafv2:us-east-1:[0-9]{12}:global/webacl/", var.web_acl_arn))
-    error_message = "web_acl_arn must be a web ACL of scope CLOUDFRONT (arn:aws:wafv2:us-east-1:ACCOUNT:global/webacl/NAME/ID): AWS lets none be attached to an HTTP API itself."
+    error_message = "web_acl_arn must be a web ACL of scope CLOUDFRONT (arn:aws:wafv2:us-east-1:ACCOUNT:global/webacl/NAME/ID): AWS cannot attach one to an HTTP API itself."
   }
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept, days."
+  description = "Log retention in days."
   type        = number
   default     = 365
   nullable    = false
 
   validation {
     condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+    error_message = "log_retention_days must be a value that CloudWatch supports: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
   }
 }
 

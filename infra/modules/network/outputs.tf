@@ -1,10 +1,10 @@
 output "vpc_id" {
-  description = "The VPC, made or given."
+  description = "Id of the VPC, created or existing."
   value       = local.vpc_id
 }
 
 output "vpc_cidr" {
-  description = "Its address range."
+  description = "Address range of the VPC."
   value       = local.vpc_cidr
 }
 
@@ -14,11 +14,11 @@ output "private_subnet_ids" {
 }
 
 output "load_balancer_subnet_ids" {
-  description = "Subnets of the load balancer: public ones if it faces the internet, else the private ones."
+  description = "Subnets of the load balancer: public if it is internet-facing, otherwise private."
   value       = [for subnet in values(local.load_balancer_subnets) : subnet.id]
 }
 
 output "load_balancer_cidrs" {
-  description = "Their ranges: where connections with a PROXY protocol header come from."
+  description = "Address ranges of those subnets: the source of connections with a PROXY protocol header."
   value       = [for subnet in values(local.load_balancer_subnets) : subnet.cidr_block]
 }

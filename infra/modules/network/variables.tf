@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every name, unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "name_prefix" {
 }
 
 variable "cidr" {
-  description = "Address range of the VPC that is made, /16 to /22."
+  description = "Address range of the VPC to create, /16 to /22."
   type        = string
   default     = "10.0.0.0/16"
   nullable    = false
@@ -26,7 +26,7 @@ variable "cidr" {
 }
 
 variable "peer_cidrs" {
-  description = "Ranges that reach this VPC by peering, transit gateway or VPN. Routing needs them apart from each other and from the VPC's own."
+  description = "Address ranges that reach this VPC by peering, transit gateway or VPN. They must not overlap each other or the VPC's range."
   type        = list(string)
   default     = []
   nullable    = false
@@ -38,7 +38,7 @@ variable "peer_cidrs" {
 }
 
 variable "vpc" {
-  description = "A VPC that exists, instead of one of our own: private subnets in two zones or more for the tasks, others for the load balancer unless it shall be in the same, and the private subnets' route tables."
+  description = "Existing VPC to use: private subnets in at least two zones for the tasks, the load balancer's subnets if they differ, and the private subnets' route tables."
   type = object({
     id                       = string
     private_subnet_ids       = list(string)
@@ -54,12 +54,12 @@ variable "vpc" {
 
   validation {
     condition     = var.vpc == null || try(length(distinct(var.vpc.private_subnet_ids)) >= 2, false)
-    error_message = "vpc.private_subnet_ids must name two subnets or more, in different availability zones."
+    error_message = "vpc.private_subnet_ids must have at least two subnets, in different availability zones."
   }
 }
 
 variable "az_count" {
-  description = "Availability zones to be in, 2 or 3. Each costs one network interface an endpoint."
+  description = "Number of availability zones, 2 or 3. Each costs one network interface per endpoint."
   type        = number
   default     = 2
   nullable    = false
@@ -71,14 +71,14 @@ variable "az_count" {
 }
 
 variable "internet_facing" {
-  description = "Make public subnets and an internet gateway, for the load balancer only. Tasks stay private in any case."
+  description = "Create public subnets and an internet gateway, for the load balancer only. Tasks are always private."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "gateway_endpoints" {
-  description = "Gateway endpoints to make. Leave out what a given VPC has already."
+  description = "Gateway endpoints to create. Remove those that an existing VPC already has."
   type        = set(string)
   default     = ["dynamodb", "s3"]
   nullable    = false
@@ -90,7 +90,7 @@ variable "gateway_endpoints" {
 }
 
 variable "interface_endpoints" {
-  description = "Interface endpoints to make; the default is all that signetd needs without the internet. Leave out what a given VPC has already."
+  description = "Interface endpoints to create. The default is everything that signetd needs without internet access. Remove those that an existing VPC already has."
   type        = set(string)
   default     = ["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"]
   nullable    = false
@@ -102,14 +102,14 @@ variable "interface_endpoints" {
 }
 
 variable "log_retention_days" {
-  description = "How long flow logs are kept, days."
+  description = "Flow log retention in days."
   type        = number
   default     = 365
   nullable    = false
 
   validation {
     condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+    error_message = "log_retention_days must be a value that CloudWatch supports: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
   }
 }
 

@@ -11,12 +11,12 @@ locals {
 
   alarms = {
     NodeStale = {
-      why     = "A node has not read the changes feed within its limit and refuses callers."
+      why     = "A node has not read the changes feed within its limit and refuses all calls."
       metrics = { m = local.own.StaleReports }, expression = "FILL(m, 0)", threshold = 1
       seconds = 60, of = 1, periods = 1, silence = "notBreaching"
     }
     UnhealthyNodes = {
-      why = "The load balancer has fewer healthy nodes than it should."
+      why = "The load balancer has an unhealthy node, or too few healthy ones."
       metrics = {
         u = ["AWS/NetworkELB", "UnHealthyHostCount", local.load_balancer, "Maximum"]
         h = ["AWS/NetworkELB", "HealthyHostCount", local.load_balancer, "Minimum"]
@@ -25,48 +25,48 @@ locals {
       seconds    = 60, of = 3, periods = 3, silence = "breaching"
     }
     NodesBusy = {
-      why     = "Nodes use more of their CPU than autoscaling should leave them."
+      why     = "CPU is high, and autoscaling is at its maximum."
       metrics = { m = ["AWS/ECS", "CPUUtilization", local.service, "Average"] }, expression = "FILL(m, 0)", threshold = 85
       seconds = 300, of = 3, periods = 3, silence = "notBreaching"
     }
     NodeFull = {
-      why     = "Nodes refuse callers who have not used up their own share: all places for calls or streams are taken."
+      why     = "Nodes are at their limit of calls or streams and refuse callers that are within their own share."
       metrics = { m = local.own.FullRefusals }, expression = "FILL(m, 0)", threshold = 1
       seconds = 60, of = 2, periods = 3, silence = "notBreaching"
     }
     DeploymentFailed = {
-      why     = "A deployment was rolled back: its tasks did not become healthy."
+      why     = "A deployment was rolled back because its tasks did not become healthy."
       metrics = { m = local.own.FailedDeployments }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     ApiErrors = {
-      why     = "Calls end in errors that are not their callers' fault."
+      why     = "Calls fail with server errors."
       metrics = { m = local.own.FailedCalls }, expression = "FILL(m, 0)", threshold = 10
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     HandshakeRefusals = {
-      why     = "Many connections are refused whose certificates are ours."
+      why     = "Many connections with certificates of our CAs are refused."
       metrics = { m = local.own.RefusedConnections }, expression = "FILL(m, 0)", threshold = var.handshake_refusals
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     EnrollmentErrors = {
-      why     = "The enrollment API answers with errors of ours (5xx)."
+      why     = "The enrollment API returns 5xx."
       metrics = { m = ["AWS/ApiGateway", "5xx", { ApiId = var.enroll.api_id }, "Sum"] }, expression = "FILL(m, 0)", threshold = 5
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     KmsThrottled = {
-      why     = "KMS throttles beyond all retries: certificates are not signed."
+      why     = "KMS throttles after all retries: certificates are not signed."
       metrics = { m = local.own.KmsThrottles }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     Misconfigured = {
-      why     = "A key, table or right is not as it must be: calls fail until somebody mends it. Or keys were made that nothing uses."
+      why     = "A key, table or permission is wrong, and calls fail until somebody fixes it. Or there is an unused key."
       metrics = { m = local.own.OperatorFaults, u = local.own.UnnamedKeys }, expression = "FILL(m, 0) + FILL(u, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     # A server certificate lives 604,800 s; with a third of that left, two rotations have been missed.
     RotationFailed = {
-      why = "The rotate Lambda fails or does not run, or a node serves a certificate that should have been replaced."
+      why = "The rotate Lambda fails or does not run, or a node serves a certificate that is overdue for replacement."
       metrics = {
         e = ["AWS/Lambda", "Errors", local.rotate, "Sum"]
         i = ["AWS/Lambda", "Invocations", local.rotate, "Sum"]
@@ -76,37 +76,37 @@ locals {
       seconds    = 900, of = 1, periods = 1, silence = "breaching"
     }
     CertificateFaulty = {
-      why     = "A certificate that clients would refuse stands in the server's place: nodes go on with the one before, and new ones do not become ready."
+      why     = "Clients would reject the certificate stored as the server's. Nodes keep serving the previous one; new nodes do not become ready."
       metrics = { m = local.own.CertificateFaults }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     DeadLetters = {
-      why     = "A scheduled task was given up and lies in the dead-letter queue."
+      why     = "A scheduled task failed all its retries and is in the dead-letter queue."
       metrics = { m = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", { QueueName = var.rotate.dead_letter_queue_name }, "Maximum"] }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     CertificateExpiry = {
-      why     = "Something expires soon and nobody replaces it; the notification before this one says what."
+      why     = "A certificate expires soon and has not been replaced; the previous notification names it."
       metrics = { m = local.own.ExpiryWarnings }, expression = "FILL(m, 0)", threshold = 1
       seconds = 86400, of = 1, periods = 1, silence = "notBreaching"
     }
     PeriodicWorkFailed = {
-      why     = "Sealing the audit log, sweeping or reading the roots fails again and again."
+      why     = "Sealing the audit log, sweeping reservations or reading the roots fails repeatedly."
       metrics = { m = local.own.FailedPeriodicWork }, expression = "FILL(m, 0)", threshold = 5
       seconds = 600, of = 1, periods = 1, silence = "notBreaching"
     }
     UnreadableRecords = {
-      why     = "A record cannot be read; its tenant, or whoever needs it, is refused."
+      why     = "A record cannot be read; whatever depends on it is refused."
       metrics = { m = local.own.UnreadableRecords }, expression = "FILL(m, 0)", threshold = 1
       seconds = 600, of = 1, periods = 1, silence = "notBreaching"
     }
     FeedIncomplete = {
-      why     = "Changes are missing in the feed: nodes may admit what was revoked or suspended."
+      why     = "Changes are missing from the feed: nodes may admit whoever was revoked or suspended."
       metrics = { m = local.own.MissingChanges }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     AuditFinding = {
-      why     = "The audit log no longer holds what was sealed before: its end was cut off, or an older store was restored."
+      why     = "The audit log lacks what was sealed before: it was truncated, or an older store was restored."
       metrics = { m = local.own.AuditCuts }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
@@ -116,7 +116,7 @@ locals {
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     BreakGlassUsed = {
-      why     = "Somebody took, or tried to take, the break-glass role."
+      why     = "Somebody assumed, or tried to assume, the break-glass role."
       metrics = { m = local.own.BreakGlassUses }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
@@ -130,7 +130,7 @@ locals {
   # One for each table, since CloudWatch cannot add up all of them. A table's own metrics do not have its indexes' (DynamoDB Developer Guide,
   # "Metrics and dimensions"), and ThrottledRequests has them by operation only.
   table_alarms = {
-    DynamoDbThrottled = "Reads or writes of the table or of an index of it are throttled."
+    DynamoDbThrottled = "DynamoDB throttles reads or writes of the table or one of its indexes."
   }
 }
 

@@ -21,14 +21,14 @@ locals {
     CallDuration        = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }
     FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && $.ended NOT EXISTS && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\") }" }
     RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && $.verified IS TRUE }" }
-    FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; the next turn tries again\" }" }
+    FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; will retry\" }" }
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
-    MissingChanges      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"changes are missing in the feed and do not turn up\" || $.message = \"the changes feed was put back: entries that this node has read are gone from it\" }" }
-    Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"an instance is locked: its key was copied\" }" }
-    AuditCuts           = { logs = ["control_plane", "rotate"], value = "1", pattern = "{ $.message = \"the audit log was cut off or set back\" }" }
+    MissingChanges      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"changes are missing from the feed\" || $.message = \"the changes feed was rolled back: entries that this node has read are gone\" }" }
+    Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"instance locked: its key was copied\" }" }
+    AuditCuts           = { logs = ["control_plane", "rotate"], value = "1", pattern = "{ $.message = \"the audit log was truncated or rolled back\" }" }
     KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
     OperatorFaults      = { logs = local.every_process, value = "1", pattern = "{ $.message = \"misconfigured: the operator must act\" }" }
-    UnnamedKeys         = { logs = ["rotate"], value = "1", pattern = "{ $.message = \"a key was made and never named: delete it\" }" }
+    UnnamedKeys         = { logs = ["rotate"], value = "1", pattern = "{ $.message = \"unused KMS key without an alias: delete it\" }" }
     ExpiryWarnings      = { logs = ["events"], value = "1", pattern = "{ $.source = \"signet\" && $.detail-type = \"Certificate Expiry\" }" }
     FailedDeployments   = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.ecs\" && $.detail.eventName = \"SERVICE_DEPLOYMENT_FAILED\" }" }
     CaKeyChanges        = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.kms\" }" }

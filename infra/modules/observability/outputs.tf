@@ -4,17 +4,17 @@ output "logs_kms_key_arn" {
 }
 
 output "event_bus_name" {
-  description = "Bus of Signet's own events; signetd's events.bus."
+  description = "Name of the bus for Signet's own events; signetd's events.bus."
   value       = aws_cloudwatch_event_bus.this.name
 }
 
 output "event_bus_arn" {
-  description = "ARN of that bus."
+  description = "ARN of the bus for Signet's own events."
   value       = aws_cloudwatch_event_bus.this.arn
 }
 
 output "topic_arn" {
-  description = "Topic of alarms and warnings: subscribe what pages you."
+  description = "Topic of alarms and warnings: subscribe your paging service."
   value       = aws_sns_topic.this.arn
 }
 
@@ -24,6 +24,6 @@ output "alarm_arns" {
 }
 
 output "dashboard_name" {
-  description = "The dashboard in CloudWatch."
+  description = "Name of the CloudWatch dashboard."
   value       = aws_cloudwatch_dashboard.this.dashboard_name
 }

@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every name, unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "name_prefix" {
 }
 
 variable "control_plane" {
-  description = "Outputs of the module control-plane. minimum_nodes: fewer healthy ones than that are an alarm."
+  description = "Outputs of the module control-plane. Fewer healthy nodes than minimum_nodes raise an alarm."
   type = object({
     log_group_name           = string
     cluster_name             = string
@@ -47,29 +47,29 @@ variable "tables" {
 
   validation {
     condition     = alltrue([for table in values(var.tables) : length(table.indexes) <= 4])
-    error_message = "An alarm takes ten metrics at most, two for the table and two for each index, so a table may have four indexes here."
+    error_message = "A CloudWatch alarm supports at most ten metrics: two for the table and two per index. So a table can have at most four indexes."
   }
 }
 
 variable "break_glass_role_arn" {
-  description = "ARN of the break-glass role, whose use is an alarm: output of the module operators."
+  description = "ARN of the break-glass role, whose use raises an alarm: output of the module operators."
   type        = string
 }
 
 variable "email_addresses" {
-  description = "Who is notified by e-mail; each address has to confirm. What pages you subscribes to the topic by itself."
+  description = "Addresses to notify by email; each must confirm its subscription. Subscribe your paging service to the topic yourself."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for address in var.email_addresses : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", address))])
-    error_message = "email_addresses must hold e-mail addresses."
+    error_message = "email_addresses must be email addresses."
   }
 }
 
 variable "handshake_refusals" {
-  description = "How many connections with certificates of ours may be refused in five minutes before that is an alarm."
+  description = "How many refused connections with certificates of our CAs in five minutes raise an alarm."
   type        = number
   default     = 100
   nullable    = false
@@ -81,13 +81,13 @@ variable "handshake_refusals" {
 }
 
 variable "log_retention_days" {
-  description = "How long events are kept, days."
+  description = "Event retention in days."
   type        = number
   default     = 365
   nullable    = false
 
   validation {
     condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+    error_message = "log_retention_days must be a value that CloudWatch supports: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
   }
 }

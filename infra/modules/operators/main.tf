@@ -10,11 +10,11 @@ locals {
   # Role → who may take it and for how long. read-only exists only if somebody may take it.
   roles = merge(
     {
-      administrator = { principals = var.administrator_principal_arns, seconds = 14400, description = "Day-2 work on ${var.name_prefix}, and bootstrap while it is open" }
-      break-glass   = { principals = var.break_glass_principal_arns, seconds = 3600, description = "Ends keys and restores tables of ${var.name_prefix}; each use is an alarm" }
+      administrator = { principals = var.administrator_principal_arns, seconds = 14400, description = "Daily operations of ${var.name_prefix}, and bootstrap until bootstrap_until" }
+      break-glass   = { principals = var.break_glass_principal_arns, seconds = 3600, description = "Disables or deletes CA keys and restores tables of ${var.name_prefix}; each use raises an alarm" }
     },
     length(var.read_only_principal_arns) == 0 ? {} : {
-      read-only = { principals = var.read_only_principal_arns, seconds = 14400, description = "Looks at ${var.name_prefix} and its audit log" }
+      read-only = { principals = var.read_only_principal_arns, seconds = 14400, description = "Reads ${var.name_prefix} and its audit log" }
     },
   )
 

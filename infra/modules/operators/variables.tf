@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every name, unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,46 +9,46 @@ variable "name_prefix" {
 }
 
 variable "administrator_principal_arns" {
-  description = "ARNs of the roles or users of those who do day-2 work."
+  description = "ARNs of the roles or users that may assume the administrator role."
   type        = list(string)
 
   validation {
     condition     = length(var.administrator_principal_arns) > 0 && alltrue([for arn in var.administrator_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[^*]+$", arn))])
-    error_message = "administrator_principal_arns must hold ARNs of IAM roles or users, at least one: no account roots, no wildcards."
+    error_message = "administrator_principal_arns must be ARNs of IAM roles or users, at least one: no account roots, no wildcards."
   }
 }
 
 variable "break_glass_principal_arns" {
-  description = "ARNs of the roles or users of those who may end keys and restore tables."
+  description = "ARNs of the roles or users that may assume the break-glass role."
   type        = list(string)
 
   validation {
     condition     = length(var.break_glass_principal_arns) > 0 && alltrue([for arn in var.break_glass_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[^*]+$", arn))])
-    error_message = "break_glass_principal_arns must hold ARNs of IAM roles or users, at least one: no account roots, no wildcards."
+    error_message = "break_glass_principal_arns must be ARNs of IAM roles or users, at least one: no account roots, no wildcards."
   }
 }
 
 variable "read_only_principal_arns" {
-  description = "ARNs of the roles or users of those who may look. Empty: there is no such role."
+  description = "ARNs of the roles or users that may assume the read-only role. Empty: do not create it."
   type        = list(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for arn in var.read_only_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[^*]+$", arn))])
-    error_message = "read_only_principal_arns must hold ARNs of IAM roles or users: no account roots, no wildcards."
+    error_message = "read_only_principal_arns must be ARNs of IAM roles or users: no account roots, no wildcards."
   }
 }
 
 variable "break_glass_needs_mfa" {
-  description = "Demand a second factor of the last quarter of an hour. A role taken from a role (IAM Identity Center, federation) cannot show one: set it to false only if the identity provider demands it."
+  description = "Require MFA within the last 15 minutes. Sessions assumed from another role (IAM Identity Center, federation) carry no MFA: set this to false only if the identity provider enforces MFA."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "bootstrap_policies" {
-  description = "Name → IAM policy (JSON) that the administrator has beside, while bootstrap is open: access.bootstrap of the modules tables and rotate."
+  description = "Name → additional IAM policy (JSON) of the administrator during bootstrap: access.bootstrap of the modules tables and rotate."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -92,7 +92,7 @@ variable "tables" {
 
   validation {
     condition     = contains(keys(var.tables.access), "auditor")
-    error_message = "tables.access must have the policy auditor: pass the outputs of the module tables."
+    error_message = "tables.access lacks the policy auditor: pass the outputs of the module tables."
   }
 }
 

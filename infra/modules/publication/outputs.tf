@@ -1,14 +1,14 @@
 output "bucket_name" {
-  description = "The bucket: root.pem, bundles/TENANT.pem, bundles/TENANT.json, crl/CA.crl."
+  description = "Name of the bucket: root.pem, bundles/TENANT.pem, bundles/TENANT.json, crl/CA.crl."
   value       = aws_s3_bucket.this["publication"].bucket
 }
 
 output "bucket_arn" {
-  description = "Its ARN."
+  description = "ARN of the bucket."
   value       = local.bucket_arns.publication
 }
 
 output "url" {
-  description = "Its address; only those whom the policy names may read."
+  description = "URL of the bucket. Only principals in the bucket policy can read it."
   value       = "https://${aws_s3_bucket.this["publication"].bucket_regional_domain_name}"
 }

@@ -4,7 +4,7 @@ output "role_arn" {
 }
 
 output "function_name" {
-  description = "The Lambda."
+  description = "Name of the Lambda."
   value       = aws_lambda_function.this.function_name
 }
 
@@ -14,17 +14,17 @@ output "function_arn" {
 }
 
 output "log_group_name" {
-  description = "The Lambda's log."
+  description = "Log group of the Lambda."
   value       = aws_cloudwatch_log_group.this.name
 }
 
 output "dead_letter_queue_name" {
-  description = "Queue of the tasks that were given up."
+  description = "Name of the dead-letter queue."
   value       = aws_sqs_queue.dead_letters.name
 }
 
 output "dead_letter_queue_arn" {
-  description = "ARN of that queue."
+  description = "ARN of the dead-letter queue."
   value       = aws_sqs_queue.dead_letters.arn
 }
 
@@ -34,12 +34,12 @@ output "server_secret_arn" {
 }
 
 output "server_secret_name" {
-  description = "Name of that secret."
+  description = "Name of the secret with the server's key and certificate chain."
   value       = aws_secretsmanager_secret.server.name
 }
 
 output "server_secret_kms_key_arn" {
-  description = "ARN of the key that encrypts it."
+  description = "ARN of the KMS key that encrypts the secret."
   value       = aws_kms_key.server.arn
 }
 
@@ -49,7 +49,7 @@ output "parameter_arns" {
 }
 
 output "access" {
-  description = "Role (control_plane, and bootstrap while it is given) → what it may do with the secret and the parameters (JSON)."
+  description = "Role (control_plane, and bootstrap if it is set) → IAM policy (JSON) for the secret and the parameters."
   value = merge(
     { control_plane = data.aws_iam_policy_document.reader.minified_json },
     { for document in data.aws_iam_policy_document.bootstrap : "bootstrap" => document.minified_json },

@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every name. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every name, unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,27 +9,27 @@ variable "name_prefix" {
 }
 
 variable "parameter_prefix" {
-  description = "Start of the names of the secret and the parameters, for example /signet/prod; signetd's server_identity.prefix."
+  description = "Prefix of the secret's and the parameters' names, for example /signet/prod; signetd's server_identity.prefix."
   type        = string
 
   validation {
     condition     = can(regex("^(/[a-z0-9-]+){1,5}$", var.parameter_prefix)) && !startswith(var.parameter_prefix, "/aws") && !startswith(var.parameter_prefix, "/ssm")
-    error_message = "parameter_prefix must be a path in lower case without a slash at its end, for example /signet/prod; /aws and /ssm are AWS's own."
+    error_message = "parameter_prefix must be a lower-case path without a trailing slash, for example /signet/prod; /aws and /ssm are reserved by AWS."
   }
 }
 
 variable "package_path" {
-  description = "The Lambda's zip: dist/signet-rotate-ARCHITECTURE.zip, made by scripts/package."
+  description = "Path of the Lambda's zip: dist/signet-rotate-ARCHITECTURE.zip, built by scripts/package."
   type        = string
 
   validation {
     condition     = endswith(var.package_path, ".zip") && fileexists(var.package_path)
-    error_message = "package_path must be a zip that exists: run scripts/package and name dist/signet-rotate-ARCHITECTURE.zip."
+    error_message = "package_path must be an existing zip: run scripts/package and use dist/signet-rotate-ARCHITECTURE.zip."
   }
 }
 
 variable "architecture" {
-  description = "Processor of the Lambda, and of its package: arm64 or x86_64."
+  description = "CPU architecture of the Lambda and its package: arm64 or x86_64."
   type        = string
   default     = "x86_64"
   nullable    = false
@@ -41,14 +41,14 @@ variable "architecture" {
 }
 
 variable "timeout_seconds" {
-  description = "How long a run may take. Publishing takes longest: it grows with the number of CAs."
+  description = "Timeout of a run in seconds. Publishing takes longest: it grows with the number of CAs."
   type        = number
   default     = 300
   nullable    = false
 
   validation {
     condition     = var.timeout_seconds >= 30 && var.timeout_seconds <= 900
-    error_message = "timeout_seconds must be 30 to 900, which is as long as a Lambda may run."
+    error_message = "timeout_seconds must be 30 to 900 (the maximum for a Lambda)."
   }
 }
 
@@ -58,7 +58,7 @@ variable "settings" {
 
   validation {
     condition     = alltrue([for name in keys(var.settings) : can(regex("^SIGNET_[A-Z_]+$", name))])
-    error_message = "settings must be named SIGNET_SECTION__KEY."
+    error_message = "Names of settings must have the form SIGNET_SECTION__KEY."
   }
 }
 
@@ -68,27 +68,27 @@ variable "tenant_key_policy" {
 
   validation {
     condition     = length(var.tenant_key_policy) <= 3000
-    error_message = "tenant_key_policy is longer than 3,000 bytes; with the settings it must fit into a Lambda's environment of 4 kB. Name fewer roles in ca-keys."
+    error_message = "tenant_key_policy is longer than 3,000 bytes. With the settings, it must fit into a Lambda's environment (4 kB). Name fewer roles in ca-keys."
   }
 }
 
 variable "access_policies" {
-  description = "Name → IAM policy (JSON) of the Lambda's role: what the modules tables and ca-keys give in their output access."
+  description = "Name → IAM policy (JSON) of the Lambda's role, from the output access of the modules tables and ca-keys."
   type        = map(string)
 }
 
 variable "secret_reader_role_arns" {
-  description = "ARNs of the roles that may decrypt the server's secret beside the Lambda: the control plane's."
+  description = "ARNs of the roles that may decrypt the server's secret, besides the Lambda: the control plane's."
   type        = list(string)
 
   validation {
     condition     = alltrue([for arn in var.secret_reader_role_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:role/", arn))])
-    error_message = "secret_reader_role_arns must hold ARNs of IAM roles (arn:aws:iam::ACCOUNT:role/NAME): no users, no account roots, no wildcards."
+    error_message = "secret_reader_role_arns must be ARNs of IAM roles (arn:aws:iam::ACCOUNT:role/NAME): no users, no account roots, no wildcards."
   }
 }
 
 variable "bootstrap" {
-  description = "Roles of the people who run `principal bootstrap`, and until when (RFC 3339, UTC) they may put the first secret. Null, or a time that has passed: they may not."
+  description = "Roles that run `principal bootstrap`, and until when (RFC 3339, UTC) they may write the first secret. Null or a past time: never."
   type = object({
     role_arns = list(string)
     until     = string
@@ -97,36 +97,36 @@ variable "bootstrap" {
 
   validation {
     condition     = var.bootstrap == null || can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", var.bootstrap.until))
-    error_message = "bootstrap.until must be an instant in UTC as RFC 3339 writes it, for example 2026-12-01T18:00:00Z."
+    error_message = "bootstrap.until must be an RFC 3339 time in UTC, for example 2026-12-01T18:00:00Z."
   }
 }
 
 variable "server_certificate_days" {
-  description = "Days between two server certificates. They live seven days, and signetd warns when a third of that is left."
+  description = "Days between two server certificates. They are valid for seven days, and signetd warns when a third of that is left."
   type        = number
   default     = 2
   nullable    = false
 
   validation {
     condition     = var.server_certificate_days >= 1 && var.server_certificate_days <= 4 && floor(var.server_certificate_days) == var.server_certificate_days
-    error_message = "server_certificate_days must be 1 to 4: a certificate lives seven days, and there must be time for a second try."
+    error_message = "server_certificate_days must be 1 to 4: a certificate is valid for seven days, and a retry needs time."
   }
 }
 
 variable "recovery_window_in_days" {
-  description = "Days in which the deleted secret can be brought back; 0: none, so that its name is free at once. Bootstrap can always make another."
+  description = "Days in which a deleted secret can be restored. 0: delete at once, so that its name can be reused. Bootstrap can always create another."
   type        = number
   default     = 7
   nullable    = false
 
   validation {
     condition     = var.recovery_window_in_days == 0 || (var.recovery_window_in_days >= 7 && var.recovery_window_in_days <= 30)
-    error_message = "recovery_window_in_days must be 0 or 7 to 30, as Secrets Manager demands."
+    error_message = "recovery_window_in_days must be 0 or 7 to 30 (a Secrets Manager limit)."
   }
 }
 
 variable "schedules_enabled" {
-  description = "Run the tasks. Switch it off while you restore tables."
+  description = "Whether to run the scheduled tasks. Turn them off while you restore tables."
   type        = bool
   default     = true
   nullable    = false
@@ -143,7 +143,7 @@ variable "bucket_arn" {
 }
 
 variable "event_bus_arn" {
-  description = "ARN of the event bus that warnings go to: output of the module observability."
+  description = "ARN of the event bus for warnings: output of the module observability."
   type        = string
 
   validation {
@@ -153,7 +153,7 @@ variable "event_bus_arn" {
 }
 
 variable "vpc" {
-  description = "Subnets and security groups to run in, with endpoints for DynamoDB, KMS, S3, Secrets Manager, SSM, EventBridge and STS. Null: outside of any VPC; it calls nothing but AWS."
+  description = "Subnets and security groups to run in, with endpoints for DynamoDB, KMS, S3, Secrets Manager, SSM, EventBridge and STS. Null: no VPC; the Lambda calls only AWS."
   type = object({
     subnet_ids         = list(string)
     security_group_ids = list(string)
@@ -162,19 +162,19 @@ variable "vpc" {
 
   validation {
     condition     = var.vpc == null || try(length(var.vpc.subnet_ids) >= 2 && length(var.vpc.security_group_ids) >= 1, false)
-    error_message = "vpc needs at least two subnets, so that one zone's failure does not stop it, and a security group."
+    error_message = "vpc needs at least two subnets, to survive a zone outage, and a security group."
   }
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept, days."
+  description = "Log retention in days."
   type        = number
   default     = 365
   nullable    = false
 
   validation {
     condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be one of CloudWatch's periods: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
+    error_message = "log_retention_days must be a value that CloudWatch supports: 7, 14, 30, 60, 90, 180, 365, 400, 731, 1096, 1827 or 3653."
   }
 }
 

@@ -1,5 +1,5 @@
 output "name_prefix" {
-  description = "The prefix that signetd, its Lambdas and the CLI take as their setting."
+  description = "Table prefix, as a setting for signetd, the Lambdas and the CLI."
   value       = var.name_prefix
 }
 
@@ -29,6 +29,6 @@ output "kms_key_arn" {
 }
 
 output "access" {
-  description = "Role (control_plane, enroll, rotate, auditor, and bootstrap while bootstrap_until is given) → what it may do with the tables (JSON)."
+  description = "Role (control_plane, enroll, rotate, auditor, and bootstrap if bootstrap_until is set) → IAM policy (JSON) for the tables."
   value       = { for role, document in data.aws_iam_policy_document.access : role => document.minified_json }
 }

@@ -1,5 +1,5 @@
 variable "name_prefix" {
-  description = "Start of every table's name: PREFIX-TABLE. One environment, one prefix, for example signet-prod."
+  description = "Prefix of every table's name (PREFIX-TABLE), unique per environment, for example signet-prod."
   type        = string
 
   validation {
@@ -9,14 +9,14 @@ variable "name_prefix" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete a table until this is set to false and applied. Turn it off for throw-away environments only."
+  description = "Protect the tables from deletion until this is set to false and applied. Turn it off only for disposable environments."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "create_kms_key" {
-  description = "Make a KMS key of our own for the tables. Set to false to give one in kms_key_arn."
+  description = "Create a KMS key for the tables. Set to false to use kms_key_arn."
   type        = bool
   default     = true
   nullable    = false
@@ -29,7 +29,7 @@ variable "kms_key_arn" {
 
   validation {
     condition     = var.create_kms_key == (var.kms_key_arn == null)
-    error_message = "Give kms_key_arn exactly when create_kms_key is false."
+    error_message = "Set kms_key_arn if and only if create_kms_key is false."
   }
 
   validation {
@@ -39,25 +39,25 @@ variable "kms_key_arn" {
 }
 
 variable "break_glass_role_arns" {
-  description = "ARNs of the IAM roles that may disable our own key or schedule its deletion. Empty: nobody may."
+  description = "ARNs of the IAM roles that may disable our own key or schedule its deletion. Empty: nobody."
   type        = list(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for arn in var.break_glass_role_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:role/", arn))])
-    error_message = "break_glass_role_arns must hold ARNs of IAM roles (arn:aws:iam::ACCOUNT:role/NAME): no users, no account roots, no wildcards."
+    error_message = "break_glass_role_arns must be ARNs of IAM roles (arn:aws:iam::ACCOUNT:role/NAME): no users, no account roots, no wildcards."
   }
 }
 
 variable "bootstrap_until" {
-  description = "Until when (RFC 3339, UTC) the policy access.bootstrap lets its holder write what `principal bootstrap` writes. Null: there is no such policy."
+  description = "Until when (RFC 3339, UTC) the policy access.bootstrap allows the writes of `principal bootstrap`. Null: no such policy."
   type        = string
   default     = null
 
   validation {
     condition     = var.bootstrap_until == null || can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", var.bootstrap_until))
-    error_message = "bootstrap_until must be an instant in UTC as RFC 3339 writes it, for example 2026-12-01T18:00:00Z."
+    error_message = "bootstrap_until must be an RFC 3339 time in UTC, for example 2026-12-01T18:00:00Z."
   }
 }
 

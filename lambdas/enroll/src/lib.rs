@@ -56,7 +56,7 @@ impl Function {
             tracing::error!(
                 "the event does not say where the request comes from; is it an HTTP API of payload version 2.0?"
             );
-            let detail = "the request came by a way that does not tell its source";
+            let detail = "the request does not contain its source address";
             let problem = Problem::new(lambda_http::http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail);
             return Ok(problem.into_response());
         };

@@ -11,9 +11,9 @@ use tower::ServiceExt as _;
 async fn main() -> Result<(), Error> {
     let started = Instant::now();
     let config = Config::from_environment()?;
-    let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.name)?;
+    let _flushed_at_the_end = telemetry::init(&config.telemetry, &config.environment.name)?;
     let function = Function::open(&config).await?;
-    tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.name, "ready");
+    tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.environment.name, "ready");
     let answers = Adapter::from(service_fn(|request| function.call(request)));
     lambda_runtime::run(answers.map_request(essential)).await
 }

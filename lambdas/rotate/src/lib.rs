@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, S
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use signet_app::{
-    App, Call, ServerIdentity, TaskReport,
+    App, Call, Chore, ServerIdentity, TaskReport,
     audit::checkpoints,
     authorities::{self, lifecycle},
     certificates::{expiry, sweep},
@@ -59,10 +59,10 @@ pub enum RotateError {
         cause: String,
     },
     /// The pending key and certificate would not serve.
-    #[error("the pending certificate is not good: {0}")]
+    #[error("the pending certificate is not valid: {0}")]
     BadPending(String),
     /// Some pieces of a task failed; the others are done.
-    #[error("{task}: {failed} of its pieces failed, the first: {first}")]
+    #[error("{task}: {failed} steps failed, the first: {first}")]
     Pieces {
         /// Which task.
         task: &'static str,
@@ -138,8 +138,8 @@ impl Function {
             names: config.server.clone(),
             server_identity,
             secret: secret::Secret::new(&aws, prefix),
-            bucket: config.publication_bucket.as_ref().map(|bucket| bucket::Bucket::new(&aws, bucket, path_style)),
-            notifier: config.event_bus.as_ref().map(|bus| notifier::Bus::new(&aws, bus)),
+            bucket: config.publication.as_ref().map(|to| bucket::Bucket::new(&aws, &to.bucket, path_style)),
+            notifier: config.events.as_ref().map(|to| notifier::Bus::new(&aws, &to.bus)),
             endpoint: std::env::var("SIGNET_ROTATE_ENDPOINT").ok(),
             clock: Clocked(system_clock()),
         })
@@ -176,18 +176,18 @@ impl Function {
 
     async fn task(&self, task: Task, deadline: i64) -> Result<Value, RotateError> {
         let go_on = || Some(self.now()).filter(|now| now.unix_millis() < deadline.saturating_sub(LAST_MOMENTS));
-        let call = Call::process(task.name(), self.now());
+        let chore = Chore::new(task.name(), self.now());
         let report = match task {
-            Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &call, &go_on).await,
-            Task::CountQuotas => quotas::recount_quotas(&self.app, &call, &go_on).await,
-            Task::Publish => self.publish(&call, &go_on).await?,
-            Task::Sweep => sweep::sweep_reservations(&self.app, &call, &go_on).await.map(|report| TaskReport {
+            Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &chore, &go_on).await,
+            Task::CountQuotas => quotas::recount_quotas(&self.app, &chore, &go_on).await,
+            Task::Publish => self.publish(&chore, &go_on).await?,
+            Task::Sweep => sweep::sweep_reservations(&self.app, &chore, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],
                 ..report
             }),
             Task::WarnExpiry => {
                 let notifier = self.notifier.as_ref().ok_or(RotateError::Settings("set SIGNET_EVENTS__BUS"))?;
-                expiry::warn_expiries(&self.app, &call, notifier, &go_on).await
+                expiry::warn_expiries(&self.app, &chore, notifier, &go_on).await
             }
         };
         let report = report.map_err(|error| {
@@ -200,16 +200,16 @@ impl Function {
     /// The bucket's objects, and the root where new clients and nodes look for it.
     async fn publish(
         &self,
-        call: &Call,
+        chore: &Chore,
         go_on: signet_app::GoOn<'_>,
     ) -> Result<Result<TaskReport, Error>, RotateError> {
         let bucket = self.bucket.as_ref().ok_or(RotateError::Settings("set SIGNET_PUBLICATION__BUCKET"))?;
-        let mut report = match publication::publish(&self.app, call, bucket, go_on).await {
+        let mut report = match publication::publish(&self.app, chore, bucket, go_on).await {
             Ok(report) => report,
             Err(error) => return Ok(Err(error)),
         };
         let parameter = async {
-            let roots = authorities::roots(&self.app, call.now).await?;
+            let roots = authorities::roots(&self.app, chore.now).await?;
             let pem = to_pem(roots.iter().map(|root| root.certificate_der.as_slice()));
             let refused = |error: signet_control_plane::ServerIdentityError| Error::Unavailable {
                 what: "the root's parameter",
@@ -236,10 +236,10 @@ fn told(task: Task, report: TaskReport) -> Result<Value, RotateError> {
     let task = task.name();
     for (what, error) in &report.failed {
         signet_app::tell_operator(task, error);
-        tracing::error!(task, what, reason = error.reason(), %error, cause = cause(error), "a piece failed");
+        tracing::error!(task, what, reason = error.reason(), %error, cause = cause(error), "a step failed");
     }
     if report.unfinished {
-        tracing::warn!(task, "time was over before all was done; the next run goes on");
+        tracing::warn!(task, "out of time; the next run continues");
     }
     match report.failed.first() {
         Some((what, error)) => {

@@ -117,7 +117,7 @@ impl Function {
         let outcome = match step {
             Step::Create => self.create(token).await?,
             // signetd asks for the current value every minute; there is nobody to tell beforehand.
-            Step::Set => "nothing to set: nodes ask for the current version by themselves",
+            Step::Set => "nothing to set: nodes poll for the current version",
             Step::Test => {
                 self.test(token).await?;
                 "a TLS connection with the pending pair succeeded"
@@ -132,7 +132,7 @@ impl Function {
             return Ok("the pending version has its value already");
         }
         let KeyAndCsr { key, csr_der } =
-            KeyAndCsr::generate().map_err(|error| RotateError::BadPending(format!("no key could be made: {error}")))?;
+            KeyAndCsr::generate().map_err(|error| RotateError::BadPending(format!("cannot create a key: {error}")))?;
         let call = Call::process("server-certificate", self.now());
         let chain = bootstrap::issue_server_certificate(&self.app, &call, &self.names, &csr_der).await;
         let chain = chain.map_err(|error| RotateError::Operation { what: "the server's certificate".into(), error })?;
@@ -154,7 +154,7 @@ impl Function {
             && let Err(cause) = handshake::probe(endpoint, &roots).await
         {
             // It may be out of this function's reach, or down for another reason: no ground to keep an old certificate.
-            tracing::warn!(endpoint, cause, "the live endpoint did not answer as it should");
+            tracing::warn!(endpoint, cause, "the live endpoint did not answer as expected");
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Function {
 
 fn not_pending(token: &str) -> RotateError {
     RotateError::BadPending(format!(
-        "version {token} is not labelled {PENDING}, or has no value; Secrets Manager labels it when it begins a rotation"
+        "version {token} is not labelled {PENDING}, or has no value; Secrets Manager labels it when it starts a rotation"
     ))
 }
 

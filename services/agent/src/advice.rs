@@ -21,24 +21,24 @@ pub(crate) fn advice(config: &IdentityConfig, refused: bool, problem: Option<&Pr
     let tried = problem.is_some_and(|problem| problem.action == "enroll" && problem.reason == "ENROLLMENT_REFUSED");
     match (&config.enroll.proof, tried) {
         (ProofConfig::JoinToken(path), true) => format!(
-            "is the join token in {} used up, expired or revoked? {LOG}. Another one is tried as soon as it is there",
+            "is the join token in {} used up, expired or revoked? {LOG}. A new one is tried as soon as it is there",
             path.display()
         ),
         (ProofConfig::JoinToken(path), false) if refused => {
             let path = path.display();
             format!(
-                "if this machine's clock is right, only a new enrollment helps; a join token in {path} is tried as soon as it is there"
+                "if this machine's clock is right, enroll again: a new join token in {path} is tried as soon as it is there"
             )
         }
         (ProofConfig::Oidc(path), true) => format!(
-            "{LOG}. A token works once: a container that restarted without its key waits for the next one, which is tried as \
+            "{LOG}. A token works for one key: a container that restarted without its key waits for the next token, which is tried as \
              soon as it is in {}{}",
             path.display(),
             expiry(path).map(|at| format!("; this one expires at {at}")).unwrap_or_default(),
         ),
-        (ProofConfig::AwsIam { .. }, true) => format!("does a rule of the tenant take this AWS role? {LOG}"),
+        (ProofConfig::AwsIam { .. }, true) => format!("does a rule of the tenant admit this AWS role? {LOG}"),
         (ProofConfig::X509 { cert_file, .. }, true) => {
-            format!("does a rule of the tenant take the certificate in {}? {LOG}", cert_file.display())
+            format!("does a rule of the tenant admit the certificate in {}? {LOG}", cert_file.display())
         }
         _ => String::new(),
     }
@@ -51,7 +51,7 @@ fn in_the_way(config: &IdentityConfig) -> String {
         (None, Some(combined)) => combined.file.display().to_string(),
         (None, None) => return String::new(),
     };
-    format!("put right or move away {files}: where they are missing or empty, it enrolls")
+    format!("fix or move away {files}: if they are missing or empty, the agent enrolls")
 }
 
 /// When a JWT says that it ends; for people, so nothing is verified.

@@ -93,7 +93,7 @@ impl Agent {
         let moved = (&config.state_dir, &config.socket, config.metrics)
             != (&self.config.state_dir, &self.config.socket, self.config.metrics);
         if moved {
-            tracing::warn!("state_dir, socket and metrics change with a restart only");
+            tracing::warn!("state_dir, socket and metrics need a restart to change");
         }
         let elsewhere = !same_control_plane(&config.control_plane, &self.config.control_plane);
         let Config { control_plane, identities, log_json, .. } = config;
@@ -187,14 +187,14 @@ async fn tell_systemd(mut report: watch::Receiver<Report>) {
             let begun = report.identities.iter().filter(|one| one.published).count();
             (report.identities.len(), begun, report.identities.iter().filter(|one| one.is_well()).count())
         };
-        let line = format!("{well} of {all} identities are well");
+        let line = format!("{well} of {all} identities are ok");
         let mut states = vec![NotifyState::Status(&line)];
         if begun == all && !ready {
             ready = true;
             states.push(NotifyState::Ready);
         }
         if let Err(error) = sd_notify::notify(&states) {
-            tracing::warn!(%error, "systemd cannot be told");
+            tracing::warn!(%error, "cannot notify systemd");
         }
         if report.changed().await.is_err() {
             return;

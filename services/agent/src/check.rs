@@ -32,8 +32,8 @@ pub(crate) async fn problems(config: &Config) -> String {
 pub(crate) fn describe(config: &Config) -> String {
     let mut text = format!("control plane {}\n", config.control_plane.endpoint);
     for one in &config.identities {
-        let after = if one.keeps_its_key() { "found again in its files" } else { "a new enrollment" };
-        let _ = writeln!(text, "{}: {}; after a restart: {after}", one.name, one.enroll.proof);
+        let after = if one.keeps_its_key() { "its files are loaded" } else { "it enrolls again" };
+        let _ = writeln!(text, "{}: {}; after a restart, {after}", one.name, one.enroll.proof);
         for path in named(one).into_iter().filter(|path| !path.exists()) {
             let _ = writeln!(text, "{}: {} is not there", one.name, path.display());
         }
@@ -47,7 +47,7 @@ fn named(one: &IdentityConfig) -> Vec<&Path> {
     let enrolled = one.pem.as_ref().is_some_and(|pem| pem.directory.join(signet_client::CERT_FILE).exists())
         || one.combined.as_ref().is_some_and(|combined| combined.file.exists());
     let mut paths = if enrolled { Vec::new() } else { one.enroll.proof.files() };
-    paths.extend(one.exec.as_ref().map(|exec| exec.program.as_path()));
+    paths.extend(one.exec.as_ref().map(|exec| exec.command.program.as_path()));
     paths.extend(one.pkcs12.as_ref().map(|pkcs12| pkcs12.password_file.as_path()));
     paths
 }

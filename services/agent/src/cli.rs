@@ -23,15 +23,15 @@ const UNUSABLE: u8 = 2;
 
 const SAMPLE: &str = include_str!("../agent.sample.toml");
 const AFTER_HELP: &str = "\
-To begin: signet-agent sample >agent.toml; edit it; signet-agent check --connect; signet-agent run
+Quick start: signet-agent sample >agent.toml; edit it; signet-agent check --connect; signet-agent run
 
-Exit codes: 0 fine, 1 something needs a person (status, check), 2 bad arguments or configuration, or no agent to ask";
+Exit codes: 0 ok, 1 action needed (status, check), 2 bad arguments or configuration, or the agent is not running";
 
-/// Keeps certificates of this machine fresh and hands them to programs that read files.
+/// Renews certificates on this machine and delivers them to programs that read files.
 #[derive(Debug, Parser)]
 #[command(name = "signet-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// The configuration file; `signet-agent sample` explains each key
+    /// Configuration file; `signet-agent sample` documents every key
     #[arg(
         long,
         value_name = "FILE",
@@ -46,26 +46,26 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run until SIGTERM or SIGINT. SIGHUP reads the configuration again. SIGNET_AGENT_LOG=debug logs more
+    /// Run until SIGTERM or SIGINT. SIGHUP reloads the configuration. SIGNET_AGENT_LOG=debug logs more
     Run,
-    /// Ask the running agent how its identities are; exit code 1 if one of them is not well
+    /// Show the identities of the running agent; exit code 1 if one needs action
     Status {
-        /// For people or for programs
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
     /// Tell the running agent to renew an identity now
     Renew {
-        /// Its name in the configuration
+        /// Name of the identity in the configuration
         name: String,
     },
-    /// Check the configuration, and say what would be done
+    /// Check the configuration, and print what the agent would do
     Check {
-        /// Also connect to the control plane, as nobody
+        /// Also connect to the control plane, without a certificate
         #[arg(long)]
         connect: bool,
     },
-    /// Print a configuration with every key explained
+    /// Print a sample configuration that documents every key
     Sample,
 }
 
@@ -106,7 +106,7 @@ async fn serve(path: PathBuf, config: Config) -> ExitCode {
     log(config.log_json);
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = signals else {
-        return fail("the process cannot listen to signals");
+        return fail("cannot install signal handlers");
     };
     let agent = match Agent::start(config).await {
         Ok(agent) => agent,
@@ -163,15 +163,15 @@ async fn reload(agent: &mut Agent, path: &Path) {
     // Users and groups may be looked up over the network.
     match tokio::task::spawn_blocking(move || Config::load(&read)).await {
         Ok(Ok(config)) => agent.reload(config).await,
-        Ok(Err(error)) => tracing::error!(path = %path.display(), %error, "the configuration stays as it was"),
-        Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        Ok(Err(error)) => tracing::error!(path = %path.display(), %error, "configuration not reloaded"),
+        Err(error) => tracing::error!(%error, "configuration not reloaded"),
     }
     tell(&[NotifyState::Ready]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }
 

@@ -54,9 +54,9 @@ pub(crate) async fn tell(config: &IdentityConfig, news: &News<'_>) -> Result<(),
 }
 
 async fn run(name: &str, exec: &ExecConfig, news: &News<'_>) -> Result<(), String> {
-    let program = exec.program.display();
-    let mut command = Command::new(&exec.program);
-    command.args(&exec.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let program = exec.command.program.display();
+    let mut command = Command::new(&exec.command.program);
+    command.args(&exec.command.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).process_group(0);
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
     command.env("SIGNET_IDENTITY", name).env("SIGNET_SPIFFE_ID", &news.status.spiffe_id);
@@ -68,7 +68,7 @@ async fn run(name: &str, exec: &ExecConfig, news: &News<'_>) -> Result<(), Strin
     match timeout(exec.timeout, finish(&mut child, input)).await {
         Ok(Ok((status, _))) if status.success() => Ok(()),
         Ok(Ok((status, words))) => Err(format!("{program} ended with {status}: {}", words.trim())),
-        Ok(Err(error)) => Err(format!("{program} cannot be followed: {error}")),
+        Ok(Err(error)) => Err(format!("cannot wait for {program}: {error}")),
         Err(_) => {
             // With all that it has started; that the group is gone already is as good.
             let _ = group.map(|group| killpg(group, Signal::SIGKILL));
@@ -120,7 +120,7 @@ fn send(signal: &SignalConfig) -> Result<(), String> {
     file.read_to_string(&mut text).map_err(unread)?;
     // PostgreSQL's goes on with other lines.
     let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|pid| *pid > 1);
-    let pid: i32 = pid.ok_or_else(|| format!("the first line of {path} holds no process id"))?;
+    let pid: i32 = pid.ok_or_else(|| format!("the first line of {path} is not a process id"))?;
     may_signal(pid, &meta).map_err(|problem| format!("{path}: {problem}"))?;
     let refused = |error| format!("{} cannot be sent to process {pid} of {path}: {error}", signal.signal);
     kill(Pid::from_raw(pid), signal.signal).map_err(refused)
@@ -128,7 +128,7 @@ fn send(signal: &SignalConfig) -> Result<(), String> {
 
 fn may_signal(pid: i32, file: &Metadata) -> Result<(), String> {
     let process = fs::metadata(format!("/proc/{pid}"));
-    let owner = process.map_err(|_| format!("there is no process {pid}; the file is out of date"))?.uid();
+    let owner = process.map_err(|_| format!("process {pid} does not exist; the file is outdated"))?.uid();
     let trusted = Trusted { mode: file.mode(), owner: file.uid(), process: owner, agent: geteuid().as_raw() };
     trusted.check().map_err(|problem| format!("process {pid} is not signalled: {problem}"))
 }
@@ -145,7 +145,7 @@ struct Trusted {
 impl Trusted {
     fn check(&self) -> Result<(), String> {
         if self.mode & 0o022 != 0 {
-            return Err(format!("others may write it (mode {:04o}): chmod go-w", self.mode & 0o7777));
+            return Err(format!("others can write it (mode {:04o}): chmod go-w", self.mode & 0o7777));
         }
         if [0, self.agent, self.process].contains(&self.owner) {
             return Ok(());

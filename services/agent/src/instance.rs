@@ -71,7 +71,7 @@ impl Instance {
                 Ok(identity) => return Some(identity),
                 Err(failed) => failed,
             };
-            tracing::warn!(identity = %self.config.name, action, reason = error.reason(), %error, "not begun yet; trying again");
+            tracing::warn!(identity = %self.config.name, action, reason = error.reason(), %error, "not enrolled yet; retrying");
             let wait = signet_client::jittered(pause);
             self.tell_all(|report| {
                 report.problem = Some(problem(now(), action, &error));
@@ -214,16 +214,16 @@ impl Handover {
         self.at = text(now());
         match told {
             Ok(()) => {
-                tracing::info!(identity = %instance.config.name, serial = %notes.serial_number, "handed over");
+                tracing::info!(identity = %instance.config.name, serial = %notes.serial_number, "programs notified");
                 (self.done, self.failures, self.message) = (true, 0, String::new());
                 self.told = news;
                 let noted = replace_file(&instance.told_file, self.told.as_bytes(), Access::mode(0o600));
                 if let Err(error) = noted {
-                    tracing::warn!(%error, "cannot be noted: the programs are told once more after a restart");
+                    tracing::warn!(%error, "cannot save this: programs are notified again after a restart");
                 }
             }
             Err(message) => {
-                tracing::warn!(identity = %instance.config.name, message, "not handed over; trying again");
+                tracing::warn!(identity = %instance.config.name, message, "programs not notified; retrying");
                 self.failures = self.failures.saturating_add(1);
                 self.message = message;
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(9)).min(LONGEST_PAUSE);

@@ -16,6 +16,6 @@ impl Lock {
         };
         make_folder(state_dir, 0o700).map_err(|error| failed(&error))?;
         let lock = StorageLock::try_take(&state_dir.join("lock")).map_err(|error| failed(&error))?;
-        lock.map(Self).ok_or_else(|| format!("another signet-agent runs on {}; stop it first", state_dir.display()))
+        lock.map(Self).ok_or_else(|| format!("another signet-agent is using {}; stop it first", state_dir.display()))
     }
 }

@@ -14,16 +14,16 @@ type Value = fn(&IdentityReport) -> u64;
 
 /// Name, type, help, value.
 const METRICS: [(&str, &str, &str, Value); 6] = [
-    ("not_after_seconds", "gauge", "End of validity of the present certificate, Unix time; 0: none yet.", |one| {
+    ("not_after_seconds", "gauge", "Expiry of the current certificate, Unix time; 0: none yet.", |one| {
         u64::try_from(one.not_after_seconds).unwrap_or(0)
     }),
     ("renewals_total", "counter", "Renewals since the agent started.", |one| one.renewals),
-    ("failed_attempts", "gauge", "Failed attempts since the present certificate came.", |one| one.failures.into()),
-    ("published", "gauge", "1: all files hold the present certificate.", |one| one.published.into()),
-    ("handover_failures", "gauge", "Failed commands and signals since the last that succeeded.", |one| {
+    ("failed_attempts", "gauge", "Failed attempts since the last successful renewal.", |one| one.failures.into()),
+    ("published", "gauge", "1: all files contain the current certificate.", |one| one.published.into()),
+    ("handover_failures", "gauge", "Failed commands and signals since the last success.", |one| {
         one.handover.as_ref().map_or(0, |handover| handover.failures.into())
     }),
-    ("well", "gauge", "1: nothing for anybody to do.", |one| one.is_well().into()),
+    ("well", "gauge", "1: no action needed.", |one| one.is_well().into()),
 ];
 
 /// Between two attempts to open the listener.
@@ -34,7 +34,7 @@ pub(crate) async fn serve(address: SocketAddr, report: watch::Receiver<Report>) 
     let listener = loop {
         match open(address).await {
             Ok(listener) => break listener,
-            Err(error) => tracing::warn!(error, "no metrics yet; trying again"),
+            Err(error) => tracing::warn!(error, "cannot serve metrics yet; retrying"),
         }
         sleep(PAUSE).await;
     };
@@ -62,7 +62,7 @@ fn text(report: &Report) -> String {
             let _ = writeln!(out, "signet_agent_{name}{{identity=\"{}\"}} {}", one.name, value(one));
         }
     }
-    let _ = writeln!(out, "# HELP signet_agent_standing 1 for the one that it is.\n# TYPE signet_agent_standing gauge");
+    let _ = writeln!(out, "# HELP signet_agent_standing 1 for the current state.\n# TYPE signet_agent_standing gauge");
     for one in &report.identities {
         for standing in STANDINGS {
             let is = u8::from(one.standing == standing);

@@ -7,6 +7,7 @@ use signet_client::{
     Anew, AwsIam, Binding, ClientError, CredentialsError, Enrollment, JoinToken, OidcToken, ProofError, ProofSource,
     Settings, X509, environment_of,
 };
+use signet_core::{PrincipalId, TenantId};
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
@@ -22,7 +23,8 @@ pub(crate) fn enrollment(config: &EnrollConfig, control_plane: &Settings) -> Enr
         let (config, control_plane) = (this.clone(), control_plane.clone());
         async move { source(&config, &control_plane).await }
     });
-    let (tenant_id, principal_id) = (config.tenant.clone(), config.principal.clone());
+    let (tenant_id, principal_id) =
+        (config.tenant.as_ref().map(TenantId::to_string), config.principal.as_ref().map(PrincipalId::to_string));
     Enrollment { proof: Arc::new(proof), tenant_id, principal_id }
 }
 
@@ -36,7 +38,7 @@ async fn source(config: &EnrollConfig, control_plane: &Settings) -> Result<Arc<d
             let credentials = loaded
                 .await
                 .credentials_provider()
-                .ok_or_else(|| none("AWS", "this machine has no AWS credentials: give it a role"))?;
+                .ok_or_else(|| none("AWS", "this machine has no AWS credentials: assign it a role"))?;
             Arc::new(AwsIam::new(credentials, region.clone(), binding(config, control_plane)?, clock()))
         }
         ProofConfig::X509 { cert_file, key_file } => {
@@ -48,9 +50,8 @@ async fn source(config: &EnrollConfig, control_plane: &Settings) -> Result<Arc<d
 
 fn binding(config: &EnrollConfig, control_plane: &Settings) -> Result<Binding, ClientError> {
     let server_id = control_plane.roots_der.first().and_then(|root| environment_of(root));
-    let tenant = config.tenant.as_ref().and_then(|tenant| tenant.parse().ok());
-    let (Some(server_id), Some(tenant)) = (server_id, tenant) else {
-        return Err(none("bound", "the root names no environment, or the tenant is missing"));
+    let (Some(server_id), Some(tenant)) = (server_id, config.tenant.clone()) else {
+        return Err(none("bound", "the root has no trust domain, or the tenant is missing"));
     };
     Ok(Binding { server_id, tenant })
 }

@@ -16,7 +16,7 @@ pub struct Report {
 /// One identity. Times are RFC 3339.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityReport {
-    /// Its name in the configuration.
+    /// Name of the identity in the configuration.
     pub name: String,
     /// `enrolling`, `fresh`, `due`, `expired` or `refused`.
     pub standing: String,

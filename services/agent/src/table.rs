@@ -10,7 +10,7 @@ use crate::report::{IdentityReport, Report};
 pub(crate) fn render(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["IDENTITY", "STANDING", "VALID UNTIL", "NEXT ATTEMPT", "RENEWALS", "FILES", "PROGRAMS"]);
+    table.set_header(["IDENTITY", "STATE", "VALID UNTIL", "NEXT ATTEMPT", "RENEWALS", "FILES", "PROGRAMS"]);
     for one in &report.identities {
         let files = if one.published { "written" } else { "not written" };
         let renewals = one.renewals.to_string();
@@ -26,7 +26,7 @@ pub(crate) fn render(report: &Report) -> String {
             let _ = writeln!(text, "{}: {}", one.name, one.advice);
         }
         if let Some(handover) = one.handover.as_ref().filter(|handover| !handover.message.is_empty()) {
-            let _ = writeln!(text, "{}: not handed over at {}: {}", one.name, handover.at, handover.message);
+            let _ = writeln!(text, "{}: programs not notified at {}: {}", one.name, handover.at, handover.message);
         }
     }
     text
@@ -35,7 +35,7 @@ pub(crate) fn render(report: &Report) -> String {
 fn programs(one: &IdentityReport) -> &'static str {
     match &one.handover {
         None => "none",
-        Some(handover) if handover.done => "told",
-        Some(_) => "not told",
+        Some(handover) if handover.done => "notified",
+        Some(_) => "not notified",
     }
 }

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -86,7 +86,7 @@ impl Observation {
 
     fn panicked(&mut self, cause: &(dyn Any + Send)) -> Status {
         let cause = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref().copied());
-        let cause = cause.unwrap_or("a panic without words");
+        let cause = cause.unwrap_or("a panic without a message");
         tracing::error!(target: "signet::rpc", parent: &self.span, cause, "a call panicked");
         self.node.metrics.count("signet_panics_total", "operation", self.route.operation);
         self.code = Code::Internal;
@@ -164,7 +164,7 @@ pin_project! {
     #[project = AnswerProjection]
     pub(crate) enum Answer<F> {
         /// The gate refused.
-        Refused { response: Option<http::Response<Observed>> },
+        Refused { response: Option<http::Response<Observed>>, late: Option<(Place, Pin<Box<Sleep>>)> },
         /// A service works on it.
         Passed {
             #[pin]
@@ -187,7 +187,16 @@ impl<F> Answer<F> {
             Some(observation) => observation.answer(status),
             None => status.into_http(),
         };
-        Self::Refused { response: Some(response.map(|body| Observed { body, observation, holds: None })) }
+        let response = response.map(|body| Observed { body, observation, holds: None });
+        Self::Refused { response: Some(response), late: None }
+    }
+
+    /// The same refusal after a wait, which takes a place.
+    pub(crate) fn late(mut self, wait: Option<(Place, Duration)>) -> Self {
+        if let Self::Refused { late, .. } = &mut self {
+            *late = wait.map(|(place, wait)| (place, Box::pin(sleep(wait))));
+        }
+        self
     }
 
     pub(crate) fn passed(future: F, holds: Holds, observation: Observation) -> Self {
@@ -201,7 +210,10 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (future, deadline, holds, observation) = match self.project() {
-            AnswerProjection::Refused { response } => {
+            AnswerProjection::Refused { response, late } => {
+                if let Some((_, wait)) = late {
+                    ready!(wait.as_mut().poll(cx));
+                }
                 return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
             }
             AnswerProjection::Passed { future, deadline, holds, observation } => (future, deadline, holds, observation),
@@ -325,7 +337,7 @@ mod tests {
         let call = || {
             let place = places.try_take([192, 0, 2, 1].into()).ok().map(CallPlace::Stranger);
             let holds = Some(Holds { place, stream: None, unread: Arc::default() });
-            let (future, deadline) = (std::future::pending(), sleep(std::time::Duration::from_secs(3600)));
+            let (future, deadline) = (std::future::pending(), sleep(Duration::from_secs(3600)));
             Box::pin(Answer::Passed { future, deadline, holds, observation: None })
         };
         let (mut older, mut newer) = (call(), call());
@@ -334,6 +346,28 @@ mod tests {
         let Some(Ok(response)) = older.now_or_never() else { panic!("it goes on") };
         assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::ResourceExhausted);
         assert!((&mut newer).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_used_up_its_share_waits_to_be_told_so_as_long_as_there_is_a_place_to_wait() {
+        let shares = Shares::new(&shares::tests::limits());
+        let account = shares.account(&"acme".parse().unwrap(), &"w-1".parse().unwrap());
+        let refused = |wait: Option<Place>| {
+            let wait = wait.map(|place| (place, Duration::from_millis(200)));
+            Box::pin(Answer::<std::future::Ready<_>>::refused(Status::resource_exhausted("full"), None).late(wait))
+        };
+        let mut waiting = Vec::new();
+        while let Ok(place) = account.take(Budget::Refusals, 1, false) {
+            waiting.push(refused(Some(place)));
+        }
+        assert_eq!(waiting.len(), 1024);
+        assert!(refused(None).now_or_never().is_some(), "it is told at once");
+        let mut first = waiting.pop().unwrap();
+        assert!((&mut first).now_or_never().is_none());
+        tokio::time::advance(Duration::from_millis(201)).await;
+        assert!((&mut first).now_or_never().is_some());
+        drop(first);
+        assert!(account.take(Budget::Refusals, 1, false).is_ok(), "the place is free again");
     }
 
     #[test]

@@ -29,13 +29,13 @@ const BAD_CONFIG: u8 = 2;
 
 /// Signet's control plane: identities over mTLS.
 ///
-/// Serves until SIGTERM or SIGINT, then finishes the calls under way. SIGHUP looks for a new server certificate and reads
-/// trust.when_stale again; all other settings wait for a restart.
+/// Serves until SIGTERM or SIGINT, then finishes the running calls. SIGHUP checks for a new server certificate and reloads
+/// trust.when_stale; all other settings need a restart.
 #[derive(Debug, Parser)]
 #[command(name = "signetd", version, max_term_width = 100)]
 pub struct Arguments {
-    /// The configuration file; see signet.sample.toml. Without it: ./signet.toml if there is one, else environment
-    /// variables SIGNET_<SECTION>__<KEY> alone.
+    /// Configuration file; see signet.sample.toml. Default: ./signet.toml if it exists, otherwise only environment
+    /// variables SIGNET_<SECTION>__<KEY>.
     #[arg(long, value_name = "FILE", env = "SIGNET_CONFIG", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -44,14 +44,14 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check the configuration, open store, keys and ports, print what was found, and end.
+    /// Check the configuration, open store, keys and ports, print the result, and exit.
     Check,
-    /// Write a copy of the SQLite store, as of now, to a new file; signetd may go on running.
+    /// Back up the SQLite store to a new file; signetd can keep running.
     ///
-    /// The copy is all there is to restore: put it where [storage] says while signetd does not run. The keys' folder
-    /// and its passphrase are kept apart. On DynamoDB, point-in-time recovery does this.
+    /// To restore, stop signetd and copy the file to the path in [storage]. Back up the key folder and its passphrase
+    /// separately. On DynamoDB, use point-in-time recovery.
     ///
-    /// A restore undoes what came after the copy: suspensions, revocations, and the use and revocation of join tokens.
+    /// A restore undoes all later suspensions and revocations, and the use and revocation of join tokens.
     /// The runbook RestoreStore says how to repeat them.
     Backup {
         /// The new file.
@@ -102,7 +102,7 @@ fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {
-    let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.name) {
+    let _flushed_at_the_end = match telemetry::init(&config.telemetry, &config.environment.name) {
         Ok(guard) => guard,
         Err(error) => return fail(BAD_CONFIG, &error),
     };
@@ -112,7 +112,7 @@ async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, Confi
     let shutdown = CancellationToken::new();
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        return fail(1, &io::Error::other("the process cannot listen to signals"));
+        return fail(1, &io::Error::other("cannot install signal handlers"));
     };
     let wired = match wiring::open(&config).await {
         Ok(wired) => wired,
@@ -141,7 +141,7 @@ async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, Confi
 
 fn reload(reloader: &Reloader, config: Result<Config, ConfigError>) {
     if let Err(error) = &config {
-        tracing::error!(%error, "the configuration cannot be read again; what was chosen before holds");
+        tracing::error!(%error, "cannot reload the configuration; keeping the current settings");
     }
     reloader.reload(config.as_ref().ok());
 }

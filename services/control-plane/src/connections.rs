@@ -109,7 +109,7 @@ impl ConnectionObserver for Connections {
 
     fn accept_failed(&self, error: &io::Error) {
         self.metrics.with(|| counter!("signet_accept_failures_total").increment(1));
-        tracing::error!(%error, "no connection can be accepted; pausing");
+        tracing::error!(%error, "cannot accept connections; pausing");
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn provide(limits: &mut Limits) -> Result<(), String> {
     let Some((connections, handshakes)) = fit(limits.max_connections, limits.max_handshakes, there) else {
         let least = needed(LEAST_CONNECTIONS, LEAST_HANDSHAKES);
         return Err(format!(
-            "{there} files may be open, {least} at least are needed: raise the hard limit (`ulimit -Hn`)"
+            "the limit of open files is {there}, but at least {least} are needed: raise the hard limit (`ulimit -Hn`)"
         ));
     };
     if (connections, handshakes) != (limits.max_connections, limits.max_handshakes) {
@@ -38,7 +38,7 @@ pub(crate) fn provide(limits: &mut Limits) -> Result<(), String> {
             needed = wanted,
             max_connections = connections,
             max_handshakes = handshakes,
-            "the hard limit of open files is too low for the limits: they are lowered"
+            "the hard limit of open files is too low: lowering the configured limits"
         );
         (limits.max_connections, limits.max_handshakes) = (connections, handshakes);
     }

@@ -95,15 +95,15 @@ fn retry(mut details: ErrorDetails) -> ErrorDetails {
 /// A budget has no more for this caller: says which, whose limit it is and how much that is.
 pub(crate) fn full(full: Full) -> Status {
     let (reason, what) = match (full.budget, full.whose) {
-        (Budget::Calls, Whose::Principal) => ("PRINCIPAL_BUSY", "calls under way"),
-        (Budget::Calls, Whose::Tenant) => ("TENANT_BUSY", "calls under way"),
-        (Budget::Calls, Whose::Node) => ("NODE_BUSY", "calls under way"),
+        (Budget::Calls | Budget::Refusals, Whose::Principal) => ("PRINCIPAL_BUSY", "concurrent calls"),
+        (Budget::Calls | Budget::Refusals, Whose::Tenant) => ("TENANT_BUSY", "concurrent calls"),
+        (Budget::Calls | Budget::Refusals, Whose::Node) => ("NODE_BUSY", "concurrent calls"),
         (Budget::Streams, _) => ("TOO_MANY_STREAMS", "open streams"),
-        (Budget::Unread, _) => ("UNREAD_ANSWERS", "bytes of answers that wait to be read"),
+        (Budget::Unread, _) => ("UNREAD_ANSWERS", "bytes of unread answers"),
     };
     let (whose, advice) = match full.whose {
-        Whose::Principal => ("this principal", "end some, or wait for them"),
-        Whose::Tenant => ("this tenant", "end some, or wait for them"),
+        Whose::Principal => ("this principal", "close some, or wait for them"),
+        Whose::Tenant => ("this tenant", "close some, or wait for them"),
         Whose::Node => ("this node", "try again"),
     };
     exhausted(reason, format!("{whose} is at its limit of {} {what}; {advice}", full.limit), full.whose, full.limit)
@@ -112,8 +112,7 @@ pub(crate) fn full(full: Full) -> Status {
 /// A caller's rate, or its tenant's, is spent.
 pub(crate) fn too_many_calls(too_many: TooMany) -> Status {
     let whose = if too_many.whose == Whose::Tenant { "this tenant" } else { "this principal" };
-    let message =
-        format!("{whose} has made more than {} calls a second for a while; call less often", too_many.per_second);
+    let message = format!("{whose} has exceeded {} calls a second; slow down", too_many.per_second);
     exhausted("TOO_MANY_CALLS", message, too_many.whose, too_many.per_second as usize)
 }
 
@@ -133,7 +132,7 @@ fn exhausted(reason: &'static str, message: String, whose: Whose, limit: usize) 
 /// A request's message did not follow its head in time; nothing was done.
 pub(crate) fn request_incomplete() -> Status {
     let details = retry(ErrorDetails::with_error_info("REQUEST_INCOMPLETE", DOMAIN, HashMap::new()));
-    let message = "the request's message did not follow its head within 2 s; nothing was done, send it again";
+    let message = "the request's message did not arrive within 2 s of its headers; nothing was done, retry";
     Status::with_error_details(Code::Aborted, message, details)
 }
 
@@ -145,13 +144,13 @@ pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
 
 /// All places for calls without a certificate are taken, or the oldest one's was given to another.
 pub(crate) fn strangers_full() -> Status {
-    busy("this node is at its limit of calls without a certificate; try again", "ANONYMOUS_BUSY")
+    busy("this node is at its limit of calls without a certificate; retry", "ANONYMOUS_BUSY")
 }
 
 /// The server's own time limit for a call has passed; what became of it is not known.
 pub(crate) fn timed_out() -> Status {
     let details = retry(ErrorDetails::with_error_info("TIMED_OUT", DOMAIN, HashMap::new()));
-    let message = "the server's time limit for a call has passed; repeat it with the same request id";
+    let message = "the server's time limit for a call has passed; retry with the same request id";
     Status::with_error_details(Code::DeadlineExceeded, message, details)
 }
 
@@ -231,7 +230,7 @@ pub(crate) fn ended(ended: signet_mtls::Ended) -> Status {
         | signet_mtls::Ended::Drained
         | signet_mtls::Ended::AnswerUnread
         | signet_mtls::Ended::Closed => {
-            Status::with_error_details(Code::Unavailable, "the connection ends; connect again", retry(details))
+            Status::with_error_details(Code::Unavailable, "the connection is closing; reconnect", retry(details))
         }
     }
 }

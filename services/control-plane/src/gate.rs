@@ -1,4 +1,4 @@
-//! The gate that every call passes: session, rule, permit. Look-ups only; nothing here waits.
+//! The gate that every call passes: session, rule, permit. Look-ups only; nothing here waits, except who has used up its share.
 
 use std::{
     convert::Infallible,
@@ -82,7 +82,9 @@ where
         let lane = if decided.is_ok() { route.lane } else { Lane::Ordinary };
         let place = match self.node.place(route, lane, &peer, &account) {
             Ok(place) => place,
-            Err(busy) => return Answer::refused(busy, Some(observation)),
+            Err(busy) => {
+                return Answer::refused(busy, Some(observation)).late(self.node.wait_of_refusal(&peer, &account));
+            }
         };
         let permit = match decided {
             Ok(permit) => permit,

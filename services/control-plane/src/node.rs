@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use signet_app::App;
@@ -62,6 +63,9 @@ pub(crate) enum CallPlace {
     Stranger(signet_mtls::Place),
 }
 
+/// A quarter of what its `RetryInfo` asks for.
+const LONGEST_WAIT_OF_REFUSAL: Duration = Duration::from_millis(250);
+
 /// See the module's words.
 pub(crate) struct Node {
     pub(crate) app: Arc<App>,
@@ -88,7 +92,7 @@ pub(crate) struct Node {
     /// Calls and streams refused since the last health line because the whole node was at a limit.
     pub(crate) full_refusals: AtomicU64,
     pub(crate) strangers: AnonymousLimits,
-    /// Set when the node was asked to end: not ready any more.
+    /// Set when the node is shutting down: not ready any more.
     pub(crate) draining: AtomicBool,
     /// Cancelled when streams should end.
     pub(crate) drained: CancellationToken,
@@ -130,6 +134,15 @@ impl Node {
         let weight = if route.kind == Kind::Unary { route.weight.get() as usize } else { 1 };
         let place = account.take(Budget::Calls, weight, lane == Lane::Urgent);
         place.map(CallPlace::Known).map_err(|full| self.full(full))
+    }
+
+    /// How long a caller that has used up its share waits to be told so: asking again and again must cost the asker more
+    /// than the node, and a burst must not come back as one. `None`: at once, for strangers and where too many wait.
+    pub(crate) fn wait_of_refusal(&self, peer: &Peer, account: &Arc<Account>) -> Option<(Place, Duration)> {
+        peer.session.as_ref()?;
+        let place = account.take(Budget::Refusals, 1, false).ok()?;
+        let [part] = random(&*self.entropy);
+        Some((place, LONGEST_WAIT_OF_REFUSAL.mul_f64(f64::from(part) / 256.0)))
     }
 
     /// A place for a stream, if the method answers with one.

@@ -40,7 +40,7 @@ impl Node {
             }
         };
         let expires = self.certificate.not_after();
-        because(!self.is_draining(), "DRAINING", "the node was asked to end");
+        because(!self.is_draining(), "DRAINING", "the node is shutting down");
         let fault = self.certificate.fault();
         match fault {
             Some(fault) => because(expires.is_some(), fault.reason(), fault.message()),
@@ -53,7 +53,7 @@ impl Node {
         because(
             !self.bundles.roots().is_empty(),
             "NO_ROOT",
-            "the store has no root; run `principal bootstrap`, or see whether it is this environment's store",
+            "the store has no root; run `principal bootstrap`, or check that it is this environment's store",
         );
         because(
             expires.is_none_or(|expires| now < expires),
@@ -63,24 +63,24 @@ impl Node {
         because(
             self.certificate.not_before().is_none_or(|begins| begins <= now),
             "SERVER_CERTIFICATE_NOT_YET_VALID",
-            "the server's certificate is not valid yet: look at the clock; if that is right, run `principal bootstrap`",
+            "the server's certificate is not valid yet: check the clock; if it is right, run `principal bootstrap`",
         );
         because(
             self.trust.staleness_millis().is_some(),
             "TRUST_NOT_LOADED",
-            "the changes feed was not read yet; is the store reachable?",
+            "the changes feed has not been read yet; is the store reachable?",
         );
         let stale = self.trust.is_stale();
         let serves_stale = self.trust.when_stale() == WhenStale::Serve;
         because(
             !stale || serves_stale,
             "NODE_STALE",
-            "the changes feed has been silent for too long; is the store reachable?",
+            "the changes feed has not been read for too long; is the store reachable?",
         );
         because(
             !(self.store_is_full)(),
             "STORE_FULL",
-            "the store's disk is full, and nothing is written but suspensions and revocations; free some space on it",
+            "the store's disk is full, so only suspensions and revocations are written; free some disk space",
         );
         Readiness {
             ready: reasons.is_empty(),
@@ -113,7 +113,7 @@ mod tests {
         let fault = Fault::LacksName;
         let report = Readiness {
             ready: false,
-            reasons: vec![Reason { reason: "NODE_STALE", message: "the changes feed has been silent" }],
+            reasons: vec![Reason { reason: "NODE_STALE", message: "the changes feed has not been read" }],
             staleness_ms: Some(31_000),
             stale: true,
             when_stale: "refuse",

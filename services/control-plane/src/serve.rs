@@ -106,7 +106,7 @@ impl Reloader {
         self.reload.notify_one();
         let Some(when_stale) = config.map(|config| config.trust.when_stale) else { return };
         if when_stale != self.trust.when_stale() {
-            tracing::warn!(?when_stale, "the operator chose anew what this node does when it is stale");
+            tracing::warn!(?when_stale, "trust.when_stale was changed by the operator");
             self.trust.set_when_stale(when_stale);
         }
     }
@@ -149,7 +149,7 @@ pub async fn serve(
     let acceptor = settings(&config);
     let server = grpc::Server { node: Arc::clone(&node), keeper, settings: acceptor, tasks: tasks.clone() };
     let ended = tokio::spawn(shutdown::run(server, grpc, shutdown, (tasks, stop), plain));
-    tracing::info!(%grpc_addr, %public_addr, ?health_addr, %metrics_addr, environment = config.name, "serving");
+    tracing::info!(%grpc_addr, %public_addr, ?health_addr, %metrics_addr, environment = config.environment.name, "serving");
     Ok(Running { grpc_addr, public_addr, health_addr, metrics_addr, reload, trust, ended })
 }
 
@@ -160,7 +160,7 @@ fn node(
     follower: &Follower,
     clock: &Clock,
 ) -> Result<(Arc<Node>, Writer), ServeError> {
-    let policy = Arc::new(Policy::new(config.grants.clone()));
+    let policy = Arc::new(Policy::new(config.authorization.grants.clone()));
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
     let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
@@ -226,7 +226,7 @@ fn settings(config: &Config) -> Settings {
         max_anonymous: (config.limits.max_connections / 4).max(1),
         rate: Rate { per_second: rate, burst },
         proxies: config.listen.proxy_protocol_from.clone(),
-        anonymous: config.anonymous_enrollment,
+        anonymous: config.authorization.anonymous_enrollment,
         ..Settings::default()
     }
 }

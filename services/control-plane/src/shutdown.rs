@@ -33,18 +33,18 @@ pub(crate) async fn run(
     stop_accepting.cancel();
     if asked.is_ok() && timeout(node.limits.drain, &mut serving).await.is_err() {
         let cut = node.connections.drain();
-        tracing::warn!(connections.cut = cut, "calls were still under way at the drain limit");
+        tracing::warn!(connections.cut = cut, "calls were still running at the drain limit");
         if timeout(LAST_MOMENT, &mut serving).await.is_err() {
             serving.abort();
         }
     }
     if timeout(LAST_MOMENT, detached::wait_detached(&node.app)).await.is_err() {
-        tracing::error!("locks or refusals of callers that are gone did not get through to the store in time");
+        tracing::error!("locks or refusals of disconnected callers were not stored in time");
     }
     end(tasks).await;
     end(plain).await;
     if let Err(error) = node.app.store().settle().await {
-        tracing::warn!(%error, "the store's file is not complete without its log: copy both");
+        tracing::warn!(%error, "the store file is incomplete without its -wal file: copy both");
     }
     tracing::info!("ended");
     asked

@@ -40,7 +40,7 @@ impl AnonymousLimits {
         }
         self.places.try_take(address).map_err(|crowd| match crowd {
             Crowd::Source => {
-                let what = "too many calls without a certificate are under way from this address; wait for them";
+                let what = "too many concurrent calls without a certificate from this address; wait for them";
                 errors::busy(what, "TOO_MANY_CALLS")
             }
             Crowd::All => errors::strangers_full(),

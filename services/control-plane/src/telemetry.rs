@@ -8,7 +8,7 @@ use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::Telemetry;
+use crate::config::{Log, Telemetry};
 
 /// Why logs or traces cannot be set up.
 #[derive(Debug, Error)]
@@ -34,7 +34,7 @@ impl Drop for Guard {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown()
         {
-            tracing::warn!(%error, "the last spans were not sent");
+            tracing::warn!(%error, "the last trace spans were not sent");
         }
     }
 }
@@ -45,7 +45,7 @@ pub fn init(telemetry: &Telemetry, environment: &str) -> Result<Guard, Telemetry
     let spans =
         provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("signetd")));
     let filter: EnvFilter = telemetry.filter.parse()?;
-    tracing_subscriber::registry().with(spans).with(lines(telemetry.json)).with(filter).try_init()?;
+    tracing_subscriber::registry().with(spans).with(lines(telemetry.log)).with(filter).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(tracing::field::display);
         tracing::error!(place, panic = panic.payload_as_str(), "a panic");
@@ -59,9 +59,9 @@ type Spans = tracing_subscriber::layer::Layered<
 >;
 
 /// One line per event, with the fields of the call that it happened in.
-fn lines(json: bool) -> Box<dyn Layer<Spans> + Send + Sync> {
+fn lines(log: Log) -> Box<dyn Layer<Spans> + Send + Sync> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    if json {
+    if log == Log::Json {
         return lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed();
     }
     lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()

@@ -9,7 +9,7 @@ use std::{
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
 use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings, authorities};
-use signet_attest::{Attestors, Options};
+use signet_attest::Attestors;
 use signet_core::{
     CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, authorities::Ca,
 };
@@ -22,7 +22,7 @@ use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{Aws, Config, Enrollment, Keys, ServerIdentitySource, Storage, TenantKeyPolicy},
+    config::{Aws, Config, Keys, ServerIdentitySource, Storage},
     server_identity::{
         AwsServerIdentity, FileServerIdentity, PublicMaterial, ServerIdentityError, ServerIdentityStore,
     },
@@ -58,7 +58,7 @@ impl Wired {
         if let Some(foreign) = roots.iter().find(|root| !self.is_own(root)) {
             let (root, suffix) = (&foreign.id, self.app.environment().suffix());
             let problem = format!(
-                "its {root} is of another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
+                "its {root} belongs to another environment than trust_domain_suffix = {suffix}: point [storage] to the right store, \
                  or correct [environment]"
             );
             return Err(WiringError::Storage { problem });
@@ -73,7 +73,7 @@ impl Wired {
         let there = if certified { "a server certificate" } else { "the root's key" };
         let problem = format!(
             "the store has no root, but there is {there}: it is empty or not this environment's. Point [storage] to the \
-             right one or restore it; if bootstrap was broken off, run `principal bootstrap` again"
+             right one or restore it; if bootstrap was interrupted, run `principal bootstrap` again"
         );
         Err(WiringError::Storage { problem })
     }
@@ -83,7 +83,7 @@ impl Wired {
     pub async fn check_published_root(&self, now: Time) -> Result<(), WiringError> {
         let Some(pem) = self.server_identity.get_public(PublicMaterial::Root).await? else { return Ok(()) };
         let published = signet_x509::pem::decode_certificates(&pem).unwrap_or_default();
-        let system = TenantScope::housekeeping(TenantId::system());
+        let system = TenantScope::system();
         let known = authorities::list_cas(&self.app, &Call::process("check", now), &system).await;
         let known = known.map_err(|error| WiringError::Storage { problem: error.to_string() })?;
         let knows = |der: &Vec<u8>| known.iter().any(|ca| ca.certificate_der == *der);
@@ -93,8 +93,8 @@ impl Wired {
         // A log that SQLite leaves beside an empty file would be taken for that of the file which is put back.
         let _ = self.app.store().settle().await;
         let problem = "the root that this environment has published is not in the store: it is empty or another environment's. \
-                       Point [storage] to the right one or restore it. To make a new root all the same, which ends trust in the \
-                       published one, remove that from where [server_identity] keeps it";
+                       Point [storage] to the right one or restore it. To create a new root anyway, which invalidates the published \
+                       one, first delete that from the place in [server_identity]";
         Err(WiringError::Storage { problem: problem.into() })
     }
 
@@ -211,29 +211,27 @@ fn application(
         operators_at,
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,
-        private_issuers: config.enrollment.options.private_issuers.clone(),
+        private_issuers: config.enrollment.private_issuers.clone(),
         refusals: RefusalLimits { recorded: config.limits.audited_refusals_per_minute, ..RefusalLimits::default() },
         ..Settings::default()
     };
-    let app = App::new(store, keys, entropy, config.environment.clone(), settings);
+    let app = App::new(store, keys, entropy, config.environment.certificates(), settings);
     Ok(Arc::new(app.with_attestor(Arc::new(attestors(config)?))))
 }
 
 fn attestors(config: &Config) -> Result<Attestors, WiringError> {
     let wrong = |problem: String| WiringError::Enrollment { problem };
-    let Enrollment { options, issuer_ca_file } = &config.enrollment;
+    let mut options = config.enrollment.options();
     let read = |file: &PathBuf| {
         std::fs::read_to_string(file).map_err(|error| wrong(format!("issuer_ca_file {}: {error}", file.display())))
     };
-    let issuer_ca_pem = issuer_ca_file.as_ref().map(read).transpose()?;
+    options.issuer_ca_pem = config.enrollment.issuer_ca_file.as_ref().map(read).transpose()?;
     // An emulator of AWS has its own STS.
-    let sts_endpoint = options.sts_endpoint.clone().or_else(|| config.aws.endpoint_url.clone());
-    let mut aws_regions = options.aws_regions.clone();
-    if aws_regions.is_empty() {
-        aws_regions.extend(own_region(config));
+    options.sts_endpoint = options.sts_endpoint.or_else(|| config.aws.endpoint_url.clone());
+    if options.aws_regions.is_empty() {
+        options.aws_regions.extend(own_region(config));
     }
-    Attestors::new(Options { issuer_ca_pem, sts_endpoint, aws_regions, ..options.clone() })
-        .map_err(|error| wrong(error.to_string()))
+    Attestors::new(options).map_err(|error| wrong(error.to_string()))
 }
 
 /// The region that this node is in: configured, or as ECS and Lambda tell (`AWS_REGION`). `None` outside of AWS.
@@ -301,7 +299,7 @@ fn open_keys(config: &Config, aws: Option<&SdkConfig>) -> Result<(Arc<dyn KeyMan
             let none = EnvironmentKeys { root: None, system: None, shared: None, server: None };
             Ok((Arc::new(SoftKeys::open(dir, passphrase)?), none))
         }
-        (Keys::Kms { prefix, tenant_key_policy }, Some(aws)) => {
+        (Keys::Kms { prefix, tenant_key_policy, tenant_key_policy_file }, Some(aws)) => {
             let made_by_terraform = EnvironmentKeys {
                 root: Some(kms_key(prefix, Purpose::Root)?),
                 system: Some(kms_key(prefix, Purpose::System)?),
@@ -309,12 +307,10 @@ fn open_keys(config: &Config, aws: Option<&SdkConfig>) -> Result<(Arc<dyn KeyMan
                 server: Some(kms_key(prefix, Purpose::Server)?),
             };
             let keys = KmsKeys::new(aws, prefix);
-            let keys = match tenant_key_policy {
-                None => keys,
-                Some(TenantKeyPolicy::Text(policy)) => keys.tenant_key_policy(policy),
-                Some(TenantKeyPolicy::File(file)) => {
-                    keys.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str())
-                }
+            let keys = match (tenant_key_policy, tenant_key_policy_file) {
+                (Some(policy), _) => keys.tenant_key_policy(policy),
+                (None, Some(file)) => keys.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str()),
+                (None, None) => keys,
             };
             Ok((Arc::new(keys), made_by_terraform))
         }

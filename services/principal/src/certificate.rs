@@ -32,7 +32,7 @@ impl Held {
     pub fn load(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(CERT_FILE);
         let text = fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))?;
-        let damaged = || Failure::other(format!("{} holds no certificate", path.display()));
+        let damaged = || Failure::other(format!("{} has no certificate", path.display()));
         let der = pem::decode_certificates(&text).and_then(|all| all.into_iter().next()).ok_or_else(damaged)?;
         Self::from_der(der).ok_or_else(damaged)
     }
@@ -65,7 +65,7 @@ impl Held {
     pub fn way_back(&self) -> &'static str {
         let operator = self.spiffe_id.as_deref().is_some_and(|id| id.starts_with("spiffe://system."));
         if operator {
-            "get a new one where the environment was made: `principal bootstrap`, or from another administrator"
+            "get a new one with `principal bootstrap` where the environment was created, or from another administrator"
         } else {
             "get a new one with a join token: `principal enroll --save-context`"
         }

@@ -9,9 +9,9 @@ use crate::{
     run::{Global, Run},
 };
 
-/// Signet: identities for the machines and people of many tenants.
+/// Signet: certificates for the machines and people of many tenants.
 ///
-/// Contexts say which server to call and as whom; `principal bootstrap` and `principal enroll` make them.
+/// A context selects the server and the identity; `principal bootstrap` and `principal enroll` create contexts.
 #[derive(Debug, Parser)]
 #[command(
     name = "principal",
@@ -34,55 +34,55 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an environment: root, CAs, server certificate, first admin. Makes only what is missing
+    /// Create an environment: root, CAs, server certificate, first admin. Creates only what is missing
     Bootstrap(c::bootstrap::BootstrapArgs),
-    /// Servers and identities known to this machine
+    /// Contexts: servers and identities on this machine
     #[command(subcommand)]
     Context(c::context::ContextCommand),
-    /// Check contexts, certificates, clock, network and server, and say what to do
+    /// Check contexts, certificates, clock, network and server, and say how to fix problems
     Doctor(c::doctor::DoctorArgs),
-    /// Show whom the server takes the caller for, and what it may do
+    /// Show your identity as the server sees it, and your permissions
     Whoami,
     /// Tenants of the environment
     #[command(subcommand)]
-    Tenant(c::tenant::TenantCommand),
+    Tenant(c::tenants::TenantCommand),
     /// Create a principal
-    Create(c::principal::CreateArgs),
+    Create(c::principals::CreateArgs),
     /// List principals
     List(crate::values::ListArgs),
     /// Show a principal
-    Get(c::principal::GetArgs),
+    Get(c::principals::GetArgs),
     /// Change a principal's name, roles or groups
-    Update(c::principal::UpdateArgs),
-    /// Refuse a principal everywhere, within a second
-    Suspend(c::principal::RiskyArgs),
-    /// Let a suspended principal in again
-    Activate(c::principal::IdArgs),
-    /// Delete a principal for good
-    Delete(c::principal::RiskyArgs),
+    Update(c::principals::UpdateArgs),
+    /// Suspend a principal: refuse it everywhere, within a second
+    Suspend(c::principals::RiskyArgs),
+    /// Reactivate a suspended principal
+    Activate(c::principals::IdArgs),
+    /// Delete a principal permanently
+    Delete(c::principals::RiskyArgs),
     /// Certificates of principals
     #[command(subcommand)]
-    Cert(c::cert::CertCommand),
-    /// When a tenant's certificates are renewed
+    Cert(c::certificates::CertCommand),
+    /// Renewals: when a tenant's certificates are renewed
     #[command(subcommand)]
-    Renewal(c::renewal::RenewalCommand),
-    /// Join tokens: the way to a first certificate
+    Renewal(c::certificates::renewal::RenewalCommand),
+    /// Join tokens, for first certificates
     #[command(subcommand)]
-    Token(c::token::TokenCommand),
-    /// Get a first certificate: for a join token, as an AWS role, an OIDC token's subject or a device
-    Enroll(c::enroll::EnrollArgs),
-    /// Get a short-lived certificate as a person, by signing in
-    Login(c::login::LoginArgs),
-    /// Who may enroll without a token
+    Token(c::enrollment::tokens::TokenCommand),
+    /// Get a first certificate with a join token, AWS role, OIDC token or device certificate
+    Enroll(c::enrollment::enroll::EnrollArgs),
+    /// Sign in as a person to get a short-lived certificate
+    Login(c::enrollment::login::LoginArgs),
+    /// Enrollment rules: who may enroll without a token
     #[command(subcommand)]
-    Enrollment(c::enrollment::EnrollmentCommand),
+    Enrollment(c::enrollment::rules::EnrollmentCommand),
     /// Certificate authorities
     #[command(subcommand)]
-    Ca(c::ca::CaCommand),
-    /// What to trust
+    Ca(c::authorities::CaCommand),
+    /// Trust bundles
     #[command(subcommand)]
     Trust(c::trust::TrustCommand),
-    /// What happened, and whether the record is whole
+    /// Audit log: list, follow and verify events
     #[command(subcommand)]
     Audit(c::audit::AuditCommand),
     /// Write a completion script for a shell
@@ -97,22 +97,22 @@ pub async fn carry_out(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Bootstrap(args) => c::bootstrap::run(run, args).await,
         Command::Context(command) => c::context::run(run, command),
         Command::Doctor(args) => c::doctor::run(run, args).await,
-        Command::Whoami => c::principal::whoami(run).await,
-        Command::Tenant(command) => c::tenant::run(run, command).await,
-        Command::Create(args) => c::principal::create(run, args).await,
-        Command::List(args) => c::principal::list(run, args).await,
-        Command::Get(args) => c::principal::get(run, args).await,
-        Command::Update(args) => c::principal::update(run, args).await,
-        Command::Suspend(args) => c::principal::suspend(run, args).await,
-        Command::Activate(args) => c::principal::activate(run, args).await,
-        Command::Delete(args) => c::principal::delete(run, args).await,
-        Command::Cert(command) => c::cert::run(run, command).await,
-        Command::Renewal(command) => c::renewal::run(run, command).await,
-        Command::Token(command) => c::token::run(run, command).await,
-        Command::Enroll(args) => c::enroll::run(run, args).await,
-        Command::Login(args) => c::login::run(run, args).await,
-        Command::Enrollment(command) => c::enrollment::run(run, command).await,
-        Command::Ca(command) => c::ca::run(run, command).await,
+        Command::Whoami => c::principals::whoami(run).await,
+        Command::Tenant(command) => c::tenants::run(run, command).await,
+        Command::Create(args) => c::principals::create(run, args).await,
+        Command::List(args) => c::principals::list(run, args).await,
+        Command::Get(args) => c::principals::get(run, args).await,
+        Command::Update(args) => c::principals::update(run, args).await,
+        Command::Suspend(args) => c::principals::suspend(run, args).await,
+        Command::Activate(args) => c::principals::activate(run, args).await,
+        Command::Delete(args) => c::principals::delete(run, args).await,
+        Command::Cert(command) => c::certificates::run(run, command).await,
+        Command::Renewal(command) => c::certificates::renewal::run(run, command).await,
+        Command::Token(command) => c::enrollment::tokens::run(run, command).await,
+        Command::Enroll(args) => c::enrollment::enroll::run(run, args).await,
+        Command::Login(args) => c::enrollment::login::run(run, args).await,
+        Command::Enrollment(command) => c::enrollment::rules::run(run, command).await,
+        Command::Ca(command) => c::authorities::run(run, command).await,
         Command::Trust(command) => c::trust::run(run, command).await,
         Command::Audit(command) => c::audit::run(run, command).await,
         Command::Completion(args) => c::shell::completion(run, &args),

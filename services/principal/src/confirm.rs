@@ -10,13 +10,13 @@ pub fn confirm(question: &str, yes: Yes) -> Result<(), Failure> {
         return Ok(());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage(format!("{question} needs a yes")).hint("say it with --yes"));
+        return Err(Failure::usage(format!("{question}: confirmation required")).hint("pass --yes"));
     }
     write!(io::stderr(), "{question}? [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::other("not done: the answer was not yes")),
+        _ => Err(Failure::other("cancelled")),
     }
 }

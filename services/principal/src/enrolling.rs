@@ -50,7 +50,7 @@ pub(crate) async fn root(file: Option<&Path>, url: Option<&str>, pin: Option<&st
     if let Some(path) = file {
         let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
         let first = pem::decode_certificates(&text).and_then(|all| all.into_iter().next());
-        return first.ok_or_else(|| Failure::usage(format!("{} holds no certificate in PEM", path.display())));
+        return first.ok_or_else(|| Failure::usage(format!("{} has no PEM certificate", path.display())));
     }
     // clap demands both.
     Ok(signet_client::fetch_root(url.unwrap_or_default(), pin.unwrap_or_default()).await?)

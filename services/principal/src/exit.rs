@@ -13,7 +13,7 @@ pub enum Exit {
     NotFound,
     /// The caller may not, or its certificate does not count.
     Denied,
-    /// It exists already, or its state forbids the change.
+    /// It already exists, or its state forbids the change.
     Conflict,
     /// The server or what it needs cannot be reached: try again.
     Unavailable,
@@ -66,13 +66,13 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "done",
-            Self::Other => "any other failure; `doctor`: a check failed",
+            Self::Other => "other failure; `doctor`: a check failed",
             Self::Usage => "the command line, a file or a field is wrong",
             Self::NotFound => "not found",
-            Self::Denied => "not allowed, or the certificate is refused",
-            Self::Conflict => "exists already, or its state forbids the change",
-            Self::Unavailable => "not reachable or out of time: try again",
-            Self::Found => "a verification found something",
+            Self::Denied => "not permitted, or the certificate was refused",
+            Self::Conflict => "already exists, or its state forbids the change",
+            Self::Unavailable => "unavailable or timed out: retry",
+            Self::Found => "verification failed",
         }
     }
 

@@ -77,7 +77,7 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, "the reader has gone"),
+            io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, "the output was closed"),
             _ => Self::other(error),
         }
     }
@@ -141,10 +141,10 @@ impl From<ClientError> for Failure {
             // Who enrolls has no certificate that could be wrong.
             ClientError::Rpc(error) if error.reason == ENROLLMENT_REFUSED => (
                 Exit::Denied,
-                Some("the server tells callers no more; an admin finds the reason in `principal audit list`"),
+                Some("the server does not tell callers why; an admin finds the reason in `principal audit list`"),
             ),
             ClientError::Rpc(error) => answered(error.code),
-            ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` says what is wrong with them")),
+            ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` explains what is wrong with them")),
             ClientError::Proof(error) if error.transient => (Exit::Unavailable, None),
             ClientError::Proof(_) => (Exit::Usage, None),
         };
@@ -181,16 +181,18 @@ fn connecting(error: &ConnectError) -> Outcome {
         ConnectError::CertificateRefused { .. } => (
             Exit::Denied,
             Some(
-                "`principal doctor` explains; a new certificate comes with a join token (`principal enroll`), an operator's from `principal bootstrap`",
+                "`principal doctor` explains; get a new certificate with a join token (`principal enroll`), or an operator's with `principal bootstrap`",
             ),
         ),
         ConnectError::ServerCertificate { .. } => {
-            (Exit::Denied, Some("do not go on before it is clear whose server this is; `principal doctor` helps"))
+            (Exit::Denied, Some("do not continue until you know whose server this is; `principal doctor` helps"))
         }
         ConnectError::Unreachable { .. }
         | ConnectError::TimedOut { .. }
         | ConnectError::Tls { .. }
-        | ConnectError::Closed { .. } => (Exit::Unavailable, Some("`principal doctor` checks the way to the server")),
+        | ConnectError::Closed { .. } => {
+            (Exit::Unavailable, Some("`principal doctor` checks the connection to the server"))
+        }
     }
 }
 
@@ -205,10 +207,10 @@ fn answered(code: Code) -> Outcome {
             (Exit::Conflict, None)
         }
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
-            (Exit::Unavailable, Some("`principal doctor` checks the way to the server; then try again"))
+            (Exit::Unavailable, Some("`principal doctor` checks the connection to the server; then retry"))
         }
         Code::Unimplemented => {
-            (Exit::Other, Some("the server does not know this call: is it older than this program?"))
+            (Exit::Other, Some("the server does not support this call: is it older than this program?"))
         }
         Code::Unknown | Code::Internal | Code::DataLoss => (Exit::Other, None),
     }

@@ -20,13 +20,13 @@ const TOKEN_VARIABLE: &str = "SIGNET_TOKEN";
     group = clap::ArgGroup::new("proof").args(["token_file", "aws_iam", "oidc_token_file", "github_actions", "x509_cert"])
 )]
 pub(crate) struct ProofArgs {
-    /// File with the join token; - is standard input
+    /// File with the join token; - for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
-    /// The AWS credentials that this machine has: a role on EC2, ECS, EKS or Lambda, or a profile
+    /// This machine's AWS credentials: a role on EC2, ECS, EKS or Lambda, or a profile
     #[arg(long, requires = "tenant")]
     aws_iam: bool,
-    /// Region whose STS vouches; the environment's or the profile's unless given
+    /// Region of the STS endpoint; default: from the environment or the profile
     #[arg(long, value_name = "REGION", requires = "aws_iam")]
     aws_region: Option<String>,
     /// File with a JWT of an OIDC issuer, e.g. a projected service account token of Kubernetes
@@ -35,10 +35,10 @@ pub(crate) struct ProofArgs {
     /// The identity of this GitHub Actions job; it needs `permissions: id-token: write`
     #[arg(long, requires_all = ["tenant", "oidc_audience"])]
     github_actions: bool,
-    /// Audience to ask GitHub for, as the rule has it
+    /// Audience to request from GitHub, as in the rule
     #[arg(long, value_name = "TEXT", requires = "github_actions")]
     oidc_audience: Option<String>,
-    /// File with a certificate of a registered CA, PEM, then those between
+    /// File with a certificate of a registered CA, PEM, followed by intermediates
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires_all = ["tenant", "x509_key"])]
     x509_cert: Option<PathBuf>,
     /// File with its key, PEM
@@ -93,14 +93,12 @@ impl ProofArgs {
         let token = match text {
             Ok("") => Err("it is empty"),
             Ok(text) if is_join_token(text) => Ok(SecretString::from(text)),
-            Ok(_) => {
-                Err("it is `sgt_` and 43 letters, digits, - or _, alone: no quotes, no name before it, no second line")
-            }
+            Ok(_) => Err("it must be only `sgt_` and 43 letters, digits, - or _: no quotes, no name, no second line"),
             Err(_) => Err("it is not text in UTF-8"),
         };
         bytes.zeroize();
         let place = self.token_file.as_ref().map_or(TOKEN_VARIABLE.into(), |path| path.display().to_string());
-        token.map_err(|why| Failure::usage(format!("{place} holds no join token: {why}")))
+        token.map_err(|why| Failure::usage(format!("{place} has no valid join token: {why}")))
     }
 }
 
@@ -112,7 +110,7 @@ fn is_join_token(text: &str) -> bool {
 
 /// What a proof must name besides the key.
 fn binding(run: &Run, root_der: &[u8]) -> Result<Binding, Failure> {
-    let foreign = || Failure::usage("the root certificate names no trust domain; is it one of Signet?");
+    let foreign = || Failure::usage("the root certificate has no trust domain; is it a Signet root?");
     let server_id = environment_of(root_der).ok_or_else(foreign)?;
     // clap demands it.
     let tenant = run.global.tenant.clone().ok_or_else(|| Failure::usage("no tenant").hint("give --tenant"))?;

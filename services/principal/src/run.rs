@@ -22,22 +22,22 @@ pub struct Global {
     /// Tenant to work in instead of the context's
     #[arg(long, global = true, value_name = "ID", env = "SIGNET_TENANT", hide_env_values = true)]
     pub tenant: Option<TenantId>,
-    /// How results are written
+    /// Output format
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
     /// How long to wait for the server, retries included, e.g. 500ms, 10s, 2m
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     pub timeout: Duration,
-    /// Idempotency key of a change; a repeated one changes nothing more. Random unless given
+    /// Idempotency key: a retry with the same key changes nothing more; default: random
     #[arg(long, global = true, value_name = "ID")]
     pub request_id: Option<RequestId>,
-    /// No remarks, and nothing about a change that succeeded
+    /// No notes, and no output for a change that succeeded
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// No colours; NO_COLOR works too
     #[arg(long, global = true)]
     pub no_color: bool,
-    /// More remarks; -vv logs what the client does
+    /// More notes; -vv logs what the client does
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }

@@ -140,7 +140,7 @@ impl Session {
             if !error.is_transient() || tries == 0 || !time_left {
                 return Err(error.into());
             }
-            self.printer.detail(&format!("{what}: {error}; trying again"));
+            self.printer.detail(&format!("{what}: {error}; retrying"));
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2);
         }
@@ -163,7 +163,7 @@ impl Session {
                 return Ok(items);
             }
             if limit > 0 && items.len() >= limit as usize {
-                self.printer.note(&format!("the first {limit} are shown; there are more: raise --limit"));
+                self.printer.note(&format!("showing the first {limit}; raise --limit to see more"));
                 return Ok(items);
             }
         }
@@ -181,5 +181,5 @@ pub fn request_id(run: &Run) -> String {
 
 fn out_of_time(what: &str, limit: Duration) -> Failure {
     Failure::new(Exit::Unavailable, format!("{what}: no answer within {limit:?}"))
-        .hint("`principal doctor` checks the way to the server; --timeout waits longer")
+        .hint("`principal doctor` checks the connection to the server; --timeout waits longer")
 }

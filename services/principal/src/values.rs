@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// How much of a list to show.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// Show at most so many; 0 shows all
+    /// Maximum number of items to show; 0: all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: u32,
 }
@@ -20,14 +20,14 @@ pub struct ListArgs {
 /// Says yes in advance.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Yes {
-    /// Do it without asking
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
 
 /// `500ms`, `10s`, `2m`, `12h`, `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const RULE: &str = "must be a time above 0 such as 500ms, 10s, 2m, 12h or 7d";
+    const RULE: &str = "must be a duration above 0 with a unit, such as 500ms, 10s, 2m, 12h or 7d";
     let span: Span = text.parse().map_err(|_| RULE)?;
     let exact: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| RULE)?;
     Duration::try_from(exact).ok().filter(|d| !d.is_zero()).ok_or_else(|| RULE.into())
@@ -79,7 +79,7 @@ pub fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Moment::At(time));
     }
-    duration(text).map(Moment::Ago).map_err(|_| "must be RFC 3339 or a time before now such as 24h".into())
+    duration(text).map(Moment::Ago).map_err(|_| "must be RFC 3339 or a duration before now such as 24h".into())
 }
 
 /// `WHAT=N`: a quota of a tenant.
@@ -88,7 +88,7 @@ pub fn quota(text: &str) -> Result<(Quota, u32), String> {
     let names = || Quota::ALL.map(Quota::name).join(", ");
     let quota = Quota::ALL.into_iter().find(|quota| quota.name() == name);
     let quota = quota.ok_or_else(|| format!("there is no quota {name:?}; it must be one of {}", names()))?;
-    let limit = limit.parse().map_err(|_| "the number must be 0 (the default) or more, in digits only")?;
+    let limit = limit.parse().map_err(|_| "must be a whole number, 0 for the default")?;
     Ok((quota, limit))
 }
 
@@ -134,15 +134,15 @@ pub enum Reason {
     /// No reason given
     #[default]
     Unspecified,
-    /// The private key is known or feared to be in other hands; ends its whole instance
+    /// The private key is or may be compromised; revokes its whole instance
     KeyCompromise,
     /// The principal's name or other facts changed
     AffiliationChanged,
-    /// Another certificate took its place
+    /// Another certificate replaced it
     Superseded,
     /// No longer needed
     CessationOfOperation,
-    /// A right was taken away
+    /// A privilege was withdrawn
     PrivilegeWithdrawn,
 }
 

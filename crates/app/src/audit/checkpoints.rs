@@ -8,7 +8,7 @@ use std::{
 use signet_core::{
     Error, StoreError, TenantScope, Time,
     audit::checkpoint::{Checkpoint, Head},
-    store::{Versioned, scope::EnvironmentScope},
+    store::{Versioned, scope::Books},
 };
 
 use crate::{App, Call, Object, ObjectMeta, ObjectStore, PageRequest, Put, object_store::object, paging};
@@ -62,8 +62,7 @@ pub async fn list_audit_checkpoints(
     const LISTING: &str = "checkpoints";
     let after = paging::position(page, LISTING)?.map(Checkpoint::older_than);
     let query = after.unwrap_or_else(Checkpoint::newest_first).limit(page.size()?);
-    let scope = EnvironmentScope::housekeeping();
-    let found = scope.page::<Checkpoint>(&*app.store, &query, call.now).await?;
+    let found = Books.page::<Checkpoint>(&*app.store, &query, call.now).await?;
     let next_page_token = match found.next {
         Some(cursor) => paging::token_after(LISTING, cursor.sort)?,
         None => String::new(),
@@ -77,9 +76,8 @@ pub(crate) async fn chain_since(app: &App, call: &Call, minute: i64) -> Result<V
     let (mut chain, mut after) = (Vec::new(), None);
     loop {
         let query = Checkpoint::newest_first().limit(100).after(after);
-        let scope = EnvironmentScope::housekeeping();
         // One that cannot be read is left out, and the chain is broken there.
-        let found = scope.page::<Checkpoint>(&*app.store, &query, call.now).await?;
+        let found = Books.page::<Checkpoint>(&*app.store, &query, call.now).await?;
         chain.extend(found.records.into_iter().map(|found| found.value));
         after = found.next;
         if after.is_none() || chain.last().is_some_and(|oldest| oldest.minute < minute) {
@@ -102,19 +100,18 @@ pub(crate) async fn chain_end(app: &App, now: Time) -> Result<Vec<Checkpoint>, E
     let seen = app.seen_head.get();
     // One that seems to have expired by a clock that is ahead is followed all the same.
     let query = Checkpoint::newest_first().limit(END);
-    let scope = EnvironmentScope::housekeeping();
-    let found = scope.page::<Checkpoint>(&*app.store, &query, BEFORE_EXPIRY).await?.records;
+    let found = Books.page::<Checkpoint>(&*app.store, &query, BEFORE_EXPIRY).await?.records;
     let mut end: BTreeMap<u64, Checkpoint> =
         found.into_iter().map(|found| (found.value.sequence, found.value)).collect();
     // A query may not see yet what was just written (DynamoDB isolates it from single items only); a read by key does.
     let mut next = end.last_key_value().map_or(1, |(last, _)| last.saturating_add(1));
-    while let Some(found) = scope.get::<Checkpoint>(&*app.store, &Checkpoint::key_of(next), BEFORE_EXPIRY).await? {
+    while let Some(found) = Books.get::<Checkpoint>(&*app.store, &Checkpoint::key_of(next), BEFORE_EXPIRY).await? {
         end.insert(next, found.value);
         next = next.saturating_add(1);
     }
     for between in next.saturating_sub(u64::from(END)).max(1)..next {
         if let Entry::Vacant(missing) = end.entry(between) {
-            match scope.get::<Checkpoint>(&*app.store, &Checkpoint::key_of(between), BEFORE_EXPIRY).await {
+            match Books.get::<Checkpoint>(&*app.store, &Checkpoint::key_of(between), BEFORE_EXPIRY).await {
                 Ok(found) => drop(found.map(|found| missing.insert(found.value))),
                 // The one after it holds.
                 Err(StoreError::Corrupt { .. }) => {}
@@ -134,7 +131,7 @@ pub(crate) async fn chain_end(app: &App, now: Time) -> Result<Vec<Checkpoint>, E
 /// An error if the chain no longer holds the head `seen`, unless that has expired.
 async fn require_held(app: &App, seen: &Head, now: Time) -> Result<(), Error> {
     let key = Checkpoint::key_of(seen.sequence);
-    let found: Option<Versioned<Checkpoint>> = EnvironmentScope::housekeeping().get(&*app.store, &key, now).await?;
+    let found: Option<Versioned<Checkpoint>> = Books.get(&*app.store, &key, now).await?;
     let held = match found {
         Some(found) => found.value.digest() == seen.digest,
         None => seen.minute <= now.minus(app.settings.audit_retention).minute(),
@@ -142,8 +139,8 @@ async fn require_held(app: &App, seen: &Head, now: Time) -> Result<(), Error> {
     if held {
         return Ok(());
     }
-    tracing::error!(sequence = seen.sequence, minute = seen.minute, "the audit log was cut off or set back");
-    let message = "the audit log no longer has its newest checkpoints: they were removed, or an older store was \
+    tracing::error!(sequence = seen.sequence, minute = seen.minute, "the audit log was truncated or rolled back");
+    let message = "the newest checkpoints of the audit log are missing: they were removed, or an older store was \
                    restored; see the runbook AuditFinding";
     Err(Error::precondition("AUDIT_LOG_CUT_OFF", message))
 }

@@ -12,7 +12,7 @@ use signet_core::{
         merkle::Digest,
         verify,
     },
-    store::{Index, Query, SortRange, Table, scope::EnvironmentScope},
+    store::{Index, Query, SortRange, Table, scope::Books},
     tenants::Tenant,
 };
 
@@ -289,8 +289,7 @@ pub async fn list_audit_seals(
 
 /// The last minute that sealing has finished, for all tenants; `None` before the first.
 pub async fn sealed_through(app: &App, call: &Call) -> Result<Option<i64>, Error> {
-    let scope = EnvironmentScope::housekeeping();
-    let head = scope.get::<SealHead>(&*app.store, &SealHead::key_of(), call.now).await?;
+    let head = Books.get::<SealHead>(&*app.store, &SealHead::key_of(), call.now).await?;
     Ok(head.map(|head| head.value.minute))
 }
 

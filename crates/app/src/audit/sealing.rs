@@ -20,15 +20,15 @@ use signet_core::{
     },
     store::{
         Query, Table, Versioned,
-        commit::{Bookkeeping, Commit, Write},
-        scope::{EnvironmentScope, TenantScope},
+        commit::{Commit, Write},
+        scope::{Books, TenantScope},
     },
     tenants::Tenant,
 };
 use signet_x509::PublicKey;
 
 use crate::{
-    App, Call,
+    App, Call, Chore,
     audit::checkpoints::{self, BEFORE_EXPIRY},
     ledger,
 };
@@ -39,6 +39,9 @@ const MINUTES_A_CALL: i64 = 720;
 const BATCH_SEALS: usize = 90;
 /// Largest batch in bytes, roughly: DynamoDB takes 4 MB a transaction.
 const BATCH_BYTES: usize = 1_000_000;
+/// Minutes that sealing may be ahead of a clock that is well: nodes' clocks differ, and one that was set lately may jump
+/// by [`LATE_MINUTES`].
+const MOST_AHEAD: i64 = 2 * LATE_MINUTES;
 /// How many tenants' seals are read at once.
 const CONCURRENT_READS: usize = 16;
 /// The leaves of all tenants' events, by minute.
@@ -60,7 +63,7 @@ struct MinutePlan {
 /// ([`signet_core::audit::sealing::HeadWatch`]). To be called every few seconds. `uptime`: the machine's; `is_unset`: whether its clock was not set lately.
 pub async fn seal_beside_others(
     app: &App,
-    call: &Call,
+    chore: &Chore,
     key: &KeyRef,
     uptime: Uptime,
     is_unset: bool,
@@ -69,38 +72,38 @@ pub async fn seal_beside_others(
         let mut watch = app.head_watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.may_seal_through(head, closed, uptime, is_unset)
     };
-    seal_through(app, call, key, through).await
+    seal_through(app, chore, key, through).await
 }
 
 /// Seals the minutes that closed at least `seal_delay` ago, with the audit `key`. Returns how many minutes got seals;
 /// minutes without events cost reads only.
-pub async fn seal_due(app: &App, call: &Call, key: &KeyRef) -> Result<u32, Error> {
-    seal_through(app, call, key, |_, closed| closed).await
+pub async fn seal_due(app: &App, chore: &Chore, key: &KeyRef) -> Result<u32, Error> {
+    seal_through(app, chore, key, |_, closed| closed).await
 }
 
 /// As [`seal_due`], on a lone node whose clock was set lately: no further ahead than what is then written can still be
 /// named as late, for it may be set right again.
-pub async fn seal_near(app: &App, call: &Call, key: &KeyRef) -> Result<u32, Error> {
+pub async fn seal_near(app: &App, chore: &Chore, key: &KeyRef) -> Result<u32, Error> {
     let near = |head: i64, closed: i64| if closed.saturating_sub(head) <= LATE_MINUTES { closed } else { head };
-    seal_through(app, call, key, near).await
+    seal_through(app, chore, key, near).await
 }
 
 /// `through`: up to which minute, by the last one sealed and the last one closed.
 async fn seal_through(
     app: &App,
-    call: &Call,
+    chore: &Chore,
     key: &KeyRef,
     through: impl Fn(i64, i64) -> i64 + Send,
 ) -> Result<u32, Error> {
     // Before the head, which another node may move meanwhile: the chain is never further.
-    let end = checkpoints::chain_end(app, call.now).await?;
+    let end = checkpoints::chain_end(app, chore.now).await?;
     let mut chain = end.last().map(Checkpoint::head);
     let named: NamedSeals = end.iter().flat_map(|point| point.tags().map(|tag| (tag, point.minute))).collect();
-    let Some(mut head) = seal_head(app, call).await? else { return Ok(0) };
+    let Some(mut head) = seal_head(app, chore).await? else { return Ok(0) };
     // What has a checkpoint is sealed, even if the head was put back.
     let start = chain.map_or(head.value.minute, |chain| chain.minute.max(head.value.minute));
     knows_sealed(app, start);
-    let closed = call.now.minus(app.settings.seal_delay).minute().saturating_sub(1);
+    let closed = chore.now.minus(app.settings.seal_delay).minute().saturating_sub(1);
     // A head that was never moved counts as that of the minute before the environment was made: others still write in
     // the next.
     let is_first = head.version.number() == 1 && chain.is_none();
@@ -109,15 +112,15 @@ async fn seal_through(
     let last = last.min(start.saturating_add(MINUTES_A_CALL));
     let (mut window, mut sealed, mut written) = (Window::new(), 0, start);
     for minute in start.saturating_add(1)..=last {
-        fill(app, &mut window, minute).await?;
-        let plan = plan_seals(app, minute, &window, &named).await?;
+        fill(app, chore, &mut window, minute).await?;
+        let plan = plan_seals(app, chore, minute, &window, &named).await?;
         head.value.minute = minute;
         if plan.all.is_empty() {
             continue;
         }
         let checkpoints = sign_checkpoints(app, key, minute, chain, &plan.all).await?;
         chain = checkpoints.last().map(Checkpoint::head);
-        if !write_seals(app, call, key, &head, plan.seals, checkpoints).await? {
+        if !write_seals(app, chore, key, &head, plan.seals, checkpoints).await? {
             return Ok(sealed);
         }
         head.version = head.version.next();
@@ -127,8 +130,8 @@ async fn seal_through(
     if head.value.minute > written {
         let minute = head.value.minute;
         // A conflict means that another node has come further.
-        let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::replace(head.value, head.version));
-        match ledger::commit(app, &commit, call.now).await {
+        let commit = Commit::bookkeeping(chore.now).write(Write::replace(head.value, head.version));
+        match ledger::commit(app, &commit, chore.now).await {
             Ok(()) | Err(StoreError::Conflict { .. }) => knows_sealed(app, minute),
             Err(error) => return Err(error.into()),
         }
@@ -139,7 +142,7 @@ async fn seal_through(
 /// Reads what is sealed, before this process writes its first event by a clock that may be behind.
 pub(crate) async fn learn_sealed(app: &App, now: Time) -> Result<(), Error> {
     let sealed = async {
-        let found = EnvironmentScope::housekeeping().get::<SealHead>(&*app.store, &SealHead::key_of(), now).await?;
+        let found = Books.get::<SealHead>(&*app.store, &SealHead::key_of(), now).await?;
         match found {
             Some(head) => Ok(Some(head.value.minute)),
             None => before_all(app, now).await,
@@ -160,6 +163,21 @@ pub fn unsealed_minutes(app: &App, now: Time) -> Option<i64> {
     (first.unix_millis() > 0).then(|| now.minute().saturating_sub(first.minute()).max(0))
 }
 
+/// An error if minutes are sealed that are far in the future by `now`: some node's clock was ahead when it sealed them, or
+/// this one's is behind. Events are then kept in later minutes still, and a verification ends before them.
+pub fn require_not_ahead(app: &App, now: Time) -> Result<(), Error> {
+    let first = Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire));
+    let ahead = first.minute().saturating_sub(now.minute());
+    if ahead <= MOST_AHEAD {
+        return Ok(());
+    }
+    let cause = format!(
+        "it is sealed {ahead} minutes into the future of this machine's clock; check the clocks of all nodes: \
+         until then new events lie in later minutes, and `principal audit verify` ends before them"
+    );
+    Err(Error::Misconfigured { what: "the audit log", cause })
+}
+
 /// The end of the time in which there may be events: none is written in a minute that is sealed, and a clock that was
 /// ahead may have sealed minutes that are still to come.
 pub(crate) fn newest_event(app: &App, now: Time) -> Time {
@@ -174,15 +192,15 @@ fn knows_sealed(app: &App, minute: i64) {
 
 /// How far sealing has come. The first time it starts a little before the environment was made; `None` before that.
 async fn seal_head(app: &App, call: &Call) -> Result<Option<Versioned<SealHead>>, Error> {
-    let (scope, key) = (EnvironmentScope::housekeeping(), SealHead::key_of());
-    if let Some(head) = scope.get::<SealHead>(&*app.store, &key, call.now).await? {
+    let key = SealHead::key_of();
+    if let Some(head) = Books.get::<SealHead>(&*app.store, &key, call.now).await? {
         return Ok(Some(head));
     }
     let Some(minute) = before_all(app, call.now).await? else { return Ok(None) };
     let head = SealHead { tenant: TenantId::system(), minute };
-    let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).write(Write::create(head));
+    let commit = Commit::bookkeeping(call.now).write(Write::create(head));
     match ledger::commit(app, &commit, call.now).await {
-        Ok(()) | Err(StoreError::Conflict { .. }) => Ok(scope.get(&*app.store, &key, call.now).await?),
+        Ok(()) | Err(StoreError::Conflict { .. }) => Ok(Books.get(&*app.store, &key, call.now).await?),
         Err(error) => Err(error.into()),
     }
 }
@@ -191,14 +209,14 @@ async fn seal_head(app: &App, call: &Call) -> Result<Option<Versioned<SealHead>>
 /// environment.
 async fn before_all(app: &App, now: Time) -> Result<Option<i64>, StoreError> {
     let key = Tenant::key_of(&TenantId::system());
-    let made = EnvironmentScope::housekeeping().get::<Tenant>(&*app.store, &key, now).await?;
+    let made = TenantScope::system().get::<Tenant>(&*app.store, &key, now).await?;
     Ok(made.map(|made| made.value.created_at.minute().saturating_sub(LATE_MINUTES)))
 }
 
 /// Reads `minute` and those before it that are looked at again, unless this call has read them already. What has
 /// expired is judged by the minute: passed over by a clock that is ahead, its events would seem to have been put in
 /// afterwards.
-async fn fill(app: &App, window: &mut Window, minute: i64) -> Result<(), Error> {
+async fn fill(app: &App, chore: &Chore, window: &mut Window, minute: i64) -> Result<(), Error> {
     let first = minute.saturating_sub(LATE_MINUTES);
     window.retain(|known, _| *known >= first);
     for wanted in first..=minute {
@@ -206,7 +224,7 @@ async fn fill(app: &App, window: &mut Window, minute: i64) -> Result<(), Error> 
             continue;
         }
         let mut tenants: HashMap<TenantId, Vec<EventLeaf>> = HashMap::new();
-        for (tenant, event) in try_join_all((0..AUDIT_SHARDS).map(|s| leaves(app, wanted, s))).await?.concat() {
+        for (tenant, event) in try_join_all((0..AUDIT_SHARDS).map(|s| leaves(app, chore, wanted, s))).await?.concat() {
             tenants.entry(tenant).or_default().push(event);
         }
         window.insert(wanted, tenants);
@@ -214,8 +232,8 @@ async fn fill(app: &App, window: &mut Window, minute: i64) -> Result<(), Error> 
     Ok(())
 }
 
-async fn leaves(app: &App, minute: i64, shard: u32) -> Result<Vec<(TenantId, EventLeaf)>, Error> {
-    let scope = EnvironmentScope::housekeeping();
+async fn leaves(app: &App, chore: &Chore, minute: i64, shard: u32) -> Result<Vec<(TenantId, EventLeaf)>, Error> {
+    let scope = chore.keeper.environment();
     let (mut leaves, mut after, now) = (Vec::new(), None, start_of_minute(minute));
     loop {
         let partition = AuditEvent::minute_partition(minute, shard);
@@ -233,11 +251,17 @@ async fn leaves(app: &App, minute: i64, shard: u32) -> Result<Vec<(TenantId, Eve
     }
 }
 
-async fn plan_seals(app: &App, minute: i64, window: &Window, named: &NamedSeals) -> Result<MinutePlan, Error> {
+async fn plan_seals(
+    app: &App,
+    chore: &Chore,
+    minute: i64,
+    window: &Window,
+    named: &NamedSeals,
+) -> Result<MinutePlan, Error> {
     // Owned ids: with borrowed ones the future is not known to be `Send` (rust-lang/rust#102211).
     let tenants: BTreeSet<TenantId> = window.values().flat_map(HashMap::keys).cloned().collect();
     let plans = tenants.into_iter().map(|tenant| async move {
-        let seals = match last_seals(app, &tenant, named).await {
+        let seals = match last_seals(app, chore, &tenant, named).await {
             // Its chain cannot be gone on with; the others' can.
             Err(StoreError::Corrupt { .. }) => return Ok((None, None)),
             seals => seals?,
@@ -277,12 +301,12 @@ async fn sign_checkpoints(
     Ok(checkpoints)
 }
 
-async fn last_seals(app: &App, tenant: &TenantId, named: &NamedSeals) -> Result<Vec<Seal>, StoreError> {
+async fn last_seals(app: &App, chore: &Chore, tenant: &TenantId, named: &NamedSeals) -> Result<Vec<Seal>, StoreError> {
     // What is there is followed, whatever a clock says that may be ahead.
     let now = BEFORE_EXPIRY;
     let most = u32::try_from(LATE_MINUTES).unwrap_or(0).saturating_add(1);
     let query = Seal::of(tenant).descending().limit(most);
-    let scope = TenantScope::housekeeping(tenant.clone());
+    let scope = chore.keeper.tenant(tenant);
     let (seals, _) = scope.list::<Seal>(&*app.store, &query, now).await?;
     let mut seals: Vec<Seal> = seals.into_iter().map(|seal| seal.value).collect();
     let mut ends: Vec<_> = seals.iter().map(|seal| seal.statement.digest()).chain([[0; 32]]).collect();
@@ -323,7 +347,7 @@ async fn write_seals(
         };
         let chain = if last { std::mem::take(&mut checkpoints) } else { Vec::new() };
         let writes = seals.into_iter().map(Write::create).chain(chain.into_iter().map(Write::create));
-        let commit = Commit::bookkeeping(Bookkeeping::Seal, call.now).writes(writes).write(throttle);
+        let commit = Commit::bookkeeping(call.now).writes(writes).write(throttle);
         match ledger::commit(app, &commit, call.now).await {
             Ok(()) => {}
             Err(StoreError::Conflict { .. }) => return Ok(false),

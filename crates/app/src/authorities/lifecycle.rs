@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use signet_core::{
-    Error, TenantId, TenantScope, Time,
+    Error, TenantId, Time,
     authorities::{Ca, CaKind, plan_rotation},
 };
 
 use crate::{
-    App, Call, RotationAction,
+    App, Chore, RotationAction,
     authorities::{self, longest_leaf},
     reads,
     task::{GoOn, TaskReport},
 };
 
 /// Takes every CA a step further whose time has come. Any number of processes may do this at once.
-pub async fn rotate_due_cas(app: &App, call: &Call, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+pub async fn rotate_due_cas(app: &App, chore: &Chore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
     let mut groups: BTreeMap<(u8, TenantId), (CaKind, Vec<Ca>)> = BTreeMap::new();
-    let (cas, unreadable) = reads::all_cas(app, call.now).await?;
+    let (cas, unreadable) = reads::all_cas(app, chore.keeper, chore.now).await?;
     let mut report = TaskReport::default();
     report.cannot_read(unreadable);
     for ca in cas {
@@ -26,21 +26,21 @@ pub async fn rotate_due_cas(app: &App, call: &Call, go_on: GoOn<'_>) -> Result<T
     }
     for ((_, tenant), (kind, cas)) in groups {
         // The listing may lag; the rotation itself reads the table.
-        if plan_rotation(&cas, longest_leaf(kind).millis(), call.now).is_empty() {
+        if plan_rotation(&cas, longest_leaf(kind).millis(), chore.now).is_empty() {
             continue;
         }
         let Some(now) = go_on() else {
             report.unfinished = true;
             break;
         };
-        let scope = TenantScope::housekeeping(tenant.clone());
-        match authorities::rotate_ca(app, &call.at(now), &scope, kind, RotationAction::Due).await {
+        let scope = chore.keeper.tenant(&tenant);
+        match authorities::rotate_ca(app, &chore.at(now), &scope, kind, RotationAction::Due).await {
             Ok(rotated) => report.done.extend(rotated.steps),
             Err(error) => report.failed.push((format!("{kind:?} of {tenant}"), error)),
         }
     }
-    if let Err(error) = report_unnamed_keys(app, call.now).await {
-        report.failed.push(("the look for keys without a name".into(), error));
+    if let Err(error) = report_unnamed_keys(app, chore.now).await {
+        report.failed.push(("the search for keys without an alias".into(), error));
     }
     Ok(report)
 }
@@ -48,7 +48,7 @@ pub async fn rotate_due_cas(app: &App, call: &Call, go_on: GoOn<'_>) -> Result<T
 /// A key is made and named in two steps; what was lost between them costs money until somebody deletes it.
 async fn report_unnamed_keys(app: &App, now: Time) -> Result<(), Error> {
     for key in app.keys.unnamed(now).await? {
-        tracing::warn!(%key, "a key was made and never named: delete it");
+        tracing::warn!(%key, "unused KMS key without an alias: delete it");
     }
     Ok(())
 }

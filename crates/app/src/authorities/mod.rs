@@ -111,7 +111,7 @@ fn place(ca: &Ca) -> String {
 
 /// The environment's roots that are trusted at `now`.
 pub async fn roots(app: &App, now: Time) -> Result<Vec<Ca>, Error> {
-    let system = TenantScope::housekeeping(TenantId::system());
+    let system = TenantScope::system();
     trusted(app, &system, CaKind::Root, now).await
 }
 
@@ -121,7 +121,7 @@ pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result
     let anchors = match tenant.isolation {
         Isolation::Dedicated => trusted(app, scope, CaKind::Tenant, call.now).await?,
         Isolation::Shared => {
-            let system = TenantScope::housekeeping(TenantId::system());
+            let system = TenantScope::system();
             trusted(app, &system, CaKind::Shared, call.now).await?
         }
     };
@@ -200,7 +200,7 @@ async fn take_step(
             let old = replaces.as_ref().map(|old| format!(" in place of {old}")).unwrap_or_default();
             rotation.set(&ca, CaState::Active, format!("activated {ca}{old}"));
             if let Some(old) = replaces {
-                rotation.set(&old, CaState::Retiring, format!("{old} signs no more"));
+                rotation.set(&old, CaState::Retiring, format!("{old} is retired"));
             }
         }
         RotationStep::Retire { ca } => rotation.set(&ca, CaState::Retired, format!("retired {ca}")),
@@ -364,7 +364,7 @@ fn check_pace(call: &Call, cas: &[Ca]) -> Result<(), Error> {
     let most = if is_operator(call) { PREPARED_A_DAY_BY_OPERATOR } else { PREPARED_A_DAY };
     let Some(next) = prepare_possible_at(cas, most, call.now) else { return Ok(()) };
     let message = format!(
-        "{most} certificate authorities were prepared within a day, as many as may be; the next can be from {next}"
+        "{most} certificate authorities were prepared within a day, which is the limit; the next one is possible from {next}"
     );
     Err(Error::Exhausted { reason: "CA_PREPARED_TOO_OFTEN", message })
 }
@@ -374,8 +374,8 @@ fn check_known(cas: &[Ca], now: Time) -> Result<(), Error> {
     let signs = signer(cas, now).is_some_and(|ca| ca.counts(now) && now < ca.not_after);
     let Some(next) = prepared(cas, now).filter(|next| signs && now < next.known_at()) else { return Ok(()) };
     let message = format!(
-        "verifiers may not have fetched {} yet and would refuse what it signs; it can be activated from {}, by an operator who \
-         forces it at once",
+        "verifiers may not have fetched {} yet and would refuse its certificates; it can be activated from {}; \
+         an operator can force it now",
         next.id,
         next.known_at(),
     );

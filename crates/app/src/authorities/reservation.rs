@@ -7,7 +7,7 @@ use signet_core::{
     principals::Principal,
     store::{
         Version, Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
     },
 };
 use signet_x509::{Issued, Prepared};
@@ -132,7 +132,7 @@ pub(crate) async fn reserve_and_sign(
     holder: Holder,
 ) -> Result<(Issued, Write), Error> {
     let record = reservation(app, call, issuer, &prepared, holder)?;
-    let commit = Commit::bookkeeping(Bookkeeping::Reservation, call.now).write(Write::create(record.clone()));
+    let commit = Commit::bookkeeping(call.now).write(Write::create(record.clone()));
     commit_reservation(app, &commit, call.now).await?;
     let issued = sign(signer, prepared).await?;
     Ok((issued.clone(), Write::replace(with_signature(record, issued), CREATED)))

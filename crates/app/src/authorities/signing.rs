@@ -64,21 +64,20 @@ impl Authorities {
     }
 }
 
-/// The scope's tenant and who signs for it.
-pub(crate) async fn authorities(app: &App, scope: &TenantScope, now: Time) -> Result<Arc<Authorities>, Error> {
-    app.reads.read(scope.tenant(), || async { Ok(Arc::new(read_authorities(app, scope, now).await?)) }).await
+/// The tenant and who signs for it.
+pub(crate) async fn authorities(app: &App, tenant: &TenantId, now: Time) -> Result<Arc<Authorities>, Error> {
+    app.reads.read(tenant, || async { Ok(Arc::new(read_authorities(app, tenant, now).await?)) }).await
 }
 
-async fn read_authorities(app: &App, scope: &TenantScope, now: Time) -> Result<Authorities, Error> {
-    let system = TenantScope::housekeeping(TenantId::system());
-    let (own, environment) =
-        try_join(read_tenant(&*app.store, scope.tenant(), now), reads::cas(app, &system, now)).await?;
+async fn read_authorities(app: &App, tenant: &TenantId, now: Time) -> Result<Authorities, Error> {
+    let system = TenantScope::system();
+    let (own, environment) = try_join(read_tenant(&*app.store, tenant, now), reads::cas(app, &system, now)).await?;
     let (tenant, own) = match own {
         TenantRecords { tenant: Some(tenant), cas, .. } => (*tenant, cas),
         TenantRecords { is_unreadable: true, .. } => {
-            return Err(Error::internal(format!("the record of the tenant {} cannot be read", scope.tenant())));
+            return Err(Error::Unreadable { key: Tenant::key_of(tenant).to_string(), also: "" });
         }
-        _ => return Err(Error::not_found("tenant", scope.tenant())),
+        _ => return Err(Error::not_found("tenant", tenant)),
     };
     forget_retired(app, own.iter().chain(environment.iter().map(|ca| &ca.value))).await;
     let kind = issuing_kind(&tenant);
@@ -101,7 +100,7 @@ async fn forget_retired(app: &App, cas: impl Iterator<Item = &Ca>) {
 
 /// The CA that signs of one of the environment's kinds, ready to sign.
 pub(crate) async fn environment_issuer(app: &App, kind: CaKind, now: Time) -> Result<Arc<Issuer>, Error> {
-    let cas = reads::cas(app, &TenantScope::housekeeping(TenantId::system()), now).await?;
+    let cas = reads::cas(app, &TenantScope::system(), now).await?;
     let cas: Vec<Ca> = cas.into_iter().map(|ca| ca.value).filter(|ca| ca.kind == kind).collect();
     issuer(app, signer(&cas, now).ok_or_else(|| no_active_ca(kind))?).await
 }

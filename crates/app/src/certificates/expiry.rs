@@ -14,12 +14,12 @@ use signet_core::{
     principals::{Principal, PrincipalStatus},
     store::{
         Cursor, Entity, Index, Query, Table, Versioned,
-        commit::{Bookkeeping, Commit, Write},
-        scope::EnvironmentScope,
+        commit::{Commit, Write},
+        scope::{Books, Housekeeper},
     },
 };
 
-use crate::{App, AuditEntry, Call, GoOn, TaskReport, authorities::reservation::CREATED, call, ledger, reads};
+use crate::{App, AuditEntry, Call, Chore, GoOn, TaskReport, authorities::reservation::CREATED, call, ledger, reads};
 
 /// Where warnings go.
 #[async_trait]
@@ -37,7 +37,7 @@ const AT_ONCE: usize = 8;
 /// Warnings on their way.
 struct Round<'a> {
     /// Of the present piece of work.
-    call: Call,
+    chore: Chore,
     notifier: &'a dyn Notifier,
     claimed: Vec<ExpiryWarning>,
     report: TaskReport,
@@ -89,11 +89,11 @@ impl Walk {
 /// threshold follows.)
 pub async fn warn_expiries(
     app: &App,
-    call: &Call,
+    chore: &Chore,
     notifier: &dyn Notifier,
     go_on: GoOn<'_>,
 ) -> Result<TaskReport, Error> {
-    let mut round = Round { call: call.clone(), notifier, claimed: Vec::new(), report: TaskReport::default() };
+    let mut round = Round { chore: chore.clone(), notifier, claimed: Vec::new(), report: TaskReport::default() };
     let looked = look_for_endings(app, &mut round, go_on).await;
     // What was claimed is told, whatever went wrong after.
     tell(app, &mut round).await;
@@ -102,8 +102,8 @@ pub async fn warn_expiries(
 }
 
 async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> Result<(), Error> {
-    let now = round.call.now;
-    let (cas, unreadable) = reads::all_cas(app, now).await?;
+    let now = round.chore.now;
+    let (cas, unreadable) = reads::all_cas(app, round.chore.keeper, now).await?;
     round.report.cannot_read(unreadable);
     for ca in cas.into_iter().filter(|ca| ca.state == CaState::Active) {
         let id = ca.id.clone();
@@ -128,16 +128,16 @@ async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> 
 /// Page after page, by turns from what ends first and from where the run before was broken off: the most urgent is
 /// looked at in every run, and all else in so many.
 async fn look_at_leaves(app: &App, round: &mut Round<'_>, walk: &mut Walk, go_on: GoOn<'_>) -> Result<(), Error> {
-    let now = round.call.now;
+    let (now, keeper) = (round.chore.now, round.chore.keeper);
     while let Some(place) = walk.turn() {
         let Some(at) = go_on() else { return Ok(()) };
-        round.call.now = at;
+        round.chore = round.chore.at(at);
         let query = place.query(app.settings.expiry_page);
-        let page = EnvironmentScope::housekeeping().page::<Certificate>(&*app.store, &query, now).await?;
+        let page = keeper.environment().page::<Certificate>(&*app.store, &query, now).await?;
         round.report.cannot_read(page.unreadable);
         let looks = page.records.into_iter().map(|found| async move {
             let name = format!("{}: {}/{}", found.value.tenant, found.value.issuer, found.value.serial);
-            (name, leaf_warning(app, now, found.value).await)
+            (name, leaf_warning(app, keeper, now, found.value).await)
         });
         let due: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
         for (name, warning) in due {
@@ -150,7 +150,7 @@ async fn look_at_leaves(app: &App, round: &mut Round<'_>, walk: &mut Walk, go_on
 
 async fn broken_off(app: &App, now: Time) -> Result<Option<Versioned<BrokenOff>>, Error> {
     let key = BrokenOff::key_of(&TenantId::system());
-    Ok(EnvironmentScope::housekeeping().get::<BrokenOff>(&*app.store, &key, now).await?)
+    Ok(Books.get::<BrokenOff>(&*app.store, &key, now).await?)
 }
 
 /// Notes where the next run goes on. Of two runs at once one does; nothing but time is lost.
@@ -167,7 +167,7 @@ async fn keep_place(
         (Some(record), None) => Write::create(record),
         (Some(record), Some(before)) => Write::replace(record, before.version),
     };
-    match ledger::commit(app, &Commit::bookkeeping(Bookkeeping::Warning, now).write(write), now).await {
+    match ledger::commit(app, &Commit::bookkeeping(now).write(write), now).await {
         Ok(()) | Err(StoreError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -176,12 +176,17 @@ async fn keep_place(
 async fn newest_server_certificate(app: &App, now: Time) -> Result<Option<Certificate>, Error> {
     let partition = Certificate::by_kind(&TenantId::system(), CertificateKind::Server);
     let query = Query::index(Table::Certificates, Index::ByPrincipal, partition).descending().limit(1);
-    let (found, _) = EnvironmentScope::housekeeping().list::<Certificate>(&*app.store, &query, now).await?;
+    let (found, _) = TenantScope::system().list::<Certificate>(&*app.store, &query, now).await?;
     Ok(found.into_iter().next().map(|found| found.value))
 }
 
 /// The warning that is due of a certificate, if it is the last one of a principal that may have one.
-async fn leaf_warning(app: &App, now: Time, certificate: Certificate) -> Result<Option<ExpiryWarning>, Error> {
+async fn leaf_warning(
+    app: &App,
+    keeper: Housekeeper,
+    now: Time,
+    certificate: Certificate,
+) -> Result<Option<ExpiryWarning>, Error> {
     if !is_unreplaced(&certificate) {
         return Ok(None);
     }
@@ -193,7 +198,7 @@ async fn leaf_warning(app: &App, now: Time, certificate: Certificate) -> Result<
     };
     let life = (certificate.not_before, certificate.not_after);
     let Some(warning) = unclaimed(app, now, &certificate.tenant, ending, life).await? else { return Ok(None) };
-    let scope = TenantScope::housekeeping(certificate.tenant.clone());
+    let scope = keeper.tenant(&certificate.tenant);
     let holder = reads::find_principal(app, &scope, &certificate.principal, now).await?;
     Ok(holder.is_some_and(|holder| depends_on(&holder.value, &certificate)).then_some(warning))
 }
@@ -208,7 +213,7 @@ async fn unclaimed(
 ) -> Result<Option<ExpiryWarning>, Error> {
     let Some(threshold) = due(not_before, not_after, now) else { return Ok(None) };
     let warning = ExpiryWarning { tenant: tenant.clone(), ending, threshold, not_after, at: now };
-    let given = EnvironmentScope::housekeeping().get::<ExpiryWarning>(&*app.store, &warning.key(), now).await?;
+    let given = Books.get::<ExpiryWarning>(&*app.store, &warning.key(), now).await?;
     Ok(given.is_none().then_some(warning))
 }
 
@@ -228,7 +233,7 @@ async fn claim(
         }
         Err(error) => return Err(error),
     };
-    let call = &round.call;
+    let call: &Call = &round.chore;
     let entry = AuditEntry::done(call, "expiry_warning", warning.key().sort)
         .detail("threshold", warning.threshold.name())
         .detail("not_after", warning.not_after.unix_seconds());
@@ -258,11 +263,10 @@ async fn tell(app: &App, round: &mut Round<'_>) {
             continue;
         };
         round.report.failed.push((text.clone(), Error::Unavailable { what: "the receiver", cause: cause.clone() }));
-        let give_up =
-            Commit::bookkeeping(Bookkeeping::Warning, round.call.now).write(Write::Delete(warning.key(), CREATED));
+        let give_up = Commit::bookkeeping(round.chore.now).write(Write::Delete(warning.key(), CREATED));
         // Whatever becomes of one, the others are given up too.
-        if let Err(error) = ledger::commit(app, &give_up, round.call.now).await {
-            round.report.failed.push((format!("{text}: it stays claimed and is not told again"), error.into()));
+        if let Err(error) = ledger::commit(app, &give_up, round.chore.now).await {
+            round.report.failed.push((format!("{text}: it stays claimed and will not be sent again"), error.into()));
         }
     }
 }

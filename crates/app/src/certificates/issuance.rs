@@ -90,7 +90,8 @@ where
     A: Fn() -> F,
     F: Future<Output = Result<Admission, Error>>,
 {
-    let (admission, authorities) = futures::try_join!(admit(), signing::authorities(app, order.scope, order.call.now))?;
+    let (admission, authorities) =
+        futures::try_join!(admit(), signing::authorities(app, order.scope.tenant(), order.call.now))?;
     let Admission { principal, presented, commit, others } = admission;
     if let Some(others) = others {
         let tenant = &authorities.tenant;

@@ -103,7 +103,7 @@ pub(crate) async fn lock_if_copied<T>(app: &Arc<App>, order: &Order<'_>, result:
         let lock = async move {
             lock_instance(&own, &call, &scope, &issuer, &serial).await?;
             let tenant = scope.tenant();
-            tracing::warn!(tenant.id = %tenant, cert.serial = %serial, "an instance is locked: its key was copied");
+            tracing::warn!(tenant.id = %tenant, cert.serial = %serial, "instance locked: its key was copied");
             Ok(())
         };
         // Not in the caller's hands: a thief hangs up before it is locked out.
@@ -279,7 +279,7 @@ impl Succession {
             return Ok(());
         };
         let seconds = wait.saturating_add(999) / 1000;
-        let message = format!("the certificate was renewed too recently; the next one can be had in {seconds} seconds");
+        let message = format!("the certificate was renewed too recently; retry in {seconds} seconds");
         Err(Error::Exhausted { reason: RENEWED_TOO_RECENTLY, message })
     }
 
@@ -331,7 +331,7 @@ impl Succession {
 
 /// A certificate of an earlier life of its principal's id.
 pub(crate) fn replaced() -> Error {
-    let message = "the certificate was made for an earlier principal of this id, which was deleted; enroll again";
+    let message = "the certificate was issued to an earlier principal with this id, which was deleted; enroll again";
     Error::precondition("PRINCIPAL_REPLACED", message)
 }
 

@@ -6,12 +6,7 @@ use signet_core::{
     CaId, Error, Serial, TenantId, TenantScope, Time,
     certificates::Certificate,
     principals::{HeldCertificate, Principal, PrincipalStatus},
-    store::{
-        Versioned,
-        commit::{Bookkeeping, Commit},
-        request::Outcome,
-        tally::Tally,
-    },
+    store::{Versioned, commit::Commit, request::Outcome, tally::Tally},
 };
 use signet_x509::{Csr, Prepared};
 
@@ -66,7 +61,7 @@ pub(crate) struct Admission {
 impl Admission {
     /// Of a principal that exists: nothing but the reservation is written.
     pub(crate) fn of(principal: Versioned<Principal>, presented: Option<Certificate>, now: Time) -> Self {
-        let commit = Commit::bookkeeping(Bookkeeping::Reservation, now);
+        let commit = Commit::bookkeeping(now);
         Self { principal, presented, commit, others: None }
     }
 }
@@ -111,7 +106,8 @@ pub(crate) fn may_hold(
     if held.count() < most as usize {
         return Ok(());
     }
-    let message = format!("the principal holds {most} certificates, as many as its tenant allows; revoke one or wait");
+    let message =
+        format!("the principal has {most} certificates, the limit of its tenant; revoke one or wait until one expires");
     Err(Error::Exhausted { reason: "CERTIFICATE_LIMIT", message })
 }
 

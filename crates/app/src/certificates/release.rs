@@ -48,7 +48,7 @@ async fn take_up(app: &App, order: &Order<'_>, outcome: Outcome) -> Result<Taken
         return Err(Error::internal("the request's record is not that of a certificate"));
     };
     let record = reads::certificate(app, scope, &issuer, &serial, call.now).await?;
-    let authorities = signing::authorities(app, scope, call.now).await?;
+    let authorities = signing::authorities(app, scope.tenant(), call.now).await?;
     let ca = authorities.named(&issuer)?;
     if is_released(&record.value)? {
         return Ok(TakenUp::Released(Box::new(leaf(record.value, ca, &authorities))));
@@ -77,7 +77,7 @@ pub(crate) async fn released_leaf(
     scope: &TenantScope,
     record: Certificate,
 ) -> Result<IssuedLeaf, Error> {
-    let authorities = signing::authorities(app, scope, call.now).await?;
+    let authorities = signing::authorities(app, scope.tenant(), call.now).await?;
     let ca = authorities.named(&record.issuer)?;
     Ok(leaf(record, ca, &authorities))
 }
@@ -192,7 +192,7 @@ fn is_released(record: &Certificate) -> Result<bool, Error> {
         CertificateState::Reserved => Ok(false),
         CertificateState::Issued => Ok(true),
         CertificateState::Abandoned => {
-            let message = "this request was given up before its certificate was complete; use a new request id (to enroll, \
+            let message = "this request was abandoned before its certificate was complete; use a new request id (to enroll, \
                            also a token with uses left)";
             Err(Error::precondition("RESERVATION_ABANDONED", message))
         }
@@ -223,6 +223,6 @@ fn still_admitted(
     if principal.generation == record.principal_generation {
         return Ok(());
     }
-    let message = "the principal was changed while its certificate was made; use a new request id";
+    let message = "the principal changed while its certificate was being issued; use a new request id";
     Err(Error::precondition("PRINCIPAL_CHANGED", message))
 }

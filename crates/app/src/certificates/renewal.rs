@@ -93,7 +93,7 @@ async fn require_new_key(
         keys.push(reads::certificate(app, order.scope, &held.issuer, &held.serial, now).await?.value.spki_sha256);
     }
     if keys.contains(&key_digest(order.csr)) {
-        let message = "the key has a certificate already; make a new key for each renewal";
+        let message = "the key already has a certificate; create a new key for each renewal";
         return Err(Error::invalid("csr_der", "KEY_REUSED", message));
     }
     Ok(())
@@ -131,7 +131,7 @@ pub async fn confirm_certificate(
 pub async fn renewal_info(app: &App, call: &Call, permit: &Permit, scope: &TenantScope) -> Result<Advice, Error> {
     let identity = permit.identity();
     own(scope, identity)?;
-    let authorities = signing::authorities(app, scope, call.now).await?;
+    let authorities = signing::authorities(app, scope.tenant(), call.now).await?;
     let issuer = authorities.named(&identity.issuer)?;
     // One that signs in place of one that has not begun has not gone.
     let signs = authorities.active().is_ok_and(|active| active.id == issuer.id);
@@ -146,7 +146,7 @@ pub async fn renewal_info(app: &App, call: &Call, permit: &Permit, scope: &Tenan
 fn unknown(error: Error) -> Error {
     match error {
         Error::NotFound { .. } => {
-            let message = "there is no record of this certificate, so that it cannot be renewed; enroll again";
+            let message = "there is no record of this certificate, so it cannot be renewed; enroll again";
             Error::precondition("CERTIFICATE_UNKNOWN", message)
         }
         other => other,

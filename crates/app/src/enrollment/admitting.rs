@@ -32,7 +32,7 @@ pub(super) fn check_guesses(app: &App, call: &Call, tenant: &TenantId) -> Result
     if app.throttle.admits(tenant, call.source, call.now) {
         return Ok(());
     }
-    let message = "too many refused enrollments; wait some minutes and check the proof before the next try";
+    let message = "too many refused enrollments; check the proof, and retry in a few minutes";
     Err(Error::Exhausted { reason: TOO_MANY, message: message.into() })
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn admission(
     if !created {
         return Ok(Admission { principal, presented: None, commit, others: None });
     }
-    let others = quotas::tally(app, scope, Quota::Principals, call.now).await?;
+    let others = quotas::tally(app, scope.tenant(), Quota::Principals, call.now).await?;
     let counted = match turn {
         Some(turn) => turn.count(&others, 1, None),
         // It was there a moment ago.
@@ -110,7 +110,7 @@ pub(super) async fn refuse_proof<T>(
         | Error::Internal { .. } => return Err(error),
         other => other.reason(),
     };
-    tracing::info!(reason, tenant.id = %tenant, call.correlation_id, "an enrollment was refused");
+    tracing::info!(reason, tenant.id = %tenant, call.correlation_id, "enrollment refused by the control plane");
     // Whose proof is good and whose tenant is full is told so; it guesses nothing.
     let is_full = matches!(error, Error::OverQuota(_));
     if !is_full {

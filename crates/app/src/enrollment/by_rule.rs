@@ -10,7 +10,10 @@ use signet_core::{
         rule::{Decision, EnrollmentRule, Grant, decide},
     },
     principals::Principal,
-    store::{commit::Write, scope::EnvironmentScope},
+    store::{
+        commit::Write,
+        scope::{Books, ClaimScope},
+    },
     tenants::Tenant,
 };
 use signet_x509::Csr;
@@ -55,7 +58,7 @@ pub(super) async fn enroll_by_rule(
     let mut known: Known = vec![("proof", evidence.kind().to_string())];
     // Nobody has a right to anything here yet; what is read decides whether somebody gets one.
     let key = Tenant::key_of(tenant);
-    let Some(found) = EnvironmentScope::housekeeping().get::<Tenant>(&*app.store, &key, call.now).await? else {
+    let Some(found) = ClaimScope::of(tenant).get::<Tenant>(&*app.store, &key, call.now).await? else {
         known.push(("wanted_tenant", tenant.to_string()));
         return admitting::refuse_proof(app, call, &TenantId::system(), refused("TENANT_UNKNOWN"), known).await;
     };
@@ -106,7 +109,9 @@ async fn attest(app: &App, request: &Request<'_>, rules: &[EnrollmentRule], know
             app.throttle.unvouched(request.call.source, request.call.now);
             Error::Unavailable { what, cause }
         }
-        AttestationError::Busy { what } => Error::Unavailable { what, cause: "too many proofs wait for it".to_owned() },
+        AttestationError::Busy { what } => {
+            Error::Unavailable { what, cause: "too many proofs are waiting for it".to_owned() }
+        }
     })
 }
 
@@ -119,7 +124,7 @@ async fn issue_granted(
 ) -> Result<IssuedLeaf, Error> {
     let Request { call, tenant, evidence, csr, key_sha256, .. } = request;
     let used = use_of(evidence, facts, tenant, key_sha256)?;
-    let scope = TenantScope::of_grant(grant);
+    let scope = grant.scope();
     let fingerprint = fingerprint(call, &(evidence.kind(), &grant.id, key_sha256))?;
     let order = Order { call, scope: &scope, csr, fingerprint, renews: None };
     let begun = {
@@ -169,7 +174,7 @@ async fn admit_granted(
 /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.
 async fn was_used(app: &App, call: &Call, used: &UsedProof) -> Result<bool, Error> {
     let key = UsedProof::key_of(&used.tenant, &used.bearer_sha256);
-    match EnvironmentScope::housekeeping().get::<UsedProof>(&*app.store, &key, call.now).await? {
+    match Books.get::<UsedProof>(&*app.store, &key, call.now).await? {
         None => Ok(false),
         Some(before) if before.value.spki_sha256 == used.spki_sha256 => Ok(true),
         Some(_) => Err(refused("PROOF_REPLAYED")),

@@ -8,7 +8,7 @@ use signet_core::{
     certificates::CertificateState,
     enrollment::{EnrollmentToken, MakerLost, rule::matches},
     principals::Principal,
-    store::{Versioned, commit::Write, request::Outcome, scope::EnvironmentScope},
+    store::{Versioned, commit::Write, request::Outcome, scope::token_of_secret},
 };
 use signet_x509::Csr;
 
@@ -94,8 +94,11 @@ async fn check_right(app: &App, call: &Call, token: &EnrollmentToken) -> Result<
     if token.revoked_at.is_some() {
         return Err(refused("TOKEN_REVOKED"));
     }
-    let Some((tenant, maker)) = token.made_by() else { return Ok(()) };
-    let maker = reads::find_principal(app, &TenantScope::housekeeping(tenant), &maker, call.now).await?;
+    let Some(makers) = TenantScope::of_maker(token) else { return Ok(()) };
+    let maker = match makers.only() {
+        Some(maker) => reads::find_principal(app, &makers, maker, call.now).await?,
+        None => None,
+    };
     token.check_maker(maker.as_ref().map(|found| &found.value)).map_err(|lost| match lost {
         MakerLost::Inactive => refused("TOKEN_MAKER_INACTIVE"),
         MakerLost::Right => refused("TOKEN_MAKER_RIGHTS_LOST"),
@@ -132,8 +135,7 @@ async fn admit_holder(
 
 /// The token with this digest, whosever it is: the secret is the right to find it.
 async fn find_token_record(app: &App, call: &Call, digest: &str) -> Result<Option<Versioned<EnrollmentToken>>, Error> {
-    let scope = EnvironmentScope::housekeeping();
-    Ok(scope.get(&*app.store, &EnrollmentToken::key_of(digest), call.now).await?)
+    Ok(token_of_secret(&*app.store, digest, call.now).await?)
 }
 
 fn check_source(token: &EnrollmentToken, call: &Call) -> Result<(), Error> {
@@ -158,7 +160,7 @@ fn holder_id(token: &EnrollmentToken, wanted: Option<&PrincipalId>) -> Result<Pr
             let fits = token.id_pattern.as_ref().is_none_or(|pattern| matches(pattern, wanted.as_str()));
             if fits { Ok(wanted.clone()) } else { Err(refused("ID_NOT_ALLOWED")) }
         }
-        (None, None) => Err(Error::invalid("principal_id", "REQUIRED", "the token leaves the id open: choose one")),
+        (None, None) => Err(Error::invalid("principal_id", "REQUIRED", "the token does not set the id: choose one")),
     }
 }
 

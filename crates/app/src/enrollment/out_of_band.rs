@@ -69,7 +69,7 @@ async fn renew_proven(
     order::require_served(app, &record.tenant)?;
     require_usable(record)?;
     if call.now >= record.not_after.plus(tenant.renewal_grace) {
-        let message = "the certificate has expired, and the tenant's grace for that is over; enroll again";
+        let message = "the certificate has expired, and so has the tenant's renewal grace period; enroll again";
         return Err(Error::precondition("RENEWAL_GRACE_OVER", message));
     }
     renewal::renew(app, call, &TenantScope::of_certificate(record), &Presented::from(record), csr).await
@@ -84,7 +84,7 @@ async fn proven(app: &App, call: &Call, input: &OutOfBandRenewal) -> Result<(Cer
     let view = CertificateView::from_der(certificate_der).map_err(|_| refused("CERTIFICATE_MALFORMED"))?;
     let leaf = Leaf::from_der(certificate_der, &app.environment).map_err(|_| refused("CERTIFICATE_NOT_OURS"))?;
     check_signature(app, call, input, &view)?;
-    let authorities = match signing::authorities(app, &TenantScope::housekeeping(leaf.id.tenant), call.now).await {
+    let authorities = match signing::authorities(app, &leaf.id.tenant, call.now).await {
         Err(Error::NotFound { .. }) => return Err(refused("UNKNOWN_TENANT")),
         found => found?,
     };
@@ -97,7 +97,7 @@ async fn proven(app: &App, call: &Call, input: &OutOfBandRenewal) -> Result<(Cer
         return Err(refused("TENANT_REPLACED"));
     }
     let key = Certificate::key_of(&issuer.id, &leaf.serial);
-    let scope = TenantScope::housekeeping(authorities.tenant.id.clone());
+    let scope = TenantScope::of_holder(&authorities.tenant.id, &leaf.id.principal);
     let found = scope.get::<Certificate>(&*app.store, &key, call.now).await?.map(|found| found.value);
     let ours =
         |record: &Certificate| record.kind == CertificateKind::Leaf && &record.certificate_der == certificate_der;

@@ -94,7 +94,7 @@ pub async fn create_token(
         let key = EnrollmentToken::key_of(&digest);
         let found = scope.get::<EnrollmentToken>(&*app.store, &key, call.now).await?;
         found.map(|found| found.value).ok_or_else(|| {
-            let message = "this request made its token before, and the secret was shown then and not kept; revoke that \
+            let message = "this request created its token before; its secret was shown once and is not stored; revoke that \
                            token and create another with a new request id";
             Error::precondition("SECRET_NOT_KEPT", message)
         })
@@ -173,8 +173,9 @@ async fn template_now(
 
 /// The caller, whose right a token hands on; `None`: one of Signet's own processes.
 async fn maker(app: &App, call: &Call) -> Result<Option<Maker>, Error> {
-    let Actor::Principal { tenant, principal, .. } = &call.actor else { return Ok(None) };
-    let own = TenantScope::housekeeping(tenant.clone());
+    let (Actor::Principal { principal, .. }, Some(own)) = (&call.actor, TenantScope::of_actor(&call.actor)) else {
+        return Ok(None);
+    };
     let maker = reads::principal(app, &own, principal, call.now).await?.value;
     require_active_principal(&maker)?;
     Ok(Some(Maker::of(&maker)))

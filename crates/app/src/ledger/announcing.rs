@@ -18,7 +18,7 @@ use signet_core::{
     store::{
         Query,
         commit::{Commit, FeedEnd, Group, Obstacle},
-        scope::EnvironmentScope,
+        scope::Books,
     },
     trust::change::{ChangeEntry, ChangeHead, FEED_SHARDS},
 };
@@ -130,7 +130,7 @@ impl Writer {
         let mut queue = self.queue();
         let (late, mut waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut queue.waiting).into_iter().partition(|waiting| waiting.give_up_at <= now);
-        let gone = "the changes feed has no turn for this; too many others write to it";
+        let gone = "the changes feed is busy; too many others write to it";
         answer_all(late, &Err(StoreError::Unavailable(gone.into())));
         waiting.retain(|waiting| !waiting.answer.is_closed());
         let commits: Vec<&Commit> = waiting.iter().map(|waiting| &waiting.commit).collect();
@@ -207,7 +207,7 @@ impl Writer {
                 shard = self.shard,
                 head = end.last,
                 last,
-                "the feed's head was put back or cannot be read; going on behind the last entry"
+                "the feed head went backwards or cannot be read; continuing after the last entry"
             );
             end.last = last;
         }
@@ -217,14 +217,14 @@ impl Writer {
     /// Where the head says that the shard ends. One that cannot be read says nothing, and is written anew with the next
     /// entry.
     async fn head(&self, now: Time) -> Result<FeedEnd, StoreError> {
-        let (scope, store, key) = (EnvironmentScope::housekeeping(), &*self.store, ChangeHead::key_of(self.shard));
-        let unreadable = match scope.get::<ChangeHead>(store, &key, now).await {
+        let (store, key) = (&*self.store, ChangeHead::key_of(self.shard));
+        let unreadable = match Books.get::<ChangeHead>(store, &key, now).await {
             Ok(head) => return Ok(head.as_ref().map_or_else(FeedEnd::default, FeedEnd::from)),
             Err(error @ StoreError::Corrupt { .. }) => error,
             Err(error) => return Err(error),
         };
         // Its version stands beside its body, and only a page shows it.
-        let page = scope.page::<ChangeHead>(store, &Query::table(key.table, key.partition), now).await?;
+        let page = Books.page::<ChangeHead>(store, &Query::table(key.table, key.partition), now).await?;
         let readable = page.records.first().map(FeedEnd::from);
         let version = page.unreadable.into_iter().find_map(|head| head.version);
         let anew = version.map(|version| FeedEnd { version: Some(version), last: 0 });
@@ -236,7 +236,7 @@ impl Writer {
         let mut after = None;
         loop {
             let query = ChangeEntry::newest_first(self.shard).after(after);
-            let page = EnvironmentScope::housekeeping().page::<ChangeEntry>(&*self.store, &query, now).await?;
+            let page = Books.page::<ChangeEntry>(&*self.store, &query, now).await?;
             let unreadable = page.unreadable.iter().filter_map(|entry| Some(ChangeEntry::place(&entry.key)?.0));
             let last = page.records.iter().map(|entry| entry.value.sequence).chain(unreadable).max();
             after = page.next;

@@ -10,9 +10,9 @@ use signet_core::{
     Error, StoreError, TenantId, Time,
     audit::sha256_hex,
     store::{
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
         request::{Outcome, RequestRecord},
-        scope::EnvironmentScope,
+        scope::Books,
     },
 };
 
@@ -64,7 +64,7 @@ where
         let (commit, answer) = match plan().await {
             Ok(Planned::Unchanged(answer)) if call.request_id.is_none() => return Ok(answer),
             // A repetition that comes late must not change what others have decided since.
-            Ok(Planned::Unchanged(answer)) => (Commit::bookkeeping(Bookkeeping::Request, call.now), answer),
+            Ok(Planned::Unchanged(answer)) => (Commit::bookkeeping(call.now), answer),
             Ok(Planned::Commit(commit, answer)) => (*commit, answer),
             // The refusal may come of this very request's first attempt: "exists already".
             Err(refusal) => match outcome_of(app, call, tenant, &fingerprint).await? {
@@ -99,12 +99,11 @@ pub(crate) async fn outcome_of(
 ) -> Result<Option<Outcome>, Error> {
     let Some(id) = &call.request_id else { return Ok(None) };
     let key = RequestRecord::key_of(tenant, &call.actor.key(), id);
-    let scope = EnvironmentScope::housekeeping();
-    let Some(found) = scope.get::<RequestRecord>(&*app.store, &key, call.now).await? else { return Ok(None) };
+    let Some(found) = Books.get::<RequestRecord>(&*app.store, &key, call.now).await? else { return Ok(None) };
     if found.value.fingerprint == fingerprint {
         return Ok(Some(found.value.outcome));
     }
-    let message = "was used for another request; take a new id for every new request";
+    let message = "was used for another request; use a new id for every new request";
     Err(Error::invalid("request_id", "REQUEST_ID_REUSED", message))
 }
 

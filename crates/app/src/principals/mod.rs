@@ -195,7 +195,7 @@ pub(crate) async fn set_principal_status(
                 // Not held until the commit, which may wait for the feed: who meets others takes another part the next
                 // time.
                 let turn = quotas::turn_to_count(app, scope.tenant(), Quota::Principals).await;
-                let tally = quotas::tally(app, scope, Quota::Principals, call.now).await?;
+                let tally = quotas::tally(app, scope.tenant(), Quota::Principals, call.now).await?;
                 // From now on it counts until its id is free, and no longer.
                 let counted = vec![turn.count(&tally, -1, None), turn.count(&tally, 1, Some(until))];
                 (held::take_held(app, scope, &mut found.value, call.now).await?, counted)
@@ -210,7 +210,7 @@ pub(crate) async fn set_principal_status(
     match ledger::mutate(app, call, scope.tenant(), &(id, status), plan, replay).await {
         Err(Error::Unreadable { key, .. }) if status == PrincipalStatus::Suspended && reads::may_manage_any(permit) => {
             suspend_unread(app, call, permit, scope, id).await?;
-            Err(Error::Unreadable { key, also: "; the principal is refused everywhere from now on all the same" })
+            Err(Error::Unreadable { key, also: "; the principal is refused everywhere nevertheless" })
         }
         result => result,
     }
@@ -291,7 +291,10 @@ pub(crate) fn new_principal(call: &Call, scope: &TenantScope, input: &CreatePrin
 
 fn refuse_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> Result<(), Error> {
     if permit.identity().principal == *id && permit.identity().tenant == *scope.tenant() {
-        return Err(Error::precondition("OWN_PRINCIPAL", "nobody suspends or deletes the principal it calls with"));
+        return Err(Error::precondition(
+            "OWN_PRINCIPAL",
+            "you cannot suspend or delete the principal that you call as",
+        ));
     }
     Ok(())
 }

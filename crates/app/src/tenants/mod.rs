@@ -217,7 +217,7 @@ async fn find_tenant(
 
 fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
     if input.id.is_system() || input.id.is_reserved() {
-        let message = "is kept for the environment itself; choose another";
+        let message = "is reserved for the environment; choose another";
         return Err(Error::invalid("tenant.tenant_id", "RESERVED_ID", message));
     }
     let patch = checked(TenantPatch {

@@ -6,7 +6,8 @@ use signet_core::{
     principals::{Principal, PrincipalStatus},
     store::{
         Index, LISTING_SHARDS, Query, Table,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
+        scope::Books,
         tally::Tally,
     },
     tenants::{
@@ -15,7 +16,7 @@ use signet_core::{
     },
 };
 
-use crate::{App, Call, GoOn, TaskReport, ledger, reads, sync::queues::QueueTurn};
+use crate::{App, Call, Chore, GoOn, TaskReport, ledger, reads, sync::queues::QueueTurn};
 
 /// The part of a tenant's count that one caller of this process may write, until it is dropped: those who met there in
 /// the store would start over, and some of many for ever.
@@ -34,7 +35,7 @@ impl CountTurn<'_> {
 
 /// How much the tenant has, now.
 pub async fn quota_use(app: &App, call: &Call, scope: &TenantScope) -> Result<Quotas, Error> {
-    let count = |quota| async move { Ok::<_, Error>(tally(app, scope, quota, call.now).await?.used()) };
+    let count = |quota| async move { Ok::<_, Error>(tally(app, scope.tenant(), quota, call.now).await?.used()) };
     let rules = async { Ok(reads::rules_of(app, scope.tenant(), call.now).await?.len() as u64) };
     let cas = async { Ok(reads::cas(app, scope, call.now).await?.len() as u64) };
     let (principals, tokens, rules, cas) =
@@ -58,7 +59,7 @@ pub(crate) async fn one_more(
     turn: &CountTurn<'_>,
     now: Time,
 ) -> Result<Write, Error> {
-    let tally = tally(app, &TenantScope::housekeeping(tenant.id.clone()), quota, now).await?;
+    let tally = tally(app, &tenant.id, quota, now).await?;
     tenant.quotas.check(quota, &tenant.id, tally.used())?;
     Ok(turn.count(&tally, 1, until))
 }
@@ -72,16 +73,13 @@ pub(crate) async fn turn_to_count<'a>(app: &'a App, tenant: &TenantId, quota: Qu
     CountTurn { shard, _turn: turn }
 }
 
-/// What is counted of `quota` in the scope's tenant.
-pub(crate) async fn tally(app: &App, scope: &TenantScope, quota: Quota, now: Time) -> Result<Tally, Error> {
-    let tenant = scope.tenant();
-    // Not the caller's: who acts as itself only adds to its tenant's count, too.
-    let scope = TenantScope::housekeeping(tenant.clone());
+/// What is counted of `quota` in a tenant.
+pub(crate) async fn tally(app: &App, tenant: &TenantId, quota: Quota, now: Time) -> Result<Tally, Error> {
     let (mut parts, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
     loop {
         let query = QuotaCount::all_of(tenant, quota).after(after);
         // A part that cannot be read counts nothing: better too much room for some days than none at all.
-        let page = scope.page::<QuotaCount>(&*app.store, &query, now).await?;
+        let page = Books.page::<QuotaCount>(&*app.store, &query, now).await?;
         parts.extend(page.records);
         unreadable.extend(page.unreadable);
         after = page.next;
@@ -93,16 +91,16 @@ pub(crate) async fn tally(app: &App, scope: &TenantScope, quota: Quota, now: Tim
 
 /// Counts principals one by one in every tenant where that was not done for a week: of a store from before they were
 /// counted, and what else went past the counts. Any number of processes may do this at once.
-pub async fn recount_quotas(app: &App, call: &Call, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+pub async fn recount_quotas(app: &App, chore: &Chore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
     let mut report = TaskReport::default();
-    let (tenants, unreadable) = reads::all_tenants(app, call.now).await?;
+    let (tenants, unreadable) = reads::all_tenants(app, chore.keeper, chore.now).await?;
     report.cannot_read(unreadable);
     for tenant in tenants {
         let Some(now) = go_on() else {
             report.unfinished = true;
             break;
         };
-        let scope = TenantScope::housekeeping(tenant.id.clone());
+        let scope = chore.keeper.tenant(&tenant.id);
         match recount_principals(app, &scope, now).await {
             Ok(None) => {}
             Ok(Some(found)) => report.done.push(format!("{}: {found} principals", tenant.id)),
@@ -123,7 +121,7 @@ async fn recount_principals(app: &App, scope: &TenantScope, now: Time) -> Result
         return Ok(None);
     }
     // Before the look: who is made during it counts for itself.
-    let tally = tally(app, scope, Quota::Principals, now).await?;
+    let tally = tally(app, tenant, Quota::Principals, now).await?;
     let mut live = 0_u64;
     for shard in 0..LISTING_SHARDS {
         let mut after = None;
@@ -139,7 +137,7 @@ async fn recount_principals(app: &App, scope: &TenantScope, now: Time) -> Result
             }
         }
     }
-    let commit = Commit::bookkeeping(Bookkeeping::Count, now).write(tally.recounted(live, now));
+    let commit = Commit::bookkeeping(now).write(tally.recounted(live, now));
     match ledger::commit(app, &commit, now).await {
         Ok(()) => Ok(Some(live)),
         // Somebody counted meanwhile: the next run looks again.

@@ -11,17 +11,18 @@ use std::{
 use futures::future::join_all;
 use proptest::{prelude::*, test_runner::Config};
 use signet_app::{
-    App, AuditEntry, AuditTail, AuditWindow, Call, Follower, PageRequest, Settings, VerifyReport,
+    App, AuditEntry, AuditTail, AuditWindow, Call, Chore, Follower, PageRequest, Settings, VerifyReport,
     audit::{events, sealing},
     authorities::lifecycle,
     enrollment::tokens,
 };
 use signet_core::{
-    Actor, Error, KeyRef, Lifetime, Store, TenantId, TenantScope, Time, Uptime,
+    Actor, Error, KeyRef, Lifetime, Store, TenantId, Time, Uptime,
     audit::{AuditEvent, Finding, LATE_MINUTES, Seal, SealHead, Span, verify},
+    store::scope::Housekeeper,
     store::{
         Entity, Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
     },
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
@@ -56,8 +57,8 @@ pub(crate) fn due(time: Time) -> Time {
     time.plus(Lifetime::seconds(121))
 }
 
-pub(crate) fn process(now: Time) -> Call {
-    Call::process("sealer", now)
+pub(crate) fn process(now: Time) -> Chore {
+    Chore::new("sealer", now)
 }
 
 impl Log {
@@ -85,7 +86,7 @@ impl Log {
 
     pub(crate) async fn verify(&self, tenant: &str, now: Time) -> VerifyReport {
         let check = |message: &[u8], signature: &[u8]| self.site.keys.check(&self.key, message, signature);
-        let scope = TenantScope::housekeeping(tid(tenant));
+        let scope = Housekeeper::appoint().tenant(&tid(tenant));
         events::verify_audit(&self.site.app, &process(now), &scope, &ALL, &check).await.unwrap()
     }
 
@@ -105,7 +106,7 @@ impl Log {
 
     /// Somebody with access to the store.
     pub(crate) async fn tamper(&self, writes: Vec<Write>, now: Time) {
-        let commit = Commit::bookkeeping(Bookkeeping::Seal, now).writes(writes);
+        let commit = Commit::bookkeeping(now).writes(writes);
         self.site.store.transact(commit.to_transaction(None)).await.unwrap();
     }
 
@@ -209,14 +210,13 @@ async fn the_events_of_a_long_task_say_when_each_piece_was_done() {
     let (half_life, pieces) = (NOW.plus(Lifetime::days(366)), AtomicU32::new(0));
     // Seven minutes from one piece to the next.
     let go_on = || Some(half_life.plus(Lifetime::minutes(7 * pieces.fetch_add(1, Ordering::SeqCst))));
-    let report =
-        lifecycle::rotate_due_cas(&log.site.app, &Call::process("rotate-cas", half_life), &go_on).await.unwrap();
+    let report = lifecycle::rotate_due_cas(&log.site.app, &Chore::new("rotate-cas", half_life), &go_on).await.unwrap();
     assert!(report.done.len() > 1 && report.failed.is_empty(), "{report:?}");
     let window = AuditWindow { start: half_life, end: half_life.plus(Lifetime::days(1)) };
     let page = PageRequest { size: 1000, token: String::new() };
     let mut minutes = BTreeSet::new();
     for tenant in ["system", "acme"] {
-        let scope = TenantScope::housekeeping(tid(tenant));
+        let scope = Housekeeper::appoint().tenant(&tid(tenant));
         let events =
             events::list_audit_events(&log.site.app, &process(half_life), &scope, &window, &page).await.unwrap().events;
         minutes.extend(events.iter().map(|event| event.at.minute() - half_life.minute()));
@@ -258,7 +258,7 @@ async fn what_is_done_to_the_store_is_found() {
 #[tokio::test]
 async fn the_log_of_a_tenant_that_does_not_exist_is_not_an_empty_one() {
     let log = Log::new().await;
-    let (scope, page) = (TenantScope::housekeeping(tid("acmee")), PageRequest { size: 10, token: String::new() });
+    let (scope, page) = (Housekeeper::appoint().tenant(&tid("acmee")), PageRequest { size: 10, token: String::new() });
     let call = process(later(1));
     let missing = Error::not_found("tenant", "acmee");
     let app = &log.site.app;
@@ -362,7 +362,7 @@ async fn a_log_whose_beginning_has_expired_verifies_from_its_first_seal_on() {
         }
         for after in [0, 15, 30, 45, 60] {
             let now = due(time).plus(Lifetime::seconds(after));
-            let globex = TenantScope::housekeeping(tid("globex"));
+            let globex = Housekeeper::appoint().tenant(&tid("globex"));
             let report = events::verify_audit(&app, &process(now), &globex, &FOR_EVER, &check).await.unwrap();
             assert_eq!(report.findings, [], "hour {hour}");
             // As somebody does who knows nothing of retention.
@@ -472,7 +472,7 @@ async fn a_token_is_good_for_its_own_listing_only() {
     let page = PageRequest { size: 1, token: String::new() };
     let token =
         events::list_audit_events(&log.site.app, &process(NOW), &acme(), &ALL, &page).await.unwrap().next_page_token;
-    let other = TenantScope::housekeeping(tid("globex"));
+    let other = Housekeeper::appoint().tenant(&tid("globex"));
     for token in [token.as_str(), "!", "e30", &token[1..]] {
         let page = PageRequest { size: 1, token: token.to_owned() };
         let refused = events::list_audit_events(&log.site.app, &process(NOW), &other, &ALL, &page).await.unwrap_err();

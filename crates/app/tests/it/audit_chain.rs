@@ -1,16 +1,17 @@
 //! The chain of checkpoints: the end of a log cannot be cut off without a trace.
 
 use signet_app::{
-    App, Call, PageRequest, Settings,
+    App, Call, Chore, PageRequest, Settings,
     audit::{checkpoints, events, sealing},
     trust::publication,
 };
 use signet_core::{
-    TenantId, TenantScope, Time,
+    TenantId, Time,
     audit::{
         SealHead,
         checkpoint::{ChainFinding, Checkpoint, Head, verify_chain},
     },
+    store::scope::Housekeeper,
     store::{Entity, Versioned, commit::Write},
 };
 use signet_testkit::fixtures::NOW;
@@ -37,7 +38,7 @@ async fn four_minutes() -> (Log, Time) {
 impl Log {
     /// Somebody removes the tenant's events and seals of `minute` and later.
     async fn cut_off(&self, tenant: &str, minute: i64, now: Time) {
-        let scope = TenantScope::housekeeping(tid(tenant));
+        let scope = Housekeeper::appoint().tenant(&tid(tenant));
         let page = PageRequest { size: 1000, token: String::new() };
         let found = events::list_audit_events(&self.site.app, &process(now), &scope, &ALL, &page).await.unwrap();
         for event in found.events.iter().filter(|event| event.at.minute() >= minute) {
@@ -166,7 +167,7 @@ async fn the_published_end_of_the_chain_never_goes_back() {
     let bucket = Bucket::default();
     let published = || serde_json::from_slice::<Head>(&bucket.content("audit/head.json")).unwrap();
     let publish = async |app: &App, now| {
-        publication::publish(app, &Call::process("publish", now), &bucket, &|| Some(now)).await.unwrap()
+        publication::publish(app, &Chore::new("publish", now), &bucket, &|| Some(now)).await.unwrap()
     };
     assert!(publish(&log.site.app, now).await.done.contains(&"audit/head.json".to_owned()));
     assert_eq!((published().sequence, published().minute), (4, NOW.minute() + 3));

@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use signet_app::{
-    App, BATCH, Notifier, Settings, TaskReport, authorities,
+    App, BATCH, Chore, Notifier, Settings, TaskReport, authorities,
     certificates::{expiry, issuance, renewal},
     principals::{self, deletion},
 };
@@ -56,7 +56,7 @@ impl Crier {
 }
 
 async fn look(world: &World, crier: &Crier, now: Time) -> TaskReport {
-    expiry::warn_expiries(&world.app, &at(call("warn-expiry"), now), crier, &|| Some(now)).await.unwrap()
+    expiry::warn_expiries(&world.app, &Chore::new("warn-expiry", now), crier, &|| Some(now)).await.unwrap()
 }
 
 #[test]
@@ -136,7 +136,7 @@ async fn authorities_and_the_server_certificate_are_warned_of_too() {
     assert!(matches!(&told[..], [ExpiryWarning { ending: Ending::Server { .. }, .. }]), "{told:?}");
     let end = authorities::list_cas(&world.app, &call("ListCas"), &acme()).await.unwrap()[0].not_after;
     let report =
-        expiry::warn_expiries(&world.app, &at(call("warn-expiry"), end.minus(Lifetime::days(20))), &crier, &|| None)
+        expiry::warn_expiries(&world.app, &Chore::new("warn-expiry", end.minus(Lifetime::days(20))), &crier, &|| None)
             .await;
     assert!(report.unwrap().unfinished, "time was over before the certificates");
     let told = std::mem::take(&mut *crier.told.lock().unwrap());
@@ -191,7 +191,7 @@ fn with_small_pages(world: &World) -> App {
 async fn look_at(app: &App, crier: &Crier, now: Time, pages: usize) -> TaskReport {
     let asked = AtomicUsize::new(0);
     let go_on = || (asked.fetch_add(1, Ordering::SeqCst) < pages).then_some(now);
-    expiry::warn_expiries(app, &at(call("warn-expiry"), now), crier, &go_on).await.unwrap()
+    expiry::warn_expiries(app, &Chore::new("warn-expiry", now), crier, &go_on).await.unwrap()
 }
 
 /// Fifty workers that do not renew, one of which ends first, and when all of them should be warned of.

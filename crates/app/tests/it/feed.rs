@@ -18,7 +18,7 @@ use signet_core::{
     audit::AuditEvent,
     store::{
         Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, Write},
     },
     trust::{
         Refusal,
@@ -405,7 +405,7 @@ async fn a_head_that_was_put_back_does_not_hold_up_a_reader_for_ever() {
     announce(&site, &[(allowed("x"), later(10)), (allowed("y"), later(10))]).await;
     suspend(&site, "w", NOW).await;
     let now: Versioned<ChangeHead> = environment().get(&*site.store, &key, NOW).await.unwrap().unwrap();
-    let restore = Commit::bookkeeping(Bookkeeping::Seal, NOW).write(Write::replace(before.value, now.version));
+    let restore = Commit::bookkeeping(NOW).write(Write::replace(before.value, now.version));
     site.store.transact(restore.to_transaction(None)).await.unwrap();
     let mut node = site.node();
     node.poll(later(60)).await.unwrap();

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use signet_app::{
-    Call, Notifier, Object, ObjectMeta, ObjectStore, Put, RotationAction, ServerIdentity, Settings,
+    Call, Chore, Notifier, Object, ObjectMeta, ObjectStore, Put, RotationAction, ServerIdentity, Settings,
     authorities::{self, lifecycle},
     bootstrap,
     certificates::{expiry, issuance, renewal, sweep},
@@ -180,9 +180,9 @@ async fn the_rotate_lambda_can_do_its_work() {
     world.become_role("rotate");
 
     let names = ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() };
-    bootstrap::issue_server_certificate(&world.app, &Call::process("server", NOW), &names, &csr()).await.unwrap();
+    bootstrap::issue_server_certificate(&world.app, &Chore::new("server", NOW), &names, &csr()).await.unwrap();
     assert_eq!(
-        sweep::sweep_reservations(&world.app, &Call::process("sweep", later(400)), &|| Some(later(400)))
+        sweep::sweep_reservations(&world.app, &Chore::new("sweep", later(400)), &|| Some(later(400)))
             .await
             .unwrap()
             .done
@@ -191,15 +191,15 @@ async fn the_rotate_lambda_can_do_its_work() {
     );
     let soon = leaf.not_after.minus(Lifetime::minutes(30));
     let report =
-        expiry::warn_expiries(&world.app, &Call::process("warn-expiry", soon), &Mute, &|| Some(soon)).await.unwrap();
+        expiry::warn_expiries(&world.app, &Chore::new("warn-expiry", soon), &Mute, &|| Some(soon)).await.unwrap();
     assert!(!report.failed.is_empty(), "nothing was warned of, so nothing was taken back");
     // Half of a CA's life, and five sixths.
     for days in [370, 620] {
-        let due = Call::process("rotate-cas", NOW.plus(Lifetime::days(days)));
+        let due = Chore::new("rotate-cas", NOW.plus(Lifetime::days(days)));
         let report = lifecycle::rotate_due_cas(&world.app, &due, &|| Some(due.now)).await.unwrap();
         assert!(report.failed.is_empty() && !report.done.is_empty(), "{days}: {report:?}");
     }
-    let report = publication::publish(&world.app, &Call::process("publish", NOW), &Floor, &|| Some(NOW)).await.unwrap();
+    let report = publication::publish(&world.app, &Chore::new("publish", NOW), &Floor, &|| Some(NOW)).await.unwrap();
     assert!(report.failed.is_empty() && !report.done.is_empty(), "{report:?}");
 }
 
@@ -218,5 +218,5 @@ async fn the_control_plane_can_do_its_work() {
     authorities::rotate_ca(&world.app, &call("RotateCa"), &acme(), CaKind::Tenant, RotationAction::Prepare)
         .await
         .unwrap();
-    sweep::sweep_reservations(&world.app, &Call::process("sweeper", later(400)), &|| Some(later(400))).await.unwrap();
+    sweep::sweep_reservations(&world.app, &Chore::new("sweeper", later(400)), &|| Some(later(400))).await.unwrap();
 }

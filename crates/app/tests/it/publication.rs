@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use signet_app::{
-    Object, ObjectMeta, ObjectStore, Put, TaskReport, authorities::lifecycle, certificates, trust::publication,
+    Chore, Object, ObjectMeta, ObjectStore, Put, TaskReport, authorities::lifecycle, certificates, trust::publication,
 };
 use signet_core::{
     Error, Lifetime, PrincipalType, Serial, Time,
@@ -83,7 +83,7 @@ impl ObjectStore for Bucket {
 }
 
 async fn publish(world: &World, bucket: &Bucket, now: Time) -> TaskReport {
-    publication::publish(&world.app, &at(call("publish"), now), bucket, &|| Some(now)).await.unwrap()
+    publication::publish(&world.app, &Chore::new("publish", now), bucket, &|| Some(now)).await.unwrap()
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_piece_that_fails_stops_no_other_and_time_that_is_over_stops_the_run()
     assert_eq!((report.done.len(), report.failed.len()), (9, 1), "{report:?}");
     assert_eq!(report.failed[0].0, "crl/acme.1.crl");
     *bucket.broken.lock().unwrap() = None;
-    let stopped = publication::publish(&world.app, &call("publish"), &bucket, &|| None).await.unwrap();
+    let stopped = publication::publish(&world.app, &Chore::new("publish", NOW), &bucket, &|| None).await.unwrap();
     assert!(stopped.unfinished && stopped.done.is_empty());
     assert_eq!(publish(&world, &bucket, NOW).await.done, ["crl/acme.1.crl"]);
 }
@@ -241,10 +241,10 @@ async fn a_rotation_reaches_the_bundle() {
     publish(&world, &bucket, NOW).await;
     let half_life = NOW.plus(Lifetime::days(370));
     let rotated =
-        lifecycle::rotate_due_cas(&world.app, &at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
+        lifecycle::rotate_due_cas(&world.app, &Chore::new("rotate-cas", half_life), &|| Some(half_life)).await.unwrap();
     assert!(rotated.done.iter().any(|step| step == "prepared acme.2") && rotated.failed.is_empty(), "{rotated:?}");
     let again =
-        lifecycle::rotate_due_cas(&world.app, &at(call("rotate-cas"), half_life), &|| Some(half_life)).await.unwrap();
+        lifecycle::rotate_due_cas(&world.app, &Chore::new("rotate-cas", half_life), &|| Some(half_life)).await.unwrap();
     assert_eq!(again, TaskReport::default(), "nothing is due any more");
     let published = publish(&world, &bucket, half_life).await;
     assert!(published.done.contains(&"bundles/acme.pem".to_owned()), "{published:?}");

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use signet_app::{
-    App, Call, TaskReport, TenantPatch,
+    App, Call, Chore, TaskReport, TenantPatch,
     enrollment::{self, rules, tokens},
     principals::{self, deletion},
     tenants::{self, quotas},
@@ -44,7 +44,7 @@ fn over(quota: Quota, used: u64, limit: u32) -> Error {
 }
 
 async fn recount(world: &World, now: Time) -> TaskReport {
-    quotas::recount_quotas(&world.app, &at(call("count-quotas"), now), &|| Some(now)).await.unwrap()
+    quotas::recount_quotas(&world.app, &Chore::new("count-quotas", now), &|| Some(now)).await.unwrap()
 }
 
 #[tokio::test]

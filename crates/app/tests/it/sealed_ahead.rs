@@ -7,7 +7,7 @@ use signet_app::{
     audit::{events, sealing},
 };
 use signet_core::{
-    Lifetime, Uptime,
+    Error, Lifetime, Uptime,
     audit::LATE_MINUTES,
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
@@ -44,6 +44,17 @@ async fn what_is_written_behind_a_head_that_is_ahead_is_listed_and_followed() {
     for expected in [vec![event.clone()], vec![]] {
         assert_eq!(events::audit_events_since(app, &process(now), &acme(), &mut tail).await.unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_head_far_ahead_is_reported_and_one_a_little_ahead_is_not() {
+    let log = two_days_ahead().await;
+    let (app, head) = (&log.site.app, NOW.plus(Lifetime::days(2)));
+    let refused = sealing::require_not_ahead(app, minutes(5)).unwrap_err();
+    assert!(matches!(&refused, Error::Misconfigured { cause, .. } if cause.contains("2874 minutes")), "{refused:?}");
+    assert_eq!(sealing::require_not_ahead(app, head.minus(Lifetime::minutes(10))), Ok(()));
+    let fresh = log.site.app_on(&log.site.store, Settings::default());
+    assert_eq!(sealing::require_not_ahead(&fresh, NOW), Ok(()), "it knows nothing yet");
 }
 
 /// A minute is not over for its events because the sealer's clock says that they have expired.

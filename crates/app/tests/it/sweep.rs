@@ -1,7 +1,7 @@
 //! Closing reservations that were never committed.
 
 use signet_app::{
-    Call,
+    Chore,
     certificates::{issuance, sweep},
 };
 use signet_core::certificates::CertificateState;
@@ -10,7 +10,7 @@ use signet_testkit::{faulty::Fault, fixtures::later};
 use crate::world::*;
 
 async fn sweep(world: &World, seconds: u32) -> usize {
-    sweep::sweep_reservations(&world.app, &Call::process("sweeper", later(seconds)), &|| Some(later(seconds)))
+    sweep::sweep_reservations(&world.app, &Chore::new("sweeper", later(seconds)), &|| Some(later(seconds)))
         .await
         .unwrap()
         .done
@@ -52,7 +52,7 @@ async fn a_late_maker_and_the_sweeper_agree() {
         issuance::issue_certificate(&world.app, &issue, &acme(), &pid(&id), &csr).await.unwrap_err();
         world.store.restart();
         let late = at(issue, later(400));
-        let (scope, principal, sweeper) = (acme(), pid(&id), Call::process("sweeper", later(400)));
+        let (scope, principal, sweeper) = (acme(), pid(&id), Chore::new("sweeper", later(400)));
         let go_on = || Some(sweeper.now);
         let (made, closed) = tokio::join!(
             issuance::issue_certificate(&world.app, &late, &scope, &principal, &csr),

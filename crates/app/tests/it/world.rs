@@ -16,7 +16,7 @@ use signet_core::{
     certificates::Certificate,
     enrollment::PrincipalTemplate,
     principals::Principal,
-    store::scope::EnvironmentScope,
+    store::scope::Housekeeper,
     tenants::{Isolation, Tenant, TenantStatus},
     trust::{Anchor, TenantTrust},
 };
@@ -157,11 +157,11 @@ pub(crate) fn at(call: Call, now: Time) -> Call {
 }
 
 pub(crate) fn acme() -> TenantScope {
-    TenantScope::housekeeping("acme".parse().unwrap())
+    Housekeeper::appoint().tenant(&"acme".parse().unwrap())
 }
 
-pub(crate) fn environment() -> EnvironmentScope {
-    EnvironmentScope::housekeeping()
+pub(crate) fn environment() -> signet_core::store::scope::EnvironmentScope {
+    Housekeeper::appoint().environment()
 }
 
 pub(crate) fn tid(id: &str) -> TenantId {
@@ -255,5 +255,5 @@ pub(crate) fn enrollment(token: &CreatedToken, principal: &str, csr_der: &[u8]) 
 }
 
 pub(crate) fn scope(tenant: &str) -> TenantScope {
-    TenantScope::housekeeping(tid(tenant))
+    Housekeeper::appoint().tenant(&tid(tenant))
 }

@@ -49,7 +49,7 @@ impl AwsIam {
         challenge: &Challenge<'_>,
     ) -> Result<Facts, AttestationError> {
         if !challenge.sources.contains(&Source::AwsIam) {
-            return Err(refused("AWS_NOT_TRUSTED", "no rule of the tenant believes AWS"));
+            return Err(refused("AWS_NOT_TRUSTED", "no rule of the tenant accepts AWS"));
         }
         let request = request::check(url, headers, challenge, &self.regions)?;
         let answer = self.send(&request, challenge).await?;

@@ -69,7 +69,7 @@ async fn follow(
                 }
                 Err(error) => {
                     // The old connection serves on meanwhile.
-                    tracing::warn!(%error, "no connection with the new certificate yet; trying again");
+                    tracing::warn!(%error, "cannot connect with the new certificate yet; retrying");
                     sleep(pause).await;
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }

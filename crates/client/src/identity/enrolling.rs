@@ -108,7 +108,7 @@ async fn pending(
     if let Some(pending) = other.take() {
         let proof = enrollment.proof.proof(pending.key()).await?;
         if pending.serves(enrollment, &proof) {
-            tracing::info!("going on with the enrollment that was under way");
+            tracing::info!("resuming the pending enrollment");
             return Ok((pending, proof, None));
         }
         other = Some(pending);

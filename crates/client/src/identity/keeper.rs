@@ -288,7 +288,7 @@ impl Keeper {
 
     /// What is lost is the renewal's instant after a restart, no more.
     fn unnoted(&self, error: &dyn std::fmt::Display) {
-        tracing::warn!(%error, serial = %self.state.notes.serial_number, "the notes cannot be stored");
+        tracing::warn!(%error, serial = %self.state.notes.serial_number, "the renewal state cannot be saved");
     }
 
     async fn ask_window(&mut self) -> Duration {
@@ -312,7 +312,7 @@ impl Keeper {
                 self.solved("connect");
             }
             Err(error) => {
-                tracing::debug!(%error, "the control plane gave no renewal window; the present one stays");
+                tracing::debug!(%error, "the control plane returned no renewal window; keeping the current one");
                 schedule.advised(now, None, random());
             }
         }
@@ -350,7 +350,7 @@ impl Keeper {
     }
 
     pub(super) fn trouble(&mut self, action: &'static str, error: &ClientError) {
-        tracing::warn!(action, reason = error.reason(), %error, serial = %self.state.notes.serial_number, "failed; the present certificate stays in use");
+        tracing::warn!(action, reason = error.reason(), %error, serial = %self.state.notes.serial_number, "failed; keeping the current certificate");
         self.state.problem = Some(Problem::new(self.shared.now(), action, error));
     }
 

@@ -105,7 +105,7 @@ fn request<'a>(held: &Held, next_key: &'a NextKey, now: Time) -> Result<Request<
         signed_at,
     };
     let signature = statement.sign(held.credentials.key()).map_err(CredentialsError::Key)?;
-    let sign_time = Timestamp::from_second(signed_at.unix_seconds()).map_err(|_| wrong("the clock shows no time"))?;
+    let sign_time = Timestamp::from_second(signed_at.unix_seconds()).map_err(|_| wrong("the clock cannot be read"))?;
     Ok(Request {
         request_id: text,
         certificate_pem: pem::encode_certificate(certificate_der),

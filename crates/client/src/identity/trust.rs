@@ -36,9 +36,9 @@ pub(super) async fn follow(shared: Arc<Shared>, channel: LiveChannel) {
         let error = error.map(|error| error.to_string());
         if now >= since.plus(OLD) {
             complained = now;
-            tracing::warn!(error, "the tenant's trust bundle is older than an hour: its stream does not stay open");
+            tracing::warn!(error, "the tenant's trust bundle is older than an hour: its stream keeps closing");
         } else {
-            tracing::debug!(error, "the trust bundle's stream ended; opening it again");
+            tracing::debug!(error, "the trust bundle stream ended; reopening it");
         }
         sleep(jittered(longest)).await;
         longest = longest.saturating_mul(2).min(LONGEST_PAUSE);
@@ -57,7 +57,9 @@ async fn watch(shared: &Shared, channel: &LiveChannel) -> Option<ClientError> {
             Ok(Some(message)) => match Bundle::of_message(tenant, &message) {
                 Some(bundle) => shared.told(bundle),
                 None => {
-                    tracing::warn!("the control plane sent a trust bundle that is not ours or empty; it is ignored")
+                    tracing::warn!(
+                        "ignoring a trust bundle from the control plane that is empty or from another environment"
+                    )
                 }
             },
             Ok(None) => return None,

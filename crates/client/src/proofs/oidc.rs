@@ -43,7 +43,7 @@ impl OidcToken {
                 tokio::fs::read_to_string(path).await.map_err(|error| (format!("{}: {error}", path.display()), true))?
             }
             Self::Variable(name) => {
-                env::var(name).map_err(|_| fixed(format!("the variable {name} is not set, or not text")))?
+                env::var(name).map_err(|_| fixed(format!("the variable {name} is not set, or is not text")))?
             }
             Self::GitHubActions { audience } => github(audience).await?,
             Self::Given(token) => token.expose_secret().to_owned(),
@@ -53,7 +53,7 @@ impl OidcToken {
         let shaped = token.split('.').count() == 3
             && token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !shaped || token.len() > MAX_TOKEN_BYTES {
-            return Err(fixed("what was found is not a JWT of at most 16 KiB".into()));
+            return Err(fixed("it is not a JWT of at most 16 KiB".into()));
         }
         Ok(token.to_owned())
     }
@@ -68,7 +68,7 @@ struct GitHubAnswer {
 async fn github(audience: &str) -> Result<String, (String, bool)> {
     let variable = |name: &str| {
         env::var(name).ok().filter(|text| !text.is_empty()).ok_or_else(|| {
-            let help = "this is no GitHub Actions job, or it lacks `permissions: id-token: write`";
+            let help = "this is not a GitHub Actions job, or it lacks `permissions: id-token: write`";
             (format!("{name} is not set: {help}"), false)
         })
     };
@@ -78,7 +78,7 @@ async fn github(audience: &str) -> Result<String, (String, bool)> {
     let client = Client::builder().timeout(GITHUB_LIMIT).redirect(redirect::Policy::none()).build();
     let client = client.map_err(|error| (error.to_string(), false))?;
     let asked = client.get(url).bearer_auth(bearer.expose_secret()).header("accept", "application/json").send().await;
-    let away = |error: reqwest::Error| (format!("GitHub did not give a token: {}", error.without_url()), true);
+    let away = |error: reqwest::Error| (format!("GitHub returned no token: {}", error.without_url()), true);
     let answer = asked.and_then(reqwest::Response::error_for_status).map_err(away)?;
     let answer: GitHubAnswer = answer.json().await.map_err(away)?;
     Ok(answer.value)

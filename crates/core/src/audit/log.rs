@@ -195,7 +195,7 @@ impl Seal {
     }
 
     /// Whether the signature covers this seal; `verify(message, signature)` answers for the audit key.
-    pub fn is_signed(&self, verify: &dyn Fn(&[u8], &[u8]) -> bool) -> bool {
+    fn is_signed(&self, verify: &dyn Fn(&[u8], &[u8]) -> bool) -> bool {
         let path: Option<Vec<Digest>> = self.batch_path.iter().map(|text| digest_from_hex(text)).collect();
         let (index, size) = (self.batch_index as usize, self.batch_size as usize);
         let root = path.and_then(|p| merkle::root_from_path(&self.statement.digest(), index, size, &p));

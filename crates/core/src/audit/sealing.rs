@@ -85,7 +85,7 @@ const fn millis_between(since: Uptime, now: Uptime) -> u64 {
 const COVER_BYTES: usize = 4;
 /// Largest number of events in a minute that has a cover: it must fit in an item of 400 kB, as base64. Late events of a
 /// tenant's minute with more are not named, and so are found as added.
-pub const MOST_COVERED: usize = 50_000;
+const MOST_COVERED: usize = 50_000;
 /// Most late events that one seal names; the next one goes on.
 pub const MOST_LATE: usize = 500;
 

@@ -73,7 +73,7 @@ pub struct Ca {
 /// How long a CA is published before it signs. Verifiers fetch the bundle every five minutes as it asks them to, those
 /// of the bucket ten minutes later, and some hold what they fetched for as long again: before that, they would refuse
 /// what it signs.
-pub const PUBLISHED_BEFORE_USE: Lifetime = Lifetime::hours(1);
+const PUBLISHED_BEFORE_USE: Lifetime = Lifetime::hours(1);
 
 impl Ca {
     /// Sort-key prefix of the CAs in their owner's partition.

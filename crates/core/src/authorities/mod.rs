@@ -4,6 +4,6 @@ mod ca;
 pub mod signer;
 
 pub use ca::{
-    Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, PUBLISHED_BEFORE_USE, RotationStep, plan_rotation,
-    prepare_possible_at, prepared, signer,
+    Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, RotationStep, plan_rotation, prepare_possible_at,
+    prepared, signer,
 };

@@ -155,7 +155,7 @@ pub struct Certificate {
 /// A reservation that is older than this was abandoned by its maker; the sweeper may close it.
 pub const RESERVATION_LIFETIME: Lifetime = Lifetime::minutes(5);
 /// How long a record outlives its certificate: as long as it may be renewed, whatever grace its tenant will give.
-pub const RECORD_RETENTION: Lifetime = MAX_GRACE;
+const RECORD_RETENTION: Lifetime = MAX_GRACE;
 /// Shards of the deadline index.
 pub const DEADLINE_SHARDS: u32 = 8;
 
@@ -223,6 +223,9 @@ impl Entity for Certificate {
     }
     fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+    fn principal(&self) -> Option<&PrincipalId> {
+        Some(&self.principal)
     }
     fn indexes(&self) -> Vec<IndexEntry> {
         let serial = self.serial.to_string();

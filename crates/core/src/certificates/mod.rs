@@ -6,6 +6,6 @@ pub mod lineage;
 pub mod renewal;
 
 pub use certificate::{
-    Certificate, CertificateKind, CertificateState, Confirmation, DEADLINE_SHARDS, Lineage, RECORD_RETENTION,
-    RESERVATION_LIFETIME, RevocationReason, Successor, sort_time,
+    Certificate, CertificateKind, CertificateState, Confirmation, DEADLINE_SHARDS, Lineage, RESERVATION_LIFETIME,
+    RevocationReason, Successor, sort_time,
 };

@@ -198,7 +198,7 @@ pub enum AttestationError {
         cause: String,
     },
     /// Nobody was asked: too many proofs wait for an answer already.
-    #[error("too many proofs wait for {what}")]
+    #[error("too many proofs are waiting for {what}")]
     Busy {
         /// Who, e.g. `STS`.
         what: &'static str,

@@ -2,4 +2,4 @@
 
 mod principal;
 
-pub use principal::{HeldCertificate, MAX_ENDED, Principal, PrincipalStatus};
+pub use principal::{HeldCertificate, Principal, PrincipalStatus};

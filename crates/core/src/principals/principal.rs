@@ -79,7 +79,7 @@ pub struct Principal {
     #[serde(default)]
     pub compromises: u32,
     /// The first certificates of the instances that were ended for it: none of their members is renewed any more. The
-    /// last [`MAX_ENDED`]; most of their members were revoked with them.
+    /// last 64; most of their members were revoked with them.
     #[serde(default)]
     pub ended_instances: Vec<Serial>,
     /// The enrollment rule that made it, if one did.
@@ -91,7 +91,7 @@ pub struct Principal {
 }
 
 /// Most ended instances that a principal's record names.
-pub const MAX_ENDED: usize = 64;
+const MAX_ENDED: usize = 64;
 /// How far the clocks of two nodes may be apart where a record does not name its holder's life. Lives of one id are
 /// months apart.
 const SKEW: Lifetime = Lifetime::days(1);
@@ -164,6 +164,9 @@ impl Entity for Principal {
     }
     fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+    fn principal(&self) -> Option<&PrincipalId> {
+        Some(&self.id)
     }
     fn indexes(&self) -> Vec<IndexEntry> {
         let shard = crate::store::layout::shard_of(self.id.as_str(), crate::store::layout::LISTING_SHARDS);

@@ -44,21 +44,6 @@ impl Write {
     }
 }
 
-/// Writes that change no state anybody could ask about, and so have no audit event of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bookkeeping {
-    /// A reservation before a signature; the issuance that follows has the event.
-    Reservation,
-    /// Seals of audit events.
-    Seal,
-    /// What a tenant has, counted anew.
-    Count,
-    /// That a warning could not be given after all, and how far a look for them came.
-    Warning,
-    /// That a request was answered which found all as it asked.
-    Request,
-}
-
 /// What an operation wants written. Made with its audit event, so that no state change goes without.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -76,8 +61,9 @@ impl Commit {
         Self { now, writes: vec![Write::create(event)], changes: Vec::new(), tenant: None }
     }
 
-    /// A commit that needs none.
-    pub fn bookkeeping(_kind: Bookkeeping, now: Time) -> Self {
+    /// A commit that needs none: it changes no state anybody could ask about (a reservation before a signature, whose
+    /// issuance has the event; seals, counts, notes of what was told or answered).
+    pub fn bookkeeping(now: Time) -> Self {
         Self { now, writes: Vec::new(), changes: Vec::new(), tenant: None }
     }
 
@@ -129,12 +115,6 @@ impl Commit {
     /// What it writes or checks, without the feed.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.writes.iter().map(Write::key)
-    }
-
-    /// Whether write `index` of the transaction is the feed head, so that a conflict there means: read the head
-    /// again and retry.
-    pub fn is_feed_write(&self, index: usize) -> bool {
-        self.tenant.is_some() && index >= self.writes.len()
     }
 
     /// The transaction, given the feed head read just now (`None`: the shard is new).

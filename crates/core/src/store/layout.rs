@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{TenantId, Time};
+use crate::{PrincipalId, TenantId, Time};
 
 /// Shards of listing partitions: a DynamoDB partition takes 1,000 writes a second, a GSI's too.
 pub const LISTING_SHARDS: u32 = 4;
@@ -138,6 +138,10 @@ pub trait Entity {
     fn key(&self) -> Key;
     /// The tenant that owns it.
     fn tenant(&self) -> &TenantId;
+    /// The principal that it is of, if it is one's own: others of its tenant who may see themselves only do not see it.
+    fn principal(&self) -> Option<&PrincipalId> {
+        None
+    }
     /// Where else it is found.
     fn indexes(&self) -> Vec<IndexEntry> {
         Vec::new()

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How long a request id is remembered.
-pub const REQUEST_RETENTION: Lifetime = Lifetime::days(1);
+const REQUEST_RETENTION: Lifetime = Lifetime::days(1);
 
 /// What a request made, enough to answer it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

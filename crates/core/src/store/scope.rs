@@ -1,14 +1,23 @@
-//! Proof that a caller may touch a tenant's data. Only the authorization step, a redeemed proof or Signet's own
-//! housekeeping makes one, and storage calls take one: a cross-tenant read cannot be written.
+//! Proof that a caller may touch a tenant's data. Only the authorization step, a redeemed proof or a [`Housekeeper`] makes
+//! one, and storage calls take one: a cross-tenant read cannot be written.
 
 use crate::{
-    PrincipalId, StoreError, TenantId, Time,
+    Actor, PrincipalId, StoreError, TenantId, Time,
+    audit::{SealHead, checkpoint::Checkpoint},
+    certificates::{
+        Certificate,
+        expiry::{BrokenOff, ExpiryWarning},
+    },
+    enrollment::{EnrollmentToken, UsedProof, rule::EnrollmentRule},
     store::{
         Store, Unreadable,
         body::{Body, Record},
-        layout::{Cursor, Key, Query},
+        layout::{Cursor, Entity, Key, Query},
+        request::RequestRecord,
         stored::{Version, Versioned},
     },
+    tenants::{Tenant, quota::QuotaCount},
+    trust::change::{ChangeEntry, ChangeHead},
 };
 
 /// The right to act in one tenant, perhaps as one principal only.
@@ -17,6 +26,42 @@ pub struct TenantScope {
     tenant: TenantId,
     only: Option<PrincipalId>,
 }
+
+/// The right to act on tenants themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentScope(());
+
+/// The right to any tenant's records for work that nobody asked for: sealing, sweeping, warnings, publication. Who starts
+/// such work makes one; nothing that serves a caller has one (`tidy: sources::housekeepers_are_appointed_…`).
+#[derive(Clone, Copy, Debug)]
+pub struct Housekeeper(());
+
+/// What a caller's word that it belongs to a tenant lets be read before it has proven anything: what decides on that.
+#[derive(Clone, Debug)]
+pub struct ClaimScope(TenantId);
+
+/// What a [`ClaimScope`] reads.
+pub trait OnClaim: Record {}
+
+impl OnClaim for Tenant {}
+impl OnClaim for EnrollmentRule {}
+
+/// Reads what Signet keeps for itself, of whatever tenant it is: no caller is shown it.
+#[derive(Clone, Copy, Debug)]
+pub struct Books;
+
+/// What [`Books`] reads.
+pub trait Book: Record {}
+
+impl Book for BrokenOff {}
+impl Book for ChangeEntry {}
+impl Book for ChangeHead {}
+impl Book for Checkpoint {}
+impl Book for ExpiryWarning {}
+impl Book for QuotaCount {}
+impl Book for RequestRecord {}
+impl Book for SealHead {}
+impl Book for UsedProof {}
 
 /// A page of entities.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,33 +74,42 @@ pub struct Listed<E> {
     pub next: Option<Cursor>,
 }
 
-/// The right to act on tenants themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvironmentScope(());
-
 impl TenantScope {
     pub(crate) fn granted(tenant: TenantId, only: Option<PrincipalId>) -> Self {
         Self { tenant, only }
     }
 
     /// The scope of a token's holder: that of the tenant which made the token, found by its secret.
-    pub fn of_token(token: &crate::enrollment::EnrollmentToken) -> Self {
+    pub fn of_token(token: &EnrollmentToken) -> Self {
         Self { tenant: token.tenant.clone(), only: None }
     }
 
-    /// The scope of a caller whose proof a rule accepts: that of the tenant which made the rule.
-    pub fn of_grant(grant: &crate::enrollment::rule::Grant<'_>) -> Self {
-        Self { tenant: grant.rule.tenant.clone(), only: None }
+    /// The scope of the principal that made a token, for the question whether it still may: itself only.
+    pub fn of_maker(token: &EnrollmentToken) -> Option<Self> {
+        token.made_by().map(|(tenant, maker)| Self { tenant, only: Some(maker) })
     }
 
     /// The scope of a certificate's holder, found by the certificate's bytes and proven by its key: itself only.
-    pub fn of_certificate(certificate: &crate::certificates::Certificate) -> Self {
-        Self { tenant: certificate.tenant.clone(), only: Some(certificate.principal.clone()) }
+    pub fn of_certificate(certificate: &Certificate) -> Self {
+        Self::of_holder(&certificate.tenant, &certificate.principal)
     }
 
-    /// For Signet's own work on a tenant: bootstrap, sweeper, feed, sealing. Not for anything a caller asks for.
-    pub fn housekeeping(tenant: TenantId) -> Self {
-        Self { tenant, only: None }
+    /// The scope of who has proven the key of a certificate that a CA of `tenant` signed for `principal`: itself only.
+    pub fn of_holder(tenant: &TenantId, principal: &PrincipalId) -> Self {
+        Self { tenant: tenant.clone(), only: Some(principal.clone()) }
+    }
+
+    /// The scope of a caller as itself; `None`: it is a process of ours.
+    pub fn of_actor(actor: &Actor) -> Option<Self> {
+        match actor {
+            Actor::Principal { tenant, principal, .. } => Some(Self::of_holder(tenant, principal)),
+            _ => None,
+        }
+    }
+
+    /// The environment's own: what no caller chooses.
+    pub fn system() -> Self {
+        Self { tenant: TenantId::system(), only: None }
     }
 
     /// The tenant.
@@ -69,11 +123,12 @@ impl TenantScope {
     }
 
     /// Whether an entity lies within.
-    pub fn admits<E: Record>(&self, entity: &E, principal: Option<&PrincipalId>) -> bool {
-        entity.tenant() == &self.tenant && (self.only.is_none() || self.only.as_ref() == principal)
+    fn admits(&self, entity: &(impl Entity + ?Sized)) -> bool {
+        let is_own = |principal| self.only.as_ref().is_none_or(|only| only == principal);
+        entity.tenant() == &self.tenant && entity.principal().is_none_or(is_own)
     }
 
-    /// Reads an entity that belongs to the scope's tenant; `None` if there is none or it is another tenant's.
+    /// Reads an entity that lies within the scope; `None` if there is none or it is another's.
     pub async fn get<E: Record>(
         &self,
         store: &dyn Store,
@@ -81,10 +136,10 @@ impl TenantScope {
         now: Time,
     ) -> Result<Option<Versioned<E>>, StoreError> {
         let found = get::<E>(store, key, now).await?;
-        Ok(found.filter(|found| found.value.tenant() == &self.tenant))
+        Ok(found.filter(|found| self.admits(&found.value)))
     }
 
-    /// Reads a page of entities of the scope's tenant; other kinds and other tenants' are left out.
+    /// Reads a page of entities that lie within the scope; other kinds and what is others' is left out.
     /// `Corrupt` if one cannot be read: for decisions that must know all of them.
     pub async fn list<E: Record>(
         &self,
@@ -97,19 +152,12 @@ impl TenantScope {
 
     /// The same, going on without what cannot be read: for whom a record that is not seen is one that does not count.
     pub async fn page<E: Record>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
-        let page = store.query(query, now).await?;
-        let own = page.records.into_iter().filter(|record| record.value.tenant() == &self.tenant);
-        Ok(Listed { records: own.filter_map(typed).collect(), unreadable: page.unreadable, next: page.next })
+        page(store, query, now, |entity| self.admits(entity)).await
     }
 }
 
 impl EnvironmentScope {
     pub(crate) fn granted() -> Self {
-        Self(())
-    }
-
-    /// For Signet's own work: bootstrap, loading of trust.
-    pub fn housekeeping() -> Self {
         Self(())
     }
 
@@ -130,9 +178,7 @@ impl EnvironmentScope {
 
     /// The same, going on without what cannot be read: no tenant's record holds up the others.
     pub async fn page<E: Record>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
-        let page = store.query(query, now).await?;
-        let records = page.records.into_iter().filter_map(typed).collect();
-        Ok(Listed { records, unreadable: page.unreadable, next: page.next })
+        page(store, query, now, |_| true).await
     }
 
     /// Reads an entity of any tenant.
@@ -144,6 +190,72 @@ impl EnvironmentScope {
     ) -> Result<Option<Versioned<E>>, StoreError> {
         get(store, key, now).await
     }
+}
+
+impl Housekeeper {
+    /// For who starts such work.
+    pub const fn appoint() -> Self {
+        Self(())
+    }
+
+    /// Its right to one tenant.
+    pub fn tenant(self, tenant: &TenantId) -> TenantScope {
+        TenantScope::granted(tenant.clone(), None)
+    }
+
+    /// Its right to all of them.
+    pub const fn environment(self) -> EnvironmentScope {
+        EnvironmentScope(())
+    }
+}
+
+impl ClaimScope {
+    /// That the caller belongs to `tenant`.
+    pub fn of(tenant: &TenantId) -> Self {
+        Self(tenant.clone())
+    }
+
+    /// Reads an entity of that tenant.
+    pub async fn get<E: OnClaim>(
+        &self,
+        store: &dyn Store,
+        key: &Key,
+        now: Time,
+    ) -> Result<Option<Versioned<E>>, StoreError> {
+        let found = get::<E>(store, key, now).await?;
+        Ok(found.filter(|found| found.value.tenant() == &self.0))
+    }
+
+    /// Reads a page of entities of that tenant, going on without what cannot be read.
+    pub async fn page<E: OnClaim>(&self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
+        page(store, query, now, |entity: &E| entity.tenant() == &self.0).await
+    }
+}
+
+impl Books {
+    /// Reads one.
+    pub async fn get<E: Book>(
+        self,
+        store: &dyn Store,
+        key: &Key,
+        now: Time,
+    ) -> Result<Option<Versioned<E>>, StoreError> {
+        get(store, key, now).await
+    }
+
+    /// Reads a page of them, going on without what cannot be read.
+    pub async fn page<E: Book>(self, store: &dyn Store, query: &Query, now: Time) -> Result<Listed<E>, StoreError> {
+        page(store, query, now, |_| true).await
+    }
+}
+
+/// The join token whose secret has this digest, whosever it is: the secret is the right to find it.
+pub async fn token_of_secret(
+    store: &dyn Store,
+    secret_sha256: &str,
+    now: Time,
+) -> Result<Option<Versioned<EnrollmentToken>>, StoreError> {
+    get(store, &EnrollmentToken::key_of(secret_sha256), now).await
 }
 
 impl<E> Listed<E> {
@@ -162,6 +274,17 @@ async fn get<E: Record>(store: &dyn Store, key: &Key, now: Time) -> Result<Optio
         reason: "another kind of entity is kept there".into(),
     })?;
     Ok(Some(Versioned { value, version }))
+}
+
+async fn page<E: Record>(
+    store: &dyn Store,
+    query: &Query,
+    now: Time,
+    admits: impl Fn(&E) -> bool,
+) -> Result<Listed<E>, StoreError> {
+    let page = store.query(query, now).await?;
+    let records = page.records.into_iter().filter_map(typed::<E>).filter(|found| admits(&found.value)).collect();
+    Ok(Listed { records, unreadable: page.unreadable, next: page.next })
 }
 
 fn typed<E: Record>(record: Versioned<Body>) -> Option<Versioned<E>> {

@@ -34,7 +34,7 @@ impl Quota {
         [Self::Principals, Self::JoinTokens, Self::EnrollmentRules, Self::CertificateAuthorities];
 
     /// How much a tenant may have whose operator set nothing else.
-    pub const fn default_limit(self) -> u32 {
+    const fn default_limit(self) -> u32 {
         match self {
             Self::Principals => 100_000,
             Self::JoinTokens => 10_000,
@@ -84,7 +84,7 @@ impl Quota {
 
     const fn advice(self) -> &'static str {
         match self {
-            Self::JoinTokens => "wait until some expire or make tokens with more uses; ",
+            Self::JoinTokens => "wait until some expire, or create tokens with more uses; ",
             Self::EnrollmentRules => "delete one; ",
             Self::Principals | Self::CertificateAuthorities => "",
         }

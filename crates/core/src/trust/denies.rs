@@ -154,7 +154,7 @@ impl Denies {
         self.revoked.iter().map(|part| read(part).len()).sum()
     }
 
-    /// Forgets what can no longer matter in the next few parts; after [`Self::rounds`] calls it has been through all.
+    /// Forgets what can no longer matter in the next few parts.
     pub(super) fn forget_some(&self, now: Time) {
         let first = self.next.fetch_add(PARTS_AT_ONCE, Ordering::Relaxed);
         let second = seconds(now);
@@ -202,10 +202,6 @@ impl Denies {
     pub(super) fn unreadable_len(&self) -> usize {
         let unreadable = read(&self.unreadable);
         [unreadable.tenants.len(), unreadable.changes.len(), unreadable.in_shard.len()].into_iter().sum()
-    }
-
-    pub(super) const fn rounds() -> usize {
-        REVOKED_PARTS / PARTS_AT_ONCE
     }
 
     fn revoked_part(&self, serial: &Serial) -> Option<&RwLock<BySerial<u32>>> {

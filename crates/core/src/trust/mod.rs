@@ -18,6 +18,8 @@ use std::{
     },
 };
 
+use serde::Deserialize;
+
 use self::{
     denies::Denies,
     locks::{read, write},
@@ -36,7 +38,8 @@ pub use refusal::Refusal;
 pub const DEFAULT_STALENESS_LIMIT: Lifetime = Lifetime::seconds(30);
 
 /// What to do once the feed has been silent for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WhenStale {
     /// Not ready, and every call is refused: the default.
     Refuse,
@@ -279,11 +282,6 @@ impl Trust {
     /// Not a change: what they refused has expired.
     pub fn forget_some(&self, now: Time) {
         self.denies.forget_some(now);
-    }
-
-    /// Forgets all refusals that can no longer matter.
-    pub fn forget_expired(&self, now: Time) {
-        (0..Denies::rounds()).for_each(|_| self.forget_some(now));
     }
 
     /// How many revoked certificates are held.

@@ -33,7 +33,7 @@ pub enum Refusal {
     #[error("the certificate authority is no longer trusted")]
     IssuerRetired,
     /// This node has not heard from the feed for too long.
-    #[error("this node has lost touch with the store")]
+    #[error("this node cannot reach the store")]
     Stale,
 }
 

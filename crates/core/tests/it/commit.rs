@@ -7,7 +7,7 @@ use signet_core::{
     audit::{AuditEvent, SealHead},
     store::{
         Body, Entity, Version, Versioned,
-        commit::{Bookkeeping, Commit, Write},
+        commit::{Commit, FeedEnd, Group, Obstacle, Write},
     },
     trust::change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
 };
@@ -38,7 +38,6 @@ fn an_audited_commit_writes_its_event_and_nothing_of_the_feed() {
     assert_eq!(commit.feed_shard(), None);
     assert_eq!(commit.to_transaction(None).writes(), [Write::create(event.clone())]);
     assert_eq!(commit.to_transaction(None).now(), NOW);
-    assert!(!commit.is_feed_write(0) && !commit.is_feed_write(1));
 }
 
 #[test]
@@ -94,16 +93,18 @@ fn a_conflict_is_the_feeds_only_beyond_the_operations_own_writes() {
     let (change, until) = denied("p", 1);
     let own = Write::create(SealHead { tenant: TenantId::system(), minute: 1 });
     let commit = Commit::audited(audit_event(), NOW).write(own).announce(&tenant("acme"), change, until);
-    let feed: Vec<bool> = (0..4).map(|write| commit.is_feed_write(write)).collect();
-    assert_eq!(feed, [false, false, true, true]);
-    assert_eq!(commit.to_transaction(None).writes().len(), 4);
+    let group = Group::new(0, [&commit], FeedEnd::default());
+    let own = |write| Obstacle::Commit { index: 0, write };
+    let met: Vec<Obstacle> = (0..4).map(|write| group.obstacle(write)).collect();
+    assert_eq!(met, [own(0), own(1), Obstacle::Feed, Obstacle::Feed]);
+    assert_eq!(group.transaction.writes().len(), 4);
 }
 
 #[test]
 fn bookkeeping_writes_what_it_is_given() {
     let head = SealHead { tenant: TenantId::system(), minute: 1 };
     let writes = [Write::Check(head.key(), Version::new(3)), Write::Delete(SealHead::key_of(), Version::new(3))];
-    let commit = Commit::bookkeeping(Bookkeeping::Seal, NOW).writes(writes.clone());
+    let commit = Commit::bookkeeping(NOW).writes(writes.clone());
     assert_eq!(commit.to_transaction(None).writes(), writes);
     assert_eq!(writes.map(|write| write.key()), [SealHead::key_of(), SealHead::key_of()]);
 }
@@ -112,7 +113,7 @@ fn bookkeeping_writes_what_it_is_given() {
 fn revocations_spread_over_the_shards_and_what_has_an_order_stays_in_its_tenants() {
     let acme: TenantId = "acme".parse().unwrap();
     let of = |change: Change| {
-        let commit = Commit::bookkeeping(Bookkeeping::Reservation, NOW);
+        let commit = Commit::bookkeeping(NOW);
         commit.announce(&acme, change, NOW.plus(Lifetime::days(1))).feed_shard().unwrap()
     };
     let revoked = (1..64u64).map(|number| {

@@ -12,10 +12,10 @@ use signet_app::{
     bootstrap, enrollment::tokens, tenants,
 };
 use signet_core::{
-    Identity, Lifetime, PrincipalType, Serial, TenantScope,
+    Identity, Lifetime, PrincipalType, Serial,
     authorization::{CallerTypes, Permit, Policy, Rule, permit},
     enrollment::PrincipalTemplate,
-    store::scope::EnvironmentScope,
+    store::scope::Housekeeper,
     tenants::Isolation,
 };
 use signet_enroll_http::{Enrollment, Origin, router};
@@ -64,7 +64,7 @@ impl World {
             renewal_grace: Lifetime::hours(1),
             quotas: Default::default(),
         };
-        tenants::create_tenant(&app, &call, &EnvironmentScope::housekeeping(), tenant).await.unwrap();
+        tenants::create_tenant(&app, &call, &Housekeeper::appoint().environment(), tenant).await.unwrap();
         let enrollment = Enrollment::new(Arc::clone(&app), || NOW);
         Self { app, router: router(Arc::new(enrollment)), _folder: folder }
     }
@@ -74,7 +74,7 @@ impl World {
         let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
         let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
         let input = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
-        let scope = TenantScope::housekeeping("acme".parse().unwrap());
+        let scope = Housekeeper::appoint().tenant(&"acme".parse().unwrap());
         let call = Call::process("CreateToken", NOW);
         let made = tokens::create_token(&self.app, &call, &admin(), &scope, input).await.unwrap();
         made.secret.expose_secret().to_owned()
@@ -96,7 +96,7 @@ impl World {
 
     /// The payloads of the audit events with this outcome.
     pub async fn audited(&self, tenant: &str, outcome: &str) -> Vec<Value> {
-        let scope = TenantScope::housekeeping(tenant.parse().unwrap());
+        let scope = Housekeeper::appoint().tenant(&tenant.parse().unwrap());
         let window = signet_app::AuditWindow::new(None, Some(NOW.plus(Lifetime::hours(1))), NOW).unwrap();
         let call = Call::process("ListAuditEvents", NOW);
         let page = events::list_audit_events(&self.app, &call, &scope, &window, &Default::default()).await.unwrap();

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use signet_core::{
     Entropy, Lifetime, PrincipalType, Role,
     trust::{Refusal, change::Change},
@@ -72,7 +73,7 @@ async fn no_connection_outlives_its_certificate_or_its_age() {
     let mut old = client.greet(address).await.unwrap();
     let start = world.now();
     world.travel(start.plus(Lifetime::hours(5)));
-    assert_eq!(world.registry.sweep(world.now()), 0);
+    assert_eq!(world.registry.sweep(world.now()).await, 0);
     let mut young = client.greet(address).await.unwrap();
     world.travel(start.plus(Lifetime::hours(7)));
     ends(&mut old).await;
@@ -91,7 +92,7 @@ async fn strangers_stay_for_a_minute() {
     let known = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
     let mut known = known.greet(address).await.unwrap();
     world.travel(world.now().plus(Lifetime::seconds(50)));
-    assert_eq!(world.registry.sweep(world.now()), 0);
+    assert_eq!(world.registry.sweep(world.now()).await, 0);
     world.travel(world.now().plus(Lifetime::seconds(10)));
     ends(&mut stranger).await;
     assert_eq!(world.observer.endings(), [Ended::MaxAge]);
@@ -108,10 +109,10 @@ async fn ages_are_spread() {
         open.push(client.greet(address).await.unwrap());
     }
     let start = world.now();
-    assert_eq!(world.registry.sweep(start.plus(Lifetime::minutes(59))), 0);
-    let early = world.registry.sweep(start.plus(Lifetime::minutes(90)));
+    assert_eq!(world.registry.sweep(start.plus(Lifetime::minutes(59))).await, 0);
+    let early = world.registry.sweep(start.plus(Lifetime::minutes(90))).await;
     assert!((1..16).contains(&early), "{early} of 16 after half of the jitter");
-    assert_eq!(early + world.registry.sweep(start.plus(Lifetime::hours(2)).plus(Lifetime::minutes(1))), 16);
+    assert_eq!(early + world.registry.sweep(start.plus(Lifetime::hours(2)).plus(Lifetime::minutes(1))).await, 16);
 }
 
 #[tokio::test]
@@ -138,11 +139,11 @@ async fn a_node_that_lost_touch_ends_its_sessions_once_and_says_so_to_newcomers(
     let mut open = client.greet(address).await.unwrap();
     world.travel(world.now().minus(Lifetime::hours(1)));
     world.uptime.advance(6 * 60 * 1000);
-    assert_eq!(world.registry.sweep(world.now()), 1, "a clock that was set back hides no silence");
+    assert_eq!(world.registry.sweep(world.now()).await, 1, "a clock that was set back hides no silence");
     ends(&mut open).await;
     assert_eq!(world.observer.endings(), [Ended::Refused(Refusal::Stale)]);
     let _newcomer = client.greet(address).await.unwrap();
-    assert_eq!(world.registry.sweep(world.now()), 0, "it was told in its calls");
+    assert_eq!(world.registry.sweep(world.now()).await, 0, "it was told in its calls");
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn a_revocation_between_handshake_and_registration_is_not_missed() {
     *meanwhile.0.lock().unwrap() = Some(Box::new(move || {
         revoker.revoke(&revoked);
         // The sweep that follows does not find the connection: it is not registered yet.
-        assert_eq!(revoker.registry.sweep(revoker.now()), 0);
+        assert_eq!(revoker.registry.sweep(revoker.now()).now_or_never(), Some(0));
     }));
     assert!(Client::new(&world.pki, Some(&holder)).greet(address).await.is_err());
     eventually("a refusal", || world.observer.refusals() == ["CERTIFICATE_REVOKED"]).await;

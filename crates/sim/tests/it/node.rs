@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use signet_app::{App, Call, Follower, Settings, audit::sealing, authorities::lifecycle, certificates::sweep};
+use signet_app::{App, Chore, Follower, Settings, audit::sealing, authorities::lifecycle, certificates::sweep};
 use signet_core::{
     Error, Identity, Uptime,
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
@@ -84,7 +84,7 @@ impl Node {
             if self.link.site.times == Times::LongLeaps {
                 continue;
             }
-            let call = Call::process("sealer", self.link.now());
+            let call = Chore::new("sealer", self.link.now());
             if let Err(error) = sealing::seal_beside_others(&self.app, &call, &key, self.trust.uptime(), true).await
                 && error.reason() == "AUDIT_LOG_CUT_OFF"
             {
@@ -98,7 +98,7 @@ impl Node {
             sleep(Duration::from_secs(45)).await;
             let go_on = || Some(self.link.now());
             // What fails is tried again by the next sweep.
-            let _ = sweep::sweep_reservations(&self.app, &Call::process("sweeper", self.link.now()), &go_on).await;
+            let _ = sweep::sweep_reservations(&self.app, &Chore::new("sweeper", self.link.now()), &go_on).await;
         }
     }
 
@@ -106,8 +106,7 @@ impl Node {
         loop {
             sleep(Duration::from_secs(30)).await;
             let go_on = || Some(self.link.now());
-            let done =
-                lifecycle::rotate_due_cas(&self.app, &Call::process("rotate-cas", self.link.now()), &go_on).await;
+            let done = lifecycle::rotate_due_cas(&self.app, &Chore::new("rotate-cas", self.link.now()), &go_on).await;
             let failed = done.map_or_else(|_| Vec::new(), |report| report.failed);
             let ours = |error: &Error| matches!(error, Error::Internal { .. } | Error::Misconfigured { .. });
             for (what, error) in failed.into_iter().filter(|(_, error)| ours(error)) {

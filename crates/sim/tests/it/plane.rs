@@ -13,7 +13,7 @@ use signet_core::{
     Error, Identity, Lifetime, PrincipalId, TenantId, Time,
     audit::Finding,
     certificates::RevocationReason,
-    store::scope::EnvironmentScope,
+    store::scope::Housekeeper,
     tenants::{Isolation, TenantStatus},
     trust::{Anchor, TenantTrust},
 };
@@ -55,7 +55,7 @@ impl Plane {
         let (app, call) = (&maker.app, || Call::process("test", site.now()));
         bootstrap::bootstrap(app, &call(), &bootstrap_input()).await?;
         for id in &tenants {
-            tenants::create_tenant(app, &call(), &EnvironmentScope::housekeeping(), new_tenant(id)).await?;
+            tenants::create_tenant(app, &call(), &Housekeeper::appoint().environment(), new_tenant(id)).await?;
             for number in 0..PRINCIPALS {
                 principals::create_principal(app, &call(), &scope(id), worker(principal(number))).await?;
             }

@@ -16,7 +16,7 @@ use signet_core::{
     authorization::{CallerTypes, Permit, Policy, Rule, permit},
     certificates::RevocationReason,
     enrollment::PrincipalTemplate,
-    store::scope::EnvironmentScope,
+    store::scope::Housekeeper,
 };
 
 /// One request, which can be repeated.
@@ -83,7 +83,7 @@ impl Request {
     /// Asks `app`.
     pub(crate) async fn ask(&self, app: &Arc<App>, now: Time, request_id: &str) -> Result<Option<IssuedLeaf>, Error> {
         let call = &self.call(now, request_id);
-        let (root, environment) = (&permit_of(operator()), &EnvironmentScope::housekeeping());
+        let (root, environment) = (&permit_of(operator()), &Housekeeper::appoint().environment());
         match self {
             Self::Create { tenant, id } => {
                 principals::create_principal(app, call, &scope(tenant), worker(id.clone())).await?;
@@ -145,7 +145,7 @@ pub(crate) fn worker(id: PrincipalId) -> CreatePrincipal {
 }
 
 pub(crate) fn scope(tenant: &TenantId) -> TenantScope {
-    TenantScope::housekeeping(tenant.clone())
+    Housekeeper::appoint().tenant(tenant)
 }
 
 /// The environment's operator.

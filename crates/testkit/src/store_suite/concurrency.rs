@@ -5,7 +5,10 @@ use std::sync::Arc;
 use signet_core::{
     Lifetime, Store, StoreError,
     principals::Principal,
-    store::{Body, Entity, Key, Version, Versioned, Write, commit::Commit},
+    store::{
+        Body, Entity, Key, Version, Versioned, Write,
+        commit::{Commit, FeedEnd, Group, Obstacle},
+    },
     trust::change::{Change, ChangeEntry, ChangeHead},
 };
 use tokio::task::JoinSet;
@@ -147,10 +150,11 @@ async fn feed_head(store: &dyn Store, shard: u32) -> Option<Versioned<ChangeHead
 }
 
 async fn announced(store: &dyn Store, commit: &Commit, shard: u32) -> bool {
-    let head = feed_head(store, shard).await;
-    match store.transact(commit.to_transaction(head.as_ref())).await {
+    let end = feed_head(store, shard).await.as_ref().map_or_else(FeedEnd::default, FeedEnd::from);
+    let group = Group::new(shard, [commit], end);
+    match store.transact(group.transaction.clone()).await {
         Ok(()) => true,
-        Err(StoreError::Conflict { write }) if commit.is_feed_write(write) => false,
+        Err(StoreError::Conflict { write }) if group.obstacle(write) == Obstacle::Feed => false,
         Err(other) => panic!("{other}"),
     }
 }

@@ -32,23 +32,20 @@ fn first_cells(markdown: &str) -> impl Iterator<Item = &str> {
 fn every_alarm_has_a_runbook() {
     let missing: Vec<_> =
         alarms().into_iter().filter(|alarm| !root().join(format!("runbooks/{alarm}.md")).exists()).collect();
-    assert!(missing.is_empty(), "write a runbook of the alarm's name: {missing:?}");
-    let names_it = |alarm: &String| {
-        text(&format!("runbooks/{alarm}.md")).contains(&format!("**How you know.** The alarm `{alarm}"))
-    };
+    assert!(missing.is_empty(), "write a runbook with the alarm's name: {missing:?}");
+    let names_it =
+        |alarm: &String| text(&format!("runbooks/{alarm}.md")).contains(&format!("**Symptom.** Alarm `{alarm}"));
     let silent: Vec<_> = alarms().into_iter().filter(|alarm| !names_it(alarm)).collect();
-    assert!(silent.is_empty(), "say by which alarm one knows: {silent:?}");
+    assert!(silent.is_empty(), "name the alarm in the symptom: {silent:?}");
 }
 
 #[test]
-fn every_runbook_answers_the_four_questions() {
+fn every_runbook_has_the_four_sections() {
     for path in files(&["runbooks"], &[".md"]) {
         let page = read(&path);
-        for heading in
-            ["**How you know.**", "**What it means.**", "**What to type.**", "**How you see that it is over.**"]
-        {
-            let asked = path.ends_with("README.md") || page.contains(heading);
-            assert!(asked, "{} lacks {heading}", path.display());
+        for heading in ["**Symptom.**", "**Impact.**", "**Action.**", "**Verify.**"] {
+            let has_it = path.ends_with("README.md") || page.contains(heading);
+            assert!(has_it, "{} lacks {heading}", path.display());
         }
     }
 }

@@ -94,11 +94,12 @@ impl Imports {
             found.visit_file(file);
             let home = |mut path: Module| {
                 let from = |path: &Module| {
-                    let at = |n| Some([handed_on.get(&path[..n])?, &path[n..]].concat());
-                    (1..=path.len()).find_map(at)
+                    // A function may be called as a file is.
+                    let names = (1..=path.len()).filter(|n| !parsed.contains_key(&path[..*n]));
+                    names.into_iter().find_map(|n| Some([handed_on.get(&path[..n])?, &path[n..]].concat()))
                 };
-                while let Some(path_there) = from(&path).filter(|there| *there != path) {
-                    path = path_there;
+                while let Some(there) = from(&path) {
+                    path = there;
                 }
                 while !path.is_empty() && !parsed.contains_key(&path) {
                     path.pop();

@@ -25,6 +25,24 @@ fn nothing_is_left_for_later() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// Where work begins that nobody asked for. Whoever serves a caller has the caller's scope.
+const CHORES_BEGIN: &[&str] =
+    &["crates/app/src/call.rs", "lambdas/rotate/src/lib.rs", "services/control-plane/src/upkeep/"];
+
+#[test]
+fn housekeepers_are_appointed_by_who_starts_background_work() {
+    let makers = ["Housekeeper::appoint()", "Chore::new("];
+    let makes = |path: &Path| makers.iter().any(|maker| read(path).contains(maker));
+    let sources = files(&["crates", "services", "lambdas"], &[".rs"]);
+    let is_shipped = |name: &str| name.contains("/src/") && !name.starts_with("crates/fuzz/");
+    let shipped = sources.iter().map(|path| (path, name(path))).filter(|(_, name)| is_shipped(name));
+    let making: Vec<_> = shipped.filter(|(path, _)| makes(path)).map(|(_, name)| name).collect();
+    let other: Vec<_> =
+        making.iter().filter(|name| CHORES_BEGIN.iter().all(|known| !name.starts_with(known))).collect();
+    assert!(other.is_empty(), "these take the right to every tenant's records: {other:?}");
+    assert!(CHORES_BEGIN.iter().all(|known| making.iter().any(|name| name.starts_with(known))), "{making:?}");
+}
+
 #[test]
 fn scripts_can_be_run() {
     use std::os::unix::fs::PermissionsExt;

@@ -9,7 +9,7 @@ use lambda_http::{
 use serde_json::{Value, json};
 use signet_app::{AuditWindow, Call, audit::events};
 use signet_control_plane::{Config, cli::system_clock, wiring};
-use signet_core::{PrincipalType, TenantScope};
+use signet_core::{PrincipalType, store::scope::Housekeeper};
 use signet_enroll_lambda::{Function, essential};
 use signet_x509::{KeyAndCsr, pem};
 
@@ -129,7 +129,7 @@ async fn a_function_url_answers_as_the_api_gateway_does() {
 
     let call = Call::process("test", system_clock()());
     let window = AuditWindow::new(None, None, call.now).unwrap();
-    let scope = TenantScope::housekeeping("edge".parse().unwrap());
+    let scope = Housekeeper::appoint().tenant(&"edge".parse().unwrap());
     let page = events::list_audit_events(&wired.app, &call, &scope, &window, &Default::default()).await.unwrap();
     let payloads = page.events.iter().map(|event| serde_json::from_str::<Value>(&event.payload).unwrap());
     let refusals = payloads.filter(|payload| payload["outcome"] == "TOKEN_USED_UP");

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use signet_app::{AuditWindow, Bootstrap, Call, CreateTenant, CreateToken, bootstrap, enrollment::tokens, tenants};
 use signet_control_plane::{Config, cli::system_clock, wiring};
 use signet_core::{
-    Identity, Lifetime, PrincipalType, Serial, TenantScope,
+    Identity, Lifetime, PrincipalType, Serial,
     authorization::{CallerTypes, Permit, Policy, Rule, permit},
     enrollment::PrincipalTemplate,
-    store::scope::EnvironmentScope,
+    store::scope::Housekeeper,
     tenants::Isolation,
 };
 use signet_testkit::{
@@ -88,7 +88,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),
     };
-    tenants::create_tenant(&wired.app, &call, &EnvironmentScope::housekeeping(), new).await.unwrap();
+    tenants::create_tenant(&wired.app, &call, &Housekeeper::appoint().environment(), new).await.unwrap();
     new_token(wired, tenant, PrincipalType::Worker).await
 }
 
@@ -98,7 +98,7 @@ async fn new_token(wired: &wiring::Wired, tenant: &str, principal_type: Principa
     let template = PrincipalTemplate { principal_type, id: None, roles: Vec::new() };
     let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
     let token = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
-    let scope = TenantScope::housekeeping(tenant.parse().unwrap());
+    let scope = Housekeeper::appoint().tenant(&tenant.parse().unwrap());
     let made = tokens::create_token(&wired.app, &call, &admin(call.now), &scope, token).await.unwrap();
     made.secret.expose_secret().to_owned()
 }
@@ -146,7 +146,7 @@ async fn a_token_is_redeemed_through_the_api_gateway_once() {
     // The operator finds by that id what the caller was not told, and whom API Gateway has seen.
     let call = Call::process("test", system_clock()());
     let window = AuditWindow::new(None, None, call.now).unwrap();
-    let scope = TenantScope::housekeeping(tenant.parse().unwrap());
+    let scope = Housekeeper::appoint().tenant(&tenant.parse().unwrap());
     let page = signet_app::audit::events::list_audit_events(&wired.app, &call, &scope, &window, &Default::default())
         .await
         .unwrap();

@@ -1,7 +1,6 @@
 //! What the agent is to do: read once, checked, and then only carried out. `agent.sample.toml` explains each key.
 
 mod check;
-mod raw;
 
 use std::{
     fmt, fs, io,
@@ -16,15 +15,16 @@ use figment::{
     providers::{Format, Toml},
 };
 use nix::sys::signal::Signal;
-pub use raw::Stdin;
+use serde::Deserialize;
 use signet_client::{Access, Settings};
+use signet_core::{PrincipalId, TenantId};
 use thiserror::Error;
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("it cannot be read: {0}; `signet-agent sample` prints one to begin with")]
+    #[error("it cannot be read: {0}; `signet-agent sample` prints one to start from")]
     File(io::Error),
     /// Not TOML, an unknown key, a wrong type.
     #[error("{0}")]
@@ -37,6 +37,46 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
+}
+
+/// The file. Strict: what is not known is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    state_dir: PathBuf,
+    socket: Option<PathBuf>,
+    metrics: Option<SocketAddr>,
+    #[serde(default)]
+    log: Log,
+    control_plane: ControlPlane,
+    #[serde(default)]
+    identity: Vec<IdentityConfig>,
+}
+
+#[derive(Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Log {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlPlane {
+    endpoint: String,
+    server_name: Option<String>,
+    ca_file: PathBuf,
+    out_of_band: Option<OutOfBand>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutOfBand {
+    #[serde(deserialize_with = "check::https")]
+    url: String,
+    #[serde(default)]
+    pinned: bool,
 }
 
 /// The agent's configuration.
@@ -57,13 +97,16 @@ pub struct Config {
 }
 
 /// One identity. Two that are equal need no restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IdentityConfig {
     /// Its name in files, metrics and status.
+    #[serde(deserialize_with = "check::name")]
     pub name: String,
     /// How it begins.
     pub enroll: EnrollConfig,
     /// Whether to follow the trust bundle: `bundle.pem` then follows a CA rotation within a second.
+    #[serde(default = "yes")]
     pub follow_bundle: bool,
     /// A folder of PEM files.
     pub pem: Option<PemConfig>,
@@ -78,14 +121,55 @@ pub struct IdentityConfig {
 }
 
 /// How an identity begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Enroll")]
 pub struct EnrollConfig {
     /// The tenant; a join token knows its own.
-    pub tenant: Option<String>,
+    pub tenant: Option<TenantId>,
     /// The id to take, where the proof leaves it open.
-    pub principal: Option<String>,
+    pub principal: Option<PrincipalId>,
     /// What speaks for it.
     pub proof: ProofConfig,
+}
+
+/// How that is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Enroll {
+    tenant: Option<TenantId>,
+    principal: Option<PrincipalId>,
+    join_token_file: Option<PathBuf>,
+    oidc_token_file: Option<PathBuf>,
+    aws_iam: Option<AwsIam>,
+    x509: Option<X509>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AwsIam {
+    region: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct X509 {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+}
+
+impl TryFrom<Enroll> for EnrollConfig {
+    type Error = &'static str;
+    fn try_from(written: Enroll) -> Result<Self, &'static str> {
+        let Enroll { tenant, principal, join_token_file, oidc_token_file, aws_iam, x509 } = written;
+        let proof = match (join_token_file, oidc_token_file, aws_iam, x509) {
+            (Some(path), None, None, None) => ProofConfig::JoinToken(path),
+            (None, Some(path), None, None) => ProofConfig::Oidc(path),
+            (None, None, Some(AwsIam { region }), None) => ProofConfig::AwsIam { region },
+            (None, None, None, Some(X509 { cert_file, key_file })) => ProofConfig::X509 { cert_file, key_file },
+            _ => return Err("set one of join_token_file, oidc_token_file, aws_iam, x509"),
+        };
+        Ok(Self { tenant, principal, proof })
+    }
 }
 
 /// What speaks for an identity.
@@ -126,54 +210,133 @@ impl ProofConfig {
 }
 
 /// A folder with `cert.pem`, `key.pem`, `ca.pem` and `bundle.pem`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PemConfig {
     /// Where.
     pub directory: PathBuf,
     /// Of the key; the others may be read by everybody.
+    #[serde(default = "secret", with = "Permissions")]
     pub key: Access,
 }
 
+/// How [`Access`] is written.
+#[derive(Deserialize)]
+#[serde(remote = "Access", deny_unknown_fields)]
+struct Permissions {
+    #[serde(default = "secret_mode", deserialize_with = "check::mode")]
+    mode: u32,
+    #[serde(default, deserialize_with = "check::owner")]
+    owner: Option<u32>,
+    #[serde(default, deserialize_with = "check::group")]
+    group: Option<u32>,
+}
+
 /// One file with secrets in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// Where.
     pub file: PathBuf,
     /// Who may read it.
+    #[serde(rename = "permissions", default = "secret", with = "Permissions")]
     pub access: Access,
 }
 
 /// A PKCS#12 file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pkcs12Config {
-    /// Where, and who may read it.
-    pub file: FileConfig,
+    /// Where.
+    pub file: PathBuf,
+    /// Who may read it.
+    #[serde(rename = "permissions", default = "secret", with = "Permissions")]
+    pub access: Access,
     /// File with its password; the first line counts.
     pub password_file: PathBuf,
     /// Friendly name of the entry.
+    #[serde(default = "alias")]
     pub alias: String,
 }
 
 /// A command, run without a shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExecConfig {
-    /// The program; an absolute path.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<String>,
+    /// What is run.
+    pub command: Command,
     /// It is killed, with all that it has started, after this.
+    #[serde(rename = "timeout_seconds", default = "half_a_minute", deserialize_with = "check::timeout")]
     pub timeout: Duration,
     /// What it reads.
+    #[serde(default)]
     pub stdin: Stdin,
 }
 
+/// A program with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Command {
+    /// An absolute path.
+    pub program: PathBuf,
+    /// Words.
+    pub arguments: Vec<String>,
+}
+
+impl TryFrom<Vec<String>> for Command {
+    type Error = &'static str;
+    fn try_from(words: Vec<String>) -> Result<Self, &'static str> {
+        let mut words = words.into_iter();
+        let program = words.next().map(PathBuf::from).filter(|program| program.components().count() > 1);
+        let program = program.ok_or("must be a list of words, the path of a program first; there is no shell")?;
+        Ok(Self { program, arguments: words.collect() })
+    }
+}
+
+/// What the command reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Key, chain and root, PEM: for programs that shall have the key without a file.
+    Credentials,
+}
+
 /// A process that is told by a signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SignalConfig {
     /// Its pid file, read each time.
     pub pid_file: PathBuf,
     /// Which signal.
+    #[serde(default = "hangup", deserialize_with = "check::signal")]
     pub signal: Signal,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn secret() -> Access {
+    Access::mode(secret_mode())
+}
+
+fn secret_mode() -> u32 {
+    0o600
+}
+
+fn alias() -> String {
+    "signet".into()
+}
+
+fn half_a_minute() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn hangup() -> Signal {
+    Signal::SIGHUP
 }
 
 impl Config {
@@ -186,8 +349,9 @@ impl Config {
 
     /// Reads a text. Relative paths in it start at `base`.
     pub fn from_toml(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        let raw = Figment::from(Toml::string(text)).extract().map_err(|error| ConfigError::Syntax(in_words(&error)))?;
-        check::config(raw, base)
+        let figment = Figment::from(Toml::string(text));
+        let file = figment.extract().map_err(|error| ConfigError::Syntax(in_words(&figment, &error)))?;
+        check::config(file, base)
     }
 }
 
@@ -196,25 +360,53 @@ impl IdentityConfig {
     pub fn keeps_its_key(&self) -> bool {
         self.pem.is_some() || self.combined.is_some()
     }
+
+    /// All that it names.
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let mut paths = match &mut self.enroll.proof {
+            ProofConfig::JoinToken(path) | ProofConfig::Oidc(path) => vec![path],
+            ProofConfig::AwsIam { .. } => Vec::new(),
+            ProofConfig::X509 { cert_file, key_file } => vec![cert_file, key_file],
+        };
+        paths.extend(self.pem.as_mut().map(|pem| &mut pem.directory));
+        paths.extend(self.combined.as_mut().map(|combined| &mut combined.file));
+        paths.extend(self.pkcs12.as_mut().into_iter().flat_map(|own| [&mut own.file, &mut own.password_file]));
+        paths.extend(self.exec.as_mut().map(|exec| &mut exec.command.program));
+        paths.extend(self.signal.as_mut().map(|signal| &mut signal.pid_file));
+        paths
+    }
 }
 
-/// figment names the key apart from what is wrong with it, and speaks of Rust's types.
-fn in_words(error: &figment::Error) -> String {
+fn name_of(figment: &Figment, number: &str) -> Option<String> {
+    let identities = figment.find_value("identity").ok()?;
+    let one = identities.as_array()?.get(number.parse::<usize>().ok()?)?;
+    Some(one.find_ref("name")?.as_str()?.to_owned())
+}
+
+/// figment separates the key from the problem, numbers identities, and names Rust's types.
+fn in_words(figment: &Figment, error: &figment::Error) -> String {
     let one = |error: &figment::Error| {
         let what = match &error.kind {
-            Kind::UnknownField(_, known) => format!("there is no such key; there are {}", known.join(", ")),
-            Kind::UnknownVariant(found, known) => format!("{found:?} is none of {}", known.join(", ")),
+            Kind::UnknownField(_, known) => format!("unknown key; valid keys are {}", known.join(", ")),
+            Kind::UnknownVariant(found, known) => format!("{found:?} must be one of {}", known.join(", ")),
             Kind::InvalidType(found, wanted) => {
                 let wanted = match wanted.as_str() {
                     "a sequence" => "a list, [ … ]",
                     wanted if wanted.starts_with("struct ") => "a table, { key = … }",
                     wanted => wanted,
                 };
-                format!("must be {wanted}, and is the {found}")
+                format!("must be {wanted}, not the {found}")
             }
             kind => kind.to_string(),
         };
-        let path = error.path.join(".");
+        let mut path = error.path.clone();
+        if let [first, number, ..] = path.as_mut_slice()
+            && first == "identity"
+            && let Some(name) = name_of(figment, number)
+        {
+            *number = name;
+        }
+        let path = path.join(".");
         if path.is_empty() { what } else { format!("{path}: {what}") }
     };
     error.clone().into_iter().map(|error| one(&error)).collect::<Vec<_>>().join("; ")

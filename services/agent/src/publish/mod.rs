@@ -53,7 +53,7 @@ impl Published {
             files.extend(names.map(|(variable, name)| (variable, pem.directory.join(name))));
         }
         files.extend(self.config.combined.as_ref().map(|combined| ("SIGNET_COMBINED_FILE", combined.file.clone())));
-        files.extend(self.config.pkcs12.as_ref().map(|pkcs12| ("SIGNET_PKCS12_FILE", pkcs12.file.file.clone())));
+        files.extend(self.config.pkcs12.as_ref().map(|pkcs12| ("SIGNET_PKCS12_FILE", pkcs12.file.clone())));
         files
     }
 
@@ -66,7 +66,7 @@ impl Published {
             replace_file(&combined.file, combine(credentials).as_bytes(), combined.access)?;
         }
         match &self.config.pkcs12 {
-            Some(pkcs12) => replace_file(&pkcs12.file.file, &pkcs12::encode(pkcs12, credentials)?, pkcs12.file.access),
+            Some(pkcs12) => replace_file(&pkcs12.file, &pkcs12::encode(pkcs12, credentials)?, pkcs12.access),
             None => Ok(()),
         }
     }
@@ -98,7 +98,7 @@ impl Published {
         let names = [KEY_FILE, CERT_FILE, CA_FILE, BUNDLE_FILE];
         let pem = self.config.pem.iter().flat_map(move |pem| names.map(|name| pem.directory.join(name)));
         let combined = self.config.combined.iter().map(|combined| combined.file.clone());
-        let pkcs12 = self.config.pkcs12.iter().map(|pkcs12| pkcs12.file.file.clone());
+        let pkcs12 = self.config.pkcs12.iter().map(|pkcs12| pkcs12.file.clone());
         pem.chain(combined).chain(pkcs12)
     }
 

@@ -12,7 +12,7 @@ use crate::config::Pkcs12Config;
 pub(super) fn encode(config: &Pkcs12Config, credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let failed = |error: p12_keystore::error::Error| CredentialsError::File {
         action: "make",
-        path: config.file.file.display().to_string(),
+        path: config.file.display().to_string(),
         reason: error.to_string(),
     };
     let password = password(config)?;

@@ -46,12 +46,12 @@ fn what_cannot_be_is_refused_by_its_key() {
         read(&format!("[[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"t\" }}\n{lines}")).unwrap_err()
     };
     for (lines, words) in [
-        ("", "identity.web: it serves nobody"),
+        ("", "identity.web: it has no output"),
         ("pem = { directory = \"d\", key = { mode = \"0644\" } }", "identity.web.pem.key.mode: \"0644\" must be octal"),
-        ("pem = { directory = \"d\", key = { owner = \"nobody-knows\" } }", "owner: \"nobody-knows\" is not known"),
-        ("pem = { directory = \"d\", keys = 1 }", "pem.keys: there is no such key; there are directory, key"),
-        ("pem = \"d\"", "pem: must be a table, { key = … }, and is the string \"d\""),
-        ("log = \"text\"", "log: there is no such key"),
+        ("pem = { directory = \"d\", key = { owner = \"nobody-knows\" } }", "owner: \"nobody-knows\" does not exist"),
+        ("pem = { directory = \"d\", keys = 1 }", "pem.keys: unknown key; valid keys are directory, key"),
+        ("pem = \"d\"", "pem: must be a table, { key = … }, not the string \"d\""),
+        ("log = \"text\"", "log: unknown key"),
         ("pkcs12 = { file = \"f\", password_file = \"p\" }", "a join token does not work twice"),
         ("pem = { directory = \"d\" }\nexec = { command = [\"nginx\"] }", "exec.command: must be a list of words"),
         ("pem = { directory = \"d\" }\nsignal = { pid_file = \"p\", signal = \"KILL\" }", "must be HUP"),
@@ -61,7 +61,7 @@ fn what_cannot_be_is_refused_by_its_key() {
     }
     assert!(read("").unwrap_err().contains("add an [[identity]]"));
     let both = "[[identity]]\nname = \"web\"\nenroll = { join_token_file = \"t\", oidc_token_file = \"o\" }";
-    assert!(read(both).unwrap_err().contains("say what speaks for it"));
+    assert!(read(both).unwrap_err().contains("set one of join_token_file"));
     let without = "[[identity]]\nname = \"web\"\nenroll = { oidc_token_file = \"o\" }";
     assert!(read(without).unwrap_err().contains("identity.web.enroll.tenant"));
     let twice = "[[identity]]\nname = \"web\"\nenroll = { join_token_file = \"t\" }\ncombined = { file = \"f\" }\n";
@@ -88,5 +88,5 @@ fn a_socket_whose_path_no_system_takes_is_refused() {
          [[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"t\" }}\npem = {{ directory = \"d\" }}\n"
     );
     let error = Config::from_toml(&text, folder().path()).unwrap_err().to_string();
-    assert!(error.contains("socket: ") && error.contains("longer than 107"), "{error}");
+    assert!(error.contains("socket: ") && error.contains("at most 107"), "{error}");
 }

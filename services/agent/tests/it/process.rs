@@ -67,7 +67,7 @@ async fn it_runs_tells_systemd_answers_and_ends() {
     let (lines, mut seen) = (notifications(&socket), Vec::new());
     let mut child =
         agent(&config).arg("run").env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000").spawn().unwrap();
-    for what in ["READY=1", "WATCHDOG=1", "STATUS=1 of 1 identities are well", "WATCHDOG=1"] {
+    for what in ["READY=1", "WATCHDOG=1", "STATUS=1 of 1 identities are ok", "WATCHDOG=1"] {
         heard(&lines, &mut seen, what);
     }
     let shown = ask(&config, &["status"]).await;
@@ -78,7 +78,7 @@ async fn it_runs_tells_systemd_answers_and_ends() {
     assert!(metrics.contains("signet_agent_standing{identity=\"one\",standing=\"fresh\"} 1"), "{metrics}");
     let second = ask(&config, &["run"]).await;
     assert_eq!(second.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another signet-agent runs on"));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another signet-agent is using"));
 
     let before = report(&config).await.unwrap().identities[0].serial_number.clone();
     assert!(ask(&config, &["renew", "one"]).await.status.success());
@@ -93,7 +93,7 @@ async fn it_runs_tells_systemd_answers_and_ends() {
     fs::write(&config, format!("{}{two}", fs::read_to_string(&config).unwrap())).unwrap();
     signal(&child, "-HUP");
     heard(&lines, &mut seen, "RELOADING=1");
-    heard(&lines, &mut seen, "STATUS=2 of 2 identities are well");
+    heard(&lines, &mut seen, "STATUS=2 of 2 identities are ok");
     // What is wrong changes nothing.
     fs::write(&config, "nonsense").unwrap();
     signal(&child, "-HUP");

@@ -167,7 +167,7 @@ async fn a_pid_file_that_others_may_write_signals_nobody() {
     let identities = identity(&world, "signal = { pid_file = \"daemon.pid\", signal = \"HUP\" }").await;
     let (agent, mut reports) = world.agent(&identities).await;
     let handover = reports.until("it has been tried", told_or_failed).await[0].handover.clone().unwrap();
-    assert!(handover.message.contains("others may write it"), "{handover:?}");
+    assert!(handover.message.contains("others can write it"), "{handover:?}");
     assert!(daemon.try_wait().unwrap().is_none());
     agent.stop().await;
     daemon.kill().unwrap();

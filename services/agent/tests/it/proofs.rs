@@ -138,7 +138,7 @@ async fn a_pods_token_is_enough_and_one_that_was_used_is_waited_out() {
     let problem = refused.problem.unwrap();
     assert!(problem.reason == "ENROLLMENT_REFUSED" && problem.message.contains("correlation id"), "{problem:?}");
     let (text, code) = process.shown().await;
-    assert!(code == Some(1) && text.contains("works once") && text.contains("this one expires at"), "{text}");
+    assert!(code == Some(1) && text.contains("works for one key") && text.contains("this one expires at"), "{text}");
     project(&volume, 1, &token(&issuer, 1));
     let found = enrolls_and_renews(&world, &process, id).await;
 

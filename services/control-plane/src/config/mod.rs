@@ -1,26 +1,32 @@
-//! The configuration: environment variables `SIGNET_<SECTION>__<KEY>` over a TOML file, of which either will do alone.
+//! The configuration: environment variables `SIGNET_<SECTION>__<KEY>` override a TOML file (either is enough), which
+//! overrides the defaults in `signet.sample.toml`.
 //!
-//! Read raw, then checked once: code that holds a [`Config`] holds a good one.
+//! A setting is a field here with its check, and a line in the sample. A [`Config`] has been checked.
 
 mod check;
-mod raw;
 mod variables;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use figment::{
-    Figment,
-    providers::{Format, Toml},
+    Figment, Provider as _,
+    providers::{Format as _, Serialized, Toml},
+    value::{Dict, Value},
 };
+use serde::Deserialize;
 use signet_app::ServerIdentity;
-use signet_core::{Cidr, Lifetime, authorization::ExtraGrant, trust::WhenStale};
-use signet_x509::Environment;
+use signet_core::{Cidr, Lifetime, authorization::ExtraGrant, spiffe::TrustDomainSuffix, trust::WhenStale};
+use signet_x509::environment::LeafOids;
 use thiserror::Error;
 use variables::Variables;
+
+const SAMPLE: &str = include_str!("../../signet.sample.toml");
+/// Sections without defaults, except for `oid_arc`.
+const CHOSEN: [&str; 4] = ["environment", "storage", "keys", "server_identity"];
 
 /// What is wrong with the configuration. `Display` says where, which key and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -35,10 +41,9 @@ pub struct ConfigError {
 }
 
 /// A checked configuration. Every field is explained in `signet.sample.toml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Short name of the environment, e.g. `dev`; in logs and in `check`'s output.
-    pub name: String,
     /// What all its certificates share.
     pub environment: Environment,
     /// Where state lives.
@@ -49,13 +54,14 @@ pub struct Config {
     pub server_identity: ServerIdentitySource,
     /// How AWS is reached, if anything above is there.
     pub aws: Aws,
-    /// The S3 bucket that trust bundles and revocation lists are published in, if any.
-    pub publication_bucket: Option<String>,
-    /// The EventBridge bus that warnings go to, if any.
-    pub event_bus: Option<String>,
+    /// Where trust bundles and revocation lists are published, if anywhere.
+    pub publication: Option<Publication>,
+    /// Where warnings go, if anywhere.
+    pub events: Option<Events>,
     /// Where to listen.
     pub listen: Listen,
     /// The names in the server's certificate.
+    #[serde(with = "Server")]
     pub server: ServerIdentity,
     /// How long the node answers without the feed.
     pub trust: TrustConfig,
@@ -65,16 +71,30 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Logs and traces.
     pub telemetry: Telemetry,
-    /// Rights that this environment adds to the built-in ones.
-    pub grants: Vec<ExtraGrant>,
-    /// Whether callers without a certificate may connect, to enroll.
-    pub anonymous_enrollment: bool,
+    /// Who may do what.
+    pub authorization: Authorization,
     /// Whom enrollment proofs are checked with.
     pub enrollment: Enrollment,
 }
 
+/// One deployment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Its short name, e.g. `dev`; in logs and in `check`'s output.
+    #[serde(deserialize_with = "check::label")]
+    pub name: String,
+    /// Below it is every tenant's trust domain.
+    #[serde(deserialize_with = "check::suffix")]
+    pub trust_domain_suffix: TrustDomainSuffix,
+    /// The extensions of its leaves.
+    #[serde(deserialize_with = "check::arc")]
+    pub oid_arc: LeafOids,
+}
+
 /// Where state lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Storage {
     /// One file.
     Sqlite {
@@ -84,12 +104,14 @@ pub enum Storage {
     /// Tables `<prefix>-<name>`.
     Dynamodb {
         /// E.g. `signet-dev`.
+        #[serde(deserialize_with = "check::aws_prefix")]
         prefix: String,
     },
 }
 
 /// Where CA keys live.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Keys {
     /// Encrypted files.
     Softkey {
@@ -101,23 +123,20 @@ pub enum Keys {
     /// KMS keys `alias/<prefix>-<name>`.
     Kms {
         /// E.g. `signet-dev`.
+        #[serde(deserialize_with = "check::aws_prefix")]
         prefix: String,
-        /// The key policy of dedicated tenants' CA keys; `None`: KMS's default, which leaves it to IAM.
-        tenant_key_policy: Option<TenantKeyPolicy>,
+        /// The key policy of dedicated tenants' CA keys, JSON. Without this and the file: KMS's default, which leaves it
+        /// to IAM.
+        #[serde(default, deserialize_with = "check::key_policy")]
+        tenant_key_policy: Option<String>,
+        /// A file that holds it.
+        tenant_key_policy_file: Option<PathBuf>,
     },
 }
 
-/// A KMS key policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TenantKeyPolicy {
-    /// The JSON itself.
-    Text(String),
-    /// A file that holds it.
-    File(PathBuf),
-}
-
 /// Where the server's certificate and key live.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ServerIdentitySource {
     /// A folder of PEM files; this process renews the certificate.
     Files {
@@ -127,103 +146,202 @@ pub enum ServerIdentitySource {
     /// The Secrets Manager secret and the SSM parameters below a path; another component renews the certificate.
     Aws {
         /// E.g. `/signet/dev`.
+        #[serde(deserialize_with = "check::ssm_path")]
         prefix: String,
     },
 }
 
 /// How AWS is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Aws {
     /// `None`: as the usual chain says (environment, profile, instance).
     pub region: Option<String>,
     /// For emulators.
+    #[serde(default, deserialize_with = "check::url")]
     pub endpoint_url: Option<String>,
 }
 
-/// Whom enrollment proofs are checked with.
-#[derive(Clone, Debug)]
-pub struct Enrollment {
-    /// See there; without the CAs of `issuer_ca_file`.
-    pub options: signet_attest::Options,
-    /// Further CAs that OIDC issuers' TLS certificates may come from, PEM.
-    pub issuer_ca_file: Option<PathBuf>,
+/// Where trust bundles and revocation lists are published.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publication {
+    /// An S3 bucket.
+    #[serde(deserialize_with = "check::bucket")]
+    pub bucket: String,
+}
+
+/// Where warnings go.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// An EventBridge bus.
+    #[serde(deserialize_with = "check::bus")]
+    pub bus: String,
 }
 
 /// Where to listen. Port 0 takes a free one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Listen {
     /// gRPC over mTLS.
+    #[serde(deserialize_with = "check::address")]
     pub grpc: SocketAddr,
     /// Plain HTTP: health and public material.
+    #[serde(deserialize_with = "check::address")]
     pub public: SocketAddr,
     /// Plain HTTP: health alone, for balancers. Keep it private.
+    #[serde(default, deserialize_with = "check::optional_address")]
     pub health: Option<SocketAddr>,
     /// Plain HTTP: metrics. Keep it private.
+    #[serde(deserialize_with = "check::address")]
     pub metrics: SocketAddr,
     /// Networks whose connections start with a PROXY v2 header.
     pub proxy_protocol_from: Vec<Cidr>,
 }
 
+/// How [`ServerIdentity`] is written.
+#[derive(Deserialize)]
+#[serde(remote = "ServerIdentity", deny_unknown_fields)]
+struct Server {
+    #[serde(rename = "dns_names", deserialize_with = "check::dns_names")]
+    dns: Vec<String>,
+    #[serde(rename = "ip_addresses")]
+    ip: Vec<IpAddr>,
+}
+
 /// What to do without the feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrustConfig {
     /// How long the feed may be silent.
+    #[serde(rename = "staleness_limit_seconds", deserialize_with = "check::lifetime_seconds::<3600, _>")]
     pub staleness_limit: Lifetime,
     /// What happens then.
     pub when_stale: WhenStale,
 }
 
 /// Limits; each protects the others' share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open connections.
+    #[serde(deserialize_with = "check::count")]
     pub max_connections: usize,
     /// Handshakes at once.
+    #[serde(deserialize_with = "check::count")]
     pub max_handshakes: usize,
     /// Time for PROXY header and handshake.
+    #[serde(rename = "handshake_timeout_seconds", deserialize_with = "check::seconds::<60, _>")]
     pub handshake_timeout: Duration,
     /// Handshakes a second of one source address.
+    #[serde(deserialize_with = "check::within::<1, 1_000_000, _>")]
     pub handshakes_per_second_per_address: u32,
     /// A connection is asked to go after this, with jitter.
+    #[serde(rename = "max_connection_age_seconds", deserialize_with = "check::seconds::<86_400, _>")]
     pub max_connection_age: Duration,
     /// Requests of callers with a certificate at once, all connections together; others have a quarter as many beside.
+    #[serde(deserialize_with = "check::count")]
     pub max_concurrent_requests: usize,
     /// Requests at once on one connection.
+    #[serde(deserialize_with = "check::count")]
     pub max_requests_per_connection: usize,
     /// Calls without a certificate from one source address in a second; ten times as many after a quiet time.
+    #[serde(deserialize_with = "check::within::<1, 100_000, _>")]
     pub anonymous_calls_per_second_per_address: u32,
     /// Calls a second of one principal.
+    #[serde(deserialize_with = "check::within::<1, 100_000, _>")]
     pub calls_per_second_per_principal: u32,
     /// Calls a second of all of a tenant's principals.
+    #[serde(deserialize_with = "check::within::<1, 1_000_000, _>")]
     pub calls_per_second_per_tenant: u32,
     /// Open streams (watch, tail), all connections together; they are not among the requests.
+    #[serde(deserialize_with = "check::count")]
     pub max_streams: usize,
     /// Time for one unary call.
+    #[serde(rename = "request_timeout_seconds", deserialize_with = "check::seconds::<120, _>")]
     pub request_timeout: Duration,
     /// Time for calls in flight when the process is asked to end.
+    #[serde(rename = "drain_seconds", deserialize_with = "check::seconds::<600, _>")]
     pub drain: Duration,
     /// Refusals for one reason written to one tenant's audit log in a minute; the others are only counted.
+    #[serde(deserialize_with = "check::within::<1, 60_000, _>")]
     pub audited_refusals_per_minute: u32,
 }
 
 /// The audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuditConfig {
     /// How long events and seals are kept.
+    #[serde(rename = "retention_days", deserialize_with = "check::lifetime_days::<3650, _>")]
     pub retention: Lifetime,
     /// How long after a minute's end it is sealed.
+    #[serde(rename = "seal_delay_seconds", deserialize_with = "check::lifetime_seconds::<240, _>")]
     pub seal_delay: Lifetime,
 }
 
 /// Logs and traces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Telemetry {
-    /// One JSON object a line instead of text for people.
-    pub json: bool,
+    /// What lines look like.
+    pub log: Log,
     /// `tracing` filter directives.
+    #[serde(deserialize_with = "check::filter")]
     pub filter: String,
     /// Where spans go (OTLP over gRPC), if anywhere.
+    #[serde(default, deserialize_with = "check::url")]
     pub otlp_endpoint: Option<String>,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Log {
+    /// Text for people.
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    /// Whether callers without a certificate may connect, to enroll.
+    pub anonymous_enrollment: bool,
+    /// Rights that this environment adds to the built-in ones.
+    pub grants: Vec<ExtraGrant>,
+}
+
+/// Whom enrollment proofs are checked with. See [`signet_attest::Options`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrollment {
+    /// Whose STS may be asked.
+    pub aws_regions: Vec<String>,
+    /// Issuers that may have a private address.
+    pub private_issuers: Vec<String>,
+    /// Further CAs that OIDC issuers' TLS certificates may come from, PEM.
+    pub issuer_ca_file: Option<PathBuf>,
+    /// For emulators.
+    pub sts_endpoint: Option<String>,
+}
+
+impl Environment {
+    /// As certificates name it.
+    pub fn certificates(&self) -> signet_x509::Environment {
+        signet_x509::Environment::with_oids(self.trust_domain_suffix.clone(), self.oid_arc)
+    }
+}
+
+impl Enrollment {
+    /// What is checked with, but for the CAs, which are in a file.
+    pub fn options(&self) -> signet_attest::Options {
+        let Self { aws_regions, private_issuers, sts_endpoint, issuer_ca_file: _ } = self.clone();
+        signet_attest::Options { aws_regions, private_issuers, sts_endpoint, ..Default::default() }
+    }
 }
 
 impl Config {
@@ -234,37 +352,66 @@ impl Config {
             key: "(file)".into(),
             problem: format!("cannot be read: {error}; start from signet.sample.toml, or set {}", variables::ALL),
         })?;
-        Self::from_figment(Figment::from(Toml::string(&text)).merge(Variables::of_process()), file)
+        Self::read(Some(&text), &variables::of_process(), file)
     }
 
     /// Reads and checks the environment variables alone. Relative paths start from the working directory.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        Self::from_variables(Variables::of_process())
+        Self::read(None, &variables::of_process(), Path::new(variables::ALL))
     }
 
     /// The same for variables that are given here: names with the prefix `SIGNET_`, and texts.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
-        Self::from_variables(Variables::new(pairs))
+        let pairs: Vec<_> = pairs.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        Self::read(None, &pairs, Path::new(variables::ALL))
     }
 
     /// Checks a configuration that is not in a file; relative paths start from `base`.
     pub fn from_toml(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        Self::from_figment(Figment::from(Toml::string(text)), &base.join("configuration"))
+        Self::read(Some(text), &[], &base.join("configuration"))
     }
 
-    fn from_variables(variables: Variables) -> Result<Self, ConfigError> {
-        Self::from_figment(Figment::from(variables), Path::new(variables::ALL))
-    }
-
-    fn from_figment(figment: Figment, file: &Path) -> Result<Self, ConfigError> {
-        let raw: raw::RawConfig = figment.extract().map_err(|error| unreadable(error, file))?;
-        let base = file.parent().unwrap_or(Path::new("."));
-        check::check(raw, base).map_err(|(key, problem)| ConfigError {
+    fn read(toml: Option<&str>, variables: &[(String, String)], file: &Path) -> Result<Self, ConfigError> {
+        let sample = Toml::string(SAMPLE).data().map_err(|error| unreadable(error, file))?;
+        let defaults = defaults(sample.into_values().next().unwrap_or_default());
+        let variables = Variables::new(variables, &defaults);
+        let figment = Figment::from(Serialized::defaults(defaults));
+        let figment = toml.map_or(figment.clone(), |text| figment.merge(Toml::string(text))).merge(variables);
+        let mut config: Self = figment.extract().map_err(|error| unreadable(error, file))?;
+        config.rebase(file.parent().unwrap_or(Path::new(".")));
+        check::together(&config).map_err(|(key, problem)| ConfigError {
             file: origin(figment.find_metadata(&key), file),
             key,
             problem,
-        })
+        })?;
+        Ok(config)
     }
+
+    /// Relative paths start from `base`.
+    fn rebase(&mut self, base: &Path) {
+        let mut paths = Vec::from_iter(&mut self.enrollment.issuer_ca_file);
+        if let Storage::Sqlite { path } = &mut self.storage {
+            paths.push(path);
+        }
+        match &mut self.keys {
+            Keys::Softkey { dir, passphrase_file } => paths.extend([dir, passphrase_file]),
+            Keys::Kms { tenant_key_policy_file, .. } => paths.extend(tenant_key_policy_file),
+        }
+        if let ServerIdentitySource::Files { dir } = &mut self.server_identity {
+            paths.push(dir);
+        }
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+}
+
+/// The defaults: the sample without what each deployment must set.
+fn defaults(mut sample: Dict) -> Dict {
+    let arc = sample.get("environment").and_then(|environment| environment.find_ref("oid_arc")).cloned();
+    sample.retain(|section, _| !CHOSEN.contains(&section.as_str()));
+    sample.extend(arc.map(|arc| ("environment".to_owned(), Value::from(Dict::from([("oid_arc".to_owned(), arc)])))));
+    sample
 }
 
 /// The first of figment's errors, in our words.

@@ -16,46 +16,41 @@ const BETWEEN: &str = "__";
 #[derive(Debug)]
 pub(super) struct Variables(Dict);
 
-impl Variables {
-    pub(super) fn of_process() -> Self {
-        let texts =
-            std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        let pairs: Vec<(String, String)> = texts.collect();
-        Self::new(pairs.iter().map(|(name, text)| (name.as_str(), text.as_str())))
-    }
+/// The process's environment variables, except those that are not UTF-8.
+pub(super) fn of_process() -> Vec<(String, String)> {
+    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))).collect()
+}
 
-    pub(super) fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+impl Variables {
+    /// figment's own `Env` parses digits as a number, and lists only in its own syntax. Here a value gets the type of the
+    /// setting's default, and is a string where there is no default.
+    pub(super) fn new(pairs: &[(String, String)], defaults: &Dict) -> Self {
         let mut sections = Dict::new();
         for (name, text) in pairs {
             let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once(BETWEEN)) else {
                 continue;
             };
-            let section = sections.entry(section.to_lowercase()).or_insert_with(|| Value::from(Dict::new()));
-            if let Value::Dict(_, section) = section {
-                section.insert(key.to_lowercase(), value(text));
+            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let default = defaults.get(&section).and_then(|section| section.as_dict()?.get(&key));
+            let value = value(text, default);
+            if let Value::Dict(_, section) = sections.entry(section).or_insert_with(|| Value::from(Dict::new())) {
+                section.insert(key, value);
             }
         }
         Self(sections)
     }
 }
 
-/// A list is a JSON array; a whole number and `true` and `false` are what they look like, but for digits that no number is
-/// written with (`0042`); all else is text, and so is whatever stands in double quotes (`"42"`).
-fn value(text: &str) -> Value {
-    if let (true, Ok(quoted)) = (text.starts_with('"'), serde_json::from_str::<String>(text)) {
-        return Value::from(quoted);
-    }
-    if text.len() > 1 && text.starts_with('0') {
-        return Value::from(text);
-    }
-    if let (true, Ok(list)) = (text.starts_with('['), serde_json::from_str::<Vec<Value>>(text)) {
-        return Value::from(list);
-    }
-    match (text.parse::<bool>(), text.parse::<u64>()) {
-        (Ok(flag), _) => Value::from(flag),
-        (_, Ok(number)) => Value::from(number),
-        _ => Value::from(text),
-    }
+/// A value that does not parse as the default's type stays a string, and is rejected as one. A string may be in double
+/// quotes: earlier versions required it for digits.
+fn value(text: &str, default: Option<&Value>) -> Value {
+    let parsed = match default {
+        Some(Value::Array(..)) => serde_json::from_str::<Vec<Value>>(text).ok().map(Value::from),
+        Some(Value::Num(..)) => text.parse::<u64>().ok().map(Value::from),
+        Some(Value::Bool(..)) => text.parse::<bool>().ok().map(Value::from),
+        _ => text.starts_with('"').then(|| serde_json::from_str::<String>(text).ok()).flatten().map(Value::from),
+    };
+    parsed.unwrap_or_else(|| Value::from(text))
 }
 
 impl Provider for Variables {
@@ -73,14 +68,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_a_number_unless_no_number_is_written_so_or_they_are_quoted() {
-        for (text, number) in [("0", 0_u64), ("42", 42), ("123456789012", 123_456_789_012)] {
-            assert_eq!(value(text).to_u128(), Some(number.into()), "{text}");
+    fn a_value_gets_the_type_of_its_default() {
+        for digits in ["0", "42", "0042", "123456789012", "true", "[]", "\""] {
+            assert_eq!(value(digits, None).as_str(), Some(digits));
+            assert_eq!(value(digits, Some(&Value::from("dev"))).as_str(), Some(digits));
         }
-        for (text, expected) in
-            [("0042", "0042"), ("000123", "000123"), ("\"42\"", "42"), ("\"true\"", "true"), ("\"", "\""), ("x", "x")]
-        {
-            assert_eq!(value(text).as_str(), Some(expected), "{text}");
-        }
+        assert_eq!(value("\"42\"", None).as_str(), Some("42"));
+        assert_eq!(value("42", Some(&Value::from(1))).to_u128(), Some(42));
+        assert_eq!(value("false", Some(&Value::from(true))).to_bool(), Some(false));
+        assert!(value("[\"a\"]", Some(&Value::from(Vec::<Value>::new()))).as_array().is_some());
+        assert_eq!(value("many", Some(&Value::from(1))).as_str(), Some("many"));
     }
 }

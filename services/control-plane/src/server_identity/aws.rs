@@ -87,7 +87,7 @@ impl ServerIdentityStore for AwsServerIdentity {
         match put {
             Ok(_) => Ok(()),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
-                let problem = "there is no such secret; Terraform makes it (infra/modules/rotate)".into();
+                let problem = "there is no such secret; Terraform creates it (infra/modules/rotate)".into();
                 Err(ServerIdentityError::Unavailable { place: format!("secret {place}"), problem })
             }
             Err(error) => Err(unavailable("secret", place, &error)),

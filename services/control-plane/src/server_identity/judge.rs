@@ -39,13 +39,15 @@ impl Fault {
     /// What it is and what to do.
     pub(crate) const fn message(self) -> &'static str {
         match self {
-            Self::Damaged => "the server's certificate cannot be read, or its key is another's; the log says more",
-            Self::NoRoot => "the environment's root was not read yet; is the store reachable, was it bootstrapped?",
+            Self::Damaged => "the server's certificate cannot be read, or its key does not match; see the log",
+            Self::NoRoot => "the environment's root has not been read yet; is the store reachable and bootstrapped?",
             Self::Foreign => {
-                "no root in the store is above the server's certificate; one of the two is another environment's: put the right one back"
+                "the server's certificate chains to no root in the store; one of the two belongs to another environment: restore the right one"
             }
-            Self::NotNow => "the server's certificate has expired or is not valid yet; renew it, look at the clock",
-            Self::LacksName => "the server's certificate is not for all of server.dns_names and ip_addresses; renew it",
+            Self::NotNow => "the server's certificate has expired or is not valid yet; renew it, or check the clock",
+            Self::LacksName => {
+                "the server's certificate does not cover all of server.dns_names and ip_addresses; renew it"
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use signet_core::{
 };
 use tonic::{Request, Status};
 
-use super::parse;
+use super::fields;
 use crate::{authorization::Route, gate::Passed, node::Session};
 
 /// A call that passed the gate.
@@ -79,7 +79,7 @@ impl Caller {
         self.scope(tenant)?;
         let id = match principal {
             "" if tenant.is_empty() || tenant == self.identity()?.tenant.as_str() => self.identity()?.principal.clone(),
-            text => parse::principal_id("principal_id", text)?,
+            text => fields::principal_id("principal_id", text)?,
         };
         let scope = self.permit()?.tenant(&self.tenant("tenant_id", tenant)?, Some(&id))?;
         Ok((scope, id))

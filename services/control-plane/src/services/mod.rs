@@ -1,13 +1,13 @@
 //! The API's services: each method parses its request field by field, calls one operation and converts the answer.
 
 mod audit;
+mod authorities;
 mod caller;
 mod certificates;
 mod choices;
-mod convert;
 mod enrollment;
-mod entry;
-mod parse;
+mod fields;
+mod messages;
 mod principals;
 mod stream;
 mod tenants;

@@ -12,7 +12,9 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api, Caller, caller, choices, convert, parse,
+    Api, Caller,
+    authorities::certificate_authority,
+    caller, choices, fields,
     stream::{Messages, Sink},
 };
 use crate::{bundles::Bundle, node::Node};
@@ -50,9 +52,9 @@ impl TrustService for Api {
     ) -> Result<Response<ListCertificateAuthoritiesResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = authorities::list_certificate_authorities(&self.node.app, &caller.call, &scope, &page).await?;
-            let certificate_authorities = found.items.iter().map(convert::ca).collect();
+            let certificate_authorities = found.items.iter().map(certificate_authority).collect();
             Ok(ListCertificateAuthoritiesResponse { certificate_authorities, next_page_token: found.next_page_token })
         })
         .await
@@ -71,7 +73,7 @@ impl TrustService for Api {
                 return Err(Error::invalid("kind", "INVALID_KIND", "only the system tenant has CAs of this kind"));
             }
             let report = authorities::rotate_ca(&self.node.app, &caller.call, &scope, kind, action).await?;
-            let certificate_authorities = report.cas.iter().map(convert::ca).collect();
+            let certificate_authorities = report.cas.iter().map(certificate_authority).collect();
             Ok(RotateCertificateAuthorityResponse { certificate_authorities, steps: report.steps })
         })
         .await

@@ -13,12 +13,14 @@ const LEAST: usize = 16;
 /// What there is a limited amount of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Budget {
-    /// Places of calls under way, from their head to the end of their answer.
+    /// Places of concurrent calls, from their head to the end of their answer.
     Calls,
     /// Places of open streams.
     Streams,
     /// Bytes of answers that wait to be read.
     Unread,
+    /// Refusals that wait before they are sent.
+    Refusals,
 }
 
 /// Whose limit it is.
@@ -52,6 +54,7 @@ pub(super) struct Each<T> {
     pub(super) calls: T,
     pub(super) streams: T,
     pub(super) unread: T,
+    pub(super) refusals: T,
 }
 
 /// The node's limits.
@@ -65,6 +68,7 @@ impl<T> Each<T> {
             Budget::Calls => &self.calls,
             Budget::Streams => &self.streams,
             Budget::Unread => &self.unread,
+            Budget::Refusals => &self.refusals,
         }
     }
 }

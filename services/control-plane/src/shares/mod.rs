@@ -1,6 +1,6 @@
 //! Shares: what one principal and one tenant may take of a node, so that nobody takes it from the others.
 //!
-//! Each budget (calls under way, open streams, bytes that wait to be read) has a limit for all callers. A principal
+//! Each budget (concurrent calls, open streams, bytes that wait to be read) has a limit for all callers. A principal
 //! gets an eighth of it, and a tenant as much as it leaves free: half if it is alone, a third each of two, so that
 //! there is always something left for the next. Operations that suspend and revoke go an eighth beyond the limits, and
 //! the operator a quarter beyond the node's. Besides, a principal and a tenant have rates.
@@ -31,6 +31,8 @@ pub(crate) use budget::{Budget, Full, Place, Whose};
 const UNREAD_BYTES: usize = 128 << 20;
 /// Larger answers need room among the unread bytes; the others are covered by their call's place.
 pub(crate) const SMALL_ANSWER: usize = 64 << 10;
+/// Refusals of known callers that wait at once, on all connections.
+const WAITING_REFUSALS: usize = 8192;
 /// Refused calls of one principal that get a log line of their own, in a second.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 /// The same after a quiet time.
@@ -84,8 +86,12 @@ impl Shares {
         let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         let (principal_rate, tenant_rate) =
             (rate(limits.calls_per_second_per_principal), rate(limits.calls_per_second_per_tenant));
-        let limits =
-            NodeLimits { calls: limits.max_concurrent_requests, streams: limits.max_streams, unread: UNREAD_BYTES };
+        let limits = NodeLimits {
+            calls: limits.max_concurrent_requests,
+            streams: limits.max_streams,
+            unread: UNREAD_BYTES,
+            refusals: WAITING_REFUSALS,
+        };
         let strangers = Account::new(&node, limits, None, principal_rate, false);
         Self { node, limits, principal_rate, tenant_rate, tenants: Mutex::default(), strangers: Arc::new(strangers) }
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use signet_app::{Call, Notifier, authorities::lifecycle, certificates::expiry, tenants::quotas};
+use signet_app::{Chore, Notifier, authorities::lifecycle, certificates::expiry, tenants::quotas};
 use signet_core::{
     Error,
     certificates::expiry::{Ending, ExpiryWarning},
@@ -20,7 +20,7 @@ pub(super) async fn rotate_cas(node: Arc<Node>, clock: Arc<Clock>) -> Result<(),
         return Ok(());
     }
     let report =
-        lifecycle::rotate_due_cas(&node.app, &Call::process("rotate-cas", node.now()), &|| Some(node.now())).await?;
+        lifecycle::rotate_due_cas(&node.app, &Chore::new("rotate-cas", node.now()), &|| Some(node.now())).await?;
     told("rotate-cas", report)
 }
 
@@ -29,13 +29,13 @@ pub(super) async fn warn_expiries(node: Arc<Node>, clock: Arc<Clock>) -> Result<
     if !clock.is_even(&node) {
         return Ok(());
     }
-    let call = Call::process("warn-expiry", node.now());
+    let call = Chore::new("warn-expiry", node.now());
     told("warn-expiry", expiry::warn_expiries(&node.app, &call, &Log(Arc::clone(&node)), &|| Some(node.now())).await?)
 }
 
 /// Counts again what tenants have, where that is due.
 pub(super) async fn recount_quotas(node: Arc<Node>) -> Result<(), Error> {
-    let call = Call::process("count-quotas", node.now());
+    let call = Chore::new("count-quotas", node.now());
     told("count-quotas", quotas::recount_quotas(&node.app, &call, &|| Some(node.now())).await?)
 }
 
@@ -61,7 +61,7 @@ impl Notifier for Log {
             self.0.metrics.count("signet_expiry_warnings_total", "kind", kind);
             let seconds_left = warning.not_after.millis_since(warning.at) / 1000;
             let what = warning.key().sort;
-            tracing::warn!(tenant.id = %warning.tenant, what, seconds_left, "it ends soon and was not replaced");
+            tracing::warn!(tenant.id = %warning.tenant, what, seconds_left, "expires soon and has not been replaced");
         }
         Vec::new()
     }

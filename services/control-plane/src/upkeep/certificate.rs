@@ -37,7 +37,7 @@ pub(crate) enum CertificateError {
     #[error("it could not be issued: {}", .0.reason())]
     Issue(#[from] Error),
     /// The new key.
-    #[error("no key could be made: {0}")]
+    #[error("cannot create a key: {0}")]
     Key(#[from] signet_x509::KeyError),
 }
 
@@ -125,7 +125,7 @@ impl Keeper {
                 if matches!(error, CertificateError::Content(_) | CertificateError::Place(_)) {
                     self.node.certificate.set_fault(Some(Fault::Damaged));
                 }
-                tracing::error!(%error, "the server's certificate was not replaced; the present one goes on");
+                tracing::error!(%error, "the server's certificate was not replaced; keeping the current one");
             }
             let wait = timeout(self.store.poll_interval(), self.look.notified());
             tokio::select! {
@@ -154,7 +154,11 @@ impl Keeper {
         if warned_at.is_none_or(|at| now >= at.plus(WARN_EVERY)) {
             *warned_at = Some(now);
             let (seconds_left, fault) = (left / 1000, fault.map(Fault::reason));
-            tracing::warn!(seconds_left, fault, "the server's certificate is due for renewal by its own component");
+            tracing::warn!(
+                seconds_left,
+                fault,
+                "the server's certificate is overdue: its own component should have renewed it"
+            );
         }
         Ok(())
     }
@@ -172,12 +176,7 @@ impl Keeper {
         match fault {
             Some(fault) if !(better && fault.is_ours()) => {
                 let (reason, message) = (fault.reason(), fault.message());
-                tracing::error!(
-                    reason,
-                    message,
-                    detail,
-                    "another server certificate is not taken; the present one goes on"
-                );
+                tracing::error!(reason, message, detail, "new server certificate rejected; keeping the current one");
             }
             _ => {
                 tracing::info!(cert.serial = ?identity.serial, "serving a new server certificate");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{counter, gauge};
-use signet_app::{App, Call, TaskReport, audit::sealing, certificates::sweep};
+use signet_app::{App, Chore, TaskReport, audit::sealing, certificates::sweep};
 use signet_core::{ClockWatch, Error, KeyRef, Time, Uptime};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -78,7 +78,7 @@ async fn repeat<F>(
         if let Err(error) = result {
             signet_app::tell_operator(task, &error);
             node.metrics.count("signet_task_failures_total", "task", task);
-            tracing::warn!(task, ?error, "periodic work failed; the next turn tries again");
+            tracing::warn!(task, ?error, "periodic work failed; will retry");
         }
     }
 }
@@ -103,7 +103,7 @@ impl Clock {
 
 async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(), Error> {
     let is_unset = clock.look(node, ClockWatch::is_unset);
-    let call = Call::process("sealer", node.now());
+    let call = Chore::new("sealer", node.now());
     let sealed = if alone && is_unset {
         // Nobody's clock can be behind this one: there is nothing to wait for after a rest.
         sealing::seal_due(&node.app, &call, key).await?
@@ -113,12 +113,11 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(
         sealing::seal_beside_others(&node.app, &call, key, node.trust.uptime(), is_unset).await?
     };
     node.metrics.with(|| counter!("signet_sealed_minutes_total").increment(sealed.into()));
-    Ok(())
+    sealing::require_not_ahead(&node.app, node.now())
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
-    let report =
-        sweep::sweep_reservations(&node.app, &Call::process("sweeper", node.now()), &|| Some(node.now())).await?;
+    let report = sweep::sweep_reservations(&node.app, &Chore::new("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
     told("sweep", report)
 }
@@ -129,7 +128,7 @@ fn told(task: &str, report: TaskReport) -> Result<(), Error> {
         tracing::info!(task, done, "upkeep");
     }
     for (what, error) in &report.failed {
-        tracing::warn!(task, what, ?error, "a piece of the upkeep failed");
+        tracing::warn!(task, what, ?error, "an upkeep step failed");
     }
     let mut errors = report.failed.into_iter().map(|(_, error)| error);
     let first = errors.next();
@@ -201,6 +200,6 @@ pub(crate) fn gauges(node: &Node) {
 /// Reads what a node needs once before it can be ready.
 pub(crate) async fn first_roots(node: &Node, app: &App, now: Time) {
     if let Err(error) = node.bundles.refresh(app, now).await {
-        tracing::warn!(?error, "the roots cannot be read yet; trying again each minute");
+        tracing::warn!(?error, "the roots cannot be read yet; retrying every minute");
     }
 }

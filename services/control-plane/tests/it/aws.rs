@@ -25,7 +25,7 @@ async fn the_server_identity_is_one_secret_and_public_parameters() {
     let credentials = ServerCredentials { chain_pem: CHAIN.into(), key_pem: SecretString::from(KEY) };
     assert!(store.get().await.unwrap().is_none());
     let told = store.put(&credentials).await.unwrap_err().to_string();
-    assert!(told.contains("Terraform makes it"), "{told}");
+    assert!(told.contains("Terraform creates it"), "{told}");
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
     secrets.create_secret().name(format!("{prefix}/server")).send().await.unwrap();
     assert!(store.get().await.unwrap().is_none(), "a secret without a value");

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use signet_control_plane::Config;
+use signet_control_plane::{Config, config::Log};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const SAMPLE: &str = include_str!("../../signet.sample.toml");
@@ -24,6 +24,27 @@ fn the_sample_is_good_and_shows_the_defaults() {
     let defaults = Config::from_toml(short, Path::new("/etc/signet")).unwrap();
     assert_eq!(format!("{sample:?}"), format!("{defaults:?}"));
     assert!(format!("{sample:?}").contains("/etc/signet/signet.db"));
+}
+
+#[test]
+fn the_sample_has_every_setting_and_what_is_commented_out_is_one() {
+    let is_setting =
+        |line: &&str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let lines = SAMPLE.lines().map(|line| line.strip_prefix("# ").filter(is_setting).unwrap_or(line));
+    let all: Vec<_> = lines.filter(|line| *line != "grants = []").collect();
+    let config = Config::from_toml(&all.join("\n"), Path::new("/etc/signet")).unwrap();
+    assert!(config.events.is_some() && config.listen.health.is_some() && config.enrollment.issuer_ca_file.is_some());
+
+    for section in all.iter().filter(|line| line.starts_with('[')) {
+        // What is not known is refused, and the refusal names what is.
+        let odd = all.join("\n").replace(section, &format!("{section}\nodd = 1"));
+        let known = error(&odd);
+        let (_, known) = known.split_once("expected ").unwrap();
+        let is_key = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase()) && !word.contains(' ');
+        for key in known.split('`').filter(is_key) {
+            assert!(SAMPLE.contains(&format!("{key} = ")), "{section} {key}");
+        }
+    }
 }
 
 /// h2 warns of each odd frame, e.g. of an acknowledged PING that nobody sent.
@@ -97,12 +118,10 @@ fn the_environment_alone_will_do() {
     let config = Config::from_pairs(aws).unwrap();
     assert_eq!(config.listen.proxy_protocol_from.len(), 2);
     assert_eq!(config.server.dns, ["signet.dev.example.com"]);
-    assert!(config.server.ip.is_empty() && config.telemetry.json && !config.anonymous_enrollment);
-    assert_eq!(
-        (config.publication_bucket.as_deref(), config.event_bus.as_deref()),
-        (Some("signet-dev-publication"), Some("default"))
-    );
-    assert_eq!((config.grants.len(), config.trust.staleness_limit.as_seconds()), (1, 45));
+    assert!(config.server.ip.is_empty() && !config.authorization.anonymous_enrollment);
+    assert_eq!(config.publication.unwrap().bucket, "signet-dev-publication");
+    assert_eq!((config.events.unwrap().bus.as_str(), config.telemetry.log), ("default", Log::Json));
+    assert_eq!((config.authorization.grants.len(), config.trust.staleness_limit.as_seconds()), (1, 45));
     let keys = format!("{:?}", config.keys);
     assert!(keys.contains("2012-10-17"), "{keys}");
 
@@ -118,6 +137,11 @@ fn the_environment_alone_will_do() {
         let others = aws.into_iter().filter(|(other, _)| *other != name);
         let told = Config::from_pairs(others.chain([(name, bad)])).unwrap_err().to_string();
         assert!(told.starts_with("environment variables SIGNET_") && told.contains(remedy), "{name}={bad}: {told}");
+    }
+    for (name, digits) in [("SIGNET_ENVIRONMENT__NAME", "0042"), ("SIGNET_STORAGE__PREFIX", "true")] {
+        let others = aws.into_iter().filter(|(other, _)| *other != name);
+        let config = Config::from_pairs(others.chain([(name, digits)])).unwrap();
+        assert!(format!("{config:?}").contains(&format!("{digits:?}")), "{name}={digits}");
     }
     let told = Config::from_pairs([]).unwrap_err().to_string();
     assert!(told.contains("environment variables SIGNET_") && told.contains("missing field"), "{told}");

@@ -152,7 +152,7 @@ async fn a_store_that_is_empty_or_of_another_environment_is_refused_where_the_en
     }
     let (refused, _) = serve_as("prod.example.com", "signet.db", "keys", "server").await;
     let told = refused.unwrap_err().to_string();
-    assert!(told.contains("root.1 is of another environment") && told.contains("prod.example.com"), "{told}");
+    assert!(told.contains("root.1 belongs to another environment") && told.contains("prod.example.com"), "{told}");
     let (running, stop) = serve_on("new.db", "new", "none").await;
     let node = Node { running: running.unwrap(), stop };
     let (status, body) = node.http("/readyz").await;

@@ -11,11 +11,11 @@ use signet_app::{
 };
 use signet_control_plane::cli::system_clock;
 use signet_core::{
-    Actor, Error, Identity, KeyManager, Lifetime, PrincipalType, Serial, Store, TenantId, TenantScope,
+    Actor, Error, Identity, KeyManager, Lifetime, PrincipalType, Serial, Store, TenantId,
     authorization::{CallerTypes, Permit, Policy, Rule, permit},
     certificates::CertificateState,
     enrollment::PrincipalTemplate,
-    store::scope::EnvironmentScope,
+    store::scope::Housekeeper,
     tenants::Isolation,
 };
 use signet_dynamodb::{DynamoStore, Limits};
@@ -96,7 +96,7 @@ async fn one_token_for_200_callers(
     }
     assert_eq!(winners.len(), 1);
     assert_eq!(winners[0].certificate.state, CertificateState::Issued);
-    let scope = TenantScope::housekeeping(tenant);
+    let scope = Housekeeper::appoint().tenant(&tenant);
     let listed = signet_app::principals::list_principals(&nodes[1], &now(), &scope, &Default::default()).await.unwrap();
     let with_certificate = listed.items.iter().filter(|principal| !principal.certificates.is_empty());
     assert_eq!((listed.items.len(), with_certificate.count()), (1, 1), "a loser left something behind");
@@ -123,11 +123,11 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
         renewal_grace: Lifetime::seconds(0),
         quotas: Default::default(),
     };
-    tenants::create_tenant(app, &now(), &EnvironmentScope::housekeeping(), input).await.unwrap();
+    tenants::create_tenant(app, &now(), &Housekeeper::appoint().environment(), input).await.unwrap();
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };
     let (ttl, source_networks) = (Lifetime::hours(1), Vec::new());
     let input = CreateToken { template, ttl, uses: 1, id_pattern: None, source_networks };
-    let scope = TenantScope::housekeeping(tenant.clone());
+    let scope = Housekeeper::appoint().tenant(tenant);
     tokens::create_token(app, &now(), &admin(), &scope, input).await.unwrap().secret
 }
 

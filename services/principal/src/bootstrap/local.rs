@@ -72,12 +72,12 @@ fn configuration(local: &Local) -> Result<String, Failure> {
     let (dns_names, ip_addresses) = (list(false).join(", "), list(true).join(", "));
     let (environment, suffix, seal_delay) = (&local.environment, &local.suffix, local.seal_delay_seconds);
     Ok(format!(
-        r#"# Made by `principal bootstrap --local`. Start the server: signetd --config <this file>
+        r#"# Created by `principal bootstrap --local`. Start the server: signetd --config <this file>
 # signet.sample.toml explains every key. Relative paths start from this file's folder.
 
 [environment]
 name = "{environment}"
-# Cannot change once certificates are out.
+# Cannot change after certificates have been issued.
 trust_domain_suffix = "{suffix}"
 
 [storage]

@@ -45,7 +45,7 @@ pub struct Wish {
     pub config: Config,
     /// Id of the first admin.
     pub admin: PrincipalId,
-    /// Name of the admin's context; the environment's name unless given.
+    /// Name of the admin's context; default: the environment's name.
     pub context: Option<String>,
     /// How this machine reaches the server, where the configuration does not tell.
     pub endpoint: Option<String>,
@@ -58,7 +58,7 @@ pub struct Wish {
 /// Makes what is missing.
 pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let config = &wish.config;
-    let name = wish.context.clone().unwrap_or_else(|| config.name.clone());
+    let name = wish.context.clone().unwrap_or_else(|| config.environment.name.clone());
     let contexts = Contexts::load(&run.home)?;
     let context = planned_context(config, wish, &name);
     contexts.refuse_other_server(&name, &context)?;

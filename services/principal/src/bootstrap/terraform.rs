@@ -56,7 +56,7 @@ async fn ask_terraform(directory: &Path) -> Result<String, Failure> {
     terraform.arg(chdir).args(["output", "-json", "-no-color"]).envs([("TF_IN_AUTOMATION", "1"), ("TF_INPUT", "0")]);
     let output = terraform.stdin(Stdio::null()).kill_on_drop(true).output().await.map_err(|error| {
         Failure::other(format!("terraform: {error}"))
-            .hint("install Terraform, or give a file with what `terraform output -json` wrote elsewhere")
+            .hint("install Terraform, or give a file with the output of `terraform output -json`")
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -72,19 +72,19 @@ async fn ask_terraform(directory: &Path) -> Result<String, Failure> {
 fn parse(text: &str, source: &Path) -> Result<Outputs, Failure> {
     let place = source.display();
     let all: Value = serde_json::from_str(text).map_err(|error| {
-        Failure::usage(format!("{place}: not JSON: {error}")).hint("it must be what `terraform output -json` writes")
+        Failure::usage(format!("{place}: not JSON: {error}")).hint("it must be the output of `terraform output -json`")
     })?;
     let output = match all.get("signet") {
         Some(output) => output.get("value").unwrap_or(output),
         None if all.get("environment").is_some() => &all,
         None => {
-            return Err(Failure::usage(format!("{place}: there is no output `signet`: nothing is applied yet"))
+            return Err(Failure::usage(format!("{place}: there is no output `signet`: run `terraform apply` first"))
                 .hint(after_apply(source)));
         }
     };
     Outputs::deserialize(output).map_err(|error| {
         Failure::usage(format!("{place}: output `signet`: {error}"))
-            .hint(format!("these outputs are of another version or of an apply that failed; {}", after_apply(source)))
+            .hint(format!("these outputs are from another version or from a failed apply; {}", after_apply(source)))
     })
 }
 
@@ -92,7 +92,7 @@ fn parse(text: &str, source: &Path) -> Result<Outputs, Failure> {
 pub fn after_apply(source: &Path) -> String {
     let place = if source.is_dir() { source.display().to_string() } else { "the environment's directory".into() };
     format!(
-        "run `terraform apply` in {place} to its end, with bootstrap_until ahead of now; then this, as the administrator role"
+        "complete `terraform apply` in {place} with bootstrap_until in the future; then run this again as the administrator role"
     )
 }
 
@@ -132,7 +132,7 @@ mod tests {
             format!(r#"{{"next_steps":{{"value":"x"}},"signet":{{"sensitive":false,"type":[],"value":{OUTPUT}}}}}"#);
         for text in [OUTPUT.to_owned(), all] {
             let config = parse(&text, Path::new("outputs.json")).unwrap().config().unwrap();
-            assert_eq!((config.name.as_str(), config.aws.region.as_deref()), ("dev", Some("eu-central-1")));
+            assert_eq!((config.environment.name.as_str(), config.aws.region.as_deref()), ("dev", Some("eu-central-1")));
             assert_eq!(config.server.dns, ["signet.dev.example.com"]);
             assert!(config.server.ip.is_empty());
         }
@@ -142,7 +142,7 @@ mod tests {
     fn what_is_missing_names_the_step_that_is() {
         let of = |text: &str| parse(text, Path::new("outputs.json")).unwrap_err();
         let nothing = of("{}");
-        assert!(nothing.message.contains("nothing is applied yet"), "{nothing}");
+        assert!(nothing.message.contains("there is no output `signet`"), "{nothing}");
         assert!(nothing.hint.unwrap().contains("terraform apply"));
         let old = of(&OUTPUT.replace("region", "reign"));
         assert!(old.message.contains("`region`") && old.hint.unwrap().contains("terraform apply"));

@@ -19,24 +19,24 @@ use crate::{
     values::{self, ListArgs, Moment},
 };
 
-/// What happened, and whether the record is whole.
+/// Audit log: list, follow and verify events.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// List events, oldest first
     List(WindowArgs),
     /// Show events as they happen
     Tail(TailArgs),
-    /// Check that no event was removed, changed, added or reordered since it was sealed
+    /// Verify that no sealed event was removed, changed, added or reordered
     Verify(VerifyArgs),
 }
 
 /// Which events.
 #[derive(Debug, Args)]
 pub struct WindowArgs {
-    /// From then on: RFC 3339, or a time before now
+    /// Start: RFC 3339, or a duration before now
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::moment)]
     since: Moment,
-    /// Until then: RFC 3339, or a time before now; now unless given
+    /// End: RFC 3339, or a duration before now; default: now
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     until: Option<Moment>,
     /// How many.
@@ -47,10 +47,10 @@ pub struct WindowArgs {
 /// From when, and how long.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Start with events since then: RFC 3339, or a time before now
+    /// Start: RFC 3339, or a duration before now
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     since: Option<Moment>,
-    /// End after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
@@ -58,19 +58,19 @@ pub struct TailArgs {
 /// What to check, against which key.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// From then on: RFC 3339, or a time before now
+    /// Start: RFC 3339, or a duration before now
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::moment, conflicts_with = "all")]
     since: Moment,
-    /// From the first seal that is still kept
+    /// Start at the oldest seal
     #[arg(long)]
     all: bool,
-    /// The audit key that must have sealed: SHA-256 of its public key, 64 hexadecimal digits
+    /// Expected audit key: SHA-256 of its public key, 64 hexadecimal digits
     #[arg(long, value_name = "HEX", value_parser = values::sha256)]
     key_sha256: Option<String>,
-    /// An end of the log that was published (audit/head.json) or noted: it must still be there
+    /// Published or saved head of the log (audit/head.json), which the log must still contain
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
-    /// Remember the log as it is now, although it lacks what was seen before: after a restore that you know of
+    /// Accept the current head although the log lacks events seen before, e.g. after a restore of your own
     #[arg(long)]
     accept_head: bool,
 }
@@ -129,11 +129,8 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
     let expected = Expected { tenant: tenant.as_ref(), key_sha256: pinned.as_deref(), heads: &heads };
     let report = fetch_and_check(run, &session, &args, expected).await?;
     if args.accept_head && report.head.is_none() {
-        return Err(Failure::new(
-            Exit::Unavailable,
-            "the log has no checkpoint yet, so that there is no end to accept",
-        )
-        .hint("try again when a minute of it is sealed"));
+        return Err(Failure::new(Exit::Unavailable, "the log has no checkpoint yet, so there is no head to accept")
+            .hint("retry when its first minute is sealed"));
     }
     let mut shown = report.to_value()?;
     if let (Format::Table, Value::Object(fields), true) = (run.printer.format, &mut shown, report.findings.is_empty()) {
@@ -147,7 +144,7 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
         AuditMemory { key_sha256, head }.save(&file)?;
         if let (true, Some(before)) = (args.accept_head, remembered) {
             run.printer.note(&format!(
-                "note: checkpoint {} is remembered as the end of the log, in place of {}",
+                "note: saved checkpoint {} as the head of the log, replacing {}",
                 head.sequence, before.sequence
             ));
         }
@@ -158,17 +155,17 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
 fn notes(run: &Run, args: &VerifyArgs, report: &Report, pinned: bool, is_remembered: bool) {
     let note = |text: &str| run.printer.note(&format!("note: {text}"));
     if report.seals == 0 {
-        note("no seal in this time, so nothing was checked; a minute is sealed soon after its end");
+        note("no seal in this period, so nothing was checked; a minute is sealed soon after its end");
     }
     if report.key_sha256.is_some() && !pinned {
         let remembered = if is_remembered { " and is remembered now" } else { "" };
-        note(&format!("the audit key was taken from the server{remembered}; pin it with --key-sha256"));
+        note(&format!("the audit key came from the server{remembered}; pin it with --key-sha256"));
     }
     if args.all && report.seals > 0 && !report.from_the_beginning {
-        note("the first seal is not the first ever; older ones have expired or were removed");
+        note("this is not the first seal ever; older ones have expired or were removed");
     }
     if report.head.is_none() {
-        note("the server shows no checkpoints, so nothing says whether the end of the log was cut off");
+        note("the server returns no checkpoints, so a truncated log cannot be detected");
     }
 }
 

@@ -29,23 +29,23 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["config", "local", "from_terraform"]))]
 pub struct BootstrapArgs {
-    /// Configuration of signetd; what it names is opened and filled
+    /// Configuration of signetd; bootstrap fills the store and keys that it names
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
-    /// Everything in this folder: configuration, SQLite, encrypted keys
+    /// Create everything in this folder: configuration, SQLite, encrypted keys
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     local: Option<PathBuf>,
-    /// What Terraform made: an environment's directory (asked by `terraform output`), or a file with what
-    /// `terraform output -json` wrote, - for standard input
+    /// Terraform's environment: its directory (runs `terraform output`), or a file with the output of
+    /// `terraform output -json`, - for standard input
     #[arg(long, value_name = "DIR|FILE", value_hint = ValueHint::AnyPath)]
     from_terraform: Option<PathBuf>,
     /// Id of the first admin
     #[arg(long, value_name = "ID", default_value = "admin")]
     admin: PrincipalId,
-    /// Name of the admin's context; the environment's name unless given
+    /// Name of the admin's context; default: the environment's name
     #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
     context_name: Option<String>,
-    /// How this machine reaches the server, if not by the first DNS name (else address) and the port in the configuration
+    /// URL of the server from this machine; default: the first DNS name (or address) and the port in the configuration
     #[arg(long, value_name = "URL", value_parser = values::https)]
     endpoint: Option<String>,
     /// What a new configuration says.
@@ -63,19 +63,19 @@ pub struct NewConfiguration {
     /// A tenant's trust domain is <tenant>.<suffix>
     #[arg(long, value_name = "DOMAIN", default_value = "signet.internal", conflicts_with_all = ["config", "from_terraform"])]
     trust_domain_suffix: TrustDomainSuffix,
-    /// Where signetd listens for gRPC; port 0 takes a free one
+    /// Address for gRPC; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", conflicts_with_all = ["config", "from_terraform"])]
     grpc_address: SocketAddr,
-    /// Where it listens for health and public material
+    /// Address for health checks and public material
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", conflicts_with_all = ["config", "from_terraform"])]
     public_address: SocketAddr,
-    /// Where it listens for metrics
+    /// Address for metrics
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", conflicts_with_all = ["config", "from_terraform"])]
     metrics_address: SocketAddr,
     /// Name or address that clients connect to; may be repeated
     #[arg(long = "server-name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"], conflicts_with_all = ["config", "from_terraform"])]
     server_names: Vec<ServerName>,
-    /// Seconds from a minute's end to the seal of its audit events
+    /// Seconds between the end of a minute and the sealing of its audit events
     #[arg(long, value_name = "N", default_value_t = 10, conflicts_with_all = ["config", "from_terraform"])]
     seal_delay_seconds: u32,
 }
@@ -96,7 +96,7 @@ pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
         }
     };
     wish.endpoint = args.endpoint.clone().or(wish.endpoint);
-    let made = progress::watch("making the environment", run.printer.quiet, bootstrap::carry_out(run, &wish)).await?;
+    let made = progress::watch("creating the environment", run.printer.quiet, bootstrap::carry_out(run, &wish)).await?;
     items.extend(made);
     let values = items.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
     run.printer.rows(COLUMNS, values)?;
@@ -108,11 +108,11 @@ pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
 fn from_file(file: &Path, args: &BootstrapArgs) -> Result<(Wish, String), Failure> {
     let config = Config::load(file).map_err(|error| Failure::usage(error.to_string()))?;
     let next = format!("start the server: signetd --config {}", file.display());
-    Ok((wish(config, args, "mend that, then run it again".into()), next))
+    Ok((wish(config, args, "fix that, then run it again".into()), next))
 }
 
 async fn from_terraform(run: &Run, source: &Path, args: &BootstrapArgs) -> Result<(Wish, String), Failure> {
-    let outputs = progress::watch("asking terraform", run.printer.quiet, terraform::read(source)).await?;
+    let outputs = progress::watch("running terraform output", run.printer.quiet, terraform::read(source)).await?;
     let wish = Wish {
         endpoint: Some(outputs.endpoint.clone()),
         public_endpoint: Some(outputs.public_url.clone()),
@@ -121,7 +121,10 @@ async fn from_terraform(run: &Run, source: &Path, args: &BootstrapArgs) -> Resul
     let enroll = outputs.enroll_url.map(|url| format!("; workers enroll at {url}")).unwrap_or_default();
     Ok((
         wish,
-        format!("the nodes at {} take the certificate within a minute: principal doctor{enroll}", outputs.endpoint),
+        format!(
+            "the nodes at {} load the certificate within a minute; check with principal doctor{enroll}",
+            outputs.endpoint
+        ),
     ))
 }
 

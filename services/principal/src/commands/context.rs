@@ -19,28 +19,28 @@ use crate::{
     values::Yes,
 };
 
-/// Servers and identities known to this machine.
+/// Contexts: servers and identities on this machine.
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
     /// List contexts
     List,
-    /// Make a context the current one
+    /// Switch to a context
     Use {
-        /// Which context
+        /// Name of the context
         #[arg(value_parser = context::parse_name)]
         name: String,
     },
-    /// Show a context and its certificate; the current one unless named
+    /// Show a context and its certificate; default: the current one
     Show {
-        /// Which context
+        /// Name of the context
         #[arg(value_parser = context::parse_name)]
         name: Option<String>,
     },
-    /// Add a context, or replace one; `--tenant` names the tenant to work in, if not the certificate's
+    /// Add or replace a context; `--tenant` sets its tenant, if not the certificate's
     Add(AddArgs),
-    /// Forget a context; credentials below the home directory are deleted
+    /// Remove a context, with its credentials if they are in the home directory
     Remove {
-        /// Which context
+        /// Name of the context
         #[arg(value_parser = context::parse_name)]
         name: String,
         /// Says yes in advance.
@@ -64,13 +64,13 @@ pub struct AddArgs {
     /// The server's public listener, e.g. http://127.0.0.1:8080
     #[arg(long, value_name = "URL", value_parser = crate::values::http)]
     public_endpoint: Option<String>,
-    /// Folder with the credentials, used in place; one below the home directory unless given
+    /// Folder with the credentials, used in place; default: a folder in the home directory
     #[arg(long, value_name = "DIR")]
     credentials: Option<PathBuf>,
-    /// Replace a context of that name
+    /// Replace an existing context
     #[arg(long)]
     replace: bool,
-    /// Make it the current one
+    /// Switch to it
     #[arg(long = "use")]
     make_current: bool,
 }
@@ -136,7 +136,7 @@ fn describe(run: &Run, contexts: &Contexts, name: &str, context: &Context) -> Va
 
 fn add(run: &Run, contexts: &mut Contexts, args: AddArgs) -> Result<(), Failure> {
     if contexts.contexts.contains_key(&args.name) && !args.replace {
-        let message = format!("there is a context {} already", args.name);
+        let message = format!("context {} already exists", args.name);
         return Err(Failure::new(Exit::Conflict, message).hint("replace it with --replace, or choose another name"));
     }
     let credentials = match args.credentials {
@@ -161,7 +161,7 @@ fn add(run: &Run, contexts: &mut Contexts, args: AddArgs) -> Result<(), Failure>
 
 fn remove(run: &Run, name: &str, yes: Yes) -> Result<(), Failure> {
     Contexts::load(&run.home)?.select(Some(name))?;
-    confirm(&format!("forget context {name} and its key"), yes)?;
+    confirm(&format!("remove context {name} and its key"), yes)?;
     let owned = Contexts::update(&run.home, |contexts| {
         let (_, context) = contexts.select(Some(name))?;
         // Only what this program made; folders of others stay.

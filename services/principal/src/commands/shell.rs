@@ -18,7 +18,7 @@ pub struct CompletionArgs {
 /// Where to.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Folder for the pages; made if missing
+    /// Folder for the pages; created if missing
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }

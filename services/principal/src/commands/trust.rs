@@ -5,17 +5,17 @@ use signet_proto::v1::{self, trust_service_client::TrustServiceClient as Client}
 
 use crate::{exit::Exit, failure::Failure, output::to_value, run::Run, session::Session};
 
-/// What to trust.
+/// Trust bundles.
 #[derive(Debug, Subcommand)]
 pub enum TrustCommand {
-    /// Show the tenant's trust bundle now and whenever it changes, until the stream ends
+    /// Print the tenant's trust bundle now and whenever it changes, until the stream ends
     Watch(WatchArgs),
 }
 
 /// How long.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// End after so many bundles
+    /// Stop after this many bundles
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }

@@ -48,7 +48,7 @@ impl Lock {
                     Err(TryLockError::Error(error)) => return Err(cannot(dir, &error)),
                     Err(TryLockError::WouldBlock) => {
                         if !std::mem::replace(&mut told, true) {
-                            printer.note(&format!("waiting for another program that changes {}", dir.display()));
+                            printer.note(&format!("waiting for another program that is changing {}", dir.display()));
                         }
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -78,5 +78,5 @@ fn is_there(file: &File, dir: &Path) -> bool {
 
 fn cannot(dir: &Path, error: &io::Error) -> Failure {
     Failure::other(format!("cannot lock {}: {error}", dir.display()))
-        .hint("set SIGNET_HOME to a folder on a file system that has locks")
+        .hint("set SIGNET_HOME to a folder on a file system with locks")
 }

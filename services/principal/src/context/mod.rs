@@ -99,13 +99,13 @@ impl Contexts {
             Some(name) => name,
             None => {
                 return Err(Failure::usage("there is no current context")
-                    .hint("make one: `principal bootstrap`, `principal enroll --save-context NAME` or `principal context add`"));
+                    .hint("create one: `principal bootstrap`, `principal enroll --save-context NAME` or `principal context add`"));
             }
         };
         let found = self.contexts.get_key_value(name).map(|(name, context)| (name.as_str(), context));
         found.ok_or_else(|| {
             let message = format!("there is no context {name}");
-            Failure::new(Exit::NotFound, message).hint("`principal context list` shows all")
+            Failure::new(Exit::NotFound, message).hint("`principal context list` shows them")
         })
     }
 

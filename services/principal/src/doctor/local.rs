@@ -29,7 +29,7 @@ fn private_mode(check: &'static str, path: &Path, wanted: u32) -> Check {
             format!("chmod {wanted:o} {shown}"),
         ),
         Err(error) => {
-            Check::fail(check, format!("{shown}: {error}"), "make a context: `principal enroll --save-context`")
+            Check::fail(check, format!("{shown}: {error}"), "create a context: `principal enroll --save-context`")
         }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn credentials(directory: &Path, now: Timestamp, checks: &mut Vec<Che
             return None;
         }
     };
-    checks.push(Check::ok("credentials", format!("key and certificate in {} belong together", directory.display())));
+    checks.push(Check::ok("credentials", format!("key and certificate in {} match", directory.display())));
     match Held::load(directory) {
         Ok(held) => checks.push(validity(&held, now)),
         Err(_) => {

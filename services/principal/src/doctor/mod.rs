@@ -55,7 +55,7 @@ pub async fn examine(run: &Run) -> Vec<Check> {
     let contexts = match Contexts::load(&run.home) {
         Ok(contexts) => contexts,
         Err(failure) => {
-            checks.push(Check::fail("contexts", failure.message, "mend the file, or move it away and enroll again"));
+            checks.push(Check::fail("contexts", failure.message, "fix the file, or move it away and enroll again"));
             return checks;
         }
     };

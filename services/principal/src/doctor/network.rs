@@ -71,11 +71,13 @@ async fn reaches(run: &Run, address: &str, checks: &mut Vec<Check>) -> bool {
 fn tls(error: &ConnectError) -> Check {
     let advice = match error {
         ConnectError::ServerCertificate { .. } => {
-            "is this the right environment? compare ca.pem with the operator's root before you trust another"
+            "is this the right environment? compare ca.pem with the operator's root before you trust another one"
         }
-        ConnectError::CertificateRefused { .. } => "an admin sees why: `principal audit list`; then enroll again",
-        ConnectError::Closed { .. } => "the server hung up: its log says why; too many connections, or PROXY protocol?",
-        _ => "is this port signetd's gRPC listener? it speaks TLS 1.3 only",
+        ConnectError::CertificateRefused { .. } => "an admin can see why: `principal audit list`; then enroll again",
+        ConnectError::Closed { .. } => {
+            "the server closed the connection: see its log; too many connections, or PROXY protocol?"
+        }
+        _ => "is this signetd's gRPC port? it supports only TLS 1.3",
     };
     Check::fail("TLS", error.to_string(), advice)
 }
@@ -83,7 +85,7 @@ fn tls(error: &ConnectError) -> Check {
 async fn identity(run: &Run, name: &str, context: &Context) -> Check {
     let asked = async {
         let session = Session::open(run, name, context)?;
-        rpc!(session, "asking who we are", PrincipalServiceClient.who_am_i(WhoAmIRequest {})).await
+        rpc!(session, "reading the identity", PrincipalServiceClient.who_am_i(WhoAmIRequest {})).await
     };
     match asked.await {
         Ok(caller) => Check::ok("identity", format!("{}, {} permissions", caller.spiffe_id, caller.permissions.len())),
@@ -94,6 +96,6 @@ async fn identity(run: &Run, name: &str, context: &Context) -> Check {
 fn told(check: &'static str, failure: Failure) -> Check {
     // Not to this command again.
     let advice = failure.hint.filter(|hint| !hint.contains("principal doctor"));
-    let advice = advice.unwrap_or_else(|| "an admin sees why: `principal audit list`".into());
+    let advice = advice.unwrap_or_else(|| "an admin can see why: `principal audit list`".into());
     Check::fail(check, failure.message, advice)
 }

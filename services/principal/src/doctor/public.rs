@@ -19,7 +19,7 @@ const SOON: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) async fn examine(context: &Context, credentials: Option<&Credentials>, run: &Run) -> Vec<Check> {
     let Some(base) = &context.public_endpoint else {
-        let advice = "name it: `principal context add NAME --replace --public-endpoint http://HOST:PORT …`";
+        let advice = "set it: `principal context add NAME --replace --public-endpoint http://HOST:PORT …`";
         let message = "the context has no public endpoint: clock, root and readiness of the server are not checked";
         return vec![Check::warn("public listener", message, advice)];
     };
@@ -45,7 +45,7 @@ pub(super) async fn examine(context: &Context, credentials: Option<&Credentials>
 
 fn clock(server: Timestamp, here: Timestamp) -> Check {
     let seconds = here.duration_since(server).unsigned_abs().as_secs();
-    let message = format!("{seconds} s apart from the server's");
+    let message = format!("{seconds} s different from the server's");
     let advice = "set this machine's clock by NTP; if it is right, the server's is not";
     match seconds {
         0..=MUCH_SECONDS => Check::ok("clock", message),
@@ -74,29 +74,29 @@ struct Reason {
 
 fn readiness(answer: &Answer, now: Timestamp) -> Check {
     let Ok(report) = serde_json::from_str::<Report>(&answer.body) else {
-        let message = format!("/readyz answers with HTTP {} and no report", answer.status);
+        let message = format!("/readyz returns HTTP {} without a report", answer.status);
         return Check::fail("server", message, "is this signetd's public listener?");
     };
     let reasons: Vec<String> = report.reasons.iter().map(|why| format!("{} ({})", why.message, why.reason)).collect();
     let mut message = if report.ready { "ready".to_owned() } else { format!("not ready: {}", reasons.join("; ")) };
     if let Some(millis) = report.staleness_ms {
-        message.push_str(&format!("; heard of changes {millis} ms ago"));
+        message.push_str(&format!("; changes read {millis} ms ago"));
     }
     if let Some(end) = report.server_certificate_expires {
-        message.push_str(&format!("; its certificate ends {}", output::absolute(end, now)));
+        message.push_str(&format!("; its certificate expires {}", output::absolute(end, now)));
     }
     let ends_soon = report.server_certificate_expires.is_some_and(|end| end.duration_since(now) < SOON);
     match () {
         () if !report.ready => {
-            Check::fail("server", message, "look at signetd's log; it must reach its store, keys and feed")
+            Check::fail("server", message, "see signetd's log; it must reach its store, keys and feed")
         }
         () if report.stale => {
-            Check::warn("server", message, "it answers without hearing of revocations: can it reach its store?")
+            Check::warn("server", message, "it serves without reading revocations: can it reach its store?")
         }
         () if report.server_certificate_fault.is_some() => {
             let fault = report.server_certificate_fault.unwrap_or_default();
-            let message = format!("{message}; another certificate stands in its place and is not taken: {fault}");
-            Check::warn("server", message, "put the right one there; signetd's log says what is wrong with it")
+            let message = format!("{message}; a new certificate was rejected: {fault}");
+            Check::warn("server", message, "install the right one; signetd's log says what is wrong with it")
         }
         () if ends_soon => {
             Check::warn("server", message, "its certificate should have been renewed: see signetd's log")
@@ -108,9 +108,9 @@ fn readiness(answer: &Answer, now: Timestamp) -> Check {
 fn root(answer: &Answer, credentials: &Credentials) -> Check {
     let served = pem::decode_certificates(&answer.body).unwrap_or_default();
     if served.iter().any(|root| credentials.root_der().contains(root)) {
-        return Check::ok("root", "the server's root is the one that this context trusts");
+        return Check::ok("root", "this context trusts the server's root");
     }
-    let advice = "another environment, or somebody in between: compare the digests with the operator";
+    let advice = "another environment, or a man in the middle: compare the digests with the operator";
     let digest = served.first().map(|der| signet_client::fingerprint(der)).unwrap_or_else(|| "none".into());
     Check::fail("root", format!("this context does not trust the server's root (SHA-256 {digest})"), advice)
 }
@@ -145,7 +145,7 @@ mod tests {
         let body = include_str!("../../../control-plane/tests/golden/readyz.json");
         let check = readiness(&Answer { status: 503, date: None, body: body.into() }, Timestamp::UNIX_EPOCH);
         assert_eq!(check.status, Health::Fail);
-        assert!(check.message.starts_with("not ready: the changes feed has been silent"), "{check:?}");
+        assert!(check.message.starts_with("not ready: the changes feed has not been read"), "{check:?}");
         assert!(check.message.contains("(NODE_STALE)"), "{check:?}");
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const SIGNED_IN: &str = "You are signed in. You may close this page.";
-const FAILED: &str = "The sign-in failed. The command line says why.";
+const FAILED: &str = "The sign-in failed. See the command line.";
 
 pub(super) async fn sign_in(provider: &Provider, wish: &SignIn, tell: &dyn Fn(&str)) -> Result<SecretString, Failure> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::other)?;
@@ -35,9 +35,9 @@ pub(super) async fn sign_in(provider: &Provider, wish: &SignIn, tell: &dyn Fn(&s
         ("code_challenge_method", "S256"),
     ]);
     tell(&format!("open {url}"));
-    let waiting = tokio::time::timeout(wish.patience, callback::wait(&listener, &state, &wish.issuer));
+    let waiting = tokio::time::timeout(wish.patience, callback::wait(listener, &state, &wish.issuer));
     let came = progress::watch("waiting for the browser", wish.quiet, waiting).await;
-    let (came, browser) = came.map_err(|_| denied("nobody signed in in time").hint("`principal login` again"))?;
+    let (came, browser) = came.map_err(|_| denied("the sign-in timed out").hint("`principal login` again"))??;
     let exchanged = match came {
         Came::Code(code) => exchange(provider, wish, &code, &redirect, &verifier).await,
         Came::Error { code, description } => Err(refused(&code, description.as_deref())),

@@ -1,23 +1,30 @@
 //! The one request that the browser makes to us at the end.
 
-use std::time::Duration;
+use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 
-use reqwest::Url;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
+use axum::{
+    Router,
+    extract::{Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
 };
+use serde::Deserialize;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::failure::Failure;
 
 /// The redirect's path.
 pub(super) const PATH: &str = "/callback";
-const MAX_REQUEST_BYTES: usize = 16 * 1024;
-/// For one request, and for its answer: browsers connect ahead of need and say nothing.
+/// How long the final page may take to deliver.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Connections that are heard at once; more are closed, below what a process may have open.
-const MOST: usize = 256;
 
-/// What the provider sent along (RFC 6749 section 4.1.2).
+/// What the provider sent along.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Came {
     /// To be exchanged for tokens.
@@ -31,146 +38,139 @@ pub(super) enum Came {
     },
 }
 
+/// RFC 6749 section 4.1.2, RFC 9207 section 2.
+#[derive(Deserialize)]
+struct Redirect {
+    state: Option<String>,
+    iss: Option<String>,
+    code: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
 /// The browser that brought the answer; it waits for a page.
 #[derive(Debug)]
-pub(super) struct Browser(TcpStream);
+pub(super) struct Browser {
+    page: oneshot::Sender<&'static str>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+}
 
 impl Browser {
     /// Tells the person how the sign-in went. A browser that has gone needs no page.
-    pub(super) async fn tell(self, text: &str) {
-        answer(self.0, "200 OK", text).await;
+    pub(super) async fn tell(self, text: &'static str) {
+        let _ = self.page.send(text);
+        drop(self.stop);
+        let _ = timeout(LIMIT, self.server).await;
     }
 }
 
-/// Waits for the redirect that carries `state`. Whatever else connects is turned away, and keeps nobody waiting: other pages
-/// can reach this port too.
-pub(super) async fn wait(listener: &TcpListener, state: &str, issuer: &str) -> (Came, Browser) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            Some(ended) = connections.join_next() => match ended {
-                Ok(Some(came)) => return came,
-                _ => continue,
-            },
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) if connections.len() < MOST => {
-                let (state, issuer) = (state.to_owned(), issuer.to_owned());
-                connections.spawn(async move { hear(stream, &state, &issuer).await });
-            }
-            // Each of those that are heard has two seconds; a browser tries again.
-            Ok(_) => {}
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+/// What is waited for.
+struct Awaited {
+    state: String,
+    issuer: String,
+    first: mpsc::Sender<(Came, oneshot::Sender<&'static str>)>,
 }
 
-/// What one connection brings. Who says nothing is not answered.
-async fn hear(mut stream: TcpStream, state: &str, issuer: &str) -> Option<(Came, Browser)> {
-    let target = tokio::time::timeout(LIMIT, target(&mut stream)).await.ok().flatten()?;
-    match read(&target, state, issuer) {
-        Some(came) => Some((came, Browser(stream))),
-        None => {
-            answer(stream, "404 Not Found", "Nothing here.").await;
-            None
-        }
-    }
+/// Waits for the redirect that carries `state`. Other requests get 404 and delay nobody: any page can reach this port.
+pub(super) async fn wait(listener: TcpListener, state: &str, issuer: &str) -> Result<(Came, Browser), Failure> {
+    let (first, mut came) = mpsc::channel(1);
+    let awaited = Awaited { state: state.to_owned(), issuer: issuer.to_owned(), first };
+    let router = Router::new().route(PATH, get(hear)).with_state(Arc::new(awaited));
+    // Dropping `stop` shuts the server down, also when the caller stops waiting.
+    let (stop, stopped) = oneshot::channel();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async { drop(stopped.await) });
+    let server = tokio::spawn(server.into_future());
+    let (came, page) = came.recv().await.ok_or_else(|| Failure::other("nobody listens for the browser any more"))?;
+    Ok((came, Browser { page, stop, server }))
 }
 
-async fn answer(mut stream: TcpStream, status: &str, text: &str) {
-    let head = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close";
-    let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-    let _ = tokio::time::timeout(LIMIT, say(&mut stream, answer.as_bytes())).await;
+async fn hear(State(awaited): State<Arc<Awaited>>, Query(redirect): Query<Redirect>) -> Response {
+    let (page, told) = oneshot::channel();
+    let came = read(redirect, &awaited.state, &awaited.issuer);
+    let is_first = came.is_some_and(|came| awaited.first.try_send((came, page)).is_ok());
+    let answer = match told.await {
+        Ok(text) if is_first => (StatusCode::OK, text),
+        _ => (StatusCode::NOT_FOUND, "Nothing here."),
+    };
+    ([(header::CACHE_CONTROL, "no-store"), (header::CONNECTION, "close")], answer).into_response()
 }
 
-/// Sends the answer and waits until the browser has closed too: what it sent and nobody read would reset the connection, and
-/// the page would be lost.
-async fn say(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
-    stream.write_all(answer).await?;
-    stream.shutdown().await?;
-    let mut rest = [0; 512];
-    while stream.read(&mut rest).await? > 0 {}
-    Ok(())
-}
-
-/// The target of the request line, after the whole head was read.
-async fn target(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        if stream.read_buf(&mut head).await.ok()? == 0 || head.len() > MAX_REQUEST_BYTES {
-            return None;
-        }
-    }
-    let head = String::from_utf8(head).ok()?;
-    let target = head.strip_prefix("GET ")?.split(' ').next()?;
-    Some(target.to_owned())
-}
-
-fn read(target: &str, state: &str, issuer: &str) -> Option<Came> {
-    let url = Url::parse("http://127.0.0.1").ok()?.join(target).ok()?;
-    let value = |name: &str| url.query_pairs().find(|(n, _)| n == name).map(|(_, value)| value.into_owned());
-    if url.path() != PATH || value("state").as_deref() != Some(state) {
+fn read(redirect: Redirect, state: &str, issuer: &str) -> Option<Came> {
+    let Redirect { state: theirs, iss, code, error, error_description: description } = redirect;
+    if theirs.as_deref() != Some(state) {
         return None;
     }
     // RFC 9207 section 2.4: an answer of another provider is not one to this question.
-    if value("iss").is_some_and(|named| named != issuer) {
-        let description = Some("the answer comes from another provider than was asked".to_owned());
+    if iss.is_some_and(|named| named != issuer) {
+        let description = Some("the response comes from another provider".to_owned());
         return Some(Came::Error { code: "mix_up".to_owned(), description });
     }
-    match (value("code"), value("error")) {
+    match (code, error) {
         (Some(code), None) => Some(Came::Code(code)),
-        (_, Some(code)) => Some(Came::Error { code, description: value("error_description") }),
+        (_, Some(code)) => Some(Came::Error { code, description }),
         (None, None) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
     use super::*;
 
     #[test]
     fn only_the_redirect_with_our_state_counts() {
-        let read = |target: &str, state: &str| read(target, state, "https://id.example");
-        assert_eq!(read("/callback?code=a%2Fb&state=s", "s"), Some(Came::Code("a/b".into())));
-        assert_eq!(read("/callback?code=a&state=s&iss=https%3A%2F%2Fid.example", "s"), Some(Came::Code("a".into())));
-        let foreign = read("/callback?code=a&state=s&iss=https%3A%2F%2Fevil.example", "s");
+        let read = |query: &str| {
+            let redirect = Query::try_from_uri(&format!("/callback?{query}").parse().unwrap()).ok()?;
+            read(redirect.0, "s", "https://id.example")
+        };
+        assert_eq!(read("code=a%2Fb&state=s"), Some(Came::Code("a/b".into())));
+        assert_eq!(read("code=a&state=s&iss=https%3A%2F%2Fid.example"), Some(Came::Code("a".into())));
+        let foreign = read("code=a&state=s&iss=https%3A%2F%2Fevil.example");
         assert!(matches!(foreign, Some(Came::Error { .. })), "{foreign:?}");
         let denied = Came::Error { code: "access_denied".into(), description: Some("no way".into()) };
-        assert_eq!(read("/callback?error=access_denied&error_description=no+way&state=s", "s"), Some(denied));
-        for other in [
-            "/",
-            "/callback",
-            "/callback?code=a",
-            "/callback?code=a&state=t",
-            "/other?code=a&state=s",
-            "/callback?state=s",
-            "//x",
-        ] {
-            assert_eq!(read(other, "s"), None, "{other}");
+        assert_eq!(read("error=access_denied&error_description=no+way&state=s"), Some(denied));
+        for other in ["", "code=a", "code=a&state=t", "state=s", "code=a&state=t&state=s"] {
+            assert_eq!(read(other), None, "{other}");
         }
     }
 
+    async fn get(address: std::net::SocketAddr, target: &str) -> String {
+        let mut browser = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        browser.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        browser.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
     #[tokio::test]
-    async fn silent_connections_keep_nobody_waiting() {
+    async fn silent_and_strange_connections_keep_nobody_waiting() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut silent = Vec::new();
-        for _ in 0..6 {
+        // Fewer than a backlog holds: nobody accepts yet.
+        for _ in 0..100 {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
-        let mut browser = TcpStream::connect(address).await.unwrap();
-        browser.write_all(b"GET /callback?code=c&state=s HTTP/1.1\r\n\r\n").await.unwrap();
-        // Six after each other would take twice as long.
-        let first = tokio::select! {
-            biased;
-            (came, page) = wait(&listener, "s", "https://id.example") => Some((came, page)),
-            () = tokio::time::sleep(3 * LIMIT) => None,
+        let person = async {
+            for strange in ["/", "/callback", "/callback?code=c&state=t"] {
+                let refused = get(address, strange).await;
+                assert!(refused.starts_with("HTTP/1.1 404"), "{strange}: {refused}");
+            }
+            get(address, "/callback?code=c&state=s").await
         };
-        let (came, page) = first.unwrap();
-        assert_eq!(came, Came::Code("c".into()));
-        let mut text = String::new();
-        tokio::join!(page.tell("You are signed in."), async { browser.read_to_string(&mut text).await.unwrap() });
+        let login = async {
+            let (came, page) = wait(listener, "s", "https://id.example").await.unwrap();
+            assert_eq!(came, Came::Code("c".into()));
+            page.tell("You are signed in.").await;
+        };
+        let (text, done) = tokio::join!(person, timeout(3 * LIMIT, login));
+        done.unwrap();
         assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("You are signed in."), "{text}");
     }
 }

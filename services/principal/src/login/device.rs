@@ -87,7 +87,7 @@ fn after(answer: Result<Answer, Failure>, interval: Duration) -> Next {
 }
 
 fn expired() -> Failure {
-    denied("nobody signed in before the code expired").hint("`principal login` again")
+    denied("the code expired before anybody signed in").hint("`principal login` again")
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
             Next::Done(Err(failure)) => failure,
             _ => panic!("it goes on"),
         };
-        let no_token = denied("the provider gave no ID token").hint("ask for the scope openid: --scope openid");
+        let no_token = denied("the provider returned no ID token").hint("request the scope openid: --scope openid");
         assert_eq!(told(Err(no_token.clone())), no_token);
         for code in ["expired_token", "access_denied", "invalid_client", "invalid_grant"] {
             assert_eq!(told(error(code)).exit, Exit::Denied, "{code}");

@@ -76,13 +76,13 @@ impl Provider {
         let here = self::client(true)?;
         let (status, body) = read(if is_here(&url) { &here } else { &client }.get(url.clone())).await?;
         if status != StatusCode::OK {
-            return Err(away(format!("{url} answers with status {}", status.as_u16()))
+            return Err(away(format!("{url} returned status {}", status.as_u16()))
                 .hint("is this the issuer's URL, to the last slash?"));
         }
         let endpoints: Endpoints = parse(&body, "the discovery document")?;
         if endpoints.issuer != wish.issuer {
             let message = format!("the provider calls itself {:?}, not {:?}", endpoints.issuer, wish.issuer);
-            return Err(Failure::usage(message).hint("give --issuer exactly as the provider has it"));
+            return Err(Failure::usage(message).hint("give --issuer exactly as the provider names itself"));
         }
         Ok(Self { client, here, endpoints })
     }
@@ -107,7 +107,7 @@ impl Provider {
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => Err(refused(&refusal.error, refusal.error_description.as_deref())),
-            Err(_) => Err(away(format!("the provider answers with status {}", status.as_u16()))),
+            Err(_) => Err(away(format!("the provider returned status {}", status.as_u16()))),
         }
     }
 
@@ -121,14 +121,15 @@ impl Provider {
         let (status, body) = read(self.client_of(&url).post(url).form(&form)).await?;
         if status.is_success() {
             let tokens: Tokens = parse(&body, "the token endpoint's answer")?;
-            let missing = || denied("the provider gave no ID token").hint("ask for the scope openid: --scope openid");
+            let missing =
+                || denied("the provider returned no ID token").hint("request the scope openid: --scope openid");
             return tokens.id_token.map(Answer::Token).ok_or_else(missing);
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(Refusal { error: code, error_description: description }) if status.is_client_error() => {
                 Ok(Answer::Error { code, description })
             }
-            _ => Err(away(format!("the token endpoint answers with status {}", status.as_u16()))),
+            _ => Err(away(format!("the token endpoint returned status {}", status.as_u16()))),
         }
     }
 }
@@ -188,7 +189,7 @@ async fn read(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>),
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|_| away(format!("{what} is not what OpenID Connect prescribes")))
+    serde_json::from_slice(body).map_err(|_| away(format!("{what} does not conform to OpenID Connect")))
 }
 
 #[cfg(test)]

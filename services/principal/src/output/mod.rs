@@ -35,7 +35,7 @@ pub enum Format {
 /// Writes results and remarks.
 #[derive(Clone, Copy, Debug)]
 pub struct Printer {
-    /// How results are written.
+    /// Output format.
     pub format: Format,
     /// When the command started; relative times refer to it.
     pub now: Timestamp,

@@ -41,7 +41,7 @@ async fn of_two_renewals_at_once_one_renews_and_the_other_takes_what_it_got() {
     let serials = both.map(|child| finish(child).ok().json()["serial_number"].as_str().unwrap().to_owned());
     assert_eq!(serials[0], serials[1]);
     let taken = remarks.into_iter().map(|remarks| std::io::read_to_string(remarks).unwrap());
-    assert_eq!(taken.filter(|said| said.contains("another `principal` has renewed it")).count(), 1);
+    assert_eq!(taken.filter(|said| said.contains("another `principal` process has just renewed it")).count(), 1);
     assert!(serials[0] != before && serial(&machine) == serials[0]);
     server.stop().await;
 }

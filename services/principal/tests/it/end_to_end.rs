@@ -154,7 +154,7 @@ fn enroll(machine: &Machine, server: &Server) {
     // A secret that cannot be written down is nobody's: its token does not stay.
     let long = format!("{}.token", "x".repeat(250));
     let lost = machine.principal(&["token", "create", "worker", "--tenant", "acme", "--secret-file", &long]);
-    assert!(lost.code == 1 && lost.err.contains("is revoked again"), "{lost:?}");
+    assert!(lost.code == 1 && lost.err.contains("has been revoked"), "{lost:?}");
     let tokens = machine.principal(&["token", "list", "--tenant", "acme", "-o", "json"]).ok().json();
     let revoked = tokens.as_array().unwrap().iter().filter(|token| !token["revoke_time"].is_null());
     assert_eq!(revoked.count(), 1, "{tokens}");
@@ -191,10 +191,10 @@ fn rules(machine: &Machine) {
     assert!(listed.contains("account=123456789012 role=worker") && listed.contains("repository=acme/api"), "{listed}");
     let facts = ["--fact", "account=123456789012", "--fact", "role=worker", "--fact", "session=i-0abc"];
     let found = rule(&[&["test", "aws-iam"][..], &facts].concat()).ok().out;
-    assert!(found.contains("OTHER_PROOF") && found.contains("rule workers lets it in as worker i-0abc"), "{found}");
+    assert!(found.contains("OTHER_PROOF") && found.contains("rule workers admits it as worker i-0abc"), "{found}");
     let none = rule(&[&["test", "aws-iam"][..], &facts[..4]].concat());
     assert!(
-        none.code == 3 && none.out.contains("ID_FACT_MISSING") && none.out.contains("no rule lets it in"),
+        none.code == 3 && none.out.contains("ID_FACT_MISSING") && none.out.contains("no rule admits it"),
         "{none:?}"
     );
     rule(&["delete", "workers", "--yes"]).ok();

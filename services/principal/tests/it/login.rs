@@ -119,11 +119,11 @@ async fn a_person_signs_in_with_a_code_or_a_browser_and_again_later() {
     let denied = login(&machine, &["--context", "work", "--device"], "sre-ann", "deny");
     assert!(denied.code == 4 && denied.err.contains("denied"), "{denied:?}");
     let late = machine.principal(&["--context", "work", "login", "--device", "--patience", "1s"]);
-    assert!(late.code == 4 && late.err.contains("nobody signed in"), "{late:?}");
+    assert!(late.code == 4 && late.err.contains("before anybody signed in"), "{late:?}");
     machine.principal(&["--context", "work", "whoami"]).ok();
     // An admin's context is not overwritten by mistake.
     let admin = machine.principal(&["--context", "local", "login"]);
-    assert!(admin.code == 2 && admin.err.contains("not made by a login"), "{admin:?}");
+    assert!(admin.code == 2 && admin.err.contains("not created by `principal login`"), "{admin:?}");
     server.stop().await;
 }
 

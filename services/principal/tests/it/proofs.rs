@@ -197,7 +197,7 @@ async fn tokens_come_from_files_and_from_github_and_are_not_shown() {
     assert!(world.last_refusal().to_string().contains("OIDC_ISSUER_NOT_TRUSTED"), "{}", world.last_refusal());
     let wrong = [job[0], ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "other")];
     let wrong = world.enroll(&arguments, &wrong);
-    assert!(wrong.code == 6 && wrong.err.contains("GitHub did not give a token"), "{wrong:?}");
+    assert!(wrong.code == 6 && wrong.err.contains("GitHub returned no token"), "{wrong:?}");
     let elsewhere = world.enroll(&arguments, &[]);
     assert!(elsewhere.code == 2 && elsewhere.err.contains("id-token: write"), "{elsewhere:?}");
     fs::write(world.machine.path("jwt"), "a secret of another kind").unwrap();

@@ -39,7 +39,7 @@ fn a_token_in_a_wrapping_is_taken_out_or_refused_at_once() {
     };
     for fine in [format!("\u{feff}{SECRET}\r\n"), format!("\n \t{SECRET}\u{a0}\n")] {
         let said = said(&fine);
-        assert!(!said.contains("holds no join token"), "{fine:?}: {said}");
+        assert!(!said.contains("has no valid join token"), "{fine:?}: {said}");
     }
     let quoted = format!("\"{SECRET}\"");
     let twice = format!("{SECRET}\n{SECRET}");
@@ -52,7 +52,7 @@ fn a_token_in_a_wrapping_is_taken_out_or_refused_at_once() {
         &SECRET[..46],
     ] {
         let said = said(bad);
-        assert!(said.contains("token holds no join token") && !said.contains(&SECRET[4..40]), "{bad:?}: {said}");
+        assert!(said.contains("token has no valid join token") && !said.contains(&SECRET[4..40]), "{bad:?}: {said}");
     }
 }
 

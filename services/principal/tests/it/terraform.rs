@@ -28,7 +28,7 @@ fn bootstrap(machine: &Machine, source: &str, input: &str) -> Outcome {
 fn an_environment_that_is_not_applied_says_so() {
     let machine = Machine::new();
     let nothing = bootstrap(&machine, "-", "{}");
-    assert!(nothing.code == 2 && nothing.err.contains("nothing is applied yet"), "{nothing:?}");
+    assert!(nothing.code == 2 && nothing.err.contains("there is no output `signet`"), "{nothing:?}");
     assert!(nothing.err.contains("terraform apply"), "{nothing:?}");
     let mut half = output("signet-dev");
     half.as_object_mut().unwrap().remove("key_prefix");
@@ -50,7 +50,7 @@ fn a_directory_is_asked_by_terraform() {
         bootstrap(&machine, "environment", "")
     };
     let nothing = terraform(r#"[ "$*" = "-chdir=environment output -json -no-color" ] && echo '{}'"#);
-    assert!(nothing.code == 2 && nothing.err.contains("run `terraform apply` in environment"), "{nothing:?}");
+    assert!(nothing.code == 2 && nothing.err.contains("complete `terraform apply` in environment"), "{nothing:?}");
     let refused = terraform("echo 'Error: Backend initialization required' >&2; exit 1");
     assert!(refused.code == 1 && refused.err.contains("Backend initialization required"), "{refused:?}");
     assert!(refused.err.contains("terraform init"), "{refused:?}");
@@ -69,5 +69,5 @@ fn tables_that_are_missing_are_named_with_the_step_that_makes_them() {
     for table in ["tenants", "principals", "certificates", "enrollments", "requests", "changes", "audit"] {
         assert!(outcome.err.contains(&format!("signet-nowhere-{table} does not exist")), "{outcome:?}");
     }
-    assert!(outcome.err.contains("hint: run `terraform apply`"), "{outcome:?}");
+    assert!(outcome.err.contains("hint: complete `terraform apply`"), "{outcome:?}");
 }

@@ -110,9 +110,9 @@ impl Follower {
             };
             match result {
                 Err(ref error) if failures == 0 => {
-                    tracing::warn!(?error, "the changes feed cannot be read; going on with what is known");
+                    tracing::warn!(?error, "the changes feed cannot be read; continuing with the last known state");
                 }
-                Ok(()) if failures > 0 => tracing::info!("the changes feed is read again"),
+                Ok(()) if failures > 0 => tracing::info!("the changes feed can be read again"),
                 _ => {}
             }
             failures = if result.is_err() { failures.saturating_add(1) } else { 0 };
@@ -135,12 +135,7 @@ impl Follower {
         let may_forget = clock.is_even(asked_at);
         let gone = self.look_back(asked_at, now).await?;
         if was_set_back || was_away || gone > 0 {
-            tracing::warn!(
-                was_set_back,
-                was_away,
-                gone,
-                "what this node knows may not hold any more; reading everything again"
-            );
+            tracing::warn!(was_set_back, was_away, gone, "local state may be outdated; reloading everything");
             (self.loaded, self.began) = (false, Some(asked_at));
             self.shards.iter_mut().for_each(Shard::start_over);
             self.tenants.start_over();
@@ -176,7 +171,7 @@ impl Follower {
         if gone > 0 {
             self.app.misses(gone);
             self.trust.renumber();
-            tracing::error!(gone, "the changes feed was put back: entries that this node has read are gone from it");
+            tracing::error!(gone, "the changes feed was rolled back: entries that this node has read are gone");
         }
         Ok(gone)
     }

@@ -6,7 +6,7 @@ use signet_core::{
     Error, Lifetime, TenantId, Time, Uptime,
     store::{
         Store, StoreError, Unreadable,
-        scope::{EnvironmentScope, Listed},
+        scope::{Books, Listed},
     },
     trust::{
         Trust,
@@ -85,11 +85,7 @@ impl Shard {
         let result = self.follow_into(store, trust, now, &mut followed).await;
         followed.missing = self.gaps.take_given_up();
         if followed.missing > 0 {
-            tracing::error!(
-                shard = self.number,
-                missing = followed.missing,
-                "changes are missing in the feed and do not turn up"
-            );
+            tracing::error!(shard = self.number, missing = followed.missing, "changes are missing from the feed");
         }
         (followed, result)
     }
@@ -105,7 +101,7 @@ impl Shard {
         loop {
             // Not when the answer came: what turned up meanwhile would be asked for later than it could be.
             let asked_at = trust.uptime();
-            let page = EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query, now).await?;
+            let page = Books.page::<ChangeEntry>(store, &query, now).await?;
             query.after.clone_from(&page.next);
             let entries = in_order(page);
             if let Some((number, entry)) = entries.last() {
@@ -124,7 +120,7 @@ impl Shard {
             let asked_at = trust.uptime();
             let Some(numbers) = self.gaps.due(asked_at) else { break };
             let query = ChangeEntry::within(self.number, &numbers);
-            let page = EnvironmentScope::housekeeping().page::<ChangeEntry>(store, &query, now).await?;
+            let page = Books.page::<ChangeEntry>(store, &query, now).await?;
             let end = page.next.as_ref().and_then(ChangeEntry::number_at).filter(|end| numbers.contains(end));
             for (number, entry) in in_order(page) {
                 if self.gaps.fill(number) {
@@ -150,8 +146,8 @@ impl Shard {
     }
 
     async fn gone_since(&self, mark: &Mark, store: &dyn Store, now: Time) -> Result<u64, Error> {
-        let (scope, numbers) = (EnvironmentScope::housekeeping(), mark.number..=mark.number);
-        let found = in_order(scope.page::<ChangeEntry>(store, &ChangeEntry::within(self.number, &numbers), now).await?);
+        let numbers = mark.number..=mark.number;
+        let found = in_order(Books.page::<ChangeEntry>(store, &ChangeEntry::within(self.number, &numbers), now).await?);
         let is_another = match (found.into_iter().next(), &mark.entry) {
             // What cannot be read now or could not then may be the same.
             (Some((_, Err(_))), _) | (Some(_), None) => return Ok(0),
@@ -160,7 +156,7 @@ impl Shard {
             // By a clock that is ahead of this node's it may have expired, and be deleted.
             (None, known) => known.as_ref().is_some_and(|known| known.until > now.plus(LEAST_LIFE)),
         };
-        let head = match scope.get::<ChangeHead>(store, &ChangeHead::key_of(self.number), now).await {
+        let head = match Books.get::<ChangeHead>(store, &ChangeHead::key_of(self.number), now).await {
             Ok(head) => head.map_or(0, |head| head.value.last),
             // Who writes next writes it anew.
             Err(StoreError::Corrupt { .. }) => mark.number,

@@ -159,13 +159,13 @@ impl Tenants {
             TenantRecords { tenant: Some(tenant), cas, .. } => {
                 trust.set_tenant(&tenant, &cas);
                 if self.unreadable.remove(id) {
-                    tracing::info!(tenant.id = %id, "the tenant can be read again and is refused no longer");
+                    tracing::info!(tenant.id = %id, "the tenant can be read again and is no longer refused");
                 }
             }
             TenantRecords { is_unreadable: true, .. } => {
                 trust.deny_unreadable(id);
                 if self.unreadable.insert(id.clone()) {
-                    tracing::error!(tenant.id = %id, "the tenant cannot be read; all of it is refused");
+                    tracing::error!(tenant.id = %id, "the tenant cannot be read; refusing all its principals");
                 }
             }
             _ => tracing::warn!(tenant.id = %id, "there is no record of the tenant"),

@@ -8,7 +8,7 @@ use signet_core::{
     audit::sha256_hex,
     authorities::{Ca, CaKind},
     certificates::{Certificate, CertificateState, DEADLINE_SHARDS, RevocationReason},
-    store::{Index, Key, Query, Table, scope::EnvironmentScope},
+    store::{Index, Key, Query, Table},
     tenants::MAX_LIFETIME,
 };
 use signet_x509::{
@@ -17,7 +17,7 @@ use signet_x509::{
 };
 
 use crate::{
-    App, AuditEntry, Call,
+    App, AuditEntry, Chore,
     authorities::signing::{self, issue_error},
     call, ledger,
     object_store::{DIGEST, Object, ObjectMeta, ObjectStore, Put},
@@ -59,11 +59,11 @@ pub(super) fn name(ca: &CaId) -> String {
 }
 
 /// Puts the CA's list if a new one is due. Every signature has an audit event before it.
-pub(super) async fn put_crl(app: &App, call: &Call, bucket: &dyn ObjectStore, ca: &Ca) -> Result<Vec<String>, Error> {
+pub(super) async fn put_crl(app: &App, chore: &Chore, bucket: &dyn ObjectStore, ca: &Ca) -> Result<Vec<String>, Error> {
     let name = name(&ca.id);
     let there = bucket.look(&name).await?;
-    let found = revoked_by_index(app, &ca.id, call.now).await?;
-    if due_number(there.as_ref(), &digest(&found.entries), call.now).is_none() {
+    let found = revoked_by_index(app, chore, &ca.id).await?;
+    if due_number(there.as_ref(), &digest(&found.entries), chore.now).is_none() {
         return Ok(Vec::new());
     }
     let issuer = signing::issuer(app, ca).await?;
@@ -75,22 +75,22 @@ pub(super) async fn put_crl(app: &App, call: &Call, bucket: &dyn ObjectStore, ca
             None => return Ok(Vec::new()),
         },
     };
-    let entries = with_published(app, ca, found, published, call.now).await?;
+    let entries = with_published(app, ca, found, published, chore).await?;
     let digest = digest(&entries);
-    let Some(number) = due_number(there.as_ref(), &digest, call.now) else { return Ok(Vec::new()) };
-    let next_update = call.now.plus(VALIDITY).min(ca.not_after);
-    let prepared = prepare_crl(&issuer.certificate, number, call.now, next_update, &entries).map_err(issue_error)?;
-    let entry = AuditEntry::done(call, "certificate_authority", &ca.id)
+    let Some(number) = due_number(there.as_ref(), &digest, chore.now) else { return Ok(Vec::new()) };
+    let next_update = chore.now.plus(VALIDITY).min(ca.not_after);
+    let prepared = prepare_crl(&issuer.certificate, number, chore.now, next_update, &entries).map_err(issue_error)?;
+    let entry = AuditEntry::done(chore, "certificate_authority", &ca.id)
         .detail("crl_number", number)
         .detail("entries", entries.len())
         .detail("tbs_sha256", sha256_hex(prepared.tbs_der()));
-    ledger::commit(app, &call::audited(app, call, &ca.tenant, &entry), call.now).await?;
+    ledger::commit(app, &call::audited(app, chore, &ca.tenant, &entry), chore.now).await?;
     let signature = issuer.signer.sign(prepared.tbs_der()).await?;
     let content = prepared.finish(&signature).map_err(issue_error)?;
     let notes = BTreeMap::from([
         (DIGEST.to_owned(), digest),
         (NUMBER.to_owned(), number.to_string()),
-        (RENEW_AT.to_owned(), call.now.plus(RENEWAL).unix_seconds().to_string()),
+        (RENEW_AT.to_owned(), chore.now.plus(RENEWAL).unix_seconds().to_string()),
     ]);
     // RFC 2585 section 4.2.
     let object = Object { name: name.clone(), content_type: "application/pkix-crl", content, notes };
@@ -100,10 +100,10 @@ pub(super) async fn put_crl(app: &App, call: &Call, bucket: &dyn ObjectStore, ca
 
 /// What a CA has revoked as the index shows it, by serial number: also what can no longer be read of it but for its
 /// number.
-async fn revoked_by_index(app: &App, issuer: &CaId, now: Time) -> Result<Revoked, Error> {
+async fn revoked_by_index(app: &App, chore: &Chore, issuer: &CaId) -> Result<Revoked, Error> {
+    let now = chore.now;
     let query = |shard| Query::index(Table::Certificates, Index::Revoked, Certificate::revoked(issuer, shard));
-    let read =
-        |query| async move { EnvironmentScope::housekeeping().page::<Certificate>(&*app.store, &query, now).await };
+    let read = |query| async move { chore.keeper.environment().page::<Certificate>(&*app.store, &query, now).await };
     let (found, unreadable) = paging::all(DEADLINE_SHARDS, query, read).await?;
     let mut entries: Vec<RevokedEntry> = found.iter().filter_map(|certificate| entry(certificate, now)).collect();
     let ended = found.iter().filter(|certificate| !is_kept(certificate.not_after, now));
@@ -122,7 +122,7 @@ async fn with_published(
     ca: &Ca,
     found: Revoked,
     published: Vec<RevokedEntry>,
-    now: Time,
+    chore: &Chore,
 ) -> Result<Vec<RevokedEntry>, Error> {
     let Revoked { mut entries, ended } = found;
     let shown: HashSet<Serial> = entries.iter().map(|entry| entry.serial).chain(ended).collect();
@@ -131,15 +131,15 @@ async fn with_published(
     sort(&mut missing);
     let unseen = missing.split_off(missing.len().min(MAX_LOOKUPS));
     let look = |entry: RevokedEntry| async move {
-        let until = end_of(app, ca, &entry.serial, now).await?;
-        Ok::<_, Error>(is_kept(until, now).then_some(entry))
+        let until = end_of(app, chore, ca, &entry.serial).await?;
+        Ok::<_, Error>(is_kept(until, chore.now).then_some(entry))
     };
     let looked_up: Vec<Option<RevokedEntry>> =
         stream::iter(missing).map(look).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
     let kept: Vec<RevokedEntry> = looked_up.into_iter().flatten().chain(unseen).collect();
     if !kept.is_empty() {
         let (ca, kept) = (ca.id.as_str(), kept.len());
-        tracing::warn!(ca.id = ca, kept, "the index lacks published revocations: they stay on the list");
+        tracing::warn!(ca.id = ca, kept, "the index lacks published revocations: keeping them on the CRL");
     }
     entries.extend(kept);
     sort(&mut entries);
@@ -147,9 +147,9 @@ async fn with_published(
 }
 
 /// When the certificate ends; without a record, or with one that cannot be read, the latest time at which it may.
-async fn end_of(app: &App, ca: &Ca, serial: &Serial, now: Time) -> Result<Time, Error> {
+async fn end_of(app: &App, chore: &Chore, ca: &Ca, serial: &Serial) -> Result<Time, Error> {
     let key = Certificate::key_of(&ca.id, serial);
-    match EnvironmentScope::housekeeping().get::<Certificate>(&*app.store, &key, now).await {
+    match chore.keeper.environment().get::<Certificate>(&*app.store, &key, chore.now).await {
         Ok(Some(found)) => Ok(found.value.not_after),
         // Roots sign CAs only, which live for years.
         Ok(None) | Err(StoreError::Corrupt { .. }) if ca.kind == CaKind::Root => Ok(ca.not_after),
@@ -170,11 +170,7 @@ struct Revoked {
 fn published_entries(der: &[u8], issuer: &IssuerCert, name: &str) -> Vec<RevokedEntry> {
     verified_entries(der, issuer).unwrap_or_else(|reason| {
         let reason = reason.to_string();
-        tracing::error!(
-            object = name,
-            reason,
-            "the published list is not ours: it is replaced by what the index shows"
-        );
+        tracing::error!(object = name, reason, "the published CRL is not ours: replacing it with one from the index");
         Vec::new()
     })
 }

@@ -7,7 +7,7 @@ mod crl;
 
 use futures::{StreamExt, stream};
 use signet_core::{
-    CaId, Error, Lifetime, TenantId, TenantScope, Time,
+    CaId, Error, Lifetime, TenantId,
     authorities::{Ca, CaKind},
     store::Unreadable,
     tenants::Isolation,
@@ -15,7 +15,7 @@ use signet_core::{
 use signet_x509::bundle::{to_pem, to_spiffe_json};
 
 use crate::{
-    App, Call, GoOn, TaskReport,
+    App, Chore, GoOn, TaskReport,
     audit::checkpoints,
     authorities::{self, signing::is_trusted},
     object_store::{self, DIGEST, Object, ObjectStore, Put},
@@ -44,12 +44,12 @@ enum Piece {
 
 /// Publishes what has changed of `audit/head.json`, `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and
 /// `crl/<ca>.crl`.
-pub async fn publish(app: &App, call: &Call, bucket: &dyn ObjectStore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
-    let (pieces, unreadable) = pieces(app, call.now).await?;
+pub async fn publish(app: &App, chore: &Chore, bucket: &dyn ObjectStore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+    let (pieces, unreadable) = pieces(app, chore).await?;
     let work = |piece: Piece| async move {
         let now = go_on()?;
         let name = piece.name();
-        Some(put_piece(app, &call.at(now), bucket, piece).await.map_err(|error| (name, error)))
+        Some(put_piece(app, &chore.at(now), bucket, piece).await.map_err(|error| (name, error)))
     };
     let mut results = stream::iter(pieces).map(work).buffer_unordered(AT_ONCE);
     let mut report = TaskReport::default();
@@ -66,10 +66,11 @@ pub async fn publish(app: &App, call: &Call, bucket: &dyn ObjectStore, go_on: Go
 
 /// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too
 /// early leave out none for ever.
-async fn pieces(app: &App, now: Time) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
-    let (cas, mut unreadable) = reads::all_cas(app, now).await?;
+async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
+    let now = chore.now;
+    let (cas, mut unreadable) = reads::all_cas(app, chore.keeper, now).await?;
     let cas: Vec<Ca> = cas.into_iter().filter(|ca| is_trusted(ca, now)).collect();
-    let (tenants, unreadable_tenants) = reads::all_tenants(app, now).await?;
+    let (tenants, unreadable_tenants) = reads::all_tenants(app, chore.keeper, now).await?;
     unreadable.extend(unreadable_tenants);
     let of = |kind: CaKind, tenant: &TenantId| -> Vec<Ca> {
         let mut found: Vec<Ca> = cas.iter().filter(|ca| ca.kind == kind && &ca.tenant == tenant).cloned().collect();
@@ -92,21 +93,21 @@ async fn pieces(app: &App, now: Time) -> Result<(Vec<Piece>, Vec<Unreadable>), E
 }
 
 /// Returns the names of what was put.
-async fn put_piece(app: &App, call: &Call, bucket: &dyn ObjectStore, piece: Piece) -> Result<Vec<String>, Error> {
+async fn put_piece(app: &App, chore: &Chore, bucket: &dyn ObjectStore, piece: Piece) -> Result<Vec<String>, Error> {
     match piece {
-        Piece::AuditHead => checkpoints::put_head(app, call, bucket).await,
+        Piece::AuditHead => checkpoints::put_head(app, chore, bucket).await,
         Piece::Roots(known) => {
-            let (now, of) = (call.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
+            let (now, of) = (chore.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
             put_changed(bucket, of(&known)?, || async move { of(&authorities::roots(app, now).await?) }).await
         }
         Piece::Bundle(tenant, known) => {
             let fresh = || async {
-                let scope = TenantScope::housekeeping(tenant.clone());
-                bundle_objects(&tenant, &authorities::trust_bundle(app, call, &scope).await?.anchors)
+                let scope = chore.keeper.tenant(&tenant);
+                bundle_objects(&tenant, &authorities::trust_bundle(app, chore, &scope).await?.anchors)
             };
             put_changed(bucket, bundle_objects(&tenant, &known)?, fresh).await
         }
-        Piece::Crl(ca) => crl::put_crl(app, call, bucket, &ca).await,
+        Piece::Crl(ca) => crl::put_crl(app, chore, bucket, &ca).await,
     }
 }
 

@@ -96,11 +96,13 @@ fn check_aws(conditions: &[Condition], template: &IdTemplate) -> Result<(), Erro
     let told = |name: &str| named(name) || holds(name, &|patterns| matches!(patterns, [only] if !only.contains('*')));
     let ambiguous = |message: &str| Err(Error::invalid("rule.id_template", "AMBIGUOUS_ID", message));
     if !told(fact::ACCOUNT) {
-        return ambiguous("must name {account}, since the rule lets in several: their callers would get one id");
+        return ambiguous(
+            "must contain {account}, since the rule admits several accounts: their callers would get the same id",
+        );
     }
     if named(fact::SESSION) && !told(fact::ROLE) {
         return ambiguous(
-            "must name {role} beside {session}, or a condition must pin role: sessions of two roles may share a name",
+            "must contain {role} with {session}, or a condition must pin role: sessions of two roles can have the same name",
         );
     }
     Ok(())
@@ -132,7 +134,7 @@ fn check_oidc(issuer: &str, conditions: &[Condition]) -> Result<(), Error> {
     }
     let message = match issuer {
         GITHUB => "must pin the owner: GitHub signs for everybody; e.g. repository = acme/api or sub = repo:acme/*",
-        _ => "must pin a claim that tells callers apart, e.g. sub",
+        _ => "must pin a claim that distinguishes callers, e.g. sub, not only with *",
     };
     Err(Error::invalid("rule.conditions", "TOO_WIDE", message))
 }
@@ -160,7 +162,7 @@ fn check_x509(anchors_der: &[Vec<u8>], template: &IdTemplate) -> Result<(), Erro
     }
     let named = |name: &str| template.facts().any(|fact| fact == name);
     if anchors_der.len() > 1 && named(fact::SERIAL) && !named(fact::COMMON_NAME) {
-        let message = "must not rest on {serial} with several CAs: two of them may give the same; make a rule for each";
+        let message = "must not use {serial} with several CAs, which can issue the same one; create a rule for each";
         return Err(Error::invalid("rule.id_template", "AMBIGUOUS_ID", message));
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::{
     template::IdTemplate,
 };
 use crate::{
-    PrincipalId,
+    PrincipalId, TenantScope,
     enrollment::attestation::{Facts, ProofKind, fact},
 };
 
@@ -34,6 +34,13 @@ pub struct Grant<'a> {
     pub is_named: bool,
 }
 
+impl Grant<'_> {
+    /// The scope of a caller whose proof the rule accepts: that of the tenant which made the rule.
+    pub fn scope(&self) -> TenantScope {
+        TenantScope::granted(self.rule.tenant.clone(), None)
+    }
+}
+
 /// Asks `rules` one after the other, in the order of their ids.
 pub fn decide<'a>(rules: &'a [EnrollmentRule], facts: &Facts) -> Decision<'a> {
     let mut in_order: Vec<&EnrollmentRule> = rules.iter().collect();
@@ -59,7 +66,7 @@ fn ask<'a>(rule: &'a EnrollmentRule, facts: &Facts) -> Result<Grant<'a>, Miss> {
 /// Whether the facts come from whom the rule believes: the check of the evidence knew all rules' sources, this is one's.
 fn speaks(source: &Source, facts: &Facts) -> Result<(), Miss> {
     if source.kind() != facts.proof {
-        return Err(Miss::new("OTHER_PROOF", format!("it wants {}, not {}", source.kind(), facts.proof)));
+        return Err(Miss::new("OTHER_PROOF", format!("it requires {}, not {}", source.kind(), facts.proof)));
     }
     let has = |name: &str, wanted: &str| values(facts, name).iter().any(|value| value == wanted);
     let miss = |reason, name: &str, wanted: &str| {
@@ -84,7 +91,7 @@ fn holds(condition: &Condition, facts: &Facts) -> Result<(), Miss> {
     let Condition { fact, patterns } = condition;
     let values = values(facts, fact);
     if values.is_empty() {
-        return Err(Miss::new("FACT_MISSING", format!("the proof gives no fact {}", cut(fact))));
+        return Err(Miss::new("FACT_MISSING", format!("the proof lacks the fact {}", cut(fact))));
     }
     if values.iter().any(|value| patterns.iter().any(|pattern| matches(pattern, value))) {
         return Ok(());

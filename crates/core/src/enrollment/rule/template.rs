@@ -88,7 +88,7 @@ impl IdTemplate {
             }
         }
         id.parse().map_err(|error| {
-            let hint = if id.len() > 64 { "; take {fact:sha256} for a long fact" } else { "" };
+            let hint = if id.len() > 64 { "; use {fact:sha256} for a long fact" } else { "" };
             Miss::new("ID_UNUSABLE", format!("{id:?} cannot be an id, it {error}{hint}"))
         })
     }
@@ -109,9 +109,9 @@ fn only_value<'a>(facts: &'a Facts, name: &str) -> Result<&'a str, Miss> {
     let values = facts.values.get(name).map_or(&[][..], Vec::as_slice);
     match values {
         [value] if !value.is_empty() => Ok(value),
-        [] => Err(Miss::new("ID_FACT_MISSING", format!("the id takes the fact {name}, which the proof does not give"))),
-        [_] => Err(Miss::new("ID_FACT_EMPTY", format!("the id takes the fact {name}, which is empty"))),
-        _ => Err(Miss::new("ID_FACT_AMBIGUOUS", format!("the id takes the fact {name}, which has several values"))),
+        [] => Err(Miss::new("ID_FACT_MISSING", format!("the id needs the fact {name}, which the proof lacks"))),
+        [_] => Err(Miss::new("ID_FACT_EMPTY", format!("the id needs the fact {name}, which is empty"))),
+        _ => Err(Miss::new("ID_FACT_AMBIGUOUS", format!("the id needs the fact {name}, which has several values"))),
     }
 }
 

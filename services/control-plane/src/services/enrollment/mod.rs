@@ -1,5 +1,8 @@
 //! Join tokens, and what they are redeemed for.
 
+mod convert;
+mod parse;
+
 use secrecy::ExposeSecret;
 use signet_app::{
     CreateToken, Enroll,
@@ -14,7 +17,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, choices, convert, parse};
+use super::{Api, certificates, choices, fields};
 
 /// Lifetime of a token where the caller does not say.
 const DEFAULT_TTL_SECONDS: u32 = 3600;
@@ -31,8 +34,8 @@ impl EnrollmentService for Api {
             let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
             let template = PrincipalTemplate {
                 principal_type: choices::principal_type("principal_type", message.principal_type)?,
-                id: id.map(|id| parse::principal_id("principal_id", id)).transpose()?,
-                roles: parse::names("roles", &message.roles)?,
+                id: id.map(|id| fields::principal_id("principal_id", id)).transpose()?,
+                roles: fields::names("roles", &message.roles)?,
             };
             let ttl = if message.ttl_seconds == 0 { DEFAULT_TTL_SECONDS } else { message.ttl_seconds };
             let (ttl, uses) = (Lifetime::seconds(ttl), message.uses.max(1));
@@ -49,7 +52,7 @@ impl EnrollmentService for Api {
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = tokens::list_tokens(&self.node.app, &caller.call, &scope, &page).await?;
             let tokens = found.items.iter().map(convert::token).collect();
             Ok(ListTokensResponse { tokens, next_page_token: found.next_page_token })
@@ -73,7 +76,7 @@ impl EnrollmentService for Api {
         request: Request<CreateEnrollmentRuleRequest>,
     ) -> Result<Response<EnrollmentRule>, Status> {
         self.unary(request, async |caller, message| {
-            let rule = parse::required("rule", message.rule)?;
+            let rule = fields::required("rule", message.rule)?;
             let scope = caller.scope_in("rule.tenant_id", &rule.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let input = parse::rule(rule)?;
@@ -89,7 +92,7 @@ impl EnrollmentService for Api {
     ) -> Result<Response<ListEnrollmentRulesResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = rules::list_rules(&self.node.app, &caller.call, &scope, &page).await?;
             let rules = found.items.into_iter().map(convert::rule).collect();
             Ok(ListEnrollmentRulesResponse { rules, next_page_token: found.next_page_token })
@@ -129,10 +132,10 @@ impl EnrollmentService for Api {
             let caller = caller.with_request_id(&message.request_id)?;
             let proof = parse::proof(message.proof, &message.tenant_id)?;
             let id = Some(message.principal_id.as_str()).filter(|id| !id.is_empty());
-            let principal = id.map(|id| parse::principal_id("principal_id", id)).transpose()?;
-            let csr_der = parse::csr(&message.csr_der)?.to_vec();
+            let principal = id.map(|id| fields::principal_id("principal_id", id)).transpose()?;
+            let csr_der = fields::csr(&message.csr_der)?.to_vec();
             let issued = enrollment::enroll(&self.node.app, &caller.call, Enroll { proof, principal, csr_der }).await?;
-            Ok(convert::issued(issued))
+            Ok(certificates::convert::issued(issued))
         })
         .await
     }

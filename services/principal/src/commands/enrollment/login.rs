@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "\
-The first time, everything must be said:
+The first time, give all options:
   principal login --save-context work --server https://signet.example.com:8443 --ca-url http://signet.example.com:8080 \\
       --ca-sha256 HEX --issuer https://login.example.com --client-id signet --tenant acme
 After that, `principal login` (or `principal --context work login`) is enough.",
@@ -31,19 +31,19 @@ After that, `principal login` (or `principal --context work login`) is enough.",
     group = clap::ArgGroup::new("flow").args(["device", "browser"])
 )]
 pub struct LoginArgs {
-    /// Make (or renew) this context; the current one unless given
+    /// Create or update this context; default: the current one
     #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
     save_context: Option<String>,
-    /// The OpenID Connect issuer, exactly as its tokens name it
+    /// The OpenID Connect issuer, exactly as in its tokens' `iss`
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// What the issuer knows this program as; the audience of the rule in Signet
+    /// Client id at the issuer; also the audience of the Signet rule
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// File with the client's secret, for issuers that give public clients one
+    /// File with the client secret, for issuers that require one
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     client_secret_file: Option<PathBuf>,
-    /// Scope to ask for beside openid; may be repeated
+    /// Scope to request besides openid; may be repeated
     #[arg(long = "scope", value_name = "NAME")]
     scopes: Vec<String>,
     /// Sign in on any device, with a code (RFC 8628); the default
@@ -52,7 +52,7 @@ pub struct LoginArgs {
     /// Sign in with a browser on this machine
     #[arg(long)]
     browser: bool,
-    /// How long the person may take, e.g. 5m
+    /// How long to wait for the sign-in, e.g. 5m
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration)]
     patience: Duration,
     /// The control plane, e.g. https://signet.example.com:8443
@@ -80,7 +80,7 @@ pub async fn run(run: &Run, args: LoginArgs) -> Result<Exit, Failure> {
     let root = root(run, &args, known).await?;
     let place = Place::context(run, &name, context.clone())?;
     let connector = enrolling::connector(run, &context.endpoint, context.server_name.as_deref(), &root)?;
-    let login = context.login.ok_or_else(|| Failure::other("no way to sign in"))?;
+    let login = context.login.ok_or_else(|| Failure::other("no sign-in settings"))?;
     let tenant_id = Some(login.tenant.clone());
     let token = login::sign_in(&sign_in(run, &args, login)?, &|text| tell(text)).await?;
     let enrollment = Enrollment { proof: Arc::new(OidcToken::Given(token)), tenant_id, principal_id: None };
@@ -95,9 +95,9 @@ fn named<'a>(run: &Run, args: &LoginArgs, contexts: &'a Contexts) -> Result<(Str
             let (name, context) = contexts.select(run.global.context.as_deref())?;
             if context.login.is_none() && args.issuer.is_none() {
                 // Its certificate came in another way, maybe an admin's; a sign-in would replace it.
-                let message = format!("context {name} was not made by a login");
+                let message = format!("context {name} was not created by `principal login`");
                 return Err(Failure::usage(message)
-                    .hint("choose another: --context NAME; or make one: `principal login --help`"));
+                    .hint("choose another with --context NAME, or create one: `principal login --help`"));
             }
             Ok((name.to_owned(), Some(context)))
         }
@@ -108,7 +108,8 @@ fn named<'a>(run: &Run, args: &LoginArgs, contexts: &'a Contexts) -> Result<(Str
 fn planned(run: &Run, args: &LoginArgs, name: &str, known: Option<&Context>) -> Result<Context, Failure> {
     let before = known.and_then(|context| context.login.as_ref());
     let required = |given: Option<String>, before: Option<&String>, option: &str| {
-        let missing = || Failure::usage(format!("{option} is needed, the first time")).hint("`principal login --help`");
+        let missing =
+            || Failure::usage(format!("{option} is required the first time")).hint("`principal login --help`");
         given.or_else(|| before.cloned()).ok_or_else(missing)
     };
     let tenant = run.global.tenant.as_ref().map(ToString::to_string);
@@ -143,7 +144,7 @@ async fn root(run: &Run, args: &LoginArgs, known: Option<&Context>) -> Result<Ve
         (None, Some(_), _) => enrolling::root(None, url, pin).await,
         (None, None, Some(kept)) => enrolling::root(Some(&kept), None, None).await,
         (None, None, None) => {
-            let failure = Failure::usage("nothing says which server to trust");
+            let failure = Failure::usage("no root certificate to trust");
             Err(failure.hint("give --ca-file FILE, or --ca-url URL and --ca-sha256 HEX"))
         }
     }

@@ -25,13 +25,13 @@ const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
 /// What is easily overlooked in a rule for AWS.
 const SESSION_IS_CHOSEN: &str = "\
-this rule rests on the name of an AWS session, and whoever may assume the role chooses it: also another's instance or
-task id. Let only the AWS service assume the role, or pin sts:RoleSessionName in its trust policy";
+this rule depends on the AWS session name. Whoever can assume the role chooses it, even as another instance's or
+task's id. Let only the AWS service assume the role, or pin sts:RoleSessionName in its trust policy";
 
-/// Who may enroll without a token.
+/// Enrollment rules: who may enroll without a token.
 #[derive(Debug, Subcommand)]
 pub enum EnrollmentCommand {
-    /// Rules: who, proven how, becomes which principal
+    /// Rules: which proof becomes which principal
     #[command(subcommand)]
     Rule(RuleCommand),
 }
@@ -39,20 +39,20 @@ pub enum EnrollmentCommand {
 /// Rules.
 #[derive(Debug, Subcommand)]
 pub enum RuleCommand {
-    /// Make a rule: believe AWS, an OIDC issuer or a CA about who its callers are
+    /// Create a rule that trusts AWS, an OIDC issuer or a CA
     Create(Box<CreateArgs>),
-    /// List rules, in the order in which they are asked
+    /// List rules, in order of evaluation
     List(ListArgs),
-    /// Delete a rule; what it gave stays valid
+    /// Delete a rule; certificates issued by it stay valid
     Delete {
-        /// Which rule
+        /// Name of the rule
         #[arg(value_name = "RULE")]
         id: RuleId,
         /// Says yes in advance.
         #[command(flatten)]
         yes: Yes,
     },
-    /// Say which rule would let in a caller with these facts, and as what; exit code 3 if none
+    /// Test which rule admits a caller with these facts, and as which principal; exit code 3 if none
     Test(TestArgs),
 }
 
@@ -64,7 +64,7 @@ pub enum RuleCommand {
 Facts by proof:
   AWS    account, arn, partition, user_id; of assumed roles: role, session (whoever may assume
          the role chooses it, unless the role's trust policy pins sts:RoleSessionName)
-  OIDC   the token's claims, those of objects as outer.inner
+  OIDC   the token's claims, nested ones as outer.inner
   X.509  anchor_sha256, serial and the subject: cn, o, ou, ...
 
 Examples:
@@ -79,40 +79,40 @@ Examples:
       --type device --id-template '{cn}'"
 )]
 pub struct CreateArgs {
-    /// Name of the rule; rules are asked in the order of their names
+    /// Name of the rule; rules are evaluated in the order of their names
     #[arg(value_name = "RULE")]
     id: RuleId,
     /// Type of its principals: admin, user, worker, service or device
     #[arg(long = "type", value_name = "TYPE")]
     kind: PrincipalType,
-    /// Id of its principals: text, and {FACT} for what was proven; {FACT:sha256} for long facts
+    /// Id of its principals: text with {FACT} for proven facts; {FACT:sha256} for long ones
     #[arg(long, value_name = "TEXT")]
     id_template: String,
-    /// Role of a principal that does not exist yet; may be repeated
+    /// Role of a new principal; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<Role>,
-    /// AWS account that is let in; may be repeated
+    /// AWS account to admit; may be repeated
     #[arg(long, value_name = "ACCOUNT")]
     aws_account: Vec<String>,
-    /// Name of an AWS role, * for any run of characters; may be repeated
+    /// Name of an AWS role to admit, * matches any characters; may be repeated
     #[arg(long, value_name = "PATTERN", requires = "aws_account")]
     aws_role: Vec<String>,
-    /// OIDC issuer, as the tokens' `iss` has it
+    /// OIDC issuer, exactly as in the tokens' `iss`
     #[arg(long, value_name = "URL", requires = "oidc_audience")]
     oidc_issuer: Option<String>,
-    /// What the tokens' `aud` must name
+    /// Audience required in the tokens' `aud`
     #[arg(long, value_name = "TEXT")]
     oidc_audience: Option<String>,
-    /// GitHub repository whose workflows are let in
+    /// GitHub repository whose workflows to admit
     #[arg(long, value_name = "OWNER/REPO", requires = "oidc_audience", value_parser = pair)]
     github_repo: Option<(String, String)>,
-    /// Kubernetes service account that is let in, of the cluster whose issuer is given
+    /// Kubernetes service account to admit, of the cluster with this --oidc-issuer
     #[arg(long, value_name = "NAMESPACE/NAME", requires = "oidc_issuer", value_parser = pair)]
     kubernetes_service_account: Option<(String, String)>,
-    /// File with a device maker's CA certificate, PEM; may be repeated for CAs of the same maker
+    /// File with a device manufacturer's CA certificate, PEM; may be repeated for CAs of one manufacturer
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     x509_ca: Vec<PathBuf>,
-    /// What must hold: the fact matches the pattern, * for any run of characters. Repeated for the same fact: either
+    /// Condition: the fact matches the pattern, * matches any characters. Repeated for one fact: any of them
     #[arg(long = "condition", visible_alias = "claim", value_name = "FACT=PATTERN", value_parser = fact)]
     conditions: Vec<(String, String)>,
 }
@@ -120,10 +120,10 @@ pub struct CreateArgs {
 /// A made-up caller.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// How it proves who it is
+    /// Type of proof
     #[arg(value_enum, value_name = "PROOF")]
     proof: Proof,
-    /// What is proven; may be repeated, for the same fact too
+    /// Proven fact; may be repeated, also for the same fact
     #[arg(long = "fact", value_name = "FACT=VALUE", required = true, value_parser = fact)]
     facts: Vec<(String, String)>,
 }
@@ -166,7 +166,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         ..Default::default()
     };
     let request = v1::CreateEnrollmentRuleRequest { rule: Some(rule), request_id: session.request_id() };
-    let made = rpc!(session, "making the rule", Client.create_enrollment_rule(request)).await?;
+    let made = rpc!(session, "creating the rule", Client.create_enrollment_rule(request)).await?;
     run.printer.changed(&made).map(|()| Exit::Ok)
 }
 
@@ -187,7 +187,7 @@ fn source(args: &CreateArgs) -> Result<Source, Failure> {
         for path in &args.x509_ca {
             let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
             let found = pem::decode_certificates(&text).filter(|found| !found.is_empty());
-            let none = || Failure::usage(format!("{} holds no certificate in PEM", path.display()));
+            let none = || Failure::usage(format!("{} has no PEM certificate", path.display()));
             anchors_der.extend(found.ok_or_else(none)?);
         }
         return Ok(Source::X509(v1::X509Source { anchors_der }));
@@ -230,7 +230,7 @@ async fn delete(run: &Run, id: &RuleId, yes: Yes) -> Result<Exit, Failure> {
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeleteEnrollmentRuleRequest { tenant_id, rule_id: id.to_string(), request_id };
     rpc!(session, "deleting the rule", Client.delete_enrollment_rule(request)).await?;
-    run.printer.note(&format!("rule {id} is deleted; the principals that it made stay: `principal list`"));
+    run.printer.note(&format!("rule {id} is deleted; principals created by it remain: `principal list`"));
     Ok(Exit::Ok)
 }
 
@@ -259,10 +259,10 @@ async fn test(run: &Run, args: TestArgs) -> Result<Exit, Failure> {
             let kind = kind.map_or("principal", PrincipalType::as_str);
             let roles = if rule.roles.is_empty() { "none".to_owned() } else { rule.roles.join(", ") };
             let (id, rule) = (&answer.principal_id, &rule.rule_id);
-            run.printer.text(&format!("rule {rule} lets it in as {kind} {id}, roles of a new one: {roles}"))?;
+            run.printer.text(&format!("rule {rule} admits it as {kind} {id}, roles if new: {roles}"))?;
         }
-        None if answer.missed.is_empty() => run.printer.text("no rule lets it in: the tenant has none")?,
-        None => run.printer.text("no rule lets it in")?,
+        None if answer.missed.is_empty() => run.printer.text("no rule admits it: the tenant has no rules")?,
+        None => run.printer.text("no rule admits it")?,
     }
     Ok(exit)
 }

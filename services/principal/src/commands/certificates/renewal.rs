@@ -14,27 +14,27 @@ use crate::{
     values,
 };
 
-/// When a tenant's certificates are renewed.
+/// Renewals: when a tenant's certificates are renewed.
 #[derive(Debug, Subcommand)]
 pub enum RenewalCommand {
-    /// Pull renewals forward, or spread them: certificates made before now are renewed within a window
+    /// Spread renewals: existing certificates are renewed within a window that starts now or later
     Steer(SteerArgs),
-    /// Show where renewals are steered to
+    /// Show the renewal window
     Show,
-    /// Back to the default: the middle third of each certificate's lifetime
+    /// Reset to the default: the middle third of each certificate's lifetime
     Clear,
 }
 
 /// Which certificates, and when.
 #[derive(Debug, Args)]
 pub struct SteerArgs {
-    /// How long the window is, at least a minute. The shorter, the higher the load
+    /// Length of the window, at least a minute. A shorter window means a higher load
     #[arg(long = "within", value_name = "TIME", value_parser = values::duration)]
     width: Duration,
-    /// When the window starts, from now
+    /// Delay from now until the window starts
     #[arg(long = "in", value_name = "TIME", value_parser = values::duration)]
     delay: Option<Duration>,
-    /// Only certificates made before this instant, or this long ago; now unless given
+    /// Only certificates issued before: RFC 3339, or a duration before now; default: now
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     issued_before: Option<values::Moment>,
 }
@@ -53,7 +53,7 @@ pub async fn run(run: &Run, command: RenewalCommand) -> Result<Exit, Failure> {
         RenewalCommand::Clear => {
             let session = Session::of(run)?;
             let request = request(&session, None);
-            let tenant = rpc!(session, "clearing the steering", Client.steer_renewals(request)).await?;
+            let tenant = rpc!(session, "resetting the steering", Client.steer_renewals(request)).await?;
             run.printer.changed(&tenant).map(|()| Exit::Ok)
         }
     }
@@ -64,7 +64,7 @@ fn request(session: &Session, steering: Option<v1::RenewalSteering>) -> v1::Stee
 }
 
 fn steering(args: &SteerArgs, now: Timestamp) -> Result<v1::RenewalSteering, Failure> {
-    let too_far = |_| Failure::usage("the window is beyond the end of time");
+    let too_far = |_| Failure::usage("the window is too far in the future");
     let start = now.checked_add(args.delay.unwrap_or_default()).map_err(too_far)?;
     let end = start.checked_add(args.width).map_err(too_far)?;
     let issued_before = args.issued_before.map_or(now, |moment| moment.resolve(now));
@@ -82,8 +82,7 @@ async fn show(run: &Run) -> Result<Exit, Failure> {
     match tenant.renewal_steering {
         Some(steering) => run.printer.one(&steering).map(|()| Exit::Ok),
         None => {
-            run.printer
-                .note("renewals are not steered: each certificate is renewed in the middle third of its lifetime");
+            run.printer.note("no steering: each certificate is renewed in the middle third of its lifetime");
             Ok(Exit::Ok)
         }
     }

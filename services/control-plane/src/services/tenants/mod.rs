@@ -1,5 +1,8 @@
 //! Tenants.
 
+mod convert;
+mod parse;
+
 use signet_app::{
     CreateTenant, TenantPatch,
     tenants::{self, quotas},
@@ -12,7 +15,7 @@ use signet_proto::v1::{
 use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, choices, convert, parse};
+use super::{Api, choices, fields};
 
 /// What `UpdateTenant` may change.
 const FIELDS: &[&str] = &[
@@ -51,9 +54,9 @@ impl TenantService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.permit()?.environment()?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let tenant = parse::required("tenant", message.tenant)?;
+            let tenant = fields::required("tenant", message.tenant)?;
             let input = CreateTenant {
-                id: parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?,
+                id: fields::tenant_id("tenant.tenant_id", &tenant.tenant_id)?,
                 display_name: tenant.display_name,
                 isolation: choices::isolation(tenant.isolation)?,
                 lifetimes: parse::lifetimes(&tenant.lifetimes)?,
@@ -85,7 +88,7 @@ impl TenantService for Api {
     ) -> Result<Response<ListTenantsResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.permit()?.environment()?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = tenants::list_tenants(&self.node.app, &caller.call, &scope, &page).await?;
             let tenants = found.items.iter().map(|tenant| convert::tenant(&self.node, tenant)).collect();
             Ok(ListTenantsResponse { tenants, next_page_token: found.next_page_token })
@@ -95,11 +98,11 @@ impl TenantService for Api {
 
     async fn update_tenant(&self, request: Request<UpdateTenantRequest>) -> Result<Response<Tenant>, Status> {
         self.unary(request, async |caller, message| {
-            let tenant = parse::required("tenant", message.tenant)?;
-            let id = parse::tenant_id("tenant.tenant_id", &tenant.tenant_id)?;
+            let tenant = fields::required("tenant", message.tenant)?;
+            let id = fields::tenant_id("tenant.tenant_id", &tenant.tenant_id)?;
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let named = parse::mask(message.update_mask, FIELDS)?;
+            let named = fields::mask(message.update_mask, FIELDS)?;
             let lifetimes = named("lifetimes").then(|| parse::lifetimes(&tenant.lifetimes)).transpose()?;
             let patch = TenantPatch {
                 display_name: named("display_name").then_some(tenant.display_name),
@@ -119,7 +122,7 @@ impl TenantService for Api {
 
     async fn suspend_tenant(&self, request: Request<SuspendTenantRequest>) -> Result<Response<Tenant>, Status> {
         self.unary(request, async |caller, message| {
-            let id = parse::tenant_id("tenant_id", &message.tenant_id)?;
+            let id = fields::tenant_id("tenant_id", &message.tenant_id)?;
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::suspend_tenant(&self.node.app, &caller.call, &scope, &id).await?;
@@ -130,7 +133,7 @@ impl TenantService for Api {
 
     async fn activate_tenant(&self, request: Request<ActivateTenantRequest>) -> Result<Response<Tenant>, Status> {
         self.unary(request, async |caller, message| {
-            let id = parse::tenant_id("tenant_id", &message.tenant_id)?;
+            let id = fields::tenant_id("tenant_id", &message.tenant_id)?;
             let scope = caller.environment(&id)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::activate_tenant(&self.node.app, &caller.call, &scope, &id).await?;

@@ -1,5 +1,7 @@
 //! Principals.
 
+mod convert;
+
 use signet_app::{
     CreatePrincipal, PrincipalPatch,
     principals::{self, deletion},
@@ -11,20 +13,20 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, Caller, choices, convert, parse};
+use super::{Api, Caller, choices, fields, messages};
 
 #[async_trait]
 impl PrincipalService for Api {
     async fn create_principal(&self, request: Request<CreatePrincipalRequest>) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
-            let principal = parse::required("principal", message.principal)?;
+            let principal = fields::required("principal", message.principal)?;
             let scope = caller.scope_in("principal.tenant_id", &principal.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
             let input = CreatePrincipal {
-                id: parse::principal_id("principal.principal_id", &principal.principal_id)?,
+                id: fields::principal_id("principal.principal_id", &principal.principal_id)?,
                 principal_type: choices::principal_type("principal.principal_type", principal.principal_type)?,
-                roles: parse::names("principal.roles", &principal.roles)?,
-                groups: parse::names("principal.groups", &principal.groups)?,
+                roles: fields::names("principal.roles", &principal.roles)?,
+                groups: fields::names("principal.groups", &principal.groups)?,
                 display_name: principal.display_name,
             };
             let principal = principals::create_principal(&self.node.app, &caller.call, &scope, input).await?;
@@ -48,7 +50,7 @@ impl PrincipalService for Api {
     ) -> Result<Response<ListPrincipalsResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = principals::list_principals(&self.node.app, &caller.call, &scope, &page).await?;
             let shown = found.items.iter().map(|each| convert::principal(&self.node, each, caller.call.now));
             Ok(ListPrincipalsResponse { principals: shown.collect(), next_page_token: found.next_page_token })
@@ -58,13 +60,13 @@ impl PrincipalService for Api {
 
     async fn update_principal(&self, request: Request<UpdatePrincipalRequest>) -> Result<Response<Principal>, Status> {
         self.unary(request, async |caller, message| {
-            let principal = parse::required("principal", message.principal)?;
+            let principal = fields::required("principal", message.principal)?;
             let scope = caller.scope_in("principal.tenant_id", &principal.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let id = parse::principal_id("principal.principal_id", &principal.principal_id)?;
-            let named = parse::mask(message.update_mask, &["display_name", "roles", "groups"])?;
-            let roles = named("roles").then(|| parse::names("principal.roles", &principal.roles)).transpose()?;
-            let groups = named("groups").then(|| parse::names("principal.groups", &principal.groups)).transpose()?;
+            let id = fields::principal_id("principal.principal_id", &principal.principal_id)?;
+            let named = fields::mask(message.update_mask, &["display_name", "roles", "groups"])?;
+            let roles = named("roles").then(|| fields::names("principal.roles", &principal.roles)).transpose()?;
+            let groups = named("groups").then(|| fields::names("principal.groups", &principal.groups)).transpose()?;
             let display_name = named("display_name").then_some(principal.display_name);
             let patch = PrincipalPatch { display_name, roles, groups };
             let principal = principals::update_principal(&self.node.app, &caller.call, &scope, &id, patch).await?;
@@ -80,7 +82,7 @@ impl PrincipalService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
+            let id = fields::principal_id("principal_id", &message.principal_id)?;
             let principal =
                 principals::suspend_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
@@ -95,7 +97,7 @@ impl PrincipalService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
+            let id = fields::principal_id("principal_id", &message.principal_id)?;
             let principal =
                 principals::activate_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
@@ -107,7 +109,7 @@ impl PrincipalService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
+            let id = fields::principal_id("principal_id", &message.principal_id)?;
             let principal =
                 deletion::delete_principal(&self.node.app, &caller.call, caller.permit()?, &scope, &id).await?;
             Ok(convert::principal(&self.node, &principal, caller.call.now))
@@ -133,12 +135,12 @@ impl Api {
         Ok(WhoAmIResponse {
             tenant_id: identity.tenant.to_string(),
             principal_id: identity.principal.to_string(),
-            principal_type: convert::principal_type(identity.principal_type),
+            principal_type: messages::principal_type(identity.principal_type),
             roles: admitted.roles().iter().map(ToString::to_string).collect(),
-            spiffe_id: convert::spiffe_id(&self.node, &identity.tenant, identity.principal_type, &identity.principal),
+            spiffe_id: messages::spiffe_id(&self.node, &identity.tenant, identity.principal_type, &identity.principal),
             issuer_id: identity.issuer.to_string(),
             serial_number: identity.serial.to_string(),
-            not_after: Some(convert::time(identity.not_after)),
+            not_after: Some(messages::time(identity.not_after)),
             permissions: reaches.collect(),
         })
     }

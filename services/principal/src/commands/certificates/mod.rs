@@ -1,5 +1,7 @@
 //! `principal cert`.
 
+pub mod renewal;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -30,9 +32,9 @@ pub enum CertCommand {
     List(CertListArgs),
     /// Show a certificate
     Get(GetArgs),
-    /// Refuse a certificate everywhere, within a second
+    /// Revoke a certificate: refuse it everywhere, within a second
     Revoke(RevokeArgs),
-    /// Get this context's next certificate, for a new key
+    /// Renew this context's certificate, with a new key
     Renew,
     /// Issue a certificate for a principal's certificate request
     Issue(IssueArgs),
@@ -41,7 +43,7 @@ pub enum CertCommand {
 /// Whose.
 #[derive(Debug, Args)]
 pub struct CertListArgs {
-    /// Which principal; the caller itself unless named
+    /// Id of the principal; default: the caller
     #[arg(value_name = "PRINCIPAL")]
     id: Option<PrincipalId>,
     /// How many.
@@ -66,7 +68,7 @@ pub struct GetArgs {
     /// Which certificate.
     #[command(flatten)]
     which: Which,
-    /// The certificate itself, as PEM
+    /// Print the certificate as PEM
     #[arg(long)]
     pem: bool,
 }
@@ -77,7 +79,7 @@ pub struct RevokeArgs {
     /// Which certificate.
     #[command(flatten)]
     which: Which,
-    /// Why; goes into revocation lists
+    /// Reason; published in CRLs
     #[arg(long, value_enum, default_value_t)]
     reason: Reason,
     /// Says yes in advance.
@@ -88,10 +90,10 @@ pub struct RevokeArgs {
 /// For whom.
 #[derive(Debug, Args)]
 pub struct IssueArgs {
-    /// Which principal
+    /// Id of the principal
     #[arg(value_name = "PRINCIPAL")]
     id: PrincipalId,
-    /// The request, PKCS#10, PEM or DER; - is standard input. Only its key counts
+    /// PKCS#10 request, PEM or DER; - for standard input. Only its key is used
     #[arg(long, value_name = "FILE")]
     csr: PathBuf,
 }
@@ -133,7 +135,7 @@ async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
         return run.printer.one(&found).map(|()| Exit::Ok);
     }
     if found.certificate_der.is_empty() {
-        return Err(Failure::new(Exit::NotFound, "this record has no certificate: it was never issued"));
+        return Err(Failure::new(Exit::NotFound, "this certificate was reserved but never issued"));
     }
     run.printer.text(&pem::encode_certificate(&found.certificate_der)).map(|()| Exit::Ok)
 }
@@ -152,8 +154,8 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
     let (successor, whole) = (&revoked.successor_serial_number, args.reason == Reason::KeyCompromise);
     if !successor.is_empty() && !whole {
         run.printer.note(&format!(
-            "it was renewed before: {successor} is not revoked; if the key may be in other hands, revoke this one again \
-             with --reason key-compromise, which ends them all"
+            "it was renewed before: its successor {successor} is not revoked; if the key may be compromised, revoke this one again \
+             with --reason key-compromise, which revokes them all"
         ));
     }
     run.printer.changed(&revoked).map(|()| Exit::Ok)
@@ -170,7 +172,7 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
     let _lock = Lock::wait(&directory, run.global.timeout, &run.printer).await?;
     let session = Session::of(run)?;
     if serial() != before {
-        run.printer.note("another `principal` has renewed it just now");
+        run.printer.note("another `principal` process has just renewed it");
         return show_own(run, &session).await;
     }
     let new = KeyAndCsr::generate().map_err(Failure::other)?;
@@ -190,7 +192,7 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
 
 /// The certificate that the caller has now.
 async fn show_own(run: &Run, session: &Session) -> Result<Exit, Failure> {
-    let me = rpc!(session, "asking who this is", PrincipalServiceClient.who_am_i(v1::WhoAmIRequest {})).await?;
+    let me = rpc!(session, "reading the identity", PrincipalServiceClient.who_am_i(v1::WhoAmIRequest {})).await?;
     let (tenant_id, issuer_id, serial_number) = (me.tenant_id, me.issuer_id, me.serial_number);
     let request = v1::GetCertificateRequest { tenant_id, issuer_id, serial_number };
     let found = rpc!(session, "reading the certificate", Client.get_certificate(request)).await?;
@@ -220,6 +222,6 @@ async fn confirm_stored(run: &Run) {
         rpc!(session, "confirming", Client.confirm_certificate(request)).await
     };
     if let Err(failure) = confirmed.await {
-        run.printer.note(&format!("the server was not told that the certificate is stored: {failure}"));
+        run.printer.note(&format!("could not confirm to the server that the certificate is stored: {failure}"));
     }
 }

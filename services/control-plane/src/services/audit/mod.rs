@@ -1,5 +1,8 @@
 //! The audit log.
 
+mod convert;
+mod entry;
+
 use std::{sync::Arc, time::Duration};
 
 use signet_app::{
@@ -15,7 +18,7 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api, Caller, caller, convert, parse,
+    Api, Caller, caller, fields,
     stream::{Messages, Sink},
 };
 use crate::{errors, node::Node};
@@ -36,8 +39,8 @@ impl AuditService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let (start, end) = (message.start_time.as_ref(), message.end_time.as_ref());
-            let window = parse::window(&self.node.app, start, end, caller.call.now)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let window = fields::window(&self.node.app, start, end, caller.call.now)?;
+            let page = fields::page(message.page_size, message.page_token);
             let found = events::list_audit_events(&self.node.app, &caller.call, &scope, &window, &page).await?;
             let events = found.events.into_iter().map(convert::event).collect();
             Ok(ListAuditEventsResponse { events, next_page_token: found.next_page_token })
@@ -52,7 +55,7 @@ impl AuditService for Api {
         let (passed, message) = caller::take(request)?;
         let caller = Caller::new(passed);
         let start = caller.scope(&message.tenant_id).and_then(|scope| {
-            let since = parse::time("start_time", message.start_time.as_ref())?;
+            let since = fields::time("start_time", message.start_time.as_ref())?;
             Ok((scope, AuditTail::new(since.unwrap_or(caller.call.now))))
         });
         let (scope, tail) = start.map_err(|error| self.failed(&caller.call, &error))?;
@@ -67,8 +70,8 @@ impl AuditService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let (start, end) = (message.start_time.as_ref(), message.end_time.as_ref());
-            let window = parse::window(&self.node.app, start, end, caller.call.now)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let window = fields::window(&self.node.app, start, end, caller.call.now)?;
+            let page = fields::page(message.page_size, message.page_token);
             let found = events::list_audit_seals(&self.node.app, &caller.call, &scope, &window, &page).await?;
             Ok(ListAuditSealsResponse {
                 seals: found.seals.into_iter().map(convert::seal).collect(),
@@ -87,7 +90,7 @@ impl AuditService for Api {
     ) -> Result<Response<ListAuditCheckpointsResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = checkpoints::list_audit_checkpoints(&self.node.app, &caller.call, &scope, &page).await?;
             let checkpoints = found.checkpoints.into_iter().map(convert::checkpoint).collect();
             Ok(ListAuditCheckpointsResponse { checkpoints, next_page_token: found.next_page_token })

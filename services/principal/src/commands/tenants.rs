@@ -17,30 +17,30 @@ use crate::{
 /// Tenants of the environment.
 #[derive(Debug, Subcommand)]
 pub enum TenantCommand {
-    /// Make a tenant and its issuing CA
+    /// Create a tenant and its issuing CA
     Create(CreateArgs),
     /// List tenants
     List(ListArgs),
-    /// Show a tenant; the caller's own unless named
+    /// Show a tenant; default: the caller's own
     Get {
-        /// Which tenant
+        /// Id of the tenant
         #[arg(value_name = "TENANT")]
         id: Option<TenantId>,
     },
-    /// Change a tenant's name, lifetimes, quotas or grace
+    /// Change a tenant's name, lifetimes, quotas or renewal grace period
     Update(UpdateArgs),
-    /// Refuse all principals of a tenant, within a second
+    /// Suspend a tenant: refuse all its principals, within a second
     Suspend {
-        /// Which tenant
+        /// Id of the tenant
         #[arg(value_name = "TENANT")]
         id: TenantId,
         /// Says yes in advance.
         #[command(flatten)]
         yes: Yes,
     },
-    /// Let a suspended tenant in again
+    /// Reactivate a suspended tenant
     Activate {
-        /// Which tenant
+        /// Id of the tenant
         #[arg(value_name = "TENANT")]
         id: TenantId,
     },
@@ -52,10 +52,10 @@ pub struct CreateArgs {
     /// One lower-case DNS label; becomes part of the trust domain
     #[arg(value_name = "TENANT")]
     id: TenantId,
-    /// Name for people
+    /// Display name
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     display_name: String,
-    /// Whose key signs the tenant's certificates
+    /// Which key signs the tenant's certificates
     #[arg(long, value_enum, default_value_t)]
     isolation: Isolation,
     /// What may be changed later.
@@ -66,10 +66,10 @@ pub struct CreateArgs {
 /// Whose key signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Isolation {
-    /// A key of the tenant's own
+    /// The tenant's own key
     #[default]
     Dedicated,
-    /// The environment's shared one
+    /// The environment's shared key
     Shared,
 }
 
@@ -79,13 +79,13 @@ pub struct Limits {
     /// Lifetime of certificates of one type, e.g. worker=12h; may be repeated
     #[arg(long = "lifetime", value_name = "TYPE=TIME", value_parser = values::lifetime)]
     lifetimes: Vec<v1::LifetimeOverride>,
-    /// How many unexpired certificates one principal may hold, 1 to 100
+    /// Maximum number of unexpired certificates of one principal, 1 to 100
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     max_certificates: Option<u32>,
-    /// How long after expiry certificates may be renewed, at most 30d; 0: enroll again
+    /// Grace period after expiry in which certificates can be renewed, at most 30d; 0: none
     #[arg(long, value_name = "TIME", value_parser = values::grace)]
     renewal_grace: Option<u32>,
-    /// How much of something the tenant may have, e.g. principals=5000; 0: the default; may be repeated. Of
+    /// Quota, e.g. principals=5000; 0: the default; may be repeated. Names and defaults:
     /// principals (100000), join_tokens (10000), enrollment_rules (100), certificate_authorities (20)
     #[arg(long = "quota", value_name = "WHAT=N", value_parser = values::quota)]
     quotas: Vec<(Quota, u32)>,
@@ -106,16 +106,16 @@ impl Limits {
 /// What changes.
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Which tenant
+    /// Id of the tenant
     #[arg(value_name = "TENANT")]
     id: TenantId,
-    /// Name for people
+    /// Display name
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
     /// Lifetimes and quotas.
     #[command(flatten)]
     limits: Limits,
-    /// Back to the default lifetimes
+    /// Reset to the default lifetimes
     #[arg(long, conflicts_with = "lifetimes")]
     default_lifetimes: bool,
 }
@@ -208,7 +208,7 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
 }
 
 async fn suspend(run: &Run, id: &TenantId, yes: Yes) -> Result<Exit, Failure> {
-    confirm(&format!("suspend tenant {id} and refuse all its principals"), yes)?;
+    confirm(&format!("suspend tenant {id} and all its principals"), yes)?;
     let session = Session::of(run)?;
     let request = v1::SuspendTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
     let changed = rpc!(session, "suspending the tenant", Client.suspend_tenant(request)).await?;

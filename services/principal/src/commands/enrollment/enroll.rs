@@ -20,8 +20,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "\
-The join token comes from --token-file or from SIGNET_TOKEN, never from the command line. With every other proof
---tenant says whose rules decide (`principal enrollment rule`), and they give type and id.",
+Pass the join token with --token-file or SIGNET_TOKEN, never on the command line. With any other proof,
+--tenant selects the tenant; its rules (`principal enrollment rule`) set type and id.",
     group = clap::ArgGroup::new("trust").required(true).args(["ca_sha256", "ca_file"]),
     group = clap::ArgGroup::new("place").required(true).args(["out", "save_context"])
 )]
@@ -41,13 +41,13 @@ pub struct EnrollArgs {
     /// File with the root certificate, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
-    /// Id to take, if the proof leaves it open
+    /// Principal id, if the proof does not set it
     #[arg(long, value_name = "ID")]
     principal: Option<PrincipalId>,
     /// Folder for cert.pem, key.pem and ca.pem
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: Option<PathBuf>,
-    /// Make (or renew) this context
+    /// Create or update this context
     #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
     save_context: Option<String>,
     /// What speaks for the caller.

@@ -23,7 +23,7 @@ pub struct CreateArgs {
     /// 1 to 64 of A-Z a-z 0-9 . _ -
     #[arg(value_name = "PRINCIPAL")]
     id: PrincipalId,
-    /// Name for people
+    /// Display name
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     display_name: String,
     /// Role, e.g. operator or viewer; may be repeated
@@ -37,7 +37,7 @@ pub struct CreateArgs {
 /// Which principal.
 #[derive(Debug, Args)]
 pub struct IdArgs {
-    /// Which principal
+    /// Id of the principal
     #[arg(value_name = "PRINCIPAL")]
     id: PrincipalId,
 }
@@ -45,7 +45,7 @@ pub struct IdArgs {
 /// Which principal, or the caller.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Which principal; the caller itself unless named
+    /// Id of the principal; default: the caller
     #[arg(value_name = "PRINCIPAL")]
     id: Option<PrincipalId>,
 }
@@ -53,7 +53,7 @@ pub struct GetArgs {
 /// Which principal, and a yes.
 #[derive(Debug, Args)]
 pub struct RiskyArgs {
-    /// Which principal
+    /// Id of the principal
     #[arg(value_name = "PRINCIPAL")]
     id: PrincipalId,
     /// Says yes in advance.
@@ -64,22 +64,22 @@ pub struct RiskyArgs {
 /// What changes.
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Which principal
+    /// Id of the principal
     #[arg(value_name = "PRINCIPAL")]
     id: PrincipalId,
-    /// Name for people
+    /// Display name
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
-    /// All roles from now on; may be repeated
+    /// Replace all roles; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<Role>,
-    /// Take all roles away
+    /// Remove all roles
     #[arg(long, conflicts_with = "roles")]
     no_roles: bool,
-    /// All groups from now on; may be repeated
+    /// Replace all groups; may be repeated
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// Take it out of all groups
+    /// Remove all groups
     #[arg(long, conflicts_with = "groups")]
     no_groups: bool,
 }
@@ -158,7 +158,7 @@ pub async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
 
 /// `principal suspend`.
 pub async fn suspend(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
-    confirm(&format!("suspend {} and refuse it everywhere", args.id), args.yes)?;
+    confirm(&format!("suspend {}", args.id), args.yes)?;
     let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::SuspendPrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
@@ -177,7 +177,7 @@ pub async fn activate(run: &Run, args: IdArgs) -> Result<Exit, Failure> {
 
 /// `principal delete`.
 pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
-    confirm(&format!("delete {} for good", args.id), args.yes)?;
+    confirm(&format!("delete {} permanently", args.id), args.yes)?;
     let session = Session::of(run)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeletePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use signet_core::PrincipalType;
 use signet_proto::v1::{self as pb, audit_actor::Actor as WireActor};
 
-use super::convert;
+use crate::services::messages;
 
 /// `signet_app::AuditEntry`, as this release and those before it write it.
 #[derive(Deserialize)]
@@ -58,7 +58,7 @@ fn actor(actor: Actor) -> WireActor {
     match actor {
         Actor::Principal { tenant, principal_type, principal, serial } => WireActor::Principal(pb::PrincipalActor {
             tenant_id: tenant,
-            principal_type: convert::principal_type(principal_type),
+            principal_type: messages::principal_type(principal_type),
             principal_id: principal,
             serial_number: serial,
         }),

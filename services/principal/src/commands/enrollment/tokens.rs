@@ -22,13 +22,13 @@ use crate::{
 /// Join tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a join token; its secret is shown this once
+    /// Create a join token; its secret is shown only once
     Create(CreateArgs),
     /// List join tokens, without their secrets
     List(ListArgs),
-    /// Make a join token useless
+    /// Revoke a join token
     Revoke {
-        /// Which token
+        /// Id of the token
         #[arg(value_name = "TOKEN")]
         id: TokenId,
         /// Says yes in advance.
@@ -43,16 +43,16 @@ pub struct CreateArgs {
     /// Type of the principal: admin, user, worker, service or device
     #[arg(value_name = "TYPE")]
     kind: PrincipalType,
-    /// Id of the principal; its holder chooses a new one unless named
+    /// Id of the principal; default: the holder chooses a new one
     #[arg(long, value_name = "PRINCIPAL")]
     id: Option<PrincipalId>,
-    /// What the id that its holder chooses must match, e.g. 'web-*'
+    /// Pattern for the id that the holder chooses, e.g. 'web-*'
     #[arg(long, value_name = "PATTERN", conflicts_with = "id")]
     id_pattern: Option<String>,
-    /// Network from which it works, e.g. 10.0.0.0/8; may be repeated. From anywhere unless given
+    /// Network from which it can be used, e.g. 10.0.0.0/8; may be repeated; default: any
     #[arg(long = "from", value_name = "NETWORK")]
     sources: Vec<Cidr>,
-    /// Role of a principal that does not exist yet; may be repeated
+    /// Role of a new principal; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<Role>,
     /// How long it can be used, 1m to 7d
@@ -79,7 +79,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
     if let Some(path) = &args.secret_file {
         if path.is_dir() {
-            return Err(Failure::usage(format!("{} is a folder: name a file for the secret", path.display())));
+            return Err(Failure::usage(format!("{} is a folder: give a file for the secret", path.display())));
         }
         private::check_writable(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     }
@@ -94,7 +94,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         principal_id_pattern: args.id_pattern.unwrap_or_default(),
         source_networks: args.sources.iter().map(Cidr::to_string).collect(),
     };
-    let made = rpc!(session, "making the token", Client.create_token(request)).await?;
+    let made = rpc!(session, "creating the token", Client.create_token(request)).await?;
     let secret = SecretString::from(made.secret);
     let token = made.token.ok_or_else(|| Failure::other("the server sent no token"))?;
     let mut shown = to_value("signet.v1.Token", &token)?;
@@ -107,7 +107,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     }
     if run.printer.format == Format::Table {
         // The secret alone on standard output, so that it can be piped.
-        run.printer.note(&format!("token {} for {}; the secret is shown this once:", token.token_id, args.kind));
+        run.printer.note(&format!("token {} for {}; the secret is shown only once:", token.token_id, args.kind));
         return run.printer.text(secret.expose_secret()).map(|()| Exit::Ok);
     }
     if let Value::Object(fields) = &mut shown {
@@ -125,8 +125,8 @@ async fn take_back(session: &Session, token_id: String, failure: Failure) -> Fai
         request_id: signet_client::request_id(),
     };
     match rpc!(session, "revoking the token", Client.revoke_token(request)).await {
-        Ok(_) => failure.hint(format!("token {token_id} is revoked again: make room, then make another")),
-        Err(_) => failure.hint(format!("nobody has its secret: `principal token revoke {token_id}`")),
+        Ok(_) => failure.hint(format!("token {token_id} has been revoked: free some disk space, then create another")),
+        Err(_) => failure.hint(format!("its secret is lost; revoke it: `principal token revoke {token_id}`")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Certificates.
 
+pub(super) mod convert;
+
 use signet_app::certificates::{self, issuance, renewal};
 use signet_proto::v1::{
     Certificate, ConfirmCertificateRequest, GetCertificateRequest, GetRenewalInfoRequest, IssueCertificateRequest,
@@ -8,7 +10,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, choices, convert, parse};
+use super::{Api, choices, fields};
 
 #[async_trait]
 impl CertificateService for Api {
@@ -19,8 +21,8 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let id = parse::principal_id("principal_id", &message.principal_id)?;
-            let csr = parse::csr(&message.csr_der)?;
+            let id = fields::principal_id("principal_id", &message.principal_id)?;
+            let csr = fields::csr(&message.csr_der)?;
             let issued = issuance::issue_certificate(&self.node.app, &caller.call, &scope, &id, csr).await?;
             Ok(convert::issued(issued))
         })
@@ -34,7 +36,7 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let (scope, _) = caller.principal("", "")?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let csr = parse::csr(&message.csr_der)?;
+            let csr = fields::csr(&message.csr_der)?;
             let issued =
                 renewal::renew_certificate(&self.node.app, &caller.call, caller.permit()?, &scope, csr).await?;
             Ok(convert::issued(issued))
@@ -71,7 +73,7 @@ impl CertificateService for Api {
     async fn get_certificate(&self, request: Request<GetCertificateRequest>) -> Result<Response<Certificate>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
+            let (issuer, serial) = (fields::ca_id(&message.issuer_id)?, fields::serial(&message.serial_number)?);
             let certificate =
                 certificates::get_certificate(&self.node.app, &caller.call, &scope, &issuer, &serial).await?;
             Ok(convert::certificate(&certificate))
@@ -85,7 +87,7 @@ impl CertificateService for Api {
     ) -> Result<Response<ListCertificatesResponse>, Status> {
         self.unary(request, async |caller, message| {
             let (scope, id) = caller.principal(&message.tenant_id, &message.principal_id)?;
-            let page = parse::page(message.page_size, message.page_token);
+            let page = fields::page(message.page_size, message.page_token);
             let found = certificates::list_certificates(&self.node.app, &caller.call, &scope, &id, &page).await?;
             let certificates = found.items.iter().map(convert::certificate).collect();
             Ok(ListCertificatesResponse { certificates, next_page_token: found.next_page_token })
@@ -100,7 +102,7 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let (issuer, serial) = (parse::ca_id(&message.issuer_id)?, parse::serial(&message.serial_number)?);
+            let (issuer, serial) = (fields::ca_id(&message.issuer_id)?, fields::serial(&message.serial_number)?);
             let reason = choices::revocation_reason(message.reason)?;
             let (app, permit) = (&self.node.app, caller.permit()?);
             let revoked =

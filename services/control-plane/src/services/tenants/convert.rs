@@ -1,0 +1,71 @@
+//! Tenants as the wire's.
+
+use signet_core::{
+    certificates::renewal::Steering,
+    tenants::{
+        Isolation, Tenant, TenantStatus,
+        quota::{Quota, Quotas},
+    },
+};
+use signet_proto::v1 as pb;
+
+use crate::node::Node;
+use crate::services::messages;
+
+pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
+    let status = match tenant.status {
+        TenantStatus::Active => pb::TenantStatus::Active,
+        TenantStatus::Suspended => pb::TenantStatus::Suspended,
+    };
+    let isolation = match tenant.isolation {
+        Isolation::Dedicated => pb::Isolation::Dedicated,
+        Isolation::Shared => pb::Isolation::Shared,
+    };
+    let lifetimes = tenant.lifetimes.iter().map(|(of, lifetime)| pb::LifetimeOverride {
+        principal_type: messages::principal_type(*of),
+        lifetime_seconds: lifetime.as_seconds(),
+    });
+    pb::Tenant {
+        tenant_id: tenant.id.to_string(),
+        display_name: tenant.display_name.clone(),
+        status: status.into(),
+        isolation: isolation.into(),
+        lifetimes: lifetimes.collect(),
+        max_certificates: tenant.max_certificates,
+        trust_domain: node.trust_domain(&tenant.id),
+        create_time: Some(messages::time(tenant.created_at)),
+        update_time: Some(messages::time(tenant.updated_at)),
+        renewal_grace_seconds: tenant.renewal_grace.as_seconds(),
+        renewal_steering: tenant.renewal_steering.as_ref().map(steering),
+        quotas: Some(quotas(&tenant.quotas)),
+        quota_use: None,
+    }
+}
+
+/// How much a tenant has.
+pub(super) fn quota_use(used: &Quotas) -> pb::TenantQuotas {
+    pb::TenantQuotas {
+        principals: used.principals.unwrap_or(0),
+        join_tokens: used.join_tokens.unwrap_or(0),
+        enrollment_rules: used.enrollment_rules.unwrap_or(0),
+        certificate_authorities: used.certificate_authorities.unwrap_or(0),
+    }
+}
+
+/// What holds, defaults too.
+fn quotas(quotas: &Quotas) -> pb::TenantQuotas {
+    pb::TenantQuotas {
+        principals: quotas.limit(Quota::Principals),
+        join_tokens: quotas.limit(Quota::JoinTokens),
+        enrollment_rules: quotas.limit(Quota::EnrollmentRules),
+        certificate_authorities: quotas.limit(Quota::CertificateAuthorities),
+    }
+}
+
+fn steering(steering: &Steering) -> pb::RenewalSteering {
+    pb::RenewalSteering {
+        issued_before: Some(messages::time(steering.issued_before)),
+        window_start: Some(messages::time(steering.window.start)),
+        window_end: Some(messages::time(steering.window.end)),
+    }
+}
