@@ -288,10 +288,7 @@ enum Succession {
     /// None can sign but this one, which was prepared, or made way for one that a clock activated which was ahead.
     Waits(Versioned<Ca>),
     /// None can sign: the next is to be made.
-    Missing {
-        /// Its generation.
-        generation: u32,
-    },
+    Missing { generation: u32 },
 }
 
 /// A CA signs as long as what it signs does not outlive it. `cas` in the order of their generations.

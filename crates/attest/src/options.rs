@@ -41,8 +41,8 @@ impl Default for Options {
 /// What is wrong with the options. `Display` names the key below `[enrollment]` and says what to write there.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{key}: {problem}")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct OptionsError {
-    /// The key.
     pub key: &'static str,
     /// What to write there instead.
     pub problem: String,

@@ -15,12 +15,11 @@ use signet_x509::{ChainError, Environment, Leaf, verify_client, verify_service};
 
 /// Who is at the other end of a connection that was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Peer {
     /// Its tenant: always our own.
     pub tenant: TenantId,
-    /// Its type.
     pub principal_type: PrincipalType,
-    /// Its id.
     pub principal: PrincipalId,
     /// Roles that its certificate carries.
     pub roles: Arc<[Role]>,

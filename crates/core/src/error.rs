@@ -6,6 +6,7 @@ use crate::{KeyError, StoreError, authorization::Denial, id::IdError, tenants::q
 
 /// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum Error {
     /// The caller sent something that cannot be: mend the field.
     #[error("{field}: {message}")]
@@ -70,7 +71,6 @@ pub enum Error {
     /// The store or a key cannot be reached: try again.
     #[error("{what} is not available")]
     Unavailable {
-        /// What.
         what: &'static str,
         /// The cause, for logs.
         cause: String,
@@ -79,7 +79,6 @@ pub enum Error {
     /// has mended it.
     #[error("{what} is misconfigured; the environment's operator must fix it")]
     Misconfigured {
-        /// What.
         what: &'static str,
         /// What is wrong and what to do, for logs.
         cause: String,

@@ -8,10 +8,10 @@ use crate::{CaId, PrincipalId, PrincipalType, Role, Serial, TenantId, Time};
 
 /// What a verified certificate says about its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Identity {
     /// The tenant whose CA signed it.
     pub tenant: TenantId,
-    /// The holder.
     pub principal: PrincipalId,
     /// The holder's type.
     pub principal_type: PrincipalType,
@@ -19,7 +19,6 @@ pub struct Identity {
     pub roles: Arc<[Role]>,
     /// The CA that signed it.
     pub issuer: CaId,
-    /// Serial number.
     pub serial: Serial,
     /// Start of validity.
     pub not_before: Time,
@@ -32,14 +31,12 @@ pub struct Identity {
 /// Who carries out an operation, for audit and idempotency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum Actor {
     /// The holder of a certificate.
     Principal {
-        /// Its tenant.
         tenant: TenantId,
-        /// Its type.
         principal_type: PrincipalType,
-        /// Its id.
         principal: PrincipalId,
         /// The certificate it used.
         serial: Serial,
@@ -47,10 +44,7 @@ pub enum Actor {
     /// Nobody we know yet: enrollment.
     Anonymous,
     /// Signet itself or its operator at the machine, e.g. `bootstrap`, `sweeper`.
-    Process {
-        /// Which.
-        name: &'static str,
-    },
+    Process { name: &'static str },
 }
 
 impl Actor {

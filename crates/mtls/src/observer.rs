@@ -14,6 +14,7 @@ use crate::{
 
 /// Why a connection was not taken.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum ConnectionRefusal {
     /// Its address asked too often.
     #[error("too many connections from this address")]
@@ -53,10 +54,8 @@ pub enum ConnectionRefusal {
     /// It came without a certificate where one is needed.
     #[error("no client certificate")]
     NoCertificate,
-    /// Its certificate.
     #[error("client certificate refused")]
     Certificate {
-        /// Why.
         #[source]
         refusal: CertificateRefusal,
         /// What it says.

@@ -8,19 +8,14 @@ use thiserror::Error;
 
 /// Why the store could not be opened.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum OpenError {
     /// The file or its folder.
     #[error("the store {path} cannot be opened: its folder must exist and be writable by this user")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     /// A newer release wrote it.
     #[error("the store {path} has schema {found}, this release supports up to {known}: run the newer release")]
     Newer {
-        /// The file.
         path: PathBuf,
         /// Its schema.
         found: i64,
@@ -29,14 +24,10 @@ pub enum OpenError {
     },
     /// Some other program's database.
     #[error("{path} is a SQLite database, but not a Signet store: choose another path")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// SQLite refuses.
     #[error("the store {path} cannot be opened: {reason}")]
     Sqlite {
-        /// The file.
         path: PathBuf,
         /// Why, and what to do.
         reason: String,
@@ -44,7 +35,6 @@ pub enum OpenError {
     /// A copy of it.
     #[error("the store {path} cannot be copied to {copy}: {reason}")]
     Copy {
-        /// The file.
         path: PathBuf,
         /// The new one.
         copy: PathBuf,

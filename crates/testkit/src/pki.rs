@@ -11,10 +11,10 @@ use crate::fixtures;
 
 /// A CA with its key.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Authority {
     /// Its record, active.
     pub ca: Ca,
-    /// Its key.
     pub key: KeyPair,
     cert: IssuerCert,
 }
@@ -34,10 +34,10 @@ pub struct Holder {
 
 /// See the module's words.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Pki {
     /// The environment.
     pub environment: Environment,
-    /// Its root.
     pub root: Authority,
     /// Signs server certificates.
     pub server: Authority,

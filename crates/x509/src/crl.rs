@@ -21,12 +21,11 @@ use crate::{
 
 /// One revoked certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct RevokedEntry {
-    /// Its serial number.
     pub serial: Serial,
     /// When it was revoked.
     pub revoked_at: Time,
-    /// Why.
     pub reason: RevocationReason,
 }
 

@@ -64,10 +64,10 @@ pub struct Prepared {
 
 /// A certificate, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Issued {
     /// The certificate, DER.
     pub certificate_der: Vec<u8>,
-    /// Its serial number.
     pub serial: Serial,
     /// Start of validity.
     pub not_before: Time,

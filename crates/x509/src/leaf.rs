@@ -10,12 +10,12 @@ use crate::{CertificateView, ChainError, Environment, key::sha256, oid};
 
 /// A principal's certificate, read but not verified: for showing it, and for its own holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Leaf {
     /// The identity in its URI.
     pub id: SpiffeId,
     /// The roles it carries.
     pub roles: Arc<[Role]>,
-    /// Serial number.
     pub serial: Serial,
     /// Start of validity.
     pub not_before: Time,

@@ -24,8 +24,8 @@ impl From<der::Error> for Malformed {
 
 /// One extension (RFC 5280 section 4.1.2.9).
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct ExtensionView<'a> {
-    /// Which.
     pub oid: ObjectIdentifier,
     /// Whether who does not know it must refuse the certificate.
     pub critical: bool,

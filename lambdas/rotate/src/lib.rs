@@ -35,6 +35,7 @@ const LAST_MOMENTS: i64 = 20_000;
 
 /// Why a run failed. Logged, counted by the alarm, and tried again by whoever called.
 #[derive(Debug, ThisError)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum RotateError {
     /// The event is none that this function knows.
     #[error("{0}")]
@@ -47,7 +48,6 @@ pub enum RotateError {
     Operation {
         /// Doing what.
         what: String,
-        /// Why.
         error: Error,
     },
     /// AWS refused or did not answer.
@@ -55,7 +55,6 @@ pub enum RotateError {
     Aws {
         /// Doing what.
         what: String,
-        /// Why.
         cause: String,
     },
     /// The pending key and certificate would not serve.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// The whole agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Report {
-    /// Its version.
     pub version: String,
     /// Its process.
     pub pid: u32,
@@ -15,6 +15,7 @@ pub struct Report {
 
 /// One identity. Times are RFC 3339.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct IdentityReport {
     /// Name of the identity in the configuration.
     pub name: String,
@@ -41,7 +42,6 @@ pub struct IdentityReport {
     /// When the control plane last named the tenant's CAs (`bundle.pem`); empty: not since the agent started.
     #[serde(default)]
     pub bundle_time: String,
-    /// Where.
     pub files: Vec<String>,
     /// What is wrong with the certificate, if anything.
     pub problem: Option<ProblemReport>,
@@ -54,8 +54,8 @@ pub struct IdentityReport {
 
 /// What went wrong last and was not put right since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct ProblemReport {
-    /// When.
     pub at: String,
     /// `load`, `enroll`, `renew`, `store`, `confirm`, `connect`.
     pub action: String,

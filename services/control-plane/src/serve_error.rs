@@ -8,6 +8,7 @@ use crate::{authorization::TableError, wiring::WiringError};
 
 /// Why a node does not start.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum ServeError {
     /// The API has an RPC without a rule.
     #[error(transparent)]
@@ -19,7 +20,6 @@ pub enum ServeError {
         key: &'static str,
         /// What it says.
         address: SocketAddr,
-        /// Why.
         problem: String,
     },
     /// The store is not this environment's.

@@ -115,6 +115,7 @@ impl fmt::Debug for Wired {
 
 /// What could not be opened, and what to do.
 #[derive(Debug, ThisError)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum WiringError {
     /// The store.
     #[error("[storage]: {problem}")]
@@ -122,7 +123,6 @@ pub enum WiringError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// The keys.
     #[error("[keys]: {problem}")]
     Keys {
         /// What is wrong and what to do.

@@ -66,8 +66,8 @@ pub struct RotationReport {
 
 /// What to trust for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct TrustBundle {
-    /// Whose.
     pub tenant: TenantId,
     /// E.g. `acme.prod.example.com`.
     pub trust_domain: String,

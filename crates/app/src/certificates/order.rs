@@ -19,8 +19,8 @@ pub(crate) const OPERATORS_ELSEWHERE: &str = "OPERATORS_ENROLL_AT_CONTROL_PLANE"
 
 /// A released certificate and what its holder needs to use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct IssuedLeaf {
-    /// The record.
     pub certificate: Certificate,
     /// The certificate, then the CA that signed it; DER.
     pub chain_der: Vec<Vec<u8>>,

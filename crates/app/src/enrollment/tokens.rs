@@ -43,8 +43,8 @@ pub struct CreateToken {
 
 /// A token just made.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct CreatedToken {
-    /// The record.
     pub token: EnrollmentToken,
     /// The text that its holder presents. Not kept anywhere.
     pub secret: SecretString,

@@ -31,14 +31,12 @@ const MAX_GROUPS: usize = 64;
 
 /// A principal to be made.
 #[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct CreatePrincipal {
-    /// Its id.
     pub id: PrincipalId,
-    /// Its type.
     pub principal_type: PrincipalType,
     /// For people.
     pub display_name: String,
-    /// Its roles.
     pub roles: Vec<Role>,
     /// Its groups.
     pub groups: Vec<Role>,

@@ -26,8 +26,8 @@ const MAX_CERTIFICATES: u32 = 100;
 
 /// A tenant to be made.
 #[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct CreateTenant {
-    /// Its id.
     pub id: TenantId,
     /// For people.
     pub display_name: String,

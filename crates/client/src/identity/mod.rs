@@ -51,6 +51,7 @@ pub use status::{Problem, Standing, Status};
 
 /// Where the control plane is, and how an identity of it is kept.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Settings {
     /// `https://host:port`
     pub endpoint: String,
@@ -72,7 +73,6 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The arc of the environment's certificate extensions.
     pub oid_arc: String,
-    /// The time.
     pub clock: Clock,
 }
 

@@ -168,19 +168,18 @@ pub struct Head {
 /// What is wrong with the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "finding")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum ChainFinding {
     /// The checkpoint's signature is not the audit key's.
     BadCheckpointSignature {
         /// Its place.
         sequence: u64,
-        /// Its minute.
         minute: i64,
     },
     /// The checkpoint does not follow the one before it: one was removed, changed or put in.
     BrokenCheckpointChain {
         /// Its place.
         sequence: u64,
-        /// Its minute.
         minute: i64,
     },
     /// The chain ends before a checkpoint that was seen earlier: its end was cut off, or an older store was restored.
@@ -199,10 +198,7 @@ pub enum ChainFinding {
         minute: i64,
     },
     /// A seal of the tenant was made in this minute and is gone, and with it whatever it sealed.
-    SealRemoved {
-        /// The minute.
-        minute: i64,
-    },
+    SealRemoved { minute: i64 },
 }
 
 /// Checks `chain`: checkpoints in ascending order without the ones before. `seen`: heads from earlier that the chain must

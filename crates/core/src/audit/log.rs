@@ -93,10 +93,10 @@ impl Entity for AuditEvent {
 
 /// An event that was written after its minute had been sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct LateEvent {
     /// The minute it belongs to.
     pub minute: i64,
-    /// Its id.
     pub id: String,
     /// Its [`AuditEvent::leaf`].
     #[serde(with = "hex::serde")]

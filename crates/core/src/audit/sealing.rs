@@ -91,8 +91,8 @@ pub const MOST_LATE: usize = 500;
 
 /// An event as the sealer sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct EventLeaf {
-    /// Its id.
     pub id: String,
     /// Its [`crate::audit::AuditEvent::leaf`].
     pub leaf: Digest,

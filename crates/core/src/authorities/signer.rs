@@ -21,8 +21,8 @@ pub trait Signer: Send + Sync + fmt::Debug {
 
 /// For whom a key is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct KeyLabel {
-    /// The tenant.
     pub tenant: TenantId,
     /// The CA that will hold it.
     pub ca: CaId,
@@ -46,6 +46,7 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
 
 /// Why a key could not be used. Texts never hold key material.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum KeyError {
     /// There is no such key.
     #[error("key {0} does not exist")]
@@ -53,7 +54,6 @@ pub enum KeyError {
     /// The key exists but must not or cannot sign: disabled, pending deletion, wrong spec or usage.
     #[error("key {key} cannot sign: {reason}")]
     Unusable {
-        /// Which key.
         key: String,
         /// Why, and what to do.
         reason: String,
@@ -61,7 +61,6 @@ pub enum KeyError {
     /// This process may not use it.
     #[error("not allowed to use key {key}: {reason}")]
     Denied {
-        /// Which key.
         key: String,
         /// Which permission is missing.
         reason: String,

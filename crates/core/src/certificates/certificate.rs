@@ -72,6 +72,7 @@ impl RevocationReason {
 /// Where a certificate is in its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum CertificateState {
     /// The to-be-signed bytes are on record; a signature may exist, no certificate was released.
     Reserved,
@@ -80,12 +81,7 @@ pub enum CertificateState {
     /// The reservation was never committed and was closed by the sweeper; never valid.
     Abandoned,
     /// Revoked.
-    Revoked {
-        /// When.
-        revoked_at: Time,
-        /// Why.
-        reason: RevocationReason,
-    },
+    Revoked { revoked_at: Time, reason: RevocationReason },
 }
 
 /// What a certificate is for. Whatever a CA key signs has a record, made before the signature.
@@ -103,15 +99,14 @@ pub enum CertificateKind {
 
 /// One certificate, from its reservation on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Certificate {
     /// What it is for.
     #[serde(default)]
     pub kind: CertificateKind,
     /// The CA that signs it.
     pub issuer: CaId,
-    /// Serial number.
     pub serial: Serial,
-    /// Owner.
     pub tenant: TenantId,
     /// Holder.
     pub principal: PrincipalId,
@@ -278,17 +273,17 @@ pub struct Lineage {
 
 /// Names the certificate that took another's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Successor {
     /// The CA that signed it.
     pub issuer: CaId,
-    /// Its serial number.
     pub serial: Serial,
 }
 
 /// A holder's word that it has stored its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Confirmation {
-    /// When.
     pub at: Time,
     /// Where the call came from.
     pub source: Option<IpAddr>,

@@ -71,31 +71,21 @@ pub fn is_unreplaced(certificate: &Certificate) -> bool {
 /// What ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum Ending {
     /// The environment's root.
-    Root {
-        /// Its id.
-        ca: CaId,
-    },
+    Root { ca: CaId },
     /// Another CA.
-    Ca {
-        /// Its id.
-        ca: CaId,
-    },
+    Ca { ca: CaId },
     /// The control plane's certificate.
-    Server {
-        /// Its serial number.
-        serial: Serial,
-    },
+    Server { serial: Serial },
     /// A principal's certificate.
     Leaf {
-        /// Whose.
         principal: PrincipalId,
         /// The holder's type.
         principal_type: PrincipalType,
         /// Who signed it.
         issuer: CaId,
-        /// Its serial number.
         serial: Serial,
     },
 }
@@ -112,10 +102,10 @@ impl Ending {
 
 /// That somebody was warned. Its record makes a warning one that is given once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct ExpiryWarning {
     /// Whose it is.
     pub tenant: TenantId,
-    /// What ends.
     #[serde(flatten)]
     pub ending: Ending,
     /// Which threshold was passed.
@@ -201,12 +191,11 @@ fn step_end(from: Time, now: Time) -> Time {
 
 /// A look that was broken off, for the next one to go on. `system` has the one record of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct BrokenOff {
     /// Whose it is.
     pub tenant: TenantId,
-    /// Where.
     pub place: Place,
-    /// When.
     pub at: Time,
 }
 

@@ -171,8 +171,8 @@ impl Challenge<'_> {
 
 /// What has been proven about a caller, see [`fact`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Facts {
-    /// How.
     pub proof: ProofKind,
     /// Fact → values.
     pub values: BTreeMap<String, Vec<String>>,

@@ -24,8 +24,8 @@ pub struct PrincipalTemplate {
 
 /// A join token. Its secret is known to the holder only; the store has its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct EnrollmentToken {
-    /// Owner.
     pub tenant: TenantId,
     /// Public name.
     pub id: TokenId,
@@ -57,17 +57,16 @@ pub struct EnrollmentToken {
 
 /// The principal whose right a token hands on, as it was then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Maker {
     /// Its tenant: the token's, or `system`.
     pub tenant: TenantId,
-    /// Its id.
     pub principal: PrincipalId,
     /// When it was created: another life of the id made nothing.
     pub incarnation: Time,
     /// See [`Principal::compromises`].
     #[serde(default)]
     pub compromises: u32,
-    /// Its roles.
     #[serde(default)]
     pub roles: Vec<Role>,
 }

@@ -24,10 +24,10 @@ pub enum PrincipalStatus {
 /// One unexpired certificate of a principal; the principal's record lists them so that the limit on their
 /// number is checked in the same transaction that issues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct HeldCertificate {
     /// The CA that signed it.
     pub issuer: CaId,
-    /// Its serial number.
     pub serial: Serial,
     /// Its end of validity.
     pub not_after: Time,
@@ -45,8 +45,8 @@ impl HeldCertificate {
 
 /// A principal of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Principal {
-    /// Owner.
     pub tenant: TenantId,
     /// Unique in the tenant.
     pub id: PrincipalId,

@@ -93,8 +93,8 @@ impl Index {
 
 /// Where a record is: table, partition and sort key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Key {
-    /// Table.
     pub table: Table,
     /// Partition key, not empty.
     pub partition: String,
@@ -174,8 +174,8 @@ pub struct Segment {
 
 /// One page of one partition, or of a part of the whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Query {
-    /// Table.
     pub table: Table,
     /// `Some`: this part of the table whatever the partition, strongly consistent, in no order; not for requests.
     pub segment: Option<Segment>,

@@ -73,6 +73,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
 /// Why a storage call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum StoreError {
     /// The condition of a write did not hold; nothing was applied.
     #[error("the condition of write {write} did not hold")]
@@ -98,7 +99,6 @@ pub enum StoreError {
     Corrupt {
         /// Which record.
         key: String,
-        /// Why.
         reason: String,
     },
     /// The transaction is larger than a store takes.

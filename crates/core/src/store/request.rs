@@ -13,6 +13,7 @@ const REQUEST_RETENTION: Lifetime = Lifetime::days(1);
 /// What a request made, enough to answer it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum Outcome {
     /// The resource is named by the request itself.
     Done,
@@ -20,13 +21,13 @@ pub enum Outcome {
     Certificate {
         /// Its issuer.
         issuer: CaId,
-        /// Its serial number.
         serial: Serial,
     },
 }
 
 /// A request that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct RequestRecord {
     /// The tenant it acted in.
     pub tenant: TenantId,
@@ -39,7 +40,6 @@ pub struct RequestRecord {
     /// What came of it.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// When.
     pub at: Time,
 }
 

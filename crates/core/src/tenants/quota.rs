@@ -171,10 +171,9 @@ impl Quotas {
 
 /// A tenant has as much as it may.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct OverQuota {
-    /// Of what.
     pub quota: Quota,
-    /// Whose.
     pub tenant: TenantId,
     /// How much it has.
     pub used: u64,
@@ -193,10 +192,9 @@ impl fmt::Display for OverQuota {
 
 /// A part of a tenant's number of something. What counts is the sum over all parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct QuotaCount {
-    /// Whose.
     pub tenant: TenantId,
-    /// Of what.
     pub quota: Quota,
     /// Which of the parts with the same end.
     pub shard: u32,

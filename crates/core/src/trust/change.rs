@@ -19,6 +19,7 @@ pub const LEAST_LIFE: Lifetime = Lifetime::hours(1);
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum Change {
     /// A certificate was revoked; it would have expired at `not_after`.
     CertificateRevoked {
@@ -29,20 +30,15 @@ pub enum Change {
     },
     /// A principal was suspended or deleted: refuse it until then, when its last certificate has expired.
     PrincipalDenied {
-        /// Which.
         principal: PrincipalId,
         /// When the refusal may be forgotten.
         until: Time,
     },
     /// A suspension was lifted.
-    PrincipalAllowed {
-        /// Which.
-        principal: PrincipalId,
-    },
+    PrincipalAllowed { principal: PrincipalId },
     /// Roles changed: certificates carry old ones; these hold instead. Always the latest word: every later change
     /// has an entry of its own.
     PrincipalRoles {
-        /// Which.
         principal: PrincipalId,
         /// The roles from now on.
         roles: Vec<Role>,
@@ -59,6 +55,7 @@ pub enum Change {
 
 /// One entry of the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct ChangeEntry {
     /// Feed shard.
     pub shard: u32,
@@ -66,7 +63,6 @@ pub struct ChangeEntry {
     pub sequence: u64,
     /// Whose change.
     pub tenant: TenantId,
-    /// When.
     pub at: Time,
     /// When it can no longer matter; [`LEAST_LIFE`] after `at` or later.
     pub until: Time,

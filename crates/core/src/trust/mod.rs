@@ -49,8 +49,8 @@ pub enum WhenStale {
 
 /// A CA certificate that a tenant's leaves may be signed by.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Anchor {
-    /// Its id.
     pub ca: CaId,
     /// Its certificate, DER.
     pub certificate_der: Arc<[u8]>,

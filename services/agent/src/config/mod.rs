@@ -212,8 +212,8 @@ impl ProofConfig {
 /// A folder with `cert.pem`, `key.pem`, `ca.pem` and `bundle.pem`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct PemConfig {
-    /// Where.
     pub directory: PathBuf,
     /// Of the key; the others may be read by everybody.
     #[serde(default = "secret", with = "Permissions")]
@@ -235,8 +235,8 @@ struct Permissions {
 /// One file with secrets in it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct FileConfig {
-    /// Where.
     pub file: PathBuf,
     /// Who may read it.
     #[serde(rename = "permissions", default = "secret", with = "Permissions")]
@@ -246,8 +246,8 @@ pub struct FileConfig {
 /// A PKCS#12 file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Pkcs12Config {
-    /// Where.
     pub file: PathBuf,
     /// Who may read it.
     #[serde(rename = "permissions", default = "secret", with = "Permissions")]

@@ -33,7 +33,6 @@ pub(crate) enum CertificateError {
     /// What is there.
     #[error(transparent)]
     Content(#[from] ServerCertificateError),
-    /// The CA.
     #[error("it could not be issued: {}", .0.reason())]
     Issue(#[from] Error),
     /// The new key.

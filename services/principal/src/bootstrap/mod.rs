@@ -24,8 +24,8 @@ use crate::{
 
 /// What was made or found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Item {
-    /// What.
     pub item: String,
     /// `created` or `exists`.
     pub status: &'static str,

@@ -17,7 +17,6 @@ pub struct SignIn {
     pub client_secret: Option<SecretString>,
     /// Scopes, `openid` among them.
     pub scopes: Vec<String>,
-    /// How.
     pub flow: Flow,
     /// How long the person may take.
     pub patience: Duration,

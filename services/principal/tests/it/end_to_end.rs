@@ -138,7 +138,7 @@ fn tenants_and_principals(machine: &Machine) {
     let due = machine.principal(&["ca", "rotate", "--tenant", "acme"]).ok();
     assert!(due.err.contains("nothing is due"), "{due:?}");
     let first = machine.principal(&["ca", "list", "--tenant", "system", "--limit", "2", "-o", "json"]).ok();
-    assert!(first.json().as_array().unwrap().len() == 2 && first.err.contains("there are more"), "{first:?}");
+    assert!(first.json().as_array().unwrap().len() == 2 && first.err.contains("see more"), "{first:?}");
     let bundle = machine.principal(&["ca", "bundle", "--tenant", "acme"]).ok().out;
     assert_eq!(signet_x509::pem::decode_certificates(&bundle).map(|all| all.len()), Some(1));
     let tenants = machine.principal(&["tenant", "list"]).ok().out;

@@ -25,8 +25,8 @@ pub struct Decision<'a> {
 /// What a rule gives a caller: the id; type and roles stand in its template. Only [`decide`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Grant<'a> {
-    /// The rule.
     pub rule: &'a EnrollmentRule,
     /// The id that its template gives.
     pub id: PrincipalId,

@@ -52,8 +52,8 @@ pub struct RuleTemplate {
 
 /// One rule. All its conditions must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct EnrollmentRule {
-    /// Owner.
     pub tenant: TenantId,
     /// Unique in the tenant; rules are tried in the order of their ids.
     pub id: RuleId,
@@ -66,7 +66,6 @@ pub struct EnrollmentRule {
     pub template: RuleTemplate,
     /// Who made it.
     pub created_by: String,
-    /// When.
     pub created_at: Time,
 }
 

@@ -65,7 +65,6 @@ pub struct Which {
 /// Which certificate, and how.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Which certificate.
     #[command(flatten)]
     which: Which,
     /// Print the certificate as PEM
@@ -76,7 +75,6 @@ pub struct GetArgs {
 /// Which certificate, and why.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// Which certificate.
     #[command(flatten)]
     which: Which,
     /// Reason; published in CRLs
