@@ -1,9 +1,9 @@
 //! A worker under load whose certificate is short: scripts/soak starts it, and meanwhile does to the control plane what
 //! happens in a year.
 //!
-//! A call is one WhoAmI through the identity's channel, repeated as the SDK's default policy says while the control plane
-//! is away. It has failed if it is not answered after that, or answered for somebody else. Calls that needed a second
-//! attempt are counted, too.
+//! A call is one WhoAmI through the identity's channel, repeated as the SDK's default policy says while the control
+//! plane is away. It has failed if it is not answered after that, or answered for somebody else. Calls that needed a
+//! second attempt are counted, too.
 
 use std::{
     collections::BTreeSet,

@@ -133,7 +133,8 @@ async fn storm(shop: Arc<Shop>, leaves: Vec<IssuedLeaf>, at_once: usize) -> Resu
     Ok(count as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Suspends and activates one principal until `over`. Returns how long each suspension took to be heard of, milliseconds.
+/// Suspends and activates one principal until `over`. Returns how long each suspension took to be heard of,
+/// milliseconds.
 async fn suspensions(app: &Arc<App>, tenant: &TenantScope, over: impl Fn() -> bool) -> Result<Vec<f64>> {
     let trust = Arc::new(Trust::new(Lifetime::seconds(30), WhenStale::Refuse, system_uptime));
     let mut follower = Follower::new(Arc::clone(app), Arc::clone(&trust));

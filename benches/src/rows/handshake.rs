@@ -87,8 +87,8 @@ pub(crate) fn rows(clients: &Clients, rounds: usize, scale: Scale) -> Result<Vec
     ])
 }
 
-/// One client that connects again and again: against our full handshake, and against a resumption by rustls alone, which
-/// authenticates nobody.
+/// One client that connects again and again: against our full handshake, and against a resumption by rustls alone,
+/// which authenticates nobody.
 fn resumed(
     clients: &Clients,
     rounds: usize,

@@ -1,5 +1,5 @@
-//! A fleet of workers over weeks of virtual time. Each does exactly what `signet_core::certificates::renewal` says, as the agent and the SDK do;
-//! only clocks, networks and the control plane are made up.
+//! A fleet of workers over weeks of virtual time. Each does exactly what `signet_core::certificates::renewal` says, as
+//! the agent and the SDK do; only clocks, networks and the control plane are made up.
 
 mod plot;
 mod scenario;

@@ -144,8 +144,8 @@ impl Worker {
         if scenario.clocks_set.is_some_and(|set| now >= set) { 0 } else { self.skew }
     }
 
-    /// When the machine is back, if it is asleep or restarting: one in twenty sleeps at night, each restarts every few days, and
-    /// half of them at once when something is rolled out.
+    /// When the machine is back, if it is asleep or restarting: one in twenty sleeps at night, each restarts every few
+    /// days, and half of them at once when something is rolled out.
     fn away_until(&self, scenario: &Scenario, now: i64) -> Option<i64> {
         let (day, hour) = (now.div_euclid(DAY), now.rem_euclid(DAY) / HOUR);
         if self.number % 20 == 0 && !(7..22).contains(&hour) {

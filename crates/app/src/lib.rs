@@ -227,8 +227,8 @@ impl App {
         self.missing_changes.fetch_add(changes, Ordering::Relaxed);
     }
 
-    /// The key that `label` names, made if need be. Not in its caller's hands: a key that was made and not named is paid
-    /// for and never used.
+    /// The key that `label` names, made if need be. Not in its caller's hands: a key that was made and not named is
+    /// paid for and never used.
     pub(crate) async fn make_key(&self, label: KeyLabel) -> Result<KeyRef, Error> {
         let keys = Arc::clone(&self.keys);
         let made = self.detached.run(async move {

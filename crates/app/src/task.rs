@@ -2,8 +2,8 @@
 
 use signet_core::{Error, StoreError, Time, store::Unreadable};
 
-/// Whether a long task may begin its next piece, and at what time that begins: asked between pieces, so that each piece's
-/// audit event says when it was done and not when the task began. `None`: no more in this run.
+/// Whether a long task may begin its next piece, and at what time that begins: asked between pieces, so that each
+/// piece's audit event says when it was done and not when the task began. `None`: no more in this run.
 pub type GoOn<'a> = &'a (dyn Fn() -> Option<Time> + Send + Sync);
 
 /// What a task over many tenants did. What failed for one did not stop the others.

@@ -1,9 +1,9 @@
 //! What callers could fill store and log with: refused enrollments, and orders that change nothing.
 //! Who was refused too often waits, and the audit log gets no more refusals than it can hold.
 //!
-//! A node counts for itself. A source that is refused again and again loses its turn. When a tenant is refused too often,
-//! from wherever, sources that have just been refused lose theirs; others still get one try, so that nobody can keep a
-//! tenant's own callers out by guessing.
+//! A node counts for itself. A source that is refused again and again loses its turn. When a tenant is refused too
+//! often, from wherever, sources that have just been refused lose theirs; others still get one try, so that nobody can
+//! keep a tenant's own callers out by guessing.
 
 use std::{
     collections::HashMap,
@@ -21,8 +21,8 @@ use crate::Call;
 
 /// Names that are counted at once; beyond it, those with a whole budget are forgotten, and then all.
 const MOST: usize = 50_000;
-/// How far refusals of calls that were under way together may run ahead of a budget, in minutes of it. They are paid back
-/// by waiting, so that many at once are no way around the rate.
+/// How far refusals of calls that were under way together may run ahead of a budget, in minutes of it. They are paid
+/// back by waiting, so that many at once are no way around the rate.
 const MOST_AHEAD: i64 = 10;
 
 /// Orders a minute of one actor that change nothing. Each is an event and an entry of the feed, for the feed may have

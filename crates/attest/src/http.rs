@@ -17,8 +17,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// A client that is made when it is first needed: a node whose tenants use join tokens only needs no CA certificates, and
-/// a Lambda starts sooner.
+/// A client that is made when it is first needed: a node whose tenants use join tokens only needs no CA certificates,
+/// and a Lambda starts sooner.
 #[derive(Debug)]
 pub(crate) struct Http {
     timeout: Duration,
@@ -59,8 +59,8 @@ impl Http {
             .map_err(|error| format!("cannot create a TLS client; are CA certificates installed? {}", told(&error)))
     }
 
-    /// A GET of `url` with what `with` adds, read up to `limit` bytes. An error is text for logs, without the URL, which may
-    /// be a secret.
+    /// A GET of `url` with what `with` adds, read up to `limit` bytes. An error is text for logs, without the URL,
+    /// which may be a secret.
     pub(crate) async fn get(
         &self,
         url: Url,

@@ -7,9 +7,9 @@
 //! | `x509` | a chain to a registered CA and a signature with the leaf's key | nobody |
 //!
 //! Nobody is asked before everything that can be checked without asking has been checked, nothing is asked twice, and
-//! whoever is asked has [`Options::timeout`]. Two outcomes: **refused** (evidence that will never count; the reason goes to
-//! the audit log, never to the caller) and **unavailable** (STS or the issuer is away, too slow, or answers nonsense: nothing
-//! is known about the evidence, the caller may try again later).
+//! whoever is asked has [`Options::timeout`]. Two outcomes: **refused** (evidence that will never count; the reason
+//! goes to the audit log, never to the caller) and **unavailable** (STS or the issuer is away, too slow, or answers
+//! nonsense: nothing is known about the evidence, the caller may try again later).
 //!
 //! # Reasons
 //!

@@ -10,14 +10,14 @@ use crate::aws_iam::region;
 /// See the fields.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where STS is instead of at AWS, e.g. `http://127.0.0.1:4566`. For emulators only: whoever answers there is believed.
-    /// The evidence must name a real STS host all the same.
+    /// Where STS is instead of at AWS, e.g. `http://127.0.0.1:4566`. For emulators only: whoever answers there is
+    /// believed. The evidence must name a real STS host all the same.
     pub sts_endpoint: Option<String>,
-    /// Regions whose STS is asked; empty: all that were known when this was written. A caller chooses among them, so the
-    /// fewer the better: one that does not answer costs half of the turns.
+    /// Regions whose STS is asked; empty: all that were known when this was written. A caller chooses among them, so
+    /// the fewer the better: one that does not answer costs half of the turns.
     pub aws_regions: Vec<String>,
-    /// Issuers that may have a private address, or be reached over `http://`, exactly as tokens name them. Rules are made by
-    /// tenants' admins; without this list they cannot make the control plane call into its own network. Only these are
+    /// Issuers that may have a private address, or be reached over `http://`, exactly as tokens name them. Rules are
+    /// made by tenants' admins; without this list they cannot make the control plane call into its own network. Only these are
     /// reached through a proxy that the environment names (`HTTPS_PROXY`).
     pub private_issuers: Vec<String>,
     /// Further CAs (PEM) that issuers' TLS certificates may come from, beside the system's.

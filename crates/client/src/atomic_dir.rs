@@ -1,8 +1,8 @@
 //! A folder whose files change together: nobody ever finds a key beside another key's certificate.
 //!
 //! The files stand in a generation of their own, `..<name>`; `..data` is a symbolic link to the present one, and what
-//! users open, e.g. `cert.pem`, a link to `..data/cert.pem`. One rename of `..data` replaces them all (as Kubernetes does
-//! with mounted secrets). Who needs several files of one moment resolves `..data` first and reads below that.
+//! users open, e.g. `cert.pem`, a link to `..data/cert.pem`. One rename of `..data` replaces them all (as Kubernetes
+//! does with mounted secrets). Who needs several files of one moment resolves `..data` first and reads below that.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -65,8 +65,8 @@ impl AtomicDir {
         &self.path
     }
 
-    /// Replaces all files at once. `generation` is part of a folder's name: letters and digits. Files of the folder that
-    /// are not ours stay; plain files of the same names become part of it first.
+    /// Replaces all files at once. `generation` is part of a folder's name: letters and digits. Files of the folder
+    /// that are not ours stay; plain files of the same names become part of it first.
     pub fn replace(&self, generation: &str, files: &[NewFile<'_>]) -> Result<(), CredentialsError> {
         let failed = |action| move |error: io::Error| failed(action, &self.path, &error);
         self.make()?;
@@ -203,8 +203,8 @@ pub fn replace_file(path: &Path, bytes: &[u8], access: Access) -> Result<(), Cre
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))
 }
 
-/// Whether [`replace_file`] would succeed with a file of some 8 KiB, found out by writing one beside it. Nothing replaces
-/// a folder, or a file that something is mounted on (as container runtimes do with single files).
+/// Whether [`replace_file`] would succeed with a file of some 8 KiB, found out by writing one beside it. Nothing
+/// replaces a folder, or a file that something is mounted on (as container runtimes do with single files).
 pub fn can_replace(path: &Path) -> Result<(), CredentialsError> {
     fits(path)?;
     let path = link_target(path);

@@ -53,8 +53,8 @@ impl Connector {
         Ok(Self { server_speaks_first: true, ..this })
     }
 
-    /// For `endpoint` with a TLS configuration, to which HTTP/2 is added. Nothing is expected of the server: one that also
-    /// speaks HTTP/1.1 listens first.
+    /// For `endpoint` with a TLS configuration, to which HTTP/2 is added. Nothing is expected of the server: one that
+    /// also speaks HTTP/1.1 listens first.
     pub fn with_tls(endpoint: &str, mut config: ClientConfig) -> Result<Self, ConnectError> {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let bad = |reason: &str| ConnectError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
@@ -172,8 +172,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The port that `uri` names, or `usual` if it names none; what stands there and is no port leads nowhere. The error fits
-/// into a sentence.
+/// The port that `uri` names, or `usual` if it names none; what stands there and is no port leads nowhere. The error
+/// fits into a sentence.
 pub fn port_of(uri: &Uri, usual: u16) -> Result<u16, String> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);

@@ -75,8 +75,9 @@ pub struct Facts {
 const CLOCK_SKEW: i64 = 5 * 60 * 1000;
 
 impl Facts {
-    /// Whether this certificate may take the place of `held` at `now`. One from a server whose clock is ahead may not, as long
-    /// as the present one does its work. In the last sixth of that one's life it may: the server has the last word on time.
+    /// Whether this certificate may take the place of `held` at `now`. One from a server whose clock is ahead may not,
+    /// as long as the present one does its work. In the last sixth of that one's life it may: the server has the
+    /// last word on time.
     pub fn may_replace(&self, held: &Self, now: Time) -> Result<(), CredentialsError> {
         let now = now.unix_millis();
         let (start, end) = (held.not_before_unix_millis, held.not_after_unix_millis);

@@ -1,5 +1,5 @@
-//! Credentials in a directory: `cert.pem` (chain), `key.pem` (0600) and `ca.pem` (root), replaced so that no crash leaves
-//! a key without its certificate.
+//! Credentials in a directory: `cert.pem` (chain), `key.pem` (0600) and `ca.pem` (root), replaced so that no crash
+//! leaves a key without its certificate.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},

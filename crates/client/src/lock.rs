@@ -9,7 +9,8 @@ use std::{
 
 use crate::{atomic_dir::make_folder, credentials::CredentialsError};
 
-/// The right to renew or to enroll, until it is dropped. The kernel takes it back when its process ends, however it ends.
+/// The right to renew or to enroll, until it is dropped. The kernel takes it back when its process ends, however it
+/// ends.
 #[derive(Debug)]
 pub struct StorageLock(#[expect(dead_code, reason = "held, not read")] Option<File>);
 

@@ -30,8 +30,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// From the certificates of a finished handshake, e.g. `connection.peer_certificates()`, of a connection with one of
-    /// our configurations: they were verified there.
+    /// From the certificates of a finished handshake, e.g. `connection.peer_certificates()`, of a connection with one
+    /// of our configurations: they were verified there.
     pub fn of_handshake(certificates: Option<&[CertificateDer<'_>]>, environment: &Environment) -> Option<Self> {
         let leaf = Leaf::from_der(certificates?.first()?, environment).ok()?;
         Some(Self {

@@ -1,5 +1,5 @@
-//! An enrollment whose outcome is not known yet: its key and request id are kept before they are sent, so that whoever is
-//! stopped in between asks for the same certificate again instead of using up a second proof.
+//! An enrollment whose outcome is not known yet: its key and request id are kept before they are sent, so that whoever
+//! is stopped in between asks for the same certificate again instead of using up a second proof.
 
 use std::{fmt, fs, io, path::Path};
 

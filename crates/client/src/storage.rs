@@ -48,8 +48,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Replaces the notes alone.
     fn note(&self, credentials: &Credentials, notes: &Notes) -> Result<(), CredentialsError>;
 
-    /// The right to renew or to enroll; `None`: another process has it. Held from the look at what is kept until that is
-    /// replaced.
+    /// The right to renew or to enroll; `None`: another process has it. Held from the look at what is kept until that
+    /// is replaced.
     fn try_lock(&self) -> Result<Option<StorageLock>, CredentialsError> {
         Ok(Some(StorageLock::of_one_process()))
     }
@@ -86,9 +86,9 @@ impl Storage for InMemory {
     }
 }
 
-/// A folder with `cert.pem`, `key.pem` (0600), `ca.pem` and `signet.json`; also one that `principal enroll --out` wrote.
-/// The three are replaced at once, see [`AtomicDir`]. Several processes may share it: one of them renews, under the
-/// folder's lock, and the others take up what it wrote.
+/// A folder with `cert.pem`, `key.pem` (0600), `ca.pem` and `signet.json`; also one that `principal enroll --out`
+/// wrote. The three are replaced at once, see [`AtomicDir`]. Several processes may share it: one of them renews, under
+/// the folder's lock, and the others take up what it wrote.
 #[derive(Debug)]
 pub struct Directory {
     files: AtomicDir,

@@ -58,8 +58,8 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// Who stands behind an address, for limits per source. An IPv6 host has a /64 to itself (RFC 4291 section 2.5.4), so that
-/// is the source.
+/// Who stands behind an address, for limits per source. An IPv6 host has a /64 to itself (RFC 4291 section 2.5.4), so
+/// that is the source.
 pub fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),

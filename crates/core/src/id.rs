@@ -214,8 +214,8 @@ impl Serial {
         (uuid::Uuid::from_bytes(self.0).get_version_num() == 7).then(|| self.made_at())
     }
 
-    /// Whether what has this number was made before `other` was, by more than clocks may differ: its maker's may have been
-    /// behind.
+    /// Whether what has this number was made before `other` was, by more than clocks may differ: its maker's may have
+    /// been behind.
     pub fn predates(&self, other: crate::Time) -> bool {
         self.uuid_time().is_some_and(|made_at| made_at.plus(MOST_SKEW) < other)
     }

@@ -78,8 +78,8 @@ impl fmt::Display for Time {
     }
 }
 
-/// How long a machine has been up, in milliseconds. Unlike [`Time`] nobody sets it, so that it measures silence; it says
-/// nothing about the hour, and nothing to other machines. The edge gives it.
+/// How long a machine has been up, in milliseconds. Unlike [`Time`] nobody sets it, so that it measures silence; it
+/// says nothing about the hour, and nothing to other machines. The edge gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Uptime(u64);
 

@@ -135,8 +135,8 @@ impl ClassifyRetry for Attempts {
             return RetryAction::NoActionIndicated;
         };
         let answer = failure.as_operation_error().and_then(|error| error.downcast_ref::<TransactWriteItemsError>());
-        // Only a 4xx says that nothing was done: of all else (DynamoDB Developer Guide, "Error handling": 5xx), whatever stands in
-        // it, nobody knows.
+        // Only a 4xx says that nothing was done: of all else (DynamoDB Developer Guide, "Error handling": 5xx),
+        // whatever stands in it, nobody knows.
         let turned_away = context.response().is_some_and(|answer| (400..500).contains(&answer.status().as_u16()));
         // An attempt before, with the same token, is still being carried out.
         let under_way = matches!(answer, Some(TransactWriteItemsError::TransactionInProgressException(_)));

@@ -53,7 +53,8 @@ impl Enrollment {
         Self { app, clock: Box::new(clock), limits: None }
     }
 
-    /// The same with so many calls a second of one source, an IPv4 address or an IPv6 /64; ten times as many after a quiet time.
+    /// The same with so many calls a second of one source, an IPv4 address or an IPv6 /64; ten times as many after a
+    /// quiet time.
     #[must_use]
     pub fn limited(self, per_second: NonZeroU32) -> Self {
         Self { limits: Some(Limits::new(per_second)), ..self }

@@ -201,8 +201,8 @@ mod tests {
 
     use super::*;
 
-    /// Bodies as releases sent them, in `fixtures/bodies`: a file is never changed, only added, and its name begins with the
-    /// digest of what is in it. Each has its requests, and the names of an answer's fields.
+    /// Bodies as releases sent them, in `fixtures/bodies`: a file is never changed, only added, and its name begins
+    /// with the digest of what is in it. Each has its requests, and the names of an answer's fields.
     fn fixtures() -> Vec<(String, String, Value)> {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/bodies");
         let read = |path: PathBuf| {

@@ -60,8 +60,8 @@ pub fn certificate(data: &[u8]) {
     assert!(verify_client(data, &environment, everybody, expired).is_err(), "after its end");
 }
 
-/// A device maker's proof: the first byte says how long the signature is, two bytes before each certificate how long that is.
-/// Nothing is proven without the key of a certificate that the registered CA signed, and no key was kept.
+/// A device maker's proof: the first byte says how long the signature is, two bytes before each certificate how long
+/// that is. Nothing is proven without the key of a certificate that the registered CA signed, and no key was kept.
 pub fn chain(data: &[u8]) {
     let Some((length, rest)) = data.split_first() else { return };
     let Some((signature, mut rest)) = rest.split_at_checked(usize::from(*length)) else { return };

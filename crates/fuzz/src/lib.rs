@@ -1,5 +1,6 @@
-//! What strangers send, one function for each parser: given any bytes it checks that the parser's laws hold, and panics where
-//! they do not. `fuzz/` runs them under libFuzzer (`scripts/nightly fuzz`); the tests here feed them the kept corpus.
+//! What strangers send, one function for each parser: given any bytes it checks that the parser's laws hold, and panics
+//! where they do not. `fuzz/` runs them under libFuzzer (`scripts/nightly fuzz`); the tests here feed them the kept
+//! corpus.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

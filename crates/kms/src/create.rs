@@ -30,13 +30,13 @@ use signet_core::{KeyError, KeyLabel};
 
 use crate::{KmsKeys, Limits, description, error};
 
-/// How KMS refuses a call at its door (KMS Developer Guide, "Throttling"). A quota of keys (LimitExceededException), which
-/// the SDK takes for the same, does not pass by itself.
+/// How KMS refuses a call at its door (KMS Developer Guide, "Throttling"). A quota of keys (LimitExceededException),
+/// which the SDK takes for the same, does not pass by itself.
 const THROTTLED: [&str; 2] = ["ThrottlingException", "Throttling"];
 
 impl KmsKeys {
-    /// Makes a key and returns its ARN. Only a throttled call is tried again: a second one after a lost answer would make a
-    /// second key.
+    /// Makes a key and returns its ARN. Only a throttled call is tried again: a second one after a lost answer would
+    /// make a second key.
     pub(crate) async fn make(&self, label: &KeyLabel, alias: &str) -> Result<String, KeyError> {
         let tags = tags(&self.prefix, label).map_err(|e| KeyError::Unavailable(e.to_string()))?;
         let in_doubt = Arc::new(AtomicBool::new(false));
@@ -134,7 +134,8 @@ fn tags(prefix: &str, label: &KeyLabel) -> Result<Vec<Tag>, BuildError> {
         .collect()
 }
 
-/// Has a throttled call tried again and no other, and remembers whether one may have been carried out although no answer said so.
+/// Has a throttled call tried again and no other, and remembers whether one may have been carried out although no
+/// answer said so.
 #[derive(Debug)]
 struct OnlyThrottled {
     in_doubt: Arc<AtomicBool>,

@@ -1,7 +1,7 @@
 //! Keys in AWS KMS: the environment's, made by `infra/modules/ca-keys`, and those of dedicated tenants, made here.
 //!
-//! A reference is `kms:` and a key's ARN, or `kms:alias/<prefix>-<purpose>` for the keys that Terraform made. An alias is
-//! followed once, at [`KeyManager::open`]: a signer keeps to the key that it found then.
+//! A reference is `kms:` and a key's ARN, or `kms:alias/<prefix>-<purpose>` for the keys that Terraform made. An alias
+//! is followed once, at [`KeyManager::open`]: a signer keeps to the key that it found then.
 
 mod create;
 mod error;
@@ -115,8 +115,8 @@ impl KmsKeys {
         Self { client: Client::from_conf(config), prefix: prefix.into(), limits, tenant_key_policy: None }
     }
 
-    /// The key policy (JSON) of keys made from now on: output `tenant_key_policy` of `infra/modules/ca-keys`. Without one,
-    /// AWS's default leaves it to the account's IAM policies who may sign.
+    /// The key policy (JSON) of keys made from now on: output `tenant_key_policy` of `infra/modules/ca-keys`. Without
+    /// one, AWS's default leaves it to the account's IAM policies who may sign.
     #[must_use]
     pub fn tenant_key_policy(self, policy: impl Into<String>) -> Self {
         Self { tenant_key_policy: Some(policy.into()), ..self }

@@ -38,14 +38,14 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Handshakes under way at once, an eighth of them of one source, whose others wait for their turn: at most half a
     /// second, if those before them are silent. Four times as many connections may be open that have not sent their
-    /// ClientHello, a quarter of them of one source. When either is full, the oldest silent one of the network (/48, /24)
-    /// that has the most is closed.
+    /// ClientHello, a quarter of them of one source. When either is full, the oldest silent one of the network (/48,
+    /// /24) that has the most is closed.
     pub max_handshakes: usize,
-    /// Connections open at once: a principal gets an eighth, a tenant as many as it leaves free, and the last sixteenth is
-    /// for tenant `system`.
+    /// Connections open at once: a principal gets an eighth, a tenant as many as it leaves free, and the last
+    /// sixteenth is for tenant `system`.
     pub max_connections: usize,
-    /// Of these, connections without a certificate: strangers must not take the places of those we know. One source gets an
-    /// eighth; the oldest is closed for a newer one.
+    /// Of these, connections without a certificate: strangers must not take the places of those we know. One source
+    /// gets an eighth; the oldest is closed for a newer one.
     pub max_anonymous: usize,
     /// Connections per source address.
     pub rate: Rate,

@@ -58,8 +58,8 @@ impl Budget {
         Arc::new(Self { most: most.max(1), of_one_source: of_one_source.max(1), held: Mutex::default() })
     }
 
-    /// A place for a connection from `address`; `None` while it is not known who is behind a balancer, whose own address
-    /// is nobody's share.
+    /// A place for a connection from `address`; `None` while it is not known who is behind a balancer, whose own
+    /// address is nobody's share.
     pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Place {
         self.take_for(address, Arc::default())
     }

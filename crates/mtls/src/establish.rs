@@ -36,8 +36,8 @@ pub(crate) struct Failed {
 /// A refusal and the connection that it can be told on.
 type Refused = (ConnectionRefusal, Option<Rest>);
 
-/// `work`, unless it is late or a newer connection needs the place. What the peer has sent is looked at first, so that only
-/// a silent one is evicted.
+/// `work`, unless it is late or a newer connection needs the place. What the peer has sent is looked at first, so that
+/// only a silent one is evicted.
 async fn within<T>(
     place: &Place,
     deadline: Instant,

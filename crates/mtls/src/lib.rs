@@ -2,9 +2,9 @@
 //!
 //! A connection passes, in this order: [`proxy`] (whose address is it), a token bucket per source, the ClientHello, its
 //! source's turn, the TLS handshake with the check of the client's certificate, the same check again for resumed
-//! sessions, the share of its principal and tenant, and the [`Registry`] of open connections, which ends those that lose
-//! their right to be open. What comes out is a [`Connection`] for tonic; each of its requests finds an `Arc<Peer<A>>` in
-//! its extensions and asks [`Session::check`] whether it may go on.
+//! sessions, the share of its principal and tenant, and the [`Registry`] of open connections, which ends those that
+//! lose their right to be open. What comes out is a [`Connection`] for tonic; each of its requests finds an
+//! `Arc<Peer<A>>` in its extensions and asks [`Session::check`] whether it may go on.
 //!
 //! Connections that have not spoken yet, handshakes and open connections each have a [`Budget`] or quota with a share
 //! per source, principal or tenant. While a peer is silent it holds nothing that somebody else could need.

@@ -61,8 +61,8 @@ pub struct Session<A> {
     reason: OnceLock<Ended>,
 }
 
-/// The right to carry out a call now, if [`Session::check`] gave it: dereferences to the grants. Drop it when the call's
-/// decision is made.
+/// The right to carry out a call now, if [`Session::check`] gave it: dereferences to the grants. Drop it when the
+/// call's decision is made.
 pub struct Admitted<A>(Guard<Arc<Admission<A>>>);
 
 impl<A: Send + Sync + 'static> Session<A> {

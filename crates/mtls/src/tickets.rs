@@ -1,6 +1,6 @@
-//! Session tickets that are worth as much as the certificate behind them. rustls resumes a session whatever became of its
-//! client, who would be refused without an alert and never be asked for the certificate that it has by now: so a ticket of
-//! somebody who may not act is no ticket, and the handshake is a full one.
+//! Session tickets that are worth as much as the certificate behind them. rustls resumes a session whatever became of
+//! its client, who would be refused without an alert and never be asked for the certificate that it has by now: so a
+//! ticket of somebody who may not act is no ticket, and the handshake is a full one.
 
 use std::{fmt, sync::Arc};
 

@@ -17,8 +17,8 @@ use tokio::{
 
 use crate::{budget::Place, switch::Switch};
 
-/// Whoever lets the server wait for longer loses the turn when another wants it. A source may open 50 connections a second
-/// by default and has 32 turns, so that nobody can fill them faster than they become free.
+/// Whoever lets the server wait for longer loses the turn when another wants it. A source may open 50 connections a
+/// second by default and has 32 turns, so that nobody can fill them faster than they become free.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// See the module's words.
@@ -41,8 +41,8 @@ struct Source {
     free: Arc<Semaphore>,
     /// One at a time asks for a turn, so that each costs one other at most.
     line: tokio::sync::Mutex<()>,
-    /// Those whose peers must speak next, since when; the longest silent first. It is not renewed by what they send, or a
-    /// byte now and then would keep a turn.
+    /// Those whose peers must speak next, since when; the longest silent first. It is not renewed by what they send,
+    /// or a byte now and then would keep a turn.
     silent: Mutex<VecDeque<(Instant, Arc<Switch>)>>,
 }
 

@@ -1,5 +1,5 @@
-//! The embedded key manager: ECDSA P-256 keys in files, encrypted with a passphrase. For development, tests and a single
-//! host; in production keys live in KMS.
+//! The embedded key manager: ECDSA P-256 keys in files, encrypted with a passphrase. For development, tests and a
+//! single host; in production keys live in KMS.
 
 mod encrypted;
 mod entropy;

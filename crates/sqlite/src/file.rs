@@ -47,8 +47,8 @@ pub(crate) fn checkpoint(path: &Path) -> rusqlite::Result<()> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Writes a copy of the store at `path`, as of now, to the new file `copy`; others go on reading and writing. The file has
-/// its name only when it is whole.
+/// Writes a copy of the store at `path`, as of now, to the new file `copy`; others go on reading and writing. The file
+/// has its name only when it is whole.
 pub(crate) fn back_up(path: &Path, copy: &Path) -> Result<(), OpenError> {
     let refuse = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let connection = open_reader(path).map_err(refuse)?;

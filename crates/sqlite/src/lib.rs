@@ -33,8 +33,8 @@ use crate::{
 
 /// A [`Store`] in one file. Several processes may open the same file; they wait for each other's commits.
 ///
-/// * `transact` answers after the commit is on disk (WAL, `synchronous=FULL`). A caller that stops to wait does not stop
-///   the transaction.
+/// * `transact` answers after the commit is on disk (WAL, `synchronous=FULL`). A caller that stops to wait does not
+///   stop the transaction.
 /// * Records that expired more than an hour before a transaction's `now` are deleted in passing, some at a time.
 /// * A reserve beside the file (16 MB, `<path>-reserve`) is for what suspends and revokes, once the disk is full.
 /// * Once another file is at its path (a backup was put back), or none, every call is `Unavailable`.
@@ -80,7 +80,8 @@ impl SqliteStore {
         Ok(Self { readers: Readers::new(&original), original, writer })
     }
 
-    /// Whether the disk is so full that only what suspends or revokes is written; all else is refused until there is room.
+    /// Whether the disk is so full that only what suspends or revokes is written; all else is refused until there is
+    /// room.
     pub fn is_full(&self) -> bool {
         self.writer.is_full()
     }

@@ -1,5 +1,5 @@
-//! Whether the file at the store's path still is the one that was opened: a connection goes on with a file that was moved or
-//! removed, and what it writes then nobody finds again.
+//! Whether the file at the store's path still is the one that was opened: a connection goes on with a file that was
+//! moved or removed, and what it writes then nobody finds again.
 
 use std::{
     fs,

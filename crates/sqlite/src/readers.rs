@@ -173,7 +173,8 @@ impl Worker {
         }
     }
 
-    /// The next read, if there is one or others that run now are about to ask: to be woken costs more than to wait for that.
+    /// The next read, if there is one or others that run now are about to ask: to be woken costs more than to wait for
+    /// that.
     fn soon(&self) -> Option<Job> {
         for _ in 0..YIELDS {
             if let Some(job) = self.pool.state().next() {

@@ -17,7 +17,8 @@ use rustix::{
 const RESERVE: u64 = 16 << 20;
 /// What a write gets of it at a time: whatever filled the disk would take the rest at once.
 const SLICE: u64 = 512 << 10;
-/// What must be free beside it before anything else is written again, so that it does not begin and end with each write.
+/// What must be free beside it before anything else is written again, so that it does not begin and end with each
+/// write.
 const MARGIN: u64 = 1 << 20;
 
 /// The reserve, wherever it is. All of it blocks.

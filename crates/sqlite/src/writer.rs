@@ -1,5 +1,6 @@
 //! The one thread that writes. It takes what has queued up during the last commit, applies each transaction (in a
-//! savepoint of its own, if one must be undone) and commits all of them at once; nobody is answered before that commit is on disk.
+//! savepoint of its own, if one must be undone) and commits all of them at once; nobody is answered before that commit
+//! is on disk.
 
 use std::{
     collections::BTreeMap,
@@ -244,8 +245,8 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Deletes some records that expired long before `now`; they are absent for every call anyway. Not while the clock may
-    /// have been set: what it brings to an end would be gone when it is set right.
+    /// Deletes some records that expired long before `now`; they are absent for every call anyway. Not while the clock
+    /// may have been set: what it brings to an end would be gone when it is set right.
     fn sweep(&mut self, now: Time) {
         let uptime = (self.uptime)();
         let clock = self.clock.get_or_insert(ClockWatch::new(now, uptime));

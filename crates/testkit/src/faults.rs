@@ -7,7 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A variable that `scripts/test` and `scripts/aws-emulator env` set. Without it a test fails: one that skips proves nothing.
+/// A variable that `scripts/test` and `scripts/aws-emulator env` set. Without it a test fails: one that skips proves
+/// nothing.
 pub fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run ./scripts/test, or eval \"$(./scripts/aws-emulator env)\" in this shell")

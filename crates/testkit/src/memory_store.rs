@@ -59,8 +59,8 @@ impl MemoryStore {
         Image(self.0.lock().unwrap().get(key).cloned())
     }
 
-    /// As [`Store::query`], of a store that still has what `earlier` says under these keys: DynamoDB isolates no query from the
-    /// transactions beside it, and its indexes lag.
+    /// As [`Store::query`], of a store that still has what `earlier` says under these keys: DynamoDB isolates no query
+    /// from the transactions beside it, and its indexes lag.
     pub fn query_seeing(&self, query: &Query, now: Time, earlier: &BTreeMap<Key, Image>) -> Page {
         let records = self.0.lock().unwrap();
         let whole = query.index.is_some() || query.segment.is_some();

@@ -1,4 +1,5 @@
-//! What releases wrote or sent, kept as fixtures: they are added, never changed. A file's name is the digest of what is in it.
+//! What releases wrote or sent, kept as fixtures: they are added, never changed. A file's name is the digest of what is
+//! in it.
 
 use std::{fs, path::PathBuf};
 
@@ -32,8 +33,8 @@ impl Releases {
         files.map(read).collect()
     }
 
-    /// Whether one of the fixtures is as `today`, by `is_same`; `UPDATE_GOLDEN=1` adds today's where none is. Panics with
-    /// `advice` otherwise.
+    /// Whether one of the fixtures is as `today`, by `is_same`; `UPDATE_GOLDEN=1` adds today's where none is. Panics
+    /// with `advice` otherwise.
     pub fn require(&self, today: &Value, is_same: impl Fn(&Value) -> bool, advice: &str) {
         if self.all().iter().any(|(_, fixture)| is_same(fixture)) {
             return;

@@ -1,4 +1,5 @@
-//! What every [`KeyManager`] and its [`Signer`](signet_core::Signer)s must do. Each case makes keys for tenants of its own.
+//! What every [`KeyManager`] and its [`Signer`](signet_core::Signer)s must do. Each case makes keys for tenants of its
+//! own.
 //!
 //! ```ignore
 //! async fn keys() -> (std::sync::Arc<dyn signet_core::KeyManager>, tempfile::TempDir) { … }

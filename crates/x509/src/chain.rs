@@ -65,8 +65,8 @@ fn verify_for(
     })
 }
 
-/// Whether a certificate is older than that of its CA. A CA that a restore has lost is made anew on its old key, and what
-/// was revoked of the lost one is known to nobody. A CA whose serial number is not ours (a UUIDv7) tells no time.
+/// Whether a certificate is older than that of its CA. A CA that a restore has lost is made anew on its old key, and
+/// what was revoked of the lost one is known to nobody. A CA whose serial number is not ours (a UUIDv7) tells no time.
 pub fn is_older_than_issuer(serial: &Serial, issuer_der: &[u8]) -> bool {
     let made_at =
         CertificateView::from_der(issuer_der).ok().and_then(|view| view.serial()).and_then(|ca| ca.uuid_time());

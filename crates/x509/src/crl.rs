@@ -115,7 +115,8 @@ impl From<der::Error> for CrlError {
     }
 }
 
-/// What stands on a list that `issuer` signed, in the list's order, whether it is still valid or not. `der`: the whole list.
+/// What stands on a list that `issuer` signed, in the list's order, whether it is still valid or not. `der`: the whole
+/// list.
 pub fn verified_entries(der: &[u8], issuer: &IssuerCert) -> Result<Vec<RevokedEntry>, CrlError> {
     let mut reader = SliceReader::new(der)?;
     let (tbs_der, signature) = reader.sequence(|outer| -> der::Result<_> {

@@ -100,10 +100,11 @@ const ATTRIBUTES: [(ObjectIdentifier, &str); 10] = [
     (ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"), "dc"),
 ];
 
-/// Verifies that the first of `chain_der` stands below one of `anchors_der`, is valid at `now` and may sign for a client,
-/// and that `signature` was made over `message` with its key. Keys: ECDSA on P-256 (with SHA-256) or P-384 (SHA-256 or
-/// SHA-384), RSA of 2048 to 8192 bits (PKCS #1 v1.5, SHA-256). An absent extended key usage is fine (RFC 5280 section
-/// 4.2.1.12), and so is a validity without end (99991231235959Z, IEEE 802.1AR). Revocation is not looked at.
+/// Verifies that the first of `chain_der` stands below one of `anchors_der`, is valid at `now` and may sign for a
+/// client, and that `signature` was made over `message` with its key. Keys: ECDSA on P-256 (with SHA-256) or P-384
+/// (SHA-256 or SHA-384), RSA of 2048 to 8192 bits (PKCS #1 v1.5, SHA-256). An absent extended key usage is fine (RFC
+/// 5280 section 4.2.1.12), and so is a validity without end (99991231235959Z, IEEE 802.1AR). Revocation is not looked
+/// at.
 pub fn verify(
     chain_der: &[Vec<u8>],
     anchors_der: &[Vec<u8>],
@@ -129,7 +130,8 @@ pub fn verify(
     })
 }
 
-/// Whether a certificate can be registered as a CA's: it can be read and says that it is one (RFC 5280 section 4.2.1.9).
+/// Whether a certificate can be registered as a CA's: it can be read and says that it is one (RFC 5280 section
+/// 4.2.1.9).
 pub fn check_anchor(der: &[u8]) -> Result<(), AnchorError> {
     let view = CertificateView::from_der(der).map_err(|_| AnchorError::Malformed)?;
     anchor_from_trusted_cert(&CertificateDer::from(der)).map_err(|_| AnchorError::Malformed)?;

@@ -159,7 +159,8 @@ impl Function {
         Ok(())
     }
 
-    /// Nothing tells whether the test was passed, so it is passed again: what is made current is served within a minute.
+    /// Nothing tells whether the test was passed, so it is passed again: what is made current is served within a
+    /// minute.
     async fn finish(&self, secret_id: &str, token: &str, stages: Stages) -> Result<&'static str, RotateError> {
         let moved = async {
             self.test(token).await?;

@@ -1,5 +1,5 @@
-//! What somebody could do about an identity that gets no certificate. The control plane does not tell a caller why it is
-//! refused; the tenant's audit log does.
+//! What somebody could do about an identity that gets no certificate. The control plane does not tell a caller why it
+//! is refused; the tenant's audit log does.
 
 use std::{fs, path::Path};
 

@@ -87,8 +87,9 @@ impl Agent {
         locked(&self.hurries).get(name).map(|hurry| hurry.notify_one()).is_some()
     }
 
-    /// Takes over another configuration: identities that did not change are left alone. Folder, socket and listeners stay
-    /// as they are until a restart. When it is dropped half-way, [`Self::stop`] still waits for those that were told to end.
+    /// Takes over another configuration: identities that did not change are left alone. Folder, socket and listeners
+    /// stay as they are until a restart. When it is dropped half-way, [`Self::stop`] still waits for those that
+    /// were told to end.
     pub async fn reload(&mut self, config: Config) {
         let moved = (&config.state_dir, &config.socket, config.metrics)
             != (&self.config.state_dir, &self.config.socket, self.config.metrics);

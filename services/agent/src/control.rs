@@ -1,5 +1,5 @@
-//! The agent's socket: a line is asked, one JSON document answered. `status`: the report. `renew NAME`: the report, once the
-//! identity has been told to renew now.
+//! The agent's socket: a line is asked, one JSON document answered. `status`: the report. `renew NAME`: the report,
+//! once the identity has been told to renew now.
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 

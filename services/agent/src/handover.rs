@@ -100,7 +100,8 @@ async fn finish(child: &mut Child, input: &[u8]) -> std::io::Result<(ExitStatus,
 
 type Words = Arc<Mutex<Vec<u8>>>;
 
-/// For as long as anybody writes: a pipe that nobody reads any more would kill the writer (SIGPIPE). The beginning is kept.
+/// For as long as anybody writes: a pipe that nobody reads any more would kill the writer (SIGPIPE). The beginning is
+/// kept.
 async fn read_to_the_end(stderr: Option<ChildStderr>, words: Words) {
     let Some(mut stderr) = stderr else { return };
     let mut bytes = [0; 1024];
@@ -133,8 +134,8 @@ fn may_signal(pid: i32, file: &Metadata) -> Result<(), String> {
     trusted.check().map_err(|problem| format!("process {pid} is not signalled: {problem}"))
 }
 
-/// User ids, and the file's permission bits. Whoever can write a pid file chooses whom we signal, and we may be root: so only
-/// a process of its own, unless it is root or we are it.
+/// User ids, and the file's permission bits. Whoever can write a pid file chooses whom we signal, and we may be root:
+/// so only a process of its own, unless it is root or we are it.
 struct Trusted {
     mode: u32,
     owner: u32,

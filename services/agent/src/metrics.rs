@@ -29,7 +29,8 @@ const METRICS: [(&str, &str, &str, Value); 6] = [
 /// Between two attempts to open the listener.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Serves `/metrics` for ever. An address that is in use keeps no certificate from being renewed: it is told and tried again.
+/// Serves `/metrics` for ever. An address that is in use keeps no certificate from being renewed: it is told and tried
+/// again.
 pub(crate) async fn serve(address: SocketAddr, report: watch::Receiver<Report>) {
     let listener = loop {
         match open(address).await {

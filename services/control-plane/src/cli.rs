@@ -29,8 +29,8 @@ const BAD_CONFIG: u8 = 2;
 
 /// Signet's control plane: identities over mTLS.
 ///
-/// Serves until SIGTERM or SIGINT, then finishes the running calls. SIGHUP checks for a new server certificate and reloads
-/// trust.when_stale; all other settings need a restart.
+/// Serves until SIGTERM or SIGINT, then finishes the running calls. SIGHUP checks for a new server certificate and
+/// reloads trust.when_stale; all other settings need a restart.
 #[derive(Debug, Parser)]
 #[command(name = "signetd", version, max_term_width = 100)]
 pub struct Arguments {

@@ -6,7 +6,8 @@ use crate::{config::Limits, plain};
 
 /// For the store, keys, AWS, logs and files.
 const OWN: usize = 256;
-/// Connections whose ClientHello has not come, and handshakes: so many times `max_handshakes` in all (`signet_mtls::accept`).
+/// Connections whose ClientHello has not come, and handshakes: so many times `max_handshakes` in all
+/// (`signet_mtls::accept`).
 const PER_HANDSHAKE: usize = 5;
 /// The plain listeners: public, health, metrics.
 const PLAIN: usize = 3 * plain::MAX_CONNECTIONS;
@@ -49,7 +50,8 @@ const fn needed(connections: usize, handshakes: usize) -> usize {
     connections.saturating_add(handshakes.saturating_mul(PER_HANDSHAKE)).saturating_add(PLAIN).saturating_add(OWN)
 }
 
-/// At most these, so that `there` descriptors are enough: half of what is left is for handshakes. `None`: it is too little.
+/// At most these, so that `there` descriptors are enough: half of what is left is for handshakes. `None`: it is too
+/// little.
 fn fit(connections: usize, handshakes: usize, there: usize) -> Option<(usize, usize)> {
     if needed(connections, handshakes) <= there {
         return Some((connections, handshakes));

@@ -164,9 +164,9 @@ const OF_BROKEN_REQUESTS: [Code; 6] = [
     Code::PermissionDenied,
 ];
 
-/// What tonic refuses before an operation sees it (bytes that are no such message, none at all, a bad flag, a request that was
-/// broken off) it calls INTERNAL, UNKNOWN, or as the caller's RST_STREAM says: it is the caller's fault, and nothing to wake
-/// anybody for. Our own refusals come with details.
+/// What tonic refuses before an operation sees it (bytes that are no such message, none at all, a bad flag, a request
+/// that was broken off) it calls INTERNAL, UNKNOWN, or as the caller's RST_STREAM says: it is the caller's fault, and
+/// nothing to wake anybody for. Our own refusals come with details.
 pub(crate) fn of_the_message(response: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
     let headers = response.headers();
     let code = headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));

@@ -1,4 +1,5 @@
-//! The gate that every call passes: session, rule, permit. Look-ups only; nothing here waits, except who has used up its share.
+//! The gate that every call passes: session, rule, permit. Look-ups only; nothing here waits, except who has used up
+//! its share.
 
 use std::{
     convert::Infallible,

@@ -136,8 +136,9 @@ impl Node {
         place.map(CallPlace::Known).map_err(|full| self.full(full))
     }
 
-    /// How long a caller that has used up its share waits to be told so: asking again and again must cost the asker more
-    /// than the node, and a burst must not come back as one. `None`: at once, for strangers and where too many wait.
+    /// How long a caller that has used up its share waits to be told so: asking again and again must cost the asker
+    /// more than the node, and a burst must not come back as one. `None`: at once, for strangers and where too many
+    /// wait.
     pub(crate) fn wait_of_refusal(&self, peer: &Peer, account: &Arc<Account>) -> Option<(Place, Duration)> {
         peer.session.as_ref()?;
         let place = account.take(Budget::Refusals, 1, false).ok()?;

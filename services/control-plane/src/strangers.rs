@@ -1,8 +1,8 @@
 //! What callers without a certificate may use of a node: a share of its places, and so many calls a second from one
 //! address, since each may cost a read, a signature and an audit event.
 //!
-//! A source that has its share waits for its own calls. When all places are taken, the network that has the most of them
-//! loses its oldest call: nobody keeps strangers out by owning many addresses and reading no answer.
+//! A source that has its share waits for its own calls. When all places are taken, the network that has the most of
+//! them loses its oldest call: nobody keeps strangers out by owning many addresses and reading no answer.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 

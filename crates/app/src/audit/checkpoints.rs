@@ -52,7 +52,8 @@ impl SeenHead {
     }
 }
 
-/// Lists the environment's checkpoints, newest first. They say nothing of any tenant to those who cannot read its seals.
+/// Lists the environment's checkpoints, newest first. They say nothing of any tenant to those who cannot read its
+/// seals.
 pub async fn list_audit_checkpoints(
     app: &App,
     call: &Call,

@@ -29,8 +29,8 @@ use crate::{
 
 /// Days that one page looks through before it says "ask again".
 const DAYS_A_PAGE: i64 = 31;
-/// Most bytes of payloads on a page. About twice as much is sent, and callers' gRPC libraries take 4 MiB: nobody may keep a log from being
-/// read by what it writes there.
+/// Most bytes of payloads on a page. About twice as much is sent, and callers' gRPC libraries take 4 MiB: nobody may
+/// keep a log from being read by what it writes there.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 /// Windows of up to so many minutes are read from the table, strongly consistent; longer ones from an index, which may
 /// lag by seconds and must not make an event look removed.
@@ -212,8 +212,8 @@ async fn slot(
 }
 
 /// Events that were not handed out to this follower before; at most a thousand, oldest first, none: ask again later.
-/// Events may turn up out of order, so the last minute is read again each time, and the one behind what is sealed, where
-/// that is ahead.
+/// Events may turn up out of order, so the last minute is read again each time, and the one behind what is sealed,
+/// where that is ahead.
 pub async fn audit_events_since(
     app: &App,
     call: &Call,

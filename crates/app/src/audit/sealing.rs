@@ -39,8 +39,8 @@ const MINUTES_A_CALL: i64 = 720;
 const BATCH_SEALS: usize = 90;
 /// Largest batch in bytes, roughly: DynamoDB takes 4 MB a transaction.
 const BATCH_BYTES: usize = 1_000_000;
-/// Minutes that sealing may be ahead of a clock that is well: nodes' clocks differ, and one that was set lately may jump
-/// by [`LATE_MINUTES`].
+/// Minutes that sealing may be ahead of a clock that is well: nodes' clocks differ, and one that was set lately may
+/// jump by [`LATE_MINUTES`].
 const MOST_AHEAD: i64 = 2 * LATE_MINUTES;
 /// How many tenants' seals are read at once.
 const CONCURRENT_READS: usize = 16;
@@ -60,7 +60,8 @@ struct MinutePlan {
 }
 
 /// As [`seal_due`], on a node beside others: one whose clock is ahead does not seal by it
-/// ([`signet_core::audit::sealing::HeadWatch`]). To be called every few seconds. `uptime`: the machine's; `is_unset`: whether its clock was not set lately.
+/// ([`signet_core::audit::sealing::HeadWatch`]). To be called every few seconds. `uptime`: the machine's; `is_unset`:
+/// whether its clock was not set lately.
 pub async fn seal_beside_others(
     app: &App,
     chore: &Chore,
@@ -157,14 +158,15 @@ pub(crate) async fn learn_sealed(app: &App, now: Time) -> Result<(), Error> {
     Ok(())
 }
 
-/// Minutes of the audit log that are over and, as far as this process knows, not sealed; `None` before it knows anything.
+/// Minutes of the audit log that are over and, as far as this process knows, not sealed; `None` before it knows
+/// anything.
 pub fn unsealed_minutes(app: &App, now: Time) -> Option<i64> {
     let first = Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire));
     (first.unix_millis() > 0).then(|| now.minute().saturating_sub(first.minute()).max(0))
 }
 
-/// An error if minutes are sealed that are far in the future by `now`: some node's clock was ahead when it sealed them, or
-/// this one's is behind. Events are then kept in later minutes still, and a verification ends before them.
+/// An error if minutes are sealed that are far in the future by `now`: some node's clock was ahead when it sealed them,
+/// or this one's is behind. Events are then kept in later minutes still, and a verification ends before them.
 pub fn require_not_ahead(app: &App, now: Time) -> Result<(), Error> {
     let first = Time::from_unix_millis(app.unsealed_from.load(Ordering::Acquire));
     let ahead = first.minute().saturating_sub(now.minute());
@@ -324,7 +326,8 @@ async fn last_seals(app: &App, chore: &Chore, tenant: &TenantId, named: &NamedSe
     Ok(seals)
 }
 
-/// Writes the seals of one minute, and `head` and the checkpoints with the last of them. False: another node was faster.
+/// Writes the seals of one minute, and `head` and the checkpoints with the last of them. False: another node was
+/// faster.
 async fn write_seals(
     app: &App,
     call: &Call,

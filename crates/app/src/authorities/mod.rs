@@ -86,7 +86,8 @@ pub async fn list_cas(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec
     Ok(cas)
 }
 
-/// A page of [`list_cas`]. All are read for each page: a quota keeps them to 200 at most, and the store has 10 before 2.
+/// A page of [`list_cas`]. All are read for each page: a quota keeps them to 200 at most, and the store has 10 before
+/// 2.
 pub async fn list_certificate_authorities(
     app: &App,
     call: &Call,

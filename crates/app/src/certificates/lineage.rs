@@ -1,4 +1,5 @@
-//! Instances: a renewal and what it does to the certificates before it; and the lock on an instance whose key was copied.
+//! Instances: a renewal and what it does to the certificates before it; and the lock on an instance whose key was
+//! copied.
 
 use std::{collections::BTreeSet, sync::Arc};
 

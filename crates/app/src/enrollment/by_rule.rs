@@ -181,8 +181,9 @@ async fn was_used(app: &App, call: &Call, used: &UsedProof) -> Result<bool, Erro
     }
 }
 
-/// What must be remembered so that a bearer proof serves one key only, in whatever tenant: a record of the environment's,
-/// and one of the tenant's, which nodes of earlier versions look for. None for a proof that is bound to a key.
+/// What must be remembered so that a bearer proof serves one key only, in whatever tenant: a record of the
+/// environment's, and one of the tenant's, which nodes of earlier versions look for. None for a proof that is bound to
+/// a key.
 fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &str) -> Result<Vec<UsedProof>, Error> {
     let Some(bearer_sha256) = evidence.bearer_sha256() else { return Ok(Vec::new()) };
     let expiry = facts.values.get(fact::EXPIRES).and_then(|values| values.first()).and_then(|text| text.parse().ok());

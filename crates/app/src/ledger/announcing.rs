@@ -84,9 +84,9 @@ impl Announcer {
         Self { writers, give_up_after: GIVE_UP_AFTER }
     }
 
-    /// Applies a commit that announces in `shard`. `Conflict` is about the commit's own writes. `Unavailable` also if the
-    /// shard's head could not be had in time; then nothing was applied. A caller that goes away before its turn has
-    /// written nothing; after that its commit is applied or not, as a whole.
+    /// Applies a commit that announces in `shard`. `Conflict` is about the commit's own writes. `Unavailable` also if
+    /// the shard's head could not be had in time; then nothing was applied. A caller that goes away before its turn
+    /// has written nothing; after that its commit is applied or not, as a whole.
     pub(crate) async fn commit(&self, shard: u32, commit: &Commit, now: Time) -> Result<(), StoreError> {
         let Some(writer) = self.writers.get(shard as usize) else {
             return Err(StoreError::Unavailable(format!("there is no feed shard {shard}")));

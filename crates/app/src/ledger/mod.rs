@@ -30,7 +30,8 @@ pub enum Planned<T> {
     Unchanged(T),
 }
 
-/// Applies a commit; what it announces goes through [`crate::ledger::announcing`]. A conflict is the caller's to resolve.
+/// Applies a commit; what it announces goes through [`crate::ledger::announcing`]. A conflict is the caller's to
+/// resolve.
 pub(crate) async fn commit(app: &App, commit: &Commit, now: Time) -> Result<(), StoreError> {
     match commit.feed_shard() {
         Some(shard) => app.announcer.commit(shard, commit, now).await,

@@ -1,5 +1,5 @@
-//! One read for all who wait for the same: whoever asks gets the answer of a read that began after it had asked, so that
-//! nothing is older than if each had read alone.
+//! One read for all who wait for the same: whoever asks gets the answer of a read that began after it had asked, so
+//! that nothing is older than if each had read alone.
 
 use std::{
     collections::HashMap,

@@ -33,8 +33,8 @@ fn days(days: u32) -> Time {
     NOW.plus(Lifetime::days(days))
 }
 
-/// The plan, followed once a day for three years: there is always one CA that signs, and what it signed stays good until
-/// it expires.
+/// The plan, followed once a day for three years: there is always one CA that signs, and what it signed stays good
+/// until it expires.
 #[tokio::test]
 async fn a_tenants_ca_is_replaced_in_time_without_anybody_asking() {
     use CaState::{Active, Prepared, Retired, Retiring};

@@ -1,4 +1,5 @@
-//! Callers that hang up, at every point of every operation: what was decided is carried out, and a repetition completes.
+//! Callers that hang up, at every point of every operation: what was decided is carried out, and a repetition
+//! completes.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

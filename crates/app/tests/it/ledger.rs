@@ -17,7 +17,8 @@ use tokio::sync::RwLock;
 pub(crate) struct Ledger {
     inner: Arc<dyn Store>,
     applied: Arc<Mutex<Vec<Vec<Write>>>>,
-    /// Shared by transactions between the real store and `applied`: what others can read already, but is not listed yet.
+    /// Shared by transactions between the real store and `applied`: what others can read already, but is not listed
+    /// yet.
     listing: Arc<RwLock<()>>,
 }
 

@@ -1,5 +1,5 @@
-//! After a restore: what the records say and what the feed said last may differ, and the feed may be shorter than what a
-//! running node has read of it.
+//! After a restore: what the records say and what the feed said last may differ, and the feed may be shorter than what
+//! a running node has read of it.
 
 use std::sync::{
     Arc,

@@ -1,4 +1,5 @@
-//! A sealer whose queries do not see yet what another one has just written, and one whose clock is ahead of the writers'.
+//! A sealer whose queries do not see yet what another one has just written, and one whose clock is ahead of the
+//! writers'.
 
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@ use signet_core::enrollment::attestation::AttestationError;
 use super::{identity::Identity, unavailable};
 use crate::{http::Answer, refused};
 
-/// Codes that are about the caller's signature and credentials (STS, "Common Errors"). All others say nothing about them:
-/// throttling, a region that is disabled, an endpoint's policy (nothing else denies GetCallerIdentity).
+/// Codes that are about the caller's signature and credentials (STS, "Common Errors"). All others say nothing about
+/// them: throttling, a region that is disabled, an endpoint's policy (nothing else denies GetCallerIdentity).
 const ABOUT_THE_CALLER: [&str; 11] = [
     "ExpiredToken",
     "ExpiredTokenException",

@@ -7,8 +7,8 @@ use std::{
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Resolves names to their public addresses only. The connection goes to what was judged, so that a name that changes its
-/// address in between gains nothing.
+/// Resolves names to their public addresses only. The connection goes to what was judged, so that a name that changes
+/// its address in between gains nothing.
 #[derive(Debug)]
 pub(crate) struct PublicOnly;
 

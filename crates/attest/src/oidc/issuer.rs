@@ -26,7 +26,8 @@ use crate::{
 const FRESH: Lifetime = Lifetime::hours(1);
 /// How long they are used while the issuer does not answer.
 const STALE: Lifetime = Lifetime::hours(24);
-/// Least time between the end of a call and the next, so that neither tokens with made-up key ids nor an issuer that is down make a storm.
+/// Least time between the end of a call and the next, so that neither tokens with made-up key ids nor an issuer that is
+/// down make a storm.
 const PAUSE: Lifetime = Lifetime::seconds(10);
 /// A key set with certificate chains takes 20 KiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;

@@ -203,9 +203,9 @@ impl Keeper {
         }
     }
 
-    /// The lock, and with it the certainty that nobody has a newer certificate: asking for the successor of one that has
-    /// been renewed already would look like a copied key. `None`: a newer one was found and is in use now, e.g. another
-    /// process of this folder renewed it, or somebody enrolled by hand.
+    /// The lock, and with it the certainty that nobody has a newer certificate: asking for the successor of one that
+    /// has been renewed already would look like a copied key. `None`: a newer one was found and is in use now, e.g.
+    /// another process of this folder renewed it, or somebody enrolled by hand.
     pub(super) async fn turn(&mut self) -> Result<Option<Arc<StorageLock>>, ClientError> {
         let lock = enrolling::lock(&self.shared.settings.storage).await?;
         Ok((!self.taken_from_storage().await).then_some(lock))

@@ -24,9 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A gRPC channel like tonic's, for its generated clients; cheap to clone.
 ///
-/// When the identity has a new certificate, a connection with it is made first; then new calls take it, while those under
-/// way end on the old one, which closes after its last call. A stream that is open for longer than a certificate is
-/// valid ends when that expires: open it again.
+/// When the identity has a new certificate, a connection with it is made first; then new calls take it, while those
+/// under way end on the old one, which closes after its last call. A stream that is open for longer than a certificate
+/// is valid ends when that expires: open it again.
 #[derive(Clone)]
 pub struct LiveChannel {
     current: Arc<ArcSwap<Channel>>,

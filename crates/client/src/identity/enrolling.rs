@@ -51,8 +51,9 @@ pub(super) async fn enroll(
     certified(&channel, &settings.storage, enrollment, retry).await
 }
 
-/// Gets the first certificate. Key and request id are in `storage` before they are sent, and the same ones are sent again
-/// until the outcome is known, also by the next run of the program: whose answer is lost does not use up a second proof.
+/// Gets the first certificate. Key and request id are in `storage` before they are sent, and the same ones are sent
+/// again until the outcome is known, also by the next run of the program: whose answer is lost does not use up a second
+/// proof.
 ///
 /// Who calls is the only one that uses `storage`, keeps what comes, and then calls [`Storage::forget_pending`].
 pub async fn enroll_resumably(

@@ -337,8 +337,8 @@ impl Keeper {
         self.state.notes.schedule.needs_enrollment(self.shared.now())
     }
 
-    /// What a failed call says about the certificate itself: that it is refused is known from then on, and not only when it
-    /// is due.
+    /// What a failed call says about the certificate itself: that it is refused is known from then on, and not only
+    /// when it is due.
     async fn doubt(&mut self, action: &'static str, error: &ClientError) {
         let refused = matches!(error, ClientError::Connect(ConnectError::CertificateRefused { .. }));
         match failure(error, self.age()) {

@@ -1,9 +1,9 @@
 //! An identity that keeps itself alive: enrolled or loaded once, then renewed in the background, with a new key each
 //! time.
 //!
-//! When is decided by [`signet_core::certificates::renewal`]; the instant is drawn once for each certificate and kept by the
-//! [`Storage`]. A certificate is stored, then used, then confirmed to the control plane. The last good one stays in use
-//! until there is another.
+//! When is decided by [`signet_core::certificates::renewal`]; the instant is drawn once for each certificate and kept
+//! by the [`Storage`]. A certificate is stored, then used, then confirmed to the control plane. The last good one stays
+//! in use until there is another.
 
 mod attempts;
 mod channel;

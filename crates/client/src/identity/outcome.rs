@@ -56,8 +56,8 @@ impl Age {
     }
 }
 
-/// Whether trying again may help with a certificate of this age. A suspended principal or tenant may be activated again:
-/// that passes.
+/// Whether trying again may help with a certificate of this age. A suspended principal or tenant may be activated
+/// again: that passes.
 pub(super) fn failure(error: &ClientError, age: Age) -> Failure {
     match error {
         // Our clock is wrong, by which it may not have expired at all.

@@ -72,7 +72,8 @@ pub(crate) struct Shared {
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,
     pub(crate) key: Arc<LiveKey>,
     pub(crate) anchors: Arc<Anchors>,
-    /// When the control plane last named the tenant's CAs, milliseconds since the Unix epoch by our own clock; 0: never yet.
+    /// When the control plane last named the tenant's CAs, milliseconds since the Unix epoch by our own clock; 0:
+    /// never yet.
     pub(crate) told_at: AtomicI64,
     /// Somebody wants the next certificate now.
     pub(crate) hurry: Notify,

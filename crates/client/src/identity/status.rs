@@ -70,8 +70,9 @@ pub struct Status {
     pub stored: bool,
     /// Whether the control plane knows that: from then on its predecessor is refused.
     pub confirmed: bool,
-    /// When the control plane last named the tenant's CAs, with a certificate, a renewal window or the bundle's stream; `None`:
-    /// not since the program started. Peers with certificates of a newer CA are refused until it does.
+    /// When the control plane last named the tenant's CAs, with a certificate, a renewal window or the bundle's
+    /// stream; `None`: not since the program started. Peers with certificates of a newer CA are refused until it
+    /// does.
     pub bundle_time: Option<Time>,
     /// What is wrong, if anything.
     pub problem: Option<Problem>,

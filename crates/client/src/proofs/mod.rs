@@ -1,5 +1,5 @@
-//! Proofs that somebody else vouches for: AWS, an OIDC issuer, a device maker. Secrets stay here; what is sent names the
-//! environment, the tenant and the new key, or, for OIDC, an audience.
+//! Proofs that somebody else vouches for: AWS, an OIDC issuer, a device maker. Secrets stay here; what is sent names
+//! the environment, the tenant and the new key, or, for OIDC, an audience.
 
 mod aws_iam;
 mod oidc;

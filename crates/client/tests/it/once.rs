@@ -1,4 +1,5 @@
-//! A proof is spent once and a certificate renewed once, however often the program is stopped and however many share a folder.
+//! A proof is spent once and a certificate renewed once, however often the program is stopped and however many share a
+//! folder.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 

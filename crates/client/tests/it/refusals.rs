@@ -1,4 +1,5 @@
-//! What the control plane thinks of a certificate is known when it says so, and is asked again when it may have changed.
+//! What the control plane thinks of a certificate is known when it says so, and is asked again when it may have
+//! changed.
 
 use std::sync::Arc;
 

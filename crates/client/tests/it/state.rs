@@ -1,5 +1,5 @@
-//! What releases kept in an identity's folder, in `fixtures/state`: today's code reads each file and loses nothing. (The
-//! keys in them are of tests and open nothing.)
+//! What releases kept in an identity's folder, in `fixtures/state`: today's code reads each file and loses nothing.
+//! (The keys in them are of tests and open nothing.)
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -201,8 +201,8 @@ pub enum ChainFinding {
     SealRemoved { minute: i64 },
 }
 
-/// Checks `chain`: checkpoints in ascending order without the ones before. `seen`: heads from earlier that the chain must
-/// hold, as far as it goes back. `check(message, signature)` answers for the audit key.
+/// Checks `chain`: checkpoints in ascending order without the ones before. `seen`: heads from earlier that the chain
+/// must hold, as far as it goes back. `check(message, signature)` answers for the audit key.
 pub fn verify_chain(chain: &[Checkpoint], seen: &[Head], check: &dyn Fn(&[u8], &[u8]) -> bool) -> Vec<ChainFinding> {
     let mut findings = Vec::new();
     let mut before: Option<Head> = None;

@@ -155,7 +155,8 @@ pub struct Seal {
     pub batch_path: Vec<String>,
     /// The audit key.
     pub key: KeyRef,
-    /// The first bytes of each sealed leaf, for the sealer: see [`crate::audit::sealing`]. Not signed, and proof of nothing.
+    /// The first bytes of each sealed leaf, for the sealer: see [`crate::audit::sealing`]. Not signed, and proof of
+    /// nothing.
     #[serde(with = "crate::store::layout::bytes", default)]
     pub cover: Vec<u8>,
     /// DER ECDSA signature over [`signed_message`].
@@ -320,7 +321,8 @@ impl Finding {
 pub struct Span {
     /// First minute: all events and seals from here on are given.
     pub from: i64,
-    /// Last minute whose events are given. The seals are given up to [`LATE_MINUTES`] after it, as far as there are any.
+    /// Last minute whose events are given. The seals are given up to [`LATE_MINUTES`] after it, as far as there are
+    /// any.
     pub to: i64,
     /// The last minute that sealing has finished ([`SealHead::minute`]); later events are not judged.
     pub sealed_through: i64,

@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// How long the head stands still before a node that has minutes to seal takes itself for the only one, in milliseconds:
-/// others move it once a minute.
+/// How long the head stands still before a node that has minutes to seal takes itself for the only one, in
+/// milliseconds: others move it once a minute.
 const ALONE_AFTER_MILLIS: u64 = 180_000;
 /// Who has not looked for so long does not know whether the head stood still, in milliseconds.
 const BLIND_AFTER_MILLIS: u64 = 90_000;
@@ -24,9 +24,9 @@ const BLIND_AFTER_MILLIS: u64 = 90_000;
 /// own clock.
 const MINUTE_MILLIS: u64 = 54_545;
 
-/// The head as a node sees it move: where others do that, and it stays far behind this node's clock, the clock is ahead.
-/// Whoever sealed by it would seal minutes in which others still write. And no clock makes the head move much faster than
-/// time passes: others must hear of it before what they write can no longer be named as late.
+/// The head as a node sees it move: where others do that, and it stays far behind this node's clock, the clock is
+/// ahead. Whoever sealed by it would seal minutes in which others still write. And no clock makes the head move much
+/// faster than time passes: others must hear of it before what they write can no longer be named as late.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadWatch {
     /// While there are minutes to seal behind the head.
@@ -47,8 +47,8 @@ struct Seen {
 impl HeadWatch {
     /// Up to which minute this node seals, if the head stands at `head` and the last minute that is closed by its clock
     /// is `closed`: not far ahead of others, and from where it found the head hardly faster than time passes by
-    /// `uptime`. If nobody moves the head for three minutes, this node alone goes on, as far as its clock says; one whose clock
-    /// was set lately (not `is_unset`) no further than what others then write can be named as late.
+    /// `uptime`. If nobody moves the head for three minutes, this node alone goes on, as far as its clock says; one
+    /// whose clock was set lately (not `is_unset`) no further than what others then write can be named as late.
     pub fn may_seal_through(&mut self, head: i64, closed: i64, uptime: Uptime, is_unset: bool) -> i64 {
         let still =
             self.seen.filter(|seen| seen.head == head && millis_between(seen.last, uptime) < BLIND_AFTER_MILLIS);

@@ -14,8 +14,9 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// The public key, a DER SubjectPublicKeyInfo (RFC 5480). Known since the signer was opened; costs nothing.
     fn spki_der(&self) -> &[u8];
 
-    /// Signs SHA-256 of `message`, any length. Returns a DER Ecdsa-Sig-Value (RFC 3279 section 2.2.3). Whoever releases it
-    /// verifies it first, with the key of the certificate that it is to be checked with. Not deterministic; safe to repeat.
+    /// Signs SHA-256 of `message`, any length. Returns a DER Ecdsa-Sig-Value (RFC 3279 section 2.2.3). Whoever releases
+    /// it verifies it first, with the key of the certificate that it is to be checked with. Not deterministic; safe
+    /// to repeat.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
 }
 
@@ -31,7 +32,8 @@ pub struct KeyLabel {
 /// Where keys are made and opened.
 #[async_trait]
 pub trait KeyManager: Send + Sync + fmt::Debug {
-    /// Makes a P-256 signing key, or returns the one that was made for the same label before. Not to be dropped half way.
+    /// Makes a P-256 signing key, or returns the one that was made for the same label before. Not to be dropped half
+    /// way.
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError>;
 
     /// Opens a key and checks that it is an enabled P-256 signing key.

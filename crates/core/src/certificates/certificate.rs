@@ -114,7 +114,8 @@ pub struct Certificate {
     pub principal_type: PrincipalType,
     /// The holder's generation that it was made for.
     pub principal_generation: u64,
-    /// When its holder was created, see [`crate::principals::Principal::is_holder_of`]; `None`: from before this was kept.
+    /// When its holder was created, see [`crate::principals::Principal::is_holder_of`]; `None`: from before this was
+    /// kept.
     #[serde(default)]
     pub incarnation: Option<Time>,
     /// Where it is in its life.
@@ -247,8 +248,8 @@ impl Entity for Certificate {
     }
 }
 
-/// A certificate's place in its *instance*: the certificate that somebody enrolled, and all that were renewed from it. An
-/// instance is held in one place; who renews a certificate whose successor is in use holds a copy of its key.
+/// A certificate's place in its *instance*: the certificate that somebody enrolled, and all that were renewed from it.
+/// An instance is held in one place; who renews a certificate whose successor is in use holds a copy of its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// The first certificate of the instance; `None`: this one.

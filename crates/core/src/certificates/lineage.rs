@@ -14,8 +14,8 @@ pub const UNPACED: usize = 4;
 /// certificates a tenth of their life.
 const PACE: i64 = 60_000;
 
-/// When `presented` may have its next certificate at the earliest; `None`: at once, as the first few of an instance may.
-/// `superseded`: how many renewed ones of the instance are still valid besides it.
+/// When `presented` may have its next certificate at the earliest; `None`: at once, as the first few of an instance
+/// may. `superseded`: how many renewed ones of the instance are still valid besides it.
 ///
 /// Each renewal costs a signature and records, and one too many, or an answer that was lost, an entry that every node
 /// keeps until the certificate would have expired. So what goes on and on slows down: to a tenth of a life.
@@ -49,7 +49,8 @@ pub enum Standing {
     /// Renewed before, but its successor was never confirmed and never renewed: the answer was lost on its way to the
     /// disk. The successor must go, since nobody is known to hold it.
     AnswerLost,
-    /// Renewed before, and its successor is in use: there is a second holder of this key, by theft or from an old image.
+    /// Renewed before, and its successor is in use: there is a second holder of this key, by theft or from an old
+    /// image.
     Copied,
     /// Renewed before, and somebody revoked its successor: that right is not had again by way of its predecessor.
     Withdrawn,

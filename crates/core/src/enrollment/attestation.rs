@@ -107,8 +107,9 @@ impl Evidence {
 }
 
 impl Evidence {
-    /// Names a proof that holds for whoever has it, hexadecimal; `None` for one that is bound to a key. It covers what the
-    /// issuer signed and not the signature, since an ECDSA signature has a second valid form (RFC 7518 section 3.4).
+    /// Names a proof that holds for whoever has it, hexadecimal; `None` for one that is bound to a key. It covers what
+    /// the issuer signed and not the signature, since an ECDSA signature has a second valid form (RFC 7518 section
+    /// 3.4).
     pub fn bearer_sha256(&self) -> Option<String> {
         let Self::Oidc { token } = self else { return None };
         let signed = token.rsplit_once('.').map_or(token.as_str(), |(signed, _)| signed);

@@ -68,7 +68,8 @@ pub struct Principal {
     /// Unexpired, unrevoked certificates; those that were renewed are in `superseded`.
     #[serde(default)]
     pub certificates: Vec<HeldCertificate>,
-    /// Renewed ones that still authenticate until they expire: their connections need not end. They do not count as held.
+    /// Renewed ones that still authenticate until they expire: their connections need not end. They do not count as
+    /// held.
     #[serde(default)]
     pub superseded: Vec<HeldCertificate>,
     /// When it was created: which life of its id this is, see [`Self::is_holder_of`].

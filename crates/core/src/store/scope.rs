@@ -1,5 +1,5 @@
-//! Proof that a caller may touch a tenant's data. Only the authorization step, a redeemed proof or a [`Housekeeper`] makes
-//! one, and storage calls take one: a cross-tenant read cannot be written.
+//! Proof that a caller may touch a tenant's data. Only the authorization step, a redeemed proof or a [`Housekeeper`]
+//! makes one, and storage calls take one: a cross-tenant read cannot be written.
 
 use crate::{
     Actor, PrincipalId, StoreError, TenantId, Time,
@@ -31,8 +31,8 @@ pub struct TenantScope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentScope(());
 
-/// The right to any tenant's records for work that nobody asked for: sealing, sweeping, warnings, publication. Who starts
-/// such work makes one; nothing that serves a caller has one (`tidy: sources::housekeepers_are_appointed_…`).
+/// The right to any tenant's records for work that nobody asked for: sealing, sweeping, warnings, publication. Who
+/// starts such work makes one; nothing that serves a caller has one (`tidy: sources::housekeepers_are_appointed_…`).
 #[derive(Clone, Copy, Debug)]
 pub struct Housekeeper(());
 

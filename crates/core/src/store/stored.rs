@@ -1,5 +1,5 @@
-//! A record as it is stored, so that replacing it loses nothing that this version does not know: a later release's fields
-//! survive an earlier one's writes while both run.
+//! A record as it is stored, so that replacing it loses nothing that this version does not know: a later release's
+//! fields survive an earlier one's writes while both run.
 
 use std::{fmt, sync::Arc};
 
@@ -80,8 +80,8 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The form of `next`, which replaces this record: as this version writes it, with what it does not know of this one.
-    /// `None`: it knows all of it.
+    /// The form of `next`, which replaces this record: as this version writes it, with what it does not know of this
+    /// one. `None`: it knows all of it.
     pub(crate) fn form_of<B: Serialize + DeserializeOwned>(&self, next: &B) -> serde_json::Result<Option<Value>> {
         let understood: B = serde_json::from_str(&self.body)?;
         if serde_json::to_string(&understood)? == self.body {

@@ -48,7 +48,8 @@ pub struct Tenant {
     pub lifetimes: BTreeMap<PrincipalType, Lifetime>,
     /// How many unexpired certificates one principal may hold at once.
     pub max_certificates: u32,
-    /// How long after expiry a certificate may be renewed out of band, at most [`crate::certificates::renewal::MAX_GRACE`].
+    /// How long after expiry a certificate may be renewed out of band, at most
+    /// [`crate::certificates::renewal::MAX_GRACE`].
     #[serde(default)]
     pub renewal_grace: Lifetime,
     /// Where an operator steers renewals to, if anywhere.

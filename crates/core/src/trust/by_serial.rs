@@ -5,8 +5,8 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-/// Only serial numbers that this environment drew are put in: 74 bits of each are random, so nobody can choose some that
-/// collide. Others are only looked up, and miss.
+/// Only serial numbers that this environment drew are put in: 74 bits of each are random, so nobody can choose some
+/// that collide. Others are only looked up, and miss.
 pub(super) type BySerial<V> = HashMap<[u8; 16], V, BuildHasherDefault<SerialHasher>>;
 
 /// 2^64 through the golden ratio: spreads neighbours (Knuth, The Art of Computer Programming 6.4).

@@ -47,8 +47,8 @@ pub enum Change {
     },
     /// The tenant's status, settings or CAs changed: read them again.
     TenantChanged,
-    /// What a later version announces, or what is damaged: it may take a right away, so the tenant is refused here for as
-    /// long as it matters ([`crate::trust::Trust::apply`]). Kept as it was read.
+    /// What a later version announces, or what is damaged: it may take a right away, so the tenant is refused here for
+    /// as long as it matters ([`crate::trust::Trust::apply`]). Kept as it was read.
     #[serde(untagged)]
     Unknown(serde_json::Map<String, serde_json::Value>),
 }

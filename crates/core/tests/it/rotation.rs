@@ -126,8 +126,8 @@ fn a_root_is_replaced_before_what_it_signs_would_outlive_it() {
 }
 
 proptest! {
-    /// However irregularly the scheduler comes, at most one CA signs, nothing is trusted too short, and as long as it comes
-    /// every few weeks, the one that signs can sign for the longest lifetime.
+    /// However irregularly the scheduler comes, at most one CA signs, nothing is trusted too short, and as long
+    /// as it comes every few weeks, the one that signs can sign for the longest lifetime.
     #[test]
     fn there_is_always_one_that_signs(gaps in prop::collection::vec(1u32..25, 1..400)) {
         for mut life in [Life::tenant(), Life::root()] {

@@ -122,7 +122,8 @@ async fn an_error_of_the_server_is_unknown() {
     assert_eq!(kept(&worker).await, None);
 }
 
-/// The last attempt by itself applied nothing. Which 5xx the first one was, and whether it can be read, changes nothing.
+/// The last attempt by itself applied nothing. Which 5xx the first one was, and whether it can be read, changes
+/// nothing.
 #[tokio::test]
 async fn any_failure_of_the_server_before_throttling_is_unknown() {
     let throttled = Http(400, r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "-"}"#);

@@ -1,5 +1,5 @@
-//! What queries do not see yet of the newest writes: DynamoDB isolates no query from a transaction beside it and says nothing
-//! of how long that may be so, and its indexes follow the tables.
+//! What queries do not see yet of the newest writes: DynamoDB isolates no query from a transaction beside it and says
+//! nothing of how long that may be so, and its indexes follow the tables.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ struct Unseen {
 }
 
 impl Lag {
-    /// A record was written in place of `before`. Returns from when on queries of its table see it: not before `seen_at`.
+    /// A record was written in place of `before`. Returns from when on queries of its table see it: not before
+    /// `seen_at`.
     pub(crate) fn wrote(&mut self, key: Key, before: Image, seen_at: u64, indexed_at: u64) -> u64 {
         // Of one record nothing newer is seen before what is older.
         let of_it = self.0.iter().filter(|unseen| unseen.key == key);

@@ -50,7 +50,8 @@ impl Oracle {
 
     /// The store has applied this at `now`, and queries see all of it at `at`.
     pub(crate) fn applied(&mut self, now: u64, at: u64, transaction: &Transaction) {
-        // What is late is asked for every 200 ms, and a tenant again when a quarter of the time since it changed has passed.
+        // What is late is asked for every 200 ms, and a tenant again when a quarter of the time since it changed has
+        // passed.
         let at = if at > now { at + 200 } else { at };
         let read_at = at + (at - now) / 3;
         let (mut events, mut changes, mut states, mut announces) = (0, Vec::new(), 0, false);

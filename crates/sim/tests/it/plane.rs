@@ -28,8 +28,8 @@ use crate::{
 
 const NODES: usize = 3;
 const PRINCIPALS: u64 = 3;
-/// How far a node's clock may be off, in milliseconds. With bad clocks two nodes differ by less than what revocations are
-/// announced for; with fair ones, an event never comes later than seals look for it.
+/// How far a node's clock may be off, in milliseconds. With bad clocks two nodes differ by less than what revocations
+/// are announced for; with fair ones, an event never comes later than seals look for it.
 const BAD_CLOCKS: i64 = 25 * 60_000;
 const FAIR_CLOCKS: i64 = 2 * 60_000;
 /// Minutes.

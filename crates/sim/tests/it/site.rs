@@ -160,8 +160,8 @@ impl Site {
         result
     }
 
-    /// Draws when queries see what was written: all soon, and now and then one part of it much later. Returns when all of it
-    /// is seen.
+    /// Draws when queries see what was written: all soon, and now and then one part of it much later. Returns when all
+    /// of it is seen.
     fn show(&self, before: Vec<(Key, Image)>) -> u64 {
         let (longest, last) = match self.is_calm() {
             true => (0, 0),
@@ -200,7 +200,8 @@ impl Site {
         self.note("backed up");
     }
 
-    /// Takes the store back to what was kept, if something was; no process may run. What was undone is not true any more.
+    /// Takes the store back to what was kept, if something was; no process may run. What was undone is not true any
+    /// more.
     pub(crate) fn restore(&self) -> bool {
         let backup = self.backup.lock().unwrap();
         let Some(Backup { store, oracle, later }) = &*backup else { return false };

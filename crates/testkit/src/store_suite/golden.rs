@@ -1,4 +1,5 @@
-//! Records as releases wrote them, kept in `fixtures/records`: today's code reads each, and writes it back with all it holds.
+//! Records as releases wrote them, kept in `fixtures/records`: today's code reads each, and writes it back with all it
+//! holds.
 
 use serde_json::Value;
 use signet_core::store::{Body, Write};
@@ -13,7 +14,8 @@ fn releases() -> Releases {
     Releases::of(env!("CARGO_MANIFEST_DIR"), "fixtures/records")
 }
 
-/// `Store`: what a release before this one wrote is read and replaced without a loss, also what nobody here knows of it.
+/// `Store`: what a release before this one wrote is read and replaced without a loss, also what nobody here knows of
+/// it.
 pub async fn records_of_every_release_are_read_and_lose_nothing((store, raw): RawStore) {
     for (file, fixture) in releases().all() {
         let schema = u32::try_from(fixture["schema_version"].as_u64().unwrap()).unwrap();

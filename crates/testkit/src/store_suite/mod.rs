@@ -1,5 +1,6 @@
-//! What every [`Store`](signet_core::Store) must do: each sentence of its documentation, and of `Write`, `Query`, `Page` and
-//! `StoreError`, has a case. Cases make tenants of their own, so they may share a persistent store and run at once.
+//! What every [`Store`](signet_core::Store) must do: each sentence of its documentation, and of `Write`, `Query`,
+//! `Page` and `StoreError`, has a case. Cases make tenants of their own, so they may share a persistent store and run
+//! at once.
 //!
 //! ```ignore
 //! async fn store() -> (std::sync::Arc<dyn signet_core::Store>, tempfile::TempDir) { … }

@@ -1,5 +1,6 @@
-//! Records that somebody else wrote: another release, or a hand. An adapter's tests reach around the adapter ([`Raw`]) and
-//! the suite sees what it makes of them: `signet_testkit::raw_suite!(factory)`, with a factory of a store and its `Raw`.
+//! Records that somebody else wrote: another release, or a hand. An adapter's tests reach around the adapter ([`Raw`])
+//! and the suite sees what it makes of them: `signet_testkit::raw_suite!(factory)`, with a factory of a store and its
+//! `Raw`.
 
 use std::sync::Arc;
 
@@ -62,7 +63,8 @@ const HARMS: usize = 4;
 pub(super) fn extend(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            // Keys of these are names of variants: a new one is a new type of principal or threshold, which is another matter.
+            // Keys of these are names of variants: a new one is a new type of principal or threshold, which is another
+            // matter.
             let of_variants = |name: &str| matches!(name, "lifetimes" | "threshold");
             fields.iter_mut().filter(|(name, _)| !of_variants(name)).for_each(|(_, value)| extend(value));
             fields.insert("of_a_later_release".into(), json!({ "list": [1, null, "text"] }));
@@ -90,7 +92,8 @@ pub async fn what_a_later_release_added_survives_a_replacement((store, raw): Raw
     }
 }
 
-/// The same of what is changed: fields go by their object, and elements keep theirs from list to list; what is gone is gone.
+/// The same of what is changed: fields go by their object, and elements keep theirs from list to list; what is gone is
+/// gone.
 pub async fn what_a_later_release_added_goes_where_its_record_goes((store, raw): RawStore) {
     let id = unique_tenant();
     let held = |number| {

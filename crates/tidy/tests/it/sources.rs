@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::{files, name, read, root};
 
-const EVERYWHERE: &[&str] = &["crates", "services", "proto", "infra", "scripts", "localstack", "runbooks", ".ci"];
+const EVERYWHERE: &[&str] =
+    &["benches", "crates", "fuzz", "infra", "lambdas", "localstack", "proto", "runbooks", "scripts", "services", ".ci"];
 
 #[test]
 fn no_test_is_switched_off() {

@@ -1,4 +1,5 @@
-//! The function as AWS runs it: the real program, zipped, invoked on the emulator (`scripts/aws-emulator`, as `scripts/test` does).
+//! The function as AWS runs it: the real program, zipped, invoked on the emulator (`scripts/aws-emulator`, as
+//! `scripts/test` does).
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Certificates in files, for programs that read files: the agent's storage is what it publishes. It keeps no other copy
-//! of a key: after a restart the key comes from the PEM folder or the combined file, or there is a new enrollment.
+//! Certificates in files, for programs that read files: the agent's storage is what it publishes. It keeps no other
+//! copy of a key: after a restart the key comes from the PEM folder or the combined file, or there is a new enrollment.
 
 mod pkcs12;
 

@@ -1,4 +1,5 @@
-//! What stands in the way of a first certificate is told at once, costs no token, and is got over without anybody's help.
+//! What stands in the way of a first certificate is told at once, costs no token, and is got over without anybody's
+//! help.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! PostgreSQL lets a client in by its certificate, and takes a new one of its own at SIGHUP: an open session lives on, and
-//! whoever comes from another tenant stays outside.
+//! PostgreSQL lets a client in by its certificate, and takes a new one of its own at SIGHUP: an open session lives on,
+//! and whoever comes from another tenant stays outside.
 
 use std::{
     fs,

@@ -125,8 +125,8 @@ pub enum Keys {
         /// E.g. `signet-dev`.
         #[serde(deserialize_with = "check::aws_prefix")]
         prefix: String,
-        /// The key policy of dedicated tenants' CA keys, JSON. Without this and the file: KMS's default, which leaves it
-        /// to IAM.
+        /// The key policy of dedicated tenants' CA keys, JSON. Without this and the file: KMS's default, which leaves
+        /// it to IAM.
         #[serde(default, deserialize_with = "check::key_policy")]
         tenant_key_policy: Option<String>,
         /// A file that holds it.

@@ -22,8 +22,8 @@ pub(super) fn of_process() -> Vec<(String, String)> {
 }
 
 impl Variables {
-    /// figment's own `Env` parses digits as a number, and lists only in its own syntax. Here a value gets the type of the
-    /// setting's default, and is a string where there is no default.
+    /// figment's own `Env` parses digits as a number, and lists only in its own syntax. Here a value gets the type of
+    /// the setting's default, and is a string where there is no default.
     pub(super) fn new(pairs: &[(String, String)], defaults: &Dict) -> Self {
         let mut sections = Dict::new();
         for (name, text) in pairs {

@@ -63,8 +63,8 @@ pub(crate) async fn serve_public(
     serve(listener, public::router(node), Proxies::Of(balancers.into()), shutdown).await
 }
 
-/// Serves health to balancers until `shutdown`. They check with a PROXY v2 header (AWS NLB, where the target group has it
-/// on) or without one.
+/// Serves health to balancers until `shutdown`. They check with a PROXY v2 header (AWS NLB, where the target group has
+/// it on) or without one.
 pub(crate) async fn serve_health(node: Arc<Node>, listener: TcpListener, shutdown: CancellationToken) {
     serve(listener, public::health(node), Proxies::Ignored, shutdown).await
 }

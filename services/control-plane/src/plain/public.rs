@@ -1,7 +1,7 @@
 //! What anybody may ask over plain HTTP: is the node alive, is it ready, what does it trust. All out of memory.
 //!
-//! Whoever reaches this port can try the names of tenants: a bundle is public, so that it is there or not says whether the
-//! tenant is. Names of tenants are no secrets; those who want them hidden keep this listener to their own network.
+//! Whoever reaches this port can try the names of tenants: a bundle is public, so that it is there or not says whether
+//! the tenant is. Names of tenants are no secrets; those who want them hidden keep this listener to their own network.
 
 use std::sync::Arc;
 

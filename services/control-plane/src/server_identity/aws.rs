@@ -11,8 +11,9 @@ use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdenti
 /// What a parameter says before bootstrap: Terraform (`infra/modules/rotate`) cannot make one without a value.
 const PENDING: &str = "pending";
 
-/// Parameters `<prefix>/root` and `<prefix>/admin/chain`; the secret `<prefix>/server` with key and chain in one JSON object
-/// ([`ServerCredentials::to_secret`]), so that one version has both. Terraform makes the secret; this only puts values.
+/// Parameters `<prefix>/root` and `<prefix>/admin/chain`; the secret `<prefix>/server` with key and chain in one JSON
+/// object ([`ServerCredentials::to_secret`]), so that one version has both. Terraform makes the secret; this only puts
+/// values.
 #[derive(Clone, Debug)]
 pub struct AwsServerIdentity {
     parameters: Parameters,

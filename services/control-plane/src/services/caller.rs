@@ -40,8 +40,8 @@ impl Caller {
         Self { call, session: passed.session, route: passed.route, permit: passed.permit }
     }
 
-    /// Takes the caller's idempotency key, without which nothing is changed. After the tenant was judged, before anything else
-    /// is looked at.
+    /// Takes the caller's idempotency key, without which nothing is changed. After the tenant was judged, before
+    /// anything else is looked at.
     pub(super) fn with_request_id(mut self, text: &str) -> Result<Self, Error> {
         self.call.request_id = Some(signet_app::request_id(text)?);
         Ok(self)
@@ -73,8 +73,8 @@ impl Caller {
         Ok(self.permit()?.tenant(&self.tenant(field, tenant)?, None)?)
     }
 
-    /// The right to act on a principal; the caller itself if the request names none. The tenant is judged first, so that
-    /// a foreign one answers the same whatever else the request holds.
+    /// The right to act on a principal; the caller itself if the request names none. The tenant is judged first, so
+    /// that a foreign one answers the same whatever else the request holds.
     pub(super) fn principal(&self, tenant: &str, principal: &str) -> Result<(TenantScope, PrincipalId), Error> {
         self.scope(tenant)?;
         let id = match principal {

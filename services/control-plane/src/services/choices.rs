@@ -1,5 +1,5 @@
-//! Enums of requests. Where a value is required, neither 0, which is what nobody set (AIP-126), nor a number that this server does not
-//! know stands for any: the error names those that do.
+//! Enums of requests. Where a value is required, neither 0, which is what nobody set (AIP-126), nor a number that this
+//! server does not know stands for any: the error names those that do.
 
 use signet_app::RotationAction;
 use signet_core::{

@@ -1,5 +1,5 @@
-//! How many calls a second somebody may make: what keeps a certificate alive, and what takes one away, does not wait for
-//! the others.
+//! How many calls a second somebody may make: what keeps a certificate alive, and what takes one away, does not wait
+//! for the others.
 
 use std::num::NonZeroU32;
 

@@ -38,8 +38,8 @@ pub(super) fn json(value: &Value, pretty: bool) -> String {
     shown
 }
 
-/// A document in YAML 1.1 and 1.2 alike: every text is quoted, so that `on`, `1e3`, `12:30` and `2026-11-22` are texts to
-/// every reader.
+/// A document in YAML 1.1 and 1.2 alike: every text is quoted, so that `on`, `1e3`, `12:30` and `2026-11-22` are texts
+/// to every reader.
 pub(super) fn yaml(value: &Value) -> String {
     let mut text = String::new();
     node(value, 0, &mut text);

@@ -1,4 +1,5 @@
-//! Golden files: what is compared byte by byte. `UPDATE_GOLDEN=1 cargo test` writes them anew; read the difference then.
+//! Golden files: what is compared byte by byte. `UPDATE_GOLDEN=1 cargo test` writes them anew; read the difference
+//! then.
 
 use std::{env, fs, path::Path};
 

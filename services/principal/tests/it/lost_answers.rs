@@ -16,8 +16,8 @@ use crate::{
     server::{Server, bootstrap, ready, until},
 };
 
-/// Bytes from the caller after its ClientHello that are more than the rest of the handshake and HTTP/2's greeting (about 250),
-/// and less than these with an enrollment (about 900).
+/// Bytes from the caller after its ClientHello that are more than the rest of the handshake and HTTP/2's greeting
+/// (about 250), and less than these with an enrollment (about 900).
 const ASKED: usize = 550;
 
 /// Hands on what the caller says, and what it hears until it has asked for something.

@@ -1,9 +1,9 @@
 //! Numbers of a feed shard that were not there when later ones were: asked for until they turn up or are given up.
 //!
 //! A shard's numbers follow each other, one entry each, so that a number is missing for one of two reasons. Its entry
-//! has expired; then it was used more than [`LEAST_LIFE`](signet_core::trust::change::LEAST_LIFE) ago. Or a query did not see
-//! it yet: DynamoDB isolates a query from single items only, and says nothing of how long one may see a part of a
-//! transaction.
+//! has expired; then it was used more than [`LEAST_LIFE`](signet_core::trust::change::LEAST_LIFE) ago. Or a query did
+//! not see it yet: DynamoDB isolates a query from single items only, and says nothing of how long one may see a part of
+//! a transaction.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 

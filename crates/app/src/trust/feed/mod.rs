@@ -82,8 +82,8 @@ impl Follower {
         self.epochs.send_if_modified(|told| std::mem::replace(told, epoch) != epoch);
     }
 
-    /// Polls until `shutdown`: every 250 ms, and within 50 ms of a commit of this process; while it cannot load, less and
-    /// less often. `clock` is the edge's.
+    /// Polls until `shutdown`: every 250 ms, and within 50 ms of a commit of this process; while it cannot load, less
+    /// and less often. `clock` is the edge's.
     pub async fn run(mut self, clock: impl Fn() -> Time + Send + Sync, shutdown: CancellationToken) {
         let app = Arc::clone(&self.app);
         let mut ticks = interval(POLL_EVERY);

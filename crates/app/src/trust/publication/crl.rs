@@ -40,8 +40,9 @@ const NUMBER: &str = "crl-number";
 /// The note that says when an unchanged list is made anew, Unix seconds.
 const RENEW_AT: &str = "renew-at";
 
-/// The number of the list that is due, if one is: the entries are others than before, or the list has reached half of its
-/// validity. Numbers rise (RFC 5280 section 5.2.3) also when the list before was lost, since no number is below the time.
+/// The number of the list that is due, if one is: the entries are others than before, or the list has reached half of
+/// its validity. Numbers rise (RFC 5280 section 5.2.3) also when the list before was lost, since no number is below the
+/// time.
 pub(super) fn due_number(there: Option<&ObjectMeta>, digest: &str, now: Time) -> Option<u64> {
     let note = |name: &str| there.and_then(|there| there.notes.get(name));
     let renew_at = note(RENEW_AT).and_then(|text| text.parse::<i64>().ok());
@@ -115,8 +116,8 @@ async fn revoked_by_index(app: &App, chore: &Chore, issuer: &CaId) -> Result<Rev
     Ok(Revoked { entries, ended })
 }
 
-/// The entries for a new list: what the index shows, and what of the published list it does not. An index lags behind its
-/// table, and one that is made anew lacks more: only the end of a certificate takes its entry off a list.
+/// The entries for a new list: what the index shows, and what of the published list it does not. An index lags behind
+/// its table, and one that is made anew lacks more: only the end of a certificate takes its entry off a list.
 async fn with_published(
     app: &App,
     ca: &Ca,

@@ -50,9 +50,10 @@ pub struct Advice {
     pub reason: AdviceReason,
 }
 
-/// The word on a certificate of this validity that was made at `made_at`. Its lifetime counts from then: validity begins earlier, for slow
-/// clocks, and of a certificate of a minute that is half of it. `issuer_retiring_since`: when the CA that signed it stopped to sign, if it did. Then its certificates go within a third of a lifetime after all have heard of it, so that the CA need not be kept
-/// for a whole one.
+/// The word on a certificate of this validity that was made at `made_at`. Its lifetime counts from then: validity
+/// begins earlier, for slow clocks, and of a certificate of a minute that is half of it. `issuer_retiring_since`: when
+/// the CA that signed it stopped to sign, if it did. Then its certificates go within a third of a lifetime after all
+/// have heard of it, so that the CA need not be kept for a whole one.
 pub fn advise(
     validity: Window,
     made_at: Time,

@@ -7,8 +7,8 @@ use crate::Time;
 
 /// How many milliseconds the server's clock is ahead of the holder's; 0 until something is known.
 ///
-/// Only certificates' instants are compared with it, so that a holder with a wrong clock renews at the right time. It is
-/// learned again with every answer: a clock that was set right is believed within one interval of asking.
+/// Only certificates' instants are compared with it, so that a holder with a wrong clock renews at the right time. It
+/// is learned again with every answer: a clock that was set right is believed within one interval of asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Clock {
@@ -16,8 +16,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// From a certificate that has just come: it is valid now. One from the future means that the holder's clock is slow,
-    /// an expired one that it is fast. Within the validity nothing is known.
+    /// From a certificate that has just come: it is valid now. One from the future means that the holder's clock is
+    /// slow, an expired one that it is fast. Within the validity nothing is known.
     pub fn at_arrival(not_before: Time, not_after: Time, now: Time) -> Self {
         if now < not_before || now >= not_after {
             return Self { ahead_millis: not_before.millis_since(now) };

@@ -1,7 +1,7 @@
 //! When a certificate is renewed: the rules that the server, the SDK, the agent and the simulation share.
 //!
-//! A holder keeps a [`Schedule`] with each certificate and asks it what to do ([`Schedule::next`]). Whatever is random is
-//! drawn once and kept, never again at each look, so that a fleet stays spread as it was drawn:
+//! A holder keeps a [`Schedule`] with each certificate and asks it what to do ([`Schedule::next`]). Whatever is random
+//! is drawn once and kept, never again at each look, so that a fleet stays spread as it was drawn:
 //!
 //! * The renewal happens at one instant of the window, by default the middle third of the lifetime. An operator may
 //!   steer the window (in the spirit of RFC 9773); the place in it stays the one that was drawn ([`JitterSeed`]).

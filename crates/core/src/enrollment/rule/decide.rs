@@ -63,7 +63,8 @@ fn ask<'a>(rule: &'a EnrollmentRule, facts: &Facts) -> Result<Grant<'a>, Miss> {
     Ok(Grant { rule, id: template.expand(facts)?, is_named: template.is_constant() })
 }
 
-/// Whether the facts come from whom the rule believes: the check of the evidence knew all rules' sources, this is one's.
+/// Whether the facts come from whom the rule believes: the check of the evidence knew all rules' sources, this is
+/// one's.
 fn speaks(source: &Source, facts: &Facts) -> Result<(), Miss> {
     if source.kind() != facts.proof {
         return Err(Miss::new("OTHER_PROOF", format!("it requires {}, not {}", source.kind(), facts.proof)));

@@ -1,5 +1,5 @@
-//! Ids out of facts. What stands for the facts is read back without doubt, so that two callers who differ in a fact that
-//! the template names never get one id.
+//! Ids out of facts. What stands for the facts is read back without doubt, so that two callers who differ in a fact
+//! that the template names never get one id.
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,5 @@
-//! What an audit event says, as a message for those who do not want to take its text apart. What is sealed is the text alone.
+//! What an audit event says, as a message for those who do not want to take its text apart. What is sealed is the text
+//! alone.
 
 use std::collections::HashMap;
 

@@ -35,8 +35,8 @@ const HEARD_WITHIN: Duration = Duration::from_secs(1);
 const OTHERS_HEAR_WITHIN: Duration = Duration::from_millis(350);
 
 impl Api {
-    /// Waits until this node lets the tenant in, and others should: its principals may come at once, and its reader hears of a commit a
-    /// little later.
+    /// Waits until this node lets the tenant in, and others should: its principals may come at once, and its reader
+    /// hears of a commit a little later.
     async fn hear_of(&self, tenant: &TenantId) {
         let mut epochs = self.node.epochs.clone();
         let heard = epochs.wait_for(|_| self.node.trust.is_active(tenant));

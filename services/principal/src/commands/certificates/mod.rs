@@ -159,8 +159,8 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
     run.printer.changed(&revoked).map(|()| Exit::Ok)
 }
 
-/// The new key is made here and replaces the old one together with its certificate. One program at a time: a certificate
-/// that is renewed by two looks like one whose key was copied.
+/// The new key is made here and replaces the old one together with its certificate. One program at a time: a
+/// certificate that is renewed by two looks like one whose key was copied.
 async fn renew(run: &Run) -> Result<Exit, Failure> {
     let contexts = Contexts::load(&run.home)?;
     let (_, context) = contexts.select(run.global.context.as_deref())?;
