@@ -17,8 +17,8 @@ pub struct Options {
     /// the fewer the better: one that does not answer costs half of the turns.
     pub aws_regions: Vec<String>,
     /// Issuers that may have a private address, or be reached over `http://`, exactly as tokens name them. Rules are
-    /// made by tenants' admins; without this list they cannot make the control plane call into its own network. Only these are
-    /// reached through a proxy that the environment names (`HTTPS_PROXY`).
+    /// made by tenants' admins; without this list they cannot make the control plane call into its own network. Only
+    /// these are reached through a proxy that the environment names (`HTTPS_PROXY`).
     pub private_issuers: Vec<String>,
     /// Further CAs (PEM) that issuers' TLS certificates may come from, beside the system's.
     pub issuer_ca_pem: Option<String>,
