@@ -145,6 +145,10 @@ impl Error {
     }
 }
 
+/// What callers without a certificate are told of [`Error::Unreadable`].
+pub const UNREADABLE_TO_STRANGERS: &str =
+    "a record that this needs cannot be read; its operator finds it in the log (runbook UnreadableRecords)";
+
 /// How errors name a key that signs.
 const SIGNING_KEY: &str = "the signing key";
 

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use signet_core::{Error, authorization::Denial, trust::Refusal};
+use signet_core::{Error, authorization::Denial, error::UNREADABLE_TO_STRANGERS, trust::Refusal};
 
 /// The media type of errors (RFC 9457 section 6.1).
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -144,6 +144,7 @@ impl From<&Error> for Problem {
                 problem.retry_after(SOON)
             }
             Error::Unavailable { .. } => problem.retry_after(LATER),
+            Error::Unreadable { .. } => Self { detail: UNREADABLE_TO_STRANGERS.to_owned(), ..problem },
             _ => problem,
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Observation {
     code: Code,
     /// Why the server ended the stream, if it did; no failure.
     ended: Option<&'static str>,
+    /// How long it took to refuse it, without the wait after that.
+    refused_after: Option<Duration>,
 }
 
 impl Observation {
@@ -58,7 +60,16 @@ impl Observation {
             metrics.in_flight.increment(1.0);
         }
         let (node, route, account) = (Arc::clone(node), Arc::clone(route), Arc::clone(account));
-        Self { node, route, started: Instant::now(), span, account, code: Code::Cancelled, ended: None }
+        Self {
+            node,
+            route,
+            started: Instant::now(),
+            span,
+            account,
+            code: Code::Cancelled,
+            ended: None,
+            refused_after: None,
+        }
     }
 
     fn read_code(&mut self, headers: &HeaderMap) {
@@ -96,7 +107,7 @@ impl Observation {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let took = self.refused_after.unwrap_or_else(|| self.started.elapsed());
         if let Some(metrics) = self.node.metrics.operation(self.route.operation) {
             metrics.in_flight.decrement(1.0);
             metrics.finished(self.code, took);
@@ -181,6 +192,7 @@ impl<F> Answer<F> {
     pub(crate) fn refused(status: Status, observation: Option<Observation>) -> Self {
         let observation = observation.map(|mut observation| {
             observation.code = status.code();
+            observation.refused_after = Some(observation.started.elapsed());
             observation
         });
         let response = match &observation {

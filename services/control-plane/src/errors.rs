@@ -5,7 +5,9 @@ use std::{collections::HashMap, time::Duration};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use signet_app::REPEATED_TOO_OFTEN;
-use signet_core::{Error, authorization::Denial, tenants::quota::OverQuota, trust::Refusal};
+use signet_core::{
+    Error, authorization::Denial, error::UNREADABLE_TO_STRANGERS, tenants::quota::OverQuota, trust::Refusal,
+};
 use signet_enroll_http::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -61,7 +63,12 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         Error::Unreadable { .. } => (Code::DataLoss, details),
         Error::Internal { .. } => (Code::Internal, details),
     };
-    Status::with_error_details(code, error.to_string(), details)
+    let message = match error {
+        // Who has no certificate is not told where what is kept, or of whom.
+        Error::Unreadable { .. } if correlation_id.is_some() => UNREADABLE_TO_STRANGERS.to_owned(),
+        _ => error.to_string(),
+    };
+    Status::with_error_details(code, message, details)
 }
 
 /// How much of how many, for programs.

@@ -111,13 +111,24 @@ async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> 
         let warning = unclaimed(app, now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await;
         claim(app, round, ca.id.to_string(), warning).await?;
     }
-    if let Some(server) = newest_server_certificate(app, now).await? {
+    let server = match newest_server_certificate(app, now).await {
+        Err(error @ Error::Unreadable { .. }) => {
+            round.report.failed.push(("the server's certificate".to_owned(), error));
+            None
+        }
+        found => found?,
+    };
+    if let Some(server) = server {
         let ending = Ending::Server { serial: server.serial };
         let life = (server.not_before, server.not_after);
         let warning = unclaimed(app, now, &server.tenant, ending, life).await;
         claim(app, round, "the server's certificate".to_owned(), warning).await?;
     }
-    let before = broken_off(app, now).await?;
+    let before = match broken_off(app, now).await {
+        // It begins anew.
+        Err(Error::Unreadable { .. }) => None,
+        found => found?,
+    };
     let mut walk = Walk::new(before.as_ref().map(|before| before.value.place.clone()), now);
     let looked = look_at_leaves(app, round, &mut walk, go_on).await;
     round.report.unfinished = walk.place().is_some();

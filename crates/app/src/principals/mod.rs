@@ -206,7 +206,11 @@ pub(crate) async fn set_principal_status(
     };
     let replay = |_| get_principal(app, call, scope, id);
     match ledger::mutate(app, call, scope.tenant(), &(id, status), plan, replay).await {
-        Err(Error::Unreadable { key, .. }) if status == PrincipalStatus::Suspended && reads::may_manage_any(permit) => {
+        Err(Error::Unreadable { key, .. })
+            if key == Principal::key_of(scope.tenant(), id).to_string()
+                && status == PrincipalStatus::Suspended
+                && reads::may_manage_any(permit) =>
+        {
             suspend_unread(app, call, permit, scope, id).await?;
             Err(Error::Unreadable { key, also: "; the principal is refused everywhere nevertheless" })
         }

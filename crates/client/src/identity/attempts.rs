@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use signet_core::certificates::renewal::{Clock, LONGEST_SLEEP};
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     enrolling::{self, Fresh},
     keeper::{AT_ONCE, Keeper, State, first_notes},
     out_of_band,
-    outcome::{failure, is_for_good, passing, wrong_certificate},
+    outcome::{RECORD_UNREADABLE, failure, is_for_good, passing, wrong_certificate},
     shared::Held,
 };
 use crate::{
@@ -64,8 +65,9 @@ impl Keeper {
                 self.accept(Fresh { held: next_key.certified(issued)?, anchors_der })
             }
             Err(error) => {
-                // The same request finds an answer that was lost.
-                self.state.next_key = error.is_transient().then_some(next_key);
+                // The same request finds an answer that was lost, or that a damaged record held up.
+                let may_repeat = error.is_transient() || error.reason() == RECORD_UNREADABLE;
+                self.state.next_key = may_repeat.then_some(next_key);
                 Err(error)
             }
         }
@@ -112,6 +114,7 @@ impl Keeper {
         let state = &mut self.state;
         (state.notes, state.stored, state.problem) = (notes, saved.is_ok(), None);
         (state.next_key, state.settle_at, state.hopeless) = (None, None, false);
+        state.came_at = Some(Instant::now());
         state.renewals = state.renewals.saturating_add(1);
         self.shared.adopt(next);
         self.calm();

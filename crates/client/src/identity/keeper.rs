@@ -36,6 +36,8 @@ pub(super) struct State {
     /// The key and request of a renewal whose outcome is not known.
     pub(super) next_key: Option<NextKey>,
     pub(super) settle_at: Option<Instant>,
+    /// When the present certificate came, if it did to this process.
+    pub(super) came_at: Option<Instant>,
     /// The present certificate is refused, and nobody can take that back.
     pub(super) hopeless: bool,
     pub(super) hurried: bool,
@@ -46,6 +48,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(settings: &Settings, held: &Held, origin: Origin) -> Self {
         let first = Bundle::of_chain(&held.tenant, held.credentials.chain_der());
+        let came_at = matches!(origin, Origin::New { .. }).then(Instant::now);
         let (notes, stored, confirmed) = match origin {
             Origin::New { anchors_der } => {
                 let bundle = Bundle::of_anchors(&held.tenant, &anchors_der).unwrap_or(first);
@@ -65,6 +68,7 @@ impl State {
             problem: None,
             next_key: None,
             settle_at: None,
+            came_at,
             hopeless: false,
             hurried: false,
             doubted: false,
@@ -329,8 +333,9 @@ impl Keeper {
 
     /// Of the certificate in use, as far as the server's clock is known.
     pub(super) fn age(&self) -> Age {
-        let held = self.shared.held();
-        Age::at(self.state.notes.schedule.clock.server_time(self.shared.now()), held.issued_at, held.not_after())
+        let (held, now) = (self.shared.held(), self.state.notes.schedule.clock.server_time(self.shared.now()));
+        let here = self.state.came_at.map(|came_at| came_at.elapsed());
+        Age::at(now, held.issued_at, held.not_after(), here)
     }
 
     fn is_refused(&self) -> bool {

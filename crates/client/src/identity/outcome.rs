@@ -1,5 +1,7 @@
 //! What a failed call means for the schedule.
 
+use std::time::Duration;
+
 use signet_core::{Lifetime, Time, certificates::renewal::Failure};
 use tonic::Code;
 
@@ -29,10 +31,10 @@ const CLOCK_SKEW: &str = "CLOCK_SKEW";
 /// Of these, what no operator takes back.
 const FOR_GOOD: &[&str] = &["CERTIFICATE_REVOKED", "CLONE_DETECTED", "INSTANCE_LOCKED"];
 
-/// A damaged record refuses nobody; its operator repairs it.
-const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
-/// Every node knows a CA that has just begun to sign by then, in milliseconds.
-const NEW_MILLIS: i64 = 60_000;
+/// A damaged record; once it is repaired, the same request completes what it began.
+pub(super) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
+/// Every node knows a CA that has just begun to sign by then.
+const NEW_FOR: Duration = Duration::from_secs(60);
 
 /// What a certificate's age says about a refusal of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +48,14 @@ pub(super) enum Age {
 }
 
 impl Age {
-    /// At `now`, by the server's clock.
-    pub(super) fn at(now: Time, issued_at: Time, not_after: Time) -> Self {
+    /// At `now`, by the server's clock as far as it is known. `here`: since when this process has it, if it brought it
+    /// here: a clock that is fast makes no certificate older than that.
+    pub(super) fn at(now: Time, issued_at: Time, not_after: Time, here: Option<Duration>) -> Self {
+        let since_issued = u64::try_from(now.millis_since(issued_at)).ok().map(Duration::from_millis);
+        let is_new = [here, since_issued].into_iter().flatten().any(|since| since < NEW_FOR);
         match () {
             () if now >= not_after => Self::Expired,
-            () if now.millis_since(issued_at) < NEW_MILLIS => Self::New,
+            () if is_new => Self::New,
             () => Self::Valid,
         }
     }
@@ -61,9 +66,7 @@ impl Age {
 pub(super) fn failure(error: &ClientError, age: Age) -> Failure {
     match error {
         // Our clock is wrong, by which it may not have expired at all.
-        ClientError::Rpc(RpcError { reason, .. }) if reason == CLOCK_SKEW || reason == RECORD_UNREADABLE => {
-            passing(error)
-        }
+        ClientError::Rpc(RpcError { reason, .. }) if reason == CLOCK_SKEW => passing(error),
         ClientError::Rpc(error) if age == Age::Expired && !error.is_transient() => Failure::Final,
         ClientError::Connect(ConnectError::CertificateRefused { alert: Alert::UnknownCa }) if age == Age::New => {
             passing(error)
@@ -91,7 +94,7 @@ pub(super) fn passing(error: &ClientError) -> Failure {
         ClientError::Rpc(error) => error.retry_after,
         _ => None,
     };
-    let seconds = |asked: std::time::Duration| u32::try_from(asked.as_secs()).unwrap_or(u32::MAX);
+    let seconds = |asked: Duration| u32::try_from(asked.as_secs()).unwrap_or(u32::MAX);
     Failure::Passing { retry_after: asked.map(|asked| Lifetime::seconds(seconds(asked))) }
 }
 
@@ -131,7 +134,9 @@ mod tests {
     #[test]
     fn a_wrong_clock_ends_no_certificate_and_a_missing_record_does() {
         assert_eq!(failure(&rpc("CLOCK_SKEW"), Age::Expired), Failure::Passing { retry_after: None });
-        assert_eq!(failure(&rpc("RECORD_UNREADABLE"), Age::Expired), Failure::Passing { retry_after: None });
+        // An enrollment does not read the certificate's record.
+        assert_eq!(failure(&rpc("RECORD_UNREADABLE"), Age::Expired), Failure::Final);
+        assert_eq!(failure(&rpc("RECORD_UNREADABLE"), Age::Valid), Failure::Passing { retry_after: None });
         assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), Age::Expired), Failure::Final);
         assert_eq!(failure(&rpc("ENROLLMENT_REFUSED"), Age::Valid), Failure::Passing { retry_after: None });
         assert_eq!(failure(&rpc("CERTIFICATE_UNKNOWN"), Age::Valid), Failure::Final);
@@ -141,8 +146,11 @@ mod tests {
     fn a_node_that_does_not_know_a_new_ca_yet_ends_no_certificate() {
         let refused = |alert| ClientError::Connect(ConnectError::CertificateRefused { alert });
         let (issued_at, not_after) = (Time::from_unix_seconds(1000), Time::from_unix_seconds(9000));
-        let age = |second| Age::at(Time::from_unix_seconds(second), issued_at, not_after);
-        assert_eq!([990, 1000, 1059, 1060, 9000].map(age), [Age::New, Age::New, Age::New, Age::Valid, Age::Expired]);
+        let age = |second| Age::at(Time::from_unix_seconds(second), issued_at, not_after, None);
+        assert_eq!([990, 1000, 1059, 1060, 9000].map(age), [Age::Valid, Age::New, Age::New, Age::Valid, Age::Expired]);
+        let by_a_fast_clock =
+            |here| Age::at(Time::from_unix_seconds(2000), issued_at, not_after, Some(Duration::from_secs(here)));
+        assert_eq!([59, 60].map(by_a_fast_clock), [Age::New, Age::Valid]);
         let unknown = refused(Alert::UnknownCa);
         assert_eq!(failure(&unknown, Age::New), Failure::Passing { retry_after: None });
         assert_eq!(failure(&unknown, Age::Valid), Failure::Final);
