@@ -12,6 +12,7 @@ use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings, authoritie
 use signet_attest::Attestors;
 use signet_core::{
     CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, authorities::Ca,
+    id::IdError, tenants::Tenant,
 };
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
@@ -162,7 +163,7 @@ pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     let (store, store_is_full) = open_store(config, aws.as_ref(), Check::Now).await?;
     let (keys, environment_keys) = open_keys(config, aws.as_ref())?;
     let audit_key = match &config.keys {
-        Keys::Softkey { .. } => keys.create(&audit_label()?).await?,
+        Keys::Softkey { dir, .. } => software_audit_key(&*keys, &*store, dir).await?,
         Keys::Kms { prefix, .. } => kms_key(prefix, Purpose::Audit)?,
     };
     let has_root_key = match &config.keys {
@@ -337,6 +338,29 @@ fn open_server_identity(config: &Config, aws: Option<&SdkConfig>) -> Result<Arc<
 /// A key that Terraform made.
 fn kms_key(prefix: &str, purpose: Purpose) -> Result<KeyRef, WiringError> {
     purpose.key(prefix).map_err(|error| WiringError::Keys { problem: error.to_string() })
+}
+
+/// The key that signs audit seals; made where there is no environment yet. One that was made for an environment that has
+/// another would sign what nobody can verify.
+async fn software_audit_key(keys: &dyn KeyManager, store: &dyn Store, dir: &Path) -> Result<KeyRef, WiringError> {
+    let label = audit_label()?;
+    let problem = |problem: String| WiringError::Keys { problem };
+    let key: KeyRef = format!("soft:{}", label.ca).parse().map_err(|error: IdError| problem(error.to_string()))?;
+    match keys.open(&key).await {
+        Ok(_) => return Ok(key),
+        Err(KeyError::NotFound(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // What never expires is there at any time.
+    let environment = store.get(&Tenant::key_of(&TenantId::system()), Time::from_unix_millis(0)).await;
+    match environment.map_err(|error| WiringError::Storage { problem: error.to_string() })? {
+        None => Ok(keys.create(&label).await?),
+        Some(_) => Err(problem(format!(
+            "{} has no audit key, but the store has an environment: point [keys] to that environment's folder, or \
+             restore it (runbook RestoreStore)",
+            dir.display()
+        ))),
+    }
 }
 
 /// Not a CA, but named as one: the software key that signs audit seals.

@@ -201,7 +201,11 @@ async fn take_step(
             let old = replaces.as_ref().map(|old| format!(" in place of {old}")).unwrap_or_default();
             rotation.set(&ca, CaState::Active, format!("activated {ca}{old}"));
             if let Some(old) = replaces {
-                rotation.set(&old, CaState::Retiring, format!("{old} is retiring: it stays trusted until it is retired"));
+                rotation.set(
+                    &old,
+                    CaState::Retiring,
+                    format!("{old} is retiring: it stays trusted until it is retired"),
+                );
             }
         }
         RotationStep::Retire { ca } => rotation.set(&ca, CaState::Retired, format!("retired {ca}")),

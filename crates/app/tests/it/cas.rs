@@ -49,7 +49,10 @@ async fn a_tenants_ca_is_replaced_in_time_without_anybody_asking() {
     assert_eq!(old.certificate.issuer.as_str(), "acme.1", "a prepared one does not sign yet");
     let activated = due(610).await.unwrap();
     assert_eq!(states(&activated), [("acme.1", Retiring), ("acme.2", Active)]);
-    assert_eq!(activated.steps, ["activated acme.2 in place of acme.1", "acme.1 is retired"]);
+    assert_eq!(
+        activated.steps,
+        ["activated acme.2 in place of acme.1", "acme.1 is retiring: it stays trusted until it is retired"]
+    );
     let issue = at(call("Issue"), days(611));
     let new = issuance::issue_certificate(&world.app, &issue, &acme(), &pid("worker"), &csr()).await.unwrap();
     assert_eq!(new.certificate.issuer.as_str(), "acme.2");

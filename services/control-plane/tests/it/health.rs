@@ -8,6 +8,7 @@ use std::sync::{
 use signet_control_plane::{
     Config,
     cli::system_clock,
+    config::Keys,
     serve,
     wiring::{self, Wired},
 };
@@ -124,6 +125,19 @@ async fn a_full_store_is_not_ready_and_still_lets_the_operator_in() {
     full.store(false, Ordering::Release);
     assert_eq!(node.http("/readyz").await.0, 200);
     node.end().await;
+}
+
+/// A new audit key would sign what nobody can verify.
+#[tokio::test]
+async fn an_environment_that_has_keys_gets_no_others_from_a_mistyped_folder() {
+    let world = World::new().await;
+    let keys = world.dir.path().join("kyes");
+    let mut config = world.config();
+    let Keys::Softkey { dir, .. } = &mut config.keys else { panic!("{:?}", config.keys) };
+    dir.clone_from(&keys);
+    let refused = wiring::open(&config).await.unwrap_err().to_string();
+    assert!(refused.contains("kyes has no audit key") && refused.contains("RestoreStore"), "{refused}");
+    assert!(!keys.join("audit.1.pem").exists());
 }
 
 /// A wrong path, or a copy without its log: nobody could be let in, and it must not look healthy.
