@@ -15,6 +15,7 @@ pub mod id;
 pub mod identity;
 pub mod principal_type;
 pub mod principals;
+pub mod reasons;
 pub mod spiffe;
 pub mod store;
 pub mod tenants;

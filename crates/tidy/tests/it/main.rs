@@ -9,6 +9,7 @@
 
 mod arrows;
 mod operations;
+mod reasons;
 mod rooms;
 mod sizes;
 mod sources;
