@@ -37,7 +37,7 @@ def expect(code: grpc.StatusCode, reason: bytes, call, request) -> None:
 def main() -> None:
     proto_dir, address, credentials_dir, foreign = sys.argv[1:]
     compile_protos(pathlib.Path(proto_dir))
-    from signet.v1 import certificate_pb2, certificate_pb2_grpc, principal_pb2, principal_pb2_grpc, trust_pb2, trust_pb2_grpc
+    from signet.v1 import certificates_pb2, certificates_pb2_grpc, principals_pb2, principals_pb2_grpc, trust_pb2, trust_pb2_grpc
 
     folder = pathlib.Path(credentials_dir)
     credentials = grpc.ssl_channel_credentials(
@@ -46,21 +46,21 @@ def main() -> None:
         certificate_chain=(folder / "cert.pem").read_bytes(),
     )
     with grpc.secure_channel(address, credentials) as channel:
-        principals = principal_pb2_grpc.PrincipalServiceStub(channel)
-        me = principals.WhoAmI(principal_pb2.WhoAmIRequest(), timeout=10)
+        principals = principals_pb2_grpc.PrincipalServiceStub(channel)
+        me = principals.WhoAmI(principals_pb2.WhoAmIRequest(), timeout=10)
         print(f"  we are {me.spiffe_id}, until {me.not_after.ToJsonString()}")
-        own = principals.GetPrincipal(principal_pb2.GetPrincipalRequest(), timeout=10)
-        if own.principal_id != me.principal_id or own.status != principal_pb2.PRINCIPAL_STATUS_ACTIVE:
+        own = principals.GetPrincipal(principals_pb2.GetPrincipalRequest(), timeout=10)
+        if own.principal_id != me.principal_id or own.status != principals_pb2.PRINCIPAL_STATUS_ACTIVE:
             sys.exit(f"GetPrincipal answered {own}")
         bundle = trust_pb2_grpc.TrustServiceStub(channel).GetTrustBundle(trust_pb2.GetTrustBundleRequest(), timeout=10)
         if not bundle.anchor_der or not bundle.root_der:
             sys.exit("the trust bundle is empty")
         denied = grpc.StatusCode.PERMISSION_DENIED
-        expect(denied, b"CALLER_TYPE_DENIED", principals.ListPrincipals, principal_pb2.ListPrincipalsRequest())
-        request = principal_pb2.GetPrincipalRequest(tenant_id=foreign, principal_id=me.principal_id)
+        expect(denied, b"CALLER_TYPE_DENIED", principals.ListPrincipals, principals_pb2.ListPrincipalsRequest())
+        request = principals_pb2.GetPrincipalRequest(tenant_id=foreign, principal_id=me.principal_id)
         expect(grpc.StatusCode.NOT_FOUND, b"NOT_FOUND", principals.GetPrincipal, request)
-        renew = certificate_pb2_grpc.CertificateServiceStub(channel).RenewCertificate
-        request = certificate_pb2.RenewCertificateRequest(csr_der=b"\0" * 1000, request_id="r-1")
+        renew = certificates_pb2_grpc.CertificateServiceStub(channel).RenewCertificate
+        request = certificates_pb2.RenewCertificateRequest(csr_der=b"\0" * 1000, request_id="r-1")
         expect(grpc.StatusCode.INVALID_ARGUMENT, b"csr_der", renew, request)
 
 
