@@ -340,8 +340,8 @@ fn kms_key(prefix: &str, purpose: Purpose) -> Result<KeyRef, WiringError> {
     purpose.key(prefix).map_err(|error| WiringError::Keys { problem: error.to_string() })
 }
 
-/// The key that signs audit seals; made where there is no environment yet. One that was made for an environment that has
-/// another would sign what nobody can verify.
+/// The key that signs audit seals; made where there is no environment yet. One that was made for an environment that
+/// has another would sign what nobody can verify.
 async fn software_audit_key(keys: &dyn KeyManager, store: &dyn Store, dir: &Path) -> Result<KeyRef, WiringError> {
     let label = audit_label()?;
     let problem = |problem: String| WiringError::Keys { problem };

@@ -16,7 +16,7 @@ use signet_core::{
     authorities::Ca,
     certificates::{Certificate, RevocationReason, expiry::ExpiryWarning},
     principals::{Principal, PrincipalStatus},
-    store::{Entity, Key},
+    store::{Entity, Key, request::RequestRecord},
     tenants::Tenant,
     trust::{
         Refusal,
@@ -287,6 +287,23 @@ async fn a_principal_that_cannot_be_read_can_be_stopped_by_who_may_stop_any() {
     pair.flaky.mend_all();
     let now = principals::get_principal(&app, &call("GetPrincipal"), &scope("acme"), &pid("w")).await.unwrap();
     assert_eq!(now.status, PrincipalStatus::Active, "its record was left alone");
+}
+
+/// What cannot be read is not the principal: a late repetition must not undo what was decided since.
+#[tokio::test]
+async fn a_suspension_whose_request_cannot_be_read_changes_nothing() {
+    let pair = Pair::new().await;
+    let (app, mut node) = (pair.app(), pair.node());
+    let suspend = call_with_id("SuspendPrincipal", "late");
+    principals::suspend_principal(&app, &suspend, &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    let activate = call_with_id("ActivatePrincipal", "since");
+    principals::activate_principal(&app, &activate, &admin(), &scope("acme"), &pid("w")).await.unwrap();
+    let key = RequestRecord::key_of(&tid("acme"), &suspend.actor.key(), suspend.request_id.as_ref().unwrap());
+    pair.flaky.damage(key.clone());
+    let told = principals::suspend_principal(&app, &suspend, &admin(), &scope("acme"), &pid("w")).await.unwrap_err();
+    assert!(reason_of(&told, &key) == "RECORD_UNREADABLE" && !told.to_string().contains("nevertheless"), "{told}");
+    node.poll(later(1)).await.unwrap();
+    assert_eq!(pair.verdicts(&node, later(1)), (Ok(()), Ok(())));
 }
 
 #[tokio::test]
