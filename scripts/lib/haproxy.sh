@@ -70,8 +70,8 @@ check_behind_haproxy() {
   grep -q crawler-1 "$HOME_DIR/answer" || die "mTLS does not pass through: the node took the worker for somebody else"
   # Again if need be: curl loses an answer that comes before it has sent its message ("stream error in the framing layer").
   wait_until 5 says 7 $client "$BALANCER_PORT" "$worker" PrincipalService/ListPrincipals "" || die "a worker could list principals"
-  # SuspendPrincipal { tenant_id: "globex", principal_id: "crawler-1" }
-  says 0 $client "$BALANCER_PORT" "$SIGNET_HOME/contexts/local" PrincipalService/SuspendPrincipal 0a06676c6f6265781209637261776c65722d31 ||
+  # SuspendPrincipal { tenant_id: "globex", principal_id: "crawler-1", request_id: "r-1" }
+  says 0 $client "$BALANCER_PORT" "$SIGNET_HOME/contexts/local" PrincipalService/SuspendPrincipal 0a06676c6f6265781209637261776c65722d311a03722d31 ||
     die "the admin could not suspend globex's worker"
   wait_until 5 audited_from $client acme ListPrincipals CALLER_TYPE_DENIED || die "a refused call is not audited with the client's own address"
   wait_until 5 audited_from $client globex SuspendPrincipal OK || die "a change is not audited with the client's own address"
