@@ -27,14 +27,15 @@ use crate::{
     server::runtime,
 };
 
-/// The storm: so many calls at once on so many connections, each sent again as soon as it was answered.
+/// The storm: so many calls at once on so many connections, each sent again as soon as it was answered, or a while
+/// after it was refused.
 const CONNECTIONS: usize = 12;
 const AT_ONCE: usize = 50;
 /// Who was refused waits for this, since the caller runs on the same cores as the node.
 const AFTER_REFUSAL: Duration = Duration::from_millis(20);
 /// Certificates in the list that the storm reads.
 const CERTIFICATES: usize = 50;
-/// A node has heard of a new tenant after that.
+/// The other node has heard of a new tenant after that.
 const HEARD_AFTER: Duration = Duration::from_secs(1);
 /// Between two calls of the quiet tenant: a principal may make 100 a second.
 const PAUSE: Duration = Duration::from_millis(12);
@@ -47,7 +48,7 @@ pub(crate) fn rows(signetd: &Path, environment: &Environment, rounds: usize, sca
     let _other = here.block_on(Node::start(signetd, &beside))?;
     let quiet = here.block_on(worker(environment, "quiet", 1))?;
     let quiet = here.block_on(async {
-        // The node reads a new tenant's CA when the feed tells it to.
+        // The other node reads a new tenant's CA when the feed tells it to.
         sleep(HEARD_AFTER).await;
         environment.connect_as(&quiet).await
     })?;

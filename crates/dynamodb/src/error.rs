@@ -83,7 +83,7 @@ fn too_large<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
 
 /// An item that the SDK's builder refuses: cannot happen with our keys.
 pub(crate) fn unbuildable(key: &Key, error: &BuildError) -> StoreError {
-    StoreError::Corrupt { key: key.to_string(), reason: error.to_string() }
+    StoreError::Refused(format!("{key}: {error}"))
 }
 
 /// Code and message of an answer, or the whole chain of a failure below it.

@@ -111,5 +111,5 @@ fn cursor(query: &Query, key: &Item) -> Result<Cursor, StoreError> {
 }
 
 fn bad_cursor(reason: &str) -> StoreError {
-    StoreError::Corrupt { key: "the cursor of a query".into(), reason: reason.into() }
+    StoreError::Refused(format!("the cursor of a query: {reason}"))
 }

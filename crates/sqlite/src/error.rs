@@ -59,12 +59,11 @@ impl OpenError {
 
 /// For reads.
 pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
-    let path = path.display().to_string();
+    let problem = format!("{}: {}", path.display(), advice(error));
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            StoreError::Corrupt { key: path, reason: advice(error) }
-        }
-        _ => StoreError::Unavailable(format!("{path}: {}", advice(error))),
+        // The whole file and not a record: nobody but its operator can do anything, and no caller learns where it is.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Misconfigured(problem),
+        _ => StoreError::Unavailable(problem),
     }
 }
 

@@ -84,7 +84,7 @@ where
         let place = match self.node.place(route, lane, &peer, &account) {
             Ok(place) => place,
             Err(busy) => {
-                return Answer::refused(busy, Some(observation)).late(self.node.wait_of_refusal(&peer, &account));
+                return Answer::refused(busy, Some(observation)).late(self.node.wait_of_refusal(lane, &peer, &account));
             }
         };
         let permit = match decided {

@@ -137,10 +137,10 @@ impl Node {
     }
 
     /// How long a caller that has used up its share waits to be told so: asking again and again must cost the asker
-    /// more than the node, and a burst must not come back as one. `None`: at once, for strangers and where too many
-    /// wait.
-    pub(crate) fn wait_of_refusal(&self, peer: &Peer, account: &Arc<Account>) -> Option<(Place, Duration)> {
-        peer.session.as_ref()?;
+    /// more than the node, and a burst must not come back as one. `None`: at once, for strangers,
+    /// for who suspends or revokes, and where too many wait.
+    pub(crate) fn wait_of_refusal(&self, lane: Lane, peer: &Peer, account: &Arc<Account>) -> Option<(Place, Duration)> {
+        peer.session.as_ref().filter(|_| lane != Lane::Urgent)?;
         let place = account.take(Budget::Refusals, 1, false).ok()?;
         let [part] = random(&*self.entropy);
         Some((place, LONGEST_WAIT_OF_REFUSAL.mul_f64(f64::from(part) / 256.0)))

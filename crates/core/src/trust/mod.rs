@@ -227,8 +227,7 @@ impl Trust {
     }
 
     /// Applies a feed entry; a change that is not known here has its tenant refused until it no longer matters. Returns
-    /// whether
-    /// the tenant's records must be read again ([`Self::set_tenant`]).
+    /// whether the tenant's records must be read again ([`Self::set_tenant`]).
     pub fn apply(&self, entry: &ChangeEntry) -> bool {
         let mut reload = false;
         for change in &entry.changes {

@@ -120,7 +120,7 @@ async fn a_damaged_file_is_reported_as_such() {
         Err(error) => error.to_string(),
         Ok(store) => {
             let refused = store.transact(transaction([Write::create(seal(&tenant, 1000))])).await.unwrap_err();
-            assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused}");
+            assert!(matches!(refused, StoreError::Misconfigured(_)), "{refused}");
             refused.to_string()
         }
     };
