@@ -143,7 +143,7 @@ async fn ensure_ca(app: &App, call: &Call, kind: CaKind, key: Option<&KeyRef>) -
     let first = ca_id(kind, &owner, 1)?;
     let made = CertifiedOnce::default();
     let plan = || async {
-        let cas = authorities::cas_of_kind(app, &scope, kind, call.now).await?;
+        let cas = authorities::cas_to_change(app, &scope, kind, call.now).await?;
         let (id, writes) = match succession(&cas, kind, call.now)? {
             Succession::None(id) => return Ok(Planned::Unchanged((id, false))),
             Succession::Waits(next) => {

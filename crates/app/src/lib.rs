@@ -66,7 +66,7 @@ pub use principals::{CreatePrincipal, PrincipalPatch};
 pub use sync::detached::tell_operator;
 pub use task::{GoOn, TaskReport};
 pub use tenants::{CreateTenant, TenantPatch};
-pub use throttle::{REPEATED_TOO_OFTEN, RefusalLimits};
+pub use throttle::RefusalLimits;
 pub use trust::{
     feed::Follower,
     publication::{BUNDLE_REFRESH, bundle_sequence},

@@ -125,13 +125,23 @@ pub(crate) async fn read_held(
 
 /// All CAs of the scope's tenant that can be read, retired ones too. One that cannot neither signs nor is trusted.
 pub(crate) async fn cas(app: &App, scope: &TenantScope, now: Time) -> Result<Vec<Versioned<Ca>>, Error> {
+    Ok(cas_and_unreadable(app, scope, now).await?.0)
+}
+
+/// The same, and those that cannot be read: for who makes the next one, whose number theirs may be.
+pub(crate) async fn cas_and_unreadable(
+    app: &App,
+    scope: &TenantScope,
+    now: Time,
+) -> Result<(Vec<Versioned<Ca>>, Vec<Unreadable>), Error> {
     let mut query = Ca::all_of(scope.tenant());
-    let mut cas = Vec::new();
+    let (mut cas, mut unreadable) = (Vec::new(), Vec::new());
     loop {
         let page = scope.page::<Ca>(&*app.store, &query, now).await?;
         cas.extend(page.records);
+        unreadable.extend(page.unreadable);
         match page.next {
-            None => return Ok(cas),
+            None => return Ok((cas, unreadable)),
             next => query = query.after(next),
         }
     }

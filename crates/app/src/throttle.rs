@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use signet_core::{Error, TenantId, Time, cidr::source_of};
+use signet_core::{Error, Lifetime, TenantId, Time, cidr::source_of};
 
 use crate::Call;
 
@@ -28,8 +28,6 @@ const MOST_AHEAD: i64 = 10;
 /// Orders a minute of one actor that change nothing. Each is an event and an entry of the feed, for the feed may have
 /// lost it (a restore by halves); and as urgent as if it did.
 const REPEATS_A_MINUTE: u32 = 600;
-/// The reason that whoever gives more is told.
-pub const REPEATED_TOO_OFTEN: &str = "REPEATED_TOO_OFTEN";
 
 /// How many refusals a minute are borne. A whole minute's worth may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +99,11 @@ impl Throttle {
         let message =
             format!("the limit is {REPEATS_A_MINUTE} calls a minute that change nothing; wait a moment, then continue");
         let taken = self.repeats.take(call.actor.key(), call.now);
-        taken.map(drop).ok_or(Error::Exhausted { reason: REPEATED_TOO_OFTEN, message })
+        taken.map(drop).ok_or(Error::Exhausted {
+            reason: "REPEATED_TOO_OFTEN",
+            message,
+            retry_after: Some(Lifetime::seconds(1)),
+        })
     }
 }
 

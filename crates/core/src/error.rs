@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use crate::{KeyError, StoreError, authorization::Denial, id::IdError, tenants::quota::OverQuota, trust::Refusal};
+use crate::{
+    KeyError, Lifetime, StoreError, authorization::Denial, id::IdError, tenants::quota::OverQuota, trust::Refusal,
+};
 
 /// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,6 +51,8 @@ pub enum Error {
         reason: &'static str,
         /// Which limit, and what to do.
         message: String,
+        /// When trying again may help, if time alone does.
+        retry_after: Option<Lifetime>,
     },
     /// The tenant has as much of something as it may.
     #[error(transparent)]

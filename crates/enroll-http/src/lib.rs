@@ -72,5 +72,10 @@ pub fn router(enrollment: Arc<Enrollment>) -> Router {
 
 /// The answer to any other path, for mounts that have nothing else to offer.
 pub async fn not_found() -> Problem {
+    no_such_path()
+}
+
+/// The same, for who decides by itself that a path leads nowhere.
+pub fn no_such_path() -> Problem {
     Problem::new(http::StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such path; see the API's description")
 }

@@ -18,11 +18,6 @@ const SOON: Duration = Duration::from_secs(1);
 /// The same where somebody else (store, KMS, STS, an issuer) is slow or away.
 const LATER: Duration = Duration::from_secs(5);
 
-/// The application's reason for a caller that was refused too often.
-const TOO_MANY: &str = "TOO_MANY_REFUSED_ENROLLMENTS";
-/// Its budget is one of so many a minute.
-const MINUTE: Duration = Duration::from_secs(60);
-
 /// What went wrong, for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -134,11 +129,9 @@ impl From<&Error> for Problem {
         let problem = Self::new(status, error.reason(), error.to_string());
         match error {
             Error::Invalid { field, message, .. } => Self { field: Some(field), detail: message.clone(), ..problem },
-            Error::Exhausted { reason: "RENEWED_TOO_RECENTLY", .. } => {
-                Self { status: StatusCode::TOO_MANY_REQUESTS, ..problem }
-            }
-            Error::Exhausted { reason: TOO_MANY, message } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY, message).retry_after(MINUTE)
+            Error::Exhausted { retry_after: Some(wait), .. } => {
+                let problem = Self { status: StatusCode::TOO_MANY_REQUESTS, ..problem };
+                problem.retry_after(Duration::from_secs(wait.as_seconds().into()))
             }
             Error::Conflict(_) | Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable) => {
                 problem.retry_after(SOON)
@@ -170,5 +163,22 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::Lifetime;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_time_lifts_says_when_and_one_that_it_does_not_is_a_conflict() {
+        let limit = |retry_after| Error::Exhausted { reason: "A_LIMIT", message: "full".into(), retry_after };
+        let passing = Problem::from(&limit(Some(Lifetime::seconds(7)))).into_response();
+        assert_eq!(passing.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(passing.headers()["retry-after"], "7");
+        let lasting = Problem::from(&limit(None)).into_response();
+        assert_eq!((lasting.status(), lasting.headers().get("retry-after")), (StatusCode::CONFLICT, None));
     }
 }

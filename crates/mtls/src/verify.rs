@@ -152,9 +152,7 @@ impl ClientVerifier {
 
     /// The identity of the holder of `leaf_der`, who has proved to hold its key, if it may act at `now`.
     pub(crate) fn authenticate(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, RefusedCertificate> {
-        let identity = self
-            .identify(leaf_der, now)
-            .map_err(|error| RefusedCertificate { refusal: error.into(), presented: self.read(leaf_der, error) })?;
+        let identity = self.identify(leaf_der, now).map_err(|error| self.refused(leaf_der, error))?;
         match self.trust.admit(&identity, now) {
             // A stale node answers every call with the reason: better than a handshake that fails.
             Ok(_) | Err(Refusal::Stale) => Ok(identity),
@@ -195,6 +193,17 @@ impl ClientVerifier {
             self.cache().put(key, Verified { identity: Arc::clone(&identity), anchors });
         }
         Ok(identity)
+    }
+
+    /// A tenant whose record this node cannot read is not unknown: its holders must not take that as the end of theirs.
+    fn refused(&self, leaf_der: &[u8], error: ChainError) -> RefusedCertificate {
+        let presented = self.read(leaf_der, error);
+        let is_unreadable = presented.id.as_ref().is_some_and(|id| self.trust.is_unreadable(&id.tenant));
+        let refusal = match error {
+            ChainError::UnknownTenant if is_unreadable => Refusal::TenantUnreadable.into(),
+            error => error.into(),
+        };
+        RefusedCertificate { refusal, presented }
     }
 
     fn read(&self, leaf_der: &[u8], error: ChainError) -> Presented {

@@ -203,6 +203,12 @@ impl<F> Answer<F> {
         Self::Refused { response: Some(response), late: None }
     }
 
+    /// A path that leads nowhere, to a caller that does not speak gRPC.
+    pub(crate) fn nowhere(response: axum::response::Response) -> Self {
+        let response = response.map(|body| Observed { body: Body::new(body), observation: None, holds: None });
+        Self::Refused { response: Some(response), late: None }
+    }
+
     /// The same refusal after a wait, which takes a place.
     pub(crate) fn late(mut self, wait: Option<(Place, Duration)>) -> Self {
         if let Self::Refused { late, .. } = &mut self {
@@ -333,10 +339,13 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::shares::{self, Budget, Shares};
+    use crate::{
+        authorization::Lane,
+        shares::{self, Budget, Shares},
+    };
 
     fn answer(account: &Arc<Account>, unread: &Arc<Unread>, bytes: usize) -> Option<Frame<Bytes>> {
-        let place = account.take(Budget::Calls, 1, false).ok()?;
+        let place = account.take(Budget::Calls, 1, Lane::Ordinary).ok()?;
         let body = Body::new(http_body_util::Full::new(Bytes::from(vec![7; bytes])));
         let holds = Holds { place: Some(CallPlace::Known(place)), stream: None, unread: Arc::clone(unread) };
         let mut observed = Observed { body, observation: None, holds: Some(holds) };
@@ -369,7 +378,7 @@ mod tests {
             Box::pin(Answer::<std::future::Ready<_>>::refused(Status::resource_exhausted("full"), None).late(wait))
         };
         let mut waiting = Vec::new();
-        while let Ok(place) = account.take(Budget::Refusals, 1, false) {
+        while let Ok(place) = account.take(Budget::Refusals, 1, Lane::Ordinary) {
             waiting.push(refused(Some(place)));
         }
         assert_eq!(waiting.len(), 1024);
@@ -379,7 +388,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(201)).await;
         assert!((&mut first).now_or_never().is_some());
         drop(first);
-        assert!(account.take(Budget::Refusals, 1, false).is_ok(), "the place is free again");
+        assert!(account.take(Budget::Refusals, 1, Lane::Ordinary).is_ok(), "the place is free again");
     }
 
     #[test]
@@ -411,7 +420,7 @@ mod tests {
         assert_eq!((small.len(), refused), (128 - 16, None));
         // A part of an answer that is still to be sent keeps all of it.
         let rest: Vec<Bytes> = large.into_iter().map(|mut data| data.split_off(1000)).collect();
-        assert!(matches!(account.take(Budget::Calls, 1, false), Err(Full { .. })));
+        assert!(matches!(account.take(Budget::Calls, 1, Lane::Ordinary), Err(Full { .. })));
         drop((rest, small));
         let again = fill(1 << 20).0.len();
         assert_eq!((again, fill(1000).0.len()), (16, 128));

@@ -4,7 +4,6 @@ use std::{collections::HashMap, time::Duration};
 
 use axum::response::IntoResponse;
 use http::StatusCode;
-use signet_app::REPEATED_TOO_OFTEN;
 use signet_core::{
     Error, authorization::Denial, error::UNREADABLE_TO_STRANGERS, tenants::quota::OverQuota, trust::Refusal,
 };
@@ -40,9 +39,11 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         Error::AlreadyExists { .. } => (Code::AlreadyExists, details),
         // No retry before somebody has mended it: that is what this code says.
         Error::Precondition { .. } | Error::Misconfigured { .. } => (Code::FailedPrecondition, details),
-        // A rate: it passes.
-        Error::Exhausted { reason: REPEATED_TOO_OFTEN, .. } => (Code::ResourceExhausted, retry(details)),
-        Error::Exhausted { .. } => (Code::ResourceExhausted, details),
+        Error::Exhausted { retry_after, .. } => {
+            let mut details = details;
+            details.set_retry_info(retry_after.map(|wait| Duration::from_secs(wait.as_seconds().into())));
+            (Code::ResourceExhausted, details)
+        }
         Error::OverQuota(over) => (Code::ResourceExhausted, over_quota(over, details)),
         Error::Denied(denial) => (denial_code(*denial), details),
         // No fault of the holder's: it keeps what it has and tries again.
@@ -143,6 +144,12 @@ pub(crate) fn request_incomplete() -> Status {
     Status::with_error_details(Code::Aborted, message, details)
 }
 
+/// No method of that name, to a caller that speaks gRPC.
+pub(crate) fn no_such_method() -> Status {
+    let details = ErrorDetails::with_error_info("NO_SUCH_METHOD", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unimplemented, "there is no such method; is this server older?", details)
+}
+
 /// The node has no room for another call.
 pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
     let details = retry(ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()));
@@ -162,13 +169,14 @@ pub(crate) fn timed_out() -> Status {
 }
 
 /// What tonic makes of a request that cannot be read or was broken off (RST_STREAM's codes as gRPC maps them).
-const OF_BROKEN_REQUESTS: [Code; 6] = [
+const OF_BROKEN_REQUESTS: [Code; 7] = [
     Code::Internal,
     Code::Unknown,
     Code::Unavailable,
     Code::Cancelled,
     Code::ResourceExhausted,
     Code::PermissionDenied,
+    Code::OutOfRange,
 ];
 
 /// What tonic refuses before an operation sees it (bytes that are no such message, none at all, a bad flag, a request
@@ -239,5 +247,30 @@ pub(crate) fn ended(ended: signet_mtls::Ended) -> Status {
         | signet_mtls::Ended::Closed => {
             Status::with_error_details(Code::Unavailable, "the connection is closing; reconnect", retry(details))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::Lifetime;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_time_lifts_says_when() {
+        let wait = |retry_after| {
+            let limit = Error::Exhausted { reason: "A_LIMIT", message: "full".into(), retry_after };
+            to_status(&limit).get_details_retry_info().and_then(|info| info.retry_delay)
+        };
+        assert_eq!(wait(Some(Lifetime::seconds(7))), Some(Duration::from_secs(7)));
+        assert_eq!(wait(None), None);
+    }
+
+    #[test]
+    fn strangers_are_told_no_place_in_the_store() {
+        let damaged = Error::Unreadable { key: "principals/system#alice/principal".into(), also: "" };
+        assert!(to_status(&damaged).message().contains("alice"), "who has a certificate is told");
+        let told = to_correlated_status(&damaged, Some("an-id"));
+        assert!(!told.message().contains("alice") && told.code() == Code::DataLoss, "{told:?}");
     }
 }

@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use axum::response::IntoResponse;
+use http::header::CONTENT_TYPE;
 use signet_app::Call;
 use signet_core::{
     Actor, Error, PrincipalType, TenantId, Time,
@@ -37,6 +39,9 @@ pub(crate) struct Passed {
     /// For callers without a certificate, who are told little else; the others find their calls by who they are.
     pub(crate) correlation_id: Option<String>,
 }
+
+/// What the media type of a gRPC request begins with.
+const GRPC: &[u8] = b"application/grpc";
 
 /// Puts a [`Gate`] before the services.
 #[derive(Clone)]
@@ -70,7 +75,11 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let Some(route) = self.node.table.route(request.uri().path()) else {
-            return Answer::refused(Status::unimplemented("there is no such method"), None);
+            let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
+            return match is_grpc {
+                true => Answer::refused(errors::no_such_method(), None),
+                false => Answer::nowhere(signet_enroll_http::no_such_path().into_response()),
+            };
         };
         let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
             return Answer::refused(Status::internal("the connection has no peer"), None);

@@ -132,7 +132,7 @@ impl Node {
         account.spend(route.weight, lane).map_err(errors::too_many_calls)?;
         // A stream's weight counts among the streams.
         let weight = if route.kind == Kind::Unary { route.weight.get() as usize } else { 1 };
-        let place = account.take(Budget::Calls, weight, lane == Lane::Urgent);
+        let place = account.take(Budget::Calls, weight, lane);
         place.map(CallPlace::Known).map_err(|full| self.full(full))
     }
 
@@ -141,7 +141,7 @@ impl Node {
     /// for who suspends or revokes, and where too many wait.
     pub(crate) fn wait_of_refusal(&self, lane: Lane, peer: &Peer, account: &Arc<Account>) -> Option<(Place, Duration)> {
         peer.session.as_ref().filter(|_| lane != Lane::Urgent)?;
-        let place = account.take(Budget::Refusals, 1, false).ok()?;
+        let place = account.take(Budget::Refusals, 1, Lane::Ordinary).ok()?;
         let [part] = random(&*self.entropy);
         Some((place, LONGEST_WAIT_OF_REFUSAL.mul_f64(f64::from(part) / 256.0)))
     }
@@ -151,10 +151,7 @@ impl Node {
         if route.kind == Kind::Unary {
             return Ok(None);
         }
-        account
-            .take(Budget::Streams, route.weight.get() as usize, route.lane == Lane::Urgent)
-            .map(Some)
-            .map_err(|full| self.full(full))
+        account.take(Budget::Streams, route.weight.get() as usize, route.lane).map(Some).map_err(|full| self.full(full))
     }
 
     fn full(&self, full: Full) -> Status {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use signet_core::{
-    Actor, CaId, Error, KeyLabel, KeyRef, Lifetime, TenantId, TenantScope, Time,
+    Actor, CaId, Error, KeyLabel, KeyRef, Lifetime, StoreError, TenantId, TenantScope, Time,
     authorities::{
         Ca, CaKind, CaState, PREPARED_A_DAY, PREPARED_A_DAY_BY_OPERATOR, RotationStep, plan_rotation,
         prepare_possible_at, prepared, signer,
@@ -16,7 +16,7 @@ use signet_core::{
     authorization::Denial,
     certificates::CertificateKind,
     store::{
-        Versioned,
+        Unreadable, Versioned,
         commit::{Commit, Write},
     },
     tenants::{Isolation, MAX_LIFETIME, Tenant, quota::Quota},
@@ -145,7 +145,8 @@ pub async fn rotate_ca(
     }
     let made = CertifiedOnce::default();
     let plan = || async {
-        let all = reads::cas(app, scope, call.now).await?;
+        let (all, unreadable) = reads::cas_and_unreadable(app, scope, call.now).await?;
+        require_readable(scope.tenant(), kind, &unreadable)?;
         let number = all.len() as u64;
         let cas = of_kind(all, kind);
         let known: Vec<Ca> = cas.iter().map(|ca| ca.value.clone()).collect();
@@ -283,6 +284,27 @@ pub(crate) async fn cas_of_kind(
     Ok(of_kind(reads::cas(app, scope, now).await?, kind))
 }
 
+/// The same for who changes them: `Unreadable` if one of the kind cannot be read, whose number would be given again.
+pub(crate) async fn cas_to_change(
+    app: &App,
+    scope: &TenantScope,
+    kind: CaKind,
+    now: Time,
+) -> Result<Vec<Versioned<Ca>>, Error> {
+    let (cas, unreadable) = reads::cas_and_unreadable(app, scope, now).await?;
+    require_readable(scope.tenant(), kind, &unreadable)?;
+    Ok(of_kind(cas, kind))
+}
+
+fn require_readable(tenant: &TenantId, kind: CaKind, unreadable: &[Unreadable]) -> Result<(), Error> {
+    let first = Ca::key_of(tenant, &ca_id(kind, tenant, 1)?);
+    let series = first.sort.trim_end_matches('1');
+    match unreadable.iter().find(|record| record.key.sort.starts_with(series)) {
+        Some(record) => Err(StoreError::from(record.clone()).into()),
+        None => Ok(()),
+    }
+}
+
 async fn trusted(app: &App, scope: &TenantScope, kind: CaKind, now: Time) -> Result<Vec<Ca>, Error> {
     let cas = cas_of_kind(app, scope, kind, now).await?;
     Ok(cas.into_iter().map(|ca| ca.value).filter(|ca| is_trusted(ca, now)).collect())
@@ -371,7 +393,7 @@ fn check_pace(call: &Call, cas: &[Ca]) -> Result<(), Error> {
     let message = format!(
         "{most} certificate authorities were prepared within a day, which is the limit; the next one is possible from {next}"
     );
-    Err(Error::Exhausted { reason: "CA_PREPARED_TOO_OFTEN", message })
+    Err(Error::Exhausted { reason: "CA_PREPARED_TOO_OFTEN", message, retry_after: None })
 }
 
 /// Whether verifiers know the prepared CA. Where nothing else signs, there is nothing to wait for.

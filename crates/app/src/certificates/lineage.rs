@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use signet_core::{
-    CaId, Error, Serial, TenantId, TenantScope, Time,
+    CaId, Error, Lifetime, Serial, TenantId, TenantScope, Time,
     certificates::{
         Certificate, CertificateState, RevocationReason, Successor,
         lineage::{MAX_SUPERSEDED, Standing, earliest_next, standing},
@@ -281,7 +281,8 @@ impl Succession {
         };
         let seconds = wait.saturating_add(999) / 1000;
         let message = format!("the certificate was renewed too recently; retry in {seconds} seconds");
-        Err(Error::Exhausted { reason: RENEWED_TOO_RECENTLY, message })
+        let retry_after = Some(Lifetime::seconds(u32::try_from(seconds).unwrap_or(u32::MAX)));
+        Err(Error::Exhausted { reason: RENEWED_TOO_RECENTLY, message, retry_after })
     }
 
     /// The last look before the commit: another node may have replaced the answer meanwhile.

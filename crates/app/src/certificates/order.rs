@@ -108,7 +108,7 @@ pub(crate) fn may_hold(
     }
     let message =
         format!("the principal has {most} certificates, the limit of its tenant; revoke one or wait until one expires");
-    Err(Error::Exhausted { reason: "CERTIFICATE_LIMIT", message })
+    Err(Error::Exhausted { reason: "CERTIFICATE_LIMIT", message, retry_after: None })
 }
 
 pub(crate) fn require_active_principal(principal: &Principal) -> Result<(), Error> {

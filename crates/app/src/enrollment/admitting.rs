@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signet_core::{
-    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope, Time,
+    Error, Lifetime, PrincipalId, PrincipalType, Role, TenantId, TenantScope, Time,
     principals::Principal,
     store::{
         Versioned,
@@ -33,7 +33,7 @@ pub(super) fn check_guesses(app: &App, call: &Call, tenant: &TenantId) -> Result
         return Ok(());
     }
     let message = "too many refused enrollments; check the proof, and retry in a few minutes";
-    Err(Error::Exhausted { reason: TOO_MANY, message: message.into() })
+    Err(Error::Exhausted { reason: TOO_MANY, message: message.into(), retry_after: Some(Lifetime::minutes(1)) })
 }
 
 /// The principal that a caller becomes: `found`, or a new one.

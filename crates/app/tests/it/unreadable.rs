@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use signet_app::{
-    App, Chore, Notifier, PageRequest, Settings, TaskReport,
-    authorities::lifecycle,
+    App, Chore, Notifier, PageRequest, RotationAction, Settings, TaskReport,
+    authorities::{self, lifecycle},
     certificates::{self, expiry, issuance, renewal, sweep},
     principals::{self, deletion},
     tenants,
@@ -13,7 +13,7 @@ use signet_app::{
 };
 use signet_core::{
     Error, Identity, Lifetime, PrincipalType, Store, Time,
-    authorities::Ca,
+    authorities::{Ca, CaKind},
     certificates::{Certificate, RevocationReason, expiry::ExpiryWarning},
     principals::{Principal, PrincipalStatus},
     store::{Entity, Key, request::RequestRecord},
@@ -95,7 +95,7 @@ async fn an_unreadable_tenant_is_refused_alone_at_start_and_later_until_it_is_me
     pair.flaky.damage(Tenant::key_of(&tid("acme")));
     let mut started = pair.node();
     started.poll(NOW).await.unwrap();
-    assert_eq!(pair.verdicts(&started, NOW), (Err(Refusal::UnknownTenant), Ok(())));
+    assert_eq!(pair.verdicts(&started, NOW), (Err(Refusal::TenantUnreadable), Ok(())));
     assert_eq!(pair.verdicts(&running, NOW), (Ok(()), Ok(())), "it has not read the record again");
     tenants::suspend_tenant(&pair.site.app, &call("SuspendTenant"), &environment(), &tid("acme")).await.unwrap();
     let epoch = running.trust.epoch();
@@ -130,6 +130,21 @@ async fn what_an_unreadable_ca_signed_is_refused_and_nothing_else() {
     let mut node = pair.node();
     node.poll(NOW).await.unwrap();
     assert_eq!(pair.verdicts(&node, NOW), (Err(Refusal::IssuerRetired), Ok(())));
+}
+
+/// The number of one that cannot be read is not given again, and the root signs nothing for it.
+#[tokio::test]
+async fn a_ca_that_cannot_be_read_is_named_to_who_rotates_and_leaves_no_reservation() {
+    let pair = Pair::new().await;
+    let key = Ca::key_of(&tid("acme"), &pair.acme.issuer);
+    pair.flaky.damage(key.clone());
+    let before = pair.flaky.transactions();
+    let prepare = RotationAction::Prepare;
+    let refused = authorities::rotate_ca(&pair.app(), &call("Rotate"), &scope("acme"), CaKind::Tenant, prepare)
+        .await
+        .unwrap_err();
+    assert_eq!(reason_of(&refused, &key), "RECORD_UNREADABLE");
+    assert_eq!(pair.flaky.transactions(), before, "it wrote nothing");
 }
 
 #[tokio::test]

@@ -111,6 +111,9 @@ reasons! {
     NO_ACTIVE_SHARED_CA [Caller AuditLog; "FAILED_PRECONDITION"]
         "The environment has no active shared CA."
         => "Run `principal bootstrap`.";
+    NO_SUCH_METHOD [Caller; "UNIMPLEMENTED"]
+        "The server has no method of that name."
+        => "Check the name; a server that is older than the client may lack it.";
     OPERATORS_ENROLL_AT_CONTROL_PLANE [Caller; "FAILED_PRECONDITION"]
         "An operator called the enroll Lambda, which cannot sign for tenant `system`."
         => "Send the same request to the address in the message; the token is still unused.";
@@ -155,7 +158,7 @@ reasons! {
         => "Enroll again.";
     RENEWED_TOO_RECENTLY [Caller; "RESOURCE_EXHAUSTED"]
         "The instance renewed its certificate a moment ago."
-        => "Retry after the seconds in the message.";
+        => "Retry after the time in `RetryInfo` (over HTTP `retry-after`).";
     REPEATED_TOO_OFTEN [Caller; "RESOURCE_EXHAUSTED"]
         "The caller made too many calls in a minute that change nothing."
         => "Retry after the pause in `RetryInfo`.";

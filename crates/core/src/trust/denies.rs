@@ -176,6 +176,11 @@ impl Denies {
         write(&self.unreadable).tenants.insert(tenant.clone())
     }
 
+    /// Whether the tenant's record cannot be read.
+    pub(super) fn is_unreadable(&self, tenant: &TenantId) -> bool {
+        read(&self.unreadable).tenants.contains(tenant)
+    }
+
     /// Returns whether that is new.
     pub(super) fn readable(&self, tenant: &TenantId) -> bool {
         write(&self.unreadable).tenants.remove(tenant)

@@ -189,6 +189,11 @@ impl Trust {
         }
     }
 
+    /// Whether the tenant is refused since its record cannot be read: then it is not known here either, if it never was.
+    pub fn is_unreadable(&self, tenant: &TenantId) -> bool {
+        self.denies.is_unreadable(tenant)
+    }
+
     /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where
     /// that cannot be read either, of any tenant of the shard. These are refused until then.
     pub fn deny_unknown_change(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
@@ -262,7 +267,10 @@ impl Trust {
 
     fn admit_tenant(&self, identity: &Identity) -> Result<(), Refusal> {
         let tenants = read(&self.tenants);
-        let tenant = tenants.get(&identity.tenant).ok_or(Refusal::UnknownTenant)?;
+        let Some(tenant) = tenants.get(&identity.tenant) else {
+            let unreadable = self.denies.is_unreadable(&identity.tenant);
+            return Err(if unreadable { Refusal::TenantUnreadable } else { Refusal::UnknownTenant });
+        };
         if tenant.status != TenantStatus::Active {
             return Err(Refusal::TenantSuspended);
         }

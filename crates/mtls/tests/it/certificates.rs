@@ -117,6 +117,9 @@ async fn a_tenants_ca_speaks_for_that_tenant_only() {
     let nobody = world.pki.tenant_ca("initech", 1);
     let holder = world.pki.worker(&nobody, "w-1");
     assert_eq!(holder_is_refused(&world, &holder).await, ("UNKNOWN_TENANT", "UnknownCA".to_owned()));
+    // One whose record this node could not read when it started: it passes.
+    world.trust.deny_unreadable(&nobody.ca.tenant);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("TENANT_UNREADABLE", "AccessDenied".to_owned()));
     // The right names, another environment's CA.
     let elsewhere = World::new();
     let holder = elsewhere.pki.worker(&elsewhere.acme, "w-1");

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use super::Account;
+use crate::authorization::Lane;
 
+/// What a holder has beyond its share so that it can keep its certificate: a part of it that hangs must not end the rest.
+const RENEWALS: usize = 16;
 /// The least share of a principal, and on a small node of a tenant: the heaviest single call must fit.
 const LEAST: usize = 16;
 
@@ -36,8 +39,8 @@ pub(crate) enum Whose {
 pub(crate) struct Standing {
     /// A quarter beyond it: the system tenant.
     pub(super) operator: bool,
-    /// An eighth beyond it: operations that suspend and revoke.
-    pub(super) urgent: bool,
+    /// Operations that suspend and revoke go an eighth beyond it, renewals a few places.
+    pub(super) lane: Lane,
 }
 
 /// A budget that had no more for this caller.
@@ -78,19 +81,23 @@ impl NodeLimits {
     /// them: it also finds room where its principal or tenant has used up its share.
     pub(super) fn limit(&self, whose: Whose, budget: Budget, standing: Standing, taken: &Taken) -> usize {
         let node = *self.of(budget);
-        let urgent = if standing.urgent { node / 8 } else { 0 };
+        let beyond = match standing.lane {
+            Lane::Urgent => node / 8,
+            Lane::Renewal => RENEWALS,
+            Lane::Ordinary => 0,
+        };
         match whose {
-            Whose::Principal => (node / 8).max(LEAST).saturating_add(urgent),
+            Whose::Principal => (node / 8).max(LEAST).saturating_add(beyond),
             // All that is the operator's is the node's.
-            _ if standing.operator => node.saturating_add((node / 4).max(LEAST)).saturating_add(urgent),
-            Whose::Tenant if standing.urgent => (node / 2).max(LEAST).saturating_add(urgent),
+            _ if standing.operator => node.saturating_add((node / 4).max(LEAST)).saturating_add(beyond),
+            Whose::Tenant if standing.lane == Lane::Urgent => (node / 2).max(LEAST).saturating_add(beyond),
             Whose::Tenant => {
                 let free = node.saturating_sub(taken.of(budget).load(Ordering::Acquire));
                 let least = if node / 8 < LEAST { LEAST } else { 0 };
                 // Where nothing is free it is the node that has no more, and says so.
-                if free == 0 { usize::MAX } else { free.max(least) }
+                if free == 0 { usize::MAX } else { free.max(least).saturating_add(beyond) }
             }
-            Whose::Node => node.saturating_add(urgent),
+            Whose::Node => node.saturating_add(beyond),
         }
     }
 }
@@ -121,7 +128,7 @@ impl Place {
 
     /// Takes room for an answer's bytes beside the call's place.
     pub(crate) fn unread(&self, bytes: usize) -> Result<Self, Full> {
-        self.account.take(Budget::Unread, bytes, false)
+        self.account.take(Budget::Unread, bytes, Lane::Ordinary)
     }
 }
 

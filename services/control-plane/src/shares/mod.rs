@@ -2,8 +2,8 @@
 //!
 //! Each budget (concurrent calls, open streams, bytes that wait to be read) has a limit for all callers. A principal
 //! gets an eighth of it, and a tenant as much as it leaves free: half if it is alone, a third each of two, so that
-//! there is always something left for the next. Operations that suspend and revoke go an eighth beyond the limits, and
-//! the operator a quarter beyond the node's. Besides, a principal and a tenant have rates.
+//! there is always something left for the next. Operations that suspend and revoke go an eighth beyond the limits,
+//! renewals a few places, and the operator a quarter beyond the node's. Besides, a principal and a tenant have rates.
 //!
 //! A connection finds its account once; a call then only adds to numbers and waits for nothing.
 
@@ -161,8 +161,8 @@ impl Account {
     }
 
     /// Takes `amount` of a budget, until the place is dropped.
-    pub(crate) fn take(self: &Arc<Self>, budget: Budget, amount: usize, urgent: bool) -> Result<Place, Full> {
-        let standing = Standing { operator: self.operator, urgent };
+    pub(crate) fn take(self: &Arc<Self>, budget: Budget, amount: usize, lane: Lane) -> Result<Place, Full> {
+        let standing = Standing { operator: self.operator, lane };
         let levels = [
             (Whose::Principal, Some(&self.own)),
             (Whose::Tenant, self.tenant.as_ref().map(|tenant| &tenant.taken)),

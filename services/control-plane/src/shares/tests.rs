@@ -11,7 +11,7 @@ fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 fn fill(account: &Arc<Account>, budget: Budget) -> (Vec<Place>, Full) {
     let mut places = Vec::new();
     loop {
-        match account.take(budget, 1, false) {
+        match account.take(budget, 1, Lane::Ordinary) {
             Ok(place) => places.push(place),
             Err(full) => return (places, full),
         }
@@ -26,7 +26,7 @@ fn a_principal_and_a_tenant_take_their_share_and_the_operator_finds_room() {
         let (one, full) = fill(&of("acme", "w-1"), budget);
         assert_eq!((one.len(), full), (limit / 8, Full { whose: Whose::Principal, budget, limit: limit / 8 }));
         // On another connection the account is the same one.
-        assert!(of("acme", "w-1").take(budget, 1, false).is_err());
+        assert!(of("acme", "w-1").take(budget, 1, Lane::Ordinary).is_err());
         let others: Vec<_> = (2..9).map(|n| fill(&of("acme", &format!("w-{n}")), budget)).collect();
         assert_eq!(others[2].0.len(), limit / 8);
         assert_eq!(others[3].1, Full { whose: Whose::Tenant, budget, limit: limit / 2 });
@@ -44,16 +44,28 @@ fn a_principal_and_a_tenant_take_their_share_and_the_operator_finds_room() {
         let (none, full) = fill(&of("last", "w-1"), budget);
         assert_eq!((none.len(), full), (0, Full { whose: Whose::Node, budget, limit }));
         // Suspending and revoking find room, and the operator beyond that, even so.
-        let urgent: Vec<_> = (0..200).map_while(|_| of("acme", "w-1").take(budget, 1, true).ok()).collect();
+        let urgent: Vec<_> = (0..200).map_while(|_| of("acme", "w-1").take(budget, 1, Lane::Urgent).ok()).collect();
         assert_eq!(urgent.len(), limit / 8);
         let (operator, full) = fill(&of("system", "root-admin"), budget);
         assert_eq!((operator.len(), full.whose), (limit / 8, Whose::Principal));
-        assert!(of("system", "root-admin").take(budget, 1, true).is_ok(), "it may still suspend");
+        assert!(of("system", "root-admin").take(budget, 1, Lane::Urgent).is_ok(), "it may still suspend");
         drop((one, others, later, urgent, operator));
         for tenant in ["acme", "last"] {
             assert_eq!(fill(&of(tenant, "w-1"), budget).0.len(), limit / 8, "what was taken, or nearly, came back");
         }
     }
+}
+
+/// A process that lets its answers hang, or a thief, must not keep the holder from its next certificate.
+#[test]
+fn who_has_taken_its_share_finds_places_for_renewals() {
+    let shares = Shares::new(&limits());
+    let worker = shares.account(&id("acme"), &id("w-1"));
+    let (_taken, full) = fill(&worker, Budget::Calls);
+    assert_eq!(full.whose, Whose::Principal);
+    let renewals: Vec<_> = (0..100).map_while(|_| worker.take(Budget::Calls, 1, Lane::Renewal).ok()).collect();
+    assert_eq!(renewals.len(), 16);
+    assert!(worker.take(Budget::Calls, 1, Lane::Ordinary).is_err());
 }
 
 #[test]

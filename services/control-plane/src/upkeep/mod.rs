@@ -24,7 +24,7 @@ const SEAL_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
-/// Where no rotate Lambda does it; and looks that never hurry.
+/// Where no rotate Lambda does it.
 const ALONE_EVERY: Duration = Duration::from_secs(600);
 /// How often the log says how the node is.
 const PULSE_EVERY: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
     let ahead = |node: Arc<Node>| async move { sealing::require_not_ahead(&node.app, node.now()) };
-    tasks.spawn(repeat("sealed-ahead", ALONE_EVERY, Arc::clone(node), stop.clone(), ahead));
+    tasks.spawn(repeat("sealed-ahead", ROOTS_EVERY, Arc::clone(node), stop.clone(), ahead));
     tasks.spawn(repeat("pulse", PULSE_EVERY, Arc::clone(node), stop.clone(), pulse));
     if alone {
         let watched = Arc::clone(&clock);
