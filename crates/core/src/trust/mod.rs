@@ -189,7 +189,7 @@ impl Trust {
         }
     }
 
-    /// Whether the tenant is refused since its record cannot be read: then it is not known here either, if it never was.
+    /// Whether the tenant is refused since its record cannot be read. A node that never could does not know it either.
     pub fn is_unreadable(&self, tenant: &TenantId) -> bool {
         self.denies.is_unreadable(tenant)
     }
