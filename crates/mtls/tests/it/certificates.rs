@@ -105,6 +105,9 @@ async fn a_status_refuses_certificates_that_are_good_in_themselves() {
     retired.state = CaState::Retired;
     world.trust.set_tenant(&acme(&world), &[retired]);
     assert_eq!(holder_is_refused(&world, &holder).await, ("UNTRUSTED_ISSUER", "UnknownCA".to_owned()));
+    // A CA of the tenant cannot be read, and may be this one.
+    world.trust.set_lacks_cas(&world.acme.ca.tenant, true);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("TENANT_UNREADABLE", "AccessDenied".to_owned()));
 }
 
 #[tokio::test]
