@@ -4,8 +4,8 @@ use std::{error::Error, io::Write};
 
 use secrecy::ExposeSecret;
 use signet_app::authorities;
-use signet_core::{authorities::Ca, authorization::Policy};
-use signet_mtls::{Clock, ServerIdentity, provider};
+use signet_core::{Clock, authorities::Ca, authorization::Policy};
+use signet_mtls::{ServerIdentity, provider};
 
 use crate::{
     Config,
