@@ -93,11 +93,7 @@ fn back_up(config: &Config, file: &Path) -> Result<(), WiringError> {
 }
 
 fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
-    let usual = Path::new("signet.toml");
-    match named.or_else(|| usual.exists().then_some(usual)) {
-        Some(file) => Config::load(file),
-        None => Config::from_environment(),
-    }
+    named.map_or_else(Config::usual, Config::load)
 }
 
 async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {
