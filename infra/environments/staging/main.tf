@@ -5,6 +5,7 @@ module "network" {
   name_prefix         = local.name_prefix
   cidr                = var.network.cidr
   az_count            = var.network.az_count
+  exclude_zone_ids    = var.network.exclude_zone_ids
   vpc                 = var.network.vpc
   gateway_endpoints   = var.network.gateway_endpoints
   interface_endpoints = var.network.interface_endpoints

@@ -125,6 +125,33 @@ run "by_default" {
   }
 }
 
+run "zones_without_fargate_are_left_out" {
+  command = plan
+
+  assert {
+    condition     = data.aws_availability_zones.available[0].exclude_zone_ids == toset(["usw1-az2", "apne1-az3", "use1-az3"])
+    error_message = "Zones without Fargate or an endpoint must be left out by their ids: their letters differ by account."
+  }
+}
+
+run "a_region_with_too_few_zones_says_so" {
+  command = plan
+  variables { az_count = 3 }
+
+  override_data {
+    target = data.aws_availability_zones.available[0]
+    values = { names = ["eu-central-1a", "eu-central-1b"] }
+  }
+
+  expect_failures = [aws_vpc.this]
+}
+
+run "zone_names_are_no_zone_ids" {
+  command = plan
+  variables { exclude_zone_ids = ["us-east-1e"] }
+  expect_failures = [var.exclude_zone_ids]
+}
+
 run "internet_facing_in_three_zones" {
   command = plan
 

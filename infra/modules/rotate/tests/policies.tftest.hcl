@@ -143,7 +143,7 @@ run "applied" {
   assert {
     condition = toset(flatten([
       for statement in jsondecode(data.aws_iam_policy_document.server_key.json).Statement : statement.Principal.AWS
-      if length(setintersection(flatten([statement.Action]), ["kms:Decrypt", "kms:CreateGrant", "kms:*"])) > 0
+      if length(setintersection(flatten([statement.Action]), ["kms:Decrypt", "kms:CreateGrant", "kms:*"])) > 0 && statement.Sid != "SecretIsMade"
     ])) == toset(["arn:aws:iam::123456789012:role/signet-test-rotate", "arn:aws:iam::123456789012:role/signet-test-control-plane"])
     error_message = "Only the Lambda and the control plane may decrypt the secret."
   }
@@ -155,6 +155,20 @@ run "applied" {
       if statement.Sid != "AccountAdministers"
     ])
     error_message = "The key must be usable through Secrets Manager only."
+  }
+
+  # CreateSecret asks KMS for both as its caller, with this context, and for nothing else.
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.server_key.json).Statement : jsonencode([statement.Principal.AWS, sort(statement.Action), statement.Condition])
+      if statement.Sid == "SecretIsMade"
+      ] == [jsonencode(["arn:aws:iam::123456789012:root", ["kms:Decrypt", "kms:GenerateDataKey"], {
+        StringEquals = {
+          "kms:EncryptionContext:SecretVersionId" = "RequestToValidateKeyAccess"
+          "kms:ViaService"                        = "secretsmanager.eu-central-1.amazonaws.com"
+        }
+    }])]
+    error_message = "Whoever makes the secret must pass Secrets Manager's check of the key, which opens no secret."
   }
 
   assert {
