@@ -69,9 +69,10 @@ data "aws_iam_policy_document" "access" {
       values   = ["false"]
     }
 
-    # Or the maker could choose a policy that nobody can take back.
+    # Or the maker could choose a policy that nobody can take back. A request without the parameter has no such key (KMS Developer Guide,
+    # "AWS KMS condition keys").
     condition {
-      test     = "Bool"
+      test     = "BoolIfExists"
       variable = "kms:BypassPolicyLockoutSafetyCheck"
       values   = ["false"]
     }

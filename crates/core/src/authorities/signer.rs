@@ -67,6 +67,13 @@ pub enum KeyError {
         /// Which permission is missing.
         reason: String,
     },
+    /// It cannot be made until the operator has changed something: a policy, a quota.
+    #[error("key {key} cannot be created: {reason}")]
+    NotMade {
+        key: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Throttled, slow or not reachable: try again.
     #[error("the key manager is not available: {0}")]
     Unavailable(String),

@@ -100,6 +100,7 @@ run "by_default" {
       for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement : jsonencode(merge(
         statement.Condition.StringEquals,
         statement.Condition.Bool,
+        statement.Condition.BoolIfExists,
         statement.Condition.Null,
         { "aws:TagKeys" = sort(statement.Condition["ForAllValues:StringEquals"]["aws:TagKeys"]) },
       )) if statement.Action == "kms:CreateKey"
