@@ -52,7 +52,7 @@ impl KmsKeys {
             .bypass_policy_lockout_safety_check(false)
             .description(format!("{}{} of tenant {}", description(&self.prefix), label.ca, label.tenant))
             .set_tags(Some(tags))
-            .set_policy(self.tenant_key_policy.clone())
+            .set_policy(self.policy_of(label.ca.as_str().split('.').next().unwrap_or_default()))
             .customize()
             .config_override(retries)
             .send()

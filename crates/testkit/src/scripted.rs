@@ -61,9 +61,12 @@ impl Scripted {
     }
 }
 
-/// Reads one call: operation and body. Its target is e.g. `TrentService.CreateKey`.
+/// Reads one call: operation and body. Its target is e.g. `TrentService.CreateKey`; without one its path tells.
 async fn call(connection: &mut BufReader<TcpStream>) -> (String, String) {
-    let (mut operation, mut length) = (String::new(), 0);
+    let mut line = String::new();
+    connection.read_line(&mut line).await.unwrap();
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    let (mut operation, mut length) = (path.to_owned(), 0);
     loop {
         let mut line = String::new();
         connection.read_line(&mut line).await.unwrap();

@@ -105,12 +105,12 @@ variable "gateway_endpoints" {
 variable "interface_endpoints" {
   description = "Interface endpoints to create. The default is everything that signetd needs without internet access. Remove those that an existing VPC already has."
   type        = set(string)
-  default     = ["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"]
+  default     = ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager", "sts"]
   nullable    = false
 
   validation {
-    condition     = length(setsubtract(var.interface_endpoints, ["ecr.api", "ecr.dkr", "events", "kms", "logs", "monitoring", "secretsmanager", "ssm", "sts"])) == 0
-    error_message = "interface_endpoints can hold ecr.api, ecr.dkr, events, kms, logs, monitoring, secretsmanager, ssm and sts."
+    condition     = length(setsubtract(var.interface_endpoints, ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "monitoring", "secretsmanager", "sts"])) == 0
+    error_message = "interface_endpoints can hold ecr.api, ecr.dkr, kms, lambda, logs, monitoring, secretsmanager and sts."
   }
 }
 

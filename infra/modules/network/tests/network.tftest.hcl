@@ -53,7 +53,7 @@ run "by_default" {
   }
 
   assert {
-    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"])
+    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager", "sts"])
     error_message = "Every AWS service that signetd and Fargate use must have an interface endpoint."
   }
 
@@ -101,13 +101,18 @@ run "by_default" {
   }
 
   assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["lambda"].json).Statement[0].Resource == "arn:aws:lambda:eu-central-1:123456789012:function:signet-test-keymaker"
+    error_message = "Lambda's endpoint must lead to the keymaker only."
+  }
+
+  assert {
     condition     = jsondecode(data.aws_iam_policy_document.endpoint["sts"].json).Statement[0].Action == "sts:GetCallerIdentity"
     error_message = "STS's endpoint must take nothing but GetCallerIdentity, which foreign accounts' proofs need."
   }
 
   assert {
     condition = alltrue([
-      for service in ["dynamodb", "events", "kms", "logs", "secretsmanager", "ssm"] :
+      for service in ["dynamodb", "kms", "lambda", "logs", "secretsmanager"] :
       jsondecode(data.aws_iam_policy_document.endpoint[service].json).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
     ])
     error_message = "Credentials of other accounts must not pass."
