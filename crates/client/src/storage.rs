@@ -186,3 +186,15 @@ pub fn read_notes(path: &std::path::Path, credentials: &Credentials) -> Option<N
         }
     }
 }
+
+/// Work on disk, off the runtime's threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CredentialsError> + Send + 'static,
+) -> Result<T, CredentialsError> {
+    let lost = |error: tokio::task::JoinError| CredentialsError::File {
+        action: "store",
+        path: String::new(),
+        reason: error.to_string(),
+    };
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
+}

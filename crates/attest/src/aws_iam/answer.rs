@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};
 use signet_core::enrollment::attestation::AttestationError;
 
-use super::{identity::Identity, unavailable};
+use super::identity::Identity;
 use crate::{http::HttpResponse, refused};
 
 /// Codes that are about the caller's signature and credentials (STS, "Common Errors"). All others say nothing about
@@ -67,6 +67,10 @@ fn only_child<'a, 'b>(node: Node<'a, 'b>, name: &str) -> Option<Node<'a, 'b>> {
     let mut named = node.children().filter(|child| child.tag_name().name() == name);
     let first = named.next()?;
     named.next().is_none().then_some(first)
+}
+
+pub(super) fn unavailable(cause: impl Into<String>) -> AttestationError {
+    AttestationError::Unavailable { what: "STS", cause: cause.into() }
 }
 
 #[cfg(test)]

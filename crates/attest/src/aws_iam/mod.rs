@@ -15,7 +15,7 @@ use signet_core::enrollment::{
 };
 use url::Url;
 
-use self::request::Presigned;
+use self::{answer::unavailable, request::Presigned};
 use crate::{http::Http, options::Checked, refused, shares::Shares};
 
 /// An answer takes half a kilobyte.
@@ -70,8 +70,4 @@ impl AwsIam {
         let answer = tokio::time::timeout(self.timeout, exchange).await;
         answer.map_err(|_| unavailable("no answer in time"))?.map_err(unavailable)
     }
-}
-
-fn unavailable(cause: impl Into<String>) -> AttestationError {
-    AttestationError::Unavailable { what: "STS", cause: cause.into() }
 }

@@ -8,9 +8,8 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::{
-    Origin, blocking,
     enrolling::{self, Fresh},
-    keeper::{AT_ONCE, Keeper, State, first_notes},
+    keeper::{AT_ONCE, Keeper, Origin, State, first_notes},
     out_of_band,
     outcome::{RECORD_UNREADABLE, failure, is_for_good, passing, wrong_certificate},
     shared::Held,
@@ -24,6 +23,7 @@ use crate::{
     lock::StorageLock,
     retry::{Retry, random},
     storage::Notes,
+    storage::blocking,
 };
 
 /// One attempt: the schedule decides about the next.

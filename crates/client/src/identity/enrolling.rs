@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, transport::Channel};
 
-use super::{IdentitySettings, blocking};
+use super::settings::IdentitySettings;
+use crate::storage::blocking;
 use crate::{
     calls::send_enrollment,
     credentials::{Credentials, CredentialsError},

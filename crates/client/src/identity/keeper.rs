@@ -9,10 +9,10 @@ use signet_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    IdentitySettings, Origin, RenewalState, Status, blocking,
     outcome::{Age, failure, is_unknown_to_server},
+    settings::IdentitySettings,
     shared::{Held, Shared},
-    status::LastFailure,
+    status::{LastFailure, RenewalState, Status},
 };
 use crate::{
     bundle::Bundle,
@@ -20,12 +20,20 @@ use crate::{
     error::{ClientError, ConnectError},
     lock::StorageLock,
     retry::random,
-    storage::Notes,
+    storage::{Notes, blocking},
 };
 
 /// Between two attempts to store, or to confirm.
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 pub(super) const AT_ONCE: Duration = Duration::ZERO;
+
+/// Where a certificate comes from.
+pub(super) enum Origin {
+    /// From the control plane or somebody else just now, with the CAs that were named with it.
+    New { anchors_der: Vec<Vec<u8>> },
+    /// From the storage; `stored`: every place of the storage has it.
+    Kept { notes: Option<Notes>, stored: bool },
+}
 
 /// What is known of the certificate in use, and how it was come by.
 pub(super) struct State {

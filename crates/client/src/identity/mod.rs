@@ -11,124 +11,42 @@ mod enrolling;
 mod keeper;
 mod out_of_band;
 mod outcome;
+mod settings;
 mod shared;
 mod status;
 mod trust;
 
-use signet_core::Clock;
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicI64},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use keeper::{Keeper, State};
+use keeper::{Keeper, Origin, State};
 use rustls::{
     ClientConfig, ServerConfig, client::Resumption, crypto::aws_lc_rs, pki_types::CertificateDer,
     server::NoServerSessionStorage, version::TLS13,
 };
 use shared::{Held, LiveKey, Shared, Task};
-use signet_x509::environment::DEFAULT_OID_ARC;
 use tokio::sync::{Notify, watch};
 
 use crate::{
     bundle::Bundle,
-    clock::system_clock,
     connector::Connector,
-    credentials::{Credentials, CredentialsError},
+    credentials::Credentials,
     enrollment::Enrollment,
     error::{ClientError, ConnectError},
     lock::StorageLock,
     peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
     retry::Retry,
-    storage::{InMemory, Notes, Storage},
+    storage::blocking,
     tls,
 };
 
 pub use channel::LiveChannel;
 pub use enrolling::enroll_resumably;
+pub use settings::{IdentitySettings, OutOfBand};
 pub use status::{LastFailure, RenewalState, Status};
-
-/// Where the control plane is, and how an identity of it is kept.
-#[derive(Clone)]
-#[expect(missing_docs, reason = "a plain record: its names say it")]
-pub struct IdentitySettings {
-    /// `https://host:port`
-    pub endpoint: String,
-    /// The name in the server's certificate, if it is not the endpoint's host.
-    pub server_name: Option<String>,
-    /// The environment's roots, DER: the pin. They are what an enrollment is checked against, and stay.
-    pub roots_der: Vec<Vec<u8>>,
-    /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`; at the
-    /// endpoint itself unless set.
-    pub out_of_band: Option<OutOfBand>,
-    /// Where it is kept; in memory unless set.
-    pub storage: Arc<dyn Storage>,
-    /// How to enroll again when nothing else helps; only with a proof that repeats.
-    pub enrollment: Option<Enrollment>,
-    /// Whether to follow the tenant's trust bundle at once, by an open stream; without it, it comes with each
-    /// certificate and each renewal window (a twenty-fourth of a lifetime). Its use is talking to other principals.
-    pub follow_bundle: bool,
-    /// Limit of one attempt to connect.
-    pub connect_timeout: Duration,
-    /// The arc of the environment's certificate extensions.
-    pub oid_arc: String,
-    pub clock: Clock,
-}
-
-/// Renewal over plain HTTPS, signed with the present key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutOfBand {
-    /// The whole URL.
-    pub url: String,
-    /// Whether its server has a certificate of this environment, as signetd has; else one of the public web's, as API
-    /// Gateway has.
-    pub pinned: bool,
-}
-
-impl IdentitySettings {
-    /// With the defaults, for `endpoint`, trusting `roots_der`.
-    pub fn new(endpoint: impl Into<String>, roots_der: Vec<Vec<u8>>) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            server_name: None,
-            roots_der,
-            out_of_band: None,
-            storage: Arc::new(InMemory),
-            enrollment: None,
-            follow_bundle: true,
-            connect_timeout: Duration::from_secs(10),
-            oid_arc: DEFAULT_OID_ARC.to_owned(),
-            clock: system_clock(),
-        }
-    }
-
-    /// Whether a connection could be tried at all: endpoint, name and roots.
-    pub fn check(&self) -> Result<(), ConnectError> {
-        self.connector(None).map(drop)
-    }
-
-    /// Connects once, without a certificate: whether the control plane is there and believed.
-    pub async fn reach(&self) -> Result<(), ConnectError> {
-        self.connector(None)?.connect().await.map(drop)
-    }
-
-    fn connector(&self, credentials: Option<&Credentials>) -> Result<Connector, ConnectError> {
-        let connector = Connector::new(&self.endpoint, &self.roots_der, credentials)?;
-        let connector = connector.with_connect_timeout(self.connect_timeout);
-        match &self.server_name {
-            Some(name) => connector.with_server_name(name),
-            None => Ok(connector),
-        }
-    }
-}
-
-impl fmt::Debug for IdentitySettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("endpoint", &self.endpoint).finish_non_exhaustive()
-    }
-}
 
 /// See the module's words. Clones are the same identity; the last one to go ends the background work.
 #[derive(Clone)]
@@ -292,14 +210,6 @@ impl Identity {
     }
 }
 
-/// Where a certificate comes from.
-enum Origin {
-    /// From the control plane or somebody else just now, with the CAs that were named with it.
-    New { anchors_der: Vec<Vec<u8>> },
-    /// From the storage; `stored`: every place of the storage has it.
-    Kept { notes: Option<Notes>, stored: bool },
-}
-
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("status", &*self.shared.status.borrow()).finish_non_exhaustive()
@@ -313,16 +223,4 @@ fn control_plane(shared: &Arc<Shared>) -> Result<LiveChannel, ConnectError> {
 
 fn live_channel(shared: &Shared, make: channel::Make) -> Result<LiveChannel, ConnectError> {
     LiveChannel::new(shared.held.subscribe(), make, Arc::clone(&shared.settings.clock))
-}
-
-/// Work on disk, off the runtime's threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CredentialsError> + Send + 'static,
-) -> Result<T, CredentialsError> {
-    let lost = |error: tokio::task::JoinError| CredentialsError::File {
-        action: "store",
-        path: String::new(),
-        reason: error.to_string(),
-    };
-    tokio::task::spawn_blocking(work).await.map_err(lost)?
 }

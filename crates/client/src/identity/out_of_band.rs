@@ -14,7 +14,10 @@ use signet_x509::{OutOfBandStatement, pem};
 use tokio::net::lookup_host;
 use tonic::Code;
 
-use super::{IdentitySettings, OutOfBand, shared::Held};
+use super::{
+    settings::{IdentitySettings, OutOfBand},
+    shared::Held,
+};
 use crate::{
     calls::NextKey,
     credentials::CredentialsError,

@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{IdentitySettings, status::Status};
+use super::{settings::IdentitySettings, status::Status};
 use crate::{
     bundle::Bundle,
     connector::Connector,

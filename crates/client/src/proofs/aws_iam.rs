@@ -19,7 +19,7 @@ use signet_core::Time;
 use signet_proto::v1::{AwsIamProof, enroll_request::Proof};
 use signet_x509::KeyPair;
 
-use super::{Binding, ProofError, key_sha256};
+use super::binding::{Binding, ProofError, key_sha256};
 use crate::{enrollment::ProofSource, error::ClientError};
 use signet_core::Clock;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use signet_proto::v1::enroll_request::Proof;
 use signet_x509::KeyPair;
 
-use super::ProofError;
+use super::binding::ProofError;
 use crate::{enrollment::ProofSource, error::ClientError};
 
 /// Signet takes no larger token.

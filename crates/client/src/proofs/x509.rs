@@ -13,7 +13,7 @@ use signet_core::enrollment::attestation::Challenge;
 use signet_proto::v1::{X509Proof, enroll_request::Proof};
 use signet_x509::{KeyPair, pem};
 
-use super::{Binding, ProofError, key_sha256};
+use super::binding::{Binding, ProofError, key_sha256};
 use crate::{enrollment::ProofSource, error::ClientError};
 use signet_core::Clock;
 

@@ -6,7 +6,7 @@ use aws_sdk_secretsmanager::Client as Secrets;
 use aws_sdk_ssm::{Client as Parameters, types::ParameterType};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
+use super::port::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
 
 /// What a parameter says before bootstrap: Terraform (`infra/modules/rotate`) cannot make one without a value.
 const PENDING: &str = "pending";

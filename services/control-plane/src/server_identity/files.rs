@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use super::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
+use super::port::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
 use crate::pem;
 
 /// Key and chain in one file, so that one rename replaces both.

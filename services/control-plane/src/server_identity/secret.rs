@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ServerCredentials;
+use super::port::ServerCredentials;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Api, Caller};
+use super::{api::Api, caller::Caller};
 use crate::{
     authorization::{Access, Route},
     errors, gate,

@@ -12,9 +12,11 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api, Caller,
+    api::Api,
     authorities::certificate_authority,
-    caller, choices, fields,
+    caller,
+    caller::Caller,
+    choices, fields,
     stream::{Messages, Sink},
 };
 use crate::{bundles::Bundle, node::Node};

@@ -1,11 +1,7 @@
 //! Budgets, the counters of those who take from them, and the places that they took.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Account;
 use crate::authorization::Lane;
 
 /// What a holder has beyond its share so that it can keep its certificate while calls of its own hang.
@@ -111,29 +107,5 @@ impl Taken {
 
     pub(super) fn subtract(&self, budget: Budget, amount: usize) {
         self.of(budget).fetch_sub(amount, Ordering::AcqRel);
-    }
-}
-
-/// A part of a budget, given back when dropped.
-pub(crate) struct Place {
-    account: Arc<Account>,
-    budget: Budget,
-    amount: usize,
-}
-
-impl Place {
-    pub(super) const fn new(account: Arc<Account>, budget: Budget, amount: usize) -> Self {
-        Self { account, budget, amount }
-    }
-
-    /// Takes room for an answer's bytes beside the call's place.
-    pub(crate) fn unread(&self, bytes: usize) -> Result<Self, Full> {
-        self.account.take(Budget::Unread, bytes, Lane::Ordinary)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.account.give_back(self.budget, self.amount);
     }
 }

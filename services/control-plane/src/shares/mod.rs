@@ -7,43 +7,32 @@
 //!
 //! A connection finds its account once; a call then only adds to numbers and waits for nothing.
 
+mod account;
 mod budget;
 mod rates;
 
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use budget::{NodeLimits, Standing, Taken};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use account::TenantShare;
+use budget::{NodeLimits, Taken};
 use rates::Rates;
 use signet_core::{PrincipalId, TenantId};
 
-use crate::{authorization::Lane, config::Limits};
+use crate::config::Limits;
 
-pub(crate) use budget::{Budget, Full, Place, Whose};
+pub(crate) use account::{Account, Place, TooMany};
+pub(crate) use budget::{Budget, Full, Whose};
+
 /// Bytes of answers that wait to be read, on all connections; those up to [`SMALL_ANSWER`] are not counted.
 const UNREAD_BYTES: usize = 128 << 20;
 /// Larger answers need room among the unread bytes; the others are covered by their call's place.
 pub(crate) const SMALL_ANSWER: usize = 64 << 10;
 /// Refusals of known callers that wait at once, on all connections.
 const WAITING_REFUSALS: usize = 8192;
-/// Refused calls of one principal that get a log line of their own, in a second.
-const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
-/// The same after a quiet time.
-const LINES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
-
-/// A rate that was spent, and by whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooMany {
-    pub(crate) whose: Whose,
-    pub(crate) per_second: u32,
-}
 
 /// All accounts of a node.
 pub(crate) struct Shares {
@@ -58,26 +47,6 @@ pub(crate) struct Shares {
 struct Tenant {
     share: Arc<TenantShare>,
     accounts: HashMap<PrincipalId, Arc<Account>>,
-}
-
-/// What a tenant's principals take together.
-struct TenantShare {
-    taken: Taken,
-    rates: Rates,
-}
-
-/// What one principal takes, on all its connections.
-pub(crate) struct Account {
-    node: Arc<Taken>,
-    limits: NodeLimits,
-    /// `None`: strangers, who are of no tenant.
-    tenant: Option<Arc<TenantShare>>,
-    own: Taken,
-    rates: Rates,
-    lines: DefaultDirectRateLimiter,
-    /// Refused calls without a log line since the last that had one.
-    left_out: AtomicU64,
-    operator: bool,
 }
 
 impl Shares {
@@ -126,75 +95,6 @@ impl Shares {
     /// A poisoned lock means that another thread panicked between two map operations; the map is whole.
     fn tenants(&self) -> MutexGuard<'_, HashMap<TenantId, Tenant>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Account {
-    fn new(
-        node: &Arc<Taken>,
-        limits: NodeLimits,
-        tenant: Option<Arc<TenantShare>>,
-        rate: NonZeroU32,
-        operator: bool,
-    ) -> Self {
-        Self {
-            node: Arc::clone(node),
-            limits,
-            tenant,
-            own: Taken::default(),
-            rates: Rates::new(rate),
-            lines: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND).allow_burst(LINES_AT_ONCE)),
-            left_out: AtomicU64::new(0),
-            operator,
-        }
-    }
-
-    /// Counts a call of this weight against the rates. The operator has none.
-    pub(crate) fn spend(&self, weight: NonZeroU32, lane: Lane) -> Result<(), TooMany> {
-        if self.operator {
-            return Ok(());
-        }
-        let too_many = |whose| move |per_second| TooMany { whose, per_second };
-        self.rates.spend(weight, lane).map_err(too_many(Whose::Principal))?;
-        let tenant = self.tenant.as_ref().map_or(Ok(()), |tenant| tenant.rates.spend(weight, lane));
-        tenant.map_err(too_many(Whose::Tenant))
-    }
-
-    /// Takes `amount` of a budget, until the place is dropped.
-    pub(crate) fn take(self: &Arc<Self>, budget: Budget, amount: usize, lane: Lane) -> Result<Place, Full> {
-        let standing = Standing { operator: self.operator, lane };
-        let levels = [
-            (Whose::Principal, Some(&self.own)),
-            (Whose::Tenant, self.tenant.as_ref().map(|tenant| &tenant.taken)),
-            (Whose::Node, Some(&*self.node)),
-        ];
-        for (taken, (whose, counters)) in levels.iter().enumerate() {
-            let Some(counters) = counters else { continue };
-            let limit = self.limits.limit(*whose, budget, standing, &self.node);
-            if !counters.add(budget, amount, limit) {
-                let before = levels.iter().take(taken).filter_map(|(_, counters)| *counters);
-                before.for_each(|counters| counters.subtract(budget, amount));
-                return Err(Full { whose: *whose, budget, limit });
-            }
-        }
-        Ok(Place::new(Arc::clone(self), budget, amount))
-    }
-
-    fn give_back(&self, budget: Budget, amount: usize) {
-        self.own.subtract(budget, amount);
-        if let Some(tenant) = &self.tenant {
-            tenant.taken.subtract(budget, amount);
-        }
-        self.node.subtract(budget, amount);
-    }
-
-    /// Whether a refused call gets a log line, and if so how many before it got none.
-    pub(crate) fn line(&self) -> Option<u64> {
-        if self.lines.check().is_ok() {
-            return Some(self.left_out.swap(0, Ordering::Relaxed));
-        }
-        self.left_out.fetch_add(1, Ordering::Relaxed);
-        None
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::authorization::Lane;
 
 pub(crate) fn limits() -> Limits {
     crate::Config::from_toml(include_str!("../../signet.sample.toml"), std::path::Path::new("/")).unwrap().limits

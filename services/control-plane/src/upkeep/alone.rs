@@ -10,7 +10,7 @@ use signet_core::{
     store::Entity,
 };
 
-use super::{SharedClockWatch, told};
+use super::{clock::SharedClockWatch, steps::told};
 use crate::node::Node;
 
 /// Takes CAs a step further whose time has come; any number of nodes may do it at once.

@@ -2,16 +2,20 @@
 
 mod alone;
 pub(crate) mod certificate;
+mod clock;
 mod health;
+mod steps;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use clock::SharedClockWatch;
 use metrics::{counter, gauge};
-use signet_app::{App, Chore, TaskReport, audit::sealing, certificates::sweep};
-use signet_core::{ClockWatch, Error, KeyRef, Time, Uptime};
+use signet_app::{App, Chore, audit::sealing, certificates::sweep};
+use signet_core::{ClockWatch, Error, KeyRef, Time};
+use steps::told;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,7 +37,7 @@ const PULSE_EVERY: Duration = Duration::from_secs(30);
 /// On a node that stands alone, also what the rotate Lambda does elsewhere.
 pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, stop: &CancellationToken) {
     let alone = node.alone;
-    let clock = Arc::new(SharedClockWatch(Mutex::new(ClockWatch::new(node.now(), node.trust.uptime()))));
+    let clock = Arc::new(SharedClockWatch::new(node));
     let watched = Arc::clone(&clock);
     let seal = move |node: Arc<Node>| {
         let (key, clock) = (audit_key.clone(), Arc::clone(&watched));
@@ -85,24 +89,6 @@ async fn repeat<F>(
     }
 }
 
-/// Tells whether the node's wall clock was set, since its upkeep began. Every seal looks, so that no step is missed.
-pub(super) struct SharedClockWatch(Mutex<ClockWatch>);
-
-impl SharedClockWatch {
-    /// Reads both clocks, and returns what the watch then says.
-    fn look(&self, node: &Node, says: impl FnOnce(&ClockWatch, Uptime) -> bool) -> bool {
-        let (now, uptime) = (node.now(), node.trust.uptime());
-        let mut watch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = watch.was_set_back(now, uptime);
-        says(&watch, uptime)
-    }
-
-    /// Whether the clock has run evenly for an hour: what it says is due is due.
-    fn is_even(&self, node: &Node) -> bool {
-        self.look(node, ClockWatch::is_even)
-    }
-}
-
 async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &SharedClockWatch) -> Result<(), Error> {
     let is_unset = clock.look(node, ClockWatch::is_unset);
     let call = Chore::new("sealer", node.now());
@@ -122,20 +108,6 @@ async fn sweep(node: Arc<Node>) -> Result<(), Error> {
     let report = sweep::sweep_reservations(&node.app, &Chore::new("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
     told("sweep", report)
-}
-
-/// Logs what was done and each piece that failed. The error is the first one; the operator is told of the others here.
-fn told(task: &str, report: TaskReport) -> Result<(), Error> {
-    for done in &report.done {
-        tracing::info!(task, done, "upkeep");
-    }
-    for (what, error) in &report.failed {
-        tracing::warn!(task, what, ?error, "an upkeep step failed");
-    }
-    let mut errors = report.failed.into_iter().map(|(_, error)| error);
-    let first = errors.next();
-    errors.for_each(|error| signet_app::tell_operator(task, &error));
-    first.map_or(Ok(()), Err)
 }
 
 async fn roots(node: Arc<Node>) -> Result<(), Error> {

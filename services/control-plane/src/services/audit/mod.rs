@@ -18,7 +18,10 @@ use signet_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api, Caller, caller, fields,
+    api::Api,
+    caller,
+    caller::Caller,
+    fields,
     stream::{Messages, Sink},
 };
 use crate::{errors, node::Node};

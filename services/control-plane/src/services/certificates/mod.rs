@@ -10,7 +10,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, choices, fields};
+use super::{api::Api, choices, fields};
 
 #[async_trait]
 impl CertificateService for Api {

@@ -17,7 +17,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, certificates, choices, fields};
+use super::{api::Api, certificates, choices, fields};
 
 /// Lifetime of a token where the caller does not say.
 const DEFAULT_TTL_SECONDS: u32 = 3600;

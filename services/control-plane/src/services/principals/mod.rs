@@ -13,7 +13,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, Caller, choices, fields, messages};
+use super::{api::Api, caller::Caller, choices, fields, messages};
 
 #[async_trait]
 impl PrincipalService for Api {

@@ -15,7 +15,7 @@ use signet_proto::v1::{
 use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, choices, fields};
+use super::{api::Api, choices, fields};
 
 /// What `UpdateTenant` may change.
 const FIELDS: &[&str] = &[

@@ -1,0 +1,50 @@
+//! What all services share: how an operation is run and its error told.
+
+use std::sync::Arc;
+
+use signet_core::Error;
+use tonic::{Request, Response, Status};
+
+use super::caller::{self, Caller};
+use crate::{errors, node::Node};
+
+/// Implements all services.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) node: Arc<Node>,
+}
+
+impl Api {
+    /// Runs one operation. What it refuses is recorded, what fails on our side is logged with its cause.
+    pub(super) async fn unary<M, T, F>(
+        &self,
+        request: Request<M>,
+        operation: impl FnOnce(Caller, M) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let (passed, message) = caller::take(request)?;
+        let caller = Caller::new(passed);
+        let call = caller.call.clone();
+        operation(caller, message).await.map(Response::new).map_err(|error| self.failed(&call, &error))
+    }
+
+    /// The status of an error that an operation ended with.
+    pub(super) fn failed(&self, call: &signet_app::Call, error: &Error) -> Status {
+        match error {
+            Error::Denied(denial) => self.node.refusals.denied(call, *denial),
+            Error::Internal { cause } => {
+                tracing::error!(target: "signet::rpc", operation = call.operation, cause, "internal error");
+            }
+            Error::Unavailable { what, cause } => {
+                tracing::warn!(target: "signet::rpc", operation = call.operation, what, cause, "not available");
+            }
+            Error::Unreadable { .. } => {
+                tracing::error!(target: "signet::rpc", operation = call.operation, %error, "a record cannot be read");
+            }
+            other => signet_app::tell_operator(call.operation, other),
+        }
+        errors::to_correlated_status(error, call.correlation_id.as_deref())
+    }
+}
