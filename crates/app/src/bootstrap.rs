@@ -43,7 +43,7 @@ pub struct EnvironmentKeys {
 
 /// The names that the control plane answers to.
 #[derive(Clone, Debug, Default)]
-pub struct ServerIdentity {
+pub struct ServerNames {
     /// DNS names.
     pub dns: Vec<String>,
     /// IP addresses.
@@ -56,7 +56,7 @@ pub struct Bootstrap {
     /// The CA keys.
     pub keys: EnvironmentKeys,
     /// The server's names.
-    pub server: ServerIdentity,
+    pub server: ServerNames,
     /// PKCS#10, DER, for the server's key.
     pub server_csr_der: Vec<u8>,
     /// The first admin of the system tenant.
@@ -217,7 +217,7 @@ async fn ensure_server_certificate(
 pub async fn issue_server_certificate(
     app: &App,
     call: &Call,
-    names: &ServerIdentity,
+    names: &ServerNames,
     csr_der: &[u8],
 ) -> Result<Vec<Vec<u8>>, Error> {
     let csr = parse_csr(csr_der)?;
@@ -238,7 +238,7 @@ pub async fn issue_server_certificate(
     Ok(vec![issued.certificate_der, issuer.ca.certificate_der.clone()])
 }
 
-fn server_profile(app: &App, identity: &ServerIdentity) -> Result<ServerProfile, Error> {
+fn server_profile(app: &App, identity: &ServerNames) -> Result<ServerProfile, Error> {
     let bad = |error: ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
     let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
     let names = dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect::<Result<_, Error>>()?;
@@ -375,7 +375,7 @@ fn require_admin(principal: &Principal) -> Result<(), Error> {
     Err(Error::invalid("admin", "PRINCIPAL_TYPE_DIFFERS", message))
 }
 
-fn join(identity: &ServerIdentity) -> String {
+fn join(identity: &ServerNames) -> String {
     let ip = identity.ip.iter().map(IpAddr::to_string);
     identity.dns.iter().cloned().chain(ip).collect::<Vec<_>>().join(",")
 }

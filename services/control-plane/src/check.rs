@@ -9,8 +9,8 @@ use std::{
 
 use secrecy::ExposeSecret;
 use signet_app::authorities;
-use signet_core::{authorities::Ca, authorization::Policy};
-use signet_mtls::{Clock, ServerIdentity, provider};
+use signet_core::{Clock, authorities::Ca, authorization::Policy};
+use signet_mtls::{ServerIdentity, provider};
 use signet_x509::pem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

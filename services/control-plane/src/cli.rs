@@ -8,8 +8,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use signet_core::Time;
-use signet_mtls::Clock;
+use signet_core::{Clock, Time};
 use signet_sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use signet_client::{Credentials, Directory, Identity, Settings, Standing, Storage as _, system_clock};
+use signet_client::{Credentials, Directory, Identity, IdentitySettings, RenewalState, Storage as _, system_clock};
 use signet_core::{Time, certificates::renewal::Window};
 use signet_proto::v1::{self, certificate_service_client::CertificateServiceClient as Client};
 use signet_x509::KeyAndCsr;
@@ -58,15 +58,15 @@ pub async fn before(run: &Run) {
 async fn revive(run: &Run, context: &Context) -> Option<Timestamp> {
     let directory = context.directory(&run.home);
     let credentials = Credentials::load(&directory).ok()?;
-    let mut settings = Settings::new(context.endpoint.clone(), credentials.root_der().to_vec());
+    let mut settings = IdentitySettings::new(context.endpoint.clone(), credentials.root_der().to_vec());
     settings.server_name.clone_from(&context.server_name);
     settings.storage = Arc::new(Directory::new(&directory));
     settings.follow_bundle = false;
     settings.connect_timeout = PATIENCE;
     let identity = Identity::load(settings).await.ok()??;
     let mut status = identity.status();
-    let settled = status.wait_for(|status| status.problem.is_some() || status.standing != Standing::Expired);
-    let is_fresh = settled.await.is_ok_and(|status| status.standing == Standing::Fresh && status.stored);
+    let settled = status.wait_for(|status| status.problem.is_some() || status.standing != RenewalState::Expired);
+    let is_fresh = settled.await.is_ok_and(|status| status.standing == RenewalState::Fresh && status.stored);
     if is_fresh { Held::load(&directory).ok().map(|held| held.not_after) } else { None }
 }
 

@@ -84,8 +84,8 @@ async fn an_admin_who_lost_its_keys_again_and_again_gets_in() {
 async fn bad_input_makes_nothing() {
     let world = World::empty();
     let good = bootstrap_input();
-    let no_names = signet_app::ServerIdentity { dns: Vec::new(), ip: Vec::new() };
-    let bad_name = signet_app::ServerIdentity { dns: vec!["No Name".into()], ip: Vec::new() };
+    let no_names = signet_app::ServerNames { dns: Vec::new(), ip: Vec::new() };
+    let bad_name = signet_app::ServerNames { dns: vec!["No Name".into()], ip: Vec::new() };
     let cases = [
         ("csr_der", Bootstrap { server_csr_der: vec![0; 9], ..good.clone() }),
         ("csr_der", Bootstrap { admin_csr_der: Vec::new(), ..good.clone() }),

@@ -18,7 +18,7 @@ use figment::{
     value::{Dict, Value},
 };
 use serde::Deserialize;
-use signet_app::ServerIdentity;
+use signet_app::ServerNames;
 use signet_core::{Cidr, Lifetime, authorization::ExtraGrant, spiffe::TrustDomainSuffix, trust::WhenStale};
 use signet_x509::environment::LeafOids;
 use thiserror::Error;
@@ -62,7 +62,7 @@ pub struct Config {
     pub listen: Listen,
     /// The names in the server's certificate.
     #[serde(with = "Server")]
-    pub server: ServerIdentity,
+    pub server: ServerNames,
     /// How long the node answers without the feed.
     pub trust: TrustConfig,
     /// Limits.
@@ -200,9 +200,9 @@ pub struct Listen {
     pub proxy_protocol_from: Vec<Cidr>,
 }
 
-/// How [`ServerIdentity`] is written.
+/// How [`ServerNames`] is written.
 #[derive(Deserialize)]
-#[serde(remote = "ServerIdentity", deny_unknown_fields)]
+#[serde(remote = "ServerNames", deny_unknown_fields)]
 struct Server {
     #[serde(rename = "dns_names", deserialize_with = "check::dns_names")]
     dns: Vec<String>,

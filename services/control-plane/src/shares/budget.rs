@@ -8,7 +8,7 @@ use std::sync::{
 use super::Account;
 use crate::authorization::Lane;
 
-/// What a holder has beyond its share so that it can keep its certificate: a part of it that hangs must not end the rest.
+/// What a holder has beyond its share so that it can keep its certificate while calls of its own hang.
 const RENEWALS: usize = 16;
 /// The least share of a principal, and on a small node of a tenant: the heaviest single call must fit.
 const LEAST: usize = 16;
