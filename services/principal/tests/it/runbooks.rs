@@ -89,13 +89,8 @@ impl<'a> Page<'a> {
     fn new(machine: &'a Machine, server: &'a Server, number: usize, commands: &[String]) -> Self {
         let has = |part: &str| commands.iter().any(|command| command.contains(part));
         let first = commands.iter().find(|command| command.contains("acme"));
-        let mut page = Self {
-            machine,
-            server,
-            tenant: format!("acme-{number}"),
-            serial: String::new(),
-            token: String::new(),
-        };
+        let mut page =
+            Self { machine, server, tenant: format!("acme-{number}"), serial: String::new(), token: String::new() };
         if first.is_none_or(|first| first.contains("tenant create acme")) {
             return page;
         }
