@@ -180,7 +180,7 @@ async fn described(session: &Session, args: &RiskyArgs) -> Result<String, Failur
         Ok(found) => {
             let shown = to_value("signet.v1.Principal", &found)?;
             let kind = shown.get("principal_type").and_then(Value::as_str).unwrap_or("principal");
-            Ok(format!("{kind} {name} ({} certificates)", found.certificate_count))
+            Ok(format!("{kind} {name} (certificates: {})", found.certificate_count))
         }
         Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::Denied | Exit::Unavailable) => Err(failure),
         Err(_) => Ok(name),
