@@ -65,7 +65,7 @@ pub async fn before(run: &Run) {
 async fn revive(run: &Run, context: &Context, held: &Held) -> Option<Timestamp> {
     let directory = context.directory(&run.home);
     let credentials = Credentials::load(&directory).ok()?;
-    // To the SDK, a certificate that is over when it arrives means that the clock is ahead: it arrived when it was made.
+    // To the SDK, one that is over when it arrives means that the clock is ahead: it arrived when it was made.
     let is_loaded = Arc::new(AtomicBool::new(false));
     let (made_at, loaded) = (time(held.not_before), Arc::clone(&is_loaded));
     let clock = move || if loaded.load(Ordering::Relaxed) { system_clock()() } else { made_at };
