@@ -6,9 +6,9 @@
 start_node_behind_haproxy() {
   need_debian haproxy
   read -r NODE_PORT NODE_PUBLIC_PORT NODE_METRICS_PORT < <(three_free_ports)
-  read -r BALANCER_PORT STRANGER_PORT _ < <(three_free_ports)
+  read -r BALANCER_PORT STRANGER_PORT NODE_HEALTH_PORT < <(three_free_ports)
   start_process node "$HOME_DIR" env "SIGNET_LISTEN__GRPC=127.0.0.1:$NODE_PORT" "SIGNET_LISTEN__PUBLIC=127.0.0.1:$NODE_PUBLIC_PORT" \
-    "SIGNET_LISTEN__METRICS=127.0.0.1:$NODE_METRICS_PORT" 'SIGNET_LISTEN__PROXY_PROTOCOL_FROM=["127.0.0.1/32"]' \
+    "SIGNET_LISTEN__HEALTH=127.0.0.1:$NODE_HEALTH_PORT" "SIGNET_LISTEN__METRICS=127.0.0.1:$NODE_METRICS_PORT" 'SIGNET_LISTEN__PROXY_PROTOCOL_FROM=["127.0.0.1/32"]' \
     "$BIN/signetd" --config "$CONFIG"
   cat >"$HOME_DIR/haproxy.cfg" <<CFG
 defaults
@@ -18,9 +18,9 @@ defaults
   timeout server 30s
 listen balancer
   bind 127.0.0.1:$BALANCER_PORT
-  # Health is asked on the public port, as the target group does it.
+  # Health is asked as the target group does it: on the port for it, with a PROXY header in the check as well.
   option httpchk GET /readyz
-  server node 127.0.0.1:$NODE_PORT send-proxy-v2 check port $NODE_PUBLIC_PORT inter 100ms
+  server node 127.0.0.1:$NODE_PORT send-proxy-v2 check port $NODE_HEALTH_PORT check-send-proxy inter 100ms
 listen stranger
   bind 127.0.0.1:$STRANGER_PORT
   server node 127.0.0.1:$NODE_PORT send-proxy-v2 source 127.0.0.3

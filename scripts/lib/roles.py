@@ -3,6 +3,7 @@
 usage: roles.py assume PREFIX ROLE                     prints the role's credentials, for eval by a shell
        roles.py invoke PREFIX ROLE BINARY EVENT        runs a Lambda's binary with its variables and its role for one event; prints the answer
        roles.py begin-rotation SECRET VERSION          labels a version AWSPENDING
+       roles.py remake PREFIX ROLE                     deletes a role and makes the same again, with another unique id
        roles.py refusals PREFIX                        tries what each role must not be able to do
 """
 import json
@@ -77,6 +78,26 @@ def invoke(prefix: str, role: str, binary: str, event: str) -> int:
     return 0 if answer and answer[0] else 1
 
 
+def remake(prefix: str, role: str) -> None:
+    iam, name = client("iam"), f"{prefix}-{role}"
+    trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    policies = {policy: iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"] for policy in names}
+    for policy in policies:
+        iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    iam.delete_role(RoleName=name)
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    for policy, document in policies.items():
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
+def new_key(prefix: str, tenant: str, ca: str) -> str:
+    """The id of a key that the keymaker made just now, so that its tags do not count yet."""
+    order = json.dumps({"task": "create-key", "tenant": tenant, "ca": ca})
+    answer = client("lambda").invoke(FunctionName=f"{prefix}-keymaker", Payload=order)
+    return json.load(answer["Payload"])["key"].rpartition("/")[2]
+
+
 def refusals(prefix: str) -> int:
     """Each must be refused; a call that succeeds is named."""
     digest = {"Message": b"0" * 32, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
@@ -87,12 +108,22 @@ def refusals(prefix: str) -> int:
     publish = ("s3", "put_object", {"Bucket": f"{prefix}-publication-{ACCOUNT}", "Key": "root.pem", "Body": b""})
     forget = ("dynamodb", "delete_item", {"TableName": f"{prefix}-audit", "Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}})
     any_key = ("kms", "create_key", {"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})
-    untagged = ("kms", "create_key", {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"})
+    plain = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
+    untagged = ("kms", "create_key", plain)
+    tags = [{"TagKey": f"signet:{name}", "TagValue": value} for name, value in (("environment", prefix), ("tenant", "edge"), ("ca", "edge.2"))]
+    tenants = ("kms", "create_key", {**plain, "Tags": tags})
+    tenants_bypassed = ("kms", "create_key", {**plain, "Tags": tags, "BypassPolicyLockoutSafetyCheck": True})
+    everybody = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "kms:*", "Resource": "*"}
+    open_up = lambda key: ("kms", "put_key_policy", {"KeyId": key, "Policy": json.dumps({"Statement": everybody})})  # noqa: E731
+    tenants_key = client("kms").describe_key(KeyId=f"alias/{prefix}-tenant-edge-1")["KeyMetadata"]["KeyId"]
+    next_root = ("kms", "sign", {"KeyId": new_key(prefix, "system", "root.2"), **digest})
+    make = ("lambda", "invoke", {"FunctionName": f"{prefix}-keymaker", "Payload": "{}"})
     tried = {
-        "control-plane": [sign("server"), delete_root, publish, forget, any_key, untagged],
-        "enroll": [sign("root"), sign("system"), sign("server"), sign("audit"), delete_root, publish, forget, server_key, untagged],
-        "rotate": [sign("audit"), delete_root, forget, any_key, untagged],
-        "administrator": [sign("shared"), sign("audit"), delete_root, publish, forget],
+        "control-plane": [sign("server"), delete_root, publish, forget, any_key, untagged, tenants, open_up(tenants_key)],
+        "enroll": [sign("root"), sign("system"), sign("server"), sign("audit"), next_root, delete_root, publish, forget, server_key, untagged, tenants, make],
+        "keymaker": [sign("root"), sign("shared"), sign("tenant-edge-1"), delete_root, open_up(root), publish, forget, server_key, any_key, untagged, tenants_bypassed],
+        "rotate": [sign("audit"), delete_root, forget, any_key, untagged, tenants, open_up(tenants_key)],
+        "administrator": [sign("shared"), sign("audit"), delete_root, publish, forget, make],
         "break-glass": [sign("root"), sign("shared"), publish, server_key],
     }
     allowed = 0
@@ -121,6 +152,8 @@ match sys.argv[1:]:
     case ["begin-rotation", secret, version]:
         # As Secrets Manager does itself; the emulator labels no version of its own accord, and keeps none without a value.
         client("secretsmanager").put_secret_value(SecretId=secret, ClientRequestToken=version, SecretBinary=b"0", VersionStages=["AWSPENDING"])
+    case ["remake", prefix, role]:
+        remake(prefix, role)
     case ["refusals", prefix]:
         sys.exit(refusals(prefix))
     case _:

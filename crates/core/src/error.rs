@@ -175,7 +175,7 @@ impl From<KeyError> for Error {
         match error {
             KeyError::BadSignature(_) => Self::internal(error),
             KeyError::Unavailable(_) => Self::Unavailable { what: SIGNING_KEY, cause: error.to_string() },
-            KeyError::NotFound(_) | KeyError::Unusable { .. } | KeyError::Denied { .. } => {
+            KeyError::NotFound(_) | KeyError::Unusable { .. } | KeyError::Denied { .. } | KeyError::NotMade { .. } => {
                 Self::Misconfigured { what: SIGNING_KEY, cause: error.to_string() }
             }
         }
@@ -193,7 +193,8 @@ mod tests {
         let permanent = [
             KeyError::NotFound(key.clone()),
             KeyError::Unusable { key: key.clone(), reason: reason.clone() },
-            KeyError::Denied { key, reason: reason.clone() },
+            KeyError::Denied { key: key.clone(), reason: reason.clone() },
+            KeyError::NotMade { key, reason: reason.clone() },
         ];
         for error in permanent.map(Error::from).into_iter().chain([StoreError::Misconfigured(reason).into()]) {
             assert!(matches!(&error, Error::Misconfigured { cause, .. } if !cause.is_empty()), "{error:?}");

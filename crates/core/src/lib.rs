@@ -23,7 +23,7 @@ pub mod text;
 pub mod time;
 pub mod trust;
 
-pub use authorities::signer::{Entropy, KeyError, KeyLabel, KeyManager, Signer};
+pub use authorities::signer::{Entropy, KeyError, KeyLabel, KeyManager, PolicyReport, Signer};
 pub use cidr::{Cidr, CidrError};
 pub use error::Error;
 pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, Serial, TenantId, TokenId};

@@ -24,7 +24,7 @@ use aws_sdk_kms::{
         create_alias::CreateAliasError, create_key::CreateKeyError, describe_key::DescribeKeyError,
         get_public_key::GetPublicKeyError,
     },
-    types::{KeySpec, KeyUsageType, Tag},
+    types::{KeySpec, KeyUsageType, OriginType, Tag},
 };
 use signet_core::{KeyError, KeyLabel};
 
@@ -46,9 +46,13 @@ impl KmsKeys {
             .create_key()
             .key_spec(KeySpec::EccNistP256)
             .key_usage(KeyUsageType::SignVerify)
+            .origin(OriginType::AwsKms)
+            .multi_region(false)
+            // As IAM sees it, what is not sent is absent, not false (KMS Developer Guide, "AWS KMS condition keys").
+            .bypass_policy_lockout_safety_check(false)
             .description(format!("{}{} of tenant {}", description(&self.prefix), label.ca, label.tenant))
             .set_tags(Some(tags))
-            .set_policy(self.tenant_key_policy.clone())
+            .set_policy(self.policy_of(label.ca.as_str().split('.').next().unwrap_or_default()))
             .customize()
             .config_override(retries)
             .send()

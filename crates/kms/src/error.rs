@@ -31,13 +31,13 @@ where
         | "InvalidAliasNameException"
         | "TagException"
         | "UnsupportedOperationException" => KeyError::Unusable { key, reason: message.to_owned() },
+        // Also when the policy is sound, but the caller could not change it again (CreateKey, "Policy").
         "MalformedPolicyDocumentException" => {
-            let reason =
-                format!("the policy for tenants' keys was rejected; is it the output tenant_key_policy? {message}");
-            KeyError::Denied { key, reason }
+            let advice = "is it the output tenant_key_policy, do its roles exist, and may the caller kms:PutKeyPolicy?";
+            KeyError::NotMade { key, reason: format!("KMS rejected its policy; {advice} {message}") }
         }
         "LimitExceededException" => {
-            KeyError::Denied { key, reason: format!("a KMS quota is exhausted; raise it, or delete keys: {message}") }
+            KeyError::NotMade { key, reason: format!("a KMS quota is exhausted; raise it, or delete keys: {message}") }
         }
         "AccessDeniedException" => {
             KeyError::Denied { key, reason: format!("{action} is refused by its key policy or by IAM: {message}") }
@@ -50,7 +50,7 @@ where
 }
 
 /// An error and its causes in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,10 +1,13 @@
-//! Keys in AWS KMS: the environment's, made by `infra/modules/ca-keys`, and those of dedicated tenants, made here.
+//! Keys in AWS KMS: the environment's, made by `infra/modules/ca-keys`, and those of dedicated tenants, made here or,
+//! for a process that may not, by the keymaker Lambda.
 //!
 //! A reference is `kms:` and a key's ARN, or `kms:alias/<prefix>-<purpose>` for the keys that Terraform made. An alias
 //! is followed once, at [`KeyManager::open`]: a signer keeps to the key that it found then.
 
 mod create;
 mod error;
+mod maker;
+mod policies;
 mod signer;
 mod unnamed;
 
@@ -13,7 +16,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kms::{Client, config, types::KeyMetadata};
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, Time, id::IdError};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Time, id::IdError};
+
+pub use maker::{Order, Reply};
 
 /// What every reference of ours begins with.
 const SCHEME: &str = "kms:";
@@ -86,6 +91,7 @@ pub struct KmsKeys {
     prefix: String,
     limits: Limits,
     tenant_key_policy: Option<String>,
+    maker: Option<maker::Maker>,
 }
 
 impl fmt::Debug for KmsKeys {
@@ -112,7 +118,7 @@ impl KmsKeys {
             .operation_timeout(limits.operation)
             .build();
         let config = config::Builder::from(aws).retry_config(retry).timeout_config(timeout).build();
-        Self { client: Client::from_conf(config), prefix: prefix.into(), limits, tenant_key_policy: None }
+        Self { client: Client::from_conf(config), prefix: prefix.into(), limits, tenant_key_policy: None, maker: None }
     }
 
     /// The key policy (JSON) of keys made from now on: output `tenant_key_policy` of `infra/modules/ca-keys`. Without
@@ -120,6 +126,12 @@ impl KmsKeys {
     #[must_use]
     pub fn tenant_key_policy(self, policy: impl Into<String>) -> Self {
         Self { tenant_key_policy: Some(policy.into()), ..self }
+    }
+
+    /// Has keys made from now on by the Lambda `function`, which has their policy (`infra/modules/keymaker`).
+    #[must_use]
+    pub fn made_by(self, aws: &SdkConfig, function: impl Into<String>) -> Self {
+        Self { maker: Some(maker::Maker::new(aws, function)), ..self }
     }
 
     /// What KMS knows of the key with this id, ARN or alias.
@@ -156,6 +168,9 @@ impl KeyManager for KmsKeys {
             Err(KeyError::NotFound(_)) => {}
             Err(other) => return Err(other),
         }
+        if let Some(maker) = &self.maker {
+            return maker.make(label).await;
+        }
         let arn = self.make(label, &alias).await?;
         let bearer = self.name(&alias, &arn).await?;
         self.until_visible(&bearer).await?;
@@ -173,6 +188,14 @@ impl KeyManager for KmsKeys {
 
     async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {
         self.unnamed_keys(now).await
+    }
+
+    /// Only the keymaker may.
+    async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
+        match &self.maker {
+            Some(maker) => maker.apply_policies().await,
+            None => Ok(PolicyReport::default()),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, StoreError, Time,
+    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Store, StoreError, Time,
     store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Version, Versioned},
     tenants::Tenant,
     trust::change::ChangeEntry,
@@ -504,6 +504,10 @@ impl KeyManager for FaultyKeys {
 
     async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {
         self.inner.unnamed(now).await
+    }
+
+    async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
+        self.inner.apply_policies().await
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Scripted {
     endpoint: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Scripted {
@@ -33,8 +33,8 @@ impl Scripted {
         tokio::spawn(async move {
             for number in 0.. {
                 let mut connection = BufReader::new(listener.accept().await.unwrap().0);
-                let operation = operation(&mut connection).await;
-                seen.lock().unwrap().push(operation);
+                let call = call(&mut connection).await;
+                seen.lock().unwrap().push(call);
                 if let Answer::Http(status, body) = answers[number.min(answers.len() - 1)] {
                     let length = body.len();
                     let head = format!("HTTP/1.1 {status} S\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
@@ -52,13 +52,21 @@ impl Scripted {
 
     /// The operations of the calls until now.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().unwrap().iter().map(|(operation, _)| operation.clone()).collect()
+    }
+
+    /// The bodies of the same calls.
+    pub fn bodies(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
-/// Reads one call. Its target is e.g. `TrentService.CreateKey`.
-async fn operation(connection: &mut BufReader<TcpStream>) -> String {
-    let (mut operation, mut length) = (String::new(), 0);
+/// Reads one call: operation and body. Its target is e.g. `TrentService.CreateKey`; without one its path tells.
+async fn call(connection: &mut BufReader<TcpStream>) -> (String, String) {
+    let mut line = String::new();
+    connection.read_line(&mut line).await.unwrap();
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    let (mut operation, mut length) = (path.to_owned(), 0);
     loop {
         let mut line = String::new();
         connection.read_line(&mut line).await.unwrap();
@@ -71,6 +79,7 @@ async fn operation(connection: &mut BufReader<TcpStream>) -> String {
             _ => {}
         }
     }
-    connection.read_exact(&mut vec![0; length]).await.unwrap();
-    operation
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).await.unwrap();
+    (operation, String::from_utf8(body).unwrap())
 }

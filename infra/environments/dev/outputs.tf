@@ -18,6 +18,7 @@ output "signet" {
     publication_bucket     = module.publication.bucket_name
     event_bus              = module.observability.event_bus_name
     enroll_function        = module.enroll.function_name
+    keymaker_function      = module.keymaker.function_name
     rotate_function        = module.rotate.function_name
     cluster                = module.control_plane.cluster_name
     service                = module.control_plane.service_name
@@ -32,6 +33,7 @@ output "roles" {
     read_only     = module.operators.read_only_role_arn
     control_plane = module.control_plane.role_arn
     enroll        = module.enroll.role_arn
+    keymaker      = module.keymaker.role_arn
     rotate        = module.rotate.role_arn
   }
 }

@@ -56,6 +56,7 @@ variable "network" {
   type = object({
     cidr                = optional(string)
     az_count            = optional(number)
+    exclude_zone_ids    = optional(set(string))
     internet_facing     = optional(bool, false)
     client_cidrs        = optional(list(string), [])
     metrics_cidrs       = optional(list(string), [])

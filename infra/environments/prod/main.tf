@@ -5,6 +5,7 @@ module "network" {
   name_prefix         = local.name_prefix
   cidr                = var.network.cidr
   az_count            = var.network.az_count
+  exclude_zone_ids    = var.network.exclude_zone_ids
   vpc                 = var.network.vpc
   gateway_endpoints   = var.network.gateway_endpoints
   interface_endpoints = var.network.interface_endpoints
@@ -30,6 +31,7 @@ module "ca_keys" {
     enroll        = module.enroll.role_arn
     rotate        = module.rotate.role_arn
   }
+  maker_role_arn          = module.keymaker.role_arn
   administrator_role_arns = var.operators.key_administrator_role_arns
   break_glass_role_arns   = [module.operators.break_glass_role_arn]
   bootstrap               = local.bootstrap
@@ -48,10 +50,11 @@ module "control_plane" {
   domain              = var.domain
   deletion_protection = var.deletion_protection
   settings            = local.settings
-  tenant_key_policy   = module.ca_keys.tenant_key_policy
+  key_maker           = module.keymaker.function_name
   access_policies = {
     tables = module.tables.access["control_plane"]
     keys   = module.ca_keys.access["control_plane"]
+    make   = module.keymaker.access["control_plane"]
     server = module.rotate.access["control_plane"]
   }
   log_retention_days = var.log_retention_days
@@ -75,6 +78,18 @@ module "enroll" {
   logs_kms_key_arn   = module.observability.logs_kms_key_arn
 }
 
+module "keymaker" {
+  source             = "../../modules/keymaker"
+  name_prefix        = local.name_prefix
+  package_path       = "${var.package_dir}/signet-keymaker-${var.architecture}.zip"
+  architecture       = var.architecture
+  settings           = local.settings
+  tenant_key_policy  = module.ca_keys.tenant_key_policy
+  access_policies    = { keys = module.ca_keys.access["keymaker"] }
+  log_retention_days = var.log_retention_days
+  logs_kms_key_arn   = module.observability.logs_kms_key_arn
+}
+
 module "rotate" {
   source                  = "../../modules/rotate"
   name_prefix             = local.name_prefix
@@ -87,11 +102,12 @@ module "rotate" {
   event_bus_arn           = module.observability.event_bus_arn
   recovery_window_in_days = var.deletion_protection ? 7 : 0
   # A rotation knocks there with the environment's roots; what does not answer as it should is a warning in its log.
-  settings          = merge(local.settings, { SIGNET_ROTATE_ENDPOINT = trimprefix(module.control_plane.endpoint, "https://") })
-  tenant_key_policy = module.ca_keys.tenant_key_policy
+  settings  = merge(local.settings, { SIGNET_ROTATE_ENDPOINT = trimprefix(module.control_plane.endpoint, "https://") })
+  key_maker = module.keymaker.function_name
   access_policies = {
     tables = module.tables.access["rotate"]
     keys   = module.ca_keys.access["rotate"]
+    make   = module.keymaker.access["rotate"]
   }
   log_retention_days = var.log_retention_days
   logs_kms_key_arn   = module.observability.logs_kms_key_arn
@@ -113,6 +129,7 @@ module "observability" {
   name_prefix          = local.name_prefix
   control_plane        = module.control_plane
   enroll               = module.enroll
+  keymaker             = module.keymaker
   rotate               = module.rotate
   tables               = module.tables.tables
   break_glass_role_arn = module.operators.break_glass_role_arn
@@ -129,6 +146,7 @@ module "operators" {
   read_only_principal_arns     = var.operators.read_only
   control_plane                = module.control_plane
   enroll                       = module.enroll
+  keymaker                     = module.keymaker
   rotate                       = module.rotate
   tables                       = module.tables
   publication                  = module.publication

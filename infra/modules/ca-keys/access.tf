@@ -12,7 +12,6 @@ locals {
   # Bootstrap makes the root, the CAs below it, a server certificate and the first administrator's.
   bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "server"]
 
-  maker_arns  = [for role in ["control_plane", "rotate"] : var.signer_role_arns[role] if contains(keys(var.signer_role_arns), role)]
   looker_arns = concat(values(var.signer_role_arns), var.bootstrap == null ? [] : var.bootstrap.role_arns)
 
   # Purpose → ARNs of those that may sign with any key of that purpose …
@@ -29,17 +28,40 @@ locals {
     ]
   }
 
-  partition = data.aws_partition.current.partition
-  account   = data.aws_caller_identity.current.account_id
-  region    = data.aws_region.current.id
+  partition      = data.aws_partition.current.partition
+  account        = data.aws_caller_identity.current.account_id
+  region         = data.aws_region.current.id
+  any_key        = "arn:${local.partition}:kms:${local.region}:${local.account}:key/*"
+  tenant_aliases = "arn:${local.partition}:kms:${local.region}:${local.account}:alias/${var.name_prefix}-tenant-*"
   # Tags of a key made at run time; crates/kms has the same names.
   tenant_key_tags = ["signet:environment", "signet:tenant", "signet:ca"]
 }
 
-# What IAM has to allow beside the key policies: making the key of a tenant's CA, the one resource that does not come from Terraform.
-# Attach it to the roles that create CAs: the output `access` has it for control_plane and rotate. The enroll role needs none.
+# What IAM has to allow beside the key policies. Attach the output `access` to the roles of its names. The enroll role needs none.
+#
+# Who has keys made: looks whether there is one already, and for those that were never named.
 data "aws_iam_policy_document" "access" {
-  # checkov:skip=CKV_AWS_356:kms:CreateKey takes no resource; its conditions say what may be made. Nor do the two listings.
+  # checkov:skip=CKV_AWS_356:The two listings take no resource.
+  # To find keys that were made and never named. Names of keys and aliases, nothing of what they hold.
+  statement {
+    sid       = "FindUnnamedKeys"
+    actions   = ["kms:ListAliases", "kms:ListKeys"]
+    resources = ["*"]
+  }
+
+  # Before one is made its alias is looked up. Of what does not exist there is no key policy, and without this KMS says "denied", not "not found".
+  statement {
+    sid       = "LookForTenantKey"
+    actions   = ["kms:DescribeKey"]
+    resources = [local.tenant_aliases, local.any_key]
+  }
+}
+
+# The keymaker: makes the keys of tenants' CAs, the one resource that does not come from Terraform, and sets their policy.
+data "aws_iam_policy_document" "maker" {
+  # checkov:skip=CKV_AWS_109:PutKeyPolicy is for keys with the tags of a tenant's; the function's environment has the policy.
+  # checkov:skip=CKV_AWS_111:PutKeyPolicy is for keys with the tags of a tenant's; the function's environment has the policy.
+  # checkov:skip=CKV_AWS_356:kms:CreateKey takes no resource; its conditions say what may be made. Nor does the listing.
   statement {
     sid       = "MakeTenantKey"
     actions   = ["kms:CreateKey"]
@@ -69,9 +91,10 @@ data "aws_iam_policy_document" "access" {
       values   = ["false"]
     }
 
-    # Or the maker could choose a policy that nobody can take back.
+    # Or the maker could choose a policy that nobody can take back. A request without the parameter has no such key (KMS Developer Guide,
+    # "AWS KMS condition keys").
     condition {
-      test     = "Bool"
+      test     = "BoolIfExists"
       variable = "kms:BypassPolicyLockoutSafetyCheck"
       values   = ["false"]
     }
@@ -101,28 +124,23 @@ data "aws_iam_policy_document" "access" {
     }
   }
 
-  # To find keys that were made and never named. Names of keys and aliases, nothing of what they hold.
   statement {
-    sid       = "FindUnnamedKeys"
-    actions   = ["kms:ListAliases", "kms:ListKeys"]
+    sid       = "ListTenantKeys"
+    actions   = ["kms:ListAliases"]
     resources = ["*"]
   }
 
-  # Before one is made its alias is looked up. Of what does not exist there is no key policy, and without this KMS says "denied", not "not found".
   statement {
-    sid     = "LookForTenantKey"
-    actions = ["kms:DescribeKey"]
-    resources = [
-      "arn:${local.partition}:kms:${local.region}:${local.account}:alias/${var.name_prefix}-tenant-*",
-      "arn:${local.partition}:kms:${local.region}:${local.account}:key/*",
-    ]
+    sid       = "LookForTenantKey"
+    actions   = ["kms:DescribeKey"]
+    resources = [local.tenant_aliases, local.any_key]
   }
 
   # CreateKey with tags asks for this too. Never on a key that has our tags: who can sign with a key goes by them.
   statement {
     sid       = "TagTenantKeyWhenMade"
     actions   = ["kms:TagResource"]
-    resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:key/*"]
+    resources = [local.any_key]
 
     condition {
       test     = "StringEquals"
@@ -147,6 +165,31 @@ data "aws_iam_policy_document" "access" {
   statement {
     sid       = "NameTenantKey"
     actions   = ["kms:CreateAlias"]
-    resources = ["arn:${local.partition}:kms:${local.region}:${local.account}:alias/${var.name_prefix}-tenant-*"]
+    resources = [local.tenant_aliases]
+  }
+
+  # Of a key that is older than a few minutes. While one is made its own policy says so (MakerMakes): AWS does not see the tags yet.
+  statement {
+    sid       = "SetTenantKeyPolicy"
+    actions   = ["kms:GetKeyPolicy", "kms:PutKeyPolicy"]
+    resources = [local.any_key]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/signet:tenant"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "BoolIfExists"
+      variable = "kms:BypassPolicyLockoutSafetyCheck"
+      values   = ["false"]
+    }
   }
 }

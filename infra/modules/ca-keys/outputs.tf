@@ -9,11 +9,14 @@ output "aliases" {
 }
 
 output "tenant_key_policy" {
-  description = "Key policy (JSON) that signetd sets when it creates the key of a dedicated tenant's CA."
+  description = "Key policy (JSON) of the keys that the keymaker creates for tenants' CAs."
   value       = data.aws_iam_policy_document.key["tenant"].minified_json
 }
 
 output "access" {
-  description = "Role (control_plane, rotate) → IAM policy (JSON) to create the key of a tenant's CA, in addition to the key policies."
-  value       = { for role in ["control_plane", "rotate"] : role => data.aws_iam_policy_document.access.minified_json }
+  description = "Role (control_plane, keymaker, rotate) → IAM policy (JSON) for the keys of tenants' CAs, in addition to the key policies: keymaker creates them, the others look for them."
+  value = merge(
+    { for role in ["control_plane", "rotate"] : role => data.aws_iam_policy_document.access.minified_json },
+    { keymaker = data.aws_iam_policy_document.maker.minified_json },
+  )
 }

@@ -28,7 +28,7 @@ locals {
     "kms:UpdateKeyDescription",
   ]
 
-  # Keys made at run time stay with the account's administrators: KMS makes no key whose maker's account could not change the policy.
+  # Keys made at run time stay with the account's administrators, whom the keymaker's IAM policy makes one of.
   administrators = {
     for purpose in keys(local.signers) : purpose =>
     purpose == "tenant" || length(var.administrator_role_arns) == 0 ? [local.account_root] : var.administrator_role_arns
@@ -84,7 +84,8 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # shared.N signs for tenants too.
+  # shared.N signs for tenants too. The keymaker leaves this statement out for the environment's other CAs (crates/kms has its Sid): the
+  # condition alone would hold of a new key for minutes, until AWS sees its tags.
   dynamic "statement" {
     for_each = length(local.tenant_signer_arns[each.key]) > 0 ? [local.tenant_signer_arns[each.key]] : []
     content {
@@ -126,17 +127,18 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # Whoever made the key names it. Not by IAM and the key's tags: AWS may take minutes to see new tags.
+  # Whoever makes the key must be able to change this policy, or KMS refuses it (CreateKey, "Policy"), and gives the key its name. Not by
+  # IAM and the key's tags: AWS may take minutes to see new tags.
   dynamic "statement" {
-    for_each = each.key == "tenant" && length(local.maker_arns) > 0 ? [local.maker_arns] : []
+    for_each = each.key == "tenant" && var.maker_role_arn != null ? [var.maker_role_arn] : []
     content {
-      sid       = "MakersName"
+      sid       = "MakerMakes"
       resources = ["*"]
-      actions   = ["kms:CreateAlias"]
+      actions   = ["kms:CreateAlias", "kms:DescribeKey", "kms:GetPublicKey", "kms:PutKeyPolicy"]
 
       principals {
         type        = "AWS"
-        identifiers = statement.value
+        identifiers = [statement.value]
       }
     }
   }

@@ -30,6 +30,22 @@ variable "signer_role_arns" {
   }
 }
 
+variable "maker_role_arn" {
+  description = "ARN of the keymaker's role, which creates tenants' keys. Null: keys are not created at run time."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.maker_role_arn == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:role/", var.maker_role_arn))
+    error_message = "maker_role_arn must be the ARN of an IAM role (arn:aws:iam::ACCOUNT:role/NAME)."
+  }
+
+  validation {
+    condition     = !contains(values(var.signer_role_arns), coalesce(var.maker_role_arn, "none"))
+    error_message = "A role may either create keys or sign with them: maker_role_arn must not be in signer_role_arns."
+  }
+}
+
 variable "break_glass_role_arns" {
   description = "ARNs of the IAM roles that may disable a CA key or schedule its deletion. Empty: nobody."
   type        = list(string)

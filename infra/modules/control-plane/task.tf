@@ -2,7 +2,7 @@ locals {
   log_group_name = "/${var.name_prefix}/control-plane"
 
   environment = merge(var.settings, {
-    SIGNET_KEYS__TENANT_KEY_POLICY     = var.tenant_key_policy
+    SIGNET_KEYS__MAKER                 = var.key_maker
     SIGNET_LISTEN__GRPC                = "0.0.0.0:${local.ports.grpc}"
     SIGNET_LISTEN__PUBLIC              = "0.0.0.0:${local.ports.public}"
     SIGNET_LISTEN__HEALTH              = "0.0.0.0:${local.ports.health}"

@@ -120,8 +120,8 @@ variable "settings" {
   }
 }
 
-variable "tenant_key_policy" {
-  description = "Key policy (JSON) for the keys that signetd creates: output of the module ca-keys."
+variable "key_maker" {
+  description = "Name of the Lambda that creates tenants' keys: output function_name of the module keymaker."
   type        = string
 }
 

@@ -43,7 +43,7 @@ variable "size" {
 }
 
 variable "reserved_concurrency" {
-  description = "Reserved concurrency, overriding the size's. -1 reserves none, which new accounts with a small quota need."
+  description = "Reserved concurrency, overriding the size's. -1 reserves none. N needs an account quota (L-B99A9384) of N + 100, which new accounts do not have."
   type        = number
   default     = null
 

@@ -18,13 +18,16 @@ locals {
     "ecr.api" = { actions = local.pull, resources = ["*"], accounts = [] }
     "ecr.dkr" = { actions = local.pull, resources = ["*"], accounts = [] }
     # A presigned GetCallerIdentity, the proof of AWS IAM enrollment, comes from whichever account the caller is in.
-    sts            = { actions = ["sts:GetCallerIdentity"], resources = ["*"], accounts = [] }
-    events         = { actions = ["events:PutEvents"], resources = ["*"], accounts = [local.account] }
-    kms            = { actions = ["kms:*"], resources = ["*"], accounts = [local.account] }
+    sts = { actions = ["sts:GetCallerIdentity"], resources = ["*"], accounts = [] }
+    kms = { actions = ["kms:*"], resources = ["*"], accounts = [local.account] }
+    lambda = {
+      actions   = ["lambda:InvokeFunction"]
+      resources = ["arn:${data.aws_partition.current.partition}:lambda:${local.region}:${local.account}:function:${var.name_prefix}-keymaker"]
+      accounts  = [local.account]
+    }
     logs           = { actions = ["logs:CreateLogStream", "logs:PutLogEvents"], resources = ["*"], accounts = [local.account] }
     monitoring     = { actions = ["cloudwatch:PutMetricData"], resources = ["*"], accounts = [local.account] }
     secretsmanager = { actions = ["secretsmanager:*"], resources = ["*"], accounts = [local.account] }
-    ssm            = { actions = ["ssm:GetParameter", "ssm:GetParameters"], resources = ["*"], accounts = [local.account] }
   }
 
   pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"]

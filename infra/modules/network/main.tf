@@ -5,7 +5,8 @@ data "aws_partition" "current" {}
 data "aws_availability_zones" "available" {
   count = local.own
 
-  state = "available"
+  state            = "available"
+  exclude_zone_ids = var.exclude_zone_ids
 
   filter {
     name   = "opt-in-status"
@@ -14,9 +15,10 @@ data "aws_availability_zones" "available" {
 }
 
 locals {
-  own    = var.vpc == null ? 1 : 0
-  region = data.aws_region.current.id
-  zones  = local.own == 1 ? { for i, zone in slice(sort(data.aws_availability_zones.available[0].names), 0, var.az_count) : zone => i } : {}
+  own       = var.vpc == null ? 1 : 0
+  region    = data.aws_region.current.id
+  available = local.own == 1 ? sort(data.aws_availability_zones.available[0].names) : []
+  zones     = { for i, zone in slice(local.available, 0, min(var.az_count, length(local.available))) : zone => i }
 }
 
 resource "aws_vpc" "this" {
@@ -32,6 +34,11 @@ resource "aws_vpc" "this" {
     precondition {
       condition     = length(local.overlaps) == 0
       error_message = "These ranges overlap, so nothing could be routed between them: ${join("; ", local.overlaps)}. Change cidr, or take one out of peer_cidrs."
+    }
+
+    precondition {
+      condition     = length(local.zones) == var.az_count
+      error_message = "${local.region} has ${length(local.available)} usable availability zones (${join(", ", local.available)}), fewer than az_count = ${var.az_count}. Lower az_count, or shorten exclude_zone_ids."
     }
   }
 }

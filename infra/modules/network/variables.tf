@@ -70,6 +70,19 @@ variable "az_count" {
   }
 }
 
+# AWS documents the first two ("Supported Regions for Amazon ECS on AWS Fargate"). The third has Fargate, but not every interface endpoint.
+variable "exclude_zone_ids" {
+  description = "Ids of availability zones in which nothing is created. The default is where AWS does not offer Fargate or an interface endpoint that signetd needs; ids of other regions have no effect."
+  type        = set(string)
+  default     = ["usw1-az2", "apne1-az3", "use1-az3"]
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for id in var.exclude_zone_ids : can(regex("^[a-z0-9]+-az[0-9]+$", id))])
+    error_message = "exclude_zone_ids must be zone ids, which are the same in all accounts (use1-az3), not zone names (us-east-1e)."
+  }
+}
+
 variable "internet_facing" {
   description = "Create public subnets and an internet gateway, for the load balancer only. Tasks are always private."
   type        = bool
@@ -92,12 +105,12 @@ variable "gateway_endpoints" {
 variable "interface_endpoints" {
   description = "Interface endpoints to create. The default is everything that signetd needs without internet access. Remove those that an existing VPC already has."
   type        = set(string)
-  default     = ["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"]
+  default     = ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager", "sts"]
   nullable    = false
 
   validation {
-    condition     = length(setsubtract(var.interface_endpoints, ["ecr.api", "ecr.dkr", "events", "kms", "logs", "monitoring", "secretsmanager", "ssm", "sts"])) == 0
-    error_message = "interface_endpoints can hold ecr.api, ecr.dkr, events, kms, logs, monitoring, secretsmanager, ssm and sts."
+    condition     = length(setsubtract(var.interface_endpoints, ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "monitoring", "secretsmanager", "sts"])) == 0
+    error_message = "interface_endpoints can hold ecr.api, ecr.dkr, kms, lambda, logs, monitoring, secretsmanager and sts."
   }
 }
 

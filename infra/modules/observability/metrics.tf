@@ -5,6 +5,7 @@ locals {
   log_groups = {
     control_plane = var.control_plane.log_group_name
     enroll        = var.enroll.log_group_name
+    keymaker      = var.keymaker.log_group_name
     rotate        = var.rotate.log_group_name
     events        = aws_cloudwatch_log_group.events.name
   }
@@ -26,7 +27,7 @@ locals {
     MissingChanges      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"changes are missing from the feed\" || $.message = \"the changes feed was rolled back: entries that this node has read are gone\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"instance locked: its key was copied\" }" }
     AuditCuts           = { logs = ["control_plane", "rotate"], value = "1", pattern = "{ $.message = \"the audit log was truncated or rolled back\" }" }
-    KmsThrottles        = { logs = local.every_process, value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
+    KmsThrottles        = { logs = concat(local.every_process, ["keymaker"]), value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }
     OperatorFaults      = { logs = local.every_process, value = "1", pattern = "{ $.message = \"misconfigured: the operator must act\" }" }
     UnnamedKeys         = { logs = ["rotate"], value = "1", pattern = "{ $.message = \"unused KMS key without an alias: delete it\" }" }
     ExpiryWarnings      = { logs = ["events"], value = "1", pattern = "{ $.source = \"signet\" && $.detail-type = \"Certificate Expiry\" }" }

@@ -1,6 +1,6 @@
 locals {
   log_group_arns = [
-    for name in [var.control_plane.log_group_name, var.enroll.log_group_name, var.rotate.log_group_name, "/aws/events/${var.name_prefix}"] :
+    for name in [var.control_plane.log_group_name, var.enroll.log_group_name, var.keymaker.log_group_name, var.rotate.log_group_name, "/aws/events/${var.name_prefix}"] :
     "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${name}"
   ]
   cluster_arn = "arn:${local.partition}:ecs:${local.region}:${local.account}:cluster/${var.control_plane.cluster_name}"
@@ -73,7 +73,7 @@ data "aws_iam_policy_document" "look" {
   statement {
     sid       = "Lambdas"
     actions   = ["lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration"]
-    resources = [for name in [var.enroll.function_name, var.rotate.function_name] : "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${name}"]
+    resources = [for name in [var.enroll.function_name, var.keymaker.function_name, var.rotate.function_name] : "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${name}"]
   }
 
   statement {
@@ -194,10 +194,10 @@ data "aws_iam_policy_document" "last_resort" {
     resources = [local.service_arn]
   }
 
-  # Zero stops enrollment, or the rotation.
+  # Zero stops enrollment, new keys, or the rotation.
   statement {
     sid       = "StopLambdas"
     actions   = ["lambda:PutFunctionConcurrency"]
-    resources = [for name in [var.enroll.function_name, var.rotate.function_name] : "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${name}"]
+    resources = [for name in [var.enroll.function_name, var.keymaker.function_name, var.rotate.function_name] : "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${name}"]
   }
 }

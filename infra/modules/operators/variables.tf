@@ -71,6 +71,14 @@ variable "enroll" {
   })
 }
 
+variable "keymaker" {
+  description = "Outputs of the module keymaker."
+  type = object({
+    log_group_name = string
+    function_name  = string
+  })
+}
+
 variable "rotate" {
   description = "Outputs of the module rotate."
   type = object({

@@ -15,7 +15,7 @@ locals {
 resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_115:It runs a few times an hour, and new accounts have no concurrency to reserve.
   # checkov:skip=CKV_AWS_116:What fails goes to the queue by aws_lambda_function_event_invoke_config, with its cause.
-  # checkov:skip=CKV_AWS_117:It calls AWS only and nobody can call it; the variable vpc puts it into the VPC.
+  # checkov:skip=CKV_AWS_117:It calls AWS only, and no client can call it.
   # checkov:skip=CKV_AWS_173:The settings have no secrets.
   # checkov:skip=CKV_AWS_272:The package's digest is in Terraform's state and plan; signing profiles are the account's choice.
   # checkov:skip=CKV_AWS_50:Each run logs what it did; tracing would add a permission on everything.
@@ -31,7 +31,7 @@ resource "aws_lambda_function" "this" {
   timeout          = var.timeout_seconds
 
   environment {
-    variables = merge(var.settings, { SIGNET_KEYS__TENANT_KEY_POLICY = var.tenant_key_policy })
+    variables = merge(var.settings, { SIGNET_KEYS__MAKER = var.key_maker })
   }
 
   logging_config {
@@ -39,15 +39,7 @@ resource "aws_lambda_function" "this" {
     log_group  = aws_cloudwatch_log_group.this.name
   }
 
-  dynamic "vpc_config" {
-    for_each = var.vpc == null ? [] : [var.vpc]
-    content {
-      subnet_ids         = vpc_config.value.subnet_ids
-      security_group_ids = vpc_config.value.security_group_ids
-    }
-  }
-
-  depends_on = [aws_iam_role_policy.this, aws_iam_role_policy.access, aws_iam_role_policy.vpc]
+  depends_on = [aws_iam_role_policy.this, aws_iam_role_policy.access]
 }
 
 # The scheduler hands a task over and does not wait: what fails then is tried again and ends up in the queue.

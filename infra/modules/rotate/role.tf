@@ -87,57 +87,12 @@ data "aws_iam_policy_document" "this" {
   }
 }
 
-resource "aws_iam_role_policy" "vpc" {
-  count = var.vpc == null ? 0 : 1
-
-  name   = "vpc"
-  role   = aws_iam_role.this.name
-  policy = data.aws_iam_policy_document.vpc.json
-}
-
-# Lambda itself connects the function to the VPC, with these rights; the function's code gets none of them.
-data "aws_iam_policy_document" "vpc" {
-  # checkov:skip=CKV_AWS_111:EC2 knows no narrower resource for a network interface that is yet to be made.
-  # checkov:skip=CKV_AWS_356:EC2 knows no narrower resource for a network interface that is yet to be made.
-  statement {
-    sid       = "Connect"
-    resources = ["*"]
-    actions = [
-      "ec2:AssignPrivateIpAddresses",
-      "ec2:CreateNetworkInterface",
-      "ec2:DeleteNetworkInterface",
-      "ec2:DescribeNetworkInterfaces",
-      "ec2:DescribeSubnets",
-      "ec2:UnassignPrivateIpAddresses",
-    ]
-  }
-
-  statement {
-    sid       = "NotTheCode"
-    effect    = "Deny"
-    actions   = ["ec2:*"]
-    resources = ["*"]
-
-    condition {
-      test     = "ArnEquals"
-      variable = "lambda:SourceFunctionArn"
-      values   = [local.function_arn]
-    }
-  }
-}
-
-# What others may do with the secret and the parameters.
+# What others may do with the secret, and bootstrap with the parameters.
 data "aws_iam_policy_document" "reader" {
   statement {
     sid       = "ReadServerSecret"
     actions   = ["secretsmanager:GetSecretValue"]
     resources = [aws_secretsmanager_secret.server.arn]
-  }
-
-  statement {
-    sid       = "ReadRootParameter"
-    actions   = ["ssm:GetParameter"]
-    resources = [aws_ssm_parameter.this["root"].arn]
   }
 }
 

@@ -7,6 +7,7 @@ locals {
     sweep        = "rate(5 minutes)"
     warn-expiry  = "rate(1 hour)"
     count-quotas = "rate(1 hour)"
+    key-policies = "rate(1 hour)"
   }
 }
 

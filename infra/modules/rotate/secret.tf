@@ -136,6 +136,31 @@ data "aws_iam_policy_document" "server_key" {
     }
   }
 
+  # CreateSecret, and UpdateSecret with another key, try both as their caller, which opens no secret (Secrets Manager User Guide,
+  # "Secret encryption and decryption"). The context is what tells this from reading.
+  statement {
+    sid       = "SecretIsMade"
+    resources = ["*"]
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${local.partition}:iam::${local.account}:root"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${local.region}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:SecretVersionId"
+      values   = ["RequestToValidateKeyAccess"]
+    }
+  }
+
   dynamic "statement" {
     for_each = var.bootstrap == null ? [] : [var.bootstrap]
     content {

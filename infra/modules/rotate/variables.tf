@@ -62,14 +62,9 @@ variable "settings" {
   }
 }
 
-variable "tenant_key_policy" {
-  description = "Key policy (JSON) for the keys of tenants' CAs: output of the module ca-keys."
+variable "key_maker" {
+  description = "Name of the Lambda that creates tenants' keys: output function_name of the module keymaker."
   type        = string
-
-  validation {
-    condition     = length(var.tenant_key_policy) <= 3000
-    error_message = "tenant_key_policy is longer than 3,000 bytes. With the settings, it must fit into a Lambda's environment (4 kB). Name fewer roles in ca-keys."
-  }
 }
 
 variable "access_policies" {
@@ -149,20 +144,6 @@ variable "event_bus_arn" {
   validation {
     condition     = can(regex("^arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/", var.event_bus_arn))
     error_message = "event_bus_arn must be the ARN of an event bus (arn:aws:events:REGION:ACCOUNT:event-bus/NAME)."
-  }
-}
-
-variable "vpc" {
-  description = "Subnets and security groups to run in, with endpoints for DynamoDB, KMS, S3, Secrets Manager, SSM, EventBridge and STS. Null: no VPC; the Lambda calls only AWS."
-  type = object({
-    subnet_ids         = list(string)
-    security_group_ids = list(string)
-  })
-  default = null
-
-  validation {
-    condition     = var.vpc == null || try(length(var.vpc.subnet_ids) >= 2 && length(var.vpc.security_group_ids) >= 1, false)
-    error_message = "vpc needs at least two subnets, to survive a zone outage, and a security group."
   }
 }
 

@@ -17,11 +17,14 @@ pub enum Task {
     WarnExpiry,
     /// What tenants have, counted one by one now and then.
     CountQuotas,
+    /// Policies of tenants' keys.
+    KeyPolicies,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 5] = [Self::RotateCas, Self::Publish, Self::Sweep, Self::WarnExpiry, Self::CountQuotas];
+    pub const ALL: [Self; 6] =
+        [Self::RotateCas, Self::Publish, Self::Sweep, Self::WarnExpiry, Self::CountQuotas, Self::KeyPolicies];
 
     /// Its name in events, logs and audit events.
     pub const fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Task {
             Self::Sweep => "sweep",
             Self::WarnExpiry => "warn-expiry",
             Self::CountQuotas => "count-quotas",
+            Self::KeyPolicies => "key-policies",
         }
     }
 }

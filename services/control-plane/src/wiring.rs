@@ -306,23 +306,35 @@ fn open_keys(config: &Config, aws: Option<&SdkConfig>) -> Result<(Arc<dyn KeyMan
             let none = EnvironmentKeys { root: None, system: None, shared: None, server: None };
             Ok((Arc::new(SoftKeys::open(dir, passphrase)?), none))
         }
-        (Keys::Kms { prefix, tenant_key_policy, tenant_key_policy_file }, Some(aws)) => {
+        (Keys::Kms { prefix, .. }, Some(aws)) => {
             let made_by_terraform = EnvironmentKeys {
                 root: Some(kms_key(prefix, Purpose::Root)?),
                 system: Some(kms_key(prefix, Purpose::System)?),
                 shared: Some(kms_key(prefix, Purpose::Shared)?),
                 server: Some(kms_key(prefix, Purpose::Server)?),
             };
-            let keys = KmsKeys::new(aws, prefix);
-            let keys = match (tenant_key_policy, tenant_key_policy_file) {
-                (Some(policy), _) => keys.tenant_key_policy(policy),
-                (None, Some(file)) => keys.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str()),
-                (None, None) => keys,
-            };
-            Ok((Arc::new(keys), made_by_terraform))
+            Ok((Arc::new(kms_keys_at(&config.keys, aws)?), made_by_terraform))
         }
         (Keys::Kms { .. }, None) => Err(WiringError::Keys { problem: "needs AWS".into() }),
     }
+}
+
+/// The configured keys in KMS, for who makes them. Asks nobody anything.
+pub async fn kms_keys(config: &Config) -> Result<KmsKeys, WiringError> {
+    kms_keys_at(&config.keys, &sdk_config(&config.aws).await)
+}
+
+fn kms_keys_at(keys: &Keys, aws: &SdkConfig) -> Result<KmsKeys, WiringError> {
+    let Keys::Kms { prefix, tenant_key_policy, tenant_key_policy_file, maker } = keys else {
+        return Err(WiringError::Keys { problem: "are not in KMS: set kind = \"kms\"".into() });
+    };
+    let kms = KmsKeys::new(aws, prefix);
+    Ok(match (maker, tenant_key_policy, tenant_key_policy_file) {
+        (Some(maker), ..) => kms.made_by(aws, maker),
+        (None, Some(policy), _) => kms.tenant_key_policy(policy),
+        (None, None, Some(file)) => kms.tenant_key_policy(read(file, "tenant_key_policy_file")?.as_str()),
+        (None, None, None) => kms,
+    })
 }
 
 /// The text of the file that the key `name` names.

@@ -53,6 +53,17 @@ async fn report_unnamed_keys(app: &App, now: Time) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has the keys that were made for CAs get the policy that such keys get now, where keys have one.
+pub async fn apply_key_policies(app: &App) -> Result<TaskReport, Error> {
+    let applied = app.keys.apply_policies().await?;
+    let failed = |(key, cause): (String, String)| (key, Error::Misconfigured { what: "a key's policy", cause });
+    Ok(TaskReport {
+        done: (applied.changed > 0).then(|| format!("{} policies set", applied.changed)).into_iter().collect(),
+        failed: applied.failed.into_iter().map(failed).collect(),
+        unfinished: applied.unfinished,
+    })
+}
+
 /// The root first: what it signs must not outlive it.
 fn rank(kind: CaKind) -> u8 {
     match kind {

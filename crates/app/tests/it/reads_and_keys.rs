@@ -35,7 +35,8 @@ fn key_errors() -> Vec<(Fault<KeyError>, &'static str)> {
     let errors = [
         (KeyError::Unavailable(reason.clone()), "UNAVAILABLE"),
         (KeyError::Unusable { key: key.clone(), reason: reason.clone() }, "MISCONFIGURED"),
-        (KeyError::Denied { key: key.clone(), reason }, "MISCONFIGURED"),
+        (KeyError::Denied { key: key.clone(), reason: reason.clone() }, "MISCONFIGURED"),
+        (KeyError::NotMade { key: key.clone(), reason }, "MISCONFIGURED"),
         (KeyError::BadSignature(key), "INTERNAL"),
     ];
     let faults = errors.map(|(error, reason)| [Fault::Before(error.clone()), Fault::After(error)].map(|f| (f, reason)));

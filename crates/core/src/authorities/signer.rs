@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{CaId, KeyRef, TenantId, Time};
@@ -44,6 +45,22 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
     async fn unnamed(&self, _now: Time) -> Result<Vec<KeyRef>, KeyError> {
         Ok(Vec::new())
     }
+
+    /// Sets the present policy on the keys that [`Self::create`] has made. Nothing for managers whose keys have none.
+    async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
+        Ok(PolicyReport::default())
+    }
+}
+
+/// What became of the policies of keys. What failed for one key did not stop the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// How many keys had another policy.
+    pub changed: usize,
+    /// Keys, and why theirs could not be set.
+    pub failed: Vec<(String, String)>,
+    /// That time was over before all keys were looked at; the next run goes on.
+    pub unfinished: bool,
 }
 
 /// Why a key could not be used. Texts never hold key material.
@@ -65,6 +82,13 @@ pub enum KeyError {
     Denied {
         key: String,
         /// Which permission is missing.
+        reason: String,
+    },
+    /// It cannot be made until the operator has changed something: a policy, a quota.
+    #[error("key {key} cannot be created: {reason}")]
+    NotMade {
+        key: String,
+        /// Why, and what to do.
         reason: String,
     },
     /// Throttled, slow or not reachable: try again.

@@ -25,6 +25,10 @@ const DONE: Answer = Http(200, "");
 const TAKEN: Answer = Http(400, r#"{"__type": "AlreadyExistsException", "message": "An alias exists already"}"#);
 const THROTTLED: Answer = Http(400, r#"{"__type": "ThrottlingException", "message": "Rate exceeded"}"#);
 const QUOTA: Answer = Http(400, r#"{"__type": "LimitExceededException", "message": "too many keys"}"#);
+const LOCKED_OUT: Answer = Http(
+    400,
+    r#"{"__type": "MalformedPolicyDocumentException", "message": "The new key policy will not allow you to update the key policy in the future."}"#,
+);
 const FAILED: Answer = Http(500, r#"{"__type": "KMSInternalException", "message": "-"}"#);
 
 /// What was logged.
@@ -157,13 +161,43 @@ async fn a_creation_that_may_have_been_carried_out_is_not_tried_again_and_told()
 async fn a_quota_of_keys_is_the_operators_matter() {
     let refused = create([ABSENT, QUOTA]).await;
     assert!(
-        matches!(&refused.key, Err(KeyError::Denied { reason, .. }) if reason.contains("quota")),
+        matches!(&refused.key, Err(KeyError::NotMade { reason, .. }) if reason.contains("quota")),
         "{:?}",
         refused.key
     );
     assert_eq!(refused.count("CreateKey"), 1);
     assert!(!refused.log.contains("a key without an alias may exist"), "{}", refused.log);
     let refused = create([ABSENT, MADE, QUOTA]).await;
-    assert!(matches!(&refused.key, Err(KeyError::Denied { .. })), "{:?}", refused.key);
+    assert!(matches!(&refused.key, Err(KeyError::NotMade { .. })), "{:?}", refused.key);
     assert_eq!(refused.count("CreateAlias"), 1);
+}
+
+/// The policy of `infra/modules/ca-keys`, or a role that cannot change it: no wait helps.
+#[tokio::test]
+async fn a_rejected_policy_is_the_operators_matter() {
+    let refused = create([ABSENT, LOCKED_OUT]).await;
+    let error = refused.key.as_ref().unwrap_err().to_string();
+    assert!(matches!(refused.key, Err(KeyError::NotMade { .. })), "{error}");
+    for words in ["cannot be created", "kms:PutKeyPolicy", "tenant_key_policy", "in the future"] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert_eq!(refused.count("CreateKey"), 1);
+}
+
+/// A condition on what is not sent does not hold.
+#[tokio::test]
+async fn what_iam_has_conditions_on_is_sent() {
+    let kms = Scripted::new([ABSENT, MADE, DONE]).await;
+    create_at(kms.endpoint()).await.0.unwrap();
+    let asked = kms.asked();
+    let sent = &kms.bodies()[asked.iter().position(|asked| asked == "CreateKey").unwrap()];
+    for said in [
+        r#""KeySpec":"ECC_NIST_P256""#,
+        r#""KeyUsage":"SIGN_VERIFY""#,
+        r#""Origin":"AWS_KMS""#,
+        r#""MultiRegion":false"#,
+        r#""BypassPolicyLockoutSafetyCheck":false"#,
+    ] {
+        assert!(sent.contains(said), "{said}: {sent}");
+    }
 }

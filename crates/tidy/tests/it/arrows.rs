@@ -75,6 +75,7 @@ fn libraries_use_only_what_lies_below_them() {
         "signet-principal",
         "signet-agent",
         "signet-enroll-lambda",
+        "signet-keymaker-lambda",
         "signet-rotate-lambda",
         "signet-bench",
     ];

@@ -21,6 +21,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "crates/sqlite",
     "crates/x509",
     "lambdas/enroll",
+    "lambdas/keymaker",
     "lambdas/rotate",
 ];
 

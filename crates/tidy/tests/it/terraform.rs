@@ -75,6 +75,9 @@ fn terraform_makes_the_keys_of_the_code() {
         assert!(made.contains(&format!("(\"{tag}\", ")), "crates/kms does not tag keys with {tag}");
         assert!(access.contains(&format!("signet:{tag}")), "infra/modules/ca-keys knows no tag {tag}");
     }
+    // Or what serves the internet could sign with a later root.
+    let (policies, policy) = (text("crates/kms/src/policies.rs"), text("infra/modules/ca-keys/policy.tf"));
+    assert!(policies.contains("\"SignersSignForTenants\"") && policy.contains("= \"SignersSignForTenants\""));
     assert!(kms.contains("alias/{prefix}-tenant-") && access.contains("alias/${var.name_prefix}-tenant-*"));
 }
 
@@ -115,9 +118,9 @@ fn settings_are_keys_of_the_configuration() {
     let sample = text("services/control-plane/signet.sample.toml");
     let environment = text("infra/environments/prod/settings.tf");
     let task = text("infra/modules/control-plane/task.tf");
-    let rotate = text("infra/modules/rotate/main.tf");
+    let lambdas = ["keymaker", "rotate"].map(|lambda| text(&format!("infra/modules/{lambda}/main.tf"))).concat();
     let mut known = 0;
-    for name in [environment, task, rotate].iter().flat_map(|hcl| {
+    for name in [environment, task, lambdas].iter().flat_map(|hcl| {
         hcl.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(str::to_owned).collect::<Vec<_>>()
     }) {
         let Some((section, key)) = name.strip_prefix("SIGNET_").and_then(|name| name.split_once("__")) else {

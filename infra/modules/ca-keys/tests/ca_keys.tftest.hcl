@@ -20,6 +20,7 @@ variables {
     enroll        = "arn:aws:iam::123456789012:role/enroll"
     rotate        = "arn:aws:iam::123456789012:role/rotate"
   }
+  maker_role_arn        = "arn:aws:iam::123456789012:role/keymaker"
   break_glass_role_arns = ["arn:aws:iam::123456789012:role/break-glass"]
 }
 
@@ -78,28 +79,29 @@ run "by_default" {
   assert {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.key["tenant"].json).Statement :
-      statement.Condition.StringNotLike["aws:ResourceTag/signet:ca"]
+      jsonencode([statement.Sid, statement.Condition.StringNotLike])
       if statement.Principal.AWS == "arn:aws:iam::123456789012:role/enroll"
-    ] == [["root.*", "server.*", "system.*"]]
+    ] == [jsonencode(["SignersSignForTenants", { "aws:ResourceTag/signet:ca" = ["root.*", "server.*", "system.*"] }])]
     error_message = "What serves the internet must not sign with a later generation of the environment's own CAs."
   }
 
   assert {
-    condition     = !strcontains(data.aws_iam_policy_document.access.json, "kms:Sign\"")
+    condition     = alltrue([for json in values(output.access) : !strcontains(json, "kms:Sign\"")])
     error_message = "The right to sign must come from the key policies only."
   }
 
   # Run time makes tenant keys only.
   assert {
-    condition     = keys(output.access) == ["control_plane", "rotate"] && length(distinct(values(output.access))) == 1
-    error_message = "The control plane and the rotate Lambda make keys; the enrollment API does not."
+    condition     = { for role, json in output.access : role => strcontains(json, "kms:CreateKey") } == { control_plane = false, keymaker = true, rotate = false }
+    error_message = "The keymaker makes keys, and nothing that serves or signs does."
   }
 
   assert {
     condition = [
-      for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement : jsonencode(merge(
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement : jsonencode(merge(
         statement.Condition.StringEquals,
         statement.Condition.Bool,
+        statement.Condition.BoolIfExists,
         statement.Condition.Null,
         { "aws:TagKeys" = sort(statement.Condition["ForAllValues:StringEquals"]["aws:TagKeys"]) },
       )) if statement.Action == "kms:CreateKey"
@@ -119,17 +121,36 @@ run "by_default" {
 
   assert {
     condition = alltrue([
-      for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement :
-      statement.Resource != "*" || contains(["[\"kms:ListAliases\",\"kms:ListKeys\"]", "\"kms:CreateKey\""], jsonencode(try(sort(statement.Action), statement.Action)))
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement :
+      statement.Resource != "*" || contains(["kms:CreateKey", "kms:ListAliases"], statement.Action)
     ])
-    error_message = "Only kms:CreateKey and the two listings take no resource."
+    error_message = "Only kms:CreateKey and the listing take no resource."
   }
 
   assert {
     condition = toset([
-      for statement in jsondecode(data.aws_iam_policy_document.access.json).Statement : statement.Resource if statement.Action == "kms:CreateAlias"
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement : statement.Resource if statement.Action == "kms:CreateAlias"
     ]) == toset(["arn:aws:kms:eu-central-1:123456789012:alias/signet-test-tenant-*"])
     error_message = "An alias made at run time must be a tenant's."
+  }
+
+  # KMS makes no key whose maker could not change its policy, and sees its tags too late to go by them.
+  assert {
+    condition = flatten([
+      for purpose, document in data.aws_iam_policy_document.key : [
+        for statement in jsondecode(document.json).Statement : [purpose, contains(statement.Action, "kms:PutKeyPolicy"), can(statement.Condition)]
+        if statement.Principal.AWS == "arn:aws:iam::123456789012:role/keymaker"
+      ]
+    ]) == ["tenant", true, false]
+    error_message = "The keymaker may set the policy of tenants' keys from the first moment on, and of no other."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement : jsonencode(merge(statement.Condition.StringEquals, statement.Condition.Null))
+      if contains(flatten([statement.Action]), "kms:PutKeyPolicy")
+    ] == [jsonencode({ "aws:ResourceTag/signet:environment" = "signet-test", "aws:ResourceTag/signet:tenant" = "false" })]
+    error_message = "By IAM the keymaker may set the policy of this environment's tenants' keys only."
   }
 
   # Tenant key policy fits into a lambdas environment.
@@ -223,6 +244,7 @@ run "nobody_given_means_nobody_allowed" {
 
   variables {
     signer_role_arns      = {}
+    maker_role_arn        = null
     break_glass_role_arns = []
   }
 
@@ -256,6 +278,15 @@ run "signer_that_may_destroy_or_administer_is_refused" {
     administrator_role_arns = ["arn:aws:iam::123456789012:role/rotate"]
   }
   expect_failures = [var.break_glass_role_arns, var.administrator_role_arns]
+}
+
+run "signer_that_makes_keys_is_refused" {
+  command = plan
+
+  variables {
+    maker_role_arn = "arn:aws:iam::123456789012:role/rotate"
+  }
+  expect_failures = [var.maker_role_arn]
 }
 
 run "account_root_as_signer_is_refused" {

@@ -47,10 +47,10 @@ variables {
     load_balancer_subnet_ids = ["subnet-a", "subnet-b"]
     load_balancer_cidrs      = ["10.0.0.0/20", "10.0.16.0/20"]
   }
-  settings          = { SIGNET_STORAGE__PREFIX = "signet-test" }
-  tenant_key_policy = "{}"
-  access_policies   = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
-  logs_kms_key_arn  = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+  settings         = { SIGNET_STORAGE__PREFIX = "signet-test" }
+  key_maker        = "signet-test-keymaker"
+  access_policies  = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
+  logs_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 }
 
 run "by_default" {

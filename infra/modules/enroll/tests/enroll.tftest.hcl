@@ -53,8 +53,8 @@ run "by_default" {
   }
 
   assert {
-    condition     = aws_lambda_function.this.reserved_concurrent_executions == 10 && aws_lambda_function.this.memory_size == 256
-    error_message = "small: ten instances of 256 MiB."
+    condition     = aws_lambda_function.this.reserved_concurrent_executions == -1 && aws_lambda_function.this.memory_size == 256
+    error_message = "small: 256 MiB, and nothing reserved, since a new account has no concurrency to reserve."
   }
 
   # Logs say who and no more.

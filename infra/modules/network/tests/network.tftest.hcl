@@ -53,7 +53,7 @@ run "by_default" {
   }
 
   assert {
-    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ecr.api", "ecr.dkr", "events", "kms", "logs", "secretsmanager", "ssm", "sts"])
+    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager", "sts"])
     error_message = "Every AWS service that signetd and Fargate use must have an interface endpoint."
   }
 
@@ -101,13 +101,18 @@ run "by_default" {
   }
 
   assert {
+    condition     = jsondecode(data.aws_iam_policy_document.endpoint["lambda"].json).Statement[0].Resource == "arn:aws:lambda:eu-central-1:123456789012:function:signet-test-keymaker"
+    error_message = "Lambda's endpoint must lead to the keymaker only."
+  }
+
+  assert {
     condition     = jsondecode(data.aws_iam_policy_document.endpoint["sts"].json).Statement[0].Action == "sts:GetCallerIdentity"
     error_message = "STS's endpoint must take nothing but GetCallerIdentity, which foreign accounts' proofs need."
   }
 
   assert {
     condition = alltrue([
-      for service in ["dynamodb", "events", "kms", "logs", "secretsmanager", "ssm"] :
+      for service in ["dynamodb", "kms", "lambda", "logs", "secretsmanager"] :
       jsondecode(data.aws_iam_policy_document.endpoint[service].json).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
     ])
     error_message = "Credentials of other accounts must not pass."
@@ -123,6 +128,33 @@ run "by_default" {
     condition     = aws_cloudwatch_log_group.flow[0].kms_key_id == var.logs_kms_key_arn
     error_message = "Flow logs must be encrypted with our key."
   }
+}
+
+run "zones_without_fargate_are_left_out" {
+  command = plan
+
+  assert {
+    condition     = data.aws_availability_zones.available[0].exclude_zone_ids == toset(["usw1-az2", "apne1-az3", "use1-az3"])
+    error_message = "Zones without Fargate or an endpoint must be left out by their ids: their letters differ by account."
+  }
+}
+
+run "a_region_with_too_few_zones_says_so" {
+  command = plan
+  variables { az_count = 3 }
+
+  override_data {
+    target = data.aws_availability_zones.available[0]
+    values = { names = ["eu-central-1a", "eu-central-1b"] }
+  }
+
+  expect_failures = [aws_vpc.this]
+}
+
+run "zone_names_are_no_zone_ids" {
+  command = plan
+  variables { exclude_zone_ids = ["us-east-1e"] }
+  expect_failures = [var.exclude_zone_ids]
 }
 
 run "internet_facing_in_three_zones" {

@@ -90,6 +90,7 @@ variables {
     target_group_arn_suffix  = "targetgroup/signet-test-grpc/0123456789abcdef"
   }
   enroll               = { log_group_name = "/signet-test/enroll", function_name = "signet-test-enroll", api_id = "a1b2c3d4e5" }
+  keymaker             = { log_group_name = "/signet-test/keymaker" }
   rotate               = { log_group_name = "/signet-test/rotate", function_name = "signet-test-rotate", dead_letter_queue_name = "signet-test-rotate-dead-letters" }
   tables               = { changes = { name = "signet-test-changes", indexes = [] }, certificates = { name = "signet-test-certificates", indexes = ["by_deadline", "revoked"] } }
   break_glass_role_arn = "arn:aws:iam::123456789012:role/signet-test-break-glass"
@@ -167,7 +168,7 @@ run "applied" {
   }
 
   assert {
-    condition     = toset([for filter in aws_cloudwatch_log_metric_filter.this : filter.log_group_name if filter.metric_transformation[0].name == "KmsThrottles"]) == toset(["/signet-test/control-plane", "/signet-test/enroll", "/signet-test/rotate"])
+    condition     = toset([for filter in aws_cloudwatch_log_metric_filter.this : filter.log_group_name if filter.metric_transformation[0].name == "KmsThrottles"]) == toset(["/signet-test/control-plane", "/signet-test/enroll", "/signet-test/keymaker", "/signet-test/rotate"])
     error_message = "KMS throttles must be seen in every process."
   }
 

@@ -20,6 +20,7 @@ variables {
   read_only_principal_arns     = ["arn:aws:iam::210987654321:role/auditors"]
   control_plane                = { log_group_name = "/signet-test/control-plane", cluster_name = "signet-test", service_name = "signetd" }
   enroll                       = { log_group_name = "/signet-test/enroll", function_name = "signet-test-enroll" }
+  keymaker                     = { log_group_name = "/signet-test/keymaker", function_name = "signet-test-keymaker" }
   rotate = {
     log_group_name        = "/signet-test/rotate"
     function_name         = "signet-test-rotate"

@@ -94,10 +94,6 @@ override_resource {
 }
 
 override_resource {
-  target = aws_iam_role_policy.vpc
-}
-
-override_resource {
   target = aws_secretsmanager_secret_rotation.server
 }
 
@@ -106,7 +102,7 @@ variables {
   parameter_prefix        = "/signet/test"
   package_path            = "./tests/package.zip"
   settings                = { SIGNET_STORAGE__PREFIX = "signet-test" }
-  tenant_key_policy       = "{}"
+  key_maker               = "signet-test-keymaker"
   access_policies         = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/signet-test-audit\"}]}" }
   secret_reader_role_arns = ["arn:aws:iam::123456789012:role/signet-test-control-plane"]
   bucket_arn              = "arn:aws:s3:::signet-test-publication"
@@ -143,7 +139,7 @@ run "applied" {
   assert {
     condition = toset(flatten([
       for statement in jsondecode(data.aws_iam_policy_document.server_key.json).Statement : statement.Principal.AWS
-      if length(setintersection(flatten([statement.Action]), ["kms:Decrypt", "kms:CreateGrant", "kms:*"])) > 0
+      if length(setintersection(flatten([statement.Action]), ["kms:Decrypt", "kms:CreateGrant", "kms:*"])) > 0 && statement.Sid != "SecretIsMade"
     ])) == toset(["arn:aws:iam::123456789012:role/signet-test-rotate", "arn:aws:iam::123456789012:role/signet-test-control-plane"])
     error_message = "Only the Lambda and the control plane may decrypt the secret."
   }
@@ -157,9 +153,29 @@ run "applied" {
     error_message = "The key must be usable through Secrets Manager only."
   }
 
+  # CreateSecret asks KMS for both as its caller, with this context, and for nothing else.
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.server_key.json).Statement : jsonencode([statement.Principal.AWS, sort(statement.Action), statement.Condition])
+      if statement.Sid == "SecretIsMade"
+      ] == [jsonencode(["arn:aws:iam::123456789012:root", ["kms:Decrypt", "kms:GenerateDataKey"], {
+        StringEquals = {
+          "kms:EncryptionContext:SecretVersionId" = "RequestToValidateKeyAccess"
+          "kms:ViaService"                        = "secretsmanager.eu-central-1.amazonaws.com"
+        }
+    }])]
+    error_message = "Whoever makes the secret must pass Secrets Manager's check of the key, which opens no secret."
+  }
+
   assert {
     condition     = aws_kms_key.server.enable_key_rotation && aws_kms_key.server.deletion_window_in_days == 30
     error_message = "The key must rotate and have the longest deletion window."
+  }
+
+  # Nodes read the secret, and no parameter.
+  assert {
+    condition     = [for statement in jsondecode(output.access.control_plane).Statement : statement.Action] == ["secretsmanager:GetSecretValue"]
+    error_message = "The control plane may read the server's secret, and no more."
   }
 
   # Role has what it needs and no more.
@@ -183,11 +199,6 @@ run "applied" {
   }
 
   assert {
-    condition     = length(aws_iam_role_policy.vpc) == 0
-    error_message = "Outside of a VPC the role must have no rights in EC2."
-  }
-
-  assert {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.scheduler.json).Statement : statement.Resource
     ] == ["arn:aws:lambda:eu-central-1:123456789012:function:signet-test-rotate", "arn:aws:sqs:eu-central-1:123456789012:signet-test-rotate-dead-letters"]
@@ -197,21 +208,6 @@ run "applied" {
   assert {
     condition     = jsondecode(data.aws_iam_policy_document.scheduler_trust.json).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
     error_message = "Only this account's scheduler may take the role."
-  }
-}
-
-run "in_a_vpc_the_code_gets_no_rights_there" {
-  command = apply
-
-  variables {
-    vpc = { subnet_ids = ["subnet-a", "subnet-b"], security_group_ids = ["sg-a"] }
-  }
-
-  assert {
-    condition = [
-      for statement in jsondecode(data.aws_iam_policy_document.vpc.json).Statement : statement.Condition.ArnEquals["lambda:SourceFunctionArn"] if statement.Effect == "Deny"
-    ] == ["arn:aws:lambda:eu-central-1:123456789012:function:signet-test-rotate"]
-    error_message = "What Lambda may do in EC2 its code must not."
   }
 }
 

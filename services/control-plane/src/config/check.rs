@@ -77,6 +77,12 @@ pub(super) fn key_policy<'de, D: Deserializer<'de>>(from: D) -> Result<Option<St
     text(from, object, "must be a key policy, a JSON object").map(Some)
 }
 
+pub(super) fn function<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let fits = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(plain);
+    text(from, fits, "must be a Lambda's name: 1 to 64 of A-Z a-z 0-9 - _").map(Some)
+}
+
 /// The letters and lengths of S3 (general purpose bucket names) are these; what else it refuses, it says itself.
 pub(super) fn bucket<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
@@ -133,6 +139,11 @@ pub(super) fn together(config: &Config) -> Checked {
     named(&config.server)?;
     if let Keys::Kms { tenant_key_policy: Some(_), tenant_key_policy_file: Some(_), .. } = config.keys {
         return Err(bad("keys.tenant_key_policy", "must not be set together with tenant_key_policy_file"));
+    }
+    if let Keys::Kms { maker: Some(_), tenant_key_policy, tenant_key_policy_file, .. } = &config.keys
+        && (tenant_key_policy.is_some() || tenant_key_policy_file.is_some())
+    {
+        return Err(bad("keys.maker", "must not be set together with a tenant_key_policy: the maker has it"));
     }
     for (index, grant) in config.authorization.grants.iter().enumerate() {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_');

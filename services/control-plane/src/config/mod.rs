@@ -131,6 +131,9 @@ pub enum Keys {
         tenant_key_policy: Option<String>,
         /// A file that holds it.
         tenant_key_policy_file: Option<PathBuf>,
+        /// The name of the Lambda that makes dedicated tenants' CA keys and has their policy. Without: this process.
+        #[serde(default, deserialize_with = "check::function")]
+        maker: Option<String>,
     },
 }
 

@@ -1,0 +1,64 @@
+//! The `keymaker` Lambda: makes the keys of tenants' CAs and sets their policy, and nothing else can. KMS makes no key
+//! whose maker could not change its policy again (CreateKey, "Policy"); who may do that is not to serve clients.
+//!
+//! Everything may run at any time, again, and twice at once.
+
+use lambda_runtime::Diagnostic;
+use serde_json::Value;
+use signet_control_plane::{Config, cli::system_clock, config::Keys, wiring};
+use signet_core::{KeyLabel, KeyManager, Time};
+use signet_kms::{KmsKeys, Order, Reply};
+use thiserror::Error as ThisError;
+
+/// Before the function's time limit no other key is begun for this long, in milliseconds.
+const LAST_MOMENTS: i64 = 20_000;
+
+/// Why a run failed. Logged, and tried again by whoever called.
+#[derive(Debug, ThisError)]
+pub enum KeymakerError {
+    /// The event is none that this function knows.
+    #[error("the event is no order: {0}")]
+    Event(serde_json::Error),
+    /// A setting that is needed is missing.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// What the runtime reports of a failed run.
+impl From<KeymakerError> for Diagnostic {
+    fn from(error: KeymakerError) -> Self {
+        Self { error_type: "Keymaker".into(), error_message: error.to_string() }
+    }
+}
+
+/// The function, ready for orders.
+#[derive(Debug)]
+pub struct Function {
+    keys: KmsKeys,
+}
+
+impl Function {
+    /// Makes the client. Asks nobody anything.
+    pub async fn open(config: &Config) -> Result<Self, KeymakerError> {
+        // Without, KMS's default policy would leave it to IAM who signs.
+        if !matches!(&config.keys, Keys::Kms { tenant_key_policy: Some(_), maker: None, .. }) {
+            return Err(KeymakerError::Settings("set SIGNET_KEYS__KIND=kms and SIGNET_KEYS__TENANT_KEY_POLICY".into()));
+        }
+        let keys = wiring::kms_keys(config).await.map_err(|error| KeymakerError::Settings(error.to_string()))?;
+        Ok(Self { keys })
+    }
+
+    /// Carries out one order. `deadline`: when AWS will stop this run, Unix milliseconds.
+    pub async fn call(&self, event: Value, deadline: u64) -> Result<Value, KeymakerError> {
+        let (clock, deadline) = (system_clock(), i64::try_from(deadline).unwrap_or(i64::MAX));
+        let go_on = || Some(clock()).filter(|now: &Time| now.unix_millis() < deadline.saturating_sub(LAST_MOMENTS));
+        let reply = match serde_json::from_value(event).map_err(KeymakerError::Event)? {
+            Order::CreateKey { tenant, ca } => {
+                self.keys.create(&KeyLabel { tenant, ca }).await.map_or_else(Reply::from, Reply::Key)
+            }
+            Order::ApplyPolicies {} => self.keys.set_policies(&go_on).await.map_or_else(Reply::from, Reply::Policies),
+        };
+        tracing::info!(?reply, "done");
+        serde_json::to_value(reply).map_err(KeymakerError::Event)
+    }
+}
