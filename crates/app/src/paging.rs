@@ -29,6 +29,8 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// Empty: that was the last page.
     pub next_page_token: String,
+    /// The places in the store of what cannot be read, and is left out.
+    pub unreadable: Vec<String>,
 }
 
 /// Where a listing stands. `of` binds a token to what was asked, so that it is of no use for anything else.
@@ -81,7 +83,7 @@ fn bad_token() -> Error {
 }
 
 /// Reads one page across `shards`. `query` gives the partition of a shard, `read` runs it.
-/// `of` names what is listed; a token is good for the same listing only. What cannot be read is left out.
+/// `of` names what is listed; a token is good for the same listing only.
 pub(crate) async fn list<E, F>(
     request: &PageRequest,
     of: &str,
@@ -98,20 +100,21 @@ where
     if place.after.as_ref().is_some_and(|after| !fits(after, &query(place.shard))) {
         return Err(bad_token());
     }
-    let mut items: Vec<E> = Vec::new();
+    let (mut items, mut unreadable): (Vec<E>, Vec<String>) = Default::default();
     while place.shard < shards {
         let wanted = size.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
         if wanted == 0 {
-            return Ok(Listing { items, next_page_token: encode(&place)? });
+            return Ok(Listing { items, next_page_token: encode(&place)?, unreadable });
         }
         let found = read(query(place.shard).limit(wanted).after(place.after.take())).await?;
         items.extend(found.records.into_iter().map(|found| found.value));
+        unreadable.extend(found.unreadable.iter().map(|record| record.key.to_string()));
         place.after = found.next;
         if place.after.is_none() {
             place.shard += 1;
         }
     }
-    Ok(Listing { items, next_page_token: String::new() })
+    Ok(Listing { items, next_page_token: String::new(), unreadable })
 }
 
 /// All entities of all shards, and what of them cannot be read; for housekeeping, not for callers.

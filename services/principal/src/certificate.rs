@@ -73,7 +73,7 @@ impl Held {
         if operator {
             "get a new one with `principal bootstrap` where the environment was created, or from another administrator"
         } else {
-            "get a new one with a join token: `principal enroll --save-context`"
+            "get a new one with a join token: `principal enroll --replace --save-context NAME`"
         }
     }
 }

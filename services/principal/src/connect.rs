@@ -24,8 +24,9 @@ pub(crate) fn connector(run: &Run, name: &str, context: &Context) -> Result<Conn
     private::refuse_if_open(&directory.join(signet_client::KEY_FILE))?;
     refuse_if_expired(&directory, name, context, run.printer.now)?;
     let credentials = Credentials::load(&directory).map_err(|error| {
-        Failure::new(Exit::Denied, format!("context {name}: {error}"))
-            .hint("`principal doctor` explains; `principal enroll --save-context` gets a new certificate")
+        Failure::new(Exit::Denied, format!("context {name}: {error}")).hint(
+            "`principal doctor` explains; `principal enroll --replace --save-context NAME` gets a new certificate",
+        )
     })?;
     let connector = Connector::new(&context.endpoint, credentials.root_der(), Some(&credentials))?;
     let connector = connector.with_deadline(run.global.timeout).with_connect_timeout(run.global.timeout);

@@ -1,9 +1,16 @@
 //! A context's certificate renews itself while its commands are used, and who cannot renew is told in time.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use signet_client::{Credentials, Directory, Identity, IdentitySettings, RenewalState, Storage as _, system_clock};
+use signet_client::{Credentials, Directory, Identity, IdentitySettings, Storage as _, system_clock};
 use signet_core::{Time, certificates::renewal::Window};
 use signet_proto::v1::{self, certificate_service_client::CertificateServiceClient as Client};
 use signet_x509::KeyAndCsr;
@@ -49,25 +56,34 @@ pub async fn before(run: &Run) {
         return;
     }
     // Else the command says that it has expired, and what to do.
-    if let Ok(Some(not_after)) = tokio::time::timeout(PATIENCE, revive(run, &kept.context)).await {
+    if let Ok(Some(not_after)) = tokio::time::timeout(PATIENCE, revive(run, &kept.context, &kept.held)).await {
         renewed(run, &kept.name, not_after);
     }
 }
 
 /// Renewal out of band, as the SDK does it. `None`: it is too late, or nobody answers.
-async fn revive(run: &Run, context: &Context) -> Option<Timestamp> {
+async fn revive(run: &Run, context: &Context, held: &Held) -> Option<Timestamp> {
     let directory = context.directory(&run.home);
     let credentials = Credentials::load(&directory).ok()?;
+    // To the SDK, one that is over when it arrives means that the clock is ahead: it arrived when it was made.
+    let is_loaded = Arc::new(AtomicBool::new(false));
+    let (made_at, loaded) = (time(held.not_before), Arc::clone(&is_loaded));
+    let clock = move || if loaded.load(Ordering::Relaxed) { system_clock()() } else { made_at };
     let mut settings = IdentitySettings::new(context.endpoint.clone(), credentials.root_der().to_vec());
     settings.server_name.clone_from(&context.server_name);
     settings.storage = Arc::new(Directory::new(&directory));
     settings.follow_bundle = false;
     settings.connect_timeout = PATIENCE;
+    settings.clock = Arc::new(clock);
     let identity = Identity::load(settings).await.ok()??;
+    is_loaded.store(true, Ordering::Relaxed);
+    identity.renew_now();
     let mut status = identity.status();
-    let settled = status.wait_for(|status| status.problem.is_some() || status.standing != RenewalState::Expired);
-    let is_fresh = settled.await.is_ok_and(|status| status.standing == RenewalState::Fresh && status.stored);
-    if is_fresh { Held::load(&directory).ok().map(|held| held.not_after) } else { None }
+    let settled = status.wait_for(|status| status.problem.is_some() || status.renewals > 0).await;
+    if settled.is_ok_and(|status| status.renewals > 0 && status.stored) {
+        return Held::load(&directory).ok().map(|held| held.not_after);
+    }
+    None
 }
 
 /// After a command: renews a certificate whose renewal window has begun, if the command found the server well. Whatever
@@ -107,8 +123,11 @@ fn renewed(run: &Run, name: &str, not_after: Timestamp) {
 
 /// The same rule as for everybody: from the first third of its life on.
 fn is_due(held: &Held, now: Timestamp) -> bool {
-    let time = |at: Timestamp| Time::from_unix_millis(at.as_millisecond());
     time(now) >= Window::of_lifetime(time(held.not_before), time(held.not_after)).start
+}
+
+fn time(at: Timestamp) -> Time {
+    Time::from_unix_millis(at.as_millisecond())
 }
 
 /// Whether the last quarter of its life has begun.

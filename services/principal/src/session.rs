@@ -14,7 +14,7 @@ use crate::{
     context::{Context, Contexts},
     exit::Exit,
     failure::Failure,
-    output::Printer,
+    output::{Printer, Shown},
     progress,
     run::Run,
 };
@@ -161,26 +161,60 @@ impl Session {
     }
 
     /// All pages of a list, up to `limit` items; 0 is all. `fetch` takes a page's size and token.
-    pub async fn pages<T, F>(&self, limit: u32, fetch: impl Fn(u32, String) -> F) -> Result<Vec<T>, Failure>
+    pub async fn pages<T, F>(&self, limit: u32, fetch: impl Fn(u32, String) -> F) -> Result<List<T>, Failure>
     where
-        F: Future<Output = Result<(Vec<T>, String), Failure>>,
+        F: Future<Output = Result<Page<T>, Failure>>,
     {
-        let mut items = Vec::new();
+        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         let mut token = String::new();
         loop {
             let have = u32::try_from(items.len()).unwrap_or(u32::MAX);
             let size = if limit == 0 { PAGE } else { limit.saturating_sub(have).min(PAGE) };
-            let (page, next) = fetch(size, token).await?;
-            items.extend(page);
-            token = next;
+            let page = fetch(size, token).await?;
+            items.extend(page.items);
+            unreadable.extend(page.unreadable);
+            token = page.next_page_token;
             if token.is_empty() {
-                return Ok(items);
+                return Ok(List { items, unreadable });
             }
             if limit > 0 && items.len() >= limit as usize {
                 self.printer.warn(&format!("showing the first {limit}; raise --limit to see more"));
-                return Ok(items);
+                return Ok(List { items, unreadable });
             }
         }
+    }
+}
+
+/// One answer to a question for a list.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// Empty: it is the last.
+    pub next_page_token: String,
+    /// What the server cannot read.
+    pub unreadable: Vec<String>,
+}
+
+/// A list as far as it could be read.
+#[derive(Debug)]
+pub struct List<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// What the server cannot read, by its place in the store.
+    pub unreadable: Vec<String>,
+}
+
+impl<T: Shown> List<T> {
+    /// Prints it. One that is not whole says so, and is a failure for scripts.
+    pub fn print(&self, printer: &Printer) -> Result<Exit, Failure> {
+        printer.list(&self.items)?;
+        if self.unreadable.is_empty() {
+            return Ok(Exit::Ok);
+        }
+        let (count, places) = (self.unreadable.len(), self.unreadable.join(", "));
+        let failure = Failure::other(format!("{count} records cannot be read and are missing here: {places}"));
+        Err(failure.hint("an operator repairs them: runbook UnreadableRecords"))
     }
 }
 

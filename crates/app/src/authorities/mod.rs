@@ -80,10 +80,15 @@ pub struct TrustBundle {
 /// Lists the tenant's CAs by kind and generation, retired ones too; those of the system tenant include the
 /// environment's own.
 pub async fn list_cas(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<Ca>, Error> {
-    let mut cas: Vec<Ca> = reads::cas(app, scope, call.now).await?.into_iter().map(|ca| ca.value).collect();
+    Ok(cas_and_unreadable(app, call, scope).await?.0)
+}
+
+async fn cas_and_unreadable(app: &App, call: &Call, scope: &TenantScope) -> Result<(Vec<Ca>, Vec<Unreadable>), Error> {
+    let (cas, unreadable) = reads::cas_and_unreadable(app, scope, call.now).await?;
+    let mut cas: Vec<Ca> = cas.into_iter().map(|ca| ca.value).collect();
     // The store has 10 before 2. A kind's come together: their ids differ in no more than the number.
     cas.sort_by_key(|ca| (ca.kind, ca.generation));
-    Ok(cas)
+    Ok((cas, unreadable))
 }
 
 /// A page of [`list_cas`]. All are read for each page: a quota keeps them to 200 at most, and the store has 10 before
@@ -96,13 +101,16 @@ pub async fn list_certificate_authorities(
 ) -> Result<Listing<Ca>, Error> {
     let (size, of) = (page.size()? as usize, format!("cas/{}", scope.tenant()));
     let after = paging::position(page, &of)?.unwrap_or_default();
-    let mut items = list_cas(app, call, scope).await?;
+    let (mut items, mut unreadable) = cas_and_unreadable(app, call, scope).await?;
+    // Once, since all are read for each page.
+    unreadable.retain(|_| page.token.is_empty());
     items.retain(|ca| place(ca) > after);
     let more = items.len() > size;
     items.truncate(size);
     let last = items.last().filter(|_| more);
     let next_page_token = last.map(|last| paging::token_after(&of, place(last))).transpose()?.unwrap_or_default();
-    reads::in_tenant(app, scope, Listing { items, next_page_token }, call.now).await
+    let unreadable = unreadable.iter().map(|record| record.key.to_string()).collect();
+    reads::in_tenant(app, scope, Listing { items, next_page_token, unreadable }, call.now).await
 }
 
 /// Where a CA stands among those of its tenant, as text in that order.

@@ -248,16 +248,32 @@ async fn a_note_of_a_warning_that_cannot_be_read_stops_no_other_warning() {
 }
 
 #[tokio::test]
-async fn listings_leave_out_what_cannot_be_read() {
+async fn listings_leave_out_what_cannot_be_read_and_say_where_it_is() {
     let pair = Pair::new().await;
     let app = pair.app();
     let all = PageRequest::default();
     pair.flaky.damage(Tenant::key_of(&tid("acme")));
-    let tenants = tenants::list_tenants(&app, &call("ListTenants"), &environment(), &all).await.unwrap().items;
-    let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.to_string()).collect();
+    let tenants = tenants::list_tenants(&app, &call("ListTenants"), &environment(), &all).await.unwrap();
+    assert_eq!(tenants.unreadable, [Tenant::key_of(&tid("acme")).to_string()]);
+    let ids: Vec<String> = tenants.items.iter().map(|tenant| tenant.id.to_string()).collect();
     assert!(ids.contains(&pair.other.tenant.to_string()) && !ids.contains(&"acme".to_owned()), "{ids:?}");
     let error = tenants::get_tenant(&app, &call("GetTenant"), &scope("acme")).await.unwrap_err();
     assert!(matches!(&error, Error::Unreadable { key, .. } if key.contains("tenants/acme/tenant")), "{error:?}");
+    let (acme, call) = (scope("acme"), call("List"));
+    let damaged = [
+        Principal::key_of(&pair.acme.tenant, &pid("w")),
+        Certificate::key_of(&pair.acme.issuer, &pair.acme.serial),
+        Ca::key_of(&pair.acme.tenant, &pair.acme.issuer),
+    ];
+    let certificates = async || certificates::list_certificates(&app, &call, &acme, &pid("w"), &all).await.unwrap();
+    pair.flaky.damage(damaged[1].clone());
+    assert_eq!(certificates().await.unreadable, [damaged[1].to_string()]);
+    damaged.iter().for_each(|key| pair.flaky.damage(key.clone()));
+    // That the tenant's own record is damaged, too, makes it no tenant that does not exist.
+    let principals = principals::list_principals(&app, &call, &acme, &all).await.unwrap();
+    assert_eq!((principals.items.len(), principals.unreadable), (0, vec![damaged[0].to_string()]));
+    let cas = authorities::list_certificate_authorities(&app, &call, &acme, &all).await.unwrap();
+    assert_eq!((cas.items.len(), cas.unreadable), (0, vec![damaged[2].to_string()]));
 }
 
 /// The index says that it was revoked, its key which one it is: a list without it would let it in.

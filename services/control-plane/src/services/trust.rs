@@ -57,7 +57,11 @@ impl TrustService for Api {
             let page = fields::page(message.page_size, message.page_token);
             let found = authorities::list_certificate_authorities(&self.node.app, &caller.call, &scope, &page).await?;
             let certificate_authorities = found.items.iter().map(certificate_authority).collect();
-            Ok(ListCertificateAuthoritiesResponse { certificate_authorities, next_page_token: found.next_page_token })
+            Ok(ListCertificateAuthoritiesResponse {
+                certificate_authorities,
+                next_page_token: found.next_page_token,
+                unreadable: found.unreadable,
+            })
         })
         .await
     }

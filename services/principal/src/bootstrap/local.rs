@@ -8,7 +8,7 @@ use std::{
 
 use signet_client::LOCK_FILE;
 use signet_control_plane::Config;
-use signet_core::{Lifetime, TenantId, spiffe::TrustDomainSuffix};
+use signet_core::{TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::ServerName;
 
 use super::Item;
@@ -54,11 +54,16 @@ const STORE: &str = "signet.db";
 
 /// Writes configuration and passphrase where they are missing. An existing configuration must say what `local` says.
 pub fn prepare(local: &Local) -> Result<Prepared, Failure> {
-    // Before the folder is made: addresses may be bad.
     let (dir, config) = (local.dir.clone(), local.dir.join("signet.toml"));
-    let text = if config.exists() { None } else { Some(configuration(local)?) };
+    // Before anything is written.
+    let text = if config.exists() {
+        refuse_differences(&config, local)?;
+        String::new()
+    } else {
+        configuration(local)?
+    };
     let mut prepared = Prepared { dir, config, items: Vec::new(), made: Vec::new() };
-    let written = prepared.write(local, text);
+    let written = prepared.write(&text);
     if written.is_err() {
         prepared.undo();
     }
@@ -66,17 +71,18 @@ pub fn prepare(local: &Local) -> Result<Prepared, Failure> {
 }
 
 impl Prepared {
-    fn write(&mut self, local: &Local, text: Option<String>) -> Result<(), Failure> {
+    /// `text`: the configuration, if there is none.
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
         // Two at once would encrypt keys with a passphrase that the other one replaces.
         let _lock = Lock::take(&self.dir)?;
-        let passphrase = self.dir.join("passphrase");
-        self.write_if_missing("passphrase file", &passphrase, &new_passphrase())?;
-        if let (Some(text), config) = (text, self.config.clone()) {
-            return self.write_if_missing("configuration", &config, &text);
+        let (passphrase, config) = (self.dir.join("passphrase"), self.config.clone());
+        if !passphrase.exists() && self.dir.join(STORE).exists() {
+            let message =
+                format!("{} is missing: the keys of this environment are encrypted with it", passphrase.display());
+            return Err(Failure::usage(message).hint("restore it from its backup: runbook RestoreStore"));
         }
-        refuse_differences(&self.config, local)?;
-        self.items.push(Item::new(format!("configuration {}", self.config.display()), false));
-        Ok(())
+        self.write_if_missing("passphrase file", &passphrase, &new_passphrase())?;
+        self.write_if_missing("configuration", &config, text)
     }
 
     fn write_if_missing(&mut self, what: &str, path: &Path, text: &str) -> Result<(), Failure> {
@@ -113,29 +119,21 @@ fn refuse_differences(file: &Path, local: &Local) -> Result<(), Failure> {
     there.sort();
     named.sort();
     let named = (!named.is_empty()).then(|| named.join(", "));
-    let text = |value: Option<String>, key: &'static str, there: String| (key, there, value);
+    let (name, suffix) = (config.environment.name.clone(), config.environment.trust_domain_suffix.as_str().to_owned());
+    let seconds = config.audit.seal_delay.as_seconds().to_string();
     // Port 0 is any.
-    let address = |value: Option<SocketAddr>, key: &'static str, there: SocketAddr| {
-        let value = value.filter(|value| value.port() != 0 || value.ip() != there.ip());
-        (key, there.to_string(), value.map(|value| value.to_string()))
+    let address = |key: &'static str, there: SocketAddr, wanted: Option<SocketAddr>| {
+        let wanted = wanted.filter(|wanted| wanted.port() != 0 || wanted.ip() != there.ip());
+        (key, there.to_string(), wanted.map(|wanted| wanted.to_string()))
     };
-    let seconds = |lifetime: Lifetime| lifetime.as_seconds().to_string();
     let all = [
-        text(local.environment.as_ref().map(ToString::to_string), "environment.name", config.environment.name.clone()),
-        text(
-            local.suffix.as_ref().map(|suffix| suffix.as_str().to_owned()),
-            "environment.trust_domain_suffix",
-            config.environment.trust_domain_suffix.as_str().to_owned(),
-        ),
-        address(local.grpc, "listen.grpc", listen.grpc),
-        address(local.public, "listen.public", listen.public),
-        address(local.metrics, "listen.metrics", listen.metrics),
-        text(named, "server.dns_names, server.ip_addresses", there.join(", ")),
-        text(
-            local.seal_delay_seconds.map(|seconds| seconds.to_string()),
-            "audit.seal_delay_seconds",
-            seconds(config.audit.seal_delay),
-        ),
+        ("environment.name", name, local.environment.as_ref().map(ToString::to_string)),
+        ("environment.trust_domain_suffix", suffix, local.suffix.as_ref().map(|suffix| suffix.as_str().to_owned())),
+        address("listen.grpc", listen.grpc, local.grpc),
+        address("listen.public", listen.public, local.public),
+        address("listen.metrics", listen.metrics, local.metrics),
+        ("server.dns_names, server.ip_addresses", there.join(", "), named),
+        ("audit.seal_delay_seconds", seconds, local.seal_delay_seconds.map(|seconds| seconds.to_string())),
     ];
     for (key, there, wanted) in all {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != there) {

@@ -15,7 +15,7 @@ use crate::{
     failure::{Failure, UNIMPLEMENTED},
     output::{Format, event_summary, to_value},
     run::Run,
-    session::{Session, rpc},
+    session::{Page, Session, rpc},
     values::{self, ListArgs, Moment},
 };
 
@@ -239,9 +239,10 @@ async fn fetch_events(
                 page_token,
             };
             let page = rpc!(session, "reading events", Client.list_audit_events(request)).await?;
-            Ok((page.events, page.next_page_token))
+            Ok(Page { items: page.events, next_page_token: page.next_page_token, unreadable: Vec::new() })
         })
         .await
+        .map(|found| found.items)
 }
 
 /// The checkpoints from `start` on, oldest first, and back to the oldest of `heads`. An old server has none.

@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     output::{Format, to_value},
     run::Run,
-    session::{Session, rpc},
+    session::{List, Page, Session, rpc},
     values::{ListArgs, Yes},
 };
 
@@ -86,23 +86,27 @@ pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    run.printer.list(&fetch(&session, args.limit(run.printer.format)).await?).map(|()| Exit::Ok)
+    fetch(&session, args.limit(run.printer.format)).await?.print(&run.printer)
 }
 
 /// At most `limit`; 0: all.
-async fn fetch(session: &Session, limit: u32) -> Result<Vec<v1::CertificateAuthority>, Failure> {
+async fn fetch(session: &Session, limit: u32) -> Result<List<v1::CertificateAuthority>, Failure> {
     session
         .pages(limit, |page_size, page_token| async move {
             let request = v1::ListCertificateAuthoritiesRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing CAs", Client.list_certificate_authorities(request)).await?;
-            Ok((page.certificate_authorities, page.next_page_token))
+            Ok(Page {
+                items: page.certificate_authorities,
+                next_page_token: page.next_page_token,
+                unreadable: page.unreadable,
+            })
         })
         .await
 }
 
 async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    let found = fetch(&session, 0).await?.into_iter().find(|ca| ca.ca_id == id.as_str());
+    let found = fetch(&session, 0).await?.items.into_iter().find(|ca| ca.ca_id == id.as_str());
     let ca = found.ok_or_else(|| {
         Failure::new(Exit::NotFound, format!("CA {id} does not exist in this tenant"))
             .hint("`principal ca list` shows all; --tenant chooses the tenant")

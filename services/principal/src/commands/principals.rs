@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     output::to_value,
     run::Run,
-    session::{Session, rpc},
+    session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
 };
 
@@ -114,10 +114,10 @@ pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
         .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListPrincipalsRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing principals", Client.list_principals(request)).await?;
-            Ok((page.principals, page.next_page_token))
+            Ok(Page { items: page.principals, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    run.printer.list(&found).map(|()| Exit::Ok)
+    found.print(&run.printer)
 }
 
 /// `principal get`.
@@ -180,7 +180,7 @@ async fn described(session: &Session, args: &RiskyArgs) -> Result<String, Failur
         Ok(found) => {
             let shown = to_value("signet.v1.Principal", &found)?;
             let kind = shown.get("principal_type").and_then(Value::as_str).unwrap_or("principal");
-            Ok(format!("{kind} {name} ({} certificates)", found.certificate_count))
+            Ok(format!("{kind} {name} (certificates: {})", found.certificate_count))
         }
         Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::Denied | Exit::Unavailable) => Err(failure),
         Err(_) => Ok(name),

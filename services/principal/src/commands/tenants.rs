@@ -10,7 +10,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     run::Run,
-    session::{Session, rpc},
+    session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
 };
 
@@ -160,10 +160,10 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
         .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListTenantsRequest { page_size, page_token };
             let page = rpc!(session, "listing tenants", Client.list_tenants(request)).await?;
-            Ok((page.tenants, page.next_page_token))
+            Ok(Page { items: page.tenants, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    run.printer.list(&found).map(|()| Exit::Ok)
+    found.print(&run.printer)
 }
 
 async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {

@@ -40,7 +40,7 @@ pub(super) fn credentials(directory: &Path, now: Timestamp, checks: &mut Vec<Che
     let credentials = match Credentials::load(directory) {
         Ok(credentials) => credentials,
         Err(error) => {
-            let advice = "get a new certificate: `principal enroll --save-context`";
+            let advice = "get a new certificate: `principal enroll --replace --save-context NAME`";
             checks.push(Check::fail("credentials", error.to_string(), advice));
             return None;
         }

@@ -56,6 +56,17 @@ fn a_bootstrap_that_cannot_begin_leaves_nothing() {
 }
 
 #[test]
+fn a_lost_passphrase_is_not_replaced_by_another() {
+    let machine = Machine::new();
+    bootstrap(&machine);
+    let passphrase = machine.path("env/passphrase");
+    fs::remove_file(&passphrase).unwrap();
+    let refused = machine.principal(&["bootstrap", "--local", "env"]);
+    assert!(refused.code == 2 && refused.err.contains("restore it from its backup"), "{refused:?}");
+    assert!(!passphrase.exists());
+}
+
+#[test]
 fn a_mistyped_folder_of_keys_is_not_made() {
     let machine = Machine::new();
     bootstrap(&machine);

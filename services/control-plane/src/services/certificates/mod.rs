@@ -90,7 +90,11 @@ impl CertificateService for Api {
             let page = fields::page(message.page_size, message.page_token);
             let found = certificates::list_certificates(&self.node.app, &caller.call, &scope, &id, &page).await?;
             let certificates = found.items.iter().map(convert::certificate).collect();
-            Ok(ListCertificatesResponse { certificates, next_page_token: found.next_page_token })
+            Ok(ListCertificatesResponse {
+                certificates,
+                next_page_token: found.next_page_token,
+                unreadable: found.unreadable,
+            })
         })
         .await
     }

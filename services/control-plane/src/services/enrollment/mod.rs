@@ -55,7 +55,7 @@ impl EnrollmentService for Api {
             let page = fields::page(message.page_size, message.page_token);
             let found = tokens::list_tokens(&self.node.app, &caller.call, &scope, &page).await?;
             let tokens = found.items.iter().map(convert::token).collect();
-            Ok(ListTokensResponse { tokens, next_page_token: found.next_page_token })
+            Ok(ListTokensResponse { tokens, next_page_token: found.next_page_token, unreadable: found.unreadable })
         })
         .await
     }
@@ -95,7 +95,11 @@ impl EnrollmentService for Api {
             let page = fields::page(message.page_size, message.page_token);
             let found = rules::list_rules(&self.node.app, &caller.call, &scope, &page).await?;
             let rules = found.items.into_iter().map(convert::rule).collect();
-            Ok(ListEnrollmentRulesResponse { rules, next_page_token: found.next_page_token })
+            Ok(ListEnrollmentRulesResponse {
+                rules,
+                next_page_token: found.next_page_token,
+                unreadable: found.unreadable,
+            })
         })
         .await
     }

@@ -53,7 +53,11 @@ impl PrincipalService for Api {
             let page = fields::page(message.page_size, message.page_token);
             let found = principals::list_principals(&self.node.app, &caller.call, &scope, &page).await?;
             let shown = found.items.iter().map(|each| convert::principal(&self.node, each, caller.call.now));
-            Ok(ListPrincipalsResponse { principals: shown.collect(), next_page_token: found.next_page_token })
+            Ok(ListPrincipalsResponse {
+                principals: shown.collect(),
+                next_page_token: found.next_page_token,
+                unreadable: found.unreadable,
+            })
         })
         .await
     }

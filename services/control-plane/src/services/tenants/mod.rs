@@ -91,7 +91,7 @@ impl TenantService for Api {
             let page = fields::page(message.page_size, message.page_token);
             let found = tenants::list_tenants(&self.node.app, &caller.call, &scope, &page).await?;
             let tenants = found.items.iter().map(|tenant| convert::tenant(&self.node, tenant)).collect();
-            Ok(ListTenantsResponse { tenants, next_page_token: found.next_page_token })
+            Ok(ListTenantsResponse { tenants, next_page_token: found.next_page_token, unreadable: found.unreadable })
         })
         .await
     }

@@ -22,7 +22,7 @@ use crate::{
     output::Format,
     renewing,
     run::Run,
-    session::{Session, rpc},
+    session::{Page, Session, rpc},
     values::{self, ListArgs, Reason, Yes},
 };
 
@@ -116,10 +116,10 @@ async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
             let (tenant_id, principal_id) = (session.tenant(), principal_id.clone());
             let request = v1::ListCertificatesRequest { tenant_id, principal_id, page_size, page_token };
             let page = rpc!(session, "listing certificates", Client.list_certificates(request)).await?;
-            Ok((page.certificates, page.next_page_token))
+            Ok(Page { items: page.certificates, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    run.printer.list(&found).map(|()| Exit::Ok)
+    found.print(&run.printer)
 }
 
 async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {

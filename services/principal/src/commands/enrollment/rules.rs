@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     output::{Format, to_value},
     run::Run,
-    session::{Session, rpc},
+    session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
 };
 
@@ -218,10 +218,10 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
         .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListEnrollmentRulesRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing rules", Client.list_enrollment_rules(request)).await?;
-            Ok((page.rules, page.next_page_token))
+            Ok(Page { items: page.rules, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    run.printer.list(&found).map(|()| Exit::Ok)
+    found.print(&run.printer)
 }
 
 async fn delete(run: &Run, id: &RuleId, yes: Yes) -> Result<Exit, Failure> {

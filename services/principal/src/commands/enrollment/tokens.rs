@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     output::{Format, to_value},
     run::Run,
-    session::{Session, rpc},
+    session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
 };
 
@@ -136,10 +136,10 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
         .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListTokensRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing tokens", Client.list_tokens(request)).await?;
-            Ok((page.tokens, page.next_page_token))
+            Ok(Page { items: page.tokens, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    run.printer.list(&found).map(|()| Exit::Ok)
+    found.print(&run.printer)
 }
 
 async fn revoke(run: &Run, id: &TokenId, yes: Yes) -> Result<Exit, Failure> {
