@@ -6,8 +6,7 @@ use std::{
 };
 
 use cpu_time::{ProcessTime, ThreadTime};
-use signet_core::Time;
-use signet_mtls::Clock;
+use signet_core::{Clock, Time};
 
 /// The present time.
 #[expect(clippy::disallowed_methods, reason = "the edge")]

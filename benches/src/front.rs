@@ -21,8 +21,8 @@ use signet_core::{
     trust::{Trust, WhenStale},
 };
 use signet_mtls::{
-    Acceptor, Ages, Connection, ConnectionObserver, ConnectionRefusal, Ended, Rate, Registry, ServerCertificate,
-    ServerIdentity, Settings, system_uptime,
+    AcceptSettings, Acceptor, Ages, Connection, ConnectionObserver, ConnectionRefusal, Ended, Rate, Registry,
+    ServerCertificate, ServerIdentity, system_uptime,
 };
 use signet_softkey::OsEntropy;
 use signet_x509::Environment;
@@ -56,7 +56,7 @@ pub(crate) fn trust(pki: &Pki) -> Arc<Trust> {
 /// A registry whose sessions carry the grants of the built-in policy.
 pub(crate) fn registry(trust: &Arc<Trust>) -> Arc<Registry<Grants>> {
     let policy = Policy::new(Vec::new());
-    let grant: signet_mtls::Grant<Grants> =
+    let grant: signet_mtls::Authorize<Grants> =
         Arc::new(move |identity, roles| policy.grants(&identity.tenant, identity.principal_type, roles));
     Registry::new(Arc::clone(trust), system_clock(), Arc::new(OsEntropy), grant, Ages::default())
 }
@@ -68,7 +68,7 @@ pub(crate) fn acceptor(
     registry: Arc<Registry<Grants>>,
 ) -> Result<Arc<Acceptor<Grants>>> {
     let rate = NonZeroU32::MAX.min(NonZeroU32::new(1_000_000).unwrap_or(NonZeroU32::MIN));
-    let settings = Settings { rate: Rate { per_second: rate, burst: rate }, ..Settings::default() };
+    let settings = AcceptSettings { rate: Rate { per_second: rate, burst: rate }, ..AcceptSettings::default() };
     let certificate = ServerCertificate::new(identity);
     Ok(Acceptor::new(settings, environment.clone(), certificate, registry, Arc::new(Silent))?)
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet_client::{Connector, Credentials, Settings};
+use signet_client::{Connector, Credentials, IdentitySettings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -115,11 +115,11 @@ impl Environment {
     }
 
     /// For identities of this environment that follow no bundle.
-    pub(crate) fn settings(&self) -> Result<Settings> {
+    pub(crate) fn settings(&self) -> Result<IdentitySettings> {
         let admin = Credentials::load(self.admin.as_ref().ok_or("--admin is missing")?)?;
         let address = self.grpc.ok_or("--grpc is missing")?;
-        let settings = Settings::new(format!("https://{address}"), admin.root_der().to_vec());
-        Ok(Settings { server_name: Some("localhost".into()), follow_bundle: false, ..settings })
+        let settings = IdentitySettings::new(format!("https://{address}"), admin.root_der().to_vec());
+        Ok(IdentitySettings { server_name: Some("localhost".into()), follow_bundle: false, ..settings })
     }
 }
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use secrecy::SecretString;
 use signet_app::{
-    App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, IssuedLeaf, ServerIdentity, Settings,
-    bootstrap, certificates::issuance, principals, tenants,
+    App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, IssuedLeaf, ServerNames, Settings, bootstrap,
+    certificates::issuance, principals, tenants,
 };
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantScope,
@@ -47,7 +47,7 @@ impl Shop {
         let server = KeyAndCsr::generate()?;
         let bootstrap = Bootstrap {
             keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
-            server: ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+            server: ServerNames { dns: vec!["localhost".into()], ip: Vec::new() },
             server_csr_der: server.csr_der,
             admin: "admin".parse()?,
             admin_csr_der: KeyAndCsr::generate()?.csr_der,

@@ -17,7 +17,9 @@ use std::{
 
 use clap::Parser;
 use serde::Serialize;
-use signet_client::{ClientError, Directory, Enrollment, Identity, JoinToken, LiveChannel, Retry, Settings, Status};
+use signet_client::{
+    ClientError, Directory, Enrollment, Identity, IdentitySettings, JoinToken, LiveChannel, Retry, Status,
+};
 use signet_proto::v1::{
     WatchTrustBundleRequest, WhoAmIRequest, WhoAmIResponse, principal_service_client::PrincipalServiceClient,
     trust_service_client::TrustServiceClient,
@@ -88,7 +90,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<Summary, Box<dyn Error>> {
     let roots = pem::decode_certificates(&std::fs::read_to_string(&arguments.ca_file)?).ok_or("no root")?;
-    let mut settings = Settings::new(arguments.server.as_str(), roots);
+    let mut settings = IdentitySettings::new(arguments.server.as_str(), roots);
     settings.storage = Arc::new(Directory::new(&arguments.state));
     let proof = Arc::new(JoinToken::read(&arguments.token_file)?);
     let enrollment = Enrollment { proof, tenant_id: None, principal_id: None };

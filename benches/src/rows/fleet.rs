@@ -4,7 +4,7 @@
 use std::{path::Path, time::Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use signet_client::{Credentials, Identity, Settings};
+use signet_client::{Credentials, Identity, IdentitySettings};
 use signet_proto::v1::{
     CreatePrincipalRequest, CreateTenantRequest, IssueCertificateRequest, Principal, PrincipalType, Tenant,
     certificate_service_client::CertificateServiceClient, principal_service_client::PrincipalServiceClient,
@@ -82,7 +82,7 @@ async fn fleet(environment: &Environment, admin: &Channel, prefix: usize, count:
     stream::iter(0..count).map(make).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-async fn worker(admin: &Channel, id: String, settings: Settings) -> Result<Identity> {
+async fn worker(admin: &Channel, id: String, settings: IdentitySettings) -> Result<Identity> {
     let principal = Principal {
         tenant_id: TENANT.into(),
         principal_id: id.clone(),

@@ -13,11 +13,11 @@ use futures::{
 use signet_client::{Connector, Credentials};
 use signet_control_plane::authorization::{Access, Table};
 use signet_core::{
-    PrincipalType,
+    Clock, PrincipalType,
     authorization::{self, Grants, Permit, Policy},
     trust::Trust,
 };
-use signet_mtls::{Clock, Peer};
+use signet_mtls::ConnectInfo;
 use signet_proto::v1::{
     CreateEnrollmentRuleRequest, CreateTokenRequest, CreateTokenResponse, DeleteEnrollmentRuleRequest,
     DeleteEnrollmentRuleResponse, EnrollRequest, EnrollmentRule, IssuedCertificate, ListEnrollmentRulesRequest,
@@ -160,7 +160,7 @@ where
 impl Rules {
     fn decide(&self, request: &http::Request<Body>) -> Option<Permit> {
         let Access::Rule(rule) = self.table.route(request.uri().path())?.access() else { return None };
-        let session = request.extensions().get::<Arc<Peer<Grants>>>()?.session.as_ref()?;
+        let session = request.extensions().get::<Arc<ConnectInfo<Grants>>>()?.session.as_ref()?;
         let grants = session.check(&self.trust, (self.clock)()).ok()?;
         authorization::permit(session.identity(), &grants, rule).ok()
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use signet_core::{
     CaId, Error, KeyRef, Lifetime, PrincipalId, PrincipalType, TenantId, TenantScope, Time,
     authorities::{Ca, CaKind, CaState},
-    certificates::{Certificate, CertificateKind, CertificateState},
+    certificates::{Certificate, CertificateKind, CertificateState, RevocationReason},
     principals::Principal,
     store::{Index, Query, Table, Versioned, commit::Write},
     tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, Tenant, TenantStatus},
@@ -21,8 +21,8 @@ use crate::{
     },
     call,
     certificates::{
-        issuance,
-        order::{key_digest, parse_csr},
+        issuance, lineage,
+        order::{key_digest, parse_csr, require_active_principal},
         release,
     },
     ledger, paging, principals, reads,
@@ -43,7 +43,7 @@ pub struct EnvironmentKeys {
 
 /// The names that the control plane answers to.
 #[derive(Clone, Debug, Default)]
-pub struct ServerIdentity {
+pub struct ServerNames {
     /// DNS names.
     pub dns: Vec<String>,
     /// IP addresses.
@@ -56,7 +56,7 @@ pub struct Bootstrap {
     /// The CA keys.
     pub keys: EnvironmentKeys,
     /// The server's names.
-    pub server: ServerIdentity,
+    pub server: ServerNames,
     /// PKCS#10, DER, for the server's key.
     pub server_csr_der: Vec<u8>,
     /// The first admin of the system tenant.
@@ -74,6 +74,8 @@ pub struct BootstrapReport {
     pub server_chain_der: Vec<Vec<u8>>,
     /// The admin's certificate.
     pub admin: IssuedLeaf,
+    /// Certificates of the admin that were revoked to make room for it, `<issuer>/<serial>`.
+    pub revoked: Vec<String>,
 }
 
 /// One item of an environment.
@@ -87,7 +89,8 @@ pub struct BootstrapItem {
 
 /// Makes an environment: root, system tenant, shared and server CAs, the server's certificate, the first admin and
 /// its certificate. Running it again makes what is missing, also what has ended since: it is the way back of an
-/// administrator after any time, for as long as a root is trusted. Certificates are made once per key.
+/// administrator after any time, for as long as a root is trusted. Certificates are made once per key; where the admin
+/// has as many as it may, those that end first are revoked.
 pub async fn bootstrap(app: &App, call: &Call, input: &Bootstrap) -> Result<BootstrapReport, Error> {
     let server_csr = parse_csr(&input.server_csr_der)?;
     let admin_csr = parse_csr(&input.admin_csr_der)?;
@@ -106,9 +109,9 @@ pub async fn bootstrap(app: &App, call: &Call, input: &Bootstrap) -> Result<Boot
     let (server_chain_der, made) = ensure_server_certificate(app, call, input, &server_csr).await?;
     items.push(BootstrapItem { what: "server certificate".into(), made });
     items.push(ensure_admin(app, call, &input.admin).await?);
-    let (admin, made) = ensure_admin_certificate(app, call, input, &admin_csr).await?;
+    let (admin, made, revoked) = ensure_admin_certificate(app, call, input, &admin_csr).await?;
     items.push(BootstrapItem { what: format!("certificate of admin {}", input.admin), made });
-    Ok(BootstrapReport { items, server_chain_der, admin })
+    Ok(BootstrapReport { items, server_chain_der, admin, revoked })
 }
 
 async fn ensure_system_tenant(app: &App, call: &Call) -> Result<BootstrapItem, Error> {
@@ -214,7 +217,7 @@ async fn ensure_server_certificate(
 pub async fn issue_server_certificate(
     app: &App,
     call: &Call,
-    names: &ServerIdentity,
+    names: &ServerNames,
     csr_der: &[u8],
 ) -> Result<Vec<Vec<u8>>, Error> {
     let csr = parse_csr(csr_der)?;
@@ -235,7 +238,7 @@ pub async fn issue_server_certificate(
     Ok(vec![issued.certificate_der, issuer.ca.certificate_der.clone()])
 }
 
-fn server_profile(app: &App, identity: &ServerIdentity) -> Result<ServerProfile, Error> {
+fn server_profile(app: &App, identity: &ServerNames) -> Result<ServerProfile, Error> {
     let bad = |error: ProfileError| Error::invalid("server.dns", "SERVER_NAME", error.to_string());
     let dns = identity.dns.iter().map(|name| name.parse::<ServerName>().map_err(bad));
     let names = dns.chain(identity.ip.iter().map(|ip| Ok(ServerName::Ip(*ip)))).collect::<Result<_, Error>>()?;
@@ -265,7 +268,7 @@ async fn ensure_admin_certificate(
     call: &Call,
     input: &Bootstrap,
     csr: &Csr,
-) -> Result<(IssuedLeaf, bool), Error> {
+) -> Result<(IssuedLeaf, bool, Vec<String>), Error> {
     let scope = TenantScope::system();
     let admin = reads::principal(app, &scope, &input.admin, call.now).await?.value;
     for held in &admin.certificates {
@@ -275,10 +278,44 @@ async fn ensure_admin_certificate(
             continue;
         };
         if is_for(&record, csr, call.now) {
-            return Ok((release::released_leaf(app, call, &scope, record).await?, false));
+            return Ok((release::released_leaf(app, call, &scope, record).await?, false, Vec::new()));
         }
     }
-    Ok((issuance::issue_certificate(app, call, &scope, &input.admin, &input.admin_csr_der).await?, true))
+    require_active_principal(&admin)?;
+    let mut revoked = Vec::new();
+    while let Some(oldest) = make_room(app, call, &input.admin).await? {
+        revoked.push(oldest);
+    }
+    let issued = issuance::issue_certificate(app, call, &scope, &input.admin, &input.admin_csr_der).await?;
+    Ok((issued, true, revoked))
+}
+
+/// Revokes the certificate of the admin that ends first, if it has as many as it may: who has lost their keys can
+/// revoke none.
+async fn make_room(app: &App, call: &Call, admin: &PrincipalId) -> Result<Option<String>, Error> {
+    let scope = TenantScope::system();
+    let plan = || async {
+        let most = reads::tenant(app, &scope, call.now).await?.max_certificates;
+        let mut admin = reads::principal(app, &scope, admin, call.now).await?;
+        let valid: Vec<_> = admin.value.certificates.iter().filter(|held| held.not_after > call.now).collect();
+        let oldest = valid.iter().min_by_key(|held| held.not_after).filter(|_| valid.len() >= most as usize);
+        let Some(oldest) = oldest.map(|held| (*held).clone()) else { return Ok(Planned::Unchanged(None)) };
+        let (name, reason) = (format!("{}/{}", oldest.issuer, oldest.serial), RevocationReason::Superseded);
+        let entry = AuditEntry::done(call, "certificate", &name)
+            .detail("principal", &admin.value.id)
+            .detail("reason", reason.as_str());
+        admin.value.forget(&oldest.serial);
+        let commit = call::audited(app, call, scope.tenant(), &entry);
+        let commit = commit.write(Write::replace(admin.value, admin.version));
+        let commit = match reads::read_held(app, &scope, &oldest, call.now).await? {
+            Some(Ok(found)) if found.value.state == CertificateState::Issued => {
+                lineage::revoke(commit, found, reason, false, call.now)
+            }
+            _ => lineage::announce_revoked(commit, scope.tenant(), oldest.serial, oldest.not_after),
+        };
+        Ok(Planned::Commit(Box::new(commit), Some(name)))
+    };
+    ledger::mutate(app, call, scope.tenant(), admin, plan, |_| async { Ok(None) }).await
 }
 
 /// What becomes of the environment's CAs of one kind.
@@ -338,7 +375,7 @@ fn require_admin(principal: &Principal) -> Result<(), Error> {
     Err(Error::invalid("admin", "PRINCIPAL_TYPE_DIFFERS", message))
 }
 
-fn join(identity: &ServerIdentity) -> String {
+fn join(identity: &ServerNames) -> String {
     let ip = identity.ip.iter().map(IpAddr::to_string);
     identity.dns.iter().cloned().chain(ip).collect::<Vec<_>>().join(",")
 }

@@ -47,7 +47,7 @@ pub use audit::{
     events::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport},
 };
 pub use authorities::{RotationAction, RotationReport, TrustBundle};
-pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerIdentity};
+pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerNames};
 pub use call::{AuditEntry, Call, Chore, Resource, request_id};
 pub use certificates::{
     expiry::{BATCH, Notifier},

@@ -14,12 +14,47 @@ use signet_core::{
     tenants::{Tenant, TenantStatus},
 };
 
-use crate::{App, paging};
+use crate::{App, Listing, paging};
 
 /// The scope's tenant, or `NOT_FOUND`.
 pub(crate) async fn tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
     let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), now).await?;
     Ok(found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value)
+}
+
+/// `NOT_FOUND` if the scope's tenant does not exist, for whoever found nothing in it. One that cannot be read exists.
+pub(crate) async fn require_tenant(app: &App, scope: &TenantScope, now: Time) -> Result<(), Error> {
+    match tenant(app, scope, now).await {
+        Err(Error::Unreadable { .. }) => Ok(()),
+        found => found.map(drop),
+    }
+}
+
+/// A tenant's list: one that is empty may be that of no tenant.
+pub(crate) async fn in_tenant<T>(
+    app: &App,
+    scope: &TenantScope,
+    found: Listing<T>,
+    now: Time,
+) -> Result<Listing<T>, Error> {
+    if found.items.is_empty() {
+        require_tenant(app, scope, now).await?;
+    }
+    Ok(found)
+}
+
+/// What is not there: `resource`, or the tenant itself.
+pub(crate) async fn missing(
+    app: &App,
+    scope: &TenantScope,
+    resource: &'static str,
+    id: impl std::fmt::Display,
+    now: Time,
+) -> Error {
+    match require_tenant(app, scope, now).await {
+        Ok(()) => Error::not_found(resource, id),
+        Err(error) => error,
+    }
 }
 
 /// The scope's tenant, if it may act.
@@ -46,7 +81,10 @@ pub(crate) async fn principal(
     id: &PrincipalId,
     now: Time,
 ) -> Result<Versioned<Principal>, Error> {
-    find_principal(app, scope, id, now).await?.ok_or_else(|| Error::not_found("principal", id))
+    match find_principal(app, scope, id, now).await? {
+        Some(found) => Ok(found),
+        None => Err(missing(app, scope, "principal", id, now).await),
+    }
 }
 
 /// The same; inside `Corrupt`, if its record cannot be read.
@@ -65,7 +103,10 @@ pub(crate) async fn read_principal(
         Err(StoreError::Corrupt { .. }) => None,
         found => found?,
     };
-    Ok(Ok(found.ok_or_else(|| Error::not_found("principal", id))?))
+    match found {
+        Some(found) => Ok(Ok(found)),
+        None => Err(missing(app, scope, "principal", id, now).await),
+    }
 }
 
 pub(crate) async fn find_principal(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use signet_core::{
     Error, Store, StoreError, TenantId, Time,
     authorities::Ca,
-    store::{Body, Query, Segment, Table},
+    store::{Body, Query, Segment, Table, Unreadable},
     tenants::Tenant,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct TenantRecords {
     pub(crate) is_unreadable: bool,
     /// Those of its CAs that can be read: what another one signed is not trusted.
     pub(crate) cas: Vec<Ca>,
+    /// Others cannot.
+    pub(crate) lacks_cas: bool,
 }
 
 /// A tenant and its CAs, strongly consistent, in one read.
@@ -61,8 +63,12 @@ impl Part {
                     _ => {}
                 }
             }
-            for id in page.unreadable.iter().filter_map(|record| Tenant::id_in(&record.key)) {
-                self.found.entry(id).or_default().is_unreadable = true;
+            for Unreadable { key, .. } in page.unreadable {
+                if let Some(id) = Tenant::id_in(&key) {
+                    self.found.entry(id).or_default().is_unreadable = true;
+                } else if let Some(id) = Ca::tenant_in(&key) {
+                    self.found.entry(id).or_default().lacks_cas = true;
+                }
             }
             self.is_whole = page.next.is_none();
             self.query.after = page.next;

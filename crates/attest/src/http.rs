@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect, retry};
 use url::{Host, Url};
 
 /// An answer in full.
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
 }
@@ -66,7 +66,7 @@ impl Http {
         url: Url,
         with: impl FnOnce(RequestBuilder) -> RequestBuilder,
         limit: usize,
-    ) -> Result<Answer, String> {
+    ) -> Result<HttpResponse, String> {
         // An address in the URL is not resolved, so the resolver's guard does not see it.
         let private = match url.host() {
             Some(Host::Ipv4(ip)) => !guard::is_public(ip.into()),
@@ -84,7 +84,7 @@ impl Http {
                 return Err(format!("its answer is larger than {limit} bytes"));
             }
         }
-        Ok(Answer { status: response.status(), body })
+        Ok(HttpResponse { status: response.status(), body })
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{env, error::Error, net::SocketAddr, sync::Arc};
 
 use rustls::pki_types::ServerName;
-use signet_client::{Directory, Enrollment, Identity, JoinToken, PeerPolicy, Settings};
+use signet_client::{Directory, Enrollment, Identity, IdentitySettings, JoinToken, PeerPolicy};
 use signet_core::PrincipalType;
 use signet_proto::v1::{WhoAmIRequest, principal_service_client::PrincipalServiceClient};
 use signet_x509::pem;
@@ -18,7 +18,8 @@ use tokio_rustls::TlsConnector;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let root = std::fs::read_to_string(env::var("SIGNET_CA")?)?;
-    let mut settings = Settings::new(env::var("SIGNET_SERVER")?, pem::decode_certificates(&root).ok_or("no root")?);
+    let mut settings =
+        IdentitySettings::new(env::var("SIGNET_SERVER")?, pem::decode_certificates(&root).ok_or("no root")?);
     settings.storage = Arc::new(Directory::new("crawler-identity"));
     let proof = Arc::new(JoinToken::read(env::var("SIGNET_TOKEN")?.as_ref())?);
     let enrollment = Enrollment { proof, tenant_id: None, principal_id: None };

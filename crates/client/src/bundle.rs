@@ -12,7 +12,7 @@ use signet_proto::v1;
 use signet_x509::{CertificateView, pem};
 
 /// A tenant's trust bundle: its issuing CAs. The environment's root is not part of it: it is pinned, see
-/// [`crate::Settings::roots_der`], and no answer of the control plane replaces it.
+/// [`crate::IdentitySettings::roots_der`], and no answer of the control plane replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Bundle {

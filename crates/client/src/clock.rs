@@ -5,10 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use signet_core::Time;
-
-/// Tells the time.
-pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+use signet_core::{Clock, Time};
 
 /// The operating system's clock.
 #[expect(clippy::disallowed_methods, reason = "the SDK is an edge: its user may hand in another clock")]

@@ -18,7 +18,7 @@ pub enum CredentialsError {
     Foreign,
     /// Not a private key of ours.
     #[error("the private key cannot be used: {0}")]
-    Key(#[from] signet_x509::KeyError),
+    Key(#[from] signet_x509::UnusableKey),
     /// Another certificate's key.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
@@ -55,12 +55,12 @@ pub struct Credentials {
     chain_der: Vec<Vec<u8>>,
     root_der: Vec<Vec<u8>>,
     key: KeyPair,
-    facts: Facts,
+    facts: CertificateFacts,
 }
 
 /// What the leaf says, for deciding when to renew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct CertificateFacts {
     /// Subject, as RFC 4514 writes it.
     pub subject: String,
     /// Serial number, hexadecimal.
@@ -74,7 +74,7 @@ pub struct Facts {
 /// How far two clocks may be apart without anybody's notice, milliseconds.
 const CLOCK_SKEW: i64 = 5 * 60 * 1000;
 
-impl Facts {
+impl CertificateFacts {
     /// Whether this certificate may take the place of `held` at `now`. One from a server whose clock is ahead may not,
     /// as long as the present one does its work. In the last sixth of that one's life it may: the server has the
     /// last word on time.
@@ -101,7 +101,7 @@ impl Credentials {
         if root_der.is_empty() || root_der.iter().any(|root| CertificateView::from_der(root).is_err()) {
             return Err(CredentialsError::Certificates("the root"));
         }
-        let facts = Facts {
+        let facts = CertificateFacts {
             subject: leaf.subject_text(),
             serial_number: hex::encode(leaf.serial),
             not_before_unix_millis: leaf.not_before.unix_millis(),
@@ -133,7 +133,7 @@ impl Credentials {
     }
 
     /// What the certificate says.
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &CertificateFacts {
         &self.facts
     }
 

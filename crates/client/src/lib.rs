@@ -23,13 +23,15 @@ mod tls;
 pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
 pub use bundle::Bundle;
 pub use calls::{enroll, enroll_with, renew};
-pub use clock::{Clock, system_clock};
+pub use clock::system_clock;
 pub use connector::{Connector, port_of};
-pub use credentials::{Credentials, CredentialsError, Facts};
+pub use credentials::{CertificateFacts, Credentials, CredentialsError};
 pub use enrollment::{Anew, Enrollment, JoinToken, ProofSource};
 pub use error::{Alert, ClientError, ConnectError, RpcError};
 pub use files::{CA_FILE, CERT_FILE, KEY_FILE};
-pub use identity::{Identity, LiveChannel, OutOfBand, Problem, Settings, Standing, Status, enroll_resumably};
+pub use identity::{
+    Identity, IdentitySettings, LastFailure, LiveChannel, OutOfBand, RenewalState, Status, enroll_resumably,
+};
 pub use lock::StorageLock;
 pub use peer::{Peer, PeerPolicy};
 pub use pending::Pending;

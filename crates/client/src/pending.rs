@@ -57,6 +57,11 @@ impl Pending {
         &self.key
     }
 
+    /// The public key that was asked for: SubjectPublicKeyInfo, DER.
+    pub fn spki_der(&self) -> Vec<u8> {
+        self.key.public_key().spki_der().to_vec()
+    }
+
     pub(crate) fn into_key(self) -> KeyPair {
         self.key
     }

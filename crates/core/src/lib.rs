@@ -30,4 +30,4 @@ pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, Serial, TenantI
 pub use identity::{Actor, Identity};
 pub use principal_type::PrincipalType;
 pub use store::{Store, StoreError, scope::TenantScope};
-pub use time::{ClockWatch, Lifetime, Time, Uptime};
+pub use time::{Clock, ClockWatch, Lifetime, Time, Uptime};

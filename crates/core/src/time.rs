@@ -1,6 +1,6 @@
 //! Instants and lifetimes. The clock is read at the edge; everything below takes a [`Time`].
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,9 @@ impl fmt::Display for Time {
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
+
+/// Tells the present time. A process's main makes one; tests move theirs.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// How long a machine has been up, in milliseconds. Unlike [`Time`] nobody sets it, so that it measures silence; it
 /// says nothing about the hour, and nothing to other machines. The edge gives it.

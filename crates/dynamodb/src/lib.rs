@@ -22,7 +22,7 @@ use signet_core::{
     store::{Body, Key, Page, Query, Table, Transaction, Versioned},
 };
 
-pub use crate::schema::{Problem, SchemaError};
+pub use crate::schema::{SchemaError, TableMismatch};
 
 /// How long and how often the adapter tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

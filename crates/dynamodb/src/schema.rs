@@ -27,7 +27,7 @@ pub enum SchemaError {
         /// The prefix that was asked for.
         prefix: String,
         /// Everything that is wrong.
-        problems: Vec<Problem>,
+        problems: Vec<TableMismatch>,
     },
     /// DynamoDB could not be asked.
     #[error("cannot describe table {table}: {reason}")]
@@ -41,14 +41,14 @@ pub enum SchemaError {
 
 /// One thing that is wrong with a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct TableMismatch {
     /// Full name of the table.
     pub table: String,
     /// What is wrong.
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for TableMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.table, self.what)
     }
@@ -60,7 +60,7 @@ pub(crate) async fn check(client: &Client, prefix: &str) -> Result<(), SchemaErr
     for table in Table::ALL {
         let name = format!("{prefix}-{}", table.name());
         let found = look(client, &name, table).await?;
-        problems.extend(found.into_iter().map(|what| Problem { table: name.clone(), what }));
+        problems.extend(found.into_iter().map(|what| TableMismatch { table: name.clone(), what }));
     }
     if problems.is_empty() { Ok(()) } else { Err(SchemaError::Mismatch { prefix: prefix.to_owned(), problems }) }
 }

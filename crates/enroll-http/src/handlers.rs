@@ -16,13 +16,13 @@ use signet_app::{
 };
 use signet_core::{Actor, Error, RequestId, Time};
 
-use crate::{Enrollment, Origin, Problem, wire};
+use crate::{EnrollmentApi, Origin, Problem, wire};
 
 type Body = Result<Bytes, BytesRejection>;
 
 /// `POST /v1/enroll`
 pub(crate) async fn enroll(
-    State(enrollment): State<Arc<Enrollment>>,
+    State(enrollment): State<Arc<EnrollmentApi>>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
     body: Body,
@@ -38,7 +38,7 @@ pub(crate) async fn enroll(
 
 /// `POST /v1/renew`
 pub(crate) async fn renew(
-    State(enrollment): State<Arc<Enrollment>>,
+    State(enrollment): State<Arc<EnrollmentApi>>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
     body: Body,
@@ -81,7 +81,7 @@ impl From<Problem> for Failure {
 
 /// Counts the call and reads its body.
 fn accept<T: DeserializeOwned>(
-    enrollment: &Enrollment,
+    enrollment: &EnrollmentApi,
     origin: &Origin,
     headers: &HeaderMap,
     body: Body,
@@ -114,7 +114,7 @@ fn call(operation: &'static str, now: Time, request_id: RequestId, origin: &Orig
 }
 
 fn answer(
-    enrollment: &Enrollment,
+    enrollment: &EnrollmentApi,
     origin: &Origin,
     operation: &'static str,
     issued: Result<IssuedLeaf, Failure>,

@@ -1,4 +1,4 @@
-//! Enrollment and out-of-band renewal as JSON over HTTP; `proto/openapi/enrollment.yaml` is the contract.
+//! EnrollmentApi and out-of-band renewal as JSON over HTTP; `proto/openapi/enrollment.yaml` is the contract.
 //!
 //! The one implementation behind the `enroll` Lambda and signetd's mTLS port. Whoever mounts the [`router`] puts an
 //! [`Origin`] into each request's extensions and limits the time of a call.
@@ -35,19 +35,19 @@ pub struct Origin {
 }
 
 /// What the handlers share.
-pub struct Enrollment {
+pub struct EnrollmentApi {
     app: Arc<App>,
     clock: Box<dyn Fn() -> Time + Send + Sync>,
     limits: Option<Limits>,
 }
 
-impl fmt::Debug for Enrollment {
+impl fmt::Debug for EnrollmentApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Enrollment").field("app", &self.app).finish_non_exhaustive()
     }
 }
 
-impl Enrollment {
+impl EnrollmentApi {
     /// `clock` is read once a call. For who limits its callers otherwise.
     pub fn new(app: Arc<App>, clock: impl Fn() -> Time + Send + Sync + 'static) -> Self {
         Self { app, clock: Box::new(clock), limits: None }
@@ -62,7 +62,7 @@ impl Enrollment {
 }
 
 /// `POST /v1/enroll` and `POST /v1/renew`; no fallback, so that it can be merged with other routes.
-pub fn router(enrollment: Arc<Enrollment>) -> Router {
+pub fn router(enrollment: Arc<EnrollmentApi>) -> Router {
     Router::new()
         .route(ENROLL, post(handlers::enroll).fallback(handlers::wrong_method))
         .route(RENEW, post(handlers::renew).fallback(handlers::wrong_method))

@@ -8,8 +8,8 @@ use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use signet_app::{
-    App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, Listing, PageRequest, ServerIdentity,
-    Settings, bootstrap, principals, tenants,
+    App, Bootstrap, Call, CreatePrincipal, CreateTenant, EnvironmentKeys, Listing, PageRequest, ServerNames, Settings,
+    bootstrap, principals, tenants,
 };
 use signet_core::{
     Error, Lifetime, PrincipalType, TenantScope,
@@ -17,7 +17,7 @@ use signet_core::{
     store::{Table, scope::Housekeeper},
     tenants::Isolation,
 };
-use signet_enroll_http::{ENROLL, Enrollment, Origin, RENEW, router};
+use signet_enroll_http::{ENROLL, EnrollmentApi, Origin, RENEW, router};
 use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, memory_store::MemoryStore};
 use signet_x509::{KeyAndCsr, pem};
 use tokio::runtime::{Builder, Runtime};
@@ -47,7 +47,7 @@ impl World {
         let app = App::new(store.clone(), Arc::new(Keys::default()), entropy, environment(), Settings::default());
         let app = Arc::new(app);
         runtime.block_on(found(&app));
-        let enrollment = Enrollment::new(Arc::clone(&app), || NOW);
+        let enrollment = EnrollmentApi::new(Arc::clone(&app), || NOW);
         let csr_pem = pem::encode(pem::CERTIFICATE_REQUEST, &KeyAndCsr::generate().unwrap().csr_der);
         let before = store.copy();
         Self { runtime, app, router: router(Arc::new(enrollment)), store, before, csr_pem }
@@ -77,7 +77,7 @@ async fn found(app: &Arc<App>) {
     let call = Call::process("bootstrap", NOW);
     let input = Bootstrap {
         keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
-        server: ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+        server: ServerNames { dns: vec!["localhost".into()], ip: Vec::new() },
         server_csr_der: KeyAndCsr::generate().unwrap().csr_der,
         admin: "root".parse().unwrap(),
         admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,

@@ -31,7 +31,7 @@ use crate::{
 
 /// How connections are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct AcceptSettings {
     /// From the opening of the connection to its whole ClientHello, PROXY header included.
     pub hello_timeout: Duration,
     /// From the opening of the connection to the end of the TLS handshake.
@@ -55,7 +55,7 @@ pub struct Settings {
     pub anonymous: bool,
 }
 
-impl Default for Settings {
+impl Default for AcceptSettings {
     fn default() -> Self {
         let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         Self {
@@ -80,7 +80,7 @@ const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Takes connections: address, handshake, identity, registration. Shared by a node's listeners.
 pub struct Acceptor<A: Send + Sync + 'static> {
-    pub(crate) settings: Settings,
+    pub(crate) settings: AcceptSettings,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) verifier: Arc<ClientVerifier>,
     pub(crate) registry: Arc<Registry<A>>,
@@ -97,7 +97,7 @@ pub struct Acceptor<A: Send + Sync + 'static> {
 impl<A: Send + Sync + 'static> Acceptor<A> {
     /// An acceptor that shows `certificate` and knows clients by the registry's trust and clock.
     pub fn new(
-        settings: Settings,
+        settings: AcceptSettings,
         environment: Environment,
         certificate: Arc<ServerCertificate>,
         registry: Arc<Registry<A>>,
@@ -106,7 +106,7 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         let trust = Arc::clone(registry.trust());
         let verifier = Arc::new(ClientVerifier::new(environment, trust, provider(), settings.anonymous));
         let config = server_config(Arc::clone(&verifier), certificate, Arc::clone(registry.clock()))?;
-        let Settings { max_handshakes, max_connections, max_anonymous, rate, .. } = settings;
+        let AcceptSettings { max_handshakes, max_connections, max_anonymous, rate, .. } = settings;
         Ok(Arc::new(Self {
             tls: Arc::new(config),
             verifier,

@@ -1,15 +1,12 @@
 //! The clock as an argument.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
-use signet_core::{Time, Uptime};
-
-/// Tells the present time. The process's main makes one; tests move theirs.
-pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+use signet_core::{Clock, Uptime};
 
 /// How long the machine has been up, the time it slept included: nobody can set it, so that it measures silence.
 pub fn system_uptime() -> Uptime {

@@ -20,9 +20,9 @@ use crate::{
     unread::Unread,
 };
 
-/// Who is at the other end. In each request's extensions as `Arc<Peer<A>>`.
+/// Who is at the other end. In each request's extensions as `Arc<ConnectInfo<A>>`.
 #[derive(Debug)]
-pub struct Peer<A> {
+pub struct ConnectInfo<A> {
     /// The client's address; behind a balancer, as its PROXY header says.
     pub remote: SocketAddr,
     /// Its identity; `None` for a client without a certificate.
@@ -40,7 +40,7 @@ pub(crate) struct Room {
 /// An accepted connection. Reads and writes fail once the registry has cut it.
 pub struct Connection<A: Send + Sync + 'static> {
     stream: TlsStream<TcpStream>,
-    peer: Arc<Peer<A>>,
+    peer: Arc<ConnectInfo<A>>,
     registration: Registration<A>,
     observer: Arc<dyn ConnectionObserver>,
     _room: Room,
@@ -54,19 +54,19 @@ impl<A: Send + Sync + 'static> Connection<A> {
         room: Room,
     ) -> Self {
         let (session, unread) = (registration.session().cloned(), Arc::clone(registration.unread()));
-        let peer = Arc::new(Peer { remote: registration.remote(), session, unread });
+        let peer = Arc::new(ConnectInfo { remote: registration.remote(), session, unread });
         Self { stream, peer, registration, observer, _room: room }
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &Arc<Peer<A>> {
+    pub fn peer(&self) -> &Arc<ConnectInfo<A>> {
         &self.peer
     }
 }
 
 impl<A: Send + Sync + 'static> Connected for Connection<A> {
-    type ConnectInfo = Arc<Peer<A>>;
-    fn connect_info(&self) -> Arc<Peer<A>> {
+    type ConnectInfo = Arc<ConnectInfo<A>>;
+    fn connect_info(&self) -> Arc<ConnectInfo<A>> {
         Arc::clone(&self.peer)
     }
 }

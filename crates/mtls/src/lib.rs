@@ -4,7 +4,7 @@
 //! source's turn, the TLS handshake with the check of the client's certificate, the same check again for resumed
 //! sessions, the share of its principal and tenant, and the [`Registry`] of open connections, which ends those that
 //! lose their right to be open. What comes out is a [`Connection`] for tonic; each of its requests finds an
-//! `Arc<Peer<A>>` in its extensions and asks [`Session::check`] whether it may go on.
+//! `Arc<ConnectInfo<A>>` in its extensions and asks [`Session::check`] whether it may go on.
 //!
 //! Connections that have not spoken yet, handshakes and open connections each have a [`Budget`] or quota with a share
 //! per source, principal or tenant. While a peer is silent it holds nothing that somebody else could need.
@@ -30,15 +30,15 @@ mod turns;
 mod unread;
 mod verify;
 
-pub use accept::{Acceptor, Incoming, Settings};
+pub use accept::{AcceptSettings, Acceptor, Incoming};
 pub use budget::{Budget, Crowd, Place};
-pub use clock::{Clock, system_uptime};
-pub use connection::{Connection, Peer};
+pub use clock::system_uptime;
+pub use connection::{ConnectInfo, Connection};
 pub use observer::{ConnectionObserver, ConnectionRefusal};
 pub use quota::Share;
 pub use registry::{Ages, Registry};
 pub use server_cert::{ServerCertificate, ServerCertificateError, ServerIdentity};
-pub use session::{Admitted, Ended, Grant, Session};
+pub use session::{Admitted, Authorize, Ended, Session};
 pub use throttle::Rate;
 pub use tls::provider;
 pub use unread::{Unread, UnreadAnswer};

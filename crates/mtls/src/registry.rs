@@ -15,7 +15,7 @@ use std::{
 };
 
 use signet_core::{
-    Entropy, Identity, Lifetime, Time,
+    Clock, Entropy, Identity, Lifetime, Time,
     authorities::signer::random,
     trust::{Refusal, Trust},
 };
@@ -27,8 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
-    session::{Ended, Grant, Session},
+    session::{Authorize, Ended, Session},
     switch::Switch,
     unread::Unread,
 };
@@ -75,7 +74,7 @@ pub struct Registry<A> {
     trust: Arc<Trust>,
     clock: Clock,
     entropy: Arc<dyn Entropy>,
-    grant: Grant<A>,
+    grant: Authorize<A>,
     ages: Ages,
     open: Mutex<HashMap<u64, Arc<Entry<A>>>>,
     next: AtomicU64,
@@ -100,7 +99,13 @@ pub(crate) struct Registration<A> {
 
 impl<A: Send + Sync + 'static> Registry<A> {
     /// An empty registry.
-    pub fn new(trust: Arc<Trust>, clock: Clock, entropy: Arc<dyn Entropy>, grant: Grant<A>, ages: Ages) -> Arc<Self> {
+    pub fn new(
+        trust: Arc<Trust>,
+        clock: Clock,
+        entropy: Arc<dyn Entropy>,
+        grant: Authorize<A>,
+        ages: Ages,
+    ) -> Arc<Self> {
         let (open, next, was_stale) = Default::default();
         Arc::new(Self { trust, clock, entropy, grant, ages, open, next, was_stale })
     }
@@ -310,7 +315,7 @@ mod tests {
         let trust = Arc::new(Trust::new(Lifetime::hours(1), WhenStale::Refuse, crate::system_uptime));
         trust.heard(crate::system_uptime());
         let clock: Clock = Arc::new(move || now);
-        let grant: Grant<()> = Arc::new(|_, _| ());
+        let grant: Authorize<()> = Arc::new(|_, _| ());
         let ca = Pki::new(now).tenant_ca("acme", 1).ca;
         trust.set_tenant(&fixtures::tenant(&ca.tenant), std::slice::from_ref(&ca));
         let worker = Arc::new(Identity {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Makes, from an identity and the roles in force, what the upper layer wants at hand in every call (its grants).
 /// Called once per connection, and again only when the roles changed.
-pub type Grant<A> = Arc<dyn Fn(&Identity, &[Role]) -> A + Send + Sync>;
+pub type Authorize<A> = Arc<dyn Fn(&Identity, &[Role]) -> A + Send + Sync>;
 
 /// Why a connection or its session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ struct Admission<A> {
 pub struct Session<A> {
     identity: Arc<Identity>,
     admission: ArcSwap<Admission<A>>,
-    grant: Grant<A>,
+    grant: Authorize<A>,
     ended: CancellationToken,
     reason: OnceLock<Ended>,
 }
@@ -67,7 +67,7 @@ pub struct Admitted<A>(Guard<Arc<Admission<A>>>);
 
 impl<A: Send + Sync + 'static> Session<A> {
     /// A session that has not been admitted yet: its first [`Self::check`] decides.
-    pub(crate) fn new(identity: Arc<Identity>, grant: Grant<A>) -> Self {
+    pub(crate) fn new(identity: Arc<Identity>, grant: Authorize<A>) -> Self {
         let roles = Arc::clone(&identity.roles);
         let grants = Arc::new(grant(&identity, &roles));
         // Trust epochs start at 1.

@@ -2,14 +2,12 @@
 //! its client, who would be refused without an alert and never be asked for the certificate that it has by now: so a
 //! ticket of somebody who may not act is no ticket, and the handshake is a full one.
 
+use signet_core::Clock;
 use std::{fmt, sync::Arc};
 
 use rustls::server::ProducesTickets;
 
-use crate::{
-    clock::Clock,
-    verify::{ClientVerifier, HANDSHAKE, LeafDigest},
-};
+use crate::verify::{ClientVerifier, HANDSHAKE, LeafDigest};
 
 /// See the module's words.
 pub(crate) struct Tickets {

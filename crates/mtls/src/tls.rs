@@ -1,5 +1,6 @@
 //! The TLS configuration: version 1.3 only, HTTP/2 only, one provider.
 
+use signet_core::Clock;
 use std::sync::Arc;
 
 use rustls::{
@@ -8,12 +9,7 @@ use rustls::{
     version::TLS13,
 };
 
-use crate::{
-    clock::{Clock, TlsClock},
-    server_cert::ServerCertificate,
-    tickets::Tickets,
-    verify::ClientVerifier,
-};
+use crate::{clock::TlsClock, server_cert::ServerCertificate, tickets::Tickets, verify::ClientVerifier};
 
 /// HTTP/2 over TLS (RFC 9113 section 3.2).
 pub(crate) const ALPN_H2: &[u8] = b"h2";

@@ -195,12 +195,14 @@ impl ClientVerifier {
         Ok(identity)
     }
 
-    /// A tenant whose record this node cannot read is not unknown: its holders must not take that as the end of theirs.
+    /// What this node cannot read is not unknown: holders must not take that as the end of their certificates.
     fn refused(&self, leaf_der: &[u8], error: ChainError) -> RefusedCertificate {
         let presented = self.read(leaf_der, error);
-        let is_unreadable = presented.id.as_ref().is_some_and(|id| self.trust.is_unreadable(&id.tenant));
+        let lacks_records = presented.id.as_ref().is_some_and(|id| self.trust.lacks_records(&id.tenant));
         let refusal = match error {
-            ChainError::UnknownTenant if is_unreadable => Refusal::TenantUnreadable.into(),
+            ChainError::UnknownTenant | ChainError::UntrustedIssuer if lacks_records => {
+                Refusal::TenantUnreadable.into()
+            }
             error => error.into(),
         };
         RefusedCertificate { refusal, presented }

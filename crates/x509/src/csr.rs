@@ -8,7 +8,7 @@ use der::{
 use thiserror::Error;
 
 use crate::{
-    KeyError, KeyPair, PublicKey, encode,
+    KeyPair, PublicKey, UnusableKey, encode,
     key::{Algorithm, SIGNATURE_ALGORITHM},
     oid,
     pem::{self, RequestPemError},
@@ -126,7 +126,7 @@ pub struct KeyAndCsr {
 
 impl KeyAndCsr {
     /// Makes both.
-    pub fn generate() -> Result<Self, KeyError> {
+    pub fn generate() -> Result<Self, UnusableKey> {
         let key = KeyPair::generate()?;
         let csr_der = create(&key)?;
         Ok(Self { key, csr_der })
@@ -134,15 +134,15 @@ impl KeyAndCsr {
 }
 
 /// The request for a certificate of `key`, DER: no names, no attributes, only the proof of possession.
-pub fn create(key: &KeyPair) -> Result<Vec<u8>, KeyError> {
+pub fn create(key: &KeyPair) -> Result<Vec<u8>, UnusableKey> {
     let encode = || -> der::Result<Vec<u8>> {
         let spki = AnyRef::from_der(key.public_key().spki_der())?;
         let subject = AnyRef::new(Tag::Sequence, &[])?;
         Info { version: 0, subject, spki, attributes: SetOfVec::new() }.to_der()
     };
-    let info_der = encode().map_err(|_| KeyError::Malformed)?;
+    let info_der = encode().map_err(|_| UnusableKey::Malformed)?;
     let signature = key.sign(&info_der)?;
-    encode::signed(&info_der, &signature).map_err(|_| KeyError::Malformed)
+    encode::signed(&info_der, &signature).map_err(|_| UnusableKey::Malformed)
 }
 
 /// CertificationRequestInfo (RFC 2986 section 4.1), as we write it.
@@ -206,13 +206,15 @@ fn without_trailing(der: &[u8]) -> Result<&[u8], CsrError> {
     }
 }
 
-impl From<KeyError> for CsrError {
-    fn from(error: KeyError) -> Self {
+impl From<UnusableKey> for CsrError {
+    fn from(error: UnusableKey) -> Self {
         match error {
-            KeyError::Unsupported { found } => Self::UnsupportedKey { found },
-            KeyError::BadPoint => Self::BadPoint,
-            KeyError::BadSignature => Self::BadSignature,
-            KeyError::Malformed | KeyError::Library(_) => Self::Malformed("its key is not a SubjectPublicKeyInfo"),
+            UnusableKey::Unsupported { found } => Self::UnsupportedKey { found },
+            UnusableKey::BadPoint => Self::BadPoint,
+            UnusableKey::BadSignature => Self::BadSignature,
+            UnusableKey::Malformed | UnusableKey::Library(_) => {
+                Self::Malformed("its key is not a SubjectPublicKeyInfo")
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use signet_core::Time;
 use thiserror::Error;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
-use crate::{CertificateView, KeyError, PublicKey, oid, view::Malformed};
+use crate::{CertificateView, PublicKey, UnusableKey, oid, view::Malformed};
 
 /// Why a certificate cannot be an issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -15,7 +15,7 @@ pub enum IssuerError {
     Malformed(#[from] Malformed),
     /// Its key is not one that we sign with.
     #[error("the issuer's key cannot be used: {0}")]
-    Key(#[from] KeyError),
+    Key(#[from] UnusableKey),
     /// No basicConstraints with cA, or no keyUsage with keyCertSign and cRLSign (RFC 5280 sections 4.2.1.9, 4.2.1.3).
     #[error("the issuer's certificate is not a CA's: it needs cA, keyCertSign and cRLSign")]
     NotACa,

@@ -20,7 +20,7 @@ use crate::oid;
 
 /// Why a key is not one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum KeyError {
+pub enum UnusableKey {
     /// Not a DER SubjectPublicKeyInfo or PKCS#8 document.
     #[error("the key is not valid DER or PEM")]
     Malformed,
@@ -74,21 +74,24 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// Reads and checks a DER SubjectPublicKeyInfo (RFC 5480 section 2).
-    pub fn from_spki_der(spki_der: &[u8]) -> Result<Self, KeyError> {
-        let spki = Spki::from_der(spki_der).map_err(|_| KeyError::Malformed)?;
+    pub fn from_spki_der(spki_der: &[u8]) -> Result<Self, UnusableKey> {
+        let spki = Spki::from_der(spki_der).map_err(|_| UnusableKey::Malformed)?;
         if spki.algorithm.oid != oid::EC_PUBLIC_KEY {
-            return Err(KeyError::Unsupported { found: oid::describe(spki.algorithm.oid) });
+            return Err(UnusableKey::Unsupported { found: oid::describe(spki.algorithm.oid) });
         }
-        let curve = spki.algorithm.parameters.ok_or(KeyError::Malformed)?;
+        let curve = spki.algorithm.parameters.ok_or(UnusableKey::Malformed)?;
         if curve.tag() == Tag::Sequence {
-            return Err(KeyError::Unsupported { found: "on a curve given by explicit parameters, not by name".into() });
+            return Err(UnusableKey::Unsupported {
+                found: "on a curve given by explicit parameters, not by name".into(),
+            });
         }
-        let curve: ObjectIdentifier = curve.decode_as().map_err(|_| KeyError::Malformed)?;
+        let curve: ObjectIdentifier = curve.decode_as().map_err(|_| UnusableKey::Malformed)?;
         if curve != oid::SECP256R1 {
-            return Err(KeyError::Unsupported { found: oid::describe(curve) });
+            return Err(UnusableKey::Unsupported { found: oid::describe(curve) });
         }
-        let point = spki.key.as_bytes().filter(|p| p.len() == 65 && p.first() == Some(&4)).ok_or(KeyError::BadPoint)?;
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).map_err(|_| KeyError::BadPoint)?;
+        let point =
+            spki.key.as_bytes().filter(|p| p.len() == 65 && p.first() == Some(&4)).ok_or(UnusableKey::BadPoint)?;
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).map_err(|_| UnusableKey::BadPoint)?;
         Ok(Self { spki_der: spki_der.into(), parsed })
     }
 
@@ -111,8 +114,8 @@ impl PublicKey {
     }
 
     /// Checks a DER Ecdsa-Sig-Value (RFC 3279 section 2.2.3) over `message`.
-    pub fn verify(&self, message: &[u8], signature_der: &[u8]) -> Result<(), KeyError> {
-        self.parsed.verify_sig(message, signature_der).map_err(|_| KeyError::BadSignature)
+    pub fn verify(&self, message: &[u8], signature_der: &[u8]) -> Result<(), UnusableKey> {
+        self.parsed.verify_sig(message, signature_der).map_err(|_| UnusableKey::BadSignature)
     }
 
     /// The uncompressed point: `04`, x, y.
@@ -151,33 +154,33 @@ pub struct KeyPair {
 
 impl KeyPair {
     /// A new key from the crypto library's own random generator.
-    pub fn generate() -> Result<Self, KeyError> {
+    pub fn generate() -> Result<Self, UnusableKey> {
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
-            .map_err(|_| KeyError::Library("no key was made"))?;
+            .map_err(|_| UnusableKey::Library("no key was made"))?;
         Self::from_pkcs8_der(document.as_ref())
     }
 
     /// From a PKCS#8 document, DER.
-    pub fn from_pkcs8_der(pkcs8_der: &[u8]) -> Result<Self, KeyError> {
+    pub fn from_pkcs8_der(pkcs8_der: &[u8]) -> Result<Self, UnusableKey> {
         let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8_der).map_err(|_| KeyError::Malformed)?;
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8_der).map_err(|_| UnusableKey::Malformed)?;
         let point = pair.public_key().as_ref();
         let curve = oid::SECP256R1;
         let spki = Spki {
             algorithm: Algorithm { oid: oid::EC_PUBLIC_KEY, parameters: Some(AnyRef::from(&curve)) },
-            key: BitStringRef::from_bytes(point).map_err(|_| KeyError::BadPoint)?,
+            key: BitStringRef::from_bytes(point).map_err(|_| UnusableKey::BadPoint)?,
         };
-        let spki_der = spki.to_der().map_err(|_| KeyError::Malformed)?;
+        let spki_der = spki.to_der().map_err(|_| UnusableKey::Malformed)?;
         let public = PublicKey::from_spki_der(&spki_der)?;
         Ok(Self { pkcs8_der: Zeroizing::new(pkcs8_der.to_vec()), pair, public })
     }
 
     /// From PEM (`PRIVATE KEY`, RFC 7468 section 10).
-    pub fn from_pkcs8_pem(pem: &str) -> Result<Self, KeyError> {
-        let (label, der) = der::pem::decode_vec(pem.as_bytes()).map_err(|_| KeyError::Malformed)?;
+    pub fn from_pkcs8_pem(pem: &str) -> Result<Self, UnusableKey> {
+        let (label, der) = der::pem::decode_vec(pem.as_bytes()).map_err(|_| UnusableKey::Malformed)?;
         let der = Zeroizing::new(der);
         if label != crate::pem::PRIVATE_KEY {
-            return Err(KeyError::Malformed);
+            return Err(UnusableKey::Malformed);
         }
         Self::from_pkcs8_der(&der)
     }
@@ -198,9 +201,9 @@ impl KeyPair {
     }
 
     /// Signs SHA-256 of `message`; returns a DER Ecdsa-Sig-Value.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, UnusableKey> {
         let signature = self.pair.sign(&SystemRandom::new(), message);
-        Ok(signature.map_err(|_| KeyError::Library("the key did not sign"))?.as_ref().to_vec())
+        Ok(signature.map_err(|_| UnusableKey::Library("the key did not sign"))?.as_ref().to_vec())
     }
 }
 

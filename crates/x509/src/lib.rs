@@ -32,7 +32,7 @@ pub use csr::{Csr, CsrError, KeyAndCsr};
 pub use environment::Environment;
 pub use issue::{IssueError, Issued, Prepared};
 pub use issuer::{IssuerCert, IssuerError};
-pub use key::{KeyError, KeyPair, PublicKey};
+pub use key::{KeyPair, PublicKey, UnusableKey};
 pub use leaf::Leaf;
 pub use out_of_band::OutOfBandStatement;
 pub use profile::{CaProfile, LeafProfile, ServerName, ServerProfile};

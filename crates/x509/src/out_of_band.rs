@@ -2,7 +2,7 @@
 
 use signet_core::{RequestId, Time};
 
-use crate::{Environment, KeyError, KeyPair, PublicKey, key::sha256};
+use crate::{Environment, KeyPair, PublicKey, UnusableKey, key::sha256};
 
 /// A request for the next certificate, as it is signed: domain separation, then what it is bound to, a line each.
 #[derive(Clone, Debug)]
@@ -33,12 +33,12 @@ impl OutOfBandStatement<'_> {
     }
 
     /// Signs it with the present key; ECDSA with SHA-256, DER.
-    pub fn sign(&self, key: &KeyPair) -> Result<Vec<u8>, KeyError> {
+    pub fn sign(&self, key: &KeyPair) -> Result<Vec<u8>, UnusableKey> {
         key.sign(self.text().as_bytes())
     }
 
     /// Checks a signature against the present certificate's key.
-    pub fn verify(&self, key: &PublicKey, signature_der: &[u8]) -> Result<(), KeyError> {
+    pub fn verify(&self, key: &PublicKey, signature_der: &[u8]) -> Result<(), UnusableKey> {
         key.verify(self.text().as_bytes(), signature_der)
     }
 }

@@ -13,13 +13,13 @@ use lambda_http::{
     LambdaEvent, Request, RequestExt, Response,
     request::{LambdaRequest, RequestContext},
 };
-use signet_app::{App, ServerIdentity, sync::detached};
+use signet_app::{App, ServerNames, sync::detached};
 use signet_control_plane::{
     Config,
     cli::system_clock,
     wiring::{WiringError, open_lazily},
 };
-use signet_enroll_http::{ENROLL, Enrollment, Origin, Problem, RENEW, not_found, router};
+use signet_enroll_http::{ENROLL, EnrollmentApi, Origin, Problem, RENEW, not_found, router};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
@@ -46,7 +46,7 @@ impl Function {
         let opened = open_lazily(config, Some(control_plane(&config.server))).await?;
         let rate = NonZeroU32::new(config.limits.anonymous_calls_per_second_per_address).unwrap_or(NonZeroU32::MIN);
         let clock = system_clock();
-        let enrollment = Enrollment::new(Arc::clone(&opened.app), move || clock()).limited(rate);
+        let enrollment = EnrollmentApi::new(Arc::clone(&opened.app), move || clock()).limited(rate);
         Ok(Self { app: opened.app, router: router(Arc::new(enrollment)).fallback(not_found) })
     }
 
@@ -93,7 +93,7 @@ pub fn essential(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaReq
 }
 
 /// The control plane's address, by the first name in its certificate; its load balancer listens on the usual port.
-fn control_plane(server: &ServerIdentity) -> String {
+fn control_plane(server: &ServerNames) -> String {
     let address = || server.ip.iter().map(|ip| SocketAddr::new(*ip, 443).to_string()).next();
     format!("https://{}", server.dns.first().cloned().or_else(address).unwrap_or_default())
 }

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use secrecy::ExposeSecret;
-use signet_app::ServerIdentity;
+use signet_app::ServerNames;
 use signet_control_plane::ServerCredentials;
 use signet_core::Time;
 use signet_x509::CertificateView;
@@ -47,7 +47,7 @@ pub(crate) fn check_age(credentials: &ServerCredentials, now: Time) -> Result<()
 pub(crate) async fn present(
     credentials: &ServerCredentials,
     roots: &[&[u8]],
-    names: &ServerIdentity,
+    names: &ServerNames,
 ) -> Result<(), String> {
     let key = PrivateKeyDer::from_pem_slice(credentials.key_pem.expose_secret().as_bytes());
     let key = key.map_err(|_| "its key is not PEM")?;
@@ -123,7 +123,7 @@ mod tests {
         let key = KeyAndCsr::generate().unwrap().key;
         let chain_pem = pem::encode_certificate(&[0x30, 0]);
         let pair = ServerCredentials { chain_pem, key_pem: SecretString::from(key.to_pkcs8_pem().as_str()) };
-        let nobody = ServerIdentity { dns: Vec::new(), ip: Vec::new() };
+        let nobody = ServerNames { dns: Vec::new(), ip: Vec::new() };
         assert!(present(&pair, &[], &nobody).await.is_err());
     }
 

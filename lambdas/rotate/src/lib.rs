@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, S
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use signet_app::{
-    App, Call, Chore, ServerIdentity, TaskReport,
+    App, Call, Chore, ServerNames, TaskReport,
     audit::checkpoints,
     authorities::{self, lifecycle},
     certificates::{expiry, sweep},
@@ -105,7 +105,7 @@ fn cause(error: &Error) -> String {
 #[derive(Debug)]
 pub struct Function {
     app: Arc<App>,
-    names: ServerIdentity,
+    names: ServerNames,
     server_identity: Arc<dyn ServerIdentityStore>,
     secret: secret::Secret,
     bucket: Option<bucket::Bucket>,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sd_notify::NotifyState;
-use signet_client::Settings;
+use signet_client::IdentitySettings;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -172,7 +172,7 @@ fn locked(hurries: &Hurries) -> MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
     hurries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn same_control_plane(one: &Settings, other: &Settings) -> bool {
+fn same_control_plane(one: &IdentitySettings, other: &IdentitySettings) -> bool {
     one.endpoint == other.endpoint
         && one.server_name == other.server_name
         && one.roots_der == other.roots_der

@@ -15,6 +15,12 @@ pub(crate) async fn problems(config: &Config) -> String {
         for problem in Published::new(one.clone(), &config.state_dir).misplaced() {
             let _ = writeln!(text, "{}: {problem}", one.name);
         }
+        for problem in of_the_wrong_kind(one) {
+            let _ = writeln!(text, "{}: {problem}", one.name);
+        }
+    }
+    if config.state_dir.exists() && !config.state_dir.is_dir() {
+        let _ = writeln!(text, "state_dir: {}: it must be a folder", config.state_dir.display());
     }
     // A running agent has both itself.
     if control::ask(&config.socket, "status").await.is_ok() {
@@ -39,6 +45,20 @@ pub(crate) fn describe(config: &Config) -> String {
         }
     }
     text
+}
+
+/// Folders where others provide a file, and files where a folder is written to.
+fn of_the_wrong_kind(one: &IdentityConfig) -> Vec<String> {
+    let pid = one.signal.as_ref().map(|signal| signal.pid_file.as_path());
+    let files = named(one).into_iter().chain(pid).filter(|path| path.is_dir());
+    let files = files.map(|path| format!("{}: it is a folder, and must be a file", path.display()));
+    let outputs = [
+        one.pem.as_ref().map(|pem| pem.directory.as_path()),
+        one.combined.as_ref().and_then(|combined| combined.file.parent()),
+        one.pkcs12.as_ref().and_then(|pkcs12| pkcs12.file.parent()),
+    ];
+    let folders = outputs.into_iter().flatten().filter(|path| path.exists() && !path.is_dir());
+    files.chain(folders.map(|path| format!("{}: it must be a folder", path.display()))).collect()
 }
 
 /// What others provide.

@@ -4,7 +4,8 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use signet_client::{
-    Access, ClientError, CredentialsError, Identity, Notes, Settings, Standing, Status, Storage, replace_file,
+    Access, ClientError, CredentialsError, Identity, IdentitySettings, Notes, RenewalState, Status, Storage,
+    replace_file,
 };
 use signet_core::{Time, audit::sha256_hex};
 use tokio::{
@@ -29,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// See the module's words.
 pub(crate) struct Instance {
     config: IdentityConfig,
-    settings: Settings,
+    settings: IdentitySettings,
     published: Arc<Published>,
     /// Remembers what the programs were told of.
     told_file: PathBuf,
@@ -41,7 +42,7 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new(
         config: &IdentityConfig,
-        control_plane: &Settings,
+        control_plane: &IdentitySettings,
         state_dir: &std::path::Path,
         report: watch::Sender<Report>,
         hurry: Arc<Notify>,
@@ -114,7 +115,7 @@ impl Instance {
             handover.look(self, identity, &present, notes.as_ref()).await;
             let report = handover.report();
             self.tell_all(|known| *known = self.described(&present, report));
-            let lost = present.standing == Standing::Refused;
+            let lost = present.standing == RenewalState::Refused;
             if !lost {
                 seen = Seen::now(proof);
             }
@@ -123,7 +124,7 @@ impl Instance {
                 () = self.hurry.notified() => identity.renew_now(),
                 () = seen.change(proof), if lost => {
                     seen = Seen::now(proof);
-                    if status.borrow().standing == Standing::Refused {
+                    if status.borrow().standing == RenewalState::Refused {
                         identity.renew_now();
                     }
                 }
@@ -156,7 +157,7 @@ impl Instance {
             confirmed: status.confirmed,
             bundle_time: status.bundle_time.map(text).unwrap_or_default(),
             files: self.published.files().into_iter().map(|(_, path)| path.display().to_string()).collect(),
-            advice: advice(&self.config, status.standing == Standing::Refused, problem.as_ref()),
+            advice: advice(&self.config, status.standing == RenewalState::Refused, problem.as_ref()),
             problem,
             handover,
         }

@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region};
 use signet_client::{
-    Anew, AwsIam, Binding, ClientError, CredentialsError, Enrollment, JoinToken, OidcToken, ProofError, ProofSource,
-    Settings, X509, environment_of,
+    Anew, AwsIam, Binding, ClientError, CredentialsError, Enrollment, IdentitySettings, JoinToken, OidcToken,
+    ProofError, ProofSource, X509, environment_of,
 };
 use signet_core::{PrincipalId, TenantId};
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use crate::config::{EnrollConfig, ProofConfig};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// As the configuration says, read anew each time.
-pub(crate) fn enrollment(config: &EnrollConfig, control_plane: &Settings) -> Enrollment {
+pub(crate) fn enrollment(config: &EnrollConfig, control_plane: &IdentitySettings) -> Enrollment {
     let (this, control_plane) = (config.clone(), control_plane.clone());
     let proof = Anew(move || {
         let (config, control_plane) = (this.clone(), control_plane.clone());
@@ -28,7 +28,7 @@ pub(crate) fn enrollment(config: &EnrollConfig, control_plane: &Settings) -> Enr
     Enrollment { proof: Arc::new(proof), tenant_id, principal_id }
 }
 
-async fn source(config: &EnrollConfig, control_plane: &Settings) -> Result<Arc<dyn ProofSource>, ClientError> {
+async fn source(config: &EnrollConfig, control_plane: &IdentitySettings) -> Result<Arc<dyn ProofSource>, ClientError> {
     let clock = || Arc::clone(&control_plane.clock);
     Ok(match &config.proof {
         ProofConfig::JoinToken(path) => Arc::new(JoinToken::read(path)?),
@@ -48,7 +48,7 @@ async fn source(config: &EnrollConfig, control_plane: &Settings) -> Result<Arc<d
     })
 }
 
-fn binding(config: &EnrollConfig, control_plane: &Settings) -> Result<Binding, ClientError> {
+fn binding(config: &EnrollConfig, control_plane: &IdentitySettings) -> Result<Binding, ClientError> {
     let server_id = control_plane.roots_der.first().and_then(|root| environment_of(root));
     let (Some(server_id), Some(tenant)) = (server_id, config.tenant.clone()) else {
         return Err(none("bound", "the root has no trust domain, or the tenant is missing"));

@@ -22,7 +22,7 @@ use tracing::Span;
 use crate::{
     authorization::Route,
     errors, metrics,
-    node::{CallPlace, Node, Peer},
+    node::{CallPlace, ConnectInfo, Node},
     shares::{Account, Full, Place, SMALL_ANSWER},
 };
 
@@ -42,7 +42,7 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    pub(crate) fn start(node: &Arc<Node>, route: &Arc<Route>, peer: &Peer, account: &Arc<Account>) -> Self {
+    pub(crate) fn start(node: &Arc<Node>, route: &Arc<Route>, peer: &ConnectInfo, account: &Arc<Account>) -> Self {
         let operation = route.operation;
         let identity = peer.session.as_ref().map(|session| session.identity());
         let span = tracing::info_span!(

@@ -1,20 +1,36 @@
 //! `signetd check`: everything a start needs, tried and printed.
 
-use std::{error::Error, io::Write};
+use std::{
+    error::Error,
+    io::{self, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use secrecy::ExposeSecret;
 use signet_app::authorities;
-use signet_core::{authorities::Ca, authorization::Policy};
-use signet_mtls::{Clock, ServerIdentity, provider};
+use signet_core::{Clock, authorities::Ca, authorization::Policy};
+use signet_mtls::{ServerIdentity, provider};
+use signet_x509::pem;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     Config,
     authorization::Table,
+    config::{Keys, Storage},
     readiness::rfc3339,
     serve::Listeners,
     server_identity::judge::{Fault, judge},
     wiring::{self, Wired},
 };
+
+/// How long a server that is running may take to say so, and how much it may say.
+const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_ANSWER: u64 = 64 * 1024;
 
 /// Opens what a start would open and writes to `out` what is there. The first thing that is wrong is the error.
 pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
@@ -22,8 +38,15 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(config.authorization.grants.clone()))?;
     writeln!(out, "authorization    {} methods, each with a rule", table.iter().count())?;
     let wired = wiring::open(config).await?;
-    writeln!(out, "store            {:?}", config.storage)?;
-    writeln!(out, "keys             {:?}; audit key {}", config.keys, wired.audit_key)?;
+    match &config.storage {
+        Storage::Sqlite { path } => writeln!(out, "store            SQLite, {}", path.display())?,
+        Storage::Dynamodb { prefix } => writeln!(out, "store            DynamoDB, tables {prefix}-…")?,
+    }
+    let keys = match &config.keys {
+        Keys::Softkey { dir, .. } => format!("files in {}", dir.display()),
+        Keys::Kms { prefix, .. } => format!("KMS, aliases {prefix}-…"),
+    };
+    writeln!(out, "keys             {keys}; audit key {}", wired.audit_key)?;
     wired.check_published_root(clock()).await?;
     let has_root = wired.find_root(clock()).await?;
     let roots = authorities::roots(&wired.app, clock()).await.map_err(|error| format!("[storage]: {error}"))?;
@@ -36,19 +59,38 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
         }
     }
     certificate(config, &wired, &roots, clock, out).await?;
-    let listeners = Listeners::open(config).await?;
-    drop(listeners);
-    let listen = &config.listen;
-    let health = listen.health.map(|health| format!(", health {health}")).unwrap_or_default();
-    writeln!(
-        out,
-        "ports            grpc {}, public {}{health}, metrics {}",
-        listen.grpc, listen.public, listen.metrics
-    )?;
+    ports(config, &roots, out).await?;
     if !has_root {
         return Err("the store has no root yet, so that a node would not get ready: run `principal bootstrap`".into());
     }
     Ok(())
+}
+
+/// That they can be opened; or are, by a server of this environment.
+async fn ports(config: &Config, roots: &[Ca], out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let listen = &config.listen;
+    let health = listen.health.map(|health| format!(", health {health}")).unwrap_or_default();
+    let ports = format!("grpc {}, public {}{health}, metrics {}", listen.grpc, listen.public, listen.metrics);
+    let note = match Listeners::open(config).await {
+        Ok(_) => "",
+        Err(_) if serves(listen.public, roots).await => "; signetd is running here and has them open",
+        Err(error) => return Err(error.into()),
+    };
+    Ok(writeln!(out, "ports            {ports}{note}")?)
+}
+
+/// Whether a server at `public` publishes one of `roots`.
+async fn serves(public: SocketAddr, roots: &[Ca]) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(public).await?;
+        stream.write_all(b"GET /v1/ca.pem HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER).read_to_string(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    };
+    let Ok(Ok(answer)) = timeout(PATIENCE, ask).await else { return false };
+    let published = answer.split_once("\r\n\r\n").and_then(|(_, body)| pem::decode_certificates(body));
+    published.unwrap_or_default().iter().any(|der| roots.iter().any(|root| root.certificate_der == *der))
 }
 
 async fn certificate(

@@ -8,8 +8,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use signet_core::Time;
-use signet_mtls::Clock;
+use signet_core::{Clock, Time};
 use signet_sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -94,11 +93,7 @@ fn back_up(config: &Config, file: &Path) -> Result<(), WiringError> {
 }
 
 fn configuration(named: Option<&Path>) -> Result<Config, ConfigError> {
-    let usual = Path::new("signet.toml");
-    match named.or_else(|| usual.exists().then_some(usual)) {
-        Some(file) => Config::load(file),
-        None => Config::from_environment(),
-    }
+    named.map_or_else(Config::usual, Config::load)
 }
 
 async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + 'static) -> ExitCode {

@@ -4,8 +4,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics::{counter, histogram};
 use signet_app::Call;
-use signet_core::{Actor, Identity, TenantId};
-use signet_mtls::{Acceptor, Clock, ConnectionObserver, ConnectionRefusal, Ended, Presented, Settings};
+use signet_core::{Actor, Clock, Identity, TenantId};
+use signet_mtls::{AcceptSettings, Acceptor, ConnectionObserver, ConnectionRefusal, Ended, Presented};
 
 use crate::{
     metrics::Metrics,
@@ -116,7 +116,7 @@ impl ConnectionObserver for Connections {
 /// An acceptor for the node's connections.
 pub(crate) fn acceptor(
     node: &Arc<Node>,
-    settings: Settings,
+    settings: AcceptSettings,
     certificate: Arc<signet_mtls::ServerCertificate>,
 ) -> Result<Arc<Acceptor<Rights>>, rustls::Error> {
     let observer = Connections {

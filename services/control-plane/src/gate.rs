@@ -25,7 +25,7 @@ use crate::{
     arriving::arriving,
     authorization::{Access, Kind, Lane, Route},
     errors,
-    node::{Node, Peer, Session},
+    node::{ConnectInfo, Node, Session},
 };
 
 /// What the gate hands to the service behind it, in the request's extensions.
@@ -81,7 +81,7 @@ where
                 false => Answer::nowhere(signet_enroll_http::no_such_path().into_response()),
             };
         };
-        let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
+        let Some(peer) = request.extensions().get::<Arc<ConnectInfo>>().map(Arc::clone) else {
             return Answer::refused(Status::internal("the connection has no peer"), None);
         };
         let account = self.node.account(&peer);
@@ -128,7 +128,7 @@ where
 }
 
 /// Whether the caller may use the operation at all. `None`: without a permit, since anybody may.
-fn decide(node: &Node, route: &Route, peer: &Peer, now: Time) -> Result<Option<Permit>, Error> {
+fn decide(node: &Node, route: &Route, peer: &ConnectInfo, now: Time) -> Result<Option<Permit>, Error> {
     let rule = match route.access() {
         Access::Anyone => return Ok(None),
         Access::AnyoneUnlessStale if node.trust.refuses_all() => return Err(Refusal::Stale.into()),
@@ -162,7 +162,7 @@ pub(crate) fn permit(node: &Node, rule: &Rule, session: &Session, now: Time) -> 
 
 /// A refusal is an event in the caller's own tenant; what nobody owns is the operator's. That this node is out of touch
 /// says nothing about the caller, and could not be written anyway.
-fn record(node: &Node, operation: &'static str, peer: &Peer, now: Time, error: &Error) {
+fn record(node: &Node, operation: &'static str, peer: &ConnectInfo, now: Time, error: &Error) {
     if matches!(error, Error::Unauthenticated(Refusal::Stale)) {
         return node.metrics.count("signet_refusals_total", "reason", error.reason());
     }

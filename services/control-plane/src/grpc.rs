@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signet_enroll_http::Enrollment;
-use signet_mtls::Settings;
+use signet_enroll_http::EnrollmentApi;
+use signet_mtls::AcceptSettings;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
@@ -28,7 +28,7 @@ const MAX_HEADERS: u32 = 16 * 1024;
 pub(crate) struct Server {
     pub(crate) node: Arc<Node>,
     pub(crate) keeper: Keeper,
-    pub(crate) settings: Settings,
+    pub(crate) settings: AcceptSettings,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -68,10 +68,10 @@ impl Server {
     }
 }
 
-/// Enrollment as JSON over HTTP/2 beside the RPCs, behind the same gate.
+/// EnrollmentApi as JSON over HTTP/2 beside the RPCs, behind the same gate.
 fn with_http(node: &Node, routes: Routes) -> Routes {
     let clock = Arc::clone(&node.clock);
-    let enrollment = Enrollment::new(Arc::clone(&node.app), move || clock());
+    let enrollment = EnrollmentApi::new(Arc::clone(&node.app), move || clock());
     routes.into_axum_router().merge(signet_enroll_http::router(Arc::new(enrollment))).into()
 }
 

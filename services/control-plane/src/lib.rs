@@ -38,4 +38,4 @@ pub use config::{Config, ConfigError};
 pub use serve::{Reloader, Running, serve};
 pub use serve_error::ServeError;
 pub use server_identity::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};
-pub use signet_mtls::Clock;
+pub use signet_core::Clock;

@@ -11,12 +11,11 @@ use std::{
 
 use signet_app::App;
 use signet_core::{
-    Entropy, Serial, TenantId, Time,
+    Clock, Entropy, Serial, TenantId, Time,
     authorities::signer::random,
     authorization::{Grants, Policy},
     trust::Trust,
 };
-use signet_mtls::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -39,7 +38,7 @@ pub(crate) type Session = signet_mtls::Session<Rights>;
 /// All open connections.
 pub(crate) type Registry = signet_mtls::Registry<Rights>;
 /// The other end of a connection.
-pub(crate) type Peer = signet_mtls::Peer<Rights>;
+pub(crate) type ConnectInfo = signet_mtls::ConnectInfo<Rights>;
 
 /// What a caller may do: dereferences to its grants.
 pub(crate) struct Rights {
@@ -113,7 +112,7 @@ impl Node {
     }
 
     /// Who pays for what the peer takes.
-    pub(crate) fn account(&self, peer: &Peer) -> Arc<Account> {
+    pub(crate) fn account(&self, peer: &ConnectInfo) -> Arc<Account> {
         let of = |session: &Arc<Session>| Arc::clone(&session.latest().account);
         peer.session.as_ref().map_or_else(|| Arc::clone(self.shares.strangers()), of)
     }
@@ -123,7 +122,7 @@ impl Node {
         &self,
         route: &Route,
         lane: Lane,
-        peer: &Peer,
+        peer: &ConnectInfo,
         account: &Arc<Account>,
     ) -> Result<CallPlace, Status> {
         if peer.session.is_none() {
@@ -139,7 +138,12 @@ impl Node {
     /// How long a caller that has used up its share waits to be told so: asking again and again must cost the asker
     /// more than the node, and a burst must not come back as one. `None`: at once, for strangers,
     /// for who suspends or revokes, and where too many wait.
-    pub(crate) fn wait_of_refusal(&self, lane: Lane, peer: &Peer, account: &Arc<Account>) -> Option<(Place, Duration)> {
+    pub(crate) fn wait_of_refusal(
+        &self,
+        lane: Lane,
+        peer: &ConnectInfo,
+        account: &Arc<Account>,
+    ) -> Option<(Place, Duration)> {
         peer.session.as_ref().filter(|_| lane != Lane::Urgent)?;
         let place = account.take(Budget::Refusals, 1, Lane::Ordinary).ok()?;
         let [part] = random(&*self.entropy);

@@ -11,8 +11,8 @@ use std::{
 };
 
 use signet_app::Follower;
-use signet_core::{Cidr, Entropy, Lifetime, authorization::Policy, trust::Trust};
-use signet_mtls::{Ages, Clock, Rate, Settings, system_uptime};
+use signet_core::{Cidr, Clock, Entropy, Lifetime, authorization::Policy, trust::Trust};
+use signet_mtls::{AcceptSettings, Ages, Rate, system_uptime};
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -202,7 +202,7 @@ fn registry(
     clock: &Clock,
 ) -> Arc<Registry> {
     let (policy, shares) = (Arc::clone(policy), Arc::clone(shares));
-    let grant: signet_mtls::Grant<_> = Arc::new(move |identity, roles| Rights {
+    let grant: signet_mtls::Authorize<_> = Arc::new(move |identity, roles| Rights {
         grants: policy.grants(&identity.tenant, identity.principal_type, roles),
         account: shares.account(&identity.tenant, &identity.principal),
     });
@@ -216,10 +216,10 @@ fn registry(
     Registry::new(Arc::clone(trust), Arc::clone(clock), Arc::clone(entropy), grant, ages)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config) -> AcceptSettings {
     let rate = NonZeroU32::new(config.limits.handshakes_per_second_per_address).unwrap_or(NonZeroU32::MIN);
     let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(3));
-    Settings {
+    AcceptSettings {
         handshake_timeout: config.limits.handshake_timeout,
         max_handshakes: config.limits.max_handshakes,
         max_connections: config.limits.max_connections,
@@ -227,7 +227,7 @@ fn settings(config: &Config) -> Settings {
         rate: Rate { per_second: rate, burst },
         proxies: config.listen.proxy_protocol_from.clone(),
         anonymous: config.authorization.anonymous_enrollment,
-        ..Settings::default()
+        ..AcceptSettings::default()
     }
 }
 

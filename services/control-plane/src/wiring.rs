@@ -161,6 +161,12 @@ pub struct Opened {
 pub async fn open(config: &Config) -> Result<Wired, WiringError> {
     let aws = aws(config).await;
     let (store, store_is_full) = open_store(config, aws.as_ref(), Check::Now).await?;
+    if let Keys::Softkey { dir, .. } = &config.keys {
+        // Before a mistyped folder is made.
+        if !dir.exists() && has_environment(&*store).await? {
+            return Err(lacks_audit_key(dir));
+        }
+    }
     let (keys, environment_keys) = open_keys(config, aws.as_ref())?;
     let audit_key = match &config.keys {
         Keys::Softkey { dir, .. } => software_audit_key(&*keys, &*store, dir).await?,
@@ -363,16 +369,22 @@ async fn software_audit_key(keys: &dyn KeyManager, store: &dyn Store, dir: &Path
         Err(KeyError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    if has_environment(store).await? { Err(lacks_audit_key(dir)) } else { Ok(keys.create(&label).await?) }
+}
+
+async fn has_environment(store: &dyn Store) -> Result<bool, WiringError> {
     // What never expires is there at any time.
-    let environment = store.get(&Tenant::key_of(&TenantId::system()), Time::from_unix_millis(0)).await;
-    match environment.map_err(|error| WiringError::Storage { problem: error.to_string() })? {
-        None => Ok(keys.create(&label).await?),
-        Some(_) => Err(problem(format!(
-            "{} has no audit key, but the store has an environment: point [keys] to that environment's folder, or \
-             restore it (runbook RestoreStore)",
-            dir.display()
-        ))),
-    }
+    let system = store.get(&Tenant::key_of(&TenantId::system()), Time::from_unix_millis(0)).await;
+    Ok(system.map_err(|error| WiringError::Storage { problem: error.to_string() })?.is_some())
+}
+
+fn lacks_audit_key(dir: &Path) -> WiringError {
+    let problem = format!(
+        "{} has no audit key, but the store has an environment: point [keys] to that environment's folder, or \
+         restore it (runbook RestoreStore)",
+        dir.display()
+    );
+    WiringError::Keys { problem }
 }
 
 /// Not a CA, but named as one: the software key that signs audit seals.

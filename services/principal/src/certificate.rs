@@ -61,6 +61,12 @@ impl Held {
 }
 
 impl Held {
+    /// The ids in its URI name.
+    pub fn tenant_and_principal(&self) -> Option<(&str, &str)> {
+        let (domain, path) = self.spiffe_id.as_deref()?.strip_prefix("spiffe://")?.split_once('/')?;
+        Some((domain.split('.').next()?, path.rsplit('/').next()?))
+    }
+
     /// How its holder gets another when it is over.
     pub fn way_back(&self) -> &'static str {
         let operator = self.spiffe_id.as_deref().is_some_and(|id| id.starts_with("spiffe://system."));

@@ -6,6 +6,7 @@ use crate::{
     commands as c,
     exit::Exit,
     failure::Failure,
+    renewing,
     run::{Global, Run},
 };
 
@@ -91,8 +92,35 @@ pub enum Command {
     Man(c::shell::ManArgs),
 }
 
-/// Carries out a command.
+impl Command {
+    /// Whether it calls the server as the context's principal, and is not about its certificate itself.
+    const fn uses_context(&self) -> bool {
+        !matches!(
+            self,
+            Self::Bootstrap(_)
+                | Self::Context(_)
+                | Self::Doctor(_)
+                | Self::Enroll(_)
+                | Self::Login(_)
+                | Self::Completion(_)
+                | Self::Man(_)
+                | Self::Cert(c::certificates::CertCommand::Renew)
+        )
+    }
+}
+
+/// Carries out a command, and keeps the certificate fresh that it uses.
 pub async fn carry_out(run: &Run, command: Command) -> Result<Exit, Failure> {
+    if !command.uses_context() {
+        return dispatch(run, command).await;
+    }
+    renewing::before(run).await;
+    let done = dispatch(run, command).await;
+    renewing::after(run, done.is_ok()).await;
+    done
+}
+
+async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Bootstrap(args) => c::bootstrap::run(run, args).await,
         Command::Context(command) => c::context::run(run, command),

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::Path};
 
 use serde_json::{Value, json};
-use signet_client::{ClientError, ConnectError, RootError, RpcError};
+use signet_client::{Alert, ClientError, ConnectError, RootError, RpcError};
 use signet_core::id::IdError;
 use tonic::{Code, Status};
 
@@ -45,10 +45,21 @@ impl Failure {
         self
     }
 
-    /// A file that cannot be read or written.
+    /// A file that cannot be read or written. One that is not there, or is something else, was named wrongly.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Other };
+        use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
+        let is_named_wrongly = matches!(error.kind(), NotFound | IsADirectory | NotADirectory | InvalidData);
+        let exit = if is_named_wrongly { Exit::Usage } else { Exit::Other };
         Self::new(exit, format!("{}: {error}", path.display()))
+    }
+
+    /// The same, with the caller's tenant and principal in what to do.
+    #[must_use]
+    pub fn of_caller(mut self, ids: Option<(&str, &str)>) -> Self {
+        if let (Some(hint), Some((tenant, principal))) = (&self.hint, ids) {
+            self.hint = Some(hint.replace("TENANT", tenant).replace("PRINCIPAL", principal));
+        }
+        self
     }
 
     /// For `--output json`.
@@ -129,6 +140,12 @@ impl From<ConnectError> for Failure {
 /// The reason that whoever is not enrolled hears, whatever was wrong with the proof.
 const ENROLLMENT_REFUSED: &str = "ENROLLMENT_REFUSED";
 
+/// The reasons of whoever may not act at the moment, though its certificate is good.
+const SUSPENDED: [&str; 2] = ["PRINCIPAL_DENIED", "TENANT_SUSPENDED"];
+/// What lets it act again.
+const ACTIVATE: &str = "a new certificate does not help; an admin lets it act again: `principal activate PRINCIPAL --tenant TENANT`, \
+                        or `principal tenant activate TENANT`. A deleted principal needs another id";
+
 /// The reason of a failure whose cause is a server that does not know the method.
 pub const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
 
@@ -139,10 +156,8 @@ impl From<ClientError> for Failure {
             // The connection ended during the call: whether it was carried out, a repetition tells.
             ClientError::Rpc(error) if error.transport => answered(Code::Unavailable),
             // Who enrolls has no certificate that could be wrong.
-            ClientError::Rpc(error) if error.reason == ENROLLMENT_REFUSED => (
-                Exit::Denied,
-                Some("the server does not tell callers why; an admin finds the reason in `principal audit list`"),
-            ),
+            ClientError::Rpc(error) if error.reason == ENROLLMENT_REFUSED => (Exit::Denied, None),
+            ClientError::Rpc(error) if SUSPENDED.contains(&error.reason.as_str()) => (Exit::Denied, Some(ACTIVATE)),
             ClientError::Rpc(error) => answered(error.code),
             ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` explains what is wrong with them")),
             ClientError::Proof(error) if error.transient => (Exit::Unavailable, None),
@@ -158,8 +173,20 @@ impl From<ClientError> for Failure {
         // An older server says no more than its code.
         let unimplemented = matches!(&error, ClientError::Rpc(error) if error.code == Code::Unimplemented);
         let reason = named.or(unimplemented.then_some(UNIMPLEMENTED)).map(str::to_owned);
-        Self { exit, message, reason, hint: hint.map(str::to_owned) }
+        let hint = enrollment_refused(&error).or(hint.map(str::to_owned));
+        Self { exit, message, reason, hint }
     }
+}
+
+/// What to do for whoever hears no reason.
+fn enrollment_refused(error: &ClientError) -> Option<String> {
+    let ClientError::Rpc(error) = error else { return None };
+    let (_, id) = error.message.split_once("(correlation id ").filter(|_| error.reason == ENROLLMENT_REFUSED)?;
+    let id = id.trim_end_matches(')');
+    Some(format!(
+        "the server does not tell callers why; an admin of the tenant finds it by this id (runbook EnrollmentRefused): \
+         `principal audit list --tenant TENANT --correlation-id {id}`; an unknown token's is in the tenant system"
+    ))
 }
 
 impl From<RootError> for Failure {
@@ -178,6 +205,7 @@ type Outcome = (Exit, Option<&'static str>);
 fn connecting(error: &ConnectError) -> Outcome {
     match error {
         ConnectError::Endpoint { .. } | ConnectError::Settings(_) => (Exit::Usage, None),
+        ConnectError::CertificateRefused { alert: Alert::AccessDenied } => (Exit::Denied, Some(ACTIVATE)),
         ConnectError::CertificateRefused { .. } => (
             Exit::Denied,
             Some(
@@ -200,7 +228,12 @@ fn answered(code: Code) -> Outcome {
     match code {
         Code::Ok => (Exit::Ok, None),
         Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, None),
-        Code::NotFound => (Exit::NotFound, Some("ids are looked up in the tenant of the context, or in --tenant")),
+        Code::NotFound => (
+            Exit::NotFound,
+            Some(
+                "ids are looked up in the tenant of the context, or in --tenant; `principal tenant list` shows the tenants",
+            ),
+        ),
         Code::Unauthenticated => (Exit::Denied, Some("`principal doctor` explains what is wrong with the certificate")),
         Code::PermissionDenied => (Exit::Denied, Some("`principal whoami` shows what this identity may do")),
         Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted | Code::ResourceExhausted => {

@@ -17,6 +17,7 @@ pub mod login;
 pub mod output;
 pub mod progress;
 mod proof;
+pub mod renewing;
 pub mod run;
 pub mod session;
 pub mod values;

@@ -9,6 +9,7 @@ use signet_client::ClientError;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use crate::{
+    certificate::Held,
     connect,
     context::{Context, Contexts},
     exit::Exit,
@@ -40,6 +41,7 @@ pub struct Session {
     request_id: String,
     timeout: Duration,
     printer: Printer,
+    held: Option<Held>,
 }
 
 impl Session {
@@ -61,12 +63,24 @@ impl Session {
             request_id,
             timeout: run.global.timeout,
             printer: run.printer,
+            held: Held::load(&context.directory(&run.home)).ok(),
         })
     }
 
     /// The tenant to work in; empty means the caller's own.
     pub fn tenant(&self) -> String {
         self.tenant.clone()
+    }
+
+    /// The same for people, by its name.
+    pub fn tenant_name(&self) -> &str {
+        let own = || self.held.as_ref().and_then(Held::tenant_and_principal).map(|(tenant, _)| tenant);
+        Some(self.tenant.as_str()).filter(|tenant| !tenant.is_empty()).or_else(own).unwrap_or("the caller")
+    }
+
+    /// A failure, with what this caller can do.
+    pub fn failure(&self, error: impl Into<ClientError>) -> Failure {
+        Failure::from(error.into()).of_caller(self.held.as_ref().and_then(Held::tenant_and_principal))
     }
 
     /// The idempotency key of this command's change. A command makes at most one.
@@ -109,7 +123,7 @@ impl Session {
     {
         let opened = tokio::time::timeout(self.timeout, send(self.channel.clone(), Request::new(request))).await;
         match opened {
-            Ok(opened) => Ok(opened?.into_inner()),
+            Ok(opened) => Ok(opened.map_err(|status| self.failure(status))?.into_inner()),
             Err(_) => Err(out_of_time(what, self.timeout)),
         }
     }
@@ -138,7 +152,7 @@ impl Session {
             tries = tries.saturating_sub(1);
             let time_left = started.elapsed().saturating_add(pause) < self.timeout;
             if !error.is_transient() || tries == 0 || !time_left {
-                return Err(error.into());
+                return Err(self.failure(error));
             }
             self.printer.detail(&format!("{what}: {error}; retrying"));
             tokio::time::sleep(pause).await;
@@ -163,7 +177,7 @@ impl Session {
                 return Ok(items);
             }
             if limit > 0 && items.len() >= limit as usize {
-                self.printer.note(&format!("showing the first {limit}; raise --limit to see more"));
+                self.printer.warn(&format!("showing the first {limit}; raise --limit to see more"));
                 return Ok(items);
             }
         }

@@ -7,14 +7,21 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use signet_core::{PrincipalType, tenants::quota::Quota};
 use signet_proto::v1;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::Format};
 
 /// How much of a list to show.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// Maximum number of items to show; 0: all
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub limit: u32,
+    /// Maximum number of items to show; 0: all. Default: 1000 in a table, all in JSON and YAML
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+}
+
+impl ListArgs {
+    /// How many; 0: all. Programs are not told that a list goes on.
+    pub fn limit(&self, format: Format) -> u32 {
+        self.limit.unwrap_or(if format == Format::Table { 1000 } else { 0 })
+    }
 }
 
 /// Says yes in advance.

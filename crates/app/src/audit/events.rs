@@ -166,7 +166,7 @@ pub async fn list_audit_events(
         slot = slot.saturating_add(i64::from(!more));
     }
     if events.is_empty() {
-        reads::tenant(app, scope, call.now).await?;
+        reads::require_tenant(app, scope, call.now).await?;
     }
     Ok(AuditPage { events, next_page_token: String::new() })
 }
@@ -282,7 +282,7 @@ pub async fn list_audit_seals(
     let next_page_token = next.map_or_else(|| Ok(String::new()), |cursor| paging::token_after(&of, cursor.sort))?;
     let seals: Vec<Seal> = found.into_iter().map(|seal| seal.value).collect();
     if seals.is_empty() && before.is_none() {
-        reads::tenant(app, scope, call.now).await?;
+        reads::require_tenant(app, scope, call.now).await?;
     }
     Ok(SealPage { seals, next_page_token, sealed_through, before })
 }

@@ -16,7 +16,7 @@ use signet_core::{
         AUDIT_SHARDS, AuditEvent, LATE_MINUTES, Seal, SealHead, SealStatement, batch,
         checkpoint::{Checkpoint, Head, MOST_TAGS, Tag},
         merkle::Digest,
-        sealing::{EventLeaf, Planned, plan},
+        sealing::{EventLeaf, PlannedSeal, plan},
     },
     store::{
         Query, Table, Versioned,
@@ -53,7 +53,7 @@ type NamedSeals = HashMap<Tag, i64>;
 /// What a minute is sealed with.
 #[derive(Default)]
 struct MinutePlan {
-    seals: Vec<Planned>,
+    seals: Vec<PlannedSeal>,
     /// Of all seals of the minute, those included that a run before has written, the tag of what it follows, and its
     /// digest.
     all: Vec<(Tag, Digest)>,
@@ -333,7 +333,7 @@ async fn write_seals(
     call: &Call,
     key: &KeyRef,
     head: &Versioned<SealHead>,
-    plans: Vec<Planned>,
+    plans: Vec<PlannedSeal>,
     mut checkpoints: Vec<Checkpoint>,
 ) -> Result<bool, Error> {
     let mut batches = in_batches(plans).into_iter().peekable();
@@ -362,7 +362,7 @@ async fn write_seals(
     }
 }
 
-async fn sign_batch(app: &App, key: &KeyRef, minute: i64, plans: Vec<Planned>) -> Result<Vec<Seal>, Error> {
+async fn sign_batch(app: &App, key: &KeyRef, minute: i64, plans: Vec<PlannedSeal>) -> Result<Vec<Seal>, Error> {
     let statements: Vec<SealStatement> = plans.iter().map(|planned| planned.statement.clone()).collect();
     let (paths, message) = batch(minute, &statements);
     let signature = sign_audit(app, key, &message).await?;
@@ -399,8 +399,8 @@ pub(crate) fn start_of_minute(minute: i64) -> Time {
     Time::from_unix_seconds(minute.saturating_mul(60))
 }
 
-fn in_batches(plans: Vec<Planned>) -> Vec<Vec<Planned>> {
-    let mut batches: Vec<Vec<Planned>> = Vec::new();
+fn in_batches(plans: Vec<PlannedSeal>) -> Vec<Vec<PlannedSeal>> {
+    let mut batches: Vec<Vec<PlannedSeal>> = Vec::new();
     let mut room = 0;
     for planned in plans {
         // Cover in base64; per late event an id, a digest in hexadecimal and JSON around; the rest is about 1 kB.

@@ -102,7 +102,7 @@ pub async fn list_certificate_authorities(
     items.truncate(size);
     let last = items.last().filter(|_| more);
     let next_page_token = last.map(|last| paging::token_after(&of, place(last))).transpose()?.unwrap_or_default();
-    Ok(Listing { items, next_page_token })
+    reads::in_tenant(app, scope, Listing { items, next_page_token }, call.now).await
 }
 
 /// Where a CA stands among those of its tenant, as text in that order.

@@ -9,7 +9,7 @@ use signet_core::{
     authorities::{CaKind, CaState},
     certificates::{
         Certificate, CertificateKind,
-        expiry::{BrokenOff, Ending, ExpiryWarning, Place, due, is_unreplaced},
+        expiry::{BrokenOff, Ending, ExpiryWarning, ScanCursor, due, is_unreplaced},
     },
     principals::{Principal, PrincipalStatus},
     store::{
@@ -46,24 +46,24 @@ struct Round<'a> {
 /// A run's way through the certificates.
 struct Walk {
     /// Where the run before was broken off.
-    met: Option<Place>,
+    met: Option<ScanCursor>,
     /// From what ends first to there, or to the end.
-    front: Option<Place>,
+    front: Option<ScanCursor>,
     /// From there to the end.
-    rest: Option<Place>,
+    rest: Option<ScanCursor>,
     /// Whose turn it is.
     is_rests: bool,
 }
 
 impl Walk {
-    fn new(broken_off: Option<Place>, now: Time) -> Self {
+    fn new(broken_off: Option<ScanCursor>, now: Time) -> Self {
         let met = broken_off.filter(|place| !place.is_over(now));
-        let front = Some(Place::first(now));
+        let front = Some(ScanCursor::first(now));
         Self { rest: met.clone(), met, front, is_rests: true }
     }
 
     /// The next place to look at; `None`: all was.
-    fn turn(&mut self) -> Option<&Place> {
+    fn turn(&mut self) -> Option<&ScanCursor> {
         self.is_rests = self.rest.is_some() && (!self.is_rests || self.front.is_none());
         if self.is_rests { self.rest.as_ref() } else { self.front.as_ref() }
     }
@@ -78,7 +78,7 @@ impl Walk {
     }
 
     /// Where the next run goes on; `None`: since one began anew, all was looked at.
-    fn place(&self) -> Option<&Place> {
+    fn place(&self) -> Option<&ScanCursor> {
         if self.met.is_some() { self.rest.as_ref() } else { self.front.as_ref() }
     }
 }
@@ -167,7 +167,7 @@ async fn broken_off(app: &App, now: Time) -> Result<Option<Versioned<BrokenOff>>
 /// Notes where the next run goes on. Of two runs at once one does; nothing but time is lost.
 async fn keep_place(
     app: &App,
-    place: Option<&Place>,
+    place: Option<&ScanCursor>,
     before: Option<Versioned<BrokenOff>>,
     now: Time,
 ) -> Result<(), Error> {

@@ -36,7 +36,10 @@ pub async fn get_certificate(
     issuer: &CaId,
     serial: &Serial,
 ) -> Result<Certificate, Error> {
-    Ok(reads::certificate(app, scope, issuer, serial, call.now).await?.value)
+    match reads::certificate(app, scope, issuer, serial, call.now).await {
+        Err(Error::NotFound { resource, id }) => Err(reads::missing(app, scope, resource, id, call.now).await),
+        found => Ok(found?.value),
+    }
 }
 
 /// Lists a principal's certificates, newest first: those that were released, until 30 days after they expire.
@@ -68,7 +71,12 @@ pub async fn revoke_certificate(
 ) -> Result<Certificate, Error> {
     let is_charged = AtomicBool::new(false);
     let plan = || async {
-        let found = reads::read_certificate(app, scope, issuer, serial, call.now).await??;
+        let found = match reads::read_certificate(app, scope, issuer, serial, call.now).await {
+            Err(Error::NotFound { resource, id }) => {
+                return Err(reads::missing(app, scope, resource, id, call.now).await);
+            }
+            found => found??,
+        };
         let holder = holder_if_readable(app, permit, scope, &found.value, call.now).await?;
         let roles = holder.as_ref().map_or(&[][..], |holder| &holder.value.roles);
         permit.may_manage(found.value.principal_type, roles)?;

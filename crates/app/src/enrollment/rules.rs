@@ -76,7 +76,8 @@ pub async fn list_rules(
 ) -> Result<Listing<EnrollmentRule>, Error> {
     let tenant = scope.tenant();
     let read = |query| async move { scope.page::<EnrollmentRule>(&*app.store, &query, call.now).await };
-    paging::list(page, &format!("rules/{tenant}"), 1, |_| reads::all_of(tenant), read).await
+    let found = paging::list(page, &format!("rules/{tenant}"), 1, |_| reads::all_of(tenant), read).await?;
+    reads::in_tenant(app, scope, found, call.now).await
 }
 
 /// Removes a rule. Certificates that it gave stay valid, and principals that it made stay.
@@ -101,6 +102,9 @@ pub async fn delete_rule(
 /// What the rules would say about a caller with these facts. Whether its id is free is not looked at.
 pub async fn test_rules(app: &App, call: &Call, scope: &TenantScope, facts: &Facts) -> Result<RuleTest, Error> {
     let rules = reads::rules_of(app, scope.tenant(), call.now).await?;
+    if rules.is_empty() {
+        reads::require_tenant(app, scope, call.now).await?;
+    }
     let Decision { granted, missed } = decide(&rules, facts);
     let granted = granted.map(|grant| (grant.rule.clone(), grant.id));
     Ok(RuleTest { granted, missed: missed.into_iter().map(|(rule, miss)| (rule.id.clone(), miss)).collect() })
@@ -108,7 +112,10 @@ pub async fn test_rules(app: &App, call: &Call, scope: &TenantScope, facts: &Fac
 
 async fn rule(app: &App, scope: &TenantScope, id: &RuleId, now: Time) -> Result<Versioned<EnrollmentRule>, Error> {
     let found = scope.get(&*app.store, &EnrollmentRule::key_of(scope.tenant(), id), now).await?;
-    found.ok_or_else(|| Error::not_found("enrollment rule", id))
+    match found {
+        Some(found) => Ok(found),
+        None => Err(reads::missing(app, scope, "enrollment rule", id, now).await),
+    }
 }
 
 fn new_rule(call: &Call, scope: &TenantScope, input: CreateRule) -> EnrollmentRule {

@@ -113,7 +113,8 @@ pub async fn list_tokens(
     let tenant = scope.tenant();
     let query = |_| Query::index(Table::Enrollments, Index::Listing, tenant.as_str());
     let read = |query| async move { scope.page::<EnrollmentToken>(&*app.store, &query, call.now).await };
-    paging::list(page, &format!("tokens/{tenant}"), 1, query, read).await
+    let found = paging::list(page, &format!("tokens/{tenant}"), 1, query, read).await?;
+    reads::in_tenant(app, scope, found, call.now).await
 }
 
 /// Makes a token useless.
@@ -145,9 +146,9 @@ async fn token(app: &App, scope: &TenantScope, id: &TokenId, now: Time) -> Resul
     let just_this = SortRange::Between(id.to_string(), id.to_string());
     let query = Query::index(Table::Enrollments, Index::Listing, scope.tenant().as_str()).range(just_this);
     let (found, _) = scope.list::<EnrollmentToken>(&*app.store, &query, now).await?;
-    let missing = || Error::not_found("token", id);
-    let key = EnrollmentToken::key_of(&found.first().ok_or_else(missing)?.value.secret_sha256);
-    scope.get(&*app.store, &key, now).await?.ok_or_else(missing)
+    let Some(found) = found.first() else { return Err(reads::missing(app, scope, "token", id, now).await) };
+    let key = EnrollmentToken::key_of(&found.value.secret_sha256);
+    scope.get(&*app.store, &key, now).await?.ok_or_else(|| Error::not_found("token", id))
 }
 
 /// The template with the roles of the principal it names, if that exists: nobody hands out rights that it could not

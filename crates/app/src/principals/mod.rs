@@ -91,7 +91,8 @@ pub async fn list_principals(
     let tenant = scope.tenant();
     let query = |shard| Query::index(Table::Principals, Index::Listing, Principal::listing(tenant, shard));
     let read = |query| async move { scope.page::<Principal>(&*app.store, &query, call.now).await };
-    paging::list(page, &format!("principals/{tenant}"), LISTING_SHARDS, query, read).await
+    let found = paging::list(page, &format!("principals/{tenant}"), LISTING_SHARDS, query, read).await?;
+    reads::in_tenant(app, scope, found, call.now).await
 }
 
 /// Changes a principal's name, roles or groups. Roles hold on every node within a second, also for certificates

@@ -1,9 +1,10 @@
 //! The first start of an environment.
 
-use signet_app::{Bootstrap, Call, authorities, bootstrap};
+use signet_app::{Bootstrap, Call, PageRequest, authorities, bootstrap, certificates};
 use signet_core::{
     Error, Lifetime, PrincipalType, Time,
     authorities::{Ca, CaKind, CaState},
+    certificates::{Certificate, CertificateState},
 };
 use signet_testkit::fixtures::NOW;
 
@@ -58,11 +59,33 @@ async fn a_bootstrap_with_new_keys_makes_only_their_certificates() {
 }
 
 #[tokio::test]
+async fn an_admin_who_lost_its_keys_again_and_again_gets_in() {
+    let world = World::empty();
+    world.bootstrap().await.unwrap();
+    let mut revoked = Vec::new();
+    for _ in 0..4 {
+        let report = world.bootstrap().await.unwrap();
+        let leaf = &report.admin.chain_der[0];
+        world.authenticate("system", leaf, NOW).await.unwrap();
+        revoked.extend(report.revoked);
+    }
+    assert_eq!(revoked.len(), 2, "of the five that were made, three are as many as there may be");
+    let (call, page, system, admin) = (call("List"), PageRequest::default(), scope("system"), pid("root"));
+    let held = certificates::list_certificates(&world.app, &call, &system, &admin, &page).await.unwrap().items;
+    let is_revoked = |found: &&Certificate| matches!(found.state, CertificateState::Revoked { .. });
+    let names = held.iter().filter(is_revoked).map(|found| format!("{}/{}", found.issuer, found.serial));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    revoked.sort();
+    assert_eq!(names, revoked);
+}
+
+#[tokio::test]
 async fn bad_input_makes_nothing() {
     let world = World::empty();
     let good = bootstrap_input();
-    let no_names = signet_app::ServerIdentity { dns: Vec::new(), ip: Vec::new() };
-    let bad_name = signet_app::ServerIdentity { dns: vec!["No Name".into()], ip: Vec::new() };
+    let no_names = signet_app::ServerNames { dns: Vec::new(), ip: Vec::new() };
+    let bad_name = signet_app::ServerNames { dns: vec!["No Name".into()], ip: Vec::new() };
     let cases = [
         ("csr_der", Bootstrap { server_csr_der: vec![0; 9], ..good.clone() }),
         ("csr_der", Bootstrap { admin_csr_der: Vec::new(), ..good.clone() }),

@@ -15,7 +15,7 @@ use signet_core::{
     Lifetime, Time,
     certificates::{
         Certificate,
-        expiry::{Ending, ExpiryWarning, HORIZON, Place, Threshold, due},
+        expiry::{Ending, ExpiryWarning, HORIZON, ScanCursor, Threshold, due},
     },
     store::{Query, SortRange},
 };
@@ -152,7 +152,7 @@ async fn authorities_and_the_server_certificate_are_warned_of_too() {
 
 #[test]
 fn a_look_goes_over_everything_once_and_what_ends_first_comes_first() {
-    let mut place = Some(Place::first(NOW));
+    let mut place = Some(ScanCursor::first(NOW));
     let mut queries: Vec<Query> = Vec::new();
     while let Some(at) = place {
         queries.push(at.query(10));

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use signet_app::{
-    Call, Chore, Notifier, Object, ObjectMeta, ObjectStore, Put, RotationAction, ServerIdentity, Settings,
+    Call, Chore, Notifier, Object, ObjectMeta, ObjectStore, Put, RotationAction, ServerNames, Settings,
     authorities::{self, lifecycle},
     bootstrap,
     certificates::{expiry, issuance, renewal, sweep},
@@ -179,7 +179,7 @@ async fn the_rotate_lambda_can_do_its_work() {
     world.store.restart();
     world.become_role("rotate");
 
-    let names = ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() };
+    let names = ServerNames { dns: vec!["localhost".into()], ip: Vec::new() };
     bootstrap::issue_server_certificate(&world.app, &Chore::new("server", NOW), &names, &csr()).await.unwrap();
     assert_eq!(
         sweep::sweep_reservations(&world.app, &Chore::new("sweep", later(400)), &|| Some(later(400)))

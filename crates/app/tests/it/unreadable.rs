@@ -123,13 +123,19 @@ async fn a_tenant_mended_by_hand_is_found_without_a_change() {
     assert_eq!(pair.verdicts(&node, later(20)), (Ok(()), Ok(())));
 }
 
+/// It is not told that its CA is none, for its holders would give up.
 #[tokio::test]
-async fn what_an_unreadable_ca_signed_is_refused_and_nothing_else() {
+async fn what_an_unreadable_ca_signed_is_refused_as_unreadable_until_it_is_mended_and_nothing_else() {
     let pair = Pair::new().await;
     pair.flaky.damage(Ca::key_of(&tid("acme"), &pair.acme.issuer));
     let mut node = pair.node();
     node.poll(NOW).await.unwrap();
-    assert_eq!(pair.verdicts(&node, NOW), (Err(Refusal::IssuerRetired), Ok(())));
+    assert_eq!(pair.verdicts(&node, NOW), (Err(Refusal::TenantUnreadable), Ok(())));
+    assert_eq!(node.trust.unreadable_len(), 1);
+    pair.flaky.mend_all();
+    node.poll(later(20)).await.unwrap();
+    assert_eq!(pair.verdicts(&node, later(20)), (Ok(()), Ok(())));
+    assert_eq!(node.trust.unreadable_len(), 0);
 }
 
 /// The number of one that cannot be read is not given again, and the root signs nothing for it.

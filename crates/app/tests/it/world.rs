@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use signet_app::{
     App, Bootstrap, BootstrapReport, Call, CreatePrincipal, CreateTenant, CreateToken, CreatedToken, Enroll,
-    EnvironmentKeys, IssuedLeaf, Proof, ServerIdentity, Settings, authorities, bootstrap,
+    EnvironmentKeys, IssuedLeaf, Proof, ServerNames, Settings, authorities, bootstrap,
     certificates::{self, issuance},
     enrollment::tokens,
     principals, tenants,
@@ -131,7 +131,7 @@ impl World {
 pub(crate) fn bootstrap_input() -> Bootstrap {
     Bootstrap {
         keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
-        server: ServerIdentity { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
+        server: ServerNames { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
         server_csr_der: csr(),
         admin: pid("root"),
         admin_csr_der: csr(),

@@ -5,7 +5,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use signet_core::enrollment::attestation::AttestationError;
 
 use super::{identity::Identity, unavailable};
-use crate::{http::Answer, refused};
+use crate::{http::HttpResponse, refused};
 
 /// Codes that are about the caller's signature and credentials (STS, "Common Errors"). All others say nothing about
 /// them: throttling, a region that is disabled, an endpoint's policy (nothing else denies GetCallerIdentity).
@@ -26,7 +26,7 @@ const ABOUT_THE_CALLER: [&str; 11] = [
 const MAX_NODES: u32 = 64;
 
 /// The identity, if STS vouches for one.
-pub(super) fn read(answer: &Answer) -> Result<Identity, AttestationError> {
+pub(super) fn read(answer: &HttpResponse) -> Result<Identity, AttestationError> {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let text = std::str::from_utf8(&answer.body).ok();
     let document = text.and_then(|text| Document::parse_with_options(text, options).ok());
@@ -80,7 +80,7 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Result<Identity, AttestationError> {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT);
-        read(&Answer { status, body: body.as_bytes().to_vec() })
+        read(&HttpResponse { status, body: body.as_bytes().to_vec() })
     }
 
     fn error(status: u16, code: &str) -> AttestationError {

@@ -61,7 +61,7 @@ impl AwsIam {
         &self,
         request: &Presigned,
         challenge: &Challenge<'_>,
-    ) -> Result<crate::http::Answer, AttestationError> {
+    ) -> Result<crate::http::HttpResponse, AttestationError> {
         let host = request.url.host_str().unwrap_or_default();
         let _turn = self.turns.take(host, challenge).ok_or(AttestationError::Busy { what: "STS" })?;
         let mut url = self.endpoint.clone().unwrap_or_else(|| request.url.clone());

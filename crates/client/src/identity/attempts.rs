@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use signet_core::certificates::renewal::{Clock, LONGEST_SLEEP};
+use signet_core::certificates::renewal::{ClockOffset, LONGEST_SLEEP};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -104,7 +104,7 @@ impl Keeper {
         let bundle = Bundle::clone(&self.shared.bundle.borrow());
         let mut notes = first_notes(now, &next, bundle);
         notes.schedule.out_of_band = true;
-        if notes.schedule.clock == Clock::default() {
+        if notes.schedule.clock == ClockOffset::default() {
             // The certificate says nothing else.
             notes.schedule.clock = self.state.notes.schedule.clock;
         }

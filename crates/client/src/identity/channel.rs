@@ -17,7 +17,8 @@ use tonic::{
 use tower::{Service, ServiceExt};
 
 use super::shared::{Held, Task};
-use crate::{clock::Clock, connector::Connector, error::ConnectError};
+use crate::{connector::Connector, error::ConnectError};
+use signet_core::Clock;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

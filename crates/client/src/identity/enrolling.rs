@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, transport::Channel};
 
-use super::{Settings, blocking};
+use super::{IdentitySettings, blocking};
 use crate::{
     calls::send_enrollment,
     credentials::{Credentials, CredentialsError},
@@ -43,7 +43,7 @@ pub(super) async fn lock(storage: &Arc<dyn Storage>) -> Result<Arc<StorageLock>,
 }
 
 pub(super) async fn enroll(
-    settings: &Settings,
+    settings: &IdentitySettings,
     enrollment: &Enrollment,
     retry: Retry,
 ) -> Result<Fresh<Credentials>, ClientError> {

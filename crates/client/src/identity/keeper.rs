@@ -9,10 +9,10 @@ use signet_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Origin, Settings, Standing, Status, blocking,
+    IdentitySettings, Origin, RenewalState, Status, blocking,
     outcome::{Age, failure, is_unknown_to_server},
     shared::{Held, Shared},
-    status::Problem,
+    status::LastFailure,
 };
 use crate::{
     bundle::Bundle,
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) notes: Notes,
     pub(super) stored: bool,
     pub(super) renewals: u64,
-    pub(super) problem: Option<Problem>,
+    pub(super) problem: Option<LastFailure>,
     /// The key and request of a renewal whose outcome is not known.
     pub(super) next_key: Option<NextKey>,
     pub(super) settle_at: Option<Instant>,
@@ -46,7 +46,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(settings: &Settings, held: &Held, origin: Origin) -> Self {
+    pub(super) fn new(settings: &IdentitySettings, held: &Held, origin: Origin) -> Self {
         let first = Bundle::of_chain(&held.tenant, held.credentials.chain_der());
         let came_at = matches!(origin, Origin::New { .. }).then(Instant::now);
         let (notes, stored, confirmed) = match origin {
@@ -87,10 +87,10 @@ impl State {
     pub(super) fn status(&self, held: &Held, now: Time, bundle_time: Option<Time>) -> Status {
         let schedule = &self.notes.schedule;
         let standing = match () {
-            () if schedule.needs_enrollment(now) => Standing::Refused,
-            () if self.is_over(held, now) => Standing::Expired,
-            () if schedule.failures() > 0 || now >= schedule.clock.own_time(schedule.renew_at()) => Standing::Due,
-            () => Standing::Fresh,
+            () if schedule.needs_enrollment(now) => RenewalState::Refused,
+            () if self.is_over(held, now) => RenewalState::Expired,
+            () if schedule.failures() > 0 || now >= schedule.clock.own_time(schedule.renew_at()) => RenewalState::Due,
+            () => RenewalState::Fresh,
         };
         Status {
             spiffe_id: held.spiffe_id.clone(),
@@ -356,7 +356,7 @@ impl Keeper {
 
     pub(super) fn trouble(&mut self, action: &'static str, error: &ClientError) {
         tracing::warn!(action, reason = error.reason(), %error, serial = %self.state.notes.serial_number, "failed; keeping the current certificate");
-        self.state.problem = Some(Problem::new(self.shared.now(), action, error));
+        self.state.problem = Some(LastFailure::new(self.shared.now(), action, error));
     }
 
     fn solved(&mut self, action: &'static str) {

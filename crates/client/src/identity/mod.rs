@@ -15,6 +15,7 @@ mod shared;
 mod status;
 mod trust;
 
+use signet_core::Clock;
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicI64},
@@ -33,7 +34,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     bundle::Bundle,
-    clock::{Clock, system_clock},
+    clock::system_clock,
     connector::Connector,
     credentials::{Credentials, CredentialsError},
     enrollment::Enrollment,
@@ -47,12 +48,12 @@ use crate::{
 
 pub use channel::LiveChannel;
 pub use enrolling::enroll_resumably;
-pub use status::{Problem, Standing, Status};
+pub use status::{LastFailure, RenewalState, Status};
 
 /// Where the control plane is, and how an identity of it is kept.
 #[derive(Clone)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
-pub struct Settings {
+pub struct IdentitySettings {
     /// `https://host:port`
     pub endpoint: String,
     /// The name in the server's certificate, if it is not the endpoint's host.
@@ -86,7 +87,7 @@ pub struct OutOfBand {
     pub pinned: bool,
 }
 
-impl Settings {
+impl IdentitySettings {
     /// With the defaults, for `endpoint`, trusting `roots_der`.
     pub fn new(endpoint: impl Into<String>, roots_der: Vec<Vec<u8>>) -> Self {
         Self {
@@ -123,7 +124,7 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for IdentitySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
@@ -139,13 +140,13 @@ pub struct Identity {
 
 impl Identity {
     /// Gets a first certificate, stores it, and keeps it fresh from now on.
-    pub async fn enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
+    pub async fn enroll(settings: IdentitySettings, enrollment: &Enrollment) -> Result<Self, ClientError> {
         let lock = enrolling::lock(&settings.storage).await?;
         Self::enroll_locked(settings, enrollment, lock).await
     }
 
     async fn enroll_locked(
-        settings: Settings,
+        settings: IdentitySettings,
         enrollment: &Enrollment,
         lock: Arc<StorageLock>,
     ) -> Result<Self, ClientError> {
@@ -153,9 +154,9 @@ impl Identity {
         Self::new(settings, fresh.held, Origin::New { anchors_der: fresh.anchors_der }, Some(lock)).await
     }
 
-    /// Takes up what [`Settings::storage`] keeps; `None` if that is nothing. Needs no connection: an identity that has
-    /// expired meanwhile loads too, and [`Status::standing`] says so.
-    pub async fn load(settings: Settings) -> Result<Option<Self>, ClientError> {
+    /// Takes up what [`IdentitySettings::storage`] keeps; `None` if that is nothing. Needs no connection: an identity
+    /// that has expired meanwhile loads too, and [`Status::standing`] says so.
+    pub async fn load(settings: IdentitySettings) -> Result<Option<Self>, ClientError> {
         let storage = Arc::clone(&settings.storage);
         let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
         Self::new(settings, credentials, Origin::Kept { notes, stored: true }, None).await.map(Some)
@@ -163,7 +164,7 @@ impl Identity {
 
     /// The same, and stores it again, for a [`Storage`] with more places than the one that it reads. That this fails
     /// keeps nobody from using what was found: [`Status::problem`] says so, and it is tried again.
-    pub async fn load_and_store(settings: Settings) -> Result<Option<Self>, ClientError> {
+    pub async fn load_and_store(settings: IdentitySettings) -> Result<Option<Self>, ClientError> {
         let storage = Arc::clone(&settings.storage);
         let Some((credentials, notes)) = blocking(move || storage.load()).await? else { return Ok(None) };
         Self::new(settings, credentials, Origin::Kept { notes, stored: false }, None).await.map(Some)
@@ -171,7 +172,7 @@ impl Identity {
 
     /// Takes up what is kept, and enrolls if that is nothing. Of several processes that begin at once one enrolls, and
     /// the others take up what it wrote.
-    pub async fn load_or_enroll(settings: Settings, enrollment: &Enrollment) -> Result<Self, ClientError> {
+    pub async fn load_or_enroll(settings: IdentitySettings, enrollment: &Enrollment) -> Result<Self, ClientError> {
         if let Some(identity) = Self::load(settings.clone()).await? {
             return Ok(identity);
         }
@@ -183,13 +184,13 @@ impl Identity {
     }
 
     /// Takes over credentials that somebody else got, and stores them.
-    pub async fn adopt(settings: Settings, credentials: Credentials) -> Result<Self, ClientError> {
+    pub async fn adopt(settings: IdentitySettings, credentials: Credentials) -> Result<Self, ClientError> {
         Self::new(settings, credentials, Origin::New { anchors_der: Vec::new() }, None).await
     }
 
     /// `lock`: the storage's, if we have it.
     async fn new(
-        settings: Settings,
+        settings: IdentitySettings,
         credentials: Credentials,
         origin: Origin,
         lock: Option<Arc<StorageLock>>,

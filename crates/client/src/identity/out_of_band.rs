@@ -14,7 +14,7 @@ use signet_x509::{OutOfBandStatement, pem};
 use tokio::net::lookup_host;
 use tonic::Code;
 
-use super::{OutOfBand, Settings, shared::Held};
+use super::{IdentitySettings, OutOfBand, shared::Held};
 use crate::{
     calls::NextKey,
     credentials::CredentialsError,
@@ -56,7 +56,7 @@ struct Problem {
 
 /// The certificate for `next_key`. `now` is the server's time, as far as it is known.
 pub(super) async fn renew(
-    settings: &Settings,
+    settings: &IdentitySettings,
     held: &Held,
     next_key: &NextKey,
     now: Time,
@@ -125,7 +125,7 @@ struct Path {
 
 impl Path {
     /// The one that is set, or the endpoint's own: signetd answers there to whom no handshake accepts.
-    async fn of(settings: &Settings) -> Result<Self, ConnectError> {
+    async fn of(settings: &IdentitySettings) -> Result<Self, ConnectError> {
         if let Some(OutOfBand { url, pinned }) = &settings.out_of_band {
             return Ok(Self { url: url.clone(), pinned: *pinned, resolved: None });
         }
@@ -147,7 +147,7 @@ impl Path {
 }
 
 /// Made for each attempt: there are months between two.
-fn client(settings: &Settings, path: &Path) -> Result<Client, ConnectError> {
+fn client(settings: &IdentitySettings, path: &Path) -> Result<Client, ConnectError> {
     let unusable = |error: reqwest::Error| ConnectError::Settings(error.to_string());
     let mut builder = Client::builder()
         .timeout(DEADLINE)

@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, status::Status};
+use super::{IdentitySettings, status::Status};
 use crate::{
     bundle::Bundle,
     connector::Connector,
@@ -66,7 +66,7 @@ impl Held {
 
 /// See the module's words.
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
+    pub(crate) settings: IdentitySettings,
     pub(crate) held: watch::Sender<Arc<Held>>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,

@@ -2,11 +2,11 @@
 
 use signet_core::Time;
 
-use crate::{credentials::Facts, error::ClientError};
+use crate::{credentials::CertificateFacts, error::ClientError};
 
 /// What is to be said about an identity in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RenewalState {
     /// Valid, and not due.
     Fresh,
     /// Valid, due, and not renewed yet: [`Status::problem`] says why, if an attempt has failed.
@@ -17,7 +17,7 @@ pub enum Standing {
     Refused,
 }
 
-impl Standing {
+impl RenewalState {
     /// All, for gauges.
     pub const ALL: [Self; 4] = [Self::Fresh, Self::Due, Self::Expired, Self::Refused];
 
@@ -34,7 +34,7 @@ impl Standing {
 
 /// The last thing that went wrong and was not put right since.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct LastFailure {
     /// When, by our own clock.
     pub at: Time,
     /// What was tried: `renew`, `store`, `confirm`, `enroll`, `connect`.
@@ -45,7 +45,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl Problem {
+impl LastFailure {
     pub(crate) fn new(at: Time, action: &'static str, error: &ClientError) -> Self {
         Self { at, action, reason: error.reason().to_owned(), message: error.to_string() }
     }
@@ -57,9 +57,9 @@ pub struct Status {
     /// `spiffe://…`
     pub spiffe_id: String,
     /// What the certificate says.
-    pub facts: Facts,
+    pub facts: CertificateFacts,
     /// In one word.
-    pub standing: Standing,
+    pub standing: RenewalState,
     /// When it is renewed; after a failure, when the next attempt is made.
     pub next_attempt: Time,
     /// Failed attempts since this certificate came.
@@ -75,5 +75,5 @@ pub struct Status {
     /// does.
     pub bundle_time: Option<Time>,
     /// What is wrong, if anything.
-    pub problem: Option<Problem>,
+    pub problem: Option<LastFailure>,
 }

@@ -20,7 +20,8 @@ use signet_proto::v1::{AwsIamProof, enroll_request::Proof};
 use signet_x509::KeyPair;
 
 use super::{Binding, ProofError, key_sha256};
-use crate::{clock::Clock, enrollment::ProofSource, error::ClientError};
+use crate::{enrollment::ProofSource, error::ClientError};
+use signet_core::Clock;
 
 /// How long the request is good for. It is sent within seconds.
 const EXPIRES: Duration = Duration::from_secs(60);

@@ -14,7 +14,8 @@ use signet_proto::v1::{X509Proof, enroll_request::Proof};
 use signet_x509::{KeyPair, pem};
 
 use super::{Binding, ProofError, key_sha256};
-use crate::{clock::Clock, enrollment::ProofSource, error::ClientError};
+use crate::{enrollment::ProofSource, error::ClientError};
+use signet_core::Clock;
 
 const PROOF: &str = "X.509";
 

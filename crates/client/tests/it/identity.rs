@@ -12,8 +12,8 @@ use std::{
 
 use secrecy::SecretString;
 use signet_client::{
-    Access, AtomicDir, CERT_FILE, Credentials, Directory, Enrollment, Facts, Identity, KEY_FILE, NewFile, Settings,
-    Standing, Storage,
+    Access, AtomicDir, CERT_FILE, CertificateFacts, Credentials, Directory, Enrollment, Identity, IdentitySettings,
+    KEY_FILE, NewFile, RenewalState, Storage,
 };
 use signet_core::{Time, trust::change::Change};
 use signet_proto::v1::{GetTrustBundleRequest, WatchTrustBundleRequest, trust_service_client::TrustServiceClient};
@@ -22,9 +22,9 @@ use tonic::Status;
 
 use crate::server::{World, eventually};
 
-async fn settings(world: &Arc<World>, folder: Option<&Path>) -> Settings {
+async fn settings(world: &Arc<World>, folder: Option<&Path>) -> IdentitySettings {
     let address = world.start(true).await;
-    let mut settings = Settings::new(format!("https://{address}"), world.roots());
+    let mut settings = IdentitySettings::new(format!("https://{address}"), world.roots());
     if let Some(folder) = folder {
         settings.storage = Arc::new(Directory::new(folder));
     }
@@ -62,7 +62,7 @@ async fn it_enrolls_renews_with_new_keys_and_is_found_again() {
     assert_eq!(fs::metadata(folder.join(KEY_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
 
     let status = identity.status().borrow().clone();
-    assert!(status.standing == Standing::Fresh && status.stored, "{status:?}");
+    assert!(status.standing == RenewalState::Fresh && status.stored, "{status:?}");
     eventually("it is confirmed", || world.confirmed.lock().unwrap().last() == Some(&second.0)).await;
     drop(identity);
     let again = Identity::load(settings).await.unwrap().unwrap();
@@ -119,7 +119,7 @@ async fn a_lost_answer_is_asked_for_again_and_a_failure_keeps_the_last_good_one(
     identity.renew_now();
     eventually("the failure is told", || identity.status().borrow().failures > 0).await;
     let status = identity.status().borrow().clone();
-    assert_eq!((status.standing, status.facts.serial_number), (Standing::Due, first));
+    assert_eq!((status.standing, status.facts.serial_number), (RenewalState::Due, first));
     assert_eq!(status.problem.unwrap().action, "renew");
     // By hand, since the schedule waits for longer than a test.
     identity.renew_now();
@@ -149,7 +149,7 @@ async fn a_certificate_of_a_server_whose_clock_is_ahead_replaces_no_good_one() {
 /// Whose clock is wrong is not known: the server has the last word before the present one ends.
 #[test]
 fn a_premature_certificate_is_taken_before_the_present_one_ends() {
-    let facts = |start: i64, end: i64| Facts {
+    let facts = |start: i64, end: i64| CertificateFacts {
         subject: String::new(),
         serial_number: String::new(),
         not_before_unix_millis: start * 60_000,
@@ -171,7 +171,7 @@ async fn a_revoked_identity_asks_for_enrollment_and_takes_up_what_an_operator_pu
     let identity = Identity::adopt(settings, credentials).await.unwrap();
     world.revoke(&holder);
     identity.renew_now();
-    eventually("it is refused", || identity.status().borrow().standing == Standing::Refused).await;
+    eventually("it is refused", || identity.status().borrow().standing == RenewalState::Refused).await;
     let problem = identity.status().borrow().problem.clone().unwrap();
     assert!(problem.reason == "CERTIFICATE_REFUSED" && problem.message.contains("revoked"), "{problem:?}");
 
@@ -180,7 +180,7 @@ async fn a_revoked_identity_asks_for_enrollment_and_takes_up_what_an_operator_pu
     let key = signet_x509::KeyPair::from_pkcs8_der(made.key.pkcs8_der()).unwrap();
     Credentials::new(made.chain_der.clone(), world.roots(), key).unwrap().save(home.path()).unwrap();
     identity.renew_now();
-    eventually("it is taken up", || identity.status().borrow().standing == Standing::Fresh).await;
+    eventually("it is taken up", || identity.status().borrow().standing == RenewalState::Fresh).await;
     assert_eq!(serial(&identity), made.serial.to_string());
 }
 
@@ -192,7 +192,7 @@ async fn a_suspended_principal_is_not_final() {
     world.change(Change::PrincipalDenied { principal: "w-7".parse().unwrap(), until: holder.not_after });
     identity.renew_now();
     eventually("the failure is told", || identity.status().borrow().failures > 0).await;
-    assert_eq!(identity.status().borrow().standing, Standing::Due);
+    assert_eq!(identity.status().borrow().standing, RenewalState::Due);
 }
 
 #[tokio::test]

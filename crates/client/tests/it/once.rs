@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use secrecy::SecretString;
-use signet_client::{ClientError, Directory, Enrollment, Identity, Settings, Storage};
+use signet_client::{ClientError, Directory, Enrollment, Identity, IdentitySettings, Storage};
 use signet_x509::Csr;
 use tempfile::TempDir;
 use tonic::Status;
@@ -13,8 +13,8 @@ use crate::server::{World, eventually};
 
 const PENDING: &str = ".signet.enrolling";
 
-pub(crate) fn settings(world: &World, address: std::net::SocketAddr, folder: &Path) -> Settings {
-    let mut settings = Settings::new(format!("https://{address}"), world.roots());
+pub(crate) fn settings(world: &World, address: std::net::SocketAddr, folder: &Path) -> IdentitySettings {
+    let mut settings = IdentitySettings::new(format!("https://{address}"), world.roots());
     settings.storage = Arc::new(Directory::new(folder));
     settings.follow_bundle = false;
     settings
@@ -30,7 +30,7 @@ fn serial(identity: &Identity) -> String {
 }
 
 /// Begins to enroll, and is stopped when the request has arrived and its answer has not.
-pub(crate) async fn cut_off(world: &World, settings: Settings, enrollment: Enrollment) {
+pub(crate) async fn cut_off(world: &World, settings: IdentitySettings, enrollment: Enrollment) {
     let before = world.seen.lock().unwrap().len();
     world.script.lock().unwrap().push_back(Status::unavailable("the answer is lost"));
     let program = tokio::spawn(async move { Identity::load_or_enroll(settings, &enrollment).await });

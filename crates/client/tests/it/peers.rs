@@ -7,7 +7,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use signet_client::{Credentials, Identity, PeerPolicy, Settings};
+use signet_client::{Credentials, Identity, IdentitySettings, PeerPolicy};
 use signet_core::PrincipalType;
 use signet_proto::v1::{
     ListTokensRequest, enrollment_service_client::EnrollmentServiceClient,
@@ -36,7 +36,8 @@ fn credentials(world: &World, holder: &Holder) -> Credentials {
 /// An identity that nobody renews: its control plane is away.
 async fn identity(world: &World, kind: PrincipalType, id: &str) -> Identity {
     let holder = world.pki.holder(&world.acme, kind, id, &[]);
-    let settings = Settings { follow_bundle: false, ..Settings::new("https://127.0.0.1:1", world.roots()) };
+    let settings =
+        IdentitySettings { follow_bundle: false, ..IdentitySettings::new("https://127.0.0.1:1", world.roots()) };
     Identity::adopt(settings, credentials(world, &holder)).await.unwrap()
 }
 
@@ -75,7 +76,7 @@ async fn a_worker_cannot_pose_as_a_service() {
 async fn both_sides_go_over_to_new_certificates() {
     let world = World::new();
     let home = world.start(true).await;
-    let settings = Settings::new(format!("https://{home}"), world.roots());
+    let settings = IdentitySettings::new(format!("https://{home}"), world.roots());
     let (credentials, _) = world.worker("w-1");
     let worker = Identity::adopt(settings, credentials).await.unwrap();
     let address = listen(identity(&world, PrincipalType::Service, "billing").await).await;

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use signet_client::{Clock, Directory, Enrollment, Identity, Settings, Standing, system_clock};
-use signet_core::Lifetime;
+use signet_client::{Directory, Enrollment, Identity, IdentitySettings, RenewalState, system_clock};
+use signet_core::{Clock, Lifetime};
 use tempfile::TempDir;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::server::{World, eventually};
 
-async fn settings(world: &Arc<World>) -> Settings {
-    let mut settings = Settings::new(format!("https://{}", world.start(true).await), world.roots());
+async fn settings(world: &Arc<World>) -> IdentitySettings {
+    let mut settings = IdentitySettings::new(format!("https://{}", world.start(true).await), world.roots());
     settings.follow_bundle = false;
     settings
 }
@@ -23,7 +23,7 @@ fn token() -> Enrollment {
     Enrollment { principal_id: Some("w-7".into()), ..enrollment }
 }
 
-fn standing(identity: &Identity) -> Standing {
+fn standing(identity: &Identity) -> RenewalState {
     identity.status().borrow().standing
 }
 
@@ -36,7 +36,7 @@ async fn a_revocation_is_known_long_before_a_renewal_is_due() {
     let identity = Identity::adopt(settings, credentials).await.unwrap();
     eventually("the stream is open", || identity.status().borrow().confirmed).await;
     world.revoke(&holder);
-    eventually("it is known", || standing(&identity) == Standing::Refused).await;
+    eventually("it is known", || standing(&identity) == RenewalState::Refused).await;
     let problem = identity.status().borrow().problem.clone().unwrap();
     assert!(problem.message.contains("revoked"), "{problem:?}");
 }
@@ -53,10 +53,10 @@ async fn a_grace_that_is_granted_after_the_refusal_is_used() {
     // Enough for every attempt that is made until we look.
     world.script.lock().unwrap().extend((0..100).map(|_| over()));
     identity.renew_now();
-    eventually("it is refused", || standing(&identity) == Standing::Refused).await;
+    eventually("it is refused", || standing(&identity) == RenewalState::Refused).await;
     world.script.lock().unwrap().clear();
     identity.renew_now();
-    eventually("it is renewed", || standing(&identity) == Standing::Fresh).await;
+    eventually("it is renewed", || standing(&identity) == RenewalState::Fresh).await;
     assert_ne!(identity.status().borrow().facts.serial_number, before);
     assert!(identity.status().borrow().problem.is_none());
 }
@@ -82,7 +82,7 @@ async fn the_tenants_cas_come_with_the_renewal_window() {
     // The window is asked for once an hour.
     let real = system_clock();
     let later: Clock = Arc::new(move || real().plus(Lifetime::hours(2)));
-    let identity = Identity::load(Settings { clock: later, ..settings }).await.unwrap().unwrap();
+    let identity = Identity::load(IdentitySettings { clock: later, ..settings }).await.unwrap().unwrap();
     eventually("the next CA is trusted", || identity.bundle().borrow().anchors_der().len() == 2).await;
     eventually("and it is told since when", || identity.status().borrow().bundle_time.is_some()).await;
     assert_eq!(identity.status().borrow().renewals, 0);

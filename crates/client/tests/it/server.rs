@@ -21,8 +21,8 @@ use signet_core::{
     },
 };
 use signet_mtls::{
-    Acceptor, Ages, ConnectionObserver, ConnectionRefusal, Ended, Peer, Registry, ServerCertificate, ServerIdentity,
-    Settings, provider, system_uptime,
+    AcceptSettings, Acceptor, Ages, ConnectInfo, ConnectionObserver, ConnectionRefusal, Ended, Registry,
+    ServerCertificate, ServerIdentity, provider, system_uptime,
 };
 use signet_proto::v1::{
     certificate_service_server::{CertificateService, CertificateServiceServer},
@@ -105,7 +105,7 @@ impl World {
         let registry =
             Registry::new(Arc::clone(&self.trust), Arc::new(now), entropy, Arc::new(|_, _| ()), Ages::default());
         let acceptor = Acceptor::new(
-            Settings { anonymous, ..Settings::default() },
+            AcceptSettings { anonymous, ..AcceptSettings::default() },
             self.pki.environment.clone(),
             ServerCertificate::new(identity),
             Arc::clone(&registry),
@@ -194,7 +194,7 @@ impl ConnectionObserver for Observer {
 pub(crate) struct Services(pub(crate) Arc<World>);
 
 fn caller<T>(request: &Request<T>) -> String {
-    let peer = request.extensions().get::<Arc<Peer<()>>>().unwrap();
+    let peer = request.extensions().get::<Arc<ConnectInfo<()>>>().unwrap();
     peer.session.as_ref().unwrap().identity().principal.to_string()
 }
 
@@ -264,7 +264,7 @@ impl CertificateService for Services {
         &self,
         request: Request<ConfirmCertificateRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let peer = request.extensions().get::<Arc<Peer<()>>>().unwrap();
+        let peer = request.extensions().get::<Arc<ConnectInfo<()>>>().unwrap();
         let serial = peer.session.as_ref().unwrap().identity().serial.to_string();
         self.0.confirmed.lock().unwrap().push(serial);
         Ok(Response::new(Certificate::default()))
@@ -312,7 +312,7 @@ impl TrustService for Services {
     type WatchTrustBundleStream = BoxStream<'static, Result<TrustBundle, Status>>;
 
     async fn get_trust_bundle(&self, request: Request<GetTrustBundleRequest>) -> Result<Response<TrustBundle>, Status> {
-        let peer = request.extensions().get::<Arc<Peer<()>>>().unwrap();
+        let peer = request.extensions().get::<Arc<ConnectInfo<()>>>().unwrap();
         let serial = peer.session.as_ref().unwrap().identity().serial.to_string();
         self.0.callers.lock().unwrap().push(serial);
         if request.get_ref().tenant_id == "slow" {

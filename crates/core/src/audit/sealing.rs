@@ -100,7 +100,7 @@ pub struct EventLeaf {
 
 /// What to seal for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedSeal {
     /// What the seal states.
     pub statement: SealStatement,
     /// [`Seal::cover`].
@@ -109,7 +109,12 @@ pub struct Planned {
 
 /// Plans the seal of `tenant`'s `minute`. `events`: what is there now, for `minute` and the [`LATE_MINUTES`] before it.
 /// `seals`: the tenant's last [`LATE_MINUTES`] + 1 seals or more. `None`: there is nothing to state, or it is sealed.
-pub fn plan(tenant: &TenantId, minute: i64, events: &BTreeMap<i64, Vec<EventLeaf>>, seals: &[Seal]) -> Option<Planned> {
+pub fn plan(
+    tenant: &TenantId,
+    minute: i64,
+    events: &BTreeMap<i64, Vec<EventLeaf>>,
+    seals: &[Seal],
+) -> Option<PlannedSeal> {
     let last = seals.iter().map(|seal| &seal.statement).max_by_key(|statement| statement.minute);
     if last.is_some_and(|last| last.minute >= minute) {
         return None;
@@ -132,7 +137,7 @@ pub fn plan(tenant: &TenantId, minute: i64, events: &BTreeMap<i64, Vec<EventLeaf
         late,
         previous: last.map_or([0; 32], SealStatement::digest),
     };
-    Some(Planned { statement, cover: covered.iter().flat_map(prefix).collect() })
+    Some(PlannedSeal { statement, cover: covered.iter().flat_map(prefix).collect() })
 }
 
 /// The events of a sealed minute that its seal does not cover and no seal names yet.

@@ -84,6 +84,11 @@ impl Ca {
         Key::new(Table::Tenants, tenant.as_str(), &format!("{}{id}", Self::SORT_PREFIX))
     }
 
+    /// The tenant whose CA is at `key`, for one that cannot be read.
+    pub fn tenant_in(key: &Key) -> Option<TenantId> {
+        key.sort.starts_with(Self::SORT_PREFIX).then(|| key.partition.parse().ok()).flatten()
+    }
+
     /// All CAs of `tenant`, strongly consistent.
     pub fn all_of(tenant: &TenantId) -> Query {
         Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT_PREFIX.to_owned()))

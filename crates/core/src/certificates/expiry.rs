@@ -137,14 +137,14 @@ const SOON: Lifetime = Lifetime::days(1);
 
 /// How far a look at the certificates that end within [`HORIZON`] has come. What ends first comes first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct ScanCursor {
     from: Time,
     until: Time,
     shard: u32,
     after: Option<Cursor>,
 }
 
-impl Place {
+impl ScanCursor {
     /// The beginning.
     pub fn first(now: Time) -> Self {
         Self { from: now, until: step_end(now, now), shard: 0, after: None }
@@ -195,7 +195,7 @@ fn step_end(from: Time, now: Time) -> Time {
 pub struct BrokenOff {
     /// Whose it is.
     pub tenant: TenantId,
-    pub place: Place,
+    pub place: ScanCursor,
     pub at: Time,
 }
 

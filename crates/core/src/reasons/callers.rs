@@ -193,7 +193,7 @@ reasons! {
         "The tenant is suspended."
         => "Ask the operator to activate it.";
     TENANT_UNREADABLE [Caller Connection; "UNAVAILABLE"]
-        "The node cannot read the tenant's record, or a change of it."
+        "The node cannot read the record of the tenant or of a CA of it, or a change of it."
         => "Retry later; the operator follows the runbook UnreadableRecords.";
     TIMED_OUT [Caller; "DEADLINE_EXCEEDED"]
         "The server's time limit for a call has passed; whether it was done is not known."

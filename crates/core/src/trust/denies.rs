@@ -56,6 +56,8 @@ impl Ruling {
 struct Unreadable {
     /// Whose record.
     tenants: HashSet<TenantId>,
+    /// Of whom a CA.
+    cas: HashSet<TenantId>,
     /// Of whom a change is not known here, and until when it matters.
     changes: HashMap<TenantId, Time>,
     /// The same for a feed shard: it is not even known whose change it is.
@@ -181,6 +183,17 @@ impl Denies {
         read(&self.unreadable).tenants.contains(tenant)
     }
 
+    /// Sets whether a CA of the tenant cannot be read. Returns whether that is new.
+    pub(super) fn set_lacks_cas(&self, tenant: &TenantId, lacks: bool) -> bool {
+        let cas = &mut write(&self.unreadable).cas;
+        if lacks { cas.insert(tenant.clone()) } else { cas.remove(tenant) }
+    }
+
+    /// Whether a CA of the tenant cannot be read.
+    pub(super) fn lacks_cas(&self, tenant: &TenantId) -> bool {
+        read(&self.unreadable).cas.contains(tenant)
+    }
+
     /// Returns whether that is new.
     pub(super) fn readable(&self, tenant: &TenantId) -> bool {
         write(&self.unreadable).tenants.remove(tenant)
@@ -206,7 +219,8 @@ impl Denies {
 
     pub(super) fn unreadable_len(&self) -> usize {
         let unreadable = read(&self.unreadable);
-        [unreadable.tenants.len(), unreadable.changes.len(), unreadable.in_shard.len()].into_iter().sum()
+        let tenants = unreadable.tenants.union(&unreadable.cas).count();
+        [tenants, unreadable.changes.len(), unreadable.in_shard.len()].into_iter().sum()
     }
 
     fn revoked_part(&self, serial: &Serial) -> Option<&RwLock<BySerial<u32>>> {

@@ -189,9 +189,20 @@ impl Trust {
         }
     }
 
-    /// Whether the tenant is refused since its record cannot be read. A node that never could does not know it either.
-    pub fn is_unreadable(&self, tenant: &TenantId) -> bool {
-        self.denies.is_unreadable(tenant)
+    /// Sets whether a CA of the tenant cannot be read: whoever has a certificate that no other CA of it signed is told
+    /// that, and not that the CA is none.
+    pub fn set_lacks_cas(&self, tenant: &TenantId, lacks: bool) {
+        if self.denies.set_lacks_cas(tenant, lacks) {
+            self.changed();
+        }
+    }
+
+    /// Whether what this node knows of the tenant is not all, since a record of it (or a shared CA, if it uses these)
+    /// cannot be read: what is unknown here may be good.
+    pub fn lacks_records(&self, tenant: &TenantId) -> bool {
+        let shares = read(&self.sharing).contains_key(tenant);
+        let signer = if shares { TenantId::system() } else { tenant.clone() };
+        self.denies.is_unreadable(tenant) || self.denies.lacks_cas(&signer)
     }
 
     /// A feed entry that matters until then cannot be read: it may have taken away any right of its tenant, or, where
@@ -268,8 +279,8 @@ impl Trust {
     fn admit_tenant(&self, identity: &Identity) -> Result<(), Refusal> {
         let tenants = read(&self.tenants);
         let Some(tenant) = tenants.get(&identity.tenant) else {
-            let unreadable = self.denies.is_unreadable(&identity.tenant);
-            return Err(if unreadable { Refusal::TenantUnreadable } else { Refusal::UnknownTenant });
+            let lacks = self.lacks_records(&identity.tenant);
+            return Err(if lacks { Refusal::TenantUnreadable } else { Refusal::UnknownTenant });
         };
         if tenant.status != TenantStatus::Active {
             return Err(Refusal::TenantSuspended);
@@ -278,6 +289,7 @@ impl Trust {
         let shares = read(&self.sharing).get(&identity.tenant).copied();
         let trusted = if shares.is_some() { signed(&read(&self.shared)) } else { signed(&tenant.anchors) };
         match shares {
+            _ if !trusted && self.lacks_records(&identity.tenant) => Err(Refusal::TenantUnreadable),
             _ if !trusted => Err(Refusal::IssuerRetired),
             // The CA is older than both; where a tenant has its own, that one's age tells (`x509::chain`).
             Some(created_at) if identity.serial.predates(created_at) => Err(Refusal::TenantReplaced),

@@ -1,10 +1,10 @@
-//! Enrollment over HTTP.
+//! EnrollmentApi over HTTP.
 
 use std::{num::NonZeroU32, sync::Arc};
 
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use signet_enroll_http::{Enrollment, MAX_BODY, PROBLEM_JSON, router};
+use signet_enroll_http::{EnrollmentApi, MAX_BODY, PROBLEM_JSON, router};
 use signet_testkit::fixtures::NOW;
 use signet_x509::{KeyAndCsr, pem};
 
@@ -109,7 +109,7 @@ async fn http_itself_is_held_to_its_rules() {
 #[tokio::test]
 async fn a_source_that_calls_too_often_is_told_when_to_come_back() {
     let world = World::new().await;
-    let slow = router(Arc::new(Enrollment::new(Arc::clone(&world.app), || NOW).limited(NonZeroU32::MIN)));
+    let slow = router(Arc::new(EnrollmentApi::new(Arc::clone(&world.app), || NOW).limited(NonZeroU32::MIN)));
     let ask = async |source| world.send(&slow, source, request("/v1/enroll", "application/json", "{}".into())).await;
     for _ in 0..10 {
         assert_eq!(ask("2001:db8::1").await.status, StatusCode::BAD_REQUEST);

@@ -8,8 +8,8 @@ use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use signet_app::{
-    App, Bootstrap, Call, CreateTenant, CreateToken, EnvironmentKeys, ServerIdentity, Settings, audit::events,
-    bootstrap, enrollment::tokens, tenants,
+    App, Bootstrap, Call, CreateTenant, CreateToken, EnvironmentKeys, ServerNames, Settings, audit::events, bootstrap,
+    enrollment::tokens, tenants,
 };
 use signet_core::{
     Identity, Lifetime, PrincipalType, Serial,
@@ -18,7 +18,7 @@ use signet_core::{
     store::scope::Housekeeper,
     tenants::Isolation,
 };
-use signet_enroll_http::{Enrollment, Origin, router};
+use signet_enroll_http::{EnrollmentApi, Origin, router};
 use signet_softkey::SoftKeys;
 use signet_sqlite::SqliteStore;
 use signet_testkit::{entropy::SeededEntropy, fixtures::NOW};
@@ -49,7 +49,7 @@ impl World {
         let call = Call::process("bootstrap", NOW);
         let input = Bootstrap {
             keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
-            server: ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+            server: ServerNames { dns: vec!["localhost".into()], ip: Vec::new() },
             server_csr_der: KeyAndCsr::generate().unwrap().csr_der,
             admin: "root".parse().unwrap(),
             admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,
@@ -65,7 +65,7 @@ impl World {
             quotas: Default::default(),
         };
         tenants::create_tenant(&app, &call, &Housekeeper::appoint().environment(), tenant).await.unwrap();
-        let enrollment = Enrollment::new(Arc::clone(&app), || NOW);
+        let enrollment = EnrollmentApi::new(Arc::clone(&app), || NOW);
         Self { app, router: router(Arc::new(enrollment)), _folder: folder }
     }
 

@@ -8,7 +8,7 @@ use signet_core::{
     tenants::{Tenant, TenantStatus},
     trust::change::Change,
 };
-use signet_mtls::Settings;
+use signet_mtls::AcceptSettings;
 use signet_testkit::{fixtures, pki::Holder};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,14 +21,14 @@ use crate::{
     world::{Event, World, eventually},
 };
 
-fn anonymous() -> Settings {
-    Settings { anonymous: true, ..Settings::default() }
+fn anonymous() -> AcceptSettings {
+    AcceptSettings { anonymous: true, ..AcceptSettings::default() }
 }
 
 /// The reason the node gives for the next refusal, and the alert the client sees.
 async fn refused(world: &World, client: &Client) -> (&'static str, String) {
     let before = world.observer.refusals().len();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let alert = client.alert(address).await;
     eventually("a refusal", || world.observer.refusals().len() > before).await;
     (world.observer.refusals()[before], alert)
@@ -41,7 +41,7 @@ async fn holder_is_refused(world: &World, holder: &Holder) -> (&'static str, Str
 #[tokio::test]
 async fn a_good_certificate_gives_its_holder_an_identity_and_roles() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.holder(&world.acme, PrincipalType::User, "ann", &["operator", "viewer"]);
     let mut greeted = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
     assert_eq!(greeted.greeting, "acme/ann operator viewer");
@@ -105,6 +105,9 @@ async fn a_status_refuses_certificates_that_are_good_in_themselves() {
     retired.state = CaState::Retired;
     world.trust.set_tenant(&acme(&world), &[retired]);
     assert_eq!(holder_is_refused(&world, &holder).await, ("UNTRUSTED_ISSUER", "UnknownCA".to_owned()));
+    // A CA of the tenant cannot be read, and may be this one.
+    world.trust.set_lacks_cas(&world.acme.ca.tenant, true);
+    assert_eq!(holder_is_refused(&world, &holder).await, ("TENANT_UNREADABLE", "AccessDenied".to_owned()));
 }
 
 #[tokio::test]
@@ -173,7 +176,7 @@ async fn a_forged_certificate_is_refused_by_name() {
     }
     // And the same by the same hand, unforged, gets in: it is the difference that is refused.
     let good = forged::leaf(acme, &forged::GOOD.map(String::from));
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     assert_eq!(Client::raw(&world.pki, Some(good), b"h2").greet(address).await.unwrap().greeting, "acme/w-1");
 }
 
@@ -218,7 +221,7 @@ async fn an_expired_certificate_is_told_from_one_that_was_never_ours() {
 #[tokio::test]
 async fn a_refused_client_that_talks_on_still_reads_why() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     world.revoke(&holder);
     let client = Client::new(&world.pki, Some(&holder));

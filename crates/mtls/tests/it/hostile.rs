@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet_mtls::{Rate, Settings};
+use signet_mtls::{AcceptSettings, Rate};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -41,9 +41,9 @@ async fn from(host: u8, address: SocketAddr, bytes: &[u8]) -> TcpStream {
 }
 
 /// The default limits, and nobody is saved by the time.
-fn patient() -> Settings {
+fn patient() -> AcceptSettings {
     let (hello_timeout, handshake_timeout) = (Duration::from_secs(3600), Duration::from_secs(3600));
-    Settings { hello_timeout, handshake_timeout, ..Settings::default() }
+    AcceptSettings { hello_timeout, handshake_timeout, ..AcceptSettings::default() }
 }
 
 async fn gets_in(world: &World, client: impl Future<Output = std::io::Result<Greeted>>) {
@@ -102,7 +102,7 @@ async fn those_who_stop_within_the_handshake_do_not_even_hold_up_their_own_sourc
 async fn who_does_not_say_hello_is_dropped_in_time() {
     let world = World::new();
     let hello_timeout = Duration::from_millis(50);
-    let address = world.start(Settings { hello_timeout, ..patient() }).await;
+    let address = world.start(AcceptSettings { hello_timeout, ..patient() }).await;
     let stuck = [TcpStream::connect(address).await.unwrap(), send(address, &[0x16, 0x03, 0x01]).await];
     for stream in stuck {
         assert!(closed(stream).await.is_empty());
@@ -113,7 +113,7 @@ async fn who_does_not_say_hello_is_dropped_in_time() {
 #[tokio::test]
 async fn garbage_is_named_and_closed_at_once() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     closed(send(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
     closed(send(address, &[0xff; 4096]).await).await;
     // A TLS record that holds no ClientHello.
@@ -131,7 +131,7 @@ async fn garbage_is_named_and_closed_at_once() {
 #[tokio::test]
 async fn only_http_2_is_spoken() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let certificate = (holder.chain_der.clone(), holder.key.pkcs8_der().to_vec());
     let client = Client::raw(&world.pki, Some(certificate), b"http/1.1");
@@ -148,7 +148,7 @@ async fn only_http_2_is_spoken() {
 #[tokio::test]
 async fn a_principal_and_a_tenant_get_their_share_and_are_told() {
     let world = World::new();
-    let address = world.start(Settings { max_connections: 16, ..Settings::default() }).await;
+    let address = world.start(AcceptSettings { max_connections: 16, ..AcceptSettings::default() }).await;
     let client = |name| Client::new(&world.pki, Some(&world.pki.worker(&world.acme, name)));
     let one = client("w-1");
     let mut held = vec![one.greet(address).await.unwrap(), one.greet(address).await.unwrap()];
@@ -176,7 +176,7 @@ async fn a_principal_and_a_tenant_get_their_share_and_are_told() {
 #[tokio::test]
 async fn strangers_take_neither_the_places_of_those_we_know_nor_of_other_strangers() {
     let world = World::new();
-    let address = world.start(Settings { anonymous: true, max_anonymous: 16, ..Settings::default() }).await;
+    let address = world.start(AcceptSettings { anonymous: true, max_anonymous: 16, ..AcceptSettings::default() }).await;
     let stranger = Client::new(&world.pki, None);
     let mut other = stranger.greet_over(from(1, address, &[]).await).await.unwrap();
     let mut held = Vec::new();
@@ -196,7 +196,7 @@ async fn a_source_that_hurries_is_held_back() {
     let world = World::new();
     let one = 1.try_into().unwrap();
     let rate = Rate { per_second: one, burst: 3.try_into().unwrap() };
-    let address = world.start(Settings { rate, ..Settings::default() }).await;
+    let address = world.start(AcceptSettings { rate, ..AcceptSettings::default() }).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     let mut accepted = 0;
@@ -211,7 +211,7 @@ async fn a_source_that_hurries_is_held_back() {
 async fn a_flood_of_handshakes_is_taken_in_turns() {
     let world = World::new();
     let rate = Rate { per_second: 10_000.try_into().unwrap(), burst: 10_000.try_into().unwrap() };
-    let address = world.start(Settings { rate, ..patient() }).await;
+    let address = world.start(AcceptSettings { rate, ..patient() }).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     let greeted = futures::future::join_all((0..200).map(|_| client.greet(address))).await;

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
 
-use signet_mtls::Settings;
+use signet_mtls::AcceptSettings;
 use signet_testkit::pki::Holder;
 use signet_x509::pem;
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -44,7 +44,7 @@ async fn s_client(world: &World, address: SocketAddr, holder: &Holder, version: 
 #[tokio::test]
 async fn it_is_let_in() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let text = s_client(&world, address, &world.pki.worker(&world.acme, "w-1"), "-tls1_3").await;
     for part in ["acme/w-1", "Verify return code: 0 (ok)", "TLSv1.3", "ALPN protocol: h2"] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
@@ -54,7 +54,7 @@ async fn it_is_let_in() {
 #[tokio::test]
 async fn it_reads_the_alert_that_refuses_it() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     world.revoke(&holder);
     let text = s_client(&world, address, &holder, "-tls1_3").await;
@@ -64,7 +64,7 @@ async fn it_reads_the_alert_that_refuses_it() {
 #[tokio::test]
 async fn older_versions_are_not_spoken() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let text = s_client(&world, address, &world.pki.worker(&world.acme, "w-1"), "-tls1_2").await;
     assert!(text.contains("protocol version"), "{text}");
     assert_eq!(world.observer.refusals(), ["HANDSHAKE_FAILED"]);

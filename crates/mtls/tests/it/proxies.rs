@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use signet_mtls::{Settings, proxy::SIGNATURE};
+use signet_mtls::{AcceptSettings, proxy::SIGNATURE};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
@@ -20,9 +20,9 @@ fn header(source: [u8; 4]) -> Vec<u8> {
     bytes
 }
 
-fn behind_balancer() -> Settings {
+fn behind_balancer() -> AcceptSettings {
     let handshake_timeout = Duration::from_millis(500);
-    Settings { proxies: vec!["127.0.0.0/8".parse().unwrap()], handshake_timeout, ..Settings::default() }
+    AcceptSettings { proxies: vec!["127.0.0.0/8".parse().unwrap()], handshake_timeout, ..AcceptSettings::default() }
 }
 
 async fn dial(address: SocketAddr, first: &[u8]) -> TcpStream {
@@ -79,7 +79,8 @@ async fn a_balancers_network_must_send_the_header_whole_and_in_time() {
 async fn those_who_are_silent_behind_a_balancer_hold_up_nobody() {
     let world = World::new();
     let never = Duration::from_secs(3600);
-    let address = world.start(Settings { hello_timeout: never, handshake_timeout: never, ..behind_balancer() }).await;
+    let address =
+        world.start(AcceptSettings { hello_timeout: never, handshake_timeout: never, ..behind_balancer() }).await;
     let mut silent = Vec::new();
     for host in 0..3000_u16 {
         // Balancers send the header with the client's first bytes, or before; all come from the balancer's address.
@@ -97,7 +98,7 @@ async fn those_who_are_silent_behind_a_balancer_hold_up_nobody() {
 #[tokio::test]
 async fn others_may_not_speak_for_anybody() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     assert!(client.greet_over(dial(address, &header([10, 0, 0, 1])).await).await.is_err());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signet_core::{tenants::Tenant, trust::change::Change};
-use signet_mtls::Settings;
+use signet_mtls::AcceptSettings;
 use signet_testkit::fixtures;
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 #[tokio::test]
 async fn a_session_is_resumed_with_its_identity() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     assert!(!client.greet(address).await.unwrap().resumed);
@@ -27,7 +27,7 @@ async fn a_session_is_resumed_with_its_identity() {
 #[tokio::test]
 async fn a_revoked_certificate_does_not_come_back_by_resumption() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     client.greet(address).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_revoked_certificate_does_not_come_back_by_resumption() {
 #[tokio::test]
 async fn who_has_a_better_certificate_by_now_is_asked_for_it() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let old = world.pki.worker(&world.acme, "w-1");
     let certificate = Changing::new(&old);
     let client = Client::changing(&world.pki, Arc::clone(&certificate));
@@ -59,7 +59,7 @@ async fn who_has_a_better_certificate_by_now_is_asked_for_it() {
 #[tokio::test]
 async fn a_denied_principal_and_a_retired_ca_do_not_come_back_by_resumption() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     client.greet(address).await.unwrap();

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use signet_mtls::{Rate, ServerCertificateError, ServerIdentity, Settings, provider};
+use signet_mtls::{AcceptSettings, Rate, ServerCertificateError, ServerIdentity, provider};
 
 use crate::{
     client::Client,
@@ -17,7 +17,7 @@ async fn it_is_swapped_while_connections_come_in() {
     let world = World::new();
     let plenty = 100_000.try_into().unwrap();
     let rate = Rate { per_second: plenty, burst: plenty };
-    let address = world.start(Settings { rate, anonymous: true, ..Settings::default() }).await;
+    let address = world.start(AcceptSettings { rate, anonymous: true, ..AcceptSettings::default() }).await;
     let mut before = Client::new(&world.pki, None).greet(address).await.unwrap();
     let done = AtomicBool::new(false);
     let swap = async {

@@ -11,7 +11,7 @@ use signet_core::{
     Entropy, Lifetime, PrincipalType, Role,
     trust::{Refusal, change::Change},
 };
-use signet_mtls::{Ages, Ended, Settings};
+use signet_mtls::{AcceptSettings, Ages, Ended};
 use tokio::io::AsyncReadExt;
 
 use crate::{
@@ -31,7 +31,7 @@ async fn ends(greeted: &mut Greeted) -> Duration {
 #[tokio::test]
 async fn a_revocation_ends_the_open_connection_and_no_other() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let good = world.pki.worker(&world.acme, "w-2");
     let mut other = Client::new(&world.pki, Some(&good)).greet(address).await.unwrap();
     // Twice: the second time right after the first, so not by the luck of the timer.
@@ -50,7 +50,7 @@ async fn a_revocation_ends_the_open_connection_and_no_other() {
 #[tokio::test]
 async fn a_lost_notification_is_made_up_for_by_the_timer() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let mut greeted = Client::new(&world.pki, Some(&holder)).greet(address).await.unwrap();
     // Changed behind the feed's back.
@@ -67,7 +67,7 @@ async fn a_lost_notification_is_made_up_for_by_the_timer() {
 #[tokio::test]
 async fn no_connection_outlives_its_certificate_or_its_age() {
     let world = World::with_ages(Ages { max_age: Lifetime::hours(6), jitter: Lifetime::hours(1), ..Ages::default() });
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     let mut old = client.greet(address).await.unwrap();
@@ -87,7 +87,7 @@ async fn no_connection_outlives_its_certificate_or_its_age() {
 #[tokio::test]
 async fn strangers_stay_for_a_minute() {
     let world = World::new();
-    let address = world.start(Settings { anonymous: true, ..Settings::default() }).await;
+    let address = world.start(AcceptSettings { anonymous: true, ..AcceptSettings::default() }).await;
     let mut stranger = Client::new(&world.pki, None).greet(address).await.unwrap();
     let known = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
     let mut known = known.greet(address).await.unwrap();
@@ -102,7 +102,7 @@ async fn strangers_stay_for_a_minute() {
 #[tokio::test]
 async fn ages_are_spread() {
     let world = World::with_ages(Ages { max_age: Lifetime::hours(1), jitter: Lifetime::hours(1), ..Ages::default() });
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let client = Client::new(&world.pki, Some(&world.pki.worker(&world.acme, "w-1")));
     let mut open = Vec::new();
     for _ in 0..16 {
@@ -118,7 +118,7 @@ async fn ages_are_spread() {
 #[tokio::test]
 async fn a_change_of_roles_reaches_open_connections() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.holder(&world.acme, PrincipalType::User, "ann", &["operator"]);
     let client = Client::new(&world.pki, Some(&holder));
     let before = client.greet(address).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_change_of_roles_reaches_open_connections() {
 #[tokio::test]
 async fn a_node_that_lost_touch_ends_its_sessions_once_and_says_so_to_newcomers() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     let mut open = client.greet(address).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_node_that_lost_touch_ends_its_sessions_once_and_says_so_to_newcomers(
 #[tokio::test]
 async fn draining_ends_all_connections() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
     let client = Client::new(&world.pki, Some(&holder));
     let (mut one, mut two) = (client.greet(address).await.unwrap(), client.greet(address).await.unwrap());
@@ -185,7 +185,7 @@ impl fmt::Debug for Meanwhile {
 async fn a_revocation_between_handshake_and_registration_is_not_missed() {
     let meanwhile = Arc::new(Meanwhile::default());
     let world = Arc::new(World::with(Ages::default(), Arc::clone(&meanwhile) as Arc<dyn Entropy>));
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     let holder = Arc::new(world.pki.worker(&world.acme, "w-1"));
     let (revoker, revoked) = (Arc::clone(&world), Arc::clone(&holder));
     *meanwhile.0.lock().unwrap() = Some(Box::new(move || {
@@ -202,7 +202,7 @@ async fn a_revocation_between_handshake_and_registration_is_not_missed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_revocation_is_missed_under_load() {
     let world = World::new();
-    let address = world.start(Settings::default()).await;
+    let address = world.start(AcceptSettings::default()).await;
     for round in 0..25 {
         let holder = world.pki.worker(&world.acme, &format!("w-{round}"));
         let client = Client::new(&world.pki, Some(&holder));

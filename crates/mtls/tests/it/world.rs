@@ -12,15 +12,15 @@ use std::{
 
 use futures::StreamExt;
 use signet_core::{
-    Entropy, Identity, Lifetime, TenantId, Time,
+    Clock, Entropy, Identity, Lifetime, TenantId, Time,
     trust::{
         Trust, WhenStale,
         change::{Change, ChangeEntry},
     },
 };
 use signet_mtls::{
-    Acceptor, Ages, Clock, Connection, ConnectionObserver, ConnectionRefusal, Ended, Grant, Presented, Registry,
-    ServerCertificate, ServerIdentity, Settings, provider,
+    AcceptSettings, Acceptor, Ages, Authorize, Connection, ConnectionObserver, ConnectionRefusal, Ended, Presented,
+    Registry, ServerCertificate, ServerIdentity, provider,
 };
 use signet_testkit::{
     entropy::SeededEntropy,
@@ -132,7 +132,7 @@ impl World {
         let shift = Arc::clone(&offset);
         let clock: Clock =
             Arc::new(move || Time::from_unix_millis(real_now().unix_millis() + shift.load(Ordering::SeqCst)));
-        let grant: Grant<Roles> = Arc::new(|_, roles| roles.iter().map(|role| format!("{role} ")).collect());
+        let grant: Authorize<Roles> = Arc::new(|_, roles| roles.iter().map(|role| format!("{role} ")).collect());
         let registry = Registry::new(Arc::clone(&trust), clock, entropy, grant, ages);
         let certificate = ServerCertificate::new(server_identity(&pki.server_holder()));
         let (epoch, _) = watch::channel(0);
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// Starts a listener that greets each client by name and then echoes, and the registry's own task.
-    pub(crate) async fn start(&self, settings: Settings) -> SocketAddr {
+    pub(crate) async fn start(&self, settings: AcceptSettings) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = Acceptor::new(

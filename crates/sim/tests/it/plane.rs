@@ -6,8 +6,8 @@ use std::{
 };
 
 use signet_app::{
-    AuditWindow, Bootstrap, Call, CreateTenant, EnvironmentKeys, RotationAction, ServerIdentity, audit::events,
-    bootstrap, principals, tenants,
+    AuditWindow, Bootstrap, Call, CreateTenant, EnvironmentKeys, RotationAction, ServerNames, audit::events, bootstrap,
+    principals, tenants,
 };
 use signet_core::{
     Error, Identity, Lifetime, PrincipalId, TenantId, Time,
@@ -387,7 +387,7 @@ fn new_tenant(id: &TenantId) -> CreateTenant {
 fn bootstrap_input() -> Bootstrap {
     Bootstrap {
         keys: EnvironmentKeys { root: None, system: None, shared: None, server: None },
-        server: ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+        server: ServerNames { dns: vec!["localhost".into()], ip: Vec::new() },
         server_csr_der: csr(),
         admin: "root".parse().unwrap(),
         admin_csr_der: csr(),

@@ -9,7 +9,7 @@ use signet_core::{
     authorities::{Ca, CaKind, CaState},
     certificates::{
         Certificate, CertificateKind, CertificateState, Confirmation, Lineage, RevocationReason, Successor,
-        expiry::{BrokenOff, Ending, ExpiryWarning, Place, Threshold},
+        expiry::{BrokenOff, Ending, ExpiryWarning, ScanCursor, Threshold},
         renewal::{Steering, Window},
     },
     enrollment::{
@@ -304,7 +304,7 @@ fn records(id: &TenantId) -> Vec<Body> {
         ExpiryWarning { tenant: id.clone(), ending, threshold: Threshold::Percent(25), not_after: until, at: NOW };
     let after = Cursor { sort: "a".into(), key: Some(("b".into(), "c".into())) };
     let broken_off =
-        BrokenOff { tenant: id.clone(), place: Place::first(NOW).next(Some(after), NOW).unwrap(), at: NOW };
+        BrokenOff { tenant: id.clone(), place: ScanCursor::first(NOW).next(Some(after), NOW).unwrap(), at: NOW };
     let checkpoint = Checkpoint {
         tenant: TenantId::system(),
         sequence: u64::from(shard),

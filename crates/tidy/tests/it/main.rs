@@ -14,6 +14,7 @@ mod rooms;
 mod sizes;
 mod sources;
 mod terraform;
+mod words;
 
 use std::{
     fs,

@@ -73,7 +73,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
     let call = Call::process("test", system_clock()());
     let input = Bootstrap {
         keys: wired.environment_keys.clone(),
-        server: signet_app::ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+        server: signet_app::ServerNames { dns: vec!["localhost".into()], ip: Vec::new() },
         server_csr_der: KeyAndCsr::generate().unwrap().csr_der,
         admin: tenant.parse().unwrap(),
         admin_csr_der: KeyAndCsr::generate().unwrap().csr_der,

@@ -108,7 +108,7 @@ async fn a_bad_pending_value_never_becomes_the_current_one() {
     let other = "33333333-3333-4333-8333-333333333333";
     let app = &world.wired.app;
     let signet_x509::KeyAndCsr { key, csr_der } = signet_x509::KeyAndCsr::generate().unwrap();
-    let names = signet_app::ServerIdentity { dns: vec!["elsewhere.example.com".into()], ip: Vec::new() };
+    let names = signet_app::ServerNames { dns: vec!["elsewhere.example.com".into()], ip: Vec::new() };
     let call = signet_app::Call::process("test", system_clock()());
     let chain = bootstrap::issue_server_certificate(app, &call, &names, &csr_der).await.unwrap();
     let chain_pem = signet_x509::bundle::to_pem(chain.iter().map(Vec::as_slice));

@@ -7,7 +7,7 @@ use nix::{
     unistd::{Group, User},
 };
 use serde::{Deserialize, Deserializer, de::Error};
-use signet_client::{OutOfBand, Settings};
+use signet_client::{IdentitySettings, OutOfBand};
 use signet_x509::pem;
 
 use super::{Config, ConfigError, ControlPlane, File, IdentityConfig, Log, ProofConfig, Stdin};
@@ -109,14 +109,14 @@ pub(super) fn config(mut file: File, base: &Path) -> Result<Config> {
     })
 }
 
-fn control_plane(written: ControlPlane, base: &Path) -> Result<Settings> {
+fn control_plane(written: ControlPlane, base: &Path) -> Result<IdentitySettings> {
     let path = base.join(&written.ca_file);
     let key = "control_plane.ca_file";
     let text =
         fs::read_to_string(&path).map_err(|error| bad(key, format!("cannot read {}: {error}", path.display())))?;
     let none = || bad(key, format!("{} has no PEM certificate", path.display()));
     let roots = pem::decode_certificates(&text).filter(|roots| !roots.is_empty()).ok_or_else(none)?;
-    let mut settings = Settings::new(written.endpoint, roots);
+    let mut settings = IdentitySettings::new(written.endpoint, roots);
     settings.server_name = written.server_name;
     settings.out_of_band = written.out_of_band.map(|way| OutOfBand { url: way.url, pinned: way.pinned });
     settings.check().map_err(|error| bad("control_plane", error.to_string()))?;

@@ -16,7 +16,7 @@ use figment::{
 };
 use nix::sys::signal::Signal;
 use serde::Deserialize;
-use signet_client::{Access, Settings};
+use signet_client::{Access, IdentitySettings};
 use signet_core::{PrincipalId, TenantId};
 use thiserror::Error;
 
@@ -91,7 +91,7 @@ pub struct Config {
     /// Log lines as JSON.
     pub log_json: bool,
     /// The control plane, without storage and enrollment.
-    pub control_plane: Settings,
+    pub control_plane: IdentitySettings,
     /// The identities, each name once.
     pub identities: Vec<IdentityConfig>,
 }

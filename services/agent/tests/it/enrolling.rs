@@ -137,6 +137,29 @@ async fn a_folder_in_the_place_of_a_file_costs_no_token() {
 }
 
 #[tokio::test]
+async fn check_tells_a_folder_from_a_file() {
+    let world = World::new().await;
+    fs::create_dir(world.path("password")).unwrap();
+    fs::create_dir(world.path("pid")).unwrap();
+    fs::write(world.path("tls"), "").unwrap();
+    let files = "pem = { directory = \"tls\" }\npkcs12 = { file = \"w.p12\", password_file = \"password\" }\n\
+                 signal = { pid_file = \"pid\" }";
+    let config = world.configure(&identity(files));
+    fs::write(world.path("state"), "").unwrap();
+    let checked = ask(&config, &["check"]).await;
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{text}");
+    for problem in [
+        "password: it is a folder, and must be a file",
+        "pid: it is a folder, and must be a file",
+        "tls: it must be a folder",
+        "state: it must be a folder",
+    ] {
+        assert!(text.contains(problem), "{problem}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn two_agents_that_begin_at_once_in_one_folder_use_one_token() {
     let world = World::new().await;
     world.token(PrincipalType::Worker, "w-1").await;

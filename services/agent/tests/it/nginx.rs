@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::pki_types::ServerName;
-use signet_client::{Directory, Enrollment, Identity, JoinToken, PeerPolicy, Settings};
+use signet_client::{Directory, Enrollment, Identity, IdentitySettings, JoinToken, PeerPolicy};
 use signet_core::PrincipalType as Type;
 use signet_proto::v1::PrincipalType;
 use tokio::{
@@ -68,7 +68,7 @@ async fn request(client: &Identity, port: u16) -> Result<String, String> {
 async fn enrolled(world: &World, token: &Path, folder: &str) -> Identity {
     let token = JoinToken::read(token).unwrap();
     let enrollment = Enrollment { proof: Arc::new(token), tenant_id: None, principal_id: None };
-    let mut settings = Settings::new(world.endpoint(), world.roots());
+    let mut settings = IdentitySettings::new(world.endpoint(), world.roots());
     settings.storage = Arc::new(Directory::new(world.path(folder)));
     Identity::enroll(settings, &enrollment).await.unwrap()
 }

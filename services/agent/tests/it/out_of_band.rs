@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use signet_client::{Clock, Enrollment, Identity, JoinToken, Settings, Standing, system_clock};
-use signet_core::Time;
+use signet_client::{Enrollment, Identity, IdentitySettings, JoinToken, RenewalState, system_clock};
+use signet_core::{Clock, Time};
 use signet_proto::v1::{PrincipalType, WhoAmIRequest, principal_service_client::PrincipalServiceClient};
 
 use crate::world::World;
@@ -25,7 +25,7 @@ async fn a_certificate_that_has_expired_is_renewed_out_of_band() {
     let world = World::new().await;
     world.shorten().await;
     let ahead = Arc::new(AtomicI64::new(0));
-    let mut settings = Settings::new(world.endpoint(), world.roots());
+    let mut settings = IdentitySettings::new(world.endpoint(), world.roots());
     settings.clock = clock(&ahead);
     // Not told where else: the endpoint answers out of band, too.
     settings.out_of_band = None;
@@ -40,7 +40,7 @@ async fn a_certificate_that_has_expired_is_renewed_out_of_band() {
     let mut status = identity.status();
     let renewed = status.wait_for(|status| status.facts.serial_number != before && status.confirmed);
     let status = tokio::time::timeout(Duration::from_secs(20), renewed).await.unwrap().unwrap().clone();
-    assert_eq!(status.standing, Standing::Fresh, "the server's clock counts: {status:?}");
+    assert_eq!(status.standing, RenewalState::Fresh, "the server's clock counts: {status:?}");
     let mut client = PrincipalServiceClient::new(identity.channel().unwrap());
     let me = client.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner();
     assert_eq!(me.serial_number, status.facts.serial_number);

@@ -13,7 +13,7 @@ use signet_agent::{
     Agent, Config,
     report::{IdentityReport, Report},
 };
-use signet_app::{Bootstrap, Call, ServerIdentity, bootstrap};
+use signet_app::{Bootstrap, Call, ServerNames, bootstrap};
 use signet_client::{Connector, Credentials};
 use signet_control_plane::{
     Config as NodeConfig, PublicMaterial, Running, ServerCredentials,
@@ -209,7 +209,7 @@ async fn bootstrap(wired: &Wired) -> (Credentials, Vec<Vec<u8>>) {
     let (server, admin) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
     let input = Bootstrap {
         keys: wired.environment_keys.clone(),
-        server: ServerIdentity { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
+        server: ServerNames { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
         server_csr_der: server.csr_der,
         admin: "root-admin".parse().unwrap(),
         admin_csr_der: admin.csr_der,

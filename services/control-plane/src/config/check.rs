@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
-use signet_app::ServerIdentity;
+use signet_app::ServerNames;
 use signet_core::{Lifetime, TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::{ServerName, environment::LeafOids};
 
@@ -175,7 +175,7 @@ fn separate_listeners(listen: &Listen) -> Checked {
     }
 }
 
-fn named(server: &ServerIdentity) -> Checked {
+fn named(server: &ServerNames) -> Checked {
     if server.dns.is_empty() && server.ip.is_empty() {
         return Err(bad("server.dns_names", "must contain at least one name that clients connect to"));
     }

@@ -18,7 +18,7 @@ use figment::{
     value::{Dict, Value},
 };
 use serde::Deserialize;
-use signet_app::ServerIdentity;
+use signet_app::ServerNames;
 use signet_core::{Cidr, Lifetime, authorization::ExtraGrant, spiffe::TrustDomainSuffix, trust::WhenStale};
 use signet_x509::environment::LeafOids;
 use thiserror::Error;
@@ -30,11 +30,11 @@ const CHOSEN: [&str; 4] = ["environment", "storage", "keys", "server_identity"];
 
 /// What is wrong with the configuration. `Display` says where, which key and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{file}: {key}: {problem}")]
+#[error("{file}: {}{problem}", if key.is_empty() { String::new() } else { format!("{key}: ") })]
 pub struct ConfigError {
     /// The file, or the environment variables.
     pub file: String,
-    /// Dotted path of the key, e.g. `listen.grpc`.
+    /// Dotted path of the key, e.g. `listen.grpc`; empty: none of them.
     pub key: String,
     /// What is wrong and what to write instead.
     pub problem: String,
@@ -62,7 +62,7 @@ pub struct Config {
     pub listen: Listen,
     /// The names in the server's certificate.
     #[serde(with = "Server")]
-    pub server: ServerIdentity,
+    pub server: ServerNames,
     /// How long the node answers without the feed.
     pub trust: TrustConfig,
     /// Limits.
@@ -203,9 +203,9 @@ pub struct Listen {
     pub proxy_protocol_from: Vec<Cidr>,
 }
 
-/// How [`ServerIdentity`] is written.
+/// How [`ServerNames`] is written.
 #[derive(Deserialize)]
-#[serde(remote = "ServerIdentity", deny_unknown_fields)]
+#[serde(remote = "ServerNames", deny_unknown_fields)]
 struct Server {
     #[serde(rename = "dns_names", deserialize_with = "check::dns_names")]
     dns: Vec<String>,
@@ -353,9 +353,31 @@ impl Config {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
             file: file.display().to_string(),
             key: "(file)".into(),
-            problem: format!("cannot be read: {error}; start from signet.sample.toml, or set {}", variables::ALL),
+            problem: format!(
+                "cannot be read: {error}; create an environment with `principal bootstrap --local DIR`, start from \
+                 signet.sample.toml, or set {}",
+                variables::ALL
+            ),
         })?;
         Self::read(Some(&text), &variables::of_process(), file)
+    }
+
+    /// What signetd starts with where it is told nothing: `signet.toml` in the working directory, else the environment
+    /// variables.
+    pub fn usual() -> Result<Self, ConfigError> {
+        let usual = Path::new("signet.toml");
+        match () {
+            () if usual.exists() => Self::load(usual),
+            () if variables::has_settings(&variables::of_process()) => Self::from_environment(),
+            () => Err(ConfigError {
+                file: "no signet.toml here".into(),
+                key: String::new(),
+                problem: format!(
+                    "create an environment with `principal bootstrap --local DIR`, give --config FILE, or set {}",
+                    variables::ALL
+                ),
+            }),
+        }
     }
 
     /// Reads and checks the environment variables alone. Relative paths start from the working directory.
@@ -375,6 +397,10 @@ impl Config {
     }
 
     fn read(toml: Option<&str>, variables: &[(String, String)], file: &Path) -> Result<Self, ConfigError> {
+        if let Some((name, setting)) = variables::misspelt(variables, SAMPLE) {
+            let problem = format!("is not a setting: did you mean {setting}?");
+            return Err(ConfigError { file: variables::ALL.into(), key: name.into(), problem });
+        }
         let sample = Toml::string(SAMPLE).data().map_err(|error| unreadable(error, file))?;
         let defaults = defaults(sample.into_values().next().unwrap_or_default());
         let variables = Variables::new(variables, &defaults);

@@ -5,6 +5,15 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
+/// Settings of kinds that the sample does not show, by section.
+const OF_OTHER_KINDS: [(&str, &str); 5] = [
+    ("storage", "prefix"),
+    ("keys", "prefix"),
+    ("keys", "tenant_key_policy"),
+    ("keys", "tenant_key_policy_file"),
+    ("server_identity", "prefix"),
+];
+
 /// What errors call this source.
 pub(super) const ALL: &str = "environment variables SIGNET_<SECTION>__<KEY>";
 
@@ -19,6 +28,36 @@ pub(super) struct Variables(Dict);
 /// The process's environment variables, except those that are not UTF-8.
 pub(super) fn of_process() -> Vec<(String, String)> {
     std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))).collect()
+}
+
+/// Whether any of them is a setting.
+pub(super) fn has_settings(pairs: &[(String, String)]) -> bool {
+    pairs.iter().any(|(name, _)| name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains(BETWEEN)))
+}
+
+/// A variable that differs from a setting's in underscores only, which would be ignored; and the setting's name.
+pub(super) fn misspelt<'a>(pairs: &'a [(String, String)], sample: &str) -> Option<(&'a str, String)> {
+    let bare = |name: &str| name.replace('_', "");
+    let known: Vec<String> = settings(sample).collect();
+    let ignored = pairs.iter().map(|(name, _)| name.as_str());
+    let mut ignored = ignored.filter(|name| name.strip_prefix(PREFIX).is_some_and(|rest| !rest.contains(BETWEEN)));
+    ignored.find_map(|name| Some((name, known.iter().find(|known| bare(known) == bare(name))?.clone())))
+}
+
+/// The names of all settings: those of the sample, also where they are commented out.
+fn settings(sample: &str) -> impl Iterator<Item = String> {
+    let name = |section: &str, key: &str| format!("{PREFIX}{section}{BETWEEN}{key}").to_uppercase();
+    let mut section = String::new();
+    let of_sample = sample.lines().filter_map(move |line| {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        if let Some(named) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            named.clone_into(&mut section);
+            return None;
+        }
+        let (key, _) = line.split_once(" = ").filter(|(key, _)| !key.contains(' '))?;
+        Some(name(&section, key))
+    });
+    of_sample.chain(OF_OTHER_KINDS.map(|(section, key)| name(section, key)))
 }
 
 impl Variables {
@@ -66,6 +105,20 @@ impl Provider for Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_with_too_few_underscores_is_named() {
+        let sample = "[listen]\ngrpc = 1\n# health = 2\n# [events]\n# bus = 3\n";
+        let found = |name: &str| misspelt(&[(name.to_owned(), String::new())], sample).map(|(_, known)| known);
+        assert_eq!(found("SIGNET_LISTEN_GRPC").as_deref(), Some("SIGNET_LISTEN__GRPC"));
+        assert_eq!(found("SIGNET_LISTEN_HEALTH").as_deref(), Some("SIGNET_LISTEN__HEALTH"));
+        assert_eq!(found("SIGNET_EVENTS_BUS").as_deref(), Some("SIGNET_EVENTS__BUS"));
+        assert_eq!(found("SIGNET_KEYS_TENANT_KEY_POLICY").as_deref(), Some("SIGNET_KEYS__TENANT_KEY_POLICY"));
+        for other in ["SIGNET_LISTEN__GRPC", "SIGNET_CONFIG", "SIGNET_HOME", "SIGNET_TEST_AWS_ENDPOINT", "LISTEN_GRPC"]
+        {
+            assert_eq!(found(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_value_gets_the_type_of_its_default() {

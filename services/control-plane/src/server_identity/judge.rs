@@ -5,7 +5,7 @@ use rustls::{
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
-use signet_app::ServerIdentity;
+use signet_app::ServerNames;
 use signet_core::Time;
 use signet_mtls::provider;
 
@@ -58,12 +58,7 @@ impl Fault {
 }
 
 /// Looks at a chain (PEM, leaf first) as a client does for each of `names`. The text is for the log.
-pub(crate) fn judge(
-    chain_pem: &str,
-    names: &ServerIdentity,
-    roots: &[&[u8]],
-    now: Time,
-) -> Result<(), (Fault, String)> {
+pub(crate) fn judge(chain_pem: &str, names: &ServerNames, roots: &[&[u8]], now: Time) -> Result<(), (Fault, String)> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots.iter().map(|der| CertificateDer::from(*der)));
     if store.is_empty() {

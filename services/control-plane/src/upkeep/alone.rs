@@ -10,11 +10,11 @@ use signet_core::{
     store::Entity,
 };
 
-use super::{Clock, told};
+use super::{SharedClockWatch, told};
 use crate::node::Node;
 
 /// Takes CAs a step further whose time has come; any number of nodes may do it at once.
-pub(super) async fn rotate_cas(node: Arc<Node>, clock: Arc<Clock>) -> Result<(), Error> {
+pub(super) async fn rotate_cas(node: Arc<Node>, clock: Arc<SharedClockWatch>) -> Result<(), Error> {
     // A clock that is years ahead would end the CAs of today.
     if !clock.is_even(&node) {
         return Ok(());
@@ -25,7 +25,7 @@ pub(super) async fn rotate_cas(node: Arc<Node>, clock: Arc<Clock>) -> Result<(),
 }
 
 /// Warns of what nears its end, once per threshold for all nodes together.
-pub(super) async fn warn_expiries(node: Arc<Node>, clock: Arc<Clock>) -> Result<(), Error> {
+pub(super) async fn warn_expiries(node: Arc<Node>, clock: Arc<SharedClockWatch>) -> Result<(), Error> {
     if !clock.is_even(&node) {
         return Ok(());
     }

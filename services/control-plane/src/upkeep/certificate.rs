@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
-use signet_app::{Call, ServerIdentity, bootstrap};
+use signet_app::{Call, ServerNames, bootstrap};
 use signet_core::{Error, Lifetime, Time};
 use signet_mtls::{ServerCertificate, ServerCertificateError, provider};
 use signet_x509::{KeyAndCsr, bundle::to_pem};
@@ -37,14 +37,14 @@ pub(crate) enum CertificateError {
     Issue(#[from] Error),
     /// The new key.
     #[error("cannot create a key: {0}")]
-    Key(#[from] signet_x509::KeyError),
+    Key(#[from] signet_x509::UnusableKey),
 }
 
 /// Looks after the server's certificate.
 pub(crate) struct Keeper {
     pub(crate) store: Arc<dyn ServerIdentityStore>,
     pub(crate) node: Arc<Node>,
-    pub(crate) names: ServerIdentity,
+    pub(crate) names: ServerNames,
     /// Notified to look now (SIGHUP).
     pub(crate) look: Arc<Notify>,
 }

@@ -33,7 +33,7 @@ const PULSE_EVERY: Duration = Duration::from_secs(30);
 /// On a node that stands alone, also what the rotate Lambda does elsewhere.
 pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, stop: &CancellationToken) {
     let alone = node.alone;
-    let clock = Arc::new(Clock(Mutex::new(ClockWatch::new(node.now(), node.trust.uptime()))));
+    let clock = Arc::new(SharedClockWatch(Mutex::new(ClockWatch::new(node.now(), node.trust.uptime()))));
     let watched = Arc::clone(&clock);
     let seal = move |node: Arc<Node>| {
         let (key, clock) = (audit_key.clone(), Arc::clone(&watched));
@@ -86,9 +86,9 @@ async fn repeat<F>(
 }
 
 /// Tells whether the node's wall clock was set, since its upkeep began. Every seal looks, so that no step is missed.
-pub(super) struct Clock(Mutex<ClockWatch>);
+pub(super) struct SharedClockWatch(Mutex<ClockWatch>);
 
-impl Clock {
+impl SharedClockWatch {
     /// Reads both clocks, and returns what the watch then says.
     fn look(&self, node: &Node, says: impl FnOnce(&ClockWatch, Uptime) -> bool) -> bool {
         let (now, uptime) = (node.now(), node.trust.uptime());
@@ -103,7 +103,7 @@ impl Clock {
     }
 }
 
-async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &Clock) -> Result<(), Error> {
+async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &SharedClockWatch) -> Result<(), Error> {
     let is_unset = clock.look(node, ClockWatch::is_unset);
     let call = Chore::new("sealer", node.now());
     let sealed = if alone && is_unset {

@@ -160,6 +160,17 @@ fn the_program_tells_what_it_found_and_how_it_ends() {
     assert!(told.contains("/nowhere/signet.toml") && told.contains("signet.sample.toml"), "{told}");
 
     let dir = tempfile::tempdir().unwrap();
+    let nothing = signetd().current_dir(dir.path()).output().unwrap();
+    let told = String::from_utf8(nothing.stderr).unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+    for said in ["no signet.toml here", "principal bootstrap --local DIR", "--config FILE"] {
+        assert!(told.contains(said), "{told}");
+    }
+    std::fs::write(dir.path().join("signet.toml"), SAMPLE).unwrap();
+    let ignored = signetd().current_dir(dir.path()).env("SIGNET_LISTEN_GRPC", "[::]:1").output().unwrap();
+    let told = String::from_utf8(ignored.stderr).unwrap();
+    assert_eq!(ignored.status.code(), Some(2));
+    assert!(told.contains("SIGNET_LISTEN_GRPC: is not a setting: did you mean SIGNET_LISTEN__GRPC?"), "{told}");
     let free = SAMPLE.replace(":8443\"", ":0\"").replace(":8080\"", ":0\"").replace(":9464\"", ":0\"");
     std::fs::write(dir.path().join("signet.toml"), free).unwrap();
     let check = || signetd().arg("check").arg("--config").arg(dir.path().join("signet.toml")).output().unwrap();

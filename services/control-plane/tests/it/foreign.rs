@@ -77,3 +77,33 @@ async fn every_rpc_refuses_every_type_of_another_tenant() {
     assert!(succeeded >= 15, "{succeeded}");
     node.end().await;
 }
+
+/// Who mistypes a tenant must not take "there is nothing" for an answer.
+#[tokio::test]
+async fn every_rpc_tells_the_operator_that_a_tenant_does_not_exist() {
+    // The first makes it; checkpoints are the environment's; a proof's tenant is no one's to ask for; a tail says it in
+    // its first message (`app: audit`).
+    const OTHERS: [&str; 4] = ["CreateTenant", "ListAuditCheckpoints", "Enroll", "TailAuditEvents"];
+    let world = World::new().await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Shared).await;
+    let fields = Fields { tenant_id: "acmee".into(), ..fields(&world, &node, "acme").await };
+    let admin = world.admin(&node);
+    let methods = dynamic::methods();
+    let (mut asked, mut wrong) = (0, Vec::new());
+    for method in methods.iter().filter(|method| dynamic::names_tenant(&method.input())) {
+        if OTHERS.contains(&method.name()) {
+            continue;
+        }
+        asked += 1;
+        let told = dynamic::call(&admin, method, &dynamic::request(method, &fields)).await;
+        let told =
+            told.map_or_else(|status| (status.code(), status.message().to_owned()), |_| (Code::Ok, String::new()));
+        if told != (Code::NotFound, "tenant acmee does not exist".into()) {
+            wrong.push(format!("{}: {told:?}", method.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(asked >= 20, "only {asked} calls: are the descriptors read?");
+    node.end().await;
+}

@@ -42,6 +42,12 @@ impl Program {
         self.signal("-HUP");
     }
 
+    /// `signetd check` beside it.
+    pub async fn check(&self) -> std::process::Output {
+        let mut signetd = tokio::process::Command::new(env!("CARGO_BIN_EXE_signetd"));
+        signetd.arg("--config").arg(&self.file).arg("check").output().await.unwrap()
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());

@@ -4,8 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use secrecy::SecretString;
 use signet_app::{
-    App, Bootstrap, Call, CreateTenant, CreateToken, Enroll, EnvironmentKeys, Proof, ServerIdentity, Settings,
-    bootstrap,
+    App, Bootstrap, Call, CreateTenant, CreateToken, Enroll, EnvironmentKeys, Proof, ServerNames, Settings, bootstrap,
     enrollment::{self, tokens},
     tenants,
 };
@@ -107,7 +106,7 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
     let csr = || KeyAndCsr::generate().unwrap().csr_der;
     let input = Bootstrap {
         keys,
-        server: ServerIdentity { dns: vec!["localhost".into()], ip: Vec::new() },
+        server: ServerNames { dns: vec!["localhost".into()], ip: Vec::new() },
         server_csr_der: csr(),
         // One of its own: an environment that outlives several runs would give one admin too many certificates.
         admin: format!("admin-for-{tenant}").parse().unwrap(),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use signet_app::{Call, ServerIdentity, bootstrap};
+use signet_app::{Call, ServerNames, bootstrap};
 use signet_control_plane::{
     PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore, cli::system_clock, wiring::Wired,
 };
@@ -28,7 +28,7 @@ async fn fault(node: &Node) -> Option<String> {
 }
 
 /// A new certificate of this environment for these names.
-async fn issue(world: &World, names: &ServerIdentity) -> ServerCredentials {
+async fn issue(world: &World, names: &ServerNames) -> ServerCredentials {
     let KeyAndCsr { key, csr_der } = KeyAndCsr::generate().unwrap();
     let call = Call::process("test", system_clock()());
     let chain = bootstrap::issue_server_certificate(&world.wired.app, &call, names, &csr_der).await.unwrap();
@@ -70,8 +70,8 @@ async fn a_certificate_that_clients_would_refuse_is_not_taken_and_the_present_on
     let mut present = expires(&node).await;
     let names = world.config().server;
     let foreign = elsewhere.wired.server_identity.get().await.unwrap().unwrap();
-    let evil = ServerIdentity { dns: vec!["evil.example".into()], ..names.clone() };
-    let short = issue(&world, &ServerIdentity { ip: Vec::new(), ..names.clone() }).await;
+    let evil = ServerNames { dns: vec!["evil.example".into()], ..names.clone() };
+    let short = issue(&world, &ServerNames { ip: Vec::new(), ..names.clone() }).await;
     let later = issue(&world, &evil).await;
     for (credentials, reason) in [
         (&foreign, "SERVER_CERTIFICATE_FOREIGN"),

@@ -133,6 +133,10 @@ async fn the_program_ends_well_on_sigterm_and_logs_a_line_a_call() {
     let program = Program::start(&world, "telemetry = { log = 'json' }", Stdio::piped()).await;
     eprintln!("ready after {:?}", program.ready_after);
     assert_eq!(who_am_i(&program.channel(&world)).await.unwrap().principal_id, "root-admin");
+    let checked = program.check().await;
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(told.contains("signetd is running here and has them open") && !told.contains('{'), "{told}");
     let (code, log) = program.end().await;
     assert_eq!(code, Some(0), "{log}");
     let call = log.lines().find(|line| line.contains("WhoAmI")).unwrap_or_else(|| panic!("{log}"));

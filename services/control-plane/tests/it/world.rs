@@ -11,7 +11,7 @@ use std::{
 
 use secrecy::SecretString;
 use serde_json::json;
-use signet_app::{Bootstrap, BootstrapReport, Call, ServerIdentity, bootstrap};
+use signet_app::{Bootstrap, BootstrapReport, Call, ServerNames, bootstrap};
 use signet_client::{Connector, Credentials};
 use signet_control_plane::{
     Clock, Config, PublicMaterial, Running, ServerCredentials,
@@ -245,7 +245,7 @@ async fn bootstrap(wired: &Wired) -> (BootstrapReport, signet_x509::KeyPair) {
     let (server, admin) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
     let input = Bootstrap {
         keys: wired.environment_keys.clone(),
-        server: ServerIdentity { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
+        server: ServerNames { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
         server_csr_der: server.csr_der,
         admin: "root-admin".parse().unwrap(),
         admin_csr_der: admin.csr_der,

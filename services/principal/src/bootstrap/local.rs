@@ -1,59 +1,150 @@
 //! The embedded default: one folder with a configuration, a database, encrypted keys and the server's certificate.
 
 use std::{
-    io,
-    net::{SocketAddr, TcpListener},
+    fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
-use signet_core::{TenantId, spiffe::TrustDomainSuffix};
+use signet_client::LOCK_FILE;
+use signet_control_plane::Config;
+use signet_core::{Lifetime, TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::ServerName;
 
 use super::Item;
 use crate::{
     context::{Lock, private},
+    exit::Exit,
     failure::Failure,
 };
 
-/// What goes into the configuration.
+/// What the command line says of the configuration; `None`: the default in a new one, and what an existing one says.
 #[derive(Clone, Debug)]
 pub struct Local {
     /// The folder.
     pub dir: PathBuf,
     /// Short name of the environment; the same rule as a tenant's.
-    pub environment: TenantId,
+    pub environment: Option<TenantId>,
     /// A tenant's trust domain is `<tenant>.<suffix>`.
-    pub suffix: TrustDomainSuffix,
+    pub suffix: Option<TrustDomainSuffix>,
     /// gRPC listener; port 0 takes a free one, now.
-    pub grpc: SocketAddr,
+    pub grpc: Option<SocketAddr>,
     /// Public listener.
-    pub public: SocketAddr,
+    pub public: Option<SocketAddr>,
     /// Metrics listener.
-    pub metrics: SocketAddr,
-    /// Names that clients connect to.
+    pub metrics: Option<SocketAddr>,
+    /// Names that clients connect to; empty: the default.
     pub names: Vec<ServerName>,
     /// Seconds from a minute's end to its seal.
-    pub seal_delay_seconds: u32,
+    pub seal_delay_seconds: Option<u32>,
 }
 
-/// Writes configuration and passphrase where they are missing. Returns the configuration's path.
-pub fn prepare(local: &Local) -> Result<(PathBuf, Vec<Item>), Failure> {
-    // Two at once would encrypt keys with a passphrase that the other one replaces.
-    let _lock = Lock::take(&local.dir)?;
-    let (config, passphrase) = (local.dir.join("signet.toml"), local.dir.join("passphrase"));
-    let items = vec![
-        write_if_missing("passphrase file", &passphrase, || Ok(new_passphrase()))?,
-        write_if_missing("configuration", &config, || configuration(local))?,
-    ];
-    Ok((config, items))
+/// A folder with a configuration and a passphrase.
+#[derive(Debug)]
+pub struct Prepared {
+    dir: PathBuf,
+    /// The configuration's file.
+    pub config: PathBuf,
+    /// What was made or found.
+    pub items: Vec<Item>,
+    made: Vec<PathBuf>,
 }
 
-fn write_if_missing(what: &str, path: &Path, text: impl FnOnce() -> Result<String, Failure>) -> Result<Item, Failure> {
-    let made = !path.exists();
-    if made {
-        private::write(path, text()?.as_bytes())?;
+const STORE: &str = "signet.db";
+
+/// Writes configuration and passphrase where they are missing. An existing configuration must say what `local` says.
+pub fn prepare(local: &Local) -> Result<Prepared, Failure> {
+    // Before the folder is made: addresses may be bad.
+    let (dir, config) = (local.dir.clone(), local.dir.join("signet.toml"));
+    let text = if config.exists() { None } else { Some(configuration(local)?) };
+    let mut prepared = Prepared { dir, config, items: Vec::new(), made: Vec::new() };
+    let written = prepared.write(local, text);
+    if written.is_err() {
+        prepared.undo();
     }
-    Ok(Item::new(format!("{what} {}", path.display()), made))
+    written.map(|()| prepared)
+}
+
+impl Prepared {
+    fn write(&mut self, local: &Local, text: Option<String>) -> Result<(), Failure> {
+        // Two at once would encrypt keys with a passphrase that the other one replaces.
+        let _lock = Lock::take(&self.dir)?;
+        let passphrase = self.dir.join("passphrase");
+        self.write_if_missing("passphrase file", &passphrase, &new_passphrase())?;
+        if let (Some(text), config) = (text, self.config.clone()) {
+            return self.write_if_missing("configuration", &config, &text);
+        }
+        refuse_differences(&self.config, local)?;
+        self.items.push(Item::new(format!("configuration {}", self.config.display()), false));
+        Ok(())
+    }
+
+    fn write_if_missing(&mut self, what: &str, path: &Path, text: &str) -> Result<(), Failure> {
+        let made = !path.exists();
+        if made {
+            private::write(path, text.as_bytes())?;
+            self.made.push(path.to_owned());
+        }
+        self.items.push(Item::new(format!("{what} {}", path.display()), made));
+        Ok(())
+    }
+
+    /// Removes what was made, so that a run with other options starts afresh; not once there is a store.
+    pub fn undo(&self) {
+        if self.dir.join(STORE).exists() {
+            return;
+        }
+        let lock = self.dir.join(LOCK_FILE);
+        for file in self.made.iter().chain(Some(&lock).filter(|_| !self.made.is_empty())) {
+            // The failure that led here is told; what stays is found by the next run.
+            let _: io::Result<()> = fs::remove_file(file);
+        }
+        let _: io::Result<()> = fs::remove_dir(&self.dir);
+    }
+}
+
+/// Options that an existing configuration contradicts would otherwise be ignored.
+fn refuse_differences(file: &Path, local: &Local) -> Result<(), Failure> {
+    let config = Config::load(file).map_err(|error| Failure::usage(error.to_string()))?;
+    let (listen, server) = (&config.listen, &config.server);
+    let there = server.dns.iter().cloned().chain(server.ip.iter().map(ToString::to_string));
+    let (mut there, mut named): (Vec<String>, Vec<String>) =
+        (there.collect(), local.names.iter().map(ToString::to_string).collect());
+    there.sort();
+    named.sort();
+    let named = (!named.is_empty()).then(|| named.join(", "));
+    let text = |value: Option<String>, key: &'static str, there: String| (key, there, value);
+    // Port 0 is any.
+    let address = |value: Option<SocketAddr>, key: &'static str, there: SocketAddr| {
+        let value = value.filter(|value| value.port() != 0 || value.ip() != there.ip());
+        (key, there.to_string(), value.map(|value| value.to_string()))
+    };
+    let seconds = |lifetime: Lifetime| lifetime.as_seconds().to_string();
+    let all = [
+        text(local.environment.as_ref().map(ToString::to_string), "environment.name", config.environment.name.clone()),
+        text(
+            local.suffix.as_ref().map(|suffix| suffix.as_str().to_owned()),
+            "environment.trust_domain_suffix",
+            config.environment.trust_domain_suffix.as_str().to_owned(),
+        ),
+        address(local.grpc, "listen.grpc", listen.grpc),
+        address(local.public, "listen.public", listen.public),
+        address(local.metrics, "listen.metrics", listen.metrics),
+        text(named, "server.dns_names, server.ip_addresses", there.join(", ")),
+        text(
+            local.seal_delay_seconds.map(|seconds| seconds.to_string()),
+            "audit.seal_delay_seconds",
+            seconds(config.audit.seal_delay),
+        ),
+    ];
+    for (key, there, wanted) in all {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != there) {
+            let message = format!("{} exists and says {key} = {there}, not {wanted}", file.display());
+            return Err(Failure::new(Exit::Conflict, message)
+                .hint("change it in that file and run this again without the option, or choose another folder"));
+        }
+    }
+    Ok(())
 }
 
 /// 244 random bits.
@@ -65,12 +156,18 @@ fn new_passphrase() -> String {
 fn configuration(local: &Local) -> Result<String, Failure> {
     let [grpc, public, metrics] =
         listeners(local).map_err(|error| Failure::other(error).hint("give other addresses"))?;
+    let names = match local.names.as_slice() {
+        [] => vec![ServerName::Dns("localhost".into()), ServerName::Ip(Ipv4Addr::LOCALHOST.into())],
+        names => names.to_vec(),
+    };
     let list = |ip: bool| -> Vec<String> {
-        let of_kind = local.names.iter().filter(|name| matches!(name, ServerName::Ip(_)) == ip);
+        let of_kind = names.iter().filter(|name| matches!(name, ServerName::Ip(_)) == ip);
         of_kind.map(|name| format!("{:?}", name.to_string())).collect()
     };
     let (dns_names, ip_addresses) = (list(false).join(", "), list(true).join(", "));
-    let (environment, suffix, seal_delay) = (&local.environment, &local.suffix, local.seal_delay_seconds);
+    let environment = local.environment.as_ref().map_or("local", TenantId::as_str);
+    let suffix = local.suffix.as_ref().map_or("signet.internal", TrustDomainSuffix::as_str);
+    let seal_delay = local.seal_delay_seconds.unwrap_or(10);
     Ok(format!(
         r#"# Created by `principal bootstrap --local`. Start the server: signetd --config <this file>
 # signet.sample.toml explains every key. Relative paths start from this file's folder.
@@ -120,5 +217,6 @@ fn listeners(local: &Local) -> io::Result<[SocketAddr; 3]> {
         held.push(listener);
         Ok::<_, io::Error>(found)
     };
-    Ok([resolve(local.grpc)?, resolve(local.public)?, resolve(local.metrics)?])
+    let usual = |given: Option<SocketAddr>, port| given.unwrap_or((Ipv4Addr::LOCALHOST, port).into());
+    Ok([resolve(usual(local.grpc, 8443))?, resolve(usual(local.public, 8080))?, resolve(usual(local.metrics, 9464))?])
 }

@@ -4,20 +4,21 @@
 pub mod local;
 pub mod terraform;
 
-use std::{net::IpAddr, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use signet_app::{Bootstrap, BootstrapReport, Call, IssuedLeaf, bootstrap};
+use signet_app::{App, Bootstrap, BootstrapReport, Call, IssuedLeaf, authorities, bootstrap};
 use signet_client::{CA_FILE, Credentials, KEY_FILE};
-use signet_control_plane::{Config, PublicMaterial, ServerCredentials, wiring};
-use signet_core::{PrincipalId, Time};
+use signet_control_plane::{Config, PublicMaterial, ServerCredentials, config::Storage, wiring};
+use signet_core::{PrincipalId, PrincipalType, TenantId, Time, spiffe::SpiffeId};
 use signet_x509::{KeyPair, csr, pem};
 use tonic::transport::Uri;
 
 use crate::{
-    certificate,
+    certificate::{self, Held},
     context::{self, Context, Contexts, Lock, private},
+    exit::Exit,
     failure::Failure,
     run::Run,
 };
@@ -27,7 +28,7 @@ use crate::{
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Item {
     pub item: String,
-    /// `created` or `exists`.
+    /// `created`, `exists`, `changed` or `revoked`.
     pub status: &'static str,
 }
 
@@ -61,7 +62,10 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let name = wish.context.clone().unwrap_or_else(|| config.environment.name.clone());
     let contexts = Contexts::load(&run.home)?;
     let context = planned_context(config, wish, &name);
-    contexts.refuse_other_server(&name, &context)?;
+    let moved = contexts.contexts.get(&name).filter(|there| there.endpoint != context.endpoint);
+    if moved.is_some() && is_new(config) {
+        contexts.refuse_other_server(&name, &context)?;
+    }
     let unready = |error: &dyn std::error::Error| Failure::other(error).hint(wish.remedy.clone());
     let wired = wiring::open(config).await.map_err(|error| unready(&error))?;
     let now = Time::from_unix_millis(run.printer.now.as_millisecond());
@@ -72,8 +76,16 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
         None => KeyPair::generate(),
     };
     let server_key = server_key.map_err(Failure::other)?;
+    if let Some(there) = moved
+        && !knows_root(&wired.app, &there.directory(&run.home), now).await?
+    {
+        contexts.refuse_other_server(&name, &context)?;
+    }
     let directory = context.directory(&run.home);
     let _lock = Lock::wait(&directory, run.global.timeout, &run.printer).await?;
+    let admin =
+        SpiffeId { tenant: TenantId::system(), principal_type: PrincipalType::Admin, principal: wish.admin.clone() };
+    refuse_others(&directory, &name, &admin.uri(wired.app.environment().suffix()))?;
     let admin_key = admin_key(&directory)?;
     let call = Call::process("bootstrap", now);
     let input = Bootstrap {
@@ -83,25 +95,60 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
         admin: wish.admin.clone(),
         admin_csr_der: csr::create(&admin_key).map_err(Failure::other)?,
     };
-    let report = bootstrap::bootstrap(&wired.app, &call, &input)
-        .await
-        .map_err(|error| Failure::from(error).hint(wish.remedy.clone()))?;
+    let report = bootstrap::bootstrap(&wired.app, &call, &input).await.map_err(|error| refused(error, wish))?;
     let mut items: Vec<Item> = report.items.iter().map(|item| Item::new(item.what.clone(), item.made)).collect();
+    let revoked = report.revoked.iter().map(|name| Item {
+        item: format!("certificate {name} of {}, to make room: it had as many as it may", wish.admin),
+        status: "revoked",
+    });
+    items.extend(revoked);
     items.extend(publish(&wired, present, &server_key, &report).await?);
     let saved = save_credentials(&directory, report.admin, admin_key)?;
     items.push(Item::new(format!("credentials of {} in {}", wish.admin, directory.display()), saved));
-    let new_context = Contexts::update(&run.home, |contexts| {
-        contexts.refuse_other_server(&name, &context)?;
-        let new = !contexts.contexts.contains_key(&name);
-        if new {
-            contexts.put(&name, context);
-        }
-        Ok(new)
-    })?;
-    items.push(Item::new(format!("context {name}"), new_context));
+    items.push(put_context(run, &name, context)?);
     // The file alone can be copied from here on.
     wired.app.store().settle().await.map_err(Failure::other)?;
     Ok(items)
+}
+
+/// A store that is not there yet has no root.
+fn is_new(config: &Config) -> bool {
+    matches!(&config.storage, Storage::Sqlite { path } if !path.exists())
+}
+
+/// Whether the credentials in `directory` are for this environment.
+async fn knows_root(app: &App, directory: &Path, now: Time) -> Result<bool, Failure> {
+    let held = fs::read_to_string(directory.join(CA_FILE)).ok().and_then(|text| pem::decode_certificates(&text));
+    let roots = authorities::roots(app, now).await?;
+    Ok(held.unwrap_or_default().iter().any(|held| roots.iter().any(|root| root.certificate_der == *held)))
+}
+
+fn refused(error: signet_core::Error, wish: &Wish) -> Failure {
+    let hint = match error.reason() {
+        "PRINCIPAL_SUSPENDED" => {
+            format!("another admin activates it: `principal activate {}`; or name a new one: --admin ID", wish.admin)
+        }
+        "PRINCIPAL_DELETED" => "name a new one: --admin ID".into(),
+        _ => wish.remedy.clone(),
+    };
+    Failure::from(error).hint(hint)
+}
+
+/// Adds the context, or changes it where the server is elsewhere now.
+fn put_context(run: &Run, name: &str, planned: Context) -> Result<Item, Failure> {
+    Contexts::update(&run.home, |contexts| {
+        let Some(there) = contexts.contexts.get_mut(name) else {
+            contexts.put(name, planned);
+            return Ok(Item::new(format!("context {name}"), true));
+        };
+        if there.endpoint == planned.endpoint {
+            return Ok(Item::new(format!("context {name}"), false));
+        }
+        let item = format!("context {name}: {} instead of {}", planned.endpoint, there.endpoint);
+        let Context { endpoint, server_name, public_endpoint, .. } = planned;
+        *there = Context { endpoint, server_name, public_endpoint, ..there.clone() };
+        Ok(Item { item, status: "changed" })
+    })
 }
 
 /// Writes the admin's credentials unless they are there. Whether it did.
@@ -146,6 +193,17 @@ async fn publish(
 
 fn certificates_pem(certificates_der: &[Vec<u8>]) -> String {
     certificates_der.iter().map(|der| pem::encode_certificate(der)).collect()
+}
+
+/// What somebody else has there stays.
+fn refuse_others(directory: &Path, name: &str, admin: &str) -> Result<(), Failure> {
+    match Held::load(directory).ok().and_then(|held| held.spiffe_id) {
+        Some(whose) if whose != admin => {
+            let message = format!("context {name} has the key of {whose}, not of {admin}");
+            Err(Failure::new(Exit::Conflict, message).hint("choose another name for the admin's: --context-name NAME"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The admin's key is on disk before its certificate is made, so that a run that was cut off is taken up again.

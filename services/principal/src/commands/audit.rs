@@ -39,6 +39,9 @@ pub struct WindowArgs {
     /// End: RFC 3339, or a duration before now; default: now
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     until: Option<Moment>,
+    /// Only the events of one call, by the id in its error
+    #[arg(long, value_name = "ID")]
+    correlation_id: Option<String>,
     /// How many.
     #[command(flatten)]
     list: ListArgs,
@@ -92,8 +95,20 @@ async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
     let start = args.since.resolve(now);
     // Where none is asked for, the server knows: a clock that was ahead may have it write in minutes that are to come.
     let end = args.until.map(|until| until.resolve(now));
-    let events = fetch_events(&session, start, end, args.list.limit).await?;
+    let events = match &args.correlation_id {
+        Some(id) => {
+            let mut events = fetch_events(&session, start, end, 0).await?;
+            events.retain(|event| is_of_call(event, id));
+            events
+        }
+        None => fetch_events(&session, start, end, args.list.limit(run.printer.format)).await?,
+    };
     run.printer.list(&events).map(|()| Exit::Ok)
+}
+
+fn is_of_call(event: &v1::AuditEvent, id: &str) -> bool {
+    let payload = serde_json::from_str::<Value>(&event.payload_json).unwrap_or_default();
+    payload.get("correlation_id").and_then(Value::as_str) == Some(id)
 }
 
 async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
@@ -107,7 +122,7 @@ async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
         .await?;
     let mut left = args.count;
     while left != Some(0) {
-        let Some(event) = stream.message().await? else {
+        let Some(event) = stream.message().await.map_err(|status| session.failure(status))? else {
             return Err(Failure::new(Exit::Unavailable, "the server ended the stream").hint("try again"));
         };
         let value = to_value("signet.v1.AuditEvent", &event)?;

@@ -86,7 +86,7 @@ pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    run.printer.list(&fetch(&session, args.limit).await?).map(|()| Exit::Ok)
+    run.printer.list(&fetch(&session, args.limit(run.printer.format)).await?).map(|()| Exit::Ok)
 }
 
 /// At most `limit`; 0: all.
@@ -133,18 +133,24 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         (.., true) => v1::RotationAction::Retire,
         _ => v1::RotationAction::Due,
     };
-    if action == v1::RotationAction::Retire {
-        confirm("stop trusting the retiring CA and refuse what it signed", args.yes)?;
-    }
-    if args.force {
-        confirm("let the prepared CA sign now, though verifiers without it refuse what it signs", args.yes)?;
-    }
     let kind = match args.kind {
         Kind::Tenant => v1::CaKind::Tenant,
         Kind::Shared => v1::CaKind::Shared,
         Kind::Server => v1::CaKind::Server,
     };
     let session = Session::of(run)?;
+    let tenant = session.tenant_name();
+    if action == v1::RotationAction::Retire {
+        let question =
+            format!("stop trusting the retiring CA of tenant {tenant} and refuse every certificate that it signed");
+        confirm(&question, args.yes)?;
+    }
+    if args.force {
+        let question = format!(
+            "let the prepared CA of tenant {tenant} sign now, though verifiers without it refuse what it signs"
+        );
+        confirm(&question, args.yes)?;
+    }
     let request = v1::RotateCertificateAuthorityRequest {
         tenant_id: session.tenant(),
         kind: kind.into(),

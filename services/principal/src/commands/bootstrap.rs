@@ -55,29 +55,29 @@ pub struct BootstrapArgs {
 
 /// What a new configuration says.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "With --local, for a new configuration")]
+#[command(next_help_heading = "With --local, for a new configuration; an existing one must agree")]
 pub struct NewConfiguration {
-    /// Short name of the environment
-    #[arg(long, value_name = "NAME", default_value = "local", conflicts_with_all = ["config", "from_terraform"])]
-    environment: TenantId,
-    /// A tenant's trust domain is <tenant>.<suffix>
-    #[arg(long, value_name = "DOMAIN", default_value = "signet.internal", conflicts_with_all = ["config", "from_terraform"])]
-    trust_domain_suffix: TrustDomainSuffix,
-    /// Address for gRPC; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", conflicts_with_all = ["config", "from_terraform"])]
-    grpc_address: SocketAddr,
-    /// Address for health checks and public material
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", conflicts_with_all = ["config", "from_terraform"])]
-    public_address: SocketAddr,
-    /// Address for metrics
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", conflicts_with_all = ["config", "from_terraform"])]
-    metrics_address: SocketAddr,
-    /// Name or address that clients connect to; may be repeated
-    #[arg(long = "server-name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"], conflicts_with_all = ["config", "from_terraform"])]
+    /// Short name of the environment; default: local
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "from_terraform"])]
+    environment: Option<TenantId>,
+    /// A tenant's trust domain is <tenant>.<suffix>; default: signet.internal
+    #[arg(long, value_name = "DOMAIN", conflicts_with_all = ["config", "from_terraform"])]
+    trust_domain_suffix: Option<TrustDomainSuffix>,
+    /// Address for gRPC; port 0 picks a free one; default: 127.0.0.1:8443
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "from_terraform"])]
+    grpc_address: Option<SocketAddr>,
+    /// Address for health checks and public material; default: 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "from_terraform"])]
+    public_address: Option<SocketAddr>,
+    /// Address for metrics; default: 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "from_terraform"])]
+    metrics_address: Option<SocketAddr>,
+    /// Name or address that clients connect to; may be repeated; default: localhost and 127.0.0.1
+    #[arg(long = "server-name", value_name = "NAME", conflicts_with_all = ["config", "from_terraform"])]
     server_names: Vec<ServerName>,
-    /// Seconds between the end of a minute and the sealing of its audit events
-    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with_all = ["config", "from_terraform"])]
-    seal_delay_seconds: u32,
+    /// Seconds between the end of a minute and the sealing of its audit events; default: 10
+    #[arg(long, value_name = "N", conflicts_with_all = ["config", "from_terraform"])]
+    seal_delay_seconds: Option<u32>,
 }
 
 const COLUMNS: &[Column] =
@@ -85,23 +85,32 @@ const COLUMNS: &[Column] =
 
 /// Carries out the command.
 pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
-    let mut items: Vec<Item> = Vec::new();
-    let (mut wish, next) = match (&args.from_terraform, &args.config, &args.local) {
-        (Some(source), ..) => from_terraform(run, source, &args).await?,
-        (None, Some(file), _) => from_file(file, &args)?,
-        (None, None, dir) => {
-            let (file, written) = bootstrap::local::prepare(&local(dir.clone().unwrap_or_default(), args.new.clone()))?;
-            items.extend(written);
-            from_file(&file, &args)?
-        }
+    let prepared = match (&args.local, &args.config, &args.from_terraform) {
+        (Some(dir), None, None) => Some(bootstrap::local::prepare(&local(dir.clone(), args.new.clone()))?),
+        _ => None,
     };
-    wish.endpoint = args.endpoint.clone().or(wish.endpoint);
-    let made = progress::watch("creating the environment", run.printer.quiet, bootstrap::carry_out(run, &wish)).await?;
-    items.extend(made);
-    let values = items.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
+    let made = make(run, &args, prepared.as_ref().map(|prepared| prepared.config.as_path())).await;
+    if let (Err(_), Some(prepared)) = (&made, &prepared) {
+        prepared.undo();
+    }
+    let (made, next) = made?;
+    let items = prepared.into_iter().flat_map(|prepared| prepared.items).chain(made);
+    let values = items.map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
     run.printer.rows(COLUMNS, values)?;
     run.printer.note(&next);
     Ok(Exit::Ok)
+}
+
+/// What was made, and what to do next. `prepared`: the configuration of a local environment.
+async fn make(run: &Run, args: &BootstrapArgs, prepared: Option<&Path>) -> Result<(Vec<Item>, String), Failure> {
+    let (mut wish, next) = match (&args.from_terraform, prepared.or(args.config.as_deref())) {
+        (Some(source), _) => from_terraform(run, source, args).await?,
+        // clap demands one of the three.
+        (None, file) => from_file(file.unwrap_or(Path::new("signet.toml")), args)?,
+    };
+    wish.endpoint = args.endpoint.clone().or(wish.endpoint);
+    let made = progress::watch("creating the environment", run.printer.quiet, bootstrap::carry_out(run, &wish)).await?;
+    Ok((made, next))
 }
 
 /// What to make, and what to do afterwards.

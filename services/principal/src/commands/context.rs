@@ -67,7 +67,7 @@ pub struct AddArgs {
     /// Folder with the credentials, used in place; default: a folder in the home directory
     #[arg(long, value_name = "DIR")]
     credentials: Option<PathBuf>,
-    /// Replace an existing context
+    /// Change an existing context; what is not given stays as it is, its key too
     #[arg(long)]
     replace: bool,
     /// Switch to it
@@ -135,21 +135,24 @@ fn describe(run: &Run, contexts: &Contexts, name: &str, context: &Context) -> Va
 }
 
 fn add(run: &Run, contexts: &mut Contexts, args: AddArgs) -> Result<(), Failure> {
-    if contexts.contexts.contains_key(&args.name) && !args.replace {
+    let there = contexts.contexts.get(&args.name).cloned();
+    if there.is_some() && !args.replace {
         let message = format!("context {} already exists", args.name);
-        return Err(Failure::new(Exit::Conflict, message).hint("replace it with --replace, or choose another name"));
+        return Err(Failure::new(Exit::Conflict, message).hint("change it with --replace, or choose another name"));
     }
-    let credentials = match args.credentials {
-        Some(dir) => fs::canonicalize(&dir).map_err(|error| Failure::file(&dir, &error))?,
-        None => context::default_directory(&args.name),
+    let credentials = match (args.credentials, &there) {
+        (Some(dir), _) => fs::canonicalize(&dir).map_err(|error| Failure::file(&dir, &error))?,
+        (None, Some(there)) => there.credentials.clone(),
+        (None, None) => context::default_directory(&args.name),
     };
+    let kept = |of: fn(&Context) -> &Option<String>| there.as_ref().and_then(|there| of(there).clone());
     let context = Context {
         endpoint: args.endpoint,
-        server_name: args.server_name,
-        public_endpoint: args.public_endpoint,
-        tenant: run.global.tenant.as_ref().map(ToString::to_string),
+        server_name: args.server_name.or_else(|| kept(|there| &there.server_name)),
+        public_endpoint: args.public_endpoint.or_else(|| kept(|there| &there.public_endpoint)),
+        tenant: run.global.tenant.as_ref().map(ToString::to_string).or_else(|| kept(|there| &there.tenant)),
         credentials,
-        login: None,
+        login: there.and_then(|there| there.login),
     };
     context::private::make_dir(&context.directory(&run.home))?;
     contexts.put(&args.name, context);
@@ -164,8 +167,13 @@ fn remove(run: &Run, name: &str, yes: Yes) -> Result<(), Failure> {
     confirm(&format!("remove context {name} and its key"), yes)?;
     let owned = Contexts::update(&run.home, |contexts| {
         let (_, context) = contexts.select(Some(name))?;
-        // Only what this program made; folders of others stay.
-        let owned = (context.credentials == context::default_directory(name)).then(|| context.directory(&run.home));
+        // Only what this program made; folders of others stay, and one that another context uses too.
+        let directory = context.directory(&run.home);
+        let is_shared = contexts.contexts.iter().any(|(other, context)| {
+            let shares = fs::canonicalize(context.directory(&run.home)).ok() == fs::canonicalize(&directory).ok();
+            other != name && shares
+        });
+        let owned = (context.credentials == context::default_directory(name) && !is_shared).then_some(directory);
         contexts.contexts.remove(name);
         contexts.current.take_if(|current| current == name);
         Ok(owned)

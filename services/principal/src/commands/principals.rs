@@ -2,13 +2,15 @@
 
 use clap::Args;
 use prost_types::FieldMask;
+use serde_json::Value;
 use signet_core::{PrincipalId, PrincipalType, Role};
 use signet_proto::v1::{self, principal_service_client::PrincipalServiceClient as Client};
 
 use crate::{
-    confirm::confirm,
+    confirm::{self, confirm},
     exit::Exit,
     failure::Failure,
+    output::to_value,
     run::Run,
     session::{Session, rpc},
     values::{self, ListArgs, Yes},
@@ -109,7 +111,7 @@ pub async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
 pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
     let found = session
-        .pages(args.limit, |page_size, page_token| async move {
+        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListPrincipalsRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing principals", Client.list_principals(request)).await?;
             Ok((page.principals, page.next_page_token))
@@ -158,12 +160,31 @@ pub async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
 
 /// `principal suspend`.
 pub async fn suspend(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
-    confirm(&format!("suspend {}", args.id), args.yes)?;
     let session = Session::of(run)?;
+    let whom = described(&session, &args).await?;
+    confirm(&format!("suspend {whom}: it is refused everywhere until it is activated"), args.yes)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::SuspendPrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
     let changed = rpc!(session, "suspending the principal", Client.suspend_principal(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)
+}
+
+/// For the question: what it is, and how much is at stake. What the server cannot read can still be stopped.
+async fn described(session: &Session, args: &RiskyArgs) -> Result<String, Failure> {
+    let name = format!("{} of tenant {}", args.id, session.tenant_name());
+    if !confirm::asks(args.yes) {
+        return Ok(name);
+    }
+    let request = v1::GetPrincipalRequest { tenant_id: session.tenant(), principal_id: args.id.to_string() };
+    match rpc!(session, "reading the principal", Client.get_principal(request)).await {
+        Ok(found) => {
+            let shown = to_value("signet.v1.Principal", &found)?;
+            let kind = shown.get("principal_type").and_then(Value::as_str).unwrap_or("principal");
+            Ok(format!("{kind} {name} ({} certificates)", found.certificate_count))
+        }
+        Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::Denied | Exit::Unavailable) => Err(failure),
+        Err(_) => Ok(name),
+    }
 }
 
 /// `principal activate`.
@@ -177,8 +198,9 @@ pub async fn activate(run: &Run, args: IdArgs) -> Result<Exit, Failure> {
 
 /// `principal delete`.
 pub async fn delete(run: &Run, args: RiskyArgs) -> Result<Exit, Failure> {
-    confirm(&format!("delete {} permanently", args.id), args.yes)?;
     let session = Session::of(run)?;
+    let whom = described(&session, &args).await?;
+    confirm(&format!("delete {whom} permanently: its certificates are revoked"), args.yes)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeletePrincipalRequest { tenant_id, principal_id: args.id.to_string(), request_id };
     let gone = rpc!(session, "deleting the principal", Client.delete_principal(request)).await?;

@@ -6,7 +6,7 @@ use signet_core::{TenantId, tenants::quota::Quota};
 use signet_proto::v1::{self, tenant_service_client::TenantServiceClient as Client};
 
 use crate::{
-    confirm::confirm,
+    confirm::{self, confirm},
     exit::Exit,
     failure::Failure,
     run::Run,
@@ -157,7 +157,7 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
     let session = &session;
     let found = session
-        .pages(args.limit, |page_size, page_token| async move {
+        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListTenantsRequest { page_size, page_token };
             let page = rpc!(session, "listing tenants", Client.list_tenants(request)).await?;
             Ok((page.tenants, page.next_page_token))
@@ -173,7 +173,7 @@ async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {
     run.printer.one(&found).map(|()| Exit::Ok)
 }
 
-async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
+async fn update(run: &Run, mut args: UpdateArgs) -> Result<Exit, Failure> {
     let mut mask = FieldMask::default();
     let mut mark = |changed: bool, name: &str| {
         if changed {
@@ -192,6 +192,9 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = Session::of(run)?;
+    if !args.limits.lifetimes.is_empty() {
+        args.limits.lifetimes = with_others(&session, &args.id, args.limits.lifetimes).await?;
+    }
     let tenant = v1::Tenant {
         tenant_id: args.id.to_string(),
         display_name: args.display_name.unwrap_or_default(),
@@ -207,9 +210,36 @@ async fn update(run: &Run, args: UpdateArgs) -> Result<Exit, Failure> {
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
+/// The API takes all lifetimes at once: those of types that are not named stay.
+async fn with_others(
+    session: &Session,
+    id: &TenantId,
+    mut named: Vec<v1::LifetimeOverride>,
+) -> Result<Vec<v1::LifetimeOverride>, Failure> {
+    let request = v1::GetTenantRequest { tenant_id: id.to_string() };
+    let tenant = rpc!(session, "reading the tenant", Client.get_tenant(request)).await?;
+    let is_named = |other: &v1::LifetimeOverride| named.iter().any(|one| one.principal_type == other.principal_type);
+    let others: Vec<_> = tenant.lifetimes.into_iter().filter(|other| !is_named(other)).collect();
+    named.extend(others);
+    Ok(named)
+}
+
 async fn suspend(run: &Run, id: &TenantId, yes: Yes) -> Result<Exit, Failure> {
-    confirm(&format!("suspend tenant {id} and all its principals"), yes)?;
     let session = Session::of(run)?;
+    let mut whom = format!("tenant {id} and all its principals");
+    if confirm::asks(yes) {
+        let request = v1::GetTenantRequest { tenant_id: id.to_string() };
+        match rpc!(session, "reading the tenant", Client.get_tenant(request)).await {
+            Ok(found) => {
+                let used = found.quota_use.map_or(0, |usage| usage.principals);
+                whom = format!("tenant {id} and all its principals ({used})");
+            }
+            Err(failure) if failure.exit == Exit::NotFound => return Err(failure),
+            // What the server cannot read can still be stopped.
+            Err(_) => {}
+        }
+    }
+    confirm(&format!("suspend {whom}: they are refused everywhere until it is activated"), yes)?;
     let request = v1::SuspendTenantRequest { tenant_id: id.to_string(), request_id: session.request_id() };
     let changed = rpc!(session, "suspending the tenant", Client.suspend_tenant(request)).await?;
     run.printer.changed(&changed).map(|()| Exit::Ok)

@@ -115,7 +115,7 @@ impl Contexts {
             Some(there) if there.endpoint != planned.endpoint => {
                 let message = format!("context {name} is for {}, not for {}", there.endpoint, planned.endpoint);
                 Err(Failure::new(Exit::Conflict, message)
-                    .hint("choose another name, or remove it: `principal context remove`"))
+                    .hint("choose another name, or remove that context: `principal context remove`"))
             }
             _ => Ok(()),
         }

@@ -7,7 +7,7 @@ use signet_client::{CERT_FILE, Credentials, KEY_FILE};
 use signet_x509::CertificateView;
 
 use super::Check;
-use crate::{certificate::Held, context::private, output, run::Run};
+use crate::{certificate::Held, context::private, output, renewing, run::Run};
 
 /// Who may read contexts and keys.
 pub(super) fn home(run: &Run) -> Vec<Check> {
@@ -62,8 +62,6 @@ pub(super) fn credentials(directory: &Path, now: Timestamp, checks: &mut Vec<Che
 fn validity(held: &Held, now: Timestamp) -> Check {
     let name = held.spiffe_id.as_deref().unwrap_or("the certificate");
     let until = output::absolute(held.not_after, now);
-    let life = held.not_after.duration_since(held.not_before);
-    let left = held.not_after.duration_since(now);
     match held.state(now) {
         "expired" => {
             let advice = format!("{}; if the clock is wrong, set it", held.way_back());
@@ -72,7 +70,7 @@ fn validity(held: &Held, now: Timestamp) -> Check {
         "not yet valid" => {
             Check::fail("certificate", format!("{name} is not valid yet"), "this machine's clock is behind: set it")
         }
-        _ if left < life / 6 => {
+        _ if renewing::ends_soon(held, now) => {
             Check::warn("certificate", format!("{name} ends {until}"), "renew it now: `principal cert renew`")
         }
         _ => Check::ok("certificate", format!("{name} until {until}")),

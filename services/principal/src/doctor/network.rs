@@ -1,6 +1,6 @@
 //! Checks of the way to the gRPC listener: name, TCP, TLS, identity.
 
-use signet_client::ConnectError;
+use signet_client::{Alert, ConnectError};
 use signet_proto::v1::{WhoAmIRequest, principal_service_client::PrincipalServiceClient};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -9,6 +9,7 @@ use tokio::{
 
 use super::Check;
 use crate::{
+    certificate::Held,
     connect,
     context::Context,
     failure::Failure,
@@ -28,7 +29,8 @@ pub(super) async fn examine(run: &Run, name: &str, context: &Context) -> Vec<Che
         Ok(connector) => match connector.connect().await {
             Ok(_) => checks.push(Check::ok("TLS", "the server's certificate is trusted, and it accepts ours")),
             Err(error) => {
-                checks.push(tls(&error));
+                let held = Held::load(&context.directory(&run.home)).ok();
+                checks.push(tls(&error, held.as_ref()));
                 return checks;
             }
         },
@@ -68,8 +70,11 @@ async fn reaches(run: &Run, address: &str, checks: &mut Vec<Check>) -> bool {
     }
 }
 
-fn tls(error: &ConnectError) -> Check {
+fn tls(error: &ConnectError, held: Option<&Held>) -> Check {
     let advice = match error {
+        ConnectError::CertificateRefused { alert: Alert::AccessDenied } => {
+            return told("TLS", Failure::from(error.clone()).of_caller(held.and_then(Held::tenant_and_principal)));
+        }
         ConnectError::ServerCertificate { .. } => {
             "is this the right environment? compare ca.pem with the operator's root before you trust another one"
         }

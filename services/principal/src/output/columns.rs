@@ -108,8 +108,15 @@ fn actor(event: &Value) -> String {
     match part("kind") {
         "principal" => format!("{}/{}/{}", part("tenant"), part("principal_type"), part("principal")),
         "process" => part("name").to_owned(),
-        other => other.to_owned(),
+        other => presented(&event).unwrap_or_else(|| other.to_owned()),
     }
+}
+
+/// Whose certificate was presented where nobody was let in. Without a good signature it may be anybody's.
+fn presented(event: &Value) -> Option<String> {
+    let detail = |name: &str| event.pointer(&format!("/details/{name}")).and_then(Value::as_str);
+    let whose = detail("presented")?;
+    Some(if detail("verified") == Some("true") { whose.to_owned() } else { format!("{whose} (not verified)") })
 }
 
 fn resource(event: &Value) -> String {
@@ -117,7 +124,10 @@ fn resource(event: &Value) -> String {
     let part = |name: &str| event.pointer(&format!("/resource/{name}")).and_then(Value::as_str);
     match (part("kind"), part("id")) {
         (Some(kind), Some(id)) => format!("{kind} {id}"),
-        _ => "-".into(),
+        _ => match event.pointer("/details/serial").and_then(Value::as_str) {
+            Some(serial) => format!("certificate {serial}"),
+            None => "-".into(),
+        },
     }
 }
 

@@ -37,7 +37,7 @@ pub enum Format {
 pub struct Printer {
     /// Output format.
     pub format: Format,
-    /// When the command started; relative times refer to it.
+    /// When the command started.
     pub now: Timestamp,
     /// No remarks.
     pub quiet: bool,
@@ -55,7 +55,7 @@ impl Printer {
     /// A list of other records.
     pub fn rows(&self, columns: &[Column], values: Vec<Value>) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.text(&table::grid(columns, &values, self.now)),
+            Format::Table => self.text(&table::grid(columns, &values, self.clock())),
             _ => self.document(&Value::Array(values)),
         }
     }
@@ -67,7 +67,7 @@ impl Printer {
             Format::Table => {
                 let names = proto_json::field_names(T::MESSAGE)?;
                 let order: Vec<&str> = names.iter().map(String::as_str).collect();
-                self.text(&table::sheet(&value, &order, self.now))
+                self.text(&table::sheet(&value, &order, self.clock()))
             }
             _ => self.document(&value),
         }
@@ -81,7 +81,7 @@ impl Printer {
     /// One record: a line for each field, those of `order` first.
     pub fn record(&self, value: &Value, order: &[&str]) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.text(&table::sheet(value, order, self.now)),
+            Format::Table => self.text(&table::sheet(value, order, self.clock())),
             _ => self.document(value),
         }
     }
@@ -109,7 +109,7 @@ impl Printer {
         Ok(out.flush()?)
     }
 
-    /// The time now, for lines of a stream.
+    /// The time now, which relative times refer to: who was asked something took a while.
     pub fn clock(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -119,6 +119,11 @@ impl Printer {
         if !self.quiet {
             remark(&plain::lines(text));
         }
+    }
+
+    /// A remark without which the output would mislead: also with `--quiet`.
+    pub fn warn(&self, text: &str) {
+        remark(&plain::lines(text));
     }
 
     /// A remark for the curious.

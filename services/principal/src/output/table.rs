@@ -88,7 +88,7 @@ fn cell(cell: Cell, value: &Value, now: Timestamp) -> Shown {
 fn status(text: &str) -> Shown {
     let color = match text {
         "active" | "issued" | "valid" | "ok" | "created" => Color::Green,
-        "suspended" | "retiring" | "prepared" | "reserved" | "warn" => Color::Yellow,
+        "changed" | "suspended" | "retiring" | "prepared" | "reserved" | "warn" => Color::Yellow,
         "deleted" | "revoked" | "retired" | "abandoned" | "expired" | "missing" | "fail" => Color::Red,
         _ => return Shown::new(text),
     };

@@ -52,6 +52,34 @@ fn removing_deletes_own_credentials_only() {
 }
 
 #[test]
+fn a_folder_that_another_context_uses_stays() {
+    let machine = Machine::new();
+    machine.add_dead_context("own");
+    let folder = machine.home().join("contexts/own");
+    fs::write(folder.join("key.pem"), "x").unwrap();
+    let shared = ["context", "add", "other", "--endpoint", "https://b.example:1", "--credentials"];
+    machine.principal(&[&shared[..], &[folder.to_str().unwrap()]].concat()).ok();
+    machine.principal(&["context", "remove", "own", "--yes"]).ok();
+    assert!(folder.join("key.pem").exists());
+}
+
+#[test]
+fn a_change_of_a_context_keeps_what_it_does_not_name() {
+    let machine = Machine::new();
+    let first = ["context", "add", "dev", "--endpoint", "https://a.example:1", "--tenant", "acme"];
+    machine
+        .principal(&[&first[..], &["--public-endpoint", "http://a.example:2", "--server-name", "signet"]].concat())
+        .ok();
+    let again = ["context", "add", "dev", "--endpoint", "https://b.example:1"];
+    assert_eq!(machine.principal(&again).code, 5);
+    machine.principal(&[&again[..], &["--replace"]].concat()).ok();
+    let shown = machine.principal(&["context", "show", "dev", "-o", "json"]).ok().json();
+    assert_eq!(shown["endpoint"], "https://b.example:1");
+    assert_eq!((&shown["public_endpoint"], &shown["server_name"]), (&"http://a.example:2".into(), &"signet".into()));
+    assert_eq!(shown["tenant"], "acme");
+}
+
+#[test]
 fn a_damaged_list_is_named_and_left_alone() {
     let machine = Machine::new();
     machine.add_dead_context("dev");

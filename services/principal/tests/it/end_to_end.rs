@@ -59,14 +59,6 @@ fn bootstrap_makes_no_second_root_where_one_is_published() {
     assert_eq!(states(&bootstrap(&machine)).iter().filter(|state| *state == "created").count(), 0);
 }
 
-#[test]
-fn a_context_of_another_environment_keeps_its_key() {
-    let machine = Machine::new();
-    machine.add_dead_context("local");
-    let outcome = machine.principal(&["bootstrap", "--local", "env", "--grpc-address", "127.0.0.1:0"]);
-    assert!(outcome.code == 5 && outcome.err.contains("another name"), "{outcome:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
     let machine = Machine::new();
@@ -112,6 +104,7 @@ async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
     let failed = examined.json().as_array().unwrap().iter().any(|c| c["check"] == "TLS" && c["status"] == "fail");
     assert!(failed, "{examined:?}");
 
+    suspended(&machine);
     audit(&machine, &server);
     let examined = machine.principal(&["doctor", "-o", "json"]).ok().json();
     assert!(examined.as_array().unwrap().iter().all(|check| check["status"] == "ok"), "{examined}");
@@ -119,10 +112,39 @@ async fn a_worker_gets_its_identity_uses_it_renews_it_and_loses_it() {
     assert_eq!(machine.principal(&["whoami", "--timeout", "2s"]).code, 6);
 }
 
+/// Who is suspended needs no new certificate, and the log says who knocked.
+fn suspended(machine: &Machine) {
+    let token = ["token", "create", "worker", "--id", "w-2", "--tenant", "acme", "--secret-file", "second", "-q"];
+    let quiet = machine.principal(&token).ok();
+    assert!(quiet.out.is_empty() && quiet.err.is_empty(), "{quiet:?}");
+    let context = fs::read_to_string(machine.home().join("contexts.toml")).unwrap();
+    let url = context.lines().find_map(|line| line.strip_prefix("endpoint = ")).unwrap().trim_matches('"').to_owned();
+    let place = ["enroll", "--server", &url, "--ca-file", "env/server/root.pem", "--token-file", "second"];
+    machine.principal(&[&place[..], &["--save-context", "second"]].concat()).ok();
+    machine.principal(&["suspend", "w-2", "--tenant", "acme", "--yes"]).ok();
+    let refused = || machine.principal(&["--context", "second", "whoami"]);
+    until("the refusal", Duration::from_secs(5), || refused().code == 4);
+    let advice = "principal activate w-2 --tenant acme";
+    let told = refused();
+    assert!(told.err.contains(advice) && !told.err.contains("enroll"), "{told:?}");
+    let examined = machine.principal(&["--context", "second", "doctor"]).out;
+    assert!(examined.contains(advice) && !examined.contains("enroll again"), "{examined}");
+    let listed = || machine.principal(&["audit", "list", "--tenant", "acme"]).ok().out;
+    let knocked = |line: &str| {
+        ["Connect", "acme/worker/w-2", "certificate ", "PRINCIPAL_DENIED"].iter().all(|word| line.contains(word))
+    };
+    until("the event", Duration::from_secs(5), || listed().lines().any(knocked));
+}
+
 fn tenants_and_principals(machine: &Machine) {
     for tenant in ["acme", "globex"] {
         machine.principal(&["tenant", "create", tenant, "--lifetime", "worker=2h"]).ok();
     }
+    // What an update does not name stays.
+    machine.principal(&["tenant", "update", "globex", "--lifetime", "user=1h"]).ok();
+    let lifetimes = machine.principal(&["tenant", "get", "globex", "-o", "json"]).ok().json()["lifetimes"].clone();
+    let lifetimes: Vec<_> = lifetimes.as_array().unwrap().iter().map(|one| one["principal_type"].clone()).collect();
+    assert!(lifetimes.len() == 2 && lifetimes.contains(&"worker".into()), "{lifetimes:?}");
     let again = machine.principal(&["tenant", "create", "acme"]);
     assert_eq!(again.code, 5, "{again:?}");
     assert_eq!(machine.principal(&["tenant", "get", "none"]).code, 3);
@@ -139,8 +161,14 @@ fn tenants_and_principals(machine: &Machine) {
     assert!(due.err.contains("nothing is due"), "{due:?}");
     let first = machine.principal(&["ca", "list", "--tenant", "system", "--limit", "2", "-o", "json"]).ok();
     assert!(first.json().as_array().unwrap().len() == 2 && first.err.contains("see more"), "{first:?}");
+    let quiet = machine.principal(&["ca", "list", "--tenant", "system", "--limit", "2", "-q"]).ok();
+    assert!(quiet.err.contains("showing the first 2"), "a list that is cut says so: {quiet:?}");
     let bundle = machine.principal(&["ca", "bundle", "--tenant", "acme"]).ok().out;
     assert_eq!(signet_x509::pem::decode_certificates(&bundle).map(|all| all.len()), Some(1));
+    for read in [&["list"][..], &["token", "list"], &["ca", "list"], &["get", "api"], &["audit", "tail"]] {
+        let told = machine.principal(&[read, &["--tenant", "acmee"]].concat());
+        assert!(told.code == 3 && told.err.contains("tenant acmee does not exist"), "{told:?}");
+    }
     let tenants = machine.principal(&["tenant", "list"]).ok().out;
     assert_eq!(tenants.lines().count(), 4, "{tenants}");
 }
@@ -173,6 +201,11 @@ fn enroll(machine: &Machine, server: &Server) {
     assert!(!done.err.contains(secret.trim()), "the log shows the token");
     let again = enroll(&digest, "thief");
     assert!(again.code == 4 && !again.err.contains(secret.trim()), "{again:?}");
+    // What it hears leads an admin to the reason.
+    let (_, id) = again.err.split_once("--correlation-id ").unwrap();
+    let id: String = id.chars().take_while(char::is_ascii_alphanumeric).collect();
+    let found = machine.principal(&["audit", "list", "--tenant", "acme", "--correlation-id", &id]).ok();
+    assert!(found.out.lines().count() == 2 && found.out.contains("TOKEN_USED_UP"), "{found:?}");
 }
 
 fn rules(machine: &Machine) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use signet_principal::exit::Exit;
 
-use crate::run::Machine;
+use crate::{run::Machine, server::bootstrap};
 
 #[test]
 fn numbers_are_what_help_says() {
@@ -51,28 +51,41 @@ fn what_is_missing_or_taken_has_its_code() {
     let again = machine.principal(&["context", "add", "dead", "--endpoint", "https://127.0.0.1:1"]);
     assert_eq!(again.code, 5, "{again:?}");
     assert_eq!(machine.principal(&["whoami"]).code, 4, "no credentials");
-    assert_eq!(machine.principal(&["cert", "issue", "w", "--csr", "none.pem"]).code, 3);
+    for named_wrongly in [
+        &["cert", "issue", "w", "--csr", "none.pem"][..],
+        &["cert", "issue", "w", "--csr", "."],
+        &["enroll", "--server", "https://127.0.0.1:1", "--ca-file", "none.pem", "--out", "y"],
+        &["context", "add", "x", "--endpoint", "https://127.0.0.1:1", "--credentials", "none"],
+    ] {
+        assert_eq!(machine.principal(named_wrongly).code, 2, "{named_wrongly:?}");
+    }
+    assert!(!machine.path("y").exists(), "nothing is made for an enrollment that cannot begin");
 }
 
 #[test]
 fn destructive_commands_need_a_yes_where_nobody_can_be_asked() {
     let machine = Machine::new();
-    machine.add_dead_context("dead");
+    bootstrap(&machine);
     let serial = "0".repeat(32);
-    let destructive: [&[&str]; 7] = [
-        &["delete", "w"],
-        &["suspend", "w"],
-        &["tenant", "suspend", "acme"],
-        &["cert", "revoke", "acme.1", &serial],
-        &["token", "revoke", "t"],
-        &["ca", "rotate", "--retire"],
-        &["context", "remove", "dead"],
+    let destructive: [(&[&str], &str); 8] = [
+        (&["delete", "w", "--tenant", "acme"], "delete w of tenant acme permanently: its certificates are revoked"),
+        (&["suspend", "w"], "suspend w of tenant system: it is refused everywhere until it is activated"),
+        (&["tenant", "suspend", "acme"], "suspend tenant acme and all its principals: they are refused everywhere"),
+        (&["cert", "revoke", "acme.1", &serial, "--tenant", "acme"], "of acme.1, tenant acme, for good"),
+        (&["token", "revoke", "t", "--tenant", "acme"], "revoke token t of tenant acme: nobody can enroll with it"),
+        (&["enrollment", "rule", "delete", "ci", "--tenant", "acme"], "delete enrollment rule ci of tenant acme"),
+        (
+            &["ca", "rotate", "--retire", "--tenant", "acme"],
+            "the retiring CA of tenant acme and refuse every certificate",
+        ),
+        (&["context", "remove", "local"], "remove context local"),
     ];
-    for arguments in destructive {
+    for (arguments, question) in destructive {
         let outcome = machine.principal(arguments);
         assert!(outcome.code == 2 && outcome.err.contains("--yes"), "{arguments:?} {outcome:?}");
+        assert!(outcome.err.contains(question), "{question}: {outcome:?}");
     }
-    assert!(machine.home().join("contexts/dead").exists());
+    assert!(machine.home().join("contexts/local/key.pem").exists());
 }
 
 #[test]

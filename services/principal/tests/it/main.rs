@@ -3,6 +3,7 @@
 
 mod at_once;
 mod audit_check;
+mod bootstrapping;
 mod contexts;
 mod end_to_end;
 mod exit_codes;
@@ -11,6 +12,7 @@ mod help;
 mod login;
 mod lost_answers;
 mod output;
+mod overwriting;
 mod proofs;
 mod run;
 mod runbooks;

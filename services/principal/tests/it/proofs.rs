@@ -56,6 +56,7 @@ impl World {
             "ca.pem",
             "--tenant",
             "acme",
+            "--replace",
             "--out",
             "out",
             "-o",

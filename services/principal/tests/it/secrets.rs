@@ -75,8 +75,8 @@ fn a_place_that_cannot_be_written_is_found_before_the_token_is_spent() {
     let machine = Machine::new();
     fs::write(machine.path("token"), SECRET).unwrap();
     fs::write(machine.path("file"), "").unwrap();
-    fs::write(machine.path("ca.pem"), "").unwrap();
+    fs::write(machine.path("ca.pem"), signet_x509::pem::encode_certificate(b"not a certificate")).unwrap();
     let arguments = ["enroll", "--server", "https://127.0.0.1:1", "--ca-file", "ca.pem", "--token-file", "token"];
     let outcome = machine.principal(&[&arguments[..], &["--out", "file/dir"]].concat());
-    assert!(outcome.code == 1 && outcome.err.contains("file/dir"), "{outcome:?}");
+    assert!(outcome.code == 2 && outcome.err.contains("file/dir"), "{outcome:?}");
 }

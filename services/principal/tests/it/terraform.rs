@@ -35,7 +35,7 @@ fn an_environment_that_is_not_applied_says_so() {
     let half = bootstrap(&machine, "-", &json!({ "signet": { "value": half } }).to_string());
     assert!(half.code == 2 && half.err.contains("`key_prefix`") && half.err.contains("terraform apply"), "{half:?}");
     let absent = bootstrap(&machine, "outputs.json", "");
-    assert!(absent.code == 3 && absent.err.contains("outputs.json"), "{absent:?}");
+    assert!(absent.code == 2 && absent.err.contains("outputs.json"), "{absent:?}");
     assert!(!machine.home().join("contexts/dev").exists());
 }
 

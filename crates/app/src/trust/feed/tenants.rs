@@ -30,7 +30,7 @@ const CONCURRENT_READS: usize = 16;
 pub(super) struct Tenants {
     /// Those that changed. For as long as the change may be under way, a read may still show them as they were.
     changed: BTreeMap<TenantId, Changed>,
-    /// Those whose record cannot be read; they are refused until it can.
+    /// Those whose record, or a CA's, cannot be read; what needs it is refused until it can.
     unreadable: BTreeSet<TenantId>,
     reread_at: Option<Time>,
     /// How far the table was read, by a node that loads.
@@ -156,10 +156,20 @@ impl Tenants {
     /// Takes over what is known of a tenant.
     fn know(&mut self, trust: &Trust, id: &TenantId, found: TenantRecords) {
         match found {
-            TenantRecords { tenant: Some(tenant), cas, .. } => {
+            TenantRecords { tenant: Some(tenant), cas, lacks_cas, .. } => {
+                // In this order, so that no moment takes what cannot be read for what is not there.
+                if lacks_cas {
+                    trust.set_lacks_cas(id, true);
+                    trust.set_tenant(&tenant, &cas);
+                    if self.unreadable.insert(id.clone()) {
+                        tracing::error!(tenant.id = %id, "a CA of the tenant cannot be read; refusing what it signed");
+                    }
+                    return;
+                }
                 trust.set_tenant(&tenant, &cas);
+                trust.set_lacks_cas(id, false);
                 if self.unreadable.remove(id) {
-                    tracing::info!(tenant.id = %id, "the tenant can be read again and is no longer refused");
+                    tracing::info!(tenant.id = %id, "the tenant and its CAs can be read again");
                 }
             }
             TenantRecords { is_unreadable: true, .. } => {

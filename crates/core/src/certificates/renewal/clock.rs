@@ -11,11 +11,11 @@ use crate::Time;
 /// is learned again with every answer: a clock that was set right is believed within one interval of asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Clock {
+pub struct ClockOffset {
     ahead_millis: i64,
 }
 
-impl Clock {
+impl ClockOffset {
     /// From a certificate that has just come: it is valid now. One from the future means that the holder's clock is
     /// slow, an expired one that it is fast. Within the validity nothing is known.
     pub fn at_arrival(not_before: Time, not_after: Time, now: Time) -> Self {

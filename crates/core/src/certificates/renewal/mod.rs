@@ -20,6 +20,6 @@ mod schedule;
 mod window;
 
 pub use advice::{Advice, AdviceReason, Steering, advise};
-pub use clock::Clock;
+pub use clock::ClockOffset;
 pub use schedule::{Failure, LONGEST_SLEEP, MAX_GRACE, Next, Schedule};
 pub use window::{JitterSeed, Window};

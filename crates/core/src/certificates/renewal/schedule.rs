@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advice::{Advice, ask_again},
-    clock::Clock,
+    clock::ClockOffset,
     window::{JitterSeed, Window, later, part},
 };
 use crate::{Lifetime, Time};
@@ -62,7 +62,7 @@ pub struct Schedule {
     /// What the tenant gives after expiry, once the server has said so.
     grace: Option<Lifetime>,
     /// How far the holder's clock is from the server's.
-    pub clock: Clock,
+    pub clock: ClockOffset,
     /// Whether the holder has an out-of-band path.
     pub out_of_band: bool,
     ask_at: Time,
@@ -79,7 +79,7 @@ impl Schedule {
     /// Of a certificate that was made at `made_at` (its validity may begin earlier, see [`advise`]) and came at `now`,
     /// by the holder's clock. The lot is drawn from `random`.
     pub fn new(made_at: Time, not_after: Time, now: Time, random: u64) -> Self {
-        let clock = Clock::at_arrival(made_at, not_after, now);
+        let clock = ClockOffset::at_arrival(made_at, not_after, now);
         let window = Window::of_lifetime(made_at, not_after);
         let mut schedule = Self {
             not_before: made_at,

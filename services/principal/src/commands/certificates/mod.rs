@@ -5,21 +5,22 @@ pub mod renewal;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use signet_client::{Credentials, KEY_FILE, system_clock};
+use signet_client::KEY_FILE;
 use signet_core::{CaId, PrincipalId, Serial};
 use signet_proto::v1::{
     self, certificate_service_client::CertificateServiceClient as Client,
     principal_service_client::PrincipalServiceClient,
 };
-use signet_x509::{KeyAndCsr, pem};
+use signet_x509::pem;
 
 use crate::{
     certificate::{Held, csr_der},
-    confirm::confirm,
+    confirm::{self, confirm},
     context::{Contexts, Lock},
     exit::Exit,
     failure::Failure,
     output::Format,
+    renewing,
     run::Run,
     session::{Session, rpc},
     values::{self, ListArgs, Reason, Yes},
@@ -111,7 +112,7 @@ async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
     let principal_id = &args.id.map(|id| id.to_string()).unwrap_or_default();
     let found = session
-        .pages(args.list.limit, |page_size, page_token| async move {
+        .pages(args.list.limit(run.printer.format), |page_size, page_token| async move {
             let (tenant_id, principal_id) = (session.tenant(), principal_id.clone());
             let request = v1::ListCertificatesRequest { tenant_id, principal_id, page_size, page_token };
             let page = rpc!(session, "listing certificates", Client.list_certificates(request)).await?;
@@ -139,8 +140,21 @@ async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
 }
 
 async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
-    confirm(&format!("revoke certificate {} of {}", args.which.serial, args.which.issuer), args.yes)?;
     let session = Session::of(run)?;
+    let Which { issuer, serial } = &args.which;
+    let mut what = format!("certificate {serial} of {issuer}, tenant {}", session.tenant_name());
+    if confirm::asks(args.yes) {
+        let (tenant_id, issuer_id, serial_number) = (session.tenant(), issuer.to_string(), serial.to_string());
+        let request = v1::GetCertificateRequest { tenant_id, issuer_id, serial_number };
+        match rpc!(session, "reading the certificate", Client.get_certificate(request)).await {
+            Ok(found) => what = format!("{what}, held by {}", found.principal_id),
+            Err(failure) if failure.exit == Exit::NotFound => return Err(failure),
+            // What the server cannot read can still be stopped.
+            Err(_) => {}
+        }
+    }
+    let instance = if args.reason == Reason::KeyCompromise { ", and all that were renewed from it" } else { "" };
+    confirm(&format!("revoke {what}{instance}, for good"), args.yes)?;
     let request = v1::RevokeCertificateRequest {
         tenant_id: session.tenant(),
         issuer_id: args.which.issuer.to_string(),
@@ -173,18 +187,8 @@ async fn renew(run: &Run) -> Result<Exit, Failure> {
         run.printer.note("another `principal` process has just renewed it");
         return show_own(run, &session).await;
     }
-    let new = KeyAndCsr::generate().map_err(Failure::other)?;
-    let request = v1::RenewCertificateRequest { csr_der: new.csr_der, request_id: session.request_id() };
-    let issued = rpc!(session, "renewing", Client.renew_certificate(request)).await?;
-    let credentials = Credentials::new(issued.chain_der, issued.root_der, new.key).map_err(Failure::other)?;
-    let held = Credentials::load(&directory).map_err(Failure::other)?;
-    credentials.facts().may_replace(held.facts(), system_clock()()).map_err(|error| {
-        Failure::new(Exit::Unavailable, error.to_string()).hint("`principal doctor` compares the clocks")
-    })?;
-    credentials.save(&directory).map_err(Failure::other)?;
-    confirm_stored(run).await;
+    let certificate = renewing::renew_locked(run, &directory, session.request_id()).await?;
     run.printer.note(&format!("the new key is in {}", directory.join(KEY_FILE).display()));
-    let certificate = issued.certificate.ok_or_else(|| Failure::other("the server sent no certificate"))?;
     run.printer.changed(&certificate).map(|()| Exit::Ok)
 }
 
@@ -208,18 +212,4 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
         return run.printer.text(&chain).map(|()| Exit::Ok);
     }
     run.printer.one(&issued).map(|()| Exit::Ok)
-}
-
-/// Tells the server, with the new certificate, that it was stored. Without it the old one merely stays good for a
-/// renewal.
-async fn confirm_stored(run: &Run) {
-    let confirmed = async {
-        let session = Session::of(run)?;
-        // The command's own is the renewal's.
-        let request = v1::ConfirmCertificateRequest { request_id: signet_client::request_id() };
-        rpc!(session, "confirming", Client.confirm_certificate(request)).await
-    };
-    if let Err(failure) = confirmed.await {
-        run.printer.note(&format!("could not confirm to the server that the certificate is stored: {failure}"));
-    }
 }

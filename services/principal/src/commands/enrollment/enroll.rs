@@ -8,7 +8,7 @@ use signet_core::PrincipalId;
 
 use crate::{
     context::{self, Context},
-    enrolling::{self, Place},
+    enrolling::{self, Place, Replace},
     exit::Exit,
     failure::Failure,
     proof::ProofArgs,
@@ -50,6 +50,9 @@ pub struct EnrollArgs {
     /// Create or update this context
     #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
     save_context: Option<String>,
+    /// Replace the key and certificate that are there
+    #[arg(long)]
+    replace: bool,
     /// What speaks for the caller.
     #[command(flatten)]
     proof: ProofArgs,
@@ -57,8 +60,8 @@ pub struct EnrollArgs {
 
 /// Carries out the command.
 pub async fn run(run: &Run, args: EnrollArgs) -> Result<Exit, Failure> {
-    let place = place(run, &args)?;
     let root = enrolling::root(args.ca_file.as_deref(), args.ca_url.as_deref(), args.ca_sha256.as_deref()).await?;
+    let place = place(run, &args)?;
     let enrollment = Enrollment {
         proof: args.proof.source(run, &root).await?,
         tenant_id: run.global.tenant.as_ref().map(ToString::to_string),
@@ -69,8 +72,9 @@ pub async fn run(run: &Run, args: EnrollArgs) -> Result<Exit, Failure> {
 }
 
 fn place(run: &Run, args: &EnrollArgs) -> Result<Place, Failure> {
+    let replace = if args.replace { Replace::Anything } else { Replace::Nothing };
     let Some(name) = &args.save_context else {
-        return Place::folder(args.out.clone().unwrap_or_default());
+        return Place::folder(args.out.clone().unwrap_or_default(), replace);
     };
     let context = Context {
         endpoint: args.server.clone(),
@@ -80,5 +84,5 @@ fn place(run: &Run, args: &EnrollArgs) -> Result<Place, Failure> {
         credentials: context::default_directory(name),
         login: None,
     };
-    Place::context(run, name, context)
+    Place::context(run, name, context, replace)
 }

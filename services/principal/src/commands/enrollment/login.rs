@@ -8,7 +8,7 @@ use signet_client::{CA_FILE, Enrollment, OidcToken};
 
 use crate::{
     context::{self, Context, Contexts, Login},
-    enrolling::{self, Place},
+    enrolling::{self, Place, Replace},
     exit::Exit,
     failure::Failure,
     login::{
@@ -34,6 +34,9 @@ pub struct LoginArgs {
     /// Create or update this context; default: the current one
     #[arg(long, value_name = "NAME", value_parser = context::parse_name)]
     save_context: Option<String>,
+    /// Replace the key and certificate of somebody else that are there
+    #[arg(long)]
+    replace: bool,
     /// The OpenID Connect issuer, exactly as in its tokens' `iss`
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
@@ -78,7 +81,13 @@ pub async fn run(run: &Run, args: LoginArgs) -> Result<Exit, Failure> {
     let (name, known) = named(run, &args, &contexts)?;
     let context = planned(run, &args, &name, known)?;
     let root = root(run, &args, known).await?;
-    let place = Place::context(run, &name, context.clone())?;
+    let replace = match known {
+        _ if args.replace => Replace::Anything,
+        // Its certificate came in another way, maybe an admin's.
+        Some(known) if known.login.is_none() => Replace::Nothing,
+        _ => Replace::Own,
+    };
+    let place = Place::context(run, &name, context.clone(), replace)?;
     let connector = enrolling::connector(run, &context.endpoint, context.server_name.as_deref(), &root)?;
     let login = context.login.ok_or_else(|| Failure::other("no sign-in settings"))?;
     let tenant_id = Some(login.tenant.clone());

@@ -215,7 +215,7 @@ fn conditions(args: &CreateArgs) -> Vec<v1::RuleCondition> {
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
     let found = session
-        .pages(args.limit, |page_size, page_token| async move {
+        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListEnrollmentRulesRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing rules", Client.list_enrollment_rules(request)).await?;
             Ok((page.rules, page.next_page_token))
@@ -225,8 +225,9 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn delete(run: &Run, id: &RuleId, yes: Yes) -> Result<Exit, Failure> {
-    confirm(&format!("delete enrollment rule {id}"), yes)?;
     let session = Session::of(run)?;
+    let tenant = session.tenant_name();
+    confirm(&format!("delete enrollment rule {id} of tenant {tenant}: nobody can enroll by it any more"), yes)?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::DeleteEnrollmentRuleRequest { tenant_id, rule_id: id.to_string(), request_id };
     rpc!(session, "deleting the rule", Client.delete_enrollment_rule(request)).await?;

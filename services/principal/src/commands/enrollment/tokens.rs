@@ -103,7 +103,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
             return Err(take_back(&session, token.token_id, failure).await);
         }
         run.printer.note(&format!("the secret is in {}", path.display()));
-        return run.printer.record(&shown, &[]).map(|()| Exit::Ok);
+        return run.printer.changed(&token).map(|()| Exit::Ok);
     }
     if run.printer.format == Format::Table {
         // The secret alone on standard output, so that it can be piped.
@@ -133,7 +133,7 @@ async fn take_back(session: &Session, token_id: String, failure: Failure) -> Fai
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
     let found = session
-        .pages(args.limit, |page_size, page_token| async move {
+        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
             let request = v1::ListTokensRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing tokens", Client.list_tokens(request)).await?;
             Ok((page.tokens, page.next_page_token))
@@ -143,8 +143,11 @@ async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn revoke(run: &Run, id: &TokenId, yes: Yes) -> Result<Exit, Failure> {
-    confirm(&format!("revoke token {id}"), yes)?;
     let session = Session::of(run)?;
+    confirm(
+        &format!("revoke token {id} of tenant {}: nobody can enroll with it any more", session.tenant_name()),
+        yes,
+    )?;
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::RevokeTokenRequest { tenant_id, token_id: id.to_string(), request_id };
     let gone = rpc!(session, "revoking the token", Client.revoke_token(request)).await?;
