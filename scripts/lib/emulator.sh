@@ -49,6 +49,16 @@ start_localstack() {
     "$LOCAL/tools/localstack/bin/python" -m localstack.runtime.main
 }
 
+# roles …: see there; on an emulator that enforces IAM.
+roles() { "$LOCAL/tools/ministack/bin/python" "$ROOT/scripts/lib/roles.py" "$@"; }
+
+# as PREFIX ROLE COMMAND…: the command with the credentials of a role of an environment.
+as() (
+  eval "$(roles assume "$1" "$2")"
+  shift 2
+  "$@"
+)
+
 # start_faults PORT: a proxy that passes everything on until a test gives it rules.
 start_faults() {
   start_process faults "$(emulator_dir "$1")" \

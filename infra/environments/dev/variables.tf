@@ -52,16 +52,18 @@ variable "package_dir" {
 }
 
 variable "network" {
-  description = "VPC: the address range of a new one, or an existing one (vpc; see modules/network). client_cidrs: who may connect, besides the VPC itself; metrics_cidrs: where Prometheus runs."
+  description = "VPC: the address range of a new one, or an existing one (vpc; see modules/network). client_cidrs: who may connect, besides the VPC itself; public_cidrs: who else may read public material over plain HTTP; metrics_cidrs: where Prometheus runs."
   type = object({
     cidr                = optional(string)
     az_count            = optional(number)
     exclude_zone_ids    = optional(set(string))
     internet_facing     = optional(bool, false)
     client_cidrs        = optional(list(string), [])
+    public_cidrs        = optional(list(string), [])
     metrics_cidrs       = optional(list(string), [])
     gateway_endpoints   = optional(set(string))
     interface_endpoints = optional(set(string))
+    existing_endpoints  = optional(set(string))
     vpc = optional(object({
       id                       = string
       private_subnet_ids       = list(string)

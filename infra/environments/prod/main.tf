@@ -9,6 +9,7 @@ module "network" {
   vpc                 = var.network.vpc
   gateway_endpoints   = var.network.gateway_endpoints
   interface_endpoints = var.network.interface_endpoints
+  existing_endpoints  = var.network.existing_endpoints
   internet_facing     = var.network.internet_facing
   peer_cidrs          = var.network.internet_facing ? [] : var.network.client_cidrs
   log_retention_days  = var.log_retention_days
@@ -46,6 +47,7 @@ module "control_plane" {
   network             = module.network
   internet_facing     = var.network.internet_facing
   client_cidrs        = var.network.client_cidrs
+  public_cidrs        = var.network.public_cidrs
   metrics_cidrs       = var.network.metrics_cidrs
   domain              = var.domain
   deletion_protection = var.deletion_protection
@@ -132,9 +134,12 @@ module "observability" {
   keymaker             = module.keymaker
   rotate               = module.rotate
   tables               = module.tables.tables
+  ca_key_arns          = values(module.ca_keys.key_arns)
   break_glass_role_arn = module.operators.break_glass_role_arn
   email_addresses      = var.alarm_email_addresses
-  log_retention_days   = var.log_retention_days
+
+  key_administrator_role_arns = var.operators.key_administrator_role_arns
+  log_retention_days          = var.log_retention_days
 }
 
 module "operators" {

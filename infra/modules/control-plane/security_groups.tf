@@ -18,8 +18,10 @@ resource "aws_security_group" "load_balancer" {
 
 resource "aws_vpc_security_group_ingress_rule" "client" {
   for_each = {
-    for rule in setproduct(keys(local.listeners), setunion([var.network.vpc_cidr], var.client_cidrs)) :
-    "${rule[0]} ${rule[1]}" => { listener = rule[0], cidr = rule[1] }
+    for rule in setunion(
+      setproduct(["grpc"], setunion([var.network.vpc_cidr], var.client_cidrs)),
+      setproduct(["public"], setunion([var.network.vpc_cidr], var.public_cidrs)),
+    ) : "${rule[0]} ${rule[1]}" => { listener = rule[0], cidr = rule[1] }
   }
 
   security_group_id = aws_security_group.load_balancer.id
@@ -75,10 +77,12 @@ resource "aws_vpc_security_group_ingress_rule" "metrics" {
   to_port           = local.ports.metrics
 }
 
-resource "aws_vpc_security_group_egress_rule" "endpoints" {
+resource "aws_vpc_security_group_egress_rule" "aws" {
+  for_each = toset(var.network.egress_cidrs)
+
   security_group_id = aws_security_group.tasks.id
-  description       = "Interface endpoints"
-  cidr_ipv4         = var.network.vpc_cidr
+  description       = "AWS: interface endpoints, or a NAT gateway"
+  cidr_ipv4         = each.value
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443

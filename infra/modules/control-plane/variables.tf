@@ -52,6 +52,7 @@ variable "network" {
   type = object({
     vpc_id                   = string
     vpc_cidr                 = string
+    egress_cidrs             = list(string)
     private_subnet_ids       = list(string)
     load_balancer_subnet_ids = list(string)
     load_balancer_cidrs      = list(string)
@@ -74,6 +75,18 @@ variable "client_cidrs" {
   validation {
     condition     = alltrue([for cidr in var.client_cidrs : can(cidrnetmask(cidr))])
     error_message = "client_cidrs must be IPv4 ranges, for example 10.20.0.0/16; 0.0.0.0/0 means everybody."
+  }
+}
+
+variable "public_cidrs" {
+  description = "Address ranges, besides the VPC, that may read public material over plain HTTP (port 80): roots, bundles, CRLs. CRLs are signed; whoever reads roots and bundles there trusts the network."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for cidr in var.public_cidrs : can(cidrnetmask(cidr))])
+    error_message = "public_cidrs must be IPv4 ranges, for example 10.20.0.0/16."
   }
 }
 

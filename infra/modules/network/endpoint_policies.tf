@@ -30,12 +30,15 @@ locals {
     secretsmanager = { actions = ["secretsmanager:*"], resources = ["*"], accounts = [local.account] }
   }
 
+  # In a VPC that is not ours an endpoint's policy would stand before all its neighbours: AWS's default lets them work as before.
+  endpoint_policy = { for name, document in data.aws_iam_policy_document.endpoint : name => local.own == 1 ? document.json : null }
+
   pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"]
 }
 
 data "aws_iam_policy_document" "endpoint" {
   # checkov:skip=CKV_AWS_283:An endpoint's policy says whom the network lets through; each bounds actions, resources or the account.
-  for_each = setunion(var.gateway_endpoints, var.interface_endpoints)
+  for_each = setunion(local.gateway_endpoints, local.interface_endpoints)
 
   statement {
     actions   = local.endpoint_policies[each.value].actions

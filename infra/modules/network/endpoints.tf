@@ -1,17 +1,25 @@
+locals {
+  # What signetd and Fargate use. `sts` only verifies AWS IAM proofs.
+  needed_endpoints    = toset(["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager"])
+  gateway_endpoints   = var.gateway_endpoints != null ? var.gateway_endpoints : toset(local.own == 1 ? ["dynamodb", "s3"] : [])
+  interface_endpoints = var.interface_endpoints != null ? var.interface_endpoints : toset(local.own == 1 ? concat(tolist(local.needed_endpoints), ["sts"]) : [])
+  private             = length(setsubtract(local.needed_endpoints, setunion(local.interface_endpoints, var.existing_endpoints))) == 0
+}
+
 resource "aws_vpc_endpoint" "gateway" {
-  for_each = var.gateway_endpoints
+  for_each = local.gateway_endpoints
 
   vpc_id            = local.vpc_id
   service_name      = "com.amazonaws.${local.region}.${each.value}"
   vpc_endpoint_type = "Gateway"
   route_table_ids   = local.private_route_table_ids
-  policy            = data.aws_iam_policy_document.endpoint[each.value].json
+  policy            = local.endpoint_policy[each.value]
 
   tags = { Name = "${var.name_prefix}-${each.value}" }
 }
 
 resource "aws_vpc_endpoint" "interface" {
-  for_each = var.interface_endpoints
+  for_each = local.interface_endpoints
 
   vpc_id              = local.vpc_id
   service_name        = "com.amazonaws.${local.region}.${each.value}"
@@ -19,7 +27,7 @@ resource "aws_vpc_endpoint" "interface" {
   private_dns_enabled = true
   subnet_ids          = local.private_subnet_ids
   security_group_ids  = [aws_security_group.endpoints.id]
-  policy              = data.aws_iam_policy_document.endpoint[each.value].json
+  policy              = local.endpoint_policy[each.value]
 
   tags = { Name = "${var.name_prefix}-${each.value}" }
 }

@@ -8,6 +8,11 @@ output "vpc_cidr" {
   value       = local.vpc_cidr
 }
 
+output "egress_cidrs" {
+  description = "Where tasks reach AWS by HTTPS: the VPC, if it has all interface endpoints, else everywhere (by a NAT gateway)."
+  value       = local.private ? local.vpc_cidrs : ["0.0.0.0/0"]
+}
+
 output "private_subnet_ids" {
   description = "Subnets of the tasks."
   value       = local.private_subnet_ids

@@ -91,27 +91,32 @@ variable "internet_facing" {
 }
 
 variable "gateway_endpoints" {
-  description = "Gateway endpoints to create. Remove those that an existing VPC already has."
+  description = "Gateway endpoints to create. Null: both in a VPC of our own, none in an existing one, where an endpoint serves everything on its route tables."
   type        = set(string)
-  default     = ["dynamodb", "s3"]
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = length(setsubtract(var.gateway_endpoints, ["dynamodb", "s3"])) == 0
+    condition     = length(setsubtract(coalesce(var.gateway_endpoints, []), ["dynamodb", "s3"])) == 0
     error_message = "gateway_endpoints can hold dynamodb and s3."
   }
 }
 
 variable "interface_endpoints" {
-  description = "Interface endpoints to create. The default is everything that signetd needs without internet access. Remove those that an existing VPC already has."
+  description = "Interface endpoints to create. Null: in a VPC of our own all that signetd needs without internet access, none in an existing one, where an endpoint serves everybody."
   type        = set(string)
-  default     = ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager", "sts"]
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = length(setsubtract(var.interface_endpoints, ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "monitoring", "secretsmanager", "sts"])) == 0
+    condition     = length(setsubtract(coalesce(var.interface_endpoints, []), ["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "monitoring", "secretsmanager", "sts"])) == 0
     error_message = "interface_endpoints can hold ecr.api, ecr.dkr, kms, lambda, logs, monitoring, secretsmanager and sts."
   }
+}
+
+variable "existing_endpoints" {
+  description = "Interface endpoints that an existing VPC already has. If those of signetd are there or created, its tasks reach the VPC only; else they reach AWS by 443 to everywhere, through a NAT gateway of the VPC."
+  type        = set(string)
+  default     = []
+  nullable    = false
 }
 
 variable "log_retention_days" {

@@ -13,16 +13,17 @@ locals {
     NodeStale = {
       why     = "A node has not read the changes feed within its limit and refuses all calls."
       metrics = { m = local.own.StaleReports }, expression = "FILL(m, 0)", threshold = 1
-      seconds = 60, of = 1, periods = 1, silence = "notBreaching"
+      seconds = 60, of = 2, periods = 3, silence = "notBreaching"
     }
     UnhealthyNodes = {
       why = "The load balancer has an unhealthy node, or too few healthy ones."
       metrics = {
-        u = ["AWS/NetworkELB", "UnHealthyHostCount", local.load_balancer, "Maximum"]
-        h = ["AWS/NetworkELB", "HealthyHostCount", local.load_balancer, "Minimum"]
+        # Over the load balancer's own nodes: one of them that sees a target late is no fault (NLB, "Statistics for CloudWatch metrics").
+        u = ["AWS/NetworkELB", "UnHealthyHostCount", local.load_balancer, "Minimum"]
+        h = ["AWS/NetworkELB", "HealthyHostCount", local.load_balancer, "Maximum"]
       }
       expression = "IF(u > 0 OR h < ${var.control_plane.minimum_nodes}, 1, 0)", threshold = 1
-      seconds    = 60, of = 3, periods = 3, silence = "breaching"
+      seconds    = 60, of = 3, periods = 5, silence = "breaching"
     }
     NodesBusy = {
       why     = "CPU is high, and autoscaling is at its maximum."
@@ -40,9 +41,13 @@ locals {
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     ApiErrors = {
-      why     = "Calls fail with server errors."
-      metrics = { m = local.own.FailedCalls }, expression = "FILL(m, 0)", threshold = 10
-      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+      why = "More than one call in a hundred fails with a server error."
+      metrics = {
+        m = local.own.FailedCalls
+        n = [local.namespace, "CallDuration", {}, "SampleCount"]
+      }
+      expression = "IF(FILL(m, 0) >= 10 AND FILL(m, 0) > 0.01 * FILL(n, 0), 1, 0)", threshold = 1
+      seconds    = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     HandshakeRefusals = {
       why     = "Many connections with certificates of our CAs are refused."
@@ -50,9 +55,14 @@ locals {
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     EnrollmentErrors = {
-      why     = "The enrollment API returns 5xx."
-      metrics = { m = ["AWS/ApiGateway", "5xx", { ApiId = var.enroll.api_id }, "Sum"] }, expression = "FILL(m, 0)", threshold = 5
-      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+      why = "The enrollment API returns 5xx."
+      metrics = {
+        m = ["AWS/ApiGateway", "5xx", { ApiId = var.enroll.api_id }, "Sum"]
+        # Beyond the reserved concurrency the API answers 503, which callers try again.
+        t = ["AWS/Lambda", "Throttles", { FunctionName = var.enroll.function_name }, "Sum"]
+      }
+      expression = "FILL(m, 0) - FILL(t, 0)", threshold = 5
+      seconds    = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     KmsThrottled = {
       why     = "KMS throttles after all retries: certificates are not signed."
@@ -116,12 +126,12 @@ locals {
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     BreakGlassUsed = {
-      why     = "Somebody assumed, or tried to assume, the break-glass role."
+      why     = "Somebody assumed, tried to assume, or uses the break-glass role."
       metrics = { m = local.own.BreakGlassUses }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
     CaKeyChanged = {
-      why     = "Somebody disabled a KMS key, scheduled its deletion or changed its policy, or tried to."
+      why     = "Somebody disabled a key of the environment's CAs, scheduled its deletion or changed its policy, or tried to."
       metrics = { m = local.own.CaKeyChanges }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }

@@ -26,14 +26,27 @@ locals {
         detail      = { eventName = ["SERVICE_DEPLOYMENT_FAILED"] }
       }
     }
-    # Tenants' keys are made at run time, so that their ARNs are not known here: every key of the account in this region is watched.
+    # Other keys of the account are not ours. Tenants' are made at run time, and their ARNs are not known here: the task key-policies takes
+    # back what is done to their policy, and a key that cannot sign is told by the alarm Misconfigured. Of those whose work it is to change
+    # policies, Terraform first of all, only the rest is heard.
     ca-keys = {
       bus   = "default"
       state = "ENABLED"
       pattern = {
         source      = ["aws.kms"]
         detail-type = ["AWS API Call via CloudTrail"]
-        detail      = { eventSource = ["kms.amazonaws.com"], eventName = ["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"] }
+        detail = {
+          for name, value in {
+            eventSource = ["kms.amazonaws.com"]
+            resources   = { ARN = var.ca_key_arns }
+            eventName   = ["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"]
+            "$or" = [
+              { eventName = ["DisableKey", "ScheduleKeyDeletion"] },
+              { eventName = ["PutKeyPolicy"], userIdentity = { sessionContext = { sessionIssuer = { arn = [{ anything-but = var.key_administrator_role_arns }] } } } },
+              { eventName = ["PutKeyPolicy"], userIdentity = { type = [{ anything-but = "AssumedRole" }] } },
+            ]
+          } : name => value if name != (length(var.key_administrator_role_arns) == 0 ? "$or" : "eventName")
+        }
       }
     }
     # CloudTrail calls AssumeRole an event that only reads, which a rule hears of in this state only.
@@ -44,6 +57,15 @@ locals {
         source      = ["aws.sts"]
         detail-type = ["AWS API Call via CloudTrail"]
         detail      = { eventSource = ["sts.amazonaws.com"], requestParameters = { roleArn = [var.break_glass_role_arn] } }
+      }
+    }
+    # Who took the role through another region's STS is not heard there; what the role may do is in this region.
+    break-glass-acts = {
+      bus   = "default"
+      state = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+      pattern = {
+        detail-type = ["AWS API Call via CloudTrail"]
+        detail      = { userIdentity = { sessionContext = { sessionIssuer = { arn = [var.break_glass_role_arn] } } } }
       }
     }
   }

@@ -20,7 +20,7 @@ locals {
     CertificateTimeLeft = { logs = ["control_plane"], value = "$.certificate_seconds_left", pattern = "{ $.message = \"health\" }" }
     CertificateFaults   = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.certificate_fault = \"*\" }" }
     CallDuration        = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }
-    FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && $.ended NOT EXISTS && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\") }" }
+    FailedCalls         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && $.ended NOT EXISTS && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\" || ($.code = \"CANCELLED\" && $.duration_ms > 9000)) }" }
     RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && $.verified IS TRUE }" }
     FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; will retry\" }" }
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
@@ -32,8 +32,8 @@ locals {
     UnnamedKeys         = { logs = ["rotate"], value = "1", pattern = "{ $.message = \"unused KMS key without an alias: delete it\" }" }
     ExpiryWarnings      = { logs = ["events"], value = "1", pattern = "{ $.source = \"signet\" && $.detail-type = \"Certificate Expiry\" }" }
     FailedDeployments   = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.ecs\" && $.detail.eventName = \"SERVICE_DEPLOYMENT_FAILED\" }" }
-    CaKeyChanges        = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.kms\" }" }
-    BreakGlassUses      = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.sts\" }" }
+    CaKeyChanges        = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.kms\" && ($.detail.eventName = \"DisableKey\" || $.detail.eventName = \"PutKeyPolicy\" || $.detail.eventName = \"ScheduleKeyDeletion\") }" }
+    BreakGlassUses      = { logs = ["events"], value = "1", pattern = "{ $.source = \"aws.sts\" || $.detail.userIdentity.sessionContext.sessionIssuer.arn = \"${var.break_glass_role_arn}\" }" }
   }
 
   filters = merge([

@@ -61,6 +61,23 @@ variable "break_glass_role_arn" {
   type        = string
 }
 
+variable "ca_key_arns" {
+  description = "ARNs of the keys whose changes raise an alarm: the values of the output key_arns of the module ca-keys."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.ca_key_arns) > 0 && alltrue([for arn in var.ca_key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", arn))])
+    error_message = "ca_key_arns must be ARNs of KMS keys (arn:aws:kms:REGION:ACCOUNT:key/ID)."
+  }
+}
+
+variable "key_administrator_role_arns" {
+  description = "ARNs of the roles that change the keys' policies as their work, first of all Terraform's: they may without an alarm."
+  type        = list(string)
+  default     = []
+  nullable    = false
+}
+
 variable "email_addresses" {
   description = "Addresses to notify by email; each must confirm its subscription. Subscribe your paging service to the topic yourself."
   type        = set(string)

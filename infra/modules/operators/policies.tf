@@ -114,12 +114,26 @@ data "aws_iam_policy_document" "operate" {
     sid       = "RotateServerCertificate"
     actions   = ["secretsmanager:RotateSecret", "secretsmanager:UpdateSecretVersionStage"]
     resources = [var.rotate.server_secret_arn]
+
+    # RotateSecret could name another.
+    condition {
+      test     = "StringEqualsIfExists"
+      variable = "secretsmanager:RotationLambdaARN"
+      values   = ["arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.rotate.function_name}"]
+    }
   }
 
   statement {
     sid       = "RestartNodes"
     actions   = ["ecs:UpdateService"]
     resources = [local.service_arn]
+
+    # UpdateService could open a shell in a node.
+    condition {
+      test     = "StringEqualsIfExists"
+      variable = "ecs:enable-execute-command"
+      values   = ["false"]
+    }
   }
 
   statement {
@@ -192,6 +206,12 @@ data "aws_iam_policy_document" "last_resort" {
     sid       = "StopService"
     actions   = ["ecs:UpdateService"]
     resources = [local.service_arn]
+
+    condition {
+      test     = "StringEqualsIfExists"
+      variable = "ecs:enable-execute-command"
+      values   = ["false"]
+    }
   }
 
   # Zero stops enrollment, new keys, or the rotation.

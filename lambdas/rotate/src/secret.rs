@@ -35,6 +35,12 @@ struct Stages {
 }
 
 impl Stages {
+    /// When a rotation is set up, Secrets Manager has its function test the secret (RotateSecret, "RotateImmediately"),
+    /// which has no value before bootstrap.
+    fn nothing_to_test(&self, step: Step) -> bool {
+        step == Step::Test && self.current.is_none()
+    }
+
     /// Refuses a version that Secrets Manager did not hand out: whoever may invoke this function makes none of its own
     /// choice, which would stand in the way of the next rotation.
     fn check(&self, token: &str) -> Result<(), RotateError> {
@@ -113,6 +119,11 @@ impl Function {
                 json!({ "step": format!("{step:?}"), "version": token, "outcome": "it is the current one already" }),
             );
         }
+        if stages.nothing_to_test(step) {
+            return Ok(
+                json!({ "step": format!("{step:?}"), "version": token, "outcome": "nothing to test before bootstrap" }),
+            );
+        }
         stages.check(token)?;
         let outcome = match step {
             Step::Create => self.create(token).await?,
@@ -184,6 +195,14 @@ fn not_pending(token: &str) -> RotateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_without_a_value_passes_the_test_and_no_other_step() {
+        let empty = Stages { current: None, rotating: true, pending: true };
+        assert!(empty.nothing_to_test(Step::Test));
+        assert!([Step::Create, Step::Set, Step::Finish].iter().all(|step| !empty.nothing_to_test(*step)));
+        assert!(!Stages { current: Some("v".into()), ..empty }.nothing_to_test(Step::Test));
+    }
 
     #[test]
     fn only_a_version_that_was_handed_out_is_worked_on() {

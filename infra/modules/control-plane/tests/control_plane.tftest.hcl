@@ -43,6 +43,7 @@ variables {
   network = {
     vpc_id                   = "vpc-0123456789abcdef0"
     vpc_cidr                 = "10.0.0.0/16"
+    egress_cidrs             = ["10.0.0.0/16"]
     private_subnet_ids       = ["subnet-a", "subnet-b"]
     load_balancer_subnet_ids = ["subnet-a", "subnet-b"]
     load_balancer_cidrs      = ["10.0.0.0/20", "10.0.16.0/20"]
@@ -172,11 +173,14 @@ run "by_default" {
 run "traffic_is_limited" {
   command = plan
 
-  variables { client_cidrs = ["10.20.0.0/16"] }
+  variables {
+    client_cidrs = ["10.20.0.0/16"]
+    public_cidrs = ["10.30.0.0/16"]
+  }
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.client : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.0.0.0/16 443", "10.0.0.0/16 80", "10.20.0.0/16 443", "10.20.0.0/16 80"])
-    error_message = "Clients may come from the VPC and client_cidrs, to both listeners."
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.client : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.0.0.0/16 443", "10.0.0.0/16 80", "10.20.0.0/16 443", "10.30.0.0/16 80"])
+    error_message = "Clients may come from the VPC and client_cidrs; to plain HTTP from the VPC and public_cidrs."
   }
 
   assert {
@@ -185,7 +189,7 @@ run "traffic_is_limited" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_egress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_egress_rule.endpoints.to_port == 443 && alltrue([for rule in aws_vpc_security_group_egress_rule.gateway : rule.prefix_list_id == "pl-00000000"])
+    condition     = [for rule in aws_vpc_security_group_egress_rule.aws : "${rule.cidr_ipv4} ${rule.to_port}"] == ["10.0.0.0/16 443"] && alltrue([for rule in aws_vpc_security_group_egress_rule.gateway : rule.prefix_list_id == "pl-00000000"])
     error_message = "Tasks may speak to AWS's endpoints only."
   }
 }
@@ -253,8 +257,9 @@ run "bad_input_is_refused" {
     size = "huge"
     # a domain that is none
     domain = { name = "https://signet.example.com" }
-    # bad client range
+    # bad client ranges
     client_cidrs = ["10.20.0.0"]
+    public_cidrs = ["everybody"]
     # metrics for everybody
     metrics_cidrs = ["0.0.0.0/0"]
     # foreign setting
@@ -262,7 +267,7 @@ run "bad_input_is_refused" {
     # odd retention
     log_retention_days = 100
   }
-  expect_failures = [var.image, var.architecture, var.size, var.domain, var.client_cidrs, var.metrics_cidrs, var.settings, var.log_retention_days]
+  expect_failures = [var.image, var.architecture, var.size, var.domain, var.client_cidrs, var.public_cidrs, var.metrics_cidrs, var.settings, var.log_retention_days]
 }
 
 run "image_of_another_region_is_refused" {

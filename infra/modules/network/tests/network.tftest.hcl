@@ -20,7 +20,7 @@ override_data {
 
 override_data {
   target = data.aws_vpc.given[0]
-  values = { cidr_block = "10.50.0.0/16" }
+  values = { cidr_block = "10.50.0.0/16", cidr_block_associations = [{ cidr_block = "10.50.0.0/16" }, { cidr_block = "100.64.0.0/16" }] }
 }
 
 override_data {
@@ -65,6 +65,11 @@ run "by_default" {
   assert {
     condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : endpoint.private_dns_enabled])
     error_message = "SDKs find endpoints by their usual names only with private DNS."
+  }
+
+  assert {
+    condition     = jsonencode(output.egress_cidrs) == jsonencode(["10.0.0.0/16"]) && alltrue([for endpoint in merge(aws_vpc_endpoint.gateway, aws_vpc_endpoint.interface) : endpoint.policy != null])
+    error_message = "Tasks must reach the VPC only, and each endpoint of our own VPC must have its policy."
   }
 
   # Two zones in order.
@@ -208,6 +213,54 @@ run "a_given_vpc_is_used" {
   assert {
     condition     = keys(aws_vpc_endpoint.interface) == ["kms"] && length(aws_vpc_endpoint.gateway) == 0
     error_message = "Only the endpoints asked for may be made."
+  }
+}
+
+run "a_given_vpc_keeps_its_neighbours_working" {
+  command = plan
+
+  variables {
+    vpc = {
+      id                       = "vpc-0123456789abcdef0"
+      private_subnet_ids       = ["subnet-a", "subnet-b"]
+      private_route_table_ids  = ["rtb-a"]
+      load_balancer_subnet_ids = ["subnet-c", "subnet-d"]
+    }
+  }
+
+  assert {
+    condition     = length(aws_vpc_endpoint.interface) == 0 && length(aws_vpc_endpoint.gateway) == 0
+    error_message = "Without being asked nothing may be put before what else is in the VPC."
+  }
+
+  assert {
+    condition     = jsonencode(output.egress_cidrs) == jsonencode(["0.0.0.0/0"])
+    error_message = "Without endpoints tasks must get out, to a NAT gateway."
+  }
+}
+
+run "endpoints_of_a_given_vpc_serve_everybody" {
+  command = plan
+
+  variables {
+    vpc = {
+      id                       = "vpc-0123456789abcdef0"
+      private_subnet_ids       = ["subnet-a", "subnet-b"]
+      private_route_table_ids  = ["rtb-a"]
+      load_balancer_subnet_ids = ["subnet-c", "subnet-d"]
+    }
+    interface_endpoints = ["kms", "lambda"]
+    existing_endpoints  = ["ecr.api", "ecr.dkr", "logs", "secretsmanager"]
+  }
+
+  assert {
+    condition     = keys(local.endpoint_policy) == ["kms", "lambda"] && alltrue([for policy in local.endpoint_policy : policy == null])
+    error_message = "An endpoint in a VPC that is not ours must have AWS's default policy."
+  }
+
+  assert {
+    condition     = jsonencode(output.egress_cidrs) == jsonencode(["10.50.0.0/16", "100.64.0.0/16"])
+    error_message = "With all endpoints there tasks reach the VPC only, all of its ranges."
   }
 }
 

@@ -93,6 +93,7 @@ variables {
   keymaker             = { log_group_name = "/signet-test/keymaker" }
   rotate               = { log_group_name = "/signet-test/rotate", function_name = "signet-test-rotate", dead_letter_queue_name = "signet-test-rotate-dead-letters" }
   tables               = { changes = { name = "signet-test-changes", indexes = [] }, certificates = { name = "signet-test-certificates", indexes = ["by_deadline", "revoked"] } }
+  ca_key_arns          = ["arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-00000000000a"]
   break_glass_role_arn = "arn:aws:iam::123456789012:role/signet-test-break-glass"
   email_addresses      = ["signet@example.com"]
 }
@@ -179,7 +180,7 @@ run "applied" {
 
   # Events are kept and warnings told.
   assert {
-    condition     = toset(keys(aws_cloudwatch_event_target.log)) == toset(["warnings", "deployments", "ca-keys", "break-glass"]) && aws_cloudwatch_event_target.notify.arn == aws_sns_topic.this.arn
+    condition     = toset(keys(aws_cloudwatch_event_target.log)) == toset(["warnings", "deployments", "ca-keys", "break-glass", "break-glass-acts"]) && aws_cloudwatch_event_target.notify.arn == aws_sns_topic.this.arn
     error_message = "All events must be kept, and warnings sent to people."
   }
 
@@ -197,8 +198,36 @@ run "applied" {
   }
 
   assert {
-    condition     = toset(jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.eventName) == toset(["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"])
-    error_message = "The rule must hear of what ends or hands out a key."
+    condition = (
+      jsondecode(aws_cloudwatch_event_rule.this["break-glass-acts"].event_pattern).detail.userIdentity.sessionContext.sessionIssuer.arn == ["arn:aws:iam::123456789012:role/signet-test-break-glass"] &&
+      !contains(keys(jsondecode(aws_cloudwatch_event_rule.this["break-glass-acts"].event_pattern)), "source") &&
+      aws_cloudwatch_event_rule.this["break-glass-acts"].state == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+    )
+    error_message = "Whatever the break-glass role does must be heard, wherever it was taken."
+  }
+
+  assert {
+    condition = (
+      toset(jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.eventName) == toset(["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"]) &&
+      jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.resources.ARN == ["arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-00000000000a"]
+    )
+    error_message = "The rule must hear of what ends or hands out one of our keys, and of no other team's."
+  }
+
+  # One of the load balancer's own nodes that sees a target late wakes nobody.
+  assert {
+    condition = (
+      { for metric in flatten([for query in aws_cloudwatch_metric_alarm.this["UnhealthyNodes"].metric_query : query.metric]) : metric.metric_name => metric.stat } == { UnHealthyHostCount = "Minimum", HealthyHostCount = "Maximum" } &&
+      aws_cloudwatch_metric_alarm.this["UnhealthyNodes"].datapoints_to_alarm == 3 && aws_cloudwatch_metric_alarm.this["UnhealthyNodes"].evaluation_periods == 5
+    )
+    error_message = "A node is unhealthy when all of the load balancer say so, in three of five minutes."
+  }
+
+  assert {
+    condition = {
+      for name in ["ApiErrors", "EnrollmentErrors"] : name => one([for query in aws_cloudwatch_metric_alarm.this[name].metric_query : query.expression if query.id == "result"])
+    } == { ApiErrors = "IF(FILL(m, 0) >= 10 AND FILL(m, 0) > 0.01 * FILL(n, 0), 1, 0)", EnrollmentErrors = "FILL(m, 0) - FILL(t, 0)" }
+    error_message = "Errors must be weighed against calls, and throttles are told elsewhere."
   }
 
   # What is kept and told is encrypted.
@@ -231,6 +260,31 @@ run "applied" {
   assert {
     condition     = alltrue([for statement in jsondecode(data.aws_iam_policy_document.topic.json).Statement : statement.Effect == "Deny" || can(statement.Principal.Service)])
     error_message = "Only services may publish; people subscribe."
+  }
+}
+
+run "terraform_may_change_policies_unheard" {
+  command = apply
+
+  variables { key_administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"] }
+
+  assert {
+    condition = [
+      for one in jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail["$or"] : one.eventName
+      if !can(one.userIdentity)
+    ] == [["DisableKey", "ScheduleKeyDeletion"]]
+    error_message = "What ends a key must be heard, whoever does it."
+  }
+
+  assert {
+    condition = [
+      for one in jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail["$or"] : jsonencode(one.userIdentity)
+      if one.eventName == ["PutKeyPolicy"]
+      ] == [
+      jsonencode({ sessionContext = { sessionIssuer = { arn = [{ anything-but = ["arn:aws:iam::123456789012:role/terraform"] }] } } }),
+      jsonencode({ type = [{ anything-but = "AssumedRole" }] }),
+    ]
+    error_message = "A policy that anybody else changes must be heard, users and the account's root too."
   }
 }
 

@@ -123,6 +123,22 @@ run "by_default" {
   }
 }
 
+run "calls_that_could_do_more_are_bounded" {
+  command = plan
+
+  assert {
+    condition = {
+      for statement in concat(jsondecode(data.aws_iam_policy_document.operate.json).Statement, jsondecode(data.aws_iam_policy_document.last_resort.json).Statement) :
+      statement.Sid => statement.Condition.StringEqualsIfExists if can(statement.Condition.StringEqualsIfExists)
+      } == {
+      RestartNodes            = { "ecs:enable-execute-command" = "false" }
+      RotateServerCertificate = { "secretsmanager:RotationLambdaARN" = "arn:aws:lambda:eu-central-1:123456789012:function:signet-test-rotate" }
+      StopService             = { "ecs:enable-execute-command" = "false" }
+    }
+    error_message = "Nobody may open a shell in a node, or have another Lambda rotate the secret."
+  }
+}
+
 run "bootstrap_is_beside_and_only_when_given" {
   command = plan
 
