@@ -15,7 +15,10 @@ use figment::{
 use sections::File;
 
 pub use error::ConfigError;
-pub use sections::{Command, Config, EnrollConfig, ExecConfig, FileConfig, IdentityConfig, PemConfig, Pkcs12Config, ProofConfig, SignalConfig, Stdin};
+pub use sections::{
+    Command, Config, EnrollConfig, ExecConfig, FileConfig, IdentityConfig, PemConfig, Pkcs12Config, ProofConfig,
+    SignalConfig, Stdin,
+};
 
 impl Config {
     /// Reads a file. Relative paths in it start at its folder.

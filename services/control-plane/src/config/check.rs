@@ -6,7 +6,6 @@ use signet_app::ServerNames;
 
 use super::sections::{Config, Keys, Listen};
 
-
 /// What is wrong with the settings together: the key and the problem.
 pub(super) type Checked = Result<(), (String, String)>;
 

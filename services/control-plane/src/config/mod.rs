@@ -18,7 +18,10 @@ use figment::{
 use thiserror::Error;
 use variables::Variables;
 
-pub use sections::{AuditConfig, Authorization, Aws, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Publication, ServerIdentitySource, Storage, Telemetry, TrustConfig};
+pub use sections::{
+    AuditConfig, Authorization, Aws, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Publication,
+    ServerIdentitySource, Storage, Telemetry, TrustConfig,
+};
 
 const SAMPLE: &str = include_str!("../../signet.sample.toml");
 /// Sections without defaults, except for `oid_arc`.
