@@ -11,7 +11,7 @@ use signet_control_plane::Config;
 use signet_core::{TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::ServerName;
 
-use super::Item;
+use super::item::Item;
 use crate::{
     context::{Lock, private},
     exit::Exit,

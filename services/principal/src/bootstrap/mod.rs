@@ -1,13 +1,13 @@
 //! Makes an environment on this machine or in AWS, and a context for its first admin. Every step looks first at what is
 //! there, so that a second run changes nothing.
 
+mod item;
 pub mod local;
 pub mod terraform;
 
 use std::{fs, net::IpAddr, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
 use signet_app::{App, Bootstrap, BootstrapReport, Call, IssuedLeaf, authorities, bootstrap};
 use signet_client::{CA_FILE, Credentials, KEY_FILE};
 use signet_control_plane::{Config, PublicMaterial, ServerCredentials, config::Storage, wiring};
@@ -23,21 +23,7 @@ use crate::{
     run::Run,
 };
 
-/// What was made or found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "a plain record: its names say it")]
-pub struct Item {
-    pub item: String,
-    /// `created`, `exists`, `changed` or `revoked`.
-    pub status: &'static str,
-}
-
-impl Item {
-    /// An item.
-    pub fn new(item: impl Into<String>, made: bool) -> Self {
-        Self { item: item.into(), status: if made { "created" } else { "exists" } }
-    }
-}
+pub use item::Item;
 
 /// What to make.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use signet_client::{CERT_FILE, Credentials, KEY_FILE};
 use signet_x509::CertificateView;
 
-use super::Check;
+use super::check::Check;
 use crate::{certificate::Held, context::private, output, renewing, run::Run};
 
 /// Who may read contexts and keys.

@@ -1,53 +1,15 @@
 //! What is wrong between this machine and the server, and what to do. Each check is small and says one thing; a later
 //! one runs only if those before it left something to check.
 
+mod check;
 mod http;
 mod local;
 mod network;
 mod public;
 
-use serde::Serialize;
-
 use crate::{context::Contexts, run::Run};
 
-/// How a check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Health {
-    /// As it should be.
-    Ok,
-    /// Works, but look at it.
-    Warn,
-    /// Does not work.
-    Fail,
-}
-
-/// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What was checked.
-    pub check: &'static str,
-    /// How it went.
-    pub status: Health,
-    /// What was found.
-    pub message: String,
-    /// What to do.
-    pub advice: Option<String>,
-}
-
-impl Check {
-    fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, status: Health::Ok, message: message.into(), advice: None }
-    }
-
-    fn warn(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, status: Health::Warn, message: message.into(), advice: Some(advice.into()) }
-    }
-
-    fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, status: Health::Fail, message: message.into(), advice: Some(advice.into()) }
-    }
-}
+pub use check::{Check, Health};
 
 /// Runs all checks that make sense.
 pub async fn examine(run: &Run) -> Vec<Check> {

@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Check;
+use super::check::Check;
 use crate::{
     certificate::Held,
     connect,

@@ -6,7 +6,7 @@ use signet_client::Credentials;
 use signet_x509::pem;
 
 use super::{
-    Check,
+    check::Check,
     http::{self, Answer},
 };
 use crate::{context::Context, output, run::Run};
