@@ -40,6 +40,8 @@ def resolve_as_aws(key, context):
     name = key.lower()
     if name.startswith("aws:resourcetag/") and ":kms:" in context.resource_arn:
         return resource_tag(context.resource_arn, key.partition("/")[2])
+    if name == "kms:resourcealiases":
+        return aliases_of(context.resource_arn)
     known = resolve(key, context)
     if name == "aws:principalarn" and ":assumed-role/" in known:
         return f"arn:aws:iam::{context.principal_account}:role/{known.split('/')[1]}"
@@ -51,6 +53,11 @@ def resource_tag(arn: str, name: str) -> str | None:
     if key is None or time.monotonic() - tagged.get(key["KeyId"], 0) < TAGS_COUNT_AFTER:
         return None
     return next((tag["TagValue"] for tag in key["Tags"] if tag["TagKey"] == name), None)
+
+
+def aliases_of(arn: str) -> list[str]:
+    key = kms._resolve_key(arn)
+    return [alias.rsplit(":", 1)[1] for alias, target in kms._aliases.items() if key and target in (key["KeyId"], key["Arn"])]
 
 
 extract = iam_actions.extract_resource_arn
@@ -94,6 +101,10 @@ def policy_is_sound(access_key: str, region: str, arn: str, body: dict):
     again, by this policy and IAM (developerguide/key-policy-default.html#prevent-unmanageable-key)."""
     if "Policy" not in body:
         return None
+    # developerguide/tag-authorization.html, alias-authorization.html: these are for IAM policies only.
+    foreign = [name for name in ("aws:ResourceTag", "kms:ResourceTag", "kms:ResourceAliases") if name.lower() in body["Policy"].lower()]
+    if foreign:
+        return iam_evaluator.AuthError(MALFORMED, f"These condition keys are not permitted in a key policy: {', '.join(foreign)}")
     missing = [role for role in roles_in(body["Policy"]) if iam._roles.get(role.rsplit("/", 1)[1]) is None]
     if missing:
         return iam_evaluator.AuthError(MALFORMED, f"Policy contains a statement with one or more invalid principals: {missing}")

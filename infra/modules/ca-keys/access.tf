@@ -186,10 +186,25 @@ data "aws_iam_policy_document" "maker" {
       values   = ["false"]
     }
 
+    # Tags alone would do for any key of the account whose policy leaves tagging to IAM. An alias of ours it can give to its own keys only.
     condition {
-      test     = "BoolIfExists"
+      test     = "ForAnyValue:StringLike"
+      variable = "kms:ResourceAliases"
+      values   = ["alias/${var.name_prefix}-tenant-*"]
+    }
+  }
+
+  # Whatever a key's own policy allows it: no key may get a policy that nobody can change.
+  statement {
+    sid       = "NeverLockOut"
+    effect    = "Deny"
+    actions   = ["kms:CreateKey", "kms:PutKeyPolicy"]
+    resources = ["*"]
+
+    condition {
+      test     = "Bool"
       variable = "kms:BypassPolicyLockoutSafetyCheck"
-      values   = ["false"]
+      values   = ["true"]
     }
   }
 }

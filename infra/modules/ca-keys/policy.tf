@@ -28,11 +28,7 @@ locals {
     "kms:UpdateKeyDescription",
   ]
 
-  # Keys made at run time stay with the account's administrators, whom the keymaker's IAM policy makes one of.
-  administrators = {
-    for purpose in keys(local.signers) : purpose =>
-    purpose == "tenant" || length(var.administrator_role_arns) == 0 ? [local.account_root] : var.administrator_role_arns
-  }
+  administrators = length(var.administrator_role_arns) == 0 ? [local.account_root] : var.administrator_role_arns
 }
 
 # One policy a purpose, and one more, "tenant", for the keys that are made at run time.
@@ -60,7 +56,7 @@ data "aws_iam_policy_document" "key" {
 
     principals {
       type        = "AWS"
-      identifiers = local.administrators[each.key]
+      identifiers = local.administrators
     }
   }
 
@@ -84,8 +80,8 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # shared.N signs for tenants too. The keymaker leaves this statement out for the environment's other CAs (crates/kms has its Sid): the
-  # condition alone would hold of a new key for minutes, until AWS sees its tags.
+  # shared.N signs for tenants too. The keymaker leaves this statement out for the environment's other CAs (crates/kms has its Sid): KMS
+  # accepts no aws:ResourceTag, kms:ResourceTag or kms:ResourceAliases in a key policy (developerguide/tag-authorization.html).
   dynamic "statement" {
     for_each = length(local.tenant_signer_arns[each.key]) > 0 ? [local.tenant_signer_arns[each.key]] : []
     content {
@@ -102,12 +98,6 @@ data "aws_iam_policy_document" "key" {
         test     = "StringEquals"
         variable = "kms:SigningAlgorithm"
         values   = ["ECDSA_SHA_256"]
-      }
-
-      condition {
-        test     = "StringNotLike"
-        variable = "aws:ResourceTag/signet:ca"
-        values   = ["root.*", "server.*", "system.*"]
       }
     }
   }
@@ -139,6 +129,27 @@ data "aws_iam_policy_document" "key" {
       principals {
         type        = "AWS"
         identifiers = [statement.value]
+      }
+    }
+  }
+
+  # By its name, so that it is also true of a role that was made anew, which a key policy that names the role is not.
+  dynamic "statement" {
+    for_each = each.key == "tenant" && var.maker_role_arn != null ? [var.maker_role_arn] : []
+    content {
+      sid       = "MakerSetsPolicy"
+      resources = ["*"]
+      actions   = ["kms:GetKeyPolicy", "kms:PutKeyPolicy"]
+
+      principals {
+        type        = "AWS"
+        identifiers = [local.account_root]
+      }
+
+      condition {
+        test     = "ArnEquals"
+        variable = "aws:PrincipalArn"
+        values   = [statement.value]
       }
     }
   }

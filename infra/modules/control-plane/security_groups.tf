@@ -19,8 +19,8 @@ resource "aws_security_group" "load_balancer" {
 resource "aws_vpc_security_group_ingress_rule" "client" {
   for_each = {
     for rule in setunion(
-      setproduct(["grpc"], setunion([var.network.vpc_cidr], var.client_cidrs)),
-      setproduct(["public"], setunion([var.network.vpc_cidr], var.public_cidrs)),
+      setproduct(["grpc"], setunion(var.network.vpc_cidrs, var.client_cidrs)),
+      setproduct(["public"], setunion(var.network.vpc_cidrs, var.public_cidrs)),
     ) : "${rule[0]} ${rule[1]}" => { listener = rule[0], cidr = rule[1] }
   }
 

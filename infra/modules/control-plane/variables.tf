@@ -51,7 +51,7 @@ variable "network" {
   description = "Outputs of the module network."
   type = object({
     vpc_id                   = string
-    vpc_cidr                 = string
+    vpc_cidrs                = list(string)
     egress_cidrs             = list(string)
     private_subnet_ids       = list(string)
     load_balancer_subnet_ids = list(string)

@@ -45,9 +45,11 @@ resource "aws_security_group" "endpoints" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "endpoints" {
+  for_each = toset(local.vpc_cidrs)
+
   security_group_id = aws_security_group.endpoints.id
   description       = "HTTPS from the VPC"
-  cidr_ipv4         = local.vpc_cidr
+  cidr_ipv4         = each.value
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443

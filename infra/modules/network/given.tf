@@ -13,7 +13,6 @@ data "aws_subnet" "load_balancer" {
 
 locals {
   vpc_id                  = var.vpc == null ? aws_vpc.this[0].id : var.vpc.id
-  vpc_cidr                = var.vpc == null ? var.cidr : data.aws_vpc.given[0].cidr_block
   vpc_cidrs               = var.vpc == null ? [var.cidr] : [for range in data.aws_vpc.given[0].cidr_block_associations : range.cidr_block]
   private_subnet_ids      = var.vpc == null ? [for zone in sort(keys(local.zones)) : aws_subnet.private[zone].id] : var.vpc.private_subnet_ids
   private_route_table_ids = var.vpc == null ? [aws_route_table.private[0].id] : var.vpc.private_route_table_ids

@@ -3,9 +3,9 @@ output "vpc_id" {
   value       = local.vpc_id
 }
 
-output "vpc_cidr" {
-  description = "Address range of the VPC."
-  value       = local.vpc_cidr
+output "vpc_cidrs" {
+  description = "Address ranges of the VPC, secondary ones too."
+  value       = local.vpc_cidrs
 }
 
 output "egress_cidrs" {

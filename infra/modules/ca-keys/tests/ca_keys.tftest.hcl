@@ -79,10 +79,18 @@ run "by_default" {
   assert {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.key["tenant"].json).Statement :
-      jsonencode([statement.Sid, statement.Condition.StringNotLike])
-      if statement.Principal.AWS == "arn:aws:iam::123456789012:role/enroll"
-    ] == [jsonencode(["SignersSignForTenants", { "aws:ResourceTag/signet:ca" = ["root.*", "server.*", "system.*"] }])]
-    error_message = "What serves the internet must not sign with a later generation of the environment's own CAs."
+      statement.Sid if statement.Principal.AWS == "arn:aws:iam::123456789012:role/enroll"
+    ] == ["SignersSignForTenants"]
+    error_message = "What serves the internet may sign by the one statement that the keymaker leaves out for the environment's own CAs."
+  }
+
+  # KMS developerguide/tag-authorization.html and alias-authorization.html: in IAM policies only.
+  assert {
+    condition = alltrue([
+      for document in values(data.aws_iam_policy_document.key) :
+      length(regexall("aws:ResourceTag|kms:ResourceTag|kms:ResourceAliases", document.json)) == 0
+    ])
+    error_message = "KMS rejects a key policy that goes by tags or aliases."
   }
 
   assert {
@@ -122,7 +130,7 @@ run "by_default" {
   assert {
     condition = alltrue([
       for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement :
-      statement.Resource != "*" || contains(["kms:CreateKey", "kms:ListAliases"], statement.Action)
+      statement.Effect == "Deny" || statement.Resource != "*" || contains(["kms:CreateKey", "kms:ListAliases"], statement.Action)
     ])
     error_message = "Only kms:CreateKey and the listing take no resource."
   }
@@ -147,10 +155,23 @@ run "by_default" {
 
   assert {
     condition = [
-      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement : jsonencode(merge(statement.Condition.StringEquals, statement.Condition.Null))
-      if contains(flatten([statement.Action]), "kms:PutKeyPolicy")
-    ] == [jsonencode({ "aws:ResourceTag/signet:environment" = "signet-test", "aws:ResourceTag/signet:tenant" = "false" })]
-    error_message = "By IAM the keymaker may set the policy of this environment's tenants' keys only."
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement :
+      jsonencode(merge(statement.Condition.StringEquals, statement.Condition.Null, statement.Condition["ForAnyValue:StringLike"]))
+      if contains(flatten([statement.Action]), "kms:PutKeyPolicy") && statement.Effect == "Allow"
+      ] == [jsonencode({
+        "aws:ResourceTag/signet:environment" = "signet-test"
+        "aws:ResourceTag/signet:tenant"      = "false"
+        "kms:ResourceAliases"                = "alias/signet-test-tenant-*"
+    })]
+    error_message = "By IAM the keymaker may set the policy of this environment's tenants' keys only: tags alone it could give to any key."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement : jsonencode([sort(statement.Action), statement.Condition])
+      if statement.Effect == "Deny"
+    ] == [jsonencode([["kms:CreateKey", "kms:PutKeyPolicy"], { Bool = { "kms:BypassPolicyLockoutSafetyCheck" = "true" } }])]
+    error_message = "The keymaker may give no key a policy that nobody can change."
   }
 
   # Tenant key policy fits into a lambdas environment.

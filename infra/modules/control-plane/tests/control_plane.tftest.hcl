@@ -42,7 +42,7 @@ variables {
   image       = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:1.2.3"
   network = {
     vpc_id                   = "vpc-0123456789abcdef0"
-    vpc_cidr                 = "10.0.0.0/16"
+    vpc_cidrs                = ["10.0.0.0/16"]
     egress_cidrs             = ["10.0.0.0/16"]
     private_subnet_ids       = ["subnet-a", "subnet-b"]
     load_balancer_subnet_ids = ["subnet-a", "subnet-b"]

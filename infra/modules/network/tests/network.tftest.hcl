@@ -90,7 +90,7 @@ run "by_default" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.endpoints.cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_ingress_rule.endpoints.from_port == 443 && aws_vpc_security_group_ingress_rule.endpoints.to_port == 443
+    condition     = aws_vpc_security_group_ingress_rule.endpoints["10.0.0.0/16"].cidr_ipv4 == "10.0.0.0/16" && aws_vpc_security_group_ingress_rule.endpoints["10.0.0.0/16"].from_port == 443 && aws_vpc_security_group_ingress_rule.endpoints["10.0.0.0/16"].to_port == 443
     error_message = "Endpoints must take HTTPS from the VPC only."
   }
 
@@ -206,7 +206,12 @@ run "a_given_vpc_is_used" {
   }
 
   assert {
-    condition     = output.vpc_cidr == "10.50.0.0/16" && output.private_subnet_ids == tolist(["subnet-a", "subnet-b"]) && toset(output.load_balancer_cidrs) == toset(["10.50.3.0/24", "10.50.4.0/24"])
+    condition     = toset(keys(aws_vpc_security_group_ingress_rule.endpoints)) == toset(output.vpc_cidrs)
+    error_message = "All ranges of the VPC must reach the endpoints."
+  }
+
+  assert {
+    condition     = toset(output.vpc_cidrs) == toset(["10.50.0.0/16", "100.64.0.0/16"]) && output.private_subnet_ids == tolist(["subnet-a", "subnet-b"]) && toset(output.load_balancer_cidrs) == toset(["10.50.3.0/24", "10.50.4.0/24"])
     error_message = "The given subnets must be used."
   }
 
