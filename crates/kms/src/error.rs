@@ -33,7 +33,8 @@ where
         | "UnsupportedOperationException" => KeyError::Unusable { key, reason: message.to_owned() },
         // Also when the policy is sound, but the caller could not change it again (CreateKey, "Policy").
         "MalformedPolicyDocumentException" => {
-            let advice = "is it the output tenant_key_policy, do its roles exist, does KMS accept its condition keys, and may the caller kms:PutKeyPolicy?";
+            let advice = "is it the output tenant_key_policy, do its roles exist, does KMS accept its condition keys, \
+                          and may the caller kms:PutKeyPolicy?";
             KeyError::NotMade { key, reason: format!("KMS rejected its policy; {advice} {message}") }
         }
         "LimitExceededException" => {
