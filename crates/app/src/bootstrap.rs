@@ -271,6 +271,7 @@ async fn ensure_admin_certificate(
 ) -> Result<(IssuedLeaf, bool, Vec<String>), Error> {
     let scope = TenantScope::system();
     let admin = reads::principal(app, &scope, &input.admin, call.now).await?.value;
+    require_active_principal(&admin)?;
     for held in &admin.certificates {
         let key = Certificate::key_of(&held.issuer, &held.serial);
         // The list outlives the records, which end a while after their certificates.
@@ -281,7 +282,6 @@ async fn ensure_admin_certificate(
             return Ok((release::released_leaf(app, call, &scope, record).await?, false, Vec::new()));
         }
     }
-    require_active_principal(&admin)?;
     let mut revoked = Vec::new();
     while let Some(oldest) = make_room(app, call, &input.admin).await? {
         revoked.push(oldest);
@@ -290,7 +290,7 @@ async fn ensure_admin_certificate(
     Ok((issued, true, revoked))
 }
 
-/// Revokes the certificate of the admin that ends first, if it has as many as it may: who has lost their keys can
+/// Revokes the oldest certificate of the admin, if it has as many as it may: who has lost their keys can
 /// revoke none.
 async fn make_room(app: &App, call: &Call, admin: &PrincipalId) -> Result<Option<String>, Error> {
     let scope = TenantScope::system();
@@ -298,7 +298,7 @@ async fn make_room(app: &App, call: &Call, admin: &PrincipalId) -> Result<Option
         let most = reads::tenant(app, &scope, call.now).await?.max_certificates;
         let mut admin = reads::principal(app, &scope, admin, call.now).await?;
         let valid: Vec<_> = admin.value.certificates.iter().filter(|held| held.not_after > call.now).collect();
-        let oldest = valid.iter().min_by_key(|held| held.not_after).filter(|_| valid.len() >= most as usize);
+        let oldest = valid.iter().min_by_key(|held| held.serial.made_at()).filter(|_| valid.len() >= most as usize);
         let Some(oldest) = oldest.map(|held| (*held).clone()) else { return Ok(Planned::Unchanged(None)) };
         let (name, reason) = (format!("{}/{}", oldest.issuer, oldest.serial), RevocationReason::Superseded);
         let entry = AuditEntry::done(call, "certificate", &name)

@@ -191,9 +191,9 @@ impl KeyManager for KmsKeys {
     }
 
     /// Only the keymaker may.
-    async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
+    async fn apply_policies(&self, from: Option<&str>) -> Result<PolicyReport, KeyError> {
         match &self.maker {
-            Some(maker) => maker.apply_policies().await,
+            Some(maker) => maker.apply_policies(from).await,
             None => Ok(PolicyReport::default()),
         }
     }

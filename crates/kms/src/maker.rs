@@ -16,8 +16,8 @@ use crate::error::chain;
 
 /// For a cold start and a key. The keymaker finds a key that it made before, so a repetition makes no second one.
 const MAKING: Duration = Duration::from_secs(30);
-/// For all tenants' policies: longer than the keymaker may run (`infra/modules/keymaker`).
-const APPLYING: Duration = Duration::from_secs(280);
+/// For some tenants' policies: longer than the keymaker takes for one order (`lambdas/keymaker`).
+const APPLYING: Duration = Duration::from_secs(30);
 
 /// What the keymaker is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,12 @@ pub enum Order {
         /// The CA that will hold it.
         ca: CaId,
     },
-    /// Give all tenants' keys the present policy.
-    ApplyPolicies {},
+    /// Give tenants' keys the present policy.
+    ApplyPolicies {
+        /// Where a former report ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
 }
 
 /// What it answers.
@@ -93,8 +97,8 @@ impl Maker {
     }
 
     /// Has the policies applied.
-    pub(crate) async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
-        match self.ask(&Order::ApplyPolicies {}, APPLYING).await? {
+    pub(crate) async fn apply_policies(&self, from: Option<&str>) -> Result<PolicyReport, KeyError> {
+        match self.ask(&Order::ApplyPolicies { from: from.map(str::to_owned) }, APPLYING).await? {
             Reply::Policies(report) => Ok(report),
             other => Err(self.unexpected(other)),
         }

@@ -9,40 +9,53 @@ use crate::{KmsKeys, error};
 
 /// The environment's own CAs, but for `shared`, by the name before the generation.
 const OWN: [&str; 3] = ["root", "server", "system"];
-/// The statement for who serves the internet, which such a CA's key has not (`infra/modules/ca-keys/policy.tf`). Its
-/// condition on the key's tags does not do alone: until they count, it holds of every key.
+/// The statement for who serves the internet, which such a CA's key has not (`infra/modules/ca-keys/policy.tf`).
 const FOR_TENANTS_ONLY: &str = "SignersSignForTenants";
 
 /// So long may IAM not see a new key's tags, by which the right to change its policy goes (KMS Developer Guide, "Use
 /// tags to control access to KMS keys": five minutes).
 const UNSEEN: Lifetime = Lifetime::minutes(10);
 
+/// Aliases looked at between two points at which a run can go on (ListAliases gives up to 100).
+const PAGE: i32 = 100;
+
 impl KmsKeys {
-    /// Sets the policy [`Self::tenant_key_policy`] on every tenant's key that has another. `go_on`: the time now, and
-    /// whether another key may be begun.
+    /// Sets the policy [`Self::tenant_key_policy`] on tenants' keys that have another, page by page from `from` on.
+    /// `go_on`: the time now, and whether another key may be begun.
     pub async fn set_policies(
         &self,
+        from: Option<String>,
         go_on: &(dyn Fn() -> Option<Time> + Send + Sync),
     ) -> Result<PolicyReport, KeyError> {
-        let mut report = PolicyReport::default();
+        let mut report = PolicyReport { next: from, ..PolicyReport::default() };
         let tenants = format!("alias/{}-tenant-", self.prefix);
-        let mut aliases = self.client.list_aliases().into_paginator().items().send();
-        while let Some(alias) = aliases.next().await {
-            let alias = alias.map_err(|e| error::of("*", "kms:ListAliases", &e))?;
-            let (Some(name), Some(id)) = (alias.alias_name(), alias.target_key_id()) else { continue };
-            let Some((ca, _)) = name.strip_prefix(&tenants).and_then(|ca| ca.rsplit_once('-')) else { continue };
-            let Some(policy) = self.policy_of(ca) else { break };
-            let Some(now) = go_on() else {
-                report.unfinished = true;
-                break;
-            };
-            match self.set_policy(id, &policy).await {
-                Ok(changed) => report.changed += usize::from(changed),
-                Err(KeyError::Denied { .. }) if is_new(&alias, now) => report.unfinished = true,
-                Err(error) => report.failed.push((name.to_owned(), error.to_string())),
+        loop {
+            let page = self.client.list_aliases().limit(PAGE).set_marker(report.next.clone()).send().await;
+            let page = page.map_err(|e| error::of("*", "kms:ListAliases", &e))?;
+            for alias in page.aliases.unwrap_or_default() {
+                let (Some(name), Some(id)) = (alias.alias_name(), alias.target_key_id()) else { continue };
+                let Some((ca, _)) = name.strip_prefix(&tenants).and_then(|ca| ca.rsplit_once('-')) else { continue };
+                let Some(policy) = self.policy_of(ca) else { return Ok(PolicyReport::default()) };
+                let Some(now) = go_on() else {
+                    report.unfinished = true;
+                    return Ok(report);
+                };
+                match self.set_policy(id, &policy).await {
+                    Ok(changed) => report.changed += usize::from(changed),
+                    Err(KeyError::Denied { .. }) if is_new(&alias, now) => report.unfinished = true,
+                    // Throttled, or away: the page is looked at again.
+                    Err(KeyError::Unavailable(_)) => {
+                        report.unfinished = true;
+                        return Ok(report);
+                    }
+                    Err(error) => report.failed.push((name.to_owned(), error.to_string())),
+                }
+            }
+            report.next = page.next_marker;
+            if report.next.is_none() {
+                return Ok(report);
             }
         }
-        Ok(report)
     }
 
     /// The policy of the key of a CA, named without its generation.
@@ -133,7 +146,7 @@ mod tests {
         let aws = aws_config::defaults(BehaviorVersion::latest()).region(Region::new("eu-central-1"));
         let aws = aws.test_credentials().endpoint_url(kms.endpoint()).load().await;
         let keys = KmsKeys::with_limits(&aws, "test", Limits::default()).tenant_key_policy(POLICY);
-        (keys.set_policies(&|| now.map(Time::from_unix_millis)).await.unwrap(), kms)
+        (keys.set_policies(Some("here".into()), &|| now.map(Time::from_unix_millis)).await.unwrap(), kms)
     }
 
     #[tokio::test]
@@ -180,7 +193,18 @@ mod tests {
     #[tokio::test]
     async fn it_stops_in_time() {
         let (report, kms) = set([ALIASES], None).await;
-        assert_eq!(report, PolicyReport { unfinished: true, ..PolicyReport::default() });
+        assert_eq!(report, PolicyReport { unfinished: true, next: Some("here".into()), ..PolicyReport::default() });
         assert_eq!(kms.asked(), ["ListAliases"]);
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_page_by_page_and_looks_again_where_kms_was_away() {
+        let more = Http(200, r#"{"Aliases": [], "Truncated": true, "NextMarker": "there"}"#);
+        let (report, kms) = set([more, ALIASES, PRESENT, OLD, SET], Some(LONG_AFTER)).await;
+        assert_eq!(report, PolicyReport { changed: 1, ..PolicyReport::default() });
+        assert!(kms.bodies()[0].contains("here") && kms.bodies()[1].contains("there"), "{:?}", kms.bodies());
+        let gone = [Answer::Lost; 3];
+        let (report, _) = set([&[more, ALIASES][..], &gone].concat(), Some(LONG_AFTER)).await;
+        assert_eq!((report.unfinished, report.next.as_deref()), (true, Some("there")));
     }
 }

@@ -506,8 +506,8 @@ impl KeyManager for FaultyKeys {
         self.inner.unnamed(now).await
     }
 
-    async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
-        self.inner.apply_policies().await
+    async fn apply_policies(&self, from: Option<&str>) -> Result<PolicyReport, KeyError> {
+        self.inner.apply_policies(from).await
     }
 }
 

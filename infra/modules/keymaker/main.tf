@@ -25,8 +25,8 @@ resource "aws_lambda_function" "this" {
   architectures    = [var.architecture]
   role             = aws_iam_role.this.arn
   memory_size      = 256
-  # crates/kms waits longer than this for all policies.
-  timeout = 240
+  # For a key, or the policies of one order (lambdas/keymaker).
+  timeout = 25
 
   environment {
     variables = merge(var.settings, { SIGNET_KEYS__TENANT_KEY_POLICY = var.tenant_key_policy })

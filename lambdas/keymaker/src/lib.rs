@@ -10,8 +10,8 @@ use signet_core::{KeyLabel, KeyManager, Time};
 use signet_kms::{KmsKeys, Order, Reply};
 use thiserror::Error as ThisError;
 
-/// Before the function's time limit no other key is begun for this long, in milliseconds.
-const LAST_MOMENTS: i64 = 20_000;
+/// How long policies are set for one order, in milliseconds: its caller has a time limit too, and goes on with another.
+const ONE_ORDER: i64 = 15_000;
 
 /// Why a run failed. Logged, and tried again by whoever called.
 #[derive(Debug, ThisError)]
@@ -48,15 +48,18 @@ impl Function {
         Ok(Self { keys })
     }
 
-    /// Carries out one order. `deadline`: when AWS will stop this run, Unix milliseconds.
-    pub async fn call(&self, event: Value, deadline: u64) -> Result<Value, KeymakerError> {
-        let (clock, deadline) = (system_clock(), i64::try_from(deadline).unwrap_or(i64::MAX));
-        let go_on = || Some(clock()).filter(|now: &Time| now.unix_millis() < deadline.saturating_sub(LAST_MOMENTS));
+    /// Carries out one order.
+    pub async fn call(&self, event: Value) -> Result<Value, KeymakerError> {
+        let clock = system_clock();
+        let begun = clock();
+        let go_on = || Some(clock()).filter(|now: &Time| now.millis_since(begun) < ONE_ORDER);
         let reply = match serde_json::from_value(event).map_err(KeymakerError::Event)? {
             Order::CreateKey { tenant, ca } => {
                 self.keys.create(&KeyLabel { tenant, ca }).await.map_or_else(Reply::from, Reply::Key)
             }
-            Order::ApplyPolicies {} => self.keys.set_policies(&go_on).await.map_or_else(Reply::from, Reply::Policies),
+            Order::ApplyPolicies { from } => {
+                self.keys.set_policies(from, &go_on).await.map_or_else(Reply::from, Reply::Policies)
+            }
         };
         tracing::info!(?reply, "done");
         serde_json::to_value(reply).map_err(KeymakerError::Event)

@@ -15,8 +15,5 @@ async fn main() -> Result<(), Error> {
     let function = Function::open(&config).await?;
     tracing::info!(init_ms = started.elapsed().as_millis() as u64, environment = config.environment.name, "ready");
     let function = &function;
-    run(service_fn(move |event: LambdaEvent<Value>| async move {
-        function.call(event.payload, event.context.deadline).await
-    }))
-    .await
+    run(service_fn(move |event: LambdaEvent<Value>| async move { function.call(event.payload).await })).await
 }

@@ -179,7 +179,7 @@ impl Function {
         let report = match task {
             Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &chore, &go_on).await,
             Task::CountQuotas => quotas::recount_quotas(&self.app, &chore, &go_on).await,
-            Task::KeyPolicies => lifecycle::apply_key_policies(&self.app).await,
+            Task::KeyPolicies => lifecycle::apply_key_policies(&self.app, &go_on).await,
             Task::Publish => self.publish(&chore, &go_on).await?,
             Task::Sweep => sweep::sweep_reservations(&self.app, &chore, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],

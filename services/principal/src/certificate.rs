@@ -17,6 +17,8 @@ pub struct Held {
     pub spiffe_id: Option<String>,
     /// Serial number, hexadecimal.
     pub serial: String,
+    /// When it was made; its validity starts a minute earlier.
+    pub made_at: Timestamp,
     /// Start of validity.
     pub not_before: Timestamp,
     /// End of validity.
@@ -43,6 +45,7 @@ impl Held {
         Some(Self {
             spiffe_id: uri(&view),
             serial: view.serial().map_or_else(|| hex::encode(view.serial), |serial| serial.to_string()),
+            made_at: timestamp(view.serial().and_then(|serial| serial.uuid_time()).unwrap_or(view.not_before))?,
             not_before: timestamp(view.not_before)?,
             not_after: timestamp(view.not_after)?,
             spki_sha256: sha256_hex(view.spki_der),

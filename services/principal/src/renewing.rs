@@ -98,6 +98,8 @@ pub async fn after(run: &Run, is_well: bool) {
         match tokio::time::timeout(PATIENCE, renew_unasked(run, &kept)).await {
             Ok(Ok(Some(not_after))) => return renewed(run, &kept.name, not_after),
             Ok(Ok(None)) => return,
+            // Somebody did it a moment ago.
+            Ok(Err(failure)) if failure.reason.as_deref() == Some("RENEWED_TOO_RECENTLY") => return,
             Ok(Err(failure)) => Some(failure.message),
             Err(_) => Some(format!("no answer within {PATIENCE:?}")),
         }
@@ -132,7 +134,7 @@ fn time(at: Timestamp) -> Time {
 
 /// Whether the last quarter of its life has begun.
 pub fn ends_soon(held: &Held, now: Timestamp) -> bool {
-    held.not_after.duration_since(now) < held.not_after.duration_since(held.not_before) / 4
+    held.not_after.duration_since(now) < held.not_after.duration_since(held.made_at) / 4
 }
 
 /// `None`: another program renews it or has just done so.
@@ -190,6 +192,7 @@ mod tests {
         let held = Held {
             spiffe_id: None,
             serial: String::new(),
+            made_at: at(0),
             not_before: at(0),
             not_after: at(12),
             spki_sha256: String::new(),

@@ -54,14 +54,22 @@ async fn report_unnamed_keys(app: &App, now: Time) -> Result<(), Error> {
 }
 
 /// Has the keys that were made for CAs get the policy that such keys get now, where keys have one.
-pub async fn apply_key_policies(app: &App) -> Result<TaskReport, Error> {
-    let applied = app.keys.apply_policies().await?;
+pub async fn apply_key_policies(app: &App, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
+    let (mut report, mut changed, mut from) = (TaskReport::default(), 0_usize, None);
     let failed = |(key, cause): (String, String)| (key, Error::Misconfigured { what: "a key's policy", cause });
-    Ok(TaskReport {
-        done: (applied.changed > 0).then(|| format!("{} policies set", applied.changed)).into_iter().collect(),
-        failed: applied.failed.into_iter().map(failed).collect(),
-        unfinished: applied.unfinished,
-    })
+    loop {
+        let applied = app.keys.apply_policies(from.as_deref()).await?;
+        changed = changed.saturating_add(applied.changed);
+        report.failed.extend(applied.failed.into_iter().map(failed));
+        report.unfinished = applied.unfinished;
+        from = applied.next;
+        if from.is_none() || go_on().is_none() {
+            break;
+        }
+    }
+    report.unfinished |= from.is_some();
+    report.done = (changed > 0).then(|| format!("{changed} policies set")).into_iter().collect();
+    Ok(report)
 }
 
 /// The root first: what it signs must not outlive it.

@@ -1,7 +1,10 @@
 //! The life of certificate authorities.
 
 use signet_app::{
-    Call, PageRequest, RotationAction, RotationReport, TenantPatch, authorities, bootstrap, certificates::issuance,
+    Call, PageRequest, RotationAction, RotationReport, TenantPatch,
+    authorities::{self, lifecycle},
+    bootstrap,
+    certificates::issuance,
     tenants,
 };
 use signet_core::{
@@ -293,4 +296,13 @@ async fn bootstrap_leads_back_from_a_clock_that_was_ahead() {
     ];
     assert_eq!(made, expected);
     world.authenticate("system", &report.admin.chain_der[0], NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn key_policies_are_applied_part_by_part_while_there_is_time() {
+    let world = World::new().await;
+    let report = lifecycle::apply_key_policies(&world.app, &|| Some(NOW)).await.unwrap();
+    assert_eq!((report.done, report.unfinished), (vec!["3 policies set".to_owned()], false));
+    let report = lifecycle::apply_key_policies(&world.app, &|| None).await.unwrap();
+    assert_eq!((report.done, report.unfinished), (vec!["1 policies set".to_owned()], true));
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, Time, audit::sha256_hex};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Time, audit::sha256_hex};
 use signet_testkit::faulty::Happening;
 use signet_x509::KeyPair;
 
@@ -74,6 +74,16 @@ impl KeyManager for MemoryKeys {
             self.unnamed.lock().unwrap().retain(|unnamed| *unnamed != key);
         }
         Ok(key)
+    }
+
+    /// In three parts, with one key each.
+    async fn apply_policies(&self, from: Option<&str>) -> Result<PolicyReport, KeyError> {
+        let next = match from {
+            None => Some("second".to_owned()),
+            Some("second") => Some("third".to_owned()),
+            Some(_) => None,
+        };
+        Ok(PolicyReport { changed: 1, unfinished: false, failed: Vec::new(), next })
     }
 
     async fn unnamed(&self, _: Time) -> Result<Vec<KeyRef>, KeyError> {

@@ -46,8 +46,9 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
-    /// Sets the present policy on the keys that [`Self::create`] has made. Nothing for managers whose keys have none.
-    async fn apply_policies(&self) -> Result<PolicyReport, KeyError> {
+    /// Sets the present policy on the keys that [`Self::create`] has made, as many as it can within half a minute: from
+    /// the first, or from where a former report says. Nothing for managers whose keys have none.
+    async fn apply_policies(&self, _from: Option<&str>) -> Result<PolicyReport, KeyError> {
         Ok(PolicyReport::default())
     }
 }
@@ -59,8 +60,11 @@ pub struct PolicyReport {
     pub changed: usize,
     /// Keys, and why theirs could not be set.
     pub failed: Vec<(String, String)>,
-    /// That time was over before all keys were looked at; the next run goes on.
+    /// Not all keys could be looked at, or not yet.
     pub unfinished: bool,
+    /// Where to go on; `None`: there is nothing more now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Why a key could not be used. Texts never hold key material.

@@ -56,11 +56,14 @@ async fn what_the_operator_must_mend_is_told_apart_from_what_passes() {
 
 #[tokio::test]
 async fn policies_are_the_functions_business() {
-    let report = r#"{"policies": {"changed": 2, "failed": [["alias/x", "denied"]], "unfinished": true}}"#;
-    let aws = Scripted::new([Http(200, report)]).await;
-    let report = keys(&aws).await.apply_policies().await.unwrap();
+    let report =
+        r#"{"policies": {"changed": 2, "failed": [["alias/x", "denied"]], "unfinished": true, "next": "there"}}"#;
+    let aws = Scripted::new([Http(200, report), Http(200, report)]).await;
+    let keys = keys(&aws).await;
+    let report = keys.apply_policies(None).await.unwrap();
     assert_eq!((report.changed, report.failed.len(), report.unfinished), (2, 1, true));
-    assert_eq!(aws.bodies(), [r#"{"task":"apply-policies"}"#]);
+    keys.apply_policies(report.next.as_deref()).await.unwrap();
+    assert_eq!(aws.bodies(), [r#"{"task":"apply-policies"}"#, r#"{"task":"apply-policies","from":"there"}"#]);
 }
 
 #[test]

@@ -30,9 +30,9 @@ run "by_default" {
     error_message = "The function must have the policy, which no caller may choose."
   }
 
-  # crates/kms/src/maker.rs waits 280 seconds.
+  # crates/kms/src/maker.rs waits 30 seconds.
   assert {
-    condition     = aws_lambda_function.this.timeout == 240
+    condition     = aws_lambda_function.this.timeout == 25
     error_message = "The function must end before its callers give up."
   }
 

@@ -58,11 +58,11 @@ async fn a_key_is_made_once_and_signs_and_its_policy_follows() {
     assert_eq!(keys.create(&label).await.unwrap(), key, "the same label, the same key");
     let signer = keys.open(&key).await.unwrap();
     assert!(verifies(signer.spki_der(), b"message", &signer.sign(b"message").await.unwrap()));
-    assert_eq!(keys.apply_policies().await.unwrap(), PolicyReport::default(), "it has this policy already");
+    assert_eq!(keys.apply_policies(None).await.unwrap(), PolicyReport::default(), "it has this policy already");
     let (_, corrected) = maker(&prefix, &POLICY.replace("kms:*", "kms:Sign")).await;
     let once = PolicyReport { changed: 1, ..PolicyReport::default() };
-    assert_eq!(corrected.apply_policies().await.unwrap(), once);
-    assert_eq!(corrected.apply_policies().await.unwrap(), PolicyReport::default());
+    assert_eq!(corrected.apply_policies(None).await.unwrap(), once);
+    assert_eq!(corrected.apply_policies(None).await.unwrap(), PolicyReport::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

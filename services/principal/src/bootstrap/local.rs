@@ -48,6 +48,8 @@ pub struct Prepared {
     /// What was made or found.
     pub items: Vec<Item>,
     made: Vec<PathBuf>,
+    // Two at once would undo each other's work. The second one waits until the first one is through.
+    _lock: Lock,
 }
 
 const STORE: &str = "signet.db";
@@ -55,15 +57,9 @@ const STORE: &str = "signet.db";
 /// Writes configuration and passphrase where they are missing. An existing configuration must say what `local` says.
 pub fn prepare(local: &Local) -> Result<Prepared, Failure> {
     let (dir, config) = (local.dir.clone(), local.dir.join("signet.toml"));
-    // Before anything is written.
-    let text = if config.exists() {
-        refuse_differences(&config, local)?;
-        String::new()
-    } else {
-        configuration(local)?
-    };
-    let mut prepared = Prepared { dir, config, items: Vec::new(), made: Vec::new() };
-    let written = prepared.write(&text);
+    let lock = Lock::take(&dir)?;
+    let mut prepared = Prepared { dir, config, items: Vec::new(), made: Vec::new(), _lock: lock };
+    let written = prepared.write(local);
     if written.is_err() {
         prepared.undo();
     }
@@ -71,10 +67,14 @@ pub fn prepare(local: &Local) -> Result<Prepared, Failure> {
 }
 
 impl Prepared {
-    /// `text`: the configuration, if there is none.
-    fn write(&mut self, text: &str) -> Result<(), Failure> {
-        // Two at once would encrypt keys with a passphrase that the other one replaces.
-        let _lock = Lock::take(&self.dir)?;
+    fn write(&mut self, local: &Local) -> Result<(), Failure> {
+        // Before anything is written.
+        let text = if self.config.exists() {
+            refuse_differences(&self.config, local)?;
+            String::new()
+        } else {
+            configuration(local)?
+        };
         let (passphrase, config) = (self.dir.join("passphrase"), self.config.clone());
         if !passphrase.exists() && self.dir.join(STORE).exists() {
             let message =
@@ -82,7 +82,7 @@ impl Prepared {
             return Err(Failure::usage(message).hint("restore it from its backup: runbook RestoreStore"));
         }
         self.write_if_missing("passphrase file", &passphrase, &new_passphrase())?;
-        self.write_if_missing("configuration", &config, text)
+        self.write_if_missing("configuration", &config, &text)
     }
 
     fn write_if_missing(&mut self, what: &str, path: &Path, text: &str) -> Result<(), Failure> {
@@ -101,7 +101,8 @@ impl Prepared {
             return;
         }
         let lock = self.dir.join(LOCK_FILE);
-        for file in self.made.iter().chain(Some(&lock).filter(|_| !self.made.is_empty())) {
+        // Last, since who waits for it looks whether it is still there.
+        for file in self.made.iter().chain([&lock]) {
             // The failure that led here is told; what stays is found by the next run.
             let _: io::Result<()> = fs::remove_file(file);
         }

@@ -8,10 +8,14 @@ pub mod terraform;
 use std::{fs, net::IpAddr, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use signet_app::{App, Bootstrap, BootstrapReport, Call, IssuedLeaf, authorities, bootstrap};
+use signet_app::{
+    App, Bootstrap, BootstrapReport, Call, IssuedLeaf, PageRequest, authorities, bootstrap, certificates,
+};
 use signet_client::{CA_FILE, Credentials, KEY_FILE};
 use signet_control_plane::{Config, PublicMaterial, ServerCredentials, config::Storage, wiring};
-use signet_core::{PrincipalId, PrincipalType, TenantId, Time, spiffe::SpiffeId};
+use signet_core::{
+    PrincipalId, PrincipalType, TenantId, TenantScope, Time, certificates::CertificateState, spiffe::SpiffeId,
+};
 use signet_x509::{KeyPair, csr, pem};
 use tonic::transport::Uri;
 
@@ -72,8 +76,8 @@ pub async fn carry_out(run: &Run, wish: &Wish) -> Result<Vec<Item>, Failure> {
     let admin =
         SpiffeId { tenant: TenantId::system(), principal_type: PrincipalType::Admin, principal: wish.admin.clone() };
     refuse_others(&directory, &name, &admin.uri(wired.app.environment().suffix()))?;
-    let admin_key = admin_key(&directory)?;
     let call = Call::process("bootstrap", now);
+    let admin_key = admin_key(&wired.app, &call, &directory, &wish.admin).await?;
     let input = Bootstrap {
         keys: wired.environment_keys.clone(),
         server: config.server.clone(),
@@ -192,15 +196,43 @@ fn refuse_others(directory: &Path, name: &str, admin: &str) -> Result<(), Failur
     }
 }
 
-/// The admin's key is on disk before its certificate is made, so that a run that was cut off is taken up again.
-fn admin_key(directory: &Path) -> Result<KeyPair, Failure> {
+/// The admin's key is on disk before its certificate is made, so that a run that was cut off is taken up again. One
+/// that had certificates, of which none is good any more, is replaced: somebody else may have it.
+async fn admin_key(app: &App, call: &Call, directory: &Path, admin: &PrincipalId) -> Result<KeyPair, Failure> {
     let path = directory.join(KEY_FILE);
     if path.exists() {
-        return certificate::load_key(directory);
+        let key = certificate::load_key(directory)?;
+        if !is_used_up(app, call, admin, &key).await? {
+            return Ok(key);
+        }
     }
     let key = KeyPair::generate().map_err(Failure::other)?;
     private::write(&path, key.to_pkcs8_pem().as_bytes())?;
     Ok(key)
+}
+
+async fn is_used_up(app: &App, call: &Call, admin: &PrincipalId, key: &KeyPair) -> Result<bool, Failure> {
+    let (scope, spki) = (TenantScope::system(), hex::encode(key.public_key().spki_sha256()));
+    let mut page = PageRequest { size: 0, token: String::new() };
+    let mut had_some = false;
+    loop {
+        let found = match certificates::list_certificates(app, call, &scope, admin, &page).await {
+            Ok(found) => found,
+            // The first run has no admin yet.
+            Err(signet_core::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        for record in found.items.iter().filter(|record| record.spki_sha256 == spki) {
+            if record.state == CertificateState::Issued && call.now < record.not_after {
+                return Ok(false);
+            }
+            had_some = true;
+        }
+        if found.next_page_token.is_empty() {
+            return Ok(had_some);
+        }
+        page.token = found.next_page_token;
+    }
 }
 
 fn planned_context(config: &Config, wish: &Wish, name: &str) -> Context {

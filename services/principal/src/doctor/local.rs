@@ -100,6 +100,7 @@ mod tests {
         let held = Held {
             spiffe_id: None,
             serial: String::new(),
+            made_at: at(0),
             not_before: at(0),
             not_after: at(24),
             spki_sha256: String::new(),

@@ -114,3 +114,41 @@ async fn an_admin_who_lost_every_key_gets_in_and_hears_what_that_took() {
     machine.principal(&["create", "admin", "second"]).ok();
     server.stop().await;
 }
+
+/// Whoever has a copy of the key would be let in again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_certificate_was_revoked_is_not_certified_again() {
+    let machine = Machine::new();
+    bootstrap(&machine);
+    let server = Server::start(&machine.path("env/signet.toml")).await;
+    ready(&machine);
+    let key = || fs::read(machine.path("home/contexts/local/key.pem")).unwrap();
+    let before = key();
+    machine.principal(&["bootstrap", "--local", "env"]).ok();
+    assert_eq!(key(), before, "a good one stays");
+    let me = machine.principal(&["whoami", "-o", "json"]).ok().json();
+    let [issuer, serial] = ["issuer_id", "serial_number"].map(|field| me[field].as_str().unwrap().to_owned());
+    machine.principal(&["cert", "revoke", &issuer, &serial, "--reason", "key-compromise", "--yes"]).ok();
+    machine.principal(&["bootstrap", "--local", "env"]).ok();
+    assert_ne!(key(), before);
+    ready(&machine);
+    machine.principal(&["whoami"]).ok();
+    server.stop().await;
+}
+
+/// The one that fails takes nothing from the other.
+#[test]
+fn of_many_at_once_in_one_folder_all_get_in() {
+    let machine = Machine::new();
+    let any = ["--grpc-address", "--public-address", "--metrics-address"].map(|option| [option, "127.0.0.1:0"]);
+    let arguments = [&["bootstrap", "--local", "env"], any.as_flattened()].concat();
+    let homes: Vec<_> = (0..4).map(|number| machine.path(&format!("home{number}"))).collect();
+    let run = |home: &std::path::Path| {
+        machine.principal_with(&arguments, &[("SIGNET_HOME", home.to_str().unwrap())], b"").code
+    };
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = homes.iter().map(|home| scope.spawn(|| run(home))).collect();
+        let codes: Vec<_> = runs.into_iter().map(|run| run.join().unwrap()).collect();
+        assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
+    });
+}
