@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use signet_client::{Credentials, Directory, Identity, IdentitySettings, Storage as _, system_clock};
+use signet_client::{Credentials, Directory, Identity, IdentitySettings, Status, Storage as _, system_clock};
 use signet_core::{Time, certificates::renewal::Window};
 use signet_proto::v1::{self, certificate_service_client::CertificateServiceClient as Client};
 use signet_x509::KeyAndCsr;
@@ -55,16 +55,19 @@ pub async fn before(run: &Run) {
     if kept.held.state(run.printer.now) != "expired" {
         return;
     }
-    // Else the command says that it has expired, and what to do.
-    if let Ok(Some(not_after)) = tokio::time::timeout(PATIENCE, revive(run, &kept.context, &kept.held)).await {
-        renewed(run, &kept.name, not_after);
-    }
+    // The command itself says that it has expired, and what to do.
+    let why = match tokio::time::timeout(PATIENCE, revive(run, &kept.context, &kept.held)).await {
+        Ok(Ok(not_after)) => return renewed(run, &kept.name, not_after),
+        Ok(Err(why)) => why,
+        Err(_) => format!("no answer within {PATIENCE:?}"),
+    };
+    run.printer.note(&format!("note: the expired certificate of context {} could not be renewed: {why}", kept.name));
 }
 
-/// Renewal out of band, as the SDK does it. `None`: it is too late, or nobody answers.
-async fn revive(run: &Run, context: &Context, held: &Held) -> Option<Timestamp> {
+/// Renewal out of band, as the SDK does it. The error says why not.
+async fn revive(run: &Run, context: &Context, held: &Held) -> Result<Timestamp, String> {
     let directory = context.directory(&run.home);
-    let credentials = Credentials::load(&directory).ok()?;
+    let credentials = Credentials::load(&directory).map_err(|error| error.to_string())?;
     // To the SDK, one that is over when it arrives means that the clock is ahead: it arrived when it was made.
     let is_loaded = Arc::new(AtomicBool::new(false));
     let (made_at, loaded) = (time(held.not_before), Arc::clone(&is_loaded));
@@ -75,15 +78,19 @@ async fn revive(run: &Run, context: &Context, held: &Held) -> Option<Timestamp> 
     settings.follow_bundle = false;
     settings.connect_timeout = PATIENCE;
     settings.clock = Arc::new(clock);
-    let identity = Identity::load(settings).await.ok()??;
+    let identity = Identity::load(settings).await.map_err(|error| error.to_string())?;
+    let identity = identity.ok_or("there is none any more")?;
     is_loaded.store(true, Ordering::Relaxed);
     identity.renew_now();
     let mut status = identity.status();
-    let settled = status.wait_for(|status| status.problem.is_some() || status.renewals > 0).await;
-    if settled.is_ok_and(|status| status.renewals > 0 && status.stored) {
-        return Held::load(&directory).ok().map(|held| held.not_after);
+    // By this process, or by another one meanwhile.
+    let is_newer = |status: &Status| status.facts.not_after_unix_millis > held.not_after.as_millisecond();
+    let settled = status.wait_for(|status| status.problem.is_some() || is_newer(status)).await;
+    let settled = settled.map_err(|error| error.to_string())?;
+    if is_newer(&settled) && settled.stored {
+        return Held::load(&directory).map(|held| held.not_after).map_err(|failure| failure.message);
     }
-    None
+    Err(settled.problem.as_ref().map_or_else(|| "it cannot be stored".into(), |problem| problem.message.clone()))
 }
 
 /// After a command: renews a certificate whose renewal window has begun, if the command found the server well. Whatever
@@ -111,10 +118,11 @@ pub async fn after(run: &Run, is_well: bool) {
     }
     let until = output::absolute(kept.held.not_after, now);
     let why = failure.map(|why| format!(" and could not be renewed: {why}")).unwrap_or_default();
-    let advice = match &kept.context.login {
-        Some(_) => "sign in again: `principal login`",
-        None => "renew it: `principal cert renew`",
+    let (what, command) = match &kept.context.login {
+        Some(_) => ("sign in again", "login"),
+        None => ("renew it", "cert renew"),
     };
+    let advice = format!("{what}: `principal --context {} {command}`", kept.name);
     run.printer.note(&format!("warning: the certificate of context {} ends {until}{why}\nhint: {advice}", kept.name));
 }
 

@@ -38,7 +38,13 @@ pub struct Global {
     #[arg(long, global = true)]
     pub no_color: bool,
     /// Do not renew the context's certificate by itself, e.g. where it is a copy that is thrown away
-    #[arg(long, global = true, env = "SIGNET_NO_RENEW", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "SIGNET_NO_RENEW",
+        hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
     pub no_renew: bool,
     /// More notes; -vv logs what the client does
     #[arg(short, long, global = true, action = ArgAction::Count)]

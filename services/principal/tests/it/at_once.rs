@@ -71,7 +71,10 @@ async fn a_certificate_that_is_due_is_renewed_by_any_command_unless_told_otherwi
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
     let warned = machine.principal(&["--context", "worker", "whoami", "-o", "json"]).ok();
-    assert!(warned.err.contains("could not be renewed") && warned.err.contains("principal cert renew"), "{warned:?}");
+    assert!(
+        warned.err.contains("could not be renewed") && warned.err.contains("principal --context worker cert renew"),
+        "{warned:?}"
+    );
     assert_eq!(warned.json()["serial_number"].as_str(), Some(first.as_str()));
     let quiet = machine.principal(&["--context", "worker", "whoami", "-q"]).ok();
     assert!(quiet.err.is_empty(), "{quiet:?}");
