@@ -61,9 +61,7 @@ impl Held {
             () => "valid",
         }
     }
-}
 
-impl Held {
     /// The ids in its URI name.
     pub fn tenant_and_principal(&self) -> Option<(&str, &str)> {
         let (domain, path) = self.spiffe_id.as_deref()?.strip_prefix("spiffe://")?.split_once('/')?;

@@ -90,6 +90,6 @@ impl IdentitySettings {
 
 impl fmt::Debug for IdentitySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("IdentitySettings").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
