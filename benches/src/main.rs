@@ -127,7 +127,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         let _ = writeln!(io::stderr(), "measuring: {subject:?}");
         match subject.rows(&pki, &clients, arguments) {
             Ok(rows) => report.rows.extend(rows),
-            Err(error) => report.left_out.push(format!("{subject:?}: {error}")),
+            Err(error) => report.left_out.push(format!("{subject:?}: {error:?}")),
         }
     }
     Ok(report)

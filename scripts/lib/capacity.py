@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         target = self.headers.get("x-amz-target", "")
-        metered = target.startswith(TARGET) and target.removeprefix(TARGET) in WRITES | {"GetItem", "Query"}
+        metered = target.startswith(TARGET) and target.removeprefix(TARGET) in WRITES | {"BatchGetItem", "GetItem", "Query"}
         if metered:
             body = json.dumps(json.loads(body) | {"ReturnConsumedCapacity": "TOTAL"}).encode()
         upstream = http.client.HTTPConnection(urllib.parse.urlsplit(sys.argv[2]).netloc, timeout=30)

@@ -46,9 +46,9 @@ compile() {
     export "CFLAGS_${target//-/_}=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
     [[ $ARCH == x86_64 ]] || export "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER=${target/-unknown/}-gcc"
     # The whole workspace, as the tests build it, for the same features of every crate.
-    cargo build --quiet --locked --profile dist --target "$target" --workspace "${binaries[@]}" >&2
+    cargo build --quiet --locked --release --target "$target" --workspace "${binaries[@]}" >&2
   ) || die "the build failed; its errors are above"
-  echo "$(target_dir)/$target/dist"
+  echo "$(target_dir)/$target/release"
 }
 
 # crate_of BINARY: the package that it comes from.

@@ -37,6 +37,8 @@ use crate::{
 };
 
 const LATENCY: Duration = Duration::from_millis(15);
+const REVOCATIONS: usize = 6000;
+const AT_ONCE: usize = 512;
 const TENANTS: usize = 10_000;
 
 pub(crate) fn rows(state: &Path, dynamodb: Option<&str>, scale: Scale) -> Result<Vec<Row>> {
@@ -45,10 +47,9 @@ pub(crate) fn rows(state: &Path, dynamodb: Option<&str>, scale: Scale) -> Result
     let sqlite: Arc<dyn Store> = Arc::new(signet_sqlite::SqliteStore::open(&folder.path().join("store"))?);
     let dynamodb = dynamodb.map(|prefix| runtime.block_on(tables(prefix)));
     let mut rows = Vec::new();
-    // An emulator of DynamoDB takes some hundred calls a second, and no more at once.
-    for (name, store, size) in [("SQLite", Some(sqlite), (6000, 512)), ("DynamoDB", dynamodb, (600, 64))] {
+    for (name, store) in [("SQLite", Some(sqlite)), ("DynamoDB", dynamodb)] {
         if let Some(store) = store {
-            rows.extend(runtime.block_on(measure(name, folder.path(), store, size, scale))?);
+            rows.extend(runtime.block_on(measure(name, folder.path(), store, scale))?);
         }
     }
     Ok(rows)
@@ -59,18 +60,11 @@ async fn tables(prefix: &str) -> Arc<dyn Store> {
     Arc::new(DynamoStore::new(&aws, prefix, signet_dynamodb::Limits::default()))
 }
 
-/// So many revocations, and how many of them are under way at once.
-async fn measure(
-    name: &str,
-    folder: &Path,
-    store: Arc<dyn Store>,
-    (count, at_once): (usize, usize),
-    scale: Scale,
-) -> Result<Vec<Row>> {
+async fn measure(name: &str, folder: &Path, store: Arc<dyn Store>, scale: Scale) -> Result<Vec<Row>> {
     let store = Arc::new(SlowStore::new(store));
     let shared = || Arc::<SlowStore>::clone(&store) as Arc<dyn Store>;
     let shop = Arc::new(Shop::over(shared(), &folder.join(name), Duration::ZERO).await?);
-    let (count, tenants) = (scale.of(count), scale.of(TENANTS));
+    let (count, tenants) = (scale.of(REVOCATIONS), scale.of(TENANTS));
     let workers = shop.workers("w", count).await?;
     let leaves: Vec<IssuedLeaf> =
         stream::iter(&workers).map(|worker| shop.issue(worker)).buffer_unordered(32).try_collect().await?;
@@ -84,7 +78,7 @@ async fn measure(
     .await?;
 
     store.take(LATENCY);
-    let storm = tokio::spawn(storm(Arc::clone(&shop), leaves, at_once));
+    let storm = tokio::spawn(storm(Arc::clone(&shop), leaves));
     let node = Shop::app_over(shared(), &folder.join(name), Duration::ZERO)?;
     let waits = suspensions(&Arc::new(node), &other, || storm.is_finished()).await?;
     let rate = storm.await??;
@@ -105,7 +99,7 @@ async fn measure(
     Ok(vec![
         Row::alone(format!("{name}: revocations of one tenant, 15 ms a call"), "/s", Spread::exactly(rate))
             .budget(Budget::AtLeast(2000.0))
-            .note(format!("{count} on one node, {at_once} at once")),
+            .note(format!("{count} on one node, {AT_ONCE} at once")),
         Row::alone(
             format!("{name}: another tenant's suspension beside them until a node refuses: longest"),
             "ms",
@@ -123,13 +117,13 @@ async fn measure(
 }
 
 /// Revokes all. Returns how many a second.
-async fn storm(shop: Arc<Shop>, leaves: Vec<IssuedLeaf>, at_once: usize) -> Result<f64> {
+async fn storm(shop: Arc<Shop>, leaves: Vec<IssuedLeaf>) -> Result<f64> {
     let (began, count) = (Instant::now(), leaves.len());
     let revocations = stream::iter(leaves).map(|leaf| {
         let shop = Arc::clone(&shop);
         async move { revoke(&shop, &leaf, RevocationReason::CessationOfOperation).await }
     });
-    revocations.buffer_unordered(at_once).try_collect::<()>().await?;
+    revocations.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     Ok(count as f64 / began.elapsed().as_secs_f64())
 }
 

@@ -37,7 +37,7 @@ pub struct Object {
     pub name: String,
     /// Its media type.
     pub content_type: &'static str,
-    /// Its content.
+    /// Bytes; the store does not look into them.
     pub content: Vec<u8>,
     /// Names (a-z and hyphens) and values to be kept with it.
     pub notes: BTreeMap<String, String>,

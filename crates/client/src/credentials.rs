@@ -137,12 +137,12 @@ impl Credentials {
         &self.facts
     }
 
-    /// The chain as PEM.
+    /// PEM: the leaf first, then what is between it and the root.
     pub fn chain_pem(&self) -> String {
         self.chain_der.iter().map(|der| pem::encode_certificate(der)).collect()
     }
 
-    /// The roots as PEM.
+    /// PEM of each root that the environment has now; two during its rotation.
     pub fn root_pem(&self) -> String {
         self.root_der.iter().map(|der| pem::encode_certificate(der)).collect()
     }

@@ -67,7 +67,7 @@ impl SpiffeId {
         })
     }
 
-    /// The URI.
+    /// `spiffe://<trust domain of the tenant>/<type>/<principal id>`.
     pub fn uri(&self, suffix: &TrustDomainSuffix) -> String {
         format!("spiffe://{}/{}/{}", suffix.trust_domain(&self.tenant), self.principal_type, self.principal)
     }

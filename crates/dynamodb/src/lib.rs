@@ -1,6 +1,7 @@
 //! The storage port on DynamoDB: seven tables named `<prefix>-<table>`, made by `infra/modules/tables`.
 //!
-//! * A read of a table is strongly consistent, a read of an index is not (GSIs cannot be).
+//! * A read of a table is strongly consistent. An index has only keys, and may lag behind (GSIs do): a read of it finds
+//!   places, whose records are then read from the table and left out if they have moved on.
 //! * A transaction is one `TransactWriteItems` with a client token, so that an attempt whose answer was lost can be
 //!   repeated without applying it twice. AWS remembers a token for ten minutes.
 //! * The SDK retries throttling, conflicts between transactions and lost connections with backoff and jitter, within
@@ -108,11 +109,15 @@ impl Store for DynamoStore {
         let answer = if let Some(segment) = query.segment {
             let request = query::scan(&self.client, table, query, segment)?;
             let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
-            (answer.items, answer.last_evaluated_key)
+            (answer.items.unwrap_or_default(), answer.last_evaluated_key)
         } else {
-            let Some(request) = query::request(&self.client, table, query)? else { return Ok(Page::default()) };
+            let Some(request) = query::request(&self.client, table.clone(), query)? else { return Ok(Page::default()) };
             let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
-            (answer.items, answer.last_evaluated_key)
+            let items = match query.index {
+                Some(index) => query::whole(&self.client, &table, index, answer.items.unwrap_or_default()).await?,
+                None => answer.items.unwrap_or_default(),
+            };
+            (items, answer.last_evaluated_key)
         };
         query::page(answer, query, now)
     }

@@ -1,15 +1,23 @@
 //! One page of one partition, or of a segment of a table.
 
+use std::{collections::HashMap, time::Duration};
+
 use aws_sdk_dynamodb::{
     Client,
     operation::{query::builders::QueryFluentBuilder, scan::builders::ScanFluentBuilder},
+    types::KeysAndAttributes,
 };
+use futures::future;
 use signet_core::{
     StoreError, Time,
-    store::{Cursor, Page, Query, Segment, SortRange},
+    store::{Cursor, Index, Page, Query, Segment, SortRange},
 };
+use tokio::time::sleep;
 
-use crate::item::{self, Item, PARTITION, SORT, text};
+use crate::{
+    error,
+    item::{self, Item, PARTITION, SORT, text},
+};
 
 /// Names of the key attributes that `query` goes by.
 fn names(query: &Query) -> (String, String) {
@@ -86,15 +94,65 @@ const fn has_own_key(query: &Query) -> bool {
     query.index.is_some() || query.segment.is_some()
 }
 
+/// As many items as DynamoDB gives in one `BatchGetItem`.
+const MOST_AT_ONCE: usize = 100;
+/// Before the first repetition; each further one waits twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// Attempts at what DynamoDB leaves out of an answer, because it is throttled or the answer too large (16 MB).
+const ATTEMPTS: usize = 8;
+
+/// The items that stand at the `places` that `index` gave, in the same order. Left out is what is deleted meanwhile, or
+/// stands in another place of the index by now.
+pub(crate) async fn whole(
+    client: &Client,
+    table: &str,
+    index: Index,
+    places: Vec<Item>,
+) -> Result<Vec<Item>, StoreError> {
+    let pages = places.chunks(MOST_AT_ONCE).map(|places| batch(client, table, places.iter().map(own_key).collect()));
+    let mut found: HashMap<_, Item> = HashMap::new();
+    for items in future::try_join_all(pages).await? {
+        found.extend(items.into_iter().map(|item| (place(&item), item)));
+    }
+    let parts = [PARTITION, SORT].map(|part| item::index_key(index, part));
+    let here = |place: &Item, item: &Item| parts.iter().all(|part| place.get(part) == item.get(part));
+    let item = |at: &Item| found.remove(&place(at)).filter(|item| here(at, item));
+    Ok(places.iter().filter_map(item).collect())
+}
+
+async fn batch(client: &Client, table: &str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+    let (mut items, mut left, mut wait) = (Vec::with_capacity(keys.len()), keys, FIRST_WAIT);
+    for _ in 0..ATTEMPTS {
+        let keys = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(left)).build();
+        let keys = keys.map_err(|error| StoreError::Refused(error.to_string()))?;
+        let request = client.batch_get_item().request_items(table, keys);
+        let answer = request.send().await.map_err(|e| error::unavailable(&e))?;
+        items.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
+        left = answer.unprocessed_keys.into_iter().flatten().flat_map(|(_, keys)| keys.keys).collect();
+        if left.is_empty() {
+            return Ok(items);
+        }
+        sleep(wait).await;
+        wait = wait.saturating_mul(2);
+    }
+    Err(StoreError::Unavailable(format!("DynamoDB did not give {} items of {table}, {ATTEMPTS} times", left.len())))
+}
+
+/// An item's key in its table.
+fn own_key(item: &Item) -> Item {
+    [PARTITION, SORT].iter().filter_map(|part| Some(((*part).to_owned(), item.get(*part)?.clone()))).collect()
+}
+
+fn place(item: &Item) -> (Option<String>, Option<String>) {
+    let part = |name| item::string(item, name).map(str::to_owned);
+    (part(PARTITION), part(SORT))
+}
+
 /// The answer without expired records: its items, and the last key if there are more.
-pub(crate) fn page(
-    (items, last): (Option<Vec<Item>>, Option<Item>),
-    query: &Query,
-    now: Time,
-) -> Result<Page, StoreError> {
+pub(crate) fn page((items, last): (Vec<Item>, Option<Item>), query: &Query, now: Time) -> Result<Page, StoreError> {
     let next = last.map(|key| cursor(query, &key)).transpose()?;
     let mut page = Page { next, ..Page::default() };
-    for item in items.unwrap_or_default() {
+    for item in items {
         match item::read(query.table, item, now) {
             None => {}
             Some(Ok(record)) => page.records.push(record),

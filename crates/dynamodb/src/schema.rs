@@ -5,8 +5,8 @@ use std::fmt;
 use aws_sdk_dynamodb::{
     Client,
     types::{
-        AttributeDefinition, KeySchemaElement, KeyType, ProjectionType, ScalarAttributeType, TableDescription,
-        TableStatus, TimeToLiveStatus,
+        AttributeDefinition, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription, TableStatus,
+        TimeToLiveStatus,
     },
 };
 use signet_core::store::Table;
@@ -105,9 +105,6 @@ fn compare(found: &TableDescription, table: Table) -> Vec<String> {
             None => wrong.push(format!("has no index {}", index.name())),
             Some(it) if !keyed_by(it.key_schema(), types, &partition, &sort) => {
                 wrong.push(format!("has an index {} that is not keyed by {partition} and {sort}", index.name()));
-            }
-            Some(it) if it.projection().and_then(|p| p.projection_type()) != Some(&ProjectionType::All) => {
-                wrong.push(format!("has an index {} that does not project everything", index.name()));
             }
             Some(_) => {}
         }

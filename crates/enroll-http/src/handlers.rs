@@ -97,7 +97,7 @@ fn accept<T: DeserializeOwned>(
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", "the request must have at most 65536 bytes")
         }
-        _ => Problem::new(StatusCode::BAD_REQUEST, "INCOMPLETE", "the request's body is incomplete"),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "REQUEST_INCOMPLETE", "the request's body is incomplete"),
     })?;
     Ok(wire::read(&body)?)
 }

@@ -42,7 +42,7 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// The key.
+    /// The key that now exists under that name, made by this call or an earlier one.
     Key(KeyRef),
     /// What became of the policies.
     Policies(PolicyReport),

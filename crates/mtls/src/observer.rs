@@ -77,7 +77,7 @@ impl ConnectionRefusal {
             Self::Timeout => "HANDSHAKE_TIMEOUT",
             Self::Handshake(_) => "HANDSHAKE_FAILED",
             Self::NoHttp2 => "NO_HTTP2",
-            Self::NoCertificate => "NO_CERTIFICATE",
+            Self::NoCertificate => "CERTIFICATE_REQUIRED",
             Self::Certificate { refusal, .. } => refusal.reason(),
         }
     }

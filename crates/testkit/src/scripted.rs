@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// One answer.
+/// How the server ends one call.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     /// The connection is closed.

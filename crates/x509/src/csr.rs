@@ -35,7 +35,7 @@ pub enum CsrError {
     /// Another algorithm or curve.
     #[error("the request's key is {found}; use an ECDSA key on P-256")]
     UnsupportedKey {
-        /// What it is.
+        /// Name or object identifier of what the request has instead.
         found: String,
     },
     /// Not an uncompressed point on the curve.
@@ -44,7 +44,7 @@ pub enum CsrError {
     /// Signed with something else than ecdsa-with-SHA256.
     #[error("the request is signed with {found}; use ecdsa-with-SHA256")]
     UnsupportedSignature {
-        /// What it is.
+        /// Name or object identifier of what the request has instead.
         found: String,
     },
     /// The sender does not hold the private key, or the request was changed.

@@ -53,7 +53,7 @@ impl IssuerCert {
         })
     }
 
-    /// Its public key.
+    /// On P-256; what leaves under this issuer are verified with.
     pub fn public_key(&self) -> &PublicKey {
         &self.key
     }

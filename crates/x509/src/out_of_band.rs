@@ -20,7 +20,7 @@ pub struct OutOfBandStatement<'a> {
 }
 
 impl OutOfBandStatement<'_> {
-    /// The text.
+    /// What the holder of the certificate's key signs, line by line; the first line names the version.
     pub fn text(&self) -> String {
         let Self { environment, certificate_der, csr_der, request_id, signed_at } = self;
         format!(

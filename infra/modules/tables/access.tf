@@ -1,4 +1,4 @@
-# Who may do what with which table. read: GetItem and Query; scan: Scan, of which a node that starts reads all tenants; write: what a transaction of ours is made of; delete: DeleteItem.
+# Who may do what with which table. read: GetItem, and Query with the BatchGetItem of what an index found; scan: Scan, of which a node that starts reads all tenants; write: what a transaction of ours is made of; delete: DeleteItem.
 # Nobody may delete an audit event or a certificate's record: only TTL does, when its time is over.
 locals {
   matrix = {
@@ -43,7 +43,7 @@ locals {
   }
 
   actions = {
-    read   = ["dynamodb:GetItem", "dynamodb:Query"]
+    read   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
     scan   = ["dynamodb:Scan"]
     write  = ["dynamodb:ConditionCheckItem", "dynamodb:PutItem"]
     delete = ["dynamodb:DeleteItem"]

@@ -28,7 +28,7 @@ resource "aws_dynamodb_table" "this" {
       name            = global_secondary_index.value
       hash_key        = "${global_secondary_index.value}_pk"
       range_key       = "${global_secondary_index.value}_sk"
-      projection_type = "ALL"
+      projection_type = "KEYS_ONLY"
     }
   }
 

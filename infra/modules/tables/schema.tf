@@ -2,7 +2,7 @@
 # keep one table on a line.
 #
 # Every table has the string keys `pk` and `sk`, and `expires_at` (unix seconds) as its TTL attribute. An index INDEX is keyed by the
-# string attributes INDEX_pk and INDEX_sk and projects everything; an item without them is not in the index.
+# string attributes INDEX_pk and INDEX_sk and has nothing else; an item without them is not in the index.
 locals {
   tables = {
     tenants      = ["listing"]

@@ -40,7 +40,7 @@ impl Node {
             }
         };
         let expires = self.certificate.not_after();
-        because(!self.is_draining(), "DRAINING", "the node is shutting down");
+        because(!self.is_draining(), "NODE_DRAINING", "the node is shutting down");
         let fault = self.certificate.fault();
         match fault {
             Some(fault) => because(expires.is_some(), fault.reason(), fault.message()),

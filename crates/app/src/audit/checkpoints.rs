@@ -22,7 +22,7 @@ pub(crate) const BEFORE_EXPIRY: Time = Time::from_unix_millis(0);
 /// The published head's name.
 const HEAD: &str = "audit/head.json";
 
-/// A page of checkpoints.
+/// Up to a page of checkpoints, and where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointPage {
     /// Newest first.

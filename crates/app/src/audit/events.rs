@@ -72,7 +72,7 @@ pub struct AuditPage {
     pub next_page_token: String,
 }
 
-/// A page of seals.
+/// Up to a page of a tenant's seals, and where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealPage {
     /// Oldest first.

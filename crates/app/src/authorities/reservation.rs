@@ -180,9 +180,10 @@ pub(crate) fn resource_id(record: &Certificate) -> String {
     format!("{}/{}", record.issuer, record.serial)
 }
 
-/// The record of a certificate with its signature.
+/// The record of a certificate with its signature, and the signed bytes once.
 pub(crate) fn with_signature(record: Certificate, issued: Issued) -> Certificate {
-    Certificate { state: CertificateState::Issued, certificate_der: issued.certificate_der, ..record }
+    let (certificate_der, tbs_der) = (issued.certificate_der, Vec::new());
+    Certificate { state: CertificateState::Issued, certificate_der, tbs_der, ..record }
 }
 
 /// Signs what was recorded; the result has been checked against it.

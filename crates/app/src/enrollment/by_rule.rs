@@ -60,7 +60,7 @@ pub(super) async fn enroll_by_rule(
     let key = Tenant::key_of(tenant);
     let Some(found) = ClaimScope::of(tenant).get::<Tenant>(&*app.store, &key, call.now).await? else {
         known.push(("wanted_tenant", tenant.to_string()));
-        return admitting::refuse_proof(app, call, &TenantId::system(), refused("TENANT_UNKNOWN"), known).await;
+        return admitting::refuse_proof(app, call, &TenantId::system(), refused("UNKNOWN_TENANT"), known).await;
     };
     let request = Request { call, tenant, evidence, wanted, csr, key_sha256: key_digest(csr) };
     match believe(app, &request, &found.value, &mut known).await {

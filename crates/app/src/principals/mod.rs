@@ -38,7 +38,7 @@ pub struct CreatePrincipal {
     /// For people.
     pub display_name: String,
     pub roles: Vec<Role>,
-    /// Its groups.
+    /// As in the principal; at most 64.
     pub groups: Vec<Role>,
 }
 

@@ -93,7 +93,7 @@ async fn an_unknown_or_suspended_tenant_is_refused_before_anybody_is_asked() {
         ..attested(presigned(), &csr())
     };
     let unknown = enrollment::enroll(&world.app, &anonymous("one"), input("nobody")).await.unwrap_err();
-    assert_eq!(unknown, refused("TENANT_UNKNOWN"));
+    assert_eq!(unknown, refused("UNKNOWN_TENANT"));
     assert_eq!(world.ledger.events().pop().unwrap().tenant, tid("system"), "nobody else's business");
     assert_eq!(last_details(&world)["wanted_tenant"], "nobody");
     tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("acme")).await.unwrap();

@@ -13,7 +13,6 @@ const FINAL: &[&str] = &[
     "CERTIFICATE_UNKNOWN",
     "CLONE_DETECTED",
     "INSTANCE_LOCKED",
-    "ISSUER_REPLACED",
     "ISSUER_RETIRED",
     "PRINCIPAL_DELETED",
     "PRINCIPAL_REPLACED",
@@ -22,7 +21,6 @@ const FINAL: &[&str] = &[
     "SUCCESSOR_UNKNOWN",
     "TENANT_REPLACED",
     "UNKNOWN_TENANT",
-    "UNTRUSTED_ISSUER",
 ];
 
 /// Why a request that names its time is refused, as long as the clock is wrong.
@@ -117,6 +115,8 @@ pub(super) fn wrong_certificate() -> ClientError {
 
 #[cfg(test)]
 mod tests {
+    use signet_core::reasons::{self, Told};
+
     use super::*;
 
     fn rpc(reason: &str) -> ClientError {
@@ -129,6 +129,14 @@ mod tests {
             transport: false,
             retry_after: None,
         })
+    }
+
+    #[test]
+    fn a_caller_can_be_told_each_final_reason() {
+        let told = |name: &str| reasons::all().any(|reason| reason.name == name && reason.told.contains(&Told::Caller));
+        let silent: Vec<_> = FINAL.iter().filter(|name| !told(name)).collect();
+        assert!(silent.is_empty(), "no server answers with {silent:?}");
+        assert!(FOR_GOOD.iter().all(|name| FINAL.contains(name)));
     }
 
     #[test]

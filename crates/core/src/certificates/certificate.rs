@@ -127,7 +127,7 @@ pub struct Certificate {
     pub not_after: Time,
     /// SHA-256 of the subject public key info, hexadecimal.
     pub spki_sha256: String,
-    /// The to-be-signed bytes, DER.
+    /// The to-be-signed bytes, DER; empty once issued, for the certificate has them.
     #[serde(with = "crate::store::layout::bytes")]
     pub tbs_der: Vec<u8>,
     /// The whole certificate, DER; empty until issued.

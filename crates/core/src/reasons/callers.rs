@@ -36,8 +36,8 @@ reasons! {
     CERTIFICATE_NOT_YET_VALID [Caller Connection Client; "UNAUTHENTICATED"]
         "The certificate is not valid yet."
         => "Set the clock, on the side where it is wrong.";
-    CERTIFICATE_REQUIRED [Caller; "UNAUTHENTICATED"]
-        "The call needs a client certificate."
+    CERTIFICATE_REQUIRED [Caller Connection; "UNAUTHENTICATED"]
+        "The call, or the server, needs a client certificate."
         => "Connect with a certificate, or enroll.";
     CERTIFICATE_REVOKED [Caller AuditLog Connection; "UNAUTHENTICATED", "FAILED_PRECONDITION"]
         "The certificate was revoked, or the one that this request id issued."
@@ -84,7 +84,7 @@ reasons! {
     NODE_BUSY [Caller; "RESOURCE_EXHAUSTED"]
         "The node has as many concurrent calls as it takes."
         => "Retry after the pause in `RetryInfo`.";
-    NODE_DRAINING [Caller Connection; "UNAVAILABLE"]
+    NODE_DRAINING [Caller Connection Operator; "UNAVAILABLE"]
         "The node is shutting down."
         => "Reconnect: another node answers.";
     NODE_STALE [Caller Operator; "UNAVAILABLE"]
@@ -162,9 +162,9 @@ reasons! {
     REPEATED_TOO_OFTEN [Caller; "RESOURCE_EXHAUSTED"]
         "The caller made too many calls in a minute that change nothing."
         => "Retry after the pause in `RetryInfo`.";
-    REQUEST_INCOMPLETE [Caller; "ABORTED"]
-        "The message of the request did not follow its headers in time; nothing was done."
-        => "Retry.";
+    REQUEST_INCOMPLETE [Caller; "ABORTED", "HTTP 400"]
+        "The request did not arrive in full, or its message did not follow its headers in time; nothing was done."
+        => "Retry with the same request id.";
     RESERVATION_ABANDONED [Caller; "FAILED_PRECONDITION"]
         "The request was given up before its certificate was complete."
         => "Use a new request id; to enroll, also a token with uses left.";
@@ -211,8 +211,8 @@ reasons! {
         "The store, a key, STS or an issuer did not answer."
         => "Retry with the same request id, after the pause in `RetryInfo`.";
     UNKNOWN_TENANT [Caller AuditLog Connection; "UNAUTHENTICATED"]
-        "The certificate's tenant does not exist in this environment."
-        => "Check that it is the right environment; after a restore, create the tenant and enroll again.";
+        "The tenant that the caller or its certificate names does not exist in this environment."
+        => "Check the tenant id and the environment; after a restore, create the tenant and enroll again.";
     UNREAD_ANSWERS [Caller; "RESOURCE_EXHAUSTED"]
         "Too many bytes of answers wait for the principal, its tenant or the node's callers to read them."
         => "Read the answers, then retry.";

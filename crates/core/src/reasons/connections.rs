@@ -51,9 +51,6 @@ reasons! {
     NOT_TLS [Connection;]
         "The first byte is not TLS."
         => "Connect with TLS; plain HTTP has other ports.";
-    NO_CERTIFICATE [Connection;]
-        "The client sent no certificate to a server that wants one from everybody."
-        => "Configure the client with its certificate, or enroll.";
     NO_HTTP2 [Connection;]
         "The client did not ask for HTTP/2 by ALPN."
         => "Use a gRPC client, or turn on ALPN `h2`.";

@@ -33,9 +33,6 @@ reasons! {
     DUPLICATE [Caller; "INVALID_ARGUMENT"]
         "A list names the same thing twice."
         => "Name each thing once; a fact can have several values.";
-    INCOMPLETE [Caller; "HTTP 400"]
-        "The body of the HTTP request did not arrive in full."
-        => "Retry with the same request id.";
     INVALID_DISPLAY_NAME [Caller; "INVALID_ARGUMENT"]
         "The display name is too long, or has characters that hide, move the cursor or turn text round."
         => "Use at most 128 printable characters.";

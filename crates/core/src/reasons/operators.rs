@@ -24,9 +24,6 @@ reasons! {
     CONNECT_TIMEOUT [Client;]
         "There was no connection within the time limit."
         => "Retry; if it happens again, check the address, the network and the firewall.";
-    DRAINING [Operator;]
-        "The node is shutting down."
-        => "Do nothing: another node takes its calls.";
     NO_PROOF [Client;]
         "The client has no proof to enroll with, or could not get one."
         => "Give a join token, or fix the source of the proof that the message names.";

@@ -147,9 +147,6 @@ reasons! {
     SOURCE_NOT_ALLOWED [AuditLog;]
         "The token is bound to networks, and the caller's address is in none of them."
         => "Create a token for the caller's network, or find out who has this one.";
-    TENANT_UNKNOWN [AuditLog;]
-        "The tenant that the caller named does not exist."
-        => "Fix the tenant id, or create the tenant.";
     TOKEN_EXPIRED [AuditLog;]
         "The join token has expired."
         => "Create a new one.";

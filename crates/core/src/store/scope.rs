@@ -112,7 +112,7 @@ impl TenantScope {
         Self { tenant: TenantId::system(), only: None }
     }
 
-    /// The tenant.
+    /// Whose records this scope reads and writes.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }

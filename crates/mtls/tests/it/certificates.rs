@@ -58,7 +58,7 @@ async fn no_certificate_is_taken_only_where_enrollment_is() {
     let client = Client::new(&world.pki, None);
     let address = world.start(anonymous()).await;
     assert_eq!(client.greet(address).await.unwrap().greeting, "anonymous");
-    assert_eq!(refused(&world, &client).await, ("NO_CERTIFICATE", "CertificateRequired".to_owned()));
+    assert_eq!(refused(&world, &client).await, ("CERTIFICATE_REQUIRED", "CertificateRequired".to_owned()));
 }
 
 #[tokio::test]

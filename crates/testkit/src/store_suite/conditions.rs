@@ -58,7 +58,7 @@ pub async fn delete_needs_the_version_that_was_read(store: Arc<dyn Store>) {
     assert_kept(&*store, &worker, 1).await;
 }
 
-/// `Write::Check`.
+/// `Write::Check` refuses the transaction at another version, and writes nothing itself.
 pub async fn check_needs_the_version_and_writes_nothing(store: Arc<dyn Store>) {
     let tenant = unique_tenant();
     let (checked, made) = (principal(&tenant, "checked"), principal(&tenant, "made"));
@@ -74,7 +74,7 @@ pub async fn check_needs_the_version_and_writes_nothing(store: Arc<dyn Store>) {
     assert_kept(&*store, &checked, 1).await;
 }
 
-/// `Version`.
+/// A record's version starts at one and grows by one a write.
 pub async fn versions_count_the_writes(store: Arc<dyn Store>) {
     let mut worker = principal(&unique_tenant(), "a");
     write(&*store, Write::create(worker.clone())).await.unwrap();

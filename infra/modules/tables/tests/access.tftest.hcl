@@ -113,7 +113,7 @@ run "each_role_has_its_tables_and_actions" {
       for document in values(data.aws_iam_policy_document.access) : [
         for statement in jsondecode(document.json).Statement : [
           for action in flatten([statement.Action]) : startswith(action, "kms:") || contains([
-            "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem",
+            "dynamodb:BatchGetItem", "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem",
             "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:Scan",
           ], action)
         ]

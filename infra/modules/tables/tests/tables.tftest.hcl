@@ -61,7 +61,7 @@ run "by_default" {
     condition = alltrue(flatten([
       for it in aws_dynamodb_table.this : [
         for index in it.global_secondary_index :
-        index.hash_key == "${index.name}_pk" && index.range_key == "${index.name}_sk" && index.projection_type == "ALL"
+        index.hash_key == "${index.name}_pk" && index.range_key == "${index.name}_sk" && index.projection_type == "KEYS_ONLY"
       ]
     ]))
     error_message = "An index NAME must be keyed by NAME_pk and NAME_sk and project everything."

@@ -56,7 +56,7 @@ async fn a_call_under_way_is_finished_and_the_node_says_that_it_drains() {
     node.stop.cancel();
     eventually("the node drains", async || {
         let (status, body) = node.http("/readyz").await;
-        status == 503 && body.contains("DRAINING")
+        status == 503 && body.contains("NODE_DRAINING")
     })
     .await;
     assert!(world.connector(&node, Some(&world.admin)).connect().await.is_err(), "a newcomer");
@@ -106,7 +106,7 @@ async fn what_a_caller_that_is_gone_has_set_going_is_finished_first() {
     })
     .await;
     node.stop.cancel();
-    eventually("the node drains", async || node.http("/readyz").await.1.contains("DRAINING")).await;
+    eventually("the node drains", async || node.http("/readyz").await.1.contains("NODE_DRAINING")).await;
     assert_eq!(store.waiting(), 1, "the refusal is still to be written, and the node is still there");
     store.release();
     node.running.ended().await.unwrap();
