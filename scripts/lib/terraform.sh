@@ -45,10 +45,23 @@ tf_copy() {
   rm -rf "$dir/infra/modules" "$dir/$module/tests"
   cp -R "$ROOT/infra/modules" "$dir/infra/modules"
   cp "$ROOT/$module"/*.tf "$dir/$module/"
-  if [[ -d $ROOT/$module/tests ]]; then
-    cp -R "$ROOT/$module"/tests "$ROOT/$module"/*.tfvars "$dir/$module/"
-  fi
+  if [[ -d $ROOT/$module/tests ]]; then cp -R "$ROOT/$module/tests" "$dir/$module/"; fi
 }
+
+# tf_copy_roots DIR: all of infra's root modules, each with the test that plans it, and packages where they look for them.
+tf_copy_roots() {
+  local dir=$1 folder
+  mkdir -p "$dir/dist"
+  cp "$ROOT"/infra/modules/environment/tests/packages/*.zip "$dir/dist/"
+  for folder in $(tf_roots); do
+    tf_copy "$folder" "$dir"
+    mkdir -p "$dir/$folder/tests"
+    cp "$ROOT/infra/plan.tftest.hcl" "$dir/$folder/tests/"
+  done
+}
+
+# tf_roots: paths of the environments and examples.
+tf_roots() { (cd "$ROOT" && find infra -path infra/modules -prune -o -name main.tf -printf '%h\n' | sort); }
 
 # Every AWS service that our modules use; one more there is one more here.
 TF_SERVICES=(
@@ -112,34 +125,19 @@ tf_check() (
   copy=$LOCAL/terraform-check
   tf "$ROOT" fmt -check -diff -recursive infra >&2 || die "format them: terraform fmt -recursive infra"
   tf "$ROOT" fmt -check -diff -recursive localstack >&2 || die "format them: terraform fmt -recursive localstack"
-  tf_check_environments_agree
   rm -rf "$copy"
   tf_copy localstack/terraform "$copy"
-  for environment in dev staging prod; do tf_copy "infra/environments/$environment" "$copy"; done
+  tf_copy_roots "$copy"
   say "terraform validate: localstack/terraform …"
   tf_init "$copy/localstack/terraform"
   tf "$copy/localstack/terraform" validate -no-color >&2 || die "terraform validate failed in localstack/terraform"
   trap 'stop_process provider "$copy"' EXIT
   tf_serve "$copy" "$(find -L "$copy/localstack/terraform/.terraform" -name 'terraform-provider-aws_v*')" -debug
-  for module in "$copy"/infra/modules/*/ "$copy"/infra/environments/*/; do
+  for module in "$copy"/infra/modules/*/ $(tf_roots | sed "s|.*|$copy/&/|"); do
     say "terraform test: ${module#"$copy/"} …"
-    case $module in
-      # The same files give the same answers; what differs is terraform.tfvars.
-      */dev/ | */staging/) tf_test "$module" -filter=tests/tfvars.tftest.hcl ;;
-      *) tf_test "$module" ;;
-    esac
+    tf_test "$module"
   done
 )
-
-# tf_check_environments_agree: dev, staging and prod have the same files, but for terraform.tfvars and backend.tf.
-tf_check_environments_agree() {
-  local environment
-  for environment in dev staging; do
-    diff -r --exclude=terraform.tfvars --exclude=backend.tf --exclude='.terraform*' \
-      "$ROOT/infra/environments/prod" "$ROOT/infra/environments/$environment" >&2 ||
-      die "infra/environments/$environment differs from prod beyond terraform.tfvars and backend.tf: change them together"
-  done
-}
 
 # tf_policy: what checkov has to say of infra/. Each thing that it is not to say has its reason: in infra/.checkov.yaml, or where it applies.
 tf_policy() {

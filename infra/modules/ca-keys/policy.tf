@@ -104,7 +104,7 @@ data "aws_iam_policy_document" "key" {
 
   # Looking a key up by its alias, and checking what it is, comes before signing with any; bootstrap looks at the audit key too.
   dynamic "statement" {
-    for_each = length(local.looker_arns) > 0 ? [local.looker_arns] : []
+    for_each = length(local.looker_arns[each.key]) > 0 ? [local.looker_arns[each.key]] : []
     content {
       sid       = "SignersLook"
       resources = ["*"]

@@ -239,6 +239,12 @@ run "only_bootstrap_signs_beside_and_not_for_long" {
     ]))
     error_message = "Bootstrap must end."
   }
+
+  # Or a change of bootstrap_until would change every tenant's key.
+  assert {
+    condition     = !strcontains(data.aws_iam_policy_document.key["tenant"].json, "role/administrator") && strcontains(data.aws_iam_policy_document.key["audit"].json, "role/administrator")
+    error_message = "Opening bootstrap must not change the policy of tenants' keys."
+  }
 }
 
 run "administrators_can_be_named" {

@@ -204,3 +204,12 @@ run "cloudfront_needs_a_certificate_of_us_east_1" {
   }
   expect_failures = [var.domain]
 }
+
+run "an_environment_beyond_lambdas_limit_is_refused" {
+  command = plan
+
+  variables {
+    settings = { SIGNET_SERVER__DNS_NAMES = format("%4000s", "x") }
+  }
+  expect_failures = [aws_lambda_function.this]
+}

@@ -8,16 +8,6 @@ variable "environment" {
   }
 }
 
-variable "region" {
-  description = "AWS region."
-  type        = string
-
-  validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region must be an AWS region, for example eu-central-1."
-  }
-}
-
 variable "trust_domain_suffix" {
   description = "A tenant's SPIFFE trust domain is TENANT.SUFFIX. Use a domain that you own, unique per environment. It cannot change after certificates have been issued."
   type        = string
@@ -48,7 +38,6 @@ variable "size" {
 variable "package_dir" {
   description = "Folder with the Lambda packages that scripts/package builds."
   type        = string
-  default     = "../../../dist"
 }
 
 variable "network" {
@@ -162,11 +151,4 @@ variable "log_retention_days" {
   description = "Log retention in days; one of the values that CloudWatch supports."
   type        = number
   default     = 365
-}
-
-variable "tags" {
-  description = "Additional tags for all resources."
-  type        = map(string)
-  default     = {}
-  nullable    = false
 }

@@ -1,4 +1,4 @@
-# The composition, the same for all environments. The modules' own tests check what each of them makes.
+# The composition. The modules' own tests check what each of them makes.
 # Nothing of AWS is asked, so no account is needed.
 mock_provider "aws" {
   mock_data "aws_region" {
@@ -19,7 +19,14 @@ mock_provider "aws" {
 }
 
 variables {
-  package_dir = "./tests/packages"
+  environment         = "test"
+  trust_domain_suffix = "test.example.com"
+  image               = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.2.0"
+  package_dir         = "./tests/packages"
+  operators = {
+    administrators = ["arn:aws:iam::123456789012:role/platform"]
+    break_glass    = ["arn:aws:iam::123456789012:user/break-glass"]
+  }
 }
 
 run "outputs_say_what_to_do_next" {
@@ -53,8 +60,8 @@ run "outputs_say_what_to_do_next" {
   assert {
     condition = alltrue([for step in [
       "By 2026-12-01T18:00:00Z, as arn:aws:iam::123456789012:role/administrator",
-      "principal bootstrap --from-terraform infra/environments/${var.environment}",
-      "update-service --region ${var.region} --cluster c --service s",
+      "principal bootstrap --from-terraform outputs.json",
+      "update-service --region eu-central-1 --cluster c --service s",
       "https://enroll.example/v1/enroll",
       "Point signet.example.com at lb.example",
     ] : strcontains(output.next_steps, step)])
@@ -69,6 +76,17 @@ run "outputs_say_what_to_do_next" {
   assert {
     condition     = join(" ", output.signet.server_dns_names) == "signet.example.com lb.example"
     error_message = "The server's certificate must have all names that clients may use."
+  }
+
+  assert {
+    condition     = output.signet.storage_prefix == "signet-test" && output.signet.key_prefix == "signet-test" && output.signet.server_identity_prefix == "/signet/test"
+    error_message = "Names must follow from the environment's."
+  }
+
+  # As signetd's configuration spells its keys; tidy compares them with the sample.
+  assert {
+    condition     = alltrue([for name in keys(local.settings) : can(regex("^SIGNET_[A-Z_]+__[A-Z_]+$", name))])
+    error_message = "A setting must be SIGNET_SECTION__KEY."
   }
 }
 
@@ -127,14 +145,12 @@ run "prod_unprotected_and_unheard_is_refused" {
     environment           = "prod"
     deletion_protection   = false
     alarm_email_addresses = []
-    # none
-    region = "frankfurt"
     # with a scheme
     trust_domain_suffix = "spiffe://prod.example.com"
     # everybody, at an internal load balancer
     network = { client_cidrs = ["0.0.0.0/0"] }
   }
-  expect_failures = [var.deletion_protection, var.alarm_email_addresses, var.region, var.trust_domain_suffix, var.network]
+  expect_failures = [var.deletion_protection, var.alarm_email_addresses, var.trust_domain_suffix, var.network]
 }
 
 run "other_bad_input_is_refused" {

@@ -1,4 +1,7 @@
+data "aws_region" "current" {}
+
 locals {
+  region           = data.aws_region.current.id
   name_prefix      = "signet-${var.environment}"
   parameter_prefix = "/signet/${var.environment}"
 
@@ -8,7 +11,7 @@ locals {
     until     = var.bootstrap_until
   }
 
-  # The configuration of signetd and both Lambdas, as environment variables: the same names as in services/control-plane/signet.sample.toml.
+  # The configuration of signetd and the Lambdas, as environment variables: the same names as in services/control-plane/signet.sample.toml.
   settings = {
     SIGNET_ENVIRONMENT__NAME                = var.environment
     SIGNET_ENVIRONMENT__TRUST_DOMAIN_SUFFIX = var.trust_domain_suffix
@@ -23,6 +26,6 @@ locals {
     SIGNET_PUBLICATION__BUCKET              = module.publication.bucket_name
     SIGNET_EVENTS__BUS                      = module.observability.event_bus_name
     SIGNET_TELEMETRY__LOG                   = "json"
-    SIGNET_AWS__REGION                      = var.region
+    SIGNET_AWS__REGION                      = local.region
   }
 }
