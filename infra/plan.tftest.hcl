@@ -18,6 +18,27 @@ mock_provider "aws" {
   }
 }
 
+# Of the example with two regions.
+mock_provider "aws" {
+  alias = "us"
+
+  mock_data "aws_region" {
+    defaults = { id = "us-east-2" }
+  }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
+  }
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["us-east-2a", "us-east-2b", "us-east-2c"] }
+  }
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}", minified_json = "{}" }
+  }
+}
+
 run "plan" {
   command = plan
 

@@ -5,7 +5,8 @@ data "aws_region" "current" {}
 locals {
   account_root = "arn:${local.partition}:iam::${local.account}:root"
 
-  # Neither these nor `administer` has Sign, CreateGrant (which could hand out Sign), DisableKey or ScheduleKeyDeletion.
+  # Neither these nor `administer` has Sign, CreateGrant (which could hand out Sign) or DisableKey; nor ScheduleKeyDeletion, but without
+  # protection, where `terraform destroy` ends the keys.
   look = [
     "kms:DescribeKey",
     "kms:GetKeyPolicy",
@@ -15,7 +16,8 @@ locals {
     "kms:ListKeyPolicies",
     "kms:ListResourceTags",
   ]
-  administer = [
+  administer = concat(local.administer_always, var.deletion_protection ? [] : ["kms:ScheduleKeyDeletion"])
+  administer_always = [
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
     "kms:DeleteAlias",

@@ -31,14 +31,14 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "Maximum concurrent enrollments: small, medium or large; see sizes.tf."
+  description = "Maximum concurrent enrollments: tiny, small, medium or large; see sizes.tf."
   type        = string
   default     = "small"
   nullable    = false
 
   validation {
-    condition     = contains(["small", "medium", "large"], var.size)
-    error_message = "size must be small, medium or large."
+    condition     = contains(["tiny", "small", "medium", "large"], var.size)
+    error_message = "size must be tiny, small, medium or large."
   }
 }
 

@@ -10,6 +10,7 @@ module "network" {
   interface_endpoints = var.network.interface_endpoints
   existing_endpoints  = var.network.existing_endpoints
   internet_facing     = var.network.internet_facing
+  public_tasks        = local.tiny && var.network.vpc == null
   peer_cidrs          = var.network.internet_facing ? [] : var.network.client_cidrs
   log_retention_days  = var.log_retention_days
   logs_kms_key_arn    = module.observability.logs_kms_key_arn
@@ -34,7 +35,15 @@ module "ca_keys" {
   maker_role_arn          = module.keymaker.role_arn
   administrator_role_arns = var.operators.key_administrator_role_arns
   break_glass_role_arns   = [module.operators.break_glass_role_arn]
+  deletion_protection     = var.deletion_protection
   bootstrap               = local.bootstrap
+}
+
+check "trail" {
+  assert {
+    condition     = var.trail_arn != null
+    error_message = "No CloudTrail trail is named (trail_arn): without one that records management events, KMS's too, nobody hears of the break-glass role's use or of a change to a CA key. The module foundation creates one."
+  }
 }
 
 module "control_plane" {
@@ -136,6 +145,7 @@ module "observability" {
   ca_key_arns          = values(module.ca_keys.key_arns)
   break_glass_role_arn = module.operators.break_glass_role_arn
   email_addresses      = var.alarm_email_addresses
+  dashboard            = !local.tiny
 
   key_administrator_role_arns = var.operators.key_administrator_role_arns
   log_retention_days          = var.log_retention_days

@@ -4,6 +4,7 @@ locals {
   region           = data.aws_region.current.id
   name_prefix      = "signet-${var.environment}"
   parameter_prefix = "/signet/${var.environment}"
+  tiny             = var.size == "tiny"
 
   # Who may make the first certificates, and until when.
   bootstrap = var.bootstrap_until == null ? null : {

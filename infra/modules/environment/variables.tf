@@ -30,7 +30,7 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "small, medium or large, as defined in sizes.tf of the modules control-plane and enroll."
+  description = "tiny, small, medium or large, as defined in sizes.tf of the modules control-plane and enroll. tiny is for trying out: one node with a public address, no interface endpoints, no dashboard (see README)."
   type        = string
   default     = "small"
 }
@@ -107,7 +107,7 @@ variable "publication" {
 }
 
 variable "deletion_protection" {
-  description = "Protect tables, load balancer and published files from deletion. To destroy an environment, first set this to false and apply."
+  description = "Protect tables, keys, load balancer and published files from deletion. To destroy an environment, first set this to false and apply."
   type        = bool
   default     = true
   nullable    = false
@@ -138,6 +138,22 @@ variable "alarm_email_addresses" {
   validation {
     condition     = length(var.alarm_email_addresses) > 0 || var.environment != "prod"
     error_message = "prod needs somebody to receive alarms: set at least one address in alarm_email_addresses."
+  }
+}
+
+variable "trail_arn" {
+  description = "ARN of the CloudTrail trail that records management events of this region, reads and writes, KMS's too: the alarms BreakGlassUsed and CaKeyChanged hear through it. Null: a warning in each plan."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.trail_arn == null || can(regex("^arn:[a-z-]+:cloudtrail:[a-z0-9-]+:[0-9]{12}:trail/", var.trail_arn))
+    error_message = "trail_arn must be the ARN of a trail (arn:aws:cloudtrail:REGION:ACCOUNT:trail/NAME); an organization's trail is in the management account."
+  }
+
+  validation {
+    condition     = var.trail_arn != null || var.environment != "prod"
+    error_message = "prod needs a trail: without one nobody hears of the break-glass role's use or of a change to a CA key. Name it in trail_arn."
   }
 }
 

@@ -27,6 +27,8 @@ locals {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
+  count = var.dashboard ? 1 : 0
+
   dashboard_name = var.name_prefix
   dashboard_body = jsonencode({
     widgets = concat(

@@ -102,6 +102,13 @@ variable "handshake_refusals" {
   }
 }
 
+variable "dashboard" {
+  description = "Whether to create the dashboard, 3 USD a month beyond an account's first three."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "log_retention_days" {
   description = "Event retention in days."
   type        = number

@@ -247,6 +247,25 @@ run "only_bootstrap_signs_beside_and_not_for_long" {
   }
 }
 
+run "administrators_end_keys_only_without_protection" {
+  command = plan
+
+  variables {
+    administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
+    deletion_protection     = false
+  }
+
+  assert {
+    condition = alltrue([
+      for document in values(data.aws_iam_policy_document.key) : [
+        for statement in jsondecode(document.json).Statement : statement.Principal.AWS
+        if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion") && statement.Sid != "BreakGlassDestroys"
+      ] == ["arn:aws:iam::123456789012:role/terraform"]
+    ])
+    error_message = "Without protection terraform destroy must be able to end every key."
+  }
+}
+
 run "administrators_can_be_named" {
   command = plan
 

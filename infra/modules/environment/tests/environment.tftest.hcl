@@ -23,6 +23,7 @@ variables {
   trust_domain_suffix = "test.example.com"
   image               = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.2.0"
   package_dir         = "./tests/packages"
+  trail_arn           = "arn:aws:cloudtrail:eu-central-1:123456789012:trail/signet"
   operators = {
     administrators = ["arn:aws:iam::123456789012:role/platform"]
     break_glass    = ["arn:aws:iam::123456789012:user/break-glass"]
@@ -90,13 +91,16 @@ run "outputs_say_what_to_do_next" {
   }
 }
 
-run "small" {
+run "tiny_in_a_given_vpc" {
   command = plan
-  variables { size = "small" }
+  variables {
+    size    = "tiny"
+    network = { vpc = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-a", "subnet-b"], private_route_table_ids = ["rtb-a"] } }
+  }
 
   assert {
-    condition     = module.control_plane.minimum_nodes == 2
-    error_message = "small has two nodes at least."
+    condition     = !module.network.public_tasks
+    error_message = "In a VPC that is not ours tasks are where its owner wants them."
   }
 }
 
@@ -139,18 +143,25 @@ run "large_on_arm_and_internet_facing" {
   }
 }
 
+run "a_plan_without_a_trail_says_so" {
+  command = plan
+  variables { trail_arn = null }
+  expect_failures = [check.trail]
+}
+
 run "prod_unprotected_and_unheard_is_refused" {
   command = plan
   variables {
     environment           = "prod"
     deletion_protection   = false
     alarm_email_addresses = []
+    trail_arn             = null
     # with a scheme
     trust_domain_suffix = "spiffe://prod.example.com"
     # everybody, at an internal load balancer
     network = { client_cidrs = ["0.0.0.0/0"] }
   }
-  expect_failures = [var.deletion_protection, var.alarm_email_addresses, var.trust_domain_suffix, var.network]
+  expect_failures = [var.deletion_protection, var.alarm_email_addresses, var.trail_arn, var.trust_domain_suffix, var.network]
 }
 
 run "other_bad_input_is_refused" {

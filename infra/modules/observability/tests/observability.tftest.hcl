@@ -77,7 +77,7 @@ override_resource {
 }
 
 override_resource {
-  target = aws_cloudwatch_dashboard.this
+  target = aws_cloudwatch_dashboard.this[0]
 }
 
 variables {
