@@ -61,21 +61,20 @@ tf_copy_roots() {
 }
 
 # tf_roots: paths of the environments and examples.
-tf_roots() { (cd "$ROOT" && find infra -path infra/modules -prune -o -name main.tf -printf '%h\n' | sort); }
+tf_roots() { (cd "$ROOT" && find infra/environments infra/examples -name main.tf -printf '%h\n' | sort); }
 
 # Every AWS service that our modules use; one more there is one more here.
 TF_SERVICES=(
-  acm apigatewayv2 applicationautoscaling cloudfront cloudwatch dynamodb ec2 ecr ecs elbv2 events iam kms lambda logs
+  acm apigateway apigatewayv2 applicationautoscaling cloudtrail cloudwatch dynamodb ec2 ecr ecs elbv2 events iam kms lambda logs
   route53 s3 scheduler secretsmanager sns sqs ssm sts wafv2
 )
 
-# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator.
+# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator, as root or with the credentials in TF_KEY_ID, TF_SECRET, TF_TOKEN.
 tf_point_at() {
   local service
   {
     echo 'provider "aws" {'
-    echo '  access_key                  = "test"'
-    echo '  secret_key                  = "test"'
+    tf_credentials
     echo '  skip_credentials_validation = true'
     echo '  skip_metadata_api_check     = true'
     echo '  s3_use_path_style           = true'
@@ -86,6 +85,13 @@ tf_point_at() {
     echo '  }'
     echo '}'
   } >"$2/emulator_override.tf"
+}
+
+# tf_credentials: lines of a provider or a backend.
+tf_credentials() {
+  echo "access_key = \"${TF_KEY_ID:-test}\""
+  echo "secret_key = \"${TF_SECRET:-test}\""
+  [[ -z ${TF_TOKEN:-} ]] || echo "token = \"$TF_TOKEN\""
 }
 
 # tf_local_state DIR: state beside the root module in DIR instead of in S3, if it says S3.

@@ -68,6 +68,9 @@ module "signet_us" {
 
   trail_arn = local.trail_arn
   operators = local.operators
+
+  # The account's role for access logs is set in the foundation's region only.
+  enroll = { access_log = false }
 }
 
 output "signet" {

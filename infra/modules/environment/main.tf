@@ -80,6 +80,8 @@ module "enroll" {
   reserved_concurrency = var.enroll.reserved_concurrency
   domain               = var.enroll.domain
   web_acl_arn          = var.enroll.web_acl_arn
+  requests_per_address = var.enroll.requests_per_address
+  access_log           = var.enroll.access_log
   settings             = local.settings
   access_policies = {
     tables = module.tables.access["enroll"]

@@ -83,7 +83,7 @@ variable "domain" {
 }
 
 variable "enroll" {
-  description = "Enrollment API: its own domain name, a web ACL, and a reserved concurrency that overrides the size's (see modules/enroll)."
+  description = "Enrollment API: its own domain name, a web ACL of yours, a limit per address and a reserved concurrency that override the size's, and whether it writes an access log (see modules/enroll)."
   type = object({
     domain = optional(object({
       name            = string
@@ -91,6 +91,8 @@ variable "enroll" {
       zone_id         = optional(string)
     }))
     web_acl_arn          = optional(string)
+    requests_per_address = optional(number)
+    access_log           = optional(bool, true)
     reserved_concurrency = optional(number)
   })
   default = {}

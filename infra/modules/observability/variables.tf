@@ -25,7 +25,7 @@ variable "enroll" {
   type = object({
     log_group_name = string
     function_name  = string
-    api_id         = string
+    api_name       = string
   })
 }
 

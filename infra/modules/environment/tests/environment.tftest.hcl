@@ -50,7 +50,7 @@ run "outputs_say_what_to_do_next" {
 
   override_module {
     target  = module.enroll
-    outputs = { url = "https://enroll.example", api_id = "a", function_name = "f", log_group_name = "l", role_arn = "arn:aws:iam::123456789012:role/enroll" }
+    outputs = { url = "https://enroll.example", api_id = "a", api_name = "n", function_name = "f", log_group_name = "l", role_arn = "arn:aws:iam::123456789012:role/enroll" }
   }
 
   override_module {
