@@ -1,7 +1,8 @@
-# MiB and reserved instances of the Lambda; calls a second, and at once, that the API lets through; calls in five
-# minutes from one address (0: no web ACL, which costs 6 dollars a month). Less than half of the API's rate: one address cannot shut out the others. The reservation bounds what a flood
-# can cost, and how many signatures of KMS's quota it can take from renewals. AWS keeps 100 instances unreserved: 50 take a quota
-# (L-B99A9384, "Concurrent executions") of 150, and a new account has 10 or 50 in all. So tiny and small reserve none; the rate bounds it.
+# MiB and reserved instances of the Lambda; calls a second, and at once, that the API lets through; calls in five minutes from one
+# address (0: no web ACL, which costs 6 dollars a month), less than half of the API's rate, so that one cannot shut out the others.
+# The reservation bounds what a flood can cost, and how many signatures of KMS's quota it can take from renewals. AWS keeps 100
+# instances unreserved: 50 take a quota (L-B99A9384, "Concurrent executions") of 150, and a new account has 10 or 50 in all. So tiny
+# and small reserve none; the rate bounds it.
 locals {
   sizes = {
     tiny   = { memory = 256, concurrency = -1, rate = 20, burst = 40, per_address = 0 }

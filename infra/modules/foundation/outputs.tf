@@ -24,7 +24,7 @@ output "backend" {
     terraform {
       backend "s3" {
         bucket       = "${aws_s3_bucket.this["state"].id}"
-        key          = "signet/foundation.tfstate"
+        key          = "${var.name_prefix}/foundation.tfstate"
         region       = "${local.region}"
         encrypt      = true
         use_lockfile = true

@@ -215,7 +215,7 @@ data "aws_iam_policy_document" "shared" {
   }
 }
 
-# Nothing else takes these back: what an environment keeps is not Terraform's to read, and neither are its own rights or the trail its to change.
+# Nothing else takes these back: what an environment keeps is not Terraform's to read, and neither are its own rights, the foundation or the trail its to change.
 data "aws_iam_policy_document" "never" {
   statement {
     sid       = "Data"
@@ -228,12 +228,17 @@ data "aws_iam_policy_document" "never" {
   }
 
   statement {
-    sid    = "ItselfAndTheTrail"
+    sid    = "Foundation"
     effect = "Deny"
     actions = [
       "iam:DeleteRole*", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole*",
       "s3:Delete*", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:PutObject",
     ]
-    resources = ["arn:${local.partition}:iam::${local.account}:role/${var.name_prefix}-terraform", "arn:${local.partition}:s3:::${var.name_prefix}-trail-${local.account}", "arn:${local.partition}:s3:::${var.name_prefix}-trail-${local.account}/*"]
+    resources = [
+      "arn:${local.partition}:iam::${local.account}:role/${var.name_prefix}-terraform",
+      "arn:${local.partition}:s3:::${var.name_prefix}-trail-${local.account}",
+      "arn:${local.partition}:s3:::${var.name_prefix}-trail-${local.account}/*",
+      "arn:${local.partition}:s3:::${var.name_prefix}-state-${local.account}/${var.name_prefix}/foundation.tfstate*",
+    ]
   }
 }

@@ -1,5 +1,5 @@
-//! The `enroll` Lambda: `signet_enroll_http` behind API Gateway (a REST API, or an HTTP API of payload version 2.0) or a
-//! function URL.
+//! The `enroll` Lambda: `signet_enroll_http` behind API Gateway (a REST API, or an HTTP API of payload version 2.0) or
+//! a function URL.
 
 use std::{
     convert::Infallible,
