@@ -30,6 +30,9 @@ ONLY_IN_2 = {("logs", "tail"): {"--since", "--follow", "--format", "--filter-pat
 ONLY_IN_2_OPTION = "--cli-binary-format raw-in-base64-out"
 # What is no business of our roles, and whose it is.
 OTHERS = {
+    "ecr:GetAuthorizationToken": "who pushes images: the account's administrator, or a CI",
+    "kms:ListAliases": "Terraform's role (infra/modules/foundation), which destroys",
+    "kms:ScheduleKeyDeletion": "Terraform's role (infra/modules/foundation), which destroys",
     "iam:PutRolePolicy": "who administers the account's IAM: our roles change no role",
     "servicequotas:RequestServiceQuotaIncrease": "who runs the account: it is for all that is in it",
 }

@@ -4,6 +4,7 @@ docs.aws.amazon.com/kms/latest and docs.aws.amazon.com/secretsmanager/latest.
 It counts as reached over TLS, so that policies which refuse plain HTTP (aws:SecureTransport) let calls pass, and a session's
 aws:PrincipalArn is its role's (IAM User Guide, reference_policies_condition-keys.html#condition-keys-principalarn).
 """
+import dataclasses
 import json
 import time
 from contextvars import ContextVar
@@ -64,9 +65,16 @@ extract = iam_actions.extract_resource_arn
 
 
 def extract_with_alias(service, method, path, headers, body, query, region, account):
-    """CreateAlias is checked for its alias; for the key, further_checks does it."""
-    name = json.loads(body or b"{}").get("AliasName") if service == "kms" else None
-    return f"arn:aws:kms:{region}:{account}:{name}" if name else extract(service, method, path, headers, body, query, region, account)
+    """CreateAlias is checked for its alias; for the key, further_checks does it. The ARN of a rule on the default bus does not name the bus, and a
+    bus is no rule (service-authorization/latest/reference/list_amazoneventbridge.html). A schedule's group is in the body, not in the path."""
+    said = json.loads(body or b"{}") if service in ("kms", "events") else {}
+    if said.get("AliasName"):
+        return f"arn:aws:kms:{region}:{account}:{said['AliasName']}"
+    arn = extract(service, method, path, headers, body, query, region, account)
+    if service == "events" and said.get("Rule") and ":event-bus/" in arn:
+        arn = f"arn:aws:events:{region}:{account}:rule/{said.get('EventBusName', 'default')}/{said['Rule']}"
+    bus = headers.get("x-amz-target", "").endswith("EventBus")
+    return "*" if ":schedule/default/" in arn else arn.replace(":rule/default/", ":event-bus/" if bus else ":rule/")
 
 
 def decide(access_key: str, region: str, action: str, arn: str, policy: str | None = None, keys: dict | None = None):
@@ -145,6 +153,18 @@ def further_checks(access_key: str, action: str, region: str):
     return None
 
 
+first_match = iam_evaluator._first_match
+
+
+def first_match_of_terraform(context, statements, effect):
+    """Of many calls that Terraform makes MiniStack does not know the resource. Its role then needs the action, on whatever resource."""
+    found = first_match(context, statements, effect)
+    if found or effect == "Deny" or context.resource_arn != "*" or ":assumed-role/signet-terraform/" not in context.principal_arn:
+        return found
+    anywhere = [dataclasses.replace(statement, resources=["*"]) for statement in statements]
+    return first_match(context, anywhere, effect)
+
+
 enforce = iam_evaluator.enforce
 
 
@@ -211,6 +231,7 @@ def key_policy_for_arn_as_aws(arn):
 
 
 iam_evaluator._resolve_condition_key = resolve_as_aws
+iam_evaluator._first_match = first_match_of_terraform
 iam_evaluator.enforce = enforce_as_aws
 iam_actions.extract_resource_arn = extract_with_alias
 kms._create_key, kms._put_key_policy = create_key_as_aws, put_key_policy_as_aws

@@ -126,9 +126,16 @@ def refusals(prefix: str) -> int:
         "administrator": [sign("shared"), sign("audit"), delete_root, publish, forget, make],
         "break-glass": [sign("root"), sign("shared"), publish, server_key],
     }
+    # Of the account, not of the environment.
+    terraform = "signet-terraform"
+    all_of_it = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
+    more = ("iam", "put_role_policy", {"RoleName": terraform, "PolicyName": "more", "PolicyDocument": all_of_it})
+    stranger = ("iam", "delete_role_policy", {"RoleName": "platform", "PolicyName": "any"})
+    blind = ("s3", "put_bucket_policy", {"Bucket": f"signet-trail-{ACCOUNT}", "Policy": "{}"})
+    tried[terraform] = [sign("root"), server_key, forget, more, stranger, blind, ("cloudtrail", "stop_logging", {"Name": "signet"})]
     allowed = 0
     for role, calls in tried.items():
-        credentials = assume(prefix, role)
+        credentials = assume(*role.split("-", 1)) if role == terraform else assume(prefix, role)
         for service, operation, arguments in calls:
             try:
                 getattr(client(service, credentials), operation)(**arguments)

@@ -45,24 +45,36 @@ tf_copy() {
   rm -rf "$dir/infra/modules" "$dir/$module/tests"
   cp -R "$ROOT/infra/modules" "$dir/infra/modules"
   cp "$ROOT/$module"/*.tf "$dir/$module/"
-  if [[ -d $ROOT/$module/tests ]]; then
-    cp -R "$ROOT/$module"/tests "$ROOT/$module"/*.tfvars "$dir/$module/"
-  fi
+  if [[ -d $ROOT/$module/tests ]]; then cp -R "$ROOT/$module/tests" "$dir/$module/"; fi
 }
+
+# tf_copy_roots DIR: all of infra's root modules, each with the test that plans it, and packages where they look for them.
+tf_copy_roots() {
+  local dir=$1 folder
+  mkdir -p "$dir/dist"
+  cp "$ROOT"/infra/modules/environment/tests/packages/*.zip "$dir/dist/"
+  for folder in $(tf_roots); do
+    tf_copy "$folder" "$dir"
+    mkdir -p "$dir/$folder/tests"
+    cp "$ROOT/infra/plan.tftest.hcl" "$dir/$folder/tests/"
+  done
+}
+
+# tf_roots: paths of the environments and examples.
+tf_roots() { (cd "$ROOT" && find infra/environments infra/examples -name main.tf -printf '%h\n' | sort); }
 
 # Every AWS service that our modules use; one more there is one more here.
 TF_SERVICES=(
-  acm apigatewayv2 applicationautoscaling cloudfront cloudwatch dynamodb ec2 ecr ecs elbv2 events iam kms lambda logs
+  acm apigateway apigatewayv2 applicationautoscaling cloudtrail cloudwatch dynamodb ec2 ecr ecs elbv2 events iam kms lambda logs
   route53 s3 scheduler secretsmanager sns sqs ssm sts wafv2
 )
 
-# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator.
+# tf_point_at ENDPOINT DIR: makes the root module in DIR speak to an emulator, as root or with the credentials in TF_KEY_ID, TF_SECRET, TF_TOKEN.
 tf_point_at() {
   local service
   {
     echo 'provider "aws" {'
-    echo '  access_key                  = "test"'
-    echo '  secret_key                  = "test"'
+    tf_credentials
     echo '  skip_credentials_validation = true'
     echo '  skip_metadata_api_check     = true'
     echo '  s3_use_path_style           = true'
@@ -73,6 +85,13 @@ tf_point_at() {
     echo '  }'
     echo '}'
   } >"$2/emulator_override.tf"
+}
+
+# tf_credentials: lines of a provider or a backend.
+tf_credentials() {
+  echo "access_key = \"${TF_KEY_ID:-test}\""
+  echo "secret_key = \"${TF_SECRET:-test}\""
+  [[ -z ${TF_TOKEN:-} ]] || echo "token = \"$TF_TOKEN\""
 }
 
 # tf_local_state DIR: state beside the root module in DIR instead of in S3, if it says S3.
@@ -112,34 +131,19 @@ tf_check() (
   copy=$LOCAL/terraform-check
   tf "$ROOT" fmt -check -diff -recursive infra >&2 || die "format them: terraform fmt -recursive infra"
   tf "$ROOT" fmt -check -diff -recursive localstack >&2 || die "format them: terraform fmt -recursive localstack"
-  tf_check_environments_agree
   rm -rf "$copy"
   tf_copy localstack/terraform "$copy"
-  for environment in dev staging prod; do tf_copy "infra/environments/$environment" "$copy"; done
+  tf_copy_roots "$copy"
   say "terraform validate: localstack/terraform …"
   tf_init "$copy/localstack/terraform"
   tf "$copy/localstack/terraform" validate -no-color >&2 || die "terraform validate failed in localstack/terraform"
   trap 'stop_process provider "$copy"' EXIT
   tf_serve "$copy" "$(find -L "$copy/localstack/terraform/.terraform" -name 'terraform-provider-aws_v*')" -debug
-  for module in "$copy"/infra/modules/*/ "$copy"/infra/environments/*/; do
+  for module in "$copy"/infra/modules/*/ $(tf_roots | sed "s|.*|$copy/&/|"); do
     say "terraform test: ${module#"$copy/"} …"
-    case $module in
-      # The same files give the same answers; what differs is terraform.tfvars.
-      */dev/ | */staging/) tf_test "$module" -filter=tests/tfvars.tftest.hcl ;;
-      *) tf_test "$module" ;;
-    esac
+    tf_test "$module"
   done
 )
-
-# tf_check_environments_agree: dev, staging and prod have the same files, but for terraform.tfvars and backend.tf.
-tf_check_environments_agree() {
-  local environment
-  for environment in dev staging; do
-    diff -r --exclude=terraform.tfvars --exclude=backend.tf --exclude='.terraform*' \
-      "$ROOT/infra/environments/prod" "$ROOT/infra/environments/$environment" >&2 ||
-      die "infra/environments/$environment differs from prod beyond terraform.tfvars and backend.tf: change them together"
-  done
-}
 
 # tf_policy: what checkov has to say of infra/. Each thing that it is not to say has its reason: in infra/.checkov.yaml, or where it applies.
 tf_policy() {

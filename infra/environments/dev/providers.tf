@@ -10,12 +10,9 @@ terraform {
 }
 
 provider "aws" {
-  region = var.region
+  region = "eu-central-1"
 
   default_tags {
-    tags = merge(var.tags, {
-      "signet:environment" = local.name_prefix
-      "managed-by"         = "terraform"
-    })
+    tags = { "signet:environment" = "signet-dev", "managed-by" = "terraform" }
   }
 }

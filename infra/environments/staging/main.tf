@@ -1,162 +1,38 @@
-# The whole environment. What differs between dev, staging and prod is in terraform.tfvars and backend.tf; all other files are the same.
+# As production, in small. Replace account, names and addresses with yours.
+module "signet" {
+  source = "../../modules/environment"
 
-module "network" {
-  source              = "../../modules/network"
-  name_prefix         = local.name_prefix
-  cidr                = var.network.cidr
-  az_count            = var.network.az_count
-  exclude_zone_ids    = var.network.exclude_zone_ids
-  vpc                 = var.network.vpc
-  gateway_endpoints   = var.network.gateway_endpoints
-  interface_endpoints = var.network.interface_endpoints
-  existing_endpoints  = var.network.existing_endpoints
-  internet_facing     = var.network.internet_facing
-  peer_cidrs          = var.network.internet_facing ? [] : var.network.client_cidrs
-  log_retention_days  = var.log_retention_days
-  logs_kms_key_arn    = module.observability.logs_kms_key_arn
-}
+  environment         = "staging"
+  trust_domain_suffix = "staging.example.com"
 
-module "tables" {
-  source                = "../../modules/tables"
-  name_prefix           = local.name_prefix
-  deletion_protection   = var.deletion_protection
-  break_glass_role_arns = [module.operators.break_glass_role_arn]
-  bootstrap_until       = var.bootstrap_until
-}
+  image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/signet/signetd:0.2.0"
+  package_dir  = "../../../dist"
+  architecture = "arm64"
+  size         = "small"
 
-module "ca_keys" {
-  source      = "../../modules/ca-keys"
-  name_prefix = local.name_prefix
-  signer_role_arns = {
-    control_plane = module.control_plane.role_arn
-    enroll        = module.enroll.role_arn
-    rotate        = module.rotate.role_arn
+  network = {
+    cidr     = "10.30.0.0/16"
+    az_count = 2
   }
-  maker_role_arn          = module.keymaker.role_arn
-  administrator_role_arns = var.operators.key_administrator_role_arns
-  break_glass_role_arns   = [module.operators.break_glass_role_arn]
-  bootstrap               = local.bootstrap
-}
 
-module "control_plane" {
-  source              = "../../modules/control-plane"
-  name_prefix         = local.name_prefix
-  image               = var.image
-  architecture        = var.architecture
-  size                = var.size
-  network             = module.network
-  internet_facing     = var.network.internet_facing
-  client_cidrs        = var.network.client_cidrs
-  public_cidrs        = var.network.public_cidrs
-  metrics_cidrs       = var.network.metrics_cidrs
-  domain              = var.domain
-  deletion_protection = var.deletion_protection
-  settings            = local.settings
-  key_maker           = module.keymaker.function_name
-  access_policies = {
-    tables = module.tables.access["control_plane"]
-    keys   = module.ca_keys.access["control_plane"]
-    make   = module.keymaker.access["control_plane"]
-    server = module.rotate.access["control_plane"]
+  domain = { name = "signet.staging.example.com" }
+
+  deletion_protection   = true
+  alarm_email_addresses = ["platform@example.com"]
+  log_retention_days    = 90
+
+  # Hears of break glass and of changes to CA keys; the module foundation creates one.
+  trail_arn = "arn:aws:cloudtrail:eu-central-1:123456789012:trail/signet"
+
+  operators = {
+    administrators = ["arn:aws:iam::123456789012:role/platform"]
+    # A user, who can show a second factor. For roles of an identity provider, which demands one itself, set break_glass_needs_mfa = false.
+    break_glass = ["arn:aws:iam::123456789012:user/break-glass"]
+    read_only   = ["arn:aws:iam::123456789012:role/developers"]
+    # What Terraform runs as: nobody else may change the CA keys' policies.
+    key_administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
   }
-  log_retention_days = var.log_retention_days
-  logs_kms_key_arn   = module.observability.logs_kms_key_arn
-}
 
-module "enroll" {
-  source               = "../../modules/enroll"
-  name_prefix          = local.name_prefix
-  package_path         = "${var.package_dir}/signet-enroll-${var.architecture}.zip"
-  architecture         = var.architecture
-  size                 = var.size
-  reserved_concurrency = var.enroll.reserved_concurrency
-  domain               = var.enroll.domain
-  web_acl_arn          = var.enroll.web_acl_arn
-  settings             = local.settings
-  access_policies = {
-    tables = module.tables.access["enroll"]
-  }
-  log_retention_days = var.log_retention_days
-  logs_kms_key_arn   = module.observability.logs_kms_key_arn
-}
-
-module "keymaker" {
-  source             = "../../modules/keymaker"
-  name_prefix        = local.name_prefix
-  package_path       = "${var.package_dir}/signet-keymaker-${var.architecture}.zip"
-  architecture       = var.architecture
-  settings           = local.settings
-  tenant_key_policy  = module.ca_keys.tenant_key_policy
-  access_policies    = { keys = module.ca_keys.access["keymaker"] }
-  log_retention_days = var.log_retention_days
-  logs_kms_key_arn   = module.observability.logs_kms_key_arn
-}
-
-module "rotate" {
-  source                  = "../../modules/rotate"
-  name_prefix             = local.name_prefix
-  package_path            = "${var.package_dir}/signet-rotate-${var.architecture}.zip"
-  architecture            = var.architecture
-  parameter_prefix        = local.parameter_prefix
-  secret_reader_role_arns = [module.control_plane.role_arn]
-  bootstrap               = local.bootstrap
-  bucket_arn              = module.publication.bucket_arn
-  event_bus_arn           = module.observability.event_bus_arn
-  recovery_window_in_days = var.deletion_protection ? 7 : 0
-  # A rotation knocks there with the environment's roots; what does not answer as it should is a warning in its log.
-  settings  = merge(local.settings, { SIGNET_ROTATE_ENDPOINT = trimprefix(module.control_plane.endpoint, "https://") })
-  key_maker = module.keymaker.function_name
-  access_policies = {
-    tables = module.tables.access["rotate"]
-    keys   = module.ca_keys.access["rotate"]
-    make   = module.keymaker.access["rotate"]
-  }
-  log_retention_days = var.log_retention_days
-  logs_kms_key_arn   = module.observability.logs_kms_key_arn
-}
-
-module "publication" {
-  source                  = "../../modules/publication"
-  name_prefix             = local.name_prefix
-  writer_role_arns        = [module.rotate.role_arn]
-  reader_principal_arns   = var.publication.reader_principal_arns
-  reader_vpc_endpoint_ids = var.publication.reader_vpc_endpoint_ids
-  access_log_bucket       = var.publication.access_log_bucket
-  force_destroy           = !var.deletion_protection
-  log_retention_days      = var.log_retention_days
-}
-
-module "observability" {
-  source               = "../../modules/observability"
-  name_prefix          = local.name_prefix
-  control_plane        = module.control_plane
-  enroll               = module.enroll
-  keymaker             = module.keymaker
-  rotate               = module.rotate
-  tables               = module.tables.tables
-  ca_key_arns          = values(module.ca_keys.key_arns)
-  break_glass_role_arn = module.operators.break_glass_role_arn
-  email_addresses      = var.alarm_email_addresses
-
-  key_administrator_role_arns = var.operators.key_administrator_role_arns
-  log_retention_days          = var.log_retention_days
-}
-
-module "operators" {
-  source                       = "../../modules/operators"
-  name_prefix                  = local.name_prefix
-  administrator_principal_arns = var.operators.administrators
-  break_glass_principal_arns   = var.operators.break_glass
-  break_glass_needs_mfa        = var.operators.break_glass_needs_mfa
-  read_only_principal_arns     = var.operators.read_only
-  control_plane                = module.control_plane
-  enroll                       = module.enroll
-  keymaker                     = module.keymaker
-  rotate                       = module.rotate
-  tables                       = module.tables
-  publication                  = module.publication
-  bootstrap_policies = local.bootstrap == null ? {} : {
-    tables = module.tables.access["bootstrap"]
-    server = module.rotate.access["bootstrap"]
-  }
+  # Until when administrators may run `principal bootstrap`, for example "2026-12-01T18:00:00Z".
+  bootstrap_until = null
 }

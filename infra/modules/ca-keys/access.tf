@@ -12,7 +12,11 @@ locals {
   # Bootstrap makes the root, the CAs below it, a server certificate and the first administrator's.
   bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "server"]
 
-  looker_arns = concat(values(var.signer_role_arns), var.bootstrap == null ? [] : var.bootstrap.role_arns)
+  # Bootstrap looks at the environment's keys. It has no business with tenants', whose policy the keymaker holds: opening bootstrap must
+  # not change it, and with it every tenant's key.
+  looker_arns = {
+    for purpose in keys(local.signers) : purpose => concat(values(var.signer_role_arns), var.bootstrap == null || purpose == "tenant" ? [] : var.bootstrap.role_arns)
+  }
 
   # Purpose → ARNs of those that may sign with any key of that purpose …
   signer_arns = {

@@ -5,7 +5,8 @@ data "aws_region" "current" {}
 locals {
   account_root = "arn:${local.partition}:iam::${local.account}:root"
 
-  # Neither these nor `administer` has Sign, CreateGrant (which could hand out Sign), DisableKey or ScheduleKeyDeletion.
+  # Neither these nor `administer` has Sign, CreateGrant (which could hand out Sign) or DisableKey; nor ScheduleKeyDeletion, but without
+  # protection, where `terraform destroy` ends the keys.
   look = [
     "kms:DescribeKey",
     "kms:GetKeyPolicy",
@@ -15,7 +16,8 @@ locals {
     "kms:ListKeyPolicies",
     "kms:ListResourceTags",
   ]
-  administer = [
+  administer = concat(local.administer_always, var.deletion_protection ? [] : ["kms:ScheduleKeyDeletion"])
+  administer_always = [
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
     "kms:DeleteAlias",
@@ -104,7 +106,7 @@ data "aws_iam_policy_document" "key" {
 
   # Looking a key up by its alias, and checking what it is, comes before signing with any; bootstrap looks at the audit key too.
   dynamic "statement" {
-    for_each = length(local.looker_arns) > 0 ? [local.looker_arns] : []
+    for_each = length(local.looker_arns[each.key]) > 0 ? [local.looker_arns[each.key]] : []
     content {
       sid       = "SignersLook"
       resources = ["*"]

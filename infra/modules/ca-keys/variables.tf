@@ -99,6 +99,13 @@ variable "bootstrap" {
   }
 }
 
+variable "deletion_protection" {
+  description = "Only break_glass_role_arns may schedule a key's deletion. If false, administrators may too, so that `terraform destroy` works."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "deletion_window_in_days" {
   description = "Waiting period of a key's deletion in days. Every certificate below a deleted key becomes useless."
   type        = number

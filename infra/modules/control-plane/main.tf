@@ -12,7 +12,7 @@ resource "aws_ecs_cluster" "this" {
 
   setting {
     name  = "containerInsights"
-    value = "enabled"
+    value = var.size == "tiny" ? "disabled" : "enabled"
   }
 }
 
@@ -42,9 +42,9 @@ resource "aws_ecs_service" "this" {
   }
 
   network_configuration {
-    subnets          = var.network.private_subnet_ids
+    subnets          = var.network.task_subnet_ids
     security_groups  = [aws_security_group.tasks.id]
-    assign_public_ip = false
+    assign_public_ip = var.network.public_tasks
   }
 
   dynamic "load_balancer" {

@@ -36,14 +36,14 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "Size and number of tasks: small, medium or large; see sizes.tf."
+  description = "Size and number of tasks: tiny (one task, no Container Insights), small, medium or large; see sizes.tf."
   type        = string
   default     = "small"
   nullable    = false
 
   validation {
-    condition     = contains(["small", "medium", "large"], var.size)
-    error_message = "size must be small, medium or large."
+    condition     = contains(["tiny", "small", "medium", "large"], var.size)
+    error_message = "size must be tiny, small, medium or large."
   }
 }
 
@@ -53,14 +53,15 @@ variable "network" {
     vpc_id                   = string
     vpc_cidrs                = list(string)
     egress_cidrs             = list(string)
-    private_subnet_ids       = list(string)
+    task_subnet_ids          = list(string)
+    public_tasks             = optional(bool, false)
     load_balancer_subnet_ids = list(string)
     load_balancer_cidrs      = list(string)
   })
 }
 
 variable "internet_facing" {
-  description = "Give the load balancer public addresses; its subnets must be public. Tasks never have public addresses."
+  description = "Give the load balancer public addresses; its subnets must be public."
   type        = bool
   default     = false
   nullable    = false

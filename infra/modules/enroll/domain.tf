@@ -1,17 +1,10 @@
-# A name of one's own, at the API or at CloudFront.
+# A name of one's own. API mappings are of API Gateway's second API, for REST APIs too (apigateway/latest/developerguide/rest-api-mappings.html).
 locals {
-  own_domain   = var.domain != null && var.web_acl_arn == null
-  api_hostname = "${aws_apigatewayv2_api.this.id}.execute-api.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}"
-  alias_target = (
-    local.own_domain ? { name = aws_apigatewayv2_domain_name.this[0].domain_name_configuration[0].target_domain_name, zone_id = aws_apigatewayv2_domain_name.this[0].domain_name_configuration[0].hosted_zone_id } :
-    var.web_acl_arn != null ? { name = aws_cloudfront_distribution.this[0].domain_name, zone_id = aws_cloudfront_distribution.this[0].hosted_zone_id } :
-    { name = local.api_hostname, zone_id = null }
-  )
-  hostname = var.domain == null ? local.alias_target.name : var.domain.name
+  url = var.domain == null ? "https://${aws_api_gateway_rest_api.this.id}.execute-api.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}/${local.stage}" : "https://${var.domain.name}"
 }
 
 resource "aws_apigatewayv2_domain_name" "this" {
-  count = local.own_domain ? 1 : 0
+  count = var.domain == null ? 0 : 1
 
   domain_name = var.domain.name
 
@@ -23,11 +16,11 @@ resource "aws_apigatewayv2_domain_name" "this" {
 }
 
 resource "aws_apigatewayv2_api_mapping" "this" {
-  count = local.own_domain ? 1 : 0
+  count = var.domain == null ? 0 : 1
 
-  api_id      = aws_apigatewayv2_api.this.id
+  api_id      = aws_api_gateway_rest_api.this.id
   domain_name = aws_apigatewayv2_domain_name.this[0].id
-  stage       = aws_apigatewayv2_stage.this.id
+  stage       = aws_api_gateway_stage.this.stage_name
 }
 
 resource "aws_route53_record" "this" {
@@ -38,8 +31,8 @@ resource "aws_route53_record" "this" {
   type    = "A"
 
   alias {
-    name                   = local.alias_target.name
-    zone_id                = local.alias_target.zone_id
+    name                   = aws_apigatewayv2_domain_name.this[0].domain_name_configuration[0].target_domain_name
+    zone_id                = aws_apigatewayv2_domain_name.this[0].domain_name_configuration[0].hosted_zone_id
     evaluate_target_health = false
   }
 }

@@ -4,6 +4,8 @@ data "aws_partition" "current" {}
 
 locals {
   log_groups = { function = "/${var.name_prefix}/enroll", api = "/${var.name_prefix}/enroll-api" }
+  # The caller names the STS to be asked; of all regions' one that does not answer would keep the others' callers waiting.
+  variables = merge({ SIGNET_ENROLLMENT__AWS_REGIONS = jsonencode([data.aws_region.current.id]) }, var.settings)
 }
 
 # Not in the VPC: it asks STS and OIDC issuers, which are on the internet, and reaches what it has rights to in AWS from anywhere.
@@ -28,8 +30,7 @@ resource "aws_lambda_function" "this" {
   reserved_concurrent_executions = coalesce(var.reserved_concurrency, local.size.concurrency)
 
   environment {
-    # The caller names the STS to be asked; of all regions' one that does not answer would keep the others' callers waiting.
-    variables = merge({ SIGNET_ENROLLMENT__AWS_REGIONS = jsonencode([data.aws_region.current.id]) }, var.settings)
+    variables = local.variables
   }
 
   logging_config {
@@ -38,6 +39,13 @@ resource "aws_lambda_function" "this" {
   }
 
   depends_on = [aws_iam_role_policy.access, aws_iam_role_policy.log]
+
+  lifecycle {
+    precondition {
+      condition     = length(jsonencode(local.variables)) <= 4000
+      error_message = "The environment of ${var.name_prefix}-enroll would have ${length(jsonencode(local.variables))} bytes of JSON; AWS takes 4 kB in all. Name fewer or shorter settings."
+    }
+  }
 }
 
 resource "aws_cloudwatch_log_group" "this" {

@@ -9,13 +9,18 @@ output "function_name" {
 }
 
 output "api_id" {
-  description = "Id of the HTTP API."
-  value       = aws_apigatewayv2_api.this.id
+  description = "Id of the REST API."
+  value       = aws_api_gateway_rest_api.this.id
+}
+
+output "api_name" {
+  description = "Name of the REST API, a dimension of its metrics."
+  value       = aws_api_gateway_rest_api.this.name
 }
 
 output "url" {
   description = "Where clients enroll: URL/v1/enroll."
-  value       = "https://${local.hostname}"
+  value       = local.url
 }
 
 output "log_group_name" {

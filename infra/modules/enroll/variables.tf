@@ -31,14 +31,14 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "Maximum concurrent enrollments: small, medium or large; see sizes.tf."
+  description = "Maximum concurrent enrollments: tiny, small, medium or large; see sizes.tf."
   type        = string
   default     = "small"
   nullable    = false
 
   validation {
-    condition     = contains(["small", "medium", "large"], var.size)
-    error_message = "size must be small, medium or large."
+    condition     = contains(["tiny", "small", "medium", "large"], var.size)
+    error_message = "size must be tiny, small, medium or large."
   }
 }
 
@@ -69,7 +69,7 @@ variable "access_policies" {
 }
 
 variable "domain" {
-  description = "Your own domain name, its ACM certificate (in this region; with web_acl_arn in us-east-1, for CloudFront), and its Route 53 zone if Terraform should create the record."
+  description = "Your own domain name, its ACM certificate (in this region), and its Route 53 zone if Terraform should create the record."
   type = object({
     name            = string
     certificate_arn = string
@@ -83,20 +83,38 @@ variable "domain" {
   }
 
   validation {
-    condition     = var.domain == null || can(regex("^arn:[a-z-]+:acm:${var.web_acl_arn == null ? "[a-z0-9-]+" : "us-east-1"}:[0-9]{12}:certificate/", var.domain.certificate_arn))
-    error_message = "domain.certificate_arn must be an ACM certificate (arn:aws:acm:REGION:ACCOUNT:certificate/ID), and with web_acl_arn one of us-east-1."
+    condition     = var.domain == null || can(regex("^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/", var.domain.certificate_arn))
+    error_message = "domain.certificate_arn must be an ACM certificate (arn:aws:acm:REGION:ACCOUNT:certificate/ID)."
+  }
+}
+
+variable "requests_per_address" {
+  description = "Calls in five minutes that one address may make; beyond that a web ACL answers 429. Null: the size's. 0: no web ACL, so that whoever floods the API keeps others out. A fleet behind one NAT gateway is one address."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.requests_per_address == null || try(contains([0], var.requests_per_address) || (var.requests_per_address >= 10 && floor(var.requests_per_address) == var.requests_per_address), false)
+    error_message = "requests_per_address must be 0 or a whole number of at least 10 (an AWS WAF limit)."
   }
 }
 
 variable "web_acl_arn" {
-  description = "ARN of a WAF web ACL for CloudFront (in us-east-1): adds a CloudFront distribution with it. Null: none."
+  description = "ARN of a web ACL of yours for the API (scope REGIONAL), instead of our own with its limit per address."
   type        = string
   default     = null
 
   validation {
-    condition     = var.web_acl_arn == null || can(regex("^arn:[a-z-]+:wafv2:us-east-1:[0-9]{12}:global/webacl/", var.web_acl_arn))
-    error_message = "web_acl_arn must be a web ACL of scope CLOUDFRONT (arn:aws:wafv2:us-east-1:ACCOUNT:global/webacl/NAME/ID): AWS cannot attach one to an HTTP API itself."
+    condition     = var.web_acl_arn == null || can(regex("^arn:[a-z-]+:wafv2:[a-z0-9-]+:[0-9]{12}:regional/webacl/", var.web_acl_arn))
+    error_message = "web_acl_arn must be a web ACL of scope REGIONAL (arn:aws:wafv2:REGION:ACCOUNT:regional/webacl/NAME/ID)."
   }
+}
+
+variable "access_log" {
+  description = "Whether the API writes an access log. API Gateway needs a role for it in the account's settings of this region, which the module foundation makes."
+  type        = bool
+  default     = true
+  nullable    = false
 }
 
 variable "log_retention_days" {

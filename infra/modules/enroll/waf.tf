@@ -1,58 +1,64 @@
-# AWS attaches no web ACL to an HTTP API, so the one given stands at a distribution before it. The API's own address stays reachable, throttled and as
-# strict as ever: the web ACL keeps load away, it is not what protects enrollment.
-# AWS's own policies; their ids are the same everywhere.
+# One address may ask so often; beyond that it is told 429 for a while, and the others' share of the API's throttling stays theirs.
 locals {
-  caching_disabled              = "4135ea2d-6df8-44a3-9df3-dad5a84beb39"
-  all_viewer_except_host_header = "b689b0a8-53d0-40ac-baf2-68738e2966ac"
+  requests_per_address = coalesce(var.requests_per_address, local.size.per_address)
+  web_acl              = var.web_acl_arn == null && local.requests_per_address > 0 ? 1 : 0
 }
 
-resource "aws_cloudfront_distribution" "this" {
-  # checkov:skip=CKV_AWS_86:The API behind it has the access log.
-  # checkov:skip=CKV_AWS_305:There is no page to serve.
-  # checkov:skip=CKV_AWS_310:The API is one per region and has its own redundancy.
-  # checkov:skip=CKV_AWS_374:Where clients may be is the web ACL's to say.
-  # checkov:skip=CKV2_AWS_32:Answers are JSON for programs, not for browsers.
-  # checkov:skip=CKV2_AWS_47:The rules are in the web ACL that is given.
-  count = var.web_acl_arn == null ? 0 : 1
+resource "aws_wafv2_web_acl" "this" {
+  # checkov:skip=CKV_AWS_192:Bodies go to our own parser, not to Log4j.
+  # checkov:skip=CKV2_AWS_31:The API's access log says what the web ACL did with each request.
+  count = local.web_acl
 
-  enabled         = true
-  is_ipv6_enabled = true
-  comment         = "${var.name_prefix}-enroll"
-  aliases         = var.domain == null ? [] : [var.domain.name]
-  web_acl_id      = var.web_acl_arn
-  price_class     = "PriceClass_All"
+  name        = "${var.name_prefix}-enroll"
+  description = "Enrollment: a limit per address"
+  scope       = "REGIONAL"
 
-  origin {
-    origin_id   = "api"
-    domain_name = local.api_hostname
+  default_action {
+    allow {}
+  }
 
-    custom_origin_config {
-      http_port              = 80
-      https_port             = 443
-      origin_protocol_policy = "https-only"
-      origin_ssl_protocols   = ["TLSv1.2"]
+  rule {
+    name     = "per-address"
+    priority = 1
+
+    action {
+      block {
+        custom_response {
+          response_code = 429
+
+          response_header {
+            name  = "retry-after"
+            value = "300"
+          }
+        }
+      }
+    }
+
+    statement {
+      rate_based_statement {
+        limit                 = local.requests_per_address
+        aggregate_key_type    = "IP"
+        evaluation_window_sec = 300
+      }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "${var.name_prefix}-enroll-per-address"
+      sampled_requests_enabled   = true
     }
   }
 
-  default_cache_behavior {
-    target_origin_id         = "api"
-    viewer_protocol_policy   = "https-only"
-    allowed_methods          = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
-    cached_methods           = ["GET", "HEAD"]
-    cache_policy_id          = local.caching_disabled
-    origin_request_policy_id = local.all_viewer_except_host_header
+  visibility_config {
+    cloudwatch_metrics_enabled = true
+    metric_name                = "${var.name_prefix}-enroll"
+    sampled_requests_enabled   = true
   }
+}
 
-  viewer_certificate {
-    cloudfront_default_certificate = var.domain == null
-    acm_certificate_arn            = try(var.domain.certificate_arn, null)
-    ssl_support_method             = var.domain == null ? null : "sni-only"
-    minimum_protocol_version       = var.domain == null ? null : "TLSv1.2_2021"
-  }
+resource "aws_wafv2_web_acl_association" "this" {
+  count = var.web_acl_arn == null ? local.web_acl : 1
 
-  restrictions {
-    geo_restriction {
-      restriction_type = "none"
-    }
-  }
+  resource_arn = aws_api_gateway_stage.this.arn
+  web_acl_arn  = var.web_acl_arn == null ? aws_wafv2_web_acl.this[0].arn : var.web_acl_arn
 }

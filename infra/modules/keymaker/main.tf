@@ -7,6 +7,7 @@ locals {
   account   = data.aws_caller_identity.current.account_id
   region    = data.aws_region.current.id
   log_group = "/${var.name_prefix}/keymaker"
+  variables = merge(var.settings, { SIGNET_KEYS__TENANT_KEY_POLICY = var.tenant_key_policy })
 }
 
 resource "aws_lambda_function" "this" {
@@ -29,7 +30,7 @@ resource "aws_lambda_function" "this" {
   timeout = 25
 
   environment {
-    variables = merge(var.settings, { SIGNET_KEYS__TENANT_KEY_POLICY = var.tenant_key_policy })
+    variables = local.variables
   }
 
   logging_config {
@@ -38,6 +39,13 @@ resource "aws_lambda_function" "this" {
   }
 
   depends_on = [aws_iam_role_policy.access, aws_iam_role_policy.log]
+
+  lifecycle {
+    precondition {
+      condition     = length(jsonencode(local.variables)) <= 4000
+      error_message = "The environment of ${var.name_prefix}-keymaker would have ${length(jsonencode(local.variables))} bytes of JSON; AWS takes 4 kB in all. Name fewer or shorter roles in ca-keys, or fewer settings."
+    }
+  }
 }
 
 resource "aws_cloudwatch_log_group" "this" {

@@ -2,7 +2,7 @@ locals {
   # What signetd and Fargate use. `sts` only verifies AWS IAM proofs.
   needed_endpoints    = toset(["ecr.api", "ecr.dkr", "kms", "lambda", "logs", "secretsmanager"])
   gateway_endpoints   = var.gateway_endpoints != null ? var.gateway_endpoints : toset(local.own == 1 ? ["dynamodb", "s3"] : [])
-  interface_endpoints = var.interface_endpoints != null ? var.interface_endpoints : toset(local.own == 1 ? concat(tolist(local.needed_endpoints), ["sts"]) : [])
+  interface_endpoints = var.interface_endpoints != null ? var.interface_endpoints : toset(local.own == 1 && !var.public_tasks ? concat(tolist(local.needed_endpoints), ["sts"]) : [])
   private             = length(setsubtract(local.needed_endpoints, setunion(local.interface_endpoints, var.existing_endpoints))) == 0
 }
 
@@ -12,7 +12,7 @@ resource "aws_vpc_endpoint" "gateway" {
   vpc_id            = local.vpc_id
   service_name      = "com.amazonaws.${local.region}.${each.value}"
   vpc_endpoint_type = "Gateway"
-  route_table_ids   = local.private_route_table_ids
+  route_table_ids   = local.task_route_table_ids
   policy            = local.endpoint_policy[each.value]
 
   tags = { Name = "${var.name_prefix}-${each.value}" }
@@ -25,7 +25,7 @@ resource "aws_vpc_endpoint" "interface" {
   service_name        = "com.amazonaws.${local.region}.${each.value}"
   vpc_endpoint_type   = "Interface"
   private_dns_enabled = true
-  subnet_ids          = local.private_subnet_ids
+  subnet_ids          = local.task_subnet_ids
   security_group_ids  = [aws_security_group.endpoints.id]
   policy              = local.endpoint_policy[each.value]
 

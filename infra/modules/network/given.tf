@@ -12,10 +12,11 @@ data "aws_subnet" "load_balancer" {
 }
 
 locals {
-  vpc_id                  = var.vpc == null ? aws_vpc.this[0].id : var.vpc.id
-  vpc_cidrs               = var.vpc == null ? [var.cidr] : [for range in data.aws_vpc.given[0].cidr_block_associations : range.cidr_block]
-  private_subnet_ids      = var.vpc == null ? [for zone in sort(keys(local.zones)) : aws_subnet.private[zone].id] : var.vpc.private_subnet_ids
-  private_route_table_ids = var.vpc == null ? [aws_route_table.private[0].id] : var.vpc.private_route_table_ids
+  vpc_id               = var.vpc == null ? aws_vpc.this[0].id : var.vpc.id
+  vpc_cidrs            = var.vpc == null ? [var.cidr] : [for range in data.aws_vpc.given[0].cidr_block_associations : range.cidr_block]
+  own_task_subnets     = var.public_tasks ? aws_subnet.public : aws_subnet.private
+  task_subnet_ids      = var.vpc == null ? [for zone in sort(keys(local.zones)) : local.own_task_subnets[zone].id] : var.vpc.private_subnet_ids
+  task_route_table_ids = var.vpc == null ? [var.public_tasks ? aws_route_table.public[0].id : aws_route_table.private[0].id] : var.vpc.private_route_table_ids
 
   own_load_balancer_subnets = local.public ? aws_subnet.public : aws_subnet.private
   load_balancer_subnets     = var.vpc == null ? local.own_load_balancer_subnets : data.aws_subnet.load_balancer

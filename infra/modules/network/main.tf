@@ -52,7 +52,7 @@ resource "aws_default_security_group" "this" {
 }
 
 resource "aws_subnet" "private" {
-  for_each = local.zones
+  for_each = var.public_tasks ? {} : local.zones
 
   vpc_id            = aws_vpc.this[0].id
   availability_zone = each.key
@@ -63,7 +63,7 @@ resource "aws_subnet" "private" {
 
 # No default route: what is in these subnets reaches the VPC and the endpoints, and nothing else.
 resource "aws_route_table" "private" {
-  count = local.own
+  count = var.public_tasks ? 0 : local.own
 
   vpc_id = aws_vpc.this[0].id
   tags   = { Name = "${var.name_prefix}-private" }

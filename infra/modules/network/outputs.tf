@@ -9,17 +9,22 @@ output "vpc_cidrs" {
 }
 
 output "egress_cidrs" {
-  description = "Where tasks reach AWS by HTTPS: the VPC, if it has all interface endpoints, else everywhere (by a NAT gateway)."
+  description = "Where tasks reach AWS by HTTPS: the VPC, if it has all interface endpoints, else everywhere (by their own addresses, or a NAT gateway)."
   value       = local.private ? local.vpc_cidrs : ["0.0.0.0/0"]
 }
 
-output "private_subnet_ids" {
+output "task_subnet_ids" {
   description = "Subnets of the tasks."
-  value       = local.private_subnet_ids
+  value       = local.task_subnet_ids
+}
+
+output "public_tasks" {
+  description = "Whether those subnets are public, so that tasks need an address to reach AWS."
+  value       = var.public_tasks
 }
 
 output "load_balancer_subnet_ids" {
-  description = "Subnets of the load balancer: public if it is internet-facing, otherwise private."
+  description = "Subnets of the load balancer: public if it is internet-facing or tasks are public, otherwise private."
   value       = [for subnet in values(local.load_balancer_subnets) : subnet.id]
 }
 

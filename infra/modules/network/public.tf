@@ -1,6 +1,6 @@
-# For an internet-facing load balancer. No address is given to what starts here by itself.
+# For an internet-facing load balancer, and for tasks if they are to be public. No address is given to what starts here by itself.
 locals {
-  public = local.own == 1 && var.internet_facing
+  public = local.own == 1 && (var.internet_facing || var.public_tasks)
 }
 
 resource "aws_internet_gateway" "this" {

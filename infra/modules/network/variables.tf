@@ -84,10 +84,22 @@ variable "exclude_zone_ids" {
 }
 
 variable "internet_facing" {
-  description = "Create public subnets and an internet gateway, for the load balancer only. Tasks are always private."
+  description = "Create public subnets and an internet gateway for the load balancer."
   type        = bool
   default     = false
   nullable    = false
+}
+
+variable "public_tasks" {
+  description = "Put the tasks into public subnets, with addresses of their own and no interface endpoints: cheap, and only their security group keeps the internet out."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !(var.public_tasks && var.vpc != null)
+    error_message = "public_tasks is for a VPC of our own: in an existing one tasks run in vpc.private_subnet_ids."
+  }
 }
 
 variable "gateway_endpoints" {
@@ -102,7 +114,7 @@ variable "gateway_endpoints" {
 }
 
 variable "interface_endpoints" {
-  description = "Interface endpoints to create. Null: in a VPC of our own all that signetd needs without internet access, none in an existing one, where an endpoint serves everybody."
+  description = "Interface endpoints to create. Null: in a VPC of our own all that signetd needs without internet access; none for public tasks, nor in an existing one, where an endpoint serves everybody."
   type        = set(string)
   default     = null
 

@@ -57,7 +57,7 @@ locals {
     EnrollmentErrors = {
       why = "The enrollment API returns 5xx."
       metrics = {
-        m = ["AWS/ApiGateway", "5xx", { ApiId = var.enroll.api_id }, "Sum"]
+        m = ["AWS/ApiGateway", "5XXError", { ApiName = var.enroll.api_name }, "Sum"]
         # Beyond the reserved concurrency the API answers 503, which callers try again.
         t = ["AWS/Lambda", "Throttles", { FunctionName = var.enroll.function_name }, "Sum"]
       }

@@ -17,7 +17,7 @@ locals {
     { title = "Failed calls", stat = "Sum", metrics = [[local.namespace, "FailedCalls"]] },
     { title = "Duration of calls (ms, p99)", stat = "p99", metrics = [[local.namespace, "CallDuration"]] },
     { title = "CPU and memory of nodes (%)", stat = "Average", metrics = [concat(["AWS/ECS", "CPUUtilization"], local.ecs), concat(["AWS/ECS", "MemoryUtilization"], local.ecs)] },
-    { title = "Enrollment API", stat = "Sum", metrics = [for metric in ["Count", "4xx", "5xx"] : ["AWS/ApiGateway", metric, "ApiId", var.enroll.api_id]] },
+    { title = "Enrollment API", stat = "Sum", metrics = [for metric in ["Count", "4XXError", "5XXError"] : ["AWS/ApiGateway", metric, "ApiName", var.enroll.api_name]] },
     { title = "Rotate Lambda", stat = "Sum", metrics = [for metric in ["Invocations", "Errors"] : ["AWS/Lambda", metric, "FunctionName", var.rotate.function_name]] },
     { title = "Server certificate: seconds left", stat = "Minimum", metrics = [[local.namespace, "CertificateTimeLeft"]] },
     { title = "KMS throttles", stat = "Sum", metrics = [[local.namespace, "KmsThrottles"]] },
@@ -27,6 +27,8 @@ locals {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
+  count = var.dashboard ? 1 : 0
+
   dashboard_name = var.name_prefix
   dashboard_body = jsonencode({
     widgets = concat(

@@ -25,5 +25,5 @@ output "alarm_arns" {
 
 output "dashboard_name" {
   description = "Name of the CloudWatch dashboard."
-  value       = aws_cloudwatch_dashboard.this.dashboard_name
+  value       = one(aws_cloudwatch_dashboard.this[*].dashboard_name)
 }

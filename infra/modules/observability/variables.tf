@@ -25,7 +25,7 @@ variable "enroll" {
   type = object({
     log_group_name = string
     function_name  = string
-    api_id         = string
+    api_name       = string
   })
 }
 
@@ -100,6 +100,13 @@ variable "handshake_refusals" {
     condition     = var.handshake_refusals >= 1
     error_message = "handshake_refusals must be at least 1."
   }
+}
+
+variable "dashboard" {
+  description = "Whether to create the dashboard, 3 USD a month beyond an account's first three."
+  type        = bool
+  default     = true
+  nullable    = false
 }
 
 variable "log_retention_days" {

@@ -28,6 +28,13 @@ locals {
   )
 }
 
+locals {
+  # As IAM counts: without white space.
+  policy_lengths = {
+    for role in keys(local.roles) : role => sum([for policy in local.policies : length(replace(policy.json, "/\\s/", "")) if policy.role == role])
+  }
+}
+
 resource "aws_iam_role" "this" {
   for_each = local.roles
 
@@ -43,6 +50,13 @@ resource "aws_iam_role_policy" "this" {
   name   = split("/", each.key)[1]
   role   = aws_iam_role.this[each.value.role].name
   policy = each.value.json
+
+  lifecycle {
+    precondition {
+      condition     = local.policy_lengths[each.value.role] <= 10240
+      error_message = "The policies of ${var.name_prefix}-${each.value.role} have ${local.policy_lengths[each.value.role]} characters together; IAM takes 10,240 for a role's inline policies."
+    }
+  }
 }
 
 data "aws_iam_policy_document" "trust" {

@@ -10,6 +10,7 @@ locals {
   # By name, since the function's role and its key are made before it.
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${local.function_name}"
   log_group    = "/${var.name_prefix}/rotate"
+  variables    = merge(var.settings, { SIGNET_KEYS__MAKER = var.key_maker })
 }
 
 resource "aws_lambda_function" "this" {
@@ -31,7 +32,7 @@ resource "aws_lambda_function" "this" {
   timeout          = var.timeout_seconds
 
   environment {
-    variables = merge(var.settings, { SIGNET_KEYS__MAKER = var.key_maker })
+    variables = local.variables
   }
 
   logging_config {
@@ -40,6 +41,13 @@ resource "aws_lambda_function" "this" {
   }
 
   depends_on = [aws_iam_role_policy.this, aws_iam_role_policy.access]
+
+  lifecycle {
+    precondition {
+      condition     = length(jsonencode(local.variables)) <= 4000
+      error_message = "The environment of ${var.name_prefix}-rotate would have ${length(jsonencode(local.variables))} bytes of JSON; AWS takes 4 kB in all. Name fewer or shorter settings."
+    }
+  }
 }
 
 # The scheduler hands a task over and does not wait: what fails then is tried again and ends up in the queue.

@@ -31,7 +31,8 @@ data "aws_iam_policy_document" "key" {
   statement {
     sid       = "AccountAdministers"
     resources = ["*"]
-    actions = [
+    # Without protection `terraform destroy` ends the key with its tables.
+    actions = concat(var.deletion_protection ? [] : ["kms:ScheduleKeyDeletion"], [
       "kms:CancelKeyDeletion",
       "kms:DescribeKey",
       "kms:EnableKey",
@@ -50,7 +51,7 @@ data "aws_iam_policy_document" "key" {
       "kms:CreateAlias",
       "kms:DeleteAlias",
       "kms:UpdateAlias",
-    ]
+    ])
 
     principals {
       type        = "AWS"

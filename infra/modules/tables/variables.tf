@@ -9,7 +9,7 @@ variable "name_prefix" {
 }
 
 variable "deletion_protection" {
-  description = "Protect the tables from deletion until this is set to false and applied. Turn it off only for disposable environments."
+  description = "Protect the tables and their key from deletion until this is set to false and applied. Turn it off only for disposable environments."
   type        = bool
   default     = true
   nullable    = false

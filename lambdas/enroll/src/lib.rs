@@ -1,8 +1,9 @@
-//! The `enroll` Lambda: `signet_enroll_http` behind API Gateway (HTTP API, payload version 2.0) or a function URL.
+//! The `enroll` Lambda: `signet_enroll_http` behind API Gateway (a REST API, or an HTTP API of payload version 2.0) or
+//! a function URL.
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
@@ -53,9 +54,7 @@ impl Function {
     /// Answers one event.
     pub async fn call(&self, mut request: Request) -> Result<Response<axum::body::Body>, Infallible> {
         let Some(origin) = origin(&request) else {
-            tracing::error!(
-                "the event does not say where the request comes from; is it an HTTP API of payload version 2.0?"
-            );
+            tracing::error!("the event does not say where the request comes from; is it API Gateway's?");
             let detail = "the request does not contain its source address";
             let problem = Problem::new(lambda_http::http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail);
             return Ok(problem.into_response());
@@ -80,14 +79,27 @@ impl Function {
 /// anything here, and the runtime's conversion panics over bytes that no URL holds.
 #[must_use]
 pub fn essential(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
-    if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
-        request.raw_query_string = None;
-        request.query_string_parameters = Default::default();
-        request.headers.remove(HOST);
-        request.request_context.domain_name = None;
-        request.request_context.stage = None;
-        let known = [ENROLL, RENEW].into_iter().find(|path| request.raw_path.as_deref() == Some(*path));
-        request.raw_path = Some(known.unwrap_or(ELSEWHERE).to_owned());
+    let known =
+        |path: Option<&str>| [ENROLL, RENEW].into_iter().find(|known| path == Some(*known)).unwrap_or(ELSEWHERE);
+    match &mut event.payload {
+        LambdaRequest::ApiGatewayV2(request) => {
+            request.raw_query_string = None;
+            request.query_string_parameters = Default::default();
+            request.headers.remove(HOST);
+            request.request_context.domain_name = None;
+            request.request_context.stage = None;
+            request.raw_path = Some(known(request.raw_path.as_deref()).to_owned());
+        }
+        LambdaRequest::ApiGatewayV1(request) => {
+            request.query_string_parameters = Default::default();
+            request.multi_value_query_string_parameters = Default::default();
+            request.headers.remove(HOST);
+            request.multi_value_headers.remove(HOST);
+            request.request_context.domain_name = None;
+            request.request_context.stage = None;
+            request.path = Some(known(request.path.as_deref()).to_owned());
+        }
+        _ => {}
     }
     event
 }
@@ -100,7 +112,10 @@ fn control_plane(server: &ServerNames) -> String {
 
 /// Who asks, as API Gateway saw the connection; and its id for the request, which its access log has too.
 fn origin(request: &Request) -> Option<Origin> {
-    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else { return None };
-    let source: IpAddr = context.http.source_ip.as_ref()?.parse().ok()?;
-    Some(Origin { source, correlation_id: context.request_id.clone()? })
+    let (source, id) = match request.request_context_ref()? {
+        RequestContext::ApiGatewayV1(context) => (&context.identity.source_ip, &context.request_id),
+        RequestContext::ApiGatewayV2(context) => (&context.http.source_ip, &context.request_id),
+        _ => return None,
+    };
+    Some(Origin { source: source.as_ref()?.parse().ok()?, correlation_id: id.clone()? })
 }

@@ -116,7 +116,7 @@ fn what_is_published_may_be_written_and_read() {
 #[test]
 fn settings_are_keys_of_the_configuration() {
     let sample = text("services/control-plane/signet.sample.toml");
-    let environment = text("infra/environments/prod/settings.tf");
+    let environment = text("infra/modules/environment/settings.tf");
     let task = text("infra/modules/control-plane/task.tf");
     let lambdas = ["keymaker", "rotate"].map(|lambda| text(&format!("infra/modules/{lambda}/main.tf"))).concat();
     let mut known = 0;

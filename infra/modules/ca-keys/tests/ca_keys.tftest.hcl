@@ -239,6 +239,31 @@ run "only_bootstrap_signs_beside_and_not_for_long" {
     ]))
     error_message = "Bootstrap must end."
   }
+
+  # Or a change of bootstrap_until would change every tenant's key.
+  assert {
+    condition     = !strcontains(data.aws_iam_policy_document.key["tenant"].json, "role/administrator") && strcontains(data.aws_iam_policy_document.key["audit"].json, "role/administrator")
+    error_message = "Opening bootstrap must not change the policy of tenants' keys."
+  }
+}
+
+run "administrators_end_keys_only_without_protection" {
+  command = plan
+
+  variables {
+    administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
+    deletion_protection     = false
+  }
+
+  assert {
+    condition = alltrue([
+      for document in values(data.aws_iam_policy_document.key) : [
+        for statement in jsondecode(document.json).Statement : statement.Principal.AWS
+        if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion") && statement.Sid != "BreakGlassDestroys"
+      ] == ["arn:aws:iam::123456789012:role/terraform"]
+    ])
+    error_message = "Without protection terraform destroy must be able to end every key."
+  }
 }
 
 run "administrators_can_be_named" {

@@ -44,7 +44,7 @@ variables {
     vpc_id                   = "vpc-0123456789abcdef0"
     vpc_cidrs                = ["10.0.0.0/16"]
     egress_cidrs             = ["10.0.0.0/16"]
-    private_subnet_ids       = ["subnet-a", "subnet-b"]
+    task_subnet_ids          = ["subnet-a", "subnet-b"]
     load_balancer_subnet_ids = ["subnet-a", "subnet-b"]
     load_balancer_cidrs      = ["10.0.0.0/20", "10.0.16.0/20"]
   }
@@ -194,13 +194,45 @@ run "traffic_is_limited" {
   }
 }
 
+run "tiny_with_public_tasks" {
+  command = plan
+
+  variables {
+    size = "tiny"
+    network = {
+      vpc_id                   = "vpc-0123456789abcdef0"
+      vpc_cidrs                = ["10.0.0.0/16"]
+      egress_cidrs             = ["0.0.0.0/0"]
+      task_subnet_ids          = ["subnet-a", "subnet-b"]
+      public_tasks             = true
+      load_balancer_subnet_ids = ["subnet-a", "subnet-b"]
+      load_balancer_cidrs      = ["10.0.0.0/20", "10.0.16.0/20"]
+    }
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.cpu == "256" && aws_appautoscaling_target.this.max_capacity == 1 && aws_ecs_service.this.network_configuration[0].assign_public_ip && one(aws_ecs_cluster.this.setting).value == "disabled"
+    error_message = "tiny: one task, with an address, without Container Insights."
+  }
+
+  assert {
+    condition     = alltrue([for rule in concat(values(aws_vpc_security_group_ingress_rule.from_load_balancer), values(aws_vpc_security_group_ingress_rule.metrics)) : rule.cidr_ipv4 == null])
+    error_message = "A task with a public address may be reached by the load balancer only."
+  }
+
+  assert {
+    condition     = [for rule in aws_vpc_security_group_egress_rule.aws : rule.to_port] == [443]
+    error_message = "A task may reach the internet by HTTPS only."
+  }
+}
+
 run "medium" {
   command = plan
 
   variables { size = "medium" }
 
   assert {
-    condition     = aws_ecs_task_definition.this.cpu == "1024" && aws_ecs_task_definition.this.memory == "2048" && aws_appautoscaling_target.this.min_capacity == 2 && aws_appautoscaling_target.this.max_capacity == 12
+    condition     = !aws_ecs_service.this.network_configuration[0].assign_public_ip && aws_ecs_task_definition.this.cpu == "1024" && aws_ecs_task_definition.this.memory == "2048" && aws_appautoscaling_target.this.min_capacity == 2 && aws_appautoscaling_target.this.max_capacity == 12
     error_message = "medium: a core, 2 GiB, two to twelve tasks."
   }
 }

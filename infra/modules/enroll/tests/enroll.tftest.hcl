@@ -14,9 +14,15 @@ override_data {
 }
 
 override_resource {
-  target          = aws_apigatewayv2_api.this
+  target          = aws_api_gateway_rest_api.this
   override_during = plan
-  values          = { id = "a1b2c3d4e5", execution_arn = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5" }
+  values          = { id = "a1b2c3d4e5", root_resource_id = "r", execution_arn = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5" }
+}
+
+override_resource {
+  target          = aws_api_gateway_stage.this
+  override_during = plan
+  values          = { arn = "arn:aws:apigateway:eu-central-1::/restapis/a1b2c3d4e5/stages/signet" }
 }
 
 variables {
@@ -32,24 +38,39 @@ run "by_default" {
 
   # Two routes and no more.
   assert {
-    condition     = toset([for route in aws_apigatewayv2_route.this : route.route_key]) == toset(["POST /v1/enroll", "POST /v1/renew"])
+    condition     = toset([for route, method in aws_api_gateway_method.this : "${method.http_method} /${aws_api_gateway_resource.v1.path_part}/${aws_api_gateway_resource.this[route].path_part}"]) == toset(["POST /v1/enroll", "POST /v1/renew"])
     error_message = "The internet may reach enrollment and renewal, nothing else."
   }
 
   assert {
-    condition     = toset([for permission in aws_lambda_permission.this : permission.source_arn]) == toset(["arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/*/*/v1/enroll", "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/*/*/v1/renew"])
+    condition     = toset([for permission in aws_lambda_permission.this : permission.source_arn]) == toset(["arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/*/POST/v1/enroll", "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/*/POST/v1/renew"])
     error_message = "Only this API may call the Lambda, on these routes."
   }
 
+  # Floods are bounded, and one address cannot use up what all share.
   assert {
-    condition     = length(aws_apigatewayv2_api.this.cors_configuration) == 0
-    error_message = "Browsers have no business here."
+    condition     = aws_api_gateway_method_settings.this.settings[0].throttling_rate_limit == 20 && aws_api_gateway_method_settings.this.settings[0].throttling_burst_limit == 40
+    error_message = "small: 20 calls a second."
   }
 
-  # Floods are bounded.
   assert {
-    condition     = aws_apigatewayv2_stage.this.default_route_settings[0].throttling_rate_limit == 20 && aws_apigatewayv2_stage.this.default_route_settings[0].throttling_burst_limit == 40
-    error_message = "small: 20 calls a second."
+    condition     = one(one(aws_wafv2_web_acl.this[0].rule).statement[0].rate_based_statement).limit == 2000 && one(one(aws_wafv2_web_acl.this[0].rule).statement[0].rate_based_statement).aggregate_key_type == "IP"
+    error_message = "An address must have a limit."
+  }
+
+  assert {
+    condition     = alltrue([for size in values(local.sizes) : size.per_address < size.rate * 300 / 2])
+    error_message = "One address must not be able to use up half of what the API lets through."
+  }
+
+  assert {
+    condition     = aws_wafv2_web_acl_association.this[0].resource_arn == aws_api_gateway_stage.this.arn
+    error_message = "The web ACL must be in front of the API."
+  }
+
+  assert {
+    condition     = output.url == "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/signet"
+    error_message = "The stage is part of the API's own address."
   }
 
   assert {
@@ -59,7 +80,7 @@ run "by_default" {
 
   # Logs say who and no more.
   assert {
-    condition     = strcontains(aws_apigatewayv2_stage.this.access_log_settings[0].format, "$context.identity.sourceIp") && !strcontains(aws_apigatewayv2_stage.this.access_log_settings[0].format, "authorizer") && !strcontains(lower(aws_apigatewayv2_stage.this.access_log_settings[0].format), "header")
+    condition     = strcontains(aws_api_gateway_stage.this.access_log_settings[0].format, "$context.identity.sourceIp") && !strcontains(aws_api_gateway_stage.this.access_log_settings[0].format, "authorizer") && !strcontains(lower(aws_api_gateway_stage.this.access_log_settings[0].format), "header")
     error_message = "The access log must have the caller's address and nothing of the request's content."
   }
 
@@ -91,7 +112,7 @@ run "medium" {
   variables { size = "medium" }
 
   assert {
-    condition     = aws_lambda_function.this.reserved_concurrent_executions == 50 && aws_lambda_function.this.memory_size == 512 && aws_apigatewayv2_stage.this.default_route_settings[0].throttling_rate_limit == 100
+    condition     = aws_lambda_function.this.reserved_concurrent_executions == 50 && aws_lambda_function.this.memory_size == 512 && aws_api_gateway_method_settings.this.settings[0].throttling_rate_limit == 100
     error_message = "medium: fifty instances of 512 MiB, 100 calls a second."
   }
 }
@@ -105,7 +126,7 @@ run "large_on_arm" {
   }
 
   assert {
-    condition     = aws_lambda_function.this.reserved_concurrent_executions == 200 && aws_lambda_function.this.memory_size == 1024 && aws_apigatewayv2_stage.this.default_route_settings[0].throttling_rate_limit == 500
+    condition     = aws_lambda_function.this.reserved_concurrent_executions == 200 && aws_lambda_function.this.memory_size == 1024 && aws_api_gateway_method_settings.this.settings[0].throttling_rate_limit == 500
     error_message = "large: two hundred instances of 1 GiB, 500 calls a second."
   }
 
@@ -126,6 +147,25 @@ run "no_reservation" {
   }
 }
 
+run "tiny_has_no_web_acl" {
+  command = plan
+
+  variables {
+    size       = "tiny"
+    access_log = false
+  }
+
+  assert {
+    condition     = length(aws_wafv2_web_acl.this) == 0 && length(aws_wafv2_web_acl_association.this) == 0
+    error_message = "tiny must cost nothing by the hour."
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_stage.this.access_log_settings) == 0
+    error_message = "Without the account's role there must be no access log."
+  }
+}
+
 run "a_name_of_ones_own_is_the_only_way_in" {
   command = plan
 
@@ -134,7 +174,7 @@ run "a_name_of_ones_own_is_the_only_way_in" {
   }
 
   assert {
-    condition     = output.url == "https://enroll.example.com" && aws_apigatewayv2_api.this.disable_execute_api_endpoint && length(aws_route53_record.this) == 1
+    condition     = output.url == "https://enroll.example.com" && aws_api_gateway_rest_api.this.disable_execute_api_endpoint && length(aws_route53_record.this) == 1
     error_message = "With a domain the API's own address must be off."
   }
 
@@ -144,27 +184,14 @@ run "a_name_of_ones_own_is_the_only_way_in" {
   }
 }
 
-run "a_web_acl_stands_in_front" {
+run "a_web_acl_that_is_given_stands_in_front" {
   command = plan
 
-  variables {
-    web_acl_arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/signet/1"
-    domain      = { name = "enroll.example.com", certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/1" }
-  }
+  variables { web_acl_arn = "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/signet/1" }
 
   assert {
-    condition     = aws_cloudfront_distribution.this[0].web_acl_id == var.web_acl_arn && one(aws_cloudfront_distribution.this[0].origin).domain_name == "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com"
-    error_message = "The distribution must have the web ACL and lead to the API."
-  }
-
-  assert {
-    condition     = aws_cloudfront_distribution.this[0].default_cache_behavior[0].viewer_protocol_policy == "https-only" && aws_cloudfront_distribution.this[0].viewer_certificate[0].minimum_protocol_version == "TLSv1.2_2021" && aws_cloudfront_distribution.this[0].default_cache_behavior[0].cache_policy_id == "4135ea2d-6df8-44a3-9df3-dad5a84beb39"
-    error_message = "Only HTTPS, and nothing cached."
-  }
-
-  assert {
-    condition     = !aws_apigatewayv2_api.this.disable_execute_api_endpoint && length(aws_apigatewayv2_domain_name.this) == 0
-    error_message = "CloudFront needs the API's own address."
+    condition     = length(aws_wafv2_web_acl.this) == 0 && aws_wafv2_web_acl_association.this[0].web_acl_arn == var.web_acl_arn
+    error_message = "The API must have the web ACL that is given, and no other."
   }
 }
 
@@ -176,14 +203,16 @@ run "bad_input_is_refused" {
     architecture         = "amd64"
     size                 = "huge"
     reserved_concurrency = 0.5
-    # regional
-    web_acl_arn = "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/signet/1"
+    # below AWS's least
+    requests_per_address = 5
+    # for CloudFront
+    web_acl_arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/signet/1"
     # not ours
     settings = { RUST_LOG = "debug" }
     # none of CloudWatch's periods
     log_retention_days = 100
   }
-  expect_failures = [var.package_path, var.architecture, var.size, var.reserved_concurrency, var.web_acl_arn, var.settings, var.log_retention_days]
+  expect_failures = [var.package_path, var.architecture, var.size, var.reserved_concurrency, var.requests_per_address, var.web_acl_arn, var.settings, var.log_retention_days]
 }
 
 run "a_domain_that_is_none_is_refused" {
@@ -195,12 +224,11 @@ run "a_domain_that_is_none_is_refused" {
   expect_failures = [var.domain]
 }
 
-run "cloudfront_needs_a_certificate_of_us_east_1" {
+run "an_environment_beyond_lambdas_limit_is_refused" {
   command = plan
 
   variables {
-    web_acl_arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/signet/1"
-    domain      = { name = "enroll.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1" }
+    settings = { SIGNET_SERVER__DNS_NAMES = format("%4000s", "x") }
   }
-  expect_failures = [var.domain]
+  expect_failures = [aws_lambda_function.this]
 }

@@ -77,3 +77,12 @@ run "bad_input_is_refused" {
   }
   expect_failures = [var.name_prefix, var.package_path, var.architecture, var.settings, var.tenant_key_policy, var.log_retention_days]
 }
+
+run "an_environment_beyond_lambdas_limit_is_refused" {
+  command = plan
+
+  variables {
+    settings = { SIGNET_SERVER__DNS_NAMES = format("%4000s", "x") }
+  }
+  expect_failures = [aws_lambda_function.this]
+}

@@ -186,6 +186,43 @@ run "internet_facing_in_three_zones" {
   }
 }
 
+run "public_tasks_cost_no_endpoints" {
+  command = plan
+
+  variables { public_tasks = true }
+
+  assert {
+    condition     = length(aws_vpc_endpoint.interface) == 0 && length(aws_subnet.private) == 0 && length(aws_route_table.private) == 0
+    error_message = "Nothing that costs by the hour may be made, nor subnets that nobody is in."
+  }
+
+  # They cost nothing, and keep tables and image layers off the internet.
+  assert {
+    condition     = toset(keys(aws_vpc_endpoint.gateway)) == toset(["dynamodb", "s3"])
+    error_message = "Gateway endpoints must be there."
+  }
+
+  assert {
+    condition     = length(aws_route.internet) == 1 && length(output.task_subnet_ids) == 2 && output.public_tasks && output.load_balancer_cidrs == ["10.0.128.0/20", "10.0.144.0/20"]
+    error_message = "Tasks and load balancer must be in the public subnets."
+  }
+
+  assert {
+    condition     = jsonencode(output.egress_cidrs) == jsonencode(["0.0.0.0/0"])
+    error_message = "Tasks must reach AWS over the internet."
+  }
+}
+
+run "public_tasks_in_a_given_vpc_are_refused" {
+  command = plan
+
+  variables {
+    public_tasks = true
+    vpc          = { id = "vpc-0123456789abcdef0", private_subnet_ids = ["subnet-a", "subnet-b"], private_route_table_ids = ["rtb-a"], load_balancer_subnet_ids = ["subnet-c", "subnet-d"] }
+  }
+  expect_failures = [var.public_tasks]
+}
+
 run "a_given_vpc_is_used" {
   command = plan
 
@@ -211,7 +248,7 @@ run "a_given_vpc_is_used" {
   }
 
   assert {
-    condition     = toset(output.vpc_cidrs) == toset(["10.50.0.0/16", "100.64.0.0/16"]) && output.private_subnet_ids == tolist(["subnet-a", "subnet-b"]) && toset(output.load_balancer_cidrs) == toset(["10.50.3.0/24", "10.50.4.0/24"])
+    condition     = toset(output.vpc_cidrs) == toset(["10.50.0.0/16", "100.64.0.0/16"]) && output.task_subnet_ids == tolist(["subnet-a", "subnet-b"]) && toset(output.load_balancer_cidrs) == toset(["10.50.3.0/24", "10.50.4.0/24"])
     error_message = "The given subnets must be used."
   }
 

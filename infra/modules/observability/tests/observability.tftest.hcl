@@ -77,7 +77,7 @@ override_resource {
 }
 
 override_resource {
-  target = aws_cloudwatch_dashboard.this
+  target = aws_cloudwatch_dashboard.this[0]
 }
 
 variables {
@@ -89,7 +89,7 @@ variables {
     load_balancer_arn_suffix = "net/signet-test/0123456789abcdef"
     target_group_arn_suffix  = "targetgroup/signet-test-grpc/0123456789abcdef"
   }
-  enroll               = { log_group_name = "/signet-test/enroll", function_name = "signet-test-enroll", api_id = "a1b2c3d4e5" }
+  enroll               = { log_group_name = "/signet-test/enroll", function_name = "signet-test-enroll", api_name = "signet-test-enroll" }
   keymaker             = { log_group_name = "/signet-test/keymaker" }
   rotate               = { log_group_name = "/signet-test/rotate", function_name = "signet-test-rotate", dead_letter_queue_name = "signet-test-rotate-dead-letters" }
   tables               = { changes = { name = "signet-test-changes", indexes = [] }, certificates = { name = "signet-test-certificates", indexes = ["by_deadline", "revoked"] } }

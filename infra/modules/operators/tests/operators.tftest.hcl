@@ -193,3 +193,12 @@ run "bad_input_is_refused" {
   }
   expect_failures = [var.administrator_principal_arns, var.break_glass_principal_arns, var.read_only_principal_arns, var.tables]
 }
+
+run "policies_beyond_iams_limit_are_refused" {
+  command = plan
+
+  variables {
+    bootstrap_policies = { tables = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"dynamodb:GetItem\",\"Resource\":\"arn:aws:dynamodb:eu-central-1:123456789012:table/${replace(format("%9000s", ""), " ", "x")}\"}]}" }
+  }
+  expect_failures = [aws_iam_role_policy.this["administrator/look"], aws_iam_role_policy.this["administrator/operate"], aws_iam_role_policy.this["administrator/bootstrap-tables"]]
+}

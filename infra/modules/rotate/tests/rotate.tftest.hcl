@@ -95,3 +95,12 @@ run "bad_input_is_refused" {
   }
   expect_failures = [var.package_path, var.parameter_prefix, var.server_certificate_days, var.secret_reader_role_arns, var.architecture]
 }
+
+run "an_environment_beyond_lambdas_limit_is_refused" {
+  command = plan
+
+  variables {
+    settings = { SIGNET_SERVER__DNS_NAMES = format("%4000s", "x") }
+  }
+  expect_failures = [aws_lambda_function.this]
+}

@@ -126,6 +126,19 @@ run "only_break_glass_destroys_the_key" {
   }
 }
 
+run "without_protection_destroy_ends_the_key" {
+  command = plan
+
+  variables { deletion_protection = false }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.key.json).Statement : statement.Sid if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion")
+    ] == ["AccountAdministers"]
+    error_message = "terraform destroy must be able to end the key."
+  }
+}
+
 run "given_key_is_used" {
   command = plan
 

@@ -1,4 +1,4 @@
-//! Events of both ways in, through the adapter that the runtime calls: API Gateway's HTTP API and function URLs.
+//! Events of all ways in, through the adapter that the runtime calls: API Gateway's REST and HTTP APIs, function URLs.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use lambda_http::{
@@ -52,6 +52,26 @@ fn function_url(source: &str, body: &str) -> Value {
     context["domainName"] = json!(domain);
     context["routeKey"] = json!("$default");
     event
+}
+
+/// As a REST API sends it: each header twice, and the stage in the context's path.
+fn rest_api(source: &str, body: &str) -> Value {
+    let http = api_gateway(source, body);
+    let headers = http["headers"].as_object().unwrap();
+    let lists: serde_json::Map<_, _> = headers.iter().map(|(name, value)| (name.clone(), json!([value]))).collect();
+    json!({
+        "resource": "/v1/enroll", "path": "/v1/enroll", "httpMethod": "POST", "headers": headers, "multiValueHeaders": lists,
+        "queryStringParameters": null, "multiValueQueryStringParameters": null, "pathParameters": null, "stageVariables": null,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "a1b2c3d4e5", "domainPrefix": "a1b2c3d4e5",
+            "domainName": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com", "extendedRequestId": "e",
+            "httpMethod": "POST", "path": "/signet/v1/enroll", "protocol": "HTTP/1.1",
+            "identity": { "sourceIp": source, "userAgent": "curl/8.5.0" },
+            "requestId": ID, "requestTime": "22/Nov/2026:09:45:34 +0000", "requestTimeEpoch": 1_795_340_734_837_i64,
+            "resourceId": "abc123", "resourcePath": "/v1/enroll", "stage": "signet"
+        },
+        "body": body, "isBase64Encoded": false
+    })
 }
 
 /// The same, with its body as function URLs send what they do not take for text.
@@ -122,10 +142,15 @@ async fn a_function_url_answers_as_the_api_gateway_does() {
     for event in [function_url("198.51.100.7", &body), in_base64(function_url("198.51.100.7", &body))] {
         assert_eq!(lambda.answer(&event).await, expected, "{event}");
     }
+    for event in [rest_api("198.51.100.7", &body), in_base64(rest_api("198.51.100.7", &body))] {
+        let answer = lambda.answer(&event).await;
+        assert_eq!((&answer["statusCode"], &answer["body"]), (&expected["statusCode"], &expected["body"]), "{event}");
+    }
     let used = enrollment("r-2", &token);
     let refused = lambda.answer(&api_gateway("198.51.100.8", &used)).await;
     assert!(refused["statusCode"] == 403 && refused["body"].as_str().unwrap().contains(ID), "{refused}");
     assert_eq!(lambda.answer(&in_base64(function_url("2001:db8::8", &used))).await, refused);
+    assert_eq!(lambda.status(&rest_api("198.51.100.10", &used)).await, 403);
 
     let call = Call::process("test", system_clock()());
     let window = AuditWindow::new(None, None, call.now).unwrap();
@@ -135,7 +160,7 @@ async fn a_function_url_answers_as_the_api_gateway_does() {
     let refusals = payloads.filter(|payload| payload["outcome"] == "TOKEN_USED_UP");
     let mut sources: Vec<String> = refusals.map(|payload| payload["source"].as_str().unwrap().to_owned()).collect();
     sources.sort();
-    assert_eq!(sources, ["198.51.100.8", "2001:db8::8"]);
+    assert_eq!(sources, ["198.51.100.10", "198.51.100.8", "2001:db8::8"]);
 
     let operators = new_token(&wired, "system", PrincipalType::Admin).await;
     let answer = lambda.answer(&function_url("198.51.100.9", &enrollment("r-3", &operators))).await;
@@ -165,11 +190,19 @@ async fn what_no_url_holds_is_an_ordinary_request() {
         path["rawPath"] = json!(format!("/{odd}"));
         path["requestContext"]["stage"] = json!(odd);
         assert_eq!(lambda.status(&path).await, 404, "{odd:.20}");
+        let mut rest = rest_api(&format!("192.0.2.{number}"), "{}");
+        rest["queryStringParameters"] = json!({ odd: odd });
+        rest["multiValueQueryStringParameters"] = json!({ odd: [odd] });
+        rest["requestContext"]["domainName"] = json!(odd);
+        rest["requestContext"]["stage"] = json!(odd);
+        assert_eq!(lambda.status(&rest).await, 400, "{odd:.20}");
+        rest["path"] = json!(format!("/{odd}"));
+        assert_eq!(lambda.status(&rest).await, 404, "{odd:.20}");
     }
 }
 
 #[tokio::test]
-async fn both_ways_in_count_against_one_limit_of_the_source() {
+async fn all_ways_in_count_against_one_limit_of_the_source() {
     let lambda = Lambda::new().await;
     let mut through_the_url = 0;
     // Ten at once and one a second are given; in between one may have come back.
@@ -181,6 +214,7 @@ async fn both_ways_in_count_against_one_limit_of_the_source() {
         }
     }
     assert_eq!(through_the_url, 429);
+    assert_eq!(lambda.status(&rest_api("203.0.113.9", "{}")).await, 429);
     assert_eq!(lambda.status(&function_url("203.0.113.10", "{}")).await, 400, "another source");
     let mut forwarded = function_url("203.0.113.9", "{}");
     forwarded["headers"]["x-forwarded-for"] = json!("203.0.113.77, 203.0.113.9");
@@ -197,19 +231,14 @@ async fn events_that_do_not_say_who_calls_are_not_answered_as_calls() {
         let answer = lambda.answer(&event).await;
         assert!(answer["statusCode"] == 500 && answer["body"].as_str().unwrap().contains("INTERNAL"), "{answer}");
     }
+    for source in [json!(null), json!(""), json!("unknown")] {
+        let mut event = rest_api("198.51.100.7", "{}");
+        event["requestContext"]["identity"]["sourceIp"] = source;
+        assert_eq!(lambda.status(&event).await, 500, "{event}");
+    }
     // The runtime reports these as failed invocations, which callers see as 500 or 502, and goes on.
-    let version_1 = json!({
-        "version": "1.0", "resource": "/v1/enroll", "path": "/v1/enroll", "httpMethod": "POST", "headers": {},
-        "multiValueHeaders": {}, "queryStringParameters": null, "pathParameters": null, "stageVariables": null,
-        "requestContext": {
-            "accountId": "123456789012", "apiId": "a1b2c3d4e5", "httpMethod": "POST", "path": "/v1/enroll", "protocol": "HTTP/1.1",
-            "identity": { "sourceIp": "198.51.100.7", "userAgent": "curl/8.5.0" },
-            "requestId": ID, "resourceId": "abc", "resourcePath": "/v1/enroll", "stage": "$default"
-        },
-        "body": "{}", "isBase64Encoded": false
-    });
     let scheduled = json!({ "version": "0", "detail-type": "Scheduled Event", "source": "aws.events", "detail": {} });
-    for event in [version_1, scheduled, json!({}), json!(null), json!([good]), json!("POST /v1/enroll")] {
+    for event in [scheduled, json!({}), json!(null), json!([good]), json!("POST /v1/enroll")] {
         assert!(from_str(&event.to_string()).is_err(), "{event}");
     }
 }

@@ -1,0 +1,113 @@
+# Plans only, so no AWS account is needed.
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+variables {
+  terraform_principal_arns = ["arn:aws:iam::123456789012:role/platform"]
+}
+
+run "by_default" {
+  command = plan
+
+  assert {
+    condition     = aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.this.name == "signet/signetd"
+    error_message = "A tag must stay what was reviewed."
+  }
+
+  assert {
+    condition = (
+      aws_cloudtrail.this[0].is_multi_region_trail && aws_cloudtrail.this[0].enable_log_file_validation && aws_cloudtrail.this[0].include_global_service_events &&
+      length(aws_cloudtrail.this[0].event_selector) == 0 && length(aws_cloudtrail.this[0].advanced_event_selector) == 0
+    )
+    error_message = "The trail must record all management events, KMS's too, of all regions."
+  }
+
+  assert {
+    condition     = toset([for bucket in aws_s3_bucket_versioning.this : bucket.versioning_configuration[0].status]) == toset(["Enabled"]) && alltrue([for bucket in aws_s3_bucket_public_access_block.this : bucket.block_public_policy && bucket.restrict_public_buckets])
+    error_message = "Buckets must keep versions, and be nobody else's."
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(data.aws_iam_policy_document.trust.json).Statement : statement.Principal.AWS] == ["arn:aws:iam::123456789012:role/platform"]
+    error_message = "Terraform's role is for those named."
+  }
+
+  # It must not be able to read what an environment keeps, nor to give itself more.
+  assert {
+    condition = length(setsubtract(
+      ["kms:Sign", "secretsmanager:GetSecretValue", "dynamodb:GetItem", "dynamodb:Scan"],
+      jsondecode(data.aws_iam_policy_document.never.json).Statement[0].Action,
+    )) == 0
+    error_message = "Terraform's role must not sign or read secrets and records."
+  }
+
+  assert {
+    condition = toset([
+      for statement in jsondecode(data.aws_iam_policy_document.own.json).Statement : statement.Condition.StringEquals["iam:AWSServiceName"] if statement.Sid == "ServiceLinkedRoles"
+      ][0]) == toset([
+      "ecs.amazonaws.com", "ecs.application-autoscaling.amazonaws.com", "elasticloadbalancing.amazonaws.com", "ops.apigateway.amazonaws.com", "wafv2.amazonaws.com",
+    ])
+    error_message = "Terraform's role makes the service-linked roles that an environment needs, and no others."
+  }
+
+  assert {
+    condition     = sum([for document in [data.aws_iam_policy_document.own, data.aws_iam_policy_document.shared, data.aws_iam_policy_document.never] : length(document.minified_json)]) <= 10240
+    error_message = "IAM takes 10,240 characters for a role's inline policies."
+  }
+}
+
+run "a_trail_that_is_there_is_left_alone" {
+  command = plan
+  variables { create_trail = false }
+
+  assert {
+    condition     = length(aws_cloudtrail.this) == 0 && keys(aws_s3_bucket.this) == ["state"] && output.trail_arn == null
+    error_message = "Nothing of a trail may be made."
+  }
+}
+
+run "a_ci_is_bounded_by_its_subjects" {
+  command = plan
+
+  variables {
+    terraform_principal_arns = []
+    ci                       = { issuer = "https://token.actions.githubusercontent.com", subjects = ["repo:acme/infra:ref:refs/heads/main"] }
+  }
+
+  assert {
+    condition = [for statement in jsondecode(data.aws_iam_policy_document.trust.json).Statement : statement.Condition] == [{
+      StringEquals = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com" }
+      StringLike   = { "token.actions.githubusercontent.com:sub" = "repo:acme/infra:ref:refs/heads/main" }
+    }]
+    error_message = "Only the named branch's jobs may take the role."
+  }
+}
+
+run "nobody_is_refused" {
+  command = plan
+  variables { terraform_principal_arns = [] }
+  expect_failures = [aws_iam_role.terraform]
+}
+
+run "bad_input_is_refused" {
+  command = plan
+
+  variables {
+    name_prefix              = "Signet"
+    terraform_principal_arns = ["arn:aws:iam::123456789012:root"]
+    ci                       = { issuer = "token.actions.githubusercontent.com", subjects = ["*"] }
+    trail_retention_days     = 7
+  }
+  expect_failures = [var.name_prefix, var.terraform_principal_arns, var.ci, var.trail_retention_days]
+}

@@ -1,0 +1,69 @@
+variable "name_prefix" {
+  description = "First word of every name in the account. The environments' begin with it too, so it is signet unless you change their modules."
+  type        = string
+  default     = "signet"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{1,14}$", var.name_prefix))
+    error_message = "name_prefix must be 2 to 15 lower-case letters and digits and begin with a letter."
+  }
+}
+
+variable "terraform_principal_arns" {
+  description = "ARNs of the roles or users that may assume Terraform's role."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.terraform_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[^*]+$", arn))])
+    error_message = "terraform_principal_arns must be ARNs of IAM roles or users: no account roots, no wildcards."
+  }
+}
+
+variable "ci" {
+  description = "OIDC issuer of a CI whose jobs may assume Terraform's role, the audience of its tokens, and their subjects (with * for a part). Name a branch or an environment, not a whole organization."
+  type = object({
+    issuer   = string
+    audience = optional(string, "sts.amazonaws.com")
+    subjects = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.ci == null || can(regex("^https://[a-z0-9.-]+(/[A-Za-z0-9._/-]+)?$", var.ci.issuer))
+    error_message = "ci.issuer must be an HTTPS URL without a trailing slash, for example https://token.actions.githubusercontent.com."
+  }
+
+  validation {
+    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && alltrue([for subject in var.ci.subjects : length(replace(subject, "*", "")) > 4]), false)
+    error_message = "ci.subjects must name who may, for example repo:acme/infra:ref:refs/heads/main: * alone is everybody that the issuer knows."
+  }
+}
+
+variable "create_trail" {
+  description = "Create a CloudTrail trail. Set to false if the account or its organization has one that records management events of all regions, KMS's too: a second one costs 2 USD per 100,000 events."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "force_destroy" {
+  description = "Let `terraform destroy` delete the buckets with all that is in them, this module's own state and the trail's events too."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "trail_retention_days" {
+  description = "Days to keep the trail's events."
+  type        = number
+  default     = 400
+  nullable    = false
+
+  validation {
+    condition     = var.trail_retention_days >= 30 && floor(var.trail_retention_days) == var.trail_retention_days
+    error_message = "trail_retention_days must be a whole number of at least 30."
+  }
+}
