@@ -30,7 +30,7 @@ module "signet" {
     break_glass = ["arn:aws:iam::123456789012:user/break-glass"]
     read_only   = ["arn:aws:iam::123456789012:role/developers"]
     # What Terraform runs as: nobody else may change the CA keys' policies.
-    key_administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
+    key_administrator_role_arns = ["arn:aws:iam::123456789012:role/signet-terraform"]
   }
 
   # Until when administrators may run `principal bootstrap`, for example "2026-12-01T18:00:00Z".

@@ -51,7 +51,7 @@ module "signet" {
     administrators              = ["arn:aws:iam::123456789012:role/platform"]
     break_glass                 = ["arn:aws:iam::123456789012:user/break-glass"]
     read_only                   = ["arn:aws:iam::123456789012:role/auditors"]
-    key_administrator_role_arns = ["arn:aws:iam::123456789012:role/terraform"]
+    key_administrator_role_arns = ["arn:aws:iam::123456789012:role/signet-terraform"]
   }
 }
 
