@@ -12,6 +12,7 @@ mod object_store;
 mod paging;
 pub mod principals;
 mod reads;
+pub mod restore;
 pub mod sync;
 mod task;
 mod tenant_records;
@@ -31,7 +32,7 @@ use std::{
 use async_trait::async_trait;
 use audit::checkpoints::SeenHead;
 use authorities::signing::{Authorities, Issuer};
-use ledger::{announcing::Announcer, reporting::ReportingStore};
+use ledger::{announcing::Announcer, gate::Gate, reporting::ReportingStore};
 use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     audit::sealing::HeadWatch,
@@ -111,6 +112,8 @@ pub struct App {
     store: Arc<dyn Store>,
     /// The same store.
     reporting: Arc<ReportingStore>,
+    /// Between the two: who may write.
+    gate: Arc<Gate>,
     keys: Arc<dyn KeyManager>,
     entropy: Arc<dyn Entropy>,
     environment: Environment,
@@ -162,7 +165,8 @@ impl App {
         environment: Environment,
         settings: Settings,
     ) -> Self {
-        let reporting = Arc::new(ReportingStore::new(store));
+        let gate = Arc::new(Gate::new(store));
+        let reporting = Arc::new(ReportingStore::new(Arc::<Gate>::clone(&gate)));
         let store = Arc::clone(&reporting) as Arc<dyn Store>;
         let committed = Arc::new(Notify::new());
         let announcer = Announcer::new(&store, &entropy, &committed);
@@ -172,6 +176,7 @@ impl App {
         Self {
             store,
             reporting,
+            gate,
             keys,
             entropy,
             environment,
@@ -221,6 +226,11 @@ impl App {
     /// back.
     pub fn missing_changes(&self) -> u64 {
         self.missing_changes.load(Ordering::Relaxed)
+    }
+
+    /// How often this process found the feed's head behind its entries, and went on after these.
+    pub fn mended_heads(&self) -> u64 {
+        self.announcer.mended()
     }
 
     fn misses(&self, changes: u64) {

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod principal_type;
 pub mod principals;
 pub mod reasons;
+pub mod restore;
 pub mod spiffe;
 pub mod store;
 pub mod tenants;

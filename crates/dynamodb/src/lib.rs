@@ -55,11 +55,16 @@ impl Default for Limits {
 pub struct DynamoStore {
     client: Client,
     prefix: String,
+    /// Behind the table's name; empty: the environment's own tables.
+    suffix: String,
 }
 
 impl fmt::Debug for DynamoStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DynamoStore").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("DynamoStore")
+            .field("prefix", &self.prefix)
+            .field("suffix", &self.suffix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,11 +81,18 @@ impl DynamoStore {
             .operation_timeout(limits.operation)
             .build();
         let config = config::Builder::from(aws).retry_config(retry).timeout_config(timeout).build();
-        Self { client: Client::from_conf(config), prefix: prefix.into() }
+        Self { client: Client::from_conf(config), prefix: prefix.into(), suffix: String::new() }
+    }
+
+    /// Tables that were restored beside these, as `<prefix>-<table>-<suffix>`. For reading only: they have no indexes
+    /// that matter, no TTL and no changes feed.
+    #[must_use]
+    pub fn restored(&self, suffix: &str) -> Self {
+        Self { suffix: format!("-{suffix}"), ..self.clone() }
     }
 
     fn table(&self, table: Table) -> String {
-        format!("{}-{}", self.prefix, table.name())
+        format!("{}-{}{}", self.prefix, table.name(), self.suffix)
     }
 
     /// Whether all tables exist as this version needs them. Asked once, at start.

@@ -24,7 +24,7 @@ locals {
     RefusedConnections  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && $.verified IS TRUE }" }
     FailedPeriodicWork  = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"periodic work failed; will retry\" }" }
     UnreadableRecords   = { logs = local.every_process, value = "1", pattern = "{ $.message = \"a record cannot be read\" }" }
-    MissingChanges      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"changes are missing from the feed\" || $.message = \"the changes feed was rolled back: entries that this node has read are gone\" }" }
+    MissingChanges      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"changes are missing from the feed\" || $.message = \"the changes feed was rolled back: entries that this node has read are gone\" || $.message = \"the feed head went backwards or cannot be read; continuing after the last entry\" }" }
     Clones              = { logs = ["control_plane", "enroll"], value = "1", pattern = "{ $.message = \"instance locked: its key was copied\" }" }
     AuditCuts           = { logs = ["control_plane", "rotate"], value = "1", pattern = "{ $.message = \"the audit log was truncated or rolled back\" }" }
     KmsThrottles        = { logs = concat(local.every_process, ["keymaker"]), value = "1", pattern = "{ $.message = \"KMS refused\" && $.code = \"ThrottlingException\" }" }

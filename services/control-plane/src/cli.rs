@@ -47,11 +47,10 @@ enum Command {
     Check,
     /// Back up the SQLite store to a new file; signetd can keep running.
     ///
-    /// To restore, stop signetd and copy the file to the path in [storage]. Back up the key folder and its passphrase
-    /// separately. On DynamoDB, use point-in-time recovery.
+    /// `principal restore` brings records back from it, and undoes no later suspension, revocation or use of a join
+    /// token. Back up the key folder and its passphrase separately. On DynamoDB, use point-in-time recovery.
     ///
-    /// A restore undoes all later suspensions and revocations, and the use and revocation of join tokens.
-    /// The runbook RestoreStore says how to repeat them.
+    /// If the store cannot be opened any more, the runbook RestoreStore says how to put the backup in its place.
     Backup {
         /// The new file.
         file: PathBuf,

@@ -37,6 +37,12 @@ pub struct Cli {
 pub enum Command {
     /// Create an environment: root, CAs, server certificate, first admin. Creates only what is missing
     Bootstrap(c::bootstrap::BootstrapArgs),
+    /// Restore an earlier state of the store, without undoing what was refused since
+    ///
+    /// Compares an earlier state of the store with the present one and brings back what is missing or different. What
+    /// was suspended, deleted, revoked, locked or used up since stays so, and so do newer records. While it runs, nodes
+    /// and Lambdas change nothing. If it is cut off, they change nothing until you run it again to its end.
+    Restore(c::restore::RestoreArgs),
     /// Contexts: servers and identities on this machine
     #[command(subcommand)]
     Context(c::context::ContextCommand),
@@ -98,6 +104,7 @@ impl Command {
         !matches!(
             self,
             Self::Bootstrap(_)
+                | Self::Restore(_)
                 | Self::Context(_)
                 | Self::Doctor(_)
                 | Self::Enroll(_)
@@ -123,6 +130,7 @@ pub async fn carry_out(run: &Run, command: Command) -> Result<Exit, Failure> {
 async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Bootstrap(args) => c::bootstrap::run(run, args).await,
+        Command::Restore(args) => c::restore::run(run, args).await,
         Command::Context(command) => c::context::run(run, command),
         Command::Doctor(args) => c::doctor::run(run, args).await,
         Command::Whoami => c::principals::whoami(run).await,

@@ -167,6 +167,10 @@ async fn admit_granted(
         .detail("caller", caller(facts))
         .detail("principal", &principal.value.id)
         .detail("principal_created", created);
+    // A restore finds here what was used.
+    let entry = used.first().into_iter().fold(entry, |entry, used| {
+        entry.detail("proof_sha256", &used.bearer_sha256).detail("spki_sha256", &used.spki_sha256)
+    });
     let commit = call::audited(app, call, scope.tenant(), &entry).writes(newly_used);
     admitting::admission(app, call, scope, principal, created, turn, commit).await
 }

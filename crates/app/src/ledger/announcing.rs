@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ struct Writer {
     /// Wakes this node's own feed reader.
     committed: Arc<Notify>,
     queue: Mutex<Queue>,
+    /// How often the head was found behind the entries.
+    mended: AtomicU64,
 }
 
 #[derive(Default)]
@@ -79,9 +84,15 @@ impl Announcer {
                 entropy: Arc::clone(entropy),
                 committed: Arc::clone(committed),
                 queue: Mutex::default(),
+                mended: AtomicU64::new(0),
             })
         });
         Self { writers, give_up_after: GIVE_UP_AFTER }
+    }
+
+    /// How often a head was found behind the entries of its shard.
+    pub(crate) fn mended(&self) -> u64 {
+        self.writers.iter().map(|writer| writer.mended.load(Ordering::Relaxed)).fold(0, u64::saturating_add)
     }
 
     /// Applies a commit that announces in `shard`. `Conflict` is about the commit's own writes. `Unavailable` also if
@@ -203,6 +214,7 @@ impl Writer {
     async fn end(&self, now: Time) -> Result<FeedEnd, StoreError> {
         let (mut end, last) = try_join(self.head(now), self.last_entry(now)).await?;
         if last > end.last {
+            self.mended.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 shard = self.shard,
                 head = end.last,

@@ -1,6 +1,7 @@
 //! How operations write: read, plan, commit; again from the start if somebody else was faster; once per request id.
 
 pub(crate) mod announcing;
+pub(crate) mod gate;
 pub(crate) mod reporting;
 
 use std::future::Future;

@@ -23,7 +23,7 @@ use crate::{
     world::*,
 };
 
-fn attested(evidence: Evidence, csr_der: &[u8]) -> Enroll {
+pub(crate) fn attested(evidence: Evidence, csr_der: &[u8]) -> Enroll {
     Enroll { proof: Proof::Attested { tenant: tid("acme"), evidence }, principal: None, csr_der: csr_der.to_vec() }
 }
 

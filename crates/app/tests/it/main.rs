@@ -43,6 +43,8 @@ mod reads_and_keys;
 mod refused;
 mod renewals;
 mod restart;
+mod restore;
+mod restore_interrupted;
 mod restored;
 mod retries;
 mod rules;

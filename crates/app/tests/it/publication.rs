@@ -44,7 +44,7 @@ impl Bucket {
         self.objects.lock().unwrap().get_mut(name).unwrap().1.content = content;
     }
 
-    fn lists(&self, name: &str, serial: &Serial) -> bool {
+    pub(crate) fn lists(&self, name: &str, serial: &Serial) -> bool {
         self.content(name).windows(16).any(|window| window == serial.as_bytes())
     }
 
@@ -82,7 +82,7 @@ impl ObjectStore for Bucket {
     }
 }
 
-async fn publish(world: &World, bucket: &Bucket, now: Time) -> TaskReport {
+pub(crate) async fn publish(world: &World, bucket: &Bucket, now: Time) -> TaskReport {
     publication::publish(&world.app, &Chore::new("publish", now), bucket, &|| Some(now)).await.unwrap()
 }
 

@@ -44,7 +44,12 @@ pub(crate) struct World {
 impl World {
     /// An environment with nothing in it.
     pub(crate) fn empty() -> Self {
-        let ledger = Arc::new(Ledger::new(Arc::new(MemoryStore::default())));
+        Self::on(Arc::new(MemoryStore::default()))
+    }
+
+    /// The same over `store`.
+    pub(crate) fn on(store: Arc<dyn Store>) -> Self {
+        let ledger = Arc::new(Ledger::new(store));
         let store = FaultyStore::new(Arc::clone(&ledger) as Arc<dyn Store>);
         let keys = Arc::new(MemoryKeys::new(Arc::clone(&ledger)));
         let key_faults = FaultyKeys::new(Arc::clone(&keys) as Arc<dyn KeyManager>);

@@ -33,6 +33,15 @@ reasons! {
     NO_SERVER_CERTIFICATE [Operator;]
         "There is no server certificate yet."
         => "Run `principal bootstrap`.";
+    RESTORE_SOURCE_EMPTY [Operator;]
+        "The store to restore from has no root."
+        => "Name a backup or restored tables of this environment.";
+    RESTORE_UNDER_WAY [Operator;]
+        "Another restore was begun and has not ended."
+        => "Run that one again, or end it with `principal restore --give-up`.";
+    RESTORE_WRONG_ENVIRONMENT [Operator;]
+        "The store to restore from belongs to another environment."
+        => "Name a backup or restored tables of this environment.";
     ROOT_EXPIRED [Operator;]
         "The root's certificate has expired by this machine's clock."
         => "Check the clock; if it is right, create a new environment.";

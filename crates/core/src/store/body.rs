@@ -12,6 +12,7 @@ use crate::{
     },
     enrollment::{EnrollmentToken, UsedProof, rule::EnrollmentRule},
     principals::Principal,
+    restore::Restoration,
     store::{
         layout::{Entity, IndexEntry, Key},
         request::RequestRecord,
@@ -94,6 +95,7 @@ bodies!(
     Seal(Seal) = "seal",
     SealHead(SealHead) = "seal_head",
     Checkpoint(Checkpoint) = "checkpoint",
+    Restoration(Restoration) = "restoration",
 );
 
 /// The stored form's version; readers accept this one and the one before.

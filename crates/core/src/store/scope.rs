@@ -9,6 +9,7 @@ use crate::{
         expiry::{BrokenOff, ExpiryWarning},
     },
     enrollment::{EnrollmentToken, UsedProof, rule::EnrollmentRule},
+    restore::Restoration,
     store::{
         Store, Unreadable,
         body::{Body, Record},
@@ -60,6 +61,7 @@ impl Book for Checkpoint {}
 impl Book for ExpiryWarning {}
 impl Book for QuotaCount {}
 impl Book for RequestRecord {}
+impl Book for Restoration {}
 impl Book for SealHead {}
 impl Book for UsedProof {}
 

@@ -49,6 +49,7 @@ const ROOMS: &[&str] = &[
     "enrollment",
     "trust",
     "bootstrap",
+    "restore",
 ];
 
 type Module = Vec<String>;

@@ -155,6 +155,7 @@ pub(crate) fn gauges(node: &Node) {
         gauge!("signet_unreadable_tenants").set(node.trust.unreadable_len() as f64);
         counter!("signet_unreadable_records_total").absolute(node.app.unreadable_records());
         counter!("signet_feed_missing_total").absolute(node.app.missing_changes());
+        counter!("signet_feed_heads_mended_total").absolute(node.app.mended_heads());
         if let Some(minutes) = sealing::unsealed_minutes(&node.app, now) {
             gauge!("signet_unsealed_minutes").set(minutes as f64);
         }

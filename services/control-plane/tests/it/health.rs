@@ -74,6 +74,7 @@ async fn health_and_public_material_are_for_everybody() {
         "signet_feed_staleness_seconds",
         r#"operation="CreateTenant",code="OK"} 1"#,
         "signet_feed_missing_total 0",
+        "signet_feed_heads_mended_total 0",
     ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }

@@ -8,6 +8,7 @@ pub mod context;
 pub mod doctor;
 pub mod enrollment;
 pub mod principals;
+pub mod restore;
 pub mod shell;
 pub mod tenants;
 pub mod trust;

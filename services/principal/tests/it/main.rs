@@ -14,6 +14,7 @@ mod lost_answers;
 mod output;
 mod overwriting;
 mod proofs;
+mod restoring;
 mod run;
 mod runbooks;
 mod secrets;

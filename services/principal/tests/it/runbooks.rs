@@ -20,9 +20,10 @@ use crate::{
 const EXAMPLE: &str = "01a20162dddb7ceeae659e2b1f73318d";
 
 /// Commands that are not run here, by their beginning, and why.
-const NOT_RUN: [(&str, &str); 3] = [
+const NOT_RUN: [(&str, &str); 4] = [
     ("principal bootstrap --from-terraform", "needs an environment in AWS: scripts/environment-round runs it"),
     ("principal bootstrap --local", "made the environment that all others run in"),
+    ("principal restore --from-terraform", "needs an environment in AWS; on SQLite, RestoreStore.md runs it"),
     ("principal suspend admin --tenant system", "nobody suspends itself: it is said to the new admin of that page"),
 ];
 
@@ -116,6 +117,7 @@ impl<'a> Page<'a> {
             words.push(match (before, word) {
                 ("--server", _) => self.server.url(),
                 ("--ca-file", _) => self.machine.home().join("contexts/local/ca.pem").display().to_string(),
+                ("--from-file", _) => "backup.db".to_owned(),
                 ("--config", _) => "env/signet.toml".to_owned(),
                 ("--save-context" | "--context", name) => format!("{name}-{}", self.tenant),
                 ("revoke", EXAMPLE) if command.contains("token revoke") => self.token.clone(),
@@ -125,7 +127,7 @@ impl<'a> Page<'a> {
                 (_, word) => word.to_owned(),
             });
         }
-        let asks = ["suspend", "delete", "revoke", "--retire", "--force"];
+        let asks = ["suspend", "delete", "revoke", "restore", "--retire", "--force"];
         if words.iter().any(|word| asks.contains(&word.as_str())) {
             words.push("--yes".into());
         }
@@ -139,6 +141,8 @@ impl<'a> Page<'a> {
 async fn the_commands_of_the_documents_run_and_end_well() {
     let machine = Machine::new();
     bootstrap(&machine);
+    // It is whole: nobody has it open.
+    fs::copy(machine.path("env/signet.db"), machine.path("backup.db")).unwrap();
     let server = Server::start(&machine.path("env/signet.toml")).await;
     ready(&machine);
     // A sealed minute, whose head somebody keeps.

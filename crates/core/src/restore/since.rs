@@ -1,0 +1,275 @@
+//! What was decided since an earlier state of the store, as the audit log and the changes feed tell it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::{
+    CaId, Lifetime, PrincipalId, Role, RuleId, Serial, TenantId, Time, TokenId,
+    audit::AuditEvent,
+    authorities::CaState,
+    certificates::{RevocationReason, Successor},
+    enrollment::UsedProof,
+    principals::PrincipalStatus,
+    tenants::TenantStatus,
+    trust::change::{Change, ChangeEntry},
+};
+
+/// An OIDC token counts for a day at most, see [`crate::enrollment::attestation::fact::EXPIRES`].
+const PROOF_LIFETIME: Lifetime = Lifetime::days(2);
+
+/// Decisions that take a right away, or give it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Events that were read.
+    pub events: u64,
+    /// Events and entries that could not be read.
+    pub unreadable: Vec<String>,
+    /// Revoked certificates. Serial numbers are unique over all issuers.
+    pub revoked: BTreeMap<Serial, RevokedSince>,
+    /// What renewed certificates were renewed to.
+    pub successors: BTreeMap<Serial, Successor>,
+    /// Principals that were suspended, activated, deleted or given other roles.
+    pub principals: BTreeMap<(TenantId, PrincipalId), Word>,
+    /// Tenants that were suspended or activated.
+    pub tenants: BTreeMap<TenantId, TenantStatus>,
+    /// CAs that stopped to sign or to be trusted.
+    pub cas: BTreeMap<CaId, CaState>,
+    /// Rules that were deleted.
+    pub rules: BTreeSet<(TenantId, RuleId)>,
+    /// Join tokens that were used or revoked.
+    pub tokens: BTreeMap<(TenantId, TokenId), TokenWord>,
+    /// Bearer proofs that were used.
+    pub proofs: BTreeMap<(TenantId, String), UsedProof>,
+}
+
+/// The end of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
+pub struct RevokedSince {
+    pub at: Time,
+    pub reason: RevocationReason,
+    /// Whether its instance was locked, because a copied key was used.
+    pub locked: bool,
+}
+
+/// The last word on a join token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenWord {
+    /// Uses that were left.
+    pub uses_left: Option<u32>,
+    /// When it was revoked.
+    pub revoked_at: Option<Time>,
+}
+
+/// The last word on a principal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// By the audit log.
+    pub audited: Option<PrincipalStatus>,
+    /// By the feed.
+    pub announced: Option<PrincipalStatus>,
+    /// Its roles, by the feed.
+    pub roles: Option<Vec<Role>>,
+    /// Instances whose keys are in other hands.
+    pub ended: BTreeSet<Serial>,
+    /// The highest generation.
+    pub generation: u64,
+}
+
+impl Word {
+    /// The status that both sources leave: the more refusing one. `None`: neither knows of a change.
+    pub fn status(&self) -> Option<PrincipalStatus> {
+        self.audited.into_iter().chain(self.announced).max_by_key(|status| severity(*status))
+    }
+}
+
+/// How much a status refuses.
+pub(crate) const fn severity(status: PrincipalStatus) -> u8 {
+    match status {
+        PrincipalStatus::Active => 0,
+        PrincipalStatus::Suspended => 1,
+        PrincipalStatus::Deleted => 2,
+    }
+}
+
+/// As `signet_app::AuditEntry` writes it.
+#[derive(Deserialize)]
+struct Payload {
+    operation: String,
+    outcome: String,
+    #[serde(default)]
+    resource: Option<Resource>,
+    #[serde(default)]
+    details: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    kind: String,
+    id: String,
+}
+
+impl Since {
+    /// How many decisions it knows that refuse somebody.
+    pub fn refusals(&self) -> usize {
+        let refused = |word: &&Word| word.status().is_some_and(|status| status != PrincipalStatus::Active);
+        let principals = self.principals.values().filter(refused).count();
+        let tenants = self.tenants.values().filter(|status| **status == TenantStatus::Suspended).count();
+        [self.revoked.len(), tenants, self.cas.len(), self.rules.len(), self.tokens.len(), self.proofs.len()]
+            .into_iter()
+            .fold(principals, usize::saturating_add)
+    }
+
+    /// Takes in an entry of the feed; those of one shard in their order.
+    pub fn announced(&mut self, entry: &ChangeEntry) {
+        for change in &entry.changes {
+            match change {
+                Change::CertificateRevoked { serial, .. } => {
+                    self.revoke(*serial, entry.at, RevocationReason::Unspecified, false);
+                }
+                Change::PrincipalDenied { principal, .. } => {
+                    self.word(&entry.tenant, principal).announced = Some(PrincipalStatus::Suspended);
+                }
+                Change::PrincipalAllowed { principal } => {
+                    self.word(&entry.tenant, principal).announced = Some(PrincipalStatus::Active);
+                }
+                Change::PrincipalRoles { principal, roles, .. } => {
+                    self.word(&entry.tenant, principal).roles = Some(roles.clone());
+                }
+                Change::TenantChanged | Change::Unknown(_) => {}
+            }
+        }
+    }
+
+    /// Takes in an event of the audit log, in the order of time.
+    pub fn audited(&mut self, event: &AuditEvent) {
+        self.events = self.events.saturating_add(1);
+        match serde_json::from_str(&event.payload) {
+            Ok(payload) => self.take_in(event, payload),
+            Err(_) => self.unreadable.push(format!("audit event {} of {}", event.id, event.tenant)),
+        }
+    }
+
+    fn take_in(&mut self, event: &AuditEvent, payload: Payload) {
+        let Payload { operation, outcome, resource, details } = payload;
+        let clone = outcome == "CLONE_DETECTED";
+        if outcome != "OK" && !clone {
+            return;
+        }
+        let named = |name: &str| details.get(name).map(String::as_str).unwrap_or_default();
+        let serials = |name: &str| named(name).split(',').filter_map(|serial| serial.parse().ok()).collect::<Vec<_>>();
+        let reason = RevocationReason::ALL.into_iter().find(|reason| reason.as_str() == named("reason"));
+        if let (Some(instance), Ok(principal)) = (serials("instance").first(), named("principal").parse()) {
+            self.word(&event.tenant, &principal).ended.insert(*instance);
+        }
+        for serial in serials("revoked") {
+            self.revoke(serial, event.at, RevocationReason::KeyCompromise, clone);
+        }
+        for serial in serials("superseded") {
+            self.revoke(serial, event.at, RevocationReason::Superseded, false);
+        }
+        let Some(Resource { kind, id }) = resource else { return };
+        match kind.as_str() {
+            "certificate" => {
+                let Some((Ok(issuer), Ok(serial))) =
+                    id.split_once('/').map(|(ca, serial)| (ca.parse(), serial.parse()))
+                else {
+                    return;
+                };
+                if clone {
+                    self.revoke(serial, event.at, RevocationReason::KeyCompromise, true);
+                } else if let Some(reason) = reason {
+                    self.revoke(serial, event.at, reason, false);
+                }
+                if let Some(before) = serials("renews").first() {
+                    self.successors.insert(*before, Successor { issuer, serial });
+                }
+            }
+            "token" => {
+                let Ok(token) = id.parse() else { return };
+                let word = self.tokens.entry((event.tenant.clone(), token)).or_default();
+                let left = named("uses_left").parse().ok();
+                word.uses_left = word.uses_left.into_iter().chain(left).min();
+                word.revoked_at = word.revoked_at.or((operation == "RevokeToken").then_some(event.at));
+            }
+            "principal" => self.on_principal(event, &operation, &id, named("generation")),
+            "tenant" => {
+                let (Some(status), Ok(tenant)) = (tenant_status(&operation), id.parse()) else { return };
+                self.tenants.insert(tenant, status);
+            }
+            "certificate_authority" => self.on_steps(named("steps")),
+            "enrollment_rule" => {
+                let Ok(rule) = id.parse::<RuleId>() else { return };
+                let place = (event.tenant.clone(), rule);
+                match operation.as_str() {
+                    "DeleteEnrollmentRule" => drop(self.rules.insert(place)),
+                    "CreateEnrollmentRule" => drop(self.rules.remove(&place)),
+                    _ => self.on_proof(event, named("proof_sha256"), named("spki_sha256")),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_principal(&mut self, event: &AuditEvent, operation: &str, id: &str, generation: &str) {
+        let Ok(id) = id.parse() else { return };
+        let word = self.word(&event.tenant, &id);
+        word.generation = word.generation.max(generation.parse().unwrap_or(0));
+        word.audited = match operation {
+            "SuspendPrincipal" => Some(PrincipalStatus::Suspended),
+            "ActivatePrincipal" | "CreatePrincipal" => Some(PrincipalStatus::Active),
+            "DeletePrincipal" => Some(PrincipalStatus::Deleted),
+            _ => word.audited,
+        };
+    }
+
+    fn on_steps(&mut self, steps: &str) {
+        for step in steps.split("; ") {
+            if let Some(Ok(ca)) = step.strip_prefix("retired ").map(str::parse) {
+                self.cas.insert(ca, CaState::Retired);
+            } else if let Some(Ok(ca)) = step.split_once(" is retiring").map(|(ca, _)| ca.parse()) {
+                self.cas.insert(ca, CaState::Retiring);
+            } else if let Some(Ok(ca)) =
+                step.strip_prefix("activated ").and_then(|it| Some(it.split(' ').next()?.parse()))
+            {
+                self.cas.remove(&ca);
+            }
+        }
+    }
+
+    fn on_proof(&mut self, event: &AuditEvent, bearer_sha256: &str, spki_sha256: &str) {
+        if bearer_sha256.is_empty() {
+            return;
+        }
+        let own = (!event.tenant.is_system()).then(|| event.tenant.clone());
+        for tenant in [TenantId::system()].into_iter().chain(own) {
+            let (bearer_sha256, spki_sha256) = (bearer_sha256.to_owned(), spki_sha256.to_owned());
+            let until = event.at.plus(PROOF_LIFETIME);
+            let used = UsedProof { tenant: tenant.clone(), bearer_sha256: bearer_sha256.clone(), spki_sha256, until };
+            self.proofs.insert((tenant, bearer_sha256), used);
+        }
+    }
+
+    fn word(&mut self, tenant: &TenantId, principal: &PrincipalId) -> &mut Word {
+        self.principals.entry((tenant.clone(), principal.clone())).or_default()
+    }
+
+    /// The earliest time, the most telling reason: the feed has none.
+    fn revoke(&mut self, serial: Serial, at: Time, reason: RevocationReason, locked: bool) {
+        let ended = self.revoked.entry(serial).or_insert(RevokedSince { at, reason, locked });
+        ended.at = ended.at.min(at);
+        ended.locked |= locked;
+        if ended.reason == RevocationReason::Unspecified {
+            ended.reason = reason;
+        }
+    }
+}
+
+fn tenant_status(operation: &str) -> Option<TenantStatus> {
+    match operation {
+        "SuspendTenant" => Some(TenantStatus::Suspended),
+        "ActivateTenant" | "CreateTenant" => Some(TenantStatus::Active),
+        _ => None,
+    }
+}
