@@ -48,3 +48,9 @@ resource "aws_cloudwatch_dashboard" "this" {
     )
   })
 }
+
+# Terraform sees this by itself, but not of an environment whose module moves too (environments/*/moved.tf).
+moved {
+  from = aws_cloudwatch_dashboard.this
+  to   = aws_cloudwatch_dashboard.this[0]
+}
