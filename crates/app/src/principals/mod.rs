@@ -256,7 +256,11 @@ pub(crate) fn change_principal(
     let principal = &mut found.value;
     principal.updated_at = call.now;
     principal.forget_expired(call.now);
-    let entry = AuditEntry::done(call, "principal", &principal.id).detail("generation", principal.generation);
+    let mut entry = AuditEntry::done(call, "principal", &principal.id).detail("generation", principal.generation);
+    if let Some((Change::PrincipalRoles { roles, .. }, _)) = &change {
+        // A restore finds here what was taken away.
+        entry = entry.detail("roles", roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    }
     let mut commit =
         call::audited(app, call, &principal.tenant, &entry).write(Write::replace(principal.clone(), found.version));
     if let Some((change, until)) = change {

@@ -69,7 +69,7 @@ pub struct Word {
     pub audited: Option<PrincipalStatus>,
     /// By the feed.
     pub announced: Option<PrincipalStatus>,
-    /// Its roles, by the feed.
+    /// Its roles, by the feed, or by the log where the feed says nothing.
     pub roles: Option<Vec<Role>>,
     /// Instances whose keys are in other hands.
     pub ended: BTreeSet<Serial>,
@@ -193,7 +193,9 @@ impl Since {
                 word.uses_left = word.uses_left.into_iter().chain(left).min();
                 word.revoked_at = word.revoked_at.or((operation == "RevokeToken").then_some(event.at));
             }
-            "principal" => self.on_principal(event, &operation, &id, named("generation")),
+            "principal" => {
+                self.on_principal(event, &operation, &id, named("generation"), details.get("roles"));
+            }
             "tenant" => {
                 let (Some(status), Ok(tenant)) = (tenant_status(&operation), id.parse()) else { return };
                 self.tenants.insert(tenant, status);
@@ -212,9 +214,19 @@ impl Since {
         }
     }
 
-    fn on_principal(&mut self, event: &AuditEvent, operation: &str, id: &str, generation: &str) {
+    fn on_principal(
+        &mut self,
+        event: &AuditEvent,
+        operation: &str,
+        id: &str,
+        generation: &str,
+        roles: Option<&String>,
+    ) {
         let Ok(id) = id.parse() else { return };
         let word = self.word(&event.tenant, &id);
+        if let Some(roles) = roles {
+            word.roles = Some(roles.split(',').filter_map(|role| role.parse().ok()).collect());
+        }
         word.generation = word.generation.max(generation.parse().unwrap_or(0));
         word.audited = match operation {
             "SuspendPrincipal" => Some(PrincipalStatus::Suspended),

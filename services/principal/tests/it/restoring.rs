@@ -28,11 +28,9 @@ async fn a_backup_comes_back_and_a_suspension_since_stays() {
     bootstrap(&machine);
     let server = Server::start(&machine.path("env/signet.toml")).await;
     ready(&machine);
-    for command in [
-        "tenant create acme",
-        "create crawler-1 --type worker --tenant acme",
-        "create crawler-2 --type worker --tenant acme",
-    ] {
+    for command in
+        ["tenant create acme", "create worker crawler-1 --tenant acme", "create worker crawler-2 --tenant acme"]
+    {
         machine.principal(&command.split(' ').collect::<Vec<_>>()).ok();
     }
     server.stop().await;
@@ -56,7 +54,7 @@ async fn a_backup_comes_back_and_a_suspension_since_stays() {
         fs::read_dir(machine.path("env")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|name| name.contains("restoring")).count(), 0);
     let get = |id: &str| machine.principal(&["get", id, "--tenant", "acme", "-o", "json"]).ok().json();
-    assert_eq!(get("crawler-1")["status"], "PRINCIPAL_STATUS_SUSPENDED", "{}", get("crawler-1"));
+    assert_eq!(get("crawler-1")["status"], "suspended", "{}", get("crawler-1"));
     assert_eq!(get("crawler-2")["display_name"].as_str().unwrap_or_default(), "");
     machine.principal(&["activate", "crawler-1", "--tenant", "acme"]).ok();
     server.stop().await;
