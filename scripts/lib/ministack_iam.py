@@ -66,8 +66,11 @@ extract = iam_actions.extract_resource_arn
 
 def extract_with_alias(service, method, path, headers, body, query, region, account):
     """CreateAlias is checked for its alias; for the key, further_checks does it. The ARN of a rule on the default bus does not name the bus, and a
-    bus is no rule (service-authorization/latest/reference/list_amazoneventbridge.html). A schedule's group is in the body, not in the path."""
-    said = json.loads(body or b"{}") if service in ("kms", "events") else {}
+    bus is no rule (service-authorization/latest/reference/list_amazoneventbridge.html). A schedule's group is in the body, not in the path. A restored
+    table is the new one; of the one it comes from, further_checks."""
+    said = json.loads(body or b"{}") if service in ("kms", "events", "dynamodb") else {}
+    if said.get("TargetTableName") and said.get("SourceTableName"):
+        return f"arn:aws:dynamodb:{region}:{account}:table/{said['TargetTableName']}"
     if said.get("AliasName"):
         return f"arn:aws:kms:{region}:{account}:{said['AliasName']}"
     arn = extract(service, method, path, headers, body, query, region, account)
@@ -126,6 +129,9 @@ def further_checks(access_key: str, action: str, region: str):
     body, account = request.get(), get_account_id()
     any_key = f"arn:aws:kms:{region}:{account}:key/new"
     match action:
+        case "dynamodb:RestoreTableToPointInTime":
+            # PointInTimeRecovery_Howitworks.html: permission on the source table too.
+            return decide(access_key, region, action, f"arn:aws:dynamodb:{region}:{account}:table/{body.get('SourceTableName')}")
         case "kms:CreateKey":
             # API_CreateKey.html, "Tags": kms:TagResource in an IAM policy.
             tags = {f"aws:requesttag/{tag['TagKey'].lower()}": tag["TagValue"] for tag in body.get("Tags", [])}

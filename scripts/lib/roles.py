@@ -4,6 +4,8 @@ usage: roles.py assume PREFIX ROLE                     prints the role's credent
        roles.py invoke PREFIX ROLE BINARY EVENT        runs a Lambda's binary with its variables and its role for one event; prints the answer
        roles.py begin-rotation SECRET VERSION          labels a version AWSPENDING
        roles.py remake PREFIX ROLE                     deletes a role and makes the same again, with another unique id
+       roles.py restore-tables PREFIX SUFFIX           as break glass: copies of the tables as they are now, beside them (step 4 of RestoreTables)
+       roles.py lose PREFIX TABLE PARTITION            as break glass: a record is gone
        roles.py refusals PREFIX                        tries what each role must not be able to do
 """
 import json
@@ -91,6 +93,22 @@ def remake(prefix: str, role: str) -> None:
         iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
+def restore_tables(prefix: str, suffix: str) -> None:
+    dynamodb = client("dynamodb", assume(prefix, "break-glass"))
+    for table in ("tenants", "principals", "certificates", "enrollments", "requests", "audit"):
+        source = f"{prefix}-{table}"
+        # The emulator knows no time but the present.
+        dynamodb.restore_table_to_point_in_time(SourceTableName=source, TargetTableName=f"{source}-{suffix}", UseLatestRestorableTime=True)
+
+
+def lose(prefix: str, table: str, partition: str) -> None:
+    dynamodb, name = client("dynamodb", assume(prefix, "break-glass")), f"{prefix}-{table}"
+    items = dynamodb.query(TableName=name, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": partition}})["Items"]
+    assert items, f"there is nothing at {partition}"
+    for item in items:
+        dynamodb.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})
+
+
 def new_key(prefix: str, tenant: str, ca: str) -> str:
     """The id of a key that the keymaker made just now, so that its tags do not count yet."""
     order = json.dumps({"task": "create-key", "tenant": tenant, "ca": ca})
@@ -161,6 +179,10 @@ match sys.argv[1:]:
         client("secretsmanager").put_secret_value(SecretId=secret, ClientRequestToken=version, SecretBinary=b"0", VersionStages=["AWSPENDING"])
     case ["remake", prefix, role]:
         remake(prefix, role)
+    case ["restore-tables", prefix, suffix]:
+        restore_tables(prefix, suffix)
+    case ["lose", prefix, table, partition]:
+        lose(prefix, table, partition)
     case ["refusals", prefix]:
         sys.exit(refusals(prefix))
     case _:

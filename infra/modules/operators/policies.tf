@@ -174,7 +174,9 @@ data "aws_iam_policy_document" "last_resort" {
   statement {
     sid = "RestoreTables"
     actions = [
+      "dynamodb:BatchGetItem",
       "dynamodb:BatchWriteItem",
+      "dynamodb:ConditionCheckItem",
       "dynamodb:DeleteItem",
       "dynamodb:DescribeTable",
       "dynamodb:GetItem",
