@@ -255,7 +255,7 @@ async def app(scope, receive, send):
         return await ministack(scope, receive, send)
     target = dict(scope["headers"]).get(b"x-amz-target", b"")
     scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
-    if not target.startswith((b"TrentService.", b"secretsmanager.")):
+    if not target.startswith((b"TrentService.", b"secretsmanager.", b"DynamoDB_20120810.RestoreTable")):
         return await ministack(scope, receive, send)
     body, more = b"", True
     while more:

@@ -102,21 +102,25 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const ATTEMPTS: usize = 8;
 
 /// The items that stand at the `places` that `index` gave, in the same order. Left out is what is deleted meanwhile, or
-/// stands in another place of the index by now.
+/// stands in another place of the index by now: while an item moves, an index may show it twice.
 pub(crate) async fn whole(
     client: &Client,
     table: &str,
     index: Index,
     places: Vec<Item>,
 ) -> Result<Vec<Item>, StoreError> {
-    let pages = places.chunks(MOST_AT_ONCE).map(|places| batch(client, table, places.iter().map(own_key).collect()));
-    let mut found: HashMap<_, Item> = HashMap::new();
-    for items in future::try_join_all(pages).await? {
-        found.extend(items.into_iter().map(|item| (place(&item), item)));
-    }
+    // DynamoDB refuses a key that is asked for twice.
+    let keys: HashMap<_, Item> = places.iter().map(|at| (place(at), own_key(at))).collect();
+    let keys: Vec<Item> = keys.into_values().collect();
+    let pages = keys.chunks(MOST_AT_ONCE).map(|keys| batch(client, table, keys.to_vec()));
+    let items = future::try_join_all(pages).await?.into_iter().flatten();
+    let mut found: HashMap<_, Item> = items.map(|item| (place(&item), item)).collect();
     let parts = [PARTITION, SORT].map(|part| item::index_key(index, part));
-    let here = |place: &Item, item: &Item| parts.iter().all(|part| place.get(part) == item.get(part));
-    let item = |at: &Item| found.remove(&place(at)).filter(|item| here(at, item));
+    let here = |at: &Item, item: &Item| parts.iter().all(|part| at.get(part) == item.get(part));
+    let item = |at: &Item| {
+        let own = place(at);
+        found.get(&own).is_some_and(|item| here(at, item)).then(|| found.remove(&own)).flatten()
+    };
     Ok(places.iter().filter_map(item).collect())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use signet_core::{
     Store, StoreError,
     principals::Principal,
-    store::{Entity, Version, Write},
+    store::{Entity, Index, Query, Table, Version, Write},
 };
 use signet_dynamodb::{DynamoStore, Limits};
 use signet_testkit::{
@@ -19,7 +19,7 @@ use signet_testkit::{
     },
 };
 
-use crate::support::{store_at, variable};
+use crate::support::{aws, store_at, variable};
 
 const CALL: &str = "TransactWriteItems";
 const THROTTLED: &str = r#""error": {"code": "ProvisionedThroughputExceededException"}"#;
@@ -167,4 +167,31 @@ async fn an_endpoint_that_refuses_connections_is_unavailable() {
     let store = store_at("http://127.0.0.1:9", SHORT).await;
     let refused = create(&store, &worker).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+}
+
+/// What an index shows are places: their records are asked for until all are there, each once, and one that stands
+/// elsewhere by now is left out.
+#[tokio::test]
+async fn what_an_index_finds_is_read_from_its_table() {
+    let found = r#"{"Items": [
+        {"pk": {"S": "moved"}, "sk": {"S": "a"}, "listing_pk": {"S": "p"}, "listing_sk": {"S": "1"}},
+        {"pk": {"S": "slow"}, "sk": {"S": "a"}, "listing_pk": {"S": "p"}, "listing_sk": {"S": "2"}},
+        {"pk": {"S": "moved"}, "sk": {"S": "a"}, "listing_pk": {"S": "p"}, "listing_sk": {"S": "3"}},
+        {"pk": {"S": "deleted"}, "sk": {"S": "a"}, "listing_pk": {"S": "p"}, "listing_sk": {"S": "4"}}]}"#;
+    let some = r#"{"Responses": {"t-principals": [
+            {"pk": {"S": "moved"}, "sk": {"S": "a"}, "listing_pk": {"S": "p"}, "listing_sk": {"S": "3"}}]},
+        "UnprocessedKeys": {"t-principals": {"Keys": [
+            {"pk": {"S": "slow"}, "sk": {"S": "a"}}, {"pk": {"S": "deleted"}, "sk": {"S": "a"}}]}}}"#;
+    let rest = r#"{"Responses": {"t-principals": [
+        {"pk": {"S": "slow"}, "sk": {"S": "a"}, "listing_pk": {"S": "p"}, "listing_sk": {"S": "2"}}]}}"#;
+    let dynamodb = Scripted::new([Http(200, found), Http(200, some), Http(200, rest)]).await;
+    let store = DynamoStore::new(&aws(dynamodb.endpoint()).await, "t", SHORT);
+
+    let page = store.query(&Query::index(Table::Principals, Index::Listing, "p"), NOW).await.unwrap();
+
+    // They have no body, so that only their places can be read.
+    let places: Vec<_> = page.unreadable.iter().map(|found| found.key.partition.as_str()).collect();
+    assert_eq!(places, ["slow", "moved"]);
+    assert_eq!(dynamodb.asked(), ["Query", "BatchGetItem", "BatchGetItem"]);
+    assert_eq!(dynamodb.bodies()[1].matches("moved").count(), 1, "DynamoDB refuses a key that is asked for twice");
 }
