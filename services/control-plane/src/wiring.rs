@@ -247,8 +247,8 @@ pub async fn open_earlier(config: &Config, earlier: &Earlier) -> Result<OpenedEa
             if present.is_ok_and(|present| present == found) {
                 return Err(wrong(format!("{} is the store itself; name a backup of it", file.display())));
             }
-            let copy = path.with_added_extension("restoring");
-            // Removes what a run left that was killed.
+            // No two runs on one machine share it: not even one that will be refused.
+            let copy = path.with_added_extension(format!("restoring-{}", std::process::id()));
             let opened = |store| OpenedEarlier { name: found.display().to_string(), store, copy: Some(copy.clone()) };
             for ending in ["", "-wal", "-shm", "-reserve"] {
                 let _ = std::fs::remove_file(format!("{}{ending}", copy.display()));

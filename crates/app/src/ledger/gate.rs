@@ -44,6 +44,11 @@ impl Gate {
         *self.state() = State { open_at: None, own: Some(run.to_owned()) };
     }
 
+    /// From now on this process writes when nobody restores.
+    pub(crate) fn act_as_others(&self) {
+        *self.state() = State::default();
+    }
+
     async fn pass(&self, now: Time) -> Result<(), StoreError> {
         let asked_at = Instant::now();
         if self.state().open_at.is_some_and(|open_at| asked_at.duration_since(open_at) < LOOK_EVERY) {
@@ -61,13 +66,18 @@ impl Gate {
             Err(error) => return Err(error),
         };
         let mut state = self.state();
-        if let Some(marker) = marker
-            && state.own.as_ref() != Some(&marker.value.run)
-        {
-            let source = marker.value.source;
-            return Err(StoreError::Unavailable(format!(
-                "a restore from {source} is under way; until it has ended, nobody else writes (runbook RestoreTables)"
-            )));
+        let (own, marker) = (state.own.as_ref(), marker.map(|marker| marker.value));
+        let refused = match &marker {
+            Some(marker) if own == Some(&marker.run) => None,
+            Some(_) if own.is_some() => Some("another run took this restore over: leave it to that one".to_owned()),
+            Some(Restoration { source, .. }) => Some(format!(
+                "a restore from {source} is under way; until it has ended, nobody else writes (runbooks RestoreTables, \
+                 RestoreStore)"
+            )),
+            None => own.map(|_| "this restore was ended by somebody else".to_owned()),
+        };
+        if let Some(refused) = refused {
+            return Err(StoreError::Unavailable(refused));
         }
         state.open_at = Some(asked_at);
         Ok(())

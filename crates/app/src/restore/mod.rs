@@ -10,6 +10,8 @@ mod records;
 mod report;
 mod since;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use signet_core::{
     Error, Serial, StoreError, TenantId, Time,
     authorities::signer::random,
@@ -58,16 +60,18 @@ pub async fn restore(app: &App, call: &Call, source: &EarlierStore<'_>) -> Resul
         renew_heads(app, call).await?;
     }
     let report = carry_out(app, call, source, begun.feed_lost, true).await?;
-    end(app, call, "finished").await?;
-    Ok(report)
+    if end(app, call, "finished").await? {
+        return Ok(report);
+    }
+    let message = "the restore was ended by another run before this one was done: what is restored may be incomplete";
+    Err(Error::precondition("RESTORE_ENDED", message))
 }
 
 /// Ends a restore that was cut off and cannot go on. What it has written stays. Returns whether there was one.
 pub async fn give_up(app: &App, call: &Call) -> Result<bool, Error> {
     let Some(marker) = under_way(app, call.now).await? else { return Ok(false) };
     app.gate.act_as(&marker.run);
-    end(app, call, "given up").await?;
-    Ok(true)
+    end(app, call, "given up").await
 }
 
 async fn carry_out(
@@ -82,10 +86,12 @@ async fn carry_out(
     for table in RESTORED {
         records::restore_table(app, call, source, (&since, writes), table, &mut report).await?;
     }
+    report.audit_lost = report.tables.iter().any(|table| table.table == Table::Audit.name() && table.missing > 0);
     if writes {
         records::remember_proofs(app, call, &since).await?;
         if feed_lost {
             records::announce_all(app, call).await?;
+            records::announce_lost(app, call, &since).await?;
         }
     }
     Ok(report)
@@ -147,17 +153,20 @@ async fn begin(app: &App, call: &Call, source: &EarlierStore<'_>) -> Result<Rest
     Ok(begun)
 }
 
-/// From here on everybody writes.
-async fn end(app: &App, call: &Call, how: &'static str) -> Result<(), Error> {
-    let system = TenantId::system();
+/// From here on everybody writes. `false`: somebody else had ended it.
+async fn end(app: &App, call: &Call, how: &'static str) -> Result<bool, Error> {
+    let (system, tried) = (TenantId::system(), AtomicBool::new(false));
     let plan = || async {
-        let Some(found) = marker(app, call.now).await? else { return Ok(Planned::Unchanged(())) };
+        let Some(found) = marker(app, call.now).await? else { return Ok(Planned::Unchanged(tried.load(Relaxed))) };
+        tried.store(true, Relaxed);
         let entry = AuditEntry::done(call, "restore", &found.value.source).detail("state", how);
         let commit = call::audited(app, call, &system, &entry);
-        Ok(Planned::Commit(Box::new(commit.write(Write::Delete(Restoration::key_of(), found.version))), ()))
+        Ok(Planned::Commit(Box::new(commit.write(Write::Delete(Restoration::key_of(), found.version))), true))
     };
     let unexpected = |_| async { Err(Error::internal("a restore has no request id")) };
-    ledger::mutate(app, call, &system, &how, plan, unexpected).await
+    let ended = ledger::mutate(app, call, &system, &how, plan, unexpected).await;
+    app.gate.act_as_others();
+    ended
 }
 
 /// Every environment has announced something of its own tenant.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use signet_core::{
-    Error, StoreError, TenantId,
+    Error, StoreError, TenantId, Time,
     restore::{
         merge::{Merged, announcements, merge, withheld},
         since::Since,
@@ -154,7 +154,7 @@ async fn restore_piece(
     Err(failed)
 }
 
-fn announcing(commit: Commit, tenant: &TenantId, changes: Vec<(Change, signet_core::Time)>, call: &Call) -> Commit {
+fn announcing(commit: Commit, tenant: &TenantId, changes: Vec<(Change, Time)>, call: &Call) -> Commit {
     changes.into_iter().fold(commit, |commit, (change, until)| {
         // Who starts reads the tenants themselves.
         let until = if change == Change::TenantChanged { call.now.plus(LOST_AFTER).plus(LOST_AFTER) } else { until };
@@ -185,6 +185,26 @@ pub(super) async fn remember_proofs(app: &App, call: &Call, since: &Since) -> Re
     Ok(())
 }
 
+/// Tells every node of what was refused since and has no record any more.
+pub(super) async fn announce_lost(app: &App, call: &Call, since: &Since) -> Result<(), Error> {
+    let mut by_tenant: BTreeMap<TenantId, Vec<(Change, Time)>> = BTreeMap::new();
+    for (tenant, change, until) in since.announcements(call.now) {
+        by_tenant.entry(tenant).or_default().push((change, until));
+    }
+    for (tenant, changes) in by_tenant {
+        for changes in changes.chunks(AT_ONCE) {
+            announce(app, call, &tenant, changes.to_vec()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn announce(app: &App, call: &Call, tenant: &TenantId, changes: Vec<(Change, Time)>) -> Result<(), Error> {
+    let entry = AuditEntry::done(call, "restore", "refusals").detail("announced", changes.len());
+    let commit = call::audited(app, call, tenant, &entry);
+    Ok(ledger::commit(app, &announcing(commit, tenant, changes, call), call.now).await?)
+}
+
 /// Tells every node again of all that is refused.
 pub(super) async fn announce_all(app: &App, call: &Call) -> Result<(), Error> {
     for table in [Table::Principals, Table::Certificates] {
@@ -196,9 +216,7 @@ pub(super) async fn announce_all(app: &App, call: &Call) -> Result<(), Error> {
                 if changes.is_empty() {
                     continue;
                 }
-                let entry = AuditEntry::done(call, "restore", "refusals").detail("announced", changes.len());
-                let commit = call::audited(app, call, &tenant, &entry);
-                ledger::commit(app, &announcing(commit, &tenant, changes, call), call.now).await?;
+                announce(app, call, &tenant, changes).await?;
             }
             query.after = page.next;
             if query.after.is_none() {

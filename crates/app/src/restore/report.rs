@@ -17,6 +17,8 @@ pub struct RestoreReport {
     pub unreadable: Vec<String>,
     /// Whether the changes feed was lost, so that all refusals are announced again.
     pub feed_lost: bool,
+    /// Whether events were lost that the source has: then those since are lost too, and nobody knows who was refused.
+    pub audit_lost: bool,
 }
 
 /// What comes back to one table.

@@ -22,7 +22,10 @@ const CONCURRENT_READS: usize = 16;
 pub(super) async fn read(app: &App, source: &dyn Store, now: Time) -> Result<Since, Error> {
     let mut since = Since::default();
     let first = sealed_through(source, now).await?.saturating_sub(BEFORE_SEAL);
-    let parts = (first..=now.plus(AHEAD).minute()).map(|minute| read_minute(app, minute, now));
+    // This machine's clock may be behind those that wrote.
+    let last = now.minute().max(first).max(sealed_through(&*app.store, now).await?);
+    let last = last.saturating_add(i64::from(AHEAD.as_seconds() / 60));
+    let parts = (first..=last).map(|minute| read_minute(app, minute, now));
     let mut minutes = stream::iter(parts).buffered(CONCURRENT_READS);
     while let Some((events, unreadable)) = minutes.try_next().await? {
         events.iter().for_each(|event| since.audited(event));

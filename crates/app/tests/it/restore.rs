@@ -12,12 +12,12 @@ use signet_app::{
 };
 use signet_core::{
     Error, Identity, PrincipalType, Role, Store, Time,
-    audit::AuditEvent,
+    audit::{AuditEvent, SealHead},
     certificates::RevocationReason,
     enrollment::PrincipalTemplate,
     principals::PrincipalStatus,
     store::{
-        Query, Segment, Table,
+        Body, Query, Segment, Table,
         commit::{Commit, Write},
     },
     trust::{
@@ -163,7 +163,7 @@ fn holder(leaf: &IssuedLeaf) -> Identity {
     Identity { issuer, serial, ..identity("acme", record.principal.as_str(), PrincipalType::Worker, &[]) }
 }
 
-async fn records(store: &dyn Store, table: Table) -> Vec<signet_core::store::Versioned<signet_core::store::Body>> {
+async fn records(store: &dyn Store, table: Table) -> Vec<signet_core::store::Versioned<Body>> {
     let (mut found, mut query) = (Vec::new(), Query::segment(table, Segment { number: 0, of: 1 }));
     loop {
         let page = store.query(&query, NOW).await.unwrap();
@@ -196,6 +196,18 @@ async fn by_hand(store: &dyn Store, writes: Vec<Write>) {
         let commit = Commit::audited(event, NOW).writes(piece.iter().cloned());
         store.transact(commit.to_transaction(None)).await.unwrap();
     }
+}
+
+/// The audit log is sealed until then.
+async fn sealed_through(store: &dyn Store, now: Time) {
+    let found = store.get(&SealHead::key_of(), now).await.unwrap();
+    let write = match found.map(|found| (found.value, found.version)) {
+        Some((Body::SealHead(head), version)) => {
+            Write::Replace(SealHead { minute: now.minute(), ..head }.into(), version)
+        }
+        _ => Write::Create(SealHead { tenant: tid("system"), minute: now.minute() }.into()),
+    };
+    by_hand(store, vec![write]).await;
 }
 
 async fn lose(store: &dyn Store, table: Table) {
@@ -287,6 +299,40 @@ async fn invariant_14_nobody_who_was_refused_comes_back_whatever_was_lost_sqlite
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("store")).unwrap());
         nobody_comes_back(store, what, lost, overlaid).await;
+    }
+}
+
+/// A record that the source never had is lost for good; the refusal is not, nor if this machine's clock is behind.
+#[tokio::test(start_paused = true)]
+async fn invariant_14_who_was_refused_stays_refused_without_a_record() {
+    let world = World::empty();
+    Cast::new(&world).await;
+    let backup = backup_of(&*world.ledger).await;
+    let (suspended, revoked) = (worker(&world, "newer-1").await.1, worker(&world, "newer-2").await.1);
+    let now = later(RESTORED_AT + 7200);
+    let on = |operation| at(call(operation), now);
+    principals::suspend_principal(&world.app, &on("SuspendPrincipal"), &admin(), &acme(), &pid("newer-1"))
+        .await
+        .unwrap();
+    let (issuer, serial) = place(&revoked);
+    let (order, reason) = (on("RevokeCertificate"), RevocationReason::KeyCompromise);
+    signet_app::certificates::revoke_certificate(&world.app, &order, &admin(), &acme(), &issuer, &serial, reason)
+        .await
+        .unwrap();
+    sealed_through(&*world.ledger, now).await;
+    for table in [Table::Principals, Table::Certificates, Table::Changes] {
+        lose(&*world.ledger, table).await;
+    }
+
+    let report = restored(&world, &backup).await.unwrap();
+
+    assert!(report.feed_lost && !report.audit_lost, "{report:?}");
+    let uptime = TestUptime::default();
+    let trust = Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, uptime.clock()));
+    uptime.follow(now);
+    Follower::new(Arc::clone(&world.app), Arc::clone(&trust)).poll(now).await.unwrap();
+    for leaf in [&suspended, &revoked] {
+        assert!(trust.admit(&holder(leaf), now).is_err(), "{} came back", leaf.certificate.principal);
     }
 }
 

@@ -33,6 +33,9 @@ reasons! {
     NO_SERVER_CERTIFICATE [Operator;]
         "There is no server certificate yet."
         => "Run `principal bootstrap`.";
+    RESTORE_ENDED [Operator;]
+        "Somebody ended the restore, or took it over, before it was done."
+        => "Run it again, unless another run goes on.";
     RESTORE_SOURCE_EMPTY [Operator;]
         "The store to restore from has no root."
         => "Name a backup or restored tables of this environment.";

@@ -11,7 +11,7 @@ use crate::{
     certificates::{RevocationReason, Successor},
     enrollment::UsedProof,
     principals::PrincipalStatus,
-    tenants::TenantStatus,
+    tenants::{MAX_LIFETIME, TenantStatus},
     trust::change::{Change, ChangeEntry},
 };
 
@@ -47,6 +47,7 @@ pub struct Since {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct RevokedSince {
+    pub tenant: TenantId,
     pub at: Time,
     pub reason: RevocationReason,
     /// Whether its instance was locked, because a copied key was used.
@@ -82,6 +83,10 @@ impl Word {
     pub fn status(&self) -> Option<PrincipalStatus> {
         self.audited.into_iter().chain(self.announced).max_by_key(|status| severity(*status))
     }
+
+    fn is_refused(&self) -> bool {
+        self.status().is_some_and(|status| status != PrincipalStatus::Active)
+    }
 }
 
 /// How much a status refuses.
@@ -113,12 +118,25 @@ struct Resource {
 impl Since {
     /// How many decisions it knows that refuse somebody.
     pub fn refusals(&self) -> usize {
-        let refused = |word: &&Word| word.status().is_some_and(|status| status != PrincipalStatus::Active);
-        let principals = self.principals.values().filter(refused).count();
+        let principals = self.principals.values().filter(|word| word.is_refused()).count();
         let tenants = self.tenants.values().filter(|status| **status == TenantStatus::Suspended).count();
         [self.revoked.len(), tenants, self.cas.len(), self.rules.len(), self.tokens.len(), self.proofs.len()]
             .into_iter()
             .fold(principals, usize::saturating_add)
+    }
+
+    /// All refusals of principals and certificates, for nodes to hear: also of those whose records are lost, which
+    /// nothing else would refuse.
+    pub fn announcements(&self, now: Time) -> Vec<(TenantId, Change, Time)> {
+        let until = now.plus(MAX_LIFETIME);
+        let revoked = self.revoked.iter().map(|(serial, ended)| {
+            (ended.tenant.clone(), Change::CertificateRevoked { serial: *serial, not_after: until }, until)
+        });
+        let refused = self.principals.iter().filter(|(_, word)| word.is_refused());
+        let denied = refused.map(|((tenant, principal), _)| {
+            (tenant.clone(), Change::PrincipalDenied { principal: principal.clone(), until }, until)
+        });
+        revoked.chain(denied).collect()
     }
 
     /// Takes in an entry of the feed; those of one shard in their order.
@@ -126,7 +144,7 @@ impl Since {
         for change in &entry.changes {
             match change {
                 Change::CertificateRevoked { serial, .. } => {
-                    self.revoke(*serial, entry.at, RevocationReason::Unspecified, false);
+                    self.revoke(&entry.tenant, *serial, entry.at, RevocationReason::Unspecified, false);
                 }
                 Change::PrincipalDenied { principal, .. } => {
                     self.word(&entry.tenant, principal).announced = Some(PrincipalStatus::Suspended);
@@ -164,10 +182,10 @@ impl Since {
             self.word(&event.tenant, &principal).ended.insert(*instance);
         }
         for serial in serials("revoked") {
-            self.revoke(serial, event.at, RevocationReason::KeyCompromise, clone);
+            self.revoke(&event.tenant, serial, event.at, RevocationReason::KeyCompromise, clone);
         }
         for serial in serials("superseded") {
-            self.revoke(serial, event.at, RevocationReason::Superseded, false);
+            self.revoke(&event.tenant, serial, event.at, RevocationReason::Superseded, false);
         }
         let Some(Resource { kind, id }) = resource else { return };
         match kind.as_str() {
@@ -178,9 +196,9 @@ impl Since {
                     return;
                 };
                 if clone {
-                    self.revoke(serial, event.at, RevocationReason::KeyCompromise, true);
+                    self.revoke(&event.tenant, serial, event.at, RevocationReason::KeyCompromise, true);
                 } else if let Some(reason) = reason {
-                    self.revoke(serial, event.at, reason, false);
+                    self.revoke(&event.tenant, serial, event.at, reason, false);
                 }
                 if let Some(before) = serials("renews").first() {
                     self.successors.insert(*before, Successor { issuer, serial });
@@ -268,8 +286,9 @@ impl Since {
     }
 
     /// The earliest time, the most telling reason: the feed has none.
-    fn revoke(&mut self, serial: Serial, at: Time, reason: RevocationReason, locked: bool) {
-        let ended = self.revoked.entry(serial).or_insert(RevokedSince { at, reason, locked });
+    fn revoke(&mut self, tenant: &TenantId, serial: Serial, at: Time, reason: RevocationReason, locked: bool) {
+        let tenant = tenant.clone();
+        let ended = self.revoked.entry(serial).or_insert(RevokedSince { tenant, at, reason, locked });
         ended.at = ended.at.min(at);
         ended.locked |= locked;
         if ended.reason == RevocationReason::Unspecified {

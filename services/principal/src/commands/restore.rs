@@ -64,6 +64,10 @@ fn suffix(text: &str) -> Result<String, String> {
     Err("must be the end of a table's name: letters, digits, and - _ .".into())
 }
 
+/// What nobody can make good.
+const AUDIT_LOST: &str =
+    "the audit log is lost too, so nobody knows who was suspended or revoked since: repeat that from your own records";
+
 const COLUMNS: &[Column] =
     &[Column { title: "STATUS", cell: Status("status") }, Column { title: "ITEM", cell: Field("item") }];
 
@@ -84,24 +88,27 @@ pub async fn run(run: &Run, args: RestoreArgs) -> Result<Exit, Failure> {
     let quiet = run.printer.quiet;
     let survey = restore::survey(&opened.app, &call, &source);
     let survey = progress::watch("comparing the records", quiet, survey).await?;
+    let known = if survey.audit_lost {
+        AUDIT_LOST.to_owned()
+    } else {
+        format!("keep {} refusals since then", survey.refusals_since)
+    };
     let question = format!(
-        "restore environment {environment} from {}: write {} records, keep {} refusals since then, and stop all other writers \
-         meanwhile",
+        "restore environment {environment} from {}: write {} records, {known}, and stop all other writers meanwhile",
         earlier.name,
         survey.written(),
-        survey.refusals_since,
     );
     confirm(&question, args.yes)?;
+    // Whoever was asked may have thought for hours.
+    let call = Call::process("restore", Time::from_unix_millis(jiff::Timestamp::now().as_millisecond()));
     let restored = restore::restore(&opened.app, &call, &source);
     let restored = progress::watch("restoring; other writers wait", quiet, restored).await.map_err(|error| {
         Failure::from(error).hint("fix that and run the same command again: until then nobody writes to the store")
     })?;
     opened.app.store().settle().await.map_err(Failure::other)?;
     print(run, &environment, &restored)?;
-    if restored.events_since == 0 {
-        run.printer.note(
-            "the audit log says nothing of the time since: what was suspended or revoked then, repeat from your own records",
-        );
+    if survey.audit_lost {
+        run.printer.note(AUDIT_LOST);
     }
     Ok(Exit::Ok)
 }
@@ -131,7 +138,10 @@ async fn give_up(run: &Run, app: &App, call: &Call, environment: &str, yes: Yes)
         run.printer.note("no restore is under way");
         return Ok(Exit::Ok);
     };
-    confirm(&format!("give up the restore of environment {environment} from {}", marker.source), yes)?;
+    let source = &marker.source;
+    let question =
+        format!("give up the restore of environment {environment} from {source}; what it has not restored stays lost");
+    confirm(&question, yes)?;
     restore::give_up(app, call).await?;
     app.store().settle().await.map_err(Failure::other)?;
     run.printer.rows(COLUMNS, vec![row("ended", format!("restore from {}", marker.source))])?;

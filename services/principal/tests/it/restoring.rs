@@ -58,6 +58,15 @@ async fn a_backup_comes_back_and_a_suspension_since_stays() {
     assert_eq!(get("crawler-2")["display_name"].as_str().unwrap_or_default(), "");
     machine.principal(&["activate", "crawler-1", "--tenant", "acme"]).ok();
     server.stop().await;
+
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(machine.path(&format!("env/signet.db{ending}")));
+    }
+    let asked = restore(&machine, &["--from-file", "backup.db"]);
+    assert!(asked.code == 2 && asked.err.contains("the audit log is lost too"), "{asked:?}");
+    let onto_nothing = restore(&machine, &["--from-file", "backup.db", "--yes", "-o", "json"]).ok();
+    assert!(onto_nothing.err.contains("repeat that from your own records"), "{onto_nothing:?}");
+    assert_eq!(onto_nothing.json()["report"]["audit_lost"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
