@@ -23,11 +23,12 @@ variable "terraform_principal_arns" {
 }
 
 variable "ci" {
-  description = "OIDC issuer of a CI whose jobs may assume Terraform's role, the audience of its tokens, and their subjects (with * for a part). Name a branch or an environment, not a whole organization."
+  description = "OIDC issuer of a CI whose jobs may assume Terraform's role, the audience of its tokens, and their subjects (with * for a part, after the organization). Name a branch or an environment, not a whole organization. An account has one provider per issuer: create_provider = false uses the one that is there, which must have the audience."
   type = object({
-    issuer   = string
-    audience = optional(string, "sts.amazonaws.com")
-    subjects = list(string)
+    issuer          = string
+    audience        = optional(string, "sts.amazonaws.com")
+    subjects        = list(string)
+    create_provider = optional(bool, true)
   })
   default = null
 
@@ -37,8 +38,8 @@ variable "ci" {
   }
 
   validation {
-    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && alltrue([for subject in var.ci.subjects : length(replace(subject, "*", "")) > 4]), false)
-    error_message = "ci.subjects must name who may, for example repo:acme/infra:ref:refs/heads/main: * alone is everybody that the issuer knows."
+    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && alltrue([for subject in var.ci.subjects : can(regex("^[^*?]+$|^[^*?]+[:/][^*?:/]+[:/][^?]*$", subject))]), false)
+    error_message = "ci.subjects must name who may, for example repo:acme/infra:ref:refs/heads/main: no ?, and * only after the organization, as in repo:acme/*; before it, it is everybody that the issuer knows."
   }
 }
 
