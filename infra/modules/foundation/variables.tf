@@ -50,6 +50,25 @@ variable "create_trail" {
   nullable    = false
 }
 
+variable "create_api_logs_role" {
+  description = "Create the role with which API Gateway writes access logs, and name it in the account's settings of this region, where there is one. Set to false if there is one already: the environments' access logs use it."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "replica_regions" {
+  description = "Further regions with environments: ECR copies each image that is pushed from now on to a repository of the same name there. Replaces the registry's replication configuration, of which there is one."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for region in var.replica_regions : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", region))])
+    error_message = "replica_regions must be names of regions, for example us-east-2."
+  }
+}
+
 variable "force_destroy" {
   description = "Let `terraform destroy` delete the buckets with all that is in them, this module's own state and the trail's events too."
   type        = bool

@@ -25,6 +25,12 @@ run "by_default" {
     error_message = "A tag must stay what was reviewed."
   }
 
+  # The registry has one replication configuration, which may be somebody else's.
+  assert {
+    condition     = length(aws_ecr_replication_configuration.this) == 0
+    error_message = "The registry's replication must stay as it is unless regions are named."
+  }
+
   assert {
     condition = (
       aws_cloudtrail.this[0].is_multi_region_trail && aws_cloudtrail.this[0].enable_log_file_validation && aws_cloudtrail.this[0].include_global_service_events &&
@@ -112,6 +118,29 @@ run "a_trail_that_is_there_is_left_alone" {
   }
 }
 
+run "a_role_for_access_logs_that_is_there_is_left_alone" {
+  command = plan
+  variables { create_api_logs_role = false }
+
+  assert {
+    condition     = length(aws_api_gateway_account.this) == 0 && length(aws_iam_role.api_logs) == 0 && length(aws_iam_role_policy_attachment.api_logs) == 0
+    error_message = "API Gateway has one role for access logs per account and region: another's must stay."
+  }
+}
+
+run "the_image_is_copied_to_the_regions_named" {
+  command = plan
+  variables { replica_regions = ["us-east-2", "eu-west-1"] }
+
+  assert {
+    condition = (
+      toset([for destination in aws_ecr_replication_configuration.this[0].replication_configuration[0].rule[0].destination : "${destination.registry_id}/${destination.region}"]) == toset(["123456789012/us-east-2", "123456789012/eu-west-1"]) &&
+      [for filter in aws_ecr_replication_configuration.this[0].replication_configuration[0].rule[0].repository_filter : filter.filter] == ["signet/signetd"]
+    )
+    error_message = "Each region named must get signetd's image, and no other."
+  }
+}
+
 run "a_ci_is_bounded_by_its_subjects" {
   command = plan
 
@@ -183,6 +212,7 @@ run "bad_input_is_refused" {
     terraform_principal_arns = ["arn:aws:iam::123456789012:root"]
     ci                       = { issuer = "token.actions.githubusercontent.com", subjects = ["*"] }
     trail_retention_days     = 7
+    replica_regions          = ["frankfurt"]
   }
-  expect_failures = [var.name_prefix, var.terraform_principal_arns, var.ci, var.trail_retention_days]
+  expect_failures = [var.name_prefix, var.terraform_principal_arns, var.ci, var.trail_retention_days, var.replica_regions]
 }
