@@ -3,6 +3,14 @@
 locals {
   routes = ["/v1/enroll", "/v1/renew"]
   stage  = "signet"
+
+  # What a deployment copies: whatever of it changes takes effect with another one, the default endpoint too.
+  deployed = {
+    default_endpoint = var.domain == null
+    methods          = aws_api_gateway_method.this
+    integrations     = aws_api_gateway_integration.this
+    failed           = aws_api_gateway_gateway_response.failed
+  }
 }
 
 resource "aws_api_gateway_rest_api" "this" {
@@ -58,12 +66,25 @@ resource "aws_api_gateway_integration" "this" {
   timeout_milliseconds    = 15000
 }
 
+# A Lambda beyond its concurrency, or the account's: API Gateway by itself answers 500, and does not say when to come again.
+resource "aws_api_gateway_gateway_response" "failed" {
+  rest_api_id         = aws_api_gateway_rest_api.this.id
+  response_type       = "INTEGRATION_FAILURE"
+  status_code         = "503"
+  response_parameters = { "gatewayresponse.header.Retry-After" = "'5'" }
+
+  response_templates = {
+    "application/json" = jsonencode({
+      status         = 503
+      detail         = "enrollment is busy or not available; retry with the same request_id"
+      correlation_id = "$context.extendedRequestId"
+    })
+  }
+}
+
 resource "aws_api_gateway_deployment" "this" {
   rest_api_id = aws_api_gateway_rest_api.this.id
-  # A deployment is a copy of the routes: another one when they change.
-  triggers = { routes = sha1(jsonencode([local.routes, aws_lambda_function.this.invoke_arn])) }
-
-  depends_on = [aws_api_gateway_integration.this]
+  triggers    = { api = sha1(jsonencode(local.deployed)) }
 
   lifecycle {
     create_before_destroy = true
@@ -81,14 +102,15 @@ resource "aws_api_gateway_stage" "this" {
   deployment_id = aws_api_gateway_deployment.this.id
   stage_name    = local.stage
 
-  # Who asked for what and what became of it: no headers, no bodies.
+  # Who asked for what and what became of it: no headers, no bodies. Callers may choose requestId, by the header x-amzn-RequestId
+  # (apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html).
   dynamic "access_log_settings" {
     for_each = var.access_log ? [aws_cloudwatch_log_group.this["api"].arn] : []
     content {
       destination_arn = access_log_settings.value
       format = jsonencode({
         time              = "$context.requestTime"
-        request_id        = "$context.requestId"
+        request_id        = "$context.extendedRequestId"
         source_address    = "$context.identity.sourceIp"
         route             = "$context.httpMethod $context.resourcePath"
         status            = "$context.status"
