@@ -4,12 +4,18 @@ locals {
   routes = ["/v1/enroll", "/v1/renew"]
   stage  = "signet"
 
-  # What a deployment copies: whatever of it changes takes effect with another one, the default endpoint too.
+  # What we set of that which a deployment copies: when it changes, it takes effect with another one, the default endpoint too.
   deployed = {
     default_endpoint = var.domain == null
-    methods          = aws_api_gateway_method.this
-    integrations     = aws_api_gateway_integration.this
-    failed           = aws_api_gateway_gateway_response.failed
+    methods          = { for route, method in aws_api_gateway_method.this : route => [method.resource_id, method.http_method, method.authorization] }
+    integrations = {
+      for route, integration in aws_api_gateway_integration.this :
+      route => [integration.type, integration.integration_http_method, integration.uri, integration.timeout_milliseconds]
+    }
+    failed = [
+      aws_api_gateway_gateway_response.failed.status_code, aws_api_gateway_gateway_response.failed.response_parameters,
+      aws_api_gateway_gateway_response.failed.response_templates,
+    ]
   }
 }
 

@@ -109,8 +109,8 @@ run "by_default" {
   assert {
     condition = (
       aws_api_gateway_deployment.this.triggers.api == sha1(jsonencode(local.deployed)) && local.deployed.default_endpoint &&
-      local.deployed.methods["/v1/enroll"].authorization == "NONE" && local.deployed.integrations["/v1/renew"].timeout_milliseconds == 15000 &&
-      local.deployed.integrations["/v1/enroll"].uri == aws_lambda_function.this.invoke_arn && local.deployed.failed.status_code == "503"
+      local.deployed.methods["/v1/enroll"][2] == "NONE" && local.deployed.integrations["/v1/renew"][3] == 15000 &&
+      local.deployed.integrations["/v1/enroll"][2] == aws_lambda_function.this.invoke_arn && local.deployed.failed[0] == "503"
     )
     error_message = "A deployment must be made anew with each route, method, integration, answer and with the default endpoint."
   }
