@@ -17,7 +17,7 @@ provider "aws" {
 module "foundation" {
   source = "../modules/foundation"
 
-  # Who may run Terraform. For a CI, its issuer and subjects: see the module.
+  # Who may run Terraform, roles or users that exist: your own role, to begin with. For a CI, its issuer and subjects: see the module.
   terraform_principal_arns = ["arn:aws:iam::123456789012:role/platform"]
 }
 

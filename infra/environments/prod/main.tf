@@ -23,6 +23,7 @@ module "signet" {
   # Hears of break glass and of changes to CA keys; the module foundation creates one.
   trail_arn = "arn:aws:cloudtrail:eu-central-1:123456789012:trail/signet"
 
+  # Roles and users that exist. To begin with, your own role will do as administrator.
   operators = {
     administrators = ["arn:aws:iam::123456789012:role/platform"]
     # A user, who can show a second factor. For roles of an identity provider, which demands one itself, set break_glass_needs_mfa = false.

@@ -61,6 +61,7 @@ module "signet_us" {
   environment         = "us"
   trust_domain_suffix = "us.example.com"
 
+  # ECR copies it there: replica_regions = ["us-east-2"] in infra/foundation, before the image is pushed.
   image        = "123456789012.dkr.ecr.us-east-2.amazonaws.com/signet/signetd:0.2.0"
   package_dir  = "../../../dist"
   architecture = "arm64"

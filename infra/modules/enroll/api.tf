@@ -3,6 +3,20 @@
 locals {
   routes = ["/v1/enroll", "/v1/renew"]
   stage  = "signet"
+
+  # What we set of that which a deployment copies: when it changes, it takes effect with another one, the default endpoint too.
+  deployed = {
+    default_endpoint = var.domain == null
+    methods          = { for route, method in aws_api_gateway_method.this : route => [method.resource_id, method.http_method, method.authorization] }
+    integrations = {
+      for route, integration in aws_api_gateway_integration.this :
+      route => [integration.type, integration.integration_http_method, integration.uri, integration.timeout_milliseconds]
+    }
+    failed = [
+      aws_api_gateway_gateway_response.failed.status_code, aws_api_gateway_gateway_response.failed.response_parameters,
+      aws_api_gateway_gateway_response.failed.response_templates,
+    ]
+  }
 }
 
 resource "aws_api_gateway_rest_api" "this" {
@@ -58,12 +72,25 @@ resource "aws_api_gateway_integration" "this" {
   timeout_milliseconds    = 15000
 }
 
+# A Lambda beyond its concurrency, or the account's: API Gateway by itself answers 500, and does not say when to come again.
+resource "aws_api_gateway_gateway_response" "failed" {
+  rest_api_id         = aws_api_gateway_rest_api.this.id
+  response_type       = "INTEGRATION_FAILURE"
+  status_code         = "503"
+  response_parameters = { "gatewayresponse.header.Retry-After" = "'5'" }
+
+  response_templates = {
+    "application/json" = jsonencode({
+      status         = 503
+      detail         = "enrollment is busy or not available; retry with the same request_id"
+      correlation_id = "$context.extendedRequestId"
+    })
+  }
+}
+
 resource "aws_api_gateway_deployment" "this" {
   rest_api_id = aws_api_gateway_rest_api.this.id
-  # A deployment is a copy of the routes: another one when they change.
-  triggers = { routes = sha1(jsonencode([local.routes, aws_lambda_function.this.invoke_arn])) }
-
-  depends_on = [aws_api_gateway_integration.this]
+  triggers    = { api = sha1(jsonencode(local.deployed)) }
 
   lifecycle {
     create_before_destroy = true
@@ -81,14 +108,15 @@ resource "aws_api_gateway_stage" "this" {
   deployment_id = aws_api_gateway_deployment.this.id
   stage_name    = local.stage
 
-  # Who asked for what and what became of it: no headers, no bodies.
+  # Who asked for what and what became of it: no headers, no bodies. Callers may choose requestId, by the header x-amzn-RequestId
+  # (apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html).
   dynamic "access_log_settings" {
     for_each = var.access_log ? [aws_cloudwatch_log_group.this["api"].arn] : []
     content {
       destination_arn = access_log_settings.value
       format = jsonencode({
         time              = "$context.requestTime"
-        request_id        = "$context.requestId"
+        request_id        = "$context.extendedRequestId"
         source_address    = "$context.identity.sourceIp"
         route             = "$context.httpMethod $context.resourcePath"
         status            = "$context.status"

@@ -1,6 +1,8 @@
 # Without a role in the account's settings API Gateway takes no access log (apigateway/latest/developerguide/set-up-logging.html). It is one per
-# account and region.
+# account and region, so that this takes another's place.
 resource "aws_iam_role" "api_logs" {
+  count = var.create_api_logs_role ? 1 : 0
+
   name               = "${var.name_prefix}-api-logs"
   description        = "API Gateway: writes access logs"
   assume_role_policy = data.aws_iam_policy_document.api_trust.json
@@ -18,12 +20,16 @@ data "aws_iam_policy_document" "api_trust" {
 }
 
 resource "aws_iam_role_policy_attachment" "api_logs" {
-  role       = aws_iam_role.api_logs.name
+  count = var.create_api_logs_role ? 1 : 0
+
+  role       = aws_iam_role.api_logs[0].name
   policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 }
 
 resource "aws_api_gateway_account" "this" {
-  cloudwatch_role_arn = aws_iam_role.api_logs.arn
+  count = var.create_api_logs_role ? 1 : 0
+
+  cloudwatch_role_arn = aws_iam_role.api_logs[0].arn
 
   depends_on = [aws_iam_role_policy_attachment.api_logs]
 }

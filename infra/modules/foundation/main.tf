@@ -160,3 +160,25 @@ resource "aws_ecr_repository" "this" {
     scan_on_push = true
   }
 }
+
+# An environment pulls the image in its own region. A registry has one such configuration, so that this takes another's place.
+resource "aws_ecr_replication_configuration" "this" {
+  count = length(var.replica_regions) > 0 ? 1 : 0
+
+  replication_configuration {
+    rule {
+      dynamic "destination" {
+        for_each = var.replica_regions
+        content {
+          region      = destination.value
+          registry_id = local.account
+        }
+      }
+
+      repository_filter {
+        filter      = aws_ecr_repository.this.name
+        filter_type = "PREFIX_MATCH"
+      }
+    }
+  }
+}

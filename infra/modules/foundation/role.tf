@@ -1,5 +1,5 @@
-# What Terraform runs as: it makes and ends environments, and reads neither a record nor a secret, nor signs. Whoever can make roles can give them
-# anything, so this role is to be guarded like an administrator's.
+# What Terraform runs as: it makes and ends environments. Its own calls read neither a record nor a secret, nor sign. But whoever can make roles can
+# give them anything, so this role is to be guarded like an administrator's.
 resource "aws_iam_role" "terraform" {
   name                 = "${var.name_prefix}-terraform"
   description          = "Terraform: creates and destroys environments"
@@ -17,7 +17,7 @@ resource "aws_iam_role" "terraform" {
 }
 
 resource "aws_iam_openid_connect_provider" "ci" {
-  count = var.ci == null ? 0 : 1
+  count = try(var.ci.create_provider, false) ? 1 : 0
 
   url            = var.ci.issuer
   client_id_list = [var.ci.audience]
@@ -172,9 +172,23 @@ data "aws_iam_policy_document" "shared" {
     sid       = "Keys"
     resources = ["*"]
     actions = [
-      "kms:CancelKeyDeletion", "kms:Create*", "kms:Decrypt", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKey*", "kms:Encrypt", "kms:GenerateDataKey*",
-      "kms:Get*", "kms:List*", "kms:PutKeyPolicy", "kms:ReEncrypt*", "kms:RevokeGrant", "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:Update*",
+      "kms:CancelKeyDeletion", "kms:CreateAlias", "kms:CreateKey", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKey*", "kms:Get*", "kms:List*",
+      "kms:PutKeyPolicy", "kms:RevokeGrant", "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:Update*",
     ]
+  }
+
+  # DynamoDB and Secrets Manager try a key as whoever makes a table or a secret with it. By itself a grant could hand out Sign, and Decrypt opens what
+  # others of the account keep: a key's usual policy leaves both to IAM.
+  statement {
+    sid       = "KeysThroughServices"
+    actions   = ["kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringLike"
+      variable = "kms:ViaService"
+      values   = ["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"]
+    }
   }
 
   statement {
@@ -195,19 +209,23 @@ data "aws_iam_policy_document" "shared" {
     }
   }
 
-  # An own name for the control plane or the API.
+  # An own name for the control plane or the API. CreateVpcEndpoint with private DNS needs AssociateVPCWithHostedZone (Service Authorization Reference, EC2).
   statement {
     sid       = "Names"
-    actions   = ["acm:DescribeCertificate", "route53:ChangeResourceRecordSets", "route53:GetChange", "route53:GetHostedZone", "route53:ListResourceRecordSets"]
     resources = ["*"]
+    actions = [
+      "acm:DescribeCertificate", "route53:AssociateVPCWithHostedZone", "route53:ChangeResourceRecordSets", "route53:DisassociateVPCFromHostedZone",
+      "route53:GetChange", "route53:GetHostedZone", "route53:ListResourceRecordSets",
+    ]
   }
 
-  # Calls that take no resource.
+  # Calls that take no resource, and alarms (TargetTracking-…) that Application Auto Scaling makes and ends with a policy, if its caller may
+  # (AmazonECS/latest/developerguide/auto-scaling-IAM.html).
   statement {
     sid       = "Everywhere"
     resources = ["*"]
     actions = [
-      "cloudwatch:DescribeAlarms", "ecs:CreateCluster", "ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:RegisterTaskDefinition",
+      "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm", "ecs:CreateCluster", "ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:RegisterTaskDefinition",
       "elasticloadbalancing:Describe*", "events:ListEventBuses", "lambda:GetAccountSettings", "logs:*LogDeliver*", "logs:*ResourcePolic*", "logs:DescribeLogGroups",
       "logs:ListTagsForResource", "secretsmanager:GetRandomPassword", "sns:ListTopics", "sns:Unsubscribe", "ssm:DescribeParameters", "sqs:ListQueues", "sts:GetCallerIdentity",
       "wafv2:AssociateWebACL", "wafv2:DisassociateWebACL", "wafv2:GetWebACLForResource", "wafv2:ListTagsForResource",
@@ -222,8 +240,10 @@ data "aws_iam_policy_document" "never" {
     effect    = "Deny"
     resources = ["*"]
     actions = [
-      "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PartiQL*", "dynamodb:PutItem", "dynamodb:Query",
-      "dynamodb:Scan", "dynamodb:UpdateItem", "kms:Sign", "secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
+      "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:EnableKinesis*", "dynamodb:Export*",
+      "dynamodb:GetItem", "dynamodb:GetRecords", "dynamodb:PartiQL*", "dynamodb:PutItem", "dynamodb:PutResourcePolicy", "dynamodb:Query", "dynamodb:Scan",
+      "dynamodb:UpdateItem", "kms:Sign", "secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue", "secretsmanager:PutResourcePolicy",
+      "secretsmanager:PutSecretValue", "secretsmanager:Replicate*",
     ]
   }
 
@@ -232,12 +252,14 @@ data "aws_iam_policy_document" "never" {
     effect = "Deny"
     actions = [
       "iam:DeleteRole*", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole*",
-      "s3:Delete*", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:PutObject",
+      "s3:Delete*", "s3:Put*",
     ]
+    # Of the state bucket its settings and our own state; environments' states are written, and their locks deleted, as objects.
     resources = [
       "arn:${local.partition}:iam::${local.account}:role/${var.name_prefix}-terraform",
       "arn:${local.partition}:s3:::${var.name_prefix}-trail-${local.account}",
       "arn:${local.partition}:s3:::${var.name_prefix}-trail-${local.account}/*",
+      "arn:${local.partition}:s3:::${var.name_prefix}-state-${local.account}",
       "arn:${local.partition}:s3:::${var.name_prefix}-state-${local.account}/${var.name_prefix}/foundation.tfstate*",
     ]
   }

@@ -23,11 +23,12 @@ variable "terraform_principal_arns" {
 }
 
 variable "ci" {
-  description = "OIDC issuer of a CI whose jobs may assume Terraform's role, the audience of its tokens, and their subjects (with * for a part). Name a branch or an environment, not a whole organization."
+  description = "OIDC issuer of a CI whose jobs may assume Terraform's role, the audience of its tokens, and their subjects (with * for a part, after the organization). Name a branch or an environment, not a whole organization. An account has one provider per issuer: create_provider = false uses the one that is there, which must have the audience."
   type = object({
-    issuer   = string
-    audience = optional(string, "sts.amazonaws.com")
-    subjects = list(string)
+    issuer          = string
+    audience        = optional(string, "sts.amazonaws.com")
+    subjects        = list(string)
+    create_provider = optional(bool, true)
   })
   default = null
 
@@ -37,8 +38,8 @@ variable "ci" {
   }
 
   validation {
-    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && alltrue([for subject in var.ci.subjects : length(replace(subject, "*", "")) > 4]), false)
-    error_message = "ci.subjects must name who may, for example repo:acme/infra:ref:refs/heads/main: * alone is everybody that the issuer knows."
+    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && alltrue([for subject in var.ci.subjects : can(regex("^[^*?]+$|^[^*?]+[:/][^*?:/]+[:/][^?]*$", subject))]), false)
+    error_message = "ci.subjects must name who may, for example repo:acme/infra:ref:refs/heads/main: no ?, and * only after the organization, as in repo:acme/*; before it, it is everybody that the issuer knows."
   }
 }
 
@@ -47,6 +48,25 @@ variable "create_trail" {
   type        = bool
   default     = true
   nullable    = false
+}
+
+variable "create_api_logs_role" {
+  description = "Create the role with which API Gateway writes access logs, and name it in the account's settings of this region, where there is one. Set to false if there is one already: the environments' access logs use it."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "replica_regions" {
+  description = "Further regions with environments: ECR copies each image that is pushed from now on to a repository of the same name there. Replaces the registry's replication configuration, of which there is one."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for region in var.replica_regions : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", region))])
+    error_message = "replica_regions must be names of regions, for example us-east-2."
+  }
 }
 
 variable "force_destroy" {

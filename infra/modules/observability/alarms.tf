@@ -58,7 +58,7 @@ locals {
       why = "The enrollment API returns 5xx."
       metrics = {
         m = ["AWS/ApiGateway", "5XXError", { ApiName = var.enroll.api_name }, "Sum"]
-        # Beyond the reserved concurrency the API answers 503, which callers try again.
+        # A throttled Lambda's caller gets 503 (modules/enroll), and tries again.
         t = ["AWS/Lambda", "Throttles", { FunctionName = var.enroll.function_name }, "Sum"]
       }
       expression = "FILL(m, 0) - FILL(t, 0)", threshold = 5

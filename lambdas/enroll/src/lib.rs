@@ -110,12 +110,16 @@ fn control_plane(server: &ServerNames) -> String {
     format!("https://{}", server.dns.first().cloned().or_else(address).unwrap_or_default())
 }
 
-/// Who asks, as API Gateway saw the connection; and its id for the request, which its access log has too.
+/// Who asks, as API Gateway saw the connection; and its id for the request, which its access log has too. A REST API
+/// takes `requestId` from the caller's `x-amzn-RequestId`, not the extended one. Emulators send only the first.
 fn origin(request: &Request) -> Option<Origin> {
     let (source, id) = match request.request_context_ref()? {
-        RequestContext::ApiGatewayV1(context) => (&context.identity.source_ip, &context.request_id),
-        RequestContext::ApiGatewayV2(context) => (&context.http.source_ip, &context.request_id),
+        RequestContext::ApiGatewayV1(context) => {
+            let extended = context.other.get("extendedRequestId").and_then(|id| id.as_str());
+            (&context.identity.source_ip, extended.or(context.request_id.as_deref()))
+        }
+        RequestContext::ApiGatewayV2(context) => (&context.http.source_ip, context.request_id.as_deref()),
         _ => return None,
     };
-    Some(Origin { source: source.as_ref()?.parse().ok()?, correlation_id: id.clone()? })
+    Some(Origin { source: source.as_ref()?.parse().ok()?, correlation_id: id?.to_owned() })
 }

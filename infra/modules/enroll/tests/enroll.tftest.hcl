@@ -19,6 +19,33 @@ override_resource {
   values          = { id = "a1b2c3d4e5", root_resource_id = "r", execution_arn = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5" }
 }
 
+# So that the plan knows what a deployment copies.
+override_resource {
+  target          = aws_lambda_function.this
+  override_during = plan
+  values          = { invoke_arn = "arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/enroll/invocations" }
+}
+
+override_resource {
+  target          = aws_api_gateway_resource.this
+  override_during = plan
+}
+
+override_resource {
+  target          = aws_api_gateway_method.this
+  override_during = plan
+}
+
+override_resource {
+  target          = aws_api_gateway_integration.this
+  override_during = plan
+}
+
+override_resource {
+  target          = aws_api_gateway_gateway_response.failed
+  override_during = plan
+}
+
 override_resource {
   target          = aws_api_gateway_stage.this
   override_during = plan
@@ -76,6 +103,32 @@ run "by_default" {
   assert {
     condition     = aws_lambda_function.this.reserved_concurrent_executions == -1 && aws_lambda_function.this.memory_size == 256
     error_message = "small: 256 MiB, and nothing reserved, since a new account has no concurrency to reserve."
+  }
+
+  # A change of any of these must reach the stage.
+  assert {
+    condition = (
+      aws_api_gateway_deployment.this.triggers.api == sha1(jsonencode(local.deployed)) && local.deployed.default_endpoint &&
+      local.deployed.methods["/v1/enroll"][2] == "NONE" && local.deployed.integrations["/v1/renew"][3] == 15000 &&
+      local.deployed.integrations["/v1/enroll"][2] == aws_lambda_function.this.invoke_arn && local.deployed.failed[0] == "503"
+    )
+    error_message = "A deployment must be made anew with each route, method, integration, answer and with the default endpoint."
+  }
+
+  # API Gateway would answer a throttled Lambda's caller with 500.
+  assert {
+    condition = (
+      aws_api_gateway_gateway_response.failed.response_type == "INTEGRATION_FAILURE" && aws_api_gateway_gateway_response.failed.status_code == "503" &&
+      aws_api_gateway_gateway_response.failed.response_parameters == tomap({ "gatewayresponse.header.Retry-After" = "'5'" }) &&
+      jsondecode(aws_api_gateway_gateway_response.failed.response_templates["application/json"]).correlation_id == "$context.extendedRequestId"
+    )
+    error_message = "Who finds the Lambda busy must be told to come again."
+  }
+
+  # The caller chooses $context.requestId, by x-amzn-requestid.
+  assert {
+    condition     = jsondecode(aws_api_gateway_stage.this.access_log_settings[0].format).request_id == "$context.extendedRequestId" && !strcontains(aws_api_gateway_stage.this.access_log_settings[0].format, "$context.requestId")
+    error_message = "The access log must name requests by an id of API Gateway's own."
   }
 
   # Logs say who and no more.
@@ -176,6 +229,11 @@ run "a_name_of_ones_own_is_the_only_way_in" {
   assert {
     condition     = output.url == "https://enroll.example.com" && aws_api_gateway_rest_api.this.disable_execute_api_endpoint && length(aws_route53_record.this) == 1
     error_message = "With a domain the API's own address must be off."
+  }
+
+  assert {
+    condition     = aws_api_gateway_deployment.this.triggers.api != sha1(jsonencode(merge(local.deployed, { default_endpoint = true })))
+    error_message = "The API's own address is off only after a deployment."
   }
 
   assert {
