@@ -39,7 +39,7 @@ const LONGEST_PAUSE_MILLIS: u64 = 200;
 /// Most writes of a group: as many as a transaction holds (DynamoDB `TransactWriteItems`).
 const MOST_WRITES: usize = 100;
 /// After each group another node has as long to write as the group took, but not longer than this.
-const LONGEST_REST: Duration = Duration::from_millis(250);
+const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// One writer per feed shard.
 pub(crate) struct Announcer {
