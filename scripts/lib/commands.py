@@ -30,9 +30,11 @@ ONLY_IN_2 = {("logs", "tail"): {"--since", "--follow", "--format", "--filter-pat
 ONLY_IN_2_OPTION = "--cli-binary-format raw-in-base64-out"
 # What is no business of our roles, and whose it is.
 OTHERS = {
+    "iam:GetRole": "the account's administrator, who creates the foundation",
     "ecr:GetAuthorizationToken": "who pushes images: the account's administrator, or a CI",
     "kms:ListAliases": "Terraform's role (infra/modules/foundation), which destroys",
     "kms:ScheduleKeyDeletion": "Terraform's role (infra/modules/foundation), which destroys",
+    "sts:GetCallerIdentity": "everybody: AWS asks for no permission",
     "iam:PutRolePolicy": "who administers the account's IAM: our roles change no role",
     "servicequotas:RequestServiceQuotaIncrease": "who runs the account: it is for all that is in it",
 }
