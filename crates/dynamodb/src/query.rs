@@ -99,7 +99,7 @@ const MOST_AT_ONCE: usize = 100;
 /// Before the first repetition; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// Attempts at what DynamoDB leaves out of an answer, because it is throttled or the answer too large (16 MB).
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 6;
 
 /// The items that stand at the `places` that `index` gave, in the same order. Left out is what is deleted meanwhile, or
 /// stands in another place of the index by now: while an item moves, an index may show it twice.

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use signet_mtls::{Unread, UnreadAnswer};
 use tokio::time::{Sleep, sleep};
@@ -20,6 +20,7 @@ use tonic::{Code, Status, body::Body};
 use tracing::Span;
 
 use crate::{
+    arriving::arriving,
     authorization::Route,
     errors, metrics,
     node::{CallPlace, ConnectInfo, Node},
@@ -175,7 +176,11 @@ pin_project! {
     #[project = AnswerProjection]
     pub(crate) enum Answer<F> {
         /// The gate refused.
-        Refused { response: Option<http::Response<Observed>>, late: Option<(Place, Pin<Box<Sleep>>)> },
+        Refused {
+            response: Option<http::Response<Observed>>,
+            late: Option<(Place, Pin<Box<Sleep>>)>,
+            unread: Option<Remainder>,
+        },
         /// A service works on it.
         Passed {
             #[pin]
@@ -200,13 +205,15 @@ impl<F> Answer<F> {
             None => status.into_http(),
         };
         let response = response.map(|body| Observed { body, observation, holds: None });
-        Self::Refused { response: Some(response), late: None }
+        Self::Refused { response: Some(response), late: None, unread: None }
     }
 
-    /// A path that leads nowhere, to a caller that does not speak gRPC.
-    pub(crate) fn nowhere(response: axum::response::Response) -> Self {
+    /// A path that leads nowhere, to a caller that does not speak gRPC. `body`: what it sends. It is read first if
+    /// it is small and comes in time, since curl takes the reset of a stream that it still writes to for a failure.
+    pub(crate) fn nowhere(response: axum::response::Response, body: Body) -> Self {
         let response = response.map(|body| Observed { body: Body::new(body), observation: None, holds: None });
-        Self::Refused { response: Some(response), late: None }
+        let unread = Some(Remainder { body: arriving(body), room: MOST_READ });
+        Self::Refused { response: Some(response), late: None, unread }
     }
 
     /// The same refusal after a wait, which takes a place.
@@ -228,7 +235,11 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (future, deadline, holds, observation) = match self.project() {
-            AnswerProjection::Refused { response, late } => {
+            AnswerProjection::Refused { response, late, unread } => {
+                if let Some(body) = unread {
+                    ready!(body.poll_end(cx));
+                }
+                *unread = None;
                 if let Some((_, wait)) = late {
                     ready!(wait.as_mut().poll(cx));
                 }
@@ -272,6 +283,30 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
             holds.place = None;
         }
         Poll::Ready(Ok(response.map(|body| Observed { body, observation, holds })))
+    }
+}
+
+/// A request's body that nobody asks for.
+pub(crate) struct Remainder {
+    body: Body,
+    /// Bytes that are still read.
+    room: usize,
+}
+
+/// As large as an enrollment may be.
+const MOST_READ: usize = 64 * 1024;
+
+impl Remainder {
+    /// Ready at its end, whatever that is, or once it is larger than the room.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(Ok(frame)) = ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            match self.room.checked_sub(bytes) {
+                Some(room) => self.room = room,
+                None => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
 

@@ -78,7 +78,7 @@ where
             let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
             return match is_grpc {
                 true => Answer::refused(errors::no_such_method(), None),
-                false => Answer::nowhere(signet_enroll_http::no_such_path().into_response()),
+                false => Answer::nowhere(signet_enroll_http::no_such_path().into_response(), request.into_body()),
             };
         };
         let Some(peer) = request.extensions().get::<Arc<ConnectInfo>>().map(Arc::clone) else {
