@@ -133,6 +133,7 @@ impl Authority {
             generation: 1,
             state: CaState::Active,
             certificate_der: der,
+            anchor_der: Vec::new(),
             issuer: CaId::new("root", 1)?,
             not_before: now(),
             not_after: certificate.not_after(),

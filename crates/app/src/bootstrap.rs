@@ -156,8 +156,10 @@ async fn ensure_ca(app: &App, call: &Call, kind: CaKind, key: Option<&KeyRef>) -
             Succession::Missing { generation } => {
                 let (key, state) = (key.filter(|_| generation == 1), CaState::Active);
                 let new = NewCa { kind, owner: &owner, generation, key, state };
-                let (ca, record) = authorities::certify_once(app, call, &made, &new).await?;
-                (ca.id.clone(), vec![Write::create(ca), record])
+                let (ca, mut writes) = authorities::certify_once(app, call, &made, &new).await?;
+                let id = ca.id.clone();
+                writes.insert(0, Write::create(ca));
+                (id, writes)
             }
         };
         let over = cas.into_iter().filter(|ca| ca.value.id != id).filter_map(|ca| stepped_down(ca, call.now));

@@ -11,13 +11,13 @@ use signet_core::{
 use signet_proto::v1;
 use signet_x509::{CertificateView, pem};
 
-/// A tenant's trust bundle: its issuing CAs. The environment's root is not part of it: it is pinned, see
-/// [`crate::IdentitySettings::roots_der`], and no answer of the control plane replaces it.
+/// A tenant's trust bundle: the anchors of its issuing CAs. What the control plane is trusted by is not part of it: see
+/// [`crate::IdentitySettings::roots_der`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Bundle {
     pub tenant: TenantId,
-    /// The CAs' certificates, PEM.
+    /// The anchors, PEM.
     pub anchors_pem: String,
 }
 
@@ -39,10 +39,12 @@ impl Bundle {
         good.then(|| Self { tenant: tenant.clone(), anchors_pem: encode(anchors_der.iter()) })
     }
 
-    /// With the CA that signed this chain, too.
+    /// With the CA that signed this chain, too, unless it has its anchor: OpenSSL, given both, may take the one that is
+    /// not signed by itself and then look for its issuer.
     pub(crate) fn with_chain(mut self, chain_der: &[Vec<u8>]) -> Self {
-        let known = self.anchors_der();
-        self.anchors_pem += &encode(chain_der.iter().skip(1).filter(|ca| !known.contains(ca)));
+        let known: Vec<_> = self.anchors_der().iter().filter_map(|der| name_and_key(der)).collect();
+        let is_new = |ca: &&Vec<u8>| name_and_key(ca).is_none_or(|ca| !known.contains(&ca));
+        self.anchors_pem += &encode(chain_der.iter().skip(1).filter(is_new));
         self
     }
 
@@ -61,6 +63,11 @@ impl Bundle {
         });
         TenantTrust { status: TenantStatus::Active, anchors: anchors.collect::<Arc<[_]>>() }
     }
+}
+
+fn name_and_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let view = CertificateView::from_der(der).ok()?;
+    Some((view.subject_der.to_vec(), view.spki_der.to_vec()))
 }
 
 fn encode<'a>(certificates: impl Iterator<Item = &'a Vec<u8>>) -> String {

@@ -1,4 +1,4 @@
-//! The client's side of TLS: version 1.3, our roots only, one named provider.
+//! The client's side of TLS: version 1.3, our anchors only, one named provider.
 
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use rustls::{
     version::TLS13,
 };
 
+use signet_x509::server_anchors;
+
 use crate::{credentials::Credentials, error::ConnectError};
 
 pub(crate) fn client_config(
@@ -20,8 +22,8 @@ pub(crate) fn client_config(
     let unusable = |what: &str, error: &dyn std::fmt::Display| ConnectError::Settings(format!("{what}: {error}"));
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    for root in roots_der {
-        roots.add(CertificateDer::from(root.as_slice())).map_err(|error| unusable("root certificate", &error))?;
+    for anchor in server_anchors(roots_der) {
+        roots.add(CertificateDer::from(anchor)).map_err(|error| unusable("root certificate", &error))?;
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()

@@ -70,6 +70,7 @@ pub fn ca(tenant: &TenantId, generation: u32) -> Ca {
         generation,
         state: CaState::Active,
         certificate_der: vec![0x30, 0],
+        anchor_der: Vec::new(),
         issuer: CaId::new("root", 1).unwrap(),
         not_before: NOW,
         not_after: NOW.plus(Lifetime::days(730)),

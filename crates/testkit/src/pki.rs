@@ -138,6 +138,13 @@ impl Authority {
         Self { ca, key, cert }
     }
 
+    /// With its anchor, as every CA but a root has one.
+    fn anchored(mut self, environment: &Environment, serial: Serial) -> Self {
+        let profile = CaProfile::new(environment, self.ca.kind, &self.ca.tenant, self.ca.generation);
+        self.ca.anchor_der = sign(&self.key, issue::prepare_anchor(&profile, &self.cert, serial).unwrap());
+        self
+    }
+
     fn issue(&self, key: KeyPair, prepared: Prepared) -> Holder {
         let (serial, not_after) = (prepared.serial(), prepared.not_after());
         let leaf = sign(&self.key, prepared);
@@ -156,7 +163,7 @@ fn issuing(
     let key = KeyPair::generate().unwrap();
     let profile = CaProfile::new(environment, kind, tenant, generation);
     let prepared = issue::prepare_ca(&profile, key.public_key(), &root.cert, serial(now), now).unwrap();
-    Authority::new(kind, tenant, generation, key, sign(&root.key, prepared))
+    Authority::new(kind, tenant, generation, key, sign(&root.key, prepared)).anchored(environment, serial(now))
 }
 
 fn sign(key: &KeyPair, prepared: Prepared) -> Vec<u8> {

@@ -16,25 +16,26 @@ use crate::{
     CaProfile, LeafProfile, ServerName, ServerProfile,
     encode::{ca_constraints, extended_usage, extension, ia5, usage_cert_and_crl_sign, usage_digital_signature},
     oid,
+    profile::is_server,
 };
 
-/// Services answer calls of their peers too; everybody else only calls.
 const fn purposes(principal_type: PrincipalType) -> &'static [ObjectIdentifier] {
-    match principal_type {
-        PrincipalType::Service => &[oid::CLIENT_AUTH, oid::SERVER_AUTH],
-        _ => &[oid::CLIENT_AUTH],
-    }
+    if is_server(principal_type) { &[oid::CLIENT_AUTH, oid::SERVER_AUTH] } else { &[oid::CLIENT_AUTH] }
 }
 
-/// X.509-SVID section 4 and our own arc.
-pub(crate) fn leaf(profile: &LeafProfile) -> der::Result<Vec<Extension>> {
+/// X.509-SVID section 4 and our own arc; `host` is the DNS name of one that may be a server.
+pub(crate) fn leaf(profile: &LeafProfile, host: Option<&str>) -> der::Result<Vec<Extension>> {
     let uri = profile.id.uri(profile.environment.suffix());
     let oids = profile.environment.oids();
     let own = |oid, text| extension(oid, false, &Utf8StringRef::new(text)?);
+    let mut names = vec![GeneralName::UniformResourceIdentifier(ia5(&uri)?)];
+    if let Some(host) = host {
+        names.push(GeneralName::DnsName(ia5(host)?));
+    }
     let mut extensions = vec![
         usage_digital_signature()?,
         extended_usage(purposes(profile.id.principal_type))?,
-        alternative_names(vec![GeneralName::UniformResourceIdentifier(ia5(&uri)?)])?,
+        alternative_names(names)?,
         own(oids.principal_type, profile.id.principal_type.as_str())?,
         own(oids.principal, profile.id.principal.as_str())?,
         own(oids.tenant, profile.id.tenant.as_str())?,

@@ -88,13 +88,14 @@ pub fn prepare_leaf(
     now: Time,
 ) -> Result<Prepared, IssueError> {
     let validity = Validity::under(issuer, lifetime, now)?;
+    let host = profile.host().filter(|_| !issuer.names_no_hosts);
     let draft = Draft {
         issuer,
         serial,
         validity,
-        subject_der: name::leaf(&profile.id)?,
+        subject_der: name::leaf(&profile.id, host.is_some())?,
         key: csr.public_key(),
-        extensions: extensions::leaf(profile)?,
+        extensions: extensions::leaf(profile, host.as_deref())?,
     };
     let prepared = Prepared::new(Kind::Leaf, &profile.environment, draft.into_der()?, issuer)?;
     prepared.must_say(profile)?;
@@ -136,6 +137,16 @@ pub fn prepare_ca(
     Prepared::new(Kind::IssuingCa, &profile.environment, draft.into_der()?, issuer)
 }
 
+/// The anchor of an issuing CA: a twin of its certificate `ca` with the same name, key, validity and constraints, but
+/// signed by itself. It is what relying parties trust: OpenSSL takes no intermediate for an anchor, and whoever trusts
+/// the root accepts every tenant. Its serial number has the time of `ca`, so that what `ca` signed is never older.
+pub fn prepare_anchor(profile: &CaProfile, ca: &IssuerCert, serial: Serial) -> Result<Prepared, IssueError> {
+    let validity = Validity { not_before: ca.not_before, not_after: ca.not_after };
+    let (subject_der, extensions) = (profile.name()?, extensions::ca(profile)?);
+    let draft = Draft { issuer: ca, serial, validity, subject_der, key: &ca.key, extensions };
+    Prepared::new(Kind::Anchor, &profile.environment, draft.into_der()?, ca)
+}
+
 /// A root's certificate for `key`, signed by itself; valid for [`CaProfile::lifetime`].
 pub fn prepare_root(profile: &CaProfile, key: &PublicKey, serial: Serial, now: Time) -> Result<Prepared, IssueError> {
     let subject_der = profile.name()?;
@@ -146,6 +157,7 @@ pub fn prepare_root(profile: &CaProfile, key: &PublicKey, serial: Serial, now: T
         not_before: now.minus(BACKDATE).floor_to_second(),
         not_after: now.plus(profile.lifetime()).floor_to_second(),
         path_len: None,
+        names_no_hosts: false,
     };
     let validity = Validity::under(&itself, profile.lifetime(), now)?;
     let draft = Draft { issuer: &itself, serial, validity, subject_der, key, extensions: extensions::ca(profile)? };

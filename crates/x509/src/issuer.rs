@@ -3,7 +3,7 @@
 use der::{Decode, asn1::OctetStringRef};
 use signet_core::Time;
 use thiserror::Error;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, NameConstraints, name::GeneralName};
 
 use crate::{CertificateView, PublicKey, UnusableKey, oid, view::Malformed};
 
@@ -34,6 +34,8 @@ pub struct IssuerCert {
     pub(crate) not_before: Time,
     pub(crate) not_after: Time,
     pub(crate) path_len: Option<u8>,
+    /// Its name constraints exclude every host (RFC 5280 section 4.2.1.10), as the shared CA's do.
+    pub(crate) names_no_hosts: bool,
 }
 
 impl IssuerCert {
@@ -50,6 +52,7 @@ impl IssuerCert {
             not_before: view.not_before,
             not_after: view.not_after,
             path_len,
+            names_no_hosts: names_no_hosts(&view)?,
         })
     }
 
@@ -62,6 +65,22 @@ impl IssuerCert {
     pub fn not_after(&self) -> Time {
         self.not_after
     }
+}
+
+/// What a client of the control plane trusts of what it was given to trust (DER): server anchors, below which there
+/// can be no CA (path length 0), so that no tenant's certificate passes for the control plane. Where there is none, as
+/// from a server of release 0.1, all of it: the environment's roots.
+pub fn server_anchors<D: AsRef<[u8]>>(given: &[D]) -> Vec<&[u8]> {
+    let is_anchor = |der: &&[u8]| IssuerCert::from_der(der).is_ok_and(|ca| ca.path_len == Some(0));
+    let anchors: Vec<&[u8]> = given.iter().map(AsRef::as_ref).filter(is_anchor).collect();
+    if anchors.is_empty() { given.iter().map(AsRef::as_ref).collect() } else { anchors }
+}
+
+fn names_no_hosts(view: &CertificateView<'_>) -> Result<bool, Malformed> {
+    let Some(constraints) = view.extension(oid::NAME_CONSTRAINTS) else { return Ok(false) };
+    let excluded = NameConstraints::from_der(constraints.value)?.excluded_subtrees.unwrap_or_default();
+    // The empty name stands for all.
+    Ok(excluded.iter().any(|tree| matches!(&tree.base, GeneralName::DnsName(name) if name.as_str().is_empty())))
 }
 
 /// The path length of a CA, `None` inside if it has none; `None` outside if it is not a CA.

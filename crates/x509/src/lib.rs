@@ -31,7 +31,7 @@ pub use chain_error::ChainError;
 pub use csr::{Csr, CsrError, KeyAndCsr};
 pub use environment::Environment;
 pub use issue::{IssueError, Issued, Prepared};
-pub use issuer::{IssuerCert, IssuerError};
+pub use issuer::{IssuerCert, IssuerError, server_anchors};
 pub use key::{KeyPair, PublicKey, UnusableKey};
 pub use leaf::Leaf;
 pub use out_of_band::OutOfBandStatement;

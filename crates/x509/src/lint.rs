@@ -21,6 +21,8 @@ pub enum Kind {
     Server,
     /// An issuing CA's certificate.
     IssuingCa,
+    /// The self-signed twin of an issuing CA's certificate, which is the issuer here.
+    Anchor,
     /// A root's certificate.
     Root,
 }
@@ -29,6 +31,13 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the certificate would break rules: {}", .0.join("; "))]
 pub struct LintError(pub Vec<&'static str>);
+
+impl Kind {
+    /// Whether it is signed with its own key.
+    fn is_self_signed(self) -> bool {
+        matches!(self, Self::Anchor | Self::Root)
+    }
+}
 
 /// One certificate under examination.
 struct Lint<'a> {
@@ -58,7 +67,7 @@ pub(crate) fn lint<'a>(
     match kind {
         Kind::Leaf => lint.leaf(),
         Kind::Server => lint.server(),
-        Kind::IssuingCa | Kind::Root => lint.ca(),
+        Kind::IssuingCa | Kind::Anchor | Kind::Root => lint.ca(),
     }
     if lint.broken.is_empty() { Ok(lint.view) } else { Err(LintError(lint.broken)) }
 }

@@ -8,15 +8,18 @@ use der::{
 use signet_core::{TenantId, authorities::CaKind, spiffe::SpiffeId};
 use x509_cert::attr::AttributeTypeAndValue;
 
-use crate::{Environment, oid};
+use crate::{Environment, oid, profile::is_server};
 
 type Rdn = SetOfVec<AttributeTypeAndValue>;
 
-/// `O=<tenant>, CN=<principal id>`. An id with a dot goes into UID instead: OpenSSL takes a common name that looks
-/// like a DNS name for one, and would refuse it under the tenant CA's name constraints.
-pub(crate) fn leaf(id: &SpiffeId) -> der::Result<Vec<u8>> {
+/// `O=<tenant>, CN=<principal id>`, or the id in UID instead of CN where a TLS client could take it for a host. OpenSSL
+/// does so where there is no DNS name, whatever the name constraints say: a service called `localhost` would pass for
+/// that host. So one that may be a server has a CN only beside a DNS name (`has_host`). An id with a dot never has:
+/// OpenSSL would hold it against the tenant CA's name constraints.
+pub(crate) fn leaf(id: &SpiffeId, has_host: bool) -> der::Result<Vec<u8>> {
     let principal = id.principal.as_str();
-    let attribute = if principal.contains('.') { oid::USER_ID } else { oid::COMMON_NAME };
+    let is_host = principal.contains('.') || (is_server(id.principal_type) && !has_host);
+    let attribute = if is_host { oid::USER_ID } else { oid::COMMON_NAME };
     vec![utf8(oid::ORGANIZATION, id.tenant.as_str())?, utf8(attribute, principal)?].to_der()
 }
 

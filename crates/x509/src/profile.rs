@@ -2,7 +2,9 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use signet_core::{Lifetime, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId};
+use signet_core::{
+    Lifetime, PrincipalType, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId,
+};
 
 use crate::{
     CertificateView, Environment, name,
@@ -33,6 +35,11 @@ impl LeafProfile {
         Ok(Self { environment: environment.clone(), id, roles })
     }
 
+    /// See [`host`].
+    pub(crate) fn host(&self) -> Option<String> {
+        host(&self.environment, &self.id)
+    }
+
     /// The certificate of `principal` with its present roles.
     pub fn of(environment: &Environment, principal: &Principal) -> Result<Self, ProfileError> {
         let id = SpiffeId {
@@ -42,6 +49,19 @@ impl LeafProfile {
         };
         Self::new(environment, id, principal.roles.clone())
     }
+}
+
+/// Whether a principal of this type answers calls of its peers too; everybody else only calls.
+pub(crate) const fn is_server(principal_type: PrincipalType) -> bool {
+    matches!(principal_type, PrincipalType::Service)
+}
+
+/// The DNS name of a principal that may be a server: `<id>.<type>.<trust domain>`, which nobody else in the environment
+/// has. `None` if it is no server, or its id does not make a host's name.
+pub(crate) fn host(environment: &Environment, id: &SpiffeId) -> Option<String> {
+    let domain = environment.suffix().trust_domain(&id.tenant);
+    let host = format!("{}.{}.{domain}", id.principal, id.principal_type);
+    (is_server(id.principal_type) && matches!(host.parse(), Ok(ServerName::Dns(_)))).then_some(host)
 }
 
 /// A name that a server answers to.

@@ -46,7 +46,7 @@ pub(crate) fn check_age(credentials: &ServerCredentials, now: Time) -> Result<()
 /// Serves with the pair and connects once by each name; the error says by which name it failed and how.
 pub(crate) async fn present(
     credentials: &ServerCredentials,
-    roots: &[&[u8]],
+    anchors: &[&[u8]],
     names: &ServerNames,
 ) -> Result<(), String> {
     let key = PrivateKeyDer::from_pem_slice(credentials.key_pem.expose_secret().as_bytes());
@@ -73,7 +73,7 @@ pub(crate) async fn present(
             let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
             acceptor.accept(stream).await.map_err(|error| error.to_string())
         };
-        let connect = handshake(address.to_string(), name, roots);
+        let connect = handshake(address.to_string(), name, anchors);
         let both = timeout(TIME_LIMIT, async { tokio::join!(serve, connect) }).await;
         let (_, connected) = both.map_err(|_| format!("{text}: no handshake within {TIME_LIMIT:?}"))?;
         connected.map_err(|error| format!("{text}: {error}"))?;
@@ -81,10 +81,10 @@ pub(crate) async fn present(
     Ok(())
 }
 
-/// Connects to a running node (`host:port`), which must present a certificate below the roots.
-pub(crate) async fn probe(endpoint: &str, roots: &[&[u8]]) -> Result<(), String> {
+/// Connects to a running node (`host:port`), which must present a certificate below the server anchors.
+pub(crate) async fn probe(endpoint: &str, anchors: &[&[u8]]) -> Result<(), String> {
     let name = name_of(endpoint)?;
-    let knocked = timeout(TIME_LIMIT, handshake(endpoint.to_owned(), name, roots)).await;
+    let knocked = timeout(TIME_LIMIT, handshake(endpoint.to_owned(), name, anchors)).await;
     knocked.map_err(|_| format!("no handshake within {TIME_LIMIT:?}"))?
 }
 
@@ -95,10 +95,12 @@ fn name_of(endpoint: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())
 }
 
-async fn handshake(address: String, name: ServerName<'static>, roots: &[&[u8]]) -> Result<(), String> {
+async fn handshake(address: String, name: ServerName<'static>, anchors: &[&[u8]]) -> Result<(), String> {
     let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(CertificateDer::from(root.to_vec())).map_err(|error| format!("a root cannot be used: {error}"))?;
+    for anchor in anchors {
+        store
+            .add(CertificateDer::from(anchor.to_vec()))
+            .map_err(|error| format!("a server anchor cannot be used: {error}"))?;
     }
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])

@@ -197,7 +197,7 @@ impl Function {
         told(task, report)
     }
 
-    /// The bucket's objects, and the root where new clients and nodes look for it.
+    /// The bucket's objects, and what to trust the control plane by where new clients and nodes look for it.
     async fn publish(
         &self,
         chore: &Chore,
@@ -209,14 +209,14 @@ impl Function {
             Err(error) => return Ok(Err(error)),
         };
         let parameter = async {
-            let roots = authorities::roots(&self.app, chore.now).await?;
-            let pem = to_pem(roots.iter().map(|root| root.certificate_der.as_slice()));
+            let trusted = authorities::server_trust(&self.app, chore.now).await?;
+            let pem = to_pem(trusted.iter().map(Vec::as_slice));
             let refused = |error: signet_control_plane::ServerIdentityError| Error::Unavailable {
                 what: "the root's parameter",
                 cause: error.to_string(),
             };
             let there = self.server_identity.get_public(PublicMaterial::Root).await.map_err(refused)?;
-            if roots.is_empty() || there.is_some_and(|there| there == pem) {
+            if trusted.is_empty() || there.is_some_and(|there| there == pem) {
                 return Ok(false);
             }
             self.server_identity.put_public(PublicMaterial::Root, &pem).await.map_err(refused)?;

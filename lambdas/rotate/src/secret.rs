@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use signet_app::{Call, authorities, bootstrap};
 use signet_control_plane::ServerCredentials;
-use signet_x509::{KeyAndCsr, bundle::to_pem};
+use signet_x509::{KeyAndCsr, bundle::to_pem, server_anchors};
 
 use crate::{Function, RotateError, Step, handshake, said};
 
@@ -156,13 +156,13 @@ impl Function {
     async fn test(&self, token: &str) -> Result<(), RotateError> {
         let pending = self.secret.pending(token).await?.ok_or_else(|| not_pending(token))?;
         let now = self.now();
-        let roots = authorities::roots(&self.app, now).await;
-        let roots = roots.map_err(|error| RotateError::Operation { what: "the roots".into(), error })?;
-        let roots: Vec<&[u8]> = roots.iter().map(|root| root.certificate_der.as_slice()).collect();
+        let trusted = authorities::server_trust(&self.app, now).await;
+        let trusted = trusted.map_err(|error| RotateError::Operation { what: "the server anchors".into(), error })?;
+        let anchors = server_anchors(&trusted);
         handshake::check_age(&pending, now).map_err(RotateError::BadPending)?;
-        handshake::present(&pending, &roots, &self.names).await.map_err(RotateError::BadPending)?;
+        handshake::present(&pending, &anchors, &self.names).await.map_err(RotateError::BadPending)?;
         if let Some(endpoint) = &self.endpoint
-            && let Err(cause) = handshake::probe(endpoint, &roots).await
+            && let Err(cause) = handshake::probe(endpoint, &anchors).await
         {
             // It may be out of this function's reach, or down for another reason: no ground to keep an old certificate.
             tracing::warn!(endpoint, cause, "the live endpoint did not answer as expected");

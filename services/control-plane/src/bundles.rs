@@ -1,4 +1,4 @@
-//! Trust bundles out of memory: a tenant's anchors as the feed keeps them, and the environment's roots.
+//! Trust bundles out of memory: a tenant's anchors as the feed keeps them, and what to trust the control plane by.
 
 use std::sync::Arc;
 
@@ -6,7 +6,6 @@ use arc_swap::ArcSwap;
 use signet_app::{App, authorities};
 use signet_core::{
     Error, TenantId, Time,
-    authorities::Ca,
     trust::{Anchor, Trust},
 };
 
@@ -15,33 +14,34 @@ use signet_core::{
 pub(crate) struct Bundle {
     pub(crate) tenant: TenantId,
     pub(crate) anchors: Arc<[Anchor]>,
-    pub(crate) roots: Arc<Vec<Ca>>,
+    pub(crate) server_trust_der: Arc<Vec<Vec<u8>>>,
 }
 
 /// See the module's words.
 pub(crate) struct Bundles {
     trust: Arc<Trust>,
-    roots: ArcSwap<Vec<Ca>>,
+    server_trust_der: ArcSwap<Vec<Vec<u8>>>,
 }
 
 impl Bundles {
     pub(crate) fn new(trust: Arc<Trust>) -> Self {
-        Self { trust, roots: ArcSwap::from_pointee(Vec::new()) }
+        Self { trust, server_trust_der: ArcSwap::from_pointee(Vec::new()) }
     }
 
-    /// Reads the roots again; they change once in years.
+    /// Reads again what clients trust; it changes once in a year.
     pub(crate) async fn refresh(&self, app: &App, now: Time) -> Result<(), Error> {
-        self.roots.store(Arc::new(authorities::roots(app, now).await?));
+        self.server_trust_der.store(Arc::new(authorities::server_trust(app, now).await?));
         Ok(())
     }
 
-    pub(crate) fn roots(&self) -> Arc<Vec<Ca>> {
-        self.roots.load_full()
+    /// [`authorities::server_trust`]; empty until it was read, or before bootstrap.
+    pub(crate) fn server_trust_der(&self) -> Arc<Vec<Vec<u8>>> {
+        self.server_trust_der.load_full()
     }
 
     /// The tenant's bundle; `None`: there is no such tenant.
     pub(crate) fn of(&self, tenant: &TenantId) -> Option<Bundle> {
         let anchors = self.trust.tenant(tenant)?.anchors;
-        Some(Bundle { tenant: tenant.clone(), anchors, roots: self.roots() })
+        Some(Bundle { tenant: tenant.clone(), anchors, server_trust_der: self.server_trust_der() })
     }
 }

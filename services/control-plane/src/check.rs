@@ -58,7 +58,9 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
             }
         }
     }
-    certificate(config, &wired, &roots, clock, out).await?;
+    let trusted =
+        authorities::server_trust(&wired.app, clock()).await.map_err(|error| format!("[storage]: {error}"))?;
+    certificate(config, &wired, &trusted, clock, out).await?;
     ports(config, &roots, out).await?;
     if !has_root {
         return Err("the store has no root yet, so that a node would not get ready: run `principal bootstrap`".into());
@@ -96,7 +98,7 @@ async fn serves(public: SocketAddr, roots: &[Ca]) -> bool {
 async fn certificate(
     config: &Config,
     wired: &Wired,
-    roots: &[Ca],
+    trusted: &[Vec<u8>],
     clock: &Clock,
     out: &mut impl Write,
 ) -> Result<(), Box<dyn Error>> {
@@ -109,8 +111,7 @@ async fn certificate(
     let expired = if clock() < identity.not_after { "" } else { " (expired)" };
     let renewed = if wired.server_identity.renewed_by_server() { "signetd" } else { "another component" };
     writeln!(out, "server           certificate until {until}{expired}; renewed by {renewed}")?;
-    let roots: Vec<_> = roots.iter().map(|root| root.certificate_der.as_slice()).collect();
-    match judge(&found.chain_pem, &config.server, &roots, clock()) {
+    match judge(&found.chain_pem, &config.server, trusted, clock()) {
         // One of ours is renewed when signetd starts, and until then served.
         Ok(()) | Err((Fault::NotNow | Fault::LacksName, _)) => Ok(()),
         Err((fault, detail)) if detail.is_empty() => Err(format!("[server_identity]: {}", fault.message()).into()),

@@ -51,7 +51,7 @@ impl Node {
             ),
         }
         because(
-            !self.bundles.roots().is_empty(),
+            !self.bundles.server_trust_der().is_empty(),
             "NO_ROOT",
             "the store has no root; run `principal bootstrap`, or check that it is this environment's store",
         );

@@ -22,8 +22,8 @@ use signet_core::{
     tenants::{Isolation, MAX_LIFETIME, Tenant, quota::Quota},
 };
 use signet_x509::{
-    CaProfile, PublicKey,
-    issue::{prepare_ca, prepare_root},
+    CaProfile, CertificateView, PublicKey,
+    issue::{prepare_anchor, prepare_ca, prepare_root},
     profile::ISSUING_CA_LIFETIME,
 };
 use tokio::sync::Mutex;
@@ -73,8 +73,8 @@ pub struct TrustBundle {
     pub trust_domain: String,
     /// The CAs that may have signed its principals' certificates.
     pub anchors: Vec<Ca>,
-    /// The environment's roots.
-    pub roots: Vec<Ca>,
+    /// [`server_trust`].
+    pub server_trust_der: Vec<Vec<u8>>,
 }
 
 /// Lists the tenant's CAs by kind and generation, retired ones too; those of the system tenant include the
@@ -124,6 +124,14 @@ pub async fn roots(app: &App, now: Time) -> Result<Vec<Ca>, Error> {
     trusted(app, &system, CaKind::Root, now).await
 }
 
+/// What clients of the control plane are given to trust, DER: the anchors of its server CAs, then the environment's
+/// roots, which the next release leaves out. Whoever knows an anchor does not trust a root
+/// ([`signet_x509::server_anchors`]).
+pub async fn server_trust(app: &App, now: Time) -> Result<Vec<Vec<u8>>, Error> {
+    let cas = reads::cas(app, &TenantScope::system(), now).await?;
+    Ok(signing::server_trust(cas.iter().map(|ca| &ca.value), now))
+}
+
 /// What verifiers of the tenant's principals trust now.
 pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result<TrustBundle, Error> {
     let tenant = reads::tenant(app, scope, call.now).await?;
@@ -135,7 +143,8 @@ pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result
         }
     };
     let trust_domain = app.environment.suffix().trust_domain(&tenant.id);
-    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, roots: roots(app, call.now).await? })
+    let server_trust_der = server_trust(app, call.now).await?;
+    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, server_trust_der })
 }
 
 /// Takes the CAs of one kind a step further. All of it is one transaction, so that a retry finds it done.
@@ -203,8 +212,8 @@ async fn take_step(
     match step {
         RotationStep::Prepare { generation } => {
             let new = NewCa { kind, owner, generation, key: None, state: CaState::Prepared };
-            let (ca, record) = certify_once(app, call, made, &new).await?;
-            rotation.add(ca, record);
+            let (ca, records) = certify_once(app, call, made, &new).await?;
+            rotation.add(ca, records);
         }
         RotationStep::Activate { ca, replaces } => {
             let old = replaces.as_ref().map(|old| format!(" in place of {old}")).unwrap_or_default();
@@ -218,6 +227,12 @@ async fn take_step(
             }
         }
         RotationStep::Retire { ca } => rotation.set(&ca, CaState::Retired, format!("retired {ca}")),
+        RotationStep::Anchor { ca } => {
+            if let Some(found) = rotation.cas.iter().find(|found| found.value.id == ca) {
+                let (anchor_der, record) = certify_anchor(app, call, &found.value).await?;
+                rotation.anchor(&ca, anchor_der, record);
+            }
+        }
     }
     Ok(())
 }
@@ -230,24 +245,24 @@ fn finish_rotation(app: &App, call: &Call, owner: &TenantId, rotation: Rotation)
     Planned::Commit(Box::new(commit), RotationReport { cas, steps: done })
 }
 
-/// A CA's key and certificate, made once a call, however often its commit is tried. Returns the CA and the write that
-/// makes its certificate an issued one; both belong into one commit.
+/// A CA's key, certificate and anchor, made once a call, however often its commit is tried. Returns the CA and the
+/// writes that make its certificates issued ones; they belong into one commit.
 pub(crate) async fn certify_once(
     app: &App,
     call: &Call,
     made: &CertifiedOnce,
     new: &NewCa<'_>,
-) -> Result<(Ca, Write), Error> {
+) -> Result<(Ca, Vec<Write>), Error> {
     let id = ca_id(new.kind, new.owner, new.generation)?;
     let mut made = made.0.lock().await;
     match &*made {
-        Some((ca, record)) if ca.id == id => Ok((ca.clone(), record.clone())),
+        Some((ca, records)) if ca.id == id => Ok((ca.clone(), records.clone())),
         _ => Ok(made.insert(certify_ca(app, call, id, new).await?).clone()),
     }
 }
 
-/// Signs a CA's certificate with the root's key (a root's with its own).
-async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result<(Ca, Write), Error> {
+/// Signs a CA's certificate with the root's key (a root's with its own), and its anchor with its own.
+async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result<(Ca, Vec<Write>), Error> {
     let NewCa { kind, owner, generation, state, .. } = *new;
     let key = match new.key {
         Some(key) => key.clone(),
@@ -267,7 +282,7 @@ async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result
     let prepared = prepared.map_err(issue_error)?;
     let holder = Holder::other(CertificateKind::Ca, owner)?;
     let (issued, record) = reservation::reserve_and_sign(app, call, &issuer, &*signer, prepared, holder).await?;
-    let ca = Ca {
+    let mut ca = Ca {
         id,
         tenant: owner.clone(),
         kind,
@@ -275,12 +290,31 @@ async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result
         state,
         key,
         certificate_der: issued.certificate_der,
+        anchor_der: Vec::new(),
         issuer,
         not_before: issued.not_before,
         not_after: issued.not_after,
         updated_at: call.now,
     };
-    Ok((ca, record))
+    let mut records = vec![record];
+    if ca.lacks_anchor() {
+        let (anchor_der, record) = certify_anchor(app, call, &ca).await?;
+        ca.anchor_der = anchor_der;
+        records.push(record);
+    }
+    Ok((ca, records))
+}
+
+/// Signs a CA's anchor with its own key. Returns it, DER, and the write that makes it an issued one.
+async fn certify_anchor(app: &App, call: &Call, ca: &Ca) -> Result<(Vec<u8>, Write), Error> {
+    let issuer = signing::issuer(app, ca).await?;
+    let made_at = CertificateView::from_der(&ca.certificate_der).ok().and_then(|view| view.serial()?.uuid_time());
+    let serial = reservation::serial(app, made_at.unwrap_or(ca.not_before));
+    let profile = CaProfile::new(&app.environment, ca.kind, &ca.tenant, ca.generation);
+    let prepared = prepare_anchor(&profile, &issuer.certificate, serial).map_err(issue_error)?;
+    let holder = Holder::other(CertificateKind::Ca, &ca.tenant)?;
+    let (issued, record) = reservation::reserve_and_sign(app, call, &ca.id, &*issuer.signer, prepared, holder).await?;
+    Ok((issued.certificate_der, record))
 }
 
 pub(crate) async fn cas_of_kind(
@@ -330,7 +364,7 @@ pub(crate) struct NewCa<'a> {
 
 /// What a call has certified, for the case that it must commit again.
 #[derive(Default)]
-pub(crate) struct CertifiedOnce(Mutex<Option<(Ca, Write)>>);
+pub(crate) struct CertifiedOnce(Mutex<Option<(Ca, Vec<Write>)>>);
 
 /// A rotation while it is put together.
 struct Rotation {
@@ -341,16 +375,26 @@ struct Rotation {
 }
 
 impl Rotation {
-    fn add(&mut self, ca: Ca, record: Write) {
+    fn add(&mut self, ca: Ca, records: Vec<Write>) {
         self.done.push(format!("prepared {}", ca.id));
-        self.writes.extend([Write::create(ca.clone()), record]);
+        self.writes.push(Write::create(ca.clone()));
+        self.writes.extend(records);
         self.cas.push(Versioned { value: ca, version: reservation::CREATED });
     }
 
     fn set(&mut self, id: &CaId, state: CaState, done: String) {
+        let now = self.now;
+        self.change(id, done, |ca| (ca.state, ca.updated_at) = (state, now));
+    }
+
+    fn anchor(&mut self, id: &CaId, anchor_der: Vec<u8>, record: Write) {
+        self.change(id, format!("made the anchor of {id}"), |ca| ca.anchor_der = anchor_der);
+        self.writes.push(record);
+    }
+
+    fn change(&mut self, id: &CaId, done: String, change: impl FnOnce(&mut Ca)) {
         if let Some(found) = self.cas.iter_mut().find(|ca| &ca.value.id == id) {
-            found.value.state = state;
-            found.value.updated_at = self.now;
+            change(&mut found.value);
             self.writes.push(Write::replace(found.value.clone(), found.version.clone()));
             self.done.push(done);
         }

@@ -30,15 +30,15 @@ pub(crate) struct Authorities {
     /// The CAs that sign for it, in whatever state: its own, or the shared ones.
     cas: Vec<Ca>,
     now: Time,
-    /// The environment's roots that are trusted now.
-    pub(crate) roots: Vec<Ca>,
+    /// [`server_trust`] of now.
+    pub(crate) server_trust_der: Vec<Vec<u8>>,
 }
 
 impl Authorities {
     /// What the tenant's verifiers trust, DER: as in its trust bundle, CAs that are prepared and do not sign yet too.
     pub(crate) fn trust_anchors(&self) -> Vec<Vec<u8>> {
         let trusted = self.cas.iter().filter(|ca| ca.state.is_trusted());
-        trusted.map(|ca| ca.certificate_der.clone()).collect()
+        trusted.map(|ca| ca.anchor().to_vec()).collect()
     }
 
     /// The CA that signs now.
@@ -81,12 +81,17 @@ async fn read_authorities(app: &App, tenant: &TenantId, now: Time) -> Result<Aut
     };
     forget_retired(app, own.iter().chain(environment.iter().map(|ca| &ca.value))).await;
     let kind = issuing_kind(&tenant);
-    let (roots, environment): (Vec<Ca>, Vec<Ca>) =
-        environment.into_iter().map(|ca| ca.value).partition(|ca| ca.kind == CaKind::Root);
-    let cas = if tenant.isolation == Isolation::Shared { environment } else { own };
+    let server_trust_der = server_trust(environment.iter().map(|ca| &ca.value), now);
+    let environment = environment.into_iter().map(|ca| ca.value).collect();
+    let cas: Vec<Ca> = if tenant.isolation == Isolation::Shared { environment } else { own };
     let cas = cas.into_iter().filter(|ca| ca.kind == kind).collect();
-    let roots = roots.into_iter().filter(|root| is_trusted(root, now)).collect();
-    Ok(Authorities { tenant, cas, now, roots })
+    Ok(Authorities { tenant, cas, now, server_trust_der })
+}
+
+/// Of the environment's CAs, what clients of the control plane are given to trust, DER: anchors first.
+pub(crate) fn server_trust<'a>(cas: impl Iterator<Item = &'a Ca> + Clone, now: Time) -> Vec<Vec<u8>> {
+    let of = |kind| cas.clone().filter(move |ca| ca.kind == kind && is_trusted(ca, now));
+    of(CaKind::Server).chain(of(CaKind::Root)).map(|ca| ca.anchor().to_vec()).collect()
 }
 
 /// A retired CA signs no more: nothing is kept ready for it.

@@ -182,7 +182,7 @@ enum TakenUp {
 
 fn leaf(certificate: Certificate, issuer: &Ca, authorities: &Authorities) -> IssuedLeaf {
     let chain_der = vec![certificate.certificate_der.clone(), issuer.certificate_der.clone()];
-    let root_der = authorities.roots.iter().map(|root| root.certificate_der.clone()).collect();
+    let root_der = authorities.server_trust_der.clone();
     IssuedLeaf { certificate, chain_der, root_der, trust_anchor_der: authorities.trust_anchors() }
 }
 

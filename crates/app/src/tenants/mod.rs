@@ -78,8 +78,8 @@ pub async fn create_tenant(
         if tenant.isolation == Isolation::Dedicated {
             let (kind, state) = (CaKind::Tenant, CaState::Active);
             let new = NewCa { kind, owner: &input.id, generation: 1, key: None, state };
-            let (ca, record) = authorities::certify_once(app, call, &made, &new).await?;
-            commit = commit.write(Write::create(ca)).write(record);
+            let (ca, records) = authorities::certify_once(app, call, &made, &new).await?;
+            commit = commit.write(Write::create(ca)).writes(records);
         }
         Ok(Planned::Commit(Box::new(commit), tenant.clone()))
     };

@@ -1,5 +1,7 @@
 //! The life of certificate authorities.
 
+use std::sync::Arc;
+
 use signet_app::{
     Call, PageRequest, RotationAction, RotationReport, TenantPatch,
     authorities::{self, lifecycle},
@@ -11,10 +13,18 @@ use signet_core::{
     Actor, Error, Lifetime, PrincipalType, Time,
     authorities::{Ca, CaKind, CaState},
     authorization::Denial,
+    certificates::{Certificate, CertificateState},
+    store::{
+        Store,
+        commit::{Commit, Write},
+    },
     tenants::quota::Quotas,
 };
-use signet_testkit::fixtures::{NOW, later};
-use signet_x509::ChainError;
+use signet_testkit::{
+    fixtures::{NOW, later},
+    memory_store::MemoryStore,
+};
+use signet_x509::{CertificateView, ChainError};
 
 use crate::world::*;
 
@@ -114,6 +124,45 @@ async fn the_environments_own_cas_rotate_in_the_system_tenant() {
     assert!(cas.iter().filter(|ca| ca.state == CaState::Active).all(|ca| ca.issuer.as_str() == "root.2"));
     let names = bootstrap_input().server;
     bootstrap::issue_server_certificate(&world.app, &call("Rotate"), &names, &csr()).await.unwrap();
+}
+
+/// What each relying party trusts: recorded before it was signed, and never younger than what its CA signs.
+#[tokio::test]
+async fn every_ca_but_a_root_has_a_recorded_anchor() {
+    let world = World::new().await;
+    for tenant in ["acme", "system"] {
+        for ca in authorities::list_cas(&world.app, &call("ListCas"), &scope(tenant)).await.unwrap() {
+            assert_eq!(ca.anchor_der.is_empty(), ca.kind == CaKind::Root, "{}", ca.id);
+            let Ok(anchor) = CertificateView::from_der(&ca.anchor_der) else { continue };
+            let key = Certificate::key_of(&ca.id, &anchor.serial().unwrap());
+            let record = scope(tenant).get::<Certificate>(&*world.store, &key, NOW).await.unwrap().unwrap().value;
+            assert_eq!((record.state, record.certificate_der), (CertificateState::Issued, ca.anchor_der));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ca_of_an_earlier_release_gets_its_anchor() {
+    let memory = Arc::new(MemoryStore::default());
+    let world = World::on(memory.clone());
+    world.bootstrap().await.unwrap();
+    world.tenant("acme").await;
+    world.principal("worker").await;
+    let leaf = world.issue("worker").await;
+    let id = leaf.certificate.issuer.clone();
+    let key = Ca::key_of(&"acme".parse().unwrap(), &id);
+    let found = acme().get::<Ca>(&*world.store, &key, NOW).await.unwrap().unwrap();
+    let earlier = Ca { anchor_der: Vec::new(), ..found.value };
+    let commit = Commit::bookkeeping(NOW).write(Write::replace(earlier.clone(), found.version));
+    memory.transact(commit.to_transaction(None)).await.unwrap();
+    assert_eq!(earlier.anchor(), earlier.certificate_der, "until then the certificate stands for it");
+    let day = days(3);
+    let due = rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, day).await.unwrap();
+    assert_eq!(due.steps, ["made the anchor of acme.1"]);
+    assert!(!due.cas[0].anchor_der.is_empty() && due.cas[0].state == CaState::Active);
+    // What the CA has signed before is not older than the anchor that was made after it.
+    world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
+    assert!(rotate(&world, "acme", CaKind::Tenant, RotationAction::Due, day).await.unwrap().steps.is_empty());
 }
 
 #[tokio::test]

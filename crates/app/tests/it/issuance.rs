@@ -33,7 +33,11 @@ async fn a_worker_gets_a_certificate_that_its_tenant_vouches_for() {
     let bundle = authorities::trust_bundle(&world.app, &call, &acme()).await.unwrap();
     assert_eq!(bundle.trust_domain, "acme.test.example.com");
     assert_eq!(leaf.chain_der, [leaf.certificate.certificate_der.clone(), bundle.anchors[0].certificate_der.clone()]);
-    assert_eq!(leaf.root_der, [bundle.roots[0].certificate_der.clone()]);
+    assert_eq!(leaf.trust_anchor_der, [bundle.anchors[0].anchor_der.clone()]);
+    assert_eq!(leaf.root_der, bundle.server_trust_der);
+    let root = authorities::roots(&world.app, NOW).await.unwrap().remove(0).certificate_der;
+    assert_eq!((leaf.root_der.len(), leaf.root_der.last()), (2, Some(&root)));
+    assert_eq!(signet_x509::server_anchors(&leaf.root_der), [leaf.root_der[0].as_slice()]);
     let identity = world.authenticate("acme", &leaf.chain_der[0], NOW).await.unwrap();
     assert_eq!((identity.principal, identity.issuer), (pid("worker"), leaf.certificate.issuer.clone()));
 

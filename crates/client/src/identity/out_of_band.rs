@@ -10,7 +10,7 @@ use reqwest::{Certificate, Client, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use signet_core::{RequestId, Time};
 use signet_proto::v1::IssuedCertificate;
-use signet_x509::{OutOfBandStatement, pem};
+use signet_x509::{OutOfBandStatement, pem, server_anchors};
 use tokio::net::lookup_host;
 use tonic::Code;
 
@@ -70,7 +70,7 @@ pub(super) async fn renew(
         address: path.url.clone(),
         reason: with_causes(&error.without_url()),
     };
-    let client = client(settings, &path)?;
+    let client = client(settings, held, &path)?;
     let body = serde_json::to_vec(&body).map_err(|error| ConnectError::Settings(error.to_string()))?;
     let send = client.post(&path.url).header(header::CONTENT_TYPE, "application/json").body(body);
     let mut answer = send.send().await.map_err(unreachable)?;
@@ -150,7 +150,7 @@ impl Path {
 }
 
 /// Made for each attempt: there are months between two.
-fn client(settings: &IdentitySettings, path: &Path) -> Result<Client, ConnectError> {
+fn client(settings: &IdentitySettings, held: &Held, path: &Path) -> Result<Client, ConnectError> {
     let unusable = |error: reqwest::Error| ConnectError::Settings(error.to_string());
     let mut builder = Client::builder()
         .timeout(DEADLINE)
@@ -158,8 +158,9 @@ fn client(settings: &IdentitySettings, path: &Path) -> Result<Client, ConnectErr
         .redirect(reqwest::redirect::Policy::none())
         .https_only(true);
     if path.pinned {
-        let roots = settings.roots_der.iter().map(|der| Certificate::from_der(der));
-        builder = builder.tls_certs_only(roots.collect::<Result<Vec<_>, _>>().map_err(unusable)?);
+        let trust = settings.server_trust(Some(&held.credentials));
+        let anchors = server_anchors(&trust).into_iter().map(Certificate::from_der);
+        builder = builder.tls_certs_only(anchors.collect::<Result<Vec<_>, _>>().map_err(unusable)?);
     }
     if let Some((name, addresses)) = &path.resolved {
         builder = builder.resolve_to_addrs(name, addresses);

@@ -22,7 +22,8 @@ pub struct IdentitySettings {
     pub endpoint: String,
     /// The name in the server's certificate, if it is not the endpoint's host.
     pub server_name: Option<String>,
-    /// The environment's roots, DER: the pin. They are what an enrollment is checked against, and stay.
+    /// What to trust the control plane by, DER: the pin, as from `/v1/ca.pem`. With a certificate, the server anchors
+    /// that came with it count as well, and a pinned root no more ([`signet_x509::server_anchors`]).
     pub roots_der: Vec<Vec<u8>>,
     /// Where to renew when no handshake accepts the certificate, e.g. `https://enroll.example.com/v1/renew`; at the
     /// endpoint itself unless set.
@@ -78,8 +79,14 @@ impl IdentitySettings {
         self.connector(None)?.connect().await.map(drop)
     }
 
+    /// The pin, and what came with the certificate.
+    pub(super) fn server_trust(&self, credentials: Option<&Credentials>) -> Vec<Vec<u8>> {
+        let told = credentials.map(Credentials::root_der).unwrap_or_default();
+        told.iter().chain(&self.roots_der).cloned().collect()
+    }
+
     pub(super) fn connector(&self, credentials: Option<&Credentials>) -> Result<Connector, ConnectError> {
-        let connector = Connector::new(&self.endpoint, &self.roots_der, credentials)?;
+        let connector = Connector::new(&self.endpoint, &self.server_trust(credentials), credentials)?;
         let connector = connector.with_connect_timeout(self.connect_timeout);
         match &self.server_name {
             Some(name) => connector.with_server_name(name),

@@ -60,6 +60,10 @@ pub struct Ca {
     /// Its certificate, DER.
     #[serde(with = "crate::store::layout::bytes")]
     pub certificate_der: Vec<u8>,
+    /// What relying parties trust, DER: the certificate's twin with the same name and key, signed by the CA itself.
+    /// Empty for a root, and for a CA of an earlier release until the next `rotate-cas`.
+    #[serde(default, with = "crate::store::layout::bytes", skip_serializing_if = "Vec::is_empty")]
+    pub anchor_der: Vec<u8>,
     /// The CA that signed it; itself for a root.
     pub issuer: CaId,
     /// Start of validity.
@@ -92,6 +96,16 @@ impl Ca {
     /// All CAs of `tenant`, strongly consistent.
     pub fn all_of(tenant: &TenantId) -> Query {
         Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT_PREFIX.to_owned()))
+    }
+
+    /// What verifiers are given to trust, DER: the anchor, or what stands for it.
+    pub fn anchor(&self) -> &[u8] {
+        if self.anchor_der.is_empty() { &self.certificate_der } else { &self.anchor_der }
+    }
+
+    /// Whether it is one whose anchor has still to be made.
+    pub fn lacks_anchor(&self) -> bool {
+        self.kind != CaKind::Root && self.state.is_trusted() && self.anchor_der.is_empty()
     }
 
     /// Whether it began, or will within a day. Others are of a clock that was ahead, and neither active nor prepared;
@@ -155,6 +169,22 @@ pub enum RotationStep {
         /// The one to retire.
         ca: CaId,
     },
+    /// Make the anchor of a CA of an earlier release ([`Ca::anchor_der`]).
+    Anchor {
+        /// The one that lacks it.
+        ca: CaId,
+    },
+}
+
+impl RotationStep {
+    /// Whether it changes the record of `id`: a plan changes each at most once.
+    fn changes(&self, id: &CaId) -> bool {
+        match self {
+            Self::Prepare { .. } => false,
+            Self::Activate { ca, replaces } => ca == id || replaces.as_ref() == Some(id),
+            Self::Retire { ca } | Self::Anchor { ca } => ca == id,
+        }
+    }
 }
 
 /// New CAs of one kind and owner a day: as many as anybody needs who replaces one twice, since each has a key that is
@@ -204,7 +234,7 @@ const MARGIN: Lifetime = Lifetime::days(30);
 /// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active` at
 /// five sixths, if verifiers know it by then ([`Ca::known_at`]; a root, which signs CAs of two years, earlier:
 /// [`MARGIN`] before these would outlive it), `retired` once everything it signed has expired (`longest_leaf_millis`
-/// after it stopped signing) or it has expired itself. What a clock has made or activated that was ahead counts for
+/// after it stopped signing) or it has expired itself. A CA without an anchor gets one. What a clock has made or activated that was ahead counts for
 /// nothing until it begins. Pure: the caller executes the steps and asks again.
 pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
     let mut steps = Vec::new();
@@ -237,5 +267,8 @@ pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<Rot
     let is_back = |ca: &Ca| before.is_some_and(|before| before.id == ca.id);
     let done = |ca: &&Ca| ca.state == CaState::Retiring && over(ca) && !is_back(ca) || is_passed_over(ca, cas, now);
     steps.extend(cas.iter().filter(done).map(|ca| RotationStep::Retire { ca: ca.id.clone() }));
+    let lacking = cas.iter().filter(|ca| ca.lacks_anchor() && !steps.iter().any(|step| step.changes(&ca.id)));
+    let anchors: Vec<_> = lacking.map(|ca| RotationStep::Anchor { ca: ca.id.clone() }).collect();
+    steps.extend(anchors);
     steps
 }

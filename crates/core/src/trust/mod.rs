@@ -52,7 +52,7 @@ pub enum WhenStale {
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Anchor {
     pub ca: CaId,
-    /// Its certificate, DER.
+    /// [`Ca::anchor`].
     pub certificate_der: Arc<[u8]>,
     /// Its end of validity.
     pub not_after: Time,
@@ -316,7 +316,7 @@ impl Trust {
 
 impl From<&Ca> for Anchor {
     fn from(ca: &Ca) -> Self {
-        Self { ca: ca.id.clone(), certificate_der: ca.certificate_der.as_slice().into(), not_after: ca.not_after }
+        Self { ca: ca.id.clone(), certificate_der: ca.anchor().into(), not_after: ca.not_after }
     }
 }
 

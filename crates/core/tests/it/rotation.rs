@@ -63,6 +63,11 @@ impl Life {
                 );
                 self.set(&ca, CaState::Retiring, CaState::Retired, now);
             }
+            RotationStep::Anchor { ca } => {
+                let ca = self.cas.iter_mut().find(|known| known.id == ca).unwrap();
+                assert!(ca.lacks_anchor());
+                ca.anchor_der = vec![0x30];
+            }
         }
     }
 
@@ -88,6 +93,7 @@ fn ca(generation: u32, now: Time, lifetime: Lifetime) -> Ca {
         generation,
         state: CaState::Prepared,
         certificate_der: Vec::new(),
+        anchor_der: vec![0x30],
         not_before: now,
         not_after: now.plus(lifetime),
         updated_at: now,

@@ -54,6 +54,7 @@ fn ca(owner: &str, name: &str, generation: u32, kind: CaKind, state: CaState) ->
         state,
         key: "soft:k".parse().unwrap(),
         certificate_der: vec![0x30],
+        anchor_der: Vec::new(),
         issuer: "root.1".parse().unwrap(),
         not_before: NOW,
         not_after: NOW.plus(Lifetime::days(1)),

@@ -164,6 +164,7 @@ fn owners(id: &TenantId) -> Vec<Body> {
         kind: CaKind::Shared,
         state: CaState::Retiring,
         certificate_der: (0..=255).collect(),
+        anchor_der: (0..=255).rev().collect(),
         key: format!("kms:arn:aws:kms:eu-central-1:000000000000:key/{id}").parse().unwrap(),
         ..ca(id, 7)
     };

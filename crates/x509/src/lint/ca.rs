@@ -22,12 +22,22 @@ impl Lint<'_> {
         let basic = self.get::<BasicConstraints>().map(|(_, basic)| basic);
         let is_ca = basic.is_some_and(|basic| basic.ca && basic.path_len_constraint == Some(path_len));
         self.require(is_ca, "it must be a CA with the profile's path length (RFC 5280 section 4.2.1.9)");
-        let deeper = self.kind == Kind::Root || self.issuer.path_len.is_none_or(|above| above > path_len);
+        let deeper = self.kind.is_self_signed() || self.issuer.path_len.is_none_or(|above| above > path_len);
         self.require(deeper, "the issuer's path length allows no CA below it (RFC 5280 section 4.2.1.9)");
         let usage = self.get::<KeyUsage>().map(|(_, usage)| usage.0);
         let signs = usage.is_some_and(|usage| usage == KeyUsages::KeyCertSign | KeyUsages::CRLSign);
         self.require(signs, "the key usage must be keyCertSign and cRLSign (RFC 5280 section 4.2.1.3)");
         self.reach();
+        if self.kind == Kind::Anchor {
+            self.twin();
+        }
+    }
+
+    /// Name and key are compared by the rules for every certificate.
+    fn twin(&mut self) {
+        let (from, until) = (self.view.not_before, self.view.not_after);
+        let same = from == self.issuer.not_before && until == self.issuer.not_after;
+        self.require(same, "an anchor must be valid exactly as long as the CA that it is the twin of");
     }
 
     /// A CA that may sign for clients must not be able to vouch for a server outside of its tenant's domain.

@@ -42,7 +42,7 @@ impl Lint<'_> {
             "the subject must not be empty, nor an attribute of it longer than 64 (RFC 5280 appendix A)",
         );
         let itself = self.view.subject_der == self.view.issuer_der;
-        self.require(itself == (self.kind == Kind::Root), "only a root may have its own name as issuer");
+        self.require(itself == self.kind.is_self_signed(), "only a root or an anchor may have its own name as issuer");
     }
 
     fn validity(&mut self) {
@@ -59,7 +59,7 @@ impl Lint<'_> {
     fn keys(&mut self) {
         self.require(self.key.is_some(), "the key must be an uncompressed point on P-256 (RFC 5480 section 2)");
         let own = self.key.as_ref() == Some(&self.issuer.key);
-        self.require(own == (self.kind == Kind::Root), "only a root may certify the issuer's own key");
+        self.require(own == self.kind.is_self_signed(), "only a root or an anchor may certify the issuer's own key");
     }
 
     fn key_identifiers(&mut self) {

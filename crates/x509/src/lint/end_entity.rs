@@ -5,17 +5,28 @@ use signet_core::{PrincipalType, tenants::MAX_LIFETIME};
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName};
 
 use super::Lint;
-use crate::{Leaf, ServerName, issue::BACKDATE, leaf, oid};
+use crate::{Leaf, ServerName, issue::BACKDATE, leaf, oid, profile};
 
 impl Lint<'_> {
     pub(super) fn leaf(&mut self) {
         self.end_entity();
         let names = self.get::<SubjectAltName>().map(|(_, names)| names.0).unwrap_or_default();
-        let one_uri = matches!(names.as_slice(), [GeneralName::UniformResourceIdentifier(_)]);
-        self.require(one_uri, "the only alternative name must be one URI (X.509-SVID section 2)");
         let read = leaf::spiffe_id(&self.view, self.environment)
             .and_then(|id| Leaf::from_view(&self.view, id, self.environment));
         self.require(read.is_ok(), "the URI and our extensions must name the same principal");
+        let host = read.as_ref().ok().and_then(|leaf| profile::host(self.environment, &leaf.id));
+        let own = |dns: &str| host.as_deref() == Some(dns);
+        let named = match names.as_slice() {
+            [GeneralName::UniformResourceIdentifier(_)] => true,
+            [GeneralName::UniformResourceIdentifier(_), GeneralName::DnsName(dns)] => own(dns.as_str()),
+            _ => false,
+        };
+        let rule = "the alternative names must be one URI (X.509-SVID section 2) and, of a server, its own DNS name";
+        self.require(named, rule);
+        let is_client_only = read.as_ref().is_ok_and(|leaf| !profile::is_server(leaf.id.principal_type));
+        let has_cn = self.tbs.subject().iter().any(|attribute| attribute.oid == oid::COMMON_NAME);
+        let rule = "what may be a server must not have a CN without a DNS name (RFC 6125 section 6.4.4)";
+        self.require(!has_cn || is_client_only || names.len() == 2, rule);
         let services = [oid::CLIENT_AUTH, oid::SERVER_AUTH];
         let purposes: &[ObjectIdentifier] = match read.map(|leaf| leaf.id.principal_type) {
             Ok(PrincipalType::Service) => &services,

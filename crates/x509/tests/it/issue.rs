@@ -3,7 +3,7 @@
 use signet_core::{Lifetime, PrincipalType, Role, TenantId, Time, authorities::CaKind};
 use signet_x509::{
     CaProfile, CertificateView, IssueError, KeyPair, LeafProfile, Prepared, ProfileError, ServerName, ServerProfile,
-    issue, lint::Kind, profile_error::MAX_ROLES,
+    issue, lint::Kind, profile_error::MAX_ROLES, server_anchors,
 };
 
 use crate::world::{DAY, NOW, World, environment, id, issuing, leaf_profile, request, serial};
@@ -131,6 +131,31 @@ fn a_root_verifies_itself_and_has_its_own_name() {
     let prepared = issue::prepare_root(&twin, key.public_key(), serial(), NOW).unwrap();
     let wrong = world.root.key.sign(prepared.tbs_der()).unwrap();
     assert_eq!(prepared.finish(&wrong), Err(IssueError::BadSignature));
+}
+
+#[test]
+fn an_anchor_is_the_cas_twin() {
+    let world = World::new();
+    let anchor = world.tenant.twin(&world.ca_profile(CaKind::Tenant));
+    let (twin, ca) =
+        (CertificateView::from_der(&anchor).unwrap(), CertificateView::from_der(&world.tenant.der).unwrap());
+    assert_eq!((twin.subject_der, twin.spki_der), (ca.subject_der, ca.spki_der));
+    assert_eq!((twin.not_before, twin.not_after), (ca.not_before, ca.not_after));
+    assert_eq!(twin.issuer_der, twin.subject_der);
+    assert_ne!(twin.serial(), ca.serial());
+    let other = world.ca_profile(CaKind::Shared);
+    let named_otherwise = issue::prepare_anchor(&other, &world.tenant.cert, serial());
+    assert!(matches!(named_otherwise, Err(IssueError::Lint(_))), "{named_otherwise:?}");
+}
+
+#[test]
+fn clients_trust_the_server_anchors_and_a_root_only_without_them() {
+    let world = World::new();
+    let anchor = world.server.twin(&world.ca_profile(CaKind::Server));
+    let root = world.root.der.clone();
+    assert_eq!(server_anchors(&[root.clone(), anchor.clone()]), [anchor.as_slice()]);
+    assert_eq!(server_anchors(&[world.server.der.clone(), root.clone()]), [world.server.der.as_slice()]);
+    assert_eq!(server_anchors(std::slice::from_ref(&root)), [root.as_slice()]);
 }
 
 #[test]

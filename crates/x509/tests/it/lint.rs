@@ -37,7 +37,7 @@ fn a_changed_leaf_breaks_the_rule_that_was_changed() {
         (&[3, 2, 7, 0x80], &[3, 2, 6, 0xc0], "digitalSignature"),
         (&client_auth, &[0x2b, 6, 1, 5, 5, 7, 3, 1], "extended key usage"),
         (&[0x55, 0x1d, 0x0f, 1, 1, 0xff], &[0x55, 0x1d, 0x0f, 1, 1, 0], "canonical"),
-        (&[0x86, 41], &[0x82, 41], "one URI"),
+        (&[0x86, 41], &[0x82, 41], "same principal"),
         (b"worker/w-1", b"worker/w-2", "same principal"),
         (b"\x0c\x06worker", b"\x0c\x06device", "same principal"),
         (&[0x55, 0x1d, 0x23], &[0x55, 0x1d, 0x24], "no extension but"),
@@ -66,4 +66,36 @@ fn a_changed_ca_breaks_the_rule_that_was_changed() {
         let text = broken(&world, Kind::IssuingCa, &world.root, tbs, from, to);
         assert!(text.contains(rule), "{from:02x?} -> {to:02x?}: {text}");
     }
+}
+
+#[test]
+fn a_changed_anchor_breaks_the_rule_that_was_changed() {
+    let world = World::new();
+    let prepared = issue::prepare_anchor(&world.ca_profile(CaKind::Tenant), &world.tenant.cert, serial()).unwrap();
+    let tbs = prepared.tbs_der();
+    let point = world.tenant.cert.public_key().spki_der()[27..].to_vec();
+    let other = KeyPair::generate().unwrap().public_key().spki_der()[27..].to_vec();
+    let cases: &[(&[u8], &[u8], &str)] = &[
+        (b"290114", b"290113", "exactly as long"),
+        (b"Issuing CA 1", b"Issuing CA 2", "its own name"),
+        (&point, &other, "the issuer's own key"),
+        (&[2, 1, 0, 0x30], &[2, 1, 1, 0x30], "path length"),
+        (&[0x87, 8, 0, 0], &[0x87, 8, 1, 0], "naming servers"),
+    ];
+    for (from, to, rule) in cases {
+        let text = broken(&world, Kind::Anchor, &world.tenant, tbs, from, to);
+        assert!(text.contains(rule), "{from:02x?} -> {to:02x?}: {text}");
+    }
+    // No other certificate may be signed with its own key.
+    let text = broken(&world, Kind::IssuingCa, &world.tenant, tbs, b"Issuing CA 1", b"Issuing CA 1");
+    assert!(text.contains("only a root or an anchor"), "{text}");
+}
+
+#[test]
+fn a_server_has_no_cn_without_its_dns_name() {
+    let world = World::new();
+    let profile = world.profile(PrincipalType::Service, "api");
+    let tbs = issue::prepare_leaf(&profile, &request(), &world.tenant.cert, serial(), DAY, NOW).unwrap();
+    let text = broken(&world, Kind::Leaf, &world.tenant, tbs.tbs_der(), b"api.service", b"apj.service");
+    assert!(text.contains("its own DNS name"), "{text}");
 }

@@ -117,6 +117,90 @@ fn a_chain_below_a_ca_with_a_foreign_key_identifier_verifies() {
     assert!(ok, "{text}");
 }
 
+/// What stock relying parties are given: the tenant's anchor alone, with what clients send.
+#[test]
+fn a_tenants_anchor_accepts_that_tenants_certificates_only() {
+    let world = World::new();
+    let folder = Folder::new();
+    let anchor = world.tenant.twin(&world.ca_profile(CaKind::Tenant));
+    let other = issuing(&world.env, &world.root, CaKind::Tenant, "evil", 1);
+    let profile = world.profile(PrincipalType::Device, "d-1");
+    let own = world.tenant.leaf(&profile).certificate_der;
+    let foreign = leaf_profile(&world.env, "evil", PrincipalType::Device, "d-1", &[]);
+    for (ca, leaf, accepted) in [
+        (&world.tenant, &own, true),
+        (&other, &other.leaf(&foreign).certificate_der, false),
+        (&other, &other.leaf(&profile).certificate_der, false),
+        (&world.shared, &world.shared.leaf(&profile).certificate_der, false),
+    ] {
+        let (ok, text) = verify(&folder, &anchor, &ca.der, leaf, "sslclient", NOW);
+        assert_eq!(ok, accepted, "{text}");
+    }
+    // The intermediate itself is no anchor for OpenSSL: why there is a twin.
+    assert!(!verify(&folder, &world.tenant.der, &world.tenant.der, &own, "sslclient", NOW).0);
+}
+
+/// Whether a client that trusts `trusted` takes the chain for `host`; by OpenSSL's own check of names, which is curl's,
+/// Python's and libpq's as well.
+fn takes_for(folder: &Folder, trusted: &[u8], middle: &[u8], leaf: &[u8], host: &str) -> bool {
+    let (ok, _) = attempt(
+        Command::new("openssl")
+            .args(["verify", "-purpose", "sslserver", "-verify_hostname", host, "-attime"])
+            .arg(NOW.unix_seconds().to_string())
+            .args(["-no-CApath", "-no-CAstore", "-CAfile"])
+            .arg(folder.certificates("trusted.pem", &[trusted]))
+            .arg("-untrusted")
+            .arg(folder.certificates("middle.pem", &[middle]))
+            .arg(folder.certificates("leaf.pem", &[leaf])),
+    );
+    ok
+}
+
+#[test]
+fn no_service_passes_for_a_host_that_is_not_its_own() {
+    let world = World::new();
+    let folder = Folder::new();
+    let anchor = world.tenant.twin(&world.ca_profile(CaKind::Tenant));
+    for id in ["localhost", "signet", "db-1", "API_1"] {
+        for ca in [&world.tenant, &world.shared] {
+            let leaf = ca.leaf(&world.profile(PrincipalType::Service, id)).certificate_der;
+            assert!(!takes_for(&folder, &world.root.der, &ca.der, &leaf, id), "{id} below the root");
+        }
+        let leaf = world.tenant.leaf(&world.profile(PrincipalType::Service, id)).certificate_der;
+        assert!(!takes_for(&folder, &anchor, &world.tenant.der, &leaf, id), "{id} below the anchor");
+        let own = format!("{id}.service.acme.prod.example.com");
+        let is_host = id != "API_1";
+        assert_eq!(takes_for(&folder, &anchor, &world.tenant.der, &leaf, &own), is_host, "{own}");
+    }
+    for kind in PrincipalType::ALL.into_iter().filter(|kind| *kind != PrincipalType::Service) {
+        let leaf = world.tenant.leaf(&world.profile(kind, "localhost")).certificate_der;
+        assert!(!takes_for(&folder, &anchor, &world.tenant.der, &leaf, "localhost"), "{kind}");
+    }
+}
+
+/// A stolen tenant CA key makes nobody who trusts the server's anchor believe in another control plane; with the root,
+/// OpenSSL took a wildcard in the CN for it.
+#[test]
+fn no_tenant_ca_passes_for_the_control_plane() {
+    let world = World::new();
+    let folder = Folder::new();
+    let anchor = world.server.twin(&world.ca_profile(CaKind::Server));
+    let (host, server) = ("signet.prod.example.com", world.server_leaf().certificate_der);
+    assert!(takes_for(&folder, &anchor, &world.server.der, &server, host));
+    assert!(webpki_accepts(&anchor, &world.server.der, &server));
+    for ca in [&world.tenant, &world.shared] {
+        for (subject, san) in
+            [("/CN=*.prod.example.com", None), ("/CN=signet", Some("DNS:signet.prod.example.com")), ("/O=x", None)]
+        {
+            let leaf = forged(&folder, ca, subject, san);
+            assert!(!takes_for(&folder, &anchor, &ca.der, &leaf, host), "{subject} {san:?}");
+            assert!(!webpki_accepts(&anchor, &ca.der, &leaf), "{subject} {san:?} by webpki");
+        }
+    }
+    let forged = forged(&folder, &world.tenant, "/CN=*.prod.example.com", None);
+    assert!(takes_for(&folder, &world.root.der, &world.tenant.der, &forged, host), "the forgery is a good one");
+}
+
 /// A tenant's CA, were its key stolen, cannot make OpenSSL or webpki accept a server of another name.
 #[test]
 fn a_tenant_ca_cannot_vouch_for_a_server() {
@@ -148,16 +232,21 @@ fn webpki_accepts(root: &[u8], middle: &[u8], leaf: &[u8]) -> bool {
     leaf.verify_for_usage(&algorithms, &anchors, &[middle], time, KeyUsage::server_auth(), None, None).is_ok()
 }
 
-/// A server certificate that OpenSSL signs with a CA's key, past all of our code.
 fn stolen(folder: &Folder, ca: &Authority, san: &str) -> Vec<u8> {
+    forged(folder, ca, "/O=x", Some(san))
+}
+
+/// A server certificate that OpenSSL signs with a CA's key, past all of our code.
+fn forged(folder: &Folder, ca: &Authority, subject: &str, san: Option<&str>) -> Vec<u8> {
     let key = KeyPair::generate().unwrap();
     run(Command::new("openssl")
-        .args(["req", "-new", "-subj", "/O=x", "-key"])
+        .args(["req", "-new", "-subj", subject, "-key"])
         .arg(folder.write("leaf-key.pem", key.to_pkcs8_pem().as_bytes()))
         .arg("-out")
         .arg(folder.path("leaf.csr")));
     let options = "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n";
-    let options = format!("{options}subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\nsubjectAltName={san}\n");
+    let san = san.map(|san| format!("subjectAltName={san}\n")).unwrap_or_default();
+    let options = format!("{options}subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n{san}");
     run(Command::new("openssl")
         .args(["x509", "-req", "-outform", "DER", "-days", "3650", "-CAcreateserial", "-in"])
         .arg(folder.path("leaf.csr"))

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use signet_core::{PrincipalType, certificates::RevocationReason};
+use signet_core::{PrincipalType, authorities::CaKind, certificates::RevocationReason};
 use signet_x509::crl::{RevokedEntry, prepare_crl};
 
 use crate::{
@@ -55,6 +55,10 @@ fn certificates_have_no_errors() {
         ("server CA", world.server.der.clone()),
         ("tenant CA", world.tenant.der.clone()),
         ("server", world.server_leaf().certificate_der),
+        ("tenant anchor", world.tenant.twin(&world.ca_profile(CaKind::Tenant))),
+        ("shared anchor", world.shared.twin(&world.ca_profile(CaKind::Shared))),
+        ("server anchor", world.server.twin(&world.ca_profile(CaKind::Server))),
+        ("host", world.tenant.leaf(&world.profile(PrincipalType::Service, "api-1")).certificate_der),
     ];
     for kind in PrincipalType::ALL {
         let profile = leaf_profile(&world.env, "acme", kind, "Some_principal-1", &["operator", "viewer"]);

@@ -41,6 +41,11 @@ impl Authority {
         self.sign(prepared)
     }
 
+    /// Its self-signed twin, DER.
+    pub(crate) fn twin(&self, profile: &CaProfile) -> Vec<u8> {
+        self.sign(issue::prepare_anchor(profile, &self.cert, serial()).unwrap()).certificate_der
+    }
+
     pub(crate) fn anchor(&self, ca: &str) -> Anchor {
         let certificate_der: Arc<[u8]> = self.der.as_slice().into();
         Anchor { ca: id(ca), certificate_der, not_after: self.cert.not_after() }
@@ -68,6 +73,11 @@ impl World {
 
     pub(crate) fn profile(&self, kind: PrincipalType, principal: &str) -> LeafProfile {
         leaf_profile(&self.env, "acme", kind, principal, &[])
+    }
+
+    pub(crate) fn ca_profile(&self, kind: CaKind) -> CaProfile {
+        let owner = if kind == CaKind::Tenant { id("acme") } else { TenantId::system() };
+        CaProfile::new(&self.env, kind, &owner, 1)
     }
 
     pub(crate) fn server_leaf(&self) -> Issued {

@@ -14,7 +14,10 @@ use axum::{
 };
 use signet_app::{BUNDLE_REFRESH, bundle_sequence};
 use signet_core::TenantId;
-use signet_x509::bundle::{to_pem, to_spiffe_json};
+use signet_x509::{
+    bundle::{to_pem, to_spiffe_json},
+    server_anchors,
+};
 
 use crate::{bundles::Bundle, node::Node};
 
@@ -24,7 +27,8 @@ const CACHE: &str = "public, max-age=60";
 /// Health and public material.
 pub(super) fn router(node: Arc<Node>) -> Router {
     Router::new()
-        .route("/v1/ca.pem", get(root_pem))
+        .route("/v1/ca.pem", get(ca_pem))
+        .route("/v1/server-anchor.pem", get(server_anchor_pem))
         .route("/v1/tenants/{tenant}/bundle.pem", get(bundle_pem))
         .route("/v1/tenants/{tenant}/bundle.json", get(bundle_json))
         .with_state(Arc::clone(&node))
@@ -48,13 +52,22 @@ async fn readyz(State(node): State<Arc<Node>>) -> Response {
     (status, Json(readiness)).into_response()
 }
 
-/// The environment's root certificates: what clients verify the control plane against.
-async fn root_pem(State(node): State<Arc<Node>>) -> Response {
-    let roots = node.bundles.roots();
-    if roots.is_empty() {
+/// The server anchors, then the environment's roots for clients of release 0.1.
+async fn ca_pem(State(node): State<Arc<Node>>) -> Response {
+    let trusted = node.bundles.server_trust_der();
+    trusted_pem(trusted.iter().map(Vec::as_slice).collect())
+}
+
+/// The server anchors: what clients of the control plane that check no more than a chain and a host's name may trust.
+async fn server_anchor_pem(State(node): State<Arc<Node>>) -> Response {
+    trusted_pem(server_anchors(&node.bundles.server_trust_der()))
+}
+
+fn trusted_pem(certificates_der: Vec<&[u8]>) -> Response {
+    if certificates_der.is_empty() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "there is no root yet; run `principal bootstrap`\n");
     }
-    pem_file(to_pem(roots.iter().map(|root| root.certificate_der.as_slice())))
+    pem_file(to_pem(certificates_der))
 }
 
 /// A tenant's anchors, PEM.

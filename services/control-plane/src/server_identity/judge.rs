@@ -1,4 +1,4 @@
-//! Whether a certificate may be served: what a client that trusts this environment's roots will say of it.
+//! Whether a certificate may be served: what a client that trusts this environment's server anchors will say of it.
 
 use rustls::{
     CertificateError, Error, RootCertStore,
@@ -8,6 +8,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use signet_app::ServerNames;
 use signet_core::Time;
 use signet_mtls::provider;
+use signet_x509::server_anchors;
 
 /// What is wrong with the certificate that stands in the server's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(crate) enum Fault {
     Damaged,
     /// Nobody knows yet: the roots were not read.
     NoRoot,
-    /// No root of this environment is above it.
+    /// No server anchor of this environment is above it.
     Foreign,
     /// Expired, or not valid yet.
     NotNow,
@@ -42,7 +43,7 @@ impl Fault {
             Self::Damaged => "the server's certificate cannot be read, or its key does not match; see the log",
             Self::NoRoot => "the environment's root has not been read yet; is the store reachable and bootstrapped?",
             Self::Foreign => {
-                "the server's certificate chains to no root in the store; one of the two belongs to another environment: restore the right one"
+                "the server's certificate chains to no server anchor in the store; one of the two belongs to another environment: restore the right one"
             }
             Self::NotNow => "the server's certificate has expired or is not valid yet; renew it, or check the clock",
             Self::LacksName => {
@@ -58,9 +59,14 @@ impl Fault {
 }
 
 /// Looks at a chain (PEM, leaf first) as a client does for each of `names`. The text is for the log.
-pub(crate) fn judge(chain_pem: &str, names: &ServerNames, roots: &[&[u8]], now: Time) -> Result<(), (Fault, String)> {
+pub(crate) fn judge(
+    chain_pem: &str,
+    names: &ServerNames,
+    trusted: &[Vec<u8>],
+    now: Time,
+) -> Result<(), (Fault, String)> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(roots.iter().map(|der| CertificateDer::from(*der)));
+    store.add_parsable_certificates(server_anchors(trusted).into_iter().map(CertificateDer::from));
     if store.is_empty() {
         return Err((Fault::NoRoot, String::new()));
     }

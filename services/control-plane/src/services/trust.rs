@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{bundles::Bundle, node::Node};
 
-/// How often a watcher looks for new roots, which no feed tells of.
+/// How often a watcher looks for new server anchors, which no feed tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 #[async_trait]
@@ -95,7 +95,7 @@ fn on_the_wire(node: &Node, bundle: &Bundle) -> TrustBundle {
         tenant_id: bundle.tenant.to_string(),
         trust_domain: node.trust_domain(&bundle.tenant),
         anchor_der: bundle.anchors.iter().map(|anchor| anchor.certificate_der.to_vec()).collect(),
-        root_der: bundle.roots.iter().map(|root| root.certificate_der.clone()).collect(),
+        root_der: bundle.server_trust_der.to_vec(),
     }
 }
 

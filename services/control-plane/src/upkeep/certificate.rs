@@ -102,7 +102,7 @@ impl Keeper {
         let identity = checked(&credentials)?;
         let mut judged = self.judge(&credentials);
         if matches!(judged, Err((Fault::NoRoot | Fault::Foreign, _))) {
-            // Perhaps a root that this node has not read yet.
+            // Perhaps below an anchor that this node has not read yet.
             let refreshed = self.node.bundles.refresh(&self.node.app, self.node.now()).await;
             judged = refreshed.map_or(judged, |()| self.judge(&credentials));
         }
@@ -111,9 +111,8 @@ impl Keeper {
     }
 
     fn judge(&self, credentials: &ServerCredentials) -> Result<(), (Fault, String)> {
-        let roots = self.node.bundles.roots();
-        let roots: Vec<_> = roots.iter().map(|root| root.certificate_der.as_slice()).collect();
-        judge(&credentials.chain_pem, &self.names, &roots, self.node.now())
+        let trusted = self.node.bundles.server_trust_der();
+        judge(&credentials.chain_pem, &self.names, &trusted, self.node.now())
     }
 
     /// Follows the certificate until `stop`. The last good one is served whatever stands in its place.

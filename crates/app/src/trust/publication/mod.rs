@@ -1,4 +1,4 @@
-//! What others may fetch: roots, trust bundles and revocation lists, in a bucket outside of the store.
+//! What others may fetch: anchors, trust bundles and revocation lists, in a bucket outside of the store.
 //!
 //! A run looks at what is in the bucket and puts there what has changed, each object only in place of the one it saw:
 //! of two runs at once one puts it, the other finds itself beaten.
@@ -12,12 +12,18 @@ use signet_core::{
     store::Unreadable,
     tenants::Isolation,
 };
-use signet_x509::bundle::{to_pem, to_spiffe_json};
+use signet_x509::{
+    bundle::{to_pem, to_spiffe_json},
+    server_anchors,
+};
 
 use crate::{
     App, Chore, GoOn, TaskReport,
     audit::checkpoints,
-    authorities::{self, signing::is_trusted},
+    authorities::{
+        self,
+        signing::{self, is_trusted},
+    },
     object_store::{self, DIGEST, Object, ObjectStore, Put},
     reads,
 };
@@ -37,13 +43,13 @@ pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
 /// One piece of a run.
 enum Piece {
     AuditHead,
-    Roots(Vec<Ca>),
+    ServerTrust(Vec<Vec<u8>>),
     Bundle(TenantId, Vec<Ca>),
     Crl(Box<Ca>),
 }
 
-/// Publishes what has changed of `audit/head.json`, `root.pem`, `bundles/<tenant>.pem`, `bundles/<tenant>.json` and
-/// `crl/<ca>.crl`.
+/// Publishes what has changed of `audit/head.json`, `server-anchor.pem`, `root.pem`, `bundles/<tenant>.pem`,
+/// `bundles/<tenant>.json` and `crl/<ca>.crl`.
 pub async fn publish(app: &App, chore: &Chore, bucket: &dyn ObjectStore, go_on: GoOn<'_>) -> Result<TaskReport, Error> {
     let (pieces, unreadable) = pieces(app, chore).await?;
     let work = |piece: Piece| async move {
@@ -64,7 +70,7 @@ pub async fn publish(app: &App, chore: &Chore, bucket: &dyn ObjectStore, go_on: 
     Ok(report)
 }
 
-/// All there is to publish, by the index: roots first, then another piece first each time, so that runs which end too
+/// All there is to publish, by the index: the server anchors first, then another piece first each time, so that runs which end too
 /// early leave out none for ever.
 async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
     let now = chore.now;
@@ -88,7 +94,8 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
     }
     let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
     pieces.rotate_left(start);
-    pieces.splice(0..0, [Piece::AuditHead, Piece::Roots(of(CaKind::Root, &system))]);
+    let server_trust = signing::server_trust(cas.iter().filter(|ca| ca.tenant == system), now);
+    pieces.splice(0..0, [Piece::AuditHead, Piece::ServerTrust(server_trust)]);
     Ok((pieces, unreadable))
 }
 
@@ -96,9 +103,10 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
 async fn put_piece(app: &App, chore: &Chore, bucket: &dyn ObjectStore, piece: Piece) -> Result<Vec<String>, Error> {
     match piece {
         Piece::AuditHead => checkpoints::put_head(app, chore, bucket).await,
-        Piece::Roots(known) => {
-            let (now, of) = (chore.now, |roots: &[Ca]| Ok(vec![pem_object("root.pem".into(), roots)]));
-            put_changed(bucket, of(&known)?, || async move { of(&authorities::roots(app, now).await?) }).await
+        Piece::ServerTrust(known) => {
+            let of = |trusted: &[Vec<u8>]| server_trust_objects(trusted);
+            let fresh = || async { Ok(of(&authorities::server_trust(app, chore.now).await?)) };
+            put_changed(bucket, of(&known), fresh).await
         }
         Piece::Bundle(tenant, known) => {
             let fresh = || async {
@@ -115,7 +123,7 @@ impl Piece {
     fn name(&self) -> String {
         match self {
             Self::AuditHead => "audit/head.json".into(),
-            Self::Roots(_) => "root.pem".into(),
+            Self::ServerTrust(_) => "root.pem".into(),
             Self::Bundle(tenant, _) => format!("bundles/{tenant}"),
             Self::Crl(ca) => crl::name(&ca.id),
         }
@@ -151,15 +159,21 @@ where
     Ok(put)
 }
 
+/// The anchors alone, and what clients of the release before this one trust.
+fn server_trust_objects(trusted: &[Vec<u8>]) -> Vec<Object> {
+    let anchors = pem_object("server-anchor.pem".into(), server_anchors(trusted));
+    vec![anchors, pem_object("root.pem".into(), trusted.iter().map(Vec::as_slice))]
+}
+
 fn bundle_objects(tenant: &TenantId, anchors: &[Ca]) -> Result<Vec<Object>, Error> {
-    let ders = anchors.iter().map(|ca| ca.certificate_der.as_slice());
+    let ders = anchors.iter().map(Ca::anchor);
     let sequence = bundle_sequence(anchors.iter().map(|ca| &ca.id));
     let json = to_spiffe_json(ders, sequence, BUNDLE_REFRESH).map_err(Error::internal)?;
     let json = object_store::object(format!("bundles/{tenant}.json"), "application/json", json.into_bytes());
-    Ok(vec![pem_object(format!("bundles/{tenant}.pem"), anchors), json])
+    Ok(vec![pem_object(format!("bundles/{tenant}.pem"), anchors.iter().map(Ca::anchor)), json])
 }
 
-fn pem_object(name: String, cas: &[Ca]) -> Object {
-    let pem = to_pem(cas.iter().map(|ca| ca.certificate_der.as_slice()));
+fn pem_object<'a>(name: String, certificates_der: impl IntoIterator<Item = &'a [u8]>) -> Object {
+    let pem = to_pem(certificates_der);
     object_store::object(name, "application/pem-certificate-chain", pem.into_bytes())
 }
