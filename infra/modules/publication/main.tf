@@ -11,7 +11,7 @@ locals {
   bucket_arns = { for bucket, name in local.buckets : bucket => "arn:${data.aws_partition.current.partition}:s3:::${name}" }
 
   # What the Lambda publishes; code has the same names, and a test compares both.
-  objects = ["root.pem", "bundles/*", "crl/*"]
+  objects = ["server-anchor.pem", "root.pem", "bundles/*", "crl/*"]
 }
 
 resource "aws_s3_bucket" "this" {

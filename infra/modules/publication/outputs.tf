@@ -1,5 +1,5 @@
 output "bucket_name" {
-  description = "Name of the bucket: root.pem, bundles/TENANT.pem, bundles/TENANT.json, crl/CA.crl."
+  description = "Name of the bucket: server-anchor.pem, root.pem, bundles/TENANT.pem, bundles/TENANT.json, crl/CA.crl."
   value       = aws_s3_bucket.this["publication"].bucket
 }
 

@@ -58,7 +58,7 @@ data "aws_iam_policy_document" "this" {
   statement {
     sid       = "Publish"
     actions   = ["s3:GetObject", "s3:PutObject"]
-    resources = [for path in ["audit/head.json", "root.pem", "bundles/*", "crl/*"] : "${var.bucket_arn}/${path}"]
+    resources = [for path in ["audit/head.json", "server-anchor.pem", "root.pem", "bundles/*", "crl/*"] : "${var.bucket_arn}/${path}"]
   }
 
   # Without this S3 answers 403, and not 404, of what is not there yet.

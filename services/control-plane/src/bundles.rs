@@ -15,6 +15,8 @@ pub(crate) struct Bundle {
     pub(crate) tenant: TenantId,
     pub(crate) anchors: Arc<[Anchor]>,
     pub(crate) server_trust_der: Arc<Vec<Vec<u8>>>,
+    /// The anchors are the shared CA's.
+    pub(crate) shared: bool,
 }
 
 /// See the module's words.
@@ -42,6 +44,7 @@ impl Bundles {
     /// The tenant's bundle; `None`: there is no such tenant.
     pub(crate) fn of(&self, tenant: &TenantId) -> Option<Bundle> {
         let anchors = self.trust.tenant(tenant)?.anchors;
-        Some(Bundle { tenant: tenant.clone(), anchors, server_trust_der: self.server_trust_der() })
+        let shared = self.trust.shares_ca(tenant);
+        Some(Bundle { tenant: tenant.clone(), anchors, server_trust_der: self.server_trust_der(), shared })
     }
 }

@@ -232,6 +232,11 @@ impl Trust {
         Some(known)
     }
 
+    /// Whether the shared CA signs for the tenant, as for others.
+    pub fn shares_ca(&self, tenant: &TenantId) -> bool {
+        read(&self.sharing).contains_key(tenant)
+    }
+
     /// Whether the tenant is known here, and not suspended.
     pub fn is_active(&self, tenant: &TenantId) -> bool {
         read(&self.tenants).get(tenant).is_some_and(|known| known.status == TenantStatus::Active)

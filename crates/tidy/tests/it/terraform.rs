@@ -105,7 +105,12 @@ fn terraform_makes_the_secret_and_parameters_of_the_code() {
 #[test]
 fn what_is_published_may_be_written_and_read() {
     let publication = code(&["crates/app/src"]);
-    for (pattern, in_code) in [("root.pem", "\"root.pem\""), ("bundles/*", "\"bundles/{"), ("crl/*", "\"crl/{")] {
+    for (pattern, in_code) in [
+        ("server-anchor.pem", "\"server-anchor.pem\""),
+        ("root.pem", "\"root.pem\""),
+        ("bundles/*", "\"bundles/{"),
+        ("crl/*", "\"crl/{"),
+    ] {
         assert!(publication.contains(in_code), "nothing publishes {pattern}");
         for module in ["infra/modules/publication/main.tf", "infra/modules/rotate/role.tf"] {
             assert!(text(module).contains(&format!("\"{pattern}\"")), "{module} does not know {pattern}");

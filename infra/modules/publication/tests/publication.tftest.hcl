@@ -82,7 +82,7 @@ run "readers_read_what_is_published" {
   assert {
     condition = alltrue([
       for statement in jsondecode(data.aws_iam_policy_document.this["publication"].json).Statement :
-      statement.Action == "s3:GetObject" && toset(statement.Resource) == toset([for path in ["root.pem", "bundles/*", "crl/*"] : "arn:aws:s3:::signet-test-publication-123456789012/${path}"])
+      statement.Action == "s3:GetObject" && toset(statement.Resource) == toset([for path in ["server-anchor.pem", "root.pem", "bundles/*", "crl/*"] : "arn:aws:s3:::signet-test-publication-123456789012/${path}"])
       if statement.Effect == "Allow"
     ])
     error_message = "Readers may get objects that are published, and no more."

@@ -189,7 +189,7 @@ run "applied" {
   assert {
     condition = toset([
       for statement in jsondecode(data.aws_iam_policy_document.this.json).Statement : jsonencode(statement.Resource) if statement.Sid == "Publish"
-    ]) == toset([jsonencode(["arn:aws:s3:::signet-test-publication/root.pem", "arn:aws:s3:::signet-test-publication/crl/*", "arn:aws:s3:::signet-test-publication/bundles/*", "arn:aws:s3:::signet-test-publication/audit/head.json"])])
+    ]) == toset([jsonencode(["arn:aws:s3:::signet-test-publication/server-anchor.pem", "arn:aws:s3:::signet-test-publication/root.pem", "arn:aws:s3:::signet-test-publication/crl/*", "arn:aws:s3:::signet-test-publication/bundles/*", "arn:aws:s3:::signet-test-publication/audit/head.json"])])
     error_message = "The Lambda may write what it publishes, and nothing else in the bucket."
   }
 

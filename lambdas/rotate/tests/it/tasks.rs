@@ -13,7 +13,14 @@ async fn tasks_do_what_is_due_and_nothing_twice() {
         done.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     };
     let put = [done(&one), done(&other)].concat();
-    for name in ["root.pem", "bundles/system.pem", "bundles/system.json", "crl/root.1.crl", "crl/system.1.crl"] {
+    for name in [
+        "server-anchor.pem",
+        "root.pem",
+        "bundles/system.pem",
+        "bundles/system.json",
+        "crl/root.1.crl",
+        "crl/system.1.crl",
+    ] {
         assert_eq!(put.iter().filter(|put| *put == name).count(), 1, "{name} once: {one} {other}");
     }
     let crl = world.s3.get_object().bucket(&world.bucket).key("crl/system.1.crl").send().await.unwrap();

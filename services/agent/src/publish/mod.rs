@@ -12,12 +12,13 @@ use signet_client::{
     Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE, NewFile, Notes,
     Pending, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
 };
+use signet_x509::{CertificateView, pem};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::config::{FileConfig, IdentityConfig, PemConfig};
 
-/// The tenant's CAs, beside the certificate.
+/// The tenant's anchors, beside the certificate.
 pub(crate) const BUNDLE_FILE: &str = "bundle.pem";
 const FOLDER: Access = Access::mode(0o755);
 const PUBLIC: Access = Access::mode(0o644);
@@ -199,7 +200,8 @@ fn write_pem(pem: &PemConfig, credentials: &Credentials, bundle: &Bundle) -> Res
     AtomicDir::new(&pem.directory, FOLDER).replace(&credentials.facts().serial_number, &files)
 }
 
-/// Key, chain, root: the order that HAProxy and others take, and [`read_combined`] finds again. The root is last.
+/// Key, chain, and what to trust the control plane by: HAProxy and others take key and chain, and [`read_combined`] finds
+/// all of it again.
 pub(crate) fn combine(credentials: &Credentials) -> Zeroizing<String> {
     let (key, chain, root) = (credentials.key_pem(), credentials.chain_pem(), credentials.root_pem());
     let mut text = Zeroizing::new(String::with_capacity(key.len() + chain.len() + root.len()));
@@ -220,8 +222,28 @@ fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, Credentia
         }
     };
     let bad = || CredentialsError::Certificates("the combined file");
-    let (key, certificates) = text.split_once("-----BEGIN CERTIFICATE-----").ok_or_else(bad)?;
-    let at = certificates.rfind("-----BEGIN CERTIFICATE-----").ok_or_else(bad)?;
-    let (chain, root) = certificates.split_at(at);
-    Credentials::from_pem(&format!("-----BEGIN CERTIFICATE-----{chain}"), key, root).map(Some)
+    let at = text.find("-----BEGIN CERTIFICATE-----").ok_or_else(bad)?;
+    let (key, certificates) = text.split_at(at);
+    let certificates = pem::decode_certificates(certificates).ok_or_else(bad)?;
+    // Release 0.1 wrote the root only, which goes on with the chain.
+    let end = chain_length(&certificates).min(certificates.len().saturating_sub(1));
+    let [chain, trusted] =
+        [certificates.get(..end), certificates.get(end..)].map(|part| to_pem(part.unwrap_or_default()));
+    Credentials::from_pem(&chain, key, &trusted).map(Some)
+}
+
+/// How many certificates from the first on are each signed by the next.
+fn chain_length(certificates: &[Vec<u8>]) -> usize {
+    let follows = |pair: &&[Vec<u8>]| matches!(pair, [below, above] if is_issuer(above, below));
+    certificates.windows(2).take_while(follows).count().saturating_add(1)
+}
+
+/// Whether `above` has the name of the issuer of `below`; both DER.
+fn is_issuer(above: &[u8], below: &[u8]) -> bool {
+    let views = (CertificateView::from_der(above), CertificateView::from_der(below));
+    matches!(views, (Ok(above), Ok(below)) if above.subject_der == below.issuer_der)
+}
+
+fn to_pem(certificates: &[Vec<u8>]) -> String {
+    certificates.iter().map(|der| pem::encode_certificate(der)).collect()
 }

@@ -30,7 +30,7 @@ async fn mosquitto_rotates_without_a_lost_message() {
         world.path("mosquitto.conf"),
         format!(
             "user root\npid_file {dir}/mosquitto.pid\nlistener {port} 127.0.0.1\ntls_version tlsv1.3\n\
-             certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/root.pem\n\
+             certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/broker/bundle.pem\n\
              require_certificate true\nuse_subject_as_username true\nacl_file {dir}/acl\n"
         ),
     )
@@ -50,7 +50,8 @@ async fn mosquitto_rotates_without_a_lost_message() {
     eventually("mosquitto is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
     reports.until("it is told", signet_agent::report::IdentityReport::is_well).await;
 
-    let tls = ["--cafile", &format!("{dir}/root.pem"), "--cert", &format!("{dir}/sensor/cert.pem")].map(str::to_owned);
+    let tls = ["--cafile", &format!("{dir}/sensor/bundle.pem"), "--cert", &format!("{dir}/sensor/cert.pem")]
+        .map(str::to_owned);
     let key = ["--key", &format!("{dir}/sensor/key.pem"), "--insecure"].map(str::to_owned);
     let place = ["-h", "127.0.0.1", "-p", &port.to_string(), "-t", "soak", "-q", "1"].map(str::to_owned);
     let common: Vec<String> = tls.into_iter().chain(key).chain(place).collect();

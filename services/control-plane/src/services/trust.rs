@@ -96,6 +96,7 @@ fn on_the_wire(node: &Node, bundle: &Bundle) -> TrustBundle {
         trust_domain: node.trust_domain(&bundle.tenant),
         anchor_der: bundle.anchors.iter().map(|anchor| anchor.certificate_der.to_vec()).collect(),
         root_der: bundle.server_trust_der.to_vec(),
+        shared: bundle.shared,
     }
 }
 

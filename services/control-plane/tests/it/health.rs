@@ -40,6 +40,8 @@ async fn health_and_public_material_are_for_everybody() {
 
     let (status, root) = node.http("/v1/ca.pem").await;
     assert_eq!((status, signet_x509::pem::decode_certificates(&root).unwrap()), (200, world.roots.clone()));
+    let (status, anchor) = node.http("/v1/server-anchor.pem").await;
+    assert_eq!((status, signet_x509::pem::decode_certificates(&anchor).unwrap()), (200, world.roots[..1].to_vec()));
     let (status, anchors) = node.http("/v1/tenants/acme/bundle.pem").await;
     assert_eq!((status, signet_x509::pem::decode_certificates(&anchors).unwrap().len()), (200, 1));
     let (by_id, by_domain) = (

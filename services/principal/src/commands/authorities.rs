@@ -31,9 +31,9 @@ pub enum CaCommand {
     },
     /// Write what verifiers of the tenant trust, as PEM
     Bundle {
-        /// The environment's root instead: what clients check the control plane against
-        #[arg(long)]
-        root: bool,
+        /// What clients check the control plane against instead: its server anchors
+        #[arg(long, alias = "root")]
+        server: bool,
     },
     /// Do what is due in the life of the tenant's CAs, or one step now
     Rotate(RotateArgs),
@@ -79,7 +79,7 @@ pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
     match command {
         CaCommand::List(args) => list(run, args).await,
         CaCommand::Show { id, pem } => show(run, &id, pem).await,
-        CaCommand::Bundle { root } => bundle(run, root).await,
+        CaCommand::Bundle { server } => bundle(run, server).await,
         CaCommand::Rotate(args) => rotate(run, args).await,
     }
 }
@@ -117,16 +117,24 @@ async fn show(run: &Run, id: &CaId, pem: bool) -> Result<Exit, Failure> {
     run.printer.one(&ca).map(|()| Exit::Ok)
 }
 
+/// Said to whom it may surprise.
+const SHARED: &str = "this tenant uses the shared CA, which signs for other tenants too: software that trusts it and does not \
+                      check the SPIFFE ID lets their principals in. For nginx, Mosquitto and the like use a tenant with a CA of its own";
+
 /// `ca bundle`.
-async fn bundle(run: &Run, root: bool) -> Result<Exit, Failure> {
+async fn bundle(run: &Run, server: bool) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
     let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
     let bundle = rpc!(session, "reading the bundle", Client.get_trust_bundle(request)).await?;
     if run.printer.format != Format::Table {
         return run.printer.one(&bundle).map(|()| Exit::Ok);
     }
-    let certificates = if root { &bundle.root_der } else { &bundle.anchor_der };
-    let text: String = certificates.iter().map(|der| signet_x509::pem::encode_certificate(der)).collect();
+    if bundle.shared && !server {
+        run.printer.note(SHARED);
+    }
+    let anchors = bundle.anchor_der.iter().map(Vec::as_slice).collect();
+    let certificates = if server { signet_x509::server_anchors(&bundle.root_der) } else { anchors };
+    let text: String = certificates.into_iter().map(signet_x509::pem::encode_certificate).collect();
     run.printer.text(&text).map(|()| Exit::Ok)
 }
 
