@@ -1,4 +1,4 @@
-//! Client certificates that we would never issue, made by OpenSSL past all of our code.
+//! Certificates that we would never issue, made by OpenSSL past all of our code.
 
 use std::{fs, path::Path, process::Command};
 
@@ -18,12 +18,17 @@ pub(crate) const GOOD: [&str; 7] = [
 
 /// A leaf with these extensions, signed by `ca`, or by itself; chain and key, DER.
 pub(crate) fn leaf(ca: Option<&Authority>, extensions: &[String]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    named(ca, "/O=acme/CN=w-1", extensions)
+}
+
+/// The same with another subject, as OpenSSL writes it.
+pub(crate) fn named(ca: Option<&Authority>, subject: &str, extensions: &[String]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let key = KeyPair::generate().unwrap();
     fs::write(path("key.pem"), key.to_pkcs8_pem().as_bytes()).unwrap();
     fs::write(path("extensions"), extensions.join("\n")).unwrap();
-    run(openssl(folder.path()).args(["req", "-new", "-subj", "/O=acme/CN=w-1", "-key", "key.pem", "-out", "csr.pem"]));
+    run(openssl(folder.path()).args(["req", "-new", "-subj", subject, "-key", "key.pem", "-out", "csr.pem"]));
     let mut sign = openssl(folder.path());
     // No UUIDv7, which would tell that it is older than its CA.
     sign.args(["x509", "-req", "-in", "csr.pem", "-days", "1", "-set_serial", "0x0197f0c0ffee40008000000000000001"]);

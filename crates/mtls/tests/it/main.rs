@@ -6,6 +6,7 @@ mod client;
 mod forged;
 mod hostile;
 mod openssl;
+mod posing;
 mod proxies;
 mod resumption;
 mod server_certificate;

@@ -11,7 +11,9 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::new(signet_core::Time::from_unix_seconds(1_800_000_000));
     let root = signet_x509::pem::encode_certificate(&pki.root.ca.certificate_der);
-    fs::write(folder.path().join(ROOT), root).unwrap();
+    for file in [ROOT, "server-anchor.pem"] {
+        fs::write(folder.path().join(file), &root).unwrap();
+    }
     folder
 }
 
