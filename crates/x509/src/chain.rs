@@ -19,7 +19,8 @@ const SERVER_AUTH: KeyUsage = KeyUsage::required(oid::SERVER_AUTH.as_bytes());
 
 /// Verifies a client's certificate against the CAs of the tenant that it names, and no others: signed by one of them
 /// directly, valid at `now` and for no longer than any tenant may allow, for client authentication and a key that we
-/// certify, and in agreement with itself. `trust_of` tells what is trusted for a tenant. Whether the tenant, the principal or the certificate may act is `signet_core::trust::Trust::admit`'s.
+/// certify, and in agreement with itself. `trust_of` tells what is trusted for a tenant. Whether the tenant, the
+/// principal or the certificate may act is `signet_core::trust::Trust::admit`'s.
 pub fn verify_client(
     leaf_der: &[u8],
     environment: &Environment,

@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 /// Why a client's certificate is refused. [`ChainError::MissingExtension`], [`ChainError::ExtensionDisagrees`],
-/// [`ChainError::UnsupportedKey`] and [`ChainError::ValidTooLong`] are found after the signature was checked: one of the
-/// tenant's CAs really signed it. The others may speak of what anybody wrote.
+/// [`ChainError::UnsupportedKey`] and [`ChainError::ValidTooLong`] are found after the signature was checked: one of
+/// the tenant's CAs really signed it. The others may speak of what anybody wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ChainError {
     /// Not a certificate, or one that cannot be understood.

@@ -126,6 +126,9 @@ pub async fn serve(
         tracing::warn!("the store has no root yet: not ready until `principal bootstrap` has run");
     }
     let listeners = Listeners::open(&config).await?;
+    if let Ok(Ok(warnings)) = timeout(FIRST_LOOK, wired.tenants_around_servers(clock())).await {
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
     let address = |listener: &TcpListener| listener.local_addr().map_err(|error| ServeError::Setup(error.to_string()));
     let (grpc_addr, public_addr, metrics_addr) =
         (address(&listeners.grpc)?, address(&listeners.public)?, address(&listeners.metrics)?);

@@ -61,10 +61,15 @@ impl World {
         Self { app, store, ledger, key_faults, keys, attestor }
     }
 
+    /// Another process on the same store and keys, with other settings.
+    pub(crate) fn node_with(&self, settings: Settings) -> Arc<App> {
+        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(2)));
+        Arc::new(App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, settings))
+    }
+
     /// Another process on the same store and keys.
     pub(crate) fn other_node(&self) -> Arc<App> {
-        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(2)));
-        Arc::new(App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, Settings::default()))
+        self.node_with(Settings::default())
     }
 
     /// The same after its process has started again, with other random numbers: it has no key open.

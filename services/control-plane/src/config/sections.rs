@@ -310,12 +310,15 @@ impl Environment {
     pub fn certificates(&self) -> signet_x509::Environment {
         signet_x509::Environment::with_oids(self.trust_domain_suffix.clone(), self.oid_arc)
     }
+    /// The enrollment API's own host name, where it is not the node's.
+    #[serde(default, deserialize_with = "value::optional_dns_name")]
+    pub api_domain: Option<String>,
 }
 
 impl Enrollment {
     /// What is checked with, but for the CAs, which are in a file.
     pub fn options(&self) -> signet_attest::Options {
-        let Self { aws_regions, private_issuers, sts_endpoint, issuer_ca_file: _ } = self.clone();
+        let Self { aws_regions, private_issuers, sts_endpoint, issuer_ca_file: _, api_domain: _ } = self.clone();
         signet_attest::Options { aws_regions, private_issuers, sts_endpoint, ..Default::default() }
     }
 }

@@ -26,6 +26,7 @@ mod health;
 mod identities;
 mod lifecycle;
 mod matrix;
+mod names;
 mod plain;
 mod quotas;
 mod races;
