@@ -232,6 +232,7 @@ pub(crate) fn renewal_of(leaf: &IssuedLeaf) -> Permit {
     let record = &leaf.certificate;
     let mut identity = identity(record.tenant.as_str(), record.principal.as_str(), record.principal_type, &[]);
     (identity.issuer, identity.serial) = (record.issuer.clone(), record.serial);
+    hex::decode_to_slice(&record.spki_sha256, &mut identity.spki_sha256).unwrap();
     permit_of(identity, "certificates.renew")
 }
 

@@ -38,3 +38,4 @@ mod status;
 mod streams;
 mod table;
 mod telemetry;
+mod unrecorded;
