@@ -76,7 +76,8 @@ fn load(trust: &Trust, pki: &Pki, numbers: std::ops::Range<usize>) -> Duration {
     let mut spent = Duration::ZERO;
     for first in numbers.clone().step_by(PER_ENTRY) {
         let these = first..(first + PER_ENTRY).min(numbers.end);
-        let changes = these.map(|number| Change::CertificateRevoked { serial: serial(number), not_after });
+        let changes =
+            these.map(|number| Change::CertificateRevoked { serial: serial(number), not_after, issuer: None });
         let entry = ChangeEntry {
             shard: 0,
             sequence: first as u64,

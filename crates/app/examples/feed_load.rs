@@ -25,7 +25,7 @@ fn entry(shard: u32, number: u64) -> ChangeEntry {
     let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     random.iter_mut().zip(mixed).for_each(|(to, from)| *to = from);
     let until = NOW.plus(Lifetime::days(90));
-    let change = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until };
+    let change = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until, issuer: None };
     ChangeEntry { shard, sequence: number, tenant: TenantId::system(), at: NOW, until, changes: vec![change] }
 }
 

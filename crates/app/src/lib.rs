@@ -91,6 +91,8 @@ pub struct Settings {
     /// For a process that may not sign for operators, the principals of the tenant `system`: the address at which they
     /// get their certificates instead. `None`: here.
     pub operators_at: Option<String>,
+    /// The control plane's host names. No tenant's trust domain may be or contain one: its CA could name the server.
+    pub own_hosts: Vec<String>,
 }
 
 impl Default for Settings {
@@ -103,6 +105,7 @@ impl Default for Settings {
             refusals: RefusalLimits::default(),
             expiry_page: 250,
             operators_at: None,
+            own_hosts: Vec::new(),
         }
     }
 }

@@ -90,14 +90,16 @@ impl Throttle {
         self.records.take((tenant.clone(), reason), now)
     }
 
-    /// Counts an order that changes nothing and is announced all the same, or says that its actor gave too many.
-    /// `is_charged`: whether this call was counted, which it is once however often it is tried.
+    /// Counts an order that changes nothing and is announced all the same, or revokes what was never recorded, or says
+    /// that its actor gave too many. `is_charged`: whether this call was counted, which it is once however often it is tried.
     pub(crate) fn repeated(&self, call: &Call, is_charged: &AtomicBool) -> Result<(), Error> {
         if is_charged.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let message =
-            format!("the limit is {REPEATS_A_MINUTE} calls a minute that change nothing; wait a moment, then continue");
+        let message = format!(
+            "the limit is {REPEATS_A_MINUTE} calls a minute that change nothing or revoke what was never recorded; wait a \
+             moment, then continue"
+        );
         let taken = self.repeats.take(call.actor.key(), call.now);
         taken.map(drop).ok_or(Error::Exhausted {
             reason: "REPEATED_TOO_OFTEN",

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{CaId, PrincipalId, PrincipalType, Role, Serial, TenantId, Time};
 
 /// What a verified certificate says about its holder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Identity {
     /// The tenant whose CA signed it.

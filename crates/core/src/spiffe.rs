@@ -24,6 +24,11 @@ impl TrustDomainSuffix {
     pub fn tenant_of(&self, domain: &str) -> Option<TenantId> {
         domain.strip_suffix(&*self.0)?.strip_suffix('.')?.parse().ok()
     }
+
+    /// The tenant, be there one or not, whose trust domain the host name is or is below.
+    pub fn tenant_around(&self, host: &str) -> Option<TenantId> {
+        host.strip_suffix(&*self.0)?.strip_suffix('.')?.rsplit('.').next()?.parse().ok()
+    }
 }
 
 impl FromStr for TrustDomainSuffix {

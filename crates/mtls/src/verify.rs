@@ -52,7 +52,7 @@ impl CertificateRefusal {
         match self {
             Self::Chain(ChainError::Expired) | Self::Trust(Refusal::Expired) => CertificateError::Expired,
             Self::Chain(ChainError::NotYetValid) | Self::Trust(Refusal::NotYetValid) => CertificateError::NotValidYet,
-            Self::Trust(Refusal::Revoked) => CertificateError::Revoked,
+            Self::Trust(Refusal::Revoked | Refusal::Unrecorded) => CertificateError::Revoked,
             Self::Chain(
                 ChainError::UnknownTenant
                 | ChainError::ForeignTrustDomain

@@ -423,7 +423,7 @@ mod tests {
         let urgent = [
             Change::TenantChanged,
             Change::PrincipalDenied { principal: "w-1".parse().unwrap(), until: NOW },
-            Change::CertificateRevoked { serial: Serial::new(NOW, [7; 10]), not_after: NOW },
+            Change::CertificateRevoked { serial: Serial::new(NOW, [7; 10]), not_after: NOW, issuer: None },
         ];
         for change in urgent.iter().cycle().take(30) {
             suspended += 1;

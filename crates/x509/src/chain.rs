@@ -6,22 +6,28 @@ use der::Decode;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use signet_core::{
     Identity, Serial, TenantId, Time,
+    tenants::MAX_LIFETIME,
     trust::{Anchor, TenantTrust},
 };
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert, aws_lc_rs::ECDSA_P256_SHA256};
 
-use crate::{CertificateView, Environment, Leaf, chain_error::ChainError, leaf, oid};
+use crate::{CertificateView, Environment, Leaf, chain_error::ChainError, issue::BACKDATE, key, leaf, oid};
+
+// webpki's own usages let a certificate without extendedKeyUsage do everything (RFC 5280 section 4.2.1.12).
+const CLIENT_AUTH: KeyUsage = KeyUsage::required(oid::CLIENT_AUTH.as_bytes());
+const SERVER_AUTH: KeyUsage = KeyUsage::required(oid::SERVER_AUTH.as_bytes());
 
 /// Verifies a client's certificate against the CAs of the tenant that it names, and no others: signed by one of them
-/// directly, valid at `now`, for client authentication, and in agreement with itself. `trust_of` tells what is trusted
-/// for a tenant. Whether the tenant, the principal or the certificate may act is `signet_core::trust::Trust::admit`'s.
+/// directly, valid at `now` and for no longer than any tenant may allow, for client authentication and a key that we
+/// certify, and in agreement with itself. `trust_of` tells what is trusted for a tenant. Whether the tenant, the
+/// principal or the certificate may act is `signet_core::trust::Trust::admit`'s.
 pub fn verify_client(
     leaf_der: &[u8],
     environment: &Environment,
     trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
     now: Time,
 ) -> Result<Identity, ChainError> {
-    verify_for(KeyUsage::client_auth(), leaf_der, environment, trust_of, now)
+    verify_for(CLIENT_AUTH, leaf_der, environment, trust_of, now)
 }
 
 /// The same for the certificate that a service shows as a server. Which service it must be is for the caller to say.
@@ -31,7 +37,7 @@ pub fn verify_service(
     trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
     now: Time,
 ) -> Result<Identity, ChainError> {
-    verify_for(KeyUsage::server_auth(), leaf_der, environment, trust_of, now)
+    verify_for(SERVER_AUTH, leaf_der, environment, trust_of, now)
 }
 
 fn verify_for(
@@ -47,6 +53,14 @@ fn verify_for(
     let issuer = find_issuer(leaf_der, &trust.anchors, usage, now)?;
     if signs_certificates(&view) {
         return Err(ChainError::IsACa);
+    }
+    if !key::is_p256(view.spki_der) {
+        return Err(ChainError::UnsupportedKey);
+    }
+    // Not what the tenant allows now: to allow less must not end what was issued before.
+    let longest = MAX_LIFETIME.millis().saturating_add(BACKDATE.millis());
+    if view.not_after.millis_since(view.not_before) > longest {
+        return Err(ChainError::ValidTooLong);
     }
     let leaf = Leaf::from_view(&view, id, environment)?;
     if is_older_than_issuer(&leaf.serial, &issuer.certificate_der) {

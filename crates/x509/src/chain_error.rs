@@ -2,9 +2,9 @@
 
 use thiserror::Error;
 
-/// Why a client's certificate is refused. [`ChainError::MissingExtension`] and [`ChainError::ExtensionDisagrees`] are
-/// found after the signature was checked: one of the tenant's CAs really signed it. The others may speak of what
-/// anybody wrote.
+/// Why a client's certificate is refused. [`ChainError::MissingExtension`], [`ChainError::ExtensionDisagrees`],
+/// [`ChainError::UnsupportedKey`] and [`ChainError::ValidTooLong`] are found after the signature was checked: one of
+/// the tenant's CAs really signed it. The others may speak of what anybody wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ChainError {
     /// Not a certificate, or one that cannot be understood.
@@ -43,9 +43,15 @@ pub enum ChainError {
     /// Its validity has not begun.
     #[error("the client's certificate is not valid yet")]
     NotYetValid,
-    /// Not for client authentication.
+    /// Not for client authentication, or not said to be.
     #[error("the client's certificate is not for client authentication")]
     WrongKeyUsage,
+    /// Its key is not on P-256.
+    #[error("the client's certificate is for a key that is not on P-256")]
+    UnsupportedKey,
+    /// It is valid for longer than any tenant may allow.
+    #[error("the client's certificate is valid for more than 90 days")]
+    ValidTooLong,
     /// It is a CA's certificate.
     #[error("the client's certificate is a CA's")]
     IsACa,
@@ -74,6 +80,8 @@ impl ChainError {
             Self::Expired => "CERTIFICATE_EXPIRED",
             Self::NotYetValid => "CERTIFICATE_NOT_YET_VALID",
             Self::WrongKeyUsage => "WRONG_EXTENDED_KEY_USAGE",
+            Self::UnsupportedKey => "CERTIFICATE_KEY_UNSUPPORTED",
+            Self::ValidTooLong => "CERTIFICATE_VALID_TOO_LONG",
             Self::IsACa => "CERTIFICATE_IS_A_CA",
             Self::MissingExtension => "MISSING_EXTENSION",
             Self::ExtensionDisagrees => "EXTENSION_DISAGREES_WITH_URI",

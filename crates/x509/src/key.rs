@@ -59,6 +59,18 @@ impl Algorithm<'static> {
 /// ecdsa-with-SHA256, without parameters (RFC 5758 section 3.2).
 pub(crate) const SIGNATURE_ALGORITHM: Algorithm<'static> = Algorithm { oid: oid::ECDSA_WITH_SHA256, parameters: None };
 
+/// The SubjectPublicKeyInfo of an uncompressed point on P-256, up to the point's x (RFC 5480 section 2).
+const P256_SPKI_START: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
+
+/// Whether a key in a certificate is one that we certify, for whoever has checked the signature: of a point that is
+/// not on the curve nobody has the key.
+pub(crate) fn is_p256(spki_der: &[u8]) -> bool {
+    spki_der.strip_prefix(&P256_SPKI_START).is_some_and(|coordinates| coordinates.len() == 64)
+}
+
 #[derive(Clone, Debug, Sequence)]
 struct Spki<'a> {
     algorithm: Algorithm<'a>,

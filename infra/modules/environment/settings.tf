@@ -13,7 +13,7 @@ locals {
   }
 
   # The configuration of signetd and the Lambdas, as environment variables: the same names as in services/control-plane/signet.sample.toml.
-  settings = {
+  settings = merge({
     SIGNET_ENVIRONMENT__NAME                = var.environment
     SIGNET_ENVIRONMENT__TRUST_DOMAIN_SUFFIX = var.trust_domain_suffix
     SIGNET_STORAGE__KIND                    = "dynamodb"
@@ -28,5 +28,5 @@ locals {
     SIGNET_EVENTS__BUS                      = module.observability.event_bus_name
     SIGNET_TELEMETRY__LOG                   = "json"
     SIGNET_AWS__REGION                      = local.region
-  }
+  }, var.enroll.domain == null ? {} : { SIGNET_ENROLLMENT__API_DOMAIN = var.enroll.domain.name })
 }

@@ -125,6 +125,11 @@ locals {
       metrics = { m = local.own.Clones }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
+    UnrecordedCertificates = {
+      why     = "A certificate of a tenant's CA has no record: its key signs outside of Signet, or a restore lost records."
+      metrics = { m = local.own.UnrecordedCertificates }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 300, of = 1, periods = 1, silence = "notBreaching"
+    }
     BreakGlassUsed = {
       why     = "Somebody assumed, tried to assume, or uses the break-glass role."
       metrics = { m = local.own.BreakGlassUses }, expression = "FILL(m, 0)", threshold = 1

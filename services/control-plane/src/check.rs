@@ -58,6 +58,9 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
             }
         }
     }
+    for warning in wired.tenants_around_servers(clock()).await.map_err(|error| format!("[storage]: {error}"))? {
+        writeln!(out, "warning          {warning}")?;
+    }
     let trusted =
         authorities::server_trust(&wired.app, clock()).await.map_err(|error| format!("[storage]: {error}"))?;
     certificate(config, &wired, &trusted, clock, out).await?;

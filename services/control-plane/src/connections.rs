@@ -11,6 +11,7 @@ use crate::{
     metrics::Metrics,
     node::{Node, Rights},
     refusals::Refusals,
+    unrecorded::Lookups,
 };
 
 /// The operation that audit events of refused connections name.
@@ -21,6 +22,7 @@ pub(crate) struct Connections {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) clock: Clock,
+    pub(crate) lookups: Arc<Lookups>,
 }
 
 impl Connections {
@@ -58,6 +60,9 @@ impl ConnectionObserver for Connections {
             counter!("signet_connections_total", "handshake" => kind).increment(1);
             histogram!("signet_handshake_duration_seconds", "handshake" => kind).record(handshake.as_secs_f64());
         });
+        if let Some(identity) = identity {
+            self.lookups.offer(remote, identity);
+        }
         let principal = identity.map(|identity| tracing::field::display(&identity.principal));
         let tenant = identity.map(|identity| tracing::field::display(&identity.tenant));
         tracing::debug!(client.address = %remote, tenant.id = tenant, principal, resumed, "connection accepted");
@@ -123,6 +128,7 @@ pub(crate) fn acceptor(
         metrics: Arc::clone(&node.metrics),
         refusals: Arc::clone(&node.refusals),
         clock: Arc::clone(&node.clock),
+        lookups: Arc::clone(&node.lookups),
     };
     let environment = node.app.environment().clone();
     Acceptor::new(settings, environment, certificate, Arc::clone(&node.connections), Arc::new(observer))

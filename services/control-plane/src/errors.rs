@@ -52,6 +52,7 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
             Refusal::NotYetValid
             | Refusal::Expired
             | Refusal::Revoked
+            | Refusal::Unrecorded
             | Refusal::PrincipalDenied
             | Refusal::TenantSuspended
             | Refusal::UnknownTenant

@@ -31,6 +31,7 @@ mod shares;
 mod shutdown;
 mod strangers;
 pub mod telemetry;
+mod unrecorded;
 mod upkeep;
 pub mod wiring;
 

@@ -30,6 +30,7 @@ use crate::{
     refusals::Refusals,
     shares::{Account, Budget, Full, Place, Shares, Whose},
     strangers::AnonymousLimits,
+    unrecorded::Lookups,
     wiring::StoreIsFull,
 };
 
@@ -75,6 +76,7 @@ pub(crate) struct Node {
     pub(crate) table: Table,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) lookups: Arc<Lookups>,
     pub(crate) bundles: Bundles,
     pub(crate) certificate: Certificate,
     pub(crate) connections: Arc<Registry>,

@@ -30,6 +30,7 @@ use crate::{
     shares::Shares,
     shutdown,
     strangers::AnonymousLimits,
+    unrecorded::{Looker, Lookups, Queue},
     upkeep::{self, certificate::Keeper},
     wiring::Wired,
 };
@@ -125,6 +126,9 @@ pub async fn serve(
     {
         tracing::warn!("the store has no root yet: not ready until `principal bootstrap` has run");
     }
+    if let Ok(Ok(warnings)) = timeout(FIRST_LOOK, wired.tenants_around_servers(clock())).await {
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
     let listeners = Listeners::open(&config).await?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(|error| ServeError::Setup(error.to_string()));
     let (grpc_addr, public_addr, metrics_addr) =
@@ -132,11 +136,20 @@ pub async fn serve(
     let health_addr = listeners.health.as_ref().map(address).transpose()?;
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
-    let (node, writer) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
+    let (node, writer, queue) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
     first_look(&node, &mut follower).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let reload = Arc::new(Notify::new());
     start_tasks(&node, &wired, (follower, writer), &tasks, &stop);
+    let looker = Looker {
+        app: Arc::clone(&node.app),
+        trust: Arc::clone(&trust),
+        clock,
+        metrics: Arc::clone(&node.metrics),
+        refusals: Arc::clone(&node.refusals),
+        when: config.trust.when_unrecorded,
+    };
+    tasks.spawn(looker.run(queue, stop.clone()));
     let plain = (TaskTracker::new(), CancellationToken::new());
     let Listeners { grpc, public, health, metrics } = listeners;
     start_plain(&node, (public, config.listen.proxy_protocol_from.clone()), health, metrics, &plain);
@@ -159,11 +172,12 @@ fn node(
     trust: Arc<Trust>,
     follower: &Follower,
     clock: &Clock,
-) -> Result<(Arc<Node>, Writer), ServeError> {
+) -> Result<(Arc<Node>, Writer, Queue), ServeError> {
     let policy = Arc::new(Policy::new(config.authorization.grants.clone()));
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
     let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
+    let (lookups, queue) = Lookups::new(Arc::clone(&metrics));
     let shares = Arc::new(Shares::new(&config.limits));
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
     let node = Node {
@@ -176,6 +190,7 @@ fn node(
         table,
         metrics,
         refusals: Arc::new(refusals),
+        lookups: Arc::new(lookups),
         certificate: Certificate::default(),
         connections,
         alone: wired.server_identity.renewed_by_server(),
@@ -190,7 +205,7 @@ fn node(
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };
-    Ok((Arc::new(node), writer))
+    Ok((Arc::new(node), writer, queue))
 }
 
 /// Sessions carry their grants and their account, so that a call looks up and computes nothing.

@@ -8,7 +8,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use secrecy::SecretString;
-use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings, authorities};
+use signet_app::{App, Call, EnvironmentKeys, RefusalLimits, Settings, authorities, tenants};
 use signet_attest::Attestors;
 use signet_core::{
     CaId, Entropy, KeyError, KeyLabel, KeyManager, KeyRef, Store, TenantId, TenantScope, Time, authorities::Ca,
@@ -97,6 +97,19 @@ impl Wired {
                        Point [storage] to the right one or restore it. To create a new root anyway, which invalidates the published \
                        one, first delete that from the place in [server_identity]";
         Err(WiringError::Storage { problem: problem.into() })
+    }
+
+    /// What to tell the operator of tenants whose CA may name the control plane, one line each.
+    pub async fn tenants_around_servers(&self, now: Time) -> Result<Vec<String>, signet_core::Error> {
+        let found = tenants::around_own_hosts(&self.app, now).await?;
+        let told = found.into_iter().map(|(id, host)| {
+            let domain = self.app.environment().suffix().trust_domain(&id);
+            format!(
+                "tenant {id} has the trust domain {domain}, and {host} is a name of the control plane, which the \
+                 tenant's CA can pose as: move the tenant to another id, or the control plane to another name"
+            )
+        });
+        Ok(told.collect())
     }
 
     fn is_own(&self, root: &Ca) -> bool {
@@ -278,6 +291,7 @@ fn application(
 ) -> Result<Arc<App>, WiringError> {
     let settings = Settings {
         operators_at,
+        own_hosts: config.server.dns.iter().chain(&config.enrollment.api_domain).cloned().collect(),
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,
         private_issuers: config.enrollment.private_issuers.clone(),

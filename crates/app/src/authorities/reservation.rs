@@ -88,10 +88,7 @@ pub(crate) fn reservation(
     prepared: &Prepared,
     holder: Holder,
 ) -> Result<Certificate, Error> {
-    let request_id = match &call.request_id {
-        Some(id) => id.clone(),
-        None => internal_request_id(app)?,
-    };
+    let request_id = request_id_of(app, call)?;
     Ok(Certificate {
         kind: holder.kind,
         issuer: issuer.clone(),
@@ -115,7 +112,11 @@ pub(crate) fn reservation(
     })
 }
 
-/// Names a request whose caller did not.
+/// The request's id, or one for a request whose caller gave none.
+pub(crate) fn request_id_of(app: &App, call: &Call) -> Result<RequestId, Error> {
+    call.request_id.clone().map_or_else(|| internal_request_id(app), Ok)
+}
+
 fn internal_request_id(app: &App) -> Result<RequestId, Error> {
     let random: [u8; 16] = random(&*app.entropy);
     format!("internal-{}", hex::encode(random)).parse().map_err(Error::internal)

@@ -393,9 +393,9 @@ pub(crate) fn end(
     members.told.iter().fold(commit, |commit, (serial, until)| announce_revoked(commit, tenant, *serial, *until))
 }
 
-/// Tells every node of a revocation, without its record.
+/// Tells every node of a revocation, without its record, which must not be one [`Certificate::is_unrecorded`].
 pub(crate) fn announce_revoked(commit: Commit, tenant: &TenantId, serial: Serial, not_after: Time) -> Commit {
-    commit.announce(tenant, Change::CertificateRevoked { serial, not_after }, not_after)
+    commit.announce(tenant, Change::CertificateRevoked { serial, not_after, issuer: None }, not_after)
 }
 
 pub(crate) fn revoke(
@@ -409,7 +409,7 @@ pub(crate) fn revoke(
     value.state = CertificateState::Revoked { revoked_at: now, reason };
     value.lineage.locked_at = lock.then_some(now);
     let (tenant, not_after) = (value.tenant.clone(), value.not_after);
-    let change = Change::CertificateRevoked { serial: value.serial, not_after };
+    let change = Change::CertificateRevoked { serial: value.serial, not_after, issuer: None };
     commit.write(Write::replace(value, version)).announce(&tenant, change, not_after)
 }
 

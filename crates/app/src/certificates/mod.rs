@@ -4,9 +4,11 @@ pub mod expiry;
 pub mod issuance;
 pub(crate) mod lineage;
 pub(crate) mod order;
+pub mod recorded;
 pub(crate) mod release;
 pub mod renewal;
 pub mod sweep;
+mod unrecorded;
 
 use std::sync::atomic::AtomicBool;
 
@@ -69,14 +71,53 @@ pub async fn revoke_certificate(
     serial: &Serial,
     reason: RevocationReason,
 ) -> Result<Certificate, Error> {
+    revoke_one(app, call, permit, scope, (issuer, serial, Unrecorded::NotFound), reason).await
+}
+
+/// The same, also of a certificate that was never recorded, so that its CA's key signed it past us: its record is
+/// written, revoked. For admins, of a CA of the scope's tenant; the operator also of a shared one.
+pub async fn revoke_recorded_or_not(
+    app: &App,
+    call: &Call,
+    permit: &Permit,
+    scope: &TenantScope,
+    issuer: &CaId,
+    serial: &Serial,
+    reason: RevocationReason,
+) -> Result<Certificate, Error> {
+    revoke_one(app, call, permit, scope, (issuer, serial, Unrecorded::Revoked), reason).await
+}
+
+/// What becomes of one that was never recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unrecorded {
+    NotFound,
+    Revoked,
+}
+
+async fn revoke_one(
+    app: &App,
+    call: &Call,
+    permit: &Permit,
+    scope: &TenantScope,
+    (issuer, serial, unrecorded): (&CaId, &Serial, Unrecorded),
+    reason: RevocationReason,
+) -> Result<Certificate, Error> {
     let is_charged = AtomicBool::new(false);
     let plan = || async {
         let found = match reads::read_certificate(app, scope, issuer, serial, call.now).await {
+            Err(Error::NotFound { .. }) if unrecorded == Unrecorded::Revoked => {
+                let which = (issuer, serial);
+                return unrecorded::plan_revocation(app, call, permit, scope, which, reason, &is_charged).await;
+            }
             Err(Error::NotFound { resource, id }) => {
                 return Err(reads::missing(app, scope, resource, id, call.now).await);
             }
             found => found??,
         };
+        if found.value.is_unrecorded() {
+            return unrecorded::plan_again(app, call, permit, found.value, &is_charged);
+        }
         let holder = holder_if_readable(app, permit, scope, &found.value, call.now).await?;
         let roles = holder.as_ref().map_or(&[][..], |holder| &holder.value.roles);
         permit.may_manage(found.value.principal_type, roles)?;

@@ -23,6 +23,7 @@ use crate::{
         issuance,
         lineage::{self, require_usable},
         order::{Admission, Order, Presented, key_digest, parse_csr},
+        recorded::is_of_key,
         release,
     },
     ledger::{self, fingerprint},
@@ -42,20 +43,21 @@ pub async fn renew_certificate(
     let identity = permit.identity();
     own(scope, identity)?;
     let csr = parse_csr(csr_der)?;
-    let presented = Presented { issuer: identity.issuer.clone(), serial: identity.serial };
-    renew(app, call, scope, &presented, &csr).await
+    let record = reads::certificate(app, scope, &identity.issuer, &identity.serial, call.now).await;
+    let record = record.map_err(unknown)?.value;
+    require_own_key(&record, identity)?;
+    renew(app, call, scope, record, &csr).await
 }
 
-/// Renews `presented`, whose key the caller has proven to hold.
+/// Renews the certificate of `record`, whose key the caller has proven to hold.
 pub(crate) async fn renew(
     app: &Arc<App>,
     call: &Call,
     scope: &TenantScope,
-    presented: &Presented,
+    record: Certificate,
     csr: &Csr,
 ) -> Result<IssuedLeaf, Error> {
-    let record = reads::certificate(app, scope, &presented.issuer, &presented.serial, call.now).await;
-    let record = record.map_err(unknown)?.value;
+    let presented = &Presented::from(&record);
     // Those who ask at once would all be let in, as long as none has been answered.
     let _turn = app.turns.take(format!("renewal/{}", record.instance())).await;
     let holder = record.principal;
@@ -112,6 +114,7 @@ pub async fn confirm_certificate(
     let read = || reads::certificate(app, scope, &identity.issuer, &identity.serial, call.now);
     let plan = || async {
         let mut found = read().await?;
+        require_own_key(&found.value, identity)?;
         require_usable(&found.value)?;
         if found.value.lineage.confirmed.is_some() || found.value.renews.is_none() {
             return Ok(Planned::Unchanged(found.value));
@@ -144,13 +147,17 @@ pub async fn renewal_info(app: &App, call: &Call, permit: &Permit, scope: &Tenan
 
 /// After a restore there are good certificates without a record.
 fn unknown(error: Error) -> Error {
-    match error {
-        Error::NotFound { .. } => {
-            let message = "there is no record of this certificate, so it cannot be renewed; enroll again";
-            Error::precondition("CERTIFICATE_UNKNOWN", message)
-        }
-        other => other,
-    }
+    if let Error::NotFound { .. } = error { not_on_record() } else { error }
+}
+
+/// One that the CA's key signed past us may have a serial number that is on record.
+fn require_own_key(record: &Certificate, identity: &Identity) -> Result<(), Error> {
+    if is_of_key(record, identity) { Ok(()) } else { Err(not_on_record()) }
+}
+
+fn not_on_record() -> Error {
+    let message = "there is no record of this certificate, so it cannot be renewed; enroll again";
+    Error::precondition("CERTIFICATE_UNKNOWN", message)
 }
 
 fn own(scope: &TenantScope, identity: &Identity) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use crate::{
     authorities::signing,
     certificates::{
         lineage::{CLONE_DETECTED, require_usable},
-        order::{self, Presented, parse_csr},
+        order::{self, parse_csr},
         renewal,
     },
     enrollment::admitting::{self, refused},
@@ -72,7 +72,7 @@ async fn renew_proven(
         let message = "the certificate has expired, and so has the tenant's renewal grace period; enroll again";
         return Err(Error::precondition("RENEWAL_GRACE_OVER", message));
     }
-    renewal::renew(app, call, &TenantScope::of_certificate(record), &Presented::from(record), csr).await
+    renewal::renew(app, call, &TenantScope::of_certificate(record), record.clone(), csr).await
 }
 
 /// Our record of the certificate, whose key has signed the request, and its tenant.

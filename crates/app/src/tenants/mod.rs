@@ -7,7 +7,11 @@ use signet_core::{
     Error, Lifetime, PrincipalType, TenantId, TenantScope, Time,
     authorities::{CaKind, CaState},
     certificates::renewal::{MAX_GRACE, Steering},
-    store::{Index, LISTING_SHARDS, Query, Table, Versioned, commit::Write, scope::EnvironmentScope},
+    store::{
+        Index, LISTING_SHARDS, Query, Table, Versioned,
+        commit::Write,
+        scope::{ClaimScope, EnvironmentScope},
+    },
     tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus, quota::Quotas},
     text::check_display_name,
 };
@@ -67,7 +71,7 @@ pub async fn create_tenant(
     scope: &EnvironmentScope,
     input: CreateTenant,
 ) -> Result<Tenant, Error> {
-    let tenant = new_tenant(call, &input)?;
+    let tenant = new_tenant(app, call, &input)?;
     let made = CertifiedOnce::default();
     let plan = || async {
         if scope.get::<Tenant>(&*app.store, &Tenant::key_of(&input.id), call.now).await?.is_some() {
@@ -215,11 +219,35 @@ async fn find_tenant(
     found.ok_or_else(|| Error::not_found("tenant", id))
 }
 
-fn new_tenant(call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
+/// The tenants whose trust domain is or contains a host name of the control plane, with that name: they are older than
+/// it, or than the rule.
+pub async fn around_own_hosts(app: &App, now: Time) -> Result<Vec<(TenantId, String)>, Error> {
+    let mut found = Vec::new();
+    for host in &app.settings.own_hosts {
+        let Some(id) = app.environment.suffix().tenant_around(host) else { continue };
+        if ClaimScope::of(&id).get::<Tenant>(&*app.store, &Tenant::key_of(&id), now).await?.is_some() {
+            found.push((id, host.clone()));
+        }
+    }
+    Ok(found)
+}
+
+fn require_not_around_own_hosts(app: &App, id: &TenantId) -> Result<(), Error> {
+    let suffix = app.environment.suffix();
+    let is_around = |host: &&String| suffix.tenant_around(host).as_ref() == Some(id);
+    let Some(host) = app.settings.own_hosts.iter().find(is_around) else { return Ok(()) };
+    let domain = suffix.trust_domain(id);
+    let message =
+        format!("would have the trust domain {domain}, and {host} is a name of the control plane; choose another id");
+    Err(Error::invalid("tenant.tenant_id", "TRUST_DOMAIN_OF_SERVER", message))
+}
+
+fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
     if input.id.is_system() || input.id.is_reserved() {
         let message = "is reserved for the environment; choose another";
         return Err(Error::invalid("tenant.tenant_id", "RESERVED_ID", message));
     }
+    require_not_around_own_hosts(app, &input.id)?;
     let patch = checked(TenantPatch {
         display_name: Some(input.display_name.clone()),
         lifetimes: Some(input.lifetimes.clone()),

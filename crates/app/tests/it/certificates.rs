@@ -1,15 +1,17 @@
 //! Certificates on record.
 
 use signet_app::{
-    PageRequest,
+    CreateTenant, PageRequest,
     certificates::{self, issuance, renewal},
     enrollment::out_of_band,
     principals, tenants,
 };
 use signet_core::{
-    Error, PrincipalType,
+    Error, PrincipalType, Serial,
+    authorization::Permit,
     certificates::{Certificate, CertificateState, RevocationReason},
     store::{Body, Write},
+    tenants::Isolation,
     trust::change::Change,
 };
 use signet_testkit::{faulty::Fault, fixtures::later};
@@ -199,6 +201,26 @@ async fn an_operator_does_not_revoke_an_admins_certificate() {
     )
     .await;
     assert_eq!(denied.unwrap_err().reason(), "PERMISSION_MISSING");
+}
+
+/// The CA is the environment's: its certificates may be any tenant's.
+#[tokio::test]
+async fn only_the_operator_revokes_what_was_never_recorded_of_a_shared_ca() {
+    let world = World::new().await;
+    let shared = CreateTenant { isolation: Isolation::Shared, ..new_tenant("small") };
+    tenants::create_tenant(&world.app, &call("CreateTenant"), &environment(), shared).await.unwrap();
+    let serial = Serial::new(later(0), [7; 10]);
+    let revoke = async |issuer: &str, permit: &Permit| {
+        let (call, issuer) = (call("RevokeCertificate"), issuer.parse().unwrap());
+        let reason = RevocationReason::KeyCompromise;
+        certificates::revoke_recorded_or_not(&world.app, &call, permit, &scope("small"), &issuer, &serial, reason).await
+    };
+    let own = permit_of(identity("small", "root", PrincipalType::Admin, &[]), "certificates.revoke");
+    for (issuer, permit) in [("shared.1", &own), ("acme.1", &own), ("acme.1", &admin()), ("nobody.1", &admin())] {
+        assert!(matches!(revoke(issuer, permit).await, Err(Error::NotFound { .. })), "{issuer}");
+    }
+    let revoked = revoke("shared.1", &admin()).await.unwrap();
+    assert!(matches!(revoked.state, CertificateState::Revoked { .. }) && revoked.is_unrecorded(), "{revoked:?}");
 }
 
 #[tokio::test]

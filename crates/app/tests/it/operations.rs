@@ -10,7 +10,7 @@ use signet_app::{
     tenants,
 };
 use signet_core::{
-    Error, PrincipalType,
+    Error, PrincipalType, Serial,
     authorities::CaKind,
     certificates::{
         Certificate, RevocationReason,
@@ -52,6 +52,7 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "RenewOutOfBand", events: 1 },
     Operation { name: "ConfirmCertificate", events: 1 },
     Operation { name: "RevokeCertificate", events: 1 },
+    Operation { name: "RevokeUnrecorded", events: 1 },
     Operation { name: "CreateToken", events: 1 },
     Operation { name: "RevokeToken", events: 1 },
     // The use of the token together with the new principal, then the certificate.
@@ -90,6 +91,7 @@ pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usiz
         "IssueCertificate" | "RenewCertificate" | "ConfirmCertificate" | "RevokeCertificate" => {
             certificate_operation(world, name, number, request).await
         }
+        "RevokeUnrecorded" => revocation_of_unrecorded(world, name, number, request),
         "CreateToken" | "RevokeToken" | "Enroll" => token_operation(world, name, number, request).await,
         "EnrollByRule" | "CreateEnrollmentRule" | "DeleteEnrollmentRule" => {
             rule_operation(world, name, number, request).await
@@ -183,6 +185,19 @@ async fn certificate_operation(world: &Arc<World>, name: &'static str, number: u
         let (call, Certificate { issuer, serial, .. }) = (call_with_id(name, &request), &held.certificate);
         let reason = RevocationReason::KeyCompromise;
         let answer = certificates::revoke_certificate(&world.app, &call, &admin(), &acme(), issuer, serial, reason).await;
+        answer.map(|record| format!("{:?}", record.state))
+    })
+}
+
+/// Of a certificate that nobody recorded.
+fn revocation_of_unrecorded(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&(number as u64).to_be_bytes());
+    let serial = Serial::new(NOW, random);
+    repeat!(world, serial, request; {
+        let (call, issuer, reason) = (call_with_id(name, &request), "acme.1".parse().unwrap(), RevocationReason::KeyCompromise);
+        let answer =
+            certificates::revoke_recorded_or_not(&world.app, &call, &admin(), &acme(), &issuer, &serial, reason).await;
         answer.map(|record| format!("{:?}", record.state))
     })
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use signet_app::{
-    Call, CreatedToken, Follower, IssuedLeaf, PageRequest, PrincipalPatch,
+    Call, CreatedToken, Follower, IssuedLeaf, PageRequest, PrincipalPatch, certificates,
     enrollment::{self, out_of_band, rules, tokens},
     principals::{self, deletion},
     restore::{self, EarlierStore, RestoreReport},
@@ -87,9 +87,7 @@ impl Cast {
         let (issuer, serial) = place(&self.revoked.1);
         let reason = RevocationReason::PrivilegeWithdrawn;
         let call_of = on("RevokeCertificate");
-        signet_app::certificates::revoke_certificate(app, &call_of, &admin(), &acme(), &issuer, &serial, reason)
-            .await
-            .unwrap();
+        certificates::revoke_certificate(app, &call_of, &admin(), &acme(), &issuer, &serial, reason).await.unwrap();
         let copy = renew_at(world, &self.cloned.1, now).await.unwrap();
         confirm(world, &copy).await.unwrap();
         let caught = renew_at(world, &self.cloned.1, later(400)).await.unwrap_err();
@@ -316,7 +314,12 @@ async fn invariant_14_who_was_refused_stays_refused_without_a_record() {
         .unwrap();
     let (issuer, serial) = place(&revoked);
     let (order, reason) = (on("RevokeCertificate"), RevocationReason::KeyCompromise);
-    signet_app::certificates::revoke_certificate(&world.app, &order, &admin(), &acme(), &issuer, &serial, reason)
+    certificates::revoke_certificate(&world.app, &order, &admin(), &acme(), &issuer, &serial, reason).await.unwrap();
+    // One that the CA's key signed past us: its serial number is refused of that CA alone.
+    let forged = Identity { serial: signet_core::Serial::new(NOW, [9; 10]), ..holder(&revoked) };
+    let other = Identity { issuer: "acme.2".parse().unwrap(), ..forged.clone() };
+    let (order, serial) = (on("RevokeCertificate"), forged.serial);
+    certificates::revoke_recorded_or_not(&world.app, &order, &admin(), &acme(), &forged.issuer, &serial, reason)
         .await
         .unwrap();
     sealed_through(&*world.ledger, now).await;
@@ -334,6 +337,9 @@ async fn invariant_14_who_was_refused_stays_refused_without_a_record() {
     for leaf in [&suspended, &revoked] {
         assert!(trust.admit(&holder(leaf), now).is_err(), "{} came back", leaf.certificate.principal);
     }
+    assert_eq!(trust.admit(&forged, now), Err(Refusal::Revoked));
+    assert_eq!(trust.admit(&other, now), Err(Refusal::IssuerRetired));
+    assert!(!trust.is_revoked(&serial));
 }
 
 /// What was damaged comes back as it was.

@@ -1,6 +1,6 @@
 //! Tenants.
 
-use signet_app::{CreateTenant, PageRequest, TenantPatch, authorities, tenants};
+use signet_app::{CreateTenant, PageRequest, Settings, TenantPatch, authorities, tenants};
 use signet_core::{
     Error, Lifetime, PrincipalType,
     authorities::CaState,
@@ -86,4 +86,31 @@ async fn a_tenant_id_is_taken_once() {
     let refused =
         tenants::create_tenant(&world.app, &call("Create"), &environment(), new_tenant("acme")).await.unwrap_err();
     assert_eq!(refused, Error::AlreadyExists { resource: "tenant", id: "acme".into() });
+}
+
+/// Its CA may name what lies in its trust domain, and so the control plane.
+#[tokio::test]
+async fn no_tenants_trust_domain_holds_a_name_of_the_control_plane() {
+    let world = World::new().await;
+    let own_hosts = ["localhost", "signet.test.example.com", "eu.enroll.test.example.com"].map(String::from);
+    let app = world.node_with(Settings { own_hosts: own_hosts.into(), ..Settings::default() });
+    let cases = [("signet", "signet.test.example.com"), ("enroll", "eu.enroll.test.example.com")];
+    for (id, host) in cases {
+        for input in [new_tenant(id), shared(id)] {
+            let refused = tenants::create_tenant(&app, &call("Create"), &environment(), input).await.unwrap_err();
+            let Error::Invalid { field, reason, message } = refused else { panic!("{refused:?}") };
+            assert_eq!((field, reason), ("tenant.tenant_id", "TRUST_DOMAIN_OF_SERVER"));
+            assert!(message.contains(host) && message.contains("choose another id"), "{message}");
+        }
+    }
+    for id in ["eu", "localhost", "signet-2"] {
+        tenants::create_tenant(&app, &call("Create"), &environment(), new_tenant(id)).await.unwrap();
+    }
+    assert_eq!(tenants::around_own_hosts(&app, later(0)).await.unwrap(), []);
+    // From before the name, or the rule.
+    for (id, _) in cases {
+        world.tenant(id).await;
+    }
+    let found = tenants::around_own_hosts(&app, later(0)).await.unwrap();
+    assert_eq!(found, cases.map(|(id, host)| (tid(id), host.to_owned())));
 }

@@ -412,6 +412,7 @@ async fn a_member_that_cannot_be_read_keeps_nobody_from_ending_its_instance() {
     let leaf =
         certificates::get_certificate(&pair.site.app, &call("Get"), &scope("acme"), issuer, serial).await.unwrap();
     let mut presented = identity("acme", "w", PrincipalType::Worker, &[]);
+    hex::decode_to_slice(&leaf.spki_sha256, &mut presented.spki_sha256).unwrap();
     (presented.issuer, presented.serial) = (leaf.issuer, leaf.serial);
     let (renew, permit) = (at(call("RenewCertificate"), later(60)), permit_of(presented, "certificates.renew"));
     let next =

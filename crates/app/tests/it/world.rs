@@ -61,10 +61,15 @@ impl World {
         Self { app, store, ledger, key_faults, keys, attestor }
     }
 
+    /// Another process on the same store and keys, with other settings.
+    pub(crate) fn node_with(&self, settings: Settings) -> Arc<App> {
+        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(2)));
+        Arc::new(App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, settings))
+    }
+
     /// Another process on the same store and keys.
     pub(crate) fn other_node(&self) -> Arc<App> {
-        let (environment, entropy) = (self.app.environment().clone(), Arc::new(SeededEntropy::new(2)));
-        Arc::new(App::new(self.store.clone(), self.key_faults.clone(), entropy, environment, Settings::default()))
+        self.node_with(Settings::default())
     }
 
     /// The same after its process has started again, with other random numbers: it has no key open.
@@ -227,6 +232,7 @@ pub(crate) fn renewal_of(leaf: &IssuedLeaf) -> Permit {
     let record = &leaf.certificate;
     let mut identity = identity(record.tenant.as_str(), record.principal.as_str(), record.principal_type, &[]);
     (identity.issuer, identity.serial) = (record.issuer.clone(), record.serial);
+    hex::decode_to_slice(&record.spki_sha256, &mut identity.spki_sha256).unwrap();
     permit_of(identity, "certificates.renew")
 }
 

@@ -152,7 +152,7 @@ impl World {
     }
 
     pub(crate) fn revoke(&self, holder: &Holder) {
-        self.change(Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after });
+        self.change(Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after, issuer: None });
     }
 
     fn arrived(&self, request_id: &str, csr_der: &[u8]) -> Result<(), Status> {

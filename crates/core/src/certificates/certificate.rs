@@ -148,6 +148,9 @@ pub struct Certificate {
     pub keep_until: Option<Time>,
 }
 
+/// The holder in the record of a certificate that was never recorded and was revoked, and the detail of the audit event
+/// that tells of it.
+pub const UNRECORDED: &str = "unrecorded";
 /// A reservation that is older than this was abandoned by its maker; the sweeper may close it.
 pub const RESERVATION_LIFETIME: Lifetime = Lifetime::minutes(5);
 /// How long a record outlives its certificate: as long as it may be renewed, whatever grace its tenant will give.
@@ -156,6 +159,12 @@ const RECORD_RETENTION: Lifetime = MAX_GRACE;
 pub const DEADLINE_SHARDS: u32 = 8;
 
 impl Certificate {
+    /// Whether it stands for a certificate that was never recorded and was revoked: no more is known of that than
+    /// issuer and serial number.
+    pub fn is_unrecorded(&self) -> bool {
+        self.spki_sha256.is_empty()
+    }
+
     /// The first certificate of its instance.
     pub fn instance(&self) -> Serial {
         self.lineage.instance.unwrap_or(self.serial)

@@ -7,5 +7,5 @@ pub mod renewal;
 
 pub use certificate::{
     Certificate, CertificateKind, CertificateState, Confirmation, DEADLINE_SHARDS, Lineage, RESERVATION_LIFETIME,
-    RevocationReason, Successor, sort_time,
+    RevocationReason, Successor, UNRECORDED, sort_time,
 };

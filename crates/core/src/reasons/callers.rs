@@ -42,8 +42,8 @@ reasons! {
     CERTIFICATE_REVOKED [Caller AuditLog Connection; "UNAUTHENTICATED", "FAILED_PRECONDITION"]
         "The certificate was revoked, or the one that this request id issued."
         => "Enroll again if you are allowed to; if your own request was cut short, use a new request id.";
-    CERTIFICATE_UNKNOWN [Caller AuditLog; "FAILED_PRECONDITION"]
-        "There is no record of the certificate, so it cannot be renewed."
+    CERTIFICATE_UNKNOWN [Caller AuditLog Connection; "UNAUTHENTICATED", "FAILED_PRECONDITION"]
+        "There is no record of the certificate, so it cannot be renewed, and nodes report it or refuse it."
         => "Enroll again.";
     CLONE_DETECTED [Caller; "FAILED_PRECONDITION"]
         "The certificate was renewed before and its successor is in use: the key was copied, so the instance is locked."
@@ -160,7 +160,7 @@ reasons! {
         "The instance renewed its certificate a moment ago."
         => "Retry after the time in `RetryInfo` (over HTTP `retry-after`).";
     REPEATED_TOO_OFTEN [Caller; "RESOURCE_EXHAUSTED"]
-        "The caller made too many calls in a minute that change nothing."
+        "The caller made too many calls in a minute that change nothing or revoke what was never recorded."
         => "Retry after the pause in `RetryInfo`.";
     REQUEST_INCOMPLETE [Caller; "ABORTED", "HTTP 400"]
         "The request did not arrive in full, or its message did not follow its headers in time; nothing was done."

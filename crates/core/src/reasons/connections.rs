@@ -15,9 +15,15 @@ reasons! {
     CERTIFICATE_IS_A_CA [Connection;]
         "The client's certificate is a CA's."
         => "Configure the client with its own certificate.";
+    CERTIFICATE_KEY_UNSUPPORTED [Connection;]
+        "One of the tenant's CAs signed a certificate for a key that is not on P-256."
+        => "Treat it as an incident: find out who used the CA's key.";
     CERTIFICATE_SELF_SIGNED [Connection;]
         "The client's certificate is signed by itself."
         => "Enroll, and configure the client with the certificate from Signet.";
+    CERTIFICATE_VALID_TOO_LONG [Connection;]
+        "One of the tenant's CAs signed a certificate that is valid for more than 90 days, which no tenant may allow."
+        => "Treat it as an incident: find out who used the CA's key.";
     CERTIFICATE_WITHOUT_URI [Connection;]
         "The client's certificate has no URI name."
         => "Configure the client with a certificate from Signet.";
@@ -70,6 +76,6 @@ reasons! {
         "A PROXY header came from an address that may not speak for others."
         => "List the balancer's network in the configuration, or find out who sends the header.";
     WRONG_EXTENDED_KEY_USAGE [Connection;]
-        "The certificate is not for client authentication."
+        "The certificate is not for client authentication, or does not say what it is for."
         => "Configure the client with its own certificate, not with a server's.";
 }

@@ -114,6 +114,9 @@ reasons! {
     TOO_WIDE [Caller; "INVALID_ARGUMENT"]
         "The rule's conditions would admit callers that nobody can have meant."
         => "Pin the AWS account, or a claim that distinguishes callers.";
+    TRUST_DOMAIN_OF_SERVER [Caller; "INVALID_ARGUMENT"]
+        "The tenant's trust domain would be or contain a host name of the control plane, which its CA could then name."
+        => "Choose another id.";
     UNKNOWN_FIELD [Caller; "INVALID_ARGUMENT"]
         "The update mask names a field that cannot be changed."
         => "Name only the fields that the message lists.";

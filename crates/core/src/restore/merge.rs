@@ -154,7 +154,8 @@ fn certificate(kept: &Certificate, live: &Certificate, since: &Since) -> Certifi
     if let Some(successor) = since.successors.get(&kept.serial).filter(|_| merged.lineage.successor.is_none()) {
         merged.lineage.successor = Some(successor.clone());
     }
-    if let Some(ended) = since.revoked.get(&kept.serial) {
+    let unrecorded = || since.unrecorded.get(&(kept.issuer.clone(), kept.serial));
+    if let Some(ended) = since.revoked.get(&kept.serial).or_else(unrecorded) {
         if !matches!(merged.state, CertificateState::Revoked { .. } | CertificateState::Abandoned) {
             merged.state = CertificateState::Revoked { revoked_at: ended.at, reason: ended.reason };
         }
@@ -206,10 +207,12 @@ pub fn announcements(merged: &Body, live: Option<&Body>, now: Time) -> Vec<(Chan
                 (!same_roles).then(|| (Change::PrincipalRoles { principal, roles: new.roles.clone(), until }, until));
             roles.into_iter().chain(denied).collect()
         }
-        Body::Certificate(Certificate { serial, state: CertificateState::Revoked { .. }, not_after, .. })
+        Body::Certificate(revoked @ Certificate { state: CertificateState::Revoked { .. }, not_after, .. })
             if *not_after > now =>
         {
-            vec![(Change::CertificateRevoked { serial: *serial, not_after: *not_after }, *not_after)]
+            let issuer = revoked.is_unrecorded().then(|| revoked.issuer.clone());
+            let change = Change::CertificateRevoked { serial: revoked.serial, not_after: *not_after, issuer };
+            vec![(change, *not_after)]
         }
         _ => Vec::new(),
     }

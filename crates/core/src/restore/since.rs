@@ -8,7 +8,7 @@ use crate::{
     CaId, Lifetime, PrincipalId, Role, RuleId, Serial, TenantId, Time, TokenId,
     audit::AuditEvent,
     authorities::CaState,
-    certificates::{RevocationReason, Successor},
+    certificates::{RevocationReason, Successor, UNRECORDED},
     enrollment::UsedProof,
     principals::PrincipalStatus,
     tenants::{MAX_LIFETIME, TenantStatus},
@@ -27,6 +27,8 @@ pub struct Since {
     pub unreadable: Vec<String>,
     /// Revoked certificates. Serial numbers are unique over all issuers.
     pub revoked: BTreeMap<Serial, RevokedSince>,
+    /// Revoked certificates that were never recorded: their serial numbers may be anybody's.
+    pub unrecorded: BTreeMap<(CaId, Serial), RevokedSince>,
     /// What renewed certificates were renewed to.
     pub successors: BTreeMap<Serial, Successor>,
     /// Principals that were suspended, activated, deleted or given other roles.
@@ -120,7 +122,8 @@ impl Since {
     pub fn refusals(&self) -> usize {
         let principals = self.principals.values().filter(|word| word.is_refused()).count();
         let tenants = self.tenants.values().filter(|status| **status == TenantStatus::Suspended).count();
-        [self.revoked.len(), tenants, self.cas.len(), self.rules.len(), self.tokens.len(), self.proofs.len()]
+        let revoked = self.revoked.len().saturating_add(self.unrecorded.len());
+        [revoked, tenants, self.cas.len(), self.rules.len(), self.tokens.len(), self.proofs.len()]
             .into_iter()
             .fold(principals, usize::saturating_add)
     }
@@ -129,21 +132,26 @@ impl Since {
     /// nothing else would refuse.
     pub fn announcements(&self, now: Time) -> Vec<(TenantId, Change, Time)> {
         let until = now.plus(MAX_LIFETIME);
-        let revoked = self.revoked.iter().map(|(serial, ended)| {
-            (ended.tenant.clone(), Change::CertificateRevoked { serial: *serial, not_after: until }, until)
-        });
+        let change = |serial: &Serial, issuer| Change::CertificateRevoked { serial: *serial, not_after: until, issuer };
+        let revoked = self.revoked.iter().map(|(serial, ended)| (ended.tenant.clone(), change(serial, None), until));
+        let unrecorded = self.unrecorded.iter();
+        let unrecorded = unrecorded
+            .map(|((issuer, serial), ended)| (ended.tenant.clone(), change(serial, Some(issuer.clone())), until));
         let refused = self.principals.iter().filter(|(_, word)| word.is_refused());
         let denied = refused.map(|((tenant, principal), _)| {
             (tenant.clone(), Change::PrincipalDenied { principal: principal.clone(), until }, until)
         });
-        revoked.chain(denied).collect()
+        revoked.chain(unrecorded).chain(denied).collect()
     }
 
     /// Takes in an entry of the feed; those of one shard in their order.
     pub fn announced(&mut self, entry: &ChangeEntry) {
         for change in &entry.changes {
             match change {
-                Change::CertificateRevoked { serial, .. } => {
+                Change::CertificateRevoked { serial, issuer: Some(issuer), .. } => {
+                    self.revoke_unrecorded((issuer, *serial), &entry.tenant, entry.at, RevocationReason::Unspecified);
+                }
+                Change::CertificateRevoked { serial, issuer: None, .. } => {
                     self.revoke(&entry.tenant, *serial, entry.at, RevocationReason::Unspecified, false);
                 }
                 Change::PrincipalDenied { principal, .. } => {
@@ -195,6 +203,10 @@ impl Since {
                 else {
                     return;
                 };
+                if details.contains_key(UNRECORDED) {
+                    let reason = reason.unwrap_or(RevocationReason::Unspecified);
+                    return self.revoke_unrecorded((&issuer, serial), &event.tenant, event.at, reason);
+                }
                 if clone {
                     self.revoke(&event.tenant, serial, event.at, RevocationReason::KeyCompromise, true);
                 } else if let Some(reason) = reason {
@@ -283,6 +295,17 @@ impl Since {
 
     fn word(&mut self, tenant: &TenantId, principal: &PrincipalId) -> &mut Word {
         self.principals.entry((tenant.clone(), principal.clone())).or_default()
+    }
+
+    fn revoke_unrecorded(
+        &mut self,
+        (issuer, serial): (&CaId, Serial),
+        tenant: &TenantId,
+        at: Time,
+        reason: RevocationReason,
+    ) {
+        let ended = RevokedSince { tenant: tenant.clone(), at, reason, locked: false };
+        self.unrecorded.entry((issuer.clone(), serial)).or_insert(ended);
     }
 
     /// The earliest time, the most telling reason: the feed has none.

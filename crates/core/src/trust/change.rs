@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Lifetime, PrincipalId, Role, Serial, TenantId, Time,
+    CaId, Lifetime, PrincipalId, Role, Serial, TenantId, Time,
     store::layout::{Cursor, Entity, Key, Query, SortRange, Table, shard_of},
 };
 
@@ -27,6 +27,10 @@ pub enum Change {
         serial: Serial,
         /// When the refusal may be forgotten.
         not_after: Time,
+        /// Of a certificate that was never recorded: its issuer, which alone it is refused for. A node of 0.1.0 does
+        /// not know this and refuses the serial number of every issuer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issuer: Option<CaId>,
     },
     /// A principal was suspended or deleted: refuse it until then, when its last certificate has expired.
     PrincipalDenied {

@@ -14,6 +14,7 @@ use super::{
     by_serial::{BySerial, SerialHasher},
     locks::{read, write},
     refusal::Refusal,
+    unrecorded::Unrecorded,
 };
 use crate::{
     Identity, PrincipalId, Role, Serial, TenantId, Time,
@@ -71,6 +72,7 @@ pub(super) struct Denies {
     revoked: Box<[RwLock<BySerial<u32>>]>,
     principals: Box<[RwLock<HashMap<TenantId, Rulings>>]>,
     unreadable: RwLock<Unreadable>,
+    unrecorded: RwLock<Unrecorded>,
     /// The part that is cleared next.
     next: AtomicUsize,
 }
@@ -81,6 +83,7 @@ impl Default for Denies {
             revoked: (0..REVOKED_PARTS).map(|_| RwLock::default()).collect(),
             principals: (0..RULING_PARTS).map(|_| RwLock::default()).collect(),
             unreadable: RwLock::default(),
+            unrecorded: RwLock::default(),
             next: AtomicUsize::new(0),
         }
     }
@@ -107,7 +110,10 @@ impl Denies {
         };
         match change {
             // Also what seems to have expired: this node's clock may be ahead.
-            Change::CertificateRevoked { serial, not_after } => {
+            Change::CertificateRevoked { serial, not_after, issuer: Some(issuer) } => {
+                write(&self.unrecorded).revoke(issuer, *serial, seconds(*not_after).saturating_add(KEPT_LONGER));
+            }
+            Change::CertificateRevoked { serial, not_after, issuer: None } => {
                 let until = seconds(*not_after).saturating_add(KEPT_LONGER);
                 if let Some(part) = self.revoked_part(serial) {
                     write(part).insert(*serial.as_bytes(), until);
@@ -138,6 +144,9 @@ impl Denies {
         if self.is_revoked(&identity.serial) {
             return Err(Refusal::Revoked);
         }
+        if let Some(refusal) = read(&self.unrecorded).refusal_of(identity) {
+            return Err(refusal);
+        }
         let Some(part) = self.ruling_part(&identity.principal) else { return Ok(None) };
         let part = read(part);
         let ruling = part.get(&identity.tenant).and_then(|of| of.get(&identity.principal));
@@ -161,6 +170,10 @@ impl Denies {
         let first = self.next.fetch_add(PARTS_AT_ONCE, Ordering::Relaxed);
         let second = seconds(now);
         write(&self.unreadable).forget(now);
+        // Few, and they cost a walk through all of them.
+        if first.is_multiple_of(self.revoked.len()) {
+            write(&self.unrecorded).forget(second);
+        }
         for number in first..first.saturating_add(PARTS_AT_ONCE) {
             let revoked = number.checked_rem(self.revoked.len()).and_then(|index| self.revoked.get(index));
             if let Some(part) = revoked {
@@ -171,6 +184,10 @@ impl Denies {
                 forget_rulings(&mut write(part), now);
             }
         }
+    }
+
+    pub(super) fn refuse_unrecorded(&self, identity: &Identity) {
+        write(&self.unrecorded).refuse(identity, seconds(identity.not_after).saturating_add(KEPT_LONGER));
     }
 
     /// Returns whether that is new.

@@ -8,6 +8,7 @@ pub mod change;
 mod denies;
 mod locks;
 mod refusal;
+mod unrecorded;
 
 use std::{
     collections::HashMap,
@@ -45,6 +46,16 @@ pub enum WhenStale {
     Refuse,
     /// Go on with what is known; visible in every health answer.
     Serve,
+}
+
+/// What to do about a certificate that was never recorded, once it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenUnrecorded {
+    /// Count and audit it: the default, since a restore may have lost records.
+    Count,
+    /// Refuse it on this node, too.
+    Refuse,
 }
 
 /// A CA certificate that a tenant's leaves may be signed by.
@@ -180,6 +191,13 @@ impl Trust {
         if changed {
             self.changed();
         }
+    }
+
+    /// Refuses the holder of a certificate that was never recorded, until it expires. What it says counts, not its
+    /// serial number, which may be another's.
+    pub fn refuse_unrecorded(&self, identity: &Identity) {
+        self.denies.refuse_unrecorded(identity);
+        self.changed();
     }
 
     /// The tenant's record cannot be read: refuses the tenant until [`Self::set_tenant`].

@@ -14,6 +14,9 @@ pub enum Refusal {
     /// It was revoked.
     #[error("the certificate was revoked")]
     Revoked,
+    /// It was never recorded, and this node refuses such.
+    #[error("there is no record of the certificate")]
+    Unrecorded,
     /// Its principal was suspended or deleted.
     #[error("the principal is suspended or deleted")]
     PrincipalDenied,
@@ -44,6 +47,7 @@ impl Refusal {
             Self::NotYetValid => "CERTIFICATE_NOT_YET_VALID",
             Self::Expired => "CERTIFICATE_EXPIRED",
             Self::Revoked => "CERTIFICATE_REVOKED",
+            Self::Unrecorded => "CERTIFICATE_UNKNOWN",
             Self::PrincipalDenied => "PRINCIPAL_DENIED",
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::UnknownTenant => "UNKNOWN_TENANT",

@@ -119,7 +119,11 @@ fn revocations_spread_over_the_shards_and_what_has_an_order_stays_in_its_tenants
     let revoked = (1..64u64).map(|number| {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        of(Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: NOW.plus(Lifetime::days(1)) })
+        of(Change::CertificateRevoked {
+            serial: Serial::new(NOW, random),
+            not_after: NOW.plus(Lifetime::days(1)),
+            issuer: None,
+        })
     });
     assert_eq!(revoked.collect::<BTreeSet<_>>().len(), FEED_SHARDS as usize);
     let (principal, until) = ("p", NOW.plus(Lifetime::days(1)));

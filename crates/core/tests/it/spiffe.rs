@@ -33,6 +33,18 @@ proptest! {
 }
 
 #[test]
+fn a_host_lies_in_at_most_one_tenants_trust_domain() {
+    let around = |host| suffix().tenant_around(host).map(|tenant| tenant.to_string());
+    for host in ["signet.prod.example.com", "eu.signet.prod.example.com", "a.b.signet.prod.example.com"] {
+        assert_eq!(around(host).as_deref(), Some("signet"), "{host}");
+    }
+    for host in ["prod.example.com", "signet.example.com", "signet.xprod.example.com", ".prod.example.com", "localhost"]
+    {
+        assert_eq!(around(host), None, "{host}");
+    }
+}
+
+#[test]
 fn names_that_only_look_like_ours_are_refused() {
     for bad in [
         "",

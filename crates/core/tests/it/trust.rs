@@ -163,7 +163,7 @@ fn what_is_refused_stays_refused_until_it_is_allowed_or_over() {
     assert_eq!(verdict(&trust, &identity("acme", PrincipalType::Worker, "v")), Ok(()));
     change(&trust, Change::PrincipalAllowed { principal });
     assert_eq!(verdict(&trust, &worker), Ok(()));
-    change(&trust, Change::CertificateRevoked { serial: worker.serial, not_after: worker.not_after });
+    change(&trust, Change::CertificateRevoked { serial: worker.serial, not_after: worker.not_after, issuer: None });
     assert_eq!(verdict(&trust, &worker), Err(Refusal::Revoked));
     forget(&trust, Time::from_unix_millis(worker.not_after.unix_millis() - 1));
     assert_eq!(verdict(&trust, &worker), Err(Refusal::Revoked));
@@ -194,7 +194,7 @@ fn refusals_are_forgotten_a_few_at_a_time_until_none_is_left() {
     for number in 0..20_000u32 {
         let mut random = [0; 10];
         random[6..].copy_from_slice(&number.to_be_bytes());
-        let revoked = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until };
+        let revoked = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until, issuer: None };
         let denied = Change::PrincipalDenied { principal: format!("p-{number}").parse().unwrap(), until };
         let changes = vec![revoked, denied];
         let entry = ChangeEntry { shard: 0, sequence: 1, tenant: acme.clone(), at: NOW, until, changes };
@@ -336,7 +336,11 @@ fn any_change() -> impl Strategy<Value = Change> {
     let until = (-10i64..10).prop_map(|minutes| Time::from_unix_millis(NOW.unix_millis() + minutes * 60_000));
     let serial = prop::sample::select(vec![7u8, 8]).prop_map(|b| Serial::new(NOW, [b; 10]));
     prop_oneof![
-        (serial, until.clone()).prop_map(|(serial, not_after)| Change::CertificateRevoked { serial, not_after }),
+        (serial, until.clone()).prop_map(|(serial, not_after)| Change::CertificateRevoked {
+            serial,
+            not_after,
+            issuer: None
+        }),
         (principal.clone(), until.clone()).prop_map(|(principal, until)| Change::PrincipalDenied { principal, until }),
         principal.clone().prop_map(|principal| Change::PrincipalAllowed { principal }),
         (principal, until).prop_map(|(principal, until)| {
@@ -430,7 +434,7 @@ fn whoever_reads_the_epoch_first_never_misses_a_revocation() {
     for _ in 0..1000 {
         change(&trust, Change::PrincipalAllowed { principal: "v".parse().unwrap() });
     }
-    change(&trust, Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after });
+    change(&trust, Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after, issuer: None });
     reader.join().unwrap();
 }
 
@@ -514,4 +518,27 @@ fn a_certificate_from_before_its_shared_tenant_was_made_is_refused() {
         trust.set_tenant(&Tenant { created_at, ..tenant("tiny", TenantStatus::Active, Isolation::Shared) }, &[]);
         assert_eq!(verdict(&trust, &worker).map_err(Refusal::reason), expected, "{seconds}");
     }
+}
+
+/// Who has a CA's key, or a tenant's admin, could else refuse what another issuer signed.
+#[test]
+fn what_was_never_recorded_is_refused_of_its_issuer_only() {
+    let (trust, worker) = (trust(), worker());
+    let other = Identity { issuer: "other.1".parse().unwrap(), ..worker.clone() };
+    let revoked = |issuer| Change::CertificateRevoked { serial: worker.serial, not_after: worker.not_after, issuer };
+    change(&trust, revoked(Some(other.issuer.clone())));
+    verdict(&trust, &worker).unwrap();
+    change(&trust, revoked(Some(worker.issuer.clone())));
+    assert_eq!(verdict(&trust, &worker), Err(Refusal::Revoked));
+}
+
+#[test]
+fn what_is_found_here_without_a_record_is_refused_as_it_was_shown() {
+    let (trust, worker) = (trust(), worker());
+    let forged = Identity { spki_sha256: [9; 32], ..worker.clone() };
+    let epoch = trust.epoch();
+    trust.refuse_unrecorded(&forged);
+    assert!(trust.epoch() > epoch);
+    assert_eq!(verdict(&trust, &forged), Err(Refusal::Unrecorded));
+    verdict(&trust, &worker).unwrap();
 }

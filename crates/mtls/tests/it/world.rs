@@ -187,7 +187,7 @@ impl World {
     }
 
     pub(crate) fn revoke(&self, holder: &Holder) {
-        let change = Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after };
+        let change = Change::CertificateRevoked { serial: holder.serial, not_after: holder.not_after, issuer: None };
         self.change(&self.acme.ca.tenant, change);
     }
 }

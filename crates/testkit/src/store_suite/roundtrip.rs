@@ -268,7 +268,7 @@ fn records(id: &TenantId) -> Vec<Body> {
     let principal = principal_id("worker");
     let until = later(3600);
     let changes = vec![
-        Change::CertificateRevoked { serial: serial(3), not_after: until },
+        Change::CertificateRevoked { serial: serial(3), not_after: until, issuer: None },
         Change::PrincipalDenied { principal: principal.clone(), until },
         Change::PrincipalAllowed { principal: principal.clone() },
         Change::PrincipalRoles { principal, roles: vec![role("viewer")], until },

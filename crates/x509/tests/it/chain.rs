@@ -7,8 +7,13 @@ use der::{
     asn1::{AnyRef, BitString},
 };
 use proptest::prelude::*;
-use signet_core::{Identity, Lifetime, PrincipalType, Serial, TenantId, Time, authorities::CaKind, trust::Anchor};
-use signet_x509::{CaProfile, CertificateView, ChainError, KeyPair, Leaf, issue, verify_client};
+use signet_core::{
+    Identity, Lifetime, PrincipalType, Serial, TenantId, Time, authorities::CaKind, tenants::MAX_LIFETIME,
+    trust::Anchor,
+};
+use signet_x509::{
+    CaProfile, CertificateView, ChainError, KeyAndCsr, KeyPair, Leaf, issue, verify_client, verify_service,
+};
 
 use crate::{
     judges::{Folder, run},
@@ -123,6 +128,7 @@ fn every_defect_has_its_own_reason() {
         ("no such tenant", forge(b"//acme.", b"//nope."), ChainError::UnknownTenant),
         ("another CA", other, ChainError::UntrustedIssuer),
         ("wrong usage", forge(&client_auth, &server_auth), ChainError::WrongKeyUsage),
+        ("no usage", forge(&EXT_KEY_USAGE, &UNKNOWN_EXTENSION), ChainError::WrongKeyUsage),
         ("may sign certificates", forge(&[3, 2, 7, 0x80], &[3, 2, 2, 0x84]), ChainError::IsACa),
         ("no type", forge(&oid(1), &oid(9)), ChainError::MissingExtension),
         ("no id", forge(&oid(2), &oid(9)), ChainError::MissingExtension),
@@ -134,6 +140,75 @@ fn every_defect_has_its_own_reason() {
     ];
     for (name, der, expected) in cases {
         assert_eq!(verify(&world, &der, &[world.tenant.anchor("acme.1")], NOW), Err(expected), "{name}");
+    }
+}
+
+/// The identifier of extendedKeyUsage, and one of an extension that nobody knows.
+const EXT_KEY_USAGE: [u8; 5] = [6, 3, 0x55, 0x1d, 37];
+const UNKNOWN_EXTENSION: [u8; 5] = [6, 3, 0x55, 0x1d, 126];
+
+/// A usage that is not there is none: RFC 5280 lets such a certificate do everything.
+#[test]
+fn a_service_is_a_server_only_if_its_certificate_says_so() {
+    let world = World::new();
+    let anchors = [world.tenant.anchor("acme.1")];
+    let good = world.tenant.leaf(&world.profile(PrincipalType::Service, "api")).certificate_der;
+    let verify = |der: &[u8]| verify_service(der, &world.env, |_| Some(trust(&anchors)), NOW);
+    assert_eq!(verify(&good).unwrap().principal, id("api"));
+    let unsaid = forge(&world.tenant, &good, &EXT_KEY_USAGE, &UNKNOWN_EXTENSION);
+    for der in [worker(&world), unsaid] {
+        assert_eq!(verify(&der), Err(ChainError::WrongKeyUsage));
+    }
+}
+
+#[test]
+fn only_keys_that_we_certify_are_taken() {
+    let world = World::new();
+    let options = [
+        "extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature",
+        "subjectAltName=URI:spiffe://acme.prod.example.com/worker/w-1",
+        "1.3.6.1.4.1.99999.1.1=ASN1:UTF8String:worker",
+        "1.3.6.1.4.1.99999.1.2=ASN1:UTF8String:w-1",
+        "1.3.6.1.4.1.99999.1.3=ASN1:UTF8String:acme",
+    ]
+    .join("\n");
+    let verify = |csr: &[u8]| {
+        let der = signed(&world.tenant, csr, &options, "30");
+        // OpenSSL reads the machine's clock.
+        let now = CertificateView::from_der(&der).unwrap().not_before;
+        verify(&world, &der, &[world.tenant.anchor("acme.1")], now).map_err(|error| error.reason())
+    };
+    assert_eq!(verify(&KeyAndCsr::generate().unwrap().csr_der).unwrap().principal, id("w-1"));
+    let others: [&[&str]; 3] = [
+        &["rsa:2048"],
+        &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        &["ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"],
+    ];
+    for key in others {
+        let folder = Folder::new();
+        run(Command::new("openssl")
+            .args(["req", "-new", "-nodes", "-subj", "/CN=w-1", "-keyout", "/dev/null", "-newkey"])
+            .args(key)
+            .args(["-outform", "DER", "-out"])
+            .arg(folder.path("csr")));
+        let refused = verify(&std::fs::read(folder.path("csr")).unwrap());
+        assert_eq!(refused.err(), Some("CERTIFICATE_KEY_UNSUPPORTED"), "{key:?}");
+    }
+}
+
+/// 90 days, whatever the tenant allows now.
+#[test]
+fn a_leaf_that_is_valid_for_longer_than_any_tenant_may_allow_is_refused() {
+    let world = World::new();
+    let anchors = [world.tenant.anchor("acme.1")];
+    let profile = world.profile(PrincipalType::Worker, "w-1");
+    let longest = issue::prepare_leaf(&profile, &request(), &world.tenant.cert, serial(), MAX_LIFETIME, NOW).unwrap();
+    let longest = world.tenant.sign(longest).certificate_der;
+    verify(&world, &longest, &anchors, NOW).unwrap();
+    for end in [b"270415080001Z", b"280114080000Z"] {
+        let forged = forge(&world.tenant, &longest, b"270415080000Z", end);
+        let refused = verify(&world, &forged, &anchors, NOW).map_err(|error| error.reason());
+        assert_eq!(refused.err(), Some("CERTIFICATE_VALID_TOO_LONG"));
     }
 }
 
@@ -182,12 +257,19 @@ fn another_environment_does_not_know_it() {
 
 /// A certificate that OpenSSL signs with the CA's key, with the given alternative names and further options.
 fn with_options(ca: &Authority, names: &str) -> Vec<u8> {
-    let folder = Folder::new();
     let names = if names.is_empty() { String::new() } else { format!("subjectAltName={names}\n") };
     let options = format!("extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature\n{names}");
-    let csr = signet_x509::KeyAndCsr::generate().unwrap().csr_der;
+    // From the machine's time on, and valid at `NOW`.
+    signed(ca, &KeyAndCsr::generate().unwrap().csr_der, &options, "300")
+}
+
+/// A certificate of so many `days` that OpenSSL signs with the CA's key for the key of `csr`.
+fn signed(ca: &Authority, csr: &[u8], options: &str, days: &str) -> Vec<u8> {
+    let folder = Folder::new();
     run(Command::new("openssl")
-        .args(["x509", "-req", "-inform", "DER", "-outform", "DER", "-days", "300", "-CAcreateserial", "-in"])
+        .args(["x509", "-req", "-inform", "DER", "-outform", "DER", "-days", days])
+        // No UUIDv7, which would tell that it is older than its CA.
+        .args(["-set_serial", "0x0197f0c0ffee40008000000000000001", "-in"])
         .arg(folder.write("leaf.csr", csr))
         .arg("-extfile")
         .arg(folder.write("options", options))

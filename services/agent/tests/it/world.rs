@@ -141,6 +141,7 @@ impl World {
             serial_number: certificate.serial_number.clone(),
             reason: pb::RevocationReason::NotStated.into(),
             request_id: signet_client::request_id(),
+            or_unrecorded: false,
         };
         CertificateServiceClient::new(self.admin()).revoke_certificate(request).await.unwrap();
     }

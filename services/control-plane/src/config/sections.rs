@@ -8,7 +8,12 @@ use std::{
 
 use serde::Deserialize;
 use signet_app::ServerNames;
-use signet_core::{Cidr, Lifetime, authorization::ExtraGrant, spiffe::TrustDomainSuffix, trust::WhenStale};
+use signet_core::{
+    Cidr, Lifetime,
+    authorization::ExtraGrant,
+    spiffe::TrustDomainSuffix,
+    trust::{WhenStale, WhenUnrecorded},
+};
 use signet_x509::environment::LeafOids;
 
 use super::value;
@@ -195,6 +200,8 @@ pub struct TrustConfig {
     pub staleness_limit: Lifetime,
     /// What happens then.
     pub when_stale: WhenStale,
+    /// What happens to certificates without a record.
+    pub when_unrecorded: WhenUnrecorded,
 }
 
 /// Limits; each protects the others' share.
@@ -303,6 +310,9 @@ pub struct Enrollment {
     pub issuer_ca_file: Option<PathBuf>,
     /// For emulators.
     pub sts_endpoint: Option<String>,
+    /// The enrollment API's own host name, where it is not the node's.
+    #[serde(default, deserialize_with = "value::optional_dns_name")]
+    pub api_domain: Option<String>,
 }
 
 impl Environment {
@@ -315,7 +325,7 @@ impl Environment {
 impl Enrollment {
     /// What is checked with, but for the CAs, which are in a file.
     pub fn options(&self) -> signet_attest::Options {
-        let Self { aws_regions, private_issuers, sts_endpoint, issuer_ca_file: _ } = self.clone();
+        let Self { aws_regions, private_issuers, sts_endpoint, issuer_ca_file: _, api_domain: _ } = self.clone();
         signet_attest::Options { aws_regions, private_issuers, sts_endpoint, ..Default::default() }
     }
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error};
 use signet_core::{Lifetime, TenantId, spiffe::TrustDomainSuffix};
 use signet_x509::{ServerName, environment::LeafOids};
 
+const DNS_NAME: &str = "must be a lower-case DNS name, e.g. signet.example.com";
+
 fn text<'de, D: Deserializer<'de>>(from: D, fits: impl FnOnce(&str) -> bool, rule: &str) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
     if fits(&text) { Ok(text) } else { Err(D::Error::custom(format!("{text:?} {rule}"))) }
@@ -111,13 +113,14 @@ pub(super) fn dns_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String
             Ok(ServerName::Ip(_)) => {
                 return Err(D::Error::custom(format!("{name:?} is an address; put it into server.ip_addresses")));
             }
-            Err(_) => {
-                let rule = "must be a lower-case DNS name, e.g. signet.example.com";
-                return Err(D::Error::custom(format!("{name:?} {rule}")));
-            }
+            Err(_) => return Err(D::Error::custom(format!("{name:?} {DNS_NAME}"))),
         }
     }
     Ok(names)
+}
+
+pub(super) fn optional_dns_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    text(from, |text| matches!(text.parse(), Ok(ServerName::Dns(_))), DNS_NAME).map(Some)
 }
 
 pub(super) fn filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {

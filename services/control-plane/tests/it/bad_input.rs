@@ -126,6 +126,7 @@ async fn certificates_blame_the_field(channel: &Channel) {
             serial_number: "0".repeat(32),
             reason,
             request_id: signet_client::request_id(),
+            or_unrecorded: false,
         };
         let status = client.revoke_certificate(request).await.unwrap_err();
         assert!(status.message().contains("REVOCATION_REASON_NOT_STATED"), "{status:?}");

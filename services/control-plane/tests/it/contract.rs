@@ -138,6 +138,7 @@ async fn a_certificate_may_be_revoked_without_a_reason_if_that_is_said() {
         serial_number: held.facts().serial_number.clone(),
         reason: pb::RevocationReason::NotStated.into(),
         request_id: signet_client::request_id(),
+        or_unrecorded: false,
     };
     let mut client = CertificateServiceClient::new(world.admin(&node));
     let get = pb::GetCertificateRequest {

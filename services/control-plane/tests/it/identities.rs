@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The extensions of a good leaf of `acme/worker/w-1`.
-const GOOD: [&str; 7] = [
+pub const GOOD: [&str; 7] = [
     "keyUsage=critical,digitalSignature",
     "extendedKeyUsage=clientAuth",
     "authorityKeyIdentifier=keyid",
@@ -33,6 +33,12 @@ fn but(prefix: &str, by: &str) -> Vec<String> {
 
 /// A leaf that OpenSSL makes with acme's real CA key, or with its own.
 fn forged(world: &World, with_ca: bool, ca_der: &[u8], extensions: &[String]) -> Credentials {
+    // No UUIDv7, which would tell that it is older than its CA.
+    forged_as("0197f0c0ffee40008000000000000001", world, with_ca, ca_der, extensions)
+}
+
+/// The same with this serial number, hexadecimal.
+pub fn forged_as(serial: &str, world: &World, with_ca: bool, ca_der: &[u8], extensions: &[String]) -> Credentials {
     let folder = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     fs::write(folder.path().join("key.pem"), key.to_pkcs8_pem().as_bytes()).unwrap();
@@ -42,8 +48,8 @@ fn forged(world: &World, with_ca: bool, ca_der: &[u8], extensions: &[String]) ->
     let ca_key = world.dir.path().join("keys/acme.1.pem");
     let passphrase = format!("file:{}", world.dir.path().join("passphrase").display());
     let mut sign = vec!["x509", "-req", "-in", "csr.pem", "-days", "1", "-extfile", "extensions"];
-    // No UUIDv7, which would tell that it is older than its CA.
-    sign.extend(["-set_serial", "0x0197f0c0ffee40008000000000000001", "-outform", "DER", "-out", "leaf.der"]);
+    let serial = format!("0x{serial}");
+    sign.extend(["-set_serial", &serial, "-outform", "DER", "-out", "leaf.der"]);
     match with_ca {
         true => sign.extend(["-CA", "ca.pem", "-CAkey", ca_key.to_str().unwrap(), "-passin", &passphrase]),
         false => sign.extend(["-signkey", "key.pem"]),

@@ -22,7 +22,7 @@ pub async fn who_am_i(channel: &Channel) -> Result<pb::WhoAmIResponse, Status> {
     client.who_am_i(pb::WhoAmIRequest {}).await.map(tonic::Response::into_inner)
 }
 
-async fn watch(channel: &Channel) -> Streaming<pb::TrustBundle> {
+pub async fn watch(channel: &Channel) -> Streaming<pb::TrustBundle> {
     let mut client = TrustServiceClient::new(channel.clone());
     let mut stream = client.watch_trust_bundle(pb::WatchTrustBundleRequest::default()).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
@@ -30,12 +30,12 @@ async fn watch(channel: &Channel) -> Streaming<pb::TrustBundle> {
 }
 
 /// A principal on both nodes: an open connection and an open stream each.
-struct Open {
+pub struct Open {
     channels: [Channel; 2],
     streams: [Streaming<pb::TrustBundle>; 2],
 }
 
-async fn open(world: &World, nodes: [&Node; 2], credentials: &Credentials) -> Open {
+pub async fn open(world: &World, nodes: [&Node; 2], credentials: &Credentials) -> Open {
     let channels = nodes.map(|node| world.channel(node, credentials));
     for channel in &channels {
         eventually("the node accepts", async || who_am_i(channel).await.is_ok()).await;
@@ -45,7 +45,7 @@ async fn open(world: &World, nodes: [&Node; 2], credentials: &Credentials) -> Op
 }
 
 /// Everything that was open is refused, and nothing new gets in.
-async fn is_refused(world: &World, nodes: [&Node; 2], credentials: &Credentials, open: Open, why: &str) {
+pub async fn is_refused(world: &World, nodes: [&Node; 2], credentials: &Credentials, open: Open, why: &str) {
     let changed = Instant::now();
     for (place, mut stream) in open.streams.into_iter().enumerate() {
         let end = tokio::time::timeout(BUDGET, async {
@@ -119,6 +119,7 @@ async fn a_status_is_in_force_on_every_node() {
         serial_number: worker.facts().serial_number.clone(),
         reason: pb::RevocationReason::KeyCompromise.into(),
         request_id: signet_client::request_id(),
+        or_unrecorded: false,
     };
     let revoked = CertificateServiceClient::new(admin.clone()).revoke_certificate(revoke).await.unwrap().into_inner();
     assert_eq!(revoked.state(), pb::CertificateState::Revoked);

@@ -87,7 +87,7 @@ fn event(of: &str, number: u16) -> AuditEvent {
 fn revokes(of: &str, number: u16) -> Commit {
     let mut random = [0; 10];
     random[8..].copy_from_slice(&number.to_be_bytes());
-    let change = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: later(3600) };
+    let change = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: later(3600), issuer: None };
     Commit::audited(event(of, number), NOW).announce(&of.parse().unwrap(), change, later(3600))
 }
 

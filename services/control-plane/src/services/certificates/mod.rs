@@ -108,9 +108,12 @@ impl CertificateService for Api {
             let caller = caller.with_request_id(&message.request_id)?;
             let (issuer, serial) = (fields::ca_id(&message.issuer_id)?, fields::serial(&message.serial_number)?);
             let reason = choices::revocation_reason(message.reason)?;
-            let (app, permit) = (&self.node.app, caller.permit()?);
-            let revoked =
-                certificates::revoke_certificate(app, &caller.call, permit, &scope, &issuer, &serial, reason).await?;
+            let (app, call, permit) = (&self.node.app, &caller.call, caller.permit()?);
+            let revoked = if message.or_unrecorded {
+                certificates::revoke_recorded_or_not(app, call, permit, &scope, &issuer, &serial, reason).await?
+            } else {
+                certificates::revoke_certificate(app, call, permit, &scope, &issuer, &serial, reason).await?
+            };
             Ok(convert::certificate(&revoked))
         })
         .await

@@ -81,6 +81,9 @@ pub struct RevokeArgs {
     /// Reason; published in CRLs
     #[arg(long, value_enum, default_value_t)]
     reason: Reason,
+    /// Also if there is no record of it: it was signed with a stolen CA key, or a restore lost its record
+    #[arg(long)]
+    unrecorded: bool,
     /// Says yes in advance.
     #[command(flatten)]
     yes: Yes,
@@ -148,6 +151,9 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
         let request = v1::GetCertificateRequest { tenant_id, issuer_id, serial_number };
         match rpc!(session, "reading the certificate", Client.get_certificate(request)).await {
             Ok(found) => what = format!("{what}, held by {}", found.principal_id),
+            Err(failure) if failure.exit == Exit::NotFound && args.unrecorded => {
+                what = format!("{what}, of which there is no record");
+            }
             Err(failure) if failure.exit == Exit::NotFound => return Err(failure),
             // What the server cannot read can still be stopped.
             Err(_) => {}
@@ -161,6 +167,7 @@ async fn revoke(run: &Run, args: RevokeArgs) -> Result<Exit, Failure> {
         serial_number: args.which.serial.to_string(),
         reason: args.reason.to_proto().into(),
         request_id: session.request_id(),
+        or_unrecorded: args.unrecorded,
     };
     let revoked = rpc!(session, "revoking the certificate", Client.revoke_certificate(request)).await?;
     let (successor, whole) = (&revoked.successor_serial_number, args.reason == Reason::KeyCompromise);
