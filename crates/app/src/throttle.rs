@@ -91,7 +91,8 @@ impl Throttle {
     }
 
     /// Counts an order that changes nothing and is announced all the same, or revokes what was never recorded, or says
-    /// that its actor gave too many. `is_charged`: whether this call was counted, which it is once however often it is tried.
+    /// that its actor gave too many. `is_charged`: whether this call was counted, which it is once however often it is
+    /// tried.
     pub(crate) fn repeated(&self, call: &Call, is_charged: &AtomicBool) -> Result<(), Error> {
         if is_charged.swap(true, Ordering::Relaxed) {
             return Ok(());
