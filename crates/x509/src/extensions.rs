@@ -15,8 +15,8 @@ use x509_cert::ext::{
 use crate::{
     CaProfile, LeafProfile, ServerName, ServerProfile,
     encode::{ca_constraints, extended_usage, extension, ia5, usage_cert_and_crl_sign, usage_digital_signature},
+    name::is_server,
     oid,
-    profile::is_server,
 };
 
 const fn purposes(principal_type: PrincipalType) -> &'static [ObjectIdentifier] {

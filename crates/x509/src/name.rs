@@ -5,12 +5,17 @@ use der::{
     Encode, Tag,
     asn1::{Any, SetOfVec},
 };
-use signet_core::{TenantId, authorities::CaKind, spiffe::SpiffeId};
+use signet_core::{PrincipalType, TenantId, authorities::CaKind, spiffe::SpiffeId};
 use x509_cert::attr::AttributeTypeAndValue;
 
-use crate::{Environment, oid, profile::is_server};
+use crate::{Environment, oid};
 
 type Rdn = SetOfVec<AttributeTypeAndValue>;
+
+/// Whether a principal of this type answers calls of its peers too; everybody else only calls.
+pub(crate) const fn is_server(principal_type: PrincipalType) -> bool {
+    matches!(principal_type, PrincipalType::Service)
+}
 
 /// `O=<tenant>, CN=<principal id>`, or the id in UID instead of CN where a TLS client could take it for a host. OpenSSL
 /// does so where there is no DNS name, whatever the name constraints say: a service called `localhost` would pass for

@@ -2,12 +2,11 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use signet_core::{
-    Lifetime, PrincipalType, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId,
-};
+use signet_core::{Lifetime, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId};
 
 use crate::{
-    CertificateView, Environment, name,
+    CertificateView, Environment,
+    name::{self, is_server},
     profile_error::{MAX_ROLES, MAX_SERVER_NAMES, ProfileError},
 };
 
@@ -49,11 +48,6 @@ impl LeafProfile {
         };
         Self::new(environment, id, principal.roles.clone())
     }
-}
-
-/// Whether a principal of this type answers calls of its peers too; everybody else only calls.
-pub(crate) const fn is_server(principal_type: PrincipalType) -> bool {
-    matches!(principal_type, PrincipalType::Service)
 }
 
 /// The DNS name of a principal that may be a server: `<id>.<type>.<trust domain>`, which nobody else in the environment

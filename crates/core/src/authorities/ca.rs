@@ -234,8 +234,8 @@ const MARGIN: Lifetime = Lifetime::days(30);
 /// What is due at `now` for the CAs of one kind and owner: `prepared` at half of the active one's life, `active` at
 /// five sixths, if verifiers know it by then ([`Ca::known_at`]; a root, which signs CAs of two years, earlier:
 /// [`MARGIN`] before these would outlive it), `retired` once everything it signed has expired (`longest_leaf_millis`
-/// after it stopped signing) or it has expired itself. A CA without an anchor gets one. What a clock has made or activated that was ahead counts for
-/// nothing until it begins. Pure: the caller executes the steps and asks again.
+/// after it stopped signing) or it has expired itself. A CA without an anchor gets one. What a clock has made or
+/// activated that was ahead counts for nothing until it begins. Pure: the caller executes the steps and asks again.
 pub fn plan_rotation(cas: &[Ca], longest_leaf_millis: i64, now: Time) -> Vec<RotationStep> {
     let mut steps = Vec::new();
     let newest = cas.iter().map(|ca| ca.generation).max().unwrap_or(0);

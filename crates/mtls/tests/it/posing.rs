@@ -1,5 +1,5 @@
-//! Who passes for the control plane before clients that are not ours: curl, Python, libpq and OpenSSL. A client believes
-//! a server if it sends something: curl and libpq compare the name only after the handshake.
+//! Who passes for the control plane before clients that are not ours: curl, Python, libpq and OpenSSL. A client
+//! believes a server if it sends something: curl and libpq compare the name only after the handshake.
 
 use std::{fs, path::Path, process::Stdio, sync::Arc};
 

@@ -5,7 +5,7 @@ use signet_core::{PrincipalType, tenants::MAX_LIFETIME};
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName};
 
 use super::Lint;
-use crate::{Leaf, ServerName, issue::BACKDATE, leaf, oid, profile};
+use crate::{Leaf, ServerName, issue::BACKDATE, leaf, name::is_server, oid, profile};
 
 impl Lint<'_> {
     pub(super) fn leaf(&mut self) {
@@ -23,7 +23,7 @@ impl Lint<'_> {
         };
         let rule = "the alternative names must be one URI (X.509-SVID section 2) and, of a server, its own DNS name";
         self.require(named, rule);
-        let is_client_only = read.as_ref().is_ok_and(|leaf| !profile::is_server(leaf.id.principal_type));
+        let is_client_only = read.as_ref().is_ok_and(|leaf| !is_server(leaf.id.principal_type));
         let has_cn = self.tbs.subject().iter().any(|attribute| attribute.oid == oid::COMMON_NAME);
         let rule = "what may be a server must not have a CN without a DNS name (RFC 6125 section 6.4.4)";
         self.require(!has_cn || is_client_only || names.len() == 2, rule);

@@ -200,8 +200,8 @@ fn write_pem(pem: &PemConfig, credentials: &Credentials, bundle: &Bundle) -> Res
     AtomicDir::new(&pem.directory, FOLDER).replace(&credentials.facts().serial_number, &files)
 }
 
-/// Key, chain, and what to trust the control plane by: HAProxy and others take key and chain, and [`read_combined`] finds
-/// all of it again.
+/// Key, chain, and what to trust the control plane by: HAProxy and others take key and chain, and [`read_combined`]
+/// finds all of it again.
 pub(crate) fn combine(credentials: &Credentials) -> Zeroizing<String> {
     let (key, chain, root) = (credentials.key_pem(), credentials.chain_pem(), credentials.root_pem());
     let mut text = Zeroizing::new(String::with_capacity(key.len() + chain.len() + root.len()));

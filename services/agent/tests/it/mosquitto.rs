@@ -50,11 +50,7 @@ async fn mosquitto_rotates_without_a_lost_message() {
     eventually("mosquitto is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
     reports.until("it is told", signet_agent::report::IdentityReport::is_well).await;
 
-    let tls = ["--cafile", &format!("{dir}/sensor/bundle.pem"), "--cert", &format!("{dir}/sensor/cert.pem")]
-        .map(str::to_owned);
-    let key = ["--key", &format!("{dir}/sensor/key.pem"), "--insecure"].map(str::to_owned);
-    let place = ["-h", "127.0.0.1", "-p", &port.to_string(), "-t", "soak", "-q", "1"].map(str::to_owned);
-    let common: Vec<String> = tls.into_iter().chain(key).chain(place).collect();
+    let common = arguments(&format!("{dir}/sensor"), port);
     let mut subscriber = Ended(
         Command::new("mosquitto_sub").args(&common).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap(),
     );
@@ -95,6 +91,15 @@ async fn mosquitto_rotates_without_a_lost_message() {
     .await;
     assert!(subscriber.0.try_wait().unwrap().is_none(), "the subscriber is still the same");
     agent.stop().await;
+}
+
+/// What both clients are told, with the certificate in `folder`.
+fn arguments(folder: &str, port: u16) -> Vec<String> {
+    let file = |name: &str| format!("{folder}/{name}.pem");
+    let tls = ["--cafile", &file("bundle"), "--cert", &file("cert"), "--key", &file("key"), "--insecure"];
+    let tls = tls.map(str::to_owned);
+    let place = ["-h", "127.0.0.1", "-p", &port.to_string(), "-t", "soak", "-q", "1"].map(str::to_owned);
+    tls.into_iter().chain(place).collect()
 }
 
 fn mosquitto() -> &'static str {

@@ -70,8 +70,8 @@ pub async fn publish(app: &App, chore: &Chore, bucket: &dyn ObjectStore, go_on: 
     Ok(report)
 }
 
-/// All there is to publish, by the index: the server anchors first, then another piece first each time, so that runs which end too
-/// early leave out none for ever.
+/// All there is to publish, by the index: the server anchors first, then another piece first each time, so that runs
+/// which end too early leave out none for ever.
 async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>), Error> {
     let now = chore.now;
     let (cas, mut unreadable) = reads::all_cas(app, chore.keeper, now).await?;
