@@ -198,7 +198,7 @@ fn server_certificate(error: &CertificateError) -> String {
     match error {
         // A bad signature is that of a CA with the same name and another key: an environment that was made anew.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "it does not chain to our root; is this the right environment and ca.pem?".into()
+            "it does not chain to a server anchor that we trust; is this the right environment and ca.pem?".into()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "it has expired; check the clock, then the server's certificate rotation".into()

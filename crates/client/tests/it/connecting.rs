@@ -71,10 +71,27 @@ async fn a_server_that_we_do_not_trust_is_named_so() {
     };
     let endpoint = format!("https://{address}");
     let foreign = Connector::new(&endpoint, &World::new().roots(), None).unwrap();
-    untrusted(foreign.connect().await.unwrap_err(), "does not chain to our root");
+    untrusted(foreign.connect().await.unwrap_err(), "does not chain to a server anchor");
     let named = world.connector(address, None).with_server_name("elsewhere.test").unwrap();
     untrusted(named.connect().await.unwrap_err(), "set the server name");
     world.connector(address, None).with_server_name("signet.test").unwrap().connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_knows_a_server_anchor_trusts_no_root() {
+    let (world, elsewhere) = (World::new(), World::new());
+    let endpoint = format!("https://{}", world.start(true).await);
+    let root = world.roots().remove(0);
+    let [own, foreign] = [&world, &elsewhere].map(|world| world.pki.server.ca.anchor_der.clone());
+    for (trusted, is_believed) in [
+        (vec![root.clone()], true),
+        (vec![root.clone(), own.clone()], true),
+        (vec![own], true),
+        (vec![root, foreign], false),
+    ] {
+        let connected = Connector::new(&endpoint, &trusted, None).unwrap().connect().await;
+        assert_eq!(connected.is_ok(), is_believed, "{connected:?}");
+    }
 }
 
 #[tokio::test]
