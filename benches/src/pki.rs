@@ -215,6 +215,7 @@ fn tenant(id: TenantId) -> Tenant {
         renewal_grace: Lifetime::seconds(0),
         renewal_steering: None,
         quotas: Default::default(),
+        deletion: None,
         created_at: Time::from_unix_seconds(0),
         updated_at: Time::from_unix_seconds(0),
     }

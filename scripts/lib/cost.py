@@ -19,7 +19,7 @@ FEED_READS = 16
 # Two a minute: a root over all seals, and the minute's checkpoint. Their record and what sealing reads: estimated.
 SEAL_SIGNATURES, SEAL_WRITES, SEAL_READS = 2, 10, 10
 # Runs of the schedule's tasks, half a GB for a second each: see infra/modules/rotate/schedules.tf.
-RUNS = 730 * (6 + 12 + 4)
+RUNS = 730 * (6 + 12 + 5)
 PUBLICATIONS = 730 * 6
 # Container Insights reports so many metrics of a cluster with one service (CloudWatch, "Amazon ECS Container Insights metrics").
 INSIGHTS = 25

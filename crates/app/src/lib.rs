@@ -11,6 +11,7 @@ mod ledger;
 mod object_store;
 mod paging;
 pub mod principals;
+pub mod purge;
 mod reads;
 pub mod restore;
 pub mod sync;
@@ -37,6 +38,7 @@ use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     audit::sealing::HeadWatch,
     enrollment::attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
+    tenants::DEFAULT_DELETION_GRACE,
 };
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use sync::{detached::Detached, queues::NamedQueues, single_flight::SingleFlight};
@@ -64,13 +66,14 @@ pub use ledger::Planned;
 pub use object_store::{Object, ObjectMeta, ObjectStore, Put};
 pub use paging::{Listing, PageRequest};
 pub use principals::{CreatePrincipal, PrincipalPatch};
+pub use reads::deleted;
 pub use sync::detached::tell_operator;
 pub use task::{GoOn, TaskReport};
 pub use tenants::{CreateTenant, TenantPatch};
 pub use throttle::RefusalLimits;
 pub use trust::{
     feed::Follower,
-    publication::{BUNDLE_REFRESH, bundle_sequence},
+    publication::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence},
 };
 
 /// What an operator may set for a whole environment.
@@ -80,6 +83,8 @@ pub struct Settings {
     pub audit_retention: Lifetime,
     /// How long after its end a minute of audit events is sealed; what is written later is named as late.
     pub seal_delay: Lifetime,
+    /// How long a deleted tenant can be undeleted.
+    pub deletion_grace: Lifetime,
     /// Lifetime of server certificates.
     pub server_lifetime: Lifetime,
     /// Issuers that rules may name without `https://`.
@@ -100,6 +105,7 @@ impl Default for Settings {
         Self {
             audit_retention: Lifetime::days(400),
             seal_delay: Lifetime::seconds(60),
+            deletion_grace: DEFAULT_DELETION_GRACE,
             server_lifetime: SERVER_LIFETIME,
             private_issuers: Vec::new(),
             refusals: RefusalLimits::default(),
@@ -212,6 +218,11 @@ impl App {
     /// The environment's names.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// How long a deleted tenant can be undeleted.
+    pub fn deletion_grace(&self) -> Lifetime {
+        self.settings.deletion_grace
     }
 
     /// The store, for readiness checks.

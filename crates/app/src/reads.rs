@@ -18,8 +18,13 @@ use crate::{App, Listing, paging};
 
 /// The scope's tenant, or `NOT_FOUND`.
 pub(crate) async fn tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Tenant, Error> {
+    Ok(versioned_tenant(app, scope, now).await?.value)
+}
+
+/// The same with its version, for who changes something that hangs on it.
+pub(crate) async fn versioned_tenant(app: &App, scope: &TenantScope, now: Time) -> Result<Versioned<Tenant>, Error> {
     let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), now).await?;
-    Ok(found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?.value)
+    found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))
 }
 
 /// `NOT_FOUND` if the scope's tenant does not exist, for whoever found nothing in it. One that cannot be read exists.
@@ -65,6 +70,7 @@ pub(crate) async fn require_active_tenant(app: &App, scope: &TenantScope, now: T
 }
 
 pub(crate) fn require_active(tenant: &Tenant) -> Result<(), Error> {
+    refuse_deleted(tenant)?;
     match tenant.status {
         TenantStatus::Active => Ok(()),
         TenantStatus::Suspended => Err(Error::precondition(
@@ -72,6 +78,17 @@ pub(crate) fn require_active(tenant: &Tenant) -> Result<(), Error> {
             format!("tenant {} is suspended; activate it first", tenant.id),
         )),
     }
+}
+
+/// Nothing of a deleted tenant changes but by its undeletion and its purge.
+pub(crate) fn refuse_deleted(tenant: &Tenant) -> Result<(), Error> {
+    if tenant.is_deleted() { Err(deleted(&tenant.id)) } else { Ok(()) }
+}
+
+/// What a change in a deleted tenant is answered with.
+pub fn deleted(id: &TenantId) -> Error {
+    let message = format!("tenant {id} was deleted; undelete it first with `principal tenant undelete {id}`");
+    Error::precondition("TENANT_DELETED", message)
 }
 
 /// The principal `id` within the scope, or `NOT_FOUND`.

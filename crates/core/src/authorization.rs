@@ -29,6 +29,8 @@ pub const PERMISSIONS: &[&str] = &[
     "tenants.update",
     "tenants.suspend",
     "tenants.activate",
+    "tenants.delete",
+    "tenants.undelete",
     "renewals.steer",
     "principals.create",
     "principals.get",
@@ -81,8 +83,15 @@ const OPERATE: &[&str] = &[
     "tokens.revoke",
 ];
 /// Tenants are the operator's business, also their limits.
-const TENANT_ADMINISTRATION: &[&str] =
-    &["tenants.create", "tenants.list", "tenants.update", "tenants.suspend", "tenants.activate"];
+const TENANT_ADMINISTRATION: &[&str] = &[
+    "tenants.create",
+    "tenants.list",
+    "tenants.update",
+    "tenants.suspend",
+    "tenants.activate",
+    "tenants.delete",
+    "tenants.undelete",
+];
 
 /// A permission's number in a [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -54,6 +54,7 @@ pub fn tenant(id: &TenantId) -> Tenant {
         renewal_grace: Lifetime::default(),
         renewal_steering: None,
         quotas: Default::default(),
+        deletion: None,
         created_at: NOW,
         updated_at: NOW,
     }

@@ -2,12 +2,13 @@
 # Each task does what is due and nothing twice, so that they may run at any time and again.
 locals {
   tasks = {
-    rotate-cas   = "rate(1 hour)"
-    publish      = "rate(10 minutes)"
-    sweep        = "rate(5 minutes)"
-    warn-expiry  = "rate(1 hour)"
-    count-quotas = "rate(1 hour)"
-    key-policies = "rate(1 hour)"
+    rotate-cas    = "rate(1 hour)"
+    publish       = "rate(10 minutes)"
+    sweep         = "rate(5 minutes)"
+    warn-expiry   = "rate(1 hour)"
+    count-quotas  = "rate(1 hour)"
+    key-policies  = "rate(1 hour)"
+    purge-tenants = "rate(1 hour)"
   }
 }
 

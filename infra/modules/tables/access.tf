@@ -22,8 +22,8 @@ locals {
       audit        = ["write"]
     }
     rotate = {
-      tenants      = ["read", "write"] # CAs
-      principals   = ["read", "write"] # reservations that are swept, and counts of principals
+      tenants      = ["read", "write", "delete"] # CAs; those and the rules of a deleted tenant are purged
+      principals   = ["read", "write", "delete"] # reservations that are swept, and counts of principals; purged likewise
       certificates = ["read", "write"]
       requests     = ["read", "write", "delete"] # a warning that could not be sent is taken back
       changes      = ["read", "write"]

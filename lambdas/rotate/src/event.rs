@@ -19,12 +19,21 @@ pub enum Task {
     CountQuotas,
     /// Policies of tenants' keys.
     KeyPolicies,
+    /// What is left of deleted tenants.
+    PurgeTenants,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 6] =
-        [Self::RotateCas, Self::Publish, Self::Sweep, Self::WarnExpiry, Self::CountQuotas, Self::KeyPolicies];
+    pub const ALL: [Self; 7] = [
+        Self::RotateCas,
+        Self::Publish,
+        Self::Sweep,
+        Self::WarnExpiry,
+        Self::CountQuotas,
+        Self::KeyPolicies,
+        Self::PurgeTenants,
+    ];
 
     /// Its name in events, logs and audit events.
     pub const fn name(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Task {
             Self::WarnExpiry => "warn-expiry",
             Self::CountQuotas => "count-quotas",
             Self::KeyPolicies => "key-policies",
+            Self::PurgeTenants => "purge-tenants",
         }
     }
 }
@@ -116,6 +126,8 @@ mod tests {
         for task in Task::ALL {
             assert_eq!(Event::parse(&json!({"task": task.name()})).unwrap(), Event::Task(task));
         }
+        // A restore knows the purge by this name.
+        assert_eq!(Task::PurgeTenants.name(), signet_app::purge::PURGE);
         assert_eq!(Event::parse(&json!({"task": "accept-audit-head"})).unwrap(), Event::AcceptAuditHead);
         for bad in [
             json!(null),

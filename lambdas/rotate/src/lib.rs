@@ -14,10 +14,11 @@ use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, S
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use signet_app::{
-    App, Call, Chore, ServerNames, TaskReport,
+    App, Call, Chore, ObjectStore, ServerNames, TaskReport,
     audit::checkpoints,
     authorities::{self, lifecycle},
     certificates::{expiry, sweep},
+    purge,
     tenants::quotas,
     trust::publication,
 };
@@ -180,6 +181,10 @@ impl Function {
             Task::RotateCas => lifecycle::rotate_due_cas(&self.app, &chore, &go_on).await,
             Task::CountQuotas => quotas::recount_quotas(&self.app, &chore, &go_on).await,
             Task::KeyPolicies => lifecycle::apply_key_policies(&self.app, &go_on).await,
+            Task::PurgeTenants => {
+                let bucket = self.bucket.as_ref().map(|bucket| bucket as &dyn ObjectStore);
+                purge::purge_tenants(&self.app, &chore, bucket, &go_on).await
+            }
             Task::Publish => self.publish(&chore, &go_on).await?,
             Task::Sweep => sweep::sweep_reservations(&self.app, &chore, &go_on).await.map(|report| TaskReport {
                 done: vec![format!("{} reservations closed", report.done.len())],

@@ -294,6 +294,7 @@ fn application(
         own_hosts: config.server.dns.iter().chain(&config.enrollment.api_domain).cloned().collect(),
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,
+        deletion_grace: config.tenants.deletion_grace,
         private_issuers: config.enrollment.private_issuers.clone(),
         refusals: RefusalLimits { recorded: config.limits.audited_refusals_per_minute, ..RefusalLimits::default() },
         ..Settings::default()

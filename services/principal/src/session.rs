@@ -14,7 +14,7 @@ use crate::{
     context::{Context, Contexts},
     exit::Exit,
     failure::Failure,
-    output::{Printer, Shown},
+    output::{Column, Printer, Shown},
     progress,
     run::Run,
 };
@@ -208,7 +208,12 @@ pub struct List<T> {
 impl<T: Shown> List<T> {
     /// Prints it. One that is not whole says so, and is a failure for scripts.
     pub fn print(&self, printer: &Printer) -> Result<Exit, Failure> {
-        printer.list(&self.items)?;
+        self.print_with(printer, &[])
+    }
+
+    /// The same with more columns.
+    pub fn print_with(&self, printer: &Printer, more: &[Column]) -> Result<Exit, Failure> {
+        printer.list_with(&self.items, more)?;
         if self.unreadable.is_empty() {
             return Ok(Exit::Ok);
         }

@@ -73,6 +73,8 @@ pub struct TrustBundle {
     pub trust_domain: String,
     /// The CAs that may have signed its principals' certificates.
     pub anchors: Vec<Ca>,
+    /// Whether the tenant is purged, so that no other bundle follows: this one trusts nobody.
+    pub is_last: bool,
     /// [`server_trust`].
     pub server_trust_der: Vec<Vec<u8>>,
 }
@@ -136,6 +138,7 @@ pub async fn server_trust(app: &App, now: Time) -> Result<Vec<Vec<u8>>, Error> {
 pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result<TrustBundle, Error> {
     let tenant = reads::tenant(app, scope, call.now).await?;
     let anchors = match tenant.isolation {
+        _ if tenant.purge().is_some() => Vec::new(),
         Isolation::Dedicated => trusted(app, scope, CaKind::Tenant, call.now).await?,
         Isolation::Shared => {
             let system = TenantScope::system();
@@ -143,8 +146,9 @@ pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result
         }
     };
     let trust_domain = app.environment.suffix().trust_domain(&tenant.id);
+    let is_last = tenant.purge().is_some();
     let server_trust_der = server_trust(app, call.now).await?;
-    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, server_trust_der })
+    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, is_last, server_trust_der })
 }
 
 /// Takes the CAs of one kind a step further. All of it is one transaction, so that a retry finds it done.
@@ -155,13 +159,19 @@ pub async fn rotate_ca(
     kind: CaKind,
     action: RotationAction,
 ) -> Result<RotationReport, Error> {
-    let tenant = reads::tenant(app, scope, call.now).await?;
-    check_kind(&tenant, kind)?;
+    let owner = reads::tenant(app, scope, call.now).await?;
+    check_kind(&owner, kind)?;
     if action == RotationAction::ForceActivate && !is_operator(call) {
         return Err(Denial::Permission.into());
     }
     let made = CertifiedOnce::default();
     let plan = || async {
+        let Versioned { value: tenant, version } = reads::versioned_tenant(app, scope, call.now).await?;
+        if tenant.is_deleted() && action == RotationAction::Due {
+            // It gets no more keys. Undeleted, it catches up.
+            return Ok(Planned::Unchanged(RotationReport { cas: Vec::new(), steps: Vec::new() }));
+        }
+        reads::refuse_deleted(&tenant)?;
         let (all, unreadable) = reads::cas_and_unreadable(app, scope, call.now).await?;
         require_readable(scope.tenant(), kind, &unreadable)?;
         let number = all.len() as u64;
@@ -192,6 +202,8 @@ pub async fn rotate_ca(
         for step in steps {
             take_step(app, call, &made, (&tenant.id, kind), step, &mut rotation).await?;
         }
+        // A purge that begins meanwhile leaves no CA behind that it has not seen.
+        rotation.writes.push(Write::Check(Tenant::key_of(&tenant.id), version));
         Ok(finish_rotation(app, call, &tenant.id, rotation))
     };
     let replay = |_| async {

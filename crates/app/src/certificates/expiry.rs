@@ -102,13 +102,13 @@ pub async fn warn_expiries(
 }
 
 async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> Result<(), Error> {
-    let now = round.chore.now;
-    let (cas, unreadable) = reads::all_cas(app, round.chore.keeper, now).await?;
+    let (now, keeper) = (round.chore.now, round.chore.keeper);
+    let (cas, unreadable) = reads::all_cas(app, keeper, now).await?;
     round.report.cannot_read(unreadable);
     for ca in cas.into_iter().filter(|ca| ca.state == CaState::Active) {
         let id = ca.id.clone();
         let ending = if ca.kind == CaKind::Root { Ending::Root { ca: id } } else { Ending::Ca { ca: id } };
-        let warning = unclaimed(app, now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await;
+        let warning = unclaimed(app, keeper, now, &ca.tenant, ending, (ca.not_before, ca.not_after)).await;
         claim(app, round, ca.id.to_string(), warning).await?;
     }
     let server = match newest_server_certificate(app, now).await {
@@ -121,7 +121,7 @@ async fn look_for_endings(app: &App, round: &mut Round<'_>, go_on: GoOn<'_>) -> 
     if let Some(server) = server {
         let ending = Ending::Server { serial: server.serial };
         let life = (server.not_before, server.not_after);
-        let warning = unclaimed(app, now, &server.tenant, ending, life).await;
+        let warning = unclaimed(app, keeper, now, &server.tenant, ending, life).await;
         claim(app, round, "the server's certificate".to_owned(), warning).await?;
     }
     let before = match broken_off(app, now).await {
@@ -208,15 +208,16 @@ async fn leaf_warning(
         serial: certificate.serial,
     };
     let life = (certificate.not_before, certificate.not_after);
-    let Some(warning) = unclaimed(app, now, &certificate.tenant, ending, life).await? else { return Ok(None) };
+    let Some(warning) = unclaimed(app, keeper, now, &certificate.tenant, ending, life).await? else { return Ok(None) };
     let scope = keeper.tenant(&certificate.tenant);
     let holder = reads::find_principal(app, &scope, &certificate.principal, now).await?;
     Ok(holder.is_some_and(|holder| depends_on(&holder.value, &certificate)).then_some(warning))
 }
 
-/// The warning that is due, if any, and that nobody has given.
+/// The warning that is due, if any, and that nobody has given. Nobody waits for what a deleted tenant had.
 async fn unclaimed(
     app: &App,
+    keeper: Housekeeper,
     now: Time,
     tenant: &TenantId,
     ending: Ending,
@@ -225,7 +226,16 @@ async fn unclaimed(
     let Some(threshold) = due(not_before, not_after, now) else { return Ok(None) };
     let warning = ExpiryWarning { tenant: tenant.clone(), ending, threshold, not_after, at: now };
     let given = Books.get::<ExpiryWarning>(&*app.store, &warning.key(), now).await?;
-    Ok(given.is_none().then_some(warning))
+    Ok((given.is_none() && !is_of_deleted(app, keeper, tenant, now).await?).then_some(warning))
+}
+
+/// Whether it is known that the tenant was deleted.
+async fn is_of_deleted(app: &App, keeper: Housekeeper, tenant: &TenantId, now: Time) -> Result<bool, Error> {
+    match reads::tenant(app, &keeper.tenant(tenant), now).await {
+        Ok(tenant) => Ok(tenant.is_deleted()),
+        Err(Error::Unreadable { .. } | Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Claims a warning of `what`, if there is one, and tells a full batch. What cannot be read stops no other's warnings.

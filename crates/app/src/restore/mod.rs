@@ -101,6 +101,7 @@ fn of_since(since: &Since) -> RestoreReport {
     RestoreReport {
         events_since: since.events,
         refusals_since: since.refusals(),
+        withheld: since.purged.iter().map(|id| format!("tenant {id} was purged: nothing of it comes back")).collect(),
         unreadable: since.unreadable.clone(),
         ..RestoreReport::default()
     }

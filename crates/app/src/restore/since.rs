@@ -5,7 +5,7 @@ use signet_core::{
     Error, Lifetime, Store, StoreError, Time,
     audit::{AUDIT_SHARDS, AuditEvent, SealHead},
     restore::since::Since,
-    store::{Body, Query, Table, scope::Books},
+    store::{Body, Query, Segment, Table, scope::Books},
     trust::change::{ChangeEntry, FEED_SHARDS},
 };
 
@@ -32,6 +32,7 @@ pub(super) async fn read(app: &App, source: &dyn Store, now: Time) -> Result<Sin
         since.unreadable.extend(unreadable);
     }
     drop(minutes);
+    find_purged(app, now, &mut since).await?;
     for shard in 0..FEED_SHARDS {
         let mut query = ChangeEntry::after(shard, 0);
         loop {
@@ -45,6 +46,23 @@ pub(super) async fn read(app: &App, source: &dyn Store, now: Time) -> Result<Sin
         }
     }
     Ok(since)
+}
+
+/// The records say of which tenants nothing comes back, also where the log has forgotten it.
+async fn find_purged(app: &App, now: Time, since: &mut Since) -> Result<(), Error> {
+    let mut query = Query::segment(Table::Tenants, Segment { number: 0, of: 1 });
+    loop {
+        let page = app.store.query(&query, now).await?;
+        for record in page.records {
+            if let Body::Tenant(tenant) = record.value {
+                since.found(&tenant);
+            }
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// The last minute that was sealed in `source`: it is no older than that. Without one, the minute it was made.

@@ -1,4 +1,4 @@
-//! Tenants: create, read, change, suspend, activate.
+//! Tenants: create, read, change, suspend, activate. `deletion` has how they end.
 
 use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 
@@ -23,6 +23,7 @@ use crate::{
     sync::queues::QueueTurn,
 };
 
+pub mod deletion;
 pub mod quotas;
 
 /// Most certificates that one principal of a tenant may be allowed to hold.
@@ -74,8 +75,8 @@ pub async fn create_tenant(
     let tenant = new_tenant(app, call, &input)?;
     let made = CertifiedOnce::default();
     let plan = || async {
-        if scope.get::<Tenant>(&*app.store, &Tenant::key_of(&input.id), call.now).await?.is_some() {
-            return Err(Error::AlreadyExists { resource: "tenant", id: input.id.to_string() });
+        if let Some(found) = scope.get::<Tenant>(&*app.store, &Tenant::key_of(&input.id), call.now).await? {
+            return Err(taken(&found.value));
         }
         let entry = AuditEntry::done(call, "tenant", &input.id);
         let mut commit = call::tenant_commit(app, call, &input.id, &entry).write(Write::create(tenant.clone()));
@@ -95,16 +96,23 @@ pub async fn get_tenant(app: &App, call: &Call, scope: &TenantScope) -> Result<T
     reads::tenant(app, scope, call.now).await
 }
 
-/// Lists the environment's tenants, in no particular order.
+/// Lists the environment's tenants, in no particular order; with `show_deleted` also those that are deleted and not yet
+/// purged.
 pub async fn list_tenants(
     app: &App,
     call: &Call,
     scope: &EnvironmentScope,
+    show_deleted: bool,
     page: &PageRequest,
 ) -> Result<Listing<Tenant>, Error> {
     let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
-    let read = |query| async move { scope.page::<Tenant>(&*app.store, &query, call.now).await };
-    paging::list(page, "tenants", LISTING_SHARDS, query, read).await
+    let read = |query| async move {
+        let mut page = scope.page::<Tenant>(&*app.store, &query, call.now).await?;
+        page.records.retain(|found| show_deleted || !found.value.is_deleted());
+        Ok(page)
+    };
+    let of = if show_deleted { "tenants, deleted too" } else { "tenants" };
+    paging::list(page, of, LISTING_SHARDS, query, read).await
 }
 
 /// Changes a tenant's name or limits. They hold for certificates that are issued from then on.
@@ -119,6 +127,7 @@ pub async fn update_tenant(
     let _turn = turn_to_write(app, id).await;
     let plan = || async {
         let mut found = find_tenant(app, scope, id, call.now).await?;
+        reads::refuse_deleted(&found.value)?;
         let before = found.value.clone();
         let tenant = &mut found.value;
         tenant.display_name = patch.display_name.clone().unwrap_or(before.display_name.clone());
@@ -161,6 +170,7 @@ async fn set_tenant_status(
     let plan = || async {
         // Also what is as it was asked: the feed may have lost it (a restore by halves).
         let mut found = find_tenant(app, scope, id, call.now).await?;
+        reads::refuse_deleted(&found.value)?;
         if found.value.status == status {
             app.throttle.repeated(call, &is_charged)?;
         }
@@ -183,6 +193,7 @@ pub async fn steer_renewals(
     let plan = || async {
         let found = scope.get::<Tenant>(&*app.store, &Tenant::key_of(scope.tenant()), call.now).await?;
         let mut found = found.ok_or_else(|| Error::not_found("tenant", scope.tenant()))?;
+        reads::refuse_deleted(&found.value)?;
         if found.value.renewal_steering == steering {
             return Ok(Planned::Unchanged(found.value));
         }
@@ -193,7 +204,7 @@ pub async fn steer_renewals(
 }
 
 /// Waits for a turn to write the tenant: who changes it again and again makes nobody start over who suspends it.
-async fn turn_to_write<'a>(app: &'a App, tenant: &TenantId) -> QueueTurn<'a> {
+pub(crate) async fn turn_to_write<'a>(app: &'a App, tenant: &TenantId) -> QueueTurn<'a> {
     app.turns.take(format!("record/{tenant}")).await
 }
 
@@ -205,11 +216,11 @@ fn change_tenant(app: &App, call: &Call, mut found: Versioned<Tenant>) -> Planne
     Planned::Commit(Box::new(commit), found.value)
 }
 
-async fn tenant_now(app: &App, scope: &EnvironmentScope, id: &TenantId, now: Time) -> Result<Tenant, Error> {
+pub(crate) async fn tenant_now(app: &App, scope: &EnvironmentScope, id: &TenantId, now: Time) -> Result<Tenant, Error> {
     Ok(find_tenant(app, scope, id, now).await?.value)
 }
 
-async fn find_tenant(
+pub(crate) async fn find_tenant(
     app: &App,
     scope: &EnvironmentScope,
     id: &TenantId,
@@ -225,7 +236,8 @@ pub async fn around_own_hosts(app: &App, now: Time) -> Result<Vec<(TenantId, Str
     let mut found = Vec::new();
     for host in &app.settings.own_hosts {
         let Some(id) = app.environment.suffix().tenant_around(host) else { continue };
-        if ClaimScope::of(&id).get::<Tenant>(&*app.store, &Tenant::key_of(&id), now).await?.is_some() {
+        let known = ClaimScope::of(&id).get::<Tenant>(&*app.store, &Tenant::key_of(&id), now).await?;
+        if known.is_some_and(|known| !known.value.is_purged()) {
             found.push((id, host.clone()));
         }
     }
@@ -240,6 +252,26 @@ fn require_not_around_own_hosts(app: &App, id: &TenantId) -> Result<(), Error> {
     let message =
         format!("would have the trust domain {domain}, and {host} is a name of the control plane; choose another id");
     Err(Error::invalid("tenant.tenant_id", "TRUST_DOMAIN_OF_SERVER", message))
+}
+
+/// Refusals of what an earlier tenant had rest on its id, so that no other gets it.
+fn taken(found: &Tenant) -> Error {
+    let id = &found.id;
+    match &found.deletion {
+        None => Error::AlreadyExists { resource: "tenant", id: id.to_string() },
+        Some(deletion) if deletion.purge.is_none() => Error::precondition(
+            "TENANT_DELETED",
+            format!(
+                "tenant {id} was deleted and is purged at {}; undelete it with `principal tenant undelete {id}`, or choose \
+                 another id: this one is never given again",
+                deletion.purge_at
+            ),
+        ),
+        Some(_) => Error::precondition(
+            "TENANT_PURGED",
+            format!("{id} was the id of a tenant that was deleted, and is never given again; choose another"),
+        ),
+    }
 }
 
 fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Error> {
@@ -265,6 +297,7 @@ fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Er
         renewal_grace: input.renewal_grace,
         renewal_steering: None,
         quotas: patch.quotas.or(Quotas::default()),
+        deletion: None,
         created_at: call.now,
         updated_at: call.now,
     })

@@ -95,7 +95,7 @@ pub async fn recount_quotas(app: &App, chore: &Chore, go_on: GoOn<'_>) -> Result
     let mut report = TaskReport::default();
     let (tenants, unreadable) = reads::all_tenants(app, chore.keeper, chore.now).await?;
     report.cannot_read(unreadable);
-    for tenant in tenants {
+    for tenant in tenants.into_iter().filter(|tenant| !tenant.is_deleted()) {
         let Some(now) = go_on() else {
             report.unfinished = true;
             break;

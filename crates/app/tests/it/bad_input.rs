@@ -140,7 +140,10 @@ async fn invariant_10_pages() {
         assert_eq!(refusal(&world, tokens::list_tokens(&world.app, &list, &scope, &page)).await.0, field);
         let cas = authorities::list_certificate_authorities(&world.app, &list, &scope, &page);
         assert_eq!(refusal(&world, cas).await.0, field);
-        assert_eq!(refusal(&world, tenants::list_tenants(&world.app, &list, &environment(), &page)).await.0, field);
+        assert_eq!(
+            refusal(&world, tenants::list_tenants(&world.app, &list, &environment(), false, &page)).await.0,
+            field
+        );
     }
 }
 

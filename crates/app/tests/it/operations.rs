@@ -41,6 +41,8 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "UpdateTenant", events: 1 },
     Operation { name: "SuspendTenant", events: 1 },
     Operation { name: "ActivateTenant", events: 1 },
+    Operation { name: "DeleteTenant", events: 1 },
+    Operation { name: "UndeleteTenant", events: 1 },
     Operation { name: "SteerRenewals", events: 1 },
     Operation { name: "CreatePrincipal", events: 1 },
     Operation { name: "UpdatePrincipal", events: 1 },
@@ -83,9 +85,8 @@ macro_rules! repeat {
 pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usize) -> Repeatable {
     let request = format!("request-{number}");
     match name {
-        "CreateTenant" | "UpdateTenant" | "SuspendTenant" | "ActivateTenant" | "SteerRenewals" => {
-            tenant_operation(world, name, number, request).await
-        }
+        "CreateTenant" | "UpdateTenant" | "SuspendTenant" | "ActivateTenant" | "DeleteTenant" | "UndeleteTenant"
+        | "SteerRenewals" => tenant_operation(world, name, number, request).await,
         "PrepareCa" | "ActivateCa" | "RetireCa" => ca_operation(world, name, number, request).await,
         "RenewOutOfBand" => out_of_band(world, number, request).await,
         "IssueCertificate" | "RenewCertificate" | "ConfirmCertificate" | "RevokeCertificate" => {
@@ -106,8 +107,11 @@ async fn tenant_operation(world: &Arc<World>, name: &'static str, number: usize,
     if name != "CreateTenant" {
         world.tenant(&tenant).await;
     }
-    if name == "ActivateTenant" {
+    if ["ActivateTenant", "DeleteTenant", "UndeleteTenant"].contains(&name) {
         tenants::suspend_tenant(&world.app, &call("Prepare"), &environment(), &id).await.unwrap();
+    }
+    if name == "UndeleteTenant" {
+        tenants::deletion::delete_tenant(&world.app, &call("Prepare"), &environment(), &id).await.unwrap();
     }
     repeat!(world, tenant, id, request; {
         let (call, app) = (call_with_id(name, &request), &world.app);
@@ -118,6 +122,8 @@ async fn tenant_operation(world: &Arc<World>, name: &'static str, number: usize,
                 tenants::update_tenant(app, &call, &environment(), &id, patch).await
             }
             "SuspendTenant" => tenants::suspend_tenant(app, &call, &environment(), &id).await,
+            "DeleteTenant" => tenants::deletion::delete_tenant(app, &call, &environment(), &id).await,
+            "UndeleteTenant" => tenants::deletion::undelete_tenant(app, &call, &environment(), &id).await,
             "SteerRenewals" => {
                 let window = Window { start: later(60), end: later(7200) };
                 tenants::steer_renewals(app, &call, &scope(&tenant), Some(Steering { issued_before: NOW, window })).await

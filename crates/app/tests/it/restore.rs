@@ -186,7 +186,7 @@ pub(crate) async fn backup_of(store: &dyn Store) -> MemoryStore {
 }
 
 /// Somebody's hand in the tables.
-async fn by_hand(store: &dyn Store, writes: Vec<Write>) {
+pub(crate) async fn by_hand(store: &dyn Store, writes: Vec<Write>) {
     for piece in writes.chunks(50) {
         let payload = r#"{"operation":"hand","outcome":"OK"}"#.to_owned();
         let (id, keep_until) = (unique("")[..16].repeat(2), later(86_400));
@@ -197,7 +197,7 @@ async fn by_hand(store: &dyn Store, writes: Vec<Write>) {
 }
 
 /// The audit log is sealed until then.
-async fn sealed_through(store: &dyn Store, now: Time) {
+pub(crate) async fn sealed_through(store: &dyn Store, now: Time) {
     let found = store.get(&SealHead::key_of(), now).await.unwrap();
     let write = match found.map(|found| (found.value, found.version)) {
         Some((Body::SealHead(head), version)) => {
@@ -208,13 +208,13 @@ async fn sealed_through(store: &dyn Store, now: Time) {
     by_hand(store, vec![write]).await;
 }
 
-async fn lose(store: &dyn Store, table: Table) {
+pub(crate) async fn lose(store: &dyn Store, table: Table) {
     let all = records(store, table).await;
     by_hand(store, all.into_iter().map(|record| Write::Delete(record.value.key(), record.version)).collect()).await;
 }
 
 /// What the runbook said once: the old records over the new ones.
-async fn overlay(store: &dyn Store, backup: &dyn Store) {
+pub(crate) async fn overlay(store: &dyn Store, backup: &dyn Store) {
     for table in [Table::Tenants, Table::Principals, Table::Certificates, Table::Enrollments] {
         let mut writes = Vec::new();
         for old in records(backup, table).await {
@@ -228,8 +228,12 @@ async fn overlay(store: &dyn Store, backup: &dyn Store) {
 }
 
 pub(crate) async fn restored(world: &World, source: &dyn Store) -> Result<RestoreReport, Error> {
+    restored_at(world, source, later(RESTORED_AT)).await
+}
+
+pub(crate) async fn restored_at(world: &World, source: &dyn Store, now: Time) -> Result<RestoreReport, Error> {
     let source = EarlierStore { name: "backup", store: source, published: &[] };
-    restore::restore(&world.app, &Call::process("restore", later(RESTORED_AT)), &source).await
+    restore::restore(&world.app, &Call::process("restore", now), &source).await
 }
 
 async fn nobody_comes_back(store: Arc<dyn Store>, what: &str, lost: &[Table], overlaid: bool) {

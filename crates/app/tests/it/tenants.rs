@@ -31,7 +31,8 @@ async fn tenants_are_listed_page_by_page() {
     let mut page = PageRequest { size: 2, token: String::new() };
     let mut seen = Vec::new();
     loop {
-        let listed = tenants::list_tenants(&world.app, &call("ListTenants"), &environment(), &page).await.unwrap();
+        let listed =
+            tenants::list_tenants(&world.app, &call("ListTenants"), &environment(), false, &page).await.unwrap();
         assert!(listed.items.len() <= 2);
         seen.extend(listed.items.into_iter().map(|tenant| tenant.id.to_string()));
         page.token = listed.next_page_token;

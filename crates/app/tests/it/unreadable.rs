@@ -253,7 +253,7 @@ async fn listings_leave_out_what_cannot_be_read_and_say_where_it_is() {
     let app = pair.app();
     let all = PageRequest::default();
     pair.flaky.damage(Tenant::key_of(&tid("acme")));
-    let tenants = tenants::list_tenants(&app, &call("ListTenants"), &environment(), &all).await.unwrap();
+    let tenants = tenants::list_tenants(&app, &call("ListTenants"), &environment(), false, &all).await.unwrap();
     assert_eq!(tenants.unreadable, [Tenant::key_of(&tid("acme")).to_string()]);
     let ids: Vec<String> = tenants.items.iter().map(|tenant| tenant.id.to_string()).collect();
     assert!(ids.contains(&pair.other.tenant.to_string()) && !ids.contains(&"acme".to_owned()), "{ids:?}");

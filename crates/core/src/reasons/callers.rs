@@ -181,11 +181,20 @@ reasons! {
         "The certificate was renewed before, and its successor is no longer on record."
         => "Enroll again.";
     SYSTEM_TENANT [Caller; "FAILED_PRECONDITION"]
-        "Tenant `system` cannot be suspended: nobody could activate it again."
+        "Tenant `system` cannot be suspended or deleted: nobody could activate it again."
         => "Suspend principals of it instead.";
     TENANT_BUSY [Caller; "RESOURCE_EXHAUSTED"]
         "The tenant has as many concurrent calls as its share of the node."
         => "Wait for some of them, then retry.";
+    TENANT_DELETED [Caller AuditLog; "FAILED_PRECONDITION"]
+        "The tenant was deleted: nothing of it changes any more, and its id is not given again."
+        => "Undelete it within its grace time, or choose another id.";
+    TENANT_NOT_SUSPENDED [Caller; "FAILED_PRECONDITION"]
+        "Only a suspended tenant can be deleted."
+        => "Suspend it, and delete it once nobody misses it.";
+    TENANT_PURGED [Caller; "FAILED_PRECONDITION"]
+        "The grace time of the deleted tenant is over: nothing brings it back, and its id is not given again."
+        => "Create a tenant with another id.";
     TENANT_REPLACED [Caller AuditLog Connection; "UNAUTHENTICATED"]
         "The certificate is older than its tenant: a restore lost the tenant, and it was created again."
         => "Enroll again.";

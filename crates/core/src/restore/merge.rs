@@ -30,11 +30,15 @@ pub enum Merged {
 /// | record | comes back | stays as it is now |
 /// | --- | --- | --- |
 /// | tenant, principal | its data | suspension, deletion, roles that were taken away, its certificates |
+/// | all but the certificates of a tenant whose purge has begun | never | all of it, for the purge to remove |
 /// | certificate | its bytes | revocation, lock, successor |
 /// | join token | its data | use, revocation; one that is gone comes back revoked, since nobody knows of its use |
 /// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
 /// | changes feed | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
+    if since.purged.contains(kept.tenant()) && goes_with_tenant(kept) {
+        return Merged::Same;
+    }
     let merged = match (kept, live) {
         (Body::Change(_) | Body::ChangeHead(_) | Body::Restoration(_), _) => return Merged::Same,
         (Body::Tenant(kept), None) => tenant(kept, None, since).into(),
@@ -58,12 +62,27 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
     if live == Some(&merged) { Merged::Same } else { Merged::Changed(Box::new(merged)) }
 }
 
+/// What a purge removes, or what is of no use without it. Certificates are not: revocation lists are made of them.
+const fn goes_with_tenant(body: &Body) -> bool {
+    matches!(body, Body::Ca(_) | Body::Principal(_) | Body::QuotaCount(_) | Body::Rule(_) | Body::Token(_))
+}
+
 fn tenant(kept: &Tenant, live: Option<&Tenant>, since: &Since) -> Tenant {
     let word = since.tenants.get(&kept.id).copied();
-    let Some(live) = live else { return Tenant { status: word.unwrap_or(kept.status), ..kept.clone() } };
-    let refused = live.status == TenantStatus::Suspended || word == Some(TenantStatus::Suspended);
+    let deleted = since.deletions.get(&kept.id);
+    let Some(live) = live else {
+        let deletion = deleted.unwrap_or(&kept.deletion).clone();
+        let status = if deletion.is_some() { TenantStatus::Suspended } else { word.unwrap_or(kept.status) };
+        return Tenant { status, deletion, ..kept.clone() };
+    };
+    if live.purge().is_some() {
+        return live.clone();
+    }
+    let deletion = deleted.cloned().flatten().or(live.deletion.clone());
+    let refused = deletion.is_some() || [Some(live.status), word].contains(&Some(TenantStatus::Suspended));
     Tenant {
         status: if refused { TenantStatus::Suspended } else { TenantStatus::Active },
+        deletion,
         // What may not be renewed any more stays so.
         renewal_grace: kept.renewal_grace.min(live.renewal_grace),
         created_at: kept.created_at.max(live.created_at),
@@ -221,6 +240,9 @@ pub fn announcements(merged: &Body, live: Option<&Body>, now: Time) -> Vec<(Chan
 /// In words, what does not come back with a record that was `kept`; `None`: all of it does.
 pub fn withheld(kept: &Body, merged: &Body) -> Option<String> {
     match (kept, merged) {
+        (Body::Tenant(kept), Body::Tenant(new)) if new.is_deleted() && !kept.is_deleted() => {
+            Some(format!("tenant {} is deleted, as was decided since", new.id))
+        }
         (Body::Tenant(kept), Body::Tenant(new)) if kept.status != new.status => {
             let status = if new.status == TenantStatus::Suspended { "suspended" } else { "active" };
             Some(format!("tenant {} is {status}, as was decided since", new.id))

@@ -11,12 +11,15 @@ use crate::{
     certificates::{RevocationReason, Successor, UNRECORDED},
     enrollment::UsedProof,
     principals::PrincipalStatus,
-    tenants::{MAX_LIFETIME, TenantStatus},
+    tenants::{DEFAULT_DELETION_GRACE, Deletion, MAX_LIFETIME, Purge, Tenant, TenantStatus},
     trust::change::{Change, ChangeEntry},
 };
 
 /// An OIDC token counts for a day at most, see [`crate::enrollment::attestation::fact::EXPIRES`].
 const PROOF_LIFETIME: Lifetime = Lifetime::days(2);
+
+/// The task that purges deleted tenants, as its audit events name it.
+pub const PURGE: &str = "purge-tenants";
 
 /// Decisions that take a right away, or give it back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,10 @@ pub struct Since {
     pub principals: BTreeMap<(TenantId, PrincipalId), Word>,
     /// Tenants that were suspended or activated.
     pub tenants: BTreeMap<TenantId, TenantStatus>,
+    /// Tenants that were deleted, or undeleted (`None`).
+    pub deletions: BTreeMap<TenantId, Option<Deletion>>,
+    /// Tenants whose purge has begun: nothing of them comes back.
+    pub purged: BTreeSet<TenantId>,
     /// CAs that stopped to sign or to be trusted.
     pub cas: BTreeMap<CaId, CaState>,
     /// Rules that were deleted.
@@ -123,7 +130,8 @@ impl Since {
         let principals = self.principals.values().filter(|word| word.is_refused()).count();
         let tenants = self.tenants.values().filter(|status| **status == TenantStatus::Suspended).count();
         let revoked = self.revoked.len().saturating_add(self.unrecorded.len());
-        [revoked, tenants, self.cas.len(), self.rules.len(), self.tokens.len(), self.proofs.len()]
+        let deleted = self.deletions.values().flatten().count();
+        [revoked, tenants, deleted, self.cas.len(), self.rules.len(), self.tokens.len(), self.proofs.len()]
             .into_iter()
             .fold(principals, usize::saturating_add)
     }
@@ -142,6 +150,13 @@ impl Since {
             (tenant.clone(), Change::PrincipalDenied { principal: principal.clone(), until }, until)
         });
         revoked.chain(unrecorded).chain(denied).collect()
+    }
+
+    /// Takes in a tenant as it is now.
+    pub fn found(&mut self, tenant: &Tenant) {
+        if tenant.purge().is_some() {
+            self.purged.insert(tenant.id.clone());
+        }
     }
 
     /// Takes in an entry of the feed; those of one shard in their order.
@@ -227,8 +242,8 @@ impl Since {
                 self.on_principal(event, &operation, &id, named("generation"), details.get("roles"));
             }
             "tenant" => {
-                let (Some(status), Ok(tenant)) = (tenant_status(&operation), id.parse()) else { return };
-                self.tenants.insert(tenant, status);
+                let Ok(tenant) = id.parse() else { return };
+                self.on_tenant(event, &operation, tenant, named("purge_at"));
             }
             "certificate_authority" => self.on_steps(named("steps")),
             "enrollment_rule" => {
@@ -264,6 +279,28 @@ impl Since {
             "DeletePrincipal" => Some(PrincipalStatus::Deleted),
             _ => word.audited,
         };
+    }
+
+    fn on_tenant(&mut self, event: &AuditEvent, operation: &str, tenant: TenantId, purge_at: &str) {
+        if let Some(status) = tenant_status(operation) {
+            self.tenants.insert(tenant.clone(), status);
+        }
+        let purge_at = purge_at.parse().map_or(event.at.plus(DEFAULT_DELETION_GRACE), Time::from_unix_seconds);
+        match operation {
+            "DeleteTenant" => {
+                self.deletions.insert(tenant, Some(Deletion { at: event.at, purge_at, purge: None }));
+            }
+            "UndeleteTenant" => drop(self.deletions.insert(tenant, None)),
+            PURGE => {
+                // Not that it is over: whoever goes on with it removes what a restore has brought back.
+                let purge = Some(Purge::began(event.at));
+                let known = self.deletions.get(&tenant).cloned().flatten();
+                let known = known.unwrap_or(Deletion { at: event.at, purge_at, purge: None });
+                self.deletions.insert(tenant.clone(), Some(Deletion { purge, ..known }));
+                self.purged.insert(tenant);
+            }
+            _ => {}
+        }
     }
 
     fn on_steps(&mut self, steps: &str) {

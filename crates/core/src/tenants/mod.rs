@@ -1,8 +1,10 @@
-//! Tenants and how much each may have.
+//! Tenants, how much each may have, and how they end.
 
+mod deletion;
 pub mod quota;
 mod tenant;
 
+pub use deletion::{DEFAULT_DELETION_GRACE, Deletion, Purge};
 pub use tenant::{
     DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus, default_lifetime,
 };

@@ -8,7 +8,7 @@ use crate::{
     Lifetime, PrincipalType, TenantId, Time,
     certificates::renewal::Steering,
     store::layout::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
-    tenants::quota::Quotas,
+    tenants::{Deletion, Purge, quota::Quotas},
 };
 
 /// Whether a tenant's principals may act.
@@ -58,6 +58,9 @@ pub struct Tenant {
     /// How much of what it may have, where its operator set something else than the defaults.
     #[serde(default, skip_serializing_if = "Quotas::is_unset")]
     pub quotas: Quotas,
+    /// That it was deleted, if it was. It is suspended then, also for nodes that do not know of deletions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
     /// When it was created.
     pub created_at: Time,
     /// When it last changed.
@@ -98,6 +101,46 @@ impl Tenant {
         format!("tenants#{shard}")
     }
 
+    /// Whether its principals may act: neither suspended nor deleted.
+    pub fn is_active(&self) -> bool {
+        self.status == TenantStatus::Active && !self.is_deleted()
+    }
+
+    /// Whether it was deleted, purged or not.
+    pub const fn is_deleted(&self) -> bool {
+        self.deletion.is_some()
+    }
+
+    /// How far its purge is, if it has begun.
+    pub fn purge(&self) -> Option<&Purge> {
+        self.deletion.as_ref()?.purge.as_ref()
+    }
+
+    /// Whether its purge is over, so that nothing is left but its id.
+    pub fn is_purged(&self) -> bool {
+        self.purge().is_some_and(|purge| purge.done_at.is_some())
+    }
+
+    /// Whether its purge should begin or go on at `now`.
+    pub fn is_purge_due(&self, now: Time) -> bool {
+        let is_due = |deletion: &Deletion| deletion.purge.is_some() || deletion.purge_at <= now;
+        self.deletion.as_ref().is_some_and(is_due) && !self.is_purged()
+    }
+
+    /// What is kept of it for good, once all else was removed.
+    #[must_use]
+    pub fn tombstone(&self, deletion: Deletion) -> Self {
+        Self {
+            display_name: String::new(),
+            lifetimes: Default::default(),
+            renewal_grace: Lifetime::default(),
+            renewal_steering: None,
+            quotas: Default::default(),
+            deletion: Some(deletion),
+            ..self.clone()
+        }
+    }
+
     /// The lifetime of this tenant's certificates for `principal_type`.
     pub fn lifetime(&self, principal_type: PrincipalType) -> Lifetime {
         self.lifetimes.get(&principal_type).copied().unwrap_or(default_lifetime(principal_type))
@@ -112,6 +155,10 @@ impl Entity for Tenant {
         &self.id
     }
     fn indexes(&self) -> Vec<IndexEntry> {
+        if self.is_purged() {
+            // Nobody has anything to do with it any more.
+            return Vec::new();
+        }
         let shard = shard_of(self.id.as_str(), LISTING_SHARDS);
         vec![IndexEntry::new(Index::Listing, Self::listing(shard), self.id.as_str())]
     }

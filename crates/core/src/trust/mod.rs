@@ -11,7 +11,7 @@ mod refusal;
 mod unrecorded;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, RwLock,
@@ -84,6 +84,7 @@ pub struct Trust {
     shared: RwLock<Arc<[Anchor]>>,
     /// Of the tenants without a CA of their own: when each was made.
     sharing: RwLock<HashMap<TenantId, Time>>,
+    deleted: RwLock<HashSet<TenantId>>,
     denies: Denies,
     epoch: AtomicU64,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
@@ -108,6 +109,7 @@ impl Trust {
             tenants: RwLock::default(),
             shared: RwLock::new(Arc::new([])),
             sharing: RwLock::default(),
+            deleted: RwLock::default(),
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
             uptime: Box::new(uptime),
@@ -169,16 +171,26 @@ impl Trust {
     /// Sets what is known of a tenant: its record and all its CAs. For the system tenant this also sets the shared CA.
     /// Where nothing is new, the epoch stays.
     pub fn set_tenant(&self, tenant: &Tenant, cas: &[Ca]) {
+        let is_purged = tenant.purge().is_some();
         let anchors = |kind: CaKind| -> Arc<[Anchor]> {
-            cas.iter().filter(|ca| ca.kind == kind && ca.state.is_trusted()).map(Anchor::from).collect()
+            let is_trusted = |ca: &&Ca| ca.kind == kind && ca.state.is_trusted() && !is_purged;
+            cas.iter().filter(is_trusted).map(Anchor::from).collect()
         };
-        let trust = TenantTrust { status: tenant.status, anchors: anchors(CaKind::Tenant) };
+        let status = if tenant.is_active() { TenantStatus::Active } else { TenantStatus::Suspended };
+        let trust = TenantTrust { status, anchors: anchors(CaKind::Tenant) };
         let mut changed = false;
         if tenant.id.is_system() {
             let shared = anchors(CaKind::Shared);
             changed |= std::mem::replace(&mut *write(&self.shared), Arc::clone(&shared)) != shared;
         }
-        let shares = (tenant.isolation == Isolation::Shared).then_some(tenant.created_at);
+        let mut deleted = write(&self.deleted);
+        if tenant.is_deleted() {
+            deleted.insert(tenant.id.clone())
+        } else {
+            deleted.remove(&tenant.id)
+        };
+        drop(deleted);
+        let shares = (tenant.isolation == Isolation::Shared && !is_purged).then_some(tenant.created_at);
         let mut sharing = write(&self.sharing);
         let before = match shares {
             Some(created_at) => sharing.insert(tenant.id.clone(), created_at),
@@ -258,6 +270,11 @@ impl Trust {
     /// Whether the tenant is known here, and not suspended.
     pub fn is_active(&self, tenant: &TenantId) -> bool {
         read(&self.tenants).get(tenant).is_some_and(|known| known.status == TenantStatus::Active)
+    }
+
+    /// Whether the tenant was deleted, purged or not.
+    pub fn is_deleted(&self, tenant: &TenantId) -> bool {
+        read(&self.deleted).contains(tenant)
     }
 
     /// All tenants known here.

@@ -22,7 +22,7 @@ use signet_core::{
         request::{Outcome, RequestRecord},
     },
     tenants::{
-        Isolation, Tenant, TenantStatus,
+        Deletion, Isolation, Purge, Tenant, TenantStatus,
         quota::{Quota, QuotaCount, Quotas},
     },
     trust::change::{Change, ChangeEntry, ChangeHead},
@@ -157,6 +157,11 @@ fn owners(id: &TenantId) -> Vec<Body> {
             enrollment_rules: Some(2),
             certificate_authorities: Some(3),
         },
+        deletion: Some(Deletion {
+            at: later(1),
+            purge_at: later(2),
+            purge: Some(Purge { began_at: later(3), done_at: Some(later(4)), keys: 5, records: u64::MAX }),
+        }),
         updated_at: Time::from_unix_millis(NOW.unix_millis() + 1),
         ..tenant(id)
     };

@@ -48,6 +48,7 @@ const ROOMS: &[&str] = &[
     "principals",
     "enrollment",
     "trust",
+    "purge",
     "bootstrap",
     "restore",
 ];

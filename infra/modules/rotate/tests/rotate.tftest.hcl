@@ -31,7 +31,7 @@ run "by_default" {
 
   # Every task has a schedule and a place to end.
   assert {
-    condition     = { for name, schedule in aws_scheduler_schedule.this : name => jsondecode(schedule.target[0].input).task } == { rotate-cas = "rotate-cas", publish = "publish", sweep = "sweep", warn-expiry = "warn-expiry", count-quotas = "count-quotas", key-policies = "key-policies" }
+    condition     = { for name, schedule in aws_scheduler_schedule.this : name => jsondecode(schedule.target[0].input).task } == { rotate-cas = "rotate-cas", publish = "publish", sweep = "sweep", warn-expiry = "warn-expiry", count-quotas = "count-quotas", key-policies = "key-policies", purge-tenants = "purge-tenants" }
     error_message = "Each task must have a schedule that names it."
   }
 

@@ -93,11 +93,11 @@ run "each_role_has_its_tables_and_actions" {
 
   assert {
     condition = {
-      for role, document in data.aws_iam_policy_document.access : role => one([
-        for statement in jsondecode(document.json).Statement : split("/", statement.Resource)[1] if contains(flatten([statement.Action]), "dynamodb:DeleteItem")
-      ]) if strcontains(document.json, "DeleteItem")
-    } == { control_plane = "signet-test-tenants", rotate = "signet-test-requests" }
-    error_message = "Nothing but a tenant's enrollment rules and a warning that was not sent may be deleted."
+      for role, document in data.aws_iam_policy_document.access : role => toset(flatten([
+        for statement in jsondecode(document.json).Statement : [for arn in flatten([statement.Resource]) : split("/", arn)[1]] if contains(flatten([statement.Action]), "dynamodb:DeleteItem")
+      ])) if strcontains(document.json, "DeleteItem")
+    } == { control_plane = toset(["signet-test-tenants"]), rotate = toset(["signet-test-tenants", "signet-test-principals", "signet-test-requests"]) }
+    error_message = "Nothing but a tenant's enrollment rules, a warning that was not sent, and what a purged tenant leaves may be deleted."
   }
 
   assert {

@@ -35,12 +35,12 @@ async fn tasks_do_what_is_due_and_nothing_twice() {
     assert_eq!(done(&world.invoke(json!({"task": "publish"})).await), ["crl/system.1.crl"]);
     let again = world.s3.head_object().bucket(&world.bucket).key("crl/system.1.crl").send().await.unwrap();
     assert_eq!(again.metadata().unwrap()["crl-number"], "4000000001");
-    for task in ["rotate-cas", "sweep", "warn-expiry", "count-quotas", "key-policies"] {
+    for task in ["rotate-cas", "sweep", "warn-expiry", "count-quotas", "key-policies", "purge-tenants"] {
         let answer = world.invoke(json!({ "task": task })).await;
         assert!(answer["task"] == task && answer["unfinished"] == false, "{answer}");
     }
     let unknown = world.invoke(json!({"task": "dance"})).await;
-    let all = "rotate-cas, publish, sweep, warn-expiry, count-quotas, key-policies";
+    let all = "rotate-cas, publish, sweep, warn-expiry, count-quotas, key-policies, purge-tenants";
     assert!(unknown["errorMessage"].as_str().unwrap().contains(all), "{unknown}");
     assert_eq!(unknown["errorType"], "Rotate", "{unknown}");
 }

@@ -20,7 +20,7 @@ use variables::Variables;
 
 pub use sections::{
     AuditConfig, Authorization, Aws, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Publication,
-    ServerIdentitySource, Storage, Telemetry, TrustConfig,
+    ServerIdentitySource, Storage, Telemetry, Tenants, TrustConfig,
 };
 
 const SAMPLE: &str = include_str!("../../signet.sample.toml");

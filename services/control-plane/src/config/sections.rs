@@ -45,6 +45,8 @@ pub struct Config {
     pub trust: TrustConfig,
     /// Limits.
     pub limits: Limits,
+    /// Tenants.
+    pub tenants: Tenants,
     /// The audit log.
     pub audit: AuditConfig,
     /// Logs and traces.
@@ -250,6 +252,15 @@ pub struct Limits {
     /// Refusals for one reason written to one tenant's audit log in a minute; the others are only counted.
     #[serde(deserialize_with = "value::within::<1, 60_000, _>")]
     pub audited_refusals_per_minute: u32,
+}
+
+/// Tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenants {
+    /// How long a deleted tenant can be undeleted, before it is purged.
+    #[serde(rename = "deletion_grace_days", deserialize_with = "value::lifetime_days::<365, _>")]
+    pub deletion_grace: Lifetime,
 }
 
 /// The audit log.

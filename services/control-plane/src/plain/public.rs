@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use signet_app::{BUNDLE_REFRESH, bundle_sequence};
+use signet_app::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence};
 use signet_core::TenantId;
 use signet_x509::{
     bundle::{to_pem, to_spiffe_json},
@@ -80,7 +80,9 @@ async fn bundle_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -
 async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
     let Some(bundle) = bundle(&node, &tenant) else { return unknown() };
     let anchors = bundle.anchors.iter().map(|anchor| &*anchor.certificate_der);
-    let sequence = bundle_sequence(bundle.anchors.iter().map(|anchor| &anchor.ca));
+    let is_last = bundle.anchors.is_empty() && node.trust.is_deleted(&bundle.tenant);
+    let sequence =
+        if is_last { LAST_SEQUENCE } else { bundle_sequence(bundle.anchors.iter().map(|anchor| &anchor.ca)) };
     match to_spiffe_json(anchors, sequence, BUNDLE_REFRESH) {
         Ok(json) => {
             ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)], json).into_response()

@@ -25,7 +25,7 @@ impl Api {
         F: Future<Output = Result<T, Error>>,
     {
         let (passed, message) = caller::take(request)?;
-        let caller = Caller::new(passed);
+        let caller = Caller::new(&self.node, passed);
         let call = caller.call.clone();
         operation(caller, message).await.map(Response::new).map_err(|error| self.failed(&call, &error))
     }

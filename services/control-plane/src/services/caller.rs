@@ -7,11 +7,16 @@ use signet_core::{
     Actor, Error, Identity, PrincipalId, TenantId, TenantScope,
     authorization::{Denial, Permit},
     store::scope::EnvironmentScope,
+    trust::Trust,
 };
 use tonic::{Request, Status};
 
 use super::fields;
-use crate::{authorization::Route, gate::Passed, node::Session};
+use crate::{
+    authorization::Route,
+    gate::Passed,
+    node::{Node, Session},
+};
 
 /// A call that passed the gate.
 pub(super) struct Caller {
@@ -19,6 +24,7 @@ pub(super) struct Caller {
     pub(super) session: Option<Arc<Session>>,
     pub(super) route: Arc<Route>,
     permit: Option<Permit>,
+    trust: Arc<Trust>,
 }
 
 /// Takes what the gate left in the request.
@@ -32,12 +38,13 @@ pub(super) fn take<M>(request: Request<M>) -> Result<(Passed, M), Status> {
 }
 
 impl Caller {
-    pub(super) fn new(passed: Passed) -> Self {
+    pub(super) fn new(node: &Node, passed: Passed) -> Self {
         let identity = passed.session.as_ref().map(|session| session.identity());
         let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));
         let (operation, now, source) = (passed.route.operation, passed.now, Some(passed.source));
         let call = Call { operation, now, actor, request_id: None, source, correlation_id: passed.correlation_id };
-        Self { call, session: passed.session, route: passed.route, permit: passed.permit }
+        let trust = Arc::clone(&node.trust);
+        Self { call, session: passed.session, route: passed.route, permit: passed.permit, trust }
     }
 
     /// Takes the caller's idempotency key, without which nothing is changed. After the tenant was judged, before
@@ -68,9 +75,13 @@ impl Caller {
         self.scope_in("tenant_id", tenant)
     }
 
-    /// The same, where the tenant stands in another field.
+    /// The same, where the tenant stands in another field. Nothing changes in a deleted tenant.
     pub(super) fn scope_in(&self, field: &'static str, tenant: &str) -> Result<TenantScope, Error> {
-        Ok(self.permit()?.tenant(&self.tenant(field, tenant)?, None)?)
+        let scope = self.permit()?.tenant(&self.tenant(field, tenant)?, None)?;
+        if self.route.mutates && self.trust.is_deleted(scope.tenant()) {
+            return Err(signet_app::deleted(scope.tenant()));
+        }
+        Ok(scope)
     }
 
     /// The right to act on a principal; the caller itself if the request names none. The tenant is judged first, so

@@ -41,7 +41,7 @@ impl TrustService for Api {
         request: Request<WatchTrustBundleRequest>,
     ) -> Result<Response<Self::WatchTrustBundleStream>, Status> {
         let (passed, message) = caller::take(request)?;
-        let caller = Caller::new(passed);
+        let caller = Caller::new(&self.node, passed);
         let first = caller.scope(&message.tenant_id).and_then(|scope| bundle(&self.node, scope.tenant()));
         let first = first.map_err(|error| self.failed(&caller.call, &error))?;
         let (node, tenant) = (Arc::clone(&self.node), first.tenant.clone());

@@ -1,9 +1,9 @@
-//! What a node does where no rotate Lambda stands beside it: the life of CAs, warnings, and counts.
+//! What a node does where no rotate Lambda stands beside it: the life of CAs, warnings, counts, and purges.
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use signet_app::{Chore, Notifier, authorities::lifecycle, certificates::expiry, tenants::quotas};
+use signet_app::{Chore, Notifier, authorities::lifecycle, certificates::expiry, purge, tenants::quotas};
 use signet_core::{
     Error,
     certificates::expiry::{Ending, ExpiryWarning},
@@ -37,6 +37,16 @@ pub(super) async fn warn_expiries(node: Arc<Node>, clock: Arc<SharedClockWatch>)
 pub(super) async fn recount_quotas(node: Arc<Node>) -> Result<(), Error> {
     let call = Chore::new("count-quotas", node.now());
     told("count-quotas", quotas::recount_quotas(&node.app, &call, &|| Some(node.now())).await?)
+}
+
+/// Purges deleted tenants whose grace time is over; any number of nodes may do it at once.
+pub(super) async fn purge_tenants(node: Arc<Node>, clock: Arc<SharedClockWatch>) -> Result<(), Error> {
+    // A clock that is ahead would end what could still be undeleted.
+    if !clock.is_even(&node) {
+        return Ok(());
+    }
+    let chore = Chore::new(purge::PURGE, node.now());
+    told(purge::PURGE, purge::purge_tenants(&node.app, &chore, None, &|| Some(node.now())).await?)
 }
 
 /// Warnings as lines of the log and as a count.

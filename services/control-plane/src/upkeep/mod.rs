@@ -13,7 +13,7 @@ use std::{
 
 use clock::SharedClockWatch;
 use metrics::{counter, gauge};
-use signet_app::{App, Chore, audit::sealing, certificates::sweep};
+use signet_app::{App, Chore, audit::sealing, certificates::sweep, purge::PURGE};
 use signet_core::{ClockWatch, Error, KeyRef, Time};
 use steps::told;
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -54,6 +54,9 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
         let watched = Arc::clone(&clock);
         let rotate = move |node| alone::rotate_cas(node, Arc::clone(&watched));
         tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), rotate));
+        let watched = Arc::clone(&clock);
+        let purge = move |node| alone::purge_tenants(node, Arc::clone(&watched));
+        tasks.spawn(repeat(PURGE, ALONE_EVERY, Arc::clone(node), stop.clone(), purge));
         let warn = move |node| alone::warn_expiries(node, Arc::clone(&clock));
         tasks.spawn(repeat("warn-expiry", ALONE_EVERY, Arc::clone(node), stop.clone(), warn));
         tasks.spawn(repeat("count-quotas", ALONE_EVERY, Arc::clone(node), stop.clone(), alone::recount_quotas));

@@ -121,7 +121,7 @@ async fn lists_come_in_pages_and_their_tokens_are_good_for_them_only() {
         if page_token.is_empty() {
             break;
         }
-        let elsewhere = pb::ListTenantsRequest { page_size: 3, page_token: page_token.clone() };
+        let elsewhere = pb::ListTenantsRequest { page_size: 3, page_token: page_token.clone(), show_deleted: false };
         let status = TenantServiceClient::new(world.admin(&node)).list_tenants(elsewhere).await.unwrap_err();
         assert_eq!(reason(&status), "INVALID_PAGE_TOKEN");
     }

@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod deleted;
 mod dynamic;
 mod faulty;
 mod program;

@@ -48,8 +48,13 @@ pub struct Printer {
 impl Printer {
     /// A list of API messages.
     pub fn list<T: Shown>(&self, items: &[T]) -> Result<(), Failure> {
+        self.list_with(items, &[])
+    }
+
+    /// The same with `more` columns.
+    pub fn list_with<T: Shown>(&self, items: &[T], more: &[Column]) -> Result<(), Failure> {
         let values = items.iter().map(|item| to_value(T::MESSAGE, item)).collect::<Result<Vec<_>, _>>()?;
-        self.rows(T::COLUMNS, values)
+        self.rows(&[T::COLUMNS, more].concat(), values)
     }
 
     /// A list of other records.

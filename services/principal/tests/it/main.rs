@@ -7,6 +7,7 @@ mod bootstrapping;
 mod contexts;
 mod end_to_end;
 mod exit_codes;
+mod exporting;
 mod golden;
 mod help;
 mod login;

@@ -18,7 +18,7 @@ use signet_x509::{
 };
 
 use crate::{
-    App, Chore, GoOn, TaskReport,
+    App, Chore, GoOn, TaskReport, TrustBundle,
     audit::checkpoints,
     authorities::{
         self,
@@ -40,12 +40,28 @@ pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
     first.unwrap_or(0).saturating_add(last.unwrap_or(0))
 }
 
+/// The sequence number of a purged tenant's bundle, which has no CA: higher than any before, so that consumers take it.
+pub const LAST_SEQUENCE: u64 = 2 * (u32::MAX as u64);
+
 /// One piece of a run.
 enum Piece {
     AuditHead,
     ServerTrust(Vec<Vec<u8>>),
-    Bundle(TenantId, Vec<Ca>),
+    Bundle(TenantId, Published),
     Crl(Box<Ca>),
+}
+
+/// What a tenant's bundle is made of.
+struct Published {
+    anchors: Vec<Ca>,
+    /// See [`TrustBundle::is_last`].
+    is_last: bool,
+}
+
+impl From<TrustBundle> for Published {
+    fn from(TrustBundle { anchors, is_last, .. }: TrustBundle) -> Self {
+        Self { anchors, is_last }
+    }
 }
 
 /// Publishes what has changed of `audit/head.json`, `server-anchor.pem`, `root.pem`, `bundles/<tenant>.pem`,
@@ -86,11 +102,13 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
     let system = TenantId::system();
     let mut pieces: Vec<Piece> = cas.iter().cloned().map(|ca| Piece::Crl(Box::new(ca))).collect();
     for tenant in tenants {
+        let is_last = tenant.purge().is_some();
         let anchors = match tenant.isolation {
+            _ if is_last => Vec::new(),
             Isolation::Dedicated => of(CaKind::Tenant, &tenant.id),
             Isolation::Shared => of(CaKind::Shared, &system),
         };
-        pieces.push(Piece::Bundle(tenant.id, anchors));
+        pieces.push(Piece::Bundle(tenant.id, Published { anchors, is_last }));
     }
     let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
     pieces.rotate_left(start);
@@ -108,15 +126,34 @@ async fn put_piece(app: &App, chore: &Chore, bucket: &dyn ObjectStore, piece: Pi
             let fresh = || async { Ok(of(&authorities::server_trust(app, chore.now).await?)) };
             put_changed(bucket, of(&known), fresh).await
         }
-        Piece::Bundle(tenant, known) => {
-            let fresh = || async {
-                let scope = chore.keeper.tenant(&tenant);
-                bundle_objects(&tenant, &authorities::trust_bundle(app, chore, &scope).await?.anchors)
-            };
-            put_changed(bucket, bundle_objects(&tenant, &known)?, fresh).await
-        }
+        Piece::Bundle(tenant, known) => put_bundle(app, chore, bucket, &tenant, &known).await,
         Piece::Crl(ca) => crl::put_crl(app, chore, bucket, &ca).await,
     }
+}
+
+async fn put_bundle(
+    app: &App,
+    chore: &Chore,
+    bucket: &dyn ObjectStore,
+    tenant: &TenantId,
+    known: &Published,
+) -> Result<Vec<String>, Error> {
+    let fresh = || async {
+        let bundle = authorities::trust_bundle(app, chore, &chore.keeper.tenant(tenant)).await?;
+        bundle_objects(tenant, &bundle.into())
+    };
+    put_changed(bucket, bundle_objects(tenant, known)?, fresh).await
+}
+
+/// Publishes the last bundle of a tenant that is being purged: it trusts nobody, and stays. Where there was nothing,
+/// consumers would take it for an outage and go on with the bundle that they have.
+pub(crate) async fn publish_last_bundle(
+    app: &App,
+    chore: &Chore,
+    bucket: &dyn ObjectStore,
+    tenant: &TenantId,
+) -> Result<Vec<String>, Error> {
+    put_bundle(app, chore, bucket, tenant, &Published { anchors: Vec::new(), is_last: true }).await
 }
 
 impl Piece {
@@ -165,9 +202,10 @@ fn server_trust_objects(trusted: &[Vec<u8>]) -> Vec<Object> {
     vec![anchors, pem_object("root.pem".into(), trusted.iter().map(Vec::as_slice))]
 }
 
-fn bundle_objects(tenant: &TenantId, anchors: &[Ca]) -> Result<Vec<Object>, Error> {
+fn bundle_objects(tenant: &TenantId, bundle: &Published) -> Result<Vec<Object>, Error> {
+    let anchors = &bundle.anchors;
     let ders = anchors.iter().map(Ca::anchor);
-    let sequence = bundle_sequence(anchors.iter().map(|ca| &ca.id));
+    let sequence = if bundle.is_last { LAST_SEQUENCE } else { bundle_sequence(anchors.iter().map(|ca| &ca.id)) };
     let json = to_spiffe_json(ders, sequence, BUNDLE_REFRESH).map_err(Error::internal)?;
     let json = object_store::object(format!("bundles/{tenant}.json"), "application/json", json.into_bytes());
     Ok(vec![pem_object(format!("bundles/{tenant}.pem"), anchors.iter().map(Ca::anchor)), json])

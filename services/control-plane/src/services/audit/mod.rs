@@ -56,7 +56,7 @@ impl AuditService for Api {
         request: Request<TailAuditEventsRequest>,
     ) -> Result<Response<Self::TailAuditEventsStream>, Status> {
         let (passed, message) = caller::take(request)?;
-        let caller = Caller::new(passed);
+        let caller = Caller::new(&self.node, passed);
         let start = caller.scope(&message.tenant_id).and_then(|scope| {
             let since = fields::time("start_time", message.start_time.as_ref())?;
             Ok((scope, AuditTail::new(since.unwrap_or(caller.call.now))))

@@ -3,7 +3,7 @@
 use signet_core::{
     certificates::renewal::Steering,
     tenants::{
-        Isolation, Tenant, TenantStatus,
+        Isolation, Tenant,
         quota::{Quota, Quotas},
     },
 };
@@ -13,10 +13,8 @@ use crate::node::Node;
 use crate::services::messages;
 
 pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
-    let status = match tenant.status {
-        TenantStatus::Active => pb::TenantStatus::Active,
-        TenantStatus::Suspended => pb::TenantStatus::Suspended,
-    };
+    let status = if tenant.is_active() { pb::TenantStatus::Active } else { pb::TenantStatus::Suspended };
+    let deletion = tenant.deletion.as_ref();
     let isolation = match tenant.isolation {
         Isolation::Dedicated => pb::Isolation::Dedicated,
         Isolation::Shared => pb::Isolation::Shared,
@@ -39,6 +37,10 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         renewal_steering: tenant.renewal_steering.as_ref().map(steering),
         quotas: Some(quotas(&tenant.quotas)),
         quota_use: None,
+        delete_time: deletion.map(|deletion| messages::time(deletion.at)),
+        expire_time: deletion.map(|deletion| messages::time(deletion.purge_at)),
+        deletion_grace_seconds: node.app.deletion_grace().as_seconds(),
+        purge_time: tenant.purge().and_then(|purge| purge.done_at).map(messages::time),
     }
 }
 

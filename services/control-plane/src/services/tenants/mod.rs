@@ -5,12 +5,13 @@ mod parse;
 
 use signet_app::{
     CreateTenant, TenantPatch,
-    tenants::{self, quotas},
+    tenants::{self, deletion, quotas},
 };
 use signet_core::{Lifetime, TenantId};
 use signet_proto::v1::{
-    ActivateTenantRequest, CreateTenantRequest, GetTenantRequest, ListTenantsRequest, ListTenantsResponse,
-    SteerRenewalsRequest, SuspendTenantRequest, Tenant, UpdateTenantRequest, tenant_service_server::TenantService,
+    ActivateTenantRequest, CreateTenantRequest, DeleteTenantRequest, GetTenantRequest, ListTenantsRequest,
+    ListTenantsResponse, SteerRenewalsRequest, SuspendTenantRequest, Tenant, UndeleteTenantRequest,
+    UpdateTenantRequest, tenant_service_server::TenantService,
 };
 use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status, async_trait};
@@ -89,7 +90,8 @@ impl TenantService for Api {
         self.unary(request, async |caller, message| {
             let scope = caller.permit()?.environment()?;
             let page = fields::page(message.page_size, message.page_token);
-            let found = tenants::list_tenants(&self.node.app, &caller.call, &scope, &page).await?;
+            let shown = message.show_deleted;
+            let found = tenants::list_tenants(&self.node.app, &caller.call, &scope, shown, &page).await?;
             let tenants = found.items.iter().map(|tenant| convert::tenant(&self.node, tenant)).collect();
             Ok(ListTenantsResponse { tenants, next_page_token: found.next_page_token, unreadable: found.unreadable })
         })
@@ -138,6 +140,28 @@ impl TenantService for Api {
             let caller = caller.with_request_id(&message.request_id)?;
             let tenant = tenants::activate_tenant(&self.node.app, &caller.call, &scope, &id).await?;
             self.hear_of(&tenant.id).await;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn delete_tenant(&self, request: Request<DeleteTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let id = fields::tenant_id("tenant_id", &message.tenant_id)?;
+            let scope = caller.environment(&id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = deletion::delete_tenant(&self.node.app, &caller.call, &scope, &id).await?;
+            Ok(convert::tenant(&self.node, &tenant))
+        })
+        .await
+    }
+
+    async fn undelete_tenant(&self, request: Request<UndeleteTenantRequest>) -> Result<Response<Tenant>, Status> {
+        self.unary(request, async |caller, message| {
+            let id = fields::tenant_id("tenant_id", &message.tenant_id)?;
+            let scope = caller.environment(&id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let tenant = deletion::undelete_tenant(&self.node.app, &caller.call, &scope, &id).await?;
             Ok(convert::tenant(&self.node, &tenant))
         })
         .await

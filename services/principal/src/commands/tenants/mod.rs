@@ -1,5 +1,8 @@
 //! `principal tenant`.
 
+mod deletion;
+mod export;
+
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::FieldMask;
 use signet_core::{TenantId, tenants::quota::Quota};
@@ -9,6 +12,7 @@ use crate::{
     confirm::{self, confirm},
     exit::Exit,
     failure::Failure,
+    output::{Cell, Column},
     run::Run,
     session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
@@ -20,7 +24,7 @@ pub enum TenantCommand {
     /// Create a tenant and its issuing CA
     Create(CreateArgs),
     /// List tenants
-    List(ListArgs),
+    List(TenantListArgs),
     /// Show a tenant; default: the caller's own
     Get {
         /// Id of the tenant
@@ -44,6 +48,40 @@ pub enum TenantCommand {
         #[arg(value_name = "TENANT")]
         id: TenantId,
     },
+    /// Delete a suspended tenant; after its grace time it is purged, keys too
+    ///
+    /// Until then `principal tenant undelete` takes it back. Its id is never given again.
+    Delete {
+        /// Id of the tenant
+        #[arg(value_name = "TENANT")]
+        id: TenantId,
+        /// Says yes in advance.
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Take back the deletion of a tenant that is not purged yet; it is suspended then
+    Undelete {
+        /// Id of the tenant
+        #[arg(value_name = "TENANT")]
+        id: TenantId,
+    },
+    /// Write all that is on record of a tenant to a file, as lines of JSON
+    ///
+    /// The tenant, its CAs, rules, principals, their certificates, and its audit events as far back as they are kept:
+    /// `{"message": "signet.v1.Principal", "value": {…}}`. No keys, no join tokens. For suspended and deleted tenants
+    /// too, until they are purged.
+    Export(export::ExportArgs),
+}
+
+/// Which tenants.
+#[derive(Debug, Args)]
+pub struct TenantListArgs {
+    /// Deleted tenants too, until they are purged
+    #[arg(long)]
+    show_deleted: bool,
+    /// How many.
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 /// What a new tenant is.
@@ -129,6 +167,9 @@ pub async fn run(run: &Run, command: TenantCommand) -> Result<Exit, Failure> {
         TenantCommand::Update(args) => update(run, args).await,
         TenantCommand::Suspend { id, yes } => suspend(run, &id, yes).await,
         TenantCommand::Activate { id } => activate(run, &id).await,
+        TenantCommand::Delete { id, yes } => deletion::delete(run, &id, yes).await,
+        TenantCommand::Undelete { id } => deletion::undelete(run, &id).await,
+        TenantCommand::Export(args) => export::export(run, args).await,
     }
 }
 
@@ -153,17 +194,18 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     run.printer.changed(&made).map(|()| Exit::Ok)
 }
 
-async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
+async fn list(run: &Run, TenantListArgs { show_deleted, list }: TenantListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
     let session = &session;
     let found = session
-        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
-            let request = v1::ListTenantsRequest { page_size, page_token };
+        .pages(list.limit(run.printer.format), |page_size, page_token| async move {
+            let request = v1::ListTenantsRequest { page_size, page_token, show_deleted };
             let page = rpc!(session, "listing tenants", Client.list_tenants(request)).await?;
             Ok(Page { items: page.tenants, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    found.print(&run.printer)
+    let purge = [Column { title: "PURGE", cell: Cell::Field("expire_time") }];
+    found.print_with(&run.printer, if show_deleted { &purge } else { &[] })
 }
 
 async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {
