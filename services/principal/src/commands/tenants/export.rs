@@ -126,7 +126,9 @@ impl Export {
     fn begin(run: &Run, ExportArgs { id, out }: ExportArgs) -> Result<Self, Failure> {
         refuse_existing(&out)?;
         let partial = out.with_added_extension("partial");
-        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+        // Anew, or it would have the rights of what is there.
+        let _: std::io::Result<()> = fs::remove_file(&partial);
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
         let file = BufWriter::new(opened.map_err(|error| Failure::file(&partial, &error))?);
         let (counts, unreadable, progress) = (BTreeMap::new(), Vec::new(), Progress::new(run.printer.quiet));
         Ok(Self { file, partial, out, counts, unreadable, progress, id })
