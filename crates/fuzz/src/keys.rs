@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId};
 use signet_x509::KeyPair;
 
 /// Keys by their label.
@@ -20,6 +20,11 @@ impl KeyManager for Keys {
         let new = || Arc::new(KeyPair::generate().unwrap());
         self.0.lock().unwrap().entry(key.to_string()).or_insert_with(new);
         Ok(key)
+    }
+
+    async fn end(&self, key: &KeyRef, _: &TenantId) -> Result<(), KeyError> {
+        self.0.lock().unwrap().remove(key.as_str());
+        Ok(())
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

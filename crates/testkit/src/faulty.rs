@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Store, StoreError, Time,
+    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Store, StoreError, TenantId, Time,
     store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Version, Versioned},
     tenants::Tenant,
     trust::change::ChangeEntry,
@@ -36,6 +36,7 @@ pub enum Op {
     Create,
     Open,
     Sign,
+    End,
 }
 
 impl Op {
@@ -44,7 +45,7 @@ impl Op {
     /// All of a store.
     pub const STORE: &[Self] = &[Self::Get, Self::Query, Self::Transact];
     /// All of keys.
-    pub const KEYS: &[Self] = &[Self::Create, Self::Open, Self::Sign];
+    pub const KEYS: &[Self] = &[Self::Create, Self::Open, Self::Sign, Self::End];
 }
 
 /// How a call fails.
@@ -500,6 +501,10 @@ impl KeyManager for FaultyKeys {
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
         let inner = self.plan.run(Op::Open, self.inner.open(key)).await?;
         Ok(Arc::new(FaultySigner { inner, plan: self.plan.clone() }))
+    }
+
+    async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError> {
+        self.plan.run(Op::End, self.inner.end(key, tenant)).await
     }
 
     async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {

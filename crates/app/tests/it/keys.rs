@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Time, audit::sha256_hex};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, TenantId, Time, audit::sha256_hex};
 use signet_testkit::faulty::Happening;
 use signet_x509::KeyPair;
 
@@ -88,6 +88,11 @@ impl KeyManager for MemoryKeys {
 
     async fn unnamed(&self, _: Time) -> Result<Vec<KeyRef>, KeyError> {
         Ok(self.unnamed.lock().unwrap().clone())
+    }
+
+    async fn end(&self, key: &KeyRef, _: &TenantId) -> Result<(), KeyError> {
+        self.keys.lock().unwrap().remove(key);
+        Ok(())
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use signet_app::{App, Call, Follower, Settings, bootstrap, tenants};
 use signet_core::{
-    Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, Time,
+    Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, TenantId, Time,
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_sqlite::SqliteStore;
@@ -121,6 +121,11 @@ impl PlainKeys {
 impl KeyManager for PlainKeys {
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
         Ok(self.make(&label.ca.to_string()))
+    }
+
+    async fn end(&self, key: &KeyRef, _: &TenantId) -> Result<(), KeyError> {
+        self.0.lock().unwrap().remove(key);
+        Ok(())
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

@@ -40,6 +40,11 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
     /// Opens a key and checks that it is an enabled P-256 signing key.
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError>;
 
+    /// Ends a key that [`Self::create`] has made, for good: KMS deletes it after its waiting period (30 days), a local
+    /// key goes at once. It opens no more, and the next one of the same label is another. Ended again, or gone already,
+    /// is fine. Other tenants' keys, and the environment's own, are refused ([`KeyError::Denied`]).
+    async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError>;
+
     /// Keys that [`Self::create`] has made and could not name, some time before `now`: nothing will ever refer to them.
     /// Empty for managers where that cannot be.
     async fn unnamed(&self, _now: Time) -> Result<Vec<KeyRef>, KeyError> {

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use serde_json::json;
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, StoreError, Time,
+    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, StoreError, TenantId, Time,
     audit::sha256_hex,
     store::{Key, Page, Query, Table, Transaction, Write},
 };
@@ -260,6 +260,11 @@ pub(crate) struct Keys(pub(crate) Arc<Site>);
 impl KeyManager for Keys {
     async fn create(&self, label: &KeyLabel) -> Result<KeyRef, KeyError> {
         Ok(self.0.make_key(&label.ca.to_string()))
+    }
+
+    async fn end(&self, key: &KeyRef, _: &TenantId) -> Result<(), KeyError> {
+        self.0.pairs.lock().unwrap().remove(key);
+        Ok(())
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
