@@ -10,7 +10,7 @@ use signet_app::{
     certificates::issuance, principals, tenants,
 };
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantScope,
+    KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, PrincipalId, PrincipalType, Signer, Store, TenantId, TenantScope,
     store::scope::Housekeeper, tenants::Isolation,
 };
 use signet_softkey::{OsEntropy, SoftKeys};
@@ -163,6 +163,10 @@ impl KeyManager for SlowKeys {
     async fn create(&self, label: &KeyLabel) -> std::result::Result<KeyRef, KeyError> {
         self.keys.create(label).await
     }
+    async fn end(&self, key: &KeyRef, tenant: &TenantId) -> std::result::Result<(), KeyError> {
+        self.keys.end(key, tenant).await
+    }
+
     async fn open(&self, key: &KeyRef) -> std::result::Result<Arc<dyn Signer>, KeyError> {
         let signer = self.keys.open(key).await?;
         Ok(Arc::new(SlowSigner { signer, latency: self.latency }))

@@ -32,6 +32,7 @@ ONLY_IN_2_OPTION = "--cli-binary-format raw-in-base64-out"
 OTHERS = {
     "iam:GetRole": "the account's administrator, who creates the foundation",
     "ecr:GetAuthorizationToken": "who pushes images: the account's administrator, or a CI",
+    "kms:CreateAlias": "a key administrator (infra/modules/ca-keys)",
     "kms:ListAliases": "Terraform's role (infra/modules/foundation), which destroys",
     "kms:ScheduleKeyDeletion": "Terraform's role (infra/modules/foundation), which destroys",
     "sts:GetCallerIdentity": "everybody: AWS asks for no permission",

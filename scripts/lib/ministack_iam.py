@@ -14,7 +14,7 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id
 from ministack.services import iam, kms, secretsmanager
 
-# Parameters of CreateKey and Sign as condition keys. A default counts, but whether the lockout check is bypassed is not known of a
+# Parameters of CreateKey, Sign and ScheduleKeyDeletion as condition keys. A default counts, but whether the lockout check is bypassed is not known of a
 # request that does not say it, and an Allow on `false` does not hold (KMS developerguide/conditions-kms.html, which tests for `Null`).
 KMS_KEYS = {
     "SigningAlgorithm": ("kms:signingalgorithm", None),
@@ -23,6 +23,7 @@ KMS_KEYS = {
     "Origin": ("kms:keyorigin", "AWS_KMS"),
     "MultiRegion": ("kms:multiregion", False),
     "BypassPolicyLockoutSafetyCheck": ("kms:bypasspolicylockoutsafetycheck", None),
+    "PendingWindowInDays": ("kms:schedulekeydeletionpendingwindowindays", None),
 }
 # Tags count after up to five minutes (KMS developerguide/tag-authorization.html); here after this many seconds, which tests can wait for.
 TAGS_COUNT_AFTER = 20
@@ -144,6 +145,9 @@ def further_checks(access_key: str, action: str, region: str):
         case "kms:CreateAlias":
             # API_CreateAlias.html, "Required permissions": on the alias by IAM, and on the key by its policy.
             return on_key(access_key, region, action, body.get("TargetKeyId"))
+        case "kms:DeleteAlias":
+            # API_DeleteAlias.html, "Required permissions": likewise. An alias that is not there is answered by the call itself.
+            return on_key(access_key, region, action, body.get("AliasName", ""))
         case "secretsmanager:CreateSecret" | "secretsmanager:UpdateSecret":
             # security-encryption.html: both calls "confirm that the caller has permission", with this encryption context.
             check = {"SecretVersionId": "RequestToValidateKeyAccess"}

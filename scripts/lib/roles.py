@@ -6,6 +6,7 @@ usage: roles.py assume PREFIX ROLE                     prints the role's credent
        roles.py remake PREFIX ROLE                     deletes a role and makes the same again, with another unique id
        roles.py restore-tables PREFIX SUFFIX           as break glass: copies of the tables as they are now, beside them (step 4 of RestoreTables)
        roles.py lose PREFIX TABLE PARTITION            as break glass: a record is gone
+       roles.py order PREFIX EVENT                     has the keymaker carry out an order; prints its answer
        roles.py refusals PREFIX                        tries what each role must not be able to do
 """
 import json
@@ -109,11 +110,14 @@ def lose(prefix: str, table: str, partition: str) -> None:
         dynamodb.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})
 
 
+def order(prefix: str, event: str) -> str:
+    """The keymaker's answer to an order."""
+    return client("lambda").invoke(FunctionName=f"{prefix}-keymaker", Payload=event)["Payload"].read().decode()
+
+
 def new_key(prefix: str, tenant: str, ca: str) -> str:
     """The id of a key that the keymaker made just now, so that its tags do not count yet."""
-    order = json.dumps({"task": "create-key", "tenant": tenant, "ca": ca})
-    answer = client("lambda").invoke(FunctionName=f"{prefix}-keymaker", Payload=order)
-    return json.load(answer["Payload"])["key"].rpartition("/")[2]
+    return json.loads(order(prefix, json.dumps({"task": "create-key", "tenant": tenant, "ca": ca})))["key"].rpartition("/")[2]
 
 
 def refusals(prefix: str) -> int:
@@ -135,13 +139,17 @@ def refusals(prefix: str) -> int:
     open_up = lambda key: ("kms", "put_key_policy", {"KeyId": key, "Policy": json.dumps({"Statement": everybody})})  # noqa: E731
     tenants_key = client("kms").describe_key(KeyId=f"alias/{prefix}-tenant-edge-1")["KeyMetadata"]["KeyId"]
     next_root = ("kms", "sign", {"KeyId": new_key(prefix, "system", "root.2"), **digest})
+    # Made by the keymaker too, some time ago.
+    next_server = client("kms").describe_key(KeyId=f"alias/{prefix}-tenant-server-2")["KeyMetadata"]["KeyId"]
+    end = lambda key, days=30: ("kms", "schedule_key_deletion", {"KeyId": key, "PendingWindowInDays": days})  # noqa: E731
+    unname = ("kms", "delete_alias", {"AliasName": f"alias/{prefix}-root"})
     make = ("lambda", "invoke", {"FunctionName": f"{prefix}-keymaker", "Payload": "{}"})
     tried = {
-        "control-plane": [sign("server"), delete_root, publish, forget, any_key, untagged, tenants, open_up(tenants_key)],
-        "enroll": [sign("root"), sign("system"), sign("server"), sign("audit"), next_root, delete_root, publish, forget, server_key, untagged, tenants, make],
-        "keymaker": [sign("root"), sign("shared"), sign("tenant-edge-1"), delete_root, open_up(root), publish, forget, server_key, any_key, untagged, tenants_bypassed],
-        "rotate": [sign("audit"), delete_root, forget, any_key, untagged, tenants, open_up(tenants_key)],
-        "administrator": [sign("shared"), sign("audit"), delete_root, publish, forget, make],
+        "control-plane": [sign("server"), delete_root, publish, forget, any_key, untagged, tenants, open_up(tenants_key), end(tenants_key)],
+        "enroll": [sign("root"), sign("system"), sign("server"), sign("audit"), next_root, delete_root, publish, forget, server_key, untagged, tenants, make, end(tenants_key)],
+        "keymaker": [sign("root"), sign("shared"), sign("tenant-edge-1"), delete_root, open_up(root), publish, forget, server_key, any_key, untagged, tenants_bypassed, end(root), end(next_server), end(tenants_key, 7), unname],
+        "rotate": [sign("audit"), delete_root, forget, any_key, untagged, tenants, open_up(tenants_key), end(tenants_key)],
+        "administrator": [end(tenants_key), sign("shared"), sign("audit"), delete_root, publish, forget, make],
         "break-glass": [sign("root"), sign("shared"), publish, server_key],
     }
     # Of the account, not of the environment.
@@ -183,6 +191,8 @@ match sys.argv[1:]:
         restore_tables(prefix, suffix)
     case ["lose", prefix, table, partition]:
         lose(prefix, table, partition)
+    case ["order", prefix, event]:
+        print(order(prefix, event))
     case ["refusals", prefix]:
         sys.exit(refusals(prefix))
     case _:

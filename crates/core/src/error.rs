@@ -79,6 +79,12 @@ pub enum Error {
         /// The cause, for logs.
         cause: String,
     },
+    /// The store is being restored, or a restore was cut off: nobody else writes until its operator has ended that.
+    #[error("the environment's store is being restored; until its operator has ended that, nothing is changed")]
+    Restoring {
+        /// What is restored and what to do, for logs.
+        cause: String,
+    },
     /// A key, table or right of the environment is not as it must be. Trying again changes nothing until its operator
     /// has mended it.
     #[error("{what} is misconfigured; the environment's operator must fix it")]
@@ -142,6 +148,7 @@ impl Error {
             Self::ProofRefused { .. } => "ENROLLMENT_REFUSED",
             Self::Conflict(_) => "CONCURRENT_CHANGE",
             Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Restoring { .. } => "STORE_RESTORING",
             Self::Misconfigured { .. } => "MISCONFIGURED",
             Self::Unreadable { .. } => "RECORD_UNREADABLE",
             Self::Internal { .. } => "INTERNAL",
@@ -163,6 +170,7 @@ impl From<StoreError> for Error {
             StoreError::Unknown(_) | StoreError::Unavailable(_) => {
                 Self::Unavailable { what: "the store", cause: error.to_string() }
             }
+            StoreError::Restoring(cause) => Self::Restoring { cause },
             StoreError::Misconfigured(cause) => Self::Misconfigured { what: "the store", cause },
             StoreError::Corrupt { key, .. } => Self::Unreadable { key, also: "" },
             StoreError::Refused(_) | StoreError::TooLarge(_) => Self::internal(error),

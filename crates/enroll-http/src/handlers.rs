@@ -149,6 +149,7 @@ fn log(operation: &str, correlation_id: &str, error: &Error) {
         Error::Unavailable { what, cause } => {
             tracing::warn!(operation, correlation_id, what, cause, "not available");
         }
+        Error::Restoring { cause } => tracing::warn!(operation, correlation_id, cause, "the store is being restored"),
         Error::ProofRefused { reason } => tracing::info!(operation, correlation_id, reason, "a proof was refused"),
         other => signet_app::tell_operator(operation, other),
     }

@@ -119,7 +119,8 @@ impl From<&Error> for Problem {
             | Error::OverQuota(_) => StatusCode::CONFLICT,
             Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable)
             | Error::Conflict(_)
-            | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            | Error::Unavailable { .. }
+            | Error::Restoring { .. } => StatusCode::SERVICE_UNAVAILABLE,
             // Not 401, which must name a scheme to authenticate by (RFC 9110 section 11.6.1).
             Error::Denied(_) | Error::Unauthenticated(_) | Error::ProofRefused { .. } => StatusCode::FORBIDDEN,
             Error::Misconfigured { .. } | Error::Unreadable { .. } | Error::Internal { .. } => {
@@ -136,7 +137,7 @@ impl From<&Error> for Problem {
             Error::Conflict(_) | Error::Unauthenticated(Refusal::Stale | Refusal::TenantUnreadable) => {
                 problem.retry_after(SOON)
             }
-            Error::Unavailable { .. } => problem.retry_after(LATER),
+            Error::Unavailable { .. } | Error::Restoring { .. } => problem.retry_after(LATER),
             Error::Unreadable { .. } => Self { detail: UNREADABLE_TO_STRANGERS.to_owned(), ..problem },
             _ => problem,
         }

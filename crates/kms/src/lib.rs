@@ -5,6 +5,7 @@
 //! is followed once, at [`KeyManager::open`]: a signer keeps to the key that it found then.
 
 mod create;
+mod end;
 mod error;
 mod maker;
 mod policies;
@@ -16,7 +17,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kms::{Client, config, types::KeyMetadata};
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Time, id::IdError};
+use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, TenantId, Time, id::IdError};
 
 pub use maker::{Order, Reply};
 
@@ -184,6 +185,13 @@ impl KeyManager for KmsKeys {
         };
         let metadata = self.describe(id).await?;
         Ok(Arc::new(signer::KmsSigner::open(self.client.clone(), key, &metadata).await?))
+    }
+
+    async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError> {
+        match &self.maker {
+            Some(maker) => maker.end(key, tenant).await,
+            None => self.end_key(key, tenant).await,
+        }
     }
 
     async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {

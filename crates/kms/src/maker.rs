@@ -1,4 +1,5 @@
-//! The keymaker, a Lambda that alone may make tenants' keys and set their policy: its messages, and its client.
+//! The keymaker, a Lambda that alone may make tenants' keys, set their policy and end them: its messages, and its
+//! client.
 
 use std::time::Duration;
 
@@ -30,6 +31,13 @@ pub enum Order {
         /// The CA that will hold it.
         ca: CaId,
     },
+    /// End the key of a CA of a tenant that is deleted for good.
+    EndKey {
+        /// Which.
+        key: KeyRef,
+        /// Whose.
+        tenant: TenantId,
+    },
     /// Give tenants' keys the present policy.
     ApplyPolicies {
         /// Where a former report ended.
@@ -44,11 +52,13 @@ pub enum Order {
 pub enum Reply {
     /// The key that now exists under that name, made by this call or an earlier one.
     Key(KeyRef),
+    /// KMS deletes the key after its waiting period, or has deleted it.
+    Ended,
     /// What became of the policies.
     Policies(PolicyReport),
     /// Nothing, until the operator has changed something.
     NotMade {
-        /// The key's alias.
+        /// The key, or its alias.
         key: String,
         /// Why, and what to do.
         reason: String,
@@ -92,6 +102,15 @@ impl Maker {
         let order = Order::CreateKey { tenant: label.tenant.clone(), ca: label.ca.clone() };
         match self.ask(&order, MAKING).await? {
             Reply::Key(key) => Ok(key),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Has the key ended.
+    pub(crate) async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError> {
+        match self.ask(&Order::EndKey { key: key.clone(), tenant: tenant.clone() }, MAKING).await? {
+            Reply::Ended => Ok(()),
+            Reply::NotMade { key, reason } => Err(KeyError::Denied { key, reason }),
             other => Err(self.unexpected(other)),
         }
     }

@@ -62,6 +62,16 @@ impl Folder {
         let _ = fs::remove_file(&unfinished);
         outcome
     }
+
+    /// Removes a key's file durably. One that is not there is fine.
+    pub(crate) fn remove(&self, name: &CaId) -> Result<(), KeyError> {
+        let path = self.path(name);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => File::open(&self.0).and_then(|folder| folder.sync_all()),
+        };
+        removed.map_err(failed(&path))
+    }
 }
 
 fn write_synced(path: &Path, text: &str) -> io::Result<()> {

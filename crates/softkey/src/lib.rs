@@ -10,7 +10,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer};
+use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 pub use crate::entropy::OsEntropy;
@@ -64,9 +64,7 @@ impl KeyManager for SoftKeys {
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {
-        // Parsing the name also keeps a reference from pointing out of the folder.
-        let name = key.as_str().strip_prefix(MANAGER).and_then(|name| name.parse::<CaId>().ok());
-        let name = name.ok_or_else(|| KeyError::NotFound(key.to_string()))?;
+        let name = name_of(key)?;
         let mut opened = self.opened.lock().await;
         if let Some(known) = opened.get(&name) {
             return Ok(Arc::<SoftKey>::clone(known));
@@ -83,6 +81,26 @@ impl KeyManager for SoftKeys {
         opened.insert(name, Arc::clone(&signer));
         Ok(signer)
     }
+
+    /// A signer that was opened before still signs in its process.
+    async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError> {
+        let name = name_of(key)?;
+        if tenant.is_system() || name.owner() != *tenant {
+            let reason = format!("it is not the key of a certificate authority of the tenant {tenant}");
+            return Err(KeyError::Denied { key: key.to_string(), reason });
+        }
+        let mut opened = self.opened.lock().await;
+        let (folder, file) = (self.folder.clone(), name.clone());
+        blocking(move || folder.remove(&file)).await?;
+        opened.remove(&name);
+        Ok(())
+    }
+}
+
+/// The name in a reference. Parsing it also keeps a reference from pointing out of the folder.
+fn name_of(key: &KeyRef) -> Result<CaId, KeyError> {
+    let name = key.as_str().strip_prefix(MANAGER).and_then(|name| name.parse().ok());
+    name.ok_or_else(|| KeyError::NotFound(key.to_string()))
 }
 
 async fn blocking<T: Send + 'static>(

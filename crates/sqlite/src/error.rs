@@ -32,6 +32,13 @@ pub enum OpenError {
         /// Why, and what to do.
         reason: String,
     },
+    /// Its bytes are not all there, or are others.
+    #[error("the store {path} cannot be opened: {reason}")]
+    Damaged {
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A copy of it.
     #[error("the store {path} cannot be copied to {copy}: {reason}")]
     Copy {
@@ -53,7 +60,11 @@ impl OpenError {
     }
 
     pub(crate) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
-        Self::Sqlite { path: path.to_owned(), reason: advice(error) }
+        let (path, reason) = (path.to_owned(), advice(error));
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, reason },
+            _ => Self::Sqlite { path, reason },
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
-use crate::error::{OpenError, advice};
+use crate::error::OpenError;
 
 /// How long a write waits for another process's commit.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,10 @@ pub(crate) fn back_up(path: &Path, copy: &Path) -> Result<(), OpenError> {
     let _ = std::fs::remove_file(&partial);
     // SQLite writes into an empty file that is there, so that nobody else may read it at any time.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(|error| failed(&error))?;
-    let copied = connection.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(&advice(&error)));
+    let copied = connection.execute("VACUUM INTO ?1", [name]).map_err(|error| match refuse(error) {
+        OpenError::Sqlite { reason, .. } => failed(&reason),
+        damaged => damaged,
+    });
     // A link, since a rename would replace a file that came meanwhile.
     let named = || File::open(&partial)?.sync_all().and_then(|()| std::fs::hard_link(&partial, copy));
     let named = copied.and_then(|_| named().map_err(|error| failed(&error)));

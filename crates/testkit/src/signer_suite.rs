@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer};
+use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId};
 use tokio::task::JoinSet;
 
 use crate::fixtures::unique_tenant;
@@ -36,6 +36,8 @@ macro_rules! signer_cases {
             an_opened_key_is_the_same_key
             an_unknown_key_is_not_found
             the_public_key_is_p256_and_uncompressed
+            an_ended_key_opens_no_more_and_its_label_gets_another
+            a_key_of_another_tenant_is_not_ended
         }
     };
 }
@@ -155,4 +157,29 @@ pub async fn the_public_key_is_p256_and_uncompressed(keys: Arc<dyn KeyManager>) 
     let (_, signer) = new_key(&*keys).await;
     let spki = signer.spki_der();
     assert_eq!((spki.len(), &spki[..26], spki[26]), (91, &P256_SPKI_PREFIX[..], 4));
+}
+
+/// `KeyManager::end`, twice.
+pub async fn an_ended_key_opens_no_more_and_its_label_gets_another(keys: Arc<dyn KeyManager>) {
+    let label = unique_label();
+    let key = keys.create(&label).await.unwrap();
+    let before = keys.open(&key).await.unwrap().spki_der().to_vec();
+    for _ in 0..2 {
+        keys.end(&key, &label.tenant).await.unwrap();
+        let refused = keys.open(&key).await;
+        assert!(matches!(refused, Err(KeyError::NotFound(_) | KeyError::Unusable { .. })), "{refused:?}");
+    }
+    let next = keys.create(&label).await.unwrap();
+    assert_ne!(keys.open(&next).await.unwrap().spki_der(), before);
+}
+
+/// `KeyManager::end`, of a key that is not the caller's tenant's.
+pub async fn a_key_of_another_tenant_is_not_ended(keys: Arc<dyn KeyManager>) {
+    let (key, signer) = new_key(&*keys).await;
+    for tenant in [unique_tenant(), TenantId::system()] {
+        let refused = keys.end(&key, &tenant).await;
+        assert!(matches!(refused, Err(KeyError::Denied { .. })), "{tenant}: {refused:?}");
+    }
+    assert_signs(&*keys.open(&key).await.unwrap(), b"message").await;
+    assert_signs(&*signer, b"message").await;
 }

@@ -61,7 +61,7 @@ data "aws_iam_policy_document" "access" {
   }
 }
 
-# The keymaker: makes the keys of tenants' CAs, the one resource that does not come from Terraform, and sets their policy.
+# The keymaker: makes the keys of tenants' CAs, the one resource that does not come from Terraform, sets their policy, and ends them.
 data "aws_iam_policy_document" "maker" {
   # checkov:skip=CKV_AWS_109:PutKeyPolicy is for keys with the tags of a tenant's; the function's environment has the policy.
   # checkov:skip=CKV_AWS_111:PutKeyPolicy is for keys with the tags of a tenant's; the function's environment has the policy.
@@ -195,6 +195,88 @@ data "aws_iam_policy_document" "maker" {
       test     = "ForAnyValue:StringLike"
       variable = "kms:ResourceAliases"
       values   = ["alias/${var.name_prefix}-tenant-*"]
+    }
+  }
+
+  # Of a tenant that is deleted, a step before the alias is taken away. Which tenant's key it is, the keymaker looks up in its tags.
+  statement {
+    sid       = "LookWhoseKeyItIs"
+    actions   = ["kms:ListResourceTags"]
+    resources = [local.any_key]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+  }
+
+  statement {
+    sid       = "EndTenantKey"
+    actions   = ["kms:ScheduleKeyDeletion"]
+    resources = [local.any_key]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+
+    # Not the later generations of the environment's own CAs. A key without the tag would pass StringNotEquals.
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/signet:tenant"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "StringNotEquals"
+      variable = "aws:ResourceTag/signet:tenant"
+      values   = ["system"]
+    }
+
+    condition {
+      test     = "ForAnyValue:StringLike"
+      variable = "kms:ResourceAliases"
+      values   = ["alias/${var.name_prefix}-tenant-*"]
+    }
+
+    # The longest that KMS takes: so long the deletion can be cancelled.
+    condition {
+      test     = "NumericEquals"
+      variable = "kms:ScheduleKeyDeletionPendingWindowInDays"
+      values   = ["30"]
+    }
+  }
+
+  # DeleteAlias is asked for twice, as CreateAlias is: for the alias, and for the key.
+  statement {
+    sid       = "TakeNameOfEndedKey"
+    actions   = ["kms:DeleteAlias"]
+    resources = [local.tenant_aliases]
+  }
+
+  statement {
+    sid       = "TakeEndedKeysName"
+    actions   = ["kms:DeleteAlias"]
+    resources = [local.any_key]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signet:environment"
+      values   = [var.name_prefix]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/signet:tenant"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "StringNotEquals"
+      variable = "aws:ResourceTag/signet:tenant"
+      values   = ["system"]
     }
   }
 

@@ -135,13 +135,14 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # By its name, so that it is also true of a role that was made anew, which a key policy that names the role is not.
+  # As far as IAM allows it (access.tf), which goes by tags. By its name, so that it is also true of a role that was made anew, which a key
+  # policy that names the role is not.
   dynamic "statement" {
     for_each = each.key == "tenant" && var.maker_role_arn != null ? [var.maker_role_arn] : []
     content {
-      sid       = "MakerSetsPolicy"
+      sid       = "MakerSetsPolicyAndEnds"
       resources = ["*"]
-      actions   = ["kms:GetKeyPolicy", "kms:PutKeyPolicy"]
+      actions   = ["kms:DeleteAlias", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"]
 
       principals {
         type        = "AWS"

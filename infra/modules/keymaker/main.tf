@@ -18,7 +18,7 @@ resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_272:The package's digest is in Terraform's state and plan; signing profiles are the account's choice.
   # checkov:skip=CKV_AWS_50:Each run logs what it did; tracing would add a permission on everything.
   function_name    = "${var.name_prefix}-keymaker"
-  description      = "Makes the keys of tenants' CAs and sets their policy"
+  description      = "Makes the keys of tenants' CAs, sets their policy and ends them"
   filename         = var.package_path
   source_code_hash = filebase64sha256(var.package_path)
   runtime          = "provided.al2023"

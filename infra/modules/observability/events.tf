@@ -26,9 +26,7 @@ locals {
         detail      = { eventName = ["SERVICE_DEPLOYMENT_FAILED"] }
       }
     }
-    # Other keys of the account are not ours. Tenants' are made at run time, and their ARNs are not known here: the task key-policies takes
-    # back what is done to their policy, and a key that cannot sign is told by the alarm Misconfigured. Of those whose work it is to change
-    # policies, Terraform first of all, only the rest is heard.
+    # Other keys of the account are not ours. Of those whose work it is to change policies, Terraform first of all, only the rest is heard.
     ca-keys = {
       bus   = "default"
       state = "ENABLED"
@@ -46,6 +44,25 @@ locals {
               { eventName = ["PutKeyPolicy"], userIdentity = { type = [{ anything-but = "AssumedRole" }] } },
             ]
           } : name => value if name != (length(var.key_administrator_role_arns) == 0 ? "$or" : "eventName")
+        }
+      }
+    }
+    # Tenants' keys are made at run time, and neither their ARNs are known here nor their tags in an event. So this rule goes by who acts,
+    # whatever the key: our roles, and who could take the right to end one. The keymaker ends keys as its work; break glass has a rule of its
+    # own. The task key-policies takes back what is done to a policy, and a key that cannot sign is told by the alarm Misconfigured.
+    tenant-keys = {
+      bus   = "default"
+      state = "ENABLED"
+      pattern = {
+        source      = ["aws.kms"]
+        detail-type = ["AWS API Call via CloudTrail"]
+        detail = {
+          eventSource = ["kms.amazonaws.com"]
+          eventName   = ["DisableKey", "ScheduleKeyDeletion"]
+          userIdentity = { sessionContext = { sessionIssuer = { arn = concat(
+            [for role in ["administrator", "control-plane", "enroll", "rotate"] : "arn:${local.partition}:iam::${local.account}:role/${var.name_prefix}-${role}"],
+            var.key_administrator_role_arns,
+          ) } } }
         }
       }
     }

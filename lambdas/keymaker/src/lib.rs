@@ -1,5 +1,6 @@
-//! The `keymaker` Lambda: makes the keys of tenants' CAs and sets their policy, and nothing else can. KMS makes no key
-//! whose maker could not change its policy again (CreateKey, "Policy"); who may do that is not to serve clients.
+//! The `keymaker` Lambda: makes the keys of tenants' CAs, sets their policy and ends them, and nothing else can. KMS
+//! makes no key whose maker could not change its policy again (CreateKey, "Policy"); who may do that is not to serve
+//! clients.
 //!
 //! Everything may run at any time, again, and twice at once.
 
@@ -56,6 +57,9 @@ impl Function {
         let reply = match serde_json::from_value(event).map_err(KeymakerError::Event)? {
             Order::CreateKey { tenant, ca } => {
                 self.keys.create(&KeyLabel { tenant, ca }).await.map_or_else(Reply::from, Reply::Key)
+            }
+            Order::EndKey { key, tenant } => {
+                self.keys.end(&key, &tenant).await.map_or_else(Reply::from, |()| Reply::Ended)
             }
             Order::ApplyPolicies { from } => {
                 self.keys.set_policies(from, &go_on).await.map_or_else(Reply::from, Reply::Policies)

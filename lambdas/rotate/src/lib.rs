@@ -95,7 +95,10 @@ where
 /// The cause that callers of the API are not told.
 fn cause(error: &Error) -> String {
     match error {
-        Error::Unavailable { cause, .. } | Error::Misconfigured { cause, .. } | Error::Internal { cause } => {
+        Error::Unavailable { cause, .. }
+        | Error::Restoring { cause }
+        | Error::Misconfigured { cause, .. }
+        | Error::Internal { cause } => {
             format!(" ({cause})")
         }
         _ => String::new(),

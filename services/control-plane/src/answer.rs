@@ -208,12 +208,26 @@ impl<F> Answer<F> {
         Self::Refused { response: Some(response), late: None, unread: None }
     }
 
-    /// A path that leads nowhere, to a caller that does not speak gRPC. `body`: what it sends. It is read first if
-    /// it is small and comes in time, since curl takes the reset of a stream that it still writes to for a failure.
+    /// A path that leads nowhere, to a caller that does not speak gRPC. `body`: what it sends.
     pub(crate) fn nowhere(response: axum::response::Response, body: Body) -> Self {
         let response = response.map(|body| Observed { body: Body::new(body), observation: None, holds: None });
-        let unread = Some(Remainder { body: arriving(body), room: MOST_READ });
-        Self::Refused { response: Some(response), late: None, unread }
+        Self::Refused { response: Some(response), late: None, unread: None }.after(body)
+    }
+
+    /// The refusal of a call. `body`: what its caller sends.
+    pub(crate) fn of_call(status: Status, observation: Observation, body: Body) -> Self {
+        let is_http = observation.route.http;
+        let refused = Self::refused(status, Some(observation));
+        if is_http { refused.after(body) } else { refused }
+    }
+
+    /// The same refusal after the request's body, if that is small and comes in time: curl takes the reset of a stream
+    /// that it still writes to for a failure. gRPC's clients do not.
+    fn after(mut self, body: Body) -> Self {
+        if let Self::Refused { unread, .. } = &mut self {
+            *unread = Some(Remainder { body: arriving(body), room: MOST_READ });
+        }
+        self
     }
 
     /// The same refusal after a wait, which takes a place.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use secrecy::ExposeSecret;
-use signet_app::authorities;
+use signet_app::{authorities, restore};
 use signet_core::{Clock, authorities::Ca, authorization::Policy};
 use signet_mtls::{ServerIdentity, provider};
 use signet_x509::pem;
@@ -49,6 +49,7 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     writeln!(out, "keys             {keys}; audit key {}", wired.audit_key)?;
     wired.check_published_root(clock()).await?;
     let has_root = wired.find_root(clock()).await?;
+    restoration(&wired, clock, out).await?;
     let roots = authorities::roots(&wired.app, clock()).await.map_err(|error| format!("[storage]: {error}"))?;
     match roots.as_slice() {
         [] => writeln!(out, "root             none yet: run `principal bootstrap`")?,
@@ -67,6 +68,22 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     ports(config, &roots, out).await?;
     if !has_root {
         return Err("the store has no root yet, so that a node would not get ready: run `principal bootstrap`".into());
+    }
+    Ok(())
+}
+
+/// A node starts beside a restore, and cannot write until that has ended.
+async fn restoration(wired: &Wired, clock: &Clock, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    match restore::under_way(&wired.app, clock()).await {
+        Ok(None) => {}
+        Ok(Some(marker)) => writeln!(
+            out,
+            "restore          from {}, begun {}: it is under way, or was cut off; until it has ended nothing is changed: \
+             run it again, or end it with `principal restore --give-up`",
+            marker.source,
+            rfc3339(marker.started_at)
+        )?,
+        Err(error) => return Err(format!("[storage]: {error}").into()),
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ pub(crate) fn to_correlated_status(error: &Error, correlation_id: Option<&str>) 
         )
         | Error::ProofRefused { .. } => (Code::Unauthenticated, details),
         Error::Conflict(_) => (Code::Aborted, retry(details)),
-        Error::Unavailable { .. } => (Code::Unavailable, retry(details)),
+        Error::Unavailable { .. } | Error::Restoring { .. } => (Code::Unavailable, retry(details)),
         Error::Unreadable { .. } => (Code::DataLoss, details),
         Error::Internal { .. } => (Code::Internal, details),
     };

@@ -93,19 +93,20 @@ where
         let place = match self.node.place(route, lane, &peer, &account) {
             Ok(place) => place,
             Err(busy) => {
-                return Answer::refused(busy, Some(observation)).late(self.node.wait_of_refusal(lane, &peer, &account));
+                let wait = self.node.wait_of_refusal(lane, &peer, &account);
+                return Answer::of_call(busy, observation, request.into_body()).late(wait);
             }
         };
         let permit = match decided {
             Ok(permit) => permit,
             Err(error) => {
                 record(&self.node, route.operation, &peer, now, &error);
-                return Answer::refused(errors::to_status(&error), Some(observation));
+                return Answer::of_call(errors::to_status(&error), observation, request.into_body());
             }
         };
         let stream = match self.node.stream_place(route, &account) {
             Ok(stream) => stream,
-            Err(busy) => return Answer::refused(busy, Some(observation)),
+            Err(busy) => return Answer::of_call(busy, observation, request.into_body()),
         };
         if route.kind != Kind::Talks {
             request = request.map(arriving);

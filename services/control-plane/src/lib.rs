@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 mod connections;
 mod descriptors;
+pub mod earlier;
 pub mod errors;
 mod gate;
 mod grpc;

@@ -93,6 +93,8 @@ pub(crate) struct Node {
     /// Calls and streams refused since the last health line because the whole node was at a limit.
     pub(crate) full_refusals: AtomicU64,
     pub(crate) strangers: AnonymousLimits,
+    /// Whether the store is being restored, as far as this node has looked.
+    pub(crate) restoring: AtomicBool,
     /// Set when the node is shutting down: not ready any more.
     pub(crate) draining: AtomicBool,
     /// Cancelled when streams should end.

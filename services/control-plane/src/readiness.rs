@@ -1,5 +1,7 @@
 //! Whether this node should get calls, and why not.
 
+use std::sync::atomic::Ordering;
+
 use serde::Serialize;
 use signet_core::{Time, trust::WhenStale};
 
@@ -11,6 +13,8 @@ pub(crate) struct Readiness {
     pub(crate) ready: bool,
     /// Why not; UPPER_SNAKE_CASE and what to do.
     pub(crate) reasons: Vec<Reason>,
+    /// What is wrong though the node serves.
+    pub(crate) warnings: Vec<Reason>,
     /// Milliseconds since the changes feed last answered.
     pub(crate) staleness_ms: Option<u64>,
     /// Whether that is beyond the limit.
@@ -24,7 +28,7 @@ pub(crate) struct Readiness {
     pub(crate) version: &'static str,
 }
 
-/// Why a node is not ready.
+/// Why a node is not ready, or does not do all that it should.
 #[derive(Debug, Serialize)]
 pub(crate) struct Reason {
     pub(crate) reason: &'static str,
@@ -82,9 +86,16 @@ impl Node {
             "STORE_FULL",
             "the store's disk is full, so only suspensions and revocations are written; free some disk space",
         );
+        let restoring = Reason {
+            reason: "STORE_RESTORING",
+            message: "the store is being restored, or a restore was cut off: until that has ended nothing is changed; run \
+                      `principal restore` again, or end it with --give-up",
+        };
         Readiness {
             ready: reasons.is_empty(),
             reasons,
+            // Calls that only read are answered, and no other node could do more.
+            warnings: self.restoring.load(Ordering::Acquire).then_some(restoring).into_iter().collect(),
             staleness_ms: self.trust.staleness_millis(),
             stale,
             when_stale: if serves_stale { "serve" } else { "refuse" },
@@ -114,6 +125,7 @@ mod tests {
         let report = Readiness {
             ready: false,
             reasons: vec![Reason { reason: "NODE_STALE", message: "the changes feed has not been read" }],
+            warnings: vec![Reason { reason: "STORE_RESTORING", message: "the store is being restored" }],
             staleness_ms: Some(31_000),
             stale: true,
             when_stale: "refuse",

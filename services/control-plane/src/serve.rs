@@ -202,6 +202,7 @@ fn node(
         strangers: AnonymousLimits::new(&config.limits),
         shares,
         full_refusals: AtomicU64::new(0),
+        restoring: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };

@@ -137,6 +137,14 @@ pub enum WiringError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A backup of the store.
+    #[error("the backup {} {problem}", file.display())]
+    Backup {
+        /// As it was named.
+        file: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     #[error("[keys]: {problem}")]
     Keys {
         /// What is wrong and what to do.
@@ -220,68 +228,6 @@ pub async fn open_lazily(config: &Config, operators_at: Option<String>) -> Resul
     Ok(Opened { app, server_identity, aws })
 }
 
-/// An earlier state of the store.
-#[derive(Clone, Debug)]
-pub enum Earlier {
-    /// A backup of the SQLite store.
-    File(PathBuf),
-    /// DynamoDB tables that were restored beside the environment's, as `<prefix>-<table>-<suffix>`.
-    Suffix(String),
-}
-
-/// An [`Earlier`] store that is open for reading.
-#[derive(Debug)]
-pub struct OpenedEarlier {
-    /// As messages name it.
-    pub name: String,
-    /// Its records.
-    pub store: Arc<dyn Store>,
-    /// A copy that is removed at the end: a backup stays as it is.
-    copy: Option<PathBuf>,
-}
-
-impl Drop for OpenedEarlier {
-    fn drop(&mut self) {
-        for ending in self.copy.iter().flat_map(|_| ["", "-wal", "-shm", "-reserve"]) {
-            let file = self.copy.as_ref().map(|copy| PathBuf::from(format!("{}{ending}", copy.display())));
-            let _ = file.map(std::fs::remove_file);
-        }
-    }
-}
-
-/// Opens an earlier state of the store that `config` names. It must be of the same kind, and another than the present
-/// one.
-pub async fn open_earlier(config: &Config, earlier: &Earlier) -> Result<OpenedEarlier, WiringError> {
-    let wrong = |problem: String| WiringError::Storage { problem };
-    match (&config.storage, earlier) {
-        (Storage::Sqlite { path }, Earlier::File(file)) => {
-            let (present, earlier) = (std::fs::canonicalize(path), std::fs::canonicalize(file));
-            let found = earlier.map_err(|error| wrong(format!("{}: {error}", file.display())))?;
-            if present.is_ok_and(|present| present == found) {
-                return Err(wrong(format!("{} is the store itself; name a backup of it", file.display())));
-            }
-            // No two runs on one machine share it: not even one that will be refused.
-            let copy = path.with_added_extension(format!("restoring-{}", std::process::id()));
-            let opened = |store| OpenedEarlier { name: found.display().to_string(), store, copy: Some(copy.clone()) };
-            for ending in ["", "-wal", "-shm", "-reserve"] {
-                let _ = std::fs::remove_file(format!("{}{ending}", copy.display()));
-            }
-            SqliteStore::back_up(&found, &copy).map_err(|error| wrong(error.to_string()))?;
-            let store = SqliteStore::open(&copy).map_err(|error| wrong(error.to_string()))?;
-            Ok(opened(Arc::new(store) as Arc<dyn Store>))
-        }
-        (Storage::Dynamodb { prefix }, Earlier::Suffix(suffix)) => {
-            let store = DynamoStore::new(&sdk_config(&config.aws).await, prefix, signet_dynamodb::Limits::default());
-            let (name, store) = (format!("{prefix}-*-{suffix}"), Arc::new(store.restored(suffix)));
-            Ok(OpenedEarlier { name, store, copy: None })
-        }
-        (Storage::Sqlite { .. }, Earlier::Suffix(_)) => Err(wrong("is SQLite: name a backup with --from-file".into())),
-        (Storage::Dynamodb { .. }, Earlier::File(_)) => Err(wrong(
-            "is DynamoDB: restore its tables beside the present ones and name them with --from-suffix".into(),
-        )),
-    }
-}
-
 fn application(
     config: &Config,
     store: Arc<dyn Store>,
@@ -341,7 +287,7 @@ async fn aws(config: &Config) -> Option<SdkConfig> {
     if needs_aws(config) { Some(sdk_config(&config.aws).await) } else { None }
 }
 
-async fn sdk_config(aws: &Aws) -> SdkConfig {
+pub(crate) async fn sdk_config(aws: &Aws) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(region) = &aws.region {
         loader = loader.region(Region::new(region.clone()));

@@ -112,13 +112,14 @@ impl From<signet_core::Error> for Failure {
             | E::OverQuota(_)
             | E::Conflict(_) => Exit::Conflict,
             E::Denied(_) | E::Unauthenticated(_) | E::ProofRefused { .. } => Exit::Denied,
-            E::Unavailable { .. } => Exit::Unavailable,
+            E::Unavailable { .. } | E::Restoring { .. } => Exit::Unavailable,
             E::Misconfigured { .. } | E::Unreadable { .. } | E::Internal { .. } => Exit::Other,
         };
         let message = match &error {
             E::Unavailable { cause, .. } | E::Misconfigured { cause, .. } | E::Internal { cause } => {
                 format!("{error}: {cause}")
             }
+            E::Restoring { cause } => cause.clone(),
             _ => error.to_string(),
         };
         Self { reason: Some(error.reason().into()), ..Self::new(exit, message) }
@@ -146,6 +147,9 @@ const SUSPENDED: [&str; 2] = ["PRINCIPAL_DENIED", "TENANT_SUSPENDED"];
 const ACTIVATE: &str = "a new certificate does not help; an admin lets it act again: `principal activate PRINCIPAL --tenant TENANT`, \
                         or `principal tenant activate TENANT`. A deleted principal needs another id";
 
+/// What to do while the store is being restored.
+const RESTORING: &str = "retry when the restore has ended; if it was cut off, its operator runs `principal restore` again, or ends it with --give-up";
+
 /// The reason of a failure whose cause is a server that does not know the method.
 pub const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
 
@@ -158,6 +162,7 @@ impl From<ClientError> for Failure {
             // Who enrolls has no certificate that could be wrong.
             ClientError::Rpc(error) if error.reason == ENROLLMENT_REFUSED => (Exit::Denied, None),
             ClientError::Rpc(error) if SUSPENDED.contains(&error.reason.as_str()) => (Exit::Denied, Some(ACTIVATE)),
+            ClientError::Rpc(error) if error.reason == "STORE_RESTORING" => (Exit::Unavailable, Some(RESTORING)),
             ClientError::Rpc(error) => answered(error.code),
             ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` explains what is wrong with them")),
             ClientError::Proof(error) if error.transient => (Exit::Unavailable, None),

@@ -1,71 +1,70 @@
 //! A sign of life for whatever takes longer than two seconds, on terminals only.
 
-use std::{
-    future::Future,
-    io::IsTerminal as _,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{future::Future, io::IsTerminal as _, pin::pin, time::Duration};
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits for `work`, and shows `what` meanwhile if it takes long.
 pub async fn watch<T>(what: &str, quiet: bool, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    tokio::select! {
-        done = &mut work => return done,
-        () = tokio::time::sleep(PATIENCE) => {}
-    }
-    if quiet || !std::io::stderr().is_terminal() {
-        return work.await;
-    }
-    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    let done = work.await;
-    spinner.finish_and_clear();
-    done
+    Progress::default().watch(what, quiet, work).await
 }
 
-/// The same for work of many steps, each of which tells how far it is.
-#[derive(Debug)]
-pub struct Progress {
-    started: Instant,
-    quiet: bool,
-    spinner: Option<ProgressBar>,
+/// A sign of life that says how far the work has come. A clone shows the same.
+#[derive(Clone, Debug)]
+pub struct Progress(ProgressBar);
+
+impl Default for Progress {
+    /// Nothing is shown yet.
+    fn default() -> Self {
+        Self(ProgressBar::new_spinner())
+    }
 }
 
 impl Progress {
-    /// Nothing is shown yet.
-    pub fn new(quiet: bool) -> Self {
-        let quiet = quiet || !std::io::stderr().is_terminal();
-        Self { started: Instant::now(), quiet, spinner: None }
+    /// The work has come to `done` of its part `part`.
+    pub fn tell(&self, part: &str, done: u64) {
+        self.0.set_message(format!("{} ({part}: {done})", self.0.prefix()));
     }
 
-    /// Shows `text` once the work takes long.
-    pub fn tell(&mut self, text: &str) {
-        if self.quiet || self.started.elapsed() < PATIENCE {
-            return;
+    /// As [`watch`], and shows what it is told.
+    pub async fn watch<T>(&self, what: &str, quiet: bool, work: impl Future<Output = T>) -> T {
+        self.0.set_draw_target(ProgressDrawTarget::hidden());
+        self.0.set_prefix(what.to_owned());
+        self.0.set_message(what.to_owned());
+        let mut work = pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(PATIENCE) => {}
         }
-        let spinner = self.spinner.get_or_insert_with(|| {
-            let spinner = ProgressBar::new_spinner();
-            spinner.enable_steady_tick(Duration::from_millis(120));
-            spinner
-        });
-        spinner.set_message(text.to_owned());
-    }
-
-    /// Shows nothing any more.
-    pub fn end(&mut self) {
-        if let Some(spinner) = self.spinner.take() {
-            spinner.finish_and_clear();
+        if quiet || !std::io::stderr().is_terminal() {
+            return work.await;
         }
+        self.0.set_draw_target(ProgressDrawTarget::stderr());
+        self.0.enable_steady_tick(Duration::from_millis(120));
+        let done = work.await;
+        self.0.disable_steady_tick();
+        self.0.finish_and_clear();
+        self.0.reset();
+        done
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.end();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_says_what_is_done_and_how_much() {
+        let progress = Progress::default();
+        let said = |part: &str, done| {
+            progress.tell(part, done);
+            progress.0.message()
+        };
+        let told = progress.watch("restoring", true, async { said("principals", 25) }).await;
+        assert_eq!(told, "restoring (principals: 25)");
+        let next = progress.watch("checking", true, async { progress.0.message() }).await;
+        assert_eq!(next, "checking");
     }
 }

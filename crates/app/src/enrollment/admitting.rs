@@ -105,6 +105,7 @@ pub(super) async fn refuse_proof<T>(
         | Error::Invalid { .. }
         | Error::Conflict(_)
         | Error::Unavailable { .. }
+        | Error::Restoring { .. }
         | Error::Misconfigured { .. }
         | Error::Unreadable { .. }
         | Error::Internal { .. } => return Err(error),

@@ -138,6 +138,7 @@ async fn refuse_renewal<T>(
         Error::Invalid { .. }
         | Error::Conflict(_)
         | Error::Unavailable { .. }
+        | Error::Restoring { .. }
         | Error::Misconfigured { .. }
         | Error::Unreadable { .. }
         | Error::Internal { .. } => {

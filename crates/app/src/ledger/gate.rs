@@ -59,9 +59,7 @@ impl Gate {
             Ok(marker) => marker,
             // Somebody restores, and nobody knows who.
             Err(StoreError::Corrupt { key, .. }) => {
-                return Err(StoreError::Unavailable(format!(
-                    "a restore is under way: its record {key} cannot be read"
-                )));
+                return Err(StoreError::Restoring(format!("a restore is under way: its record {key} cannot be read")));
             }
             Err(error) => return Err(error),
         };
@@ -71,13 +69,13 @@ impl Gate {
             Some(marker) if own == Some(&marker.run) => None,
             Some(_) if own.is_some() => Some("another run took this restore over: leave it to that one".to_owned()),
             Some(Restoration { source, .. }) => Some(format!(
-                "a restore from {source} is under way; until it has ended, nobody else writes (runbooks RestoreTables, \
-                 RestoreStore)"
+                "a restore from {source} is under way or was cut off; until it has ended, nobody else writes (runbooks \
+                 RestoreTables, RestoreStore)"
             )),
             None => own.map(|_| "this restore was ended by somebody else".to_owned()),
         };
         if let Some(refused) = refused {
-            return Err(StoreError::Unavailable(refused));
+            return Err(StoreError::Restoring(refused));
         }
         state.open_at = Some(asked_at);
         Ok(())

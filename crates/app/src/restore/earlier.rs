@@ -9,7 +9,7 @@ use signet_x509::CaProfile;
 use crate::{App, authorities};
 
 /// An earlier state of the store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct EarlierStore<'a> {
     /// As its operator names it.
     pub name: &'a str,
@@ -17,6 +17,14 @@ pub struct EarlierStore<'a> {
     pub store: &'a dyn Store,
     /// Roots that the environment has published, DER: what tells it where the store has lost its own.
     pub published: &'a [Vec<u8>],
+    /// Hears what is being done, and how many records, minutes or changes of that are done.
+    pub progress: &'a (dyn Fn(&str, u64) + Send + Sync),
+}
+
+impl EarlierStore<'_> {
+    pub(super) fn tell(&self, what: &str, done: u64) {
+        (self.progress)(what, done);
+    }
 }
 
 /// A source without a root, or with another environment's, would make strangers of everybody.

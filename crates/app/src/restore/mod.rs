@@ -45,21 +45,30 @@ async fn marker(app: &App, now: Time) -> Result<Option<Versioned<Restoration>>, 
 /// Says what [`restore`] would do now. Changes nothing.
 pub async fn survey(app: &App, call: &Call, source: &EarlierStore<'_>) -> Result<RestoreReport, Error> {
     refuse_foreign(app, source, call.now).await?;
-    refuse_another(app, source, call.now).await?;
+    let cut_off = refuse_another(app, source, call.now).await?;
     let lost = feed_is_lost(app, call.now).await?;
-    carry_out(app, call, source, lost, false).await
+    let report = carry_out(app, call, source, lost, false).await?;
+    // What a run before has written of the audit log hides that it was lost.
+    Ok(RestoreReport { audit_lost: report.audit_lost || cut_off.is_some_and(|run| run.audit_lost), ..report })
 }
 
-/// Restores. Run again after it was cut off, it goes on.
-pub async fn restore(app: &App, call: &Call, source: &EarlierStore<'_>) -> Result<RestoreReport, Error> {
+/// Restores what `survey` has told. Run again after it was cut off, it goes on.
+pub async fn restore(
+    app: &App,
+    call: &Call,
+    source: &EarlierStore<'_>,
+    survey: &RestoreReport,
+) -> Result<RestoreReport, Error> {
     refuse_foreign(app, source, call.now).await?;
     refuse_another(app, source, call.now).await?;
-    let begun = begin(app, call, source).await?;
+    let begun = begin(app, call, source, survey.audit_lost).await?;
+    source.tell("waiting until nobody else writes", 0);
     tokio::time::sleep(QUIET_AFTER).await;
     if begun.feed_lost {
         renew_heads(app, call).await?;
     }
     let report = carry_out(app, call, source, begun.feed_lost, true).await?;
+    let report = RestoreReport { audit_lost: report.audit_lost || begun.audit_lost, ..report };
     if end(app, call, "finished").await? {
         return Ok(report);
     }
@@ -81,7 +90,7 @@ async fn carry_out(
     feed_lost: bool,
     writes: bool,
 ) -> Result<RestoreReport, Error> {
-    let since = since::read(app, source.store, call.now).await?;
+    let since = since::read(app, source, call.now).await?;
     let mut report = RestoreReport { feed_lost, ..of_since(&since) };
     for table in RESTORED {
         records::restore_table(app, call, source, (&since, writes), table, &mut report).await?;
@@ -90,7 +99,7 @@ async fn carry_out(
     if writes {
         records::remember_proofs(app, call, &since).await?;
         if feed_lost {
-            records::announce_all(app, call).await?;
+            records::announce_all(app, call, source).await?;
             records::announce_lost(app, call, &since).await?;
         }
     }
@@ -107,7 +116,8 @@ fn of_since(since: &Since) -> RestoreReport {
     }
 }
 
-async fn refuse_another(app: &App, source: &EarlierStore<'_>, now: Time) -> Result<(), Error> {
+/// The restore from this source that was cut off, if one was.
+async fn refuse_another(app: &App, source: &EarlierStore<'_>, now: Time) -> Result<Option<Restoration>, Error> {
     match under_way(app, now).await? {
         Some(other) if other.source != source.name => {
             let message = format!(
@@ -116,12 +126,12 @@ async fn refuse_another(app: &App, source: &EarlierStore<'_>, now: Time) -> Resu
             );
             Err(Error::precondition("RESTORE_UNDER_WAY", message))
         }
-        _ => Ok(()),
+        found => Ok(found),
     }
 }
 
 /// From here on nobody else writes.
-async fn begin(app: &App, call: &Call, source: &EarlierStore<'_>) -> Result<Restoration, Error> {
+async fn begin(app: &App, call: &Call, source: &EarlierStore<'_>, audit_lost: bool) -> Result<Restoration, Error> {
     let system = TenantId::system();
     let run = Serial::new(call.now, random(&*app.entropy)).to_string();
     let lost = feed_is_lost(app, call.now).await?;
@@ -131,14 +141,14 @@ async fn begin(app: &App, call: &Call, source: &EarlierStore<'_>) -> Result<Rest
             // Until this run's name is there, it writes as the one before.
             app.gate.act_as(&found.value.run);
         }
-        let (started_at, lost) =
-            found.as_ref().map_or((call.now, lost), |found| (found.value.started_at, found.value.feed_lost || lost));
+        let before = found.as_ref().map(|found| &found.value);
         let new = Restoration {
             tenant: system.clone(),
             run: run.clone(),
             source: source.name.to_owned(),
-            started_at,
-            feed_lost: lost,
+            started_at: before.map_or(call.now, |before| before.started_at),
+            feed_lost: lost || before.is_some_and(|before| before.feed_lost),
+            audit_lost: audit_lost || before.is_some_and(|before| before.audit_lost),
         };
         let write = match found {
             None => Write::create(new.clone()),

@@ -86,6 +86,7 @@ pub(super) async fn restore_table(
             let room = MOST_TOLD.saturating_sub(report.withheld.len());
             report.withheld.extend(done.withheld.into_iter().take(room));
         }
+        source.tell(table.name(), told.read);
         query.after = page.next;
         if query.after.is_none() {
             break;
@@ -206,7 +207,8 @@ async fn announce(app: &App, call: &Call, tenant: &TenantId, changes: Vec<(Chang
 }
 
 /// Tells every node again of all that is refused.
-pub(super) async fn announce_all(app: &App, call: &Call) -> Result<(), Error> {
+pub(super) async fn announce_all(app: &App, call: &Call, source: &EarlierStore<'_>) -> Result<(), Error> {
+    let mut announced = 0_u64;
     for table in [Table::Principals, Table::Certificates] {
         let mut query = Query::segment(table, Segment { number: 0, of: 1 });
         loop {
@@ -216,7 +218,9 @@ pub(super) async fn announce_all(app: &App, call: &Call) -> Result<(), Error> {
                 if changes.is_empty() {
                     continue;
                 }
+                announced = announced.saturating_add(changes.len() as u64);
                 announce(app, call, &tenant, changes).await?;
+                source.tell("refusals announced again", announced);
             }
             query.after = page.next;
             if query.after.is_none() {

@@ -9,7 +9,10 @@ use signet_core::{
     trust::change::{ChangeEntry, FEED_SHARDS},
 };
 
-use crate::{App, restore::earlier::roots_in};
+use crate::{
+    App,
+    restore::earlier::{EarlierStore, roots_in},
+};
 
 /// Events of the last minutes before the source's last seal may have been written after it was made.
 const BEFORE_SEAL: i64 = 15;
@@ -19,15 +22,18 @@ const AHEAD: Lifetime = Lifetime::hours(1);
 const CONCURRENT_READS: usize = 16;
 
 /// Reads all that was decided since `source` was the state of the store.
-pub(super) async fn read(app: &App, source: &dyn Store, now: Time) -> Result<Since, Error> {
+pub(super) async fn read(app: &App, source: &EarlierStore<'_>, now: Time) -> Result<Since, Error> {
     let mut since = Since::default();
-    let first = sealed_through(source, now).await?.saturating_sub(BEFORE_SEAL);
+    let first = sealed_through(source.store, now).await?.saturating_sub(BEFORE_SEAL);
     // This machine's clock may be behind those that wrote.
     let last = now.minute().max(first).max(sealed_through(&*app.store, now).await?);
     let last = last.saturating_add(i64::from(AHEAD.as_seconds() / 60));
     let parts = (first..=last).map(|minute| read_minute(app, minute, now));
     let mut minutes = stream::iter(parts).buffered(CONCURRENT_READS);
+    let mut read = 0_u64;
     while let Some((events, unreadable)) = minutes.try_next().await? {
+        read = read.saturating_add(1);
+        source.tell("minutes of the audit log since then", read);
         events.iter().for_each(|event| since.audited(event));
         since.unreadable.extend(unreadable);
     }

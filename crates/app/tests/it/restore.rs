@@ -227,13 +227,18 @@ pub(crate) async fn overlay(store: &dyn Store, backup: &dyn Store) {
     }
 }
 
+pub(crate) fn earlier<'a>(name: &'a str, store: &'a dyn Store, published: &'a [Vec<u8>]) -> EarlierStore<'a> {
+    EarlierStore { name, store, published, progress: &|_, _| {} }
+}
+
 pub(crate) async fn restored(world: &World, source: &dyn Store) -> Result<RestoreReport, Error> {
     restored_at(world, source, later(RESTORED_AT)).await
 }
 
 pub(crate) async fn restored_at(world: &World, source: &dyn Store, now: Time) -> Result<RestoreReport, Error> {
-    let source = EarlierStore { name: "backup", store: source, published: &[] };
-    restore::restore(&world.app, &Call::process("restore", now), &source).await
+    let (call, source) = (Call::process("restore", now), earlier("backup", source, &[]));
+    let survey = restore::survey(&world.app, &call, &source).await?;
+    restore::restore(&world.app, &call, &source, &survey).await
 }
 
 async fn nobody_comes_back(store: Arc<dyn Store>, what: &str, lost: &[Table], overlaid: bool) {
@@ -364,6 +369,25 @@ async fn data_that_was_lost_or_changed_comes_back() {
     assert_eq!((report.written(), report.withheld.as_slice()), (1, &[][..]), "{report:?}");
     let told: Vec<_> = report.tables.iter().map(|table| (table.table, table.missing, table.changed)).collect();
     assert!(told.contains(&("principals", 0, 1)), "{told:?}");
+}
+
+/// What was given since is nothing that was kept from coming back.
+#[tokio::test(start_paused = true)]
+async fn who_was_activated_since_is_not_told_as_kept() {
+    let world = World::empty();
+    Cast::new(&world).await;
+    let (app, on) = (&world.app, |operation: &'static str, seconds| at(call(operation), later(seconds)));
+    let suspend = on("SuspendPrincipal", 5);
+    principals::suspend_principal(app, &suspend, &admin(), &acme(), &pid("good")).await.unwrap();
+    tenants::suspend_tenant(app, &on("SuspendTenant", 5), &environment(), &tid("globex")).await.unwrap();
+    let backup = backup_of(&*world.ledger).await;
+    principals::activate_principal(app, &on("ActivatePrincipal", 9), &admin(), &acme(), &pid("good")).await.unwrap();
+    tenants::activate_tenant(app, &on("ActivateTenant", 9), &environment(), &tid("globex")).await.unwrap();
+    lose(&*world.ledger, Table::Principals).await;
+    lose(&*world.ledger, Table::Tenants).await;
+    let report = restored(&world, &backup).await.unwrap();
+    assert_eq!(world.get_principal("good").await.status, PrincipalStatus::Active);
+    assert_eq!(report.withheld, Vec::<String>::new());
 }
 
 /// A template with an id is for one principal only.

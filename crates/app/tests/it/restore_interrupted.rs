@@ -11,7 +11,7 @@ use std::{
 
 use signet_app::{
     App, Call, Settings, certificates, principals,
-    restore::{self, EarlierStore},
+    restore::{self, RestoreReport},
 };
 use signet_core::{
     Error, KeyManager, PrincipalType, Store, certificates::RevocationReason, principals::PrincipalStatus, store::Table,
@@ -26,7 +26,7 @@ use signet_x509::Environment;
 use tokio::time::sleep;
 
 use crate::{
-    restore::{backup_of, restored},
+    restore::{backup_of, earlier, restored},
     world::*,
 };
 
@@ -89,7 +89,7 @@ async fn a_restore_that_is_cut_off_keeps_others_from_writing_until_it_has_ended(
                 Ok(()) => assert!(!marked, "write {write}: others write while the marker is there"),
                 Err(error) => {
                     assert!(marked, "{error}");
-                    let Error::Unavailable { cause, .. } = error else { panic!("{error:?}") };
+                    let Error::Restoring { cause } = error else { panic!("{error:?}") };
                     assert!(cause.contains("a restore from backup is under way"), "{cause}");
                 }
             }
@@ -105,6 +105,25 @@ async fn a_restore_that_is_cut_off_keeps_others_from_writing_until_it_has_ended(
     }
 }
 
+/// What the first run has written hides the loss from the second.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_goes_on_says_that_the_audit_log_was_lost_too() {
+    for write in 1.. {
+        let (world, (_, _, backup)) = (World::empty(), damaged().await);
+        world.store.arm(write, Fault::CrashAfter);
+        let first = restored(&world, &backup).await;
+        if !world.store.restart() {
+            assert!(first.unwrap().audit_lost && write > 3);
+            return;
+        }
+        if restore::under_way(&world.app, later(1300)).await.unwrap().is_none() {
+            continue;
+        }
+        let second = restored(&world.restarted(u64::try_from(write).unwrap()), &backup).await.unwrap();
+        assert!(second.audit_lost, "cut off after write {write}: {second:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_later_run_takes_over_and_giving_up_lets_others_write() {
     let (world, _memory, backup) = damaged().await;
@@ -112,9 +131,9 @@ async fn a_later_run_takes_over_and_giving_up_lets_others_write() {
     restored(&world, &backup).await.unwrap_err();
     world.store.restart();
     let other = world.other_node();
-    let source = EarlierStore { name: "another", store: &backup, published: &[] };
+    let source = earlier("another", &backup, &[]);
     let call = Call::process("restore", later(1300));
-    let refused = restore::restore(&other, &call, &source).await.unwrap_err();
+    let refused = restore::restore(&other, &call, &source, &RestoreReport::default()).await.unwrap_err();
     assert_eq!(refused.reason(), "RESTORE_UNDER_WAY");
     assert_eq!(restore::survey(&other, &call, &source).await.unwrap_err().reason(), "RESTORE_UNDER_WAY");
     assert!(restore::give_up(&other, &call).await.unwrap());
@@ -133,22 +152,25 @@ async fn a_store_of_another_environment_or_none_is_refused_and_nothing_changes()
     for (source, reason) in [(&foreign, "RESTORE_WRONG_ENVIRONMENT"), (&MemoryStore::default(), "RESTORE_SOURCE_EMPTY")]
     {
         assert_eq!(restored(&world, source).await.unwrap_err().reason(), reason);
-        let named = EarlierStore { name: "backup", store: source, published: &[] };
+        let named = earlier("backup", source, &[]);
         assert_eq!(restore::survey(&world.app, &call, &named).await.unwrap_err().reason(), reason);
     }
     // A store that has lost its root is told by the published one.
     let empty = World::empty();
     let published = vec![b"the root of this environment".to_vec()];
-    let source = EarlierStore { name: "backup", store: &backup, published: &published };
-    let refused = restore::restore(&empty.app, &call, &source).await.unwrap_err();
+    let source = earlier("backup", &backup, &published);
+    let refused = restore::restore(&empty.app, &call, &source, &RestoreReport::default()).await.unwrap_err();
     assert_eq!(refused.reason(), "RESTORE_WRONG_ENVIRONMENT");
     // Of another name, though nothing is there to compare with.
     let suffix = Environment::with_default_arc("other.example.com".parse().unwrap()).unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let keys = Arc::clone(&empty.keys) as Arc<dyn KeyManager>;
     let app = App::new(store, keys, Arc::new(SeededEntropy::new(5)), suffix, Settings::default());
-    let source = EarlierStore { name: "backup", store: &backup, published: &[] };
-    assert_eq!(restore::restore(&app, &call, &source).await.unwrap_err().reason(), "RESTORE_WRONG_ENVIRONMENT");
+    let source = earlier("backup", &backup, &[]);
+    assert_eq!(
+        restore::restore(&app, &call, &source, &RestoreReport::default()).await.unwrap_err().reason(),
+        "RESTORE_WRONG_ENVIRONMENT"
+    );
     restore::survey(&world.app, &call, &source).await.unwrap();
     assert!(memory.is_as(&before, Table::Audit) && memory.is_as(&before, Table::Changes), "nothing has changed");
 }
@@ -163,7 +185,7 @@ async fn who_cannot_look_for_a_restore_does_not_write() {
     let marker = signet_core::restore::Restoration::key_of();
     memory.put_body(&marker, &serde_json::json!({ "entity": "of a later release" }));
     let refused = suspend(&world.other_node(), "worker-7", later(1300)).await.unwrap_err();
-    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    assert!(matches!(refused, Error::Restoring { .. }), "{refused:?}");
 }
 
 /// Nodes that nobody stopped: what they have answered holds.

@@ -41,11 +41,9 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError>;
 
     /// Ends a key that [`Self::create`] has made, for good: KMS deletes it after its waiting period (30 days), a local
-    /// key goes at once. Ended again, or gone already, is fine. Keys that Terraform made are refused
-    /// ([`KeyError::Denied`]).
-    async fn end(&self, key: &KeyRef, _tenant: &TenantId) -> Result<(), KeyError> {
-        Err(KeyError::Denied { key: key.to_string(), reason: "this key manager ends no keys".into() })
-    }
+    /// key goes at once. It opens no more, and the next one of the same label is another. Ended again, or gone already,
+    /// is fine. Other tenants' keys, and the environment's own, are refused ([`KeyError::Denied`]).
+    async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError>;
 
     /// Keys that [`Self::create`] has made and could not name, some time before `now`: nothing will ever refer to them.
     /// Empty for managers where that cannot be.

@@ -174,6 +174,9 @@ reasons! {
     SHARED_ISOLATION [Caller; "FAILED_PRECONDITION"]
         "The tenant has no CA of its own."
         => "Rotate the shared CA in tenant `system`.";
+    STORE_RESTORING [Caller Operator; "UNAVAILABLE"]
+        "The environment's store is being restored, or a restore was cut off: until that has ended nothing is changed."
+        => "Retry after the pause in `RetryInfo`; the operator of a restore that was cut off runs it again, or ends it with `principal restore --give-up`.";
     SUCCESSOR_REVOKED [Caller; "FAILED_PRECONDITION"]
         "The certificate was renewed before, and its successor was revoked."
         => "Enroll again.";

@@ -243,9 +243,9 @@ pub fn withheld(kept: &Body, merged: &Body) -> Option<String> {
         (Body::Tenant(kept), Body::Tenant(new)) if new.is_deleted() && !kept.is_deleted() => {
             Some(format!("tenant {} is deleted, as was decided since", new.id))
         }
-        (Body::Tenant(kept), Body::Tenant(new)) if kept.status != new.status => {
-            let status = if new.status == TenantStatus::Suspended { "suspended" } else { "active" };
-            Some(format!("tenant {} is {status}, as was decided since", new.id))
+        (Body::Tenant(kept), Body::Tenant(new)) => {
+            let is_new = kept.status != new.status && new.status == TenantStatus::Suspended;
+            is_new.then(|| format!("tenant {} is suspended, as was decided since", new.id))
         }
         (Body::Principal(kept), Body::Principal(new)) => {
             let status = match new.status {
@@ -253,7 +253,9 @@ pub fn withheld(kept: &Body, merged: &Body) -> Option<String> {
                 PrincipalStatus::Suspended => "suspended",
                 PrincipalStatus::Deleted => "deleted",
             };
-            let changed = kept.status != new.status || kept.roles != new.roles || kept.compromises != new.compromises;
+            // Who was activated since has lost nothing.
+            let is_refused = severity(new.status) > severity(kept.status);
+            let changed = is_refused || kept.roles != new.roles || kept.compromises != new.compromises;
             let roles = new.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             changed.then(|| format!("principal {}/{} is {status} with the roles [{roles}]", new.tenant, new.id))
         }

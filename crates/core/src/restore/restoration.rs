@@ -20,6 +20,9 @@ pub struct Restoration {
     pub started_at: Time,
     /// Whether the changes feed was lost, so that every refusal must be announced again.
     pub feed_lost: bool,
+    /// Whether the audit log was lost, so that nobody knows who was refused since.
+    #[serde(default)]
+    pub audit_lost: bool,
 }
 
 impl Restoration {

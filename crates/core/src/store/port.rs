@@ -87,6 +87,10 @@ pub enum StoreError {
     /// Not reachable, throttled, read-only or full; nothing was applied.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The store is being restored, or a restore was cut off: nothing was applied, and nothing will be until that has
+    /// ended. Says from what.
+    #[error("the store is being restored: {0}")]
+    Restoring(String),
     /// A table is missing, or this process may not use it: nothing was applied, and trying again changes nothing.
     #[error("the store cannot be used as it is configured: {0}")]
     Misconfigured(String),

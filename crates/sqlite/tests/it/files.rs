@@ -67,7 +67,7 @@ fn a_file_of_another_kind_is_refused_and_left_alone() {
     let noise = folder.path().join("noise");
     fs::write(&noise, "no database at all, but a text that is long enough\n".repeat(100)).unwrap();
     let (error, text) = refusal(&noise);
-    assert!(matches!(error, OpenError::Sqlite { .. }) && text.contains("choose another path"), "{text}");
+    assert!(matches!(error, OpenError::Damaged { .. }) && text.contains("choose another path"), "{text}");
     assert_eq!(fs::read(&noise).unwrap().len(), 5100);
 
     let foreign = folder.path().join("foreign");

@@ -180,15 +180,49 @@ run "by_default" {
     error_message = "A Lambda's environment holds 4 kB, settings included; this is ${length(output.tenant_key_policy)} bytes."
   }
 
-  # Only break glass destroys.
+  # Only break glass destroys; and the keymaker, what was a tenant's.
   assert {
-    condition = alltrue(flatten([
-      for document in values(data.aws_iam_policy_document.key) : [
-        for statement in jsondecode(document.json).Statement : statement.Principal.AWS == "arn:aws:iam::123456789012:role/break-glass"
+    condition = {
+      for purpose, document in data.aws_iam_policy_document.key : purpose => [
+        for statement in jsondecode(document.json).Statement : statement.Sid
         if length(setintersection(flatten([statement.Action]), ["kms:DisableKey", "kms:ScheduleKeyDeletion"])) > 0
       ]
-    ]))
-    error_message = "Only the break-glass roles may disable a key or schedule its deletion."
+      } == merge(
+      { for purpose in ["root", "system", "shared", "server", "audit"] : purpose => ["BreakGlassDestroys"] },
+      { tenant = ["MakerSetsPolicyAndEnds", "BreakGlassDestroys"] },
+    )
+    error_message = "Only the break-glass roles may disable a key or schedule its deletion, and only the keymaker end a tenant's."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.key["tenant"].json).Statement : jsonencode([statement.Principal.AWS, sort(statement.Action), statement.Condition])
+      if statement.Sid == "MakerSetsPolicyAndEnds"
+      ] == [jsonencode([
+        "arn:aws:iam::123456789012:root",
+        ["kms:DeleteAlias", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"],
+        { ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/keymaker" } },
+    ])]
+    error_message = "A tenant's key must leave it to the keymaker's IAM policy, and to nobody else's, who ends it."
+  }
+
+  assert {
+    condition     = { for role, json in output.access : role => strcontains(json, "kms:ScheduleKeyDeletion\"") } == { control_plane = false, keymaker = true, rotate = false }
+    error_message = "Nothing that serves or signs may end a key."
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.maker.json).Statement : jsonencode(statement.Condition)
+      if statement.Action == "kms:ScheduleKeyDeletion"
+      ] == [jsonencode({
+        "ForAnyValue:StringLike" = { "kms:ResourceAliases" = "alias/signet-test-tenant-*" }
+        Null                     = { "aws:ResourceTag/signet:tenant" = "false" }
+        NumericEquals            = { "kms:ScheduleKeyDeletionPendingWindowInDays" = "30" }
+        StringEquals             = { "aws:ResourceTag/signet:environment" = "signet-test" }
+        StringNotEquals          = { "aws:ResourceTag/signet:tenant" = "system" }
+    })]
+    error_message = "The keymaker may end tenants' keys of this environment only, by their tags and alias, and with the longest waiting period."
   }
 
   assert {
@@ -259,7 +293,7 @@ run "administrators_end_keys_only_without_protection" {
     condition = alltrue([
       for document in values(data.aws_iam_policy_document.key) : [
         for statement in jsondecode(document.json).Statement : statement.Principal.AWS
-        if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion") && statement.Sid != "BreakGlassDestroys"
+        if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion") && !contains(["BreakGlassDestroys", "MakerSetsPolicyAndEnds"], statement.Sid)
       ] == ["arn:aws:iam::123456789012:role/terraform"]
     ])
     error_message = "Without protection terraform destroy must be able to end every key."

@@ -180,7 +180,7 @@ run "applied" {
 
   # Events are kept and warnings told.
   assert {
-    condition     = toset(keys(aws_cloudwatch_event_target.log)) == toset(["warnings", "deployments", "ca-keys", "break-glass", "break-glass-acts"]) && aws_cloudwatch_event_target.notify.arn == aws_sns_topic.this.arn
+    condition     = toset(keys(aws_cloudwatch_event_target.log)) == toset(["warnings", "deployments", "ca-keys", "tenant-keys", "break-glass", "break-glass-acts"]) && aws_cloudwatch_event_target.notify.arn == aws_sns_topic.this.arn
     error_message = "All events must be kept, and warnings sent to people."
   }
 
@@ -212,6 +212,16 @@ run "applied" {
       jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.resources.ARN == ["arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-00000000000a"]
     )
     error_message = "The rule must hear of what ends or hands out one of our keys, and of no other team's."
+  }
+
+  assert {
+    condition = (
+      toset(jsondecode(aws_cloudwatch_event_rule.this["tenant-keys"].event_pattern).detail.eventName) == toset(["DisableKey", "ScheduleKeyDeletion"]) &&
+      jsondecode(aws_cloudwatch_event_rule.this["tenant-keys"].event_pattern).detail.userIdentity.sessionContext.sessionIssuer.arn == [
+        for role in ["administrator", "control-plane", "enroll", "rotate"] : "arn:aws:iam::123456789012:role/signet-test-${role}"
+      ]
+    )
+    error_message = "Whoever of us ends a tenant's key must be heard, but for the keymaker, whose work it is."
   }
 
   # One of the load balancer's own nodes that sees a target late wakes nobody.
@@ -274,6 +284,11 @@ run "terraform_may_change_policies_unheard" {
       if !can(one.userIdentity)
     ] == [["DisableKey", "ScheduleKeyDeletion"]]
     error_message = "What ends a key must be heard, whoever does it."
+  }
+
+  assert {
+    condition     = contains(jsondecode(aws_cloudwatch_event_rule.this["tenant-keys"].event_pattern).detail.userIdentity.sessionContext.sessionIssuer.arn, "arn:aws:iam::123456789012:role/terraform")
+    error_message = "Who administers keys may not end a tenant's unheard."
   }
 
   assert {

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, Region};
-use signet_core::{KeyManager, PolicyReport};
+use signet_core::{KeyError, KeyManager, PolicyReport};
 use signet_kms::KmsKeys;
 use signet_testkit::{
     faults::variable,
@@ -63,6 +63,20 @@ async fn a_key_is_made_once_and_signs_and_its_policy_follows() {
     let once = PolicyReport { changed: 1, ..PolicyReport::default() };
     assert_eq!(corrected.apply_policies(None).await.unwrap(), once);
     assert_eq!(corrected.apply_policies(None).await.unwrap(), PolicyReport::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_ended_for_its_tenant_only() {
+    let label = unique_label();
+    let (_, keys) = maker(&unique("maker-"), POLICY).await;
+    let key = keys.create(&label).await.unwrap();
+    let refused = keys.end(&key, &unique_label().tenant).await;
+    assert!(matches!(refused, Err(KeyError::Denied { .. })), "{refused:?}");
+    keys.open(&key).await.unwrap();
+    keys.end(&key, &label.tenant).await.unwrap();
+    keys.end(&key, &label.tenant).await.unwrap();
+    let ended = keys.open(&key).await;
+    assert!(matches!(&ended, Err(KeyError::Unusable { reason, .. }) if reason.contains("pending")), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

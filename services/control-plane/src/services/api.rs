@@ -40,6 +40,9 @@ impl Api {
             Error::Unavailable { what, cause } => {
                 tracing::warn!(target: "signet::rpc", operation = call.operation, what, cause, "not available");
             }
+            Error::Restoring { cause } => {
+                tracing::warn!(target: "signet::rpc", operation = call.operation, cause, "the store is being restored");
+            }
             Error::Unreadable { .. } => {
                 tracing::error!(target: "signet::rpc", operation = call.operation, %error, "a record cannot be read");
             }

@@ -13,7 +13,7 @@ use std::{
 
 use clock::SharedClockWatch;
 use metrics::{counter, gauge};
-use signet_app::{App, Chore, audit::sealing, certificates::sweep, purge::PURGE};
+use signet_app::{App, Chore, audit::sealing, certificates::sweep, purge::PURGE, restore};
 use signet_core::{ClockWatch, Error, KeyRef, Time};
 use steps::told;
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -28,6 +28,8 @@ const SEAL_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
+/// How often a node looks whether its store is being restored.
+const RESTORATION_EVERY: Duration = Duration::from_secs(15);
 /// Where no rotate Lambda does it.
 const ALONE_EVERY: Duration = Duration::from_secs(600);
 /// How often the log says how the node is.
@@ -46,6 +48,7 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     tasks.spawn(repeat("seal", SEAL_EVERY, Arc::clone(node), stop.clone(), seal));
     tasks.spawn(repeat("sweep", SWEEP_EVERY, Arc::clone(node), stop.clone(), sweep));
     tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
+    tasks.spawn(repeat("restoration", RESTORATION_EVERY, Arc::clone(node), stop.clone(), restoration));
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
     let ahead = |node: Arc<Node>| async move { sealing::require_not_ahead(&node.app, node.now()) };
     tasks.spawn(repeat("sealed-ahead", ROOTS_EVERY, Arc::clone(node), stop.clone(), ahead));
@@ -117,6 +120,15 @@ async fn roots(node: Arc<Node>) -> Result<(), Error> {
     node.bundles.refresh(&node.app, node.now()).await
 }
 
+/// What keeps a node from writing is told before somebody needs it to.
+async fn restoration(node: Arc<Node>) -> Result<(), Error> {
+    let found = restore::under_way(&node.app, node.now()).await;
+    // A marker that cannot be read keeps everybody from writing too.
+    let unreadable = matches!(&found, Err(Error::Unreadable { .. }));
+    node.restoring.store(unreadable || found?.is_some(), Ordering::Release);
+    Ok(())
+}
+
 async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
@@ -176,7 +188,9 @@ pub(crate) fn gauges(node: &Node) {
 }
 
 /// Reads what a node needs once before it can be ready.
-pub(crate) async fn first_roots(node: &Node, app: &App, now: Time) {
+pub(crate) async fn first_roots(node: &Arc<Node>, app: &App, now: Time) {
+    // Without it a warning comes later.
+    let _ = restoration(Arc::clone(node)).await;
     if let Err(error) = node.bundles.refresh(app, now).await {
         tracing::warn!(?error, "the roots cannot be read yet; retrying every minute");
     }

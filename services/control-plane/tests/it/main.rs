@@ -31,6 +31,7 @@ mod names;
 mod plain;
 mod quotas;
 mod races;
+mod restoring;
 mod server_certificate;
 mod shares;
 mod shutdown;

@@ -282,6 +282,32 @@ async fn a_stranger_that_reads_no_answer_is_cut_at_once() {
     node.end().await;
 }
 
+/// curl takes the reset of a stream that it still writes to for a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrollment_that_is_refused_at_the_gate_is_answered_after_its_body() {
+    let world = World::with_config("limits = { anonymous_calls_per_second_per_address = 1 }").await;
+    let node = world.node().await;
+    let stream = tls(&world, &node, |builder| builder.with_no_client_auth()).await;
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    // Ten at once may come, and wait for their bodies.
+    let mut calls = Vec::new();
+    for _ in 0..12 {
+        sender = sender.ready().await.unwrap();
+        let enroll = http::Request::post("https://localhost/v1/enroll").body(()).unwrap();
+        calls.push(sender.send_request(enroll, false).unwrap());
+    }
+    // What comes after them on the same connection is answered: they have arrived.
+    let nowhere = http::Request::get("https://localhost/nowhere").body(()).unwrap();
+    sender = sender.ready().await.unwrap();
+    assert_eq!(sender.send_request(nowhere, true).unwrap().0.await.unwrap().status(), 404);
+    let (mut last, mut body) = calls.pop().unwrap();
+    assert!(futures::poll!(&mut last).is_pending(), "it was answered before its body was read");
+    body.send_data(Bytes::from_static(b"{}"), true).unwrap();
+    assert_eq!(last.await.unwrap().status(), 429);
+    node.end().await;
+}
+
 /// They ring nobody's pager, however many there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_broken_off_are_their_callers_fault() {

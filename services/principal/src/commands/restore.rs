@@ -10,7 +10,8 @@ use signet_app::{
 };
 use signet_control_plane::{
     Config, PublicMaterial,
-    wiring::{self, Earlier, Opened},
+    earlier::{Earlier, open_earlier},
+    wiring::{self, Opened},
 };
 use signet_core::Time;
 use signet_x509::pem;
@@ -24,7 +25,7 @@ use crate::{
         Cell::{Field, Status},
         Column, Format,
     },
-    progress,
+    progress::{self, Progress},
     run::Run,
     values::Yes,
 };
@@ -82,12 +83,13 @@ pub async fn run(run: &Run, args: RestoreArgs) -> Result<Exit, Failure> {
         (None, Some(suffix)) => Earlier::Suffix(suffix),
         (None, None) => return give_up(run, &opened.app, &call, &environment, args.yes).await,
     };
-    let earlier = wiring::open_earlier(&config, &earlier).await.map_err(|error| Failure::usage(error.to_string()))?;
+    let earlier = open_earlier(&config, &earlier).await.map_err(|error| Failure::usage(error.to_string()))?;
     let published = published_roots(&opened, call.now).await?;
-    let source = EarlierStore { name: &earlier.name, store: &*earlier.store, published: &published };
-    let quiet = run.printer.quiet;
+    let (quiet, progress) = (run.printer.quiet, Progress::default());
+    let tell = |part: &str, done| progress.tell(part, done);
+    let source = EarlierStore { name: &earlier.name, store: &*earlier.store, published: &published, progress: &tell };
     let survey = restore::survey(&opened.app, &call, &source);
-    let survey = progress::watch("comparing the records", quiet, survey).await?;
+    let survey = progress.watch("comparing the records", quiet, survey).await?;
     let known = if survey.audit_lost {
         AUDIT_LOST.to_owned()
     } else {
@@ -101,13 +103,13 @@ pub async fn run(run: &Run, args: RestoreArgs) -> Result<Exit, Failure> {
     confirm(&question, args.yes)?;
     // Whoever was asked may have thought for hours.
     let call = Call::process("restore", Time::from_unix_millis(jiff::Timestamp::now().as_millisecond()));
-    let restored = restore::restore(&opened.app, &call, &source);
-    let restored = progress::watch("restoring; other writers wait", quiet, restored).await.map_err(|error| {
+    let restored = restore::restore(&opened.app, &call, &source, &survey);
+    let restored = progress.watch("restoring; other writers wait", quiet, restored).await.map_err(|error| {
         Failure::from(error).hint("fix that and run the same command again: until then nobody writes to the store")
     })?;
     opened.app.store().settle().await.map_err(Failure::other)?;
     print(run, &environment, &restored)?;
-    if survey.audit_lost {
+    if restored.audit_lost {
         run.printer.note(AUDIT_LOST);
     }
     Ok(Exit::Ok)

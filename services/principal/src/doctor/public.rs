@@ -60,6 +60,7 @@ fn clock(server: Timestamp, here: Timestamp) -> Check {
 struct Report {
     ready: bool,
     reasons: Vec<Reason>,
+    warnings: Vec<Reason>,
     staleness_ms: Option<i64>,
     stale: bool,
     server_certificate_expires: Option<Timestamp>,
@@ -77,8 +78,10 @@ fn readiness(answer: &Answer, now: Timestamp) -> Check {
         let message = format!("/readyz returns HTTP {} without a report", answer.status);
         return Check::fail("server", message, "is this signetd's public listener?");
     };
-    let reasons: Vec<String> = report.reasons.iter().map(|why| format!("{} ({})", why.message, why.reason)).collect();
-    let mut message = if report.ready { "ready".to_owned() } else { format!("not ready: {}", reasons.join("; ")) };
+    let mut message = if report.ready { "ready".to_owned() } else { format!("not ready: {}", said(&report.reasons)) };
+    if !report.warnings.is_empty() {
+        message.push_str(&format!("; {}", said(&report.warnings)));
+    }
     if let Some(millis) = report.staleness_ms {
         message.push_str(&format!("; changes read {millis} ms ago"));
     }
@@ -93,6 +96,7 @@ fn readiness(answer: &Answer, now: Timestamp) -> Check {
         () if report.stale => {
             Check::warn("server", message, "it serves without reading revocations: can it reach its store?")
         }
+        () if !report.warnings.is_empty() => Check::warn("server", message, "its operator must act, as it says"),
         () if report.server_certificate_fault.is_some() => {
             let fault = report.server_certificate_fault.unwrap_or_default();
             let message = format!("{message}; a new certificate was rejected: {fault}");
@@ -103,6 +107,10 @@ fn readiness(answer: &Answer, now: Timestamp) -> Check {
         }
         () => Check::ok("server", message),
     }
+}
+
+fn said(reasons: &[Reason]) -> String {
+    reasons.iter().map(|why| format!("{} ({})", why.message, why.reason)).collect::<Vec<_>>().join("; ")
 }
 
 fn root(answer: &Answer, credentials: &Credentials) -> Check {
@@ -135,6 +143,8 @@ mod tests {
         assert!(down.status == Health::Fail && down.message.contains("FEED_STALE"), "{down:?}");
         assert_eq!(check(r#"{"ready":true,"stale":true}"#).status, Health::Warn);
         assert_eq!(check(r#"{"ready":true,"server_certificate_expires":"1970-01-01T12:00:00Z"}"#).status, Health::Warn);
+        let restoring = check(r#"{"ready":true,"warnings":[{"reason":"STORE_RESTORING","message":"restored"}]}"#);
+        assert!(restoring.status == Health::Warn && restoring.message.contains("STORE_RESTORING"), "{restoring:?}");
         assert_eq!(check(r#"{"ready":true}"#).status, Health::Ok);
         assert_eq!(check("<html>").status, Health::Fail);
     }

@@ -78,9 +78,17 @@ async fn what_cannot_be_restored_from_is_refused_and_nothing_changes() {
     bootstrap(&other);
     fs::copy(other.path("env/signet.db"), machine.path("foreign.db")).unwrap();
     fs::write(machine.path("text.db"), "no database").unwrap();
+    fs::write(machine.path("cut.db"), &before[..before.len() / 2]).unwrap();
+    fs::write(machine.path("cut-in-its-head.db"), &before[..50]).unwrap();
+    // SQLite's application id (File Format, "The Database Header").
+    let strange = [&before[..68], b"song", &before[72..]].concat();
+    fs::write(machine.path("strange.db"), strange).unwrap();
     for (file, code, says) in [
         ("foreign.db", 5, "another environment"),
-        ("text.db", 2, "not a database"),
+        ("text.db", 2, "the backup text.db is damaged, was cut short, or is not a database"),
+        ("cut.db", 2, "the backup cut.db is damaged, was cut short"),
+        ("cut-in-its-head.db", 2, "the backup cut-in-its-head.db is damaged, was cut short"),
+        ("strange.db", 2, "is a database of another program"),
         ("missing.db", 2, "No such file"),
         ("env/signet.db", 2, "is the store itself"),
     ] {
@@ -91,5 +99,7 @@ async fn what_cannot_be_restored_from_is_refused_and_nothing_changes() {
     assert!(tables.code == 2 && tables.err.contains("--from-file"), "{tables:?}");
     let ended = restore(&machine, &["--give-up", "--yes"]).ok();
     assert!(ended.err.contains("no restore is under way"), "{ended:?}");
+    let left = fs::read_dir(machine.path("env")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().contains("restoring")).count(), 0);
     assert!(fs::read(machine.path("env/signet.db")).unwrap() == before, "nothing has changed");
 }

@@ -65,19 +65,22 @@ async fn at_stake(run: &Run, session: &Session, id: &TenantId) -> Result<Option<
     )))
 }
 
-async fn counts(run: &Run, session: &Session, id: &TenantId) -> Result<(usize, u64), Failure> {
-    let mut progress = Progress::new(run.printer.quiet);
-    let (mut principals, mut certificates, mut page_token) = (0_usize, 0_u64, String::new());
-    loop {
-        let request = v1::ListPrincipalsRequest { tenant_id: id.to_string(), page_size: 1000, page_token };
-        let page = rpc!(session, "counting principals", Principals.list_principals(request)).await?;
-        principals = principals.saturating_add(page.principals.len());
-        let held = page.principals.iter().map(|principal| u64::from(principal.certificate_count));
-        certificates = held.fold(certificates, u64::saturating_add);
-        progress.tell(&format!("counting what {id} has: {principals} principals, {certificates} certificates"));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok((principals, certificates));
+async fn counts(run: &Run, session: &Session, id: &TenantId) -> Result<(u64, u64), Failure> {
+    let progress = Progress::default();
+    let count = async {
+        let (mut principals, mut certificates, mut page_token) = (0_u64, 0_u64, String::new());
+        loop {
+            let request = v1::ListPrincipalsRequest { tenant_id: id.to_string(), page_size: 1000, page_token };
+            let page = rpc!(session, "counting principals", Principals.list_principals(request)).await?;
+            principals = principals.saturating_add(page.principals.len() as u64);
+            let held = page.principals.iter().map(|principal| u64::from(principal.certificate_count));
+            certificates = held.fold(certificates, u64::saturating_add);
+            progress.tell("principals", principals);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok((principals, certificates));
+            }
         }
-    }
+    };
+    progress.watch(&format!("counting what {id} has"), run.printer.quiet, count).await
 }

@@ -59,8 +59,9 @@ const PAGE: u32 = 1000;
 pub(super) async fn export(run: &Run, args: ExportArgs) -> Result<Exit, Failure> {
     // The progress of the whole is shown, not that of each call.
     let session = Session::of(&Run { printer: Printer { quiet: true, ..run.printer }, ..run.clone() })?;
-    let mut export = Export::begin(run, args)?;
-    if let Err(failure) = fetch(&session, &mut export).await {
+    let mut export = Export::begin(args)?;
+    let (progress, what) = (export.progress.clone(), format!("exporting {}", export.id));
+    if let Err(failure) = progress.watch(&what, run.printer.quiet, fetch(&session, &mut export)).await {
         return Err(failure.hint(format!("{} is not complete; run the command again", export.partial.display())));
     }
     export.end()?;
@@ -123,14 +124,14 @@ async fn fetch(session: &Session, export: &mut Export) -> Result<(), Failure> {
 
 impl Export {
     /// Nothing that is there is overwritten but what an export left that was cut off.
-    fn begin(run: &Run, ExportArgs { id, out }: ExportArgs) -> Result<Self, Failure> {
+    fn begin(ExportArgs { id, out }: ExportArgs) -> Result<Self, Failure> {
         refuse_existing(&out)?;
         let partial = out.with_added_extension("partial");
         // Anew, or it would have the rights of what is there.
         let _: std::io::Result<()> = fs::remove_file(&partial);
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
         let file = BufWriter::new(opened.map_err(|error| Failure::file(&partial, &error))?);
-        let (counts, unreadable, progress) = (BTreeMap::new(), Vec::new(), Progress::new(run.printer.quiet));
+        let (counts, unreadable, progress) = (BTreeMap::new(), Vec::new(), Progress::default());
         Ok(Self { file, partial, out, counts, unreadable, progress, id })
     }
 
@@ -164,7 +165,7 @@ impl Export {
         }
         let count = self.counts.entry(kind).or_default();
         *count = count.saturating_add(items.len() as u64);
-        self.progress.tell(&format!("exporting {}: {count} {kind}", self.id));
+        self.progress.tell(kind, *count);
         Ok(())
     }
 
@@ -173,7 +174,6 @@ impl Export {
         let kept = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         kept.map_err(|error| Failure::file(&self.partial, &error))?;
         refuse_existing(&self.out)?;
-        self.progress.end();
         fs::rename(&self.partial, &self.out).map_err(|error| Failure::file(&self.out, &error))
     }
 }
