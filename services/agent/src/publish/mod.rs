@@ -1,6 +1,7 @@
 //! Certificates in files, for programs that read files: the agent's storage is what it publishes. It keeps no other
 //! copy of a key: after a restart the key comes from the PEM folder or the combined file, or there is a new enrollment.
 
+mod chain;
 mod pkcs12;
 
 use std::{
@@ -12,7 +13,7 @@ use signet_client::{
     Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE, NewFile, Notes,
     Pending, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
 };
-use signet_x509::{CertificateView, pem};
+use signet_x509::pem;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -226,22 +227,10 @@ fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, Credentia
     let (key, certificates) = text.split_at(at);
     let certificates = pem::decode_certificates(certificates).ok_or_else(bad)?;
     // Release 0.1 wrote the root only, which goes on with the chain.
-    let end = chain_length(&certificates).min(certificates.len().saturating_sub(1));
+    let end = chain::length(&certificates).min(certificates.len().saturating_sub(1));
     let [chain, trusted] =
         [certificates.get(..end), certificates.get(end..)].map(|part| to_pem(part.unwrap_or_default()));
     Credentials::from_pem(&chain, key, &trusted).map(Some)
-}
-
-/// How many certificates from the first on are each signed by the next.
-fn chain_length(certificates: &[Vec<u8>]) -> usize {
-    let follows = |pair: &&[Vec<u8>]| matches!(pair, [below, above] if is_issuer(above, below));
-    certificates.windows(2).take_while(follows).count().saturating_add(1)
-}
-
-/// Whether `above` has the name of the issuer of `below`; both DER.
-fn is_issuer(above: &[u8], below: &[u8]) -> bool {
-    let views = (CertificateView::from_der(above), CertificateView::from_der(below));
-    matches!(views, (Ok(above), Ok(below)) if above.subject_der == below.issuer_der)
 }
 
 fn to_pem(certificates: &[Vec<u8>]) -> String {

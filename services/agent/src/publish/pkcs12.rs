@@ -6,7 +6,7 @@ use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyC
 use signet_client::{Credentials, CredentialsError};
 use zeroize::Zeroizing;
 
-use super::is_issuer;
+use super::chain::is_issuer;
 use crate::config::Pkcs12Config;
 
 /// The key with its chain, up to the root where that came along.
