@@ -110,8 +110,10 @@ class Aws:
     @staticmethod
     def aliases(words: list[str], model) -> str | None:
         """KMS takes an alias for a key in some calls only; its documentation says which."""
-        if any(word.startswith("alias/") for word in words) and "alias name" not in model.input_shape.members["KeyId"].documentation:
-            return f"{model.name} takes a key's id or ARN, and no alias"
+        for option, member in [("--key-id", "KeyId"), ("--target-key-id", "TargetKeyId")]:
+            named = option in words and words[words.index(option) + 1].startswith("alias/")
+            if named and "alias name" not in model.input_shape.members[member].documentation:
+                return f"{model.name} takes a key's id or ARN, and no alias"
         return None
 
     @staticmethod
