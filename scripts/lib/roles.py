@@ -149,7 +149,7 @@ def refusals(prefix: str) -> int:
         "enroll": [sign("root"), sign("system"), sign("server"), sign("audit"), next_root, delete_root, publish, forget, server_key, untagged, tenants, make, end(tenants_key)],
         "keymaker": [sign("root"), sign("shared"), sign("tenant-edge-1"), delete_root, open_up(root), publish, forget, server_key, any_key, untagged, tenants_bypassed, end(root), end(next_server), end(tenants_key, 7), unname],
         "rotate": [sign("audit"), delete_root, forget, any_key, untagged, tenants, open_up(tenants_key), end(tenants_key)],
-        "administrator": [end(tenants_key), sign("shared"), sign("audit"), delete_root, publish, forget, make],
+        "administrator": [end(tenants_key), sign("tenant-edge-1"), sign("audit"), delete_root, publish, forget, make],
         "break-glass": [sign("root"), sign("shared"), publish, server_key],
     }
     # Of the account, not of the environment.

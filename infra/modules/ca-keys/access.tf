@@ -9,8 +9,8 @@ locals {
     tenant = ["control_plane", "enroll", "rotate"] # as shared, for tenants with a CA of their own
   }
 
-  # Bootstrap makes the root, the CAs below it, a server certificate and the first administrator's.
-  bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "server"]
+  # Bootstrap makes the root and the CAs below it with their anchors, a server certificate and the first administrator's.
+  bootstrap_signs = var.bootstrap == null ? [] : ["root", "system", "shared", "server"]
 
   # Bootstrap looks at the environment's keys. It has no business with tenants', whose policy the keymaker holds: opening bootstrap must
   # not change it, and with it every tenant's key.

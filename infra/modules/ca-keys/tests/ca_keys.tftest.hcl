@@ -260,8 +260,8 @@ run "only_bootstrap_signs_beside_and_not_for_long" {
         for statement in jsondecode(document.json).Statement : strcontains(jsonencode(statement.Principal), "role/administrator")
         if contains(flatten([statement.Action]), "kms:Sign")
       ])
-    ]) == toset(["root", "system", "server"])
-    error_message = "Bootstrap signs with the root, system and server keys only."
+    ]) == toset(["root", "system", "shared", "server"])
+    error_message = "Bootstrap signs with the keys of the environment's CAs only: not with the audit key, nor with tenants'."
   }
 
   assert {
