@@ -87,20 +87,29 @@ impl Place {
     }
 }
 
-/// The root from a file, or from the public listener by its fingerprint; DER.
-pub(crate) async fn root(file: Option<&Path>, url: Option<&str>, pin: Option<&str>) -> Result<Vec<u8>, Failure> {
+/// What verifies the server, from a file, or from the public listener by the fingerprint of one; DER, at least one.
+pub(crate) async fn server_trust(
+    file: Option<&Path>,
+    url: Option<&str>,
+    pin: Option<&str>,
+) -> Result<Vec<Vec<u8>>, Failure> {
     if let Some(path) = file {
         let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-        let first = pem::decode_certificates(&text).and_then(|all| all.into_iter().next());
-        return first.ok_or_else(|| Failure::usage(format!("{} has no PEM certificate", path.display())));
+        let all = pem::decode_certificates(&text);
+        return all.ok_or_else(|| Failure::usage(format!("{} has no PEM certificate", path.display())));
     }
     // clap demands both.
-    Ok(signet_client::fetch_root(url.unwrap_or_default(), pin.unwrap_or_default()).await?)
+    Ok(vec![signet_client::fetch_root(url.unwrap_or_default(), pin.unwrap_or_default()).await?])
 }
 
 /// A way to the server without a certificate.
-pub(crate) fn connector(run: &Run, server: &str, name: Option<&str>, root: &[u8]) -> Result<Connector, Failure> {
-    let connector = Connector::new(server, &[root.to_vec()], None)?;
+pub(crate) fn connector(
+    run: &Run,
+    server: &str,
+    name: Option<&str>,
+    trusted: &[Vec<u8>],
+) -> Result<Connector, Failure> {
+    let connector = Connector::new(server, trusted, None)?;
     let connector = connector.with_deadline(run.global.timeout).with_connect_timeout(run.global.timeout);
     match name {
         Some(name) => Ok(connector.with_server_name(name)?),

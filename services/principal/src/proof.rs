@@ -47,15 +47,15 @@ pub(crate) struct ProofArgs {
 }
 
 impl ProofArgs {
-    /// What makes the proof. `root_der` says which environment it is for.
-    pub(crate) async fn source(&self, run: &Run, root_der: &[u8]) -> Result<Arc<dyn ProofSource>, Failure> {
+    /// What makes the proof. `trusted`, what verifies the server, says which environment it is for.
+    pub(crate) async fn source(&self, run: &Run, trusted: &[Vec<u8>]) -> Result<Arc<dyn ProofSource>, Failure> {
         if self.aws_iam {
-            return self.aws(binding(run, root_der)?).await;
+            return self.aws(binding(run, trusted)?).await;
         }
         if let (Some(certificate), Some(key)) = (&self.x509_cert, &self.x509_key) {
             let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| Failure::file(path, &error));
             let (certificate, key) = (read(certificate)?, read(key).map(Zeroizing::new)?);
-            let proof = X509::from_pem(&certificate, &key, binding(run, root_der)?, system_clock());
+            let proof = X509::from_pem(&certificate, &key, binding(run, trusted)?, system_clock());
             return Ok(Arc::new(proof.map_err(signet_client::ClientError::from)?));
         }
         if let Some(file) = &self.oidc_token_file {
@@ -109,9 +109,9 @@ fn is_join_token(text: &str) -> bool {
 }
 
 /// What a proof must name besides the key.
-fn binding(run: &Run, root_der: &[u8]) -> Result<Binding, Failure> {
-    let foreign = || Failure::usage("the root certificate has no trust domain; is it a Signet root?");
-    let server_id = environment_of(root_der).ok_or_else(foreign)?;
+fn binding(run: &Run, trusted: &[Vec<u8>]) -> Result<Binding, Failure> {
+    let foreign = || Failure::usage("the server anchor has no trust domain; is it one of Signet?");
+    let server_id = trusted.first().and_then(|der| environment_of(der)).ok_or_else(foreign)?;
     // clap demands it.
     let tenant = run.global.tenant.clone().ok_or_else(|| Failure::usage("no tenant").hint("give --tenant"))?;
     Ok(Binding { server_id, tenant })

@@ -78,6 +78,9 @@ pub struct Ca {
 /// of the bucket ten minutes later, and some hold what they fetched for as long again: before that, they would refuse
 /// what it signs.
 const PUBLISHED_BEFORE_USE: Lifetime = Lifetime::hours(1);
+/// The same for a server CA, whose anchor comes to clients with their next certificate: with lifetimes of a day or less
+/// all have it by then.
+const SERVER_PUBLISHED_BEFORE_USE: Lifetime = Lifetime::days(1);
 
 impl Ca {
     /// Sort-key prefix of the CAs in their owner's partition.
@@ -126,7 +129,11 @@ impl Ca {
 
     /// When verifiers know it, for one that is prepared.
     pub const fn known_at(&self) -> Time {
-        self.updated_at.plus(PUBLISHED_BEFORE_USE)
+        let published = match self.kind {
+            CaKind::Server => SERVER_PUBLISHED_BEFORE_USE,
+            CaKind::Root | CaKind::Shared | CaKind::Tenant => PUBLISHED_BEFORE_USE,
+        };
+        self.updated_at.plus(published)
     }
 
     /// Index partition of listing shard `shard`.

@@ -1,7 +1,6 @@
 //! Certificates in files, for programs that read files: the agent's storage is what it publishes. It keeps no other
 //! copy of a key: after a restart the key comes from the PEM folder or the combined file, or there is a new enrollment.
 
-mod chain;
 mod pkcs12;
 
 use std::{
@@ -13,7 +12,6 @@ use signet_client::{
     Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE, NewFile, Notes,
     Pending, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
 };
-use signet_x509::pem;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -201,14 +199,18 @@ fn write_pem(pem: &PemConfig, credentials: &Credentials, bundle: &Bundle) -> Res
     AtomicDir::new(&pem.directory, FOLDER).replace(&credentials.facts().serial_number, &files)
 }
 
-/// Key, chain, and what to trust the control plane by: HAProxy and others take key and chain, and [`read_combined`]
-/// finds all of it again.
+/// Label of what verifies the control plane in a combined file, so that whoever reads certificates takes key and chain only:
+/// GnuTLS refuses a peer that sends more.
+const SERVER_TRUST: &str = "SIGNET SERVER TRUST";
+
+/// Key, chain, and what [`read_combined`] needs besides.
 pub(crate) fn combine(credentials: &Credentials) -> Zeroizing<String> {
-    let (key, chain, root) = (credentials.key_pem(), credentials.chain_pem(), credentials.root_pem());
-    let mut text = Zeroizing::new(String::with_capacity(key.len() + chain.len() + root.len()));
+    let (key, chain) = (credentials.key_pem(), credentials.chain_pem());
+    let trusted = credentials.root_pem().replace(" CERTIFICATE-----", &format!(" {SERVER_TRUST}-----"));
+    let mut text = Zeroizing::new(String::with_capacity(key.len() + chain.len() + trusted.len()));
     text.push_str(&key);
     text.push_str(&chain);
-    text.push_str(&root);
+    text.push_str(&trusted);
     text
 }
 
@@ -223,16 +225,11 @@ fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, Credentia
         }
     };
     let bad = || CredentialsError::Certificates("the combined file");
-    let at = text.find("-----BEGIN CERTIFICATE-----").ok_or_else(bad)?;
-    let (key, certificates) = text.split_at(at);
-    let certificates = pem::decode_certificates(certificates).ok_or_else(bad)?;
-    // Release 0.1 wrote the root only, which goes on with the chain.
-    let end = chain::length(&certificates).min(certificates.len().saturating_sub(1));
-    let [chain, trusted] =
-        [certificates.get(..end), certificates.get(end..)].map(|part| to_pem(part.unwrap_or_default()));
-    Credentials::from_pem(&chain, key, &trusted).map(Some)
-}
-
-fn to_pem(certificates: &[Vec<u8>]) -> String {
-    certificates.iter().map(|der| pem::encode_certificate(der)).collect()
+    let (key, certificates) = text.split_once("-----BEGIN CERTIFICATE-----").ok_or_else(bad)?;
+    let trusted = certificates.find(&format!("-----BEGIN {SERVER_TRUST}-----"));
+    // Release 0.1 wrote one more certificate, the root.
+    let at = trusted.or_else(|| certificates.rfind("-----BEGIN CERTIFICATE-----")).ok_or_else(bad)?;
+    let (chain, trusted) = certificates.split_at(at);
+    let trusted = trusted.replace(SERVER_TRUST, "CERTIFICATE");
+    Credentials::from_pem(&format!("-----BEGIN CERTIFICATE-----{chain}"), key, &trusted).map(Some)
 }

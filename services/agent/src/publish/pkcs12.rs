@@ -6,10 +6,9 @@ use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyC
 use signet_client::{Credentials, CredentialsError};
 use zeroize::Zeroizing;
 
-use super::chain::is_issuer;
 use crate::config::Pkcs12Config;
 
-/// The key with its chain, up to the root where that came along.
+/// The key with its chain. Nothing above it: some programs trust whatever is in such a file.
 pub(super) fn encode(config: &Pkcs12Config, credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let failed = |error: p12_keystore::error::Error| CredentialsError::File {
         action: "make",
@@ -18,9 +17,7 @@ pub(super) fn encode(config: &Pkcs12Config, credentials: &Credentials) -> Result
     };
     let password = password(config)?;
     let key = PrivateKey::from_der(credentials.key().pkcs8_der()).map_err(failed)?;
-    let last = credentials.chain_der().last();
-    let above = credentials.root_der().iter().filter(|root| last.is_some_and(|last| is_issuer(root, last)));
-    let chain = credentials.chain_der().iter().chain(above);
+    let chain = credentials.chain_der().iter();
     let chain = chain.map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let id = credentials.facts().serial_number.as_bytes();
     let mut store = KeyStore::new();

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use signet_agent::{Agent, Config, report::IdentityReport};
 use signet_client::{CERT_FILE, Credentials, CredentialsError, KEY_FILE};
 use signet_proto::v1::PrincipalType;
+use signet_x509::bundle::to_pem;
 
 use crate::{
     binary::Process,
@@ -58,7 +59,9 @@ async fn check_files(world: &World) {
     let taken = run("openssl", &["pkcs12", "-in", &p12, "-passin", "pass:changeit", "-nodes"]).await;
     let text = String::from_utf8(taken.stdout).unwrap();
     assert!(taken.status.success() && text.contains("BEGIN PRIVATE KEY"), "{}", String::from_utf8_lossy(&taken.stderr));
-    assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 3, "leaf, CA, root");
+    assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 2, "leaf, CA");
+    let sent = fs::read_to_string(&combined).unwrap().matches("BEGIN CERTIFICATE").count();
+    assert_eq!(sent, 2, "leaf, CA: what HAProxy sends");
     let bundle = fs::read_to_string(folder.join("bundle.pem")).unwrap();
     assert!(bundle.contains("BEGIN CERTIFICATE"));
 }
@@ -77,6 +80,11 @@ async fn a_combined_file_is_enough_to_be_found_again_and_java_reads_pkcs12() {
     let serial = reports.renew(&agent, "w").await.serial_number;
     agent.stop().await;
     fs::remove_file(world.path("w.p12")).unwrap();
+    // As release 0.1 wrote it: the root only, as one more certificate.
+    let text = fs::read_to_string(world.path("sub/w.pem")).unwrap();
+    let (pair, _) = text.split_once("-----BEGIN SIGNET SERVER TRUST-----").unwrap();
+    let root = to_pem([world.roots().last().unwrap().as_slice()]);
+    fs::write(world.path("sub/w.pem"), format!("{pair}{root}")).unwrap();
     let (agent, mut reports) = world.agent(&identities).await;
     assert_eq!(reports.until("it is well", IdentityReport::is_well).await[0].serial_number, serial);
     assert!(exists(&world.path("w.p12")), "what is missing is written again");
@@ -85,7 +93,7 @@ async fn a_combined_file_is_enough_to_be_found_again_and_java_reads_pkcs12() {
     let arguments = ["-list", "-v", "-storetype", "PKCS12", "-keystore", &p12, "-storepass", "changeit"];
     let listed = run("keytool", &arguments).await;
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(text.contains("PrivateKeyEntry") && text.contains("chain length: 3"), "{text}");
+    assert!(text.contains("PrivateKeyEntry") && text.contains("chain length: 2"), "{text}");
 }
 
 #[tokio::test]

@@ -143,7 +143,10 @@ fn put_context(run: &Run, name: &str, planned: Context) -> Result<Item, Failure>
 
 /// Writes the admin's credentials unless they are there. Whether it did.
 fn save_credentials(directory: &Path, leaf: IssuedLeaf, key: KeyPair) -> Result<bool, Failure> {
-    let same = |held: Credentials| held.chain_der() == leaf.chain_der && directory.join(CA_FILE).exists();
+    let same = |held: Credentials| {
+        let trusts_same = held.root_der() == leaf.root_der && directory.join(CA_FILE).exists();
+        held.chain_der() == leaf.chain_der && trusts_same
+    };
     if Credentials::load(directory).is_ok_and(same) {
         return Ok(false);
     }

@@ -76,7 +76,7 @@ fn tls(error: &ConnectError, held: Option<&Held>) -> Check {
             return told("TLS", Failure::from(error.clone()).of_caller(held.and_then(Held::tenant_and_principal)));
         }
         ConnectError::ServerCertificate { .. } => {
-            "is this the right environment? compare ca.pem with the operator's root before you trust another one"
+            "is this the right environment? compare ca.pem with the operator's server anchors (`principal ca bundle --server`) before you trust others"
         }
         ConnectError::CertificateRefused { .. } => "an admin can see why: `principal audit list`; then enroll again",
         ConnectError::Closed { .. } => {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use signet_client::Credentials;
-use signet_x509::pem;
+use signet_x509::{pem, server_anchors};
 
 use super::{
     check::Check,
@@ -115,12 +115,17 @@ fn said(reasons: &[Reason]) -> String {
 
 fn root(answer: &Answer, credentials: &Credentials) -> Check {
     let served = pem::decode_certificates(&answer.body).unwrap_or_default();
-    if served.iter().any(|root| credentials.root_der().contains(root)) {
-        return Check::ok("root", "this context trusts the server's root");
+    let (served, trusted) = (server_anchors(&served), server_anchors(credentials.root_der()));
+    if served.iter().any(|anchor| trusted.contains(anchor)) {
+        return Check::ok("root", "this context trusts a server anchor of the server");
     }
     let advice = "another environment, or a man in the middle: compare the digests with the operator";
-    let digest = served.first().map(|der| signet_client::fingerprint(der)).unwrap_or_else(|| "none".into());
-    Check::fail("root", format!("this context does not trust the server's root (SHA-256 {digest})"), advice)
+    let digest = served.first().copied().map(signet_client::fingerprint).unwrap_or_else(|| "none".into());
+    Check::fail(
+        "root",
+        format!("this context trusts no server anchor of the server (SHA-256 of its first: {digest})"),
+        advice,
+    )
 }
 
 #[cfg(test)]

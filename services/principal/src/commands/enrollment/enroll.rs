@@ -35,10 +35,10 @@ pub struct EnrollArgs {
     /// The server's public listener, e.g. http://signet.example.com:8080; needed with --ca-sha256
     #[arg(long, value_name = "URL", value_parser = values::http)]
     ca_url: Option<String>,
-    /// SHA-256 of the root certificate, which is then fetched from the public listener
+    /// SHA-256 of the server anchor, which is then fetched from the public listener
     #[arg(long, value_name = "HEX", value_parser = values::sha256, requires = "ca_url")]
     ca_sha256: Option<String>,
-    /// File with the root certificate, PEM
+    /// File with the server anchors, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
     /// Principal id, if the proof does not set it
@@ -60,14 +60,15 @@ pub struct EnrollArgs {
 
 /// Carries out the command.
 pub async fn run(run: &Run, args: EnrollArgs) -> Result<Exit, Failure> {
-    let root = enrolling::root(args.ca_file.as_deref(), args.ca_url.as_deref(), args.ca_sha256.as_deref()).await?;
+    let (file, url, pin) = (args.ca_file.as_deref(), args.ca_url.as_deref(), args.ca_sha256.as_deref());
+    let trusted = enrolling::server_trust(file, url, pin).await?;
     let place = place(run, &args)?;
     let enrollment = Enrollment {
-        proof: args.proof.source(run, &root).await?,
+        proof: args.proof.source(run, &trusted).await?,
         tenant_id: run.global.tenant.as_ref().map(ToString::to_string),
         principal_id: args.principal.as_ref().map(ToString::to_string),
     };
-    let connector = enrolling::connector(run, &args.server, args.server_name.as_deref(), &root)?;
+    let connector = enrolling::connector(run, &args.server, args.server_name.as_deref(), &trusted)?;
     enrolling::enroll(run, &connector, &enrollment, place).await
 }
 

@@ -67,10 +67,10 @@ pub struct LoginArgs {
     /// The server's public listener, e.g. http://signet.example.com:8080; needed with --ca-sha256
     #[arg(long, value_name = "URL", value_parser = values::http)]
     ca_url: Option<String>,
-    /// SHA-256 of the root certificate, which is then fetched from the public listener
+    /// SHA-256 of the server anchor, which is then fetched from the public listener
     #[arg(long, value_name = "HEX", value_parser = values::sha256, requires = "ca_url")]
     ca_sha256: Option<String>,
-    /// File with the root certificate, PEM
+    /// File with the server anchors, PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
 }
@@ -80,7 +80,7 @@ pub async fn run(run: &Run, args: LoginArgs) -> Result<Exit, Failure> {
     let contexts = Contexts::load(&run.home)?;
     let (name, known) = named(run, &args, &contexts)?;
     let context = planned(run, &args, &name, known)?;
-    let root = root(run, &args, known).await?;
+    let trusted = server_trust(run, &args, known).await?;
     let replace = match known {
         _ if args.replace => Replace::Anything,
         // Its certificate came in another way, maybe an admin's.
@@ -88,7 +88,7 @@ pub async fn run(run: &Run, args: LoginArgs) -> Result<Exit, Failure> {
         _ => Replace::Own,
     };
     let place = Place::context(run, &name, context.clone(), replace)?;
-    let connector = enrolling::connector(run, &context.endpoint, context.server_name.as_deref(), &root)?;
+    let connector = enrolling::connector(run, &context.endpoint, context.server_name.as_deref(), &trusted)?;
     let login = context.login.ok_or_else(|| Failure::other("no sign-in settings"))?;
     let tenant_id = Some(login.tenant.clone());
     let token = login::sign_in(&sign_in(run, &args, login)?, &|text| tell(text)).await?;
@@ -144,16 +144,16 @@ fn planned(run: &Run, args: &LoginArgs, name: &str, known: Option<&Context>) -> 
     })
 }
 
-/// The root that is named, else the one that the context trusts already.
-async fn root(run: &Run, args: &LoginArgs, known: Option<&Context>) -> Result<Vec<u8>, Failure> {
+/// The anchors that are named, else those that the context trusts already.
+async fn server_trust(run: &Run, args: &LoginArgs, known: Option<&Context>) -> Result<Vec<Vec<u8>>, Failure> {
     let (url, pin) = (args.ca_url.as_deref(), args.ca_sha256.as_deref());
     let kept = known.map(|context| context.directory(&run.home).join(CA_FILE)).filter(|file| file.exists());
     match (&args.ca_file, pin, kept) {
-        (Some(file), ..) => enrolling::root(Some(file), None, None).await,
-        (None, Some(_), _) => enrolling::root(None, url, pin).await,
-        (None, None, Some(kept)) => enrolling::root(Some(&kept), None, None).await,
+        (Some(file), ..) => enrolling::server_trust(Some(file), None, None).await,
+        (None, Some(_), _) => enrolling::server_trust(None, url, pin).await,
+        (None, None, Some(kept)) => enrolling::server_trust(Some(&kept), None, None).await,
         (None, None, None) => {
-            let failure = Failure::usage("no root certificate to trust");
+            let failure = Failure::usage("no server anchor to trust");
             Err(failure.hint("give --ca-file FILE, or --ca-url URL and --ca-sha256 HEX"))
         }
     }
