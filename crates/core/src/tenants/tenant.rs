@@ -121,10 +121,10 @@ impl Tenant {
         self.purge().is_some_and(|purge| purge.done_at.is_some())
     }
 
-    /// Whether its purge should begin or go on at `now`.
+    /// Whether its purge should begin or go on at `now`. The operator's own tenant has none, whatever its record says.
     pub fn is_purge_due(&self, now: Time) -> bool {
         let is_due = |deletion: &Deletion| deletion.purge.is_some() || deletion.purge_at <= now;
-        self.deletion.as_ref().is_some_and(is_due) && !self.is_purged()
+        self.deletion.as_ref().is_some_and(is_due) && !self.is_purged() && !self.id.is_system()
     }
 
     /// What is kept of it for good, once all else was removed.

@@ -11,7 +11,7 @@ mod refusal;
 mod unrecorded;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, RwLock,
@@ -84,7 +84,7 @@ pub struct Trust {
     shared: RwLock<Arc<[Anchor]>>,
     /// Of the tenants without a CA of their own: when each was made.
     sharing: RwLock<HashMap<TenantId, Time>>,
-    deleted: RwLock<HashSet<TenantId>>,
+    deleted: RwLock<HashMap<TenantId, bool>>,
     denies: Denies,
     epoch: AtomicU64,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
@@ -185,7 +185,7 @@ impl Trust {
         }
         let mut deleted = write(&self.deleted);
         if tenant.is_deleted() {
-            deleted.insert(tenant.id.clone())
+            deleted.insert(tenant.id.clone(), is_purged)
         } else {
             deleted.remove(&tenant.id)
         };
@@ -274,7 +274,12 @@ impl Trust {
 
     /// Whether the tenant was deleted, purged or not.
     pub fn is_deleted(&self, tenant: &TenantId) -> bool {
-        read(&self.deleted).contains(tenant)
+        read(&self.deleted).contains_key(tenant)
+    }
+
+    /// Whether the tenant's purge has begun, so that nothing of it is trusted any more.
+    pub fn is_purged(&self, tenant: &TenantId) -> bool {
+        read(&self.deleted).get(tenant).is_some_and(|is_purged| *is_purged)
     }
 
     /// All tenants known here.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use signet_core::{
     CaId, Identity, Lifetime, PrincipalType, Role, Serial, TenantId, Time, Uptime,
     authorities::{Ca, CaKind, CaState},
-    tenants::{Isolation, Tenant, TenantStatus},
+    tenants::{Deletion, Isolation, Purge, Tenant, TenantStatus},
     trust::{
         DEFAULT_STALENESS_LIMIT, Refusal, Trust, WhenStale,
         change::{Change, ChangeEntry, ChangeHead},
@@ -542,4 +542,19 @@ fn what_is_found_here_without_a_record_is_refused_as_it_was_shown() {
     assert!(trust.epoch() > epoch);
     assert_eq!(verdict(&trust, &forged), Err(Refusal::Unrecorded));
     verdict(&trust, &worker).unwrap();
+}
+
+#[test]
+fn a_tenant_is_purged_once_its_purge_has_begun_and_the_operators_own_never() {
+    let deleted = |id: &str, purge: Option<Purge>| {
+        let deletion = Some(Deletion { at: NOW, purge_at: NOW, purge });
+        Tenant { deletion, ..tenant(id, TenantStatus::Suspended, Isolation::Dedicated) }
+    };
+    let (trust, acme) = (trust(), "acme".parse().unwrap());
+    assert!(!trust.is_purged(&acme));
+    trust.set_tenant(&deleted("acme", None), &[]);
+    assert!(trust.is_deleted(&acme) && !trust.is_purged(&acme), "it can still be undeleted");
+    trust.set_tenant(&deleted("acme", Some(Purge::began(NOW))), &[]);
+    assert!(trust.is_purged(&acme));
+    assert!(deleted("acme", None).is_purge_due(NOW) && !deleted("system", None).is_purge_due(NOW));
 }

@@ -80,7 +80,7 @@ async fn bundle_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -
 async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
     let Some(bundle) = bundle(&node, &tenant) else { return unknown() };
     let anchors = bundle.anchors.iter().map(|anchor| &*anchor.certificate_der);
-    let is_last = bundle.anchors.is_empty() && node.trust.is_deleted(&bundle.tenant);
+    let is_last = node.trust.is_purged(&bundle.tenant);
     let sequence =
         if is_last { LAST_SEQUENCE } else { bundle_sequence(bundle.anchors.iter().map(|anchor| &anchor.ca)) };
     match to_spiffe_json(anchors, sequence, BUNDLE_REFRESH) {

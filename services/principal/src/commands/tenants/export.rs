@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -119,7 +119,15 @@ async fn fetch(session: &Session, export: &mut Export) -> Result<(), Failure> {
         let page = rpc!(session, "reading events", Audit.list_audit_events(request)).await?;
         Ok(Page { items: page.events, next_page_token: page.next_page_token, unreadable: Vec::new() })
     };
-    export.pages("audit events", events, |_| ()).await
+    export.pages("audit events", events, |_| ()).await?;
+    let request = v1::GetTenantRequest { tenant_id: tenant };
+    let found = rpc!(session, "reading the tenant", Tenants.get_tenant(request)).await?;
+    let is_due = found.expire_time.is_some_and(|at| at.seconds <= Timestamp::now().as_second());
+    if is_due || found.purge_time.is_some() {
+        let failure = Failure::new(Exit::Conflict, format!("tenant {} is purged, or is about to be", export.id));
+        return Err(failure.hint("what of it is gone already is not in the file; its audit log can still be read"));
+    }
+    Ok(())
 }
 
 impl Export {
@@ -174,6 +182,11 @@ impl Export {
         let kept = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         kept.map_err(|error| Failure::file(&self.partial, &error))?;
         refuse_existing(&self.out)?;
+        let ours = self.file.get_ref().metadata().map(|file| file.ino());
+        if fs::symlink_metadata(&self.partial).map(|there| there.ino()).ok() != ours.ok() {
+            let failure = Failure::new(Exit::Conflict, format!("another export is writing {}", self.partial.display()));
+            return Err(failure.hint("wait for it, or name another file"));
+        }
         fs::rename(&self.partial, &self.out).map_err(|error| Failure::file(&self.out, &error))
     }
 }
