@@ -2,6 +2,8 @@
 
 use std::{fmt::Write, path::Path};
 
+use signet_client::Storage as _;
+
 use crate::{
     config::{Config, IdentityConfig},
     control, metrics,
@@ -72,7 +74,15 @@ fn named(one: &IdentityConfig) -> Vec<&Path> {
     paths
 }
 
-/// Whether the control plane is there and believed, without a certificate.
+/// Whether the control plane is there and believed, without a certificate: by the configuration, and by each identity
+/// that was told more with its certificate.
 pub(crate) async fn connect(config: &Config) -> Result<(), String> {
-    config.control_plane.reach().await.map_err(|error| error.to_string())
+    config.control_plane.reach().await.map_err(|error| error.to_string())?;
+    for one in &config.identities {
+        let Ok(Some((credentials, _))) = Published::new(one.clone(), &config.state_dir).load() else { continue };
+        let mut settings = config.control_plane.clone();
+        settings.roots_der.extend_from_slice(credentials.root_der());
+        settings.reach().await.map_err(|error| format!("as {}: {error}", one.name))?;
+    }
+    Ok(())
 }

@@ -199,8 +199,8 @@ fn write_pem(pem: &PemConfig, credentials: &Credentials, bundle: &Bundle) -> Res
     AtomicDir::new(&pem.directory, FOLDER).replace(&credentials.facts().serial_number, &files)
 }
 
-/// Label of what verifies the control plane in a combined file, so that whoever reads certificates takes key and chain only:
-/// GnuTLS refuses a peer that sends more.
+/// Label of what verifies the control plane in a combined file, so that whoever reads certificates takes key and chain
+/// only: GnuTLS refuses a peer that sends more.
 const SERVER_TRUST: &str = "SIGNET SERVER TRUST";
 
 /// Key, chain, and what [`read_combined`] needs besides.

@@ -4,7 +4,10 @@
 use std::fs;
 
 use signet_agent::{Agent, Config, report::IdentityReport};
+use signet_core::Time;
 use signet_proto::v1::PrincipalType;
+use signet_testkit::pki::Pki;
+use signet_x509::bundle::to_pem;
 
 use crate::{
     binary::ask,
@@ -40,6 +43,24 @@ async fn nobody_at_the_endpoint_is_told_at_once() {
     agent.reload(Config::load(&config).unwrap()).await;
     reports.until("it is well", IdentityReport::is_well).await;
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_check_trusts_what_the_identity_trusts() {
+    let world = World::new().await;
+    world.token(PrincipalType::Worker, "w-1").await;
+    let config = world.configure(&identity("pem = { directory = \"tls\" }"));
+    let (agent, mut reports) = started(&config).await;
+    reports.until("it is well", IdentityReport::is_well).await;
+    agent.stop().await;
+    // The root alone would be believed; who was told an anchor, which is not the server's any more, does not.
+    let root = world.roots().pop().unwrap();
+    fs::write(world.path("root.pem"), to_pem([root.as_slice()])).unwrap();
+    let gone = Pki::new(Time::from_unix_seconds(1_800_000_000)).server.ca.anchor_der;
+    fs::write(world.path("tls/ca.pem"), to_pem([gone.as_slice(), root.as_slice()])).unwrap();
+    let checked = ask(&config, &["check", "--connect"]).await;
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.code() == Some(1) && text.contains("as w: ") && text.contains("server anchor"), "{text}");
 }
 
 #[tokio::test]
