@@ -87,5 +87,7 @@ use_task_environment() {
   eval "$(python3 scripts/lib/task_environment.py "$2" "$cluster" "$service")"
   export AWS_ENDPOINT_URL=$2 "SIGNET_LISTEN__GRPC=127.0.0.1:$GRPC_PORT" "SIGNET_LISTEN__PUBLIC=127.0.0.1:$PUBLIC_PORT" \
     "SIGNET_LISTEN__METRICS=127.0.0.1:$METRICS_PORT" SIGNET_AUDIT__SEAL_DELAY_SECONDS=2
+  # Its load balancer is not real.
+  unset SIGNET_PROBE__ENDPOINT
   CONFIG=
 }

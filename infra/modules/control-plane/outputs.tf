@@ -15,7 +15,12 @@ output "dns_names" {
 
 output "endpoint" {
   description = "URL of gRPC over mTLS."
-  value       = "https://${local.dns_names[0]}:${local.listeners.grpc.port}"
+  value       = "https://${local.address}"
+}
+
+output "probed" {
+  description = "Whether tasks try the endpoint as clients do (alarm EndpointUnreachable). False if they cannot reach it: an internet-facing load balancer that admits some addresses only, or tasks without a way to the internet."
+  value       = local.probed
 }
 
 output "public_url" {

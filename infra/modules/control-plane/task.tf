@@ -10,7 +10,7 @@ locals {
     SIGNET_LISTEN__PROXY_PROTOCOL_FROM = jsonencode(var.network.load_balancer_cidrs)
     # Of all regions' STS, a task reaches this one's only: better to say so than to wait for another.
     SIGNET_ENROLLMENT__AWS_REGIONS = jsonencode([data.aws_region.current.id])
-  })
+  }, local.probed ? { SIGNET_PROBE__ENDPOINT = local.address } : {})
 }
 
 resource "aws_ecs_task_definition" "this" {

@@ -113,9 +113,8 @@ module "rotate" {
   bucket_arn              = module.publication.bucket_arn
   event_bus_arn           = module.observability.event_bus_arn
   recovery_window_in_days = var.deletion_protection ? 7 : 0
-  # A rotation knocks there with the environment's roots; what does not answer as it should is a warning in its log.
-  settings  = merge(local.settings, { SIGNET_ROTATE_ENDPOINT = trimprefix(module.control_plane.endpoint, "https://") })
-  key_maker = module.keymaker.function_name
+  settings                = local.settings
+  key_maker               = module.keymaker.function_name
   access_policies = {
     tables = module.tables.access["rotate"]
     keys   = module.ca_keys.access["rotate"]

@@ -90,6 +90,12 @@ locals {
       metrics = { m = local.own.CertificateFaults }, expression = "FILL(m, 0)", threshold = 1
       seconds = 300, of = 1, periods = 1, silence = "notBreaching"
     }
+    # Once each: a balancer that has not yet noticed a replaced task.
+    EndpointUnreachable = {
+      why     = "Nodes that are ready cannot connect to the environment by its name, through the load balancer, as clients do."
+      metrics = { m = local.own.EndpointFaults }, expression = "FILL(m, 0)", threshold = 1
+      seconds = 60, of = 4, periods = 5, silence = "notBreaching"
+    }
     DeadLetters = {
       why     = "A scheduled task failed all its retries and is in the dead-letter queue."
       metrics = { m = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", { QueueName = var.rotate.dead_letter_queue_name }, "Maximum"] }, expression = "FILL(m, 0)", threshold = 1

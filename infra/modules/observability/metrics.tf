@@ -19,6 +19,7 @@ locals {
     Connections            = { logs = ["control_plane"], value = "$.connections", pattern = "{ $.message = \"health\" }" }
     CertificateTimeLeft    = { logs = ["control_plane"], value = "$.certificate_seconds_left", pattern = "{ $.message = \"health\" }" }
     CertificateFaults      = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.certificate_fault = \"*\" }" }
+    EndpointFaults         = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"health\" && $.endpoint_fault = \"*\" }" }
     CallDuration           = { logs = ["control_plane"], value = "$.duration_ms", pattern = "{ $.message = \"call\" }" }
     FailedCalls            = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"call\" && $.ended NOT EXISTS && ($.code = \"INTERNAL\" || $.code = \"UNKNOWN\" || $.code = \"UNAVAILABLE\" || $.code = \"DATA_LOSS\" || $.code = \"DEADLINE_EXCEEDED\" || ($.code = \"CANCELLED\" && $.duration_ms > 9000)) }" }
     RefusedConnections     = { logs = ["control_plane"], value = "1", pattern = "{ $.message = \"connection refused\" && $.verified IS TRUE }" }

@@ -4,20 +4,17 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use secrecy::ExposeSecret;
 use signet_app::ServerNames;
-use signet_control_plane::ServerCredentials;
+use signet_control_plane::{ServerCredentials, handshake};
 use signet_core::Time;
 use signet_x509::CertificateView;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// Time for one handshake.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -73,44 +70,13 @@ pub(crate) async fn present(
             let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
             acceptor.accept(stream).await.map_err(|error| error.to_string())
         };
-        let connect = handshake(address.to_string(), name, anchors);
+        let address = address.to_string();
+        let connect = handshake(&address, name, anchors);
         let both = timeout(TIME_LIMIT, async { tokio::join!(serve, connect) }).await;
         let (_, connected) = both.map_err(|_| format!("{text}: no handshake within {TIME_LIMIT:?}"))?;
         connected.map_err(|error| format!("{text}: {error}"))?;
     }
     Ok(())
-}
-
-/// Connects to a running node (`host:port`), which must present a certificate below the server anchors.
-pub(crate) async fn probe(endpoint: &str, anchors: &[&[u8]]) -> Result<(), String> {
-    let name = name_of(endpoint)?;
-    let knocked = timeout(TIME_LIMIT, handshake(endpoint.to_owned(), name, anchors)).await;
-    knocked.map_err(|_| format!("no handshake within {TIME_LIMIT:?}"))?
-}
-
-/// Whom to expect at `host:port` or `[address]:port`.
-fn name_of(endpoint: &str) -> Result<ServerName<'static>, String> {
-    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())
-}
-
-async fn handshake(address: String, name: ServerName<'static>, anchors: &[&[u8]]) -> Result<(), String> {
-    let mut store = RootCertStore::empty();
-    for anchor in anchors {
-        store
-            .add(CertificateDer::from(anchor.to_vec()))
-            .map_err(|error| format!("a server anchor cannot be used: {error}"))?;
-    }
-    let mut client = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    client.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(&address).await.map_err(|error| format!("{address}: {error}"))?;
-    let connected = TlsConnector::from(Arc::new(client)).connect(name, stream).await;
-    connected.map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -127,12 +93,5 @@ mod tests {
         let pair = ServerCredentials { chain_pem, key_pem: SecretString::from(key.to_pkcs8_pem().as_str()) };
         let nobody = ServerNames { dns: Vec::new(), ip: Vec::new() };
         assert!(present(&pair, &[], &nobody).await.is_err());
-    }
-
-    #[test]
-    fn an_ipv6_endpoint_is_known_by_its_address() {
-        let localhost = std::net::Ipv6Addr::LOCALHOST;
-        assert_eq!(name_of("[::1]:443").unwrap(), ServerName::from(std::net::IpAddr::from(localhost)));
-        assert_eq!(name_of("signet.example.com:443").unwrap(), ServerName::try_from("signet.example.com").unwrap());
     }
 }

@@ -114,7 +114,6 @@ pub struct Function {
     secret: secret::Secret,
     bucket: Option<bucket::Bucket>,
     notifier: Option<notifier::Bus>,
-    endpoint: Option<String>,
     clock: Clocked,
 }
 
@@ -143,7 +142,6 @@ impl Function {
             secret: secret::Secret::new(&aws, prefix),
             bucket: config.publication.as_ref().map(|to| bucket::Bucket::new(&aws, &to.bucket, path_style)),
             notifier: config.events.as_ref().map(|to| notifier::Bus::new(&aws, &to.bus)),
-            endpoint: std::env::var("SIGNET_ROTATE_ENDPOINT").ok(),
             clock: Clocked(system_clock()),
         })
     }

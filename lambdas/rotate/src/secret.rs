@@ -161,12 +161,6 @@ impl Function {
         let anchors = server_anchors(&trusted);
         handshake::check_age(&pending, now).map_err(RotateError::BadPending)?;
         handshake::present(&pending, &anchors, &self.names).await.map_err(RotateError::BadPending)?;
-        if let Some(endpoint) = &self.endpoint
-            && let Err(cause) = handshake::probe(endpoint, &anchors).await
-        {
-            // It may be out of this function's reach, or down for another reason: no ground to keep an old certificate.
-            tracing::warn!(endpoint, cause, "the live endpoint did not answer as expected");
-        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod config;
 mod connections;
 mod descriptors;
 pub mod earlier;
+mod endpoint;
 pub mod errors;
 mod gate;
 mod grpc;
@@ -37,6 +38,7 @@ mod upkeep;
 pub mod wiring;
 
 pub use config::{Config, ConfigError};
+pub use endpoint::{HandshakeError, handshake};
 pub use serve::{Reloader, Running, serve};
 pub use serve_error::ServeError;
 pub use server_identity::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};

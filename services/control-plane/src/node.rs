@@ -25,6 +25,7 @@ use crate::{
     bundles::Bundles,
     certificate::Certificate,
     config::Limits,
+    endpoint::Endpoint,
     errors,
     metrics::Metrics,
     refusals::Refusals,
@@ -79,6 +80,7 @@ pub(crate) struct Node {
     pub(crate) lookups: Arc<Lookups>,
     pub(crate) bundles: Bundles,
     pub(crate) certificate: Certificate,
+    pub(crate) endpoint: Endpoint,
     pub(crate) connections: Arc<Registry>,
     /// Whether no other node is meant to stand beside it.
     pub(crate) alone: bool,

@@ -91,11 +91,13 @@ impl Node {
             message: "the store is being restored, or a restore was cut off: until that has ended nothing is changed; run \
                       `principal restore` again, or end it with --give-up",
         };
+        let endpoint = self.endpoint.fault();
+        let endpoint = endpoint.map(|fault| Reason { reason: fault.reason(), message: fault.message() });
         Readiness {
             ready: reasons.is_empty(),
             reasons,
-            // Calls that only read are answered, and no other node could do more.
-            warnings: self.restoring.load(Ordering::Acquire).then_some(restoring).into_iter().collect(),
+            // No other node could do more.
+            warnings: self.restoring.load(Ordering::Acquire).then_some(restoring).into_iter().chain(endpoint).collect(),
             staleness_ms: self.trust.staleness_millis(),
             stale,
             when_stale: if serves_stale { "serve" } else { "refuse" },

@@ -21,6 +21,7 @@ use crate::{
     bundles::Bundles,
     certificate::Certificate,
     config::{Config, Limits},
+    endpoint::Endpoint,
     grpc,
     metrics::Metrics,
     node::{Node, Registry, Rights},
@@ -192,6 +193,7 @@ fn node(
         refusals: Arc::new(refusals),
         lookups: Arc::new(lookups),
         certificate: Certificate::default(),
+        endpoint: Endpoint::new(config.probe.as_ref().map(|probe| probe.endpoint.clone())),
         connections,
         alone: wired.server_identity.renewed_by_server(),
         epochs: follower.epochs(),
@@ -243,6 +245,7 @@ fn settings(config: &Config) -> AcceptSettings {
         rate: Rate { per_second: rate, burst },
         proxies: config.listen.proxy_protocol_from.clone(),
         anonymous: config.authorization.anonymous_enrollment,
+        require_pq_kex: config.listen.require_pq_kex,
         ..AcceptSettings::default()
     }
 }

@@ -24,6 +24,12 @@ reasons! {
     CONNECT_TIMEOUT [Client;]
         "There was no connection within the time limit."
         => "Retry; if it happens again, check the address, the network and the firewall.";
+    ENDPOINT_HANDSHAKE_FAILED [Operator;]
+        "What answers at `probe.endpoint` does not complete a TLS handshake as clients expect it."
+        => "Follow the runbook EndpointUnreachable.";
+    ENDPOINT_UNREACHABLE [Operator;]
+        "A node that is ready reaches nobody at `probe.endpoint`."
+        => "Follow the runbook EndpointUnreachable.";
     NO_PROOF [Client;]
         "The client has no proof to enroll with, or could not get one."
         => "Give a join token, or fix the source of the proof that the message names.";

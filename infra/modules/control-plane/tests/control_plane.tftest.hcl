@@ -302,6 +302,52 @@ run "bad_input_is_refused" {
   expect_failures = [var.image, var.architecture, var.size, var.domain, var.client_cidrs, var.public_cidrs, var.metrics_cidrs, var.settings, var.log_retention_days]
 }
 
+# Who cannot reach the endpoint must not say that nobody can.
+run "an_internal_endpoint_is_probed" {
+  command = plan
+
+  assert {
+    condition     = output.probed && strcontains(aws_ecs_task_definition.this.container_definitions, "{\"name\":\"SIGNET_PROBE__ENDPOINT\",\"value\":\"${output.dns_names[0]}:443\"}")
+    error_message = "Tasks must probe the endpoint of an internal load balancer."
+  }
+}
+
+run "an_endpoint_beyond_reach_is_not_probed" {
+  command = plan
+
+  variables {
+    internet_facing = true
+    client_cidrs    = ["203.0.113.10/32"]
+  }
+
+  assert {
+    condition     = !output.probed && !strcontains(aws_ecs_task_definition.this.container_definitions, "SIGNET_PROBE")
+    error_message = "Tasks must not probe an endpoint that does not admit them."
+  }
+}
+
+run "an_endpoint_for_everybody_is_probed_by_tasks_that_reach_the_internet" {
+  command = plan
+
+  variables {
+    internet_facing = true
+    client_cidrs    = ["0.0.0.0/0"]
+    network = {
+      vpc_id                   = "vpc-0123456789abcdef0"
+      vpc_cidrs                = ["10.0.0.0/16"]
+      egress_cidrs             = ["0.0.0.0/0"]
+      task_subnet_ids          = ["subnet-a", "subnet-b"]
+      load_balancer_subnet_ids = ["subnet-a", "subnet-b"]
+      load_balancer_cidrs      = ["10.0.0.0/20", "10.0.16.0/20"]
+    }
+  }
+
+  assert {
+    condition     = output.probed
+    error_message = "Tasks must probe an endpoint that admits everybody."
+  }
+}
+
 run "image_of_another_region_is_refused" {
   command = plan
 

@@ -19,8 +19,8 @@ use thiserror::Error;
 use variables::Variables;
 
 pub use sections::{
-    AuditConfig, Authorization, Aws, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Publication,
-    ServerIdentitySource, Storage, Telemetry, Tenants, TrustConfig,
+    AuditConfig, Authorization, Aws, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Probe,
+    Publication, ServerIdentitySource, Storage, Telemetry, Tenants, TrustConfig,
 };
 
 const SAMPLE: &str = include_str!("../../signet.sample.toml");

@@ -36,6 +36,8 @@ pub struct Config {
     pub publication: Option<Publication>,
     /// Where warnings go, if anywhere.
     pub events: Option<Events>,
+    /// Where clients reach the environment, if nodes shall try it.
+    pub probe: Option<Probe>,
     /// Where to listen.
     pub listen: Listen,
     /// The names in the server's certificate.
@@ -154,6 +156,15 @@ pub struct Publication {
     pub bucket: String,
 }
 
+/// What each node tries as its clients do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// `host:port` of the load balancer, by a name that the server's certificate has.
+    #[serde(deserialize_with = "value::endpoint")]
+    pub endpoint: String,
+}
+
 /// Where warnings go.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,6 +192,8 @@ pub struct Listen {
     pub metrics: SocketAddr,
     /// Networks whose connections start with a PROXY v2 header.
     pub proxy_protocol_from: Vec<Cidr>,
+    /// Whether clients must do a post-quantum key exchange.
+    pub require_pq_kex: bool,
 }
 
 /// How [`ServerNames`] is written.

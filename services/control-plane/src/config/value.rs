@@ -97,6 +97,15 @@ pub(super) fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, 
     text(from, fits, "must be a URL that starts with http:// or https://, e.g. http://127.0.0.1:4566").map(Some)
 }
 
+pub(super) fn endpoint<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let fits = |text: &str| {
+        let Some((host, port)) = text.rsplit_once(':') else { return false };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        host.parse::<ServerName>().is_ok() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    text(from, fits, "must be a name and a port, e.g. signet.example.com:443")
+}
+
 pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     parsed(from, "must be an address and port, e.g. 127.0.0.1:8443 or [::]:8443")
 }

@@ -15,11 +15,12 @@ use clock::SharedClockWatch;
 use metrics::{counter, gauge};
 use signet_app::{App, Chore, audit::sealing, certificates::sweep, purge::PURGE, restore};
 use signet_core::{ClockWatch, Error, KeyRef, Time};
+use signet_x509::server_anchors;
 use steps::told;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::node::Node;
+use crate::{endpoint::Fault, node::Node};
 
 pub(crate) use health::report;
 
@@ -30,6 +31,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
 /// How often a node looks whether its store is being restored.
 const RESTORATION_EVERY: Duration = Duration::from_secs(15);
+/// How often a client's connection is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// Where no rotate Lambda does it.
 const ALONE_EVERY: Duration = Duration::from_secs(600);
 /// How often the log says how the node is.
@@ -53,6 +56,9 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     let ahead = |node: Arc<Node>| async move { sealing::require_not_ahead(&node.app, node.now()) };
     tasks.spawn(repeat("sealed-ahead", ROOTS_EVERY, Arc::clone(node), stop.clone(), ahead));
     tasks.spawn(repeat("pulse", PULSE_EVERY, Arc::clone(node), stop.clone(), pulse));
+    if node.endpoint.is_known() {
+        tasks.spawn(repeat("probe", PROBE_EVERY, Arc::clone(node), stop.clone(), probe));
+    }
     if alone {
         let watched = Arc::clone(&clock);
         let rotate = move |node| alone::rotate_cas(node, Arc::clone(&watched));
@@ -129,6 +135,17 @@ async fn restoration(node: Arc<Node>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a client feels: also while a balancer, a record or a security group that no node knows of is wrong.
+async fn probe(node: Arc<Node>) -> Result<(), Error> {
+    // Before the first bootstrap nobody is there, and everybody knows.
+    if !node.readiness(node.now()).ready {
+        node.endpoint.forget();
+        return Ok(());
+    }
+    node.endpoint.probe(&server_anchors(&node.bundles.server_trust_der())).await;
+    Ok(())
+}
+
 async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
@@ -154,6 +171,7 @@ async fn pulse(node: Arc<Node>) -> Result<(), Error> {
         unsealed_minutes = sealing::unsealed_minutes(&node.app, now),
         certificate_seconds_left,
         certificate_fault = readiness.server_certificate_fault,
+        endpoint_fault = node.endpoint.fault().map(Fault::reason),
         "health"
     );
     Ok(())
@@ -183,6 +201,10 @@ pub(crate) fn gauges(node: &Node) {
         }
         let faulty = node.certificate.fault().is_some();
         gauge!("signet_server_certificate_faulty").set(if faulty { 1.0 } else { 0.0 });
+        if node.endpoint.is_known() {
+            let faulty = node.endpoint.fault().is_some();
+            gauge!("signet_endpoint_faulty").set(if faulty { 1.0 } else { 0.0 });
+        }
         gauge!("signet_connections_open").set(node.connections.len() as f64);
     });
 }
