@@ -49,7 +49,11 @@ type Stream = BufReader<TlsStream<TcpStream>>;
 impl Connector {
     /// For `endpoint` (`https://host:port`), trusting `roots_der` only and showing `credentials` if there are any.
     pub fn new(endpoint: &str, roots_der: &[Vec<u8>], credentials: Option<&Credentials>) -> Result<Self, ConnectError> {
-        let this = Self::with_tls(endpoint, client_config(roots_der, credentials)?)?;
+        Self::to_control_plane(endpoint, client_config(roots_der, credentials, false)?)
+    }
+
+    pub(crate) fn to_control_plane(endpoint: &str, config: ClientConfig) -> Result<Self, ConnectError> {
+        let this = Self::with_tls(endpoint, config)?;
         Ok(Self { server_speaks_first: true, ..this })
     }
 

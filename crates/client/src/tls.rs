@@ -5,7 +5,14 @@ use std::sync::Arc;
 use rustls::{
     ClientConfig, RootCertStore,
     client::{ResolvesClientCert, Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
-    crypto::aws_lc_rs::{self, sign::any_ecdsa_type},
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            self,
+            kx_group::{SECP256R1MLKEM768, X25519MLKEM768},
+            sign::any_ecdsa_type,
+        },
+    },
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
@@ -15,12 +22,23 @@ use signet_x509::server_anchors;
 
 use crate::{credentials::Credentials, error::ConnectError};
 
+/// Post-quantum key exchange is preferred, or the only one.
+pub(crate) fn provider(require_pq_kex: bool) -> Arc<CryptoProvider> {
+    let provider = aws_lc_rs::default_provider();
+    Arc::new(if require_pq_kex {
+        CryptoProvider { kx_groups: vec![X25519MLKEM768, SECP256R1MLKEM768], ..provider }
+    } else {
+        provider
+    })
+}
+
 pub(crate) fn client_config(
     roots_der: &[Vec<u8>],
     credentials: Option<&Credentials>,
+    require_pq_kex: bool,
 ) -> Result<ClientConfig, ConnectError> {
     let unusable = |what: &str, error: &dyn std::fmt::Display| ConnectError::Settings(format!("{what}: {error}"));
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = provider(require_pq_kex);
     let mut roots = RootCertStore::empty();
     for anchor in server_anchors(roots_der) {
         roots.add(CertificateDer::from(anchor)).map_err(|error| unusable("root certificate", &error))?;
@@ -49,8 +67,9 @@ pub(crate) fn without_resumption(config: &ClientConfig) -> ClientConfig {
 pub(crate) fn verified_by(
     verifier: Arc<dyn ServerCertVerifier>,
     resolver: Arc<dyn ResolvesClientCert>,
+    require_pq_kex: bool,
 ) -> Result<ClientConfig, ConnectError> {
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(provider(require_pq_kex))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| ConnectError::Settings(format!("TLS 1.3: {error}")))?
         .dangerous()

@@ -53,6 +53,8 @@ pub struct AcceptSettings {
     pub proxies: Vec<Cidr>,
     /// Whether clients without a certificate are taken, to enroll.
     pub anonymous: bool,
+    /// Whether to refuse every key exchange but the post-quantum hybrids (X25519MLKEM768, SecP256r1MLKEM768).
+    pub require_pq_kex: bool,
 }
 
 impl Default for AcceptSettings {
@@ -67,6 +69,7 @@ impl Default for AcceptSettings {
             rate: Rate { per_second: rate(50), burst: rate(200) },
             proxies: Vec::new(),
             anonymous: false,
+            require_pq_kex: false,
         }
     }
 }
@@ -105,7 +108,8 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
     ) -> Result<Arc<Self>, rustls::Error> {
         let trust = Arc::clone(registry.trust());
         let verifier = Arc::new(ClientVerifier::new(environment, trust, provider(), settings.anonymous));
-        let config = server_config(Arc::clone(&verifier), certificate, Arc::clone(registry.clock()))?;
+        let clock = Arc::clone(registry.clock());
+        let config = server_config(Arc::clone(&verifier), certificate, clock, settings.require_pq_kex)?;
         let AcceptSettings { max_handshakes, max_connections, max_anonymous, rate, .. } = settings;
         Ok(Arc::new(Self {
             tls: Arc::new(config),

@@ -5,7 +5,13 @@ use std::sync::Arc;
 
 use rustls::{
     ServerConfig,
-    crypto::{CryptoProvider, aws_lc_rs},
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            self,
+            kx_group::{SECP256R1MLKEM768, X25519MLKEM768},
+        },
+    },
     version::TLS13,
 };
 
@@ -19,14 +25,23 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// The same, which does no key exchange but the post-quantum hybrids: what is recorded today cannot be read when
+/// somebody has a quantum computer.
+fn pq_provider() -> Arc<CryptoProvider> {
+    let kx_groups = vec![X25519MLKEM768, SECP256R1MLKEM768];
+    Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+}
+
 /// The server's side. Tickets are stateless, their keys live in this process only; who resumes is authenticated again
 /// by [`crate::establish`].
 pub(crate) fn server_config(
     verifier: Arc<ClientVerifier>,
     certificate: Arc<ServerCertificate>,
     clock: Clock,
+    require_pq_kex: bool,
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(TlsClock(Arc::clone(&clock))))
+    let provider = if require_pq_kex { pq_provider() } else { provider() };
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(TlsClock(Arc::clone(&clock))))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::clone(&verifier) as _)
         .with_cert_resolver(certificate);

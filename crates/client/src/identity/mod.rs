@@ -24,8 +24,8 @@ use std::{
 use arc_swap::ArcSwap;
 use keeper::{Keeper, Origin, State};
 use rustls::{
-    ClientConfig, ServerConfig, client::Resumption, crypto::aws_lc_rs, pki_types::CertificateDer,
-    server::NoServerSessionStorage, version::TLS13,
+    ClientConfig, ServerConfig, client::Resumption, pki_types::CertificateDer, server::NoServerSessionStorage,
+    version::TLS13,
 };
 use shared::{Held, LiveKey, Shared, Task};
 use tokio::sync::{Notify, watch};
@@ -171,11 +171,11 @@ impl Identity {
     /// the trust bundle; the host's name says nothing.
     pub fn channel_to(&self, endpoint: &str, policy: PeerPolicy) -> Result<LiveChannel, ConnectError> {
         let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.shared.anchors), policy));
-        let endpoint = endpoint.to_owned();
+        let (endpoint, require_pq_kex) = (endpoint.to_owned(), self.shared.settings.require_pq_kex);
         let make = move |held: &Held| {
             // A configuration for each certificate: a session of an old one is not resumed.
             let resolver = Arc::new(tls::resolver(&held.credentials)?);
-            Connector::with_tls(&endpoint, tls::verified_by(Arc::clone(&verifier) as _, resolver)?)
+            Connector::with_tls(&endpoint, tls::verified_by(Arc::clone(&verifier) as _, resolver, require_pq_kex)?)
         };
         live_channel(&self.shared, Box::new(make))
     }
@@ -184,7 +184,8 @@ impl Identity {
     /// that moment, and is a full one, since a resumed session would carry on an older certificate.
     pub fn client_config(&self, policy: PeerPolicy) -> Result<ClientConfig, ConnectError> {
         let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.shared.anchors), policy));
-        let mut config = tls::verified_by(verifier, Arc::clone(&self.shared.key) as _)?;
+        let mut config =
+            tls::verified_by(verifier, Arc::clone(&self.shared.key) as _, self.shared.settings.require_pq_kex)?;
         config.resumption = Resumption::disabled();
         Ok(config)
     }
@@ -193,7 +194,7 @@ impl Identity {
     /// `policy` wants. Sessions are not resumed, so that every client is checked against the bundle of that moment.
     pub fn server_config(&self, policy: PeerPolicy) -> Result<ServerConfig, ConnectError> {
         let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.shared.anchors), policy));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(tls::provider(self.shared.settings.require_pq_kex))
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| ConnectError::Settings(format!("TLS 1.3: {error}")))?
             .with_client_cert_verifier(verifier)

@@ -6,11 +6,11 @@ use std::{net::SocketAddr, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::Uri;
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, Response, StatusCode, header};
+use reqwest::{Client, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use signet_core::{RequestId, Time};
 use signet_proto::v1::IssuedCertificate;
-use signet_x509::{OutOfBandStatement, pem, server_anchors};
+use signet_x509::{OutOfBandStatement, pem};
 use tokio::net::lookup_host;
 use tonic::Code;
 
@@ -22,6 +22,7 @@ use crate::{
     calls::NextKey,
     credentials::CredentialsError,
     error::{ClientError, ConnectError, RpcError},
+    tls::client_config,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -159,8 +160,9 @@ fn client(settings: &IdentitySettings, held: &Held, path: &Path) -> Result<Clien
         .https_only(true);
     if path.pinned {
         let trust = settings.server_trust(Some(&held.credentials));
-        let anchors = server_anchors(&trust).into_iter().map(Certificate::from_der);
-        builder = builder.tls_certs_only(anchors.collect::<Result<Vec<_>, _>>().map_err(unusable)?);
+        let mut config = client_config(&trust, None, settings.require_pq_kex)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        builder = builder.tls_backend_preconfigured(config);
     }
     if let Some((name, addresses)) = &path.resolved {
         builder = builder.resolve_to_addrs(name, addresses);

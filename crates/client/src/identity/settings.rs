@@ -12,6 +12,7 @@ use crate::{
     enrollment::Enrollment,
     error::ConnectError,
     storage::{InMemory, Storage},
+    tls::client_config,
 };
 
 /// Where the control plane is, and how an identity of it is kept.
@@ -35,6 +36,9 @@ pub struct IdentitySettings {
     /// Whether to follow the tenant's trust bundle at once, by an open stream; without it, it comes with each
     /// certificate and each renewal window (a twenty-fourth of a lifetime). Its use is talking to other principals.
     pub follow_bundle: bool,
+    /// Whether to refuse every key exchange but the post-quantum hybrids (X25519MLKEM768, SecP256r1MLKEM768), with the
+    /// control plane and with other principals. They are preferred anyway.
+    pub require_pq_kex: bool,
     /// Limit of one attempt to connect.
     pub connect_timeout: Duration,
     /// The arc of the environment's certificate extensions.
@@ -63,6 +67,7 @@ impl IdentitySettings {
             storage: Arc::new(InMemory),
             enrollment: None,
             follow_bundle: true,
+            require_pq_kex: false,
             connect_timeout: Duration::from_secs(10),
             oid_arc: DEFAULT_OID_ARC.to_owned(),
             clock: system_clock(),
@@ -86,7 +91,8 @@ impl IdentitySettings {
     }
 
     pub(super) fn connector(&self, credentials: Option<&Credentials>) -> Result<Connector, ConnectError> {
-        let connector = Connector::new(&self.endpoint, &self.server_trust(credentials), credentials)?;
+        let config = client_config(&self.server_trust(credentials), credentials, self.require_pq_kex)?;
+        let connector = Connector::to_control_plane(&self.endpoint, config)?;
         let connector = connector.with_connect_timeout(self.connect_timeout);
         match &self.server_name {
             Some(name) => connector.with_server_name(name),

@@ -1,11 +1,23 @@
 //! Connections that come about, and words for those that do not.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use signet_client::{Alert, ClientError, ConnectError, Connector};
+use rustls::{
+    ServerConfig,
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            self,
+            kx_group::{SECP256R1, X25519},
+        },
+    },
+    pki_types::PrivateKeyDer,
+};
+use signet_client::{Alert, ClientError, ConnectError, Connector, IdentitySettings};
 use signet_core::{
     tenants::{Tenant, TenantStatus},
     trust::change::Change,
@@ -15,6 +27,7 @@ use signet_proto::v1::{
 };
 use signet_testkit::fixtures;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -215,4 +228,38 @@ async fn a_call_that_is_not_answered_ends_at_its_deadline() {
     let ClientError::Rpc(error) = ClientError::from(status) else { panic!("no RPC error") };
     assert_eq!((error.code, error.message.as_str()), (Code::DeadlineExceeded, "no answer in time"));
     assert!(error.is_transient());
+}
+
+/// Speaks TLS with key exchanges of before.
+async fn classical_server(world: &World) -> SocketAddr {
+    let classical = CryptoProvider { kx_groups: vec![X25519, SECP256R1], ..aws_lc_rs::default_provider() };
+    let holder = world.pki.server_holder();
+    let chain = holder.chain_der.iter().cloned().map(Into::into).collect();
+    let key = PrivateKeyDer::Pkcs8(holder.key.pkcs8_der().to_vec().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(classical)).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(acceptor.accept(stream).await);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn where_post_quantum_key_exchange_is_demanded_no_other_is_done() {
+    let world = World::new();
+    let reach = |address: SocketAddr, require_pq_kex: bool| {
+        let settings = IdentitySettings::new(format!("https://{address}"), world.roots());
+        async move { IdentitySettings { require_pq_kex, ..settings }.reach().await }
+    };
+    assert_eq!(reach(world.start(true).await, true).await, Ok(()));
+    let classical = classical_server(&world).await;
+    let error = reach(classical, true).await.unwrap_err().to_string();
+    assert!(error.contains("HandshakeFailure"), "{error}");
+    // It gets further without.
+    let error = reach(classical, false).await.unwrap_err().to_string();
+    assert!(!error.contains("HandshakeFailure"), "{error}");
 }

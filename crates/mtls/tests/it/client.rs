@@ -9,6 +9,13 @@ use std::{
 use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, HandshakeKind, RootCertStore, SignatureScheme,
     client::{ResolvesClientCert, WantsClientCert},
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            self,
+            kx_group::{SECP256R1, X25519},
+        },
+    },
     pki_types::{PrivateKeyDer, ServerName},
     sign::CertifiedKey,
     version::TLS13,
@@ -58,6 +65,16 @@ impl Client {
     /// One that keeps its sessions while its certificate changes, as in Go and Java.
     pub(crate) fn changing(pki: &Pki, certificate: Arc<Changing>) -> Self {
         let mut config = trusting(pki).with_client_cert_resolver(certificate);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self(Arc::new(config))
+    }
+
+    /// One without post-quantum key exchange, as most in the field.
+    pub(crate) fn classical(pki: &Pki, holder: &Holder) -> Self {
+        let classical = CryptoProvider { kx_groups: vec![X25519, SECP256R1], ..aws_lc_rs::default_provider() };
+        let chain = holder.chain_der.iter().cloned().map(Into::into).collect();
+        let key = PrivateKeyDer::Pkcs8(holder.key.pkcs8_der().to_vec().into());
+        let mut config = trusting_by(pki, classical).with_client_auth_cert(chain, key).unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
         Self(Arc::new(config))
     }
@@ -134,9 +151,13 @@ fn certified(holder: &Holder) -> Arc<CertifiedKey> {
 }
 
 fn trusting(pki: &Pki) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    trusting_by(pki, aws_lc_rs::default_provider())
+}
+
+fn trusting_by(pki: &Pki, provider: CryptoProvider) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(pki.root.ca.certificate_der.clone().into()).unwrap();
-    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
     builder.with_protocol_versions(&[&TLS13]).unwrap().with_root_certificates(roots)
 }
 

@@ -5,6 +5,7 @@ mod certificates;
 mod client;
 mod forged;
 mod hostile;
+mod key_exchange;
 mod openssl;
 mod posing;
 mod proxies;

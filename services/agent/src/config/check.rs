@@ -57,6 +57,7 @@ fn control_plane(written: ControlPlane, base: &Path) -> Result<IdentitySettings>
     let roots = pem::decode_certificates(&text).filter(|roots| !roots.is_empty()).ok_or_else(none)?;
     let mut settings = IdentitySettings::new(written.endpoint, roots);
     settings.server_name = written.server_name;
+    settings.require_pq_kex = written.require_pq_kex;
     settings.out_of_band = written.out_of_band.map(|way| OutOfBand { url: way.url, pinned: way.pinned });
     settings.check().map_err(|error| bad("control_plane", error.to_string()))?;
     Ok(settings)

@@ -42,6 +42,8 @@ pub(super) struct ControlPlane {
     pub(super) endpoint: String,
     pub(super) server_name: Option<String>,
     pub(super) ca_file: PathBuf,
+    #[serde(default)]
+    pub(super) require_pq_kex: bool,
     pub(super) out_of_band: Option<OutOfBand>,
 }
 
