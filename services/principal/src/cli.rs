@@ -56,7 +56,7 @@ pub enum Command {
     /// Create a principal
     Create(c::principals::CreateArgs),
     /// List principals
-    List(crate::values::ListArgs),
+    List(c::principals::PrincipalListArgs),
     /// Show a principal
     Get(c::principals::GetArgs),
     /// Change a principal's name, roles or groups

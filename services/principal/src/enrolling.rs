@@ -16,7 +16,6 @@ use crate::{
     context::{Context, Contexts, Lock, private},
     exit::Exit,
     failure::Failure,
-    output::Format,
     progress,
     run::Run,
 };
@@ -162,7 +161,7 @@ pub(crate) async fn enroll(
     // Last: until all is in its place, the same command gets the same certificate.
     storage.forget_pending().map_err(Failure::other)?;
     let held = Held::load(&place.directory)?;
-    if run.printer.quiet && run.printer.format == Format::Table {
+    if run.printer.quiet && run.printer.format.is_for_people() {
         return Ok(Exit::Ok);
     }
     let made = json!({

@@ -44,10 +44,10 @@ pub fn main() -> ExitCode {
     }
     let exit = match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
-            let format = cli.global.output;
+            let format = cli.global.output.clone();
             start(cli).unwrap_or_else(|failure| {
                 if failure.exit != Exit::Ok {
-                    report(&failure, format);
+                    report(&failure, &format);
                 }
                 failure.exit
             })
@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<Exit, Failure> {
     log(cli.global.verbose);
     let printer = Printer {
-        format: cli.global.output,
+        format: cli.global.output.clone(),
         now: Timestamp::now(),
         quiet: cli.global.quiet,
         verbose: cli.global.verbose > 0,
@@ -86,7 +86,7 @@ fn refuse(error: &clap::Error, json: bool) -> Exit {
     if json && !fine {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        report(&Failure::usage(message), Format::Json);
+        report(&Failure::usage(message), &Format::Json);
         return Exit::Usage;
     }
     let text = error.render();

@@ -8,7 +8,7 @@ use signet_core::{RequestId, TenantId};
 use crate::{
     context::{self, Contexts, Home},
     failure::Failure,
-    output::{Format, Printer},
+    output::{Format, FormatParser, Printer},
     values,
 };
 
@@ -23,7 +23,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "ID", env = "SIGNET_TENANT", hide_env_values = true)]
     pub tenant: Option<TenantId>,
     /// Output format
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", value_parser = FormatParser)]
     pub output: Format,
     /// How long to wait for the server, retries included, e.g. 500ms, 10s, 2m
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = values::duration)]

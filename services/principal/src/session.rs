@@ -14,9 +14,10 @@ use crate::{
     context::{Context, Contexts},
     exit::Exit,
     failure::Failure,
-    output::{Column, Printer, Shown},
+    output::{self, Column, Printer, Shown},
     progress,
     run::Run,
+    values::ListArgs,
 };
 
 /// One call of a generated client: `rpc!(session, "what it does", Client.method(request)).await?`.
@@ -62,7 +63,7 @@ impl Session {
             tenant: tenant.unwrap_or_default(),
             request_id,
             timeout: run.global.timeout,
-            printer: run.printer,
+            printer: run.printer.clone(),
             held: Held::load(&context.directory(&run.home)).ok(),
         })
     }
@@ -165,20 +166,35 @@ impl Session {
     where
         F: Future<Output = Result<Page<T>, Failure>>,
     {
+        self.matching(limit, None, fetch).await
+    }
+
+    /// The same for the items that `keep` wants.
+    pub async fn matching<T, F>(
+        &self,
+        limit: u32,
+        keep: Option<&dyn Fn(&T) -> bool>,
+        fetch: impl Fn(u32, String) -> F,
+    ) -> Result<List<T>, Failure>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
         let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         let mut token = String::new();
         loop {
             let have = u32::try_from(items.len()).unwrap_or(u32::MAX);
-            let size = if limit == 0 { PAGE } else { limit.saturating_sub(have).min(PAGE) };
+            let size = if limit == 0 || keep.is_some() { PAGE } else { limit.saturating_sub(have).min(PAGE) };
             let page = fetch(size, token).await?;
-            items.extend(page.items);
+            items.extend(page.items.into_iter().filter(|item| keep.is_none_or(|keep| keep(item))));
             unreadable.extend(page.unreadable);
             token = page.next_page_token;
-            if token.is_empty() {
+            let enough = limit > 0 && items.len() >= limit as usize;
+            if enough && (!token.is_empty() || items.len() > limit as usize) {
+                items.truncate(limit as usize);
+                self.printer.warn(&output::cut_off(limit));
                 return Ok(List { items, unreadable });
             }
-            if limit > 0 && items.len() >= limit as usize {
-                self.printer.warn(&format!("showing the first {limit}; raise --limit to see more"));
+            if token.is_empty() {
                 return Ok(List { items, unreadable });
             }
         }
@@ -207,13 +223,13 @@ pub struct List<T> {
 
 impl<T: Shown> List<T> {
     /// Prints it. One that is not whole says so, and is a failure for scripts.
-    pub fn print(&self, printer: &Printer) -> Result<Exit, Failure> {
-        self.print_with(printer, &[])
+    pub fn print(&self, printer: &Printer, list: &ListArgs) -> Result<Exit, Failure> {
+        self.print_with(printer, &[], list)
     }
 
     /// The same with more columns.
-    pub fn print_with(&self, printer: &Printer, more: &[Column]) -> Result<Exit, Failure> {
-        printer.list_with(&self.items, more)?;
+    pub fn print_with(&self, printer: &Printer, more: &[Column], list: &ListArgs) -> Result<Exit, Failure> {
+        printer.list_with(&self.items, more, &list.view(&printer.format))?;
         if self.unreadable.is_empty() {
             return Ok(Exit::Ok);
         }

@@ -3,24 +3,39 @@
 use std::{fs, path::Path, time::Duration};
 
 use clap::{Args, ValueEnum};
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 use signet_core::{PrincipalType, tenants::quota::Quota};
 use signet_proto::v1;
 
-use crate::{failure::Failure, output::Format};
+use crate::{
+    failure::Failure,
+    output::{Format, View},
+};
 
-/// How much of a list to show.
+/// How much of a list to show, and how.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// Maximum number of items to show; 0: all. Default: 1000 in a table, all in JSON and YAML
+    /// Maximum number of items to show; 0: all. Default: 1000 in a table, else all
     #[arg(long, value_name = "N")]
     pub limit: Option<u32>,
+    /// Columns and order.
+    #[command(flatten)]
+    view: View,
 }
 
 impl ListArgs {
-    /// How many; 0: all. Programs are not told that a list goes on.
-    pub fn limit(&self, format: Format) -> u32 {
-        self.limit.unwrap_or(if format == Format::Table { 1000 } else { 0 })
+    /// How many to read; 0: all. Programs are not told that a list goes on, and what is to be sorted is read to its end.
+    pub fn limit(&self, format: &Format) -> u32 {
+        if self.view.sorts() { 0 } else { self.shown(format) }
+    }
+
+    /// How to show what was read.
+    pub fn view(&self, format: &Format) -> View {
+        self.view.clone().cut_to(if self.view.sorts() { self.shown(format) } else { 0 })
+    }
+
+    fn shown(&self, format: &Format) -> u32 {
+        self.limit.unwrap_or(if format.is_for_people() { 1000 } else { 0 })
     }
 }
 
@@ -57,6 +72,8 @@ pub enum Moment {
     At(Timestamp),
     /// A length of time before now.
     Ago(Duration),
+    /// The beginning of the day so many days before today, UTC.
+    Day(i64),
 }
 
 impl Moment {
@@ -65,6 +82,10 @@ impl Moment {
         match self {
             Self::At(time) => time,
             Self::Ago(span) => now.saturating_sub(span).unwrap_or(Timestamp::MIN),
+            Self::Day(before) => {
+                let day = now.as_second().div_euclid(86_400).saturating_sub(before);
+                Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::MIN)
+            }
         }
     }
 }
@@ -81,12 +102,21 @@ pub fn sha256(text: &str) -> Result<String, String> {
     if bytes.len() == 32 { Ok(digits) } else { Err("must be 64 hexadecimal digits".into()) }
 }
 
-/// `24h`, `7d` or `2026-11-22T03:00:00Z`.
+/// `24h`, `7d`, `2026-11-22T03:00:00Z`, `2026-11-22`, `today` or `yesterday`; days begin at midnight UTC.
 pub fn moment(text: &str) -> Result<Moment, String> {
+    const RULE: &str = "must be RFC 3339, a date, today, yesterday, or a duration before now such as 24h";
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Moment::At(time));
     }
-    duration(text).map(Moment::Ago).map_err(|_| "must be RFC 3339 or a duration before now such as 24h".into())
+    let midnight = |day: Date| day.to_zoned(TimeZone::UTC).map(|day| Moment::At(day.timestamp())).map_err(|_| RULE);
+    Ok(match text {
+        "today" => Moment::Day(0),
+        "yesterday" => Moment::Day(1),
+        _ => match text.parse::<Date>() {
+            Ok(day) => midnight(day)?,
+            Err(_) => Moment::Ago(duration(text).map_err(|_| RULE)?),
+        },
+    })
 }
 
 /// `WHAT=N`: a quota of a tenant.
@@ -195,7 +225,14 @@ mod tests {
         assert!(
             matches!(moment("24h"), Ok(Moment::Ago(_))) && matches!(moment("2026-11-22T03:00:00Z"), Ok(Moment::At(_)))
         );
-        assert!(moment("yesterday").is_err());
+        let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap_or_default();
+        let resolved = |text: &str| moment(text).map(|moment| moment.resolve(now).to_string());
+        assert_eq!(resolved("yesterday"), Ok("2026-11-21T00:00:00Z".into()));
+        assert_eq!(
+            [resolved("today"), resolved("2026-11-22")],
+            [const { "2026-11-22T00:00:00Z" }; 2].map(|t| Ok(t.into()))
+        );
+        assert!(moment("tomorrow").is_err() && moment("2026-13-01").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use signet_core::audit::checkpoint::Head;
+use signet_core::{PrincipalId, audit::checkpoint::Head};
 use signet_proto::v1::{self, audit_service_client::AuditServiceClient as Client};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     audit_memory::{self, AuditMemory},
     exit::Exit,
     failure::{Failure, UNIMPLEMENTED},
-    output::{Format, event_summary, to_value},
+    output::{event_summary, to_value},
     run::Run,
     session::{Page, Session, rpc},
     values::{self, ListArgs, Moment},
@@ -33,24 +33,74 @@ pub enum AuditCommand {
 /// Which events.
 #[derive(Debug, Args)]
 pub struct WindowArgs {
-    /// Start: RFC 3339, or a duration before now
+    /// Start: RFC 3339, a date, today, yesterday, or a duration before now
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::moment)]
     since: Moment,
-    /// End: RFC 3339, or a duration before now; default: now
+    /// End: RFC 3339, a date, today, yesterday, or a duration before now; default: now
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     until: Option<Moment>,
+    /// Which of them.
+    #[command(flatten)]
+    only: Only,
+    /// How many, and how.
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+struct Only {
+    /// Only what this principal did
+    #[arg(long, value_name = "PRINCIPAL")]
+    actor: Option<PrincipalId>,
+    /// Only what was done to or by this principal
+    #[arg(long, value_name = "PRINCIPAL")]
+    principal: Option<PrincipalId>,
+    /// Only this operation, e.g. Enroll
+    #[arg(long, value_name = "OPERATION")]
+    operation: Option<String>,
+    /// Only with this outcome: OK, or a reason such as TOKEN_EXPIRED; refused: all but OK
+    #[arg(long, value_name = "OUTCOME")]
+    outcome: Option<String>,
     /// Only the events of one call, by the id in its error
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
-    /// How many.
-    #[command(flatten)]
-    list: ListArgs,
+}
+
+impl Only {
+    const fn chooses(&self) -> bool {
+        self.actor.is_some()
+            || self.principal.is_some()
+            || self.operation.is_some()
+            || self.outcome.is_some()
+            || self.correlation_id.is_some()
+    }
+
+    fn is_wanted(&self, event: &v1::AuditEvent) -> bool {
+        let payload = serde_json::from_str::<Value>(&event.payload_json).unwrap_or_default();
+        let text = |pointer: &str| payload.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let did = |id: &PrincipalId| text("/actor/principal") == id.as_str();
+        let concerns = |id: &PrincipalId| {
+            let is_resource = text("/resource/kind") == "principal" && text("/resource/id") == id.as_str();
+            let presented = text("/details/presented").rsplit('/').next() == Some(id.as_str());
+            did(id) || is_resource || presented || text("/details/principal") == id.as_str()
+        };
+        let ended = |outcome: &str| match outcome.to_ascii_uppercase().as_str() {
+            "REFUSED" => text("/outcome") != "OK",
+            outcome => text("/outcome") == outcome,
+        };
+        self.actor.as_ref().is_none_or(did)
+            && self.principal.as_ref().is_none_or(concerns)
+            && self.operation.as_ref().is_none_or(|name| text("/operation").eq_ignore_ascii_case(name))
+            && self.outcome.as_deref().is_none_or(ended)
+            && self.correlation_id.as_ref().is_none_or(|id| text("/correlation_id") == id)
+    }
 }
 
 /// From when, and how long.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Start: RFC 3339, or a duration before now
+    /// Start: RFC 3339, a date, today, yesterday, or a duration before now
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     since: Option<Moment>,
     /// Stop after this many events
@@ -61,7 +111,7 @@ pub struct TailArgs {
 /// What to check, against which key.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Start: RFC 3339, or a duration before now
+    /// Start: RFC 3339, a date, today, yesterday, or a duration before now
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::moment, conflicts_with = "all")]
     since: Moment,
     /// Start at the oldest seal
@@ -95,20 +145,10 @@ async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
     let start = args.since.resolve(now);
     // Where none is asked for, the server knows: a clock that was ahead may have it write in minutes that are to come.
     let end = args.until.map(|until| until.resolve(now));
-    let events = match &args.correlation_id {
-        Some(id) => {
-            let mut events = fetch_events(&session, start, end, 0).await?;
-            events.retain(|event| is_of_call(event, id));
-            events
-        }
-        None => fetch_events(&session, start, end, args.list.limit(run.printer.format)).await?,
-    };
-    run.printer.list(&events).map(|()| Exit::Ok)
-}
-
-fn is_of_call(event: &v1::AuditEvent, id: &str) -> bool {
-    let payload = serde_json::from_str::<Value>(&event.payload_json).unwrap_or_default();
-    payload.get("correlation_id").and_then(Value::as_str) == Some(id)
+    let is_wanted = |event: &v1::AuditEvent| args.only.is_wanted(event);
+    let keep = args.only.chooses().then_some(&is_wanted as &dyn Fn(&_) -> bool);
+    let events = fetch_events(&session, start, end, args.list.limit(&run.printer.format), keep).await?;
+    run.printer.list(&events, &args.list.view(&run.printer.format)).map(|()| Exit::Ok)
 }
 
 async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
@@ -148,7 +188,9 @@ async fn verify(run: &Run, args: VerifyArgs) -> Result<Exit, Failure> {
             .hint("retry when its first minute is sealed"));
     }
     let mut shown = report.to_value()?;
-    if let (Format::Table, Value::Object(fields), true) = (run.printer.format, &mut shown, report.findings.is_empty()) {
+    if let (true, Value::Object(fields), true) =
+        (run.printer.format.is_for_people(), &mut shown, report.findings.is_empty())
+    {
         fields.insert("findings".into(), "none".into());
     }
     run.printer.record(&shown, &REPORT)?;
@@ -201,7 +243,7 @@ async fn fetch_and_check(
     // Whole minutes, since seals cover whole minutes; days without any seal need not be read.
     seals.from = if args.all { first } else { start }.as_second().div_euclid(60);
     let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
-    let mut events = fetch_events(session, minute_start(seals.from), Some(end), 0).await?;
+    let mut events = fetch_events(session, minute_start(seals.from), Some(end), 0, None).await?;
     let report = audit_check::check(&seals, &events, expected)?;
     if report.read_again.is_empty() {
         return Ok(report);
@@ -213,7 +255,7 @@ async fn fetch_and_check(
             (start.as_second()..end.as_second()).contains(&second)
         };
         events.retain(|event| !within(event));
-        events.extend(fetch_events(session, start, Some(end), 0).await?);
+        events.extend(fetch_events(session, start, Some(end), 0, None).await?);
     }
     audit_check::check(&seals, &events, expected)
 }
@@ -228,9 +270,10 @@ async fn fetch_events(
     start: Timestamp,
     end: Option<Timestamp>,
     limit: u32,
+    keep: Option<&dyn Fn(&v1::AuditEvent) -> bool>,
 ) -> Result<Vec<v1::AuditEvent>, Failure> {
     session
-        .pages(limit, |page_size, page_token| async move {
+        .matching(limit, keep, |page_size, page_token| async move {
             let request = v1::ListAuditEventsRequest {
                 tenant_id: session.tenant(),
                 start_time: Some(values::to_proto(start)),

@@ -9,7 +9,7 @@ use crate::{
     confirm::confirm,
     exit::Exit,
     failure::Failure,
-    output::{Format, to_value},
+    output::{View, to_value},
     run::Run,
     session::{List, Page, Session, rpc},
     values::{ListArgs, Yes},
@@ -86,7 +86,7 @@ pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    fetch(&session, args.limit(run.printer.format)).await?.print(&run.printer)
+    fetch(&session, args.limit(&run.printer.format)).await?.print(&run.printer, &args)
 }
 
 /// At most `limit`; 0: all.
@@ -126,7 +126,7 @@ async fn bundle(run: &Run, server: bool) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
     let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
     let bundle = rpc!(session, "reading the bundle", Client.get_trust_bundle(request)).await?;
-    if run.printer.format != Format::Table {
+    if !run.printer.format.is_for_people() {
         return run.printer.one(&bundle).map(|()| Exit::Ok);
     }
     if bundle.shared && !server {
@@ -171,13 +171,13 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         force: args.force,
     };
     let done = rpc!(session, "rotating", Client.rotate_certificate_authority(request)).await?;
-    if run.printer.format == Format::Table {
+    if run.printer.format.is_for_people() {
         let nothing = match action {
             v1::RotationAction::Prepare => "a next CA is prepared already; --activate lets it sign",
             _ => "nothing is due",
         };
         run.printer.note(&if done.steps.is_empty() { nothing.to_owned() } else { done.steps.join("\n") });
-        return run.printer.list(&done.certificate_authorities).map(|()| Exit::Ok);
+        return run.printer.list(&done.certificate_authorities, &View::default()).map(|()| Exit::Ok);
     }
     let cas = done.certificate_authorities.iter().map(|ca| to_value("signet.v1.CertificateAuthority", ca));
     let cas = cas.collect::<Result<Vec<_>, _>>()?;

@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     output::{
         Cell::{Field, Status},
-        Column,
+        Column, View,
     },
     progress,
     run::Run,
@@ -80,8 +80,7 @@ pub struct NewConfiguration {
     seal_delay_seconds: Option<u32>,
 }
 
-const COLUMNS: &[Column] =
-    &[Column { title: "STATUS", cell: Status("status") }, Column { title: "ITEM", cell: Field("item") }];
+const COLUMNS: &[Column] = &[Column::new("STATUS", Status("status")), Column::new("ITEM", Field("item"))];
 
 /// Carries out the command.
 pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
@@ -96,7 +95,7 @@ pub async fn run(run: &Run, args: BootstrapArgs) -> Result<Exit, Failure> {
     let (made, next) = made?;
     let items = prepared.into_iter().flat_map(|prepared| prepared.items).chain(made);
     let values = items.map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
-    run.printer.rows(COLUMNS, values)?;
+    run.printer.rows(COLUMNS, &["item"], values, &View::default())?;
     run.printer.note(&next);
     Ok(Exit::Ok)
 }

@@ -12,8 +12,8 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{
-        Cell::{Field, Status},
-        Column,
+        Cell::{Age, Field, Status, With},
+        Column, View,
     },
     run::Run,
     values::Yes,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
     /// List contexts
-    List,
+    List(View),
     /// Switch to a context
     Use {
         /// Name of the context
@@ -76,23 +76,35 @@ pub struct AddArgs {
 }
 
 const COLUMNS: &[Column] = &[
-    Column { title: "CONTEXT", cell: Field("name") },
-    Column { title: "CURRENT", cell: Field("current") },
-    Column { title: "ENDPOINT", cell: Field("endpoint") },
-    Column { title: "IDENTITY", cell: Field("spiffe_id") },
-    Column { title: "CERTIFICATE", cell: Status("certificate_state") },
-    Column { title: "NOT AFTER", cell: Field("not_after") },
+    Column::new("CURRENT", With(mark)),
+    Column::new("CONTEXT", Field("name")),
+    Column::new("TENANT", With(tenant)),
+    Column::new("CERTIFICATE", Status("certificate_state")),
+    Column::new("EXPIRES", Age("not_after")),
+    Column::wide("ENDPOINT", Field("endpoint")),
+    Column::wide("IDENTITY", Field("spiffe_id")),
 ];
+
+fn mark(context: &Value) -> String {
+    if context.get("current") == Some(&Value::Bool(true)) { "*".into() } else { String::new() }
+}
+
+/// The context's, or the certificate's.
+fn tenant(context: &Value) -> String {
+    let text = |name: &str| context.get(name).and_then(Value::as_str);
+    let own = || text("spiffe_id")?.strip_prefix("spiffe://")?.split_once('.').map(|(tenant, _)| tenant);
+    text("tenant").or_else(own).unwrap_or("-").to_owned()
+}
 
 const ORDER: [&str; 4] = ["name", "current", "endpoint", "spiffe_id"];
 
 /// Carries out a command.
 pub fn run(run: &Run, command: ContextCommand) -> Result<Exit, Failure> {
     match command {
-        ContextCommand::List => {
+        ContextCommand::List(view) => {
             let contexts = Contexts::load(&run.home)?;
             let rows = contexts.contexts.iter().map(|(name, context)| describe(run, &contexts, name, context));
-            run.printer.rows(COLUMNS, rows.collect())?;
+            run.printer.rows(COLUMNS, &["name"], rows.collect(), &view)?;
         }
         ContextCommand::Show { name } => {
             let contexts = Contexts::load(&run.home)?;

@@ -8,8 +8,8 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{
-        Cell::{Field, Status},
-        Column,
+        Cell::{Field, Sentence, Status},
+        Column, View,
     },
     progress,
     run::Run,
@@ -20,17 +20,17 @@ use crate::{
 pub struct DoctorArgs {}
 
 const COLUMNS: &[Column] = &[
-    Column { title: "CHECK", cell: Field("check") },
-    Column { title: "STATUS", cell: Status("status") },
-    Column { title: "FOUND", cell: Field("message") },
-    Column { title: "WHAT TO DO", cell: Field("advice") },
+    Column::new("CHECK", Field("check")),
+    Column::new("STATUS", Status("status")),
+    Column::new("FOUND", Sentence("message")),
+    Column::new("WHAT TO DO", Sentence("advice")),
 ];
 
 /// Carries out the command.
 pub async fn run(run: &Run, _: DoctorArgs) -> Result<Exit, Failure> {
     let checks = progress::watch("examining", run.printer.quiet, doctor::examine(run)).await;
     let values = checks.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>().map_err(Failure::other)?;
-    run.printer.rows(COLUMNS, values)?;
+    run.printer.rows(COLUMNS, &["check"], values, &View::default())?;
     let failed = checks.iter().any(|check| check.status == Health::Fail);
     Ok(if failed { Exit::Other } else { Exit::Ok })
 }

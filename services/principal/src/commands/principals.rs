@@ -1,6 +1,6 @@
 //! The commands on principals, which stand at the top level.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use prost_types::FieldMask;
 use serde_json::Value;
 use signet_core::{PrincipalId, PrincipalType, Role};
@@ -86,6 +86,59 @@ pub struct UpdateArgs {
     no_groups: bool,
 }
 
+/// Which principals to list.
+#[derive(Debug, Args)]
+pub struct PrincipalListArgs {
+    /// Only of this type; may be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    kinds: Vec<PrincipalType>,
+    /// Only those that are active, suspended or deleted
+    #[arg(long, value_name = "STATUS", value_enum)]
+    status: Option<Status>,
+    /// Only with this role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
+    /// Only in this group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// How many, and how.
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// A principal's status.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Status {
+    /// Admitted
+    Active,
+    /// Refused until it is activated
+    Suspended,
+    /// Refused for good
+    Deleted,
+}
+
+impl PrincipalListArgs {
+    fn is_wanted(&self, principal: &v1::Principal) -> bool {
+        let status = self.status.is_none_or(|status| {
+            principal.status()
+                == match status {
+                    Status::Active => v1::PrincipalStatus::Active,
+                    Status::Suspended => v1::PrincipalStatus::Suspended,
+                    Status::Deleted => v1::PrincipalStatus::Deleted,
+                }
+        });
+        let kind = |kind: &PrincipalType| values::kind_to_proto(*kind) == principal.principal_type();
+        status
+            && (self.kinds.is_empty() || self.kinds.iter().any(kind))
+            && self.role.as_ref().is_none_or(|role| principal.roles.iter().any(|has| *has == role.to_string()))
+            && self.group.as_ref().is_none_or(|group| principal.groups.contains(group))
+    }
+
+    const fn chooses(&self) -> bool {
+        !self.kinds.is_empty() || self.status.is_some() || self.role.is_some() || self.group.is_some()
+    }
+}
+
 fn names(roles: &[Role]) -> Vec<String> {
     roles.iter().map(Role::to_string).collect()
 }
@@ -108,16 +161,18 @@ pub async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
 }
 
 /// `principal list`.
-pub async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
+pub async fn list(run: &Run, args: PrincipalListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
+    let is_wanted = |principal: &v1::Principal| args.is_wanted(principal);
+    let keep = args.chooses().then_some(&is_wanted as &dyn Fn(&_) -> bool);
     let found = session
-        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
+        .matching(args.list.limit(&run.printer.format), keep, |page_size, page_token| async move {
             let request = v1::ListPrincipalsRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing principals", Client.list_principals(request)).await?;
             Ok(Page { items: page.principals, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    found.print(&run.printer)
+    found.print(&run.printer, &args.list)
 }
 
 /// `principal get`.

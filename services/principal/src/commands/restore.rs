@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     output::{
         Cell::{Field, Status},
-        Column, Format,
+        Column, View,
     },
     progress::{self, Progress},
     run::Run,
@@ -69,8 +69,7 @@ fn suffix(text: &str) -> Result<String, String> {
 const AUDIT_LOST: &str =
     "the audit log is lost too, so nobody knows who was suspended or revoked since: repeat that from your own records";
 
-const COLUMNS: &[Column] =
-    &[Column { title: "STATUS", cell: Status("status") }, Column { title: "ITEM", cell: Field("item") }];
+const COLUMNS: &[Column] = &[Column::new("STATUS", Status("status")), Column::new("ITEM", Field("item"))];
 
 /// Carries out the command.
 pub async fn run(run: &Run, args: RestoreArgs) -> Result<Exit, Failure> {
@@ -146,7 +145,12 @@ async fn give_up(run: &Run, app: &App, call: &Call, environment: &str, yes: Yes)
     confirm(&question, yes)?;
     restore::give_up(app, call).await?;
     app.store().settle().await.map_err(Failure::other)?;
-    run.printer.rows(COLUMNS, vec![row("ended", format!("restore from {}", marker.source))])?;
+    run.printer.rows(
+        COLUMNS,
+        &["item"],
+        vec![row("ended", format!("restore from {}", marker.source))],
+        &View::default(),
+    )?;
     Ok(Exit::Ok)
 }
 
@@ -155,7 +159,7 @@ fn row(status: &str, item: String) -> Value {
 }
 
 fn print(run: &Run, environment: &str, report: &RestoreReport) -> Result<(), Failure> {
-    if run.printer.format != Format::Table {
+    if !run.printer.format.is_for_people() {
         return run.printer.record(&json!({ "environment": environment, "report": report }), &[]);
     }
     let tables = report.tables.iter().map(|table| {
@@ -168,5 +172,10 @@ fn print(run: &Run, environment: &str, report: &RestoreReport) -> Result<(), Fai
     let withheld = report.withheld.iter().map(|item| row("kept", item.clone()));
     let unreadable = report.unreadable.iter().map(|key| row("unreadable", key.clone()));
     let feed = report.feed_lost.then(|| row("renewed", "changes feed: every refusal was announced again".to_owned()));
-    run.printer.rows(COLUMNS, tables.chain(feed).chain(withheld).chain(unreadable).collect())
+    run.printer.rows(
+        COLUMNS,
+        &["item"],
+        tables.chain(feed).chain(withheld).chain(unreadable).collect(),
+        &View::default(),
+    )
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use signet_proto::v1;
 
 use super::table::{
-    Cell::{Field, Status, With},
+    Cell::{Age, Field, Sentence, Status, With},
     Column,
 };
 
@@ -13,61 +13,81 @@ use super::table::{
 pub trait Shown: Message {
     /// Its full name in the .proto.
     const MESSAGE: &'static str;
+    /// The fields that name one, as commands take them.
+    const NAME: &'static [&'static str];
     /// The columns of a list of them.
     const COLUMNS: &'static [Column];
 }
 
+/// `-` after a heading: shown where there is room for it.
 macro_rules! shown {
-    ($($message:ident { $($title:literal: $cell:expr),* $(,)? })*) => {$(
+    ($($message:ident [$($name:literal),*] { $($title:literal $(- $wide:ident)?: $cell:expr),* $(,)? })*) => {$(
         impl Shown for v1::$message {
             const MESSAGE: &'static str = concat!("signet.v1.", stringify!($message));
-            const COLUMNS: &'static [Column] = &[$(Column { title: $title, cell: $cell }),*];
+            const NAME: &'static [&'static str] = &[$($name),*];
+            const COLUMNS: &'static [Column] = &[$(column!($title, $cell $(, $wide)?)),*];
         }
     )*};
 }
 
+macro_rules! column {
+    ($title:literal, $cell:expr) => {
+        Column::new($title, $cell)
+    };
+    ($title:literal, $cell:expr, wide) => {
+        Column::wide($title, $cell)
+    };
+}
+
 shown! {
-    Tenant {
-        "TENANT": Field("tenant_id"), "STATUS": Status("status"), "ISOLATION": Field("isolation"),
-        "TRUST DOMAIN": Field("trust_domain"), "CREATED": Field("create_time"), "NAME": Field("display_name"),
+    Tenant ["tenant_id"] {
+        "TENANT": Field("tenant_id"), "STATUS": Status("status"), "ISOLATION": Field("isolation"), "AGE": Age("create_time"),
+        "NAME": Field("display_name"), "TRUST DOMAIN" - wide: Field("trust_domain"),
     }
-    Principal {
+    Principal ["principal_id"] {
         "PRINCIPAL": Field("principal_id"), "TYPE": Field("principal_type"), "STATUS": Status("status"),
-        "ROLES": Field("roles"), "CERTIFICATES": Field("certificate_count"), "CREATED": Field("create_time"),
-        "NAME": Field("display_name"),
+        "ROLES": Field("roles"), "CERTS": Field("certificate_count"), "AGE": Age("create_time"),
+        "NAME" - wide: Field("display_name"), "GROUPS" - wide: Field("groups"),
     }
-    Certificate {
-        "SERIAL NUMBER": Field("serial_number"), "ISSUER": Field("issuer_id"), "PRINCIPAL": Field("principal_id"),
-        "STATE": Status("state"), "NOT AFTER": Field("not_after"),
+    Certificate ["issuer_id", "serial_number"] {
+        "ISSUER": Field("issuer_id"), "SERIAL NUMBER": Field("serial_number"), "STATE": Status("state"),
+        "EXPIRES": Age("not_after"), "PRINCIPAL" - wide: Field("principal_id"), "AGE" - wide: Age("not_before"),
+        "REVOKED" - wide: Age("revoke_time"), "REASON" - wide: Field("revocation_reason"),
     }
-    Token {
-        "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": Field("principal_id"),
-        "USES LEFT": Field("uses_left"), "EXPIRES": Field("expire_time"), "REVOKED": Field("revoke_time"),
-        "BY": Field("created_by"),
+    Token ["token_id"] {
+        "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": With(whom), "LEFT": Field("uses_left"),
+        "EXPIRES": Age("expire_time"), "REVOKED": Age("revoke_time"), "BY" - wide: Field("created_by"),
     }
-    EnrollmentRule {
-        "RULE": Field("rule_id"), "PROOF": With(proof), "CONDITIONS": With(conditions), "TYPE": Field("principal_type"),
-        "ID": Field("id_template"), "ROLES": Field("roles"), "BY": Field("created_by"),
+    EnrollmentRule ["rule_id"] {
+        "RULE": Field("rule_id"), "PROOF": With(proof), "TYPE": Field("principal_type"), "ID": Field("id_template"),
+        "ROLES": Field("roles"), "CONDITIONS" - wide: With(conditions), "BY" - wide: Field("created_by"),
     }
-    RuleMiss { "RULE": Field("rule_id"), "REASON": Field("reason"), "DETAIL": Field("detail") }
-    CertificateAuthority {
+    RuleMiss ["rule_id"] { "RULE": Field("rule_id"), "REASON": Field("reason"), "DETAIL": Sentence("detail") }
+    CertificateAuthority ["ca_id"] {
         "CA": Field("ca_id"), "KIND": Field("kind"), "STATE": Status("state"), "ISSUER": Field("issuer_id"),
-        "NOT AFTER": Field("not_after"), "KEY": Field("key_ref"),
+        "EXPIRES": Age("not_after"), "KEY" - wide: Field("key_ref"),
     }
-    AuditEvent {
-        "TIME": Field("event_time"), "OPERATION": With(|e| payload(e, "operation")), "ACTOR": With(actor),
-        "RESOURCE": With(resource), "OUTCOME": With(|e| payload(e, "outcome")),
+    AuditEvent ["event_id"] {
+        "TIME": Age("event_time"), "OPERATION": With(|e| payload(e, "operation")), "ACTOR": With(actor),
+        "OUTCOME": With(|e| payload(e, "outcome")), "RESOURCE": With(resource),
+        "SOURCE" - wide: With(|e| payload(e, "source")), "CORRELATION ID" - wide: With(|e| payload(e, "correlation_id")),
     }
-    RenewalSteering {
+    RenewalSteering [] {
         "ISSUED BEFORE": Field("issued_before"), "FROM": Field("window_start"), "TO": Field("window_end"),
     }
-    IssuedCertificate { "CHAIN": Field("chain_der") }
-    TrustBundle {
+    IssuedCertificate ["issuer_id", "serial_number"] { "CHAIN": Field("chain_der") }
+    TrustBundle ["tenant_id"] {
         "TENANT": Field("tenant_id"), "TRUST DOMAIN": Field("trust_domain"),
     }
-    WhoAmIResponse {
+    WhoAmIResponse ["principal_id"] {
         "TENANT": Field("tenant_id"), "PRINCIPAL": Field("principal_id"), "TYPE": Field("principal_type"),
     }
+}
+
+/// Whom a token enrolls: one principal, or all that a pattern takes.
+fn whom(token: &Value) -> String {
+    let text = |name: &str| token.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text("principal_id").or_else(|| text("principal_id_pattern")).unwrap_or("-").to_owned()
 }
 
 /// Whom a rule believes.

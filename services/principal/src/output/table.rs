@@ -4,7 +4,10 @@ use comfy_table::{Attribute, Cell as Shown, Color, ContentArrangement, Table, pr
 use jiff::Timestamp;
 use serde_json::Value;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use super::{plain, time};
+use crate::failure::Failure;
 
 /// One column of a table.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +16,35 @@ pub struct Column {
     pub title: &'static str,
     /// What stands in it.
     pub cell: Cell,
+    /// Whether it is shown only where there is room for it.
+    pub wide: bool,
+}
+
+impl Column {
+    /// One that is always shown.
+    pub const fn new(title: &'static str, cell: Cell) -> Self {
+        Self { title, cell, wide: false }
+    }
+
+    /// One that is shown where there is room for it.
+    pub const fn wide(title: &'static str, cell: Cell) -> Self {
+        Self { title, cell, wide: true }
+    }
+
+    /// Its name as an argument.
+    pub(super) fn name(&self) -> String {
+        self.title.to_lowercase().replace(' ', "-")
+    }
+
+    /// What a record has there.
+    pub(super) fn value(&self, record: &Value) -> Value {
+        match self.cell {
+            Cell::Field(name) | Cell::Status(name) | Cell::Age(name) | Cell::Sentence(name) => {
+                record.get(name).cloned().unwrap_or_default()
+            }
+            Cell::With(make) => Value::String(make(record)),
+        }
+    }
 }
 
 /// What stands in a column.
@@ -22,18 +54,126 @@ pub enum Cell {
     Field(&'static str),
     /// A field that says how something stands: coloured.
     Status(&'static str),
+    /// An instant: how long ago, or how soon.
+    Age(&'static str),
+    /// A text that is broken into lines rather than cut.
+    Sentence(&'static str),
     /// A text made of the whole record.
     With(fn(&Value) -> String),
 }
 
-/// A table with a heading.
-pub(super) fn grid(columns: &[Column], values: &[Value], now: Timestamp) -> String {
+/// Where a table is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// The terminal's width; `None`: a program or a file reads it.
+    pub(super) width: Option<usize>,
+    /// Times in full.
+    pub(super) full: bool,
+    pub(super) headings: bool,
+}
+
+/// Between two columns.
+const GAP: usize = 2;
+/// No cell is cut below this.
+const LEAST: usize = 8;
+
+/// The columns there is room for: those that are always shown, and of the others as many as fit.
+pub(super) fn fitting(all: &[Column], values: &[Value], layout: Layout, now: Timestamp) -> Vec<Column> {
+    let width_of = |column: &Column| widest(column, values, layout, now).saturating_add(GAP);
+    let mut taken: usize = all.iter().filter(|column| !column.wide).map(width_of).sum();
+    let room = layout.width.map(|width| width.saturating_add(GAP));
+    let mut fits = |column: &Column| {
+        let width = width_of(column);
+        let fits = room.is_some_and(|room| taken.saturating_add(width) <= room);
+        taken = taken.saturating_add(if fits { width } else { 0 });
+        fits
+    };
+    all.iter().filter(|column| !column.wide || fits(column)).copied().collect()
+}
+
+fn widest(column: &Column, values: &[Value], layout: Layout, now: Timestamp) -> usize {
+    let cells = values.iter().map(|value| shown(column.cell, value, layout, now).0.width());
+    cells.chain([if layout.headings { column.title.len() } else { 0 }]).max().unwrap_or(0)
+}
+
+/// A table.
+pub(super) fn grid(columns: &[Column], values: &[Value], layout: Layout, now: Timestamp) -> String {
     let mut table = plain();
-    table.set_header(columns.iter().map(|column| Shown::new(column.title).add_attribute(Attribute::Bold)));
+    if layout.headings {
+        table.set_header(columns.iter().map(|column| Shown::new(column.title).add_attribute(Attribute::Bold)));
+    }
+    let widths = widths(columns, values, layout, now);
+    if let Some(width) = layout.width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    }
     for value in values {
-        table.add_row(columns.iter().map(|column| cell(column.cell, value, now)));
+        table.add_row(columns.iter().zip(&widths).map(|(column, width)| {
+            let (text, color) = shown(column.cell, value, layout, now);
+            let text = if matches!(column.cell, Cell::Sentence(_)) { text } else { cut(&text, *width) };
+            let cell = Shown::new(text);
+            color.map_or(cell.clone(), |color| cell.fg(color))
+        }));
     }
     lines(table)
+}
+
+/// How wide each column may be: the widest ones give way until the table fits.
+fn widths(columns: &[Column], values: &[Value], layout: Layout, now: Timestamp) -> Vec<usize> {
+    let mut widths: Vec<usize> = columns.iter().map(|column| widest(column, values, layout, now)).collect();
+    let Some(room) = layout.width else { return widths };
+    let gaps = columns.len().saturating_sub(1).saturating_mul(GAP);
+    while widths.iter().sum::<usize>().saturating_add(gaps) > room {
+        let least = |column: &Column| column.title.len().max(LEAST);
+        let wide = widths.iter_mut().zip(columns).filter(|(width, column)| **width > least(column));
+        match wide.max_by_key(|(width, _)| **width) {
+            Some((width, _)) => *width = width.saturating_sub(1),
+            None => break,
+        }
+    }
+    widths
+}
+
+/// With `…` at the end of what is left.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let mut short: String = text
+        .chars()
+        .take_while(|c| {
+            let size = c.width().unwrap_or(0);
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
+        })
+        .collect();
+    short.push('…');
+    short
+}
+
+/// A line of comma-separated values for each record, after one of their names (RFC 4180).
+pub(super) fn csv(columns: &[Column], values: &[Value], headings: bool) -> Result<String, Failure> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    if headings {
+        writer.write_record(columns.iter().map(|column| column.name().replace('-', "_"))).map_err(Failure::other)?;
+    }
+    for value in values {
+        writer.write_record(columns.iter().map(|column| bare(&column.value(value)))).map_err(Failure::other)?;
+    }
+    String::from_utf8(writer.into_inner().map_err(Failure::other)?).map_err(Failure::other)
+}
+
+/// A value for programs, without quotes.
+pub(super) fn bare(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => plain::line(text),
+        Value::Array(items) if !items.iter().any(|item| item.is_object() || item.is_array()) => {
+            items.iter().map(bare).collect::<Vec<_>>().join(" ")
+        }
+        other => plain::json(other, false),
+    }
 }
 
 /// One record, a line for each field: those of `order` first.
@@ -45,6 +185,10 @@ pub(super) fn sheet(value: &Value, order: &[&str], now: Timestamp) -> String {
     for (name, field) in fields {
         let value = if name.ends_with("status") || name.ends_with("state") {
             status(&text(field, now))
+        } else if let (true, Some(seconds)) =
+            (name.ends_with("_seconds"), field.as_i64().filter(|seconds| *seconds > 0))
+        {
+            Shown::new(format!("{seconds} ({})", time::span(seconds)))
         } else {
             Shown::new(text(field, now))
         };
@@ -77,22 +221,41 @@ fn trimmed(line: &str) -> String {
     }
 }
 
-fn cell(cell: Cell, value: &Value, now: Timestamp) -> Shown {
+/// A cell's text and colour.
+fn shown(cell: Cell, value: &Value, layout: Layout, now: Timestamp) -> (String, Option<Color>) {
+    let field = |name: &str| value.get(name).unwrap_or(&Value::Null);
     match cell {
-        Cell::Field(name) => Shown::new(text(value.get(name).unwrap_or(&Value::Null), now)),
-        Cell::Status(name) => status(&text(value.get(name).unwrap_or(&Value::Null), now)),
-        Cell::With(make) => Shown::new(plain::line(&make(value))),
+        Cell::Field(name) | Cell::Sentence(name) => (text(field(name), now), None),
+        Cell::Status(name) => {
+            let text = text(field(name), now);
+            let color = color(&text);
+            (text, color)
+        }
+        Cell::Age(name) => (age(field(name), layout.full, now), None),
+        Cell::With(make) => (plain::line(&make(value)), None),
+    }
+}
+
+fn age(value: &Value, full: bool, now: Timestamp) -> String {
+    match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
+        Some(at) if full => time::plain(at),
+        Some(at) => time::age(at, now),
+        None => text(value, now),
     }
 }
 
 fn status(text: &str) -> Shown {
-    let color = match text {
+    let cell = Shown::new(text);
+    color(text).map_or(cell.clone(), |color| cell.fg(color))
+}
+
+fn color(text: &str) -> Option<Color> {
+    Some(match text {
         "active" | "issued" | "valid" | "ok" | "created" => Color::Green,
         "changed" | "suspended" | "retiring" | "prepared" | "reserved" | "warn" => Color::Yellow,
         "deleted" | "revoked" | "retired" | "abandoned" | "expired" | "missing" | "fail" => Color::Red,
-        _ => return Shown::new(text),
-    };
-    Shown::new(text).fg(color)
+        _ => return None,
+    })
 }
 
 /// A field for people: times with their distance, lists with commas, long blobs by their size; sentences as they are.

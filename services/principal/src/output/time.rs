@@ -9,7 +9,24 @@ pub(super) fn rfc3339(seconds: i64, nanos: i32) -> Option<String> {
 
 /// `2026-11-22 03:04:05Z (in 12 h)`.
 pub fn absolute(time: Timestamp, now: Timestamp) -> String {
-    format!("{} ({})", time.strftime("%Y-%m-%d %H:%M:%SZ"), relative(time, now))
+    format!("{} ({})", plain(time), relative(time, now))
+}
+
+/// `2026-11-22 03:04:05Z`.
+pub(super) fn plain(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// `12h` ago, or `in 12h`: short, for a column.
+pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
+    let span = time.duration_since(now);
+    let text = largest_unit(span.abs()).unwrap_or_else(|| "0 s".into()).replace("min", "m").replace(' ', "");
+    if span.is_negative() || span.is_zero() { text } else { format!("in {text}") }
+}
+
+/// A length of time: its largest whole unit.
+pub(super) fn span(seconds: i64) -> String {
+    largest_unit(SignedDuration::from_secs(seconds)).unwrap_or_else(|| "0 s".into())
 }
 
 /// `in 12 h`, `3 d ago`, `now`: the largest whole unit.

@@ -171,6 +171,36 @@ fn tenants_and_principals(machine: &Machine) {
     }
     let tenants = machine.principal(&["tenant", "list"]).ok().out;
     assert_eq!(tenants.lines().count(), 4, "{tenants}");
+    chosen_principals(machine);
+}
+
+/// Filters, order and columns are applied to the whole list, whatever the limit.
+fn chosen_principals(machine: &Machine) {
+    let names = |more: &[&str]| {
+        let listed = machine.principal(&[&["list", "--tenant", "acme", "-o", "name"], more].concat()).ok();
+        listed.out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (kind, id, group) in [("worker", "f-2", "blue"), ("worker", "f-1", "green"), ("device", "d-1", "blue")] {
+        machine.principal(&["create", kind, id, "--group", group, "--tenant", "acme"]).ok();
+    }
+    machine.principal(&["suspend", "f-2", "--tenant", "acme", "--yes"]).ok();
+    assert_eq!(names(&["--type", "worker", "--sort", "principal"]), ["f-1", "f-2"]);
+    assert_eq!(names(&["--type", "worker", "--sort", "-principal", "--limit", "1"]), ["f-2"]);
+    assert_eq!(names(&["--group", "blue", "--status", "active"]), ["d-1"]);
+    assert_eq!(names(&["--type", "worker", "--type", "device", "--group", "blue", "--sort", "type"]), ["d-1", "f-2"]);
+    assert!(names(&["--role", "nobody-has-it"]).is_empty());
+    let one = machine.principal(&["list", "--tenant", "acme", "--type", "worker", "--limit", "1"]).ok();
+    assert!(one.err.contains("showing the first 1") && one.out.lines().count() == 2, "{one:?}");
+    let csv = ["list", "--tenant", "acme", "--status", "suspended", "-o", "csv", "--columns", "principal,groups"];
+    assert_eq!(machine.principal(&csv).ok().out, "principal,groups\nf-2,blue\n");
+    let none = machine.principal(&["list", "--tenant", "acme", "--group", "none"]).ok();
+    assert!(none.out.trim().is_empty() && none.err.contains("nothing found"), "{none:?}");
+    let by = |more: &[&str]| {
+        machine.principal(&[&["audit", "list", "--tenant", "acme", "-o", "json"], more].concat()).ok().json()
+    };
+    let suspended = by(&["--principal", "f-2", "--operation", "suspendprincipal", "--since", "today"]);
+    assert_eq!(suspended.as_array().map(Vec::len), Some(1), "{suspended}");
+    assert_eq!(by(&["--actor", "nobody"]), serde_json::json!([]));
 }
 
 fn enroll(machine: &Machine, server: &Server) {
@@ -220,7 +250,7 @@ fn rules(machine: &Machine) {
     let made = made.ok().json();
     assert_eq!(made["oidc"]["issuer"], "https://token.actions.githubusercontent.com");
     assert_eq!(made["conditions"][1], serde_json::json!({"fact": "repository", "patterns": ["acme/api"]}));
-    let listed = rule(&["list"]).ok().out;
+    let listed = rule(&["list", "-o", "wide"]).ok().out;
     assert!(listed.contains("account=123456789012 role=worker") && listed.contains("repository=acme/api"), "{listed}");
     let facts = ["--fact", "account=123456789012", "--fact", "role=worker", "--fact", "session=i-0abc"];
     let found = rule(&[&["test", "aws-iam"][..], &facts].concat()).ok().out;

@@ -67,6 +67,40 @@ fn the_same_list_in_three_formats() {
 }
 
 #[test]
+fn a_table_takes_the_room_that_there_is() {
+    let machine = Machine::new();
+    for name in ["dev", "production-in-eu-central-1-of-the-customer-with-the-long-name"] {
+        machine.add_dead_context(name);
+    }
+    for columns in ["80", "200"] {
+        let out = machine.principal_with(&["context", "list"], &[("COLUMNS", columns)], b"").ok().out;
+        golden::check(&format!("output/contexts-{columns}.table"), &out);
+        assert!(out.lines().all(|line| line.chars().count() <= columns.parse().unwrap()), "{out}");
+    }
+    let doctor = machine.principal_with(&["doctor"], &[("COLUMNS", "80")], b"").out;
+    assert!(doctor.lines().all(|line| line.chars().count() <= 80), "{doctor}");
+}
+
+#[test]
+fn columns_order_and_headings_are_chosen_by_name() {
+    let machine = Machine::new();
+    for name in ["dev", "alpha", "omega"] {
+        machine.add_dead_context(name);
+    }
+    let listed = |more: &[&str]| machine.principal(&[&["context", "list"], more].concat());
+    let chosen = listed(&["--columns", "CONTEXT,Endpoint", "--sort", "-context", "--no-headers"]).ok().out;
+    assert_eq!(chosen, "omega  https://127.0.0.1:1\ndev    https://127.0.0.1:1\nalpha  https://127.0.0.1:1\n");
+    assert_eq!(listed(&["-o", "name", "--sort", "context"]).ok().out, "alpha\ndev\nomega\n");
+    assert_eq!(listed(&["-o", "jsonpath=$[?@.name == 'dev'].endpoint"]).ok().out, "https://127.0.0.1:1\n");
+    let unknown = listed(&["--columns", "contexts"]);
+    assert!(unknown.code == 2 && unknown.err.contains("context, tenant"), "{unknown:?}");
+    let unknown = listed(&["-o", "xml"]);
+    assert!(unknown.code == 2 && unknown.err.contains("jsonpath=PATH"), "{unknown:?}");
+    let wrong = listed(&["-o", "jsonpath=$["]);
+    assert!(wrong.code == 2 && wrong.err.contains("RFC 9535"), "{wrong:?}");
+}
+
+#[test]
 fn nothing_is_coloured_where_nobody_looks() {
     let machine = Machine::new();
     machine.add_dead_context("dev");

@@ -2,9 +2,10 @@
 
 pub mod renewal;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use signet_client::KEY_FILE;
 use signet_core::{CaId, PrincipalId, Serial};
 use signet_proto::v1::{
@@ -19,7 +20,6 @@ use crate::{
     context::{Contexts, Lock},
     exit::Exit,
     failure::Failure,
-    output::Format,
     renewing,
     run::Run,
     session::{Page, Session, rpc},
@@ -47,9 +47,57 @@ pub struct CertListArgs {
     /// Id of the principal; default: the caller
     #[arg(value_name = "PRINCIPAL")]
     id: Option<PrincipalId>,
-    /// How many.
+    /// Only those that are reserved, issued, abandoned or revoked
+    #[arg(long, value_name = "STATE", value_enum)]
+    state: Option<State>,
+    /// Only those that this CA signed
+    #[arg(long, value_name = "CA")]
+    issuer: Option<CaId>,
+    /// Only good ones that expire within this time, e.g. 24h
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    expiring_within: Option<Duration>,
+    /// How many, and how.
     #[command(flatten)]
     list: ListArgs,
+}
+
+/// Where a certificate is in its life.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum State {
+    /// Recorded, and not released
+    Reserved,
+    /// Released
+    Issued,
+    /// Never released
+    Abandoned,
+    /// Refused for good
+    Revoked,
+}
+
+impl CertListArgs {
+    fn is_wanted(&self, certificate: &v1::Certificate, now: Timestamp) -> bool {
+        let state = self.state.is_none_or(|state| {
+            certificate.state()
+                == match state {
+                    State::Reserved => v1::CertificateState::Reserved,
+                    State::Issued => v1::CertificateState::Issued,
+                    State::Abandoned => v1::CertificateState::Abandoned,
+                    State::Revoked => v1::CertificateState::Revoked,
+                }
+        });
+        let expires = |within: Duration| {
+            let left = certificate.not_after.unwrap_or_default().seconds.saturating_sub(now.as_second());
+            certificate.state() == v1::CertificateState::Issued
+                && u64::try_from(left).is_ok_and(|left| left <= within.as_secs())
+        };
+        state
+            && self.issuer.as_ref().is_none_or(|issuer| certificate.issuer_id == issuer.as_str())
+            && self.expiring_within.is_none_or(expires)
+    }
+
+    const fn chooses(&self) -> bool {
+        self.state.is_some() || self.issuer.is_some() || self.expiring_within.is_some()
+    }
 }
 
 /// Which certificate.
@@ -113,16 +161,18 @@ pub async fn run(run: &Run, command: CertCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
-    let principal_id = &args.id.map(|id| id.to_string()).unwrap_or_default();
+    let principal_id = &args.id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let is_wanted = |certificate: &v1::Certificate| args.is_wanted(certificate, run.printer.now);
+    let keep = args.chooses().then_some(&is_wanted as &dyn Fn(&_) -> bool);
     let found = session
-        .pages(args.list.limit(run.printer.format), |page_size, page_token| async move {
+        .matching(args.list.limit(&run.printer.format), keep, |page_size, page_token| async move {
             let (tenant_id, principal_id) = (session.tenant(), principal_id.clone());
             let request = v1::ListCertificatesRequest { tenant_id, principal_id, page_size, page_token };
             let page = rpc!(session, "listing certificates", Client.list_certificates(request)).await?;
             Ok(Page { items: page.certificates, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    found.print(&run.printer)
+    found.print(&run.printer, &args.list)
 }
 
 async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
@@ -214,7 +264,7 @@ async fn issue(run: &Run, args: IssueArgs) -> Result<Exit, Failure> {
     let (tenant_id, request_id) = (session.tenant(), session.request_id());
     let request = v1::IssueCertificateRequest { tenant_id, principal_id: args.id.to_string(), csr_der, request_id };
     let issued = rpc!(session, "issuing", Client.issue_certificate(request)).await?;
-    if run.printer.format == Format::Table {
+    if run.printer.format.is_for_people() {
         let chain: String = issued.chain_der.iter().map(|der| pem::encode_certificate(der)).collect();
         return run.printer.text(&chain).map(|()| Exit::Ok);
     }

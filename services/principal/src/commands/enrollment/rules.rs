@@ -14,7 +14,7 @@ use crate::{
     confirm::confirm,
     exit::Exit,
     failure::Failure,
-    output::{Format, to_value},
+    output::{View, to_value},
     run::Run,
     session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
@@ -215,13 +215,13 @@ fn conditions(args: &CreateArgs) -> Vec<v1::RuleCondition> {
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
     let found = session
-        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
+        .pages(args.limit(&run.printer.format), |page_size, page_token| async move {
             let request = v1::ListEnrollmentRulesRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing rules", Client.list_enrollment_rules(request)).await?;
             Ok(Page { items: page.rules, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    found.print(&run.printer)
+    found.print(&run.printer, &args)
 }
 
 async fn delete(run: &Run, id: &RuleId, yes: Yes) -> Result<Exit, Failure> {
@@ -246,12 +246,12 @@ async fn test(run: &Run, args: TestArgs) -> Result<Exit, Failure> {
     let request = v1::TestEnrollmentRulesRequest { tenant_id: session.tenant(), proof_kind: proof_kind.into(), facts };
     let answer = rpc!(session, "testing the rules", Client.test_enrollment_rules(request)).await?;
     let exit = if answer.matched.is_some() { Exit::Ok } else { Exit::NotFound };
-    if run.printer.format != Format::Table {
+    if !run.printer.format.is_for_people() {
         let shown = to_value("signet.v1.TestEnrollmentRulesResponse", &answer)?;
         return run.printer.record(&shown, &[]).map(|()| exit);
     }
     if !answer.missed.is_empty() {
-        run.printer.list(&answer.missed)?;
+        run.printer.list(&answer.missed, &View::default())?;
     }
     match &answer.matched {
         Some(rule) => {

@@ -13,7 +13,7 @@ use crate::{
     context::private,
     exit::Exit,
     failure::Failure,
-    output::{Format, to_value},
+    output::to_value,
     run::Run,
     session::{Page, Session, rpc},
     values::{self, ListArgs, Yes},
@@ -105,7 +105,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         run.printer.note(&format!("the secret is in {}", path.display()));
         return run.printer.changed(&token).map(|()| Exit::Ok);
     }
-    if run.printer.format == Format::Table {
+    if run.printer.format.is_for_people() {
         // The secret alone on standard output, so that it can be piped.
         run.printer.note(&format!("token {} for {}; the secret is shown only once:", token.token_id, args.kind));
         return run.printer.text(secret.expose_secret()).map(|()| Exit::Ok);
@@ -133,13 +133,13 @@ async fn take_back(session: &Session, token_id: String, failure: Failure) -> Fai
 async fn list(run: &Run, args: ListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
     let found = session
-        .pages(args.limit(run.printer.format), |page_size, page_token| async move {
+        .pages(args.limit(&run.printer.format), |page_size, page_token| async move {
             let request = v1::ListTokensRequest { tenant_id: session.tenant(), page_size, page_token };
             let page = rpc!(session, "listing tokens", Client.list_tokens(request)).await?;
             Ok(Page { items: page.tokens, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    found.print(&run.printer)
+    found.print(&run.printer, &args)
 }
 
 async fn revoke(run: &Run, id: &TokenId, yes: Yes) -> Result<Exit, Failure> {

@@ -58,7 +58,7 @@ const PAGE: u32 = 1000;
 /// `principal tenant export`.
 pub(super) async fn export(run: &Run, args: ExportArgs) -> Result<Exit, Failure> {
     // The progress of the whole is shown, not that of each call.
-    let session = Session::of(&Run { printer: Printer { quiet: true, ..run.printer }, ..run.clone() })?;
+    let session = Session::of(&Run { printer: Printer { quiet: true, ..run.printer.clone() }, ..run.clone() })?;
     let mut export = Export::begin(args)?;
     let (progress, what) = (export.progress.clone(), format!("exporting {}", export.id));
     if let Err(failure) = progress.watch(&what, run.printer.quiet, fetch(&session, &mut export)).await {

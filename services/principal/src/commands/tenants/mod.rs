@@ -198,14 +198,14 @@ async fn list(run: &Run, TenantListArgs { show_deleted, list }: TenantListArgs) 
     let session = Session::of(run)?;
     let session = &session;
     let found = session
-        .pages(list.limit(run.printer.format), |page_size, page_token| async move {
+        .pages(list.limit(&run.printer.format), |page_size, page_token| async move {
             let request = v1::ListTenantsRequest { page_size, page_token, show_deleted };
             let page = rpc!(session, "listing tenants", Client.list_tenants(request)).await?;
             Ok(Page { items: page.tenants, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    let purge = [Column { title: "PURGE", cell: Cell::Field("expire_time") }];
-    found.print_with(&run.printer, if show_deleted { &purge } else { &[] })
+    let purge = [Column::new("PURGE", Cell::Age("expire_time"))];
+    found.print_with(&run.printer, if show_deleted { &purge } else { &[] }, &list)
 }
 
 async fn get(run: &Run, id: Option<TenantId>) -> Result<Exit, Failure> {
