@@ -104,7 +104,9 @@ pub(super) fn grid(columns: &[Column], values: &[Value], layout: Layout, now: Ti
     }
     let widths = widths(columns, values, layout, now);
     if let Some(width) = layout.width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(u16::try_from(width).unwrap_or(u16::MAX));
+        // The gap after the last column is taken off again.
+        let width = u16::try_from(width.saturating_add(GAP)).unwrap_or(u16::MAX);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     for value in values {
         table.add_row(columns.iter().zip(&widths).map(|(column, width)| {

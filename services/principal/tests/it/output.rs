@@ -75,6 +75,7 @@ fn a_table_takes_the_room_that_there_is() {
     for columns in ["80", "200"] {
         let out = machine.principal_with(&["context", "list"], &[("COLUMNS", columns)], b"").ok().out;
         golden::check(&format!("output/contexts-{columns}.table"), &out);
+        assert_eq!(out.lines().count(), 3, "{out}");
         assert!(out.lines().all(|line| line.chars().count() <= columns.parse().unwrap()), "{out}");
     }
     let doctor = machine.principal_with(&["doctor"], &[("COLUMNS", "80")], b"").out;
