@@ -22,7 +22,7 @@ pub(crate) struct Caller {
     pub(crate) gid: u32,
     /// Clock ticks from the machine's start to the process's.
     started: u64,
-    /// Readable once the process has ended. Linux 6.5 and newer: on older ones only `started` tells two processes apart.
+    /// Readable once the process has ended. Before Linux 6.5 there is none, and only `started` tells two apart.
     process: Option<OwnedFd>,
 }
 

@@ -93,12 +93,13 @@ fn context(svids: &[&Arc<Svid>], validator: Validator) -> Type {
     let context = match validator {
         Validator::Plain => {
             let anchors: Vec<_> = svids.iter().flat_map(|svid| svid.anchors_der.iter().cloned()).collect();
-            let lists: String = svids.iter().filter_map(|svid| svid.crls_der.as_ref()).flatten().map(list).collect();
+            let lists: String =
+                svids.iter().filter_map(|svid| svid.crls_der.as_ref()).flatten().map(|der| list(der)).collect();
             CertificateValidationContext {
                 trusted_ca: Some(certificates(&anchors)),
                 // Envoy takes an empty one, and then refuses everybody.
                 crl: Some(lists).filter(|lists| !lists.is_empty()).map(inline),
-                // There is none for whoever signed the anchors' twins: the root's is nobody's business outside.
+                // Anchors are signed by themselves: there is no list above them.
                 only_verify_leaf_cert_crl: true,
                 custom_validator_config: None,
             }
@@ -119,7 +120,7 @@ fn context(svids: &[&Arc<Svid>], validator: Validator) -> Type {
     Type::ValidationContext(context)
 }
 
-fn list(der: &Vec<u8>) -> String {
+fn list(der: &[u8]) -> String {
     pem::encode("X509 CRL", der)
 }
 
@@ -133,4 +134,51 @@ fn inline(text: String) -> DataSource {
 
 fn any(type_url: &str, message: &impl Message) -> Any {
     Any { type_url: type_url.to_owned(), value: message.encode_to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prost::Message;
+
+    use super::{CertificateValidationContext, Secret, Svid, Type, Validator, secrets};
+
+    fn svid(tenant: &str, crls_der: Option<Vec<Vec<u8>>>) -> Arc<Svid> {
+        Arc::new(Svid {
+            name: tenant.into(),
+            spiffe_id: format!("spiffe://{tenant}.example.com/service/api"),
+            chain_der: vec![vec![1]],
+            key_der: vec![2].into(),
+            anchors_der: vec![vec![3]],
+            crls_der,
+        })
+    }
+
+    fn context(name: &str, svids: &[Arc<Svid>], validator: Validator) -> CertificateValidationContext {
+        let found = secrets(&[name.to_owned()], svids, validator).unwrap();
+        match Secret::decode(found[0].value.as_slice()).unwrap().r#type {
+            Some(Type::ValidationContext(context)) => context,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn revocation_lists_are_there_or_the_field_is_not() {
+        for (lists, pem) in [(None, None), (Some(vec![]), None), (Some(vec![vec![4], vec![5]]), Some(2))] {
+            let found = context("ROOTCA", &[svid("acme", lists)], Validator::Plain);
+            let text = found.crl.map(|crl| String::from_utf8(crl.inline_bytes).unwrap());
+            assert_eq!(text.map(|text| text.matches("-----BEGIN X509 CRL-----").count()), pem);
+            assert!(found.only_verify_leaf_cert_crl);
+        }
+    }
+
+    #[test]
+    fn trust_domains_are_not_mixed() {
+        let both = [svid("acme", None), svid("globex", None)];
+        assert!(secrets(&["ALL".to_owned()], &both, Validator::Plain).unwrap_err().contains("SPIFFE validator"));
+        assert!(context("ALL", &both, Validator::Spiffe).custom_validator_config.is_some());
+        assert!(context("ALL", &both[..1], Validator::Plain).trusted_ca.is_some());
+        assert!(context("spiffe://globex.example.com", &both, Validator::Plain).trusted_ca.is_some());
+    }
 }

@@ -33,8 +33,8 @@ use super::{
     },
 };
 
-/// Connections of one user: nobody keeps others from their certificates.
-const CONNECTIONS_PER_USER: usize = 2048;
+/// Connections, about 30 kB each.
+const CONNECTIONS: usize = 3072;
 /// Streams of one connection.
 const STREAMS: u32 = 64;
 /// Requests are lists of names.
@@ -91,6 +91,16 @@ pub(crate) async fn serve(listener: UnixListener, offers: Offers) {
 /// How many connections each user has.
 type Users = Arc<Mutex<BTreeMap<u32, usize>>>;
 
+/// Whether a user may have one more: it has less than what is left, so that nobody keeps others from theirs.
+fn admit(counts: &mut BTreeMap<u32, usize>, uid: u32) -> bool {
+    let left = CONNECTIONS.saturating_sub(counts.values().sum());
+    let has = counts.get(&uid).copied().unwrap_or_default();
+    if has < left {
+        counts.insert(uid, has + 1);
+    }
+    has < left
+}
+
 struct Connection {
     stream: UnixStream,
     authority: Authority,
@@ -101,12 +111,9 @@ struct Connection {
 impl Connection {
     fn new(stream: UnixStream, users: &Users) -> io::Result<Self> {
         let caller = Arc::new(Caller::of(&stream)?);
-        let mut counts = users.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(caller.uid).or_default();
-        if *count >= CONNECTIONS_PER_USER {
+        if !admit(&mut users.lock().unwrap_or_else(PoisonError::into_inner), caller.uid) {
             return Err(io::Error::other(format!("user {} has too many connections", caller.uid)));
         }
-        *count += 1;
         Ok(Self { stream, authority: Authority::default(), caller, users: Arc::clone(users) })
     }
 }
@@ -153,5 +160,19 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{CONNECTIONS, admit};
+
+    #[test]
+    fn each_user_leaves_some_connections_to_others() {
+        let mut counts = BTreeMap::new();
+        let all = [1, 2, 3].map(|uid| std::iter::repeat_with(|| admit(&mut counts, uid)).take_while(|ok| *ok).count());
+        assert_eq!(all, [CONNECTIONS / 2, CONNECTIONS / 4, CONNECTIONS / 8]);
     }
 }

@@ -15,7 +15,6 @@ use super::{
 const SECURITY_HEADER: &str = "workload.spiffe.io";
 
 /// Refuses calls without the header, or with two of it.
-#[expect(clippy::result_large_err, reason = "tonic's signature")]
 pub(crate) fn check_header(request: Request<()>) -> Result<Request<()>, Status> {
     let mut values = request.metadata().get_all(SECURITY_HEADER).iter();
     let is_there = values.next().is_some_and(|value| value == "true") && values.next().is_none();

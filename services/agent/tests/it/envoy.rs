@@ -55,7 +55,11 @@ static_resources:
             tls_params: {{ tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3 }}
             tls_certificate_sds_secret_configs:
             - {}
-            validation_context_sds_secret_config: {}
+            combined_validation_context:
+              default_validation_context:
+                match_typed_subject_alt_names:
+                - {{ san_type: URI, matcher: {{ prefix: "spiffe://acme.test.example.com/worker/" }} }}
+              validation_context_sds_secret_config: {}
       filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
@@ -87,9 +91,9 @@ static_resources:
     )
 }
 
-async fn enrolled(world: &World, tenant: &str, id: &str) -> Identity {
+async fn enrolled(world: &World, tenant: &str, kind: PrincipalType, id: &str) -> Identity {
     let file = format!("{tenant}-{id}.token");
-    let token = JoinToken::read(&world.token_of(tenant, PrincipalType::Worker, id, &file).await).unwrap();
+    let token = JoinToken::read(&world.token_of(tenant, kind, id, &file).await).unwrap();
     let enrollment = Enrollment { proof: Arc::new(token), tenant_id: None, principal_id: None };
     Identity::enroll(IdentitySettings::new(world.endpoint(), world.roots()), &enrollment).await.unwrap()
 }
@@ -153,10 +157,12 @@ async fn envoy_serves_and_refuses_through_renewal_and_ca_rotation() {
     let log = fs::File::create(world.path("envoy.log")).unwrap();
     let _envoy = Envoy(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
 
-    let client = enrolled(&world, "acme", "w-1").await;
-    let stranger = enrolled(&world, "globex", "w-1").await;
+    let client = enrolled(&world, "acme", PrincipalType::Worker, "w-1").await;
+    let device = enrolled(&world, "acme", PrincipalType::Device, "d-1").await;
+    let stranger = enrolled(&world, "globex", PrincipalType::Worker, "w-1").await;
     until(&world, &client, port, &first).await;
     assert_eq!(curl(&client, &world, port).await, "hello");
+    assert_eq!(curl(&device, &world, port).await, "", "not whom the configuration names");
     assert_eq!(curl(&stranger, &world, port).await, "", "no anchor is above another tenant's");
 
     let second = reports.renew(&agent, "web-1").await.serial_number;
@@ -167,7 +173,7 @@ async fn envoy_serves_and_refuses_through_renewal_and_ca_rotation() {
     world.activate_ca().await;
     let third = reports.renew(&agent, "web-1").await.serial_number;
     until(&world, &client, port, &third).await;
-    let late = enrolled(&world, "acme", "w-2").await;
+    let late = enrolled(&world, "acme", PrincipalType::Worker, "w-2").await;
     assert_eq!(request(&late, port).await, Ok(third), "a client of the new CA");
     assert_eq!(curl(&stranger, &world, port).await, "");
     agent.stop().await;

@@ -79,7 +79,7 @@ impl Talk {
 
     async fn next(&mut self) -> DiscoveryResponse {
         let answer = tokio::time::timeout(std::time::Duration::from_secs(10), self.answers.message());
-        answer.await.expect("no answer").unwrap().unwrap()
+        answer.await.unwrap().unwrap().unwrap()
     }
 
     fn acknowledge(&self, answer: &DiscoveryResponse, names: &[&str]) {

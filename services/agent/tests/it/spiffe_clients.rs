@@ -58,11 +58,11 @@ async fn pythons_spiffe_reads_it_and_follows_a_renewal() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut line = move || lines.next().unwrap_or_else(|| panic!("it has ended")).unwrap();
     let read = tokio::task::spawn_blocking(move || ((line(), line()), line)).await.unwrap();
-    let ((told, serial), mut line) = read;
+    let ((told, serial), line) = read;
     assert_eq!(told, "spiffe://acme.test.example.com/worker/w-1 2 1");
     assert_eq!(serial, first.serial_number);
     let renewed = reports.renew(&agent, "w-1").await.serial_number;
-    assert_eq!(tokio::task::spawn_blocking(move || line()).await.unwrap(), renewed);
+    assert_eq!(tokio::task::spawn_blocking(line).await.unwrap(), renewed);
     child.kill().unwrap();
     child.wait().unwrap();
     agent.stop().await;

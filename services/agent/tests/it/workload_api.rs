@@ -1,5 +1,5 @@
-//! The SPIFFE Workload API, rule by rule. Tests that begin with an id are the other side of the client's rule of that id
-//! in the catalogue of arndt-s/spiffe-conformance-test-suite.
+//! The SPIFFE Workload API, rule by rule. Tests that begin with an id are the other side of the client's rule of that
+//! id in the catalogue of arndt-s/spiffe-conformance-test-suite.
 
 use std::{
     fs,
@@ -71,7 +71,7 @@ async fn svids(channel: &Channel) -> Result<Streaming<X509svidResponse>, Code> {
 }
 
 async fn next(stream: &mut Streaming<X509svidResponse>) -> X509svidResponse {
-    tokio::time::timeout(10 * SECOND, stream.message()).await.expect("no message").unwrap().unwrap()
+    tokio::time::timeout(10 * SECOND, stream.message()).await.unwrap().unwrap().unwrap()
 }
 
 fn serial(der: &[u8]) -> String {
