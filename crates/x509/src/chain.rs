@@ -5,7 +5,7 @@ use std::time::Duration;
 use der::Decode;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use signet_core::{
-    Identity, Serial, TenantId, Time,
+    Identity, PrincipalType, Serial, TenantId, Time,
     tenants::MAX_LIFETIME,
     trust::{Anchor, TenantTrust},
 };
@@ -37,7 +37,10 @@ pub fn verify_service(
     trust_of: impl Fn(&TenantId) -> Option<TenantTrust>,
     now: Time,
 ) -> Result<Identity, ChainError> {
-    verify_for(SERVER_AUTH, leaf_der, environment, trust_of, now)
+    let identity = verify_for(SERVER_AUTH, leaf_der, environment, trust_of, now)?;
+    // A worker's certificate is a server's for SPIFFE's sake; our peers call services.
+    let is_service = identity.principal_type == PrincipalType::Service;
+    if is_service { Ok(identity) } else { Err(ChainError::WrongKeyUsage) }
 }
 
 fn verify_for(

@@ -96,6 +96,12 @@ pub(crate) fn ca_constraints(path_len: u8) -> der::Result<Extension> {
     extension(oid::BASIC_CONSTRAINTS, true, &value)
 }
 
+/// X.509-SVID section 4.1. The field's default is false and therefore left out, but the extension has to be there:
+/// SPIFFE's Python and Rust libraries refuse a leaf without it.
+pub(crate) fn no_ca() -> der::Result<Extension> {
+    extension(oid::BASIC_CONSTRAINTS, true, &BasicConstraints { ca: false, path_len_constraint: None })
+}
+
 /// RFC 5280 section 4.2.1.3: bit 0.
 pub(crate) fn usage_digital_signature() -> der::Result<Extension> {
     extension(oid::KEY_USAGE, true, &BitString::new(7, [0x80])?)

@@ -14,13 +14,15 @@ use x509_cert::ext::{
 
 use crate::{
     CaProfile, LeafProfile, ServerName, ServerProfile,
-    encode::{ca_constraints, extended_usage, extension, ia5, usage_cert_and_crl_sign, usage_digital_signature},
+    encode::{ca_constraints, extended_usage, extension, ia5, no_ca, usage_cert_and_crl_sign, usage_digital_signature},
     name::is_server,
     oid,
 };
 
-const fn purposes(principal_type: PrincipalType) -> &'static [ObjectIdentifier] {
-    if is_server(principal_type) { &[oid::CLIENT_AUTH, oid::SERVER_AUTH] } else { &[oid::CLIENT_AUTH] }
+/// X.509-SVID section 4.4 wants both of every SVID. One without a DNS name must not pass for a host, so only what is a
+/// server has both.
+const fn purposes(principal_type: PrincipalType, has_host: bool) -> &'static [ObjectIdentifier] {
+    if is_server(principal_type, has_host) { &[oid::CLIENT_AUTH, oid::SERVER_AUTH] } else { &[oid::CLIENT_AUTH] }
 }
 
 /// X.509-SVID section 4 and our own arc; `host` is the DNS name of one that may be a server.
@@ -33,8 +35,9 @@ pub(crate) fn leaf(profile: &LeafProfile, host: Option<&str>) -> der::Result<Vec
         names.push(GeneralName::DnsName(ia5(host)?));
     }
     let mut extensions = vec![
+        no_ca()?,
         usage_digital_signature()?,
-        extended_usage(purposes(profile.id.principal_type))?,
+        extended_usage(purposes(profile.id.principal_type, host.is_some()))?,
         alternative_names(names)?,
         own(oids.principal_type, profile.id.principal_type.as_str())?,
         own(oids.principal, profile.id.principal.as_str())?,

@@ -12,18 +12,23 @@ use crate::{Environment, oid};
 
 type Rdn = SetOfVec<AttributeTypeAndValue>;
 
-/// Whether a principal of this type answers calls of its peers too; everybody else only calls.
-pub(crate) const fn is_server(principal_type: PrincipalType) -> bool {
-    matches!(principal_type, PrincipalType::Service)
+/// Whether a principal of this type is a program, which may answer its peers' calls; everybody else only calls.
+pub(crate) const fn is_workload(principal_type: PrincipalType) -> bool {
+    matches!(principal_type, PrincipalType::Service | PrincipalType::Worker)
+}
+
+/// Whether its certificate is a server's too: where it has a DNS name, and a service's always.
+pub(crate) const fn is_server(principal_type: PrincipalType, has_host: bool) -> bool {
+    has_host || matches!(principal_type, PrincipalType::Service)
 }
 
 /// `O=<tenant>, CN=<principal id>`, or the id in UID instead of CN where a TLS client could take it for a host. OpenSSL
 /// does so where there is no DNS name, whatever the name constraints say: a service called `localhost` would pass for
-/// that host. So one that may be a server has a CN only beside a DNS name (`has_host`). An id with a dot never has:
+/// that host. So what is a server has a CN only beside a DNS name (`has_host`). An id with a dot never has:
 /// OpenSSL would hold it against the tenant CA's name constraints.
 pub(crate) fn leaf(id: &SpiffeId, has_host: bool) -> der::Result<Vec<u8>> {
     let principal = id.principal.as_str();
-    let is_host = principal.contains('.') || (is_server(id.principal_type) && !has_host);
+    let is_host = principal.contains('.') || (is_server(id.principal_type, has_host) && !has_host);
     let attribute = if is_host { oid::USER_ID } else { oid::COMMON_NAME };
     vec![utf8(oid::ORGANIZATION, id.tenant.as_str())?, utf8(attribute, principal)?].to_der()
 }

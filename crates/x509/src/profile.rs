@@ -6,7 +6,7 @@ use signet_core::{Lifetime, Role, TenantId, authorities::CaKind, principals::Pri
 
 use crate::{
     CertificateView, Environment,
-    name::{self, is_server},
+    name::{self, is_workload},
     profile_error::{MAX_ROLES, MAX_SERVER_NAMES, ProfileError},
 };
 
@@ -50,12 +50,12 @@ impl LeafProfile {
     }
 }
 
-/// The DNS name of a principal that may be a server: `<id>.<type>.<trust domain>`, which nobody else in the environment
-/// has. `None` if it is no server, or its id does not make a host's name.
+/// The DNS name of a workload: `<id>.<type>.<trust domain>`, which nobody else in the environment has. `None` if it is
+/// none, or its id does not make a host's name.
 pub(crate) fn host(environment: &Environment, id: &SpiffeId) -> Option<String> {
     let domain = environment.suffix().trust_domain(&id.tenant);
     let host = format!("{}.{}.{domain}", id.principal, id.principal_type);
-    (is_server(id.principal_type) && matches!(host.parse(), Ok(ServerName::Dns(_)))).then_some(host)
+    (is_workload(id.principal_type) && matches!(host.parse(), Ok(ServerName::Dns(_)))).then_some(host)
 }
 
 /// A name that a server answers to.

@@ -22,6 +22,7 @@ use crate::{
     lock::Lock,
     metrics,
     report::{IdentityReport, Report},
+    workload_api::{self, Offers},
 };
 
 /// Time for commands under way when the agent ends.
@@ -36,6 +37,7 @@ pub struct Agent {
     /// Told to stop; not ended yet.
     ending: Vec<Running>,
     hurries: Hurries,
+    offers: Offers,
     helpers: Vec<JoinHandle<()>>,
     _lock: Lock,
 }
@@ -69,10 +71,14 @@ impl Agent {
         if let Some(address) = config.metrics {
             helpers.push(tokio::spawn(metrics::serve(address, report.1.clone())));
         }
+        let offers = Offers::default();
+        if let Some(api) = &config.workload_api {
+            helpers.push(tokio::spawn(workload_api::serve(workload_api::open(&api.socket)?, offers.clone())));
+        }
         helpers.push(tokio::spawn(tell_systemd(report.1)));
         let instances = BTreeMap::new();
         let ending = Vec::new();
-        let mut agent = Self { config, report: report.0, instances, ending, hurries, helpers, _lock: lock };
+        let mut agent = Self { config, report: report.0, instances, ending, hurries, offers, helpers, _lock: lock };
         agent.reconcile();
         Ok(agent)
     }
@@ -91,19 +97,24 @@ impl Agent {
     /// stay as they are until a restart. When it is dropped half-way, [`Self::stop`] still waits for those that
     /// were told to end.
     pub async fn reload(&mut self, config: Config) {
-        let moved = (&config.state_dir, &config.socket, config.metrics)
-            != (&self.config.state_dir, &self.config.socket, self.config.metrics);
-        if moved {
-            tracing::warn!("state_dir, socket and metrics need a restart to change");
+        let places = |config: &Config| {
+            (config.state_dir.clone(), config.socket.clone(), config.metrics, config.workload_api.clone())
+        };
+        if places(&config) != places(&self.config) {
+            tracing::warn!("state_dir, socket, metrics and workload_api need a restart to change");
         }
         let elsewhere = !same_control_plane(&config.control_plane, &self.config.control_plane);
         let Config { control_plane, identities, log_json, .. } = config;
         self.config = Config { control_plane, identities, log_json, ..self.config.clone() };
+        // At once: a rule that is gone must not wait for the identity's end.
+        self.offers.configure(&self.config.identities);
         let wanted = &self.config.identities;
         let (keep, end) = std::mem::take(&mut self.instances)
             .into_iter()
             .partition(|(_, running)| !elsewhere && wanted.contains(&running.config));
         self.instances = keep;
+        // The next one of that name may be somebody else.
+        end.keys().for_each(|name| self.offers.suspend(name));
         self.end(end);
         self.ended().await;
         self.reconcile();
@@ -142,6 +153,7 @@ impl Agent {
             };
             report.identities = names.iter().map(|name| known.remove(name).unwrap_or_else(|| fresh(name))).collect();
         });
+        self.offers.configure(&self.config.identities);
         locked(&self.hurries).retain(|name, _| names.contains(name));
         for config in &self.config.identities {
             if self.instances.contains_key(&config.name) {
@@ -150,7 +162,8 @@ impl Agent {
             let hurry = Arc::new(Notify::new());
             locked(&self.hurries).insert(config.name.clone(), Arc::clone(&hurry));
             let (control_plane, state_dir) = (&self.config.control_plane, &self.config.state_dir);
-            let instance = Instance::new(config, control_plane, state_dir, self.report.clone(), hurry);
+            let (report, offers) = (self.report.clone(), self.offers.clone());
+            let instance = Instance::new(config, control_plane, state_dir, report, hurry, offers);
             let stop = CancellationToken::new();
             let task = tokio::spawn(instance.run(stop.clone()));
             self.instances.insert(config.name.clone(), Running { config: config.clone(), stop, task });
@@ -165,6 +178,9 @@ impl Agent {
         self.helpers.iter().for_each(JoinHandle::abort);
         // It would only be in the way of the next one.
         let _ = std::fs::remove_file(&self.config.socket);
+        if let Some(api) = &self.config.workload_api {
+            let _ = std::fs::remove_file(&api.socket);
+        }
     }
 }
 

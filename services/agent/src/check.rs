@@ -24,6 +24,10 @@ pub(crate) async fn problems(config: &Config) -> String {
     if config.state_dir.exists() && !config.state_dir.is_dir() {
         let _ = writeln!(text, "state_dir: {}: it must be a folder", config.state_dir.display());
     }
+    let sockets = config.workload_api.iter().filter_map(|api| api.socket.parent());
+    for folder in sockets.filter(|folder| !folder.is_dir()) {
+        let _ = writeln!(text, "workload_api.socket: {} is not a folder", folder.display());
+    }
     // A running agent has both itself.
     if control::ask(&config.socket, "status").await.is_ok() {
         return text;

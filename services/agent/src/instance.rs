@@ -22,6 +22,7 @@ use crate::{
     proof::{Seen, enrollment},
     publish::{Published, combine},
     report::{HandoverReport, IdentityReport, ProblemReport, Report},
+    workload_api::{self, Offers},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +38,7 @@ pub(crate) struct Instance {
     report: watch::Sender<Report>,
     /// Somebody wants the next certificate now.
     hurry: Arc<Notify>,
+    offers: Offers,
 }
 
 impl Instance {
@@ -46,19 +48,24 @@ impl Instance {
         state_dir: &std::path::Path,
         report: watch::Sender<Report>,
         hurry: Arc<Notify>,
+        offers: Offers,
     ) -> Self {
         let published = Arc::new(Published::new(config.clone(), state_dir));
         let mut settings = control_plane.clone();
         settings.storage = Arc::clone(&published) as Arc<dyn Storage>;
         settings.follow_bundle = config.follow_bundle;
         let told_file = state_dir.join(format!("{}.told", config.name));
-        Self { config: config.clone(), settings, published, told_file, report, hurry }
+        Self { config: config.clone(), settings, published, told_file, report, hurry, offers }
     }
 
     /// Until `stop`; an attempt to begin, or a command, that is under way is finished first.
     pub(crate) async fn run(self, stop: CancellationToken) {
         if let Some(begun) = self.begin(&stop).await {
-            self.follow(&begun, &stop).await;
+            // Beside each other: programs that ask need not wait for those that are told.
+            tokio::select! {
+                () = self.follow(&begun, &stop) => {}
+                () = workload_api::follow(&self.offers, &self.config.name, &begun) => {}
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! `signet-agent` keeps certificates of this machine fresh, for programs that read files.
+//! `signet-agent` keeps certificates of this machine fresh, for programs that read files or ask [`workload_api`].
 //!
 //! [`config`] says which identities; each is an [`instance`] that enrolls once, is renewed by the SDK and is published
 //! by [`publish`] in the formats asked for; then [`handover`] tells the programs that use it. [`agent`] runs them all.
@@ -17,6 +17,7 @@ mod proof;
 mod publish;
 pub mod report;
 mod table;
+pub mod workload_api;
 
 pub use agent::Agent;
 pub use config::Config;

@@ -98,11 +98,13 @@ async fn nobody_passes_for_the_control_plane_but_itself() {
     let shown = (server.chain_der.as_slice(), server.key.pkcs8_der().as_slice());
     assert_eq!(believers(anchor, shown).await, ALL);
 
-    // An operator of a tenant may call a service as it likes.
-    let service = world.pki.holder(&world.globex, PrincipalType::Service, "localhost", &[]);
-    let shown = (service.chain_der.as_slice(), service.key.pkcs8_der().as_slice());
-    assert_eq!(believers(anchor, shown).await, NONE);
-    assert_eq!(believers(root, shown).await, NONE, "before clients of release 0.1, which trust the root");
+    // An operator of a tenant may call a workload as it likes.
+    for kind in [PrincipalType::Service, PrincipalType::Worker] {
+        let workload = world.pki.holder(&world.globex, kind, "localhost", &[]);
+        let shown = (workload.chain_der.as_slice(), workload.key.pkcs8_der().as_slice());
+        assert_eq!(believers(anchor, shown).await, NONE, "{kind}");
+        assert_eq!(believers(root, shown).await, NONE, "{kind} before clients of release 0.1, which trust the root");
+    }
 
     // With a stolen key of a tenant's CA.
     let usage = ["keyUsage=critical,digitalSignature", "extendedKeyUsage=serverAuth", "authorityKeyIdentifier=keyid"];

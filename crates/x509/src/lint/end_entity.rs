@@ -2,10 +2,12 @@
 
 use const_oid::ObjectIdentifier;
 use signet_core::{PrincipalType, tenants::MAX_LIFETIME};
-use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName};
+use x509_cert::ext::pkix::{
+    BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName,
+};
 
 use super::Lint;
-use crate::{Leaf, ServerName, issue::BACKDATE, leaf, name::is_server, oid, profile};
+use crate::{Leaf, ServerName, issue::BACKDATE, leaf, oid, profile};
 
 impl Lint<'_> {
     pub(super) fn leaf(&mut self) {
@@ -23,21 +25,21 @@ impl Lint<'_> {
         };
         let rule = "the alternative names must be one URI (X.509-SVID section 2) and, of a server, its own DNS name";
         self.require(named, rule);
-        let is_client_only = read.as_ref().is_ok_and(|leaf| !is_server(leaf.id.principal_type));
+        let (has_host, both) = (names.len() == 2, [oid::CLIENT_AUTH, oid::SERVER_AUTH]);
+        let is_server = has_host || read.is_ok_and(|leaf| leaf.id.principal_type == PrincipalType::Service);
         let has_cn = self.tbs.subject().iter().any(|attribute| attribute.oid == oid::COMMON_NAME);
         let rule = "what may be a server must not have a CN without a DNS name (RFC 6125 section 6.4.4)";
-        self.require(!has_cn || is_client_only || names.len() == 2, rule);
-        let services = [oid::CLIENT_AUTH, oid::SERVER_AUTH];
-        let purposes: &[ObjectIdentifier] = match read.map(|leaf| leaf.id.principal_type) {
-            Ok(PrincipalType::Service) => &services,
-            _ => &[oid::CLIENT_AUTH],
-        };
-        self.purposes(purposes);
+        self.require(!has_cn || !is_server || has_host, rule);
+        self.purposes(if is_server { &both } else { &[oid::CLIENT_AUTH] });
+        let basic = self.get::<BasicConstraints>().map(|(_, basic)| (basic.ca, basic.path_len_constraint));
+        self.require(basic == Some((false, None)), "it must say that it is no CA (X.509-SVID section 4.1)");
     }
 
     pub(super) fn server(&mut self) {
         self.end_entity();
         self.purposes(&[oid::SERVER_AUTH]);
+        let plain = self.view.extension(oid::BASIC_CONSTRAINTS).is_none();
+        self.require(plain, "a server's certificate has no basic constraints");
         let names = self.get::<SubjectAltName>().map(|(_, names)| names.0).unwrap_or_default();
         let hosts = names.iter().all(|name| match name {
             GeneralName::DnsName(name) => matches!(name.as_str().parse(), Ok(ServerName::Dns(_))),
@@ -54,9 +56,8 @@ impl Lint<'_> {
         let usage = self.get::<KeyUsage>().map(|(_, usage)| usage.0);
         let signs = usage.is_some_and(|usage| usage == KeyUsages::DigitalSignature);
         self.require(signs, "the key usage must be digitalSignature and nothing else (RFC 5280 section 4.2.1.3)");
-        let plain = self.view.extension(oid::BASIC_CONSTRAINTS).is_none()
-            && self.view.extension(oid::NAME_CONSTRAINTS).is_none();
-        self.require(plain, "only a CA's certificate may have basic or name constraints (RFC 5280 section 4.2.1.10)");
+        let plain = self.view.extension(oid::NAME_CONSTRAINTS).is_none();
+        self.require(plain, "only a CA's certificate may have name constraints (RFC 5280 section 4.2.1.10)");
     }
 
     pub(super) fn purposes(&mut self, expected: &[ObjectIdentifier]) {

@@ -38,6 +38,7 @@ fn a_changed_leaf_breaks_the_rule_that_was_changed() {
         (&client_auth, &[0x2b, 6, 1, 5, 5, 7, 3, 1], "extended key usage"),
         (&[0x55, 0x1d, 0x0f, 1, 1, 0xff], &[0x55, 0x1d, 0x0f, 1, 1, 0], "canonical"),
         (&[0x86, 41], &[0x82, 41], "same principal"),
+        (&[0x55, 0x1d, 0x13, 1, 1, 0xff, 4, 2, 0x30, 0], &[0x55, 0x1d, 0x37, 1, 1, 0xff, 4, 2, 0x30, 0], "it is no CA"),
         (b"worker/w-1", b"worker/w-2", "same principal"),
         (b"\x0c\x06worker", b"\x0c\x06device", "same principal"),
         (&[0x55, 0x1d, 0x23], &[0x55, 0x1d, 0x24], "no extension but"),

@@ -49,7 +49,7 @@ fn every_leaf_verifies_up_to_the_root() {
 fn a_leaf_does_not_verify_outside_of_its_validity_purpose_or_chain() {
     let world = World::new();
     let folder = Folder::new();
-    let leaf = world.tenant.leaf(&world.profile(PrincipalType::Worker, "w-1")).certificate_der;
+    let leaf = world.tenant.leaf(&world.profile(PrincipalType::Device, "d-1")).certificate_der;
     let (root, tenant, shared) = (&world.root.der, &world.tenant.der, &world.shared.der);
     let late = NOW.plus(DAY).plus(DAY);
     assert!(verify(&folder, root, tenant, &leaf, "sslclient", late).1.contains("expired"));
@@ -157,24 +157,21 @@ fn takes_for(folder: &Folder, trusted: &[u8], middle: &[u8], leaf: &[u8], host: 
 }
 
 #[test]
-fn no_service_passes_for_a_host_that_is_not_its_own() {
+fn no_workload_passes_for_a_host_that_is_not_its_own() {
+    const IDS: [&str; 4] = ["localhost", "signet", "db-1", "API_1"];
     let world = World::new();
     let folder = Folder::new();
     let anchor = world.tenant.twin(&world.ca_profile(CaKind::Tenant));
-    for id in ["localhost", "signet", "db-1", "API_1"] {
+    for (kind, id) in PrincipalType::ALL.into_iter().flat_map(|kind| IDS.map(|id| (kind, id))) {
         for ca in [&world.tenant, &world.shared] {
-            let leaf = ca.leaf(&world.profile(PrincipalType::Service, id)).certificate_der;
-            assert!(!takes_for(&folder, &world.root.der, &ca.der, &leaf, id), "{id} below the root");
+            let leaf = ca.leaf(&world.profile(kind, id)).certificate_der;
+            assert!(!takes_for(&folder, &world.root.der, &ca.der, &leaf, id), "{kind} {id} below the root");
         }
-        let leaf = world.tenant.leaf(&world.profile(PrincipalType::Service, id)).certificate_der;
-        assert!(!takes_for(&folder, &anchor, &world.tenant.der, &leaf, id), "{id} below the anchor");
-        let own = format!("{id}.service.acme.prod.example.com");
-        let is_host = id != "API_1";
+        let leaf = world.tenant.leaf(&world.profile(kind, id)).certificate_der;
+        assert!(!takes_for(&folder, &anchor, &world.tenant.der, &leaf, id), "{kind} {id} below the anchor");
+        let own = format!("{id}.{kind}.acme.prod.example.com");
+        let is_host = id != "API_1" && matches!(kind, PrincipalType::Service | PrincipalType::Worker);
         assert_eq!(takes_for(&folder, &anchor, &world.tenant.der, &leaf, &own), is_host, "{own}");
-    }
-    for kind in PrincipalType::ALL.into_iter().filter(|kind| *kind != PrincipalType::Service) {
-        let leaf = world.tenant.leaf(&world.profile(kind, "localhost")).certificate_der;
-        assert!(!takes_for(&folder, &anchor, &world.tenant.der, &leaf, "localhost"), "{kind}");
     }
 }
 

@@ -7,7 +7,7 @@ use signet_x509::pem;
 
 use super::{
     error::ConfigError,
-    sections::{Config, ControlPlane, File, IdentityConfig, Log, ProofConfig, Stdin},
+    sections::{Config, ControlPlane, File, IdentityConfig, Log, ProofConfig, Stdin, WorkloadApiConfig},
 };
 
 /// unix(7): 108 bytes with the zero at the end.
@@ -31,21 +31,35 @@ pub(super) fn config(mut file: File, base: &Path) -> Result<Config> {
     identities.iter().try_for_each(identity)?;
     nothing_shared(&identities)?;
     let socket = file.socket.map_or_else(|| state_dir.join("agent.sock"), |socket| base.join(socket));
-    let length = socket.as_os_str().len();
-    if length > MAX_SOCKET_PATH {
-        let problem =
-            format!("{} has {length} bytes; a socket path can have at most {MAX_SOCKET_PATH}", socket.display());
-        return Err(bad("socket", problem));
+    let workload_api = file.workload_api.map(|api| WorkloadApiConfig { socket: base.join(api.socket) });
+    fits("socket", &socket)?;
+    match &workload_api {
+        Some(api) if api.socket == socket => return Err(bad("workload_api.socket", "is the agent's own socket")),
+        Some(api) => fits("workload_api.socket", &api.socket)?,
+        None => {
+            if let Some(one) = identities.iter().find(|one| !one.workloads.is_empty()) {
+                let key = format!("identity.{}.workloads", one.name);
+                return Err(bad(key, "nobody can ask: add a [workload_api] section with its socket"));
+            }
+        }
     }
     let (metrics, log_json) = (file.metrics, file.log == Log::Json);
     Ok(Config {
         socket,
         state_dir,
         metrics,
+        workload_api,
         log_json,
         control_plane: control_plane(file.control_plane, base)?,
         identities,
     })
+}
+
+fn fits(key: &str, socket: &Path) -> Result<()> {
+    let length = socket.as_os_str().len();
+    let problem =
+        || format!("{} has {length} bytes; a socket path can have at most {MAX_SOCKET_PATH}", socket.display());
+    if length > MAX_SOCKET_PATH { Err(bad(key, problem())) } else { Ok(()) }
 }
 
 fn control_plane(written: ControlPlane, base: &Path) -> Result<IdentitySettings> {
@@ -69,8 +83,10 @@ fn identity(this: &IdentityConfig) -> Result<()> {
         return Err(bad(format!("{key}.enroll.tenant"), "is required, except with a join token"));
     }
     let in_memory = this.exec.as_ref().is_some_and(|exec| exec.stdin == Stdin::Credentials);
-    if !this.keeps_its_key() && this.pkcs12.is_none() && !in_memory {
-        return Err(bad(key, "it has no output: add pem, combined or pkcs12, or an exec with stdin = \"credentials\""));
+    if !this.keeps_its_key() && this.pkcs12.is_none() && !in_memory && this.workloads.is_empty() {
+        let problem =
+            "it has no output: add pem, combined, pkcs12 or workloads, or an exec with stdin = \"credentials\"";
+        return Err(bad(key, problem));
     }
     if !this.keeps_its_key() && !this.enroll.proof.repeats() {
         let problem = "no readable key would be stored (neither pem nor combined), so each start enrolls again; a join \

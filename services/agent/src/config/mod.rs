@@ -3,7 +3,7 @@
 mod check;
 mod error;
 mod sections;
-mod value;
+pub(crate) mod value;
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ use sections::File;
 pub use error::ConfigError;
 pub use sections::{
     Command, Config, EnrollConfig, ExecConfig, FileConfig, IdentityConfig, PemConfig, Pkcs12Config, ProofConfig,
-    SignalConfig, Stdin,
+    SignalConfig, Stdin, WorkloadApiConfig,
 };
 
 impl Config {

@@ -13,6 +13,7 @@ use signet_client::{Access, IdentitySettings};
 use signet_core::{PrincipalId, TenantId};
 
 use super::value;
+use crate::workload_api::Workload;
 
 /// The file. Strict: what is not known is refused.
 #[derive(Deserialize)]
@@ -24,6 +25,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) log: Log,
     pub(super) control_plane: ControlPlane,
+    pub(super) workload_api: Option<WorkloadApiConfig>,
     #[serde(default)]
     pub(super) identity: Vec<IdentityConfig>,
 }
@@ -65,6 +67,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where Prometheus asks; nowhere unless set.
     pub metrics: Option<SocketAddr>,
+    /// Where programs take their identities from; nowhere unless set.
+    pub workload_api: Option<WorkloadApiConfig>,
     /// Log lines as JSON.
     pub log_json: bool,
     /// The control plane, without storage and enrollment.
@@ -95,6 +99,17 @@ pub struct IdentityConfig {
     pub exec: Option<ExecConfig>,
     /// A process to signal after each change.
     pub signal: Option<SignalConfig>,
+    /// The programs that get it from the workload API.
+    #[serde(default)]
+    pub workloads: Vec<Workload>,
+}
+
+/// The SPIFFE Workload API and Envoy's SDS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
+pub struct WorkloadApiConfig {
+    pub socket: PathBuf,
 }
 
 /// How an identity begins.

@@ -34,11 +34,11 @@ pub(super) fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> 
     read(from, |text| u32::from_str_radix(text, 8).ok().filter(fits), rule)
 }
 
-pub(super) fn owner<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+pub(crate) fn owner<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     known(from, |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
 }
 
-pub(super) fn group<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+pub(crate) fn group<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     known(from, |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
 }
 

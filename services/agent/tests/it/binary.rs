@@ -45,6 +45,10 @@ impl Process {
         Self { child: command.spawn().unwrap(), config: config.to_owned() }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// With this umask, octal.
     pub(crate) fn under_umask(config: &Path, umask: &str) -> Self {
         let mut command = Command::new("sh");

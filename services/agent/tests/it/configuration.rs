@@ -32,8 +32,10 @@ fn the_sample_is_a_configuration() {
     assert_eq!(config.identities[0].pem.as_ref().unwrap().key.group, Some(0));
     // What is commented out is one, too.
     let all = sample.replace("\n#out", "\nout").replace("\n#so", "\nso").replace("\n#server", "\nserver");
-    let config = Config::from_toml(&all.replace("\n#fol", "\nfol"), folder.path()).unwrap();
+    let all = all.replace("\n#fol", "\nfol").replace("\n#work", "\nwork");
+    let config = Config::from_toml(&all, folder.path()).unwrap();
     assert!(config.control_plane.out_of_band.is_some() && config.identities[0].follow_bundle);
+    assert_eq!((config.workload_api.is_some(), config.identities[0].workloads.len()), (true, 2));
     let token = sample.lines().find(|line| line.starts_with("enroll")).unwrap();
     let proofs: Vec<_> = sample.lines().filter_map(|line| line.strip_prefix("#enroll")).collect();
     for proof in &proofs {
@@ -56,6 +58,8 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("log = \"text\"", "log: unknown key"),
         ("pkcs12 = { file = \"f\", password_file = \"p\" }", "a join token does not work twice"),
         ("pem = { directory = \"d\" }\nexec = { command = [\"nginx\"] }", "exec.command: must be a list of words"),
+        ("pem = { directory = \"d\" }\nworkloads = [{ uid = \"0\" }]", "identity.web.workloads: nobody can ask"),
+        ("workloads = [{ executable = \"/bin/sh\" }]", "workloads.0: set at least one of uid"),
         ("pem = { directory = \"d\" }\nsignal = { pid_file = \"p\", signal = \"KILL\" }", "must be HUP"),
     ] {
         let error = one(lines);

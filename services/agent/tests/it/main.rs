@@ -4,6 +4,7 @@
 mod binary;
 mod configuration;
 mod enrolling;
+mod envoy;
 mod files;
 mod mosquitto;
 mod nginx;
@@ -12,4 +13,7 @@ mod postgres;
 mod process;
 mod programs;
 mod proofs;
+mod sds;
+mod spiffe_clients;
+mod workload_api;
 mod world;

@@ -148,12 +148,21 @@ impl World {
 
     /// Makes and publishes the tenant's next CA.
     pub(crate) async fn prepare_ca(&self) {
+        self.rotate_ca(pb::RotationAction::Prepare).await;
+    }
+
+    /// Lets it sign at once, whoever knows it.
+    pub(crate) async fn activate_ca(&self) {
+        self.rotate_ca(pb::RotationAction::Activate).await;
+    }
+
+    async fn rotate_ca(&self, action: pb::RotationAction) {
         let request = pb::RotateCertificateAuthorityRequest {
             tenant_id: "acme".into(),
             kind: pb::CaKind::Tenant.into(),
-            action: pb::RotationAction::Prepare.into(),
+            action: action.into(),
             request_id: signet_client::request_id(),
-            ..Default::default()
+            force: action == pb::RotationAction::Activate,
         };
         TrustServiceClient::new(self.admin()).rotate_certificate_authority(request).await.unwrap();
     }

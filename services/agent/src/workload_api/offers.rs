@@ -1,0 +1,181 @@
+//! What each identity is at the moment, and for whom.
+
+use std::sync::Arc;
+
+use signet_client::{Identity, RenewalState};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::{caller::Facts, rules::Workload};
+use crate::config::IdentityConfig;
+
+/// An identity as programs take it.
+pub(crate) struct Svid {
+    /// Its name in the configuration.
+    pub(crate) name: String,
+    pub(crate) spiffe_id: String,
+    /// The leaf first.
+    pub(crate) chain_der: Vec<Vec<u8>>,
+    /// PKCS#8.
+    pub(crate) key_der: Zeroizing<Vec<u8>>,
+    pub(crate) anchors_der: Vec<Vec<u8>>,
+    /// CertificateLists of the anchors; `None`: none is known, and nobody is checked against one.
+    pub(crate) crls_der: Option<Vec<Vec<u8>>>,
+}
+
+impl Svid {
+    /// `spiffe://<trust domain>`
+    pub(crate) fn trust_domain(&self) -> &str {
+        let domain = self.spiffe_id.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next());
+        domain.and_then(|domain| self.spiffe_id.get(.."spiffe://".len() + domain.len())).unwrap_or_default()
+    }
+}
+
+#[derive(Clone)]
+enum State {
+    /// Not enrolled, or expired and to be renewed.
+    Pending,
+    Ready(Arc<Svid>),
+    /// Revoked or locked.
+    Refused,
+}
+
+#[derive(Clone)]
+struct Offer {
+    name: String,
+    workloads: Arc<[Workload]>,
+    state: State,
+}
+
+/// Why a caller gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// No identity is for it, or each was refused.
+    Denied,
+    /// Its identities come later.
+    NotReady,
+}
+
+/// All identities, in the order of the configuration.
+#[derive(Clone)]
+pub(crate) struct Offers(watch::Sender<Vec<Offer>>);
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self(watch::channel(Vec::new()).0)
+    }
+}
+
+impl std::fmt::Debug for Offers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Offers")
+    }
+}
+
+impl Offers {
+    /// What the configuration names; the state of those that it named before is kept.
+    pub(crate) fn configure(&self, identities: &[IdentityConfig]) {
+        self.0.send_modify(|offers| {
+            let offer = |one: &IdentityConfig| Offer {
+                name: one.name.clone(),
+                workloads: one.workloads.as_slice().into(),
+                state: offers
+                    .iter()
+                    .find(|known| known.name == one.name)
+                    .map_or(State::Pending, |known| known.state.clone()),
+            };
+            *offers = identities.iter().filter(|one| !one.workloads.is_empty()).map(offer).collect();
+        });
+    }
+
+    /// Nothing of it, until it begins again.
+    pub(crate) fn suspend(&self, name: &str) {
+        self.set(name, State::Pending);
+    }
+
+    fn set(&self, name: &str, state: State) {
+        self.0.send_if_modified(|offers| {
+            let offer = offers.iter_mut().find(|offer| offer.name == name);
+            offer.map(|offer| offer.state = state).is_some()
+        });
+    }
+
+    /// What there is for such a caller: at least one.
+    pub(crate) fn of(&self, facts: &Facts) -> Result<Vec<Arc<Svid>>, Nothing> {
+        let offers = self.0.borrow();
+        let own = offers.iter().filter(|offer| offer.workloads.iter().any(|rule| rule.admits(facts)));
+        let (mut svids, mut nothing) = (Vec::new(), Nothing::Denied);
+        for offer in own {
+            match &offer.state {
+                State::Ready(svid) => svids.push(Arc::clone(svid)),
+                State::Pending => nothing = Nothing::NotReady,
+                State::Refused => {}
+            }
+        }
+        if svids.is_empty() { Err(nothing) } else { Ok(svids) }
+    }
+
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(self.0.subscribe())
+    }
+}
+
+/// Tells that something may have changed.
+pub(crate) struct Changes(watch::Receiver<Vec<Offer>>);
+
+impl Changes {
+    /// Never, once the agent ends.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Keeps what is offered of an identity as new as the identity, until dropped.
+pub(crate) async fn follow(offers: &Offers, name: &str, identity: &Identity) {
+    let (mut status, mut bundle) = (identity.status(), identity.bundle());
+    // Status changes for many reasons; only what a program sees counts.
+    let mut shown = None;
+    loop {
+        let (standing, serial) = {
+            let status = status.borrow_and_update();
+            (status.standing, status.facts.serial_number.clone())
+        };
+        bundle.mark_unchanged();
+        let crls_der = revocation_lists(identity);
+        let seen = (standing, serial, Arc::clone(&bundle.borrow()), crls_der.clone());
+        if shown.as_ref() != Some(&seen) {
+            offers.set(name, state(name, identity, standing, crls_der));
+            shown = Some(seen);
+        }
+        tokio::select! {
+            Ok(()) = status.changed() => {}
+            Ok(()) = bundle.changed() => {}
+            else => return,
+        }
+    }
+}
+
+/// The tenant's verified CertificateLists, DER. None is known to this release's client.
+fn revocation_lists(_: &Identity) -> Option<Vec<Vec<u8>>> {
+    None
+}
+
+fn state(name: &str, identity: &Identity, standing: RenewalState, crls_der: Option<Vec<Vec<u8>>>) -> State {
+    match standing {
+        RenewalState::Expired => return State::Pending,
+        RenewalState::Refused => return State::Refused,
+        RenewalState::Fresh | RenewalState::Due => {}
+    }
+    let spiffe_id = identity.status().borrow().spiffe_id.clone();
+    let anchors_der = identity.bundle().borrow().anchors_der();
+    State::Ready(Arc::new(identity.with_credentials(|credentials| Svid {
+        name: name.to_owned(),
+        spiffe_id,
+        chain_der: credentials.chain_der().to_vec(),
+        key_der: credentials.key().pkcs8_der().clone(),
+        anchors_der,
+        crls_der,
+    })))
+}

@@ -1,0 +1,113 @@
+//! The SPIFFE Workload API, X.509 profile.
+
+use std::{collections::HashMap, pin::Pin, sync::Arc};
+
+use futures::{Stream, stream};
+use tonic::{Request, Response, Status};
+
+use super::{
+    offers::{Offers, Svid},
+    session::Session,
+    wire::spiffe::{self as pb, spiffe_workload_api_server::SpiffeWorkloadApi},
+};
+
+/// SPIFFE Workload Endpoint section 3: a browser that was led to the socket does not send it.
+const SECURITY_HEADER: &str = "workload.spiffe.io";
+
+/// Refuses calls without the header, or with two of it.
+pub(crate) fn check_header(request: Request<()>) -> Result<Request<()>, Status> {
+    let mut values = request.metadata().get_all(SECURITY_HEADER).iter();
+    let is_there = values.next().is_some_and(|value| value == "true") && values.next().is_none();
+    let missing = || Status::invalid_argument("the metadata workload.spiffe.io: true is required, once");
+    if is_there { Ok(request) } else { Err(missing()) }
+}
+
+/// See the module's words.
+pub(crate) struct WorkloadApi {
+    pub(crate) offers: Offers,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// `message` of what there is now, and again after each change.
+fn answers<T: Send + 'static>(session: Session, message: fn(&[Arc<Svid>]) -> T) -> Response<Answers<T>> {
+    let all = stream::try_unfold((session, true), move |(mut session, is_first)| async move {
+        if !is_first {
+            session.change().await?;
+        }
+        Ok(Some((message(session.svids()), (session, false))))
+    });
+    Response::new(Box::pin(all))
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = Answers<pb::X509svidResponse>;
+    type FetchX509BundlesStream = Answers<pb::X509BundlesResponse>;
+    type FetchJWTBundlesStream = Answers<pb::JwtBundlesResponse>;
+
+    async fn fetch_x509svid(
+        &self,
+        request: Request<pb::X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        Ok(answers(Session::open(&request, &self.offers)?, svids))
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        request: Request<pb::X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        Ok(answers(Session::open(&request, &self.offers)?, bundles))
+    }
+
+    async fn fetch_jwtsvid(&self, _: Request<pb::JwtsvidRequest>) -> Result<Response<pb::JwtsvidResponse>, Status> {
+        Err(no_tokens())
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        _: Request<pb::JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        Err(no_tokens())
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        _: Request<pb::ValidateJwtsvidRequest>,
+    ) -> Result<Response<pb::ValidateJwtsvidResponse>, Status> {
+        Err(no_tokens())
+    }
+}
+
+fn no_tokens() -> Status {
+    Status::unimplemented("JWT-SVIDs are not offered")
+}
+
+fn svids(svids: &[Arc<Svid>]) -> pb::X509svidResponse {
+    let message = |svid: &Arc<Svid>| pb::X509svid {
+        spiffe_id: svid.spiffe_id.clone(),
+        x509_svid: svid.chain_der.concat(),
+        x509_svid_key: svid.key_der.to_vec(),
+        bundle: svid.anchors_der.concat(),
+        hint: svid.name.clone(),
+    };
+    let crl = lists(svids);
+    pb::X509svidResponse { svids: svids.iter().map(message).collect(), crl, federated_bundles: HashMap::new() }
+}
+
+fn bundles(svids: &[Arc<Svid>]) -> pb::X509BundlesResponse {
+    // Of two identities of one tenant the first counts, as for Envoy.
+    let bundles = svids.iter().rev().map(|svid| (svid.trust_domain().to_owned(), svid.anchors_der.concat()));
+    pb::X509BundlesResponse { crl: lists(svids), bundles: bundles.collect() }
+}
+
+/// Each once.
+fn lists(svids: &[Arc<Svid>]) -> Vec<Vec<u8>> {
+    let mut lists = Vec::new();
+    for list in svids.iter().filter_map(|svid| svid.crls_der.as_ref()).flatten() {
+        if !lists.contains(list) {
+            lists.push(list.clone());
+        }
+    }
+    lists
+}
