@@ -1,6 +1,6 @@
-//! gRPC's C core (Python, C++, Ruby) names a Unix socket in `:authority`, as `run%2Fsignet%2Fworkload.sock`. hyper takes
-//! that for no authority (RFC 3986 section 3.2) and refuses the whole call. Nobody reads it here: each `%` in it becomes
-//! a `-` while the bytes come in, so that no length changes.
+//! gRPC's C core (Python, C++, Ruby) names a Unix socket in `:authority`, as `run%2Fsignet%2Fworkload.sock`. hyper
+//! takes that for no authority (RFC 3986 section 3.2) and refuses the whole call. Nobody reads it here: each `%` in it
+//! becomes a `-` while the bytes come in, so that no length changes.
 
 /// RFC 9113 section 3.4.
 const PREFACE: usize = 24;
