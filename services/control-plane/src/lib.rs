@@ -18,6 +18,7 @@ pub mod earlier;
 pub mod errors;
 mod gate;
 mod grpc;
+mod lists;
 mod metrics;
 mod node;
 mod pem;

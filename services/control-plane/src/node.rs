@@ -26,6 +26,7 @@ use crate::{
     certificate::Certificate,
     config::Limits,
     errors,
+    lists::Lists,
     metrics::Metrics,
     refusals::Refusals,
     shares::{Account, Budget, Full, Place, Shares, Whose},
@@ -78,6 +79,7 @@ pub(crate) struct Node {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) lookups: Arc<Lookups>,
     pub(crate) bundles: Bundles,
+    pub(crate) lists: Arc<Lists>,
     pub(crate) certificate: Certificate,
     pub(crate) connections: Arc<Registry>,
     /// Whether no other node is meant to stand beside it.

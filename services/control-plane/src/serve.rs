@@ -22,6 +22,7 @@ use crate::{
     certificate::Certificate,
     config::{Config, Limits},
     grpc,
+    lists::Lists,
     metrics::Metrics,
     node::{Node, Registry, Rights},
     plain,
@@ -31,7 +32,7 @@ use crate::{
     shutdown,
     strangers::AnonymousLimits,
     unrecorded::{Looker, Lookups, Queue},
-    upkeep::{self, certificate::Keeper},
+    upkeep::{self, certificate::Keeper, lists::Keeper as ListKeeper},
     wiring::Wired,
 };
 
@@ -183,6 +184,7 @@ fn node(
     let node = Node {
         app: Arc::clone(&wired.app),
         bundles: Bundles::new(Arc::clone(&trust)),
+        lists: Arc::new(Lists::new(Arc::clone(&wired.app), Arc::clone(&trust), Arc::clone(clock))),
         trust,
         clock: Arc::clone(clock),
         entropy: Arc::clone(&wired.entropy),
@@ -267,6 +269,7 @@ fn start_tasks(
 ) {
     let clock = Arc::clone(&node.clock);
     tasks.spawn(follower.run(move || clock(), stop.clone()));
+    tasks.spawn(ListKeeper::new(Arc::clone(&node.lists), Arc::clone(&node.entropy)).run(stop.clone()));
     tasks.spawn(Arc::clone(&node.connections).run(node.epochs.clone(), stop.clone()));
     tasks.spawn(writer.run(Arc::clone(&node.app), stop.clone()));
     upkeep::start(node, wired.audit_key.clone(), tasks, stop);

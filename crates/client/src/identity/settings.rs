@@ -35,6 +35,9 @@ pub struct IdentitySettings {
     /// Whether to follow the tenant's trust bundle at once, by an open stream; without it, it comes with each
     /// certificate and each renewal window (a twenty-fourth of a lifetime). Its use is talking to other principals.
     pub follow_bundle: bool,
+    /// Whether to follow the revocation lists of the tenant's CAs, by an open stream. Not unless set: verifiers of ours
+    /// need none.
+    pub follow_revocations: bool,
     /// Limit of one attempt to connect.
     pub connect_timeout: Duration,
     /// The arc of the environment's certificate extensions.
@@ -63,6 +66,7 @@ impl IdentitySettings {
             storage: Arc::new(InMemory),
             enrollment: None,
             follow_bundle: true,
+            follow_revocations: false,
             connect_timeout: Duration::from_secs(10),
             oid_arc: DEFAULT_OID_ARC.to_owned(),
             clock: system_clock(),
