@@ -83,6 +83,7 @@ enum Subject {
     Neighbour,
     Peers,
     Renewals,
+    Lists,
     Denies,
 }
 
@@ -147,6 +148,7 @@ impl Subject {
             Self::Latency => rows::issuance::slow(state, scale),
             Self::Revocation => rows::revocation::rows(state, scale),
             Self::Feed => rows::feed::rows(state, arguments.dynamodb.as_deref(), scale),
+            Self::Lists => rows::lists::rows(pki, rounds, scale),
             Self::Denies => rows::denies::rows(pki, clients, rounds, scale),
             Self::Wire => rows::wire::rows(pki, signetd()?, environment, rounds, scale),
             Self::Fleet => rows::fleet::rows((pki, clients), signetd()?, environment, rounds, scale),

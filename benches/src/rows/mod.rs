@@ -6,6 +6,7 @@ pub(crate) mod feed;
 pub(crate) mod fleet;
 pub(crate) mod handshake;
 pub(crate) mod issuance;
+pub(crate) mod lists;
 pub(crate) mod neighbour;
 pub(crate) mod peers;
 pub(crate) mod renewals;

@@ -49,7 +49,7 @@ pub use audit::{
     checkpoints::CheckpointPage,
     events::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport},
 };
-pub use authorities::{RotationAction, RotationReport, TrustBundle};
+pub use authorities::{RotationAction, RotationReport, TrustBundle, lists::SignedList};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerNames};
 pub use call::{AuditEntry, Call, Chore, Resource, request_id};
 pub use certificates::{
@@ -62,7 +62,10 @@ pub use enrollment::{
     rules::{CreateRule, RuleTest},
     tokens::{CreateToken, CreatedToken},
 };
-pub use ledger::Planned;
+pub use ledger::{
+    Planned,
+    revocations::{Revocation, Revocations},
+};
 pub use object_store::{Object, ObjectMeta, ObjectStore, Put};
 pub use paging::{Listing, PageRequest};
 pub use principals::{CreatePrincipal, PrincipalPatch};
@@ -138,6 +141,8 @@ pub struct App {
     /// Who signs for a tenant, read once for all who wait for it.
     reads: SingleFlight<TenantId, Result<Arc<Authorities>, Error>>,
     announcer: Announcer,
+    /// What was revoked a moment ago.
+    revocations: Revocations,
     /// Callers of this process with the same join token or grant, and renewals of one certificate, take turns instead
     /// of meeting in the store. Taken first.
     turns: NamedQueues,
@@ -182,6 +187,7 @@ impl App {
         let (signers, opening, issuers, reads) = Default::default();
         let (turns, holders, counters, detached, seen_head) = Default::default();
         let (attestor, throttle) = (Arc::new(NoAttestor), Throttle::new(settings.refusals));
+        let revocations = Revocations::default();
         Self {
             store,
             reporting,
@@ -197,6 +203,7 @@ impl App {
             issuers,
             reads,
             announcer,
+            revocations,
             turns,
             detached,
             holders,
@@ -228,6 +235,11 @@ impl App {
     /// The store, for readiness checks.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// What this process has revoked or heard of as revoked since it was last asked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// How often a record was met that cannot be read.

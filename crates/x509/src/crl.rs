@@ -1,16 +1,15 @@
 //! Certificate revocation lists (RFC 5280 section 5): full lists, one per issuer.
 
 use der::{
-    Decode, Encode, Reader, SliceReader, Tag,
-    asn1::{AnyRef, BitStringRef},
+    Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber,
+    asn1::{AnyRef, BitStringRef, ContextSpecific, UintRef},
 };
 use signet_core::{Serial, Time, certificates::RevocationReason};
 use thiserror::Error;
 use x509_cert::{
     certificate::Version,
     crl::{RevokedCert, TbsCertList},
-    name::Name,
-    serial_number::SerialNumber,
+    time::Time as X509Time,
 };
 
 use crate::{
@@ -33,11 +32,13 @@ pub struct RevokedEntry {
 #[derive(Debug)]
 pub struct PreparedCrl {
     tbs_der: Vec<u8>,
+    left_out: Vec<Serial>,
     issuer_key: PublicKey,
 }
 
 /// The full list of what `issuer` revoked, valid from `this_update` until `next_update`. `number` must rise with every
-/// list of the issuer (section 5.2.3). Entries may come in any order; a serial that comes twice is an error.
+/// list of the issuer (section 5.2.3). Entries may come in any order; of a serial that comes twice the first counts.
+/// An entry that cannot be written is left out ([`PreparedCrl::left_out`]): it must not keep the others off the list.
 pub fn prepare_crl(
     issuer: &IssuerCert,
     number: u64,
@@ -49,36 +50,63 @@ pub fn prepare_crl(
         return Err(IssueError::Encoding("a revocation list must end after it begins".into()));
     }
     let mut revoked: Vec<&RevokedEntry> = revoked.iter().collect();
-    revoked.sort_unstable_by_key(|entry| entry.serial);
-    if revoked.windows(2).any(|pair| matches!(pair, [a, b] if a.serial == b.serial)) {
-        return Err(IssueError::Encoding("a serial number stands twice in the revocation list".into()));
+    revoked.sort_by_key(|entry| entry.serial);
+    revoked.dedup_by_key(|entry| entry.serial);
+    let (mut left_out, mut entries) = (Vec::new(), Entries::new()?);
+    for entry in revoked {
+        if entries.add(entry).is_err() {
+            left_out.push(entry.serial);
+        }
     }
-    let revoked = revoked.into_iter().map(entry).collect::<der::Result<Vec<_>>>()?;
-    let tbs = TbsCertList {
-        version: Version::V2,
-        signature: SIGNATURE_ALGORITHM.to_owned(),
-        issuer: Name::from_der(&issuer.subject_der)?,
-        this_update: encode::time(this_update)?,
-        next_update: Some(encode::time(next_update)?),
-        // Section 5.1.2.6: absent when nothing is revoked, never empty.
-        revoked_certificates: (!revoked.is_empty()).then_some(revoked),
-        crl_extensions: Some(vec![
-            encode::authority_key_id(&issuer.key_id)?,
-            encode::extension(oid::CRL_NUMBER, false, &number)?,
-        ]),
-    };
-    Ok(PreparedCrl { tbs_der: tbs.to_der()?, issuer_key: issuer.key.clone() })
+    let extensions =
+        vec![encode::authority_key_id(&issuer.key_id)?, encode::extension(oid::CRL_NUMBER, false, &number)?];
+    let mut content = Vec::with_capacity(entries.der.len().saturating_add(1024));
+    Version::V2.encode_to_vec(&mut content)?;
+    SIGNATURE_ALGORITHM.encode_to_vec(&mut content)?;
+    content.extend_from_slice(&issuer.subject_der);
+    encode::time(this_update)?.encode_to_vec(&mut content)?;
+    encode::time(next_update)?.encode_to_vec(&mut content)?;
+    // Section 5.1.2.6: absent when nothing is revoked, never empty.
+    if !entries.der.is_empty() {
+        AnyRef::new(Tag::Sequence, &entries.der)?.encode_to_vec(&mut content)?;
+    }
+    let (tag_number, tag_mode) = (TagNumber(0), TagMode::Explicit);
+    ContextSpecific { tag_number, tag_mode, value: extensions }.encode_to_vec(&mut content)?;
+    let tbs_der = AnyRef::new(Tag::Sequence, &content)?.to_der()?;
+    Ok(PreparedCrl { tbs_der, left_out, issuer_key: issuer.key.clone() })
 }
 
-fn entry(entry: &RevokedEntry) -> der::Result<RevokedCert> {
-    // Section 5.3.1: the reason is left out rather than `unspecified`.
-    let reason = (entry.reason != RevocationReason::Unspecified)
-        .then(|| encode::extension(oid::CRL_REASON, false, &AnyRef::new(Tag::Enumerated, &[entry.reason.code()])?));
-    Ok(RevokedCert {
-        serial_number: SerialNumber::new(entry.serial.as_bytes())?,
-        revocation_date: encode::time(entry.revoked_at)?,
-        crl_entry_extensions: reason.transpose()?.map(|reason| vec![reason]),
-    })
+/// Entries one after the other, DER. Written by hand: a list may have a million.
+struct Entries {
+    der: Vec<u8>,
+    /// The extensions of an entry for each reason.
+    extensions: Vec<(RevocationReason, Vec<u8>)>,
+    one: Vec<u8>,
+}
+
+impl Entries {
+    fn new() -> der::Result<Self> {
+        // Section 5.3.1: the reason is left out rather than `unspecified`.
+        let reasons = RevocationReason::ALL.into_iter().filter(|reason| *reason != RevocationReason::Unspecified);
+        let extensions = reasons.map(|reason| {
+            let code = [reason.code()];
+            let extension = encode::extension(oid::CRL_REASON, false, &AnyRef::new(Tag::Enumerated, &code)?)?;
+            Ok((reason, vec![extension].to_der()?))
+        });
+        Ok(Self { der: Vec::new(), extensions: extensions.collect::<der::Result<_>>()?, one: Vec::new() })
+    }
+
+    /// After an error there is nothing of the entry.
+    fn add(&mut self, entry: &RevokedEntry) -> der::Result<()> {
+        self.one.clear();
+        UintRef::new(entry.serial.as_bytes())?.encode_to_vec(&mut self.one)?;
+        encode::time(entry.revoked_at)?.encode_to_vec(&mut self.one)?;
+        if let Some((_, extensions)) = self.extensions.iter().find(|(reason, _)| *reason == entry.reason) {
+            self.one.extend_from_slice(extensions);
+        }
+        AnyRef::new(Tag::Sequence, &self.one)?.encode_to_vec(&mut self.der)?;
+        Ok(())
+    }
 }
 
 impl PreparedCrl {
@@ -87,12 +115,23 @@ impl PreparedCrl {
         &self.tbs_der
     }
 
+    /// What could not be written.
+    pub fn left_out(&self) -> &[Serial] {
+        &self.left_out
+    }
+
     /// Joins the list with its signature (DER Ecdsa-Sig-Value), which must verify with the issuer's key. Returns the
     /// CRL, DER.
     pub fn finish(self, signature_der: &[u8]) -> Result<Vec<u8>, IssueError> {
         self.issuer_key.verify(&self.tbs_der, signature_der).map_err(|_| IssueError::BadSignature)?;
         Ok(encode::signed(&self.tbs_der, signature_der)?)
     }
+}
+
+/// Joins the bytes of a list that was signed before with its signature (DER Ecdsa-Sig-Value), unchecked. Returns the
+/// CRL, DER.
+pub fn assemble(tbs_der: &[u8], signature_der: &[u8]) -> Result<Vec<u8>, IssueError> {
+    Ok(encode::signed(tbs_der, signature_der)?)
 }
 
 /// Why a list is not one of an issuer's.
@@ -115,9 +154,35 @@ impl From<der::Error> for CrlError {
     }
 }
 
+/// What a list says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
+pub struct ListFacts {
+    /// CRLNumber.
+    pub number: u64,
+    pub this_update: Time,
+    pub next_update: Time,
+}
+
+/// What a list that `issuer` signed says of itself. `der`: the whole list.
+pub fn verified_facts(der: &[u8], issuer: &IssuerCert) -> Result<ListFacts, CrlError> {
+    let tbs = verified(der, issuer)?;
+    let mut extensions = tbs.crl_extensions.iter().flatten();
+    let number = extensions.find(|extension| extension.extn_id == oid::CRL_NUMBER).ok_or(CrlError::Malformed)?;
+    Ok(ListFacts {
+        number: u64::from_der(number.extn_value.as_bytes())?,
+        this_update: read_time(&tbs.this_update)?,
+        next_update: read_time(&tbs.next_update.ok_or(CrlError::Malformed)?)?,
+    })
+}
+
 /// What stands on a list that `issuer` signed, in the list's order, whether it is still valid or not. `der`: the whole
 /// list.
 pub fn verified_entries(der: &[u8], issuer: &IssuerCert) -> Result<Vec<RevokedEntry>, CrlError> {
+    verified(der, issuer)?.revoked_certificates.unwrap_or_default().iter().map(read_entry).collect()
+}
+
+fn verified(der: &[u8], issuer: &IssuerCert) -> Result<TbsCertList, CrlError> {
     let mut reader = SliceReader::new(der)?;
     let (tbs_der, signature) = reader.sequence(|outer| -> der::Result<_> {
         let tbs_der = outer.tlv_bytes()?;
@@ -131,13 +196,17 @@ pub fn verified_entries(der: &[u8], issuer: &IssuerCert) -> Result<Vec<RevokedEn
     }
     let signature = signature.as_bytes().ok_or(CrlError::Malformed)?;
     issuer.key.verify(tbs_der, signature).map_err(|_| CrlError::BadSignature)?;
-    tbs.revoked_certificates.unwrap_or_default().iter().map(read_entry).collect()
+    Ok(tbs)
+}
+
+fn read_time(time: &X509Time) -> Result<Time, CrlError> {
+    let seconds = i64::try_from(time.to_unix_duration().as_secs()).map_err(|_| CrlError::Malformed)?;
+    Ok(Time::from_unix_seconds(seconds))
 }
 
 fn read_entry(entry: &RevokedCert) -> Result<RevokedEntry, CrlError> {
     let serial = Serial::from_der_integer(entry.serial_number.as_bytes()).ok_or(CrlError::Malformed)?;
-    let revoked_at = i64::try_from(entry.revocation_date.to_unix_duration().as_secs());
-    let revoked_at = Time::from_unix_seconds(revoked_at.map_err(|_| CrlError::Malformed)?);
+    let revoked_at = read_time(&entry.revocation_date)?;
     let extensions = entry.crl_entry_extensions.iter().flatten();
     let reason = match extensions.into_iter().find(|extension| extension.extn_id == oid::CRL_REASON) {
         None => RevocationReason::Unspecified,

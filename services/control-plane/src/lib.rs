@@ -19,6 +19,7 @@ mod endpoint;
 pub mod errors;
 mod gate;
 mod grpc;
+mod lists;
 mod metrics;
 mod node;
 mod pem;

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Limits},
     endpoint::Endpoint,
     grpc,
+    lists::Lists,
     metrics::Metrics,
     node::{Node, Registry, Rights},
     plain,
@@ -32,7 +33,7 @@ use crate::{
     shutdown,
     strangers::AnonymousLimits,
     unrecorded::{Looker, Lookups, Queue},
-    upkeep::{self, certificate::Keeper},
+    upkeep::{self, certificate::Keeper, lists::Keeper as ListKeeper},
     wiring::Wired,
 };
 
@@ -184,6 +185,7 @@ fn node(
     let node = Node {
         app: Arc::clone(&wired.app),
         bundles: Bundles::new(Arc::clone(&trust)),
+        lists: Arc::new(Lists::new(Arc::clone(&wired.app), Arc::clone(&trust), Arc::clone(clock))),
         trust,
         clock: Arc::clone(clock),
         entropy: Arc::clone(&wired.entropy),
@@ -270,6 +272,7 @@ fn start_tasks(
 ) {
     let clock = Arc::clone(&node.clock);
     tasks.spawn(follower.run(move || clock(), stop.clone()));
+    tasks.spawn(ListKeeper::new(Arc::clone(&node.lists), Arc::clone(&node.entropy)).run(stop.clone()));
     tasks.spawn(Arc::clone(&node.connections).run(node.epochs.clone(), stop.clone()));
     tasks.spawn(writer.run(Arc::clone(&node.app), stop.clone()));
     upkeep::start(node, wired.audit_key.clone(), tasks, stop);

@@ -1,7 +1,9 @@
 //! Certificate authorities: list, publish, rotate.
 
 pub mod lifecycle;
+pub mod lists;
 pub(crate) mod reservation;
+pub mod revoked;
 pub(crate) mod signing;
 
 use std::sync::Arc;
@@ -273,7 +275,8 @@ pub(crate) async fn certify_once(
     }
 }
 
-/// Signs a CA's certificate with the root's key (a root's with its own), and its anchor with its own.
+/// Signs a CA's certificate with the root's key (a root's with its own), and its anchor and its first revocation list
+/// with its own.
 async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result<(Ca, Vec<Write>), Error> {
     let NewCa { kind, owner, generation, state, .. } = *new;
     let key = match new.key {
@@ -314,6 +317,7 @@ async fn certify_ca(app: &App, call: &Call, id: CaId, new: &NewCa<'_>) -> Result
         ca.anchor_der = anchor_der;
         records.push(record);
     }
+    records.push(lists::first(app, call, &ca).await?);
     Ok((ca, records))
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod announcing;
 pub(crate) mod gate;
 pub(crate) mod reporting;
+pub(crate) mod revocations;
 
 use std::future::Future;
 
@@ -35,7 +36,11 @@ pub enum Planned<T> {
 /// resolve.
 pub(crate) async fn commit(app: &App, commit: &Commit, now: Time) -> Result<(), StoreError> {
     match commit.feed_shard() {
-        Some(shard) => app.announcer.commit(shard, commit, now).await,
+        Some(shard) => {
+            app.announcer.commit(shard, commit, now).await?;
+            app.revocations.note_commit(commit);
+            Ok(())
+        }
         None => app.store.transact(commit.to_transaction(None)).await,
     }
 }

@@ -97,8 +97,8 @@ async fn a_call_certifies_a_ca_once() {
     let world = World::new().await;
     for (case, call) in ["CreateTenant", "PrepareCa"].into_iter().zip([0, 1]) {
         let (signed, reserved) = (world.keys.signatures(), world.ledger.reservations().len());
-        // The reservations of the certificate and of its anchor, then the commit: no answer, not applied.
-        world.store.arm(2, Fault::lost_request());
+        // The records of the certificate, its anchor and its list, then the commit: no answer, not applied.
+        world.store.arm(3, Fault::lost_request());
         if call == 0 {
             world.tenant("globex").await;
         } else {
@@ -108,7 +108,7 @@ async fn a_call_certifies_a_ca_once() {
                 .unwrap();
         }
         assert!(world.store.restart(), "{case}: the fault did not happen");
-        assert_eq!(world.keys.signatures() - signed, 2, "{case}");
+        assert_eq!(world.keys.signatures() - signed, 3, "{case}");
         assert_eq!(world.ledger.reservations().len() - reserved, 2, "{case}");
     }
 }

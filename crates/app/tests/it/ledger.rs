@@ -1,12 +1,15 @@
 //! A store that accuses: every transaction that it applies must have exactly one audit event, unless it only reserves.
 //! It remembers all of them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use signet_core::{
     Store, StoreError, Time,
-    audit::AuditEvent,
+    audit::{AuditEvent, sha256_hex},
     certificates::{Certificate, CertificateState},
     store::{Body, Key, Page, Query, Table, Transaction, Versioned, Write},
 };
@@ -40,6 +43,19 @@ impl Ledger {
                 if record.state == CertificateState::Reserved && record.tbs_der == tbs_der)
         };
         self.applied.lock().unwrap().iter().flatten().any(is_it)
+    }
+
+    /// Whether the parts of this to-be-signed list were recorded.
+    pub(crate) fn has_parts(&self, tbs_der: &[u8]) -> bool {
+        let applied = self.applied.lock().unwrap();
+        let part = |write: &Write| match write {
+            Write::Create(Body::RevocationListPart(part)) if part.tbs_sha256 == sha256_hex(tbs_der) => {
+                Some((part.index, part.tbs_der.clone()))
+            }
+            _ => None,
+        };
+        let parts: BTreeMap<u32, Vec<u8>> = applied.iter().flatten().filter_map(part).collect();
+        parts.into_values().flatten().eq(tbs_der.iter().copied())
     }
 
     /// How many writes are as asked.
@@ -80,6 +96,7 @@ fn assert_one_event(writes: &[Write], now: Time) {
             // What a tenant has, counted anew.
             || matches!(write, Write::Create(Body::QuotaCount(_)) | Write::Replace(Body::QuotaCount(_), _))
             || matches!(write, Write::Create(Body::BrokenOff(_)) | Write::Replace(Body::BrokenOff(_), _))
+            || matches!(write, Write::Create(Body::RevocationListPart(_)))
             || matches!(write, Write::Create(Body::Certificate(record)) if record.state == CertificateState::Reserved)
     });
     assert!(events == 1 || (events == 0 && only_reserves), "invariant 5: {events} audit events in {writes:#?}");

@@ -29,6 +29,7 @@ mod issuance;
 mod keys;
 mod ledger;
 mod lineage;
+mod lists;
 mod lives;
 mod makers;
 mod nodes;

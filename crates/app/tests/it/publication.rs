@@ -14,8 +14,9 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, PrincipalType, Serial, Time,
+    authorities::RevocationList,
     certificates::{Certificate, RevocationReason},
-    store::Entity,
+    store::{Entity, scope::Books},
 };
 use signet_testkit::{faulty::Hidden, fixtures::NOW};
 
@@ -26,7 +27,6 @@ use crate::world::{World, acme, at, call, identity, permit_of};
 pub(crate) struct Bucket {
     objects: Mutex<BTreeMap<String, (u32, Object)>>,
     puts: AtomicU32,
-    reads: AtomicU32,
     broken: Mutex<Option<&'static str>>,
 }
 
@@ -37,11 +37,6 @@ impl Bucket {
 
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         self.objects.lock().unwrap()[name].1.content.clone()
-    }
-
-    /// Puts these bytes in place of an object's content.
-    fn damage(&self, name: &str, content: Vec<u8>) {
-        self.objects.lock().unwrap().get_mut(name).unwrap().1.content = content;
     }
 
     pub(crate) fn lists(&self, name: &str, serial: &Serial) -> bool {
@@ -62,7 +57,6 @@ impl ObjectStore for Bucket {
     }
 
     async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.reads.fetch_add(1, Ordering::AcqRel);
         let objects = self.objects.lock().unwrap();
         Ok(objects.get(name).filter(|(found, _)| found.to_string() == tag).map(|(_, object)| object.content.clone()))
     }
@@ -135,11 +129,11 @@ async fn a_run_puts_what_changed_and_nothing_else() {
     // A day later every list is made anew, a day before the old one ends.
     let aged = publish(&world, &bucket, NOW.plus(Lifetime::hours(27))).await;
     assert_eq!(aged.done.iter().filter(|name| name.starts_with("crl/")).count(), 5, "{aged:?}");
-    assert_eq!(world.outcomes("publish").len(), 11, "an event for each signature");
+    assert_eq!(world.outcomes("publish").len(), 6, "an event for each list but the first ones");
 }
 
 /// Revokes a certificate of the new principal `id`.
-async fn revoke_one(world: &World, id: &str, now: Time) -> Certificate {
+pub(crate) async fn revoke_one(world: &World, id: &str, now: Time) -> Certificate {
     world.principal(id).await;
     let leaf = world.issue(id).await.certificate;
     let permit = permit_of(identity("system", "root", PrincipalType::Admin, &[]), "certificates.revoke");
@@ -168,14 +162,11 @@ async fn a_revocation_that_the_index_lost_stays_on_the_list_until_its_certificat
     let other = revoke_one(&world, "w-2", NOW.plus(Lifetime::minutes(2))).await;
     publish(&world, &bucket, NOW.plus(Lifetime::minutes(2))).await;
     assert!(bucket.lists(LIST, &leaf.serial) && bucket.lists(LIST, &other.serial));
-    assert!(bucket.number(LIST) > number);
+    let both = bucket.number(LIST);
+    assert!(both > number);
     world.store.show_all();
     publish(&world, &bucket, NOW.plus(Lifetime::minutes(3))).await;
-    assert_eq!(
-        bucket.number(LIST),
-        number + 120,
-        "what the index shows again is what was kept, reason and time included"
-    );
+    assert_eq!(bucket.number(LIST), both, "what the index shows again is what was kept, reason and time included");
 
     world.store.hide(Hidden::Indexed(leaf.key()));
     let kept = leaf.not_after.plus(Lifetime::hours(47));
@@ -192,25 +183,26 @@ async fn a_revocation_without_a_record_stays_on_the_list_as_long_as_a_certificat
     publish(&world, &bucket, NOW).await;
     world.store.hide(Hidden::Indexed(leaf.key()));
     world.store.damage(leaf.key());
-    publish(&world, &bucket, NOW.plus(Lifetime::days(91))).await;
+    // Nobody publishes for a week.
+    for day in (1..=91).filter(|day| !(10..17).contains(day)) {
+        publish(&world, &bucket, NOW.plus(Lifetime::days(day))).await;
+    }
     assert!(bucket.lists(LIST, &leaf.serial));
     publish(&world, &bucket, NOW.plus(Lifetime::days(93))).await;
     assert!(!bucket.lists(LIST, &leaf.serial));
 }
 
 #[tokio::test]
-async fn a_list_that_cannot_be_read_is_replaced_and_one_that_is_as_it_should_be_is_not_read() {
+async fn a_list_whose_bytes_are_damaged_is_made_anew_from_the_index() {
     let (world, bucket) = (World::new().await, Bucket::default());
+    let leaf = revoke_one(&world, "w-1", NOW).await;
     publish(&world, &bucket, NOW).await;
-    bucket.damage(LIST, b"not a list".to_vec());
-    publish(&world, &bucket, NOW.plus(Lifetime::minutes(1))).await;
-    assert_eq!(bucket.reads.load(Ordering::Acquire), 0, "nothing has changed");
-    let later = NOW.plus(Lifetime::minutes(2));
-    let leaf = revoke_one(&world, "w-1", later).await;
-    let report = publish(&world, &bucket, later).await;
+    let head = Books.get::<RevocationList>(&*world.store, &RevocationList::key_of(&leaf.issuer), NOW).await.unwrap();
+    let head = head.unwrap().value;
+    head.part_keys().for_each(|key| world.store.damage(key));
+    let report = publish(&world, &bucket, NOW.plus(Lifetime::minutes(1))).await;
     assert_eq!((report.done.as_slice(), report.failed.as_slice()), ([LIST.to_owned()].as_slice(), [].as_slice()));
-    assert!(bucket.lists(LIST, &leaf.serial));
-    assert_eq!(bucket.reads.load(Ordering::Acquire), 1);
+    assert!(bucket.lists(LIST, &leaf.serial) && bucket.number(LIST) > head.number);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod enrolling;
 mod keeper;
 mod out_of_band;
 mod outcome;
+mod revocations;
 mod settings;
 mod shared;
 mod status;
@@ -39,6 +40,7 @@ use crate::{
     lock::StorageLock,
     peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
     retry::Retry,
+    revocations::RevocationLists,
     storage::blocking,
     tls,
 };
@@ -126,6 +128,7 @@ impl Identity {
             }),
             status: watch::channel(state.status(&held, (settings.clock)(), None)).0,
             bundle: watch::channel(Arc::new(bundle)).0,
+            revocations: watch::channel(Arc::default()).0,
             held: watch::channel(held).0,
             told_at: AtomicI64::new(0),
             hurry: Notify::new(),
@@ -135,6 +138,9 @@ impl Identity {
         let mut tasks = Vec::new();
         if shared.settings.follow_bundle {
             tasks.push(Task::spawn(trust::follow(Arc::clone(&shared), control_plane(&shared)?)));
+        }
+        if shared.settings.follow_revocations {
+            tasks.push(Task::spawn(revocations::follow(Arc::clone(&shared), control_plane(&shared)?)));
         }
         let keeper = Keeper::new(Arc::clone(&shared), state).started(lock).await;
         tasks.push(Task::spawn(keeper.run()));
@@ -149,6 +155,12 @@ impl Identity {
     /// What the tenant's verifiers trust, now and from now on.
     pub fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
         self.shared.bundle.subscribe()
+    }
+
+    /// The revocation lists of the bundle's CAs, now and from now on, where [`IdentitySettings::follow_revocations`] is
+    /// set; none until the first ones have come.
+    pub fn revocation_lists(&self) -> watch::Receiver<Arc<RevocationLists>> {
+        self.shared.revocations.subscribe()
     }
 
     /// The certificate of the moment with its key, in the formats that other libraries take.

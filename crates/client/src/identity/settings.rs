@@ -39,6 +39,9 @@ pub struct IdentitySettings {
     /// Whether to refuse every key exchange but the post-quantum hybrids (X25519MLKEM768, SecP256r1MLKEM768), with the
     /// control plane and with other principals. They are preferred anyway.
     pub require_pq_kex: bool,
+    /// Whether to follow the revocation lists of the tenant's CAs, by an open stream. Not unless set: verifiers of ours
+    /// need none.
+    pub follow_revocations: bool,
     /// Limit of one attempt to connect.
     pub connect_timeout: Duration,
     /// The arc of the environment's certificate extensions.
@@ -68,6 +71,7 @@ impl IdentitySettings {
             enrollment: None,
             follow_bundle: true,
             require_pq_kex: false,
+            follow_revocations: false,
             connect_timeout: Duration::from_secs(10),
             oid_arc: DEFAULT_OID_ARC.to_owned(),
             clock: system_clock(),

@@ -30,6 +30,7 @@ use crate::{
     credentials::{Credentials, CredentialsError},
     error::ConnectError,
     peer::Anchors,
+    revocations::RevocationLists,
     tls::certified_key,
 };
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) held: watch::Sender<Arc<Held>>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,
+    pub(crate) revocations: watch::Sender<Arc<RevocationLists>>,
     pub(crate) key: Arc<LiveKey>,
     pub(crate) anchors: Arc<Anchors>,
     /// When the control plane last named the tenant's CAs, milliseconds since the Unix epoch by our own clock; 0:

@@ -9,6 +9,7 @@ mod once;
 mod peers;
 mod places;
 mod refusals;
+mod revocations;
 mod root;
 mod server;
 mod state;

@@ -310,6 +310,14 @@ impl CertificateService for Services {
 #[tonic::async_trait]
 impl TrustService for Services {
     type WatchTrustBundleStream = BoxStream<'static, Result<TrustBundle, Status>>;
+    type WatchRevocationListsStream = BoxStream<'static, Result<RevocationListPart, Status>>;
+
+    async fn watch_revocation_lists(
+        &self,
+        _: Request<WatchRevocationListsRequest>,
+    ) -> Result<Response<Self::WatchRevocationListsStream>, Status> {
+        not_here()
+    }
 
     async fn get_trust_bundle(&self, request: Request<GetTrustBundleRequest>) -> Result<Response<TrustBundle>, Status> {
         let peer = request.extensions().get::<Arc<ConnectInfo<()>>>().unwrap();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     TenantId, Time,
     audit::{AuditEvent, Seal, SealHead, checkpoint::Checkpoint},
-    authorities::Ca,
+    authorities::{Ca, RevocationList, RevocationListPart},
     certificates::{
         Certificate,
         expiry::{BrokenOff, ExpiryWarning},
@@ -96,6 +96,8 @@ bodies!(
     SealHead(SealHead) = "seal_head",
     Checkpoint(Checkpoint) = "checkpoint",
     Restoration(Restoration) = "restoration",
+    RevocationList(RevocationList) = "revocation_list",
+    RevocationListPart(RevocationListPart) = "revocation_list_part",
 );
 
 /// The stored form's version; readers accept this one and the one before.

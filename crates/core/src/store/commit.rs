@@ -112,6 +112,11 @@ impl Commit {
         self.tenant.as_ref()
     }
 
+    /// What it announces.
+    pub fn announced(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().map(|(change, _)| change)
+    }
+
     /// What it writes or checks, without the feed.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.writes.iter().map(Write::key)

@@ -4,6 +4,7 @@
 use crate::{
     Actor, PrincipalId, StoreError, TenantId, Time,
     audit::{SealHead, checkpoint::Checkpoint},
+    authorities::{RevocationList, RevocationListPart},
     certificates::{
         Certificate,
         expiry::{BrokenOff, ExpiryWarning},
@@ -62,6 +63,9 @@ impl Book for ExpiryWarning {}
 impl Book for QuotaCount {}
 impl Book for RequestRecord {}
 impl Book for Restoration {}
+// Published for everybody.
+impl Book for RevocationList {}
+impl Book for RevocationListPart {}
 impl Book for SealHead {}
 impl Book for UsedProof {}
 

@@ -262,6 +262,11 @@ impl Trust {
         Some(known)
     }
 
+    /// The anchors of the shared CA.
+    pub fn shared_anchors(&self) -> Arc<[Anchor]> {
+        Arc::clone(&read(&self.shared))
+    }
+
     /// Whether the shared CA signs for the tenant, as for others.
     pub fn shares_ca(&self, tenant: &TenantId) -> bool {
         read(&self.sharing).contains_key(tenant)

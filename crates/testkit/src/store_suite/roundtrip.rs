@@ -6,7 +6,7 @@ use serde_json::json;
 use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, Store, TenantId, Time,
     audit::{LateEvent, Seal, SealHead, SealStatement, checkpoint::Checkpoint},
-    authorities::{Ca, CaKind, CaState},
+    authorities::{Ca, CaKind, CaState, RevocationList},
     certificates::{
         Certificate, CertificateKind, CertificateState, Confirmation, Lineage, RevocationReason, Successor,
         expiry::{BrokenOff, Ending, ExpiryWarning, ScanCursor, Threshold},
@@ -252,7 +252,22 @@ fn credentials(id: &TenantId) -> Vec<Body> {
     };
     let outcome = Outcome::Certificate { issuer: certificate.issuer.clone(), serial: certificate.serial };
     let request = RequestRecord { outcome, ..request(id, &format!("{id}/admin"), "request") };
-    vec![certificate.into(), token.into(), request.into()]
+    let list = RevocationList {
+        tenant: id.clone(),
+        ca: certificate.issuer.clone(),
+        number: u64::MAX,
+        this_update: NOW,
+        next_update: later(172_800),
+        renew_at: later(86_400),
+        entries: 1 << 60,
+        entries_sha256: "ab".repeat(32),
+        tbs_sha256: "cd".repeat(32),
+        parts: u32::MAX,
+        signature_der: vec![0x30, 0x45, 0x00, 0xff],
+        keep_until: later(200_000),
+    };
+    let part = list.part(u32::MAX, &[0, 0xff]);
+    vec![certificate.into(), token.into(), request.into(), list.into(), part.into()]
 }
 
 /// What a later release may announce.

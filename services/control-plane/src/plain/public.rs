@@ -1,4 +1,5 @@
-//! What anybody may ask over plain HTTP: is the node alive, is it ready, what does it trust. All out of memory.
+//! What anybody may ask over plain HTTP: is the node alive, is it ready, what does it trust, what was revoked. All out
+//! of memory, but for a look at a CA's revocation list once a minute.
 //!
 //! Whoever reaches this port can try the names of tenants: a bundle is public, so that it is there or not says whether
 //! the tenant is. Names of tenants are no secrets; those who want them hidden keep this listener to their own network.
@@ -8,18 +9,19 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use jiff::{Timestamp, tz::TimeZone};
 use signet_app::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence};
-use signet_core::TenantId;
+use signet_core::{CaId, Error, TenantId, Time};
 use signet_x509::{
     bundle::{to_pem, to_spiffe_json},
     server_anchors,
 };
 
-use crate::{bundles::Bundle, node::Node};
+use crate::{bundles::Bundle, lists::List, node::Node};
 
 /// How long caches may keep bundles; a new CA is published long before it signs.
 const CACHE: &str = "public, max-age=60";
@@ -31,6 +33,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/server-anchor.pem", get(server_anchor_pem))
         .route("/v1/tenants/{tenant}/bundle.pem", get(bundle_pem))
         .route("/v1/tenants/{tenant}/bundle.json", get(bundle_json))
+        .route("/v1/tenants/{tenant}/crl.pem", get(crl_pem))
+        .route("/v1/crl/{list}", get(crl_der))
         .with_state(Arc::clone(&node))
         .merge(health(node))
 }
@@ -92,6 +96,74 @@ async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) 
             plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
         }
     }
+}
+
+/// The revocation lists of all CAs in a tenant's bundle, PEM: software that checks lists wants each of them.
+async fn crl_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>, headers: HeaderMap) -> Response {
+    let Some(bundle) = bundle(&node, &tenant).filter(|bundle| !bundle.anchors.is_empty()) else { return unknown() };
+    let lists = match node.lists.of(&bundle.tenant).await {
+        Some(Ok(lists)) if lists.len() == bundle.anchors.len() => lists,
+        Some(Ok(_)) | None => return no_list(),
+        Some(Err(error)) => return unreadable(&error),
+    };
+    let pem = || lists.iter().map(|list| list.pem.as_str()).collect::<String>();
+    list_file(&lists, "application/x-pem-file", &headers, || pem().into_bytes())
+}
+
+/// One CA's list, DER, named `<ca>.crl` as in the bucket.
+async fn crl_der(State(node): State<Arc<Node>>, Path(list): Path<String>, headers: HeaderMap) -> Response {
+    let ca = list.strip_suffix(".crl").and_then(|ca| ca.parse::<CaId>().ok());
+    let Some(ca) = ca.filter(|ca| is_trusted(&node, ca)) else {
+        return plain(StatusCode::NOT_FOUND, "there is no such certificate authority\n");
+    };
+    match node.lists.get(&ca).await {
+        // RFC 2585 section 4.2.
+        Ok(Some(list)) => list_file(&[Arc::clone(&list)], "application/pkix-crl", &headers, || list.der.clone()),
+        Ok(None) => no_list(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// Whether leaves may be signed by the CA.
+fn is_trusted(node: &Node, ca: &CaId) -> bool {
+    let owner = node.trust.tenant(&ca.owner());
+    let shared = node.trust.shared_anchors();
+    owner.iter().flat_map(|owner| owner.anchors.iter()).chain(shared.iter()).any(|anchor| anchor.ca == *ca)
+}
+
+/// Lists with what caches go by. Never an empty body: some software takes one for a list that revokes nobody.
+fn list_file(
+    lists: &[Arc<List>],
+    kind: &'static str,
+    asked: &HeaderMap,
+    content: impl FnOnce() -> Vec<u8>,
+) -> Response {
+    let digests = lists.iter().map(|list| list.head.tbs_sha256.get(..16).unwrap_or_default());
+    let tag = format!("\"{}\"", digests.collect::<Vec<_>>().join("-"));
+    let made_at = lists.iter().map(|list| list.head.this_update).max().unwrap_or(Time::MAX);
+    let caching =
+        [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, CACHE.into()), (header::LAST_MODIFIED, date(made_at))];
+    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|value| value.trim().trim_start_matches("W/"));
+    if known.any(|known| known == tag || known == "*") {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, [(header::CONTENT_TYPE, kind)], content()).into_response()
+}
+
+/// As in `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+fn date(time: Time) -> String {
+    let time = Timestamp::from_second(time.unix_seconds()).unwrap_or_default().to_zoned(TimeZone::UTC);
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn no_list() -> Response {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "there is no valid revocation list yet\n")
+}
+
+fn unreadable(error: &Error) -> Response {
+    tracing::warn!(?error, "a revocation list cannot be read");
+    plain(StatusCode::SERVICE_UNAVAILABLE, "the revocation list cannot be read now\n")
 }
 
 /// The bundle of a tenant, named by its id or by its trust domain.

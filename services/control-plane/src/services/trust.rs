@@ -1,13 +1,13 @@
 //! Trust bundles and the CAs behind them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use signet_app::authorities;
 use signet_core::{Error, TenantId, authorities::CaKind};
 use signet_proto::v1::{
-    GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse,
-    RotateCertificateAuthorityRequest, RotateCertificateAuthorityResponse, TrustBundle, WatchTrustBundleRequest,
-    trust_service_server::TrustService,
+    GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse, RevocationListPart,
+    RotateCertificateAuthorityRequest, RotateCertificateAuthorityResponse, TrustBundle, WatchRevocationListsRequest,
+    WatchTrustBundleRequest, trust_service_server::TrustService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -21,12 +21,15 @@ use super::{
 };
 use crate::{bundles::Bundle, node::Node};
 
-/// How often a watcher looks for new server anchors, which no feed tells of.
+/// Most bytes of a list in a message; clients take 4 MiB.
+const MOST_OF_A_PART: usize = 1024 * 1024;
+/// How often a watcher looks for new server anchors and renewed lists, which no feed tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl TrustService for Api {
     type WatchTrustBundleStream = Messages<TrustBundle>;
+    type WatchRevocationListsStream = Messages<RevocationListPart>;
 
     async fn get_trust_bundle(&self, request: Request<GetTrustBundleRequest>) -> Result<Response<TrustBundle>, Status> {
         self.unary(request, async |caller, message| {
@@ -46,6 +49,21 @@ impl TrustService for Api {
         let first = first.map_err(|error| self.failed(&caller.call, &error))?;
         let (node, tenant) = (Arc::clone(&self.node), first.tenant.clone());
         Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch(node, first, sink))?))
+    }
+
+    async fn watch_revocation_lists(
+        &self,
+        request: Request<WatchRevocationListsRequest>,
+    ) -> Result<Response<Self::WatchRevocationListsStream>, Status> {
+        let (passed, message) = caller::take(request)?;
+        let caller = Caller::new(&self.node, passed);
+        let tenant = caller.scope(&message.tenant_id).and_then(|scope| {
+            let tenant = scope.tenant().clone();
+            bundle(&self.node, &tenant).map(|_| tenant)
+        });
+        let tenant = tenant.map_err(|error| self.failed(&caller.call, &error))?;
+        let (node, of) = (Arc::clone(&self.node), tenant.clone());
+        Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch_lists(node, of, sink))?))
     }
 
     async fn list_certificate_authorities(
@@ -119,6 +137,41 @@ async fn watch(node: Arc<Node>, first: Bundle, sink: Sink<TrustBundle>) -> Resul
         }
         let changed = tokio::time::timeout(LOOK_EVERY, epochs.changed()).await;
         if let Ok(Err(_)) = changed {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends each list whose number is above the one sent last.
+async fn watch_lists(node: Arc<Node>, tenant: TenantId, sink: Sink<RevocationListPart>) -> Result<(), Status> {
+    let (mut epochs, mut changes) = (node.epochs.clone(), node.lists.changes());
+    let mut sent = HashMap::new();
+    loop {
+        // Seen before the look: a change during it leads to another.
+        epochs.mark_unchanged();
+        changes.mark_unchanged();
+        let lists = node.lists.of(&tenant).await.unwrap_or_else(|| Err(Error::not_found("tenant", &tenant)));
+        for list in lists.map_err(|error| crate::errors::to_status(&error))? {
+            let number = list.head.number;
+            if sent.get(&list.head.ca).is_some_and(|sent| *sent >= number) {
+                continue;
+            }
+            let mut parts = list.der.chunks(MOST_OF_A_PART).peekable();
+            while let Some(part) = parts.next() {
+                let (tenant_id, ca_id, der) = (tenant.to_string(), list.head.ca.to_string(), part.to_vec());
+                let part = RevocationListPart { tenant_id, ca_id, number, der, more: parts.peek().is_some() };
+                if !sink.send(part).await {
+                    return Ok(());
+                }
+            }
+            sent.insert(list.head.ca.clone(), number);
+        }
+        let ended = tokio::select! {
+            changed = epochs.changed() => changed.is_err(),
+            changed = changes.changed() => changed.is_err(),
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        if ended {
             return Ok(());
         }
     }

@@ -3,7 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use signet_app::{Chore, Notifier, authorities::lifecycle, certificates::expiry, purge, tenants::quotas};
+use signet_app::{
+    Chore, Notifier,
+    authorities::{lifecycle, lists},
+    certificates::expiry,
+    purge,
+    tenants::quotas,
+};
 use signet_core::{
     Error,
     certificates::expiry::{Ending, ExpiryWarning},
@@ -22,6 +28,16 @@ pub(super) async fn rotate_cas(node: Arc<Node>, clock: Arc<SharedClockWatch>) ->
     let report =
         lifecycle::rotate_due_cas(&node.app, &Chore::new("rotate-cas", node.now()), &|| Some(node.now())).await?;
     told("rotate-cas", report)
+}
+
+/// Makes revocation lists anew that are due; any number of nodes may do it at once.
+pub(super) async fn renew_lists(node: Arc<Node>, clock: Arc<SharedClockWatch>) -> Result<(), Error> {
+    // By a clock that is ahead lists would not be valid yet, and their numbers too high.
+    if !clock.is_even(&node) {
+        return Ok(());
+    }
+    let chore = Chore::new("revocation-lists", node.now());
+    told("revocation-lists", lists::renew_due(&node.app, &chore, &|| Some(node.now())).await?)
 }
 
 /// Warns of what nears its end, once per threshold for all nodes together.

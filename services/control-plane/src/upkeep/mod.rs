@@ -4,6 +4,7 @@ mod alone;
 pub(crate) mod certificate;
 mod clock;
 mod health;
+pub(crate) mod lists;
 mod steps;
 
 use std::{
@@ -63,6 +64,9 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
         let watched = Arc::clone(&clock);
         let rotate = move |node| alone::rotate_cas(node, Arc::clone(&watched));
         tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), rotate));
+        let watched = Arc::clone(&clock);
+        let renew = move |node| alone::renew_lists(node, Arc::clone(&watched));
+        tasks.spawn(repeat("revocation-lists", ALONE_EVERY, Arc::clone(node), stop.clone(), renew));
         let watched = Arc::clone(&clock);
         let purge = move |node| alone::purge_tenants(node, Arc::clone(&watched));
         tasks.spawn(repeat(PURGE, ALONE_EVERY, Arc::clone(node), stop.clone(), purge));

@@ -26,6 +26,7 @@ mod foreign;
 mod health;
 mod identities;
 mod lifecycle;
+mod lists;
 mod matrix;
 mod names;
 mod plain;

@@ -184,6 +184,9 @@ impl Follower {
         for (followed, result) in join_all(shards).await {
             self.tenants.changed(followed.changed, trust.uptime());
             self.app.misses(followed.missing);
+            for (tenant, changes) in &followed.revoked {
+                self.app.revocations.note(tenant, changes.iter(), false);
+            }
             failed = failed.or(result.err());
         }
         // Sessions that are now refused need not wait for the tenants' records.

@@ -10,7 +10,7 @@ use signet_core::{
     },
     trust::{
         Trust,
-        change::{ChangeEntry, ChangeHead, LEAST_LIFE},
+        change::{Change, ChangeEntry, ChangeHead, LEAST_LIFE},
     },
 };
 
@@ -62,6 +62,8 @@ struct Mark {
 pub(super) struct Followed {
     /// Tenants whose records must be read again, also after an error.
     pub(super) changed: BTreeSet<TenantId>,
+    /// What was revoked a moment ago.
+    pub(super) revoked: Vec<(TenantId, Vec<Change>)>,
     /// How many entries were given up that should be there.
     pub(super) missing: u64,
 }
@@ -192,7 +194,12 @@ impl Shard {
             Ok(entry) => {
                 // What changed before is read with all others, by a node that loads.
                 let matters = self.read_at.is_some() || entry.at.plus(LEAST_LIFE) > now;
-                if trust.apply(&entry) && matters {
+                let must_read = trust.apply(&entry) && matters;
+                // The lists' renewal takes care of what is older.
+                if entry.at.plus(YOUNG) > now {
+                    followed.revoked.push((entry.tenant.clone(), entry.changes));
+                }
+                if must_read {
                     followed.changed.insert(entry.tenant);
                 }
             }

@@ -1,0 +1,95 @@
+//! The revocation lists of a tenant's CAs, checked before they are handed out.
+
+use signet_core::{Lifetime, Time};
+use signet_x509::{
+    IssuerCert,
+    crl::{ListFacts, verified_facts},
+    pem,
+};
+use thiserror::Error;
+
+use crate::bundle::Bundle;
+
+/// How far the control plane's clock may be ahead of ours.
+const SKEW: Lifetime = Lifetime::minutes(5);
+
+/// A CA's revocation list (CRL).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
+pub struct RevocationList {
+    /// The anchor of the bundle whose key signed it, DER.
+    pub anchor_der: Vec<u8>,
+    /// CRLNumber: higher in every later list of the CA.
+    pub number: u64,
+    pub this_update: Time,
+    pub next_update: Time,
+    /// The list, DER.
+    pub der: Vec<u8>,
+}
+
+/// The last lists of a bundle's anchors, at most one each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevocationLists(Vec<RevocationList>);
+
+/// Why a list is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RevocationListError {
+    /// It is none, or another issuer's.
+    #[error("no anchor of the tenant's bundle has signed the revocation list")]
+    Foreign,
+    /// There was one with a higher number.
+    #[error("the revocation list is older than the one before")]
+    Older,
+    /// It begins later than now.
+    #[error("the revocation list is not valid yet: is this machine's clock behind?")]
+    NotYetValid,
+    /// It has ended.
+    #[error("the revocation list is over")]
+    Over,
+}
+
+impl RevocationLists {
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &RevocationList> {
+        self.0.iter()
+    }
+
+    /// An anchor's list.
+    pub fn of(&self, anchor_der: &[u8]) -> Option<&RevocationList> {
+        self.0.iter().find(|list| list.anchor_der == anchor_der)
+    }
+
+    /// Whether each anchor of the bundle has a list that is valid at `now`: software that checks lists refuses whom
+    /// another CA signed.
+    pub fn cover(&self, bundle: &Bundle, now: Time) -> bool {
+        let anchors = bundle.anchors_der();
+        !anchors.is_empty() && anchors.iter().all(|der| self.of(der).is_some_and(|list| now < list.next_update))
+    }
+
+    /// All of them, PEM.
+    pub fn to_pem(&self) -> String {
+        self.0.iter().map(|list| pem::encode(pem::CRL, &list.der)).collect()
+    }
+
+    /// These with the list `der` in place of that of its CA, without those of anchors that the bundle has no more.
+    pub fn with(&self, bundle: &Bundle, der: Vec<u8>, now: Time) -> Result<Self, RevocationListError> {
+        let anchors = bundle.anchors_der();
+        let facts = |anchor: &Vec<u8>| verified_facts(&der, &IssuerCert::from_der(anchor).ok()?).ok();
+        let signer = anchors.iter().find_map(|anchor| Some((anchor, facts(anchor)?)));
+        let Some((anchor, ListFacts { number, this_update, next_update })) = signer else {
+            return Err(RevocationListError::Foreign);
+        };
+        if self.of(anchor).is_some_and(|before| number < before.number) {
+            return Err(RevocationListError::Older);
+        }
+        if this_update > now.plus(SKEW) {
+            return Err(RevocationListError::NotYetValid);
+        }
+        if next_update <= now {
+            return Err(RevocationListError::Over);
+        }
+        let others = self.0.iter().filter(|list| list.anchor_der != *anchor && anchors.contains(&list.anchor_der));
+        let new = RevocationList { anchor_der: anchor.clone(), number, this_update, next_update, der };
+        Ok(Self(others.cloned().chain([new]).collect()))
+    }
+}
