@@ -54,6 +54,7 @@ impl Instance {
         let mut settings = control_plane.clone();
         settings.storage = Arc::clone(&published) as Arc<dyn Storage>;
         settings.follow_bundle = config.follow_bundle;
+        settings.follow_revocations &= !config.workloads.is_empty();
         let told_file = state_dir.join(format!("{}.told", config.name));
         Self { config: config.clone(), settings, published, told_file, report, hurry, offers }
     }
@@ -64,7 +65,7 @@ impl Instance {
             // Beside each other: programs that ask need not wait for those that are told.
             tokio::select! {
                 () = self.follow(&begun, &stop) => {}
-                () = workload_api::follow(&self.offers, &self.config.name, &begun) => {}
+                () = workload_api::follow(&self.offers, &self.config.name, &begun, self.settings.follow_revocations) => {}
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn config(mut file: File, base: &Path) -> Result<Config> {
     identities.iter().try_for_each(identity)?;
     nothing_shared(&identities)?;
     let socket = file.socket.map_or_else(|| state_dir.join("agent.sock"), |socket| base.join(socket));
-    let workload_api = file.workload_api.map(|api| WorkloadApiConfig { socket: base.join(api.socket) });
+    let workload_api = file.workload_api.map(|api| WorkloadApiConfig { socket: base.join(&api.socket), ..api });
     fits("socket", &socket)?;
     match &workload_api {
         Some(api) if api.socket == socket => return Err(bad("workload_api.socket", "is the agent's own socket")),
@@ -44,15 +44,9 @@ pub(super) fn config(mut file: File, base: &Path) -> Result<Config> {
         }
     }
     let (metrics, log_json) = (file.metrics, file.log == Log::Json);
-    Ok(Config {
-        socket,
-        state_dir,
-        metrics,
-        workload_api,
-        log_json,
-        control_plane: control_plane(file.control_plane, base)?,
-        identities,
-    })
+    let mut control_plane = control_plane(file.control_plane, base)?;
+    control_plane.follow_revocations = workload_api.as_ref().is_some_and(|api| api.revocation_lists);
+    Ok(Config { socket, state_dir, metrics, workload_api, log_json, control_plane, identities })
 }
 
 fn fits(key: &str, socket: &Path) -> Result<()> {

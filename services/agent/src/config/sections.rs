@@ -110,6 +110,9 @@ pub struct IdentityConfig {
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct WorkloadApiConfig {
     pub socket: PathBuf,
+    /// Whether programs get the tenant's revocation lists too.
+    #[serde(default = "yes")]
+    pub revocation_lists: bool,
 }
 
 /// How an identity begins.

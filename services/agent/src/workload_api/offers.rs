@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_client::{Identity, RenewalState};
+use signet_client::{Identity, RenewalState, RevocationLists, system_clock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -19,8 +19,33 @@ pub(crate) struct Svid {
     /// PKCS#8.
     pub(crate) key_der: Zeroizing<Vec<u8>>,
     pub(crate) anchors_der: Vec<Vec<u8>>,
-    /// CertificateLists of the anchors; `None`: none is known, and nobody is checked against one.
-    pub(crate) crls_der: Option<Vec<Vec<u8>>>,
+    pub(crate) revocations: Revocations,
+}
+
+/// What is known of who was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Revocations {
+    /// The configuration wants no lists: nobody is checked against one.
+    Unchecked,
+    /// Not all lists are there yet: whoever judges peers by them waits.
+    Awaited,
+    /// A CertificateList of each anchor, DER.
+    Lists(Vec<Vec<u8>>),
+}
+
+impl Revocations {
+    pub(crate) fn lists(&self) -> &[Vec<u8>] {
+        if let Self::Lists(lists) = self { lists } else { &[] }
+    }
+
+    /// What is known now. Once known, the last lists stay, even beyond their end: peers are refused then, not accepted.
+    fn next(&self, identity: &Identity, lists: &RevocationLists) -> Self {
+        match self {
+            Self::Unchecked => Self::Unchecked,
+            Self::Awaited if !lists.cover(&identity.bundle().borrow(), system_clock()()) => Self::Awaited,
+            Self::Awaited | Self::Lists(_) => Self::Lists(lists.iter().map(|list| list.der.clone()).collect()),
+        }
+    }
 }
 
 impl Svid {
@@ -132,9 +157,11 @@ impl Changes {
     }
 }
 
-/// Keeps what is offered of an identity as new as the identity, until dropped.
-pub(crate) async fn follow(offers: &Offers, name: &str, identity: &Identity) {
-    let (mut status, mut bundle) = (identity.status(), identity.bundle());
+/// Keeps what is offered of an identity as new as the identity, until dropped. `with_lists`: it follows its revocation
+/// lists.
+pub(crate) async fn follow(offers: &Offers, name: &str, identity: &Identity, with_lists: bool) {
+    let (mut status, mut bundle, mut lists) = (identity.status(), identity.bundle(), identity.revocation_lists());
+    let mut revocations = if with_lists { Revocations::Awaited } else { Revocations::Unchecked };
     // Status changes for many reasons; only what a program sees counts.
     let mut shown = None;
     loop {
@@ -143,26 +170,22 @@ pub(crate) async fn follow(offers: &Offers, name: &str, identity: &Identity) {
             (status.standing, status.facts.serial_number.clone())
         };
         bundle.mark_unchanged();
-        let crls_der = revocation_lists(identity);
-        let seen = (standing, serial, Arc::clone(&bundle.borrow()), crls_der.clone());
+        revocations = revocations.next(identity, &lists.borrow_and_update());
+        let seen = (standing, serial, Arc::clone(&bundle.borrow()), revocations.clone());
         if shown.as_ref() != Some(&seen) {
-            offers.set(name, state(name, identity, standing, crls_der));
+            offers.set(name, state(name, identity, standing, revocations.clone()));
             shown = Some(seen);
         }
         tokio::select! {
             Ok(()) = status.changed() => {}
             Ok(()) = bundle.changed() => {}
+            Ok(()) = lists.changed() => {}
             else => return,
         }
     }
 }
 
-/// The tenant's verified CertificateLists, DER. None is known to this release's client.
-fn revocation_lists(_: &Identity) -> Option<Vec<Vec<u8>>> {
-    None
-}
-
-fn state(name: &str, identity: &Identity, standing: RenewalState, crls_der: Option<Vec<Vec<u8>>>) -> State {
+fn state(name: &str, identity: &Identity, standing: RenewalState, revocations: Revocations) -> State {
     match standing {
         RenewalState::Expired => return State::Pending,
         RenewalState::Refused => return State::Refused,
@@ -176,6 +199,6 @@ fn state(name: &str, identity: &Identity, standing: RenewalState, crls_der: Opti
         chain_der: credentials.chain_der().to_vec(),
         key_der: credentials.key().pkcs8_der().clone(),
         anchors_der,
-        crls_der,
+        revocations,
     })))
 }

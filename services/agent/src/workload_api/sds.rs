@@ -53,8 +53,8 @@ impl SecretDiscoveryService for Sds {
 
     async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<Response<DiscoveryResponse>, Status> {
         let session = Session::open(&request, &self.offers)?;
-        let wanted = Wanted::of(request.into_inner())?;
-        Ok(Response::new(wanted.answer(&session, 1, 0)?))
+        let answer = Wanted::of(request.into_inner())?.answer(&session, 1, 0)?;
+        answer.map(Response::new).ok_or_else(|| Status::unavailable("the tenant's revocation lists are not known yet"))
     }
 }
 
@@ -74,13 +74,15 @@ impl Wanted {
         Ok(Self { names: request.resource_names, validator })
     }
 
-    fn answer(&self, session: &Session, version: u64, nonce: u64) -> Result<DiscoveryResponse, Status> {
-        Ok(DiscoveryResponse {
+    /// `None`: nothing of it can be had yet. Envoy refuses an answer without a secret.
+    fn answer(&self, session: &Session, version: u64, nonce: u64) -> Result<Option<DiscoveryResponse>, Status> {
+        let resources = secrets(&self.names, session.svids(), self.validator).map_err(Status::invalid_argument)?;
+        Ok((!resources.is_empty()).then(|| DiscoveryResponse {
             version_info: version.to_string(),
-            resources: secrets(&self.names, session.svids(), self.validator).map_err(Status::invalid_argument)?,
+            resources,
             type_url: SECRET_TYPE.to_owned(),
             nonce: nonce.to_string(),
-        })
+        }))
     }
 }
 
@@ -108,22 +110,21 @@ impl Subscription {
             tokio::select! {
                 request = self.requests.message() => {
                     let Some(request) = request? else { return Ok(None) };
-                    if self.take(request)? {
-                        break;
+                    if !self.take(request)? {
+                        continue;
                     }
                 }
                 changed = self.session.change() => {
                     changed?;
                     self.version = self.version.saturating_add(1);
-                    if self.wanted.is_some() {
-                        break;
-                    }
                 }
             }
+            let Some(wanted) = &self.wanted else { continue };
+            if let Some(answer) = wanted.answer(&self.session, self.version, self.nonce.saturating_add(1))? {
+                self.nonce = self.nonce.saturating_add(1);
+                return Ok(Some(answer));
+            }
         }
-        let Some(wanted) = &self.wanted else { return Ok(None) };
-        self.nonce = self.nonce.saturating_add(1);
-        wanted.answer(&self.session, self.version, self.nonce).map(Some)
     }
 
     /// Whether a request wants an answer now.
@@ -132,7 +133,9 @@ impl Subscription {
             self.wanted = Some(Wanted::of(request)?);
             return Ok(true);
         };
-        if request.response_nonce != self.nonce.to_string() {
+        // Before the first answer there is none to name.
+        let nonce = if self.nonce == 0 { String::new() } else { self.nonce.to_string() };
+        if request.response_nonce != nonce {
             return Ok(false);
         }
         if let Some(error) = &request.error_detail {

@@ -7,7 +7,7 @@ use prost_types::Any;
 use signet_x509::pem;
 
 use super::{
-    offers::Svid,
+    offers::{Revocations, Svid},
     wire::tls::{
         CertificateValidationContext, DataSource, Secret, SpiffeCertValidatorConfig, TlsCertificate,
         TypedExtensionConfig, secret::Type, spiffe_cert_validator_config::TrustDomain,
@@ -35,7 +35,8 @@ pub(crate) enum Validator {
     Spiffe,
 }
 
-/// The secrets of these names, all if there are none; the error names what cannot be had.
+/// The secrets of these names, all if there are none; the error names what cannot be had. Left out is what would judge
+/// peers before their revocation lists are known.
 pub(crate) fn secrets(names: &[String], svids: &[Arc<Svid>], validator: Validator) -> Result<Vec<Any>, String> {
     let all = || {
         let mut names: Vec<_> = svids.iter().map(|svid| svid.spiffe_id.clone()).collect();
@@ -47,12 +48,13 @@ pub(crate) fn secrets(names: &[String], svids: &[Arc<Svid>], validator: Validato
         names
     };
     let names = if names.is_empty() { all() } else { names.to_vec() };
-    names.iter().map(|name| secret(name, svids, validator).map(|secret| any(SECRET_TYPE, &secret))).collect()
+    let secrets = names.iter().filter_map(|name| secret(name, svids, validator).transpose());
+    secrets.map(|secret| secret.map(|secret| any(SECRET_TYPE, &secret))).collect()
 }
 
-fn secret(name: &str, svids: &[Arc<Svid>], validator: Validator) -> Result<Secret, String> {
+fn secret(name: &str, svids: &[Arc<Svid>], validator: Validator) -> Result<Option<Secret>, String> {
     let kind = match name {
-        DEFAULT => svids.first().map(certificate),
+        DEFAULT => svids.first().map(|first| Some(certificate(first))),
         ROOT_CA => svids.first().map(|first| context(&of_domain(svids, first.trust_domain()), validator)),
         ALL => {
             let mut firsts: Vec<&Arc<Svid>> = Vec::new();
@@ -68,12 +70,12 @@ fn secret(name: &str, svids: &[Arc<Svid>], validator: Validator) -> Result<Secre
             Some(context(&firsts, validator))
         }
         name => match svids.iter().find(|svid| svid.spiffe_id == name) {
-            Some(svid) => Some(certificate(svid)),
+            Some(svid) => Some(Some(certificate(svid))),
             None => Some(of_domain(svids, name)).filter(|own| !own.is_empty()).map(|own| context(&own, validator)),
         },
     };
     let kind = kind.ok_or_else(|| format!("{name:?} is not a secret of this caller"))?;
-    Ok(Secret { name: name.to_owned(), r#type: Some(kind) })
+    Ok(kind.map(|kind| Secret { name: name.to_owned(), r#type: Some(kind) }))
 }
 
 /// The first identity of a trust domain, if there is one.
@@ -88,13 +90,13 @@ fn certificate(svid: &Arc<Svid>) -> Type {
     })
 }
 
-/// One identity of each trust domain.
-fn context(svids: &[&Arc<Svid>], validator: Validator) -> Type {
+/// One identity of each trust domain. `None`: not yet.
+fn context(svids: &[&Arc<Svid>], validator: Validator) -> Option<Type> {
     let context = match validator {
+        Validator::Plain if svids.iter().any(|svid| svid.revocations == Revocations::Awaited) => return None,
         Validator::Plain => {
             let anchors: Vec<_> = svids.iter().flat_map(|svid| svid.anchors_der.iter().cloned()).collect();
-            let lists: String =
-                svids.iter().filter_map(|svid| svid.crls_der.as_ref()).flatten().map(|der| list(der)).collect();
+            let lists: String = svids.iter().flat_map(|svid| svid.revocations.lists()).map(|der| list(der)).collect();
             CertificateValidationContext {
                 trusted_ca: Some(certificates(&anchors)),
                 // Envoy takes an empty one, and then refuses everybody.
@@ -117,11 +119,11 @@ fn context(svids: &[&Arc<Svid>], validator: Validator) -> Type {
             }
         }
     };
-    Type::ValidationContext(context)
+    Some(Type::ValidationContext(context))
 }
 
 fn list(der: &[u8]) -> String {
-    pem::encode("X509 CRL", der)
+    pem::encode(pem::CRL, der)
 }
 
 fn certificates(ders: &[Vec<u8>]) -> DataSource {
@@ -142,16 +144,16 @@ mod tests {
 
     use prost::Message;
 
-    use super::{CertificateValidationContext, Secret, Svid, Type, Validator, secrets};
+    use super::{CertificateValidationContext, Revocations, Secret, Svid, Type, Validator, secrets};
 
-    fn svid(tenant: &str, crls_der: Option<Vec<Vec<u8>>>) -> Arc<Svid> {
+    fn svid(tenant: &str, revocations: Revocations) -> Arc<Svid> {
         Arc::new(Svid {
             name: tenant.into(),
             spiffe_id: format!("spiffe://{tenant}.example.com/service/api"),
             chain_der: vec![vec![1]],
             key_der: vec![2].into(),
             anchors_der: vec![vec![3]],
-            crls_der,
+            revocations,
         })
     }
 
@@ -165,17 +167,23 @@ mod tests {
 
     #[test]
     fn revocation_lists_are_there_or_the_field_is_not() {
-        for (lists, pem) in [(None, None), (Some(vec![]), None), (Some(vec![vec![4], vec![5]]), Some(2))] {
+        let lists = |lists: &[Vec<u8>]| Revocations::Lists(lists.to_vec());
+        for (lists, pem) in [(Revocations::Unchecked, None), (lists(&[vec![4], vec![5]]), Some(2))] {
             let found = context("ROOTCA", &[svid("acme", lists)], Validator::Plain);
             let text = found.crl.map(|crl| String::from_utf8(crl.inline_bytes).unwrap());
             assert_eq!(text.map(|text| text.matches("-----BEGIN X509 CRL-----").count()), pem);
             assert!(found.only_verify_leaf_cert_crl);
         }
+        let awaited = [svid("acme", Revocations::Awaited)];
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(secrets(&names(&["ROOTCA"]), &awaited, Validator::Plain), Ok(Vec::new()));
+        assert_eq!(secrets(&names(&["ROOTCA", "default"]), &awaited, Validator::Plain).map(|all| all.len()), Ok(1));
+        assert!(context("ROOTCA", &awaited, Validator::Spiffe).custom_validator_config.is_some());
     }
 
     #[test]
     fn trust_domains_are_not_mixed() {
-        let both = [svid("acme", None), svid("globex", None)];
+        let both = [svid("acme", Revocations::Unchecked), svid("globex", Revocations::Unchecked)];
         assert!(secrets(&["ALL".to_owned()], &both, Validator::Plain).unwrap_err().contains("SPIFFE validator"));
         assert!(context("ALL", &both, Validator::Spiffe).custom_validator_config.is_some());
         assert!(context("ALL", &both[..1], Validator::Plain).trusted_ca.is_some());

@@ -104,7 +104,7 @@ fn bundles(svids: &[Arc<Svid>]) -> pb::X509BundlesResponse {
 /// Each once.
 fn lists(svids: &[Arc<Svid>]) -> Vec<Vec<u8>> {
     let mut lists = Vec::new();
-    for list in svids.iter().filter_map(|svid| svid.crls_der.as_ref()).flatten() {
+    for list in svids.iter().flat_map(|svid| svid.revocations.lists()) {
         if !lists.contains(list) {
             lists.push(list.clone());
         }

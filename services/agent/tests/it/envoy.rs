@@ -7,7 +7,7 @@ use std::{
 };
 
 use signet_agent::report::IdentityReport;
-use signet_client::{Enrollment, Identity, IdentitySettings, JoinToken, PeerPolicy};
+use signet_client::{Identity, PeerPolicy};
 use signet_core::PrincipalType as Type;
 use signet_proto::v1::PrincipalType;
 use tokio::{
@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     spiffe_clients::judge,
-    workload_api::sections,
+    workload_api::sections_with,
     world::{World, free_port, run},
 };
 
@@ -91,13 +91,6 @@ static_resources:
     )
 }
 
-async fn enrolled(world: &World, tenant: &str, kind: PrincipalType, id: &str) -> Identity {
-    let file = format!("{tenant}-{id}.token");
-    let token = JoinToken::read(&world.token_of(tenant, kind, id, &file).await).unwrap();
-    let enrollment = Enrollment { proof: Arc::new(token), tenant_id: None, principal_id: None };
-    Identity::enroll(IdentitySettings::new(world.endpoint(), world.roots()), &enrollment).await.unwrap()
-}
-
 /// One request on a connection of its own: the server's serial number if it was answered.
 async fn request(client: &Identity, port: u16) -> Result<String, String> {
     let policy = PeerPolicy::principal(Type::Service, "web-1".parse().unwrap());
@@ -137,8 +130,15 @@ async fn until(world: &World, client: &Identity, port: u16, expected: &str) {
     }
 }
 
+async fn until_refused(world: &World, client: &Identity, port: u16) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while curl(client, world, port).await == "hello" {
+        assert!(std::time::Instant::now() < deadline, "Envoy still accepts who was revoked");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn envoy_serves_and_refuses_through_renewal_and_ca_rotation() {
+async fn envoy_serves_and_refuses_through_renewal_revocation_and_ca_rotation() {
     let world = World::new().await;
     world.tenant("globex").await;
     world.token(PrincipalType::Service, "web-1").await;
@@ -147,7 +147,7 @@ async fn envoy_serves_and_refuses_through_renewal_and_ca_rotation() {
     let found = run(&judge("python").display().to_string(), &["-c", launcher]).await;
     let envoy = String::from_utf8(found.stdout).unwrap().trim().to_owned();
     let rule = format!("{{ uid = \"{}\", executable = \"{envoy}\" }}", nix::unistd::getuid());
-    let (agent, mut reports) = world.agent(&sections(&[("web-1", &rule)])).await;
+    let (agent, mut reports) = world.agent(&sections_with("", &[("web-1", &rule)])).await;
     let first = reports.until("it is well", IdentityReport::is_well).await[0].serial_number.clone();
 
     let port = free_port();
@@ -157,9 +157,9 @@ async fn envoy_serves_and_refuses_through_renewal_and_ca_rotation() {
     let log = fs::File::create(world.path("envoy.log")).unwrap();
     let _envoy = Envoy(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
 
-    let client = enrolled(&world, "acme", PrincipalType::Worker, "w-1").await;
-    let device = enrolled(&world, "acme", PrincipalType::Device, "d-1").await;
-    let stranger = enrolled(&world, "globex", PrincipalType::Worker, "w-1").await;
+    let client = world.enrolled("acme", PrincipalType::Worker, "w-1").await;
+    let device = world.enrolled("acme", PrincipalType::Device, "d-1").await;
+    let stranger = world.enrolled("globex", PrincipalType::Worker, "w-1").await;
     until(&world, &client, port, &first).await;
     assert_eq!(curl(&client, &world, port).await, "hello");
     assert_eq!(curl(&device, &world, port).await, "", "not whom the configuration names");
@@ -168,12 +168,19 @@ async fn envoy_serves_and_refuses_through_renewal_and_ca_rotation() {
     let second = reports.renew(&agent, "web-1").await.serial_number;
     until(&world, &client, port, &second).await;
 
+    // Revoked: Envoy learns of it, and refuses.
+    let gone = world.enrolled("acme", PrincipalType::Worker, "w-3").await;
+    assert_eq!(curl(&gone, &world, port).await, "hello");
+    world.revoke_leaf(&gone).await;
+    until_refused(&world, &gone, port).await;
+    assert_eq!(curl(&client, &world, port).await, "hello");
+
     // The next CA: announced, then in use.
     world.prepare_ca().await;
     world.activate_ca().await;
     let third = reports.renew(&agent, "web-1").await.serial_number;
     until(&world, &client, port, &third).await;
-    let late = enrolled(&world, "acme", PrincipalType::Worker, "w-2").await;
+    let late = world.enrolled("acme", PrincipalType::Worker, "w-2").await;
     assert_eq!(request(&late, port).await, Ok(third), "a client of the new CA");
     assert_eq!(curl(&stranger, &world, port).await, "");
     agent.stop().await;

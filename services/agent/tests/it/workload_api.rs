@@ -15,7 +15,7 @@ use signet_agent::{
     },
 };
 use signet_proto::v1::PrincipalType;
-use signet_x509::{CertificateView, KeyPair};
+use signet_x509::{CertificateView, IssuerCert, KeyPair, crl::verified_entries};
 use tonic::{
     Code, Request, Streaming,
     transport::{Channel, Endpoint},
@@ -28,9 +28,14 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The agent's configuration: a socket, and an identity for each name, with a rule.
+/// The agent's configuration: a socket, and an identity for each name, with a rule. Without revocation lists, which
+/// come some time after the first answer.
 pub(crate) fn sections(identities: &[(&str, &str)]) -> String {
-    let mut text = "[workload_api]\nsocket = \"workload.sock\"\n".to_owned();
+    sections_with("revocation_lists = false", identities)
+}
+
+pub(crate) fn sections_with(setting: &str, identities: &[(&str, &str)]) -> String {
+    let mut text = format!("[workload_api]\nsocket = \"workload.sock\"\n{setting}\n");
     for (name, rule) in identities {
         text += &format!(
             "[[identity]]\nname = \"{name}\"\nenroll = {{ join_token_file = \"{name}.token\" }}\n\
@@ -215,6 +220,33 @@ async fn wa_2_xs_1_xs_2_the_first_answer_comes_at_once_and_is_complete() {
     let bundles = bundles.message().await.unwrap().unwrap();
     assert_eq!(bundles.bundles.get("spiffe://acme.test.example.com"), Some(&svid.bundle));
     assert!(bundles.bundles.len() == 1 && bundles.crl.is_empty());
+    agent.stop().await;
+}
+
+/// No other implementation fills `crl`.
+#[tokio::test]
+async fn revocation_lists_come_with_the_bundle_and_follow_revocations() {
+    let world = World::new().await;
+    world.token(PrincipalType::Service, "web-1").await;
+    let other = world.enrolled("acme", PrincipalType::Worker, "w-1").await;
+    let (agent, _) = world.agent(&sections_with("", &[("web-1", us().as_str())])).await;
+    let channel = connect(&world).await;
+    let mut stream = svids(&channel).await.unwrap();
+    let revoked = other.status().borrow().facts.serial_number.clone();
+    let listed = |message: &X509svidResponse| {
+        let anchor = IssuerCert::from_der(&message.svids[0].bundle).unwrap();
+        let lists = message.crl.iter().map(|der| verified_entries(der, &anchor).unwrap()).collect::<Vec<_>>();
+        lists.first().map(|entries| entries.iter().any(|entry| entry.serial.to_string() == revoked))
+    };
+    let mut found = listed(&next(&mut stream).await);
+    while found.is_none() {
+        found = listed(&next(&mut stream).await);
+    }
+    assert_eq!(found, Some(false));
+    world.revoke_leaf(&other).await;
+    while found != Some(true) {
+        found = listed(&next(&mut stream).await);
+    }
     agent.stop().await;
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use signet_agent::{
     report::{IdentityReport, Report},
 };
 use signet_app::{Bootstrap, Call, ServerNames, bootstrap};
-use signet_client::{Connector, Credentials};
+use signet_client::{Connector, Credentials, Enrollment, Identity, IdentitySettings, JoinToken};
 use signet_control_plane::{
     Config as NodeConfig, PublicMaterial, Running, ServerCredentials,
     cli::system_clock,
@@ -135,10 +136,28 @@ impl World {
 
     /// Revokes a certificate of `acme`.
     pub(crate) async fn revoke(&self, certificate: &IdentityReport) {
+        self.revoke_serial(certificate.serial_number.clone()).await;
+    }
+
+    /// A principal with its first certificate.
+    pub(crate) async fn enrolled(&self, tenant: &str, kind: pb::PrincipalType, id: &str) -> Identity {
+        let file = format!("{tenant}-{id}.token");
+        let token = JoinToken::read(&self.token_of(tenant, kind, id, &file).await).unwrap();
+        let enrollment = Enrollment { proof: Arc::new(token), tenant_id: None, principal_id: None };
+        Identity::enroll(IdentitySettings::new(self.endpoint(), self.roots()), &enrollment).await.unwrap()
+    }
+
+    /// Revokes the certificate that a principal of `acme` has now.
+    pub(crate) async fn revoke_leaf(&self, identity: &Identity) {
+        let serial_number = identity.status().borrow().facts.serial_number.clone();
+        self.revoke_serial(serial_number).await;
+    }
+
+    async fn revoke_serial(&self, serial_number: String) {
         let request = pb::RevokeCertificateRequest {
             tenant_id: "acme".into(),
             issuer_id: "acme.1".into(),
-            serial_number: certificate.serial_number.clone(),
+            serial_number,
             reason: pb::RevocationReason::NotStated.into(),
             request_id: signet_client::request_id(),
             or_unrecorded: false,
