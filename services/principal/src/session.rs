@@ -188,14 +188,15 @@ impl Session {
             items.extend(page.items.into_iter().filter(|item| keep.is_none_or(|keep| keep(item))));
             unreadable.extend(page.unreadable);
             token = page.next_page_token;
-            let enough = limit > 0 && items.len() >= limit as usize;
-            if enough && (!token.is_empty() || items.len() > limit as usize) {
+            // Of what was chosen, one more has to be seen: pages that follow may have none.
+            let most = if keep.is_some() { limit.saturating_add(1) } else { limit } as usize;
+            let is_cut = items.len() > limit as usize || (keep.is_none() && !token.is_empty());
+            if limit > 0 && items.len() >= most && is_cut {
                 items.truncate(limit as usize);
-                self.printer.warn(&output::cut_off(limit));
-                return Ok(List { items, unreadable });
+                return Ok(List { items, unreadable, cut_at: Some(limit) });
             }
             if token.is_empty() {
-                return Ok(List { items, unreadable });
+                return Ok(List { items, unreadable, cut_at: None });
             }
         }
     }
@@ -219,6 +220,8 @@ pub struct List<T> {
     pub items: Vec<T>,
     /// What the server cannot read, by its place in the store.
     pub unreadable: Vec<String>,
+    /// Its limit, if there is more of it.
+    pub cut_at: Option<u32>,
 }
 
 impl<T: Shown> List<T> {
@@ -230,6 +233,10 @@ impl<T: Shown> List<T> {
     /// The same with more columns.
     pub fn print_with(&self, printer: &Printer, more: &[Column], list: &ListArgs) -> Result<Exit, Failure> {
         printer.list_with(&self.items, more, &list.view(&printer.format))?;
+        // Last, where it is seen.
+        if let Some(limit) = self.cut_at {
+            printer.warn(&output::cut_off(limit));
+        }
         if self.unreadable.is_empty() {
             return Ok(Exit::Ok);
         }

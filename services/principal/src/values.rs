@@ -104,7 +104,7 @@ pub fn sha256(text: &str) -> Result<String, String> {
 
 /// `24h`, `7d`, `2026-11-22T03:00:00Z`, `2026-11-22`, `today` or `yesterday`; days begin at midnight UTC.
 pub fn moment(text: &str) -> Result<Moment, String> {
-    const RULE: &str = "must be RFC 3339, a date, today, yesterday, or a duration before now such as 24h";
+    const RULE: &str = "must be RFC 3339 with a zone (2026-11-22T03:00:00Z), a date, today or yesterday (UTC), or a duration before now such as 24h";
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Moment::At(time));
     }
@@ -112,10 +112,9 @@ pub fn moment(text: &str) -> Result<Moment, String> {
     Ok(match text {
         "today" => Moment::Day(0),
         "yesterday" => Moment::Day(1),
-        _ => match text.parse::<Date>() {
-            Ok(day) => midnight(day)?,
-            Err(_) => Moment::Ago(duration(text).map_err(|_| RULE)?),
-        },
+        // Not what begins with a date: its time of day would be lost.
+        _ if text.len() == "2026-11-22".len() && text.contains('-') => midnight(text.parse().map_err(|_| RULE)?)?,
+        _ => Moment::Ago(duration(text).map_err(|_| RULE)?),
     })
 }
 
@@ -232,7 +231,9 @@ mod tests {
             [resolved("today"), resolved("2026-11-22")],
             [const { "2026-11-22T00:00:00Z" }; 2].map(|t| Ok(t.into()))
         );
-        assert!(moment("tomorrow").is_err() && moment("2026-13-01").is_err());
+        for bad in ["tomorrow", "2026-13-01", "2026-11-22T03:00", "2026-11-22 03:00:00", "20261122T0300"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

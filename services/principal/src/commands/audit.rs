@@ -15,7 +15,7 @@ use crate::{
     failure::{Failure, UNIMPLEMENTED},
     output::{event_summary, to_value},
     run::Run,
-    session::{Page, Session, rpc},
+    session::{List, Page, Session, rpc},
     values::{self, ListArgs, Moment},
 };
 
@@ -147,8 +147,11 @@ async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
     let end = args.until.map(|until| until.resolve(now));
     let is_wanted = |event: &v1::AuditEvent| args.only.is_wanted(event);
     let keep = args.only.chooses().then_some(&is_wanted as &dyn Fn(&_) -> bool);
-    let events = fetch_events(&session, start, end, args.list.limit(&run.printer.format), keep).await?;
-    run.printer.list(&events, &args.list.view(&run.printer.format)).map(|()| Exit::Ok)
+    let found = fetch_events(&session, start, end, args.list.limit(&run.printer.format), keep).await?;
+    if found.cut_at.is_some() {
+        run.printer.warn("later events follow: the newest are shown with --sort -time, or from a later --since on");
+    }
+    found.print(&run.printer, &args.list)
 }
 
 async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {
@@ -243,7 +246,7 @@ async fn fetch_and_check(
     // Whole minutes, since seals cover whole minutes; days without any seal need not be read.
     seals.from = if args.all { first } else { start }.as_second().div_euclid(60);
     let end = minute_start(seals.sealed_through.saturating_add(1)).max(now);
-    let mut events = fetch_events(session, minute_start(seals.from), Some(end), 0, None).await?;
+    let mut events = fetch_events(session, minute_start(seals.from), Some(end), 0, None).await?.items;
     let report = audit_check::check(&seals, &events, expected)?;
     if report.read_again.is_empty() {
         return Ok(report);
@@ -255,7 +258,7 @@ async fn fetch_and_check(
             (start.as_second()..end.as_second()).contains(&second)
         };
         events.retain(|event| !within(event));
-        events.extend(fetch_events(session, start, Some(end), 0, None).await?);
+        events.extend(fetch_events(session, start, Some(end), 0, None).await?.items);
     }
     audit_check::check(&seals, &events, expected)
 }
@@ -271,7 +274,7 @@ async fn fetch_events(
     end: Option<Timestamp>,
     limit: u32,
     keep: Option<&dyn Fn(&v1::AuditEvent) -> bool>,
-) -> Result<Vec<v1::AuditEvent>, Failure> {
+) -> Result<List<v1::AuditEvent>, Failure> {
     session
         .matching(limit, keep, |page_size, page_token| async move {
             let request = v1::ListAuditEventsRequest {
@@ -285,7 +288,6 @@ async fn fetch_events(
             Ok(Page { items: page.events, next_page_token: page.next_page_token, unreadable: Vec::new() })
         })
         .await
-        .map(|found| found.items)
 }
 
 /// The checkpoints from `start` on, oldest first, and back to the oldest of `heads`. An old server has none.

@@ -171,7 +171,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         force: args.force,
     };
     let done = rpc!(session, "rotating", Client.rotate_certificate_authority(request)).await?;
-    if run.printer.format.is_for_people() {
+    if !run.printer.format.is_document() {
         let nothing = match action {
             v1::RotationAction::Prepare => "a next CA is prepared already; --activate lets it sign",
             _ => "nothing is due",

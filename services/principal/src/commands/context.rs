@@ -12,7 +12,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{
-        Cell::{Age, Field, Status, With},
+        Cell::{Field, Status, When, With},
         Column, View,
     },
     run::Run,
@@ -80,7 +80,7 @@ const COLUMNS: &[Column] = &[
     Column::new("CONTEXT", Field("name")),
     Column::new("TENANT", With(tenant)),
     Column::new("CERTIFICATE", Status("certificate_state")),
-    Column::new("EXPIRES", Age("not_after")),
+    Column::new("EXPIRES", When("not_after")),
     Column::wide("ENDPOINT", Field("endpoint")),
     Column::wide("IDENTITY", Field("spiffe_id")),
 ];

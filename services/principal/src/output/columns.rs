@@ -5,7 +5,7 @@ use serde_json::Value;
 use signet_proto::v1;
 
 use super::table::{
-    Cell::{Age, Field, Sentence, Status, With},
+    Cell::{Age, Field, Sentence, Status, When, With},
     Column,
 };
 
@@ -51,12 +51,12 @@ shown! {
     }
     Certificate ["issuer_id", "serial_number"] {
         "ISSUER": Field("issuer_id"), "SERIAL NUMBER": Field("serial_number"), "STATE": Status("state"),
-        "EXPIRES": Age("not_after"), "PRINCIPAL" - wide: Field("principal_id"), "AGE" - wide: Age("not_before"),
-        "REVOKED" - wide: Age("revoke_time"), "REASON" - wide: Field("revocation_reason"),
+        "EXPIRES": When("not_after"), "PRINCIPAL" - wide: Field("principal_id"), "AGE" - wide: Age("not_before"),
+        "REVOKED" - wide: When("revoke_time"), "REASON" - wide: Field("revocation_reason"),
     }
     Token ["token_id"] {
         "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": With(whom), "LEFT": Field("uses_left"),
-        "EXPIRES": Age("expire_time"), "REVOKED": Age("revoke_time"), "BY" - wide: Field("created_by"),
+        "EXPIRES": When("expire_time"), "REVOKED": When("revoke_time"), "BY" - wide: Field("created_by"),
     }
     EnrollmentRule ["rule_id"] {
         "RULE": Field("rule_id"), "PROOF": With(proof), "TYPE": Field("principal_type"), "ID": Field("id_template"),
@@ -65,7 +65,7 @@ shown! {
     RuleMiss ["rule_id"] { "RULE": Field("rule_id"), "REASON": Field("reason"), "DETAIL": Sentence("detail") }
     CertificateAuthority ["ca_id"] {
         "CA": Field("ca_id"), "KIND": Field("kind"), "STATE": Status("state"), "ISSUER": Field("issuer_id"),
-        "EXPIRES": Age("not_after"), "KEY" - wide: Field("key_ref"),
+        "EXPIRES": When("not_after"), "KEY" - wide: Field("key_ref"),
     }
     AuditEvent ["event_id"] {
         "TIME": Age("event_time"), "OPERATION": With(|e| payload(e, "operation")), "ACTOR": With(actor),

@@ -28,6 +28,11 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether it is a whole document, or a part of one.
+    pub const fn is_document(&self) -> bool {
+        matches!(self, Self::Json | Self::Yaml | Self::JsonPath(_))
+    }
+
     /// Whether a person reads it.
     pub const fn is_for_people(&self) -> bool {
         matches!(self, Self::Table | Self::Wide)

@@ -53,11 +53,27 @@ impl Printer {
     /// A list of other records. `name`: the fields that name one.
     pub fn rows(&self, all: &[Column], name: &[&str], mut values: Vec<Value>, view: &View) -> Result<(), Failure> {
         view.sort(all, &mut values)?;
-        if view.first > 0 && values.len() > view.first as usize {
+        let chosen = view.chosen(all)?;
+        let is_cut = view.first > 0 && values.len() > view.first as usize;
+        if is_cut {
             values.truncate(view.first as usize);
+        }
+        self.table(all, chosen, name, values, view)?;
+        // Last, where it is seen.
+        if is_cut {
             self.warn(&cut_off(view.first));
         }
-        let chosen = view.chosen(all)?;
+        Ok(())
+    }
+
+    fn table(
+        &self,
+        all: &[Column],
+        chosen: Option<Vec<Column>>,
+        name: &[&str],
+        values: Vec<Value>,
+        view: &View,
+    ) -> Result<(), Failure> {
         let now = self.clock();
         match &self.format {
             Format::Table | Format::Wide if values.is_empty() => {
@@ -113,9 +129,18 @@ impl Printer {
     pub fn record(&self, value: &Value, order: &[&str]) -> Result<(), Failure> {
         match &self.format {
             Format::Table | Format::Wide => self.text(&table::sheet(value, order, self.clock())),
-            Format::Csv | Format::Name => Err(Failure::usage("this command has no list: csv and name do not apply")
-                .hint("use --output json, yaml or jsonpath=PATH")),
+            Format::Csv => self.text(&table::csv_of_one(value, order)?),
+            Format::Name => self.names(order.get(..1).unwrap_or_default(), std::slice::from_ref(value)),
             Format::Json | Format::Yaml | Format::JsonPath(_) => self.document(value),
+        }
+    }
+
+    /// Whether `part` of a record is not among what the format shows of it.
+    pub fn leaves_out(&self, value: &Value, part: &str) -> bool {
+        match &self.format {
+            Format::Name => true,
+            Format::JsonPath(path) => !path.query(value).all().into_iter().any(|found| table::bare(found).contains(part)),
+            _ => false,
         }
     }
 

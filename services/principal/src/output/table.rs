@@ -39,7 +39,7 @@ impl Column {
     /// What a record has there.
     pub(super) fn value(&self, record: &Value) -> Value {
         match self.cell {
-            Cell::Field(name) | Cell::Status(name) | Cell::Age(name) | Cell::Sentence(name) => {
+            Cell::Field(name) | Cell::Status(name) | Cell::Age(name) | Cell::When(name) | Cell::Sentence(name) => {
                 record.get(name).cloned().unwrap_or_default()
             }
             Cell::With(make) => Value::String(make(record)),
@@ -54,8 +54,10 @@ pub enum Cell {
     Field(&'static str),
     /// A field that says how something stands: coloured.
     Status(&'static str),
-    /// An instant: how long ago, or how soon.
+    /// An instant in the past: how long ago.
     Age(&'static str),
+    /// An instant: how long ago, or how soon, with the words that tell them apart.
+    When(&'static str),
     /// A text that is broken into lines rather than cut.
     Sentence(&'static str),
     /// A text made of the whole record.
@@ -166,6 +168,22 @@ pub(super) fn csv(columns: &[Column], values: &[Value], headings: bool) -> Resul
     String::from_utf8(writer.into_inner().map_err(Failure::other)?).map_err(Failure::other)
 }
 
+/// The fields of one record, those of `order` first.
+pub(super) fn csv_of_one(value: &Value, order: &[&str]) -> Result<String, Failure> {
+    let fields = in_order(value, order);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(fields.iter().map(|(name, _)| name)).map_err(Failure::other)?;
+    writer.write_record(fields.iter().map(|(_, field)| bare(field))).map_err(Failure::other)?;
+    String::from_utf8(writer.into_inner().map_err(Failure::other)?).map_err(Failure::other)
+}
+
+fn in_order<'a>(value: &'a Value, order: &[&str]) -> Vec<(&'a String, &'a Value)> {
+    let place = |name: &str| order.iter().position(|next| *next == name).unwrap_or(order.len());
+    let mut fields: Vec<_> = value.as_object().into_iter().flatten().collect();
+    fields.sort_by_key(|(name, _)| place(name));
+    fields
+}
+
 /// A value for programs, without quotes.
 pub(super) fn bare(value: &Value) -> String {
     match value {
@@ -181,10 +199,7 @@ pub(super) fn bare(value: &Value) -> String {
 /// One record, a line for each field: those of `order` first.
 pub(super) fn sheet(value: &Value, order: &[&str], now: Timestamp) -> String {
     let mut table = plain();
-    let place = |name: &str| order.iter().position(|next| *next == name).unwrap_or(order.len());
-    let mut fields: Vec<(&String, &Value)> = value.as_object().into_iter().flatten().collect();
-    fields.sort_by_key(|(name, _)| place(name));
-    for (name, field) in fields {
+    for (name, field) in in_order(value, order) {
         let value = if name.ends_with("status") || name.ends_with("state") {
             status(&text(field, now))
         } else if let (true, Some(seconds)) =
@@ -233,15 +248,16 @@ fn shown(cell: Cell, value: &Value, layout: Layout, now: Timestamp) -> (String, 
             let color = color(&text);
             (text, color)
         }
-        Cell::Age(name) => (age(field(name), layout.full, now), None),
+        Cell::Age(name) => (instant(field(name), layout.full, now, time::age), None),
+        Cell::When(name) => (instant(field(name), layout.full, now, time::when), None),
         Cell::With(make) => (plain::line(&make(value)), None),
     }
 }
 
-fn age(value: &Value, full: bool, now: Timestamp) -> String {
+fn instant(value: &Value, full: bool, now: Timestamp, short: fn(Timestamp, Timestamp) -> String) -> String {
     match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
         Some(at) if full => time::plain(at),
-        Some(at) => time::age(at, now),
+        Some(at) => short(at, now),
         None => text(value, now),
     }
 }

@@ -17,11 +17,22 @@ pub(super) fn plain(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// `12h` ago, or `in 12h`: short, for a column.
+/// `12h`, of what was that long ago.
 pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
     let span = time.duration_since(now);
-    let text = largest_unit(span.abs()).unwrap_or_else(|| "0 s".into()).replace("min", "m").replace(' ', "");
-    if span.is_negative() || span.is_zero() { text } else { format!("in {text}") }
+    let text = short(span);
+    if span.is_positive() { format!("in {text}") } else { text }
+}
+
+/// `12h ago`, `in 12h`.
+pub(super) fn when(time: Timestamp, now: Timestamp) -> String {
+    let span = time.duration_since(now);
+    let text = short(span);
+    if span.is_positive() { format!("in {text}") } else { format!("{text} ago") }
+}
+
+fn short(span: SignedDuration) -> String {
+    largest_unit(span.abs()).unwrap_or_else(|| "0 s".into()).replace("min", "m").replace(' ', "")
 }
 
 /// A length of time: its largest whole unit.

@@ -191,6 +191,16 @@ fn chosen_principals(machine: &Machine) {
     assert!(names(&["--role", "nobody-has-it"]).is_empty());
     let one = machine.principal(&["list", "--tenant", "acme", "--type", "worker", "--limit", "1"]).ok();
     assert!(one.err.contains("showing the first 1") && one.out.lines().count() == 2, "{one:?}");
+    let all = machine.principal(&["list", "--tenant", "acme", "--status", "suspended", "--limit", "1"]).ok();
+    assert!(all.out.contains("f-2") && all.err.is_empty(), "there are no more: {all:?}");
+    // What is made is told in every format, and a secret is never lost.
+    for format in ["name", "csv", "jsonpath=$.token_id", "jsonpath=$.secret"] {
+        let made = machine.principal(&["token", "create", "worker", "--tenant", "acme", "-o", format]).ok();
+        let secrets = [&made.out, &made.err].map(|text| text.matches("signet_join_").count());
+        assert_eq!(secrets.iter().sum::<usize>(), 1, "{format}: {made:?}");
+    }
+    let rotated = machine.principal(&["ca", "rotate", "--tenant", "acme", "-o", "name"]).ok();
+    assert_eq!(rotated.out, "acme.1\n");
     let csv = ["list", "--tenant", "acme", "--status", "suspended", "-o", "csv", "--columns", "principal,groups"];
     assert_eq!(machine.principal(&csv).ok().out, "principal,groups\nf-2,blue\n");
     let none = machine.principal(&["list", "--tenant", "acme", "--group", "none"]).ok();

@@ -113,7 +113,11 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     if let Value::Object(fields) = &mut shown {
         fields.insert("secret".into(), secret.expose_secret().into());
     }
-    run.printer.record(&shown, &[]).map(|()| Exit::Ok)
+    run.printer.record(&shown, &["token_id"])?;
+    if run.printer.leaves_out(&shown, secret.expose_secret()) {
+        run.printer.warn(&format!("the secret is shown only once: {}", secret.expose_secret()));
+    }
+    Ok(Exit::Ok)
 }
 
 /// A token whose secret nobody has is revoked.

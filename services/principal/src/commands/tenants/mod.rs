@@ -204,7 +204,7 @@ async fn list(run: &Run, TenantListArgs { show_deleted, list }: TenantListArgs) 
             Ok(Page { items: page.tenants, next_page_token: page.next_page_token, unreadable: page.unreadable })
         })
         .await?;
-    let purge = [Column::new("PURGE", Cell::Age("expire_time"))];
+    let purge = [Column::new("PURGE", Cell::When("expire_time"))];
     found.print_with(&run.printer, if show_deleted { &purge } else { &[] }, &list)
 }
 
