@@ -38,6 +38,6 @@ pub use peer::{Peer, PeerPolicy};
 pub use pending::Pending;
 pub use proofs::{AwsIam, Binding, OidcToken, ProofError, X509, environment_of};
 pub use retry::{Retry, jittered, request_id};
-pub use revocations::{RevocationList, RevocationListError, RevocationLists};
+pub use revocations::{RevocationListError, RevocationLists, VerifiedList};
 pub use root::{RootError, fetch_root, fingerprint};
 pub use storage::{Directory, InMemory, LOCK_FILE, Notes, Storage, read_notes, write_notes};

@@ -16,7 +16,7 @@ const SKEW: Lifetime = Lifetime::minutes(5);
 /// A CA's revocation list (CRL).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
-pub struct RevocationList {
+pub struct VerifiedList {
     /// The anchor of the bundle whose key signed it, DER.
     pub anchor_der: Vec<u8>,
     /// CRLNumber: higher in every later list of the CA.
@@ -29,7 +29,7 @@ pub struct RevocationList {
 
 /// The last lists of a bundle's anchors, at most one each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RevocationLists(Vec<RevocationList>);
+pub struct RevocationLists(Vec<VerifiedList>);
 
 /// Why a list is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -50,12 +50,12 @@ pub enum RevocationListError {
 
 impl RevocationLists {
     /// All of them, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &RevocationList> {
+    pub fn iter(&self) -> impl Iterator<Item = &VerifiedList> {
         self.0.iter()
     }
 
     /// An anchor's list.
-    pub fn of(&self, anchor_der: &[u8]) -> Option<&RevocationList> {
+    pub fn of(&self, anchor_der: &[u8]) -> Option<&VerifiedList> {
         self.0.iter().find(|list| list.anchor_der == anchor_der)
     }
 
@@ -89,7 +89,7 @@ impl RevocationLists {
             return Err(RevocationListError::Over);
         }
         let others = self.0.iter().filter(|list| list.anchor_der != *anchor && anchors.contains(&list.anchor_der));
-        let new = RevocationList { anchor_der: anchor.clone(), number, this_update, next_update, der };
+        let new = VerifiedList { anchor_der: anchor.clone(), number, this_update, next_update, der };
         Ok(Self(others.cloned().chain([new]).collect()))
     }
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use signet_core::{
     KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, StoreError, TenantId, Time,
     audit::sha256_hex,
-    store::{Key, Page, Query, Table, Transaction, Write},
+    store::{Body, Key, Page, Query, Table, Transaction, Write},
 };
 use signet_testkit::{
     fixtures::NOW,
@@ -144,7 +144,12 @@ impl Site {
         let written = transaction.writes().iter().filter(|write| !matches!(write, Write::Check(..)));
         let before: Vec<_> = written.map(|write| (write.key(), self.store.image(&write.key()))).collect();
         let result = self.store.transact(transaction.clone()).await;
-        let keys: Vec<_> = transaction.writes().iter().map(|write| write.key().to_string()).collect();
+        // A part's key has the list's digest, and that the CA's key, which is another in each run.
+        let name = |write: &Write| match write {
+            Write::Create(Body::RevocationListPart(part)) => format!("part of list {} of {}", part.number, part.ca),
+            other => other.key().to_string(),
+        };
+        let keys: Vec<_> = transaction.writes().iter().map(name).collect();
         self.note(&format!("node {node} writes {} {result:?}", keys.join(" ")));
         if result.is_ok() {
             let (now, seen_at) = (self.millis(), self.show(before));

@@ -83,7 +83,8 @@ fn what_stands_on_a_list_is_read_back_from_its_issuers_only() {
         RevokedEntry { revoked_at, ..entry }
     });
     assert_eq!(verified_entries(&crl, &world.tenant.cert).unwrap(), whole_seconds);
-    let facts = ListFacts { number: 7, this_update: NOW, next_update: NOW.plus(DAY) };
+    let seconds = |time: Time| Time::from_unix_seconds(time.unix_seconds());
+    let facts = ListFacts { number: 7, this_update: seconds(NOW), next_update: seconds(NOW.plus(DAY)) };
     assert_eq!(verified_facts(&crl, &world.tenant.cert), Ok(facts));
     assert_eq!(verified_facts(&crl, &world.root.cert), Err(CrlError::OtherIssuer));
     assert_eq!(verified_entries(&list(&world.tenant, 8, &[]), &world.tenant.cert), Ok(Vec::new()));

@@ -139,7 +139,9 @@ impl Printer {
     pub fn leaves_out(&self, value: &Value, part: &str) -> bool {
         match &self.format {
             Format::Name => true,
-            Format::JsonPath(path) => !path.query(value).all().into_iter().any(|found| table::bare(found).contains(part)),
+            Format::JsonPath(path) => {
+                !path.query(value).all().into_iter().any(|found| table::bare(found).contains(part))
+            }
             _ => false,
         }
     }

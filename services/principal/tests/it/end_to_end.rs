@@ -196,7 +196,7 @@ fn chosen_principals(machine: &Machine) {
     // What is made is told in every format, and a secret is never lost.
     for format in ["name", "csv", "jsonpath=$.token_id", "jsonpath=$.secret"] {
         let made = machine.principal(&["token", "create", "worker", "--tenant", "acme", "-o", format]).ok();
-        let secrets = [&made.out, &made.err].map(|text| text.matches("signet_join_").count());
+        let secrets = [&made.out, &made.err].map(|text| text.matches("sgt_").count());
         assert_eq!(secrets.iter().sum::<usize>(), 1, "{format}: {made:?}");
     }
     let rotated = machine.principal(&["ca", "rotate", "--tenant", "acme", "-o", "name"]).ok();
