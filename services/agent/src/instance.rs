@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub(crate) struct Instance {
     config: IdentityConfig,
     settings: IdentitySettings,
+    /// Whether programs that ask by the socket get revocation lists.
+    lists_for_workloads: bool,
     published: Arc<Published>,
     /// Remembers what the programs were told of.
     told_file: PathBuf,
@@ -54,9 +56,10 @@ impl Instance {
         let mut settings = control_plane.clone();
         settings.storage = Arc::clone(&published) as Arc<dyn Storage>;
         settings.follow_bundle = config.follow_bundle;
-        settings.follow_revocations &= !config.workloads.is_empty();
+        let lists_for_workloads = control_plane.follow_revocations && !config.workloads.is_empty();
+        settings.follow_revocations = lists_for_workloads || published.crl_file().is_some();
         let told_file = state_dir.join(format!("{}.told", config.name));
-        Self { config: config.clone(), settings, published, told_file, report, hurry, offers }
+        Self { config: config.clone(), settings, lists_for_workloads, published, told_file, report, hurry, offers }
     }
 
     /// Until `stop`; an attempt to begin, or a command, that is under way is finished first.
@@ -65,7 +68,7 @@ impl Instance {
             // Beside each other: programs that ask need not wait for those that are told.
             tokio::select! {
                 () = self.follow(&begun, &stop) => {}
-                () = workload_api::follow(&self.offers, &self.config.name, &begun, self.settings.follow_revocations) => {}
+                () = workload_api::follow(&self.offers, &self.config.name, &begun, self.lists_for_workloads) => {}
             }
         }
     }
@@ -116,11 +119,13 @@ impl Instance {
 
     async fn follow(&self, identity: &Identity, stop: &CancellationToken) {
         let (mut status, mut written) = (identity.status(), self.published.written());
+        let mut lists = identity.revocation_lists();
         let (proof, mut seen) = (&self.config.enroll.proof, Seen::now(&self.config.enroll.proof));
         let mut handover = Handover::new(self);
         loop {
             let (present, notes) = (status.borrow_and_update().clone(), written.borrow_and_update().clone());
-            handover.look(self, identity, &present, notes.as_ref()).await;
+            let crl = self.published.write_lists(&lists.borrow_and_update(), now());
+            handover.look(self, identity, &present, notes.as_ref(), crl).await;
             let report = handover.report();
             self.tell_all(|known| *known = self.described(&present, report));
             let lost = present.standing == RenewalState::Refused;
@@ -138,6 +143,7 @@ impl Instance {
                 }
                 Ok(()) = status.changed() => {}
                 Ok(()) = written.changed() => {}
+                Ok(()) = lists.changed() => {}
                 () = sleep_until(handover.retry_at), if handover.is_due() => {}
             }
         }
@@ -209,10 +215,25 @@ impl Handover {
         self.wanted && !self.done && self.failures > 0
     }
 
-    /// Tells the programs if what is written is new to them, and the last failure is some time ago.
-    async fn look(&mut self, instance: &Instance, identity: &Identity, status: &Status, notes: Option<&Notes>) {
+    /// Tells the programs if what is written is new to them, and the last failure is some time ago. `crl`: what the file
+    /// of revocation lists has.
+    async fn look(
+        &mut self,
+        instance: &Instance,
+        identity: &Identity,
+        status: &Status,
+        notes: Option<&Notes>,
+        crl: Result<Option<String>, CredentialsError>,
+    ) {
         let Some(notes) = notes.filter(|notes| notes.serial_number == status.facts.serial_number) else { return };
-        let news = format!("{} {}", notes.serial_number, sha256_hex(notes.bundle.anchors_pem.as_bytes()));
+        let mut news = format!("{} {}", notes.serial_number, sha256_hex(notes.bundle.anchors_pem.as_bytes()));
+        match (crl, instance.published.crl_file()) {
+            (Ok(None), None) => {}
+            (Ok(Some(lists)), _) => news += &format!(" {}", sha256_hex(lists.as_bytes())),
+            // Some programs take a missing file for a list that revokes nobody.
+            (Ok(None), Some(_)) => return self.not_yet("the revocation lists are not known yet"),
+            (Err(error), _) => return self.failed(error.to_string()),
+        }
         self.done = news == self.told || !self.wanted;
         if self.done || Instant::now() < self.retry_at {
             return;
@@ -233,11 +254,22 @@ impl Handover {
             }
             Err(message) => {
                 tracing::warn!(identity = %instance.config.name, message, "programs not notified; retrying");
-                self.failures = self.failures.saturating_add(1);
-                self.message = message;
-                let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(9)).min(LONGEST_PAUSE);
-                self.retry_at = Instant::now().checked_add(pause).unwrap_or(self.retry_at);
+                self.failed(message);
             }
+        }
+    }
+
+    fn failed(&mut self, message: String) {
+        self.failures = self.failures.saturating_add(1);
+        (self.done, self.at, self.message) = (false, text(now()), message);
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(9)).min(LONGEST_PAUSE);
+        self.retry_at = Instant::now().checked_add(pause).unwrap_or(self.retry_at);
+    }
+
+    /// Until something else comes.
+    fn not_yet(&mut self, message: &str) {
+        if self.message != message {
+            (self.done, self.message, self.at) = (!self.wanted, message.to_owned(), text(now()));
         }
     }
 

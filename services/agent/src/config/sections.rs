@@ -204,7 +204,7 @@ impl ProofConfig {
     }
 }
 
-/// A folder with `cert.pem`, `key.pem`, `ca.pem` and `bundle.pem`.
+/// A folder with `cert.pem`, `key.pem`, `ca.pem`, `bundle.pem` and, if wanted, `crl.pem`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
@@ -213,6 +213,9 @@ pub struct PemConfig {
     /// Of the key; the others may be read by everybody.
     #[serde(default = "secret", with = "Permissions")]
     pub key: Access,
+    /// Whether `crl.pem` is written too.
+    #[serde(default)]
+    pub crl: bool,
 }
 
 /// How [`Access`] is written.

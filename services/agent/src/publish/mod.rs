@@ -10,13 +10,16 @@ use std::{
 
 use signet_client::{
     Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE, NewFile, Notes,
-    Pending, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
+    Pending, RevocationLists, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
 };
+use signet_core::Time;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::config::{FileConfig, IdentityConfig, PemConfig};
 
+/// The revocation lists of the anchors.
+pub(crate) const CRL_FILE: &str = "crl.pem";
 /// The tenant's anchors, beside the certificate.
 pub(crate) const BUNDLE_FILE: &str = "bundle.pem";
 const FOLDER: Access = Access::mode(0o755);
@@ -51,6 +54,7 @@ impl Published {
                 ("SIGNET_BUNDLE_FILE", BUNDLE_FILE),
             ];
             files.extend(names.map(|(variable, name)| (variable, pem.directory.join(name))));
+            files.extend(self.crl_file().map(|path| ("SIGNET_CRL_FILE", path)));
         }
         files.extend(self.config.combined.as_ref().map(|combined| ("SIGNET_COMBINED_FILE", combined.file.clone())));
         files.extend(self.config.pkcs12.as_ref().map(|pkcs12| ("SIGNET_PKCS12_FILE", pkcs12.file.clone())));
@@ -99,7 +103,28 @@ impl Published {
         let pem = self.config.pem.iter().flat_map(move |pem| names.map(|name| pem.directory.join(name)));
         let combined = self.config.combined.iter().map(|combined| combined.file.clone());
         let pkcs12 = self.config.pkcs12.iter().map(|pkcs12| pkcs12.file.clone());
-        pem.chain(combined).chain(pkcs12)
+        pem.chain(self.crl_file()).chain(combined).chain(pkcs12)
+    }
+
+    /// Where revocation lists are written, if anywhere.
+    pub(crate) fn crl_file(&self) -> Option<PathBuf> {
+        self.config.pem.as_ref().filter(|pem| pem.crl).map(|pem| pem.directory.join(CRL_FILE))
+    }
+
+    /// Writes the lists if all anchors have one: with fewer, OpenSSL refuses whom the others signed, and Mosquitto, given
+    /// a file that it cannot read, accepts everybody. Returns what stands there then; `None`: nothing yet.
+    pub(crate) fn write_lists(&self, lists: &RevocationLists, now: Time) -> Result<Option<String>, CredentialsError> {
+        let Some(path) = self.crl_file() else { return Ok(None) };
+        let there = fs::read_to_string(&path).ok().filter(|text| !text.is_empty());
+        let bundle = self.written.borrow().as_ref().map(|notes| notes.bundle.clone());
+        let new = bundle.filter(|bundle| lists.cover(bundle, now)).map(|_| lists.to_pem());
+        match new {
+            Some(new) if there.as_ref() != Some(&new) => {
+                replace_file(&path, new.as_bytes(), PUBLIC)?;
+                Ok(Some(new))
+            }
+            _ => Ok(there),
+        }
     }
 
     /// What all files hold, now and from now on.

@@ -9,7 +9,7 @@ use std::{
 
 use signet_proto::v1::PrincipalType;
 
-use crate::world::{World, eventually, free_port, run, shown_serial};
+use crate::world::{World, eventually, exists, free_port, run, shown_serial};
 
 struct Ended(Child);
 
@@ -31,6 +31,7 @@ async fn mosquitto_rotates_without_a_lost_message() {
         format!(
             "user root\npid_file {dir}/mosquitto.pid\nlistener {port} 127.0.0.1\ntls_version tlsv1.3\n\
              certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/broker/bundle.pem\n\
+             crlfile {dir}/broker/crl.pem\n\
              require_certificate true\nuse_subject_as_username true\nacl_file {dir}/acl\n"
         ),
     )
@@ -38,13 +39,14 @@ async fn mosquitto_rotates_without_a_lost_message() {
     fs::write(world.path("acl"), "user CN=sensor-1,O=acme\ntopic readwrite soak\n").unwrap();
     // The client first: its own renewals need no telling.
     let identities = format!(
-        "[[identity]]\nname = \"broker\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"broker\" }}\n\
+        "[[identity]]\nname = \"broker\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"broker\", crl = true }}\n\
          signal = {{ pid_file = \"mosquitto.pid\" }}\n\
          [[identity]]\nname = \"sensor\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"sensor\" }}\n",
         broker.display(),
         client.display()
     );
     let (agent, mut reports) = world.agent(&identities).await;
+    eventually("the lists are there", || exists(&world.path("broker/crl.pem"))).await;
     let conf = format!("{dir}/mosquitto.conf");
     let _broker = Ended(Command::new(mosquitto()).args(["-c", &conf]).stderr(Stdio::null()).spawn().unwrap());
     eventually("mosquitto is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
@@ -90,6 +92,25 @@ async fn mosquitto_rotates_without_a_lost_message() {
     })
     .await;
     assert!(subscriber.0.try_wait().unwrap().is_none(), "the subscriber is still the same");
+
+    // Another device of the tenant, until it is revoked.
+    let gone = world.enrolled("acme", PrincipalType::Device, "sensor-2").await;
+    fs::create_dir(world.path("gone")).unwrap();
+    gone.with_credentials(|credentials| {
+        fs::write(world.path("gone/cert.pem"), credentials.chain_pem()).unwrap();
+        fs::write(world.path("gone/key.pem"), credentials.key_pem().as_bytes()).unwrap();
+    });
+    fs::copy(world.path("sensor/bundle.pem"), world.path("gone/bundle.pem")).unwrap();
+    let theirs = [arguments(&format!("{dir}/gone"), port), vec!["-m".into(), "bye".into()]].concat();
+    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+    assert!(run("mosquitto_pub", &theirs).await.status.success());
+    world.revoke_leaf(&gone).await;
+    let mut tries = 0;
+    while run("mosquitto_pub", &theirs).await.status.success() {
+        tries += 1;
+        assert!(tries < 100, "mosquitto still accepts who was revoked");
+    }
+    publish("goodbye").await;
     agent.stop().await;
 }
 

@@ -41,7 +41,7 @@ fn configuration(world: &World, port: u16) -> String {
         "user root;\ndaemon off;\nworker_processes 2;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log info;\nevents {{}}\nhttp {{\n\
          access_log off;\nserver {{\nlisten 127.0.0.1:{port} ssl;\nssl_protocols TLSv1.3;\n\
          ssl_certificate {dir}/tls/cert.pem;\nssl_certificate_key {dir}/tls/key.pem;\n\
-         ssl_client_certificate {dir}/tls/bundle.pem;\nssl_verify_client on;\n\
+         ssl_client_certificate {dir}/tls/bundle.pem;\nssl_verify_client on;\nssl_crl {dir}/tls/crl.pem;\n\
          if ($ssl_client_s_dn !~ \"(^|,)O=acme$\") {{ return 403; }}\n\
          location / {{ return 200 \"hello $ssl_client_s_dn\\n\"; }}\n}}\n}}\n"
     )
@@ -82,7 +82,7 @@ async fn status_for(world: &World, folder: &str, port: u16) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nginx_rotates_without_a_failed_request() {
+async fn nginx_rotates_and_refuses_the_revoked_without_a_failed_request() {
     let world = World::new().await;
     let token = world.token(PrincipalType::Service, "web-1").await;
     let port = free_port();
@@ -94,10 +94,12 @@ async fn nginx_rotates_without_a_failed_request() {
         nginx()
     );
     let identities = format!(
-        "[[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"tls\" }}\n{hook}\n",
+        "[[identity]]\nname = \"web\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"tls\", crl = true }}\n{hook}\n",
         token.display()
     );
     let (agent, mut reports) = world.agent(&identities).await;
+    // Nothing is told before the lists are there.
+    reports.until("it is told", signet_agent::report::IdentityReport::is_well).await;
     let conf = world.path("nginx.conf").display().to_string();
     let tested = run(nginx(), &["-t", "-c", &conf]).await;
     assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
@@ -131,6 +133,15 @@ async fn nginx_rotates_without_a_failed_request() {
             assert!(Instant::now() < deadline, "nginx does not show {serial}");
         }
     }
+    let gone = enrolled(&world, &world.token(PrincipalType::Worker, "w-2").await, "gone").await;
+    assert_eq!(status_for(&world, "gone", port).await, "200");
+    world.revoke_leaf(&gone).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while status_for(&world, "gone", port).await == "200" {
+        assert!(Instant::now() < deadline, "nginx still accepts who was revoked");
+    }
+    assert_eq!(status_for(&world, "gone", port).await, "400");
+
     stop.cancel();
     let (count, failed) = load.await.unwrap();
     assert!(failed.is_empty(), "{} of {count} failed: {:?}", failed.len(), failed.first());
