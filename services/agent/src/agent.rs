@@ -22,6 +22,7 @@ use crate::{
     lock::Lock,
     metrics,
     report::{IdentityReport, Report},
+    socket::{self, Place},
     workload_api::{self, Offers},
 };
 
@@ -39,6 +40,7 @@ pub struct Agent {
     hurries: Hurries,
     offers: Offers,
     helpers: Vec<JoinHandle<()>>,
+    sockets: Vec<Place>,
     _lock: Lock,
 }
 
@@ -66,19 +68,26 @@ impl Agent {
             let hurries = Arc::clone(&hurries);
             Arc::new(move |name: &str| locked(&hurries).get(name).map(|hurry| hurry.notify_one()).is_some())
         };
-        let socket = control::open(&config.socket)?;
-        let mut helpers = vec![tokio::spawn(control::serve(socket, report.1.clone(), renew))];
+        // For this user and its group.
+        let (listener, place) = socket::open(&config.socket, 0o660)?;
+        let mut sockets = vec![place];
+        let mut helpers = vec![tokio::spawn(control::serve(listener, report.1.clone(), renew))];
         if let Some(address) = config.metrics {
             helpers.push(tokio::spawn(metrics::serve(address, report.1.clone())));
         }
         let offers = Offers::default();
         if let Some(api) = &config.workload_api {
-            helpers.push(tokio::spawn(workload_api::serve(workload_api::open(&api.socket)?, offers.clone())));
+            // For everybody: who connects is asked for by the rules.
+            let opened = socket::open(&api.socket, 0o666);
+            let (listener, place) = opened.inspect_err(|_| sockets.iter().for_each(Place::leave))?;
+            sockets.push(place);
+            helpers.push(tokio::spawn(workload_api::serve(listener, offers.clone())));
         }
         helpers.push(tokio::spawn(tell_systemd(report.1)));
         let instances = BTreeMap::new();
         let ending = Vec::new();
-        let mut agent = Self { config, report: report.0, instances, ending, hurries, offers, helpers, _lock: lock };
+        let report = report.0;
+        let mut agent = Self { config, report, instances, ending, hurries, offers, helpers, sockets, _lock: lock };
         agent.reconcile();
         Ok(agent)
     }
@@ -106,15 +115,15 @@ impl Agent {
         let elsewhere = !same_control_plane(&config.control_plane, &self.config.control_plane);
         let Config { control_plane, identities, log_json, .. } = config;
         self.config = Config { control_plane, identities, log_json, ..self.config.clone() };
-        // At once: a rule that is gone must not wait for the identity's end.
-        self.offers.configure(&self.config.identities);
         let wanted = &self.config.identities;
         let (keep, end) = std::mem::take(&mut self.instances)
             .into_iter()
             .partition(|(_, running)| !elsewhere && wanted.contains(&running.config));
         self.instances = keep;
-        // The next one of that name may be somebody else.
-        end.keys().for_each(|name| self.offers.suspend(name));
+        // At once, and first: the next one of that name may be somebody else, and a rule that is gone must not wait for
+        // the identity's end.
+        end.keys().for_each(|name| self.offers.entrust(name, None));
+        self.offers.configure(&self.config.identities);
         self.end(end);
         self.ended().await;
         self.reconcile();
@@ -151,6 +160,8 @@ impl Agent {
                 standing: "enrolling".into(),
                 ..IdentityReport::default()
             };
+            // Of one that starts anew, nothing is known.
+            known.retain(|name, _| self.instances.contains_key(name));
             report.identities = names.iter().map(|name| known.remove(name).unwrap_or_else(|| fresh(name))).collect();
         });
         self.offers.configure(&self.config.identities);
@@ -176,11 +187,7 @@ impl Agent {
         self.end(instances);
         self.ended().await;
         self.helpers.iter().for_each(JoinHandle::abort);
-        // It would only be in the way of the next one.
-        let _ = std::fs::remove_file(&self.config.socket);
-        if let Some(api) = &self.config.workload_api {
-            let _ = std::fs::remove_file(&api.socket);
-        }
+        self.sockets.iter().for_each(Place::leave);
     }
 }
 
@@ -193,6 +200,7 @@ fn same_control_plane(one: &IdentitySettings, other: &IdentitySettings) -> bool 
         && one.server_name == other.server_name
         && one.roots_der == other.roots_der
         && one.out_of_band == other.out_of_band
+        && one.require_pq_kex == other.require_pq_kex
 }
 
 /// Ready once every identity has its files and its programs know; `systemctl status` shows a line.

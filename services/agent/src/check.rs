@@ -8,6 +8,7 @@ use crate::{
     config::{Config, IdentityConfig},
     control, metrics,
     publish::Published,
+    socket,
 };
 
 /// What keeps `run` from doing all that it should, each in a line; empty if nothing does.
@@ -27,6 +28,12 @@ pub(crate) async fn problems(config: &Config) -> String {
     let sockets = config.workload_api.iter().filter_map(|api| api.socket.parent());
     for folder in sockets.filter(|folder| !folder.is_dir()) {
         let _ = writeln!(text, "workload_api.socket: {} is not a folder", folder.display());
+    }
+    let api = config.workload_api.iter().map(|api| ("workload_api.socket", &api.socket));
+    for (key, path) in [("socket", &config.socket)].into_iter().chain(api) {
+        if let Some(problem) = socket::problem(path) {
+            let _ = writeln!(text, "{key}: {problem}");
+        }
     }
     // A running agent has both itself.
     if control::ask(&config.socket, "status").await.is_ok() {

@@ -1,7 +1,7 @@
 //! The agent's socket: a line is asked, one JSON document answered. `status`: the report. `renew NAME`: the report,
 //! once the identity has been told to renew now.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -14,18 +14,6 @@ use crate::report::Report;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const MAX_LINE: u64 = 200;
-
-/// Opens the socket, for this user and its group. The lock is held: what is there already is a leftover.
-pub(crate) fn open(path: &Path) -> Result<UnixListener, String> {
-    let failed = |error: io::Error| format!("the socket {} cannot be opened: {error}", path.display());
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    Ok(listener)
-}
 
 /// Asks an identity to renew now; false if there is none of this name.
 pub(crate) type Renew = Arc<dyn Fn(&str) -> bool + Send + Sync>;

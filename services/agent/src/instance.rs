@@ -22,7 +22,7 @@ use crate::{
     proof::{Seen, enrollment},
     publish::{Published, combine},
     report::{HandoverReport, IdentityReport, ProblemReport, Report},
-    workload_api::{self, Offers},
+    workload_api::{self, Keeper, Offers},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -41,6 +41,7 @@ pub(crate) struct Instance {
     /// Somebody wants the next certificate now.
     hurry: Arc<Notify>,
     offers: Offers,
+    keeper: Keeper,
 }
 
 impl Instance {
@@ -59,7 +60,10 @@ impl Instance {
         let lists_for_workloads = control_plane.follow_revocations && !config.workloads.is_empty();
         settings.follow_revocations = lists_for_workloads || published.crl_file().is_some();
         let told_file = state_dir.join(format!("{}.told", config.name));
-        Self { config: config.clone(), settings, lists_for_workloads, published, told_file, report, hurry, offers }
+        let keeper = Keeper::default();
+        offers.entrust(&config.name, Some(keeper.clone()));
+        let config = config.clone();
+        Self { config, settings, lists_for_workloads, published, told_file, report, hurry, offers, keeper }
     }
 
     /// Until `stop`; an attempt to begin, or a command, that is under way is finished first.
@@ -68,9 +72,13 @@ impl Instance {
             // Beside each other: programs that ask need not wait for those that are told.
             tokio::select! {
                 () = self.follow(&begun, &stop) => {}
-                () = workload_api::follow(&self.offers, &self.config.name, &begun, self.lists_for_workloads) => {}
+                () = self.offer(&begun) => {}
             }
         }
+    }
+
+    async fn offer(&self, identity: &Identity) {
+        workload_api::follow(&self.offers, &self.config.name, &self.keeper, identity, self.lists_for_workloads).await;
     }
 
     /// Loads what is published, or enrolls; again and again until that succeeds, at once when the proof's files change.
@@ -215,8 +223,8 @@ impl Handover {
         self.wanted && !self.done && self.failures > 0
     }
 
-    /// Tells the programs if what is written is new to them, and the last failure is some time ago. `crl`: what the file
-    /// of revocation lists has.
+    /// Tells the programs if what is written is new to them, and the last failure is some time ago. `crl`: what the
+    /// file of revocation lists has.
     async fn look(
         &mut self,
         instance: &Instance,

@@ -16,6 +16,7 @@ mod metrics;
 mod proof;
 mod publish;
 pub mod report;
+mod socket;
 mod table;
 pub mod workload_api;
 

@@ -24,7 +24,8 @@ pub struct ListArgs {
 }
 
 impl ListArgs {
-    /// How many to read; 0: all. Programs are not told that a list goes on, and what is to be sorted is read to its end.
+    /// How many to read; 0: all. Programs are not told that a list goes on, and what is to be sorted is read to its
+    /// end.
     pub fn limit(&self, format: &Format) -> u32 {
         if self.view.sorts() { 0 } else { self.shown(format) }
     }

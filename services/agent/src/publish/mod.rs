@@ -111,8 +111,8 @@ impl Published {
         self.config.pem.as_ref().filter(|pem| pem.crl).map(|pem| pem.directory.join(CRL_FILE))
     }
 
-    /// Writes the lists if all anchors have one: with fewer, OpenSSL refuses whom the others signed, and Mosquitto, given
-    /// a file that it cannot read, accepts everybody. Returns what stands there then; `None`: nothing yet.
+    /// Writes the lists if all anchors have one: with fewer, OpenSSL refuses whom the others signed, and Mosquitto,
+    /// given a file that it cannot read, accepts everybody. Returns what stands there then; `None`: nothing yet.
     pub(crate) fn write_lists(&self, lists: &RevocationLists, now: Time) -> Result<Option<String>, CredentialsError> {
         let Some(path) = self.crl_file() else { return Ok(None) };
         let there = fs::read_to_string(&path).ok().filter(|text| !text.is_empty());

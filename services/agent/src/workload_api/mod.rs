@@ -15,6 +15,6 @@ mod session;
 mod svids;
 pub mod wire;
 
-pub(crate) use offers::{Offers, follow};
+pub(crate) use offers::{Keeper, Offers, follow};
 pub use rules::{Executable, Workload};
 pub(crate) use server::{open, serve};

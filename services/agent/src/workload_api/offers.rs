@@ -70,6 +70,19 @@ struct Offer {
     name: String,
     workloads: Arc<[Workload]>,
     state: State,
+    /// Whose word counts.
+    keeper: Option<Keeper>,
+}
+
+/// The right to say what an identity is. After a reload the name may be another identity's, while what kept the one
+/// before is still ending.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keeper(Arc<()>);
+
+impl Keeper {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Why a caller gets nothing.
@@ -101,26 +114,31 @@ impl Offers {
     /// What the configuration names; the state of those that it named before is kept.
     pub(crate) fn configure(&self, identities: &[IdentityConfig]) {
         self.0.send_modify(|offers| {
-            let offer = |one: &IdentityConfig| Offer {
-                name: one.name.clone(),
-                workloads: one.workloads.as_slice().into(),
-                state: offers
-                    .iter()
-                    .find(|known| known.name == one.name)
-                    .map_or(State::Pending, |known| known.state.clone()),
+            let offer = |one: &IdentityConfig| {
+                let known = offers.iter().find(|known| known.name == one.name);
+                Offer {
+                    name: one.name.clone(),
+                    workloads: one.workloads.as_slice().into(),
+                    state: known.map_or(State::Pending, |known| known.state.clone()),
+                    keeper: known.and_then(|known| known.keeper.clone()),
+                }
             };
             *offers = identities.iter().filter(|one| !one.workloads.is_empty()).map(offer).collect();
         });
     }
 
-    /// Nothing of it, until it begins again.
-    pub(crate) fn suspend(&self, name: &str) {
-        self.set(name, State::Pending);
-    }
-
-    fn set(&self, name: &str, state: State) {
+    /// From now on nobody but `keeper` says what the identity is; nothing of it until then.
+    pub(crate) fn entrust(&self, name: &str, keeper: Option<Keeper>) {
         self.0.send_if_modified(|offers| {
             let offer = offers.iter_mut().find(|offer| offer.name == name);
+            offer.map(|offer| (offer.state, offer.keeper) = (State::Pending, keeper)).is_some()
+        });
+    }
+
+    fn set(&self, name: &str, keeper: &Keeper, state: State) {
+        self.0.send_if_modified(|offers| {
+            let is_kept = |offer: &&mut Offer| offer.keeper.as_ref().is_some_and(|known| known.is(keeper));
+            let offer = offers.iter_mut().find(|offer| offer.name == name).filter(is_kept);
             offer.map(|offer| offer.state = state).is_some()
         });
     }
@@ -159,7 +177,7 @@ impl Changes {
 
 /// Keeps what is offered of an identity as new as the identity, until dropped. `with_lists`: it follows its revocation
 /// lists.
-pub(crate) async fn follow(offers: &Offers, name: &str, identity: &Identity, with_lists: bool) {
+pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identity: &Identity, with_lists: bool) {
     let (mut status, mut bundle, mut lists) = (identity.status(), identity.bundle(), identity.revocation_lists());
     let mut revocations = if with_lists { Revocations::Awaited } else { Revocations::Unchecked };
     // Status changes for many reasons; only what a program sees counts.
@@ -173,7 +191,7 @@ pub(crate) async fn follow(offers: &Offers, name: &str, identity: &Identity, wit
         revocations = revocations.next(identity, &lists.borrow_and_update());
         let seen = (standing, serial, Arc::clone(&bundle.borrow()), revocations.clone());
         if shown.as_ref() != Some(&seen) {
-            offers.set(name, state(name, identity, standing, revocations.clone()));
+            offers.set(name, keeper, state(name, identity, standing, revocations.clone()));
             shown = Some(seen);
         }
         tokio::select! {
@@ -201,4 +219,52 @@ fn state(name: &str, identity: &Identity, standing: RenewalState, revocations: R
         anchors_der,
         revocations,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, IdentityConfig, Keeper, Nothing, Offers, State, Svid};
+
+    fn identity(uid: u32) -> IdentityConfig {
+        let text = format!(
+            "name = \"web\"\nenroll = {{ join_token_file = \"token\" }}\nworkloads = [{{ uid = \"{uid}\" }}]\n"
+        );
+        figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&text)).extract().unwrap()
+    }
+
+    fn ready(spiffe_id: &str) -> State {
+        let svid = Svid {
+            name: "web".into(),
+            spiffe_id: spiffe_id.into(),
+            chain_der: Vec::new(),
+            key_der: Vec::new().into(),
+            anchors_der: Vec::new(),
+            revocations: super::Revocations::Unchecked,
+        };
+        State::Ready(svid.into())
+    }
+
+    /// A reload names another identity by the same name, while the one before is still ending.
+    #[test]
+    fn what_kept_an_identity_before_cannot_speak_for_the_next() {
+        let (offers, old, new) = (Offers::default(), Keeper::default(), Keeper::default());
+        let found = |uid| {
+            let found = offers.of(&Facts { uid, gid: 0, executable: None, cgroup: None });
+            found.map(|svids| svids[0].spiffe_id.clone())
+        };
+        offers.configure(&[identity(1)]);
+        offers.entrust("web", Some(old.clone()));
+        offers.set("web", &old, ready("old"));
+        assert_eq!(found(1), Ok("old".into()));
+
+        offers.entrust("web", None);
+        offers.configure(&[identity(2)]);
+        offers.set("web", &old, ready("old"));
+        assert_eq!((found(1), found(2)), (Err(Nothing::Denied), Err(Nothing::NotReady)));
+        offers.entrust("web", Some(new.clone()));
+        offers.set("web", &old, ready("old"));
+        assert_eq!(found(2), Err(Nothing::NotReady));
+        offers.set("web", &new, ready("new"));
+        assert_eq!(found(2), Ok("new".into()));
+    }
 }

@@ -88,19 +88,23 @@ fn unit_of(cgroup: &str) -> Option<&str> {
     cgroup.strip_prefix('/')?.split('/').find(|part| !part.ends_with(".slice")).filter(|part| is_unit(part))
 }
 
-/// The outermost container: `docker-<id>.scope`, `cri-containerd-<id>.scope`, `<id>`. Not below a user's manager, where
-/// users name groups as they like.
+/// The outermost container: `docker-<id>.scope`, `cri-containerd-<id>.scope`, `<id>`. Everything above it has to be
+/// what systemd and container engines make: below a service, a container or a user's manager, others name groups as
+/// they like.
 fn container_of(cgroup: &str) -> Option<&str> {
     let id = |part: &'_ str| -> Option<usize> {
         let name = part.strip_suffix(".scope").unwrap_or(part);
         let at = name.rfind(['-', ':']).map_or(0, |at| at + 1);
         name.get(at..).is_some_and(is_container).then_some(at)
     };
-    let path = cgroup.strip_prefix('/')?;
-    if path.split('/').any(|part| part == ".." || part == "user.slice") {
-        return None;
-    }
-    path.split('/').find_map(|part| part.strip_suffix(".scope").unwrap_or(part).get(id(part)?..))
+    let is_known = |part: &str| {
+        let kubernetes = ["kubepods", "burstable", "besteffort", "guaranteed"];
+        let engine = ["docker", "libpod_parent"].contains(&part) || kubernetes.contains(&part);
+        engine || part.starts_with("pod") || (part.ends_with(".slice") && part != "user.slice")
+    };
+    let mut below = cgroup.strip_prefix('/')?.split('/').skip_while(|part| is_known(part));
+    let part = below.next()?;
+    part.strip_suffix(".scope").unwrap_or(part).get(id(part)?..)
 }
 
 #[cfg(test)]
@@ -179,6 +183,13 @@ mod tests {
             let inner = format!("{}/{}", path.replace("ID", ID), ID.replace('0', "1"));
             assert_eq!(container_of(&inner), Some(ID), "a group inside of a container");
         }
-        assert_eq!(container_of(&format!("/../{ID}")), None);
+        for path in [
+            "/../ID",
+            "/system.slice/ci.service/ID",
+            "/lxc.payload.guest/ID",
+            "/machine.slice/systemd-nspawn@guest.service/payload/ID",
+        ] {
+            assert_eq!(container_of(&path.replace("ID", ID)), None, "{path}");
+        }
     }
 }

@@ -32,7 +32,7 @@ fn the_sample_is_a_configuration() {
     assert_eq!(config.identities[0].pem.as_ref().unwrap().key.group, Some(0));
     // What is commented out is one, too.
     let all = sample.replace("\n#out", "\nout").replace("\n#so", "\nso").replace("\n#server", "\nserver");
-    let all = all.replace("\n#fol", "\nfol").replace("\n#work", "\nwork");
+    let all = all.replace("\n#fol", "\nfol").replace("\n#work", "\nwork").replace("\n#[work", "\n[work");
     let config = Config::from_toml(&all, folder.path()).unwrap();
     assert!(config.control_plane.out_of_band.is_some() && config.identities[0].follow_bundle);
     assert_eq!((config.workload_api.is_some(), config.identities[0].workloads.len()), (true, 2));
