@@ -27,14 +27,16 @@ async fn tasks_do_what_is_due_and_nothing_twice() {
     assert_eq!(crl.content_type(), Some("application/pkix-crl"));
     let number: u64 = crl.metadata().unwrap()["crl-number"].parse().unwrap();
     assert!(number > 1_700_000_000, "{number}");
-    // Another list is due: what is published is read first, so that nothing of it is lost.
-    let notes = [("content-sha256", "others"), ("crl-number", "4000000000")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let der = crl.body.collect().await.unwrap();
-    let there = world.s3.put_object().bucket(&world.bucket).key("crl/system.1.crl").body(der.into_bytes().into());
-    there.set_metadata(Some(notes.into())).send().await.unwrap();
-    assert_eq!(done(&world.invoke(json!({"task": "publish"})).await), ["crl/system.1.crl"]);
-    let again = world.s3.head_object().bucket(&world.bucket).key("crl/system.1.crl").send().await.unwrap();
-    assert_eq!(again.metadata().unwrap()["crl-number"], "4000000001");
+    // The store's list takes the place of an older one, and not of a newer one.
+    let der = crl.body.collect().await.unwrap().into_bytes();
+    for (noted, put) in [(number - 1, &["crl/system.1.crl"][..]), (number + 1, &[])] {
+        let notes = [("crl-number".to_owned(), noted.to_string())].into();
+        let there = world.s3.put_object().bucket(&world.bucket).key("crl/system.1.crl").body(der.clone().into());
+        there.set_metadata(Some(notes)).send().await.unwrap();
+        assert_eq!(done(&world.invoke(json!({"task": "publish"})).await), put, "{noted}");
+        let again = world.s3.head_object().bucket(&world.bucket).key("crl/system.1.crl").send().await.unwrap();
+        assert_eq!(again.metadata().unwrap()["crl-number"], number.max(noted).to_string());
+    }
     for task in ["rotate-cas", "sweep", "warn-expiry", "count-quotas", "key-policies", "purge-tenants"] {
         let answer = world.invoke(json!({ "task": task })).await;
         assert!(answer["task"] == task && answer["unfinished"] == false, "{answer}");
