@@ -47,9 +47,17 @@ pub(crate) fn secrets(names: &[String], svids: &[Arc<Svid>], validator: Validato
         }
         names
     };
+    if names.len() > most(svids) {
+        return Err(format!("{} names are more than this caller has secrets", names.len()));
+    }
     let names = if names.is_empty() { all() } else { names.to_vec() };
     let secrets = names.iter().filter_map(|name| secret(name, svids, validator).transpose());
     secrets.map(|secret| secret.map(|secret| any(SECRET_TYPE, &secret))).collect()
+}
+
+/// Each identity and its trust domain, and the names that are always there.
+fn most(svids: &[Arc<Svid>]) -> usize {
+    2 * svids.len() + 3
 }
 
 fn secret(name: &str, svids: &[Arc<Svid>], validator: Validator) -> Result<Option<Secret>, String> {
@@ -179,6 +187,14 @@ mod tests {
         assert_eq!(secrets(&names(&["ROOTCA"]), &awaited, Validator::Plain), Ok(Vec::new()));
         assert_eq!(secrets(&names(&["ROOTCA", "default"]), &awaited, Validator::Plain).map(|all| all.len()), Ok(1));
         assert!(context("ROOTCA", &awaited, Validator::Spiffe).custom_validator_config.is_some());
+    }
+
+    #[test]
+    fn no_more_names_than_secrets() {
+        let one = [svid("acme", Revocations::Unchecked)];
+        let answer = |count| secrets(&vec!["default".to_owned(); count], &one, Validator::Plain);
+        assert_eq!(answer(5).map(|all| all.len()), Ok(5));
+        assert!(answer(6).unwrap_err().contains("6 names"));
     }
 
     #[test]

@@ -1,33 +1,49 @@
 //! One call of one caller: what it gets now, and what it gets when that changes.
 
-use std::sync::Arc;
+mod peer;
+mod shares;
+
+use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Status};
 
+pub(crate) use self::{
+    peer::{Limits, Peer},
+    shares::{Held, Shares},
+};
 use super::{
     caller::Caller,
     offers::{Changes, Nothing, Offers, Svid},
 };
 
+/// Larger answers count as this: each must fit a user's share.
+const LARGEST: usize = 1024 * 1024;
+/// How often a caller that takes nothing is looked at.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// See the module's words.
 pub(crate) struct Session {
-    caller: Arc<Caller>,
+    peer: Arc<Peer>,
     offers: Offers,
     changes: Changes,
     sent: Vec<Arc<Svid>>,
+    /// How often the connection was flushed before the last answer, and the answer's share.
+    last: Option<(u64, Held)>,
+    /// The stream's share.
+    _held: Option<Arc<Held>>,
 }
 
 impl Session {
     /// The error is what the call is answered.
     pub(crate) fn open<T>(request: &Request<T>, offers: &Offers) -> Result<Self, Status> {
-        let caller = request.extensions().get::<Arc<Caller>>();
-        let caller = Arc::clone(caller.ok_or_else(|| Status::internal("the connection has no caller"))?);
+        let peer = request.extensions().get::<Arc<Peer>>();
+        let peer = Arc::clone(peer.ok_or_else(|| Status::internal("the connection has no caller"))?);
+        let held = request.extensions().get::<Arc<Held>>().cloned();
         let changes = offers.changes();
-        let mut session = Self { caller, offers: offers.clone(), changes, sent: Vec::new() };
-        session.sent = session.look()?;
-        let names: Vec<_> = session.sent.iter().map(|svid| svid.name.as_str()).collect();
-        tracing::info!(pid = session.caller.pid, uid = session.caller.uid, identities = ?names, "workload admitted");
-        Ok(session)
+        let sent = look(&peer.caller, offers)?;
+        let names: Vec<_> = sent.iter().map(|svid| svid.name.as_str()).collect();
+        tracing::info!(pid = peer.caller.pid, uid = peer.caller.uid, identities = ?names, "workload admitted");
+        Ok(Self { peer, offers: offers.clone(), changes, sent, last: None, _held: held })
     }
 
     /// What the caller was told last, or is told first.
@@ -39,7 +55,7 @@ impl Session {
     pub(crate) async fn change(&mut self) -> Result<(), Status> {
         loop {
             self.changes.next().await;
-            match self.look() {
+            match look(&self.peer.caller, &self.offers) {
                 Ok(svids) if is_same(&svids, &self.sent) => {}
                 Ok(svids) => {
                     self.sent = svids;
@@ -52,17 +68,44 @@ impl Session {
         }
     }
 
-    /// Each time a key may be sent, it is asked again who holds the connection.
-    fn look(&self) -> Result<Vec<Arc<Svid>>, Status> {
-        let facts = self.caller.facts().map_err(|error| Status::permission_denied(error.to_string()))?;
-        self.offers.of(&facts).map_err(|nothing| match nothing {
-            Nothing::Denied => {
-                tracing::debug!(pid = self.caller.pid, ?facts, "no identity for this caller");
-                Status::permission_denied("no identity is for this caller")
-            }
-            Nothing::NotReady => Status::unavailable("this caller's identity has no certificate yet"),
-        })
+    /// Waits until the last answer was taken: a caller that does not read has one for each stream.
+    pub(crate) async fn taken(&mut self) {
+        if let Some((flushes, _)) = &self.last {
+            self.peer.flush_after(*flushes).await;
+        }
+        self.last = None;
     }
+
+    /// Waits until there is room for an answer, which is made at once then.
+    pub(crate) async fn room(&mut self) {
+        let (uid, size) = (self.peer.caller.uid, self.sent.iter().map(|svid| size(svid)).sum::<usize>().min(LARGEST));
+        self.last = None;
+        let held = loop {
+            if let Some(held) = self.peer.limits.answers.take(uid, size) {
+                break held;
+            }
+            tokio::time::sleep(AGAIN).await;
+        };
+        self.last = Some((self.peer.flushes(), held));
+    }
+}
+
+/// Each time a key may be sent, it is asked again who holds the connection.
+pub(crate) fn look(caller: &Caller, offers: &Offers) -> Result<Vec<Arc<Svid>>, Status> {
+    let facts = caller.facts().map_err(|error| Status::permission_denied(error.to_string()))?;
+    offers.of(&facts).map_err(|nothing| match nothing {
+        Nothing::Denied => {
+            tracing::debug!(pid = caller.pid, ?facts, "no identity for this caller");
+            Status::permission_denied("no identity is for this caller")
+        }
+        Nothing::NotReady => Status::unavailable("this caller's identity has no certificate yet"),
+    })
+}
+
+/// About what an identity takes in an answer, where its certificate may be twice, as PEM.
+fn size(svid: &Svid) -> usize {
+    let ders = svid.chain_der.iter().chain(&svid.anchors_der).chain(svid.revocations.lists());
+    3 * ders.map(Vec::len).sum::<usize>() + 1024
 }
 
 fn is_same(one: &[Arc<Svid>], other: &[Arc<Svid>]) -> bool {

@@ -29,12 +29,14 @@ pub(crate) struct WorkloadApi {
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// `message` of what there is now, and again after each change.
+/// `message` of what there is now, and again after each change, once the last was taken.
 fn answers<T: Send + 'static>(session: Session, message: fn(&[Arc<Svid>]) -> T) -> Response<Answers<T>> {
     let all = stream::try_unfold((session, true), move |(mut session, is_first)| async move {
+        session.taken().await;
         if !is_first {
             session.change().await?;
         }
+        session.room().await;
         Ok(Some((message(session.svids()), (session, false))))
     });
     Response::new(Box::pin(all))

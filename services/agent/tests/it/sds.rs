@@ -172,6 +172,25 @@ async fn deltas_are_not_offered_and_strangers_get_nothing() {
     assert_eq!(fetch(&world, ask(&["ROOTCA"])).await.unwrap_err().code(), Code::PermissionDenied);
     let mut client = SecretDiscoveryServiceClient::new(connect(&world).await);
     let delta = client.delta_secrets(futures::stream::iter([DeltaDiscoveryRequest {}])).await;
+    assert_eq!(delta.unwrap_err().code(), Code::PermissionDenied);
+    agent.stop().await;
+
+    let (agent, _) = world.agent(&sections(&[("web-1", &us())])).await;
+    let mut client = SecretDiscoveryServiceClient::new(connect(&world).await);
+    let delta = client.delta_secrets(futures::stream::iter([DeltaDiscoveryRequest {}])).await;
     assert_eq!(delta.unwrap_err().code(), Code::Unimplemented);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_no_longer_than_what_there_is() {
+    let world = World::new().await;
+    let (agent, _) = served(&world).await;
+    assert_eq!(fetch(&world, ask(&["default"; 1500])).await.unwrap().len(), 1);
+    let many: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+    let status = fetch(&world, ask(&many.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap_err();
+    assert!(status.code() == Code::InvalidArgument && status.message().contains("1000 names"), "{status:?}");
+    let status = fetch(&world, ask(&["x".repeat(140_000).as_str()])).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
     agent.stop().await;
 }

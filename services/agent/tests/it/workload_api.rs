@@ -184,6 +184,24 @@ async fn ep_6_a_caller_that_no_rule_admits_is_denied() {
     agent.stop().await;
 }
 
+/// Half a request costs memory for as long as it is waited for.
+#[tokio::test]
+async fn a_stranger_is_refused_before_its_request_has_come() {
+    let world = World::new().await;
+    world.token(PrincipalType::Service, "web-1").await;
+    let (agent, _) = world.agent(&sections(&[("web-1", "{ uid = \"4242\" }")])).await;
+    let mut client = tonic::client::Grpc::new(connect(&world).await);
+    for path in ["/SpiffeWorkloadAPI/FetchX509SVID", "/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets"] {
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<X509svidRequest, X509svidResponse>::default();
+        let request = call(futures::stream::pending::<X509svidRequest>());
+        let answer = client.streaming(request, path.parse().unwrap(), codec);
+        let answer = tokio::time::timeout(5 * SECOND, answer).await.unwrap();
+        assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied, "{path}");
+    }
+    agent.stop().await;
+}
+
 #[tokio::test]
 async fn a_program_is_known_by_its_file() {
     let world = World::new().await;

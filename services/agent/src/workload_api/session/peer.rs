@@ -1,0 +1,98 @@
+//! The other end of a connection: who it is, and whether it takes what it is sent.
+
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Poll, Waker},
+};
+
+use super::{super::caller::Caller, shares::Shares};
+
+/// Streams of all callers, some kB each.
+const STREAMS: usize = 4096;
+/// What the streams of all callers keep for requests, bytes: Envoy's have 60 kB.
+const REQUESTS: usize = 48 * 1024 * 1024;
+/// Answers of all callers that are not taken yet, bytes.
+const ANSWERS: usize = 16 * 1024 * 1024;
+
+/// What all callers together may have.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) streams: Shares,
+    pub(crate) requests: Shares,
+    pub(crate) answers: Shares,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { streams: Shares::new(STREAMS), requests: Shares::new(REQUESTS), answers: Shares::new(ANSWERS) }
+    }
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) caller: Caller,
+    pub(crate) limits: Arc<Limits>,
+    flushes: Mutex<Flushes>,
+}
+
+/// How often everything that could be sent was.
+#[derive(Debug, Default)]
+struct Flushes {
+    count: u64,
+    waiting: Vec<Waker>,
+}
+
+impl Peer {
+    pub(crate) fn new(caller: Caller, limits: Arc<Limits>) -> Self {
+        Self { caller, limits, flushes: Mutex::default() }
+    }
+
+    /// The socket has taken all that was written.
+    pub(crate) fn flushed(&self) {
+        let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
+        flushes.count = flushes.count.wrapping_add(1);
+        flushes.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// Waits for the first flush after that one.
+    pub(crate) async fn flush_after(&self, count: u64) {
+        poll_fn(|cx| {
+            let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
+            if flushes.count != count {
+                return Poll::Ready(());
+            }
+            if !flushes.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                flushes.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+
+    use super::{Caller, Limits, Peer};
+
+    #[tokio::test]
+    async fn an_answer_is_taken_once_the_socket_has_it() {
+        let (one, _other) = tokio::net::UnixStream::pair().unwrap();
+        let peer = Peer::new(Caller::of(&one).unwrap(), Arc::new(Limits::default()));
+        let before = peer.flushes();
+        let mut waiting = Box::pin(peer.flush_after(before));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        peer.flushed();
+        waiting.await;
+        assert!(peer.flush_after(peer.flushes()).now_or_never().is_none());
+    }
+}
