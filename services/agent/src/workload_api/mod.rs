@@ -17,4 +17,4 @@ pub mod wire;
 
 pub(crate) use offers::{Keeper, Offers, follow};
 pub use rules::{Executable, Workload};
-pub(crate) use server::{open, serve};
+pub(crate) use server::serve;

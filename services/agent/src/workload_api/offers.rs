@@ -229,7 +229,9 @@ mod tests {
         let text = format!(
             "name = \"web\"\nenroll = {{ join_token_file = \"token\" }}\nworkloads = [{{ uid = \"{uid}\" }}]\n"
         );
-        figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&text)).extract().unwrap()
+        figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&text))
+            .extract()
+            .unwrap()
     }
 
     fn ready(spiffe_id: &str) -> State {

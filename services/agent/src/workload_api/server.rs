@@ -3,9 +3,7 @@
 mod guard;
 
 use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -64,21 +62,10 @@ const MAX_HEADERS: u32 = 8 * 1024;
 /// What the kernel keeps of answers that are not read; it doubles that.
 const SEND_BUFFER: usize = 16 * 1024;
 const STRANGERS_SEND_BUFFER: usize = 4 * 1024;
+/// What is read at once of callers that no rule admits: a few calls.
+const STRANGERS_READ: usize = 512;
 /// How often the log says that connections are refused.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// Opens the socket for everybody: who connects is asked for by the rules. The lock is held: what is there already is a
-/// leftover.
-pub(crate) fn open(path: &Path) -> Result<UnixListener, String> {
-    let failed = |error: io::Error| format!("workload_api.socket: {} cannot be opened: {error}", path.display());
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed)?;
-    Ok(listener)
-}
 
 /// Answers for ever.
 pub(crate) async fn serve(listener: UnixListener, offers: Offers) {
@@ -167,6 +154,8 @@ impl Door {
             peer: Arc::new(Peer::new(caller, Arc::clone(&self.limits))),
             is_blocked: false,
             reader: None,
+            is_stranger: !is_known,
+            has_read: false,
             _held: held,
         })
     }
@@ -191,6 +180,9 @@ struct Connection {
     /// The caller does not read. Nothing is read of it meanwhile: it would only have to be answered.
     is_blocked: bool,
     reader: Option<Waker>,
+    /// It gets refusals only: little is read of it at once, so that few of its calls are there at any time.
+    is_stranger: bool,
+    has_read: bool,
     _held: Held,
 }
 
@@ -208,8 +200,26 @@ impl AsyncRead for Connection {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        if self.is_stranger {
+            self.has_read = !self.has_read;
+            if !self.has_read {
+                // What came is answered first.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
         let before = into.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        if self.is_stranger {
+            let mut space = [0; STRANGERS_READ];
+            let mut part = ReadBuf::new(space.get_mut(..into.remaining().min(STRANGERS_READ)).unwrap_or_default());
+            if Pin::new(&mut self.stream).poll_read(cx, &mut part)?.is_pending() {
+                self.has_read = false;
+                return Poll::Pending;
+            }
+            into.put_slice(part.filled());
+        } else {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        }
         if let Some(read) = into.filled_mut().get_mut(before..) {
             self.authority.pass(read);
         }
@@ -277,6 +287,21 @@ mod tests {
         assert_eq!(strangers.len(), 5, "half of 10");
         door.offers = known();
         assert_eq!(admitted(&door).len(), 35, "half of 70");
+    }
+
+    #[tokio::test]
+    async fn little_is_read_of_a_stranger_at_once() {
+        let door = Door::new(80, Offers::default());
+        let (mut ours, mut connection) = admitted(&door).pop().unwrap();
+        ours.write_all(&[7; 2048]).await.unwrap();
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let (mut space, mut found) = ([0; 2048], Vec::new());
+        let mut into = ReadBuf::new(&mut space);
+        for _ in 0..4 {
+            let read = Pin::new(&mut connection).poll_read(&mut cx, &mut into);
+            found.push((read.is_ready(), into.filled().len()));
+        }
+        assert_eq!(found, [(true, 512), (false, 512), (true, 1024), (false, 1024)]);
     }
 
     #[tokio::test]
