@@ -294,6 +294,7 @@ mod tests {
         let door = Door::new(80, Offers::default());
         let (mut ours, mut connection) = admitted(&door).pop().unwrap();
         ours.write_all(&[7; 2048]).await.unwrap();
+        connection.stream.readable().await.unwrap();
         let mut cx = Context::from_waker(noop_waker_ref());
         let (mut space, mut found) = ([0; 2048], Vec::new());
         let mut into = ReadBuf::new(&mut space);
