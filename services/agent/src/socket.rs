@@ -15,7 +15,14 @@ use tokio::net::UnixListener;
 #[derive(Debug)]
 pub(crate) struct Place {
     path: PathBuf,
-    file: (u64, u64),
+    file: Identity,
+}
+
+/// Device, inode and time of the last change: the number of a file that is gone is given to the next one.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(meta: &fs::Metadata) -> Identity {
+    (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec())
 }
 
 /// Opens a socket. What a crash left there is replaced; a file of another kind, or a socket at which somebody answers,
@@ -26,7 +33,7 @@ pub(crate) fn open(path: &Path, mode: u32) -> Result<(UnixListener, Place), Stri
     let listener = UnixListener::bind(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     let file = fs::symlink_metadata(path).map_err(failed)?;
-    Ok((listener, Place { path: path.to_owned(), file: (file.dev(), file.ino()) }))
+    Ok((listener, Place { path: path.to_owned(), file: identity(&file) }))
 }
 
 /// Whether there is something in the way.
@@ -54,8 +61,7 @@ fn vacate(path: &Path) -> Result<(), String> {
 impl Place {
     /// Removes the socket, so that it is not in the way of the next one; what somebody else has put there stays.
     pub(crate) fn leave(&self) {
-        let found = fs::symlink_metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
-        if found.is_ok_and(|found| found == self.file) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.file) {
             let _ = fs::remove_file(&self.path);
         }
     }

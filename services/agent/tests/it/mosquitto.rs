@@ -93,7 +93,13 @@ async fn mosquitto_rotates_without_a_lost_message() {
     .await;
     assert!(subscriber.0.try_wait().unwrap().is_none(), "the subscriber is still the same");
 
-    // Another device of the tenant, until it is revoked.
+    refuses_the_revoked(&world, &dir, port).await;
+    publish("goodbye").await;
+    agent.stop().await;
+}
+
+/// Another device of the tenant publishes until it is revoked.
+async fn refuses_the_revoked(world: &World, dir: &str, port: u16) {
     let gone = world.enrolled("acme", PrincipalType::Device, "sensor-2").await;
     fs::create_dir(world.path("gone")).unwrap();
     gone.with_credentials(|credentials| {
@@ -110,8 +116,6 @@ async fn mosquitto_rotates_without_a_lost_message() {
         tries += 1;
         assert!(tries < 100, "mosquitto still accepts who was revoked");
     }
-    publish("goodbye").await;
-    agent.stop().await;
 }
 
 /// What both clients are told, with the certificate in `folder`.
