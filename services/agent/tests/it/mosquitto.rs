@@ -26,16 +26,7 @@ async fn mosquitto_rotates_without_a_lost_message() {
     let (broker, client) =
         (world.token(PrincipalType::Service, "broker-1").await, world.token(PrincipalType::Device, "sensor-1").await);
     let (dir, port) = (world.dir.path().display().to_string(), free_port());
-    fs::write(
-        world.path("mosquitto.conf"),
-        format!(
-            "user root\npid_file {dir}/mosquitto.pid\nlistener {port} 127.0.0.1\ntls_version tlsv1.3\n\
-             certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/broker/bundle.pem\n\
-             crlfile {dir}/broker/crl.pem\n\
-             require_certificate true\nuse_subject_as_username true\nacl_file {dir}/acl\n"
-        ),
-    )
-    .unwrap();
+    fs::write(world.path("mosquitto.conf"), configuration(&dir, port)).unwrap();
     fs::write(world.path("acl"), "user CN=sensor-1,O=acme\ntopic readwrite soak\n").unwrap();
     // The client first: its own renewals need no telling.
     let identities = format!(
@@ -116,6 +107,15 @@ async fn refuses_the_revoked(world: &World, dir: &str, port: u16) {
         tries += 1;
         assert!(tries < 100, "mosquitto still accepts who was revoked");
     }
+}
+
+fn configuration(dir: &str, port: u16) -> String {
+    format!(
+        "user root\npid_file {dir}/mosquitto.pid\nlistener {port} 127.0.0.1\ntls_version tlsv1.3\n\
+             certfile {dir}/broker/cert.pem\nkeyfile {dir}/broker/key.pem\ncafile {dir}/broker/bundle.pem\n\
+             crlfile {dir}/broker/crl.pem\n\
+             require_certificate true\nuse_subject_as_username true\nacl_file {dir}/acl\n"
+    )
 }
 
 /// What both clients are told, with the certificate in `folder`.
