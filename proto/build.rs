@@ -19,6 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("signet.binpb"), compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .emit_rerun_if_changed(false)
+        // Slices of one list for all who follow it.
+        .bytes(".signet.v1.RevocationListPart.der")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -14,9 +14,6 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// What is there under `name`; `None`: nothing.
     async fn look(&self, name: &str) -> Result<Option<ObjectMeta>, Error>;
 
-    /// The content of the object that was looked at; `None`: there is another one now, or none.
-    async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error>;
-
     /// Puts an object in place of the one with the tag `replaces`, or where there must be none.
     async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error>;
 }

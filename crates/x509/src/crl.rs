@@ -9,6 +9,7 @@ use thiserror::Error;
 use x509_cert::{
     certificate::Version,
     crl::{RevokedCert, TbsCertList},
+    ext::Extensions,
     time::Time as X509Time,
 };
 
@@ -164,25 +165,43 @@ pub struct ListFacts {
     pub next_update: Time,
 }
 
-/// What a list that `issuer` signed says of itself. `der`: the whole list.
+/// What a list that `issuer` signed says of itself. `der`: the whole list, of which no entry is read.
 pub fn verified_facts(der: &[u8], issuer: &IssuerCert) -> Result<ListFacts, CrlError> {
-    let tbs = verified(der, issuer)?;
-    let mut extensions = tbs.crl_extensions.iter().flatten();
-    let number = extensions.find(|extension| extension.extn_id == oid::CRL_NUMBER).ok_or(CrlError::Malformed)?;
+    let tbs_der = signed_part(der, issuer)?;
+    let mut reader = SliceReader::new(tbs_der)?;
+    let (issuer_der, this_update, next_update, extensions) = reader.sequence(|tbs| -> der::Result<_> {
+        Version::decode(tbs)?;
+        Algorithm::decode(tbs)?;
+        let found = (tbs.tlv_bytes()?, X509Time::decode(tbs)?, X509Time::decode(tbs)?);
+        if Tag::peek(tbs)? == Tag::Sequence {
+            tbs.tlv_bytes()?;
+        }
+        Ok((found.0, found.1, found.2, ContextSpecific::<Extensions>::decode(tbs)?.value))
+    })?;
+    reader.finish()?;
+    if issuer_der != issuer.subject_der {
+        return Err(CrlError::OtherIssuer);
+    }
+    let number = extensions.iter().find(|extension| extension.extn_id == oid::CRL_NUMBER).ok_or(CrlError::Malformed)?;
     Ok(ListFacts {
         number: u64::from_der(number.extn_value.as_bytes())?,
-        this_update: read_time(&tbs.this_update)?,
-        next_update: read_time(&tbs.next_update.ok_or(CrlError::Malformed)?)?,
+        this_update: read_time(&this_update)?,
+        next_update: read_time(&next_update)?,
     })
 }
 
 /// What stands on a list that `issuer` signed, in the list's order, whether it is still valid or not. `der`: the whole
 /// list.
 pub fn verified_entries(der: &[u8], issuer: &IssuerCert) -> Result<Vec<RevokedEntry>, CrlError> {
-    verified(der, issuer)?.revoked_certificates.unwrap_or_default().iter().map(read_entry).collect()
+    let tbs = TbsCertList::from_der(signed_part(der, issuer)?)?;
+    if tbs.issuer.to_der()? != issuer.subject_der {
+        return Err(CrlError::OtherIssuer);
+    }
+    tbs.revoked_certificates.unwrap_or_default().iter().map(read_entry).collect()
 }
 
-fn verified(der: &[u8], issuer: &IssuerCert) -> Result<TbsCertList, CrlError> {
+/// The to-be-signed part, if the issuer's key has signed it.
+fn signed_part<'a>(der: &'a [u8], issuer: &IssuerCert) -> Result<&'a [u8], CrlError> {
     let mut reader = SliceReader::new(der)?;
     let (tbs_der, signature) = reader.sequence(|outer| -> der::Result<_> {
         let tbs_der = outer.tlv_bytes()?;
@@ -190,13 +209,9 @@ fn verified(der: &[u8], issuer: &IssuerCert) -> Result<TbsCertList, CrlError> {
         Ok((tbs_der, BitStringRef::decode(outer)?))
     })?;
     reader.finish()?;
-    let tbs = TbsCertList::from_der(tbs_der)?;
-    if tbs.issuer.to_der()? != issuer.subject_der {
-        return Err(CrlError::OtherIssuer);
-    }
     let signature = signature.as_bytes().ok_or(CrlError::Malformed)?;
     issuer.key.verify(tbs_der, signature).map_err(|_| CrlError::BadSignature)?;
-    Ok(tbs)
+    Ok(tbs_der)
 }
 
 fn read_time(time: &X509Time) -> Result<Time, CrlError> {

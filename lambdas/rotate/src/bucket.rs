@@ -62,17 +62,6 @@ impl ObjectStore for Bucket {
         }
     }
 
-    async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error> {
-        match self.client.get_object().bucket(&self.name).key(name).if_match(tag).send().await {
-            Ok(found) => {
-                let cut_off = |e| Error::Unavailable { what: BUCKET, cause: format!("GetObject {name}: {e}") };
-                Ok(Some(found.body.collect().await.map_err(cut_off)?.to_vec()))
-            }
-            Err(error) if matches!(status(&error), 404 | 412) => Ok(None),
-            Err(error) => Err(unavailable("GetObject", name, &error)),
-        }
-    }
-
     async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error> {
         let Object { name, content_type, content, notes } = object;
         let put =

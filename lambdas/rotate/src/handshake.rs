@@ -13,7 +13,10 @@ use signet_app::ServerNames;
 use signet_control_plane::{ServerCredentials, handshake};
 use signet_core::Time;
 use signet_x509::CertificateView;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 
 /// Time for one handshake.
@@ -70,8 +73,10 @@ pub(crate) async fn present(
             let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
             acceptor.accept(stream).await.map_err(|error| error.to_string())
         };
-        let address = address.to_string();
-        let connect = handshake(&address, name, anchors);
+        let connect = async {
+            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+            handshake(stream, name, anchors).await
+        };
         let both = timeout(TIME_LIMIT, async { tokio::join!(serve, connect) }).await;
         let (_, connected) = both.map_err(|_| format!("{text}: no handshake within {TIME_LIMIT:?}"))?;
         connected.map_err(|error| format!("{text}: {error}"))?;

@@ -23,11 +23,12 @@ const UNUSABLE: u8 = 2;
 
 const SAMPLE: &str = include_str!("../agent.sample.toml");
 const AFTER_HELP: &str = "\
-Quick start: signet-agent sample >agent.toml; edit it; signet-agent check --connect; signet-agent run
+Quick start: signet-agent sample >agent.toml; edit it; export SIGNET_AGENT_CONFIG=agent.toml;
+signet-agent check --connect; signet-agent run
 
 Exit codes: 0 ok, 1 action needed (status, check), 2 bad arguments or configuration, or the agent is not running";
 
-/// Renews certificates on this machine and delivers them to programs that read files.
+/// Renews certificates on this machine and delivers them to programs, as files or by a socket.
 #[derive(Debug, Parser)]
 #[command(name = "signet-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {

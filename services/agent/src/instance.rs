@@ -4,10 +4,10 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use signet_client::{
-    Access, ClientError, CredentialsError, Identity, IdentitySettings, Notes, RenewalState, Status, Storage,
-    replace_file,
+    Access, ClientError, CredentialsError, Identity, IdentitySettings, Notes, RenewalState, RevocationLists, Status,
+    Storage, replace_file,
 };
-use signet_core::{Time, audit::sha256_hex};
+use signet_core::{Lifetime, Time, audit::sha256_hex};
 use tokio::{
     sync::{Notify, watch},
     task::spawn_blocking,
@@ -21,12 +21,16 @@ use crate::{
     handover::{self, News},
     proof::{Seen, enrollment},
     publish::{Published, combine},
-    report::{HandoverReport, IdentityReport, ProblemReport, Report},
+    report::{HandoverReport, IdentityReport, ListsReport, ProblemReport, Report},
     workload_api::{self, Keeper, Offers},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How often it is looked at what has become late.
+const LOOK_AT_AGES: Duration = Duration::from_secs(600);
+/// A list is valid for 48 hours, and renewed when 24 of them are left.
+const LISTS_ARE_LATE: Lifetime = Lifetime::hours(18);
 
 /// See the module's words.
 pub(crate) struct Instance {
@@ -134,8 +138,8 @@ impl Instance {
             let (present, notes) = (status.borrow_and_update().clone(), written.borrow_and_update().clone());
             let crl = self.published.write_lists(&lists.borrow_and_update(), now());
             handover.look(self, identity, &present, notes.as_ref(), crl).await;
-            let report = handover.report();
-            self.tell_all(|known| *known = self.described(&present, report));
+            let (report, lists_report) = (handover.report(), self.lists_report(identity, &lists.borrow()));
+            self.tell_all(|known| *known = self.described(&present, report, lists_report));
             let lost = present.standing == RenewalState::Refused;
             if !lost {
                 seen = Seen::now(proof);
@@ -152,12 +156,31 @@ impl Instance {
                 Ok(()) = status.changed() => {}
                 Ok(()) = written.changed() => {}
                 Ok(()) = lists.changed() => {}
+                // What ages tells of no change.
+                () = sleep(LOOK_AT_AGES), if self.settings.follow_revocations => {}
                 () = sleep_until(handover.retry_at), if handover.is_due() => {}
             }
         }
     }
 
-    fn described(&self, status: &Status, handover: Option<HandoverReport>) -> IdentityReport {
+    /// How the revocation lists are.
+    fn lists_report(&self, identity: &Identity, lists: &RevocationLists) -> Option<ListsReport> {
+        if !self.settings.follow_revocations {
+            return None;
+        }
+        let covered = lists.cover(&identity.bundle().borrow(), now());
+        let until = lists.iter().map(|list| list.next_update).min().filter(|_| covered);
+        let late = until.is_none_or(|until| until < now().plus(LISTS_ARE_LATE));
+        let until_seconds = until.map(Time::unix_seconds).unwrap_or_default();
+        Some(ListsReport { until: until.map(text).unwrap_or_default(), until_seconds, late })
+    }
+
+    fn described(
+        &self,
+        status: &Status,
+        handover: Option<HandoverReport>,
+        lists: Option<ListsReport>,
+    ) -> IdentityReport {
         let millis = status.facts.not_after_unix_millis;
         let problem = status.problem.as_ref().map(|problem| ProblemReport {
             at: text(problem.at),
@@ -179,7 +202,11 @@ impl Instance {
             confirmed: status.confirmed,
             bundle_time: status.bundle_time.map(text).unwrap_or_default(),
             files: self.published.files().into_iter().map(|(_, path)| path.display().to_string()).collect(),
-            advice: advice(&self.config, status.standing == RenewalState::Refused, problem.as_ref()),
+            advice: match &lists {
+                Some(lists) if lists.late && problem.is_none() => late_lists(lists),
+                _ => advice(&self.config, status.standing == RenewalState::Refused, problem.as_ref()),
+            },
+            lists,
             problem,
             handover,
         }
@@ -193,6 +220,14 @@ impl Instance {
             *one != before
         });
     }
+}
+
+fn late_lists(lists: &ListsReport) -> String {
+    let end = match lists.until.as_str() {
+        "" => "programs that check revocation lists have none".to_owned(),
+        until => format!("at {until} programs that check revocation lists begin to refuse everybody"),
+    };
+    format!("the control plane, of release 0.2 or later, does not send the tenant's revocation lists: {end}")
 }
 
 /// How far the programs that use the files are told.

@@ -13,7 +13,7 @@ const STANDINGS: [&str; 5] = ["enrolling", "fresh", "due", "expired", "refused"]
 type Value = fn(&IdentityReport) -> u64;
 
 /// Name, type, help, value.
-const METRICS: [(&str, &str, &str, Value); 6] = [
+const METRICS: [(&str, &str, &str, Value); 7] = [
     ("not_after_seconds", "gauge", "Expiry of the current certificate, Unix time; 0: none yet.", |one| {
         u64::try_from(one.not_after_seconds).unwrap_or(0)
     }),
@@ -22,6 +22,9 @@ const METRICS: [(&str, &str, &str, Value); 6] = [
     ("published", "gauge", "1: all files contain the current certificate.", |one| one.published.into()),
     ("handover_failures", "gauge", "Failed commands and signals since the last success.", |one| {
         one.handover.as_ref().map_or(0, |handover| handover.failures.into())
+    }),
+    ("revocation_lists_end_seconds", "gauge", "End of the tenant's revocation lists, Unix time; 0: none.", |one| {
+        one.lists.as_ref().map_or(0, |lists| u64::try_from(lists.until_seconds).unwrap_or(0))
     }),
     ("well", "gauge", "1: no action needed.", |one| one.is_well().into()),
 ];

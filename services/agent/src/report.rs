@@ -43,6 +43,9 @@ pub struct IdentityReport {
     #[serde(default)]
     pub bundle_time: String,
     pub files: Vec<String>,
+    /// The tenant's revocation lists; `None` if nobody gets them.
+    #[serde(default)]
+    pub lists: Option<ListsReport>,
     /// What is wrong with the certificate, if anything.
     pub problem: Option<ProblemReport>,
     /// What somebody could do about it; empty if nothing.
@@ -65,6 +68,17 @@ pub struct ProblemReport {
     pub message: String,
 }
 
+/// The revocation lists of the tenant's CAs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListsReport {
+    /// When the first of them ends: then programs refuse everybody. Empty: an anchor has none yet.
+    pub until: String,
+    /// The same in seconds since the Unix epoch; 0: an anchor has none yet.
+    pub until_seconds: i64,
+    /// They should have been renewed, or be there, by now.
+    pub late: bool,
+}
+
 /// The exec command and the signal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandoverReport {
@@ -82,6 +96,7 @@ impl IdentityReport {
     /// Nothing for anybody to do.
     pub fn is_well(&self) -> bool {
         let told = self.handover.as_ref().is_none_or(|handover| handover.done);
-        self.standing == "fresh" && self.published && told && self.problem.is_none()
+        let listed = self.lists.as_ref().is_none_or(|lists| !lists.late);
+        self.standing == "fresh" && self.published && told && listed && self.problem.is_none()
     }
 }

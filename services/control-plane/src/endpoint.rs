@@ -1,35 +1,25 @@
 //! The environment as its clients reach it: a TLS connection by name, through the load balancer, without a certificate.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use futures::future::join_all;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use signet_mtls::provider;
-use thiserror::Error;
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-/// For one connection, name resolution and handshake included.
+/// For each step: the name, a connection, a handshake.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why there was no connection.
-#[derive(Debug, Error)]
-pub enum HandshakeError {
-    /// Nobody answers there.
-    #[error("{0}")]
-    Connect(#[from] std::io::Error),
-    /// Somebody does, and not as the control plane would.
-    #[error("{0}")]
-    Tls(String),
-}
-
-/// A TLS 1.3 handshake with `address` (`host:port`), which must present a certificate for `name` below `anchors` (DER).
-pub async fn handshake(address: &str, name: ServerName<'static>, anchors: &[&[u8]]) -> Result<(), HandshakeError> {
-    let tls = |error: rustls::Error| HandshakeError::Tls(error.to_string());
+/// A TLS 1.3 handshake over `stream`, whose other end must present a certificate for `name` below `anchors` (DER). The
+/// error is what TLS says.
+pub async fn handshake(stream: TcpStream, name: ServerName<'static>, anchors: &[&[u8]]) -> Result<(), String> {
+    let tls = |error: rustls::Error| error.to_string();
     let mut roots = RootCertStore::empty();
     for anchor in anchors {
         roots.add(CertificateDer::from(anchor.to_vec())).map_err(tls)?;
@@ -40,9 +30,8 @@ pub async fn handshake(address: &str, name: ServerName<'static>, anchors: &[&[u8
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(address).await?;
     let connected = TlsConnector::from(Arc::new(client)).connect(name, stream).await;
-    connected.map(|_| ()).map_err(|error| HandshakeError::Tls(error.to_string()))
+    connected.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// What a client finds at the endpoint.
@@ -78,9 +67,8 @@ impl Fault {
 }
 
 /// Where clients connect, and what the last one to try found.
-#[derive(Default)]
 pub(crate) struct Endpoint {
-    /// `host:port`; empty: nothing is known.
+    /// `host:port`; `None`: nobody has said.
     at: Option<String>,
     fault: ArcSwapOption<Fault>,
 }
@@ -102,9 +90,7 @@ impl Endpoint {
     /// Connects each time anew to every address that the name has, since each may be another zone of the load balancer.
     pub(crate) async fn probe(&self, anchors: &[&[u8]]) {
         let Some(at) = &self.at else { return };
-        let found = timeout(TIME_LIMIT, connect_to_all(at, anchors)).await;
-        let found = found.unwrap_or_else(|_| Err((Fault::Unreachable, format!("no answer within {TIME_LIMIT:?}"))));
-        let fault = found.err().map(|(fault, cause)| {
+        let fault = connect_to_all(at, anchors).await.err().map(|(fault, cause)| {
             tracing::warn!(endpoint = at, reason = fault.reason(), cause, "clients cannot reach this environment");
             fault
         });
@@ -122,18 +108,29 @@ impl Endpoint {
 }
 
 async fn connect_to_all(at: &str, anchors: &[&[u8]]) -> Result<(), (Fault, String)> {
-    let unreachable = |error: std::io::Error| (Fault::Unreachable, error.to_string());
     let name = name_of(at).map_err(|cause| (Fault::HandshakeFailed, cause))?;
-    for address in lookup_host(at).await.map_err(unreachable)? {
-        handshake(&address.to_string(), name.clone(), anchors).await.map_err(|error| {
-            let fault = match error {
-                HandshakeError::Connect(_) => Fault::Unreachable,
-                HandshakeError::Tls(_) => Fault::HandshakeFailed,
-            };
-            (fault, format!("{address}: {error}"))
-        })?;
+    let addresses: Vec<SocketAddr> = match timeout(TIME_LIMIT, lookup_host(at)).await {
+        Ok(found) => found.map_err(|error| (Fault::Unreachable, error.to_string()))?.collect(),
+        Err(_) => return Err((Fault::Unreachable, format!("its name is not resolved within {TIME_LIMIT:?}"))),
+    };
+    if addresses.is_empty() {
+        return Err((Fault::Unreachable, "its name has no address".into()));
     }
-    Ok(())
+    // Side by side: one that does not answer takes no time of the others.
+    let all = addresses.into_iter().map(|address| connect(address, name.clone(), anchors));
+    join_all(all).await.into_iter().collect()
+}
+
+async fn connect(address: SocketAddr, name: ServerName<'static>, anchors: &[&[u8]]) -> Result<(), (Fault, String)> {
+    let told = |fault: Fault, cause: String| (fault, format!("{address}: {cause}"));
+    let stream = match timeout(TIME_LIMIT, TcpStream::connect(address)).await {
+        Ok(stream) => stream.map_err(|error| told(Fault::Unreachable, error.to_string()))?,
+        Err(_) => return Err(told(Fault::Unreachable, format!("no connection within {TIME_LIMIT:?}"))),
+    };
+    match timeout(TIME_LIMIT, handshake(stream, name, anchors)).await {
+        Ok(shaken) => shaken.map_err(|cause| told(Fault::HandshakeFailed, cause)),
+        Err(_) => Err(told(Fault::HandshakeFailed, format!("no handshake within {TIME_LIMIT:?}"))),
+    }
 }
 
 /// Whom to expect at `host:port` or `[address]:port`.
@@ -195,9 +192,19 @@ mod tests {
         assert_eq!(found(&ours, format!("127.0.0.3:{good}")).await, Some(Fault::Unreachable));
         let foreign = serve("127.0.0.1", Some(others.server_holder())).await;
         assert_eq!(found(&ours, format!("127.0.0.1:{foreign}")).await, Some(Fault::HandshakeFailed));
-        let mute = serve("127.0.0.1", None).await;
-        assert_eq!(found(&ours, format!("127.0.0.1:{mute}")).await, Some(Fault::HandshakeFailed));
+        let other = serve("127.0.0.1", None).await;
+        assert_eq!(found(&ours, format!("127.0.0.1:{other}")).await, Some(Fault::HandshakeFailed));
         assert_eq!(found(&ours, "no-such-host.invalid:443".into()).await, Some(Fault::Unreachable));
+    }
+
+    /// The kernel takes the connection, and nobody says anything.
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_connections_and_says_nothing_is_reached_and_fails_the_handshake() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let ours = pki();
+        let (fault, cause) = connect_to_all(&at, &[ours.server.ca.anchor()]).await.unwrap_err();
+        assert_eq!((fault, cause), (Fault::HandshakeFailed, format!("{at}: no handshake within 5s")));
     }
 
     #[tokio::test]

@@ -39,7 +39,7 @@ mod upkeep;
 pub mod wiring;
 
 pub use config::{Config, ConfigError};
-pub use endpoint::{HandshakeError, handshake};
+pub use endpoint::handshake;
 pub use serve::{Reloader, Running, serve};
 pub use serve_error::ServeError;
 pub use server_identity::{PublicMaterial, ServerCredentials, ServerIdentityError, ServerIdentityStore};

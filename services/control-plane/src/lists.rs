@@ -1,26 +1,44 @@
 //! Revocation lists as a node knows them: out of memory, with a look at the store once a minute.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use signet_app::{App, SignedList, authorities::lists};
-use signet_core::{CaId, Clock, Error, TenantId, authorities::RevocationList, trust::Trust};
-use signet_x509::pem;
-use tokio::{sync::watch, time::Instant};
+use signet_core::{CaId, Clock, Error, Serial, TenantId, authorities::RevocationList, trust::Trust};
+use signet_x509::{IssuerCert, crl::verified_entries, pem};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    time::Instant,
+};
 
 /// How long a list counts as the last one without a look, where nothing was revoked: renewals are not announced.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// After a look that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A CA's list in the forms that it is asked for in.
+/// All who are answered with it share its bytes.
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) head: RevocationList,
-    pub(crate) der: Vec<u8>,
-    pub(crate) pem: String,
+    pub(crate) der: Bytes,
+    pub(crate) pem: Bytes,
+    serials: OnceLock<HashSet<Serial>>,
+}
+
+impl List {
+    /// The numbers on it, read once. `issuer`: of the CA that it should be signed by; of another's list none are.
+    pub(crate) fn serials(&self, issuer: impl FnOnce() -> Option<IssuerCert>) -> &HashSet<Serial> {
+        self.serials.get_or_init(|| {
+            let entries = issuer().and_then(|issuer| verified_entries(&self.der, &issuer).ok());
+            entries.into_iter().flatten().map(|entry| entry.serial).collect()
+        })
+    }
 }
 
 /// The lists that were asked for on this node.
@@ -36,9 +54,12 @@ pub(crate) struct Lists {
 #[derive(Default)]
 struct Slot {
     list: ArcSwapOption<List>,
-    /// Held during a look, so that all who ask share it.
-    looked_at: tokio::sync::Mutex<Option<Instant>>,
+    /// When the next look is due; held during a look, so that all who ask share it.
+    look_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
+
+/// A look that is this caller's.
+type Look = OwnedMutexGuard<Option<Instant>>;
 
 impl Lists {
     pub(crate) fn new(app: Arc<App>, trust: Arc<Trust>, clock: Clock) -> Self {
@@ -52,7 +73,7 @@ impl Lists {
 
     /// The lists of the tenant's CAs in the order of its bundle, without those that do not exist yet. `None`: there is
     /// no such tenant.
-    pub(crate) async fn of(&self, tenant: &TenantId) -> Option<Result<Vec<Arc<List>>, Error>> {
+    pub(crate) async fn of(self: &Arc<Self>, tenant: &TenantId) -> Option<Result<Vec<Arc<List>>, Error>> {
         let anchors = self.trust.tenant(tenant)?.anchors;
         let mut found = Vec::new();
         for anchor in anchors.iter() {
@@ -64,19 +85,33 @@ impl Lists {
         Some(Ok(found))
     }
 
-    /// The last list of a CA that some tenant's leaves may be signed by.
-    pub(crate) async fn get(&self, ca: &CaId) -> Result<Option<Arc<List>>, Error> {
+    /// The last list of a CA that some tenant's leaves may be signed by. Only who finds none waits for the store.
+    pub(crate) async fn get(self: &Arc<Self>, ca: &CaId) -> Result<Option<Arc<List>>, Error> {
         let slot = self.slot(ca);
-        let mut looked_at = slot.looked_at.lock().await;
-        if looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            match self.look(ca, &slot).await {
-                Ok(()) => *looked_at = Some(Instant::now()),
-                // What is known is good until it ends.
-                Err(error) if slot.list.load().is_none() => return Err(error),
-                Err(error) => tracing::warn!(ca.id = %ca, ?error, "the revocation list cannot be read"),
+        let good = || slot.list.load_full().filter(|list| (self.clock)() < list.head.next_update);
+        let is_due = |look: &Look| look.is_none_or(|at| at <= Instant::now());
+        if let Some(list) = good() {
+            if let Some(look) = Arc::clone(&slot.look_at).try_lock_owned().ok().filter(is_due) {
+                let (this, ca) = (Arc::clone(self), ca.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = this.look_once(&ca, look).await {
+                        tracing::warn!(ca.id = %ca, ?error, "the revocation list cannot be read");
+                    }
+                });
             }
+            return Ok(Some(list));
         }
-        Ok(slot.list.load_full().filter(|list| (self.clock)() < list.head.next_update))
+        let look = Arc::clone(&slot.look_at).lock_owned().await;
+        if is_due(&look) {
+            self.look_once(ca, look).await?;
+        }
+        Ok(good())
+    }
+
+    async fn look_once(&self, ca: &CaId, mut look: Look) -> Result<(), Error> {
+        let looked = self.look(ca, &self.slot(ca)).await;
+        *look = Some(Instant::now() + if looked.is_ok() { LOOK_EVERY } else { LOOK_AGAIN });
+        looked
     }
 
     /// Looks for a newer list now.
@@ -101,7 +136,8 @@ impl Lists {
 
     /// A list with a lower number than one that was given away never takes its place.
     fn put(&self, slot: &Slot, SignedList { head, der }: SignedList) {
-        let list = Arc::new(List { pem: pem::encode(pem::CRL, &der), head, der });
+        let pem = pem::encode(pem::CRL, &der).into();
+        let list = Arc::new(List { head, pem, der: der.into(), serials: OnceLock::new() });
         let is_newer = |known: &List| list.head.number > known.head.number;
         let before = slot.list.rcu(|known| match known {
             Some(known) if !is_newer(known) => Some(Arc::clone(known)),

@@ -79,6 +79,12 @@ impl Session {
         Some(self.tenant.as_str()).filter(|tenant| !tenant.is_empty()).or_else(own).unwrap_or("the caller")
     }
 
+    /// Whether the tenant to work in is another than the caller's.
+    pub fn is_elsewhere(&self) -> bool {
+        let own = self.held.as_ref().and_then(Held::tenant_and_principal).map(|(tenant, _)| tenant);
+        !self.tenant.is_empty() && own.is_some_and(|own| own != self.tenant)
+    }
+
     /// A failure, with what this caller can do.
     pub fn failure(&self, error: impl Into<ClientError>) -> Failure {
         Failure::from(error.into()).of_caller(self.held.as_ref().and_then(Held::tenant_and_principal))

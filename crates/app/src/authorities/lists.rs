@@ -29,8 +29,8 @@ use crate::{
     reads,
 };
 
-/// Parts written in one transaction: in base64 below its 4 MB.
-const PARTS_AT_ONCE: usize = 8;
+/// Parts written in one transaction: in base64 far below its 4 MB, and a fraction of what a table takes in a second.
+const PARTS_AT_ONCE: usize = 2;
 /// Parts read at once.
 const READS_AT_ONCE: usize = 8;
 

@@ -101,10 +101,6 @@ impl ObjectStore for Floor {
         Ok(None)
     }
 
-    async fn read(&self, _: &str, _: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(None)
-    }
-
     async fn put(&self, _: Object, _: Option<&str>) -> Result<Put, Error> {
         Ok(Put::Done)
     }

@@ -56,11 +56,6 @@ impl ObjectStore for Bucket {
         Ok(objects.get(name).map(meta))
     }
 
-    async fn read(&self, name: &str, tag: &str) -> Result<Option<Vec<u8>>, Error> {
-        let objects = self.objects.lock().unwrap();
-        Ok(objects.get(name).filter(|(found, _)| found.to_string() == tag).map(|(_, object)| object.content.clone()))
-    }
-
     async fn put(&self, object: Object, replaces: Option<&str>) -> Result<Put, Error> {
         if self.broken.lock().unwrap().is_some_and(|name| object.name == name) {
             return Err(Error::Unavailable { what: "the publication bucket", cause: "SlowDown".into() });

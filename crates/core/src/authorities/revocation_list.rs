@@ -12,9 +12,11 @@ pub const LIST_VALIDITY: Lifetime = Lifetime::hours(48);
 /// When an unchanged list is made anew: a day before it ends, so that a day is left to mend what keeps it from being
 /// made.
 const RENEWAL: Lifetime = Lifetime::hours(24);
-/// Parts outlive their list by this much, so that after an outage the next list has what stood on it, whatever the
-/// index shows. The head outlives its CA by as much.
+/// The head outlives its CA by this much.
 const OUTLIVE: Lifetime = Lifetime::days(7);
+/// Parts outlive their list by this much, so that after an outage the next list has what stood on it, whatever the
+/// index shows. Each list has parts of its own, and nobody may delete them.
+const PART_OUTLIVES: Lifetime = Lifetime::days(1);
 /// Most bytes of a part. In base64, with the rest of its record, it stays below DynamoDB's 400 KB.
 pub const MOST_OF_A_PART: usize = 250_000;
 
@@ -111,7 +113,7 @@ impl RevocationList {
             tbs_sha256: self.tbs_sha256.clone(),
             index,
             tbs_der: tbs_der.to_vec(),
-            keep_until: self.next_update.plus(OUTLIVE),
+            keep_until: self.next_update.plus(PART_OUTLIVES),
         }
     }
 }
@@ -121,9 +123,10 @@ fn partition(ca: &CaId) -> String {
     format!("crl#{ca}")
 }
 
-/// Two processes may make lists with one number, of which one wins: the digest tells their parts apart.
+/// Two processes may make lists with one number, of which one wins: the digest tells their parts apart. Each part has a
+/// partition of its own: DynamoDB writes a thousand units a second to one, and a part is hundreds.
 fn part_key(ca: &CaId, number: u64, tbs_sha256: &str, index: u32) -> Key {
-    Key::new(Table::Certificates, partition(ca), &format!("part#{number:020}#{tbs_sha256}#{index:05}"))
+    Key::new(Table::Certificates, format!("{}#{index}", partition(ca)), &format!("part#{number:020}#{tbs_sha256}"))
 }
 
 impl Entity for RevocationList {

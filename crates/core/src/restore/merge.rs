@@ -33,7 +33,7 @@ pub enum Merged {
 /// | all but the certificates of a tenant whose purge has begun | never | all of it, for the purge to remove |
 /// | certificate | its bytes | revocation, lock, successor |
 /// | join token | its data | use, revocation; one that is gone comes back revoked, since nobody knows of its use |
-/// | revocation list | if it is gone, to be made anew at once: what was revoked since is not on it | all of it |
+/// | revocation list | if it is gone, as one that is over and made anew: what was revoked since is not on it | all of it |
 /// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
 /// | changes feed | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
@@ -57,7 +57,11 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
             return if live.is_some() { Merged::Deleted } else { Merged::Same };
         }
         (Body::Ca(kept), None) => ca(kept, since).into(),
-        (Body::RevocationList(kept), None) => RevocationList { renew_at: kept.this_update, ..kept.clone() }.into(),
+        // Its number counts, and nobody is given it: whoever was revoked since is not on it.
+        (Body::RevocationList(kept), None) => {
+            let over = kept.this_update;
+            RevocationList { renew_at: over, next_update: over, ..kept.clone() }.into()
+        }
         (kept, None) => kept.clone(),
         (_, Some(_)) => return Merged::Same,
     };

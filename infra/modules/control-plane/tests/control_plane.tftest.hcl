@@ -326,6 +326,20 @@ run "an_endpoint_beyond_reach_is_not_probed" {
   }
 }
 
+run "an_endpoint_for_everybody_is_not_probed_by_tasks_that_reach_the_vpc_only" {
+  command = plan
+
+  variables {
+    internet_facing = true
+    client_cidrs    = ["0.0.0.0/0"]
+  }
+
+  assert {
+    condition     = !output.probed
+    error_message = "Tasks without a way to the internet must not probe public addresses."
+  }
+}
+
 run "an_endpoint_for_everybody_is_probed_by_tasks_that_reach_the_internet" {
   command = plan
 

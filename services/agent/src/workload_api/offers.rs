@@ -29,8 +29,8 @@ pub(crate) enum Revocations {
     Unchecked,
     /// Not all lists are there yet: whoever judges peers by them waits.
     Awaited,
-    /// A CertificateList of each anchor, DER.
-    Lists(Vec<Vec<u8>>),
+    /// A CertificateList of each anchor, DER; shared by all who are answered with it.
+    Lists(Arc<[Vec<u8>]>),
 }
 
 impl Revocations {

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn revocation_lists_are_there_or_the_field_is_not() {
-        let lists = |lists: &[Vec<u8>]| Revocations::Lists(lists.to_vec());
+        let lists = |lists: &[Vec<u8>]| Revocations::Lists(lists.into());
         for (lists, pem) in [(Revocations::Unchecked, None), (lists(&[vec![4], vec![5]]), Some(2))] {
             let found = context("ROOTCA", &[svid("acme", lists)], Validator::Plain);
             let text = found.crl.map(|crl| String::from_utf8(crl.inline_bytes).unwrap());

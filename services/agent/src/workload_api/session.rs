@@ -16,8 +16,8 @@ use super::{
     offers::{Changes, Nothing, Offers, Svid},
 };
 
-/// Larger answers count as this: each must fit a user's share.
-const LARGEST: usize = 1024 * 1024;
+/// Larger answers count as this: each must fit a user's share. A revocation list of 100,000 entries makes one so large.
+const LARGEST: usize = 16 * 1024 * 1024;
 /// How often a caller that takes nothing is looked at.
 const AGAIN: Duration = Duration::from_millis(100);
 

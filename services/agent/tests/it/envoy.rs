@@ -126,7 +126,6 @@ async fn until(world: &World, client: &Identity, port: u16, expected: &str) {
         }
         let log = || fs::read_to_string(world.path("envoy.log")).unwrap();
         assert!(std::time::Instant::now() < deadline, "Envoy does not show {expected}: {found:?}: {}", log());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

@@ -4,15 +4,18 @@
 //! Whoever reaches this port can try the names of tenants: a bundle is public, so that it is there or not says whether
 //! the tenant is. Names of tenants are no secrets; those who want them hidden keep this listener to their own network.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
+use futures::stream;
 use jiff::{Timestamp, tz::TimeZone};
 use signet_app::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence};
 use signet_core::{CaId, Error, TenantId, Time};
@@ -106,8 +109,7 @@ async fn crl_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>, head
         Some(Ok(_)) | None => return no_list(),
         Some(Err(error)) => return unreadable(&error),
     };
-    let pem = || lists.iter().map(|list| list.pem.as_str()).collect::<String>();
-    list_file(&lists, "application/x-pem-file", &headers, || pem().into_bytes())
+    list_file(&lists, "application/x-pem-file", &headers, |list| &list.pem)
 }
 
 /// One CA's list, DER, named `<ca>.crl` as in the bucket.
@@ -118,7 +120,7 @@ async fn crl_der(State(node): State<Arc<Node>>, Path(list): Path<String>, header
     };
     match node.lists.get(&ca).await {
         // RFC 2585 section 4.2.
-        Ok(Some(list)) => list_file(&[Arc::clone(&list)], "application/pkix-crl", &headers, || list.der.clone()),
+        Ok(Some(list)) => list_file(&[Arc::clone(&list)], "application/pkix-crl", &headers, |list| &list.der),
         Ok(None) => no_list(),
         Err(error) => unreadable(&error),
     }
@@ -131,13 +133,9 @@ fn is_trusted(node: &Node, ca: &CaId) -> bool {
     owner.iter().flat_map(|owner| owner.anchors.iter()).chain(shared.iter()).any(|anchor| anchor.ca == *ca)
 }
 
-/// Lists with what caches go by. Never an empty body: some software takes one for a list that revokes nobody.
-fn list_file(
-    lists: &[Arc<List>],
-    kind: &'static str,
-    asked: &HeaderMap,
-    content: impl FnOnce() -> Vec<u8>,
-) -> Response {
+/// Lists with what caches go by. Never an empty body: some software takes one for a list that revokes nobody. The bytes
+/// are shared by all readers, of whom some are slow.
+fn list_file(lists: &[Arc<List>], kind: &'static str, asked: &HeaderMap, content: fn(&List) -> &Bytes) -> Response {
     let digests = lists.iter().map(|list| list.head.tbs_sha256.get(..16).unwrap_or_default());
     let tag = format!("\"{}\"", digests.collect::<Vec<_>>().join("-"));
     let made_at = lists.iter().map(|list| list.head.this_update).max().unwrap_or(Time::MAX);
@@ -148,7 +146,10 @@ fn list_file(
     if known.any(|known| known == tag || known == "*") {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, kind)], content()).into_response()
+    let parts: Vec<Bytes> = lists.iter().map(|list| content(list).clone()).collect();
+    let length = parts.iter().map(Bytes::len).sum::<usize>().to_string();
+    let body = Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, Infallible>)));
+    (caching, [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, length)], body).into_response()
 }
 
 /// As in `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{bundles::Bundle, node::Node};
 
-/// Most bytes of a list in a message; clients take 4 MiB.
-const MOST_OF_A_PART: usize = 1024 * 1024;
+/// Most bytes of a list in a message: each stream that is not read keeps an encoded one.
+const MOST_OF_A_MESSAGE: usize = 128 * 1024;
 /// How often a watcher looks for new server anchors and renewed lists, which no feed tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -156,11 +156,11 @@ async fn watch_lists(node: Arc<Node>, tenant: TenantId, sink: Sink<RevocationLis
             if sent.get(&list.head.ca).is_some_and(|sent| *sent >= number) {
                 continue;
             }
-            let mut parts = list.der.chunks(MOST_OF_A_PART).peekable();
-            while let Some(part) = parts.next() {
-                let (tenant_id, ca_id, der) = (tenant.to_string(), list.head.ca.to_string(), part.to_vec());
-                let part = RevocationListPart { tenant_id, ca_id, number, der, more: parts.peek().is_some() };
-                if !sink.send(part).await {
+            let mut left = list.der.clone();
+            while !left.is_empty() {
+                let der = left.split_to(left.len().min(MOST_OF_A_MESSAGE));
+                let (tenant_id, ca_id, more) = (tenant.to_string(), list.head.ca.to_string(), !left.is_empty());
+                if !sink.send(RevocationListPart { tenant_id, ca_id, number, der, more }).await {
                     return Ok(());
                 }
             }

@@ -4,7 +4,7 @@
 //! list; where none comes, one of them makes it. At most one list of a CA is made in a second, a long one more rarely.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -15,18 +15,15 @@ use signet_app::{
     authorities::{lists, revoked},
 };
 use signet_core::{
-    CaId, Entropy, Error, Lifetime, Serial, Time,
+    CaId, Entropy, Error, Lifetime, Time,
     authorities::{RevocationList, signer::random},
     trust::Anchor,
 };
-use signet_x509::{
-    IssuerCert,
-    crl::{RevokedEntry, verified_entries},
-};
-use tokio::time::Instant;
+use signet_x509::{IssuerCert, crl::RevokedEntry};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::lists::{List, Lists};
+use crate::lists::Lists;
 
 /// How often it is looked whether another node has made a list that is waited for.
 const LOOK_SOON: Duration = Duration::from_millis(100);
@@ -36,8 +33,9 @@ const TAKE_OVER_AFTER: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(5);
 /// After that the revocation is left to the list's renewal, which goes by the index.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
-/// Least time between two lists of a CA, for each part that a list has.
+/// Least time between two lists of a CA, for so many entries (50 kB): every list is written whole and kept for days.
 const APART: Lifetime = Lifetime::seconds(1);
+const ENTRIES: u64 = 1200;
 /// Reads, and CAs looked after, at once.
 const AT_ONCE: usize = 16;
 
@@ -48,6 +46,8 @@ pub(crate) struct Keeper {
     /// Whose CA is not known yet, after a failure.
     unresolved: Vec<Revocation>,
     waiting: HashMap<CaId, Waiting>,
+    /// Whose list is looked after now.
+    working: HashSet<CaId>,
 }
 
 /// Revocations that may not stand on a CA's list yet.
@@ -57,22 +57,26 @@ struct Waiting {
     /// From then on this node makes the list.
     take_over_at: Instant,
     look_at: Instant,
+    /// Until then no list is made, since one was made just now.
+    pause_until: Instant,
 }
 
 impl Keeper {
     pub(crate) fn new(lists: Arc<Lists>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { lists, entropy, unresolved: Vec::new(), waiting: HashMap::new() }
+        Self { lists, entropy, unresolved: Vec::new(), waiting: HashMap::new(), working: HashSet::new() }
     }
 
-    /// Works until `stop`.
+    /// Works until `stop`. Each CA's list is looked after by itself: a long one keeps no other waiting.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let app = Arc::clone(&self.lists.app);
+        let mut working = JoinSet::new();
         loop {
             let noted = app.revocations().take();
             self.resolve(noted).await;
-            self.work().await;
+            self.begin(&mut working);
             let retry = (!self.unresolved.is_empty()).then(|| Instant::now() + RETRY);
-            let next = self.waiting.values().map(|waiting| waiting.look_at).chain(retry).min();
+            let idle = self.waiting.iter().filter(|(ca, _)| !self.working.contains(*ca));
+            let next = idle.map(|(_, waiting)| waiting.look_at).chain(retry).min();
             let next = async {
                 match next {
                     Some(next) => tokio::time::sleep_until(next).await,
@@ -82,6 +86,14 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = app.revocations().noted() => {}
+                Some(done) = working.join_next() => match done {
+                    Ok((ca, left)) => self.done(ca, left),
+                    Err(error) => {
+                        // Whose it was is lost; what it had is left to the lists' renewal.
+                        self.working.clear();
+                        tracing::error!(%error, "looking after a revocation list ended");
+                    }
+                },
                 () = next => {}
             }
         }
@@ -118,30 +130,51 @@ impl Keeper {
         let [part] = random(&*self.entropy);
         let now = Instant::now();
         let take_over_at = if own { now } else { now + TAKE_OVER_AFTER.mul_f64(1.0 + f64::from(part) / 256.0) };
-        let new = || Waiting { entries: Vec::new(), since: now, take_over_at, look_at: now };
-        let waiting = self.waiting.entry(ca).or_insert_with(new);
-        waiting.entries.push(entry);
-        waiting.take_over_at = waiting.take_over_at.min(take_over_at);
-        if own {
-            waiting.look_at = waiting.look_at.min(now);
+        let new = Waiting { entries: vec![entry], since: now, take_over_at, look_at: now, pause_until: now };
+        self.add(ca, new);
+    }
+
+    fn add(&mut self, ca: CaId, new: Waiting) {
+        match self.waiting.entry(ca) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(new);
+            }
+            Entry::Occupied(mut known) => known.get_mut().take_in(new),
         }
     }
 
-    /// Looks after the lists whose time has come.
-    async fn work(&mut self) {
-        let now = Instant::now();
-        let due = self.waiting.extract_if(|_, waiting| waiting.look_at <= now);
-        let due: Vec<(CaId, Waiting)> = due.collect();
-        let (lists, chore) = (&self.lists, self.chore());
-        let one = |(ca, waiting): (CaId, Waiting)| {
-            let chore = &chore;
-            async move {
-                let left = look_after(lists, chore, &ca, waiting).await;
+    /// Begins with the lists whose time has come.
+    fn begin(&mut self, working: &mut JoinSet<(CaId, Option<Waiting>)>) {
+        let (now, room) = (Instant::now(), AT_ONCE.saturating_sub(self.working.len()));
+        let is_due = |(ca, waiting): &(&CaId, &Waiting)| waiting.look_at <= now && !self.working.contains(*ca);
+        let due: Vec<CaId> = self.waiting.iter().filter(is_due).map(|(ca, _)| ca.clone()).take(room).collect();
+        for ca in due {
+            let Some(waiting) = self.waiting.remove(&ca) else { continue };
+            self.working.insert(ca.clone());
+            let (lists, chore) = (Arc::clone(&self.lists), self.chore());
+            working.spawn(async move {
+                let left = look_after(&lists, &chore, &ca, waiting).await;
                 (ca, left)
-            }
-        };
-        let left: Vec<_> = stream::iter(due).map(one).buffer_unordered(AT_ONCE).collect().await;
-        self.waiting.extend(left.into_iter().filter_map(|(ca, left)| Some((ca, left?))));
+            });
+        }
+    }
+
+    fn done(&mut self, ca: CaId, left: Option<Waiting>) {
+        self.working.remove(&ca);
+        if let Some(left) = left {
+            self.add(ca, left);
+        }
+    }
+}
+
+impl Waiting {
+    fn take_in(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+        self.since = self.since.min(other.since);
+        self.take_over_at = self.take_over_at.min(other.take_over_at);
+        self.pause_until = self.pause_until.max(other.pause_until);
+        // During the pause there is nothing to see.
+        self.look_at = self.look_at.min(other.look_at).max(self.pause_until);
     }
 }
 
@@ -180,7 +213,7 @@ async fn look_after(lists: &Lists, chore: &Chore, ca: &CaId, mut waiting: Waitin
 async fn put_on(lists: &Lists, chore: &Chore, ca: &CaId, waiting: &mut Waiting) -> Result<(), Error> {
     let known = lists.refreshed(ca).await?;
     if let Some(known) = &known {
-        let there = serials(lists, known);
+        let there = known.serials(|| issuer(lists, ca));
         waiting.entries.retain(|entry| !there.contains(&entry.serial));
     }
     if waiting.entries.is_empty() {
@@ -190,6 +223,7 @@ async fn put_on(lists: &Lists, chore: &Chore, ca: &CaId, waiting: &mut Waiting) 
     let pause = known.as_ref().map_or(Duration::ZERO, |known| pause_after(&known.head, chore.now));
     if now < waiting.take_over_at || !pause.is_zero() {
         waiting.look_at = now + if now < waiting.take_over_at { LOOK_SOON } else { pause };
+        waiting.pause_until = now + pause;
         return Ok(());
     }
     if let Some(made) = lists::add(&lists.app, chore, ca, &waiting.entries).await? {
@@ -201,19 +235,14 @@ async fn put_on(lists: &Lists, chore: &Chore, ca: &CaId, waiting: &mut Waiting) 
 
 /// How long the next list must wait. By a clock that is behind it does not.
 fn pause_after(head: &RevocationList, now: Time) -> Duration {
-    let apart = APART.millis().saturating_mul(i64::from(head.parts.max(1)));
+    let apart = APART.millis().saturating_mul(i64::try_from(head.entries / ENTRIES).unwrap_or(i64::MAX).max(1));
     let left = apart.saturating_sub(now.millis_since(head.this_update));
     if left > apart { Duration::ZERO } else { Duration::from_millis(u64::try_from(left).unwrap_or(0)) }
 }
 
-/// The numbers on a list; none if it is not one that the CA signed.
-fn serials(lists: &Lists, list: &List) -> HashSet<Serial> {
-    let owner = list.head.ca.owner();
-    let anchors = lists.trust.tenant(&owner).map(|tenant| tenant.anchors);
+fn issuer(lists: &Lists, ca: &CaId) -> Option<IssuerCert> {
+    let anchors = lists.trust.tenant(&ca.owner()).map(|tenant| tenant.anchors);
     let shared = lists.trust.shared_anchors();
     let mut anchors = anchors.iter().flat_map(|anchors| anchors.iter()).chain(shared.iter());
-    let anchor = anchors.find(|anchor| anchor.ca == list.head.ca);
-    let issuer = anchor.and_then(|anchor| IssuerCert::from_der(&anchor.certificate_der).ok());
-    let entries = issuer.and_then(|issuer| verified_entries(&list.der, &issuer).ok());
-    entries.into_iter().flatten().map(|entry| entry.serial).collect()
+    IssuerCert::from_der(&anchors.find(|anchor| anchor.ca == *ca)?.certificate_der).ok()
 }

@@ -148,10 +148,11 @@ async fn list(run: &Run, args: WindowArgs) -> Result<Exit, Failure> {
     let is_wanted = |event: &v1::AuditEvent| args.only.is_wanted(event);
     let keep = args.only.chooses().then_some(&is_wanted as &dyn Fn(&_) -> bool);
     let found = fetch_events(&session, start, end, args.list.limit(&run.printer.format), keep).await?;
+    let exit = found.print(&run.printer, &args.list)?;
     if found.cut_at.is_some() {
-        run.printer.warn("later events follow: the newest are shown with --sort -time, or from a later --since on");
+        run.printer.warn("later events follow: --sort -time shows the newest first, --since a later part");
     }
-    found.print(&run.printer, &args.list)
+    Ok(exit)
 }
 
 async fn tail(run: &Run, args: TailArgs) -> Result<Exit, Failure> {

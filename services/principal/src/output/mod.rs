@@ -54,6 +54,9 @@ impl Printer {
     pub fn rows(&self, all: &[Column], name: &[&str], mut values: Vec<Value>, view: &View) -> Result<(), Failure> {
         view.sort(all, &mut values)?;
         let chosen = view.chosen(all)?;
+        if chosen.is_some() && self.format.is_document() {
+            return Err(Failure::usage("--columns is for tables and csv").hint("jsonpath=PATH chooses of a document"));
+        }
         let is_cut = view.first > 0 && values.len() > view.first as usize;
         if is_cut {
             values.truncate(view.first as usize);

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// Columns and order of a list.
 #[derive(Clone, Debug, Default, Args)]
 pub struct View {
-    /// Columns to show, by heading, e.g. principal,status
+    /// Columns to show, by heading with - for blanks, e.g. status,trust-domain; not in JSON and YAML
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     columns: Vec<String>,
     /// Sort by a column; with a - before it, the other way round

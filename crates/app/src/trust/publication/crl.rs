@@ -7,7 +7,7 @@ use signet_core::{CaId, Error, authorities::Ca};
 use crate::{
     App, Chore,
     authorities::lists,
-    object_store::{DIGEST, Object, ObjectMeta, ObjectStore, Put},
+    object_store::{Object, ObjectMeta, ObjectStore, Put},
 };
 
 /// The note with the list's number.
@@ -23,13 +23,13 @@ pub(super) async fn put_crl(app: &App, chore: &Chore, bucket: &dyn ObjectStore, 
     let name = name(&ca.id);
     let there = bucket.look(&name).await?;
     let list = lists::renew(app, chore, ca).await?;
-    if there.as_ref().and_then(number).is_some_and(|there| there >= list.head.number) {
+    if let Some(there) = there.as_ref().and_then(number).filter(|there| *there >= list.head.number) {
+        if there > list.head.number {
+            tracing::warn!(ca.id = %ca.id, there, number = list.head.number, "the bucket has a newer CRL than the store");
+        }
         return Ok(Vec::new());
     }
-    let notes = BTreeMap::from([
-        (DIGEST.to_owned(), list.head.tbs_sha256.clone()),
-        (NUMBER.to_owned(), list.head.number.to_string()),
-    ]);
+    let notes = BTreeMap::from([(NUMBER.to_owned(), list.head.number.to_string())]);
     // RFC 2585 section 4.2.
     let object = Object { name: name.clone(), content_type: "application/pkix-crl", content: list.der, notes };
     let put = bucket.put(object, there.as_ref().map(|there| there.tag.as_str())).await?;

@@ -13,7 +13,7 @@ const STREAMS: usize = 4096;
 /// What the streams of all callers keep for requests, bytes: Envoy's have 60 kB.
 const REQUESTS: usize = 48 * 1024 * 1024;
 /// Answers of all callers that are not taken yet, bytes.
-const ANSWERS: usize = 16 * 1024 * 1024;
+const ANSWERS: usize = 64 * 1024 * 1024;
 
 /// What all callers together may have.
 #[derive(Debug)]

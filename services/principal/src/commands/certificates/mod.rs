@@ -161,6 +161,10 @@ pub async fn run(run: &Run, command: CertCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: CertListArgs) -> Result<Exit, Failure> {
     let session = &Session::of(run)?;
+    if args.id.is_none() && session.is_elsewhere() {
+        let tenant = session.tenant_name();
+        return Err(Failure::usage(format!("name a principal: the caller is not of tenant {tenant}")));
+    }
     let principal_id = &args.id.as_ref().map(ToString::to_string).unwrap_or_default();
     let is_wanted = |certificate: &v1::Certificate| args.is_wanted(certificate, run.printer.now);
     let keep = args.chooses().then_some(&is_wanted as &dyn Fn(&_) -> bool);
