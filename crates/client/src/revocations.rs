@@ -1,5 +1,6 @@
 //! The revocation lists of a tenant's CAs, checked before they are handed out.
 
+use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject as _};
 use signet_core::{Lifetime, Time};
 use signet_x509::{
     IssuerCert,
@@ -69,6 +70,14 @@ impl RevocationLists {
     /// All of them, PEM.
     pub fn to_pem(&self) -> String {
         self.0.iter().map(|list| pem::encode(pem::CRL, &list.der)).collect()
+    }
+
+    /// What a file has that was written from [`Self::to_pem`], checked as if it came from the control plane.
+    pub fn from_pem(bundle: &Bundle, text: &str, now: Time) -> Result<Self, RevocationListError> {
+        CertificateRevocationListDer::pem_slice_iter(text.as_bytes()).try_fold(Self::default(), |lists, der| {
+            let der = der.map_err(|_| RevocationListError::Foreign)?;
+            lists.with(bundle, der.to_vec(), now)
+        })
     }
 
     /// These with the list `der` in place of that of its CA, without those of anchors that the bundle has no more.

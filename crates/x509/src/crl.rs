@@ -167,21 +167,16 @@ pub struct ListFacts {
 
 /// What a list that `issuer` signed says of itself. `der`: the whole list, of which no entry is read.
 pub fn verified_facts(der: &[u8], issuer: &IssuerCert) -> Result<ListFacts, CrlError> {
-    let tbs_der = signed_part(der, issuer)?;
-    let mut reader = SliceReader::new(tbs_der)?;
-    let (issuer_der, this_update, next_update, extensions) = reader.sequence(|tbs| -> der::Result<_> {
-        Version::decode(tbs)?;
-        Algorithm::decode(tbs)?;
-        let found = (tbs.tlv_bytes()?, X509Time::decode(tbs)?, X509Time::decode(tbs)?);
+    let mut reader = SliceReader::new(signed_part(der, issuer)?)?;
+    let (this_update, next_update, extensions) = reader.sequence(|tbs| -> der::Result<_> {
+        issuer_of(tbs)?;
+        let (this_update, next_update) = (X509Time::decode(tbs)?, X509Time::decode(tbs)?);
         if Tag::peek(tbs)? == Tag::Sequence {
             tbs.tlv_bytes()?;
         }
-        Ok((found.0, found.1, found.2, ContextSpecific::<Extensions>::decode(tbs)?.value))
+        Ok((this_update, next_update, ContextSpecific::<Extensions>::decode(tbs)?.value))
     })?;
     reader.finish()?;
-    if issuer_der != issuer.subject_der {
-        return Err(CrlError::OtherIssuer);
-    }
     let number = extensions.iter().find(|extension| extension.extn_id == oid::CRL_NUMBER).ok_or(CrlError::Malformed)?;
     Ok(ListFacts {
         number: u64::from_der(number.extn_value.as_bytes())?,
@@ -194,13 +189,10 @@ pub fn verified_facts(der: &[u8], issuer: &IssuerCert) -> Result<ListFacts, CrlE
 /// list.
 pub fn verified_entries(der: &[u8], issuer: &IssuerCert) -> Result<Vec<RevokedEntry>, CrlError> {
     let tbs = TbsCertList::from_der(signed_part(der, issuer)?)?;
-    if tbs.issuer.to_der()? != issuer.subject_der {
-        return Err(CrlError::OtherIssuer);
-    }
     tbs.revoked_certificates.unwrap_or_default().iter().map(read_entry).collect()
 }
 
-/// The to-be-signed part, if the issuer's key has signed it.
+/// The to-be-signed part, if it is the issuer's.
 fn signed_part<'a>(der: &'a [u8], issuer: &IssuerCert) -> Result<&'a [u8], CrlError> {
     let mut reader = SliceReader::new(der)?;
     let (tbs_der, signature) = reader.sequence(|outer| -> der::Result<_> {
@@ -209,9 +201,20 @@ fn signed_part<'a>(der: &'a [u8], issuer: &IssuerCert) -> Result<&'a [u8], CrlEr
         Ok((tbs_der, BitStringRef::decode(outer)?))
     })?;
     reader.finish()?;
+    let mut tbs = SliceReader::new(AnyRef::from_der(tbs_der)?.value())?;
+    if issuer_of(&mut tbs)? != issuer.subject_der {
+        return Err(CrlError::OtherIssuer);
+    }
     let signature = signature.as_bytes().ok_or(CrlError::Malformed)?;
     issuer.key.verify(tbs_der, signature).map_err(|_| CrlError::BadSignature)?;
     Ok(tbs_der)
+}
+
+/// The name that a list begins with, after its version and algorithm; DER.
+fn issuer_of<'a>(tbs: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    Version::decode(tbs)?;
+    Algorithm::decode(tbs)?;
+    tbs.tlv_bytes()
 }
 
 fn read_time(time: &X509Time) -> Result<Time, CrlError> {

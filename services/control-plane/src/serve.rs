@@ -139,6 +139,8 @@ pub async fn serve(
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
     let (node, writer, queue) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
+    // Kept from now on: the look replays what was revoked a moment ago, by a node that may not have put it on its list.
+    wired.app.revocations().take();
     first_look(&node, &mut follower).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let reload = Arc::new(Notify::new());

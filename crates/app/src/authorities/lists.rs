@@ -117,9 +117,9 @@ async fn add_to(app: &App, chore: &Chore, ca: &Ca, revoked: &[RevokedEntry]) -> 
             None => None,
         };
         let (Some(list), Some(mut entries)) = (list, known) else { return renew(app, chore, ca).await };
-        let known: HashSet<Serial> = entries.iter().map(|entry| entry.serial).collect();
+        let mut known: HashSet<Serial> = entries.iter().map(|entry| entry.serial).collect();
         let before = entries.len();
-        entries.extend(revoked.iter().filter(|entry| !known.contains(&entry.serial)).cloned());
+        entries.extend(revoked.iter().filter(|entry| known.insert(entry.serial)).cloned());
         if entries.len() == before {
             return Ok(list);
         }

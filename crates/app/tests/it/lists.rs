@@ -64,8 +64,11 @@ async fn a_revocation_is_put_on_once_whatever_the_index_shows() {
     let first = list(&world, &leaf.issuer, NOW).await;
     let entry = revoked::by_serial(&world.app, &chore(NOW), &leaf.issuer, &leaf.serial).await.unwrap().unwrap();
     assert_eq!((entry.revoked_at, entry.reason), (NOW, RevocationReason::KeyCompromise));
-    let add = async || lists::add(&world.app, &chore(NOW), &leaf.issuer, std::slice::from_ref(&entry)).await;
+    // A node hears of its own twice.
+    let twice = [entry.clone(), entry];
+    let add = async || lists::add(&world.app, &chore(NOW), &leaf.issuer, &twice).await;
     let second = add().await.unwrap().unwrap();
+    assert_eq!(second.head.entries, 1);
     assert_eq!(serials(&world, &second).await, [leaf.serial]);
     assert!(second.head.number > first.head.number, "within the same second, too");
     let signed = world.keys.signatures();
@@ -130,6 +133,8 @@ async fn lists_are_made_anew_before_they_end() {
     let renew = async |now| lists::renew_due(&world.app, &chore(now), &|| Some(now)).await.unwrap();
     assert!(renew(NOW.plus(Lifetime::hours(23))).await.failed.is_empty());
     assert_eq!(list(&world, &ca, NOW).await.head, before);
+    let [nearly, ahead] = [4, 6].map(|minutes| NOW.minus(Lifetime::minutes(minutes)));
+    assert!(!before.is_due(nearly) && before.is_due(ahead), "made by a clock that was ahead: nobody takes it yet");
     let day = NOW.plus(Lifetime::hours(24));
     assert!(renew(day).await.failed.is_empty());
     let after = list(&world, &ca, day).await.head;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use super::{channel::LiveChannel, shared::Shared};
-use crate::retry::jittered;
+use crate::{retry::jittered, revocations::RevocationListError};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -60,14 +60,16 @@ async fn watch(shared: &Shared, channel: &LiveChannel, heard: &mut Time) -> Resu
             return Err(Status::resource_exhausted("the revocation list is too large"));
         }
         if !part.more {
-            take(shared, std::mem::take(&mut der));
+            take(shared, std::mem::take(&mut der))?;
         }
     }
     Ok(())
 }
 
-fn take(shared: &Shared, der: Vec<u8>) {
+/// The error ends the stream: opened again, it sends the list again, which may be right by then.
+fn take(shared: &Shared, der: Vec<u8>) -> Result<(), Status> {
     let bundle = Arc::clone(&shared.bundle.borrow());
+    let mut refused = None;
     shared.revocations.send_if_modified(|lists| match lists.with(&bundle, der, shared.now()) {
         Ok(new) if new == **lists => false,
         Ok(new) => {
@@ -75,8 +77,20 @@ fn take(shared: &Shared, der: Vec<u8>) {
             true
         }
         Err(error) => {
-            tracing::warn!(%error, "ignoring a revocation list from the control plane");
+            refused = Some(error);
             false
         }
     });
+    match refused {
+        None => Ok(()),
+        Some(error) => {
+            tracing::warn!(%error, "ignoring a revocation list from the control plane");
+            // One that is older will not be newer.
+            if error == RevocationListError::Older {
+                Ok(())
+            } else {
+                Err(Status::failed_precondition(error.to_string()))
+            }
+        }
+    }
 }

@@ -39,6 +39,13 @@ fn what_an_anchor_signed_is_taken_and_nothing_older_or_foreign() {
     assert_eq!(none.with(&both, Vec::new(), NOW), Err(RevocationListError::Foreign));
     assert_eq!(with(&none, &one, 9, NOW.plus(Lifetime::minutes(6))), Err(RevocationListError::NotYetValid));
     assert_eq!(with(&none, &one, 9, NOW.minus(Lifetime::hours(48))), Err(RevocationListError::Over));
+    let read = |text: &str, now| RevocationLists::from_pem(&both, text, now);
+    assert_eq!(read(&later.to_pem(), NOW).unwrap().to_pem(), later.to_pem());
+    assert!(!read("garbage", NOW).unwrap().cover(&both, NOW), "nothing is there");
+    let damaged = later.to_pem().replacen("MI", "MA", 1);
+    for (text, now) in [(damaged, NOW), (later.to_pem(), NOW.plus(Lifetime::hours(48)))] {
+        assert!(read(&text, now).is_err());
+    }
     // An anchor that the bundle has no more takes its list along.
     let left = later.with(&bundle(&[&two]), list(&two, 2, NOW), NOW).unwrap();
     assert_eq!(left.iter().map(|list| list.number).collect::<Vec<_>>(), [2]);

@@ -16,7 +16,9 @@ const RENEWAL: Lifetime = Lifetime::hours(24);
 const OUTLIVE: Lifetime = Lifetime::days(7);
 /// Parts outlive their list by this much, so that after an outage the next list has what stood on it, whatever the
 /// index shows. Each list has parts of its own, and nobody may delete them.
-const PART_OUTLIVES: Lifetime = Lifetime::days(1);
+const PART_OUTLIVES: Lifetime = Lifetime::days(7);
+/// How far clocks may differ.
+const TOLERANCE: Lifetime = Lifetime::minutes(5);
 /// Most bytes of a part. In base64, with the rest of its record, it stays below DynamoDB's 400 KB.
 pub const MOST_OF_A_PART: usize = 250_000;
 
@@ -96,7 +98,9 @@ impl RevocationList {
 
     /// Whether another must be made although nothing was revoked.
     pub fn is_due(&self, now: Time) -> bool {
-        now >= self.renew_at || now >= self.next_update
+        // A clock that was ahead has made it: nobody takes it yet.
+        let is_early = self.this_update > now.plus(TOLERANCE);
+        now >= self.renew_at || now >= self.next_update || is_early
     }
 
     /// The keys of its parts, in order.

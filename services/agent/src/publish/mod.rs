@@ -115,9 +115,12 @@ impl Published {
     /// given a file that it cannot read, accepts everybody. Returns what stands there then; `None`: nothing yet.
     pub(crate) fn write_lists(&self, lists: &RevocationLists, now: Time) -> Result<Option<String>, CredentialsError> {
         let Some(path) = self.crl_file() else { return Ok(None) };
-        let there = fs::read_to_string(&path).ok().filter(|text| !text.is_empty());
-        let bundle = self.written.borrow().as_ref().map(|notes| notes.bundle.clone());
-        let new = bundle.filter(|bundle| lists.cover(bundle, now)).map(|_| lists.to_pem());
+        let Some(bundle) = self.written.borrow().as_ref().map(|notes| notes.bundle.clone()) else { return Ok(None) };
+        // What stands there may be damaged, or over.
+        let is_good =
+            |text: &String| RevocationLists::from_pem(&bundle, text, now).is_ok_and(|found| found.cover(&bundle, now));
+        let there = fs::read_to_string(&path).ok().filter(is_good);
+        let new = lists.cover(&bundle, now).then(|| lists.to_pem());
         match new {
             Some(new) if there.as_ref() != Some(&new) => {
                 replace_file(&path, new.as_bytes(), PUBLIC)?;

@@ -64,9 +64,15 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
         let watched = Arc::clone(&clock);
         let rotate = move |node| alone::rotate_cas(node, Arc::clone(&watched));
         tasks.spawn(repeat("rotate-cas", ALONE_EVERY, Arc::clone(node), stop.clone(), rotate));
-        let watched = Arc::clone(&clock);
-        let renew = move |node| alone::renew_lists(node, Arc::clone(&watched));
-        tasks.spawn(repeat("revocation-lists", ALONE_EVERY, Arc::clone(node), stop.clone(), renew));
+        // At once, too: who was off for long has lists that are over, and whose last revocation may be on none.
+        let (renewing, stopped, stopped_again) = (Arc::clone(node), stop.clone(), stop.clone());
+        tasks.spawn(async move {
+            let first = stopped.run_until_cancelled_owned(alone::renew_lists(Arc::clone(&renewing))).await;
+            if let Some(Err(error)) = first {
+                tracing::warn!(?error, "revocation lists cannot be renewed yet");
+            }
+            repeat("revocation-lists", ALONE_EVERY, renewing, stopped_again, alone::renew_lists).await;
+        });
         let watched = Arc::clone(&clock);
         let purge = move |node| alone::purge_tenants(node, Arc::clone(&watched));
         tasks.spawn(repeat(PURGE, ALONE_EVERY, Arc::clone(node), stop.clone(), purge));
