@@ -32,7 +32,7 @@ check_reproducible() {
 
 # forget_our_crates: the next build compiles them again.
 forget_our_crates() {
-  rm -rf "$(target_dir)/$(rust_target)"/dist/.fingerprint/signet-* "$(target_dir)"/dist/.fingerprint/signet-*
+  rm -rf "$(target_dir)/$(rust_target)"/release/.fingerprint/signet-* "$(target_dir)"/release/.fingerprint/signet-*
 }
 
 # check_bills BINARY…: against CycloneDX's own schema, as its reference library has it.

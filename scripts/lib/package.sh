@@ -51,6 +51,16 @@ compile() {
   echo "$(target_dir)/$target/release"
 }
 
+# stripped FOLDER BINARY…: copies of the binaries there, built for this machine, without debug information; prints their folder.
+stripped() {
+  local folder=$1 name
+  shift
+  [[ $(rust_target) == "$(rustc -vV | sed -n 's/^host: //p')" ]] || die "--debug packs what the tests run, which is built for this machine"
+  mkdir -p "$LOCAL/package/debug"
+  for name in "$@"; do strip -o "$LOCAL/package/debug/$name" "$folder/$name"; done
+  echo "$LOCAL/package/debug"
+}
+
 # crate_of BINARY: the package that it comes from.
 crate_of() {
   case $1 in
