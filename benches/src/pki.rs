@@ -211,6 +211,7 @@ fn tenant(id: TenantId) -> Tenant {
         status: TenantStatus::Active,
         isolation: Isolation::Dedicated,
         lifetimes: std::collections::BTreeMap::<PrincipalType, Lifetime>::new(),
+        subjects: Default::default(),
         max_certificates: DEFAULT_MAX_CERTIFICATES,
         renewal_grace: Lifetime::seconds(0),
         renewal_steering: None,

@@ -118,6 +118,7 @@ pub(crate) fn new_tenant(id: &str) -> Result<CreateTenant> {
         display_name: String::new(),
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::seconds(0),
         quotas: Default::default(),

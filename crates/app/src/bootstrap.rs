@@ -122,6 +122,7 @@ async fn ensure_system_tenant(app: &App, call: &Call) -> Result<BootstrapItem, E
         status: TenantStatus::Active,
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: DEFAULT_MAX_CERTIFICATES,
         renewal_grace: Lifetime::default(),
         renewal_steering: None,

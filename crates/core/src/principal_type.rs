@@ -36,6 +36,11 @@ impl PrincipalType {
             Self::Device => "device",
         }
     }
+
+    /// Whether it is a program, which may answer its peers' calls; everybody else only calls.
+    pub const fn is_workload(self) -> bool {
+        matches!(self, Self::Service | Self::Worker)
+    }
 }
 
 impl fmt::Display for PrincipalType {

@@ -88,6 +88,7 @@ async fn found(app: &Arc<App>) {
         display_name: String::new(),
         isolation: Isolation::Shared,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::hours(1),
         quotas: Default::default(),

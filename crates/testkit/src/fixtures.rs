@@ -50,6 +50,7 @@ pub fn tenant(id: &TenantId) -> Tenant {
         status: TenantStatus::Active,
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: DEFAULT_MAX_CERTIFICATES,
         renewal_grace: Lifetime::default(),
         renewal_steering: None,

@@ -93,7 +93,7 @@ pub fn prepare_leaf(
         issuer,
         serial,
         validity,
-        subject_der: name::leaf(&profile.id, host.is_some())?,
+        subject_der: name::leaf(&profile.id, &profile.subject, host.is_some())?,
         key: csr.public_key(),
         extensions: extensions::leaf(profile, host.as_deref())?,
     };

@@ -5,17 +5,12 @@ use der::{
     Encode, Tag,
     asn1::{Any, SetOfVec},
 };
-use signet_core::{PrincipalType, TenantId, authorities::CaKind, spiffe::SpiffeId};
+use signet_core::{PrincipalType, TenantId, authorities::CaKind, spiffe::SpiffeId, tenants::SubjectForm};
 use x509_cert::attr::AttributeTypeAndValue;
 
 use crate::{Environment, oid};
 
 type Rdn = SetOfVec<AttributeTypeAndValue>;
-
-/// Whether a principal of this type is a program, which may answer its peers' calls; everybody else only calls.
-pub(crate) const fn is_workload(principal_type: PrincipalType) -> bool {
-    matches!(principal_type, PrincipalType::Service | PrincipalType::Worker)
-}
 
 /// Whether its certificate is a server's too: where it has a DNS name, and a service's always.
 pub(crate) const fn is_server(principal_type: PrincipalType, has_host: bool) -> bool {
@@ -25,12 +20,26 @@ pub(crate) const fn is_server(principal_type: PrincipalType, has_host: bool) -> 
 /// `O=<tenant>, CN=<principal id>`, or the id in UID instead of CN where a TLS client could take it for a host. OpenSSL
 /// does so where there is no DNS name, whatever the name constraints say: a service called `localhost` would pass for
 /// that host. So what is a server has a CN only beside a DNS name (`has_host`). An id with a dot never has:
-/// OpenSSL would hold it against the tenant CA's name constraints.
-pub(crate) fn leaf(id: &SpiffeId, has_host: bool) -> der::Result<Vec<u8>> {
+/// OpenSSL would hold it against the tenant CA's name constraints. A tenant may choose another `form`; what has a slash
+/// is no host's name.
+pub(crate) fn leaf(id: &SpiffeId, form: &SubjectForm, has_host: bool) -> der::Result<Vec<u8>> {
+    let mut name = vec![utf8(oid::ORGANIZATION, id.tenant.as_str())?];
+    if let Some(unit) = &form.organizational_unit {
+        name.push(utf8(oid::ORGANIZATIONAL_UNIT, unit)?);
+    }
     let principal = id.principal.as_str();
     let is_host = principal.contains('.') || (is_server(id.principal_type, has_host) && !has_host);
-    let attribute = if is_host { oid::USER_ID } else { oid::COMMON_NAME };
-    vec![utf8(oid::ORGANIZATION, id.tenant.as_str())?, utf8(attribute, principal)?].to_der()
+    name.push(match common_name(id, form) {
+        Some(both) => utf8(oid::COMMON_NAME, &both)?,
+        None => utf8(if is_host { oid::USER_ID } else { oid::COMMON_NAME }, principal)?,
+    });
+    name.to_der()
+}
+
+/// `<tenant>/<principal id>`, of whoever is no workload, where `form` wants it.
+pub(crate) fn common_name(id: &SpiffeId, form: &SubjectForm) -> Option<String> {
+    let wanted = form.tenant_in_common_name && !id.principal_type.is_workload();
+    wanted.then(|| format!("{}/{}", id.tenant, id.principal))
 }
 
 /// `DC=<suffix>, CN=Control plane`.

@@ -2,12 +2,13 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use signet_core::{Lifetime, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId};
+use signet_core::{
+    Lifetime, Role, TenantId, authorities::CaKind, principals::Principal, spiffe::SpiffeId, tenants::SubjectForm,
+};
 
 use crate::{
-    CertificateView, Environment,
-    name::{self, is_workload},
-    profile_error::{MAX_ROLES, MAX_SERVER_NAMES, ProfileError},
+    CertificateView, Environment, name,
+    profile_error::{MAX_COMMON_NAME, MAX_ROLES, MAX_SERVER_NAMES, ProfileError},
 };
 
 /// Lifetime of a server certificate.
@@ -23,6 +24,7 @@ pub struct LeafProfile {
     pub(crate) environment: Environment,
     pub(crate) id: SpiffeId,
     pub(crate) roles: Vec<Role>,
+    pub(crate) subject: SubjectForm,
 }
 
 impl LeafProfile {
@@ -31,7 +33,15 @@ impl LeafProfile {
         if roles.len() > MAX_ROLES {
             return Err(ProfileError::TooManyRoles(roles.len()));
         }
-        Ok(Self { environment: environment.clone(), id, roles })
+        Ok(Self { environment: environment.clone(), id, roles, subject: SubjectForm::default() })
+    }
+
+    /// With its subject in this form.
+    pub fn with_subject(self, subject: SubjectForm) -> Result<Self, ProfileError> {
+        match name::common_name(&self.id, &subject) {
+            Some(long) if long.len() > MAX_COMMON_NAME => Err(ProfileError::CommonName(long)),
+            _ => Ok(Self { subject, ..self }),
+        }
     }
 
     /// See [`host`].
@@ -55,7 +65,7 @@ impl LeafProfile {
 pub(crate) fn host(environment: &Environment, id: &SpiffeId) -> Option<String> {
     let domain = environment.suffix().trust_domain(&id.tenant);
     let host = format!("{}.{}.{domain}", id.principal, id.principal_type);
-    (is_workload(id.principal_type) && matches!(host.parse(), Ok(ServerName::Dns(_)))).then_some(host)
+    (id.principal_type.is_workload() && matches!(host.parse(), Ok(ServerName::Dns(_)))).then_some(host)
 }
 
 /// A name that a server answers to.

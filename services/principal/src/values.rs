@@ -136,6 +136,24 @@ pub fn lifetime(text: &str) -> Result<v1::LifetimeOverride, String> {
     Ok(v1::LifetimeOverride { principal_type: kind_to_proto(kind).into(), lifetime_seconds: seconds(time)? })
 }
 
+/// `TYPE=FORM`, e.g. `device=tenant-cn,ou=IoT Devices`, or `device=plain`.
+pub fn subject(text: &str) -> Result<v1::SubjectOverride, String> {
+    let (kind, form) = text.split_once('=').ok_or("must be TYPE=FORM, e.g. device=tenant-cn")?;
+    let kind: PrincipalType = kind.parse().map_err(|e: signet_core::id::IdError| e.to_string())?;
+    // An OU may hold a comma, so it comes last.
+    let units = [("tenant-cn,ou=", true), ("ou=", false)];
+    let (tenant_in_common_name, organizational_unit) = match form {
+        "plain" => (false, ""),
+        "tenant-cn" => (true, ""),
+        _ => units
+            .into_iter()
+            .find_map(|(prefix, tenant)| Some((tenant, form.strip_prefix(prefix)?)))
+            .ok_or("the form must be plain, tenant-cn, ou=TEXT, or tenant-cn,ou=TEXT")?,
+    };
+    let organizational_unit = organizational_unit.to_owned();
+    Ok(v1::SubjectOverride { principal_type: kind_to_proto(kind).into(), organizational_unit, tenant_in_common_name })
+}
+
 /// The type as the API has it.
 pub const fn kind_to_proto(kind: PrincipalType) -> v1::PrincipalType {
     match kind {
@@ -253,6 +271,22 @@ mod tests {
         assert_eq!(lifetime("worker=12h").map(|l| l.lifetime_seconds), Ok(43_200));
         for bad in ["worker", "robot=1h", "worker=", "worker=0s"] {
             assert!(lifetime(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_plain_or_has_the_tenant_or_a_unit() {
+        let parsed = |text| subject(text).map(|form| (form.tenant_in_common_name, form.organizational_unit));
+        for (text, tenant, unit) in [
+            ("device=plain", false, ""),
+            ("device=tenant-cn", true, ""),
+            ("user=ou=Fleet, north", false, "Fleet, north"),
+            ("admin=tenant-cn,ou=a=b", true, "a=b"),
+        ] {
+            assert_eq!(parsed(text), Ok((tenant, unit.to_owned())), "{text}");
+        }
+        for bad in ["device", "device=", "robot=plain", "device=tenant-cn,", "device=plain,ou=x", "device=OU=x"] {
+            assert!(subject(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -171,5 +171,8 @@ pub(crate) fn issue_error(error: IssueError) -> Error {
 }
 
 pub(crate) fn profile_error(error: ProfileError) -> Error {
-    Error::internal(error)
+    match error {
+        ProfileError::CommonName(_) => Error::precondition("COMMON_NAME_TOO_LONG", error.to_string()),
+        _ => Error::internal(error),
+    }
 }

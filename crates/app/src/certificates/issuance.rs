@@ -115,7 +115,10 @@ fn prepare(
     let (call, tenant) = (order.call, &authorities.tenant);
     require_active(tenant)?;
     order::may_hold(call, principal, presented, tenant.max_certificates)?;
-    let profile = LeafProfile::of(&app.environment, principal).map_err(profile_error)?;
+    let subject = tenant.subjects.get(&principal.principal_type).cloned().unwrap_or_default();
+    let profile = LeafProfile::of(&app.environment, principal)
+        .and_then(|profile| profile.with_subject(subject))
+        .map_err(profile_error)?;
     let lifetime = tenant.lifetime(principal.principal_type);
     let serial = reservation::serial(app, call.now);
     let prepared =

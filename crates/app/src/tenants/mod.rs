@@ -12,8 +12,11 @@ use signet_core::{
         commit::Write,
         scope::{ClaimScope, EnvironmentScope},
     },
-    tenants::{DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus, quota::Quotas},
-    text::check_display_name,
+    tenants::{
+        DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MAX_UNIT, MIN_LIFETIME, SubjectForm, Tenant, TenantStatus,
+        quota::Quotas,
+    },
+    text::{check_display_name, is_deceptive},
 };
 
 use crate::{
@@ -40,6 +43,9 @@ pub struct CreateTenant {
     pub isolation: Isolation,
     /// Lifetimes that differ from the defaults.
     pub lifetimes: BTreeMap<PrincipalType, Lifetime>,
+    /// Subjects that differ from the plain form.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subjects: BTreeMap<PrincipalType, SubjectForm>,
     /// How many certificates one principal may hold, at most 100; 0: the default.
     pub max_certificates: u32,
     /// How long after expiry certificates may be renewed out of band, at most 30 days.
@@ -56,6 +62,9 @@ pub struct TenantPatch {
     pub display_name: Option<String>,
     /// Lifetimes that differ from the defaults, all of them.
     pub lifetimes: Option<BTreeMap<PrincipalType, Lifetime>>,
+    /// Subjects that differ from the plain form, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<BTreeMap<PrincipalType, SubjectForm>>,
     /// How many certificates one principal may hold, at most 100; 0: the default.
     pub max_certificates: Option<u32>,
     /// How long after expiry certificates may be renewed out of band, at most 30 days.
@@ -132,6 +141,7 @@ pub async fn update_tenant(
         let tenant = &mut found.value;
         tenant.display_name = patch.display_name.clone().unwrap_or(before.display_name.clone());
         tenant.lifetimes = patch.lifetimes.clone().unwrap_or(before.lifetimes.clone());
+        tenant.subjects = patch.subjects.clone().unwrap_or(before.subjects.clone());
         tenant.max_certificates = patch.max_certificates.unwrap_or(before.max_certificates);
         tenant.renewal_grace = patch.renewal_grace.unwrap_or(before.renewal_grace);
         tenant.quotas = patch.quotas.or(before.quotas);
@@ -283,6 +293,7 @@ fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Er
     let patch = checked(TenantPatch {
         display_name: Some(input.display_name.clone()),
         lifetimes: Some(input.lifetimes.clone()),
+        subjects: Some(input.subjects.clone()),
         max_certificates: Some(input.max_certificates),
         renewal_grace: Some(input.renewal_grace),
         quotas: input.quotas,
@@ -293,6 +304,7 @@ fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Er
         status: TenantStatus::Active,
         isolation: input.isolation,
         lifetimes: input.lifetimes.clone(),
+        subjects: patch.subjects.unwrap_or_default(),
         max_certificates: patch.max_certificates.unwrap_or(DEFAULT_MAX_CERTIFICATES),
         renewal_grace: input.renewal_grace,
         renewal_steering: None,
@@ -309,6 +321,10 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
     if patch.lifetimes.iter().flat_map(BTreeMap::values).any(out_of_range) {
         let message = "each lifetime must be 60 to 7776000 seconds (90 days)";
         return Err(Error::invalid("tenant.lifetimes", "OUT_OF_RANGE", message));
+    }
+    if let Some(subjects) = &mut patch.subjects {
+        subjects.retain(|_, form| *form != SubjectForm::default());
+        subjects.iter().try_for_each(|(of, form)| check_subject(*of, form))?;
     }
     if patch.renewal_grace.is_some_and(|grace| grace > MAX_GRACE) {
         let message = "must be at most 2592000 seconds (30 days)";
@@ -327,6 +343,26 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
         }
     }
     Ok(patch)
+}
+
+fn check_subject(of: PrincipalType, form: &SubjectForm) -> Result<(), Error> {
+    if form.tenant_in_common_name && of.is_workload() {
+        let message = format!("the CN of a {of} is its id, beside its DNS name; others can have the tenant there");
+        return Err(Error::invalid("tenant.subjects.tenant_in_common_name", "INVALID_SUBJECT", message));
+    }
+    match &form.organizational_unit {
+        Some(unit) if !is_unit(unit) => {
+            let message = format!(
+                "must be 1 to {MAX_UNIT} characters, none that hides or turns text round, no space around them"
+            );
+            Err(Error::invalid("tenant.subjects.organizational_unit", "INVALID_SUBJECT", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_unit(unit: &str) -> bool {
+    (1..=MAX_UNIT).contains(&unit.chars().count()) && unit.trim() == unit && !unit.chars().any(is_deceptive)
 }
 
 fn check_steering(call: &Call, steering: Option<&Steering>) -> Result<(), Error> {

@@ -6,7 +6,10 @@ use signet_app::{
     enrollment::{self, tokens},
     principals, tenants,
 };
-use signet_core::{Error, Lifetime, PrincipalType, tenants::quota::Quotas};
+use signet_core::{
+    Error, Lifetime, PrincipalType,
+    tenants::{SubjectForm, quota::Quotas},
+};
 use signet_x509::KeyAndCsr;
 
 use crate::world::*;
@@ -67,6 +70,10 @@ async fn invariant_10_tenants() {
     let long = Lifetime::seconds(7_776_001);
     let quotas = |principals| Quotas { principals: Some(principals), ..Default::default() };
     let lifetimes = |lifetime| [(PrincipalType::Worker, lifetime)].into();
+    let subject = |of, unit: Option<&str>, tenant_in_common_name| {
+        let form = SubjectForm { organizational_unit: unit.map(str::to_owned), tenant_in_common_name };
+        CreateTenant { subjects: [(of, form)].into(), ..new_tenant("new") }
+    };
     let cases = [
         ("tenant.tenant_id", new_tenant("system")),
         ("tenant.tenant_id", new_tenant("root")),
@@ -75,6 +82,11 @@ async fn invariant_10_tenants() {
         ("tenant.display_name", CreateTenant { display_name: "a".repeat(129), ..new_tenant("new") }),
         ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(long), ..new_tenant("new") }),
         ("tenant.lifetimes", CreateTenant { lifetimes: lifetimes(Lifetime::seconds(59)), ..new_tenant("new") }),
+        ("tenant.subjects.tenant_in_common_name", subject(PrincipalType::Worker, None, true)),
+        ("tenant.subjects.organizational_unit", subject(PrincipalType::Device, Some(""), false)),
+        ("tenant.subjects.organizational_unit", subject(PrincipalType::Device, Some(" Fleet"), false)),
+        ("tenant.subjects.organizational_unit", subject(PrincipalType::Worker, Some("a\u{202e}b"), false)),
+        ("tenant.subjects.organizational_unit", subject(PrincipalType::User, Some(&"a".repeat(65)), false)),
         ("tenant.max_certificates", CreateTenant { max_certificates: 101, ..new_tenant("new") }),
         ("tenant.quotas", CreateTenant { quotas: quotas(10_000_001), ..new_tenant("new") }),
         (
@@ -87,6 +99,7 @@ async fn invariant_10_tenants() {
         let patch = TenantPatch {
             display_name: Some(input.display_name.clone()),
             lifetimes: Some(input.lifetimes.clone()),
+            subjects: Some(input.subjects.clone()),
             max_certificates: Some(input.max_certificates),
             renewal_grace: Some(input.renewal_grace),
             quotas: input.quotas,

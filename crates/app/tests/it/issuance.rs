@@ -1,9 +1,9 @@
 //! Issuing and renewing.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use signet_app::{
-    CreateTenant, IssuedLeaf, PrincipalPatch, authorities, bootstrap,
+    CreateTenant, IssuedLeaf, PrincipalPatch, TenantPatch, authorities, bootstrap,
     certificates::{self, issuance, renewal},
     principals::{self, deletion},
     tenants,
@@ -12,7 +12,7 @@ use signet_core::{
     Error, Lifetime, PrincipalType,
     authorities::{CaKind, CaState},
     certificates::{CertificateState, RevocationReason},
-    tenants::Isolation,
+    tenants::{Isolation, SubjectForm},
 };
 use signet_testkit::{
     faulty::Fault,
@@ -88,6 +88,48 @@ async fn lifetimes_are_the_tenants_and_never_longer_than_the_issuers() {
     assert_eq!(issue("worker", near_the_end).await.unwrap_err().reason(), "OUTLIVES_ISSUER");
     assert_eq!(world.keys.signatures(), signed, "refused before the signature");
     issue("admin", near_the_end).await.unwrap();
+}
+
+#[tokio::test]
+async fn subjects_have_the_form_that_the_tenant_chose() {
+    let world = World::new().await;
+    let unit = |unit: &str| Some(unit.to_owned());
+    let subjects = BTreeMap::from([
+        (PrincipalType::Device, SubjectForm { organizational_unit: unit("IoT Devices"), tenant_in_common_name: true }),
+        (PrincipalType::Worker, SubjectForm { organizational_unit: unit("Jobs"), tenant_in_common_name: false }),
+    ]);
+    let patch = TenantPatch { subjects: Some(subjects), ..Default::default() };
+    tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await.unwrap();
+    let long = "d".repeat(60);
+    let principals = [
+        ("sensor.1", PrincipalType::Device),
+        ("worker", PrincipalType::Worker),
+        ("ann", PrincipalType::User),
+        (&*long, PrincipalType::Device),
+    ];
+    for (id, principal_type) in principals {
+        let input = new_principal(id, principal_type, &[]);
+        principals::create_principal(&world.app, &call("CreatePrincipal"), &acme(), input).await.unwrap();
+    }
+    for (id, subject) in [
+        ("sensor.1", "CN=acme/sensor.1,OU=IoT Devices,O=acme"),
+        ("worker", "CN=worker,OU=Jobs,O=acme"),
+        ("ann", "CN=ann,O=acme"),
+    ] {
+        let leaf = world.issue(id).await;
+        let view = CertificateView::from_der(&leaf.certificate.certificate_der).unwrap();
+        assert_eq!(view.subject_text(), subject);
+    }
+    let signed = world.keys.signatures();
+    let refused = issuance::issue_certificate(&world.app, &call("Issue"), &acme(), &pid(&long), &csr()).await;
+    assert_eq!(refused.unwrap_err().reason(), "COMMON_NAME_TOO_LONG");
+    assert_eq!(world.keys.signatures(), signed, "refused before the signature");
+    // The plain form is not kept.
+    let subjects = Some([(PrincipalType::Device, SubjectForm::default())].into());
+    let patch = TenantPatch { subjects, ..Default::default() };
+    let plain = tenants::update_tenant(&world.app, &call("UpdateTenant"), &environment(), &tid("acme"), patch).await;
+    assert!(plain.unwrap().subjects.is_empty());
+    issuance::issue_certificate(&world.app, &call("Issue"), &acme(), &pid(&long), &csr()).await.unwrap();
 }
 
 #[tokio::test]

@@ -242,6 +242,7 @@ pub(crate) fn new_tenant(id: &str) -> CreateTenant {
         display_name: String::new(),
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),

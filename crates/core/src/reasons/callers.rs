@@ -51,6 +51,9 @@ reasons! {
     CLOSED [Caller Connection; "UNAVAILABLE"]
         "The connection was closed by the client or the network while a stream was open."
         => "Reconnect.";
+    COMMON_NAME_TOO_LONG [Caller; "FAILED_PRECONDITION"]
+        "The tenant's subjects hold the tenant and the principal's id as CN, which together have more than 64 characters."
+        => "Give the principal a shorter id, or have the tenant's operator change the form: `principal tenant update --subject`.";
     CONCURRENT_CHANGE [Caller; "ABORTED"]
         "Somebody else changed the same record meanwhile."
         => "Read it again and retry.";

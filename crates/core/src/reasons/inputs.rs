@@ -60,6 +60,9 @@ reasons! {
     INVALID_PATTERN [Caller; "INVALID_ARGUMENT"]
         "The pattern for principal ids is empty, too long or has other characters than ids and `*`."
         => "Use 1 to 64 of `A-Z a-z 0-9 . _ - *`.";
+    INVALID_SUBJECT [Caller; "INVALID_ARGUMENT"]
+        "A tenant's certificates cannot have subjects of this form."
+        => "Fix the field; the message has the rule.";
     INVALID_TEMPLATE [Caller; "INVALID_ARGUMENT"]
         "The rule's id template breaks a rule of templates."
         => "Fix the template; the message has the rule.";

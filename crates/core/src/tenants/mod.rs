@@ -6,5 +6,6 @@ mod tenant;
 
 pub use deletion::{DEFAULT_DELETION_GRACE, Deletion, Purge};
 pub use tenant::{
-    DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MIN_LIFETIME, Tenant, TenantStatus, default_lifetime,
+    DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MAX_UNIT, MIN_LIFETIME, SubjectForm, Tenant, TenantStatus,
+    default_lifetime,
 };

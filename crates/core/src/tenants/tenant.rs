@@ -31,6 +31,22 @@ pub enum Isolation {
     Shared,
 }
 
+/// How the subject of a principal's certificate differs from `O=<tenant>, CN=<principal id>`, for programs that read
+/// names rather than the identity in the URI.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectForm {
+    /// An OU: a fleet, as gateways expect it; 1 to [`MAX_UNIT`] characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organizational_unit: Option<String>,
+    /// `CN=<tenant>/<principal id>`, for brokers that take one attribute for the user's name. Not of
+    /// [workloads](PrincipalType::is_workload), whose CN stands beside a DNS name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tenant_in_common_name: bool,
+}
+
+/// Most characters of an OU (RFC 5280 appendix A.1, ub-organizational-unit-name).
+pub const MAX_UNIT: usize = 64;
+
 /// A customer of the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
@@ -46,6 +62,9 @@ pub struct Tenant {
     /// Lifetimes that differ from [`default_lifetime`], each between [`MIN_LIFETIME`] and [`MAX_LIFETIME`].
     #[serde(default)]
     pub lifetimes: BTreeMap<PrincipalType, Lifetime>,
+    /// Subjects that differ from the plain form.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub subjects: BTreeMap<PrincipalType, SubjectForm>,
     /// How many unexpired certificates one principal may hold at once.
     pub max_certificates: u32,
     /// How long after expiry a certificate may be renewed out of band, at most

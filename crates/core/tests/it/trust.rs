@@ -36,6 +36,7 @@ fn tenant(id: &str, status: TenantStatus, isolation: Isolation) -> Tenant {
         status,
         isolation,
         lifetimes: BTreeMap::new(),
+        subjects: BTreeMap::new(),
         max_certificates: 3,
         renewal_grace: Default::default(),
         renewal_steering: None,

@@ -60,6 +60,7 @@ impl World {
             display_name: String::new(),
             isolation: Isolation::Shared,
             lifetimes: Default::default(),
+            subjects: Default::default(),
             max_certificates: 0,
             renewal_grace: Lifetime::hours(1),
             quotas: Default::default(),

@@ -378,6 +378,7 @@ fn new_tenant(id: &TenantId) -> CreateTenant {
         display_name: String::new(),
         isolation: Isolation::Dedicated,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),

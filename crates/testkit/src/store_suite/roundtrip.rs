@@ -22,7 +22,7 @@ use signet_core::{
         request::{Outcome, RequestRecord},
     },
     tenants::{
-        Deletion, Isolation, Purge, Tenant, TenantStatus,
+        Deletion, Isolation, Purge, SubjectForm, Tenant, TenantStatus,
         quota::{Quota, QuotaCount, Quotas},
     },
     trust::change::{Change, ChangeEntry, ChangeHead},
@@ -145,6 +145,10 @@ fn owners(id: &TenantId) -> Vec<Body> {
         status: TenantStatus::Suspended,
         isolation: Isolation::Shared,
         lifetimes: BTreeMap::from_iter(lifetimes),
+        subjects: BTreeMap::from([(
+            PrincipalType::Device,
+            SubjectForm { organizational_unit: Some(TEXT.into()), tenant_in_common_name: true },
+        )]),
         max_certificates: u32::MAX,
         renewal_grace: Lifetime::days(30),
         renewal_steering: Some(Steering {

@@ -84,6 +84,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         display_name: String::new(),
         isolation: Isolation::Shared,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),

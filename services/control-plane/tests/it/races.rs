@@ -118,6 +118,7 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
         display_name: String::new(),
         isolation: Isolation::Shared,
         lifetimes: Default::default(),
+        subjects: Default::default(),
         max_certificates: 0,
         renewal_grace: Lifetime::seconds(0),
         quotas: Default::default(),

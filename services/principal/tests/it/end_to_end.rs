@@ -145,6 +145,13 @@ fn tenants_and_principals(machine: &Machine) {
     let lifetimes = machine.principal(&["tenant", "get", "globex", "-o", "json"]).ok().json()["lifetimes"].clone();
     let lifetimes: Vec<_> = lifetimes.as_array().unwrap().iter().map(|one| one["principal_type"].clone()).collect();
     assert!(lifetimes.len() == 2 && lifetimes.contains(&"worker".into()), "{lifetimes:?}");
+    machine
+        .principal(&["tenant", "update", "globex", "--subject", "device=tenant-cn", "--subject", "user=ou=Staff"])
+        .ok();
+    let after =
+        machine.principal(&["tenant", "update", "globex", "--subject", "device=plain", "-o", "json"]).ok().json();
+    assert_eq!(after["subjects"][0]["organizational_unit"], "Staff");
+    assert_eq!(after["subjects"].as_array().map(Vec::len), Some(1), "{after}");
     let again = machine.principal(&["tenant", "create", "acme"]);
     assert_eq!(again.code, 5, "{again:?}");
     assert_eq!(machine.principal(&["tenant", "get", "none"]).code, 3);

@@ -23,12 +23,18 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         principal_type: messages::principal_type(*of),
         lifetime_seconds: lifetime.as_seconds(),
     });
+    let subjects = tenant.subjects.iter().map(|(of, form)| pb::SubjectOverride {
+        principal_type: messages::principal_type(*of),
+        organizational_unit: form.organizational_unit.clone().unwrap_or_default(),
+        tenant_in_common_name: form.tenant_in_common_name,
+    });
     pb::Tenant {
         tenant_id: tenant.id.to_string(),
         display_name: tenant.display_name.clone(),
         status: status.into(),
         isolation: isolation.into(),
         lifetimes: lifetimes.collect(),
+        subjects: subjects.collect(),
         max_certificates: tenant.max_certificates,
         trust_domain: node.trust_domain(&tenant.id),
         create_time: Some(messages::time(tenant.created_at)),

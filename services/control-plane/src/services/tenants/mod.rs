@@ -22,6 +22,7 @@ use super::{api::Api, choices, fields};
 const FIELDS: &[&str] = &[
     "display_name",
     "lifetimes",
+    "subjects",
     "max_certificates",
     "renewal_grace_seconds",
     "quotas.principals",
@@ -61,6 +62,7 @@ impl TenantService for Api {
                 display_name: tenant.display_name,
                 isolation: choices::isolation(tenant.isolation)?,
                 lifetimes: parse::lifetimes(&tenant.lifetimes)?,
+                subjects: parse::subjects(tenant.subjects)?,
                 max_certificates: tenant.max_certificates,
                 renewal_grace: Lifetime::seconds(tenant.renewal_grace_seconds),
                 quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |_| true),
@@ -106,9 +108,11 @@ impl TenantService for Api {
             let caller = caller.with_request_id(&message.request_id)?;
             let named = fields::mask(message.update_mask, FIELDS)?;
             let lifetimes = named("lifetimes").then(|| parse::lifetimes(&tenant.lifetimes)).transpose()?;
+            let subjects = named("subjects").then(|| parse::subjects(tenant.subjects)).transpose()?;
             let patch = TenantPatch {
                 display_name: named("display_name").then_some(tenant.display_name),
                 lifetimes,
+                subjects,
                 max_certificates: named("max_certificates").then_some(tenant.max_certificates),
                 renewal_grace: named("renewal_grace_seconds")
                     .then_some(Lifetime::seconds(tenant.renewal_grace_seconds)),

@@ -6,7 +6,10 @@ use prost_types::Timestamp;
 use signet_core::{
     Error, Lifetime, PrincipalType,
     certificates::renewal::{Steering, Window},
-    tenants::quota::{Quota, Quotas},
+    tenants::{
+        SubjectForm,
+        quota::{Quota, Quotas},
+    },
 };
 use signet_proto::v1 as pb;
 
@@ -21,6 +24,21 @@ pub(super) fn lifetimes(overrides: &[pb::LifetimeOverride]) -> Result<BTreeMap<P
         }
     }
     Ok(lifetimes)
+}
+
+pub(super) fn subjects(overrides: Vec<pb::SubjectOverride>) -> Result<BTreeMap<PrincipalType, SubjectForm>, Error> {
+    let mut subjects = BTreeMap::new();
+    for each in overrides {
+        let principal_type = choices::principal_type("tenant.subjects.principal_type", each.principal_type)?;
+        let form = SubjectForm {
+            organizational_unit: Some(each.organizational_unit).filter(|unit| !unit.is_empty()),
+            tenant_in_common_name: each.tenant_in_common_name,
+        };
+        if subjects.insert(principal_type, form).is_some() {
+            return Err(Error::invalid("tenant.subjects", "DUPLICATE", "names a principal type twice"));
+        }
+    }
+    Ok(subjects)
 }
 
 /// Those that a caller names; 0 goes back to the default.

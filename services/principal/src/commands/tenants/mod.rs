@@ -31,7 +31,7 @@ pub enum TenantCommand {
         #[arg(value_name = "TENANT")]
         id: Option<TenantId>,
     },
-    /// Change a tenant's name, lifetimes, quotas or renewal grace period
+    /// Change a tenant's name, lifetimes, subjects, quotas or renewal grace period
     Update(UpdateArgs),
     /// Suspend a tenant: refuse all its principals, within a second
     Suspend {
@@ -117,6 +117,10 @@ pub struct Limits {
     /// Lifetime of certificates of one type, e.g. worker=12h; may be repeated
     #[arg(long = "lifetime", value_name = "TYPE=TIME", value_parser = values::lifetime)]
     lifetimes: Vec<v1::LifetimeOverride>,
+    /// Subject of certificates of one type, e.g. device=tenant-cn,ou=Fleet; may be repeated. Forms:
+    /// plain, tenant-cn (CN=TENANT/ID), ou=TEXT, tenant-cn,ou=TEXT
+    #[arg(long = "subject", value_name = "TYPE=FORM", value_parser = values::subject)]
+    subjects: Vec<v1::SubjectOverride>,
     /// Maximum number of unexpired certificates of one principal, 1 to 100
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     max_certificates: Option<u32>,
@@ -185,6 +189,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         isolation: isolation.into(),
         quotas: Some(args.limits.quotas()),
         lifetimes: args.limits.lifetimes,
+        subjects: args.limits.subjects,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
         renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
         ..Default::default()
@@ -224,24 +229,26 @@ async fn update(run: &Run, mut args: UpdateArgs) -> Result<Exit, Failure> {
     };
     mark(args.display_name.is_some(), "display_name");
     mark(args.default_lifetimes || !args.limits.lifetimes.is_empty(), "lifetimes");
+    mark(!args.limits.subjects.is_empty(), "subjects");
     mark(args.limits.max_certificates.is_some(), "max_certificates");
     mark(args.limits.renewal_grace.is_some(), "renewal_grace_seconds");
     for (quota, _) in &args.limits.quotas {
         mark(true, &format!("quotas.{}", quota.name()));
     }
     if mask.paths.is_empty() {
-        let hint = "give --display-name, --lifetime, --max-certificates, --renewal-grace or --quota";
+        let hint = "give --display-name, --lifetime, --subject, --max-certificates, --renewal-grace or --quota";
         return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = Session::of(run)?;
-    if !args.limits.lifetimes.is_empty() {
-        args.limits.lifetimes = with_others(&session, &args.id, args.limits.lifetimes).await?;
+    if !args.limits.lifetimes.is_empty() || !args.limits.subjects.is_empty() {
+        with_others(&session, &args.id, &mut args.limits).await?;
     }
     let tenant = v1::Tenant {
         tenant_id: args.id.to_string(),
         display_name: args.display_name.unwrap_or_default(),
         quotas: Some(args.limits.quotas()),
         lifetimes: args.limits.lifetimes,
+        subjects: args.limits.subjects,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
         renewal_grace_seconds: args.limits.renewal_grace.unwrap_or(0),
         ..Default::default()
@@ -252,18 +259,15 @@ async fn update(run: &Run, mut args: UpdateArgs) -> Result<Exit, Failure> {
     run.printer.changed(&changed).map(|()| Exit::Ok)
 }
 
-/// The API takes all lifetimes at once: those of types that are not named stay.
-async fn with_others(
-    session: &Session,
-    id: &TenantId,
-    mut named: Vec<v1::LifetimeOverride>,
-) -> Result<Vec<v1::LifetimeOverride>, Failure> {
+/// The API takes all lifetimes, and all subjects, at once: those of types that are not named stay.
+async fn with_others(session: &Session, id: &TenantId, limits: &mut Limits) -> Result<(), Failure> {
     let request = v1::GetTenantRequest { tenant_id: id.to_string() };
-    let tenant = rpc!(session, "reading the tenant", Client.get_tenant(request)).await?;
-    let is_named = |other: &v1::LifetimeOverride| named.iter().any(|one| one.principal_type == other.principal_type);
-    let others: Vec<_> = tenant.lifetimes.into_iter().filter(|other| !is_named(other)).collect();
-    named.extend(others);
-    Ok(named)
+    let mut tenant = rpc!(session, "reading the tenant", Client.get_tenant(request)).await?;
+    tenant.lifetimes.retain(|other| limits.lifetimes.iter().all(|one| one.principal_type != other.principal_type));
+    limits.lifetimes.append(&mut tenant.lifetimes);
+    tenant.subjects.retain(|other| limits.subjects.iter().all(|one| one.principal_type != other.principal_type));
+    limits.subjects.append(&mut tenant.subjects);
+    Ok(())
 }
 
 async fn suspend(run: &Run, id: &TenantId, yes: Yes) -> Result<Exit, Failure> {
