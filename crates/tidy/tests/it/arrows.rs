@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signet-kms", &["signet-core"]),
     ("signet-softkey", &["signet-core"]),
     ("signet-mtls", &["signet-core", "signet-x509"]),
+    ("signet-policy", &["signet-core"]),
     ("signet-client", &["signet-core", "signet-x509", "signet-proto"]),
     ("signet-attest", &["signet-core", "signet-x509"]),
     ("signet-enroll-http", &["signet-app", "signet-core", "signet-x509"]),

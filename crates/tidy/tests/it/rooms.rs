@@ -19,6 +19,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "crates/enroll-http",
     "crates/kms",
     "crates/mtls",
+    "crates/policy",
     "crates/softkey",
     "crates/sqlite",
     "crates/x509",

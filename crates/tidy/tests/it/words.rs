@@ -16,6 +16,7 @@ const LIBRARIES: &[&str] = &[
     "crates/enroll-http",
     "crates/kms",
     "crates/mtls",
+    "crates/policy",
     "crates/softkey",
     "crates/sqlite",
     "crates/x509",

@@ -1,0 +1,18 @@
+//! Cedar policies of a tenant: parsed and validated against Signet's types, decided in memory, and proved by a solver.
+//!
+//! A tenant's policies only ever add to, or take from, what its grants by principal type say: a `permit` adds, a `forbid`
+//! takes, and a `forbid` that cannot be evaluated takes too (Cedar itself would skip it).
+
+mod decide;
+mod fault;
+mod policies;
+mod prove;
+mod vocabulary;
+
+pub use crate::{
+    decide::{Context, ServiceResource, Subject, Target, Verdict},
+    fault::{Fault, Position},
+    policies::{MAX_POLICIES, MAX_TEXT, Policies},
+    prove::{Baseline, Counterexample, Difference, Granted, Invariant, Prover, ProverError, Shown},
+    vocabulary::{Vocabulary, VocabularyError},
+};

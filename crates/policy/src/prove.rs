@@ -1,0 +1,322 @@
+//! What holds of every request that can be made, shown by an SMT solver (cvc5) and not by tests.
+
+use std::{collections::BTreeSet, fmt, path::PathBuf, process::Stdio};
+
+use cedar_policy::{Policy, PolicyId, PolicySet, RequestEnv};
+use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env, solver::LocalSolver};
+use signet_core::PrincipalType;
+use thiserror::Error;
+use tokio::process::Command;
+
+use crate::{
+    Policies, Vocabulary,
+    vocabulary::{quoted, type_of},
+};
+
+/// How long the solver may take for one question, in milliseconds.
+const LIMIT: u32 = 10_000;
+
+/// What holds beside the policies.
+#[derive(Clone, Debug, Default)]
+pub struct Baseline {
+    /// What types of principals may, with a role or group or without.
+    pub grants: Vec<Granted>,
+    /// Signet's permissions that make whoever has them an admin, or as good as one.
+    pub administer: Vec<String>,
+    /// The permission with which an admin takes policies back.
+    pub undo: String,
+}
+
+/// `principal_type` may do `permission`.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// Who.
+    pub principal_type: PrincipalType,
+    /// Only with this role, or in this group, as Cedar names it: `Role::"operator"`.
+    pub only_in: Option<String>,
+    /// What.
+    pub permission: String,
+}
+
+/// What must hold whatever the policies say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// Nobody may do anything in another tenant.
+    OwnTenant,
+    /// An admin can take back every change of policies.
+    AdminStays,
+    /// Nobody but admins may make admins, or himself one.
+    OnlyAdminsAdminister,
+    /// No policy fails at the time of a decision.
+    NeverErrs,
+}
+
+impl Invariant {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 4] = [Self::OwnTenant, Self::AdminStays, Self::OnlyAdminsAdminister, Self::NeverErrs];
+
+    /// One line for people.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::OwnTenant => "no permit crosses tenants",
+            Self::AdminStays => "an admin can take back every change",
+            Self::OnlyAdminsAdminister => "nobody but an admin becomes an admin",
+            Self::NeverErrs => "no policy fails when it is evaluated",
+        }
+    }
+}
+
+/// A request that breaks an invariant, or is decided otherwise than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counterexample {
+    /// `Worker::"w-1" does Action::"…" to …`.
+    pub request: String,
+    /// What the entities of the request must be, if anything.
+    pub entities: String,
+}
+
+/// What the solver says about an invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Which.
+    pub invariant: Invariant,
+    /// Why it does not hold; `None`: it holds.
+    pub broken: Option<Counterexample>,
+}
+
+/// What a change of policies gives or takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Whether it was denied before and is allowed now; otherwise the other way round.
+    pub widens: bool,
+    /// The type of those who ask.
+    pub principal: String,
+    /// What they do.
+    pub action: String,
+    /// The type of what it is about.
+    pub resource: String,
+    /// For example.
+    pub example: Counterexample,
+}
+
+/// Why there is no proof.
+#[derive(Debug, Error)]
+pub enum ProverError {
+    /// The solver cannot be started.
+    #[error("the solver {program} does not start: {source}; install cvc5 1.3.1 or newer, or name its path")]
+    Solver {
+        /// Its path.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It answered with an error, or ran out of time.
+    #[error("the solver gives no answer: {0}")]
+    Answer(String),
+    /// The baseline is not of this vocabulary.
+    #[error("{0}")]
+    Baseline(String),
+}
+
+/// A cvc5 program, 1.3.1 or newer.
+#[derive(Clone, Debug)]
+pub struct Prover {
+    program: PathBuf,
+}
+
+impl Prover {
+    /// The program at a path, or of a name on `PATH`.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into() }
+    }
+
+    /// Whether each invariant holds of `policies` beside `baseline`.
+    pub async fn prove(
+        &self,
+        vocabulary: &Vocabulary,
+        baseline: &Baseline,
+        policies: &Policies,
+    ) -> Result<Vec<Shown>, ProverError> {
+        let mut solver = self.start()?;
+        let whole = with_baseline(vocabulary, baseline, &policies.all)?;
+        let own_tenant = set(vocabulary, OWN_TENANT)?;
+        let admins = set(vocabulary, ADMINS_OF_THE_TENANT)?;
+        let mut proofs = Vec::new();
+        for invariant in Invariant::ALL {
+            let mut broken = None;
+            for env in relevant(vocabulary, policies) {
+                let context = (vocabulary, &env);
+                broken = match invariant {
+                    Invariant::OwnTenant => implies(&mut solver, context, &whole, &own_tenant).await?,
+                    Invariant::AdminStays if is(&env, "Admin", &baseline.undo) => {
+                        implies(&mut solver, context, &admins, &whole).await?
+                    }
+                    Invariant::OnlyAdminsAdminister if administers(&env, &baseline.administer) => {
+                        denies(&mut solver, context, &whole).await?
+                    }
+                    Invariant::NeverErrs => errs(&mut solver, context, policies).await?,
+                    Invariant::AdminStays | Invariant::OnlyAdminsAdminister => None,
+                };
+                if broken.is_some() {
+                    break;
+                }
+            }
+            proofs.push(Shown { invariant, broken });
+        }
+        Ok(proofs)
+    }
+
+    /// What `after` allows and `before` did not, and the other way round: an example for each kind of request.
+    pub async fn changes(
+        &self,
+        vocabulary: &Vocabulary,
+        baseline: &Baseline,
+        before: &Policies,
+        after: &Policies,
+    ) -> Result<Vec<Difference>, ProverError> {
+        let mut solver = self.start()?;
+        let (old, new) =
+            (with_baseline(vocabulary, baseline, &before.all)?, with_baseline(vocabulary, baseline, &after.all)?);
+        let mut envs = relevant(vocabulary, before);
+        let known: BTreeSet<_> = envs.iter().map(key).collect();
+        envs.extend(relevant(vocabulary, after).into_iter().filter(|env| !known.contains(&key(env))));
+        let mut changes = Vec::new();
+        for env in envs {
+            let context = (vocabulary, &env);
+            let widened = implies(&mut solver, context, &new, &old).await?;
+            let narrowed = implies(&mut solver, context, &old, &new).await?;
+            for (widens, example) in [(true, widened), (false, narrowed)] {
+                let Some(example) = example else { continue };
+                let (principal, action, resource) = key(&env);
+                changes.push(Difference { widens, principal, action, resource, example });
+            }
+        }
+        Ok(changes)
+    }
+
+    fn start(&self) -> Result<CedarSymCompiler<LocalSolver>, ProverError> {
+        let mut command = Command::new(&self.program);
+        command.args(["--lang", "smt", &format!("--tlimit-per={LIMIT}")]).kill_on_drop(true).stderr(Stdio::null());
+        let failed = |error: cedar_policy_symcc::solver::SolverError| ProverError::Solver {
+            program: self.program.display().to_string(),
+            source: std::io::Error::other(error.to_string()),
+        };
+        CedarSymCompiler::new(LocalSolver::from_command(&mut command).map_err(failed)?).map_err(answer)
+    }
+}
+
+/// Nobody acts in another tenant: what Signet decides before it asks any policy.
+const CROSSING: &str = r#"
+@id("own tenant only")
+forbid (principal, action, resource)
+unless { if resource is Tenant then principal.tenant == resource else principal.tenant == resource.tenant };
+"#;
+
+const OWN_TENANT: &str = r#"
+permit (principal, action, resource)
+when { if resource is Tenant then principal.tenant == resource else principal.tenant == resource.tenant };
+"#;
+
+const ADMINS_OF_THE_TENANT: &str =
+    "permit (principal is Admin, action, resource is Tenant) when { principal.tenant == resource };";
+
+fn set(vocabulary: &Vocabulary, text: &str) -> Result<PolicySet, ProverError> {
+    let told = |faults: Vec<crate::Fault>| {
+        let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        ProverError::Baseline(told.join("; "))
+    };
+    Ok(Policies::new(vocabulary, text).map_err(told)?.all)
+}
+
+/// `policies`, the grants by type, and that nobody crosses tenants.
+fn with_baseline(vocabulary: &Vocabulary, baseline: &Baseline, policies: &PolicySet) -> Result<PolicySet, ProverError> {
+    let mut text = CROSSING.to_owned();
+    for (number, Granted { principal_type, only_in, permission }) in baseline.grants.iter().enumerate() {
+        let only_in = only_in.as_ref().map_or_else(String::new, |parent| format!(" in {parent}"));
+        let (of, action) = (type_of(*principal_type), quoted(permission));
+        text += &format!(
+            "@id(\"grant {number}\") permit (principal is {of}{only_in}, action == Action::{action}, resource);\n"
+        );
+    }
+    let mut whole = set(vocabulary, &text)?;
+    for policy in policies.policies() {
+        let renamed: Policy = policy.new_id(PolicyId::new(format!("policy {}", policy.id())));
+        whole.add(renamed).map_err(|error| ProverError::Baseline(error.to_string()))?;
+    }
+    Ok(whole)
+}
+
+/// The kinds of requests that some policy may say something about. Of the others only the baseline does.
+fn relevant(vocabulary: &Vocabulary, policies: &Policies) -> Vec<RequestEnv> {
+    let mut seen = BTreeSet::new();
+    let envs = policies.all.policies().flat_map(|policy| policy.get_valid_request_envs(&vocabulary.schema));
+    let mut found: Vec<_> = envs.filter(|env| seen.insert(key(env))).collect();
+    found.sort_by_key(key);
+    found
+}
+
+fn key(env: &RequestEnv) -> (String, String, String) {
+    (env.principal().to_string(), env.action().id().unescaped().to_owned(), env.resource().to_string())
+}
+
+fn is(env: &RequestEnv, principal: &str, action: &str) -> bool {
+    let (of, does, _) = key(env);
+    of == principal && does == action
+}
+
+fn administers(env: &RequestEnv, administer: &[String]) -> bool {
+    let (of, does, _) = key(env);
+    of != "Admin" && administer.contains(&does)
+}
+
+type Solver = CedarSymCompiler<LocalSolver>;
+type Asked<'a> = (&'a Vocabulary, &'a RequestEnv);
+
+fn compiled(policies: &PolicySet, (vocabulary, env): Asked<'_>) -> Result<CompiledPolicySet, ProverError> {
+    CompiledPolicySet::compile(policies, env, &vocabulary.schema).map_err(answer)
+}
+
+async fn implies(
+    solver: &mut Solver,
+    asked: Asked<'_>,
+    these: &PolicySet,
+    those: &PolicySet,
+) -> Result<Option<Counterexample>, ProverError> {
+    let (these, those) = (compiled(these, asked)?, compiled(those, asked)?);
+    shown(solver.check_implies_with_counterexample_opt(&these, &those).await)
+}
+
+async fn denies(
+    solver: &mut Solver,
+    asked: Asked<'_>,
+    policies: &PolicySet,
+) -> Result<Option<Counterexample>, ProverError> {
+    shown(solver.check_always_denies_with_counterexample_opt(&compiled(policies, asked)?).await)
+}
+
+async fn errs(
+    solver: &mut Solver,
+    (vocabulary, env): Asked<'_>,
+    policies: &Policies,
+) -> Result<Option<Counterexample>, ProverError> {
+    for policy in policies.all.policies() {
+        let compiled = CompiledPolicy::compile(policy, env, &vocabulary.schema).map_err(answer)?;
+        if let Some(found) = shown(solver.check_never_errors_with_counterexample_opt(&compiled).await)? {
+            let request = format!("policy {}: {}", policy.id(), found.request);
+            return Ok(Some(Counterexample { request, ..found }));
+        }
+    }
+    Ok(None)
+}
+
+fn shown<E: fmt::Display>(found: Result<Option<Env>, E>) -> Result<Option<Counterexample>, ProverError> {
+    let found = found.map_err(answer)?;
+    Ok(found.map(|Env { request, entities }| Counterexample {
+        request: request.to_string(),
+        entities: entities.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    }))
+}
+
+fn answer(error: impl fmt::Display) -> ProverError {
+    ProverError::Answer(error.to_string())
+}

@@ -1,0 +1,86 @@
+//! What policies may speak of: Signet's types as a Cedar schema.
+
+use std::{fmt::Write as _, str::FromStr as _};
+
+use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
+use signet_core::PrincipalType;
+use thiserror::Error;
+
+/// Entity types, context and Signet's own actions; the permissions of a tenant follow.
+const TYPES: &str = r#"
+entity Tenant;
+entity Role;
+entity Group;
+entity Admin, User, Worker, Service, Device in [Role, Group] = { "tenant": Tenant, "id": String };
+entity Resource = { "tenant": Tenant, "kind": String, "id": String, "owner"?: String } tags String;
+type Context = { "now": datetime, "source"?: ipaddr, "method"?: String, "path"?: String, "host"?: String };
+"#;
+
+/// Types of principals, as Cedar names them.
+const PRINCIPALS: &str = "[Admin, User, Worker, Service, Device]";
+
+/// What a tenant's own permissions may be about.
+const RESOURCES: &str = "[Resource, Tenant, Admin, User, Worker, Service, Device]";
+
+/// The permissions that policies may name: Signet's own, about the tenant as a whole, and those that the environment and the
+/// tenant add for their services.
+#[derive(Clone, Debug)]
+pub struct Vocabulary {
+    pub(crate) schema: Schema,
+    own: Vec<Box<str>>,
+}
+
+/// A permission that cannot be an action in Cedar.
+#[derive(Debug, Error)]
+#[error("the permissions make no Cedar schema: {0}")]
+pub struct VocabularyError(String);
+
+impl Vocabulary {
+    /// Signet's permissions `signets` and the `own` ones of a tenant and its environment.
+    pub fn new<'a>(
+        signets: impl IntoIterator<Item = &'a str>,
+        own: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, VocabularyError> {
+        let mut text = TYPES.to_owned();
+        let mut declare = |name: &str, resources: &str| {
+            let name = quoted(name);
+            // Writing into a string does not fail.
+            let _ = writeln!(
+                text,
+                "action {name} appliesTo {{ principal: {PRINCIPALS}, resource: {resources}, context: Context }};"
+            );
+        };
+        signets.into_iter().for_each(|name| declare(name, "[Tenant]"));
+        let own: Vec<Box<str>> = own.into_iter().map(Box::from).collect();
+        own.iter().for_each(|name| declare(name, RESOURCES));
+        let parsed = Schema::from_cedarschema_str(&text).map_err(|error| VocabularyError(error.to_string()))?;
+        Ok(Self { schema: parsed.0, own })
+    }
+
+    /// The permissions that are not Signet's.
+    pub fn own(&self) -> impl Iterator<Item = &str> {
+        self.own.iter().map(|name| &**name)
+    }
+}
+
+/// A string literal of Cedar.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.escape_debug())
+}
+
+/// The Cedar type of principals of this type.
+pub(crate) const fn type_of(principal_type: PrincipalType) -> &'static str {
+    match principal_type {
+        PrincipalType::Admin => "Admin",
+        PrincipalType::User => "User",
+        PrincipalType::Worker => "Worker",
+        PrincipalType::Service => "Service",
+        PrincipalType::Device => "Device",
+    }
+}
+
+/// `Type::"id"`. The type is one of the schema's.
+pub(crate) fn uid(of: &str, id: &str) -> EntityUid {
+    let name = EntityTypeName::from_str(of).unwrap_or_else(|_| unreachable!("{of} is a type of the schema"));
+    EntityUid::from_type_name_and_id(name, EntityId::new(id))
+}

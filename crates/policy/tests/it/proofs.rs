@@ -1,0 +1,74 @@
+//! What a solver shows of all requests that there can be. The solver is cvc5, from its Python package.
+
+use signet_policy::{Invariant, Policies, Prover, ProverError};
+
+use crate::world::*;
+
+async fn broken(text: &str) -> Vec<(Invariant, String)> {
+    let proofs = prover().prove(&vocabulary(), &baseline(), &policies(text)).await.unwrap();
+    assert_eq!(proofs.iter().map(|proof| proof.invariant).collect::<Vec<_>>(), Invariant::ALL);
+    proofs.into_iter().filter_map(|proof| Some((proof.invariant, proof.broken?.request))).collect()
+}
+
+#[tokio::test]
+async fn sound_policies_are_proved() {
+    let text = r#"
+        permit (principal is Worker, action == Action::"jobs:submit", resource is Resource) when { resource.kind == "queue" };
+        forbid (principal is User, action == Action::"principals.suspend", resource)
+        unless { context has source && context.source.isInRange(ip("10.0.0.0/8")) };
+    "#;
+    assert_eq!(broken(text).await, []);
+}
+
+#[tokio::test]
+async fn a_worker_that_becomes_an_admin_is_the_counterexample() {
+    let text = r#"permit (principal is Worker in Group::"trusted", action == Action::"principals.create", resource);"#;
+    let broken = broken(text).await;
+    let [(Invariant::OnlyAdminsAdminister, request)] = broken.as_slice() else { panic!("{broken:?}") };
+    assert!(request.contains("Worker::") && request.contains("principals.create"), "{request}");
+}
+
+#[tokio::test]
+async fn a_policy_that_locks_admins_out_is_refuted() {
+    let text = r#"forbid (principal, action, resource) unless { context has source && context.source.isLoopback() };"#;
+    let broken = broken(text).await;
+    let [(Invariant::AdminStays, request)] = broken.as_slice() else { panic!("{broken:?}") };
+    assert!(request.contains("Admin::") && request.contains("authorization.set"), "{request}");
+}
+
+#[tokio::test]
+async fn a_policy_that_may_fail_is_told() {
+    let text = r#"
+        @id("tags") permit (principal is User, action == Action::"connect", resource is Resource)
+        when { 9223372036854775807 + (if resource.kind == "queue" then 1 else 0) == 0 };
+    "#;
+    let broken = broken(text).await;
+    let [(Invariant::NeverErrs, request)] = broken.as_slice() else { panic!("{broken:?}") };
+    assert!(request.starts_with("policy tags: "), "{request}");
+}
+
+#[tokio::test]
+async fn a_change_shows_what_it_gives_and_takes() {
+    let before = policies(r#"permit (principal is Service, action == Action::"jobs:submit", resource is Resource);"#);
+    let after = policies(
+        r#"
+        permit (principal is Service, action == Action::"jobs:submit", resource is Resource) when { resource.kind == "queue" };
+        permit (principal is User, action == Action::"connect", resource is Device);
+        "#,
+    );
+    let changes = prover().changes(&vocabulary(), &baseline(), &before, &after).await.unwrap();
+    let told: Vec<_> = changes.iter().map(|c| (c.widens, &*c.principal, &*c.action, &*c.resource)).collect();
+    assert_eq!(told, [(false, "Service", "jobs:submit", "Resource"), (true, "User", "connect", "Device")]);
+    let same = prover().changes(&vocabulary(), &baseline(), &before, &before).await.unwrap();
+    assert!(same.is_empty(), "{same:?}");
+}
+
+#[tokio::test]
+async fn without_a_solver_there_is_no_proof() {
+    let proof = Prover::new("/nonexistent/cvc5").prove(&vocabulary(), &baseline(), &Policies::default()).await;
+    assert!(matches!(&proof, Err(ProverError::Solver { .. })), "{proof:?}");
+    // A program that is no solver.
+    let policies = policies("permit (principal, action, resource);");
+    let proof = Prover::new("true").prove(&vocabulary(), &baseline(), &policies).await;
+    assert!(matches!(&proof, Err(ProverError::Answer(_))), "{proof:?}");
+}
