@@ -55,7 +55,7 @@ pub(crate) fn trust(pki: &Pki) -> Arc<Trust> {
 
 /// A registry whose sessions carry the grants of the built-in policy.
 pub(crate) fn registry(trust: &Arc<Trust>) -> Arc<Registry<Grants>> {
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grant: signet_mtls::Authorize<Grants> =
         Arc::new(move |identity, roles| policy.grants(&identity.tenant, identity.principal_type, roles));
     Registry::new(Arc::clone(trust), system_clock(), Arc::new(OsEntropy), grant, Ages::default())

@@ -29,7 +29,7 @@ pub(crate) fn rows(pki: &Pki, rounds: usize, scale: Scale) -> Result<Vec<Row>> {
     let trust = front::trust(pki);
     let connection = connection(pki, &trust)?;
     let session = connection.peer().session.as_ref().ok_or("the connection has no session")?;
-    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(Vec::new()))?;
+    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new())?;
     let Some(Access::Rule(rule)) = table.route(PATH).map(|route| route.access()) else {
         return Err("the table has no rule for the path".into());
     };

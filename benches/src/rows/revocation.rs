@@ -195,7 +195,7 @@ pub(crate) fn operator(permission: &str, operation: &str) -> Result<Permit> {
         not_after: now().plus(Lifetime::hours(1)),
         spki_sha256: [0; 32],
     };
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
     let permission = policy.permission(permission).ok_or("no such permission")?;
     let callers = CallerTypes::default().with(PrincipalType::Admin);

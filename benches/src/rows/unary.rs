@@ -104,7 +104,7 @@ fn plain(pki: &Pki) -> Result<Server> {
 
 fn ours(pki: &Pki, trust: &Arc<Trust>) -> Result<Server> {
     let acceptor = front::acceptor(&pki.environment, pki.server_identity()?, front::registry(trust))?;
-    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(Vec::new()))?;
+    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new())?;
     let rules = Rules { table: Arc::new(table), trust: Arc::clone(trust), clock: system_clock() };
     Server::start(move |listener, stop| async move {
         let incoming = acceptor.listen(listener, stop);

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod authorities;
+pub mod authorization;
 pub mod bootstrap;
 mod call;
 pub mod certificates;
@@ -40,6 +41,7 @@ use signet_core::{
     enrollment::attestation::{AttestationError, Attestor, Challenge, Evidence, Facts},
     tenants::DEFAULT_DELETION_GRACE,
 };
+use signet_policy::Prover;
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use sync::{detached::Detached, queues::NamedQueues, single_flight::SingleFlight};
 use throttle::Throttle;
@@ -50,6 +52,7 @@ pub use audit::{
     events::{AuditPage, AuditTail, AuditWindow, SealPage, VerifyReport},
 };
 pub use authorities::{RotationAction, RotationReport, TrustBundle, lists::SignedList};
+pub use authorization::{ModelTest, SetModel};
 pub use bootstrap::{Bootstrap, BootstrapItem, BootstrapReport, EnvironmentKeys, ServerNames};
 pub use call::{AuditEntry, Call, Chore, Resource, request_id};
 pub use certificates::{
@@ -101,6 +104,10 @@ pub struct Settings {
     pub operators_at: Option<String>,
     /// The control plane's host names. No tenant's trust domain may be or contain one: its CA could name the server.
     pub own_hosts: Vec<String>,
+    /// Proves policies; `None`: they are not proved.
+    pub prover: Option<Prover>,
+    /// Whether policies must be proved.
+    pub require_proof: bool,
 }
 
 impl Default for Settings {
@@ -115,6 +122,8 @@ impl Default for Settings {
             expiry_page: 250,
             operators_at: None,
             own_hosts: Vec::new(),
+            prover: None,
+            require_proof: false,
         }
     }
 }

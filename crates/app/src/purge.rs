@@ -2,12 +2,14 @@
 //!
 //! One step after the other, each one commit: a run that is cut off leaves what the next one goes on with, and of two
 //! runs at once one is refused and goes on behind the other. What ends by itself is left to that: certificates, whose
-//! records revocation lists are made of, tokens, requests, and the audit log. Refusals do not wait for it: the tenant's
+//! records revocation lists are made of, tokens, requests, versions of
+//! authorization models, and the audit log. Refusals do not wait for it: the tenant's
 //! record refuses all that it ever had, and stays for good.
 
 use signet_core::{
     Error, StoreError, TenantId, TenantScope,
     authorities::{Ca, CaState},
+    authorization::model::AuthorizationModel,
     enrollment::rule::EnrollmentRule,
     principals::Principal,
     store::{
@@ -190,6 +192,10 @@ async fn removals(
     let rules = deletes::<EnrollmentRule>(page)?;
     if !rules.is_empty() {
         return Ok((rules, place));
+    }
+    let model = AuthorizationModel::key_of(scope.tenant());
+    if let Some(found) = scope.get::<AuthorizationModel>(store, &model, now).await? {
+        return Ok((vec![Write::Delete(model, found.version)], place));
     }
     while place.shard < LISTING_SHARDS {
         let query = Query::index(Table::Principals, Index::Listing, Principal::listing(scope.tenant(), place.shard));

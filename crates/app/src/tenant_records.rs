@@ -1,12 +1,14 @@
 //! Tenants and their CAs as they are on record: one in one read, or all in a few.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use signet_core::{
     Error, Store, StoreError, TenantId, Time,
     authorities::Ca,
+    authorization::model::AuthorizationModel,
     store::{Body, Query, Segment, Table, Unreadable},
     tenants::Tenant,
+    trust::KnownModel,
 };
 
 /// In how many parts the table of tenants is read at once, by a node that starts.
@@ -23,6 +25,8 @@ pub(crate) struct TenantRecords {
     pub(crate) cas: Vec<Ca>,
     /// Others cannot.
     pub(crate) lacks_cas: bool,
+    /// Its authorization model, if it has one.
+    pub(crate) model: Option<KnownModel>,
 }
 
 /// A tenant and its CAs, strongly consistent, in one read.
@@ -60,6 +64,10 @@ impl Part {
                         self.found.entry(id).or_default().tenant = Some(Box::new(tenant));
                     }
                     Body::Ca(ca) => self.found.entry(ca.tenant.clone()).or_default().cas.push(ca),
+                    Body::AuthorizationModel(model) => {
+                        let found = self.found.entry(model.tenant.clone()).or_default();
+                        found.model = Some(KnownModel::Read(Arc::new(model)));
+                    }
                     _ => {}
                 }
             }
@@ -68,6 +76,8 @@ impl Part {
                     self.found.entry(id).or_default().is_unreadable = true;
                 } else if let Some(id) = Ca::tenant_in(&key) {
                     self.found.entry(id).or_default().lacks_cas = true;
+                } else if let Some(id) = AuthorizationModel::tenant_in(&key) {
+                    self.found.entry(id).or_default().model = Some(KnownModel::Unreadable);
                 }
             }
             self.is_whole = page.next.is_none();

@@ -28,7 +28,7 @@ pub struct Subject<'a> {
     /// Its roles now.
     pub roles: &'a [Role],
     /// Its groups now.
-    pub groups: &'a [&'a str],
+    pub groups: &'a [Role],
 }
 
 /// Something of a customer's service that is no principal.
@@ -55,6 +55,17 @@ pub enum Target<'a> {
     Principal(Subject<'a>),
     /// Anything else.
     Resource(ServiceResource<'a>),
+}
+
+impl Target<'_> {
+    /// Whose it is.
+    pub const fn tenant(&self) -> &TenantId {
+        match self {
+            Self::Tenant(tenant) => tenant,
+            Self::Principal(subject) => subject.tenant,
+            Self::Resource(resource) => resource.tenant,
+        }
+    }
 }
 
 /// The circumstances.
@@ -142,7 +153,7 @@ fn added(entities: &mut Vec<Entity>, entity: Entity) -> EntityUid {
 
 fn entity_of(subject: &Subject<'_>) -> Entity {
     let roles = subject.roles.iter().map(|role| uid("Role", role.as_str()));
-    let parents: HashSet<_> = roles.chain(subject.groups.iter().map(|group| uid("Group", group))).collect();
+    let parents: HashSet<_> = roles.chain(subject.groups.iter().map(|group| uid("Group", group.as_str()))).collect();
     let attributes =
         HashMap::from([("tenant".to_owned(), tenant_of(subject.tenant)), ("id".to_owned(), text(subject.id.as_str()))]);
     let uid = uid(type_of(subject.principal_type), subject.id.as_str());

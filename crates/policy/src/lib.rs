@@ -1,12 +1,13 @@
 //! Cedar policies of a tenant: parsed and validated against Signet's types, decided in memory, and proved by a solver.
 //!
-//! A tenant's policies only ever add to, or take from, what its grants by principal type say: a `permit` adds, a `forbid`
-//! takes, and a `forbid` that cannot be evaluated takes too (Cedar itself would skip it).
+//! A tenant's policies only ever add to, or take from, what its grants by principal type say: a `permit` adds, a
+//! `forbid` takes, and a `forbid` that cannot be evaluated takes too (Cedar itself would skip it).
 
 mod decide;
 mod fault;
 mod policies;
 mod prove;
+mod rulebook;
 mod vocabulary;
 
 pub use crate::{
@@ -14,5 +15,6 @@ pub use crate::{
     fault::{Fault, Position},
     policies::{MAX_POLICIES, MAX_TEXT, Policies},
     prove::{Baseline, Counterexample, Difference, Granted, Invariant, Prover, ProverError, Shown},
+    rulebook::{Because, Named, Rulebook, Ruling, baseline, parse, vocabulary},
     vocabulary::{Vocabulary, VocabularyError},
 };

@@ -10,9 +10,9 @@ use cedar_policy::{ActionConstraint, Effect, PolicyId, PolicySet, ValidationMode
 use crate::{Fault, Vocabulary};
 
 /// Longest text of a tenant's policies, in bytes.
-pub const MAX_TEXT: usize = 64 * 1024;
+pub const MAX_TEXT: usize = 32 * 1024;
 /// Most policies of a tenant.
-pub const MAX_POLICIES: usize = 500;
+pub const MAX_POLICIES: usize = 200;
 
 /// Policies that were validated against their vocabulary.
 #[derive(Clone, Debug, Default)]

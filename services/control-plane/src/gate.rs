@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use signet_app::Call;
 use signet_core::{
     Actor, Error, PrincipalType, TenantId, Time,
-    authorization::{self, Denial, Permit, Rule},
+    authorization::{Denial, Permit, Rule},
     trust::Refusal,
 };
 use signet_enroll_http::Origin;
@@ -152,13 +152,20 @@ fn decide(node: &Node, route: &Route, peer: &ConnectInfo, now: Time) -> Result<O
             () => Ok(None),
         };
     };
-    permit(node, rule, session, now).map(Some)
+    permit(node, rule, session, now, Some(peer.remote.ip())).map(Some)
 }
 
 /// Whether the session may use what the rule is for, now.
-pub(crate) fn permit(node: &Node, rule: &Rule, session: &Session, now: Time) -> Result<Permit, Error> {
+pub(crate) fn permit(
+    node: &Node,
+    rule: &Rule,
+    session: &Session,
+    now: Time,
+    source: Option<IpAddr>,
+) -> Result<Permit, Error> {
     let rights = session.check(&node.trust, now)?;
-    Ok(authorization::permit(session.identity(), &rights, rule)?)
+    let who = (session.identity(), &**rights.roles());
+    Ok(node.decisions.permit(who, (&rights.grants, &rights.added), rule, (now, source))?)
 }
 
 /// A refusal is an event in the caller's own tenant; what nobody owns is the operator's. That this node is out of touch

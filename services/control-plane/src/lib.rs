@@ -13,6 +13,7 @@ mod check;
 pub mod cli;
 pub mod config;
 mod connections;
+mod decisions;
 mod descriptors;
 pub mod earlier;
 mod endpoint;

@@ -25,6 +25,7 @@ use crate::{
     bundles::Bundles,
     certificate::Certificate,
     config::Limits,
+    decisions::{Added, Decisions},
     endpoint::Endpoint,
     errors,
     lists::Lists,
@@ -46,6 +47,8 @@ pub(crate) type ConnectInfo = signet_mtls::ConnectInfo<Rights>;
 /// What a caller may do: dereferences to its grants.
 pub(crate) struct Rights {
     pub(crate) grants: Grants,
+    /// What its tenant adds, or takes.
+    pub(crate) added: Added,
     /// What it has taken of the node.
     pub(crate) account: Arc<Account>,
 }
@@ -75,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) policy: Arc<Policy>,
+    /// What tenants' own rules say.
+    pub(crate) decisions: Decisions,
     pub(crate) table: Table,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_tenants_noise_leaves_room_for_the_others_events() {
-        let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(Vec::new())).unwrap();
+        let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new()).unwrap();
         let (refusals, mut writer) = Refusals::new(10_000, Arc::new(Metrics::new(&table).unwrap()));
         let record = |tenant: &str| {
             let call = Call::process("test", Time::from_unix_seconds(1));

@@ -21,6 +21,7 @@ use crate::{
     bundles::Bundles,
     certificate::Certificate,
     config::{Config, Limits},
+    decisions::{Added, Decisions},
     endpoint::Endpoint,
     grpc,
     lists::Lists,
@@ -177,13 +178,14 @@ fn node(
     follower: &Follower,
     clock: &Clock,
 ) -> Result<(Arc<Node>, Writer, Queue), ServeError> {
-    let policy = Arc::new(Policy::new(config.authorization.grants.clone()));
+    let policy = Arc::new(Policy::new());
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
     let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
     let (lookups, queue) = Lookups::new(Arc::clone(&metrics));
     let shares = Arc::new(Shares::new(&config.limits));
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
+    let decisions = Decisions::new(Arc::clone(&trust), Arc::clone(&policy));
     let node = Node {
         app: Arc::clone(&wired.app),
         bundles: Bundles::new(Arc::clone(&trust)),
@@ -191,6 +193,7 @@ fn node(
         trust,
         clock: Arc::clone(clock),
         entropy: Arc::clone(&wired.entropy),
+        decisions,
         policy,
         table,
         metrics,
@@ -226,6 +229,7 @@ fn registry(
     let (policy, shares) = (Arc::clone(policy), Arc::clone(shares));
     let grant: signet_mtls::Authorize<_> = Arc::new(move |identity, roles| Rights {
         grants: policy.grants(&identity.tenant, identity.principal_type, roles),
+        added: Added::default(),
         account: shares.account(&identity.tenant, &identity.principal),
     });
     let lifetime = |time: Duration| Lifetime::seconds(u32::try_from(time.as_secs()).unwrap_or(u32::MAX));

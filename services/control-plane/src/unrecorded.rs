@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_takes_later_and_nothing_waits_twice() {
-        let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(Vec::new())).unwrap();
+        let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new()).unwrap();
         let metrics = Arc::new(Metrics::new(&table).unwrap());
         let (lookups, Queue(mut queue)) = Lookups::new(Arc::clone(&metrics));
         let offer = |number| lookups.offer("192.0.2.1:443".parse().unwrap(), &identity(number));

@@ -16,6 +16,7 @@ use signet_core::{
 };
 use signet_dynamodb::DynamoStore;
 use signet_kms::{KmsKeys, Purpose};
+use signet_policy::Prover;
 use signet_softkey::{OsEntropy, SoftKeys};
 use signet_sqlite::SqliteStore;
 use signet_x509::CaProfile;
@@ -237,6 +238,8 @@ fn application(
 ) -> Result<Arc<App>, WiringError> {
     let settings = Settings {
         operators_at,
+        prover: config.authorization.solver.clone().map(Prover::new),
+        require_proof: config.authorization.require_proof,
         own_hosts: config.server.dns.iter().chain(&config.enrollment.api_domain).cloned().collect(),
         audit_retention: config.audit.retention,
         seal_delay: config.audit.seal_delay,

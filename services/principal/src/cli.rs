@@ -89,6 +89,9 @@ pub enum Command {
     /// Trust bundles
     #[command(subcommand)]
     Trust(c::trust::TrustCommand),
+    /// Authorization: a tenant's permissions, grants and policies, and what they decide
+    #[command(subcommand)]
+    Authz(c::authorization::AuthzCommand),
     /// Audit log: list, follow and verify events
     #[command(subcommand)]
     Audit(c::audit::AuditCommand),
@@ -149,6 +152,7 @@ async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Login(args) => c::enrollment::login::run(run, args).await,
         Command::Enrollment(command) => c::enrollment::rules::run(run, command).await,
         Command::Ca(command) => c::authorities::run(run, command).await,
+        Command::Authz(command) => c::authorization::run(run, command).await,
         Command::Trust(command) => c::trust::run(run, command).await,
         Command::Audit(command) => c::audit::run(run, command).await,
         Command::Completion(args) => c::shell::completion(run, &args),

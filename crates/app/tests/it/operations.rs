@@ -3,7 +3,8 @@
 use std::{pin::Pin, sync::Arc};
 
 use signet_app::{
-    Call, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction, TenantPatch, authorities,
+    Call, CreateToken, Enroll, IssuedLeaf, PrincipalPatch, Proof, RotationAction, SetModel, TenantPatch, authorities,
+    authorization,
     certificates::{self, issuance, renewal},
     enrollment::{self, out_of_band, rules, tokens},
     principals::{self, deletion},
@@ -12,6 +13,7 @@ use signet_app::{
 use signet_core::{
     Error, PrincipalType, Serial,
     authorities::CaKind,
+    authorization::model::Rules,
     certificates::{
         Certificate, RevocationReason,
         renewal::{Steering, Window},
@@ -63,6 +65,7 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "EnrollByRule", events: 2 },
     Operation { name: "CreateEnrollmentRule", events: 1 },
     Operation { name: "DeleteEnrollmentRule", events: 1 },
+    Operation { name: "SetAuthorizationModel", events: 1 },
     Operation { name: "PrepareCa", events: 1 },
     Operation { name: "ActivateCa", events: 1 },
     Operation { name: "RetireCa", events: 1 },
@@ -97,6 +100,7 @@ pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usiz
         "EnrollByRule" | "CreateEnrollmentRule" | "DeleteEnrollmentRule" => {
             rule_operation(world, name, number, request).await
         }
+        "SetAuthorizationModel" => model_operation(world, name, number, request).await,
         _ => principal_operation(world, name, number, request).await,
     }
 }
@@ -265,6 +269,18 @@ async fn rule_operation(world: &Arc<World>, name: &'static str, number: usize, r
         let input = Enroll { proof, principal: None, csr_der: (*csr).clone() };
         let call = Call { operation: name, ..anonymous(&request) };
         enrollment::enroll(&world.app, &call, input).await.map(released)
+    })
+}
+
+async fn model_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let tenant = format!("tenant-{number}");
+    world.tenant(&tenant).await;
+    let scope = scope(&tenant);
+    let rules = Rules { permissions: [("jobs:submit".to_owned(), String::new())].into(), ..Rules::default() };
+    repeat!(world, scope, rules, request; {
+        let input = SetModel { rules: (*rules).clone(), base_version: 0, note: "first".into(), force: false };
+        let answer = authorization::set_model(&world.app, &call_with_id(name, &request), &scope, input).await;
+        answer.map(|model| format!("{model:?}"))
     })
 }
 

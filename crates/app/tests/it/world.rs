@@ -207,7 +207,7 @@ pub(crate) fn identity(tenant: &str, id: &str, principal_type: PrincipalType, na
 
 /// The right that the caller `identity` has to the operation of `permission`.
 pub(crate) fn permit_of(identity: Identity, permission: &str) -> Permit {
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
     let rule = Rule {
         operation: "test".into(),

@@ -34,7 +34,7 @@ pub enum Merged {
 /// | certificate | its bytes | revocation, lock, successor |
 /// | join token | its data | use, revocation; one that is gone comes back revoked, since nobody knows of its use |
 /// | revocation list | if it is gone, as one that is over and made anew: what was revoked since is not on it | all of it |
-/// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
+/// | rule, CA, authorization model, all else | if it is gone, and was not deleted on purpose | all of it |
 /// | changes feed | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
     if since.purged.contains(kept.tenant()) && goes_with_tenant(kept) {
@@ -70,7 +70,15 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
 
 /// What a purge removes, or what is of no use without it. Certificates are not: revocation lists are made of them.
 const fn goes_with_tenant(body: &Body) -> bool {
-    matches!(body, Body::Ca(_) | Body::Principal(_) | Body::QuotaCount(_) | Body::Rule(_) | Body::Token(_))
+    matches!(
+        body,
+        Body::AuthorizationModel(_)
+            | Body::Ca(_)
+            | Body::Principal(_)
+            | Body::QuotaCount(_)
+            | Body::Rule(_)
+            | Body::Token(_)
+    )
 }
 
 fn tenant(kept: &Tenant, live: Option<&Tenant>, since: &Since) -> Tenant {
@@ -222,7 +230,7 @@ fn both(kept: &[Role], live: &[Role]) -> Vec<Role> {
 /// What every node must hear of a record that was written in place of `live`, and until when.
 pub fn announcements(merged: &Body, live: Option<&Body>, now: Time) -> Vec<(Change, Time)> {
     match merged {
-        Body::Tenant(_) | Body::Ca(_) => vec![(Change::TenantChanged, now)],
+        Body::Tenant(_) | Body::Ca(_) | Body::AuthorizationModel(_) => vec![(Change::TenantChanged, now)],
         Body::Principal(new) => {
             let (principal, until) = (new.id.clone(), new.free_at.unwrap_or_else(|| new.outlived_at(now)));
             let denied = (new.status != PrincipalStatus::Active)

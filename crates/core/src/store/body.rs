@@ -6,6 +6,7 @@ use crate::{
     TenantId, Time,
     audit::{AuditEvent, Seal, SealHead, checkpoint::Checkpoint},
     authorities::{Ca, RevocationList, RevocationListPart},
+    authorization::model::{AuthorizationModel, AuthorizationVersion},
     certificates::{
         Certificate,
         expiry::{BrokenOff, ExpiryWarning},
@@ -98,6 +99,8 @@ bodies!(
     Restoration(Restoration) = "restoration",
     RevocationList(RevocationList) = "revocation_list",
     RevocationListPart(RevocationListPart) = "revocation_list_part",
+    AuthorizationModel(AuthorizationModel) = "authorization_model",
+    AuthorizationVersion(AuthorizationVersion) = "authorization_version",
 );
 
 /// The stored form's version; readers accept this one and the one before.

@@ -7,6 +7,7 @@ mod by_serial;
 pub mod change;
 mod denies;
 mod locks;
+mod models;
 mod refusal;
 mod unrecorded;
 
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use self::{
     denies::Denies,
     locks::{read, write},
+    models::Models,
 };
 
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
     trust::change::{Change, ChangeEntry},
 };
 
+pub use models::KnownModel;
 pub use refusal::Refusal;
 
 /// How long a node answers without having heard from the feed.
@@ -85,6 +88,7 @@ pub struct Trust {
     /// Of the tenants without a CA of their own: when each was made.
     sharing: RwLock<HashMap<TenantId, Time>>,
     deleted: RwLock<HashMap<TenantId, bool>>,
+    models: RwLock<Models>,
     denies: Denies,
     epoch: AtomicU64,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
@@ -110,6 +114,7 @@ impl Trust {
             shared: RwLock::new(Arc::new([])),
             sharing: RwLock::default(),
             deleted: RwLock::default(),
+            models: RwLock::default(),
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
             uptime: Box::new(uptime),
@@ -201,6 +206,26 @@ impl Trust {
         changed |= write(&self.tenants).insert(tenant.id.clone(), trust.clone()).as_ref() != Some(&trust);
         changed |= self.denies.readable(&tenant.id);
         if changed {
+            self.changed();
+        }
+    }
+
+    /// Sets what is known of a tenant's authorization model; `None`: it has none. Where nothing is new, the epoch stays.
+    pub fn set_model(&self, tenant: &TenantId, model: Option<KnownModel>) {
+        if write(&self.models).set(tenant, model) {
+            self.changed();
+        }
+    }
+
+    /// What is known of a tenant's authorization model; `None`: it has none.
+    pub fn model(&self, tenant: &TenantId) -> Option<KnownModel> {
+        read(&self.models).get(tenant).cloned()
+    }
+
+    /// To be called again and again: if a grant for a time has ended since the last call, every session looks again at
+    /// what it may.
+    pub fn end_grants(&self, now: Time) {
+        if write(&self.models).end_grants(now) {
             self.changed();
         }
     }

@@ -6,7 +6,7 @@ use std::{env, fs, sync::Arc};
 use proptest::prelude::*;
 use signet_core::{
     CaId, Identity, PrincipalId, PrincipalType, Role, Serial, TenantId, Time,
-    authorization::{CallerTypes, Denial, ExtraGrant, PERMISSIONS, Permit, Policy, Reach, Rule, permit},
+    authorization::{CallerTypes, Denial, PERMISSIONS, Permit, Policy, Reach, Rule, permit},
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/permissions.golden");
@@ -32,7 +32,7 @@ pub(crate) fn identity(tenant: &str, kind: PrincipalType, principal: &str) -> Id
 
 /// What an identity with these roles is permitted, for an RPC that anybody may call.
 fn permitted(identity: &Identity, roles: &[Role], permission: &str) -> Result<Permit, Denial> {
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, roles);
     let everybody = PrincipalType::ALL.into_iter().fold(CallerTypes::default(), CallerTypes::with);
     let permission = policy.permission(permission).unwrap();
@@ -133,7 +133,7 @@ proptest! {
 
 #[test]
 fn the_callers_types_come_before_its_permissions() {
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let caller = Arc::new(identity("system", PrincipalType::Admin, "root"));
     let grants = policy.grants(&caller.tenant, caller.principal_type, &[]);
     let permission = policy.permission("tenants.create").unwrap();
@@ -157,29 +157,18 @@ fn only_admins_manage_admins_and_principals_with_roles() {
 }
 
 #[test]
-fn an_environments_own_permission_is_given_in_the_own_tenant_to_whom_it_names() {
-    let grant = |role: Option<&str>, permission: &str| ExtraGrant {
-        principal_type: PrincipalType::Worker,
-        role: role.map(|role| role.parse().unwrap()),
-        permission: permission.to_owned(),
-    };
-    let policy = Policy::new(vec![
-        grant(None, "jobs:submit"),
-        grant(Some("boss"), "jobs:cancel"),
-        grant(None, "tenants.create"),
-    ]);
-    let acme: TenantId = "acme".parse().unwrap();
-    let reach = |kind, names: &[&str], permission: &str| {
-        policy.grants(&acme, kind, &roles(names)).reach(policy.permission(permission).unwrap())
-    };
-    assert_eq!(reach(PrincipalType::Worker, &[], "jobs:submit"), Some(Reach::OwnTenant));
-    assert_eq!(reach(PrincipalType::Device, &[], "jobs:submit"), None);
-    assert_eq!(reach(PrincipalType::Worker, &[], "jobs:cancel"), None);
-    assert_eq!(reach(PrincipalType::Worker, &["boss"], "jobs:cancel"), Some(Reach::OwnTenant));
-    // Even if it is one of Signet's own, it opens no other tenant.
-    assert_eq!(reach(PrincipalType::Worker, &[], "tenants.create"), Some(Reach::OwnTenant));
-    assert_eq!(policy.permission("jobs:unknown"), None);
-    // The system admin's reach ends where Signet's own permissions end.
-    let grants = policy.grants(&TenantId::system(), PrincipalType::Admin, &[]);
-    assert_eq!(grants.reach(policy.permission("jobs:submit").unwrap()), None);
+fn what_a_model_grants_is_given_in_the_own_tenant() {
+    let (policy, acme) = (Policy::new(), "acme".parse::<TenantId>().unwrap());
+    let mut grants = policy.grants(&acme, PrincipalType::User, &[]);
+    let suspend = policy.permission("principals.suspend").unwrap();
+    assert_eq!(grants.reach(suspend), None);
+    policy.add(&mut grants, ["principals.suspend", "tenants.create", "jobs:submit"]);
+    assert_eq!(grants.reach(suspend), Some(Reach::OwnTenant));
+    // Even what is the operator's opens no other tenant, and what is not Signet's is no RPC's.
+    assert_eq!(grants.reach(policy.permission("tenants.create").unwrap()), Some(Reach::OwnTenant));
+    assert_eq!(policy.permission("jobs:submit"), None);
+    // Nothing is taken.
+    let mut admin = policy.grants(&TenantId::system(), PrincipalType::Admin, &[]);
+    policy.add(&mut admin, ["principals.suspend"]);
+    assert_eq!(admin.reach(suspend), Some(Reach::AnyTenant));
 }

@@ -40,7 +40,7 @@ pub(crate) struct Who {
     pub(crate) principal_type: PrincipalType,
     pub(crate) id: PrincipalId,
     pub(crate) roles: Vec<Role>,
-    pub(crate) groups: Vec<&'static str>,
+    pub(crate) groups: Vec<Role>,
 }
 
 impl Who {
@@ -54,8 +54,8 @@ impl Who {
         self
     }
 
-    pub(crate) fn in_group(mut self, group: &'static str) -> Self {
-        self.groups.push(group);
+    pub(crate) fn in_group(mut self, group: &str) -> Self {
+        self.groups.push(group.parse().unwrap());
         self
     }
 

@@ -166,7 +166,7 @@ pub(crate) fn operator() -> Identity {
 
 /// What the gate gives to those whom it lets in.
 pub(crate) fn permit_of(identity: Identity) -> Permit {
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
     let permission = if identity.tenant.is_system() { "tokens.create" } else { "certificates.renew" };
     let rule = Rule {

@@ -65,7 +65,9 @@ pub(super) fn extend(value: &mut Value) {
         Value::Object(fields) => {
             // Keys of these are names of variants: a new one is a new type of principal or threshold, which is another
             // matter.
-            let of_variants = |name: &str| matches!(name, "lifetimes" | "subjects" | "threshold");
+            let of_variants = |name: &str| {
+                matches!(name, "lifetimes" | "subjects" | "threshold" | "permissions" | "roles" | "groups" | "to")
+            };
             fields.iter_mut().filter(|(name, _)| !of_variants(name)).for_each(|(_, value)| extend(value));
             fields.insert("of_a_later_release".into(), json!({ "list": [1, null, "text"] }));
         }

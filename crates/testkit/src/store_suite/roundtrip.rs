@@ -7,6 +7,7 @@ use signet_core::{
     CaId, Lifetime, PrincipalType, Role, Serial, Store, TenantId, Time,
     audit::{LateEvent, Seal, SealHead, SealStatement, checkpoint::Checkpoint},
     authorities::{Ca, CaKind, CaState, RevocationList},
+    authorization::model::{AuthorizationModel, AuthorizationVersion, Grant, Grantee, Proved, Rules},
     certificates::{
         Certificate, CertificateKind, CertificateState, Confirmation, Lineage, RevocationReason, Successor,
         expiry::{BrokenOff, Ending, ExpiryWarning, ScanCursor, Threshold},
@@ -55,7 +56,41 @@ pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
 
 /// Every kind of record that is not the only one of its kind, each with every field set.
 pub fn full(id: &TenantId) -> Vec<Body> {
-    [owners(id), credentials(id), records(id), rules(id)].concat()
+    [owners(id), credentials(id), records(id), rules(id), models(id)].concat()
+}
+
+/// Authorization models with each kind of grantee.
+pub async fn authorization_models_survive(store: Arc<dyn Store>) {
+    for body in models(&unique_tenant()) {
+        assert_survives(&*store, body).await;
+    }
+}
+
+fn models(id: &TenantId) -> Vec<Body> {
+    let described = || [(role("fleet-a"), TEXT.to_owned())].into();
+    let grantees = [
+        Grantee::Type(PrincipalType::Device),
+        Grantee::Role(role("support")),
+        Grantee::Group(role("fleet-a")),
+        Grantee::Principal(principal_id("d-1")),
+    ];
+    let grant = |to| Grant { to, permissions: ["jobs:submit".to_owned()].into(), not_after: Some(later(60)) };
+    let model = AuthorizationModel {
+        tenant: id.clone(),
+        version: u32::MAX,
+        rules: Rules {
+            permissions: [("jobs:submit".to_owned(), TEXT.to_owned())].into(),
+            roles: described(),
+            groups: described(),
+            grants: grantees.into_iter().map(grant).collect(),
+            policies: TEXT.into(),
+        },
+        note: TEXT.into(),
+        proved: Proved::Refuted,
+        set_by: TEXT.into(),
+        set_at: NOW,
+    };
+    vec![AuthorizationVersion(model.clone()).into(), model.into()]
 }
 
 /// Rules with each kind of source, and what keeps a bearer proof from being used again.

@@ -9,7 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signet-proto", &[]),
     ("signet-core", &[]),
     ("signet-x509", &["signet-core"]),
-    ("signet-app", &["signet-core", "signet-x509"]),
+    ("signet-app", &["signet-core", "signet-policy", "signet-x509"]),
     ("signet-dynamodb", &["signet-core"]),
     ("signet-sqlite", &["signet-core"]),
     ("signet-kms", &["signet-core"]),

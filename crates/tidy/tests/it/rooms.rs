@@ -46,6 +46,7 @@ const ROOMS: &[&str] = &[
     "authorities",
     "certificates",
     "tenants",
+    "authorization",
     "principals",
     "enrollment",
     "trust",

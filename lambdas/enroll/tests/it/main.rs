@@ -61,7 +61,7 @@ fn admin(now: signet_core::Time) -> Permit {
         not_after: now.plus(Lifetime::hours(12)),
         spki_sha256: [0; 32],
     };
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
     let callers = CallerTypes::default().with(PrincipalType::Admin);
     let rule = Rule { operation: "test".into(), permission: policy.permission("tokens.create").unwrap(), callers };

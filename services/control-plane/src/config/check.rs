@@ -21,12 +21,9 @@ pub(super) fn together(config: &Config) -> Checked {
     {
         return Err(bad("keys.maker", "must not be set together with a tenant_key_policy: the maker has it"));
     }
-    for (index, grant) in config.authorization.grants.iter().enumerate() {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_');
-        if !(1..=64).contains(&grant.permission.len()) || !grant.permission.bytes().all(plain) {
-            let rule = "must be 1 to 64 of A-Z a-z 0-9 . : - _, e.g. jobs:submit";
-            return Err(bad(&format!("authorization.grants.{index}.permission"), rule));
-        }
+    if !config.authorization.grants.is_empty() {
+        let moved = "must be empty: grants are data now; write them to a file and run `principal authz apply FILE --environment`";
+        return Err(bad("authorization.grants", moved));
     }
     let proofs = config.enrollment.options().validate();
     proofs.map_err(|error| bad(&format!("enrollment.{}", error.key), &error.problem))

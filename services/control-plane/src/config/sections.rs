@@ -10,7 +10,6 @@ use serde::Deserialize;
 use signet_app::ServerNames;
 use signet_core::{
     Cidr, Lifetime,
-    authorization::ExtraGrant,
     spiffe::TrustDomainSuffix,
     trust::{WhenStale, WhenUnrecorded},
 };
@@ -318,8 +317,15 @@ pub enum Log {
 pub struct Authorization {
     /// Whether callers without a certificate may connect, to enroll.
     pub anonymous_enrollment: bool,
-    /// Rights that this environment adds to the built-in ones.
-    pub grants: Vec<ExtraGrant>,
+    /// A cvc5 program, 1.3.1 or newer, which proves tenants' policies when they are set.
+    #[serde(default)]
+    pub solver: Option<PathBuf>,
+    /// Whether policies must be proved.
+    #[serde(default)]
+    pub require_proof: bool,
+    /// Until 0.1: rights that the environment adds. They are data now, and nothing may stand here.
+    #[serde(default)]
+    pub grants: Vec<serde::de::IgnoredAny>,
 }
 
 /// Whom enrollment proofs are checked with. See [`signet_attest::Options`].

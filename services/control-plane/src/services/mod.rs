@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod authorities;
+mod authorization;
 mod caller;
 mod certificates;
 mod choices;
@@ -18,9 +19,10 @@ use std::sync::Arc;
 
 use api::Api;
 use signet_proto::v1::{
-    audit_service_server::AuditServiceServer, certificate_service_server::CertificateServiceServer,
-    enrollment_service_server::EnrollmentServiceServer, principal_service_server::PrincipalServiceServer,
-    tenant_service_server::TenantServiceServer, trust_service_server::TrustServiceServer,
+    audit_service_server::AuditServiceServer, authorization_service_server::AuthorizationServiceServer,
+    certificate_service_server::CertificateServiceServer, enrollment_service_server::EnrollmentServiceServer,
+    principal_service_server::PrincipalServiceServer, tenant_service_server::TenantServiceServer,
+    trust_service_server::TrustServiceServer,
 };
 use tonic::service::Routes;
 
@@ -45,4 +47,5 @@ pub(crate) fn routes(node: &Arc<Node>) -> Routes {
         .add_service(limited!(EnrollmentServiceServer))
         .add_service(limited!(TrustServiceServer))
         .add_service(limited!(AuditServiceServer))
+        .add_service(limited!(AuthorizationServiceServer))
 }

@@ -28,6 +28,8 @@ pub(crate) use health::report;
 /// How often a closed minute is looked for; every node does, one wins.
 const SEAL_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How late an open stream may learn that the grant that it rests on has ended.
+const GRANTS_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
 /// How often a node looks whether its store is being restored.
@@ -53,6 +55,7 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     tasks.spawn(repeat("sweep", SWEEP_EVERY, Arc::clone(node), stop.clone(), sweep));
     tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
     tasks.spawn(repeat("restoration", RESTORATION_EVERY, Arc::clone(node), stop.clone(), restoration));
+    tasks.spawn(repeat("grants", GRANTS_EVERY, Arc::clone(node), stop.clone(), end_grants));
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
     let ahead = |node: Arc<Node>| async move { sealing::require_not_ahead(&node.app, node.now()) };
     tasks.spawn(repeat("sealed-ahead", ROOTS_EVERY, Arc::clone(node), stop.clone(), ahead));
@@ -153,6 +156,12 @@ async fn probe(node: Arc<Node>) -> Result<(), Error> {
         return Ok(());
     }
     node.endpoint.probe(&server_anchors(&node.bundles.server_trust_der())).await;
+    Ok(())
+}
+
+/// Calls look at the time themselves; open streams look again when the epoch moves.
+async fn end_grants(node: Arc<Node>) -> Result<(), Error> {
+    node.trust.end_grants(node.now());
     Ok(())
 }
 

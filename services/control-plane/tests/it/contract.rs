@@ -18,7 +18,7 @@ use crate::{
 
 /// RPCs that change something, by their rules.
 fn changes() -> Vec<MethodDescriptor> {
-    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new(Vec::new())).unwrap();
+    let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new()).unwrap();
     let mutates = |method: &MethodDescriptor| {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         table.route(&path).unwrap().mutates

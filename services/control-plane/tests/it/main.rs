@@ -17,6 +17,7 @@ mod faulty;
 mod program;
 mod world;
 
+mod authorization;
 mod aws;
 mod bad_input;
 mod clones;

@@ -148,7 +148,7 @@ fn admin() -> Permit {
         not_after: now.plus(Lifetime::hours(1)),
         spki_sha256: [0; 32],
     };
-    let policy = Policy::new(Vec::new());
+    let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);
     let callers = CallerTypes::default().with(PrincipalType::Admin);
     let rule = Rule { operation: "test".into(), permission: policy.permission("tokens.create").unwrap(), callers };

@@ -41,7 +41,7 @@ fn for_each_method(set: &mut DynamicMessage, change: &mut impl FnMut(&mut Dynami
 }
 
 fn table(descriptors: &[u8]) -> Result<Table, TableError> {
-    Table::from_descriptors(descriptors, &Policy::new(Vec::new()))
+    Table::from_descriptors(descriptors, &Policy::new())
 }
 
 #[test]

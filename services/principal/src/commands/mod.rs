@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod authorities;
+pub mod authorization;
 pub mod bootstrap;
 pub mod certificates;
 pub mod context;

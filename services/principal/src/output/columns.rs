@@ -54,6 +54,9 @@ shown! {
         "EXPIRES": When("not_after"), "PRINCIPAL" - wide: Field("principal_id"), "AGE" - wide: Age("not_before"),
         "REVOKED" - wide: When("revoke_time"), "REASON" - wide: Field("revocation_reason"),
     }
+    AuthorizationModel ["version"] {
+        "VERSION": Field("version"), "AGE": Age("set_time"), "BY": Field("set_by"), "PROOF": Field("proof"), "NOTE": Field("note"),
+    }
     Token ["token_id"] {
         "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": With(whom), "LEFT": Field("uses_left"),
         "EXPIRES": When("expire_time"), "REVOKED": When("revoke_time"), "BY" - wide: Field("created_by"),

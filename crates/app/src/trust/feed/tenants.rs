@@ -155,6 +155,9 @@ impl Tenants {
 
     /// Takes over what is known of a tenant.
     fn know(&mut self, trust: &Trust, id: &TenantId, found: TenantRecords) {
+        if found.tenant.is_some() {
+            trust.set_model(id, found.model.clone());
+        }
         match found {
             TenantRecords { tenant: Some(tenant), cas, lacks_cas, .. } => {
                 // In this order, so that no moment takes what cannot be read for what is not there.

@@ -131,11 +131,13 @@ impl Api {
     fn who_am_i_now(&self, caller: &Caller) -> Result<WhoAmIResponse, signet_core::Error> {
         let session = caller.session.as_ref().ok_or(signet_core::authorization::Denial::Anonymous)?;
         let admitted = session.check(&self.node.trust, caller.call.now)?;
+        let identity = session.identity();
+        let grants =
+            self.node.decisions.grants(identity, admitted.roles(), &admitted.grants().grants, caller.call.now)?;
         let reaches = self.node.policy.names().filter_map(|name| {
-            let reach = admitted.reach(self.node.policy.permission(name)?)?;
+            let reach = grants.reach(self.node.policy.permission(name)?)?;
             Some((name.to_owned(), convert::reach(reach).to_owned()))
         });
-        let identity = session.identity();
         Ok(WhoAmIResponse {
             tenant_id: identity.tenant.to_string(),
             principal_id: identity.principal.to_string(),

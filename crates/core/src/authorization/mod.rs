@@ -1,8 +1,10 @@
-//! Authorization by principal type. Pure tables: built once, looked up per call without allocation.
+//! Authorization by principal type. Pure tables: built once, looked up per call without allocation. `model` has what
+//! tenants add.
+
+pub mod model;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
@@ -57,10 +59,19 @@ pub const PERMISSIONS: &[&str] = &[
     "cas.rotate",
     "audit.read",
     "identity.read",
+    "authorization.get",
+    "authorization.set",
+    "authorization.check",
 ];
 
-const SELF_SERVICE: &[&str] =
-    &["certificates.renew", "certificates.get", "certificates.list", "principals.get", "identity.read"];
+const SELF_SERVICE: &[&str] = &[
+    "certificates.renew",
+    "certificates.get",
+    "certificates.list",
+    "principals.get",
+    "identity.read",
+    "authorization.check",
+];
 const READ: &[&str] = &[
     "tenants.get",
     "principals.get",
@@ -73,6 +84,8 @@ const READ: &[&str] = &[
     "trust.read",
     "cas.list",
     "audit.read",
+    "authorization.get",
+    "authorization.check",
 ];
 const OPERATE: &[&str] = &[
     "principals.suspend",
@@ -97,23 +110,16 @@ const TENANT_ADMINISTRATION: &[&str] = &[
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PermissionId(u16);
 
-/// A right that an environment adds to the built-in ones, for its own services (`jobs:submit`).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExtraGrant {
-    /// Who gets it.
-    pub principal_type: PrincipalType,
-    /// Only with this role; `None`: always.
-    pub role: Option<Role>,
-    /// The permission's name.
-    pub permission: String,
-}
-
 /// Which principal type and role may do what.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    names: BTreeMap<Box<str>, PermissionId>,
-    extra: Vec<ExtraGrant>,
+    names: BTreeMap<&'static str, PermissionId>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What one caller may do: an array over all permissions.
@@ -128,14 +134,10 @@ impl Grants {
 }
 
 impl Policy {
-    /// The built-in policy and an environment's additions.
-    pub fn new(extra: Vec<ExtraGrant>) -> Self {
-        let mut names = BTreeMap::new();
-        for name in PERMISSIONS.iter().copied().chain(extra.iter().map(|grant| grant.permission.as_str())) {
-            let next = PermissionId(u16::try_from(names.len()).unwrap_or(u16::MAX));
-            names.entry(name.into()).or_insert(next);
-        }
-        Self { names, extra }
+    /// The built-in policy.
+    pub fn new() -> Self {
+        let numbers = (0..).map(PermissionId);
+        Self { names: PERMISSIONS.iter().copied().zip(numbers).collect() }
     }
 
     /// The number of the permission called `name`.
@@ -143,9 +145,14 @@ impl Policy {
         self.names.get(name).copied()
     }
 
-    /// All permissions by name: the built-in ones and the environment's own.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(|name| &**name)
+    /// The name of the permission with this number.
+    pub fn name(&self, permission: PermissionId) -> Option<&'static str> {
+        PERMISSIONS.get(usize::from(permission.0)).copied()
+    }
+
+    /// All permissions by name.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.names.keys().copied()
     }
 
     /// What a principal of this tenant, type and roles may do. As one page: `tests/it/permissions.golden`.
@@ -176,15 +183,21 @@ impl Policy {
                     give(OPERATE, Reach::OwnTenant);
                 }
             }
-            PrincipalType::Service => give(&["principals.get", "principals.list"], Reach::OwnTenant),
+            PrincipalType::Service => {
+                give(&["principals.get", "principals.list", "authorization.check"], Reach::OwnTenant);
+            }
             PrincipalType::Worker | PrincipalType::Device => {}
         }
-        for grant in self.extra.iter().filter(|grant| grant.principal_type == principal_type) {
-            if grant.role.as_ref().is_none_or(|role| roles.contains(role)) {
-                give(&[&grant.permission], Reach::OwnTenant);
+        Grants(table.into())
+    }
+
+    /// Adds what a model grants, in the caller's own tenant.
+    pub fn add<'a>(&self, grants: &mut Grants, granted: impl IntoIterator<Item = &'a str>) {
+        for id in granted.into_iter().filter_map(|name| self.permission(name)) {
+            if let Some(cell) = grants.0.get_mut(usize::from(id.0)) {
+                *cell = (*cell).max(Some(Reach::OwnTenant));
             }
         }
-        Grants(table.into())
     }
 }
 
@@ -253,6 +266,9 @@ pub enum Denial {
     /// The permission is missing.
     #[error("the caller's type and roles do not permit this")]
     Permission,
+    /// A policy of the tenant forbids it.
+    #[error("a policy of the tenant forbids this")]
+    Policy,
     /// Another tenant's resource: to the caller it does not exist.
     #[error("no such resource")]
     ForeignTenant,
@@ -268,6 +284,7 @@ impl Denial {
             Self::Anonymous => "CERTIFICATE_REQUIRED",
             Self::CallerType => "CALLER_TYPE_DENIED",
             Self::Permission => "PERMISSION_MISSING",
+            Self::Policy => "POLICY_FORBIDS",
             Self::ForeignTenant => "NOT_FOUND",
             Self::NotItself => "OWN_RESOURCES_ONLY",
         }
@@ -284,6 +301,11 @@ pub fn permit(identity: &Arc<Identity>, grants: &Grants, rule: &Rule) -> Result<
 }
 
 impl Permit {
+    /// A call that a policy of the caller's tenant permits, in that tenant.
+    pub fn by_policy(identity: &Arc<Identity>) -> Self {
+        Self { identity: Arc::clone(identity), reach: Reach::OwnTenant }
+    }
+
     /// The caller.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
@@ -307,6 +329,12 @@ impl Permit {
             Some(other) if other != own => Err(Denial::NotItself),
             _ => Ok(TenantScope::granted(tenant.clone(), Some(own.clone()))),
         }
+    }
+
+    /// Second step of a question about a tenant's principals, which even who reaches itself only may ask about those whom
+    /// it meets: the caller of this sees to it that it is one of them.
+    pub fn to_check(&self, tenant: &TenantId) -> Result<TenantScope, Denial> {
+        self.tenant(tenant, None).map(|_| TenantScope::granted(tenant.clone(), None))
     }
 
     /// Second step for operations on tenants themselves.

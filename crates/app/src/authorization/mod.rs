@@ -1,0 +1,188 @@
+//! What tenants add to the built-in permissions: read, set, go back, and say what a change would do.
+
+mod proof;
+
+use serde::Serialize;
+use signet_core::{
+    Error, TenantScope, Time,
+    authorization::model::{AuthorizationModel, AuthorizationVersion, Proved, Rules},
+    store::{Versioned, commit::Write},
+    text::check_display_name,
+};
+use signet_policy::{Difference, Policies, Shown};
+
+use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, call, ledger, paging, reads};
+
+/// New rules of a tenant.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetModel {
+    /// All of them.
+    pub rules: Rules,
+    /// The version that they take the place of; 0: there is none yet.
+    pub base_version: u32,
+    /// Why; for people.
+    pub note: String,
+    /// Also if a proof shows that they break an invariant.
+    pub force: bool,
+}
+
+/// What new rules would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelTest {
+    /// What a solver would say.
+    pub proved: Proved,
+    /// Of each invariant; empty without a solver, or without policies.
+    pub invariants: Vec<Shown>,
+    /// What would be decided otherwise by policies; empty without a solver.
+    pub differences: Vec<Difference>,
+}
+
+/// Reads the model that holds, or an earlier version; `None`: the tenant has none.
+pub async fn get_model(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    version: Option<u32>,
+) -> Result<Option<AuthorizationModel>, Error> {
+    let (tenant, now) = (scope.tenant(), call.now);
+    let Some(version) = version else {
+        let found = head(app, scope, now).await?;
+        if found.is_none() {
+            reads::require_tenant(app, scope, now).await?;
+        }
+        return Ok(found.map(|found| found.value));
+    };
+    let key = AuthorizationVersion::key_of(tenant, version);
+    match scope.get::<AuthorizationVersion>(&*app.store, &key, now).await? {
+        Some(found) => Ok(Some(found.value.0)),
+        None => Err(reads::missing(app, scope, "authorization model", &version, now).await),
+    }
+}
+
+/// Lists the versions that are kept, the latest first.
+pub async fn list_models(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    page: &PageRequest,
+) -> Result<Listing<AuthorizationModel>, Error> {
+    let tenant = scope.tenant();
+    let query = |_| AuthorizationVersion::all_of(tenant).descending();
+    let read = |query| async move { scope.page::<AuthorizationVersion>(&*app.store, &query, call.now).await };
+    let found = paging::list(page, &format!("authorization models/{tenant}"), 1, query, read).await?;
+    let found = reads::in_tenant(app, scope, found, call.now).await?;
+    let items = found.items.into_iter().map(|version| version.0).collect();
+    Ok(Listing { items, next_page_token: found.next_page_token, unreadable: found.unreadable })
+}
+
+/// Replaces a tenant's rules, as a new version. Nodes hear of it as of every change of a tenant.
+pub async fn set_model(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    input: SetModel,
+) -> Result<AuthorizationModel, Error> {
+    check_display_name("note", &input.note)?;
+    let (policies, environment) = checked(app, call, scope, &input.rules).await?;
+    let (proved, invariants) = proof::of(app, &input.rules, environment.as_ref(), &policies).await?;
+    proof::accept(app, proved, &invariants, input.force)?;
+    let tenant = scope.tenant();
+    let plan = || async {
+        reads::require_active_tenant(app, scope, call.now).await?;
+        let found = head(app, scope, call.now).await?;
+        let present = found.as_ref().map_or(0, |found| found.value.version);
+        if present != input.base_version {
+            let message = format!(
+                "the rules of {tenant} are at version {present}, not {}: read them, and make the change again",
+                input.base_version
+            );
+            return Err(Error::precondition("MODEL_CHANGED", message));
+        }
+        if let Some(found) = &found
+            && found.value.rules == input.rules
+        {
+            return Ok(Planned::Unchanged(found.value.clone()));
+        }
+        let model = AuthorizationModel {
+            tenant: tenant.clone(),
+            version: present.saturating_add(1),
+            rules: input.rules.clone(),
+            note: input.note.clone(),
+            proved,
+            set_by: call.actor.to_string(),
+            set_at: call.now,
+        };
+        let entry = described(AuditEntry::done(call, "authorization_model", &model.version), &model);
+        let write = match found {
+            Some(Versioned { version, .. }) => Write::replace(model.clone(), version),
+            None => Write::create(model.clone()),
+        };
+        let commit = call::tenant_commit(app, call, tenant, &entry)
+            .write(write)
+            .write(Write::create(AuthorizationVersion(model.clone())));
+        Ok(Planned::Commit(Box::new(commit), model))
+    };
+    let replay = |_| async {
+        let found = get_model(app, call, scope, None).await?;
+        found.ok_or_else(|| Error::not_found("authorization model", tenant))
+    };
+    ledger::mutate(app, call, tenant, &input, plan, replay).await
+}
+
+/// What [`set_model`] would say about rules, and what they would change.
+pub async fn test_model(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> Result<ModelTest, Error> {
+    let (policies, environment) = checked(app, call, scope, rules).await?;
+    let before = get_model(app, call, scope, None).await?.map(|model| model.rules).unwrap_or_default();
+    let (proved, invariants) = proof::of(app, rules, environment.as_ref(), &policies).await?;
+    let differences = proof::differences(app, (&before, rules), environment.as_ref(), &policies).await?;
+    Ok(ModelTest { proved, invariants, differences })
+}
+
+/// The policies of `rules`, and the environment's rules.
+async fn checked(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    rules: &Rules,
+) -> Result<(Policies, Option<Rules>), Error> {
+    if scope.tenant().is_system() && !rules.policies.is_empty() {
+        let message = "the environment's rules hold in every tenant and have no policies; give them to each tenant";
+        return Err(Error::invalid("rules.policies", "INVALID_POLICY", message));
+    }
+    let environment = environment(app, scope, call.now).await?;
+    rules.check(environment.as_ref().map_or(&Default::default(), |rules| &rules.permissions))?;
+    let policies = signet_policy::parse(rules, environment.as_ref()).map_err(|faults| {
+        let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        Error::invalid("rules.policies", "INVALID_POLICY", told.join("\n"))
+    })?;
+    Ok((policies, environment))
+}
+
+/// The rules that hold in every tenant; of `system` itself they are its own.
+async fn environment(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Rules>, Error> {
+    if scope.tenant().is_system() {
+        return Ok(None);
+    }
+    Ok(head(app, &TenantScope::system(), now).await?.map(|found| found.value.rules))
+}
+
+async fn head(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Versioned<AuthorizationModel>>, Error> {
+    Ok(scope.get(&*app.store, &AuthorizationModel::key_of(scope.tenant()), now).await?)
+}
+
+fn described(entry: AuditEntry, model: &AuthorizationModel) -> AuditEntry {
+    let proved = match model.proved {
+        Proved::NotNeeded => "not needed",
+        Proved::Proved => "proved",
+        Proved::NotProved => "not proved",
+        Proved::Refuted => "refuted, and forced",
+    };
+    let rules = &model.rules;
+    entry
+        .detail("version", model.version)
+        .detail("permissions", rules.permissions.len())
+        .detail("grants", rules.grants.len())
+        .detail("policy_bytes", rules.policies.len())
+        .detail("proof", proved)
+        .detail("note", &model.note)
+}

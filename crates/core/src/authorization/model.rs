@@ -1,0 +1,284 @@
+//! What an environment and its tenants add to the built-in permissions, for their own services: permissions, roles,
+//! groups, grants and policies, versioned as one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::PERMISSIONS;
+use crate::{
+    Error, Lifetime, PrincipalId, PrincipalType, Role, TenantId, Time,
+    store::layout::{Entity, Key, Query, Table},
+    text::{MAX_DISPLAY_NAME, is_deceptive},
+};
+
+/// Most permissions, roles, groups or grants of a model.
+pub const MAX_ENTRIES: usize = 200;
+/// Most permissions of one grant.
+pub const MAX_GRANTED: usize = 100;
+/// How long earlier versions are kept, for [a way back](AuthorizationVersion).
+const KEPT: Lifetime = Lifetime::days(400);
+/// The roles that the built-in permissions know; no tenant describes them anew.
+pub const BUILT_IN_ROLES: [&str; 2] = ["operator", "viewer"];
+
+/// Signet's permissions that make whoever has them an admin, or as good as one. No grant gives them.
+pub const ADMINISTER: &[&str] = &[
+    "authorization.set",
+    "cas.rotate",
+    "principals.create",
+    "principals.delete",
+    "principals.update",
+    "rules.create",
+    "rules.delete",
+];
+
+/// The permission with which an admin takes a model back.
+pub const UNDO: &str = "authorization.set";
+
+/// Whom a grant is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grantee {
+    /// All principals of a type.
+    Type(PrincipalType),
+    /// Whoever has a role.
+    Role(Role),
+    /// Whoever is in a group.
+    Group(Role),
+    /// One principal.
+    Principal(PrincipalId),
+}
+
+/// Permissions for somebody, for good or for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// For whom.
+    pub to: Grantee,
+    /// Which, at least one; Signet's own or the model's.
+    pub permissions: BTreeSet<String>,
+    /// From when on it holds no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+}
+
+impl Grant {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: Time) -> bool {
+        self.not_after.is_none_or(|end| now < end)
+    }
+
+    /// Whether it is for a principal of this id, type, roles and groups.
+    pub fn is_for(&self, id: &PrincipalId, principal_type: PrincipalType, roles: &[Role], groups: &[Role]) -> bool {
+        match &self.to {
+            Grantee::Type(of) => *of == principal_type,
+            Grantee::Role(role) => roles.contains(role),
+            Grantee::Group(group) => groups.contains(group),
+            Grantee::Principal(one) => one == id,
+        }
+    }
+}
+
+/// What a tenant says. The environment's holds in all tenants; its `policies` are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Permissions of the tenant's services, by name ([`check_permission`]), each with a line for people.
+    #[serde(default)]
+    pub permissions: BTreeMap<String, String>,
+    /// Roles beside [`BUILT_IN_ROLES`], each with a line for people.
+    #[serde(default)]
+    pub roles: BTreeMap<Role, String>,
+    /// Groups, each with a line for people.
+    #[serde(default)]
+    pub groups: BTreeMap<Role, String>,
+    /// Who may do what.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// Cedar.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policies: String,
+}
+
+impl Rules {
+    /// Whether they say nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether they can be; policies are checked by whoever knows Cedar. `inherited`: the environment's permissions.
+    pub fn check(&self, inherited: &BTreeMap<String, String>) -> Result<(), Error> {
+        let entries = [
+            ("rules.permissions", self.permissions.len()),
+            ("rules.roles", self.roles.len()),
+            ("rules.groups", self.groups.len()),
+            ("rules.grants", self.grants.len()),
+        ];
+        for (field, count) in entries {
+            if count > MAX_ENTRIES {
+                return Err(Error::invalid(
+                    field,
+                    "OUT_OF_RANGE",
+                    format!("may have {MAX_ENTRIES} entries, not {count}"),
+                ));
+            }
+        }
+        for name in self.permissions.keys() {
+            check_permission(name)?;
+            if inherited.contains_key(name) {
+                let message = format!("{name} is the environment's; grant it without declaring it again");
+                return Err(Error::invalid("rules.permissions", "DUPLICATE", message));
+            }
+        }
+        if let Some(role) = self.roles.keys().find(|role| BUILT_IN_ROLES.contains(&role.as_str())) {
+            let message = format!("{role} is built in: its permissions are Signet's");
+            return Err(Error::invalid("rules.roles", "RESERVED_ID", message));
+        }
+        let lines = self.permissions.values().chain(self.roles.values()).chain(self.groups.values());
+        if lines.into_iter().any(|line| line.chars().count() > MAX_DISPLAY_NAME || line.chars().any(is_deceptive)) {
+            let message =
+                "a description may have 128 characters, none that hides, moves the cursor or turns text round";
+            return Err(Error::invalid("rules", "INVALID_DISPLAY_NAME", message));
+        }
+        self.grants.iter().try_for_each(|grant| self.check_grant(grant, inherited))
+    }
+
+    fn check_grant(&self, grant: &Grant, inherited: &BTreeMap<String, String>) -> Result<(), Error> {
+        let refused = |message: String| Err(Error::invalid("rules.grants", "INVALID_GRANT", message));
+        if grant.permissions.is_empty() || grant.permissions.len() > MAX_GRANTED {
+            return refused(format!("a grant has 1 to {MAX_GRANTED} permissions, not {}", grant.permissions.len()));
+        }
+        match &grant.to {
+            Grantee::Role(role) if !self.roles.contains_key(role) && !BUILT_IN_ROLES.contains(&role.as_str()) => {
+                return refused(format!("there is no role {role}: describe it under `roles`"));
+            }
+            Grantee::Group(group) if !self.groups.contains_key(group) => {
+                return refused(format!("there is no group {group}: describe it under `groups`"));
+            }
+            _ => {}
+        }
+        for permission in &grant.permissions {
+            let name = permission.as_str();
+            if self.permissions.contains_key(name) || inherited.contains_key(name) {
+                continue;
+            }
+            if ADMINISTER.contains(&name) || super::TENANT_ADMINISTRATION.contains(&name) {
+                return refused(format!("{name} makes an admin of whoever has it; create an admin instead"));
+            }
+            if !PERMISSIONS.contains(&name) {
+                return refused(format!("there is no permission {name}: describe it under `permissions`"));
+            }
+            if matches!(grant.to, Grantee::Group(_)) {
+                let rule = "groups are not in certificates; grant it to a role";
+                return refused(format!("{name} is Signet's, and is not granted to groups: {rule}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `<what>:<verb>`, e.g. `jobs:submit`: of a-z 0-9 - _ and at most 64 characters. Signet's own have a dot instead.
+pub fn check_permission(name: &str) -> Result<(), Error> {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+    };
+    match name.split_once(':') {
+        Some((what, verb)) if plain(what) && plain(verb) && name.len() <= 64 => Ok(()),
+        _ => {
+            let message = format!("{name:?} is no permission: write WHAT:VERB of a-z 0-9 - _, e.g. jobs:submit");
+            Err(Error::invalid("rules.permissions", "INVALID_PERMISSION", message))
+        }
+    }
+}
+
+/// Whether a solver showed that a version keeps the invariants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proved {
+    /// There are no policies: nothing but grants, which are checked when they are set.
+    #[default]
+    NotNeeded,
+    /// It did.
+    Proved,
+    /// There was no solver.
+    NotProved,
+    /// It showed that they do not, and an admin insisted.
+    Refuted,
+}
+
+/// A tenant's rules in one of their versions: the one that holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorizationModel {
+    /// Whose.
+    pub tenant: TenantId,
+    /// From 1; every change raises it by one.
+    pub version: u32,
+    /// What they say.
+    pub rules: Rules,
+    /// Why it was changed; for people.
+    #[serde(default)]
+    pub note: String,
+    /// What a solver said.
+    #[serde(default)]
+    pub proved: Proved,
+    /// Who set it.
+    pub set_by: String,
+    /// When.
+    pub set_at: Time,
+}
+
+impl AuthorizationModel {
+    /// Sort key in the tenant's partition.
+    const SORT: &'static str = "authorization";
+
+    /// Key of the tenant's model.
+    pub fn key_of(tenant: &TenantId) -> Key {
+        Key::new(Table::Tenants, tenant.as_str(), Self::SORT)
+    }
+
+    /// The tenant whose model is at `key`, for one that cannot be read.
+    pub fn tenant_in(key: &Key) -> Option<TenantId> {
+        (key.sort == Self::SORT).then(|| key.partition.parse().ok()).flatten()
+    }
+}
+
+impl Entity for AuthorizationModel {
+    fn key(&self) -> Key {
+        Self::key_of(&self.tenant)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// A version as it was set; not where nodes read all tenants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AuthorizationVersion(pub AuthorizationModel);
+
+impl AuthorizationVersion {
+    /// All versions of a tenant, the oldest first.
+    pub fn all_of(tenant: &TenantId) -> Query {
+        Query::table(Table::Principals, Self::partition(tenant))
+    }
+
+    fn partition(tenant: &TenantId) -> String {
+        format!("{tenant}#authorization#versions")
+    }
+
+    /// Key of one.
+    pub fn key_of(tenant: &TenantId, version: u32) -> Key {
+        Key::new(Table::Principals, Self::partition(tenant), &format!("{version:010}"))
+    }
+}
+
+impl Entity for AuthorizationVersion {
+    fn key(&self) -> Key {
+        Self::key_of(&self.0.tenant, self.0.version)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.0.tenant
+    }
+    fn expires_at(&self) -> Option<Time> {
+        Some(self.0.set_at.plus(KEPT))
+    }
+}

@@ -1,0 +1,165 @@
+//! Decisions by tenants' own rules, in memory.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwapOption;
+use signet_core::{
+    Identity, Role, TenantId, Time,
+    authorization::{self, Denial, Grants, Permit, Policy, Rule, model::AuthorizationModel},
+    trust::{KnownModel, Trust},
+};
+use signet_policy::{Because, Context, Rulebook, Subject, Target};
+
+/// A tenant's model cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+/// Rulebooks of tenants that have rules, each made once for each version.
+pub(crate) struct Decisions {
+    trust: Arc<Trust>,
+    policy: Arc<Policy>,
+    books: Mutex<HashMap<TenantId, Made>>,
+}
+
+type Models = (Option<Arc<AuthorizationModel>>, Option<Arc<AuthorizationModel>>);
+
+struct Made {
+    of: Models,
+    book: Arc<Rulebook>,
+}
+
+/// What a session may, beside the built-in table, at one trust epoch.
+pub(crate) struct Held {
+    epoch: u64,
+    until: Option<Time>,
+    /// `None`: nothing but the built-in table.
+    book: Option<Arc<Rulebook>>,
+    grants: Grants,
+}
+
+/// Beside a session's built-in grants: what its tenant adds or takes.
+#[derive(Default)]
+pub(crate) struct Added(ArcSwapOption<Held>);
+
+impl Decisions {
+    pub(crate) fn new(trust: Arc<Trust>, policy: Arc<Policy>) -> Self {
+        Self { trust, policy, books: Mutex::default() }
+    }
+
+    /// The rules of a tenant; `None`: there are none, in the environment neither.
+    pub(crate) fn book(&self, tenant: &TenantId) -> Result<Option<Arc<Rulebook>>, Unreadable> {
+        let read = |known: Option<KnownModel>| match known {
+            Some(KnownModel::Read(model)) => Ok(Some(model)),
+            Some(KnownModel::Unreadable) => Err(Unreadable),
+            None => Ok(None),
+        };
+        let own = read(self.trust.model(tenant))?;
+        let environment = if tenant.is_system() { None } else { read(self.trust.model(&TenantId::system()))? };
+        let of = (own, environment);
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        if of.0.is_none() && of.1.is_none() {
+            books.remove(tenant);
+            return Ok(None);
+        }
+        if let Some(made) = books.get(tenant)
+            && same(&made.of, &of)
+        {
+            return Ok(Some(Arc::clone(&made.book)));
+        }
+        let book = Arc::new(Rulebook::new(of.0.clone(), of.1.clone()));
+        books.insert(tenant.clone(), Made { of, book: Arc::clone(&book) });
+        Ok(Some(book))
+    }
+
+    /// Whether a session may use what `rule` is for: by the built-in table, and by what its tenant adds or takes.
+    pub(crate) fn permit(
+        &self,
+        (identity, roles): (&Arc<Identity>, &[Role]),
+        (built_in, added): (&Grants, &Added),
+        rule: &Rule,
+        (now, source): (Time, Option<IpAddr>),
+    ) -> Result<Permit, Denial> {
+        let held = self.held(identity, roles, built_in, added, now)?;
+        let permitted = authorization::permit(identity, &held.grants, rule);
+        let Some(book) = held.book.as_ref().filter(|book| book.has_policies()) else { return permitted };
+        if matches!(permitted, Err(Denial::CallerType)) {
+            return permitted;
+        }
+        let action = self.policy.name(rule.permission).ok_or(Denial::Permission)?;
+        let subject = subject(identity, roles, &[]);
+        let context = Context { source, ..Context::at(now) };
+        let ruling = book.decide(&subject, action, &Target::Tenant(&identity.tenant), &context, permitted.is_ok());
+        match (ruling.allowed, ruling.because, permitted) {
+            (true, Because::PolicyPermits, Err(_)) => Ok(Permit::by_policy(identity)),
+            (true, _, permitted) => permitted,
+            (false, Because::NotGranted | Because::UnknownPermission, Err(denial)) => Err(denial),
+            (false, ..) => Err(Denial::Policy),
+        }
+    }
+
+    fn held(
+        &self,
+        identity: &Identity,
+        roles: &[Role],
+        built_in: &Grants,
+        added: &Added,
+        now: Time,
+    ) -> Result<Arc<Held>, Denial> {
+        let epoch = self.trust.epoch();
+        if let Some(held) = &*added.0.load()
+            && held.epoch == epoch
+            && held.until.is_none_or(|until| now < until)
+        {
+            return Ok(Arc::clone(held));
+        }
+        let book = match self.book(&identity.tenant) {
+            Ok(book) => book,
+            // Admins put it right; for the others nobody knows what was taken from them.
+            Err(Unreadable) if identity.principal_type == signet_core::PrincipalType::Admin => None,
+            Err(Unreadable) => return Err(Denial::Policy),
+        };
+        let mut grants = built_in.clone();
+        if let Some(book) = &book {
+            self.policy.add(&mut grants, book.granted(&subject(identity, roles, &[]), now));
+        }
+        let until = book.as_ref().and_then(|book| book.next_end(now));
+        let held = Arc::new(Held { epoch, until, book, grants });
+        added.0.store(Some(Arc::clone(&held)));
+        Ok(held)
+    }
+
+    /// What a session may by Signet's own permissions now, for who asks about itself.
+    pub(crate) fn grants(
+        &self,
+        identity: &Identity,
+        roles: &[Role],
+        built_in: &Grants,
+        now: Time,
+    ) -> Result<Grants, Denial> {
+        Ok(self.held(identity, roles, built_in, &Added::default(), now)?.grants.clone())
+    }
+}
+
+fn same(one: &Models, other: &Models) -> bool {
+    let alike = |a: &Option<Arc<AuthorizationModel>>, b: &Option<Arc<AuthorizationModel>>| match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    alike(&one.0, &other.0) && alike(&one.1, &other.1)
+}
+
+/// A caller as policies see it.
+pub(crate) fn subject<'a>(identity: &'a Identity, roles: &'a [Role], groups: &'a [Role]) -> Subject<'a> {
+    Subject {
+        tenant: &identity.tenant,
+        principal_type: identity.principal_type,
+        id: &identity.principal,
+        roles,
+        groups,
+    }
+}

@@ -1,0 +1,101 @@
+//! Who may do what, in tenants' own services too.
+
+mod check;
+mod convert;
+mod parse;
+
+use signet_app::{SetModel, authorization};
+use signet_core::Error;
+use signet_proto::v1::{
+    AuthorizationModel, BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse,
+    GetAuthorizationModelRequest, ListAuthorizationModelsRequest, ListAuthorizationModelsResponse,
+    SetAuthorizationModelRequest, TestAuthorizationModelRequest, TestAuthorizationModelResponse,
+    authorization_service_server::AuthorizationService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{api::Api, fields};
+
+/// Most questions of one call.
+const MAX_CHECKS: usize = 100;
+
+#[async_trait]
+impl AuthorizationService for Api {
+    async fn get_authorization_model(
+        &self,
+        request: Request<GetAuthorizationModelRequest>,
+    ) -> Result<Response<AuthorizationModel>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let version = Some(message.version).filter(|version| *version > 0);
+            let found = authorization::get_model(&self.node.app, &caller.call, &scope, version).await?;
+            Ok(found.map_or_else(|| convert::none(scope.tenant()), convert::model))
+        })
+        .await
+    }
+
+    async fn list_authorization_models(
+        &self,
+        request: Request<ListAuthorizationModelsRequest>,
+    ) -> Result<Response<ListAuthorizationModelsResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let page = fields::page(message.page_size, message.page_token);
+            let found = authorization::list_models(&self.node.app, &caller.call, &scope, &page).await?;
+            let models = found.items.into_iter().map(convert::without_rules).collect();
+            let (next_page_token, unreadable) = (found.next_page_token, found.unreadable);
+            Ok(ListAuthorizationModelsResponse { models, next_page_token, unreadable })
+        })
+        .await
+    }
+
+    async fn set_authorization_model(
+        &self,
+        request: Request<SetAuthorizationModelRequest>,
+    ) -> Result<Response<AuthorizationModel>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let caller = caller.with_request_id(&message.request_id)?;
+            let input = SetModel {
+                rules: parse::rules(message.rules)?,
+                base_version: message.base_version,
+                note: message.note,
+                force: message.force,
+            };
+            let model = authorization::set_model(&self.node.app, &caller.call, &scope, input).await?;
+            Ok(convert::model(model))
+        })
+        .await
+    }
+
+    async fn test_authorization_model(
+        &self,
+        request: Request<TestAuthorizationModelRequest>,
+    ) -> Result<Response<TestAuthorizationModelResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let scope = caller.scope(&message.tenant_id)?;
+            let rules = parse::rules(message.rules)?;
+            let test = authorization::test_model(&self.node.app, &caller.call, &scope, &rules).await?;
+            Ok(convert::test(test))
+        })
+        .await
+    }
+
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        self.unary(request, async |caller, message| check::check(&self.node, &caller, message).await).await
+    }
+
+    async fn batch_check(&self, request: Request<BatchCheckRequest>) -> Result<Response<BatchCheckResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            if message.checks.is_empty() || message.checks.len() > MAX_CHECKS {
+                return Err(Error::invalid("checks", "OUT_OF_RANGE", format!("must be 1 to {MAX_CHECKS}")));
+            }
+            let mut answers = Vec::with_capacity(message.checks.len());
+            for one in message.checks {
+                answers.push(check::check(&self.node, &caller, one).await?);
+            }
+            Ok(BatchCheckResponse { answers })
+        })
+        .await
+    }
+}

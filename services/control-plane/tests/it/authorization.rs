@@ -1,0 +1,335 @@
+//! Tenants' own rules on a running node: set, decided by, on open streams too, and what may not be set.
+
+use std::time::Duration;
+
+use signet_client::Credentials;
+use signet_core::PrincipalType;
+use signet_proto::v1::{
+    self as pb, Isolation, audit_service_client::AuditServiceClient, authorization_grant::To,
+    authorization_service_client::AuthorizationServiceClient as Client, check_subject::By,
+    principal_service_client::PrincipalServiceClient,
+};
+use tokio::time::timeout;
+use tonic::{Code, Status, transport::Channel};
+
+use crate::world::{Node, TestClock, World, eventually, reason};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn grant(to: To, permissions: &[&str]) -> pb::AuthorizationGrant {
+    let permissions = permissions.iter().map(|name| (*name).to_owned()).collect();
+    pb::AuthorizationGrant { to: Some(to), permissions, expire_time: None }
+}
+
+fn of_type(principal_type: PrincipalType) -> To {
+    To::PrincipalType(match principal_type {
+        PrincipalType::Worker => pb::PrincipalType::Worker.into(),
+        PrincipalType::Device => pb::PrincipalType::Device.into(),
+        other => panic!("{other}"),
+    })
+}
+
+fn rules(grants: Vec<pb::AuthorizationGrant>, policies: &str) -> pb::AuthorizationRules {
+    let described = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+    pb::AuthorizationRules {
+        permissions: described(&["jobs:submit", "jobs:dequeue", "connect:peer"]),
+        roles: described(&["support"]),
+        groups: described(&["fleet-a"]),
+        grants,
+        policies: policies.into(),
+    }
+}
+
+async fn set(
+    channel: Channel,
+    base_version: u32,
+    rules: pb::AuthorizationRules,
+) -> Result<pb::AuthorizationModel, Status> {
+    let request = pb::SetAuthorizationModelRequest {
+        tenant_id: "acme".into(),
+        rules: Some(rules),
+        base_version,
+        note: "test".into(),
+        force: false,
+        request_id: signet_client::request_id(),
+    };
+    Client::new(channel).set_authorization_model(request).await.map(tonic::Response::into_inner)
+}
+
+fn about(of: &str, id: &str) -> Option<pb::CheckResource> {
+    Some(pb::CheckResource { r#type: of.into(), id: id.into(), ..Default::default() })
+}
+
+async fn ask(
+    channel: &Channel,
+    by: Option<By>,
+    action: &str,
+    resource: Option<pb::CheckResource>,
+) -> Result<pb::CheckResponse, Status> {
+    let subject = by.map(|by| pb::CheckSubject { by: Some(by) });
+    let request = pb::CheckRequest { subject, action: action.into(), resource, ..Default::default() };
+    Client::new(channel.clone()).check(request).await.map(tonic::Response::into_inner)
+}
+
+fn spiffe(of: &str, id: &str) -> Option<By> {
+    Some(By::SpiffeId(format!("spiffe://acme.test.example.com/{of}/{id}")))
+}
+
+fn leaf(credentials: &Credentials) -> Vec<u8> {
+    signet_x509::pem::decode_certificates(&credentials.chain_pem()).unwrap().swap_remove(0)
+}
+
+struct Acme {
+    world: World,
+    node: Node,
+    admin: Channel,
+    service: Channel,
+    worker: Credentials,
+}
+
+async fn acme() -> Acme {
+    let world = World::new().await;
+    let node = world.node().await;
+    world.tenant(&node, "acme", Isolation::Dedicated).await;
+    let admin = world.principal(&node, "acme", "boss", PrincipalType::Admin, &[]).await;
+    let service = world.principal(&node, "acme", "api", PrincipalType::Service, &[]).await;
+    let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
+    let (admin, service) = (world.channel(&node, &admin), world.channel(&node, &service));
+    Acme { world, node, admin, service, worker }
+}
+
+#[tokio::test]
+async fn a_tenants_grants_and_policies_decide_at_once() {
+    let acme = acme().await;
+    let first = ask(&acme.service, spiffe("worker", "w-1"), "jobs:dequeue", None).await.unwrap();
+    assert_eq!((first.allowed, first.reason.as_str()), (false, "UNKNOWN_PERMISSION"));
+    let policies = r#"
+        @id("no submitting at other queues")
+        forbid (principal, action == Action::"jobs:submit", resource is Resource) unless { resource.id == "default" };
+        @id("fleet") permit (principal in Group::"fleet-a", action == Action::"connect:peer", resource is Device)
+        when { resource in Group::"fleet-a" };
+    "#;
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
+    let model = set(acme.admin.clone(), 0, rules(grants, policies)).await.unwrap();
+    assert_eq!((model.version, model.proof()), (1, pb::AuthorizationProof::NotProved));
+    eventually("the node has the rules", async || {
+        ask(&acme.service, spiffe("worker", "w-1"), "jobs:dequeue", None).await.unwrap().allowed
+    })
+    .await;
+    let granted = ask(&acme.service, spiffe("worker", "w-1"), "jobs:submit", about("queue", "default")).await.unwrap();
+    assert_eq!((granted.reason.as_str(), granted.decided_by.as_slice()), ("GRANTED", &["type:worker".to_owned()][..]));
+    let forbidden = ask(&acme.service, spiffe("worker", "w-1"), "jobs:submit", about("queue", "other")).await.unwrap();
+    assert_eq!((forbidden.allowed, forbidden.reason.as_str()), (false, "POLICY_FORBIDS"));
+    assert_eq!(forbidden.decided_by, ["no submitting at other queues"]);
+    // Groups are read from the record of today.
+    for id in ["d-1", "d-2"] {
+        acme.world.principal(&acme.node, "acme", id, PrincipalType::Device, &[]).await;
+    }
+    let meet =
+        async || ask(&acme.service, spiffe("device", "d-1"), "connect:peer", about("device", "d-2")).await.unwrap();
+    assert_eq!(meet().await.reason, "PERMISSION_MISSING");
+    for id in ["d-1", "d-2"] {
+        let principal = pb::Principal {
+            tenant_id: "acme".into(),
+            principal_id: id.into(),
+            groups: vec!["fleet-a".into()],
+            ..Default::default()
+        };
+        let request = pb::UpdatePrincipalRequest {
+            principal: Some(principal),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["groups".into()] }),
+            request_id: signet_client::request_id(),
+        };
+        PrincipalServiceClient::new(acme.admin.clone()).update_principal(request).await.unwrap();
+    }
+    let met = meet().await;
+    assert_eq!((met.allowed, met.decided_by), (true, vec!["fleet".to_owned()]));
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn a_device_asks_about_those_whom_it_meets_with_their_certificate_in_hand() {
+    let acme = acme().await;
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["connect:peer"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    let device = acme.world.principal(&acme.node, "acme", "d-1", PrincipalType::Device, &[]).await;
+    let device = acme.world.channel(&acme.node, &device);
+    let shown = leaf(&acme.worker);
+    let by = || Some(By::CertificateDer(shown.clone()));
+    eventually("the peer is good", async || {
+        ask(&device, by(), "connect:peer", about("device", "d-1")).await.unwrap().allowed
+    })
+    .await;
+    // Not about others.
+    let nosy = ask(&device, by(), "connect:peer", about("service", "api")).await.unwrap_err();
+    assert_eq!((nosy.code(), reason(&nosy)), (Code::PermissionDenied, "OWN_RESOURCES_ONLY".into()));
+    let nosy = ask(&device, spiffe("worker", "nobody"), "connect:peer", None).await.unwrap_err();
+    assert_eq!(reason(&nosy), "OWN_RESOURCES_ONLY", "nor whether somebody is there");
+    // A denial is an answer: suspended, unknown, or another tenant's.
+    let request = pb::SuspendPrincipalRequest {
+        tenant_id: "acme".into(),
+        principal_id: "w-1".into(),
+        request_id: signet_client::request_id(),
+    };
+    PrincipalServiceClient::new(acme.admin.clone()).suspend_principal(request).await.unwrap();
+    eventually("it is refused", async || {
+        let answer = ask(&device, by(), "connect:peer", about("device", "d-1")).await.unwrap();
+        !answer.allowed && answer.reason == "PRINCIPAL_DENIED"
+    })
+    .await;
+    acme.world.tenant(&acme.node, "globex", Isolation::Dedicated).await;
+    let foreign = acme.world.principal(&acme.node, "globex", "w-1", PrincipalType::Worker, &[]).await;
+    let by = Some(By::CertificateDer(leaf(&foreign)));
+    let answer = ask(&device, by, "connect:peer", about("device", "d-1")).await.unwrap();
+    assert_eq!((answer.allowed, answer.reason.as_str(), answer.spiffe_id.as_str()), (false, "FOREIGN_TENANT", ""));
+    let answer = ask(&device, Some(By::CertificateDer(vec![1, 2, 3])), "connect:peer", about("device", "d-1")).await;
+    assert!(!answer.unwrap().allowed);
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn roles_get_signets_own_permissions_and_lose_them_on_open_streams() {
+    let acme = acme().await;
+    let ann = acme.world.principal(&acme.node, "acme", "ann", PrincipalType::User, &["support"]).await;
+    let ann = acme.world.channel(&acme.node, &ann);
+    let tail = async || {
+        let request = pb::TailAuditEventsRequest { tenant_id: "acme".into(), start_time: None };
+        AuditServiceClient::new(ann.clone()).tail_audit_events(request).await
+    };
+    assert_eq!(tail().await.unwrap_err().code(), Code::PermissionDenied);
+    let grants = vec![grant(To::Role("support".into()), &["audit.read"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    eventually("the role has the permission", async || tail().await.is_ok()).await;
+    let mut events = tail().await.unwrap().into_inner();
+    set(acme.admin.clone(), 1, rules(Vec::new(), "")).await.unwrap();
+    let end = timeout(SOON, async {
+        loop {
+            if let Err(status) = events.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(reason(&end.await.unwrap()), "PERMISSION_MISSING");
+    // A policy takes what the built-in table gives, and the admin takes the policy back.
+    let policy = r#"forbid (principal is Service, action == Action::"principals.list", resource);"#;
+    set(acme.admin.clone(), 2, rules(Vec::new(), policy)).await.unwrap();
+    let list = async || {
+        let request = pb::ListPrincipalsRequest::default();
+        PrincipalServiceClient::new(acme.service.clone()).list_principals(request).await
+    };
+    eventually("the policy holds", async || list().await.is_err_and(|status| reason(&status) == "POLICY_FORBIDS"))
+        .await;
+    set(acme.admin.clone(), 3, rules(Vec::new(), "")).await.unwrap();
+    eventually("it is gone", async || list().await.is_ok()).await;
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn a_grant_for_a_time_ends_on_an_open_stream() {
+    let world = World::new().await;
+    let clock = TestClock::default();
+    let node = world.node_of(world.wired.clone(), clock.clone()).await;
+    world.tenant(&node, "acme", Isolation::Shared).await;
+    let ann = world.principal(&node, "acme", "ann", PrincipalType::User, &[]).await;
+    let end = (clock.clock())().plus(signet_core::Lifetime::minutes(5));
+    let mut for_a_time = grant(To::PrincipalId("ann".into()), &["audit.read"]);
+    for_a_time.expire_time = Some(prost_types::Timestamp { seconds: end.unix_seconds(), nanos: 0 });
+    set(world.admin(&node), 0, rules(vec![for_a_time], "")).await.unwrap();
+    let ann = world.channel(&node, &ann);
+    let tail = async || {
+        let request = pb::TailAuditEventsRequest { tenant_id: "acme".into(), start_time: None };
+        AuditServiceClient::new(ann.clone()).tail_audit_events(request).await
+    };
+    eventually("the grant holds", async || tail().await.is_ok()).await;
+    let mut events = tail().await.unwrap().into_inner();
+    clock.advance(Duration::from_secs(300));
+    let end = timeout(SOON, async {
+        loop {
+            if let Err(status) = events.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(reason(&end.await.unwrap()), "PERMISSION_MISSING");
+    assert_eq!(tail().await.unwrap_err().code(), Code::PermissionDenied);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_hold_is_not_set() {
+    let acme = acme().await;
+    let worker = || of_type(PrincipalType::Worker);
+    let cases = [
+        ("INVALID_POLICY", rules(Vec::new(), "permit (principal, action, resource)")),
+        ("INVALID_POLICY", rules(Vec::new(), "permit (principal is Robot, action, resource);")),
+        ("INVALID_GRANT", rules(vec![grant(worker(), &["principals.create"])], "")),
+        ("INVALID_GRANT", rules(vec![grant(worker(), &["tenants.create"])], "")),
+        ("INVALID_GRANT", rules(vec![grant(worker(), &["jobs:cancel"])], "")),
+        ("INVALID_GRANT", rules(vec![grant(worker(), &[])], "")),
+        ("INVALID_GRANT", rules(vec![grant(To::Role("nobodys".into()), &["jobs:submit"])], "")),
+        ("INVALID_GRANT", rules(vec![grant(To::Group("fleet-a".into()), &["audit.read"])], "")),
+        (
+            "RESERVED_ID",
+            pb::AuthorizationRules { roles: [("viewer".into(), String::new())].into(), ..Default::default() },
+        ),
+        (
+            "INVALID_PERMISSION",
+            pb::AuthorizationRules { permissions: [("submit".into(), String::new())].into(), ..Default::default() },
+        ),
+        (
+            "INVALID_PERMISSION",
+            pb::AuthorizationRules { permissions: [("audit.read".into(), String::new())].into(), ..Default::default() },
+        ),
+    ];
+    for (expected, rules) in cases {
+        let refused = set(acme.admin.clone(), 0, rules.clone()).await.unwrap_err();
+        let violation = refused.message().to_owned();
+        assert!(matches!(refused.code(), Code::InvalidArgument), "{rules:?}: {refused:?}");
+        assert!(reason(&refused) == expected || violation.contains(expected), "{expected}: {refused:?}");
+    }
+    let request = pb::GetAuthorizationModelRequest::default();
+    let none = Client::new(acme.admin.clone()).get_authorization_model(request).await.unwrap().into_inner();
+    assert_eq!((none.version, none.tenant_id.as_str()), (0, "acme"));
+    // Two who change at once: one is told.
+    set(acme.admin.clone(), 0, rules(Vec::new(), "")).await.unwrap();
+    let grants = vec![grant(worker(), &["jobs:submit"])];
+    let late = set(acme.admin.clone(), 0, rules(grants.clone(), "")).await.unwrap_err();
+    assert_eq!((late.code(), reason(&late)), (Code::FailedPrecondition, "MODEL_CHANGED".into()));
+    set(acme.admin.clone(), 1, rules(grants, "")).await.unwrap();
+    let mut client = Client::new(acme.admin.clone());
+    let listed = client.list_authorization_models(pb::ListAuthorizationModelsRequest::default());
+    let versions: Vec<u32> = listed.await.unwrap().into_inner().models.iter().map(|model| model.version).collect();
+    assert_eq!(versions, [2, 1], "the latest first");
+    let request = pb::GetAuthorizationModelRequest { version: 1, ..Default::default() };
+    let first = Client::new(acme.admin.clone()).get_authorization_model(request).await.unwrap().into_inner();
+    assert!(first.rules.unwrap().grants.is_empty());
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn the_environments_rules_hold_in_every_tenant() {
+    let acme = acme().await;
+    let rules = pb::AuthorizationRules {
+        permissions: [("events:publish".to_owned(), String::new())].into(),
+        grants: vec![grant(of_type(PrincipalType::Worker), &["events:publish"])],
+        ..Default::default()
+    };
+    let request = |tenant: &str, rules| pb::SetAuthorizationModelRequest {
+        tenant_id: tenant.into(),
+        rules: Some(rules),
+        request_id: signet_client::request_id(),
+        ..Default::default()
+    };
+    let admin = acme.world.admin(&acme.node);
+    Client::new(admin.clone()).set_authorization_model(request("system", rules.clone())).await.unwrap();
+    eventually("it holds in acme", async || {
+        ask(&acme.service, spiffe("worker", "w-1"), "events:publish", None).await.unwrap().allowed
+    })
+    .await;
+    let again = Client::new(admin.clone()).set_authorization_model(request("acme", rules.clone())).await.unwrap_err();
+    assert_eq!(again.code(), Code::InvalidArgument, "declared twice: {again:?}");
+    let policies = pb::AuthorizationRules { policies: "permit (principal, action, resource);".into(), ..rules };
+    let refused = Client::new(admin).set_authorization_model(request("system", policies)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    acme.node.end().await;
+}
