@@ -7,7 +7,6 @@ use der::{
 };
 use signet_core::Serial;
 
-use super::request::RequestError;
 use crate::{IssuerCert, key::Algorithm, oid};
 
 /// An issuer, as requests name it: hashes of its name and of its key.
@@ -52,7 +51,7 @@ struct Fields<'a> {
 }
 
 impl CertId {
-    pub(super) fn from_der(der: &[u8]) -> Result<Self, RequestError> {
+    pub(super) fn from_der(der: &[u8]) -> der::Result<Self> {
         let Fields { hash, issuer_name, issuer_key, serial } = Fields::from_der(der)?;
         // RFC 5754 section 2: without parameters, or with NULL.
         let is_bare = hash.parameters.is_none_or(|parameters: AnyRef<'_>| parameters.tag() == Tag::Null);

@@ -7,4 +7,4 @@ mod response;
 
 pub use cert_id::{CertId, IssuerHashes};
 pub use request::{MAX_REQUEST_BYTES, OcspRequest, RequestError};
-pub use response::{Answer, ErrorStatus, Responder, Status};
+pub use response::{Answer, CertStatus, ErrorStatus, Responder};

@@ -20,7 +20,7 @@ use crate::{
 
 /// Where a certificate stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum CertStatus {
     /// Issued by the CA, and not revoked.
     Good,
     /// Revoked.
@@ -64,7 +64,7 @@ pub struct Responder {
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct Answer<'a> {
     pub id: &'a CertId,
-    pub status: Status,
+    pub status: CertStatus,
     /// When that was known; the answer is made then, too.
     pub this_update: Time,
     pub next_update: Time,
@@ -144,14 +144,14 @@ struct ResponseData<'a> {
 #[derive(Sequence)]
 struct Single<'a> {
     id: AnyRef<'a>,
-    status: CertStatus,
+    status: StatusDer,
     this_update: GeneralizedTime,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
     next_update: GeneralizedTime,
 }
 
 #[derive(Choice)]
-enum CertStatus {
+enum StatusDer {
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
     Good(Null),
     #[asn1(context_specific = "1", tag_mode = "IMPLICIT", constructed = "true")]
@@ -167,16 +167,16 @@ struct RevokedInfo {
     reason: Option<CrlReason>,
 }
 
-impl Status {
-    fn encode(self) -> der::Result<CertStatus> {
+impl CertStatus {
+    fn encode(self) -> der::Result<StatusDer> {
         Ok(match self {
-            Self::Good => CertStatus::Good(Null),
-            Self::Unknown => CertStatus::Unknown(Null),
+            Self::Good => StatusDer::Good(Null),
+            Self::Unknown => StatusDer::Unknown(Null),
             Self::Revoked { revoked_at, reason } => {
                 // As on revocation lists (RFC 5280 section 5.3.1).
                 let reason = (reason != RevocationReason::Unspecified).then(|| reason.code().into());
                 let reason = reason.map(|code: u32| CrlReason::try_from(code)).transpose()?;
-                CertStatus::Revoked(RevokedInfo { revoked_at: generalized(revoked_at)?, reason })
+                StatusDer::Revoked(RevokedInfo { revoked_at: generalized(revoked_at)?, reason })
             }
         })
     }

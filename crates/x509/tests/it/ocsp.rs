@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use signet_core::{PrincipalType, Time, authorities::CaKind, certificates::RevocationReason};
 use signet_x509::{
     ChainError, Issued, KeyPair, issue,
-    ocsp::{Answer, ErrorStatus, IssuerHashes, MAX_REQUEST_BYTES, OcspRequest, RequestError, Responder, Status},
+    ocsp::{Answer, CertStatus, ErrorStatus, IssuerHashes, MAX_REQUEST_BYTES, OcspRequest, RequestError, Responder},
     profile::RESPONDER_LIFETIME,
     verify_client, verify_service,
 };
@@ -16,7 +16,7 @@ use crate::{
     world::{Authority, DAY, NOW, World, issuing, request, serial, trust},
 };
 
-pub(crate) const REVOKED: Status = Status::Revoked { revoked_at: NOW, reason: RevocationReason::KeyCompromise };
+pub(crate) const REVOKED: CertStatus = CertStatus::Revoked { revoked_at: NOW, reason: RevocationReason::KeyCompromise };
 
 /// A CA's responder, and its certificate.
 pub(crate) fn responder(world: &World, ca: &Authority, kind: CaKind, now: Time) -> (Responder, Issued) {
@@ -42,7 +42,7 @@ pub(crate) fn question(issuer: &Authority, leaf: &Issued) -> OcspRequest {
     OcspRequest::from_der(&asked(&Folder::new(), &issuer.der, &[leaf], &["-sha256"])).unwrap()
 }
 
-pub(crate) fn answer(request: &OcspRequest, status: Status, responder: &Responder, with_nonce: bool) -> Vec<u8> {
+pub(crate) fn answer(request: &OcspRequest, status: CertStatus, responder: &Responder, with_nonce: bool) -> Vec<u8> {
     let nonce = request.nonce.as_deref().filter(|_| with_nonce);
     let answer = Answer { id: &request.first, status, this_update: NOW, next_update: NOW.plus(DAY), nonce };
     responder.answer(&answer).unwrap()
@@ -68,9 +68,11 @@ fn openssl_asks_and_believes_the_answer() {
     let (responder, _) = responder(&world, &world.tenant, CaKind::Tenant, NOW);
     let hashes = IssuerHashes::of(&world.tenant.cert);
     for hash in ["-sha1", "-sha256"] {
-        for (status, says) in
-            [(Status::Good, "Cert Status: good"), (REVOKED, "keyCompromise"), (Status::Unknown, "Cert Status: unknown")]
-        {
+        for (status, says) in [
+            (CertStatus::Good, "Cert Status: good"),
+            (REVOKED, "keyCompromise"),
+            (CertStatus::Unknown, "Cert Status: unknown"),
+        ] {
             for nonce in ["-nonce", "-no_nonce"] {
                 let request = OcspRequest::from_der(&asked(&folder, &anchor, &[&leaf], &[hash, nonce])).unwrap();
                 assert!(request.first.is_of(&hashes) && request.first.serial() == Some(leaf.serial));
@@ -83,7 +85,7 @@ fn openssl_asks_and_believes_the_answer() {
     }
     // A nonce may be left out of the answer (RFC 9654 section 2.1).
     let request = OcspRequest::from_der(&asked(&folder, &anchor, &[&leaf], &["-nonce"])).unwrap();
-    let said = judged(&folder, &answer(&request, Status::Good, &responder, false), &anchor);
+    let said = judged(&folder, &answer(&request, CertStatus::Good, &responder, false), &anchor);
     assert!(said.contains("WARNING: no nonce in response") && said.contains("Response verify OK"), "{said}");
 }
 
@@ -96,7 +98,7 @@ fn a_responder_answers_for_its_own_ca_only() {
     let request = OcspRequest::from_der(&asked(&folder, &other.der, &[&leaf], &["-sha256"])).unwrap();
     assert!(!request.first.is_of(&IssuerHashes::of(&world.tenant.cert)));
     let (responder, _) = responder(&world, &world.tenant, CaKind::Tenant, NOW);
-    let response = answer(&request, Status::Good, &responder, true);
+    let response = answer(&request, CertStatus::Good, &responder, true);
     for anchor in [&other.der, &world.root.der, &world.tenant.der] {
         let said = judged(&folder, &response, anchor);
         assert!(said.contains("Response Verify Failure") || said.contains("Error"), "{said}");

@@ -5,7 +5,7 @@ use std::process::Command;
 use signet_core::{PrincipalType, authorities::CaKind, certificates::RevocationReason};
 use signet_x509::{
     crl::{RevokedEntry, prepare_crl},
-    ocsp::Status,
+    ocsp::CertStatus,
 };
 
 use crate::{
@@ -88,7 +88,7 @@ fn answers_have_no_errors() {
     let (responder, _) = responder(&world, &world.tenant, CaKind::Tenant, NOW);
     let leaf = world.tenant.leaf(&world.profile(PrincipalType::Device, "d-1"));
     let request = question(&world.tenant, &leaf);
-    let statuses = [Status::Good, Status::Unknown, REVOKED];
+    let statuses = [CertStatus::Good, CertStatus::Unknown, REVOKED];
     let files = statuses.map(|status| ("answer", answer(&request, status, &responder, true)));
     assert_clean("lint_ocsp_response", &[], &files);
 }
