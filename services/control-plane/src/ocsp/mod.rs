@@ -107,14 +107,15 @@ impl Ocsp {
         if let (Some(kept), None) = (&kept, nonce) {
             return Ok(Reply::Kept(Arc::clone(kept)));
         }
-        let status = match kept {
-            Some(kept) => kept.status,
-            None => {
-                self.limits.admit(ca, source).map_err(|_| ErrorStatus::TryLater)?;
-                self.look_up(ca, serial, now).await?
-            }
-        };
+        if kept.is_none() {
+            self.limits.admit(ca, source).map_err(|_| ErrorStatus::TryLater)?;
+        }
+        // Before the look at the certificate: what is signed afterwards is not older than the wait for a responder.
         let certified = self.responders.of(ca, now).await.ok_or(ErrorStatus::TryLater)?;
+        let status = match kept.filter(|kept| self.is_current(kept, serial, now)) {
+            Some(kept) => kept.status,
+            None => self.look_up(ca, serial, now).await?,
+        };
         let validity = if status == CertStatus::Unknown { VALIDITY_OF_UNKNOWN } else { VALIDITY };
         let next_update = now.plus(validity).min(certified.not_after).floor_to_second();
         let answer = Answer { id: &request.first, status, this_update: now, next_update, nonce };
