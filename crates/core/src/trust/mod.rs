@@ -267,6 +267,13 @@ impl Trust {
         Arc::clone(&read(&self.shared))
     }
 
+    /// The anchor of a CA that may have signed leaves, of a tenant or shared.
+    pub fn anchor(&self, ca: &CaId) -> Option<Anchor> {
+        let of = |anchors: &[Anchor]| anchors.iter().find(|anchor| anchor.ca == *ca).cloned();
+        let own = read(&self.tenants).get(&ca.owner()).and_then(|owner| of(&owner.anchors));
+        own.or_else(|| of(&read(&self.shared)))
+    }
+
     /// Whether the shared CA signs for the tenant, as for others.
     pub fn shares_ca(&self, tenant: &TenantId) -> bool {
         read(&self.sharing).contains_key(tenant)
