@@ -13,6 +13,7 @@ mod postgres;
 mod process;
 mod programs;
 mod proofs;
+mod relying_parties;
 mod sds;
 mod spiffe_clients;
 mod workload_api;
