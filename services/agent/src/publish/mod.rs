@@ -16,7 +16,7 @@ use signet_core::Time;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::config::{FileConfig, IdentityConfig, PemConfig};
+use crate::config::{IdentityConfig, PemConfig};
 
 /// The revocation lists of the anchors.
 pub(crate) const CRL_FILE: &str = "crl.pem";
@@ -32,6 +32,8 @@ pub(crate) struct Published {
     notes: PathBuf,
     /// An enrollment under way, with its key.
     pending: PathBuf,
+    /// The certificate before the present one, with its key, where a canary is wanted.
+    previous: PathBuf,
     written: watch::Sender<Option<Notes>>,
 }
 
@@ -40,7 +42,33 @@ impl Published {
     pub(crate) fn new(config: IdentityConfig, state_dir: &Path) -> Self {
         let notes = state_dir.join(format!("{}.json", config.name));
         let pending = state_dir.join(format!("{}.enrolling", config.name));
-        Self { config, notes, pending, written: watch::channel(None).0 }
+        let previous = state_dir.join(format!("{}.canary", config.name));
+        Self { config, notes, pending, previous, written: watch::channel(None).0 }
+    }
+
+    /// The certificate before the present one, as far as it was kept.
+    pub(crate) fn previous(&self) -> Result<Option<Credentials>, CredentialsError> {
+        read_combined(&self.previous)
+    }
+
+    /// Nobody needs its key any more.
+    pub(crate) fn forget_previous(&self) {
+        let _ = fs::remove_file(&self.previous);
+    }
+
+    /// Before `next` replaces the present one. A canary less is no reason not to.
+    fn keep_previous(&self, next: &Credentials) {
+        if self.config.pem.as_ref().is_none_or(|pem| pem.canary.is_none()) {
+            return self.forget_previous();
+        }
+        let Ok(Some(present)) = self.read() else { return };
+        let (one, other) = (present.facts(), next.facts());
+        if one.serial_number == other.serial_number || one.subject != other.subject {
+            return;
+        }
+        if let Err(error) = replace_file(&self.previous, combine(&present).as_bytes(), Access::mode(0o600)) {
+            tracing::warn!(identity = %self.config.name, %error, "no canary until the next renewal");
+        }
     }
 
     /// Every file that programs may read.
@@ -120,7 +148,7 @@ impl Published {
         let is_good =
             |text: &String| RevocationLists::from_pem(&bundle, text, now).is_ok_and(|found| found.cover(&bundle, now));
         let there = fs::read_to_string(&path).ok().filter(is_good);
-        let new = lists.cover(&bundle, now).then(|| lists.to_pem());
+        let new = lists.cover(&bundle, now).then(|| lists.within(&bundle).to_pem());
         match new {
             Some(new) if there.as_ref() != Some(&new) => {
                 replace_file(&path, new.as_bytes(), PUBLIC)?;
@@ -144,7 +172,7 @@ impl Published {
             return AtomicDir::new(&pem.directory, FOLDER).read(load).map(Some);
         }
         match &self.config.combined {
-            Some(combined) => read_combined(combined),
+            Some(combined) => read_combined(&combined.file),
             None => Ok(None),
         }
     }
@@ -170,6 +198,7 @@ impl Storage for Published {
     }
 
     fn save(&self, credentials: &Credentials, notes: &Notes) -> Result<(), CredentialsError> {
+        self.keep_previous(credentials);
         self.publish(credentials, &notes.bundle)?;
         self.write_notes(notes)
     }
@@ -242,13 +271,13 @@ pub(crate) fn combine(credentials: &Credentials) -> Zeroizing<String> {
     text
 }
 
-fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, CredentialsError> {
-    let text = match fs::read_to_string(&combined.file) {
+fn read_combined(file: &Path) -> Result<Option<Credentials>, CredentialsError> {
+    let text = match fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => return Ok(None),
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            let path = combined.file.display().to_string();
+            let path = file.display().to_string();
             return Err(CredentialsError::File { action: "read", path, reason: error.to_string() });
         }
     };

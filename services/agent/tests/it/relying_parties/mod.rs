@@ -281,6 +281,11 @@ async fn the_page_shows_what_relying_parties_do() {
     for visitor in [&stranger, &gone] {
         assert!(all_settled(&programs, visitor, Outcome::Refused).await.iter().all(|one| *one == Outcome::Refused));
     }
+    // A CA that leaves the bundle takes its list along.
+    world.retire_ca().await;
+    eventually("one CA is known", || count("web/bundle.pem") == 1 && count("web/crl.pem") == 1).await;
+    table.add("retired CA's", refusals(all_settled(&programs, &good, Outcome::Refused).await));
+    assert!(all_settled(&programs, &late, Outcome::Accepted).await.iter().all(|one| *one == Outcome::Accepted));
 
     watcher.end();
     drop(programs);
