@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use signet_client::{Credentials, Identity, RevocationLists};
 use signet_core::{Serial, Time};
 use signet_x509::{IssuerCert, crl::verified_entries};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     knock::{self, Answer, CanaryTarget},
@@ -25,8 +25,8 @@ pub(crate) enum Verdict {
     Accepted,
 }
 
-/// Looks before it counts that the revoked certificate is accepted: programs take a moment to load a list.
-const LOOKS: usize = 4;
+/// So long nothing but a proof counts: programs take a moment to load a list, or to start again.
+const GRACE: Duration = Duration::from_secs(7);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// An identity's canary.
@@ -52,13 +52,13 @@ impl Canary {
             Some(false) => return Verdict::NotProved(revoke(identity).await),
             None => return Verdict::NotProved("the revocation lists cannot be read".into()),
         }
-        for _ in 1..LOOKS {
+        let began = Instant::now();
+        loop {
             match self.ask(identity, &canary).await {
-                Verdict::Accepted => sleep(BETWEEN_LOOKS).await,
-                other => return other,
+                Verdict::NotProved(_) | Verdict::Accepted if began.elapsed() < GRACE => sleep(BETWEEN_LOOKS).await,
+                verdict => return verdict,
             }
         }
-        self.ask(identity, &canary).await
     }
 
     /// The certificate to show; or why there is none.

@@ -32,7 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const LOOK_AT_AGES: Duration = Duration::from_secs(600);
 /// A list is valid for 48 hours, and renewed when 24 of them are left.
 const LISTS_ARE_LATE: Lifetime = Lifetime::hours(18);
-/// What to do about a program that accepts the revoked.
+/// Until a program that accepts the revoked is told the second time; then twice as long each time.
+const ACCEPTED_PAUSE: Duration = Duration::from_secs(30);
+/// What to do about it.
 const ACCEPTED: &str = "it is told once more of its files; if this stays so, look at its log and its settings (crl.pem, no \
                         session resumption), or restart it";
 
@@ -110,7 +112,7 @@ impl Instance {
     async fn watch_canary(&self, identity: &Identity) {
         let Some(target) = self.config.pem.as_ref().and_then(|pem| pem.canary.clone()) else { return pending().await };
         let canary = Canary::new(target, Arc::clone(&self.published));
-        let (mut told, mut accepted) = (self.told.subscribe(), 0_u32);
+        let (mut told, mut pause, mut tell_at) = (self.told.subscribe(), ACCEPTED_PAUSE, Instant::now());
         loop {
             let lists = told.borrow_and_update().clone();
             if lists.is_empty() {
@@ -119,27 +121,26 @@ impl Instance {
                 continue;
             }
             let verdict = canary.look(identity, &lists, now()).await;
-            let (state, message) = match &verdict {
+            let is_accepted = verdict == Verdict::Accepted;
+            if !is_accepted {
+                (pause, tell_at) = (ACCEPTED_PAUSE, Instant::now());
+            } else if tell_at <= Instant::now() {
+                tracing::error!(identity = %self.config.name, "the program accepts a certificate that was revoked on purpose: {ACCEPTED}");
+                self.again.notify_one();
+                tell_at = Instant::now().checked_add(pause).unwrap_or(tell_at);
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+            let (state, message) = match verdict {
                 Verdict::Proved => (CanaryReport::PROVED, String::new()),
-                Verdict::NotProved(reason) => (CanaryReport::NOT_PROVED, reason.clone()),
+                Verdict::NotProved(reason) => (CanaryReport::NOT_PROVED, reason),
                 Verdict::Accepted => (CanaryReport::ACCEPTED, ACCEPTED.to_owned()),
             };
-            if verdict == Verdict::Accepted {
-                tracing::error!(identity = %self.config.name, "the program accepts a certificate that was revoked on purpose: {ACCEPTED}");
-                accepted += 1;
-                self.again.notify_one();
-            } else {
-                accepted = 0;
-            }
             let report = CanaryReport { state: state.into(), at: text(now()), message };
             self.tell_all(|known| known.canary = Some(report));
-            let pause = match verdict {
-                Verdict::Accepted => FIRST_PAUSE.saturating_mul(15 << accepted.min(6)).min(LONGEST_PAUSE),
-                Verdict::Proved | Verdict::NotProved(_) => LOOK_AT_AGES,
-            };
             tokio::select! {
                 Ok(()) = told.changed() => {}
-                () = sleep(pause) => {}
+                () = sleep_until(tell_at), if is_accepted => {}
+                () = sleep(LOOK_AT_AGES) => {}
             }
         }
     }
