@@ -290,3 +290,51 @@ fn read_combined(file: &Path) -> Result<Option<Credentials>, CredentialsError> {
     let trusted = trusted.replace(SERVER_TRUST, "CERTIFICATE");
     Credentials::from_pem(&format!("-----BEGIN CERTIFICATE-----{chain}"), key, &trusted).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use signet_core::{Lifetime, certificates::renewal::Schedule};
+    use signet_testkit::{
+        fixtures::NOW,
+        pki::{Authority, Pki},
+    };
+    use signet_x509::{IssuerCert, crl::prepare_crl, pem};
+
+    use super::*;
+
+    fn bundle(cas: &[&Authority]) -> Bundle {
+        let anchors_pem = cas.iter().map(|ca| pem::encode_certificate(&ca.ca.anchor_der)).collect();
+        Bundle { tenant: "acme".parse().unwrap(), anchors_pem }
+    }
+
+    fn list(ca: &Authority) -> Vec<u8> {
+        let issuer = IssuerCert::from_der(&ca.ca.anchor_der).unwrap();
+        let prepared = prepare_crl(&issuer, 1, NOW, NOW.plus(Lifetime::hours(48)), &[]).unwrap();
+        let signature = ca.key.sign(prepared.tbs_der()).unwrap();
+        prepared.finish(&signature).unwrap()
+    }
+
+    #[test]
+    fn the_list_of_a_ca_goes_with_the_ca_and_not_with_the_next_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "name = \"web\"\nenroll = { join_token_file = \"t\" }\npem = { directory = \"tls\", crl = true }";
+        let read = figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(text));
+        let mut config: IdentityConfig = read.extract().unwrap();
+        config.pem.as_mut().unwrap().directory = folder.path().to_owned();
+        let published = Published::new(config, folder.path());
+        let pki = Pki::new(NOW);
+        let (old, new) = (pki.tenant_ca("acme", 1), pki.tenant_ca("acme", 2));
+        let both = bundle(&[&old, &new]);
+        let lists = RevocationLists::default().with(&both, list(&old), NOW).unwrap();
+        let lists = lists.with(&both, list(&new), NOW).unwrap();
+        let written = |bundle: Bundle| {
+            let schedule = Schedule::new(NOW, NOW.plus(Lifetime::days(1)), NOW, 0);
+            let notes = Notes { serial_number: String::new(), schedule, confirmed: true, bundle };
+            published.written.send_replace(Some(notes));
+            let told = published.write_lists(&lists, NOW).unwrap().unwrap();
+            assert_eq!(told, fs::read_to_string(folder.path().join(CRL_FILE)).unwrap());
+            told.matches("BEGIN X509 CRL").count()
+        };
+        assert_eq!((written(both), written(bundle(&[&new]))), (2, 1));
+    }
+}
