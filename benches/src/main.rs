@@ -84,6 +84,7 @@ enum Subject {
     Peers,
     Renewals,
     Lists,
+    Ocsp,
     Denies,
 }
 
@@ -149,6 +150,7 @@ impl Subject {
             Self::Revocation => rows::revocation::rows(state, scale),
             Self::Feed => rows::feed::rows(state, arguments.dynamodb.as_deref(), scale),
             Self::Lists => rows::lists::rows(pki, rounds, scale),
+            Self::Ocsp => rows::ocsp::rows(signetd()?, environment, rounds, scale),
             Self::Denies => rows::denies::rows(pki, clients, rounds, scale),
             Self::Wire => rows::wire::rows(pki, signetd()?, environment, rounds, scale),
             Self::Fleet => rows::fleet::rows((pki, clients), signetd()?, environment, rounds, scale),

@@ -102,6 +102,11 @@ impl Environment {
         Ok(Self { grpc: Some(free()?), public: Some(free()?), is_beside: true, ..self.clone() })
     }
 
+    /// Its public listener.
+    pub(crate) fn public(&self) -> Result<SocketAddr> {
+        self.public.ok_or_else(|| "--public is missing".into())
+    }
+
     /// A connection of the admin.
     pub(crate) async fn connect(&self) -> Result<Channel> {
         self.connect_as(&Credentials::load(self.admin.as_ref().ok_or("--admin is missing")?)?).await

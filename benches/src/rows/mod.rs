@@ -8,6 +8,7 @@ pub(crate) mod handshake;
 pub(crate) mod issuance;
 pub(crate) mod lists;
 pub(crate) mod neighbour;
+pub(crate) mod ocsp;
 pub(crate) mod peers;
 pub(crate) mod renewals;
 pub(crate) mod revocation;

@@ -148,9 +148,10 @@ pub(crate) async fn renewal_info(channel: &Channel) -> Result<Info, ClientError>
     Ok(Info { advice, server_time: time(info.server_time), anchors_der: info.trust_anchor_der })
 }
 
-/// Tells that the certificate of `channel` is stored.
-pub(crate) async fn confirm(channel: &Channel) -> Result<(), ClientError> {
-    let request = ConfirmCertificateRequest { request_id: request_id() };
+/// Tells that the certificate of `channel` is stored; `revoke_previous`: and that nobody uses the one before it any
+/// more, so that it is revoked.
+pub(crate) async fn confirm(channel: &Channel, revoke_previous: bool) -> Result<(), ClientError> {
+    let request = ConfirmCertificateRequest { request_id: request_id(), revoke_previous };
     CertificateServiceClient::new(channel.clone()).confirm_certificate(request).await?;
     Ok(())
 }

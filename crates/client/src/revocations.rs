@@ -67,6 +67,13 @@ impl RevocationLists {
         !anchors.is_empty() && anchors.iter().all(|der| self.of(der).is_some_and(|list| now < list.next_update))
     }
 
+    /// Those of the bundle's anchors: a CA that has left it takes its list along.
+    #[must_use]
+    pub fn within(&self, bundle: &Bundle) -> Self {
+        let anchors = bundle.anchors_der();
+        Self(self.0.iter().filter(|list| anchors.contains(&list.anchor_der)).cloned().collect())
+    }
+
     /// All of them, PEM.
     pub fn to_pem(&self) -> String {
         self.0.iter().map(|list| pem::encode(pem::CRL, &list.der)).collect()
@@ -97,8 +104,8 @@ impl RevocationLists {
         if next_update <= now {
             return Err(RevocationListError::Over);
         }
-        let others = self.0.iter().filter(|list| list.anchor_der != *anchor && anchors.contains(&list.anchor_der));
+        let others = self.within(bundle).0.into_iter().filter(|list| list.anchor_der != *anchor);
         let new = VerifiedList { anchor_der: anchor.clone(), number, this_update, next_update, der };
-        Ok(Self(others.cloned().chain([new]).collect()))
+        Ok(Self(others.chain([new]).collect()))
     }
 }

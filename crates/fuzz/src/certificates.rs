@@ -13,12 +13,18 @@ use signet_core::{
 };
 use signet_testkit::fixtures::{NOW, ca};
 use signet_x509::{
-    CertificateView, Csr, Environment, IssuerCert, Leaf, LeafProfile, issue, pem, verify_client, verify_service,
+    CertificateView, Csr, Environment, IssuerCert, Leaf, LeafProfile, issue,
+    ocsp::{IssuerHashes, OcspRequest},
+    pem, verify_client, verify_service,
 };
 
 /// A tenant's CA, and the one certificate that it ever signed: `examples/seeds` made both, and kept no key.
 pub(crate) const CA: &[u8] = include_bytes!("../fixtures/ca.der");
 const LEAF: &[u8] = include_bytes!("../fixtures/leaf.der");
+
+/// SHA-1 and SHA-256 of its key, by OpenSSL.
+const KEY_HASHES: [&str; 2] =
+    ["60f68046016e2944c1685b26488c363bab1076f9", "f2b68b7caa8e9e3af3af630bf251addf8b2eac3cefd2a60f710fda29ba5d4f1d"];
 
 /// The environment of [`CA`].
 pub(crate) fn environment() -> Environment {
@@ -85,6 +91,30 @@ pub fn chain(data: &[u8]) {
     let attestors = Attestors::new(Options::default()).unwrap();
     let outcome = futures::executor::block_on(attestors.attest(&evidence, &challenge));
     assert!(outcome.is_err(), "proven without a key: {outcome:?}");
+}
+
+/// An OCSP request: the answer repeats the client's own bytes, and is about a certificate of the CA only where these
+/// have the CA's hashes.
+pub fn ocsp(data: &[u8]) {
+    let Ok(OcspRequest { first, nonce }) = OcspRequest::from_der(data) else { return };
+    let holds = |part: &[u8]| data.windows(part.len()).any(|window| window == part);
+    assert!(holds(first.der()));
+    assert!(nonce.is_none_or(|nonce| (1..=128).contains(&nonce.len()) && holds(&nonce)));
+    let is_ours = first.is_of(&IssuerHashes::of(&IssuerCert::from_der(CA).unwrap()));
+    assert!(!is_ours || KEY_HASHES.iter().any(|hash| holds(&hex::decode(hash).unwrap())));
+    let alone = (0..4).fold(first.der().to_vec(), |content, _| sequence(&content));
+    assert_eq!(OcspRequest::from_der(&alone), Ok(OcspRequest { first, nonce: None }));
+}
+
+/// DER, of less than 64 kB.
+fn sequence(content: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let length = match content.len() {
+        ..0x80 => vec![low],
+        0x80..0x100 => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    [vec![0x30], length, content.to_vec()].concat()
 }
 
 fn acme() -> TenantId {

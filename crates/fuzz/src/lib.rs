@@ -17,20 +17,21 @@ mod plain;
 
 pub use attested::{jwt, sts};
 pub use calls::{enroll, join_token, page_token, renew};
-pub use certificates::{certificate, chain, csr};
+pub use certificates::{certificate, chain, csr, ocsp};
 pub use plain::{proxy, stored};
 
 /// A target: it panics where a law is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus below `fuzz/corpus` and of its file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("certificate", certificate),
     ("chain", chain),
     ("csr", csr),
     ("enroll", enroll),
     ("join_token", join_token),
     ("jwt", jwt),
+    ("ocsp", ocsp),
     ("page_token", page_token),
     ("proxy", proxy),
     ("renew", renew),

@@ -1,7 +1,7 @@
 //! The extensions of each kind of certificate.
 
 use const_oid::ObjectIdentifier;
-use der::asn1::{OctetString, Utf8StringRef};
+use der::asn1::{Null, OctetString, Utf8StringRef};
 use signet_core::{PrincipalType, authorities::CaKind};
 use x509_cert::ext::{
     Extension,
@@ -57,6 +57,12 @@ pub(crate) fn server(profile: &ServerProfile) -> der::Result<Vec<Extension>> {
     });
     let names = names.collect::<der::Result<_>>()?;
     Ok(vec![usage_digital_signature()?, extended_usage(&[oid::SERVER_AUTH])?, alternative_names(names)?])
+}
+
+/// RFC 6960 sections 4.2.2.2 and 4.2.2.2.1.
+pub(crate) fn responder() -> der::Result<Vec<Extension>> {
+    let no_check = extension(oid::OCSP_NO_CHECK, false, &Null)?;
+    Ok(vec![usage_digital_signature()?, extended_usage(&[oid::OCSP_SIGNING])?, no_check])
 }
 
 pub(crate) fn ca(profile: &CaProfile) -> der::Result<Vec<Extension>> {

@@ -17,6 +17,7 @@ use crate::{
     leaf,
     lint::{self, Kind, LintError},
     name,
+    profile::RESPONDER_LIFETIME,
 };
 
 /// How far in the past validity starts, for clocks that are slow.
@@ -147,6 +148,21 @@ pub fn prepare_anchor(profile: &CaProfile, ca: &IssuerCert, serial: Serial) -> R
     Prepared::new(Kind::Anchor, &profile.environment, draft.into_der()?, ca)
 }
 
+/// A certificate for `key`, which may then answer for the CA `issuer` whose profile this is (RFC 6960 section 4.2.2.2).
+/// Valid for [`RESPONDER_LIFETIME`], or as long as the CA is.
+pub fn prepare_responder(
+    profile: &CaProfile,
+    key: &PublicKey,
+    issuer: &IssuerCert,
+    serial: Serial,
+    now: Time,
+) -> Result<Prepared, IssueError> {
+    let validity = Validity::until(issuer, now.plus(RESPONDER_LIFETIME).min(issuer.not_after), now)?;
+    let (subject_der, extensions) = (profile.responder_name()?, extensions::responder()?);
+    let draft = Draft { issuer, serial, validity, subject_der, key, extensions };
+    Prepared::new(Kind::Responder, &profile.environment, draft.into_der()?, issuer)
+}
+
 /// A root's certificate for `key`, signed by itself; valid for [`CaProfile::lifetime`].
 pub fn prepare_root(profile: &CaProfile, key: &PublicKey, serial: Serial, now: Time) -> Result<Prepared, IssueError> {
     let subject_der = profile.name()?;
@@ -175,11 +191,15 @@ impl Validity {
     /// From [`BACKDATE`] before `now` until `lifetime` after it, within the issuer's own validity: later than its
     /// start if that is nearer, and refused rather than cut at its end.
     fn under(issuer: &IssuerCert, lifetime: Lifetime, now: Time) -> Result<Self, IssueError> {
+        Self::until(issuer, now.plus(lifetime), now)
+    }
+
+    fn until(issuer: &IssuerCert, end: Time, now: Time) -> Result<Self, IssueError> {
         if now < issuer.not_before {
             return Err(IssueError::IssuerNotYetValid);
         }
         let not_before = now.minus(BACKDATE).floor_to_second().max(issuer.not_before);
-        let not_after = now.plus(lifetime).floor_to_second();
+        let not_after = end.floor_to_second();
         if not_after > issuer.not_after {
             return Err(IssueError::OutlivesIssuer { issuer_ends: issuer.not_after.unix_seconds() });
         }

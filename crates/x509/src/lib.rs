@@ -2,7 +2,8 @@
 //!
 //! Issuing: [`profile`] says what a certificate holds, [`csr`] brings the key and its proof of possession,
 //! [`issue`] builds and lints the to-be-signed bytes and later joins them with the signature. Checking:
-//! [`chain::verify_client`]; certificates of other CAs: [`foreign::verify`]. Publishing: [`crl`] and [`bundle`].
+//! [`chain::verify_client`]; certificates of other CAs: [`foreign::verify`]. Publishing: [`crl`], [`ocsp`] and
+//! [`bundle`].
 
 pub mod bundle;
 pub mod chain;
@@ -19,6 +20,7 @@ pub mod key;
 pub mod leaf;
 pub mod lint;
 mod name;
+pub mod ocsp;
 mod oid;
 pub mod out_of_band;
 pub mod pem;

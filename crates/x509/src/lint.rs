@@ -19,6 +19,8 @@ pub enum Kind {
     Leaf,
     /// A server's certificate.
     Server,
+    /// The certificate of an OCSP responder; its issuer is the CA that it answers for.
+    Responder,
     /// An issuing CA's certificate.
     IssuingCa,
     /// The self-signed twin of an issuing CA's certificate, which is the issuer here.
@@ -67,6 +69,7 @@ pub(crate) fn lint<'a>(
     match kind {
         Kind::Leaf => lint.leaf(),
         Kind::Server => lint.server(),
+        Kind::Responder => lint.responder(),
         Kind::IssuingCa | Kind::Anchor | Kind::Root => lint.ca(),
     }
     if lint.broken.is_empty() { Ok(lint.view) } else { Err(LintError(lint.broken)) }

@@ -52,6 +52,26 @@ pub(crate) fn server(environment: &Environment) -> der::Result<Vec<u8>> {
 /// `DC=<suffix>, O=<tenant>, CN=Issuing CA <generation>`, and alike for the environment's own. No two CAs share a
 /// name, so that a verifier finds the one anchor that may have signed.
 pub(crate) fn ca(environment: &Environment, kind: CaKind, tenant: &TenantId, generation: u32) -> der::Result<Vec<u8>> {
+    with_ca(environment, kind, tenant, generation, "")
+}
+
+/// The name of a CA's OCSP responders: the CA's with ` OCSP` behind it, so that nobody takes one for a principal.
+pub(crate) fn responder(
+    environment: &Environment,
+    kind: CaKind,
+    tenant: &TenantId,
+    generation: u32,
+) -> der::Result<Vec<u8>> {
+    with_ca(environment, kind, tenant, generation, " OCSP")
+}
+
+fn with_ca(
+    environment: &Environment,
+    kind: CaKind,
+    tenant: &TenantId,
+    generation: u32,
+    role: &str,
+) -> der::Result<Vec<u8>> {
     let mut name = domain(environment)?;
     let what = match kind {
         CaKind::Root => "Root CA",
@@ -62,7 +82,7 @@ pub(crate) fn ca(environment: &Environment, kind: CaKind, tenant: &TenantId, gen
     if kind == CaKind::Tenant {
         name.push(utf8(oid::ORGANIZATION, tenant.as_str())?);
     }
-    name.push(utf8(oid::COMMON_NAME, &format!("{what} {}", generation))?);
+    name.push(utf8(oid::COMMON_NAME, &format!("{what} {generation}{role}"))?);
     name.to_der()
 }
 

@@ -18,6 +18,9 @@ pub const ROOT_LIFETIME: Lifetime = Lifetime::days(3652);
 /// Lifetime of an issuing CA.
 pub const ISSUING_CA_LIFETIME: Lifetime = Lifetime::days(730);
 
+/// Lifetime of an OCSP responder's certificate. Nobody can revoke it: its clients are told not to look.
+pub const RESPONDER_LIFETIME: Lifetime = Lifetime::hours(12);
+
 /// A principal's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafProfile {
@@ -131,6 +134,11 @@ impl CaProfile {
     /// Its subject; DER.
     pub(crate) fn name(&self) -> der::Result<Vec<u8>> {
         name::ca(&self.environment, self.kind, &self.tenant, self.generation)
+    }
+
+    /// The subject of its OCSP responders; DER.
+    pub(crate) fn responder_name(&self) -> der::Result<Vec<u8>> {
+        name::responder(&self.environment, self.kind, &self.tenant, self.generation)
     }
 
     /// The certificate of the CA of `kind` in its `generation`, which is part of its name: two CAs never share one.

@@ -9,6 +9,7 @@ use crate::{
     control, metrics,
     publish::Published,
     socket,
+    workload_api::Workload,
 };
 
 /// What keeps `run` from doing all that it should, each in a line; empty if nothing does.
@@ -25,12 +26,12 @@ pub(crate) async fn problems(config: &Config) -> String {
     if config.state_dir.exists() && !config.state_dir.is_dir() {
         let _ = writeln!(text, "state_dir: {}: it must be a folder", config.state_dir.display());
     }
-    let sockets = config.workload_api.iter().filter_map(|api| api.socket.parent());
-    for folder in sockets.filter(|folder| !folder.is_dir()) {
-        let _ = writeln!(text, "workload_api.socket: {} is not a folder", folder.display());
-    }
     let api = config.workload_api.iter().map(|api| ("workload_api.socket", &api.socket));
     for (key, path) in [("socket", &config.socket)].into_iter().chain(api) {
+        // The agent makes its own folder.
+        if let Some(folder) = path.parent().filter(|folder| *folder != config.state_dir && !folder.is_dir()) {
+            let _ = writeln!(text, "{key}: {} is not there, or no folder", folder.display());
+        }
         if let Some(problem) = socket::problem(path) {
             let _ = writeln!(text, "{key}: {problem}");
         }
@@ -82,6 +83,7 @@ fn named(one: &IdentityConfig) -> Vec<&Path> {
     let mut paths = if enrolled { Vec::new() } else { one.enroll.proof.files() };
     paths.extend(one.exec.as_ref().map(|exec| exec.command.program.as_path()));
     paths.extend(one.pkcs12.as_ref().map(|pkcs12| pkcs12.password_file.as_path()));
+    paths.extend(one.workloads.iter().filter_map(Workload::executable));
     paths
 }
 

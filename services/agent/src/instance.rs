@@ -1,6 +1,6 @@
 //! One identity: begun, followed, handed over.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, future::pending, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use signet_client::{
@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     advice::advice,
+    canary::{Canary, Verdict},
     config::IdentityConfig,
     handover::{self, News},
     proof::{Seen, enrollment},
     publish::{Published, combine},
-    report::{HandoverReport, IdentityReport, ListsReport, ProblemReport, Report},
+    report::{CanaryReport, HandoverReport, IdentityReport, ListsReport, ProblemReport, Report},
     workload_api::{self, Keeper, Offers},
 };
 
@@ -31,6 +32,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const LOOK_AT_AGES: Duration = Duration::from_secs(600);
 /// A list is valid for 48 hours, and renewed when 24 of them are left.
 const LISTS_ARE_LATE: Lifetime = Lifetime::hours(18);
+/// Until a program that accepts the revoked is told the second time; then twice as long each time.
+const ACCEPTED_PAUSE: Duration = Duration::from_secs(30);
+/// What to do about it.
+const ACCEPTED: &str = "it is told once more of its files; if this stays so, look at its log and its settings (crl.pem, no \
+                        session resumption), or restart it";
 
 /// See the module's words.
 pub(crate) struct Instance {
@@ -46,6 +52,10 @@ pub(crate) struct Instance {
     hurry: Arc<Notify>,
     offers: Offers,
     keeper: Keeper,
+    /// The lists that the programs know, PEM; empty as long as they do not know the present files.
+    told: watch::Sender<String>,
+    /// The programs are to be told once more.
+    again: Notify,
 }
 
 impl Instance {
@@ -67,7 +77,19 @@ impl Instance {
         let keeper = Keeper::default();
         offers.entrust(&config.name, Some(keeper.clone()));
         let config = config.clone();
-        Self { config, settings, lists_for_workloads, published, told_file, report, hurry, offers, keeper }
+        Self {
+            config,
+            settings,
+            lists_for_workloads,
+            published,
+            told_file,
+            report,
+            hurry,
+            offers,
+            keeper,
+            told: watch::channel(String::new()).0,
+            again: Notify::new(),
+        }
     }
 
     /// Until `stop`; an attempt to begin, or a command, that is under way is finished first.
@@ -77,12 +99,50 @@ impl Instance {
             tokio::select! {
                 () = self.follow(&begun, &stop) => {}
                 () = self.offer(&begun) => {}
+                () = self.watch_canary(&begun) => {}
             }
         }
     }
 
     async fn offer(&self, identity: &Identity) {
         workload_api::follow(&self.offers, &self.config.name, &self.keeper, identity, self.lists_for_workloads).await;
+    }
+
+    /// Looks whenever the programs know of new files, and from time to time.
+    async fn watch_canary(&self, identity: &Identity) {
+        let Some(target) = self.config.pem.as_ref().and_then(|pem| pem.canary.clone()) else { return pending().await };
+        let canary = Canary::new(target, Arc::clone(&self.published));
+        let (mut told, mut pause, mut tell_at) = (self.told.subscribe(), ACCEPTED_PAUSE, Instant::now());
+        loop {
+            let lists = told.borrow_and_update().clone();
+            if lists.is_empty() {
+                // The sender is ours.
+                let _ = told.changed().await;
+                continue;
+            }
+            let verdict = canary.look(identity, &lists, now()).await;
+            let is_accepted = verdict == Verdict::Accepted;
+            if !is_accepted {
+                (pause, tell_at) = (ACCEPTED_PAUSE, Instant::now());
+            } else if tell_at <= Instant::now() {
+                tracing::error!(identity = %self.config.name, "the program accepts a certificate that was revoked on purpose: {ACCEPTED}");
+                self.again.notify_one();
+                tell_at = Instant::now().checked_add(pause).unwrap_or(tell_at);
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+            let (state, message) = match verdict {
+                Verdict::Proved => (CanaryReport::PROVED, String::new()),
+                Verdict::NotProved(reason) => (CanaryReport::NOT_PROVED, reason),
+                Verdict::Accepted => (CanaryReport::ACCEPTED, ACCEPTED.to_owned()),
+            };
+            let report = CanaryReport { state: state.into(), at: text(now()), message };
+            self.tell_all(|known| known.canary = Some(report));
+            tokio::select! {
+                Ok(()) = told.changed() => {}
+                () = sleep_until(tell_at), if is_accepted => {}
+                () = sleep(LOOK_AT_AGES) => {}
+            }
+        }
     }
 
     /// Loads what is published, or enrolls; again and again until that succeeds, at once when the proof's files change.
@@ -139,7 +199,10 @@ impl Instance {
             let crl = self.published.write_lists(&lists.borrow_and_update(), now());
             handover.look(self, identity, &present, notes.as_ref(), crl).await;
             let (report, lists_report) = (handover.report(), self.lists_report(identity, &lists.borrow()));
-            self.tell_all(|known| *known = self.described(&present, report, lists_report));
+            self.tell_all(|known| {
+                let canary = known.canary.take();
+                *known = IdentityReport { canary, ..self.described(&present, report, lists_report) };
+            });
             let lost = present.standing == RenewalState::Refused;
             if !lost {
                 seen = Seen::now(proof);
@@ -159,8 +222,17 @@ impl Instance {
                 // What ages tells of no change.
                 () = sleep(LOOK_AT_AGES), if self.settings.follow_revocations => {}
                 () = sleep_until(handover.retry_at), if handover.is_due() => {}
+                () = self.again.notified() => handover.tell_again(),
             }
         }
+    }
+
+    /// See [`Self::told`].
+    fn programs_know(&self, lists: String) {
+        self.told.send_if_modified(|known| {
+            let before = std::mem::replace(known, lists);
+            *known != before
+        });
     }
 
     /// How the revocation lists are.
@@ -209,6 +281,7 @@ impl Instance {
             lists,
             problem,
             handover,
+            canary: None,
         }
     }
 
@@ -269,16 +342,24 @@ impl Handover {
         crl: Result<Option<String>, CredentialsError>,
     ) {
         let Some(notes) = notes.filter(|notes| notes.serial_number == status.facts.serial_number) else { return };
+        let mut known = String::new();
         let mut news = format!("{} {}", notes.serial_number, sha256_hex(notes.bundle.anchors_pem.as_bytes()));
         match (crl, instance.published.crl_file()) {
             (Ok(None), None) => {}
-            (Ok(Some(lists)), _) => news += &format!(" {}", sha256_hex(lists.as_bytes())),
+            (Ok(Some(lists)), _) => {
+                news += &format!(" {}", sha256_hex(lists.as_bytes()));
+                known = lists;
+            }
             // Some programs take a missing file for a list that revokes nobody.
             (Ok(None), Some(_)) => return self.not_yet("the revocation lists are not known yet"),
             (Err(error), _) => return self.failed(error.to_string()),
         }
         self.done = news == self.told || !self.wanted;
-        if self.done || Instant::now() < self.retry_at {
+        if self.done {
+            return instance.programs_know(known);
+        }
+        instance.programs_know(String::new());
+        if Instant::now() < self.retry_at {
             return;
         }
         let files = instance.published.files();
@@ -290,6 +371,7 @@ impl Handover {
                 tracing::info!(identity = %instance.config.name, serial = %notes.serial_number, "programs notified");
                 (self.done, self.failures, self.message) = (true, 0, String::new());
                 self.told = news;
+                instance.programs_know(known);
                 let noted = replace_file(&instance.told_file, self.told.as_bytes(), Access::mode(0o600));
                 if let Err(error) = noted {
                     tracing::warn!(%error, "cannot save this: programs are notified again after a restart");
@@ -300,6 +382,11 @@ impl Handover {
                 self.failed(message);
             }
         }
+    }
+
+    /// What they were told of may not have reached them.
+    fn tell_again(&mut self) {
+        (self.told, self.done, self.retry_at) = (String::new(), false, Instant::now());
     }
 
     fn failed(&mut self, message: String) {

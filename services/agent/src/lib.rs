@@ -5,12 +5,14 @@
 
 mod advice;
 pub mod agent;
+mod canary;
 mod check;
 pub mod cli;
 pub mod config;
 mod control;
 mod handover;
 mod instance;
+mod knock;
 mod lock;
 mod metrics;
 mod proof;

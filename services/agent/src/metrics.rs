@@ -5,7 +5,7 @@ use std::{fmt::Write, net::SocketAddr, time::Duration};
 use axum::{Router, http::header, routing::get};
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
-use crate::report::{IdentityReport, Report};
+use crate::report::{CanaryReport, IdentityReport, Report};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 const STANDINGS: [&str; 5] = ["enrolling", "fresh", "due", "expired", "refused"];
@@ -13,7 +13,7 @@ const STANDINGS: [&str; 5] = ["enrolling", "fresh", "due", "expired", "refused"]
 type Value = fn(&IdentityReport) -> u64;
 
 /// Name, type, help, value.
-const METRICS: [(&str, &str, &str, Value); 7] = [
+const METRICS: [(&str, &str, &str, Value); 9] = [
     ("not_after_seconds", "gauge", "Expiry of the current certificate, Unix time; 0: none yet.", |one| {
         u64::try_from(one.not_after_seconds).unwrap_or(0)
     }),
@@ -25,6 +25,12 @@ const METRICS: [(&str, &str, &str, Value); 7] = [
     }),
     ("revocation_lists_end_seconds", "gauge", "End of the tenant's revocation lists, Unix time; 0: none.", |one| {
         one.lists.as_ref().map_or(0, |lists| u64::try_from(lists.until_seconds).unwrap_or(0))
+    }),
+    ("canary_proved", "gauge", "1: the program refuses the certificate that is revoked on purpose.", |one| {
+        one.canary.as_ref().is_some_and(|canary| canary.state == CanaryReport::PROVED).into()
+    }),
+    ("canary_accepted", "gauge", "1: it accepts it, and so whoever was revoked.", |one| {
+        one.accepts_the_revoked().into()
     }),
     ("well", "gauge", "1: no action needed.", |one| one.is_well().into()),
 ];

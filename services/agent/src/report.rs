@@ -53,6 +53,9 @@ pub struct IdentityReport {
     pub advice: String,
     /// How the programs that use it were told of the last change; `None` if nobody is to be told.
     pub handover: Option<HandoverReport>,
+    /// Whether the program refuses what was revoked on purpose; `None` if nobody is asked.
+    #[serde(default)]
+    pub canary: Option<CanaryReport>,
 }
 
 /// What went wrong last and was not put right since.
@@ -92,11 +95,37 @@ pub struct HandoverReport {
     pub message: String,
 }
 
+/// The certificate that is revoked on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryReport {
+    /// `proved`: the program refuses it; `not_proved`: nothing is known; `accepted`: the program sees no revocations.
+    pub state: String,
+    /// When it was looked last.
+    pub at: String,
+    /// Why it is not proved; empty otherwise.
+    pub message: String,
+}
+
+impl CanaryReport {
+    /// The program accepts the revoked.
+    pub const ACCEPTED: &str = "accepted";
+    /// It refuses them.
+    pub const PROVED: &str = "proved";
+    /// Nothing is known.
+    pub const NOT_PROVED: &str = "not_proved";
+}
+
 impl IdentityReport {
+    /// Whether a program was seen to accept what is revoked.
+    pub(crate) fn accepts_the_revoked(&self) -> bool {
+        self.canary.as_ref().is_some_and(|canary| canary.state == CanaryReport::ACCEPTED)
+    }
+
     /// Nothing for anybody to do.
     pub fn is_well(&self) -> bool {
         let told = self.handover.as_ref().is_none_or(|handover| handover.done);
         let listed = self.lists.as_ref().is_none_or(|lists| !lists.late);
-        self.standing == "fresh" && self.published && told && listed && self.problem.is_none()
+        let refused = !self.accepts_the_revoked();
+        self.standing == "fresh" && self.published && told && listed && refused && self.problem.is_none()
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Table, presets::NOTHING};
 
-use crate::report::{IdentityReport, Report};
+use crate::report::{CanaryReport, IdentityReport, Report};
 
 /// A table, and below it what is wrong.
 pub(crate) fn render(report: &Report) -> String {
@@ -27,6 +27,15 @@ pub(crate) fn render(report: &Report) -> String {
         }
         if let Some(handover) = one.handover.as_ref().filter(|handover| !handover.message.is_empty()) {
             let _ = writeln!(text, "{}: programs not notified at {}: {}", one.name, handover.at, handover.message);
+        }
+        match &one.canary {
+            Some(canary) if canary.state == CanaryReport::ACCEPTED => {
+                let _ = writeln!(text, "{}: the program accepts who was revoked: {}", one.name, canary.message);
+            }
+            Some(canary) if canary.state == CanaryReport::NOT_PROVED => {
+                let _ = writeln!(text, "{}: not proved that the revoked are refused: {}", one.name, canary.message);
+            }
+            _ => {}
         }
     }
     text

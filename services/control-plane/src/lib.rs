@@ -23,6 +23,7 @@ mod grpc;
 mod lists;
 mod metrics;
 mod node;
+mod ocsp;
 mod pem;
 mod plain;
 mod readiness;

@@ -27,6 +27,7 @@ use crate::{
     lists::Lists,
     metrics::Metrics,
     node::{Node, Registry, Rights},
+    ocsp::{Ocsp, Wanted},
     plain,
     refusals::{Refusals, Writer},
     serve_error::ServeError,
@@ -139,7 +140,7 @@ pub async fn serve(
     let health_addr = listeners.health.as_ref().map(address).transpose()?;
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
-    let (node, writer, queue) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
+    let (node, writer, queue, wanted) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
     // Kept from now on: the look replays what was revoked a moment ago, by a node that may not have put it on its list.
     wired.app.revocations().take();
     first_look(&node, &mut follower).await;
@@ -155,6 +156,7 @@ pub async fn serve(
         when: config.trust.when_unrecorded,
     };
     tasks.spawn(looker.run(queue, stop.clone()));
+    tasks.spawn(upkeep::ocsp::run(Arc::clone(&node.ocsp), wanted, stop.clone()));
     let plain = (TaskTracker::new(), CancellationToken::new());
     let Listeners { grpc, public, health, metrics } = listeners;
     start_plain(&node, (public, config.listen.proxy_protocol_from.clone()), health, metrics, &plain);
@@ -177,19 +179,21 @@ fn node(
     trust: Arc<Trust>,
     follower: &Follower,
     clock: &Clock,
-) -> Result<(Arc<Node>, Writer, Queue), ServeError> {
+) -> Result<(Arc<Node>, Writer, Queue, Wanted), ServeError> {
     let policy = Arc::new(Policy::new());
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
     let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
     let (lookups, queue) = Lookups::new(Arc::clone(&metrics));
     let shares = Arc::new(Shares::new(&config.limits));
+    let (ocsp, wanted) = Ocsp::new(Arc::clone(&wired.app), Arc::clone(&trust), Arc::clone(clock), config.ocsp.nonce);
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
     let decisions = Decisions::new(Arc::clone(&trust), Arc::clone(&policy));
     let node = Node {
         app: Arc::clone(&wired.app),
         bundles: Bundles::new(Arc::clone(&trust)),
         lists: Arc::new(Lists::new(Arc::clone(&wired.app), Arc::clone(&trust), Arc::clone(clock))),
+        ocsp,
         trust,
         clock: Arc::clone(clock),
         entropy: Arc::clone(&wired.entropy),
@@ -215,7 +219,7 @@ fn node(
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };
-    Ok((Arc::new(node), writer, queue))
+    Ok((Arc::new(node), writer, queue, wanted))
 }
 
 /// Sessions carry their grants and their account, so that a call looks up and computes nothing.

@@ -182,7 +182,7 @@ async fn confirm_stored(run: &Run) {
     let confirmed = async {
         let session = Session::of(run)?;
         // The command's own is the renewal's.
-        let request = v1::ConfirmCertificateRequest { request_id: signet_client::request_id() };
+        let request = v1::ConfirmCertificateRequest { request_id: signet_client::request_id(), ..Default::default() };
         rpc!(session, "confirming", Client.confirm_certificate(request)).await
     };
     if let Err(failure) = confirmed.await {

@@ -100,10 +100,8 @@ pub async fn renew(app: &App, chore: &Chore, ca: &Ca) -> Result<SignedList, Erro
 /// Puts revocations onto the CA's list, as far as they do not stand there. Reads no index, which may lag. Returns the
 /// last list; `None`: the CA is gone, or trusted no more.
 pub async fn add(app: &App, chore: &Chore, ca: &CaId, revoked: &[RevokedEntry]) -> Result<Option<SignedList>, Error> {
-    let owner = ca.owner();
-    let found = chore.keeper.tenant(&owner).get::<Ca>(&*app.store, &Ca::key_of(&owner, ca), chore.now).await?;
-    match found.filter(|ca| is_trusted(&ca.value, chore.now)) {
-        Some(ca) => add_to(app, chore, &ca.value, revoked).await.map(Some),
+    match signing::find_trusted(app, chore, ca).await? {
+        Some(ca) => add_to(app, chore, &ca, revoked).await.map(Some),
         None => Ok(None),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod lifecycle;
 pub mod lists;
+pub mod ocsp;
 pub(crate) mod reservation;
 pub mod revoked;
 pub(crate) mod signing;

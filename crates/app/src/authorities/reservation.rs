@@ -73,6 +73,12 @@ impl Holder {
             lineage: Lineage::default(),
         })
     }
+
+    /// An OCSP responder of a CA of `tenant`.
+    pub(crate) fn responder(tenant: &TenantId) -> Result<Self, Error> {
+        let principal = "ocsp".parse().map_err(Error::internal)?;
+        Ok(Self { principal, ..Self::other(CertificateKind::Ca, tenant)? })
+    }
 }
 
 /// A serial number for `now`.

@@ -11,7 +11,7 @@ use signet_core::{
 use signet_x509::{CertificateView, IssueError, IssuerCert, IssuerError, ProfileError};
 
 use crate::{
-    App, reads,
+    App, Chore, reads,
     tenant_records::{TenantRecords, read_tenant},
 };
 
@@ -125,6 +125,13 @@ pub(crate) async fn issuer(app: &App, ca: &Ca) -> Result<Arc<Issuer>, Error> {
     let issuer = Arc::new(Issuer { ca: ca.clone(), certificate, signer });
     app.issuers.lock().await.insert(ca.id.clone(), Arc::clone(&issuer));
     Ok(issuer)
+}
+
+/// The record of a CA that verifiers trust.
+pub(crate) async fn find_trusted(app: &App, chore: &Chore, ca: &CaId) -> Result<Option<Ca>, Error> {
+    let owner = ca.owner();
+    let found = chore.keeper.tenant(&owner).get::<Ca>(&*app.store, &Ca::key_of(&owner, ca), chore.now).await?;
+    Ok(found.map(|found| found.value).filter(|ca| is_trusted(ca, chore.now)))
 }
 
 /// Whether verifiers accept what it signed.

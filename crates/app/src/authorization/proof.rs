@@ -75,5 +75,5 @@ fn unusable(faults: Vec<signet_policy::Fault>) -> Error {
 
 fn no_answer(error: ProverError) -> Error {
     tracing::error!(%error, "no proof of a tenant's policies");
-    Error::precondition("NO_PROOF", error.to_string())
+    Error::precondition("PROVER_UNAVAILABLE", error.to_string())
 }

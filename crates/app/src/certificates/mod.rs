@@ -237,7 +237,7 @@ fn require_released(certificate: &Certificate) -> Result<(), Error> {
 }
 
 /// Takes the certificate off the list of those that its holder has, if it is on it.
-fn without(holder: Versioned<Principal>, serial: &Serial) -> Option<Write> {
+pub(crate) fn without(holder: Versioned<Principal>, serial: &Serial) -> Option<Write> {
     let Versioned { mut value, version } = holder;
     value.forget(serial).then(|| Write::replace(value, version))
 }

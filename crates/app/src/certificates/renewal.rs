@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use signet_core::{
-    Error, Identity, TenantScope,
+    Error, Identity, TenantScope, Time,
     authorities::CaState,
     authorization::Permit,
     certificates::{
-        Certificate, Confirmation,
+        Certificate, CertificateState, Confirmation, RevocationReason,
         renewal::{Advice, Window, advise},
     },
-    principals::Principal,
-    store::commit::Write,
+    principals::{HeldCertificate, Principal},
+    store::{Versioned, commit::Write},
 };
 use signet_x509::Csr;
 
@@ -24,7 +24,7 @@ use crate::{
         lineage::{self, require_usable},
         order::{Admission, Order, Presented, key_digest, parse_csr},
         recorded::is_of_key,
-        release,
+        release, without,
     },
     ledger::{self, fingerprint},
     reads,
@@ -109,6 +109,26 @@ pub async fn confirm_certificate(
     permit: &Permit,
     scope: &TenantScope,
 ) -> Result<Certificate, Error> {
+    confirm(app, call, permit, scope, false).await
+}
+
+/// The same, and the one before it is refused everywhere from now on. Confirmed before or not.
+pub async fn confirm_and_revoke_previous(
+    app: &App,
+    call: &Call,
+    permit: &Permit,
+    scope: &TenantScope,
+) -> Result<Certificate, Error> {
+    confirm(app, call, permit, scope, true).await
+}
+
+async fn confirm(
+    app: &App,
+    call: &Call,
+    permit: &Permit,
+    scope: &TenantScope,
+    and_revoke: bool,
+) -> Result<Certificate, Error> {
     let identity = permit.identity();
     own(scope, identity)?;
     let read = || reads::certificate(app, scope, &identity.issuer, &identity.serial, call.now);
@@ -116,18 +136,49 @@ pub async fn confirm_certificate(
         let mut found = read().await?;
         require_own_key(&found.value, identity)?;
         require_usable(&found.value)?;
-        if found.value.lineage.confirmed.is_some() || found.value.renews.is_none() {
+        let previous = if and_revoke { previous_of(app, scope, &found.value, call.now).await? } else { None };
+        let is_new = found.value.lineage.confirmed.is_none() && found.value.renews.is_some();
+        if !is_new && previous.is_none() {
             return Ok(Planned::Unchanged(found.value));
         }
-        found.value.lineage.confirmed = Some(Confirmation { at: call.now, source: call.source });
-        let entry = AuditEntry::done(call, "certificate", resource_id(&found.value))
+        let mut entry = AuditEntry::done(call, "certificate", resource_id(&found.value))
             .detail("principal", &found.value.principal);
-        let commit = call::audited(app, call, scope.tenant(), &entry);
-        let commit = commit.write(Write::replace(found.value.clone(), found.version));
+        if let Some((previous, _)) = &previous {
+            entry = entry.detail("superseded", previous.value.serial);
+        }
+        let mut commit = call::audited(app, call, scope.tenant(), &entry);
+        if is_new {
+            found.value.lineage.confirmed = Some(Confirmation { at: call.now, source: call.source });
+            commit = commit.write(Write::replace(found.value.clone(), found.version));
+        }
+        if let Some((previous, holder)) = previous {
+            commit = commit.writes(without(holder, &previous.value.serial));
+            commit = lineage::revoke(commit, previous, RevocationReason::Superseded, false, call.now);
+        }
         Ok(Planned::Commit(Box::new(commit), found.value))
     };
     let replay = |_| async { Ok(read().await?.value) };
-    ledger::mutate(app, call, scope.tenant(), &identity.serial, plan, replay).await
+    let (serial, tenant) = (&identity.serial, scope.tenant());
+    if and_revoke {
+        return ledger::mutate(app, call, tenant, &(serial, "revoke previous"), plan, replay).await;
+    }
+    ledger::mutate(app, call, tenant, serial, plan, replay).await
+}
+
+/// The certificate that `of` was renewed from, unless nobody accepts it any more, and its holder.
+async fn previous_of(
+    app: &App,
+    scope: &TenantScope,
+    of: &Certificate,
+    now: Time,
+) -> Result<Option<(Versioned<Certificate>, Versioned<Principal>)>, Error> {
+    let holder = reads::principal(app, scope, &of.principal, now).await?;
+    let is_previous = |held: &&HeldCertificate| Some(held.serial) == of.renews && held.not_after > now;
+    let Some(held) = holder.value.superseded.iter().find(is_previous).filter(|_| holder.value.is_holder_of(of)) else {
+        return Ok(None);
+    };
+    let previous = reads::certificate(app, scope, &held.issuer, &held.serial, now).await?;
+    Ok(Some((previous, holder)).filter(|(previous, _)| previous.value.state == CertificateState::Issued))
 }
 
 /// When the certificate that the caller calls with should be renewed.

@@ -38,6 +38,11 @@ pub(crate) async fn confirm(world: &World, held: &IssuedLeaf) -> Result<Certific
     renewal::confirm_certificate(&world.app, &call, &renewal_of(held), &acme()).await
 }
 
+async fn confirm_and_revoke_previous(world: &World, held: &IssuedLeaf, seconds: u32) -> Result<Certificate, Error> {
+    let call = at(call("ConfirmCertificate"), later(seconds));
+    renewal::confirm_and_revoke_previous(&world.app, &call, &renewal_of(held), &acme()).await
+}
+
 pub(crate) async fn now(world: &World, leaf: &IssuedLeaf) -> Certificate {
     world.record(&leaf.certificate.issuer, &leaf.certificate.serial).await
 }
@@ -57,6 +62,41 @@ async fn refused(world: &World) -> Vec<String> {
         }
     }
     serials
+}
+
+#[tokio::test]
+async fn a_holder_revokes_the_certificate_before_its_own_and_no_other() {
+    let world = World::new().await;
+    world.principal("worker").await;
+    let other = world.issue("worker").await;
+    let oldest = world.issue("worker").await;
+    let old = renew(&world, &oldest).await.unwrap();
+    let new = renew(&world, &old).await.unwrap();
+    confirm(&world, &new).await.unwrap();
+    let answer = confirm_and_revoke_previous(&world, &new, 200).await.unwrap();
+    assert_eq!((answer.serial, answer.state), (new.certificate.serial, CertificateState::Issued));
+    let state = CertificateState::Revoked { revoked_at: later(200), reason: RevocationReason::Superseded };
+    assert_eq!(now(&world, &old).await.state, state);
+    for untouched in [&other, &oldest, &new] {
+        assert_eq!(now(&world, untouched).await.state, CertificateState::Issued);
+    }
+    let of_old = old.certificate.serial.to_string();
+    assert_eq!(refused(&world).await, [of_old.as_str()]);
+    let holder = world.get_principal("worker").await;
+    assert_eq!(holder.superseded.iter().map(|held| held.serial).collect::<Vec<_>>(), [oldest.certificate.serial]);
+    // Nothing is left to revoke, and the instance goes on: to show the old one is no proof of a copied key.
+    confirm_and_revoke_previous(&world, &new, 201).await.unwrap();
+    assert_eq!(world.outcomes("ConfirmCertificate"), ["OK", "OK"], "saying it again is no event");
+    assert_eq!(renew_at(&world, &old, later(300)).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
+    let next = renew_at(&world, &new, later(300)).await.unwrap();
+    // The revoked may not do it to others, and who has none before it does it to nobody.
+    assert_eq!(confirm_and_revoke_previous(&world, &old, 301).await.unwrap_err().reason(), "CERTIFICATE_REVOKED");
+    confirm_and_revoke_previous(&world, &other, 301).await.unwrap();
+    // One that was superseded itself reaches those before it only.
+    confirm_and_revoke_previous(&world, &new, 302).await.unwrap();
+    for untouched in [&other, &oldest, &new, &next] {
+        assert_eq!(now(&world, untouched).await.state, CertificateState::Issued);
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ mod lists;
 mod lives;
 mod makers;
 mod nodes;
+mod ocsp;
 mod operations;
 mod operators;
 mod pace;

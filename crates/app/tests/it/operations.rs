@@ -187,7 +187,7 @@ async fn certificate_operation(world: &Arc<World>, name: &'static str, number: u
         let next = lineage::renew(world, &held).await.unwrap();
         return repeat!(world, next, request; {
             let call = call_with_id(name, &request);
-            let answer = renewal::confirm_certificate(&world.app, &call, &renewal_of(&next), &acme()).await;
+            let answer = renewal::confirm_and_revoke_previous(&world.app, &call, &renewal_of(&next), &acme()).await;
             answer.map(|record| format!("{:?}", record.lineage))
         });
     }

@@ -245,7 +245,7 @@ impl Keeper {
             return;
         }
         let told = match self.connect(&held).await {
-            Ok(channel) => confirm(&channel).await,
+            Ok(channel) => confirm(&channel, false).await,
             Err(error) => Err(error),
         };
         match told {

@@ -33,6 +33,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     bundle::Bundle,
+    calls,
     connector::Connector,
     credentials::Credentials,
     enrollment::Enrollment,
@@ -172,6 +173,14 @@ impl Identity {
     /// went.
     pub fn renew_now(&self) {
         self.shared.hurry.notify_one();
+    }
+
+    /// Has the certificate before the present one refused everywhere: once nobody uses it any more, for who wants to
+    /// prove with it that a program refuses the revoked. Nothing happens if there is none, or with a control plane of
+    /// 0.1.
+    pub async fn revoke_previous(&self) -> Result<(), ClientError> {
+        let channel = self.shared.connector(Some(&self.shared.held()))?.connect().await?;
+        calls::confirm(&channel, true).await
     }
 
     /// To the control plane.

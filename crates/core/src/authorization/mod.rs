@@ -2,15 +2,19 @@
 //! tenants add.
 
 pub mod model;
+mod permissions;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use permissions::TENANT_ADMINISTRATION;
 use thiserror::Error;
 
 use crate::{
     Identity, PrincipalId, PrincipalType, Role, TenantId,
     store::scope::{EnvironmentScope, TenantScope},
 };
+
+pub use permissions::PERMISSIONS;
 
 /// How far a permission reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,47 +26,6 @@ pub enum Reach {
     /// Every tenant, and the tenants themselves.
     AnyTenant,
 }
-
-/// Signet's own permissions. Each stands in one or more RPCs' `signet.v1.authorization` option.
-pub const PERMISSIONS: &[&str] = &[
-    "tenants.create",
-    "tenants.get",
-    "tenants.list",
-    "tenants.update",
-    "tenants.suspend",
-    "tenants.activate",
-    "tenants.delete",
-    "tenants.undelete",
-    "renewals.steer",
-    "principals.create",
-    "principals.get",
-    "principals.list",
-    "principals.update",
-    "principals.suspend",
-    "principals.activate",
-    "principals.delete",
-    "certificates.issue",
-    "certificates.renew",
-    "certificates.get",
-    "certificates.list",
-    "certificates.revoke",
-    "tokens.create",
-    "tokens.list",
-    "tokens.revoke",
-    "rules.create",
-    "rules.list",
-    "rules.delete",
-    "rules.test",
-    "enrollments.enroll",
-    "trust.read",
-    "cas.list",
-    "cas.rotate",
-    "audit.read",
-    "identity.read",
-    "authorization.get",
-    "authorization.set",
-    "authorization.check",
-];
 
 const SELF_SERVICE: &[&str] = &[
     "certificates.renew",
@@ -95,17 +58,6 @@ const OPERATE: &[&str] = &[
     "tokens.create",
     "tokens.revoke",
 ];
-/// Tenants are the operator's business, also their limits.
-const TENANT_ADMINISTRATION: &[&str] = &[
-    "tenants.create",
-    "tenants.list",
-    "tenants.update",
-    "tenants.suspend",
-    "tenants.activate",
-    "tenants.delete",
-    "tenants.undelete",
-];
-
 /// A permission's number in a [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PermissionId(u16);
@@ -331,8 +283,8 @@ impl Permit {
         }
     }
 
-    /// Second step of a question about a tenant's principals, which even who reaches itself only may ask about those whom
-    /// it meets: the caller of this sees to it that it is one of them.
+    /// Second step of a question about a tenant's principals, which even who reaches itself only may ask about those
+    /// whom it meets: the caller of this sees to it that it is one of them.
     pub fn to_check(&self, tenant: &TenantId) -> Result<TenantScope, Denial> {
         self.tenant(tenant, None).map(|_| TenantScope::granted(tenant.clone(), None))
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::PERMISSIONS;
+use super::permissions::{PERMISSIONS, TENANT_ADMINISTRATION};
 use crate::{
     Error, Lifetime, PrincipalId, PrincipalType, Role, TenantId, Time,
     store::layout::{Entity, Key, Query, Table},
@@ -160,7 +160,7 @@ impl Rules {
             if self.permissions.contains_key(name) || inherited.contains_key(name) {
                 continue;
             }
-            if ADMINISTER.contains(&name) || super::TENANT_ADMINISTRATION.contains(&name) {
+            if ADMINISTER.contains(&name) || TENANT_ADMINISTRATION.contains(&name) {
                 return refused(format!("{name} makes an admin of whoever has it; create an admin instead"));
             }
             if !PERMISSIONS.contains(&name) {

@@ -93,7 +93,8 @@ pub enum CertificateKind {
     Leaf,
     /// The control plane's own, as a server; its holder is called `server`.
     Server,
-    /// A CA's; its holder is called `ca`, and [`crate::authorities::Ca`] has the rest.
+    /// A CA's; its holder is called `ca`, and [`crate::authorities::Ca`] has the rest. Also its OCSP responders', whose
+    /// holder is called `ocsp`: release 0.1 reads no other kind.
     Ca,
 }
 

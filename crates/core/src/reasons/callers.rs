@@ -84,6 +84,9 @@ reasons! {
     MISCONFIGURED [Caller; "FAILED_PRECONDITION"]
         "A key, table or permission of the environment is wrong."
         => "Tell the operator (runbook Misconfigured): a retry fails until it is fixed.";
+    MODEL_CHANGED [Caller; "FAILED_PRECONDITION"]
+        "The tenant's authorization rules are at another version than the one that the change was made from."
+        => "Read them, make the change again, and set it with the new version.";
     NODE_BUSY [Caller; "RESOURCE_EXHAUSTED"]
         "The node has as many concurrent calls as it takes."
         => "Retry after the pause in `RetryInfo`.";
@@ -129,9 +132,15 @@ reasons! {
     OWN_RESOURCES_ONLY [Caller; "PERMISSION_DENIED"]
         "The caller may do this for itself only."
         => "Name the caller's own principal, or call as an administrator.";
-    PERMISSION_MISSING [Caller; "PERMISSION_DENIED"]
+    PERMISSION_MISSING [Caller Decision; "PERMISSION_DENIED"]
         "The caller's type and roles do not permit this."
         => "Ask an administrator for the role, or to do it.";
+    POLICY_FORBIDS [Caller Decision; "PERMISSION_DENIED"]
+        "A policy of the tenant forbids it, or could not be evaluated."
+        => "Ask an admin of the tenant; `principal authz get` shows its policies.";
+    POLICY_REFUTED [Caller; "FAILED_PRECONDITION"]
+        "A proof shows that the policies break an invariant; the message has a request that does."
+        => "Change the policies; an admin may force them, unless the environment demands proof.";
     PRINCIPAL_BUSY [Caller; "RESOURCE_EXHAUSTED"]
         "The principal has as many concurrent calls as one may."
         => "Wait for some of them, then retry.";
@@ -141,7 +150,7 @@ reasons! {
     PRINCIPAL_DELETED [Caller AuditLog; "FAILED_PRECONDITION"]
         "The principal was deleted."
         => "Create one with another id.";
-    PRINCIPAL_DENIED [Caller Connection; "UNAUTHENTICATED"]
+    PRINCIPAL_DENIED [Caller Connection Decision; "UNAUTHENTICATED"]
         "The principal is suspended or deleted."
         => "Ask the tenant's administrator to activate it; a deleted one enrolls under another id.";
     PRINCIPAL_QUOTA [Caller; "RESOURCE_EXHAUSTED"]
@@ -153,6 +162,12 @@ reasons! {
     PRINCIPAL_SUSPENDED [Caller AuditLog; "FAILED_PRECONDITION"]
         "The principal is suspended."
         => "Activate it, if the suspension is no longer wanted.";
+    PROOF_REQUIRED [Caller; "FAILED_PRECONDITION"]
+        "The environment takes policies only that are proved."
+        => "Have the operator configure a solver, or change the policies until they are proved.";
+    PROVER_UNAVAILABLE [Caller; "FAILED_PRECONDITION"]
+        "The solver that proves policies does not start, or gave no answer in time."
+        => "Tell the operator: `authorization.solver` names it; shorter policies need less time.";
     RECORD_UNREADABLE [Caller; "DATA_LOSS"]
         "A record that the operation needs cannot be read; the message names it."
         => "Let the operator repair it (runbook UnreadableRecords), then send the same request again.";
@@ -204,7 +219,7 @@ reasons! {
     TENANT_REPLACED [Caller AuditLog Connection; "UNAUTHENTICATED"]
         "The certificate is older than its tenant: a restore lost the tenant, and it was created again."
         => "Enroll again.";
-    TENANT_SUSPENDED [Caller AuditLog Connection; "UNAUTHENTICATED", "FAILED_PRECONDITION"]
+    TENANT_SUSPENDED [Caller AuditLog Connection Decision; "UNAUTHENTICATED", "FAILED_PRECONDITION"]
         "The tenant is suspended."
         => "Ask the operator to activate it.";
     TENANT_UNREADABLE [Caller Connection; "UNAVAILABLE"]

@@ -42,7 +42,7 @@ reasons! {
     EXTENSION_DISAGREES_WITH_URI [Connection;]
         "One of the tenant's CAs signed a certificate whose extensions and URI contradict each other."
         => "Treat it as an incident: find out who used the CA's key.";
-    FOREIGN_TRUST_DOMAIN [Connection;]
+    FOREIGN_TRUST_DOMAIN [Connection Decision;]
         "The certificate belongs to another environment."
         => "Connect to that environment, or enroll in this one.";
     HANDSHAKE_FAILED [Connection;]

@@ -36,6 +36,9 @@ reasons! {
     INVALID_DISPLAY_NAME [Caller; "INVALID_ARGUMENT"]
         "The display name is too long, or has characters that hide, move the cursor or turn text round."
         => "Use at most 128 printable characters.";
+    INVALID_GRANT [Caller; "INVALID_ARGUMENT"]
+        "A grant is for a role, group or permission that the rules do not have, or of a permission that is not granted."
+        => "Fix the grant; the message has the rule.";
     INVALID_ID [Caller; "INVALID_ARGUMENT"]
         "A value is not an identifier of the kind that the field takes."
         => "Fix the field; the message has the rule.";
@@ -60,6 +63,12 @@ reasons! {
     INVALID_PATTERN [Caller; "INVALID_ARGUMENT"]
         "The pattern for principal ids is empty, too long or has other characters than ids and `*`."
         => "Use 1 to 64 of `A-Z a-z 0-9 . _ - *`.";
+    INVALID_PERMISSION [Caller; "INVALID_ARGUMENT"]
+        "A permission is not called WHAT:VERB."
+        => "Call it e.g. jobs:submit, of a-z 0-9 - and _.";
+    INVALID_POLICY [Caller; "INVALID_ARGUMENT"]
+        "The policies are not Cedar, or do not fit the types and permissions; each fault has its line and column."
+        => "Fix the policies; `principal authz diff` tells without changing anything.";
     INVALID_SUBJECT [Caller; "INVALID_ARGUMENT"]
         "A tenant's certificates cannot have subjects of this form."
         => "Fix the field; the message has the rule.";

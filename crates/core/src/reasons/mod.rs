@@ -5,6 +5,7 @@
 
 mod callers;
 mod connections;
+mod decisions;
 mod inputs;
 mod operators;
 mod proofs;
@@ -35,6 +36,12 @@ pub const REASONS: &[Group] = &[
         title: "Rights, state and limits",
         about: "The request can be read. The caller's rights, the state of a resource, or a limit forbids it.",
         reasons: callers::REASONS,
+    },
+    Group {
+        title: "Decisions",
+        about: "Answers of `Check` and `BatchCheck`, which are no errors; also refusals of a certificate, and reasons above \
+                that are told as a decision.",
+        reasons: decisions::REASONS,
     },
     Group {
         title: "Enrollment proofs",

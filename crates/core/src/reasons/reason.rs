@@ -9,6 +9,8 @@ pub enum Told {
     AuditLog,
     /// A connection that was refused or cut: GOAWAY, the node's log and metrics, the audit log.
     Connection,
+    /// The answer of `Check`: no error.
+    Decision,
     /// The answer of `TestEnrollmentRules`.
     RuleTest,
     /// `/readyz`, a node's log, `principal bootstrap`.
@@ -39,6 +41,7 @@ impl Told {
             Self::Caller => "caller",
             Self::AuditLog => "audit log",
             Self::Connection => "connection",
+            Self::Decision => "decision",
             Self::RuleTest => "rule test",
             Self::Operator => "operator",
             Self::Client => "client",

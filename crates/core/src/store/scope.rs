@@ -2,11 +2,11 @@
 //! makes one, and storage calls take one: a cross-tenant read cannot be written.
 
 use crate::{
-    Actor, PrincipalId, StoreError, TenantId, Time,
+    Actor, CaId, PrincipalId, Serial, StoreError, TenantId, Time,
     audit::{SealHead, checkpoint::Checkpoint},
     authorities::{RevocationList, RevocationListPart},
     certificates::{
-        Certificate,
+        Certificate, CertificateState,
         expiry::{BrokenOff, ExpiryWarning},
     },
     enrollment::{EnrollmentToken, UsedProof, rule::EnrollmentRule},
@@ -68,6 +68,17 @@ impl Book for RevocationList {}
 impl Book for RevocationListPart {}
 impl Book for SealHead {}
 impl Book for UsedProof {}
+
+/// What anybody may know of a certificate (RFC 6960): its state, for whoever names issuer and serial number.
+pub async fn certificate_state(
+    store: &dyn Store,
+    issuer: &CaId,
+    serial: &Serial,
+    now: Time,
+) -> Result<Option<CertificateState>, StoreError> {
+    let found = get::<Certificate>(store, &Certificate::key_of(issuer, serial), now).await?;
+    Ok(found.map(|found| found.value.state))
+}
 
 /// A page of entities.
 #[derive(Clone, Debug, PartialEq, Eq)]

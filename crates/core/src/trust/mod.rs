@@ -210,7 +210,8 @@ impl Trust {
         }
     }
 
-    /// Sets what is known of a tenant's authorization model; `None`: it has none. Where nothing is new, the epoch stays.
+    /// Sets what is known of a tenant's authorization model; `None`: it has none. Where nothing is new, the epoch
+    /// stays.
     pub fn set_model(&self, tenant: &TenantId, model: Option<KnownModel>) {
         if write(&self.models).set(tenant, model) {
             self.changed();
@@ -290,6 +291,13 @@ impl Trust {
     /// The anchors of the shared CA.
     pub fn shared_anchors(&self) -> Arc<[Anchor]> {
         Arc::clone(&read(&self.shared))
+    }
+
+    /// The anchor of a CA that may have signed leaves, of a tenant or shared.
+    pub fn anchor(&self, ca: &CaId) -> Option<Anchor> {
+        let of = |anchors: &[Anchor]| anchors.iter().find(|anchor| anchor.ca == *ca).cloned();
+        let own = read(&self.tenants).get(&ca.owner()).and_then(|owner| of(&owner.anchors));
+        own.or_else(|| of(&read(&self.shared)))
     }
 
     /// Whether the shared CA signs for the tenant, as for others.

@@ -38,9 +38,9 @@ impl Models {
         true
     }
 
-    /// Whether a grant ended between the last call and `now`.
+    /// Whether a grant may have ended between the last call and `now`; the first call cannot tell.
     pub(super) fn end_grants(&mut self, now: Time) -> bool {
-        let Some(before) = self.looked_at.replace(now) else { return false };
+        let Some(before) = self.looked_at.replace(now) else { return true };
         let models = self.of.values().filter_map(|known| match known {
             KnownModel::Read(model) => Some(model),
             KnownModel::Unreadable => None,

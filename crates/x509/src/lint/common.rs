@@ -95,7 +95,9 @@ impl Lint<'_> {
         ];
         let known = self.view.extensions.iter().all(|extension| {
             let own = own.contains(&extension.oid) && !extension.critical && self.kind == Kind::Leaf;
-            own || standard.contains(&(extension.oid, extension.critical))
+            let no_check = (extension.oid, extension.critical) == (oid::OCSP_NO_CHECK, false);
+            let no_check = no_check && self.kind == Kind::Responder;
+            own || no_check || standard.contains(&(extension.oid, extension.critical))
         });
         self.require(
             known,

@@ -7,7 +7,12 @@ use x509_cert::ext::pkix::{
 };
 
 use super::Lint;
-use crate::{Leaf, ServerName, issue::BACKDATE, leaf, oid, profile};
+use crate::{
+    Leaf, ServerName,
+    issue::BACKDATE,
+    leaf, oid,
+    profile::{self, RESPONDER_LIFETIME},
+};
 
 impl Lint<'_> {
     pub(super) fn leaf(&mut self) {
@@ -47,6 +52,19 @@ impl Lint<'_> {
             _ => false,
         });
         self.require(hosts && !names.is_empty(), "a server's names must be DNS names or IP addresses, at least one");
+    }
+
+    pub(super) fn responder(&mut self) {
+        self.end_entity();
+        self.purposes(&[oid::OCSP_SIGNING]);
+        let longest = RESPONDER_LIFETIME.millis().saturating_add(BACKDATE.millis());
+        let life = self.view.not_after.millis_since(self.view.not_before);
+        self.require(life <= longest, "a responder's certificate must be short-lived, since nobody revokes it");
+        let no_check = self.view.extension(oid::OCSP_NO_CHECK).is_some_and(|it| it.value == [5, 0]);
+        self.require(no_check, "a responder's certificate must not need a check (RFC 6960 section 4.2.2.2.1)");
+        let nameless =
+            [oid::SUBJECT_ALT_NAME, oid::BASIC_CONSTRAINTS].iter().all(|oid| self.view.extension(*oid).is_none());
+        self.require(nameless, "a responder has no alternative names and no basic constraints");
     }
 
     fn end_entity(&mut self) {

@@ -51,6 +51,31 @@ fn a_changed_leaf_breaks_the_rule_that_was_changed() {
 }
 
 #[test]
+fn a_changed_responder_breaks_the_rule_that_was_changed() {
+    let world = World::new();
+    let key = KeyPair::generate().unwrap();
+    let profile = world.ca_profile(CaKind::Tenant);
+    let prepared = issue::prepare_responder(&profile, key.public_key(), &world.tenant.cert, serial(), NOW).unwrap();
+    let tbs = prepared.tbs_der();
+    let no_check = [0x2b, 6, 1, 5, 5, 7, 0x30, 1, 5];
+    let cases: &[(&[u8], &[u8], &str)] = &[
+        (&[0x2b, 6, 1, 5, 5, 7, 3, 9], &[0x2b, 6, 1, 5, 5, 7, 3, 2], "extended key usage"),
+        (b"270115200000", b"270116200000", "short-lived"),
+        (&no_check, &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 6], "must not need a check"),
+        (&[3, 2, 7, 0x80], &[3, 2, 6, 0xc0], "digitalSignature"),
+    ];
+    for (from, to, rule) in cases {
+        let text = broken(&world, Kind::Responder, &world.tenant, tbs, from, to);
+        assert!(text.contains(rule), "{from:02x?} -> {to:02x?}: {text}");
+    }
+    // Of the others only a responder need not be checked.
+    for kind in [Kind::Leaf, Kind::Server, Kind::IssuingCa] {
+        let text = broken(&world, kind, &world.tenant, tbs, b"OCSP", b"OCSP");
+        assert!(text.contains("no extension but"), "{kind:?}: {text}");
+    }
+}
+
+#[test]
 fn a_changed_ca_breaks_the_rule_that_was_changed() {
     let world = World::new();
     let key = KeyPair::generate().unwrap();

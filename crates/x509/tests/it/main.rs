@@ -8,6 +8,7 @@ mod csr;
 mod issue;
 mod judges;
 mod lint;
+mod ocsp;
 mod openssl;
 mod pkilint;
 mod world;

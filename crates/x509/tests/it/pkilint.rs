@@ -3,10 +3,14 @@
 use std::process::Command;
 
 use signet_core::{PrincipalType, authorities::CaKind, certificates::RevocationReason};
-use signet_x509::crl::{RevokedEntry, prepare_crl};
+use signet_x509::{
+    crl::{RevokedEntry, prepare_crl},
+    ocsp::CertStatus,
+};
 
 use crate::{
     judges::{Folder, attempt, judge, run},
+    ocsp::{REVOKED, answer, question, responder},
     world::{Authority, DAY, NOW, World, leaf_profile, serial},
 };
 
@@ -55,6 +59,8 @@ fn certificates_have_no_errors() {
         ("server CA", world.server.der.clone()),
         ("tenant CA", world.tenant.der.clone()),
         ("server", world.server_leaf().certificate_der),
+        ("tenant responder", responder(&world, &world.tenant, CaKind::Tenant, NOW).1.certificate_der),
+        ("shared responder", responder(&world, &world.shared, CaKind::Shared, NOW).1.certificate_der),
         ("tenant anchor", world.tenant.twin(&world.ca_profile(CaKind::Tenant))),
         ("shared anchor", world.shared.twin(&world.ca_profile(CaKind::Shared))),
         ("server anchor", world.server.twin(&world.ca_profile(CaKind::Server))),
@@ -74,6 +80,17 @@ fn lists_have_no_errors() {
     let reasons = RevocationReason::ALL.map(|reason| RevokedEntry { serial: serial(), revoked_at: NOW, reason });
     let files = [("empty", crl(&world.tenant, &[])), ("reasons", crl(&world.tenant, &reasons))];
     assert_clean("lint_crl", &["--profile", "PKIX", "--type", "CRL"], &files);
+}
+
+#[test]
+fn answers_have_no_errors() {
+    let world = World::new();
+    let (responder, _) = responder(&world, &world.tenant, CaKind::Tenant, NOW);
+    let leaf = world.tenant.leaf(&world.profile(PrincipalType::Device, "d-1"));
+    let request = question(&world.tenant, &leaf);
+    let statuses = [CertStatus::Good, CertStatus::Unknown, REVOKED];
+    let files = statuses.map(|status| ("answer", answer(&request, status, &responder, true)));
+    assert_clean("lint_ocsp_response", &[], &files);
 }
 
 #[test]

@@ -76,6 +76,9 @@ fn identity(this: &IdentityConfig) -> Result<()> {
     if this.enroll.tenant.is_none() && !matches!(this.enroll.proof, ProofConfig::JoinToken(_)) {
         return Err(bad(format!("{key}.enroll.tenant"), "is required, except with a join token"));
     }
+    if this.pem.as_ref().is_some_and(|pem| pem.canary.is_some() && !pem.crl) {
+        return Err(bad(format!("{key}.pem.canary"), "needs crl = true"));
+    }
     let in_memory = this.exec.as_ref().is_some_and(|exec| exec.stdin == Stdin::Credentials);
     if !this.keeps_its_key() && this.pkcs12.is_none() && !in_memory && this.workloads.is_empty() {
         let problem =

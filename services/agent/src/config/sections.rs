@@ -13,7 +13,7 @@ use signet_client::{Access, IdentitySettings};
 use signet_core::{PrincipalId, TenantId};
 
 use super::value;
-use crate::workload_api::Workload;
+use crate::{knock::CanaryTarget, workload_api::Workload};
 
 /// The file. Strict: what is not known is refused.
 #[derive(Deserialize)]
@@ -216,6 +216,8 @@ pub struct PemConfig {
     /// Whether `crl.pem` is written too.
     #[serde(default)]
     pub crl: bool,
+    /// The program that must refuse a certificate which is revoked on purpose.
+    pub canary: Option<CanaryTarget>,
 }
 
 /// How [`Access`] is written.

@@ -16,7 +16,7 @@ use signet_core::Time;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::config::{FileConfig, IdentityConfig, PemConfig};
+use crate::config::{IdentityConfig, PemConfig};
 
 /// The revocation lists of the anchors.
 pub(crate) const CRL_FILE: &str = "crl.pem";
@@ -32,6 +32,8 @@ pub(crate) struct Published {
     notes: PathBuf,
     /// An enrollment under way, with its key.
     pending: PathBuf,
+    /// The certificate before the present one, with its key, where a canary is wanted.
+    previous: PathBuf,
     written: watch::Sender<Option<Notes>>,
 }
 
@@ -40,7 +42,33 @@ impl Published {
     pub(crate) fn new(config: IdentityConfig, state_dir: &Path) -> Self {
         let notes = state_dir.join(format!("{}.json", config.name));
         let pending = state_dir.join(format!("{}.enrolling", config.name));
-        Self { config, notes, pending, written: watch::channel(None).0 }
+        let previous = state_dir.join(format!("{}.canary", config.name));
+        Self { config, notes, pending, previous, written: watch::channel(None).0 }
+    }
+
+    /// The certificate before the present one, as far as it was kept.
+    pub(crate) fn previous(&self) -> Result<Option<Credentials>, CredentialsError> {
+        read_combined(&self.previous)
+    }
+
+    /// Nobody needs its key any more.
+    pub(crate) fn forget_previous(&self) {
+        let _ = fs::remove_file(&self.previous);
+    }
+
+    /// Before `next` replaces the present one. A canary less is no reason not to.
+    fn keep_previous(&self, next: &Credentials) {
+        if self.config.pem.as_ref().is_none_or(|pem| pem.canary.is_none()) {
+            return self.forget_previous();
+        }
+        let Ok(Some(present)) = self.read() else { return };
+        let (one, other) = (present.facts(), next.facts());
+        if one.serial_number == other.serial_number || one.subject != other.subject {
+            return;
+        }
+        if let Err(error) = replace_file(&self.previous, combine(&present).as_bytes(), Access::mode(0o600)) {
+            tracing::warn!(identity = %self.config.name, %error, "no canary until the next renewal");
+        }
     }
 
     /// Every file that programs may read.
@@ -120,7 +148,7 @@ impl Published {
         let is_good =
             |text: &String| RevocationLists::from_pem(&bundle, text, now).is_ok_and(|found| found.cover(&bundle, now));
         let there = fs::read_to_string(&path).ok().filter(is_good);
-        let new = lists.cover(&bundle, now).then(|| lists.to_pem());
+        let new = lists.cover(&bundle, now).then(|| lists.within(&bundle).to_pem());
         match new {
             Some(new) if there.as_ref() != Some(&new) => {
                 replace_file(&path, new.as_bytes(), PUBLIC)?;
@@ -144,7 +172,7 @@ impl Published {
             return AtomicDir::new(&pem.directory, FOLDER).read(load).map(Some);
         }
         match &self.config.combined {
-            Some(combined) => read_combined(combined),
+            Some(combined) => read_combined(&combined.file),
             None => Ok(None),
         }
     }
@@ -170,6 +198,7 @@ impl Storage for Published {
     }
 
     fn save(&self, credentials: &Credentials, notes: &Notes) -> Result<(), CredentialsError> {
+        self.keep_previous(credentials);
         self.publish(credentials, &notes.bundle)?;
         self.write_notes(notes)
     }
@@ -242,13 +271,13 @@ pub(crate) fn combine(credentials: &Credentials) -> Zeroizing<String> {
     text
 }
 
-fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, CredentialsError> {
-    let text = match fs::read_to_string(&combined.file) {
+fn read_combined(file: &Path) -> Result<Option<Credentials>, CredentialsError> {
+    let text = match fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => return Ok(None),
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            let path = combined.file.display().to_string();
+            let path = file.display().to_string();
             return Err(CredentialsError::File { action: "read", path, reason: error.to_string() });
         }
     };
@@ -260,4 +289,52 @@ fn read_combined(combined: &FileConfig) -> Result<Option<Credentials>, Credentia
     let (chain, trusted) = certificates.split_at(at);
     let trusted = trusted.replace(SERVER_TRUST, "CERTIFICATE");
     Credentials::from_pem(&format!("-----BEGIN CERTIFICATE-----{chain}"), key, &trusted).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_core::{Lifetime, certificates::renewal::Schedule};
+    use signet_testkit::{
+        fixtures::NOW,
+        pki::{Authority, Pki},
+    };
+    use signet_x509::{IssuerCert, crl::prepare_crl, pem};
+
+    use super::*;
+
+    fn bundle(cas: &[&Authority]) -> Bundle {
+        let anchors_pem = cas.iter().map(|ca| pem::encode_certificate(&ca.ca.anchor_der)).collect();
+        Bundle { tenant: "acme".parse().unwrap(), anchors_pem }
+    }
+
+    fn list(ca: &Authority) -> Vec<u8> {
+        let issuer = IssuerCert::from_der(&ca.ca.anchor_der).unwrap();
+        let prepared = prepare_crl(&issuer, 1, NOW, NOW.plus(Lifetime::hours(48)), &[]).unwrap();
+        let signature = ca.key.sign(prepared.tbs_der()).unwrap();
+        prepared.finish(&signature).unwrap()
+    }
+
+    #[test]
+    fn the_list_of_a_ca_goes_with_the_ca_and_not_with_the_next_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "name = \"web\"\nenroll = { join_token_file = \"t\" }\npem = { directory = \"tls\", crl = true }";
+        let read = figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(text));
+        let mut config: IdentityConfig = read.extract().unwrap();
+        config.pem.as_mut().unwrap().directory = folder.path().to_owned();
+        let published = Published::new(config, folder.path());
+        let pki = Pki::new(NOW);
+        let (old, new) = (pki.tenant_ca("acme", 1), pki.tenant_ca("acme", 2));
+        let both = bundle(&[&old, &new]);
+        let lists = RevocationLists::default().with(&both, list(&old), NOW).unwrap();
+        let lists = lists.with(&both, list(&new), NOW).unwrap();
+        let written = |bundle: Bundle| {
+            let schedule = Schedule::new(NOW, NOW.plus(Lifetime::days(1)), NOW, 0);
+            let notes = Notes { serial_number: String::new(), schedule, confirmed: true, bundle };
+            published.written.send_replace(Some(notes));
+            let told = published.write_lists(&lists, NOW).unwrap().unwrap();
+            assert_eq!(told, fs::read_to_string(folder.path().join(CRL_FILE)).unwrap());
+            told.matches("BEGIN X509 CRL").count()
+        };
+        assert_eq!((written(both), written(bundle(&[&new]))), (2, 1));
+    }
 }

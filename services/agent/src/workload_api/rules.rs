@@ -1,6 +1,10 @@
 //! Which callers an identity is for.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -57,6 +61,11 @@ impl TryFrom<Written> for Workload {
 }
 
 impl Workload {
+    /// The program that it names, if it names one.
+    pub(crate) fn executable(&self) -> Option<&Path> {
+        self.executable.as_ref().map(|file| file.0.as_path())
+    }
+
     pub(crate) fn admits(&self, facts: &Facts) -> bool {
         let cgroup = facts.cgroup.as_deref();
         self.uid.is_none_or(|uid| uid == facts.uid)

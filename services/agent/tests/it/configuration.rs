@@ -53,6 +53,11 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("", "identity.web: it has no output"),
         ("pem = { directory = \"d\", key = { mode = \"0644\" } }", "identity.web.pem.key.mode: \"0644\" must be octal"),
         ("pem = { directory = \"d\", key = { owner = \"nobody-knows\" } }", "owner: \"nobody-knows\" does not exist"),
+        ("pem = { directory = \"d\", canary = \"localhost:1\" }", "identity.web.pem.canary: needs crl = true"),
+        (
+            "pem = { directory = \"d\", crl = true, canary = \"web\" }",
+            "canary: must be host:port, or https://host:port/path",
+        ),
         ("pem = { directory = \"d\", keys = 1 }", "pem.keys: unknown key; valid keys are directory, key"),
         ("pem = \"d\"", "pem: must be a table, { key = … }, not the string \"d\""),
         ("log = \"text\"", "log: unknown key"),

@@ -181,6 +181,37 @@ async fn check_tells_a_folder_from_a_file() {
 }
 
 #[tokio::test]
+async fn check_names_what_the_workload_api_and_the_socket_lack() {
+    let world = World::new().await;
+    let us = nix::unistd::getuid();
+    let text = format!(
+        "{}workloads = [{{ uid = \"{us}\", executable = \"/bin/sh\" }}, {{ uid = \"{us}\", executable = \"/not/there\" }}]\n\
+         [workload_api]\nsocket = \"api/w.sock\"\n",
+        identity("pem = { directory = \"tls\" }\n")
+    );
+    let config = world.configure(&text);
+    let with_socket = fs::read_to_string(&config).unwrap().replacen("[control", "socket = \"run/a.sock\"\n[control", 1);
+    fs::write(&config, with_socket).unwrap();
+    let checked = ask(&config, &["check"]).await;
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{text}");
+    for words in [
+        "w: /not/there is not there\n",
+        "\nsocket: ",
+        "/run is not there",
+        "workload_api.socket: ",
+        "/api is not there",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("/bin/sh"), "{text}");
+    // A program may still be installed; a socket's folder must be there.
+    fs::create_dir(world.path("run")).unwrap();
+    fs::create_dir(world.path("api")).unwrap();
+    assert!(ask(&config, &["check"]).await.status.success());
+}
+
+#[tokio::test]
 async fn two_agents_that_begin_at_once_in_one_folder_use_one_token() {
     let world = World::new().await;
     world.token(PrincipalType::Worker, "w-1").await;

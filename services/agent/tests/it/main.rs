@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod binary;
+mod canary;
 mod configuration;
 mod enrolling;
 mod envoy;
@@ -13,6 +14,7 @@ mod postgres;
 mod process;
 mod programs;
 mod proofs;
+mod relying_parties;
 mod sds;
 mod spiffe_clients;
 mod workload_api;

@@ -1,5 +1,5 @@
-//! PostgreSQL lets a client in by its certificate, and takes a new one of its own at SIGHUP: an open session lives on,
-//! and whoever comes from another tenant stays outside.
+//! PostgreSQL lets a client in as the user that its certificate names, and takes a new certificate of its own at
+//! SIGHUP: an open session lives on.
 
 use std::{
     fs,
@@ -14,7 +14,10 @@ use nix::unistd::{Uid, User};
 use signet_agent::report::IdentityReport;
 use signet_proto::v1::PrincipalType;
 
-use crate::world::{World, eventually, free_port, run, shown_serial};
+use crate::{
+    relying_parties::programs::recipe,
+    world::{World, eventually, exists, free_port, run, shown_serial},
+};
 
 /// A process that ends with its test. PostgreSQL takes SIGINT for "at once, and leave no memory behind".
 struct Ended(Child);
@@ -46,9 +49,8 @@ fn as_server(name: &str) -> Command {
     command
 }
 
-/// A cluster in `data` that asks for certificates of this environment's principals and lets in those of `acme`, each as
-/// the user of its name.
-async fn make_cluster(world: &World, data: &Path) {
+/// A cluster in `data` with the recipe of services/agent/relying-parties.
+pub(crate) async fn make_cluster(world: &World, data: &Path, port: u16) {
     fs::create_dir(data).unwrap();
     if let Some(user) = server_user() {
         std::os::unix::fs::chown(data, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
@@ -59,28 +61,18 @@ async fn make_cluster(world: &World, data: &Path) {
     let made = tokio::task::spawn_blocking(move || initdb.current_dir("/").output()).await.unwrap();
     let made = made.unwrap_or_else(|error| panic!("PostgreSQL is not installed (see scripts/lib/judges.sh): {error}"));
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let rules =
-        "local all all trust\nhostssl all all 127.0.0.1/32 cert clientcert=verify-full clientname=DN map=signet\n";
-    fs::write(data.join("pg_hba.conf"), rules).unwrap();
-    fs::write(data.join("pg_ident.conf"), "signet \"/^CN=([^,]+),O=acme$\" \\1\n").unwrap();
+    let recipe = |file: &str| recipe(world, file, port);
+    let places = format!("port = {port}\nunix_socket_directories = '{}'\nfsync = off\n", data.display());
+    let settings = fs::read_to_string(data.join("postgresql.conf")).unwrap() + &recipe("postgresql.conf") + &places;
+    fs::write(data.join("postgresql.conf"), settings).unwrap();
+    fs::write(data.join("pg_hba.conf"), "local all all trust\n".to_owned() + &recipe("pg_hba.conf")).unwrap();
+    fs::write(data.join("pg_ident.conf"), recipe("pg_ident.conf")).unwrap();
 }
 
-fn start(world: &World, data: &Path, port: u16) -> Ended {
-    let dir = world.dir.path().display();
+pub(crate) fn server(data: &Path) -> Command {
     let mut server = as_server("postgres");
-    for setting in [
-        format!("port={port}"),
-        format!("unix_socket_directories={}", data.display()),
-        "ssl=on".into(),
-        format!("ssl_cert_file={dir}/db/cert.pem"),
-        format!("ssl_key_file={dir}/db/key.pem"),
-        format!("ssl_ca_file={dir}/db/bundle.pem"),
-        "fsync=off".into(),
-    ] {
-        server.args(["-c", &setting]);
-    }
-    server.arg("-D").arg(data).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
-    Ended(server.spawn().unwrap())
+    server.arg("-D").arg(data).current_dir("/");
+    server
 }
 
 /// How `identity` gets in as the user app-1; the server must be db-1.
@@ -134,22 +126,19 @@ fn serial(who: &str) -> &str {
 async fn postgresql_rotates_under_an_open_session() {
     let world = World::new().await;
     let (data, port) = (world.path("pg"), free_port());
-    make_cluster(&world, &data).await;
-    world.tenant("globex").await;
+    make_cluster(&world, &data, port).await;
     let (db, app) =
         (world.token(PrincipalType::Service, "db-1").await, world.token(PrincipalType::Worker, "app-1").await);
     let (db, app) = (db.display(), app.display());
-    let stranger = world.token_of("globex", PrincipalType::Worker, "app-1", "stranger.token").await;
     let group = if server_user().is_some() { "mode = \"0640\", group = \"postgres\"" } else { "mode = \"0600\"" };
     let identities = format!(
         "[[identity]]\nname = \"db\"\nenroll = {{ join_token_file = \"{db}\" }}\n\
-         pem = {{ directory = \"db\", key = {{ {group} }} }}\nsignal = {{ pid_file = \"pg/postmaster.pid\" }}\n\
-         [[identity]]\nname = \"app\"\nenroll = {{ join_token_file = \"{app}\" }}\npem = {{ directory = \"app\" }}\n\
-         [[identity]]\nname = \"stranger\"\nenroll = {{ join_token_file = \"{}\" }}\npem = {{ directory = \"stranger\" }}\n",
-        stranger.display()
+         pem = {{ directory = \"web\", crl = true, key = {{ {group} }} }}\nsignal = {{ pid_file = \"pg/postmaster.pid\" }}\n\
+         [[identity]]\nname = \"app\"\nenroll = {{ join_token_file = \"{app}\" }}\npem = {{ directory = \"app\" }}\n"
     );
     let (agent, mut reports) = world.agent(&identities).await;
-    let _server = start(&world, &data, port);
+    eventually("the lists are there", || exists(&world.path("web/crl.pem"))).await;
+    let _server = Ended(server(&data).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let (socket, port_text) = (data.display().to_string(), port.to_string());
     let local =
         ["-h", &socket, "-p", &port_text, "-U", "postgres", "-d", "postgres", "-qXc", "create role \"app-1\" login"];
@@ -160,10 +149,8 @@ async fn postgresql_rotates_under_an_open_session() {
     let mut session = Session::open(&world, port);
     let held = session.who();
     assert_eq!(serial(&held), serial(&first));
-    for (outsider, why) in [("stranger", "unknown ca"), ("db", "certificate authentication failed")] {
-        let refused = who(&world, port, outsider).await.unwrap_err();
-        assert!(refused.contains(why), "{outsider}: {refused}");
-    }
+    let refused = who(&world, port, "web").await.unwrap_err();
+    assert!(refused.contains("certificate authentication failed"), "somebody else of the tenant: {refused}");
     let shown = || shown_serial(port, &["-starttls", "postgres"]);
     let before = shown().await;
     assert!(before.starts_with("serial="), "{before}");

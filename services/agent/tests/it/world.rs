@@ -175,6 +175,11 @@ impl World {
         self.rotate_ca(pb::RotationAction::Activate).await;
     }
 
+    /// Ends the trust in the CA before.
+    pub(crate) async fn retire_ca(&self) {
+        self.rotate_ca(pb::RotationAction::Retire).await;
+    }
+
     async fn rotate_ca(&self, action: pb::RotationAction) {
         let request = pb::RotateCertificateAuthorityRequest {
             tenant_id: "acme".into(),

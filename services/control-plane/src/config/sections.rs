@@ -44,6 +44,8 @@ pub struct Config {
     pub server: ServerNames,
     /// How long the node answers without the feed.
     pub trust: TrustConfig,
+    /// Answers about single certificates.
+    pub ocsp: Ocsp,
     /// Limits.
     pub limits: Limits,
     /// Tenants.
@@ -216,6 +218,14 @@ pub struct TrustConfig {
     pub when_stale: WhenStale,
     /// What happens to certificates without a record.
     pub when_unrecorded: WhenUnrecorded,
+}
+
+/// Answers about single certificates.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ocsp {
+    /// Whether a nonce is repeated.
+    pub nonce: bool,
 }
 
 /// Limits; each protects the others' share.

@@ -4,6 +4,9 @@
 //! answered. On all of them a connection holds a place only until a newer one needs it, a source has a share of the
 //! places, and nobody is waited for before he is accepted.
 
+mod caching;
+mod client;
+mod ocsp;
 mod public;
 
 use std::{
@@ -34,6 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::client::Client;
 use crate::node::Node;
 
 /// Connections at once, per listener; the oldest makes room.
@@ -137,7 +141,7 @@ async fn serve(listener: TcpListener, router: Router, proxies: Proxies, shutdown
             continue;
         };
         let place = budget.take(proxies.known(socket));
-        let service = Limited { service: TowerToHyperService::new(router.clone()), asked: AtomicU32::new(0) };
+        let service = TowerToHyperService::new(router.clone());
         let (proxies, watcher) = (proxies.clone(), open.watcher());
         tokio::spawn(async move {
             tokio::select! {
@@ -158,11 +162,12 @@ async fn converse(
     socket: SocketAddr,
     proxies: &Proxies,
     place: &Place,
-    service: Limited,
+    service: TowerToHyperService<Router>,
     watcher: Watcher,
 ) {
     let Ok(Ok(client)) = timeout(HEADER_TIMEOUT, proxies.client(&mut stream, socket)).await else { return };
     place.assign(client);
+    let service = Limited { service, client: Client(client), asked: AtomicU32::new(0) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .max_buf_size(MOST_HEADER_BYTES)
@@ -171,9 +176,10 @@ async fn converse(
     let _ = watcher.watch(connection).await;
 }
 
-/// Closes a connection after so many answers.
+/// Tells who asks, and closes a connection after so many answers.
 struct Limited {
     service: TowerToHyperService<Router>,
+    client: Client,
     asked: AtomicU32,
 }
 
@@ -182,7 +188,8 @@ impl Service<Request<Incoming>> for Limited {
     type Error = std::convert::Infallible;
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.client);
         let last = self.asked.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= MAX_REQUESTS;
         let answer = self.service.call(request);
         Box::pin(async move {

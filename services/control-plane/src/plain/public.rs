@@ -1,5 +1,5 @@
 //! What anybody may ask over plain HTTP: is the node alive, is it ready, what does it trust, what was revoked. All out
-//! of memory, but for a look at a CA's revocation list once a minute.
+//! of memory, but for a look at a CA's revocation list once a minute, and at a certificate that OCSP is asked about.
 //!
 //! Whoever reaches this port can try the names of tenants: a bundle is public, so that it is there or not says whether
 //! the tenant is. Names of tenants are no secrets; those who want them hidden keep this listener to their own network.
@@ -16,7 +16,6 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
-use jiff::{Timestamp, tz::TimeZone};
 use signet_app::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence};
 use signet_core::{CaId, Error, TenantId, Time};
 use signet_x509::{
@@ -24,6 +23,10 @@ use signet_x509::{
     server_anchors,
 };
 
+use super::{
+    caching::{date, is_known},
+    ocsp,
+};
 use crate::{bundles::Bundle, lists::List, node::Node};
 
 /// How long caches may keep bundles; a new CA is published long before it signs.
@@ -38,6 +41,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/tenants/{tenant}/bundle.json", get(bundle_json))
         .route("/v1/tenants/{tenant}/crl.pem", get(crl_pem))
         .route("/v1/crl/{list}", get(crl_der))
+        .merge(ocsp::routes())
         .with_state(Arc::clone(&node))
         .merge(health(node))
 }
@@ -115,7 +119,7 @@ async fn crl_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>, head
 /// One CA's list, DER, named `<ca>.crl` as in the bucket.
 async fn crl_der(State(node): State<Arc<Node>>, Path(list): Path<String>, headers: HeaderMap) -> Response {
     let ca = list.strip_suffix(".crl").and_then(|ca| ca.parse::<CaId>().ok());
-    let Some(ca) = ca.filter(|ca| is_trusted(&node, ca)) else {
+    let Some(ca) = ca.filter(|ca| node.trust.anchor(ca).is_some()) else {
         return plain(StatusCode::NOT_FOUND, "there is no such certificate authority\n");
     };
     match node.lists.get(&ca).await {
@@ -126,13 +130,6 @@ async fn crl_der(State(node): State<Arc<Node>>, Path(list): Path<String>, header
     }
 }
 
-/// Whether leaves may be signed by the CA.
-fn is_trusted(node: &Node, ca: &CaId) -> bool {
-    let owner = node.trust.tenant(&ca.owner());
-    let shared = node.trust.shared_anchors();
-    owner.iter().flat_map(|owner| owner.anchors.iter()).chain(shared.iter()).any(|anchor| anchor.ca == *ca)
-}
-
 /// Lists with what caches go by. Never an empty body: some software takes one for a list that revokes nobody. The bytes
 /// are shared by all readers, of whom some are slow.
 fn list_file(lists: &[Arc<List>], kind: &'static str, asked: &HeaderMap, content: fn(&List) -> &Bytes) -> Response {
@@ -141,21 +138,13 @@ fn list_file(lists: &[Arc<List>], kind: &'static str, asked: &HeaderMap, content
     let made_at = lists.iter().map(|list| list.head.this_update).max().unwrap_or(Time::MAX);
     let caching =
         [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, CACHE.into()), (header::LAST_MODIFIED, date(made_at))];
-    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut known = known.flat_map(|value| value.split(',')).map(|value| value.trim().trim_start_matches("W/"));
-    if known.any(|known| known == tag || known == "*") {
+    if is_known(asked, &tag) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     let parts: Vec<Bytes> = lists.iter().map(|list| content(list).clone()).collect();
     let length = parts.iter().map(Bytes::len).sum::<usize>().to_string();
     let body = Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, Infallible>)));
     (caching, [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, length)], body).into_response()
-}
-
-/// As in `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
-fn date(time: Time) -> String {
-    let time = Timestamp::from_second(time.unix_seconds()).unwrap_or_default().to_zoned(TimeZone::UTC);
-    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn no_list() -> Response {

@@ -241,8 +241,5 @@ fn pause_after(head: &RevocationList, now: Time) -> Duration {
 }
 
 fn issuer(lists: &Lists, ca: &CaId) -> Option<IssuerCert> {
-    let anchors = lists.trust.tenant(&ca.owner()).map(|tenant| tenant.anchors);
-    let shared = lists.trust.shared_anchors();
-    let mut anchors = anchors.iter().flat_map(|anchors| anchors.iter()).chain(shared.iter());
-    IssuerCert::from_der(&anchors.find(|anchor| anchor.ca == *ca)?.certificate_der).ok()
+    IssuerCert::from_der(&lists.trust.anchor(ca)?.certificate_der).ok()
 }

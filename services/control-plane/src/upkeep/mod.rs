@@ -5,6 +5,7 @@ pub(crate) mod certificate;
 mod clock;
 mod health;
 pub(crate) mod lists;
+pub(crate) mod ocsp;
 mod steps;
 
 use std::{
@@ -170,6 +171,7 @@ async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.refusals.forget_idle();
     node.strangers.forget_idle();
     node.shares.forget_idle();
+    node.ocsp.forget_idle();
     Ok(())
 }
 

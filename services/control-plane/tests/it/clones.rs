@@ -30,7 +30,10 @@ async fn a_copied_key_ends_both_holders_sessions() {
     let honest = renew(&world, &node, &copied).await.unwrap();
     let mut client = CertificateServiceClient::new(world.channel(&node, &honest));
     let confirmed = client
-        .confirm_certificate(pb::ConfirmCertificateRequest { request_id: signet_client::request_id() })
+        .confirm_certificate(pb::ConfirmCertificateRequest {
+            request_id: signet_client::request_id(),
+            ..Default::default()
+        })
         .await
         .unwrap()
         .into_inner();

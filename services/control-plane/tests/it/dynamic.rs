@@ -57,7 +57,10 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
             ("request_id", _) => Value::String(signet_client::request_id()),
             ("principal_type", _) if fields.whole => Value::EnumNumber(3),
             ("kind", _) if fields.whole => Value::EnumNumber(pb::CaKind::Tenant.into()),
-            ("action", _) if fields.whole => Value::EnumNumber(pb::RotationAction::Due.into()),
+            ("action", Kind::Enum(_)) if fields.whole => Value::EnumNumber(pb::RotationAction::Due.into()),
+            ("action", Kind::String) if fields.whole => Value::String("audit.read".into()),
+            ("rules", Kind::Message(rules)) if fields.whole => Value::Message(DynamicMessage::new(rules)),
+            ("checks", Kind::Message(check)) if fields.whole => Value::List(vec![Value::Message(fill(&check, fields))]),
             ("reason", _) if fields.whole => Value::EnumNumber(pb::RevocationReason::NotStated.into()),
             ("update_mask", Kind::Message(mask)) if fields.whole => {
                 let mut message = DynamicMessage::new(mask);

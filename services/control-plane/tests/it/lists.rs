@@ -19,12 +19,13 @@ use tokio::time::timeout;
 
 use crate::world::{Node, World, eventually};
 
+pub const ACME: (&str, &str) = ("acme", "acme.1");
 const SOON: Duration = Duration::from_secs(10);
 
-async fn revoke(world: &World, node: &Node, leaf: &Credentials) {
+pub async fn revoke(world: &World, node: &Node, (tenant, ca): (&str, &str), leaf: &Credentials) {
     let revoke = pb::RevokeCertificateRequest {
-        tenant_id: "acme".into(),
-        issuer_id: "acme.1".into(),
+        tenant_id: tenant.into(),
+        issuer_id: ca.into(),
         serial_number: leaf.facts().serial_number.clone(),
         reason: pb::RevocationReason::KeyCompromise.into(),
         request_id: signet_client::request_id(),
@@ -77,7 +78,7 @@ async fn a_revocation_is_on_the_list_of_every_node() {
             assert!(said.contains("leaf.pem: OK"), "{said}");
         }
     }
-    revoke(&world, &one, &bad).await;
+    revoke(&world, &one, ACME, &bad).await;
     for node in [&one, &two] {
         eventually("the list has it", async || {
             keep(node).await;
@@ -132,7 +133,7 @@ async fn a_watcher_gets_the_lists_and_every_new_one() {
     let mut next = async || timeout(SOON, lists.message()).await.unwrap().unwrap().unwrap();
     let first = next().await;
     assert_eq!((first.tenant_id.as_str(), first.ca_id.as_str(), first.more), ("acme", "acme.1", false));
-    revoke(&world, &node, &bad).await;
+    revoke(&world, &node, ACME, &bad).await;
     let second = next().await;
     assert!(second.number > first.number && second.der.len() > first.der.len());
     let serial: Vec<u8> = hex::decode(&bad.facts().serial_number).unwrap();

@@ -30,6 +30,7 @@ mod lifecycle;
 mod lists;
 mod matrix;
 mod names;
+mod ocsp;
 mod plain;
 mod quotas;
 mod races;

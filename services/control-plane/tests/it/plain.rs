@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::{Node, TestClock, World, http_after};
 
 /// A connection from one of loopback's other addresses, which is a source of its own.
-async fn from(host: u8, address: SocketAddr, bytes: &[u8]) -> TcpStream {
+pub async fn from(host: u8, address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 2, host], 0).into()).unwrap();
     let mut stream = socket.connect(address).await.unwrap();

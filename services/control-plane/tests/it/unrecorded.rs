@@ -125,7 +125,7 @@ async fn a_serial_number_on_record_gets_another_key_nothing() {
     let renewal = pb::RenewCertificateRequest { csr_der: csr_der.clone(), request_id: request_id() };
     let refused = client.renew_certificate(renewal).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "CERTIFICATE_UNKNOWN"));
-    let confirmation = pb::ConfirmCertificateRequest { request_id: request_id() };
+    let confirmation = pb::ConfirmCertificateRequest { request_id: request_id(), ..Default::default() };
     let refused = client.confirm_certificate(confirmation).await.unwrap_err();
     assert_eq!(reason(&refused), "CERTIFICATE_UNKNOWN");
     eventually("it is counted", async || counted(&node).await == 1).await;

@@ -56,6 +56,9 @@ struct Refused(&'static str, Option<SpiffeId>);
 pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -> Result<CheckResponse, Error> {
     bounded(&message)?;
     let scope = scope(caller, &message)?;
+    if node.trust.tenant(scope.tenant()).is_none() {
+        return Err(Error::not_found("tenant", scope.tenant()));
+    }
     let book = match node.decisions.book(scope.tenant()) {
         Ok(book) => book.unwrap_or_else(|| Arc::new(Rulebook::new(None, None))),
         Err(_) => return Ok(denied("POLICIES_UNUSABLE", None)),
@@ -118,8 +121,8 @@ fn denied(reason: &str, spiffe_id: Option<String>) -> CheckResponse {
     CheckResponse { allowed: false, reason: reason.to_owned(), spiffe_id, ..Default::default() }
 }
 
-/// The tenant whose rules decide. Who may ask about itself only has a scope of its own, which reads the whole tenant for
-/// this: whom it may ask about is [`require_involved`]'s.
+/// The tenant whose rules decide. Who may ask about itself only reads the whole tenant for this: whom it may ask about
+/// is [`require_involved`]'s.
 fn scope(caller: &Caller, message: &CheckRequest) -> Result<TenantScope, Error> {
     let permit = caller.permit()?;
     caller.scope(&message.tenant_id)?;

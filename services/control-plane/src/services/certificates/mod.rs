@@ -51,8 +51,12 @@ impl CertificateService for Api {
         self.unary(request, async |caller, message| {
             let (scope, _) = caller.principal("", "")?;
             let caller = caller.with_request_id(&message.request_id)?;
-            let certificate =
-                renewal::confirm_certificate(&self.node.app, &caller.call, caller.permit()?, &scope).await?;
+            let (app, call, permit) = (&self.node.app, &caller.call, caller.permit()?);
+            let certificate = if message.revoke_previous {
+                renewal::confirm_and_revoke_previous(app, call, permit, &scope).await?
+            } else {
+                renewal::confirm_certificate(app, call, permit, &scope).await?
+            };
             Ok(convert::certificate(&certificate))
         })
         .await

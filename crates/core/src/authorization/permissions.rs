@@ -1,0 +1,53 @@
+//! The names of Signet's own permissions.
+
+/// Signet's own permissions. Each stands in one or more RPCs' `signet.v1.authorization` option.
+pub const PERMISSIONS: &[&str] = &[
+    "tenants.create",
+    "tenants.get",
+    "tenants.list",
+    "tenants.update",
+    "tenants.suspend",
+    "tenants.activate",
+    "tenants.delete",
+    "tenants.undelete",
+    "renewals.steer",
+    "principals.create",
+    "principals.get",
+    "principals.list",
+    "principals.update",
+    "principals.suspend",
+    "principals.activate",
+    "principals.delete",
+    "certificates.issue",
+    "certificates.renew",
+    "certificates.get",
+    "certificates.list",
+    "certificates.revoke",
+    "tokens.create",
+    "tokens.list",
+    "tokens.revoke",
+    "rules.create",
+    "rules.list",
+    "rules.delete",
+    "rules.test",
+    "enrollments.enroll",
+    "trust.read",
+    "cas.list",
+    "cas.rotate",
+    "audit.read",
+    "identity.read",
+    "authorization.get",
+    "authorization.set",
+    "authorization.check",
+];
+
+/// Tenants are the operator's business, also their limits.
+pub(super) const TENANT_ADMINISTRATION: &[&str] = &[
+    "tenants.create",
+    "tenants.list",
+    "tenants.update",
+    "tenants.suspend",
+    "tenants.activate",
+    "tenants.delete",
+    "tenants.undelete",
+];
