@@ -17,6 +17,7 @@ mod descriptors;
 pub mod earlier;
 mod endpoint;
 pub mod errors;
+mod failures;
 mod gate;
 mod grpc;
 mod lists;
@@ -36,6 +37,7 @@ mod strangers;
 pub mod telemetry;
 mod unrecorded;
 mod upkeep;
+mod waiting;
 pub mod wiring;
 
 pub use config::{Config, ConfigError};

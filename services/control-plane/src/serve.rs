@@ -22,6 +22,7 @@ use crate::{
     certificate::Certificate,
     config::{Config, Limits},
     endpoint::Endpoint,
+    failures::{OffenderQueue, Offenders},
     grpc,
     lists::Lists,
     metrics::Metrics,
@@ -33,7 +34,7 @@ use crate::{
     shutdown,
     strangers::AnonymousLimits,
     unrecorded::{Looker, Lookups, Queue},
-    upkeep::{self, certificate::Keeper, lists::Keeper as ListKeeper},
+    upkeep::{self, certificate::Keeper, lists::Keeper as ListKeeper, suspensions},
     wiring::Wired,
 };
 
@@ -138,13 +139,14 @@ pub async fn serve(
     let health_addr = listeners.health.as_ref().map(address).transpose()?;
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
-    let (node, writer, queue) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
+    let (node, writer, (queue, offenders)) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
     // Kept from now on: the look replays what was revoked a moment ago, by a node that may not have put it on its list.
     wired.app.revocations().take();
     first_look(&node, &mut follower).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let reload = Arc::new(Notify::new());
     start_tasks(&node, &wired, (follower, writer), &tasks, &stop);
+    tasks.spawn(suspensions::run(Arc::clone(&node), offenders, stop.clone()));
     let looker = Looker {
         app: Arc::clone(&node.app),
         trust: Arc::clone(&trust),
@@ -176,12 +178,13 @@ fn node(
     trust: Arc<Trust>,
     follower: &Follower,
     clock: &Clock,
-) -> Result<(Arc<Node>, Writer, Queue), ServeError> {
+) -> Result<(Arc<Node>, Writer, (Queue, OffenderQueue)), ServeError> {
     let policy = Arc::new(Policy::new(config.authorization.grants.clone()));
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
     let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
     let (lookups, queue) = Lookups::new(Arc::clone(&metrics));
+    let (offenders, offender_queue) = Offenders::new(Arc::clone(&metrics));
     let shares = Arc::new(Shares::new(&config.limits));
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
     let node = Node {
@@ -196,6 +199,7 @@ fn node(
         metrics,
         refusals: Arc::new(refusals),
         lookups: Arc::new(lookups),
+        offenders,
         certificate: Certificate::default(),
         endpoint: Endpoint::new(config.probe.as_ref().map(|probe| probe.endpoint.clone())),
         connections,
@@ -212,7 +216,7 @@ fn node(
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };
-    Ok((Arc::new(node), writer, queue))
+    Ok((Arc::new(node), writer, (queue, offender_queue)))
 }
 
 /// Sessions carry their grants and their account, so that a call looks up and computes nothing.

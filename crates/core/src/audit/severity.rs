@@ -1,5 +1,5 @@
-//! How much an audit event matters. Nothing of it is stored or sealed: it follows from the operation and its outcome, so
-//! that events of earlier releases have one too.
+//! How much an audit event matters. Nothing of it is stored or sealed: it follows from the operation and its outcome,
+//! so that events of earlier releases have one too.
 
 /// From routine to what somebody should look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,14 +25,15 @@ const ENDINGS: [&str; 9] = [
     "restore",
 ];
 
-/// Outcomes that show a copied key, or a CA's key that signs past Signet. All of them come after the CA's signature was
-/// verified.
-const COMPROMISES: [&str; 6] = [
+/// Outcomes that show a copied key, a CA's key that signs past Signet, or a key's holder that tries what it may not. All
+/// of them come after the CA's signature was verified.
+const COMPROMISES: [&str; 7] = [
     "CERTIFICATE_KEY_UNSUPPORTED",
     "CERTIFICATE_UNKNOWN",
     "CERTIFICATE_VALID_TOO_LONG",
     "CLONE_DETECTED",
     "EXTENSION_DISAGREES_WITH_URI",
+    "FAILURE_LIMIT_REACHED",
     "MISSING_EXTENSION",
 ];
 

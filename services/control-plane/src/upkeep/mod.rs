@@ -6,6 +6,7 @@ mod clock;
 mod health;
 pub(crate) mod lists;
 mod steps;
+pub(crate) mod suspensions;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -160,7 +161,7 @@ async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
     node.strangers.forget_idle();
-    node.shares.forget_idle();
+    node.shares.forget_idle(node.trust.uptime());
     Ok(())
 }
 

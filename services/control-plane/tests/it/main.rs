@@ -13,6 +13,7 @@
 
 mod deleted;
 mod dynamic;
+mod failures;
 mod faulty;
 mod program;
 mod world;
