@@ -8,11 +8,11 @@ JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 env
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 
-# Programs that read what the agent writes: command, then its Debian package.
+# Programs that read what the agent and signetd write: command, then its Debian package.
 CONSUMERS=(nginx:nginx-light mosquitto:mosquitto mosquitto_pub:mosquitto-clients initdb:postgresql psql:postgresql-client
-  keytool:default-jre-headless)
+  keytool:default-jre-headless fail2ban-server:fail2ban)
 
-# need_consumers: the agent's tests run against real ones; those that are missing are installed where we may.
+# need_consumers: the tests run against real ones; those that are missing are installed where we may.
 need_consumers() {
   local entry missing=() server_commands
   # Debian has servers' commands where users' PATH does not look.
@@ -22,7 +22,7 @@ need_consumers() {
   done
   ((${#missing[@]})) || return 0
   if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
-    die "the agent's tests need ${missing[*]} (Debian: apt-get install ${missing[*]})"
+    die "the tests need ${missing[*]} (Debian: apt-get install ${missing[*]})"
   fi
   say "installing ${missing[*]} …"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 ||

@@ -2,21 +2,16 @@
 //! suspended. A certificate that is refused counts for nobody, since anybody may show it; nor does a call of somebody
 //! who may not act any more.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use signet_app::{
     Call,
     principals::failures::{FAILURE_LIMIT_REACHED, RefusedCall},
 };
-use signet_core::{Actor, Identity, PrincipalType, Time, authorization::Denial};
+use signet_core::{Actor, Identity, Time};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::{
-    metrics::Metrics,
-    node::{Node, Session},
-    shares::Account,
-    waiting::Waiting,
-};
+use crate::{metrics::Metrics, refusals::Refusals, shares::Account, waiting::Waiting};
 
 /// Principals that wait to be suspended. Of others the failures count anew.
 const WAITING: usize = 1024;
@@ -27,7 +22,7 @@ const WAITING_OF_TENANT: usize = WAITING / 8;
 pub(crate) struct Offender {
     pub(crate) identity: Arc<Identity>,
     pub(crate) last: RefusedCall,
-    account: Arc<Account>,
+    pub(crate) account: Arc<Account>,
 }
 
 /// Takes principals that shall be suspended, from calls that must not wait.
@@ -51,7 +46,8 @@ impl Offenders {
         self.metrics.count("signet_failure_limits_total", "outcome", outcome);
     }
 
-    fn offer(&self, offender: Offender) {
+    /// Has the principal suspended.
+    pub(crate) fn offer(&self, offender: Offender) {
         if !self.waiting.enter(&offender.identity.tenant) {
             return self.told("dropped");
         }
@@ -69,35 +65,20 @@ impl Offenders {
     }
 }
 
-impl Node {
-    /// A call of a principal was refused for want of a right.
-    pub(crate) fn count_failure(
-        &self,
-        session: &Session,
-        (operation, denial): (&'static str, Denial),
-        source: Option<IpAddr>,
-        now: Time,
-    ) {
-        let identity = session.identity();
-        let limit = self.trust.failure_limit(&identity.tenant);
-        let account = Arc::clone(&session.latest().account);
-        if !account.failures.add(self.trust.uptime(), limit) {
-            return;
-        }
-        let last = RefusedCall { limit, operation, reason: denial.reason(), source };
-        if identity.principal_type != PrincipalType::Admin {
-            return self.offenders.offer(Offender { identity: Arc::clone(identity), last, account });
-        }
-        self.offenders.told("admin");
-        let actor = Actor::from(&**identity);
-        let call = Call { operation, now, actor, request_id: None, source, correlation_id: None };
-        self.refusals.record(call, identity.tenant.clone(), FAILURE_LIMIT_REACHED, last.details().to_vec());
-    }
+/// What is told of an admin, who is not suspended.
+pub(crate) fn record_admin(refusals: &Refusals, identity: &Identity, last: &RefusedCall, now: Time) {
+    let (actor, source) = (Actor::from(identity), last.source);
+    let call = Call { operation: last.operation, now, actor, request_id: None, source, correlation_id: None };
+    refusals.record(call, identity.tenant.clone(), FAILURE_LIMIT_REACHED, last.details().to_vec());
 }
 
 #[cfg(test)]
 mod tests {
-    use signet_core::{Lifetime, Serial, TenantId, Uptime, authorization::Policy, tenants::FailureLimit};
+    use signet_core::{
+        Lifetime, PrincipalType, Serial, TenantId, Uptime,
+        authorization::{Denial, Policy},
+        tenants::FailureLimit,
+    };
 
     use super::*;
     use crate::{

@@ -7,6 +7,7 @@
 mod answer;
 mod arriving;
 pub mod authorization;
+mod bans;
 mod bundles;
 mod certificate;
 mod check;

@@ -12,12 +12,13 @@ use std::{
 
 use signet_app::Follower;
 use signet_core::{Cidr, Clock, Entropy, Lifetime, authorization::Policy, trust::Trust};
-use signet_mtls::{AcceptSettings, Ages, Rate, system_uptime};
+use signet_mtls::{AcceptSettings, Ages, BanSettings, Rate, system_uptime};
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authorization::Table,
+    bans::{BanLog, BanWriter},
     bundles::Bundles,
     certificate::Certificate,
     config::{Config, Limits},
@@ -139,14 +140,17 @@ pub async fn serve(
     let health_addr = listeners.health.as_ref().map(address).transpose()?;
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
-    let (node, writer, (queue, offenders)) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
+    let (node, queues) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
     // Kept from now on: the look replays what was revoked a moment ago, by a node that may not have put it on its list.
     wired.app.revocations().take();
     first_look(&node, &mut follower).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let reload = Arc::new(Notify::new());
-    start_tasks(&node, &wired, (follower, writer), &tasks, &stop);
-    tasks.spawn(suspensions::run(Arc::clone(&node), offenders, stop.clone()));
+    start_tasks(&node, &wired, (follower, queues.refusals), &tasks, &stop);
+    tasks.spawn(suspensions::run(Arc::clone(&node), queues.offenders, stop.clone()));
+    if let Some(bans) = queues.bans {
+        tasks.spawn(bans.run(stop.clone()));
+    }
     let looker = Looker {
         app: Arc::clone(&node.app),
         trust: Arc::clone(&trust),
@@ -155,7 +159,7 @@ pub async fn serve(
         refusals: Arc::clone(&node.refusals),
         when: config.trust.when_unrecorded,
     };
-    tasks.spawn(looker.run(queue, stop.clone()));
+    tasks.spawn(looker.run(queues.lookups, stop.clone()));
     let plain = (TaskTracker::new(), CancellationToken::new());
     let Listeners { grpc, public, health, metrics } = listeners;
     start_plain(&node, (public, config.listen.proxy_protocol_from.clone()), health, metrics, &plain);
@@ -172,18 +176,28 @@ pub async fn serve(
     Ok(Running { grpc_addr, public_addr, health_addr, metrics_addr, reload, trust, ended })
 }
 
+/// What the node's connections and calls hand on, since they must not wait.
+struct Queues {
+    refusals: Writer,
+    lookups: Queue,
+    offenders: OffenderQueue,
+    bans: Option<BanWriter>,
+}
+
 fn node(
     config: &Config,
     wired: &Wired,
     trust: Arc<Trust>,
     follower: &Follower,
     clock: &Clock,
-) -> Result<(Arc<Node>, Writer, (Queue, OffenderQueue)), ServeError> {
+) -> Result<(Arc<Node>, Queues), ServeError> {
     let policy = Arc::new(Policy::new(config.authorization.grants.clone()));
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
-    let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
-    let (lookups, queue) = Lookups::new(Arc::clone(&metrics));
+    let (node_refusals, refusals) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
+    let (node_lookups, lookups) = Lookups::new(Arc::clone(&metrics));
+    let ban_log = config.bans.log_file.clone().map(|path| BanLog::open(path, &metrics)).transpose()?;
+    let (ban_log, ban_writer) = ban_log.map(|(log, writer)| (Arc::new(log), writer)).unzip();
     let (offenders, offender_queue) = Offenders::new(Arc::clone(&metrics));
     let shares = Arc::new(Shares::new(&config.limits));
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
@@ -197,9 +211,10 @@ fn node(
         policy,
         table,
         metrics,
-        refusals: Arc::new(refusals),
-        lookups: Arc::new(lookups),
+        refusals: Arc::new(node_refusals),
+        lookups: Arc::new(node_lookups),
         offenders,
+        ban_log,
         certificate: Certificate::default(),
         endpoint: Endpoint::new(config.probe.as_ref().map(|probe| probe.endpoint.clone())),
         connections,
@@ -216,7 +231,7 @@ fn node(
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };
-    Ok((Arc::new(node), writer, (queue, offender_queue)))
+    Ok((Arc::new(node), Queues { refusals, lookups, offenders: offender_queue, bans: ban_writer }))
 }
 
 /// Sessions carry their grants and their account, so that a call looks up and computes nothing.
@@ -251,6 +266,12 @@ fn settings(config: &Config) -> AcceptSettings {
         max_connections: config.limits.max_connections,
         max_anonymous: (config.limits.max_connections / 4).max(1),
         rate: Rate { per_second: rate, burst },
+        bans: BanSettings {
+            failures: config.bans.failed_handshakes,
+            window: config.bans.window,
+            duration: config.bans.duration,
+            exempt: config.bans.exempt.clone(),
+        },
         proxies: config.listen.proxy_protocol_from.clone(),
         anonymous: config.authorization.anonymous_enrollment,
         require_pq_kex: config.listen.require_pq_kex,

@@ -25,8 +25,8 @@ const ENDINGS: [&str; 9] = [
     "restore",
 ];
 
-/// Outcomes that show a copied key, a CA's key that signs past Signet, or a key's holder that tries what it may not. All
-/// of them come after the CA's signature was verified.
+/// Outcomes that show a copied key, a CA's key that signs past Signet, or a key's holder that tries what it may not.
+/// All of them come after the CA's signature was verified.
 const COMPROMISES: [&str; 7] = [
     "CERTIFICATE_KEY_UNSUPPORTED",
     "CERTIFICATE_UNKNOWN",

@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod bans;
 mod deleted;
 mod dynamic;
 mod failures;
