@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     pin::Pin,
     sync::{
@@ -21,8 +21,8 @@ use signet_core::{
     trust::{Trust, WhenStale},
 };
 use signet_mtls::{
-    AcceptSettings, Acceptor, Ages, Connection, ConnectionObserver, ConnectionRefusal, Ended, Rate, Registry,
-    ServerCertificate, ServerIdentity, system_uptime,
+    AcceptSettings, Acceptor, Ages, BanReason, Connection, ConnectionObserver, ConnectionRefusal, Ended, Rate,
+    Registry, ServerCertificate, ServerIdentity, system_uptime,
 };
 use signet_softkey::OsEntropy;
 use signet_x509::Environment;
@@ -41,6 +41,7 @@ struct Silent;
 impl ConnectionObserver for Silent {
     fn accepted(&self, _: SocketAddr, _: Option<&Identity>, _: bool, _: Duration) {}
     fn refused(&self, _: SocketAddr, _: &ConnectionRefusal) {}
+    fn banned(&self, _: IpAddr, _: BanReason) {}
     fn closed(&self, _: SocketAddr, _: Option<&Identity>, _: Ended) {}
     fn accept_failed(&self, _: &io::Error) {}
 }

@@ -216,6 +216,7 @@ fn tenant(id: TenantId) -> Tenant {
         renewal_grace: Lifetime::seconds(0),
         renewal_steering: None,
         quotas: Default::default(),
+        failure_limit: None,
         deletion: None,
         created_at: Time::from_unix_seconds(0),
         updated_at: Time::from_unix_seconds(0),

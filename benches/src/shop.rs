@@ -122,6 +122,7 @@ pub(crate) fn new_tenant(id: &str) -> Result<CreateTenant> {
         max_certificates: 0,
         renewal_grace: Lifetime::seconds(0),
         quotas: Default::default(),
+        failure_limit: None,
     })
 }
 

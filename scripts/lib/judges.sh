@@ -8,9 +8,9 @@ JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 env
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 
-# Programs that read what the agent writes, and ask for revocation: command, then its Debian package.
+# Programs that read what the agent and signetd write, and ask for revocation: command, then its Debian package.
 CONSUMERS=(nginx:nginx-light haproxy:haproxy mosquitto:mosquitto mosquitto_pub:mosquitto-clients initdb:postgresql psql:postgresql-client
-  javac:default-jdk-headless)
+  javac:default-jdk-headless fail2ban-server:fail2ban)
 
 # need_consumers: tests run against real ones; those that are missing are installed where we may.
 need_consumers() {

@@ -127,6 +127,7 @@ async fn ensure_system_tenant(app: &App, call: &Call) -> Result<BootstrapItem, E
         renewal_grace: Lifetime::default(),
         renewal_steering: None,
         quotas: Default::default(),
+        failure_limit: None,
         deletion: None,
         created_at: call.now,
         updated_at: call.now,

@@ -3,7 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    KeyError, Lifetime, StoreError, authorization::Denial, id::IdError, tenants::quota::OverQuota, trust::Refusal,
+    KeyError, Lifetime, StoreError, authorization::denial::Denial, id::IdError, tenants::quota::OverQuota,
+    trust::Refusal,
 };
 
 /// Why an operation failed. Mapped to gRPC, HTTP and exit codes in one exhaustive match each.

@@ -92,6 +92,7 @@ async fn found(app: &Arc<App>) {
         max_certificates: 0,
         renewal_grace: Lifetime::hours(1),
         quotas: Default::default(),
+        failure_limit: None,
     };
     tenants::create_tenant(app, &call, &Housekeeper::appoint().environment(), tenant).await.unwrap();
     for number in 1..=3 {

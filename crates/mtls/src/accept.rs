@@ -1,25 +1,32 @@
 //! The accept loop: it takes whatever comes, and each connection gets a task of its own, so that a slow or hostile one
 //! holds up nobody.
 
-use std::{fmt, io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::ServerConfig;
-use signet_core::Cidr;
+use signet_core::{Cidr, cidr::source_of};
 use signet_x509::Environment;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
-    time::{interval, sleep},
+    time::{Instant, interval, sleep},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    bans::{BanSettings, Bans},
     budget::{Budget, Place},
     connection::Connection,
     goodbye,
-    observer::ConnectionObserver,
+    observer::{ConnectionObserver, ConnectionRefusal},
     quota::Quota,
     registry::Registry,
     server_cert::ServerCertificate,
@@ -49,7 +56,9 @@ pub struct AcceptSettings {
     pub max_anonymous: usize,
     /// Connections per source address.
     pub rate: Rate,
-    /// Networks of balancers: those must send a PROXY version 2 header, all others must not.
+    /// When sources are closed at once, since their handshakes fail.
+    pub bans: BanSettings,
+    /// Networks of balancers, which are never banned: those must send a PROXY version 2 header, all others must not.
     pub proxies: Vec<Cidr>,
     /// Whether clients without a certificate are taken, to enroll.
     pub anonymous: bool,
@@ -67,6 +76,7 @@ impl Default for AcceptSettings {
             max_connections: 10_000,
             max_anonymous: 2500,
             rate: Rate { per_second: rate(50), burst: rate(200) },
+            bans: BanSettings::default(),
             proxies: Vec::new(),
             anonymous: false,
             require_pq_kex: false,
@@ -89,6 +99,7 @@ pub struct Acceptor<A: Send + Sync + 'static> {
     pub(crate) registry: Arc<Registry<A>>,
     pub(crate) observer: Arc<dyn ConnectionObserver>,
     pub(crate) throttle: Throttle,
+    pub(crate) bans: Bans,
     /// Connections without a ClientHello yet, and those that still read why they were refused.
     pub(crate) pending: Arc<Budget>,
     pub(crate) turns: Arc<Turns>,
@@ -117,6 +128,7 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             registry,
             observer,
             throttle: Throttle::new(rate),
+            bans: Bans::new(settings.bans.clone(), &settings.proxies),
             pending: Budget::new(max_handshakes.saturating_mul(4), max_handshakes),
             turns: Turns::new(max_handshakes / 8),
             handshakes: Budget::new(max_handshakes, max_handshakes),
@@ -171,6 +183,14 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
 }
 
 impl<A: Send + Sync + 'static> Acceptor<A> {
+    fn count_failed(&self, address: IpAddr, refusal: &ConnectionRefusal) {
+        let Some(reason) = refusal.ban_reason() else { return };
+        // What this node has not heard of may be good.
+        if !self.registry.trust().is_stale() && self.bans.count(address, Instant::now()) {
+            self.observer.banned(source_of(address), reason);
+        }
+    }
+
     async fn welcome(
         self: Arc<Self>,
         stream: TcpStream,
@@ -183,6 +203,7 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             Ok(connection) => drop(ready.send(Ok(connection)).await),
             Err(failed) => {
                 self.observer.refused(failed.remote, &failed.refusal);
+                self.count_failed(failed.remote.ip(), &failed.refusal);
                 let Some(rest) = failed.rest else { return };
                 let place = self.pending.take(Some(failed.remote.ip()));
                 tokio::select! {

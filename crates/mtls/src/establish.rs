@@ -66,6 +66,9 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         let source = within(&place, hello_by, self.source(&mut stream, socket)).await;
         let remote = source.map_err(|(refusal, rest)| Failed { remote: socket, refusal, rest })?;
         let failed = |(refusal, rest)| Failed { remote, refusal, rest };
+        if self.bans.is_banned(remote.ip(), started) {
+            return Err(failed((ConnectionRefusal::Banned, None)));
+        }
         if !self.throttle.admit(remote.ip()) {
             return Err(failed((ConnectionRefusal::Throttled, None)));
         }
@@ -156,6 +159,9 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         match entered {
             Ok((registration, room)) => {
                 let identity = registration.session().map(|session| &**session.identity());
+                if identity.is_some() {
+                    self.bans.vouch(remote.ip(), started);
+                }
                 self.observer.accepted(remote, identity, resumed, started.elapsed());
                 Ok(Connection::new(stream, registration, Arc::clone(&self.observer), room))
             }

@@ -1,9 +1,9 @@
 //! The front door: TCP in, authenticated connections out.
 //!
-//! A connection passes, in this order: [`proxy`] (whose address is it), a token bucket per source, the ClientHello, its
-//! source's turn, the TLS handshake with the check of the client's certificate, the same check again for resumed
-//! sessions, the share of its principal and tenant, and the [`Registry`] of open connections, which ends those that
-//! lose their right to be open. What comes out is a [`Connection`] for tonic; each of its requests finds an
+//! A connection passes, in this order: [`proxy`] (whose address is it), the bans, a token bucket per source, the
+//! ClientHello, its source's turn, the TLS handshake with the check of the client's certificate, the same check again
+//! for resumed sessions, the share of its principal and tenant, and the [`Registry`] of open connections, which ends
+//! those that lose their right to be open. What comes out is a [`Connection`] for tonic; each of its requests finds an
 //! `Arc<ConnectInfo<A>>` in its extensions and asks [`Session::check`] whether it may go on.
 //!
 //! Connections that have not spoken yet, handshakes and open connections each have a [`Budget`] or quota with a share
@@ -11,6 +11,7 @@
 
 mod accept;
 mod backoff;
+mod bans;
 mod budget;
 mod clock;
 mod connection;
@@ -31,10 +32,11 @@ mod unread;
 mod verify;
 
 pub use accept::{AcceptSettings, Acceptor, Incoming};
+pub use bans::BanSettings;
 pub use budget::{Budget, Crowd, Place};
 pub use clock::system_uptime;
 pub use connection::{ConnectInfo, Connection};
-pub use observer::{ConnectionObserver, ConnectionRefusal};
+pub use observer::{BanReason, ConnectionObserver, ConnectionRefusal};
 pub use quota::Share;
 pub use registry::{Ages, Registry};
 pub use server_cert::{ServerCertificate, ServerCertificateError, ServerIdentity};

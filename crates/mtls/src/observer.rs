@@ -1,8 +1,13 @@
 //! What happens to connections, told to whoever counts and audits.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use signet_core::Identity;
+use signet_x509::ChainError;
 use thiserror::Error;
 
 use crate::{
@@ -16,6 +21,9 @@ use crate::{
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub enum ConnectionRefusal {
+    /// Its source is banned.
+    #[error("too many failed handshakes from this address a while ago")]
+    Banned,
     /// Its address asked too often.
     #[error("too many connections from this address")]
     Throttled,
@@ -67,6 +75,7 @@ impl ConnectionRefusal {
     /// UPPER_SNAKE_CASE, for audit events and metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
+            Self::Banned => "SOURCE_BANNED",
             Self::Throttled => "CONNECTION_THROTTLED",
             Self::Evicted => "CONNECTION_EVICTED",
             Self::TooManyConnections { share, .. } => share.reason(),
@@ -81,6 +90,47 @@ impl ConnectionRefusal {
             Self::Certificate { refusal, .. } => refusal.reason(),
         }
     }
+
+    /// What it counts as towards a ban of its source; `None`: it does not. Who was good once, or may be it for another
+    /// node, is not hostile; nor is who finds no room.
+    pub(crate) fn ban_reason(&self) -> Option<BanReason> {
+        match self {
+            Self::NoCertificate => Some(BanReason::NoCertificate),
+            Self::Certificate { refusal: CertificateRefusal::Chain(error), .. } => match error {
+                ChainError::Expired | ChainError::NotYetValid | ChainError::IssuerReplaced => None,
+                _ => Some(BanReason::BadCertificate),
+            },
+            Self::Handshake(error) => {
+                use rustls::Error::{InvalidCertificate, InvalidMessage, PeerMisbehaved};
+                let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+                let is_bad = matches!(error, Some(InvalidCertificate(_) | InvalidMessage(_) | PeerMisbehaved(_)));
+                is_bad.then_some(BanReason::BadHandshake)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a source is banned: what its last failed handshake lacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BanReason {
+    /// A certificate that no CA of its tenant signed, or that is none of ours.
+    BadCertificate,
+    /// No certificate where one is needed.
+    NoCertificate,
+    /// TLS that breaks its own rules, e.g. a certificate without its key.
+    BadHandshake,
+}
+
+impl BanReason {
+    /// In a few letters, for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadCertificate => "bad-certificate",
+            Self::NoCertificate => "no-certificate",
+            Self::BadHandshake => "bad-handshake",
+        }
+    }
 }
 
 /// Told of every connection, in the connection's task: an implementation counts or hands on and returns at once.
@@ -90,6 +140,10 @@ pub trait ConnectionObserver: Send + Sync {
 
     /// A connection was not taken. `remote` is the balancer if it broke off before its PROXY header.
     fn refused(&self, remote: SocketAddr, refusal: &ConnectionRefusal);
+
+    /// The source of an address (IPv6: a /64) is banned from now on, because of handshakes that failed; the last of
+    /// them was told by [`Self::refused`].
+    fn banned(&self, source: IpAddr, reason: BanReason);
 
     /// A connection that had been taken is over.
     fn closed(&self, remote: SocketAddr, identity: Option<&Identity>, ended: Ended);

@@ -22,8 +22,8 @@ const PRINCIPALS: &str = "[Admin, User, Worker, Service, Device]";
 /// What a tenant's own permissions may be about.
 const RESOURCES: &str = "[Resource, Tenant, Admin, User, Worker, Service, Device]";
 
-/// The permissions that policies may name: Signet's own, about the tenant as a whole, and those that the environment and
-/// the tenant add for their services.
+/// The permissions that policies may name: Signet's own, about the tenant as a whole, and those that the environment
+/// and the tenant add for their services.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     pub(crate) schema: Schema,

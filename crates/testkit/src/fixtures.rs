@@ -55,6 +55,7 @@ pub fn tenant(id: &TenantId) -> Tenant {
         renewal_grace: Lifetime::default(),
         renewal_steering: None,
         quotas: Default::default(),
+        failure_limit: None,
         deletion: None,
         created_at: NOW,
         updated_at: NOW,

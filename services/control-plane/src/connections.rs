@@ -1,13 +1,19 @@
 //! What happens to connections, counted, logged and, where it is somebody's business, audited.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use metrics::{counter, histogram};
 use signet_app::Call;
 use signet_core::{Actor, Clock, Identity, TenantId};
-use signet_mtls::{AcceptSettings, Acceptor, ConnectionObserver, ConnectionRefusal, Ended, Presented};
+use signet_mtls::{AcceptSettings, Acceptor, BanReason, ConnectionObserver, ConnectionRefusal, Ended, Presented};
 
 use crate::{
+    bans::BanLog,
     metrics::Metrics,
     node::{Node, Rights},
     refusals::Refusals,
@@ -23,11 +29,12 @@ pub(crate) struct Connections {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) clock: Clock,
     pub(crate) lookups: Arc<Lookups>,
+    pub(crate) ban_log: Option<Arc<BanLog>>,
 }
 
 impl Connections {
-    fn audit(&self, remote: SocketAddr, tenant: TenantId, reason: &'static str, details: Vec<(&'static str, String)>) {
-        let (now, actor, source) = ((self.clock)(), Actor::Anonymous, Some(remote.ip()));
+    fn audit(&self, source: IpAddr, tenant: TenantId, reason: &'static str, details: Vec<(&'static str, String)>) {
+        let (now, actor, source) = ((self.clock)(), Actor::Anonymous, Some(source));
         let call = Call { operation: CONNECT, now, actor, request_id: None, source, correlation_id: None };
         self.refusals.record(call, tenant, reason, details);
     }
@@ -49,7 +56,7 @@ impl Connections {
             details.push(("serial", serial.to_string()));
         }
         let owner = presented.id.as_ref().filter(|_| presented.verified).map(|id| id.tenant.clone());
-        self.audit(remote, owner.unwrap_or_else(TenantId::system), reason, details);
+        self.audit(remote.ip(), owner.unwrap_or_else(TenantId::system), reason, details);
     }
 }
 
@@ -73,7 +80,7 @@ impl ConnectionObserver for Connections {
         let error: &dyn std::error::Error = refusal;
         let cause = error.source().map(tracing::field::display);
         // As many as a stranger likes: the metric tells.
-        if !matches!(refusal, ConnectionRefusal::Throttled | ConnectionRefusal::Evicted) {
+        if !matches!(refusal, ConnectionRefusal::Banned | ConnectionRefusal::Throttled | ConnectionRefusal::Evicted) {
             let verified = matches!(refusal, ConnectionRefusal::Certificate { presented, .. } if presented.verified);
             tracing::info!(client.address = %remote, reason = refusal.reason(), verified, cause, "connection refused");
         }
@@ -83,13 +90,14 @@ impl ConnectionObserver for Connections {
                 self.audit_presented(remote, refusal.reason(), presented, vec![cause]);
             }
             ConnectionRefusal::UntrustedProxy | ConnectionRefusal::NoCertificate => {
-                self.audit(remote, TenantId::system(), refusal.reason(), Vec::new());
+                self.audit(remote.ip(), TenantId::system(), refusal.reason(), Vec::new());
             }
             ConnectionRefusal::TooManyConnections { presented: Some(presented), .. } => {
                 self.audit_presented(remote, refusal.reason(), presented, Vec::new());
             }
             // The net's noise, and trouble on the way: numbers tell enough.
-            ConnectionRefusal::Throttled
+            ConnectionRefusal::Banned
+            | ConnectionRefusal::Throttled
             | ConnectionRefusal::Evicted
             | ConnectionRefusal::TooManyConnections { presented: None, .. }
             | ConnectionRefusal::Proxy(_)
@@ -98,6 +106,16 @@ impl ConnectionObserver for Connections {
             | ConnectionRefusal::Timeout
             | ConnectionRefusal::Handshake(_)
             | ConnectionRefusal::NoHttp2 => {}
+        }
+    }
+
+    fn banned(&self, source: IpAddr, reason: BanReason) {
+        self.metrics.count("signet_sources_banned_total", "reason", reason.as_str());
+        tracing::warn!(client.address = %source, reason = reason.as_str(), "source banned: its handshakes fail");
+        let details = vec![("reason", reason.as_str().to_owned())];
+        self.audit(source, TenantId::system(), "SOURCE_BANNED", details);
+        if let Some(log) = &self.ban_log {
+            log.write((self.clock)(), source, reason);
         }
     }
 
@@ -129,6 +147,7 @@ pub(crate) fn acceptor(
         refusals: Arc::clone(&node.refusals),
         clock: Arc::clone(&node.clock),
         lookups: Arc::clone(&node.lookups),
+        ban_log: node.ban_log.clone(),
     };
     let environment = node.app.environment().clone();
     Acceptor::new(settings, environment, certificate, Arc::clone(&node.connections), Arc::new(observer))

@@ -174,6 +174,9 @@ fn record(node: &Node, operation: &'static str, peer: &ConnectInfo, now: Time, e
     if matches!(error, Error::Unauthenticated(Refusal::Stale)) {
         return node.metrics.count("signet_refusals_total", "reason", error.reason());
     }
+    if let (Some(session), Error::Denied(denial)) = (&peer.session, error) {
+        node.count_failure(session, (operation, *denial), Some(peer.remote.ip()), now);
+    }
     let identity = peer.session.as_ref().map(|session| session.identity());
     let tenant = identity.map_or_else(TenantId::system, |identity| identity.tenant.clone());
     let actor = identity.map_or(Actor::Anonymous, |identity| Actor::from(&**identity));

@@ -7,6 +7,7 @@
 mod answer;
 mod arriving;
 pub mod authorization;
+mod bans;
 mod bundles;
 mod certificate;
 mod check;
@@ -18,6 +19,7 @@ mod descriptors;
 pub mod earlier;
 mod endpoint;
 pub mod errors;
+mod failures;
 mod gate;
 mod grpc;
 mod lists;
@@ -38,6 +40,7 @@ mod strangers;
 pub mod telemetry;
 mod unrecorded;
 mod upkeep;
+mod waiting;
 pub mod wiring;
 
 pub use config::{Config, ConfigError};

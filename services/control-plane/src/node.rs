@@ -1,6 +1,7 @@
 //! What all parts of a running node share.
 
 use std::{
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc,
@@ -9,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use signet_app::App;
+use signet_app::{App, principals::failures::RefusedCall};
 use signet_core::{
-    Clock, Entropy, Serial, TenantId, Time,
+    Clock, Entropy, PrincipalType, Serial, TenantId, Time,
     authorities::signer::random,
-    authorization::{Grants, Policy},
+    authorization::{Denial, Grants, Policy},
     trust::Trust,
 };
 use tokio::sync::watch;
@@ -22,12 +23,14 @@ use tonic::Status;
 
 use crate::{
     authorization::{Kind, Lane, Route, Table},
+    bans::BanLog,
     bundles::Bundles,
     certificate::Certificate,
     config::Limits,
     decisions::{Added, Decisions},
     endpoint::Endpoint,
     errors,
+    failures::{self, Offender, Offenders},
     lists::Lists,
     metrics::Metrics,
     ocsp::Ocsp,
@@ -85,6 +88,8 @@ pub(crate) struct Node {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) lookups: Arc<Lookups>,
+    pub(crate) offenders: Offenders,
+    pub(crate) ban_log: Option<Arc<BanLog>>,
     pub(crate) bundles: Bundles,
     pub(crate) lists: Arc<Lists>,
     pub(crate) ocsp: Arc<Ocsp>,
@@ -171,6 +176,28 @@ impl Node {
             return Ok(None);
         }
         account.take(Budget::Streams, route.weight.get() as usize, route.lane).map(Some).map_err(|full| self.full(full))
+    }
+
+    /// A call of a principal was refused for want of a right.
+    pub(crate) fn count_failure(
+        &self,
+        session: &Session,
+        (operation, denial): (&'static str, Denial),
+        source: Option<IpAddr>,
+        now: Time,
+    ) {
+        let identity = session.identity();
+        let limit = self.trust.failure_limit(&identity.tenant);
+        let account = Arc::clone(&session.latest().account);
+        if !account.failures.add(self.trust.uptime(), limit) {
+            return;
+        }
+        let last = RefusedCall { limit, operation, reason: denial.reason(), source };
+        if identity.principal_type == PrincipalType::Admin {
+            self.offenders.told("admin");
+            return failures::record_admin(&self.refusals, identity, &last, now);
+        }
+        self.offenders.offer(Offender { identity: Arc::clone(identity), last, account });
     }
 
     fn full(&self, full: Full) -> Status {

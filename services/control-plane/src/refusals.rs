@@ -12,7 +12,7 @@ use signet_core::{Actor, TenantId, authorization::Denial};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, waiting::Waiting};
 
 /// Events that wait to be written; more are only counted.
 const WAITING: usize = 1024;
@@ -39,10 +39,6 @@ pub(crate) struct Refusals {
     metrics: Arc<Metrics>,
 }
 
-/// How many events of each tenant wait.
-#[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<TenantId, usize>>);
-
 /// Writes what [`Refusals`] took.
 pub(crate) struct Writer {
     queue: mpsc::Receiver<Event>,
@@ -54,7 +50,8 @@ impl Refusals {
     pub(crate) fn new(per_minute: u32, metrics: Arc<Metrics>) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        let (rate, unwritten, waiting) = (RateLimiter::keyed(quota), Mutex::default(), Arc::default());
+        let (rate, unwritten, waiting) =
+            (RateLimiter::keyed(quota), Mutex::default(), Arc::new(Waiting::new(WAITING_OF_TENANT)));
         let writer = Writer { queue: receiver, waiting: Arc::clone(&waiting), metrics: Arc::clone(&metrics) };
         (Self { queue: sender, rate, unwritten, waiting, metrics }, writer)
     }
@@ -116,27 +113,6 @@ impl Refusals {
     }
 }
 
-impl Waiting {
-    /// Whether the tenant may have one more.
-    fn enter(&self, tenant: &TenantId) -> bool {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_tenant = waiting.entry(tenant.clone()).or_insert(0);
-        if *of_tenant >= WAITING_OF_TENANT {
-            return false;
-        }
-        *of_tenant = of_tenant.saturating_add(1);
-        true
-    }
-
-    fn leave(&self, tenant: &TenantId) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get_mut(tenant) {
-            Some(of_tenant) if *of_tenant > 1 => *of_tenant -= 1,
-            _ => drop(waiting.remove(tenant)),
-        }
-    }
-}
-
 impl Writer {
     /// Writes until `stop`, and then what still waits.
     pub(crate) async fn run(mut self, app: Arc<App>, stop: CancellationToken) {
@@ -179,7 +155,7 @@ mod tests {
             waiting.push(event.tenant.to_string());
         }
         assert_eq!((waiting.len(), waiting.last().map(String::as_str)), (WAITING_OF_TENANT + 1, Some("globex")));
-        assert!(writer.waiting.0.lock().unwrap().is_empty());
+        assert!(writer.waiting.is_empty());
         record("acme");
         assert!(writer.queue.try_recv().is_ok(), "there is room again");
     }

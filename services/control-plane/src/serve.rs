@@ -12,17 +12,19 @@ use std::{
 
 use signet_app::Follower;
 use signet_core::{Cidr, Clock, Entropy, Lifetime, authorization::Policy, trust::Trust};
-use signet_mtls::{AcceptSettings, Ages, Rate, system_uptime};
+use signet_mtls::{AcceptSettings, Ages, BanSettings, Rate, system_uptime};
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authorization::Table,
+    bans::{BanLog, BanWriter},
     bundles::Bundles,
     certificate::Certificate,
     config::{Config, Limits},
     decisions::{Added, Decisions},
     endpoint::Endpoint,
+    failures::{OffenderQueue, Offenders},
     grpc,
     lists::Lists,
     metrics::Metrics,
@@ -35,7 +37,7 @@ use crate::{
     shutdown,
     strangers::AnonymousLimits,
     unrecorded::{Looker, Lookups, Queue},
-    upkeep::{self, certificate::Keeper, lists::Keeper as ListKeeper},
+    upkeep::{self, certificate::Keeper, lists::Keeper as ListKeeper, suspensions},
     wiring::Wired,
 };
 
@@ -140,13 +142,17 @@ pub async fn serve(
     let health_addr = listeners.health.as_ref().map(address).transpose()?;
     let trust = Arc::new(Trust::new(config.trust.staleness_limit, config.trust.when_stale, system_uptime));
     let mut follower = Follower::new(Arc::clone(&wired.app), Arc::clone(&trust));
-    let (node, writer, queue, wanted) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
+    let (node, queues) = node(&config, &wired, Arc::clone(&trust), &follower, &clock)?;
     // Kept from now on: the look replays what was revoked a moment ago, by a node that may not have put it on its list.
     wired.app.revocations().take();
     first_look(&node, &mut follower).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let reload = Arc::new(Notify::new());
-    start_tasks(&node, &wired, (follower, writer), &tasks, &stop);
+    start_tasks(&node, &wired, (follower, queues.refusals), &tasks, &stop);
+    tasks.spawn(suspensions::run(Arc::clone(&node), queues.offenders, stop.clone()));
+    if let Some(bans) = queues.bans {
+        tasks.spawn(bans.run(stop.clone()));
+    }
     let looker = Looker {
         app: Arc::clone(&node.app),
         trust: Arc::clone(&trust),
@@ -155,8 +161,8 @@ pub async fn serve(
         refusals: Arc::clone(&node.refusals),
         when: config.trust.when_unrecorded,
     };
-    tasks.spawn(looker.run(queue, stop.clone()));
-    tasks.spawn(upkeep::ocsp::run(Arc::clone(&node.ocsp), wanted, stop.clone()));
+    tasks.spawn(looker.run(queues.lookups, stop.clone()));
+    tasks.spawn(upkeep::ocsp::run(Arc::clone(&node.ocsp), queues.ocsp, stop.clone()));
     let plain = (TaskTracker::new(), CancellationToken::new());
     let Listeners { grpc, public, health, metrics } = listeners;
     start_plain(&node, (public, config.listen.proxy_protocol_from.clone()), health, metrics, &plain);
@@ -173,18 +179,30 @@ pub async fn serve(
     Ok(Running { grpc_addr, public_addr, health_addr, metrics_addr, reload, trust, ended })
 }
 
+/// What the node's connections and calls hand on, since they must not wait.
+struct Queues {
+    refusals: Writer,
+    lookups: Queue,
+    offenders: OffenderQueue,
+    bans: Option<BanWriter>,
+    ocsp: Wanted,
+}
+
 fn node(
     config: &Config,
     wired: &Wired,
     trust: Arc<Trust>,
     follower: &Follower,
     clock: &Clock,
-) -> Result<(Arc<Node>, Writer, Queue, Wanted), ServeError> {
+) -> Result<(Arc<Node>, Queues), ServeError> {
     let policy = Arc::new(Policy::new());
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &policy)?;
     let metrics = Arc::new(Metrics::new(&table).map_err(|error| ServeError::Setup(error.to_string()))?);
-    let (refusals, writer) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
-    let (lookups, queue) = Lookups::new(Arc::clone(&metrics));
+    let (node_refusals, refusals) = Refusals::new(config.limits.audited_refusals_per_minute, Arc::clone(&metrics));
+    let (node_lookups, lookups) = Lookups::new(Arc::clone(&metrics));
+    let ban_log = config.bans.log_file.clone().map(|path| BanLog::open(path, &metrics)).transpose()?;
+    let (ban_log, ban_writer) = ban_log.map(|(log, writer)| (Arc::new(log), writer)).unzip();
+    let (offenders, offender_queue) = Offenders::new(Arc::clone(&metrics));
     let shares = Arc::new(Shares::new(&config.limits));
     let (ocsp, wanted) = Ocsp::new(Arc::clone(&wired.app), Arc::clone(&trust), Arc::clone(clock), config.ocsp.nonce);
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
@@ -201,8 +219,10 @@ fn node(
         policy,
         table,
         metrics,
-        refusals: Arc::new(refusals),
-        lookups: Arc::new(lookups),
+        refusals: Arc::new(node_refusals),
+        lookups: Arc::new(node_lookups),
+        offenders,
+        ban_log,
         certificate: Certificate::default(),
         endpoint: Endpoint::new(config.probe.as_ref().map(|probe| probe.endpoint.clone())),
         connections,
@@ -219,7 +239,8 @@ fn node(
         draining: AtomicBool::new(false),
         drained: CancellationToken::new(),
     };
-    Ok((Arc::new(node), writer, queue, wanted))
+    let queues = Queues { refusals, lookups, offenders: offender_queue, bans: ban_writer, ocsp: wanted };
+    Ok((Arc::new(node), queues))
 }
 
 /// Sessions carry their grants and their account, so that a call looks up and computes nothing.
@@ -255,6 +276,12 @@ fn settings(config: &Config) -> AcceptSettings {
         max_connections: config.limits.max_connections,
         max_anonymous: (config.limits.max_connections / 4).max(1),
         rate: Rate { per_second: rate, burst },
+        bans: BanSettings {
+            failures: config.bans.failed_handshakes,
+            window: config.bans.window,
+            duration: config.bans.duration,
+            exempt: config.bans.exempt.clone(),
+        },
         proxies: config.listen.proxy_protocol_from.clone(),
         anonymous: config.authorization.anonymous_enrollment,
         require_pq_kex: config.listen.require_pq_kex,

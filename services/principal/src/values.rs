@@ -129,6 +129,40 @@ pub fn quota(text: &str) -> Result<(Quota, u32), String> {
     Ok((quota, limit))
 }
 
+/// When a principal is suspended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureLimit {
+    /// As where nothing was set.
+    Default,
+    /// So many failures within so many seconds; 0: never.
+    Of(u32, u32),
+}
+
+impl FailureLimit {
+    /// As the API takes it.
+    pub const fn to_proto(self) -> Option<v1::FailureLimit> {
+        match self {
+            Self::Default => None,
+            Self::Of(failures, window_seconds) => Some(v1::FailureLimit { failures, window_seconds }),
+        }
+    }
+}
+
+/// `N/TIME`, e.g. `10/5m`; `off`; `default`.
+pub fn failure_limit(text: &str) -> Result<FailureLimit, String> {
+    const RULE: &str = "must be N/TIME, e.g. 10/5m, with at most 100 failures and 1h; off; or default";
+    match text {
+        "off" => Ok(FailureLimit::Of(0, 300)),
+        "default" => Ok(FailureLimit::Default),
+        _ => {
+            let (failures, window) = text.split_once('/').ok_or(RULE)?;
+            let failures = failures.parse().ok().filter(|failures| (1..=100).contains(failures)).ok_or(RULE)?;
+            let window = seconds(window).ok().filter(|window| *window <= 3600).ok_or(RULE)?;
+            Ok(FailureLimit::Of(failures, window))
+        }
+    }
+}
+
 /// `TYPE=TIME`, e.g. `worker=12h`.
 pub fn lifetime(text: &str) -> Result<v1::LifetimeOverride, String> {
     let (kind, time) = text.split_once('=').ok_or("must be TYPE=TIME, e.g. worker=12h")?;

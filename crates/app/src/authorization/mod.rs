@@ -112,7 +112,7 @@ pub async fn set_model(
             set_by: call.actor.to_string(),
             set_at: call.now,
         };
-        let entry = described(AuditEntry::done(call, "authorization_model", &model.version), &model);
+        let entry = described(AuditEntry::done(call, "authorization_model", model.version), &model);
         let write = match found {
             Some(Versioned { version, .. }) => Write::replace(model.clone(), version),
             None => Write::create(model.clone()),

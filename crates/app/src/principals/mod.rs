@@ -1,4 +1,5 @@
-//! Principals: create, read, change, suspend, activate. `deletion` has what is special about an end for good.
+//! Principals: create, read, change, suspend, activate. `deletion` has what is special about an end for
+//! good, `failures` the suspension that nobody ordered.
 
 use std::sync::atomic::AtomicBool;
 
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub mod deletion;
+pub mod failures;
 mod held;
 
 /// Most roles of a principal.
@@ -250,13 +252,25 @@ async fn suspend_unread(
 pub(crate) fn change_principal(
     app: &App,
     call: &Call,
+    found: Versioned<Principal>,
+    change: Option<(Change, Time)>,
+) -> (Commit, Principal) {
+    let entry = AuditEntry::done(call, "principal", &found.value.id);
+    change_audited(app, call, entry, found, change)
+}
+
+/// The same with more to say in its audit event.
+fn change_audited(
+    app: &App,
+    call: &Call,
+    entry: AuditEntry,
     mut found: Versioned<Principal>,
     change: Option<(Change, Time)>,
 ) -> (Commit, Principal) {
     let principal = &mut found.value;
     principal.updated_at = call.now;
     principal.forget_expired(call.now);
-    let mut entry = AuditEntry::done(call, "principal", &principal.id).detail("generation", principal.generation);
+    let mut entry = entry.detail("generation", principal.generation);
     if let Some((Change::PrincipalRoles { roles, .. }, _)) = &change {
         // A restore finds here what was taken away.
         entry = entry.detail("roles", roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));

@@ -13,8 +13,8 @@ use signet_core::{
         scope::{ClaimScope, EnvironmentScope},
     },
     tenants::{
-        DEFAULT_MAX_CERTIFICATES, Isolation, MAX_LIFETIME, MAX_UNIT, MIN_LIFETIME, SubjectForm, Tenant, TenantStatus,
-        quota::Quotas,
+        DEFAULT_MAX_CERTIFICATES, FailureLimit, Isolation, MAX_LIFETIME, MAX_UNIT, MIN_LIFETIME, SubjectForm, Tenant,
+        TenantStatus, quota::Quotas,
     },
     text::{check_display_name, is_deceptive},
 };
@@ -53,6 +53,9 @@ pub struct CreateTenant {
     /// How much of what it may have; unset or 0: the defaults.
     #[serde(skip_serializing_if = "Quotas::is_unset")]
     pub quotas: Quotas,
+    /// When a principal is suspended by itself; `None`: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_limit: Option<FailureLimit>,
 }
 
 /// What to change; `None`: leave as it is.
@@ -72,6 +75,9 @@ pub struct TenantPatch {
     /// How much of what it may have; unset: as before, 0: the default.
     #[serde(skip_serializing_if = "Quotas::is_unset")]
     pub quotas: Quotas,
+    /// When a principal is suspended by itself; `Some(None)`: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_limit: Option<Option<FailureLimit>>,
 }
 
 /// Makes a tenant and, unless it shares the environment's, its CA.
@@ -145,6 +151,7 @@ pub async fn update_tenant(
         tenant.max_certificates = patch.max_certificates.unwrap_or(before.max_certificates);
         tenant.renewal_grace = patch.renewal_grace.unwrap_or(before.renewal_grace);
         tenant.quotas = patch.quotas.or(before.quotas);
+        tenant.failure_limit = patch.failure_limit.unwrap_or(before.failure_limit);
         if *tenant == before {
             return Ok(Planned::Unchanged(before));
         }
@@ -297,6 +304,7 @@ fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Er
         max_certificates: Some(input.max_certificates),
         renewal_grace: Some(input.renewal_grace),
         quotas: input.quotas,
+        failure_limit: Some(input.failure_limit),
     })?;
     Ok(Tenant {
         id: input.id.clone(),
@@ -309,6 +317,7 @@ fn new_tenant(app: &App, call: &Call, input: &CreateTenant) -> Result<Tenant, Er
         renewal_grace: input.renewal_grace,
         renewal_steering: None,
         quotas: patch.quotas.or(Quotas::default()),
+        failure_limit: input.failure_limit,
         deletion: None,
         created_at: call.now,
         updated_at: call.now,
@@ -325,6 +334,9 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
     if let Some(subjects) = &mut patch.subjects {
         subjects.retain(|_, form| *form != SubjectForm::default());
         subjects.iter().try_for_each(|(of, form)| check_subject(*of, form))?;
+    }
+    if let Some(Some(limit)) = patch.failure_limit {
+        check_failure_limit(limit)?;
     }
     if patch.renewal_grace.is_some_and(|grace| grace > MAX_GRACE) {
         let message = "must be at most 2592000 seconds (30 days)";
@@ -343,6 +355,17 @@ fn checked(mut patch: TenantPatch) -> Result<TenantPatch, Error> {
         }
     }
     Ok(patch)
+}
+
+fn check_failure_limit(FailureLimit { failures, window }: FailureLimit) -> Result<(), Error> {
+    let (field, rule) = if failures > FailureLimit::MOST {
+        ("tenant.failure_limit.failures", "must be at most 100; 0: nobody is suspended by itself")
+    } else if window < FailureLimit::SHORTEST || window > FailureLimit::LONGEST {
+        ("tenant.failure_limit.window_seconds", "must be 1 to 3600 seconds (1 hour)")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(field, "OUT_OF_RANGE", rule))
 }
 
 fn check_subject(of: PrincipalType, form: &SubjectForm) -> Result<(), Error> {

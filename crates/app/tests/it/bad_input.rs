@@ -8,7 +8,7 @@ use signet_app::{
 };
 use signet_core::{
     Error, Lifetime, PrincipalType,
-    tenants::{SubjectForm, quota::Quotas},
+    tenants::{FailureLimit, SubjectForm, quota::Quotas},
 };
 use signet_x509::KeyAndCsr;
 
@@ -74,6 +74,10 @@ async fn invariant_10_tenants() {
         let form = SubjectForm { organizational_unit: unit.map(str::to_owned), tenant_in_common_name };
         CreateTenant { subjects: [(of, form)].into(), ..new_tenant("new") }
     };
+    let failures = |failures, seconds| {
+        let limit = FailureLimit { failures, window: Lifetime::seconds(seconds) };
+        CreateTenant { failure_limit: Some(limit), ..new_tenant("new") }
+    };
     let cases = [
         ("tenant.tenant_id", new_tenant("system")),
         ("tenant.tenant_id", new_tenant("root")),
@@ -88,6 +92,9 @@ async fn invariant_10_tenants() {
         ("tenant.subjects.organizational_unit", subject(PrincipalType::Worker, Some("a\u{202e}b"), false)),
         ("tenant.subjects.organizational_unit", subject(PrincipalType::User, Some(&"a".repeat(65)), false)),
         ("tenant.max_certificates", CreateTenant { max_certificates: 101, ..new_tenant("new") }),
+        ("tenant.failure_limit.failures", failures(101, 300)),
+        ("tenant.failure_limit.window_seconds", failures(10, 0)),
+        ("tenant.failure_limit.window_seconds", failures(10, 3601)),
         ("tenant.quotas", CreateTenant { quotas: quotas(10_000_001), ..new_tenant("new") }),
         (
             "tenant.renewal_grace_seconds",
@@ -103,6 +110,7 @@ async fn invariant_10_tenants() {
             max_certificates: Some(input.max_certificates),
             renewal_grace: Some(input.renewal_grace),
             quotas: input.quotas,
+            failure_limit: Some(input.failure_limit),
         };
         let (create, update) = (call("CreateTenant"), call("UpdateTenant"));
         assert_eq!(refusal(&world, tenants::create_tenant(&world.app, &create, &scope, input)).await.0, field);

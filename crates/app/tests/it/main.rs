@@ -21,6 +21,7 @@ mod drops;
 mod enrollment;
 mod enrollment_limits;
 mod expiry;
+mod failures;
 mod feed;
 mod feed_late;
 mod feed_pace;

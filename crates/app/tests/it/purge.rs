@@ -16,6 +16,7 @@ use signet_app::{
 };
 use signet_core::{
     Error, Identity, KeyManager, KeyRef, PrincipalType, Store, Time,
+    audit::Severity,
     certificates::CertificateState,
     store::{Body, Query, Segment, Table, Write},
     tenants::{Isolation, Purge, Tenant},
@@ -124,6 +125,7 @@ async fn assert_purged(world: &World, keys: u64, case: &str) {
         _ => false,
     });
     assert_eq!(deleted as u64, records, "{case}");
+    assert_eq!(Severity::of(PURGE, "OK"), Severity::High);
     let ends = world.ledger.events().into_iter().filter(|event| event.payload.contains(PURGE));
     let ends: Vec<_> = ends.filter(|event| event.payload.contains("\"kind\":\"tenant\"")).collect();
     let of =

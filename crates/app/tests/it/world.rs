@@ -246,6 +246,7 @@ pub(crate) fn new_tenant(id: &str) -> CreateTenant {
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),
+        failure_limit: None,
     }
 }
 

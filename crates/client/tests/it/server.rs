@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -21,7 +21,7 @@ use signet_core::{
     },
 };
 use signet_mtls::{
-    AcceptSettings, Acceptor, Ages, ConnectInfo, ConnectionObserver, ConnectionRefusal, Ended, Registry,
+    AcceptSettings, Acceptor, Ages, BanReason, ConnectInfo, ConnectionObserver, ConnectionRefusal, Ended, Registry,
     ServerCertificate, ServerIdentity, provider, system_uptime,
 };
 use signet_proto::v1::{
@@ -184,6 +184,7 @@ impl ConnectionObserver for Observer {
         self.0.accepted.lock().unwrap().push(resumed);
     }
     fn refused(&self, _: SocketAddr, _: &ConnectionRefusal) {}
+    fn banned(&self, _: IpAddr, _: BanReason) {}
     fn closed(&self, _: SocketAddr, _: Option<&Identity>, _: Ended) {}
     fn accept_failed(&self, error: &io::Error) {
         panic!("{error}");

@@ -1,19 +1,20 @@
 //! Authorization by principal type. Pure tables: built once, looked up per call without allocation. `model` has what
 //! tenants add.
 
+pub(crate) mod denial;
 pub mod model;
 mod permissions;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use permissions::TENANT_ADMINISTRATION;
-use thiserror::Error;
 
 use crate::{
     Identity, PrincipalId, PrincipalType, Role, TenantId,
     store::scope::{EnvironmentScope, TenantScope},
 };
 
+pub use denial::Denial;
 pub use permissions::PERMISSIONS;
 
 /// How far a permission reaches.
@@ -204,43 +205,6 @@ pub struct Rule {
 pub struct Permit {
     identity: Arc<Identity>,
     reach: Reach,
-}
-
-/// Why a call is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Denial {
-    /// A certificate is needed.
-    #[error("this call needs a client certificate")]
-    Anonymous,
-    /// The principal type may not call this.
-    #[error("principals of this type may not call this")]
-    CallerType,
-    /// The permission is missing.
-    #[error("the caller's type and roles do not permit this")]
-    Permission,
-    /// A policy of the tenant forbids it.
-    #[error("a policy of the tenant forbids this")]
-    Policy,
-    /// Another tenant's resource: to the caller it does not exist.
-    #[error("no such resource")]
-    ForeignTenant,
-    /// Another principal's resource.
-    #[error("the caller may do this for itself only")]
-    NotItself,
-}
-
-impl Denial {
-    /// The reason in `google.rpc.ErrorInfo`, audit events and metrics.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Anonymous => "CERTIFICATE_REQUIRED",
-            Self::CallerType => "CALLER_TYPE_DENIED",
-            Self::Permission => "PERMISSION_MISSING",
-            Self::Policy => "POLICY_FORBIDS",
-            Self::ForeignTenant => "NOT_FOUND",
-            Self::NotItself => "OWN_RESOURCES_ONLY",
-        }
-    }
 }
 
 /// First step, per call: may this caller use the operation at all? Array look-ups only.

@@ -66,6 +66,9 @@ reasons! {
     ENROLLMENT_RULE_QUOTA [Caller; "RESOURCE_EXHAUSTED"]
         "The tenant has as many enrollment rules as it may."
         => "Delete one, or ask the operator to raise the quota.";
+    FAILURE_LIMIT_REACHED [AuditLog;]
+        "So many calls of a principal were refused that it was suspended; an admin is not, and this is all that is told."
+        => "Find out what it tried (`last_operation`, `last_reason`) and whether its key was stolen; then `principal activate`.";
     INSTANCE_LOCKED [Caller; "FAILED_PRECONDITION"]
         "The instance was locked because a copied key was used."
         => "Enroll again with a new key.";

@@ -60,6 +60,9 @@ reasons! {
     NO_HTTP2 [Connection;]
         "The client did not ask for HTTP/2 by ALPN."
         => "Use a gRPC client, or turn on ALPN `h2`.";
+    SOURCE_BANNED [Connection;]
+        "So many handshakes from the address failed that the node closes its connections for a while."
+        => "Find the client there that has a wrong certificate; a network that others share can be listed in `bans.exempt`.";
     TOO_MANY_CONNECTIONS [Connection;]
         "The node has as many connections as it may."
         => "Retry, with backoff; the operator adds nodes.";

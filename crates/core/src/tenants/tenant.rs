@@ -8,7 +8,7 @@ use crate::{
     Lifetime, PrincipalType, TenantId, Time,
     certificates::renewal::Steering,
     store::layout::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Table, shard_of},
-    tenants::{Deletion, Purge, quota::Quotas},
+    tenants::{Deletion, FailureLimit, Purge, quota::Quotas},
 };
 
 /// Whether a tenant's principals may act.
@@ -77,6 +77,9 @@ pub struct Tenant {
     /// How much of what it may have, where its operator set something else than the defaults.
     #[serde(default, skip_serializing_if = "Quotas::is_unset")]
     pub quotas: Quotas,
+    /// When a principal is suspended by itself, where its operator set something else than the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_limit: Option<FailureLimit>,
     /// That it was deleted, if it was. It is suspended then, also for nodes that do not know of deletions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
@@ -155,6 +158,7 @@ impl Tenant {
             renewal_grace: Lifetime::default(),
             renewal_steering: None,
             quotas: Default::default(),
+            failure_limit: None,
             deletion: Some(deletion),
             ..self.clone()
         }

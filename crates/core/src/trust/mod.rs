@@ -31,7 +31,7 @@ use self::{
 use crate::{
     CaId, Identity, Lifetime, Role, Serial, TenantId, Time, Uptime,
     authorities::{Ca, CaKind},
-    tenants::{Isolation, Tenant, TenantStatus},
+    tenants::{FailureLimit, Isolation, Tenant, TenantStatus},
     trust::change::{Change, ChangeEntry},
 };
 
@@ -89,6 +89,8 @@ pub struct Trust {
     sharing: RwLock<HashMap<TenantId, Time>>,
     deleted: RwLock<HashMap<TenantId, bool>>,
     models: RwLock<Models>,
+    /// Of the tenants that have one of their own.
+    failure_limits: RwLock<HashMap<TenantId, FailureLimit>>,
     denies: Denies,
     epoch: AtomicU64,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
@@ -115,6 +117,7 @@ impl Trust {
             sharing: RwLock::default(),
             deleted: RwLock::default(),
             models: RwLock::default(),
+            failure_limits: RwLock::default(),
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
             uptime: Box::new(uptime),
@@ -195,6 +198,12 @@ impl Trust {
             deleted.remove(&tenant.id)
         };
         drop(deleted);
+        let mut failure_limits = write(&self.failure_limits);
+        match tenant.failure_limit {
+            Some(limit) => failure_limits.insert(tenant.id.clone(), limit),
+            None => failure_limits.remove(&tenant.id),
+        };
+        drop(failure_limits);
         let shares = (tenant.isolation == Isolation::Shared && !is_purged).then_some(tenant.created_at);
         let mut sharing = write(&self.sharing);
         let before = match shares {
@@ -308,6 +317,11 @@ impl Trust {
     /// Whether the tenant is known here, and not suspended.
     pub fn is_active(&self, tenant: &TenantId) -> bool {
         read(&self.tenants).get(tenant).is_some_and(|known| known.status == TenantStatus::Active)
+    }
+
+    /// When the tenant's principals are suspended by themselves.
+    pub fn failure_limit(&self, tenant: &TenantId) -> FailureLimit {
+        read(&self.failure_limits).get(tenant).copied().unwrap_or_default()
     }
 
     /// Whether the tenant was deleted, purged or not.

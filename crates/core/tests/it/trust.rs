@@ -41,6 +41,7 @@ fn tenant(id: &str, status: TenantStatus, isolation: Isolation) -> Tenant {
         renewal_grace: Default::default(),
         renewal_steering: None,
         quotas: Default::default(),
+        failure_limit: None,
         deletion: None,
         created_at: NOW,
         updated_at: NOW,

@@ -64,6 +64,7 @@ impl World {
             max_certificates: 0,
             renewal_grace: Lifetime::hours(1),
             quotas: Default::default(),
+            failure_limit: None,
         };
         tenants::create_tenant(&app, &call, &Housekeeper::appoint().environment(), tenant).await.unwrap();
         let enrollment = EnrollmentApi::new(Arc::clone(&app), || NOW);

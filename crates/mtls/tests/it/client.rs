@@ -17,7 +17,7 @@ use rustls::{
         },
     },
     pki_types::{PrivateKeyDer, ServerName},
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 use signet_mtls::provider;
@@ -46,6 +46,17 @@ impl Client {
         let Self(config) = Self::new(pki, Some(holder));
         let mut config = ClientConfig::clone(&config);
         config.alpn_protocols.clear();
+        Self(Arc::new(config))
+    }
+
+    /// One that shows a certificate whose key it has not.
+    pub(crate) fn keyless(pki: &Pki, holder: &Holder, other: &Holder) -> Self {
+        let key = PrivateKeyDer::Pkcs8(other.key.pkcs8_der().to_vec().into());
+        let key = provider().key_provider.load_private_key(key).unwrap();
+        let chain = holder.chain_der.iter().cloned().map(Into::into).collect();
+        let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        let mut config = trusting(pki).with_client_cert_resolver(Arc::new(shown));
+        config.alpn_protocols = vec![b"h2".to_vec()];
         Self(Arc::new(config))
     }
 

@@ -1,6 +1,7 @@
 //! Connections from the outside: real rustls and OpenSSL clients against the acceptor.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod bans;
 mod certificates;
 mod client;
 mod forged;

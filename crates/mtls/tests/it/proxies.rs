@@ -10,7 +10,7 @@ use crate::{
     world::{Event, World, eventually},
 };
 
-fn header(source: [u8; 4]) -> Vec<u8> {
+pub(crate) fn header(source: [u8; 4]) -> Vec<u8> {
     let mut bytes = SIGNATURE.to_vec();
     bytes.extend([0x21, 0x11, 0, 19]);
     bytes.extend(source);
@@ -25,7 +25,7 @@ fn behind_balancer() -> AcceptSettings {
     AcceptSettings { proxies: vec!["127.0.0.0/8".parse().unwrap()], handshake_timeout, ..AcceptSettings::default() }
 }
 
-async fn dial(address: SocketAddr, first: &[u8]) -> TcpStream {
+pub(crate) async fn dial(address: SocketAddr, first: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(first).await.unwrap();
     stream

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -19,8 +19,8 @@ use signet_core::{
     },
 };
 use signet_mtls::{
-    AcceptSettings, Acceptor, Ages, Authorize, Connection, ConnectionObserver, ConnectionRefusal, Ended, Presented,
-    Registry, ServerCertificate, ServerIdentity, provider,
+    AcceptSettings, Acceptor, Ages, Authorize, BanReason, Connection, ConnectionObserver, ConnectionRefusal, Ended,
+    Presented, Registry, ServerCertificate, ServerIdentity, provider,
 };
 use signet_testkit::{
     entropy::SeededEntropy,
@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum Event {
     Accepted { who: Option<String>, resumed: bool },
     Refused { remote: SocketAddr, reason: &'static str, presented: Option<Presented> },
+    Banned { source: String, reason: &'static str },
     Closed { ended: Ended },
 }
 
@@ -77,6 +78,9 @@ impl ConnectionObserver for Recorder {
         let presented =
             if let ConnectionRefusal::Certificate { presented, .. } = refusal { Some(presented.clone()) } else { None };
         self.push(Event::Refused { remote, reason: refusal.reason(), presented });
+    }
+    fn banned(&self, source: IpAddr, reason: BanReason) {
+        self.push(Event::Banned { source: source.to_string(), reason: reason.as_str() });
     }
     fn closed(&self, _: SocketAddr, _: Option<&Identity>, ended: Ended) {
         self.push(Event::Closed { ended });

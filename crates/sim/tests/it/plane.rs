@@ -382,6 +382,7 @@ fn new_tenant(id: &TenantId) -> CreateTenant {
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),
+        failure_limit: None,
     }
 }
 

@@ -23,7 +23,7 @@ use signet_core::{
         request::{Outcome, RequestRecord},
     },
     tenants::{
-        Deletion, Isolation, Purge, SubjectForm, Tenant, TenantStatus,
+        Deletion, FailureLimit, Isolation, Purge, SubjectForm, Tenant, TenantStatus,
         quota::{Quota, QuotaCount, Quotas},
     },
     trust::change::{Change, ChangeEntry, ChangeHead},
@@ -196,6 +196,7 @@ fn owners(id: &TenantId) -> Vec<Body> {
             enrollment_rules: Some(2),
             certificate_authorities: Some(3),
         },
+        failure_limit: Some(FailureLimit { failures: 7, window: Lifetime::minutes(3) }),
         deletion: Some(Deletion {
             at: later(1),
             purge_at: later(2),

@@ -88,6 +88,7 @@ async fn tenant_and_token(wired: &wiring::Wired, tenant: &str) -> String {
         max_certificates: 0,
         renewal_grace: Lifetime::default(),
         quotas: Default::default(),
+        failure_limit: None,
     };
     tenants::create_tenant(&wired.app, &call, &Housekeeper::appoint().environment(), new).await.unwrap();
     new_token(wired, tenant, PrincipalType::Worker).await

@@ -19,7 +19,7 @@ use thiserror::Error;
 use variables::Variables;
 
 pub use sections::{
-    AuditConfig, Authorization, Aws, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Probe,
+    AuditConfig, Authorization, Aws, Bans, Config, Enrollment, Environment, Events, Keys, Limits, Listen, Log, Probe,
     Publication, ServerIdentitySource, Storage, Telemetry, Tenants, TrustConfig,
 };
 
@@ -111,6 +111,7 @@ impl Config {
     /// Relative paths start from `base`.
     fn rebase(&mut self, base: &Path) {
         let mut paths = Vec::from_iter(&mut self.enrollment.issuer_ca_file);
+        paths.extend(&mut self.bans.log_file);
         if let Storage::Sqlite { path } = &mut self.storage {
             paths.push(path);
         }

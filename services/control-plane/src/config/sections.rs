@@ -48,6 +48,8 @@ pub struct Config {
     pub ocsp: Ocsp,
     /// Limits.
     pub limits: Limits,
+    /// When addresses are banned.
+    pub bans: Bans,
     /// Tenants.
     pub tenants: Tenants,
     /// The audit log.
@@ -274,6 +276,25 @@ pub struct Limits {
     /// Refusals for one reason written to one tenant's audit log in a minute; the others are only counted.
     #[serde(deserialize_with = "value::within::<1, 60_000, _>")]
     pub audited_refusals_per_minute: u32,
+}
+
+/// When addresses are banned from connecting.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bans {
+    /// So many failed handshakes of one address; 0: nobody is banned.
+    #[serde(deserialize_with = "value::within::<0, 100_000, _>")]
+    pub failed_handshakes: u32,
+    /// Within this time.
+    #[serde(rename = "window_seconds", deserialize_with = "value::seconds::<3600, _>")]
+    pub window: Duration,
+    /// How long a ban lasts.
+    #[serde(rename = "ban_seconds", deserialize_with = "value::seconds::<86_400, _>")]
+    pub duration: Duration,
+    /// Networks that are never banned.
+    pub exempt: Vec<Cidr>,
+    /// A file that gets a line for each ban.
+    pub log_file: Option<PathBuf>,
 }
 
 /// Tenants.

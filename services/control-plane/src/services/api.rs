@@ -6,7 +6,10 @@ use signet_core::Error;
 use tonic::{Request, Response, Status};
 
 use super::caller::{self, Caller};
-use crate::{errors, node::Node};
+use crate::{
+    errors,
+    node::{Node, Session},
+};
 
 /// Implements all services.
 #[derive(Clone)]
@@ -26,14 +29,22 @@ impl Api {
     {
         let (passed, message) = caller::take(request)?;
         let caller = Caller::new(&self.node, passed);
-        let call = caller.call.clone();
-        operation(caller, message).await.map(Response::new).map_err(|error| self.failed(&call, &error))
+        let (call, session) = (caller.call.clone(), caller.session.clone());
+        operation(caller, message)
+            .await
+            .map(Response::new)
+            .map_err(|error| self.failed(&call, session.as_deref(), &error))
     }
 
     /// The status of an error that an operation ended with.
-    pub(super) fn failed(&self, call: &signet_app::Call, error: &Error) -> Status {
+    pub(super) fn failed(&self, call: &signet_app::Call, session: Option<&Session>, error: &Error) -> Status {
         match error {
-            Error::Denied(denial) => self.node.refusals.denied(call, *denial),
+            Error::Denied(denial) => {
+                if let Some(session) = session {
+                    self.node.count_failure(session, (call.operation, *denial), call.source, call.now);
+                }
+                self.node.refusals.denied(call, *denial);
+            }
             Error::Internal { cause } => {
                 tracing::error!(target: "signet::rpc", operation = call.operation, cause, "internal error");
             }

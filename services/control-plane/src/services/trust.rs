@@ -46,7 +46,7 @@ impl TrustService for Api {
         let (passed, message) = caller::take(request)?;
         let caller = Caller::new(&self.node, passed);
         let first = caller.scope(&message.tenant_id).and_then(|scope| bundle(&self.node, scope.tenant()));
-        let first = first.map_err(|error| self.failed(&caller.call, &error))?;
+        let first = first.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
         let (node, tenant) = (Arc::clone(&self.node), first.tenant.clone());
         Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch(node, first, sink))?))
     }
@@ -61,7 +61,7 @@ impl TrustService for Api {
             let tenant = scope.tenant().clone();
             bundle(&self.node, &tenant).map(|_| tenant)
         });
-        let tenant = tenant.map_err(|error| self.failed(&caller.call, &error))?;
+        let tenant = tenant.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
         let (node, of) = (Arc::clone(&self.node), tenant.clone());
         Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch_lists(node, of, sink))?))
     }

@@ -12,6 +12,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::{
     budget::{Budget, Full, NodeLimits, Standing, Taken, Whose},
+    failures::FailureCount,
     rates::Rates,
 };
 use crate::authorization::Lane;
@@ -45,6 +46,8 @@ pub(crate) struct Account {
     lines: DefaultDirectRateLimiter,
     /// Refused calls without a log line since the last that had one.
     left_out: AtomicU64,
+    /// Its refused calls, after it has proved its key.
+    pub(crate) failures: FailureCount,
     operator: bool,
 }
 
@@ -64,6 +67,7 @@ impl Account {
             rates: Rates::new(rate),
             lines: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND).allow_burst(LINES_AT_ONCE)),
             left_out: AtomicU64::new(0),
+            failures: FailureCount::default(),
             operator,
         }
     }

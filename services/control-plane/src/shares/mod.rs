@@ -9,6 +9,7 @@
 
 mod account;
 mod budget;
+mod failures;
 mod rates;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 use account::TenantShare;
 use budget::{NodeLimits, Taken};
 use rates::Rates;
-use signet_core::{PrincipalId, TenantId};
+use signet_core::{PrincipalId, TenantId, Uptime};
 
 use crate::config::Limits;
 
@@ -33,6 +34,9 @@ const UNREAD_BYTES: usize = 128 << 20;
 pub(crate) const SMALL_ANSWER: usize = 64 << 10;
 /// Refusals of known callers that wait at once, on all connections.
 const WAITING_REFUSALS: usize = 8192;
+
+/// Principals of one tenant without a connection whose failures are kept.
+const FAILING: usize = 1024;
 
 /// All accounts of a node.
 pub(crate) struct Shares {
@@ -84,10 +88,16 @@ impl Shares {
         &self.strangers
     }
 
-    /// Forgets principals without a connection whose rates are whole again; call it on a timer.
-    pub(crate) fn forget_idle(&self) {
+    /// Forgets principals without a connection whose rates are whole again and whose failures matter no more; call it
+    /// on a timer.
+    pub(crate) fn forget_idle(&self, now: Uptime) {
         self.tenants().retain(|_, tenant| {
-            tenant.accounts.retain(|_, account| Arc::strong_count(account) > 1 || !account.rates.are_whole());
+            let mut failing = 0;
+            tenant.accounts.retain(|_, account| {
+                let is_used = Arc::strong_count(account) > 1 || !account.rates.are_whole();
+                failing += usize::from(!is_used && account.failures.matters(now));
+                is_used || (failing <= FAILING && account.failures.matters(now))
+            });
             !tenant.accounts.is_empty() || !tenant.share.rates.are_whole()
         });
     }

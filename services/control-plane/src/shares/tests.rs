@@ -125,13 +125,13 @@ fn accounts_are_forgotten_once_they_hold_nothing() {
     let spender = shares.account(&id("initech"), &id("spender"));
     spender.spend(NonZeroU32::new(50).unwrap(), Lane::Renewal).unwrap();
     drop(spender);
-    shares.forget_idle();
-    shares.forget_idle();
+    shares.forget_idle(Uptime::from_millis(0));
+    shares.forget_idle(Uptime::from_millis(0));
     // Who is asked about loses nothing by it.
     let spender = shares.account(&id("initech"), &id("spender"));
     spender.spend(NonZeroU32::new(900).unwrap(), Lane::Ordinary).unwrap();
     drop(spender);
-    shares.forget_idle();
+    shares.forget_idle(Uptime::from_millis(0));
     let mut known: Vec<String> = shares.tenants().keys().map(ToString::to_string).collect();
     known.sort();
     assert_eq!(known, ["acme", "initech"], "who is connected, and who would get a new bucket by coming back");
@@ -144,4 +144,18 @@ fn refused_calls_get_some_log_lines_and_the_next_one_tells_how_many_did_not() {
     let worker = shares.account(&id("acme"), &id("w-1"));
     let lines: Vec<_> = (0..1000).filter_map(|_| worker.line()).collect();
     assert!((10..20).contains(&lines.len()) && lines.iter().take(10).all(|left_out| *left_out == 0), "{lines:?}");
+}
+
+#[test]
+fn failures_are_kept_without_a_connection_while_they_matter_and_of_so_many() {
+    let kept_after = |millis| {
+        let shares = Shares::new(&limits());
+        for number in 0..FAILING + 10 {
+            let account = shares.account(&id("acme"), &id(&format!("w-{number}")));
+            account.failures.add(Uptime::from_millis(0), signet_core::tenants::FailureLimit::default());
+        }
+        shares.forget_idle(Uptime::from_millis(millis));
+        shares.tenants().get(&id::<TenantId>("acme")).map_or(0, |tenant| tenant.accounts.len())
+    };
+    assert_eq!((kept_after(3_600_000), kept_after(3_600_001)), (FAILING, 0));
 }

@@ -7,6 +7,7 @@ mod health;
 pub(crate) mod lists;
 pub(crate) mod ocsp;
 mod steps;
+pub(crate) mod suspensions;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -170,7 +171,7 @@ async fn tidy(node: Arc<Node>) -> Result<(), Error> {
     node.metrics.upkeep();
     node.refusals.forget_idle();
     node.strangers.forget_idle();
-    node.shares.forget_idle();
+    node.shares.forget_idle(node.trust.uptime());
     node.ocsp.forget_idle();
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, MethodDescriptor, ReflectMessage, Value};
 use signet_control_plane::authorization::Table;
-use signet_core::{PrincipalType, authorization::Policy};
+use signet_core::{PrincipalType, audit::Severity, authorization::Policy};
 use signet_proto::v1::{
     self as pb, Isolation, certificate_service_client::CertificateServiceClient,
     trust_service_client::TrustServiceClient,
@@ -24,6 +24,15 @@ fn changes() -> Vec<MethodDescriptor> {
         table.route(&path).unwrap().mutates
     };
     dynamic::methods().into_iter().filter(mutates).collect()
+}
+
+#[test]
+fn rpcs_that_suspend_revoke_or_delete_are_events_of_high_severity() {
+    for method in changes() {
+        let takes_away = ["Suspend", "Revoke", "Delete"].iter().any(|verb| method.name().starts_with(verb));
+        let is_high = Severity::of(method.name(), "OK") == Severity::High;
+        assert_eq!(is_high, takes_away, "{}", method.name());
+    }
 }
 
 /// Values of whole requests in `acme`.

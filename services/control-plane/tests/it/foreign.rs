@@ -37,8 +37,8 @@ async fn fields(world: &World, node: &Node, tenant: &str) -> Fields {
 async fn every_rpc_refuses_every_type_of_another_tenant() {
     let world = World::new().await;
     let node = world.node().await;
-    world.tenant(&node, "acme", Isolation::Shared).await;
-    world.tenant(&node, "globex", Isolation::Dedicated).await;
+    world.tenant_with_limit(&node, "acme", Isolation::Shared, 0).await;
+    world.tenant_with_limit(&node, "globex", Isolation::Dedicated, 0).await;
     let fields = fields(&world, &node, "globex").await;
     let before = world.audit(&node, "globex").await.len();
     let methods = dynamic::methods();
@@ -86,7 +86,7 @@ async fn every_rpc_tells_the_operator_that_a_tenant_does_not_exist() {
     const OTHERS: [&str; 4] = ["CreateTenant", "ListAuditCheckpoints", "Enroll", "TailAuditEvents"];
     let world = World::new().await;
     let node = world.node().await;
-    world.tenant(&node, "acme", Isolation::Shared).await;
+    world.tenant_with_limit(&node, "acme", Isolation::Shared, 0).await;
     let fields = Fields { tenant_id: "acmee".into(), ..fields(&world, &node, "acme").await };
     let admin = world.admin(&node);
     let methods = dynamic::methods();

@@ -166,7 +166,7 @@ async fn a_proxy_header_from_a_stranger_is_refused_and_audited() {
 async fn refused_calls_are_audited_up_to_a_limit_and_counted_all() {
     let world = World::with_config("limits = { audited_refusals_per_minute = 5 }").await;
     let node = world.node().await;
-    world.tenant(&node, "acme", Isolation::Shared).await;
+    world.tenant_with_limit(&node, "acme", Isolation::Shared, 0).await;
     let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
     let mut client = PrincipalServiceClient::new(world.channel(&node, &worker));
     for _ in 0..20 {

@@ -11,8 +11,10 @@
     reason = "tests fail by panicking"
 )]
 
+mod bans;
 mod deleted;
 mod dynamic;
+mod failures;
 mod faulty;
 mod program;
 mod world;

@@ -89,7 +89,7 @@ async fn the_matrix_is_as_reviewed() {
     let mut theirs = BTreeMap::new();
     for (tenant, issuer) in [("acme", "shared.1"), ("globex", "shared.1"), ("system", "system.1")] {
         if tenant != "system" {
-            world.tenant(&node, tenant, Isolation::Shared).await;
+            world.tenant_with_limit(&node, tenant, Isolation::Shared, 0).await;
         }
         let somebody = world.principal(&node, tenant, "somebody", PrincipalType::Worker, &[]).await;
         theirs.insert(tenant, fields(tenant, "somebody", issuer, &somebody));

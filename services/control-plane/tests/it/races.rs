@@ -122,6 +122,7 @@ async fn prepare(app: &App, keys: EnvironmentKeys, tenant: &TenantId) -> SecretS
         max_certificates: 0,
         renewal_grace: Lifetime::seconds(0),
         quotas: Default::default(),
+        failure_limit: None,
     };
     tenants::create_tenant(app, &now(), &Housekeeper::appoint().environment(), input).await.unwrap();
     let template = PrincipalTemplate { principal_type: PrincipalType::Worker, id: None, roles: Vec::new() };

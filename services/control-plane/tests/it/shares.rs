@@ -347,7 +347,7 @@ async fn requests_that_are_broken_off_are_their_callers_fault() {
 async fn who_may_not_revoke_has_no_more_calls_for_trying() {
     let world = World::with_config("[limits]\ncalls_per_second_per_principal = 1").await;
     let node = world.node().await;
-    world.tenant(&node, "acme", Isolation::Shared).await;
+    world.tenant_with_limit(&node, "acme", Isolation::Shared, 0).await;
     let worker = world.principal(&node, "acme", "w-1", PrincipalType::Worker, &[]).await;
     let mut client = PrincipalServiceClient::new(world.channel(&node, &worker));
     let mut reasons = Vec::new();

@@ -146,7 +146,19 @@ impl World {
 
     /// Makes a tenant.
     pub async fn tenant(&self, node: &Node, id: &str, isolation: pb::Isolation) {
-        let tenant = pb::Tenant { tenant_id: id.into(), isolation: isolation.into(), ..Default::default() };
+        self.create(node, pb::Tenant { tenant_id: id.into(), isolation: isolation.into(), ..Default::default() }).await;
+    }
+
+    /// Makes a tenant whose principals are suspended by themselves after so many failures; 0: never.
+    pub async fn tenant_with_limit(&self, node: &Node, id: &str, isolation: pb::Isolation, failures: u32) {
+        let failure_limit = Some(pb::FailureLimit { failures, window_seconds: 300 });
+        let tenant =
+            pb::Tenant { tenant_id: id.into(), isolation: isolation.into(), failure_limit, ..Default::default() };
+        self.create(node, tenant).await;
+    }
+
+    async fn create(&self, node: &Node, tenant: pb::Tenant) {
+        let id = tenant.tenant_id.clone();
         let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
         TenantServiceClient::new(self.admin(node)).create_tenant(request).await.unwrap();
         assert_eq!(node.http(&format!("/v1/tenants/{id}/bundle.pem")).await.0, 200, "the node knows the tenant");

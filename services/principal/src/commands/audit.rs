@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use signet_core::{PrincipalId, audit::checkpoint::Head};
@@ -62,9 +62,35 @@ struct Only {
     /// Only with this outcome: OK, or a reason such as TOKEN_EXPIRED; refused: all but OK
     #[arg(long, value_name = "OUTCOME")]
     outcome: Option<String>,
+    /// Only of this severity or a higher one
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    severity: Option<Severity>,
     /// Only the events of one call, by the id in its error
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Severity {
+    /// Carried out
+    Info,
+    /// Refused or failed
+    Warning,
+    /// Something was suspended, revoked or deleted, or a key was copied
+    High,
+}
+
+impl Severity {
+    /// Whether an event's is as high. An event in a form that the server does not know has none.
+    fn is_reached(self, event: &v1::AuditEvent) -> bool {
+        let least = match self {
+            Self::Info => v1::AuditSeverity::Info,
+            Self::Warning => v1::AuditSeverity::Warning,
+            Self::High => v1::AuditSeverity::High,
+        };
+        event.entry.as_ref().is_some_and(|entry| entry.severity >= least.into())
+    }
 }
 
 impl Only {
@@ -73,6 +99,7 @@ impl Only {
             || self.principal.is_some()
             || self.operation.is_some()
             || self.outcome.is_some()
+            || self.severity.is_some()
             || self.correlation_id.is_some()
     }
 
@@ -93,6 +120,7 @@ impl Only {
             && self.principal.as_ref().is_none_or(concerns)
             && self.operation.as_ref().is_none_or(|name| text("/operation").eq_ignore_ascii_case(name))
             && self.outcome.as_deref().is_none_or(ended)
+            && self.severity.is_none_or(|least| least.is_reached(event))
             && self.correlation_id.as_ref().is_none_or(|id| text("/correlation_id") == id)
     }
 }

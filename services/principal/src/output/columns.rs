@@ -73,7 +73,8 @@ shown! {
     AuditEvent ["event_id"] {
         "TIME": Age("event_time"), "OPERATION": With(|e| payload(e, "operation")), "ACTOR": With(actor),
         "OUTCOME": With(|e| payload(e, "outcome")), "RESOURCE": With(resource),
-        "SOURCE" - wide: With(|e| payload(e, "source")), "CORRELATION ID" - wide: With(|e| payload(e, "correlation_id")),
+        "SEVERITY" - wide: With(severity), "SOURCE" - wide: With(|e| payload(e, "source")),
+        "CORRELATION ID" - wide: With(|e| payload(e, "correlation_id")),
     }
     RenewalSteering [] {
         "ISSUED BEFORE": Field("issued_before"), "FROM": Field("window_start"), "TO": Field("window_end"),
@@ -123,6 +124,11 @@ fn parsed(event: &Value) -> Value {
 
 fn payload(event: &Value, field: &str) -> String {
     parsed(event).get(field).and_then(Value::as_str).unwrap_or("-").to_owned()
+}
+
+/// `info`, `warning` or `high`; older servers send none.
+fn severity(event: &Value) -> String {
+    event.pointer("/entry/severity").and_then(Value::as_str).unwrap_or("-").to_owned()
 }
 
 fn actor(event: &Value) -> String {

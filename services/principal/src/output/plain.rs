@@ -25,6 +25,9 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
 
 /// A document. JSON has an escape for every character, so that programs read what was there.
 pub(super) fn json(value: &Value, pretty: bool) -> String {
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
+    let value = &sorted;
     let text = if pretty { format!("{value:#}") } else { value.to_string() };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -41,8 +44,10 @@ pub(super) fn json(value: &Value, pretty: bool) -> String {
 /// A document in YAML 1.1 and 1.2 alike: every text is quoted, so that `on`, `1e3`, `12:30` and `2026-11-22` are texts
 /// to every reader.
 pub(super) fn yaml(value: &Value) -> String {
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
     let mut text = String::new();
-    node(value, 0, &mut text);
+    node(&sorted, 0, &mut text);
     text
 }
 

@@ -16,7 +16,9 @@ use crate::failure::Failure;
 pub fn to_value(name: &str, message: &impl Message) -> Result<Value, Failure> {
     let bytes = message.encode_to_vec();
     let dynamic = DynamicMessage::decode(descriptor(name)?, bytes.as_slice()).map_err(Failure::other)?;
-    Ok(object(&dynamic))
+    let mut value = object(&dynamic);
+    value.sort_all_objects();
+    Ok(value)
 }
 
 /// The fields of a message in the order of the .proto.

@@ -217,6 +217,12 @@ fn chosen_principals(machine: &Machine) {
     };
     let suspended = by(&["--principal", "f-2", "--operation", "suspendprincipal", "--since", "today"]);
     assert_eq!(suspended.as_array().map(Vec::len), Some(1), "{suspended}");
+    let high = by(&["--principal", "f-2", "--severity", "high"]);
+    assert_eq!(high.as_array().map(Vec::len), Some(1), "its creation is routine: {high}");
+    assert_eq!(high[0]["entry"]["severity"], "high");
+    let wide = ["audit", "list", "--tenant", "acme", "--principal", "f-2", "--severity", "info", "-o", "wide"];
+    let wide = machine.principal(&wide).ok().out;
+    assert!(wide.contains("SEVERITY") && wide.contains(" info ") && wide.contains(" high "), "{wide}");
     assert_eq!(by(&["--actor", "nobody"]), serde_json::json!([]));
 }
 

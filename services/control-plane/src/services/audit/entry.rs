@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use signet_core::PrincipalType;
+use signet_core::{PrincipalType, audit::Severity};
 use signet_proto::v1::{self as pb, audit_actor::Actor as WireActor};
 
 use crate::services::messages;
@@ -44,6 +44,7 @@ struct Resource {
 pub(super) fn entry(payload: &str) -> Option<pb::AuditEntry> {
     let entry: Entry = serde_json::from_str(payload).ok()?;
     Some(pb::AuditEntry {
+        severity: severity(Severity::of(&entry.operation, &entry.outcome)).into(),
         operation: entry.operation,
         actor: Some(pb::AuditActor { actor: Some(actor(entry.actor)) }),
         resource: entry.resource.map(|Resource { kind, id }| pb::AuditResource { kind, id }),
@@ -53,6 +54,14 @@ pub(super) fn entry(payload: &str) -> Option<pb::AuditEntry> {
         correlation_id: entry.correlation_id,
         details: entry.details,
     })
+}
+
+const fn severity(severity: Severity) -> pb::AuditSeverity {
+    match severity {
+        Severity::Info => pb::AuditSeverity::Info,
+        Severity::Warning => pb::AuditSeverity::Warning,
+        Severity::High => pb::AuditSeverity::High,
+    }
 }
 
 fn actor(actor: Actor) -> WireActor {
@@ -91,6 +100,19 @@ mod tests {
             serial_number: "00".into(),
         });
         assert_eq!(sent(worker), Some(principal));
+    }
+
+    #[test]
+    fn events_have_the_severity_of_their_operation_and_outcome() {
+        let of = |operation: &str, outcome: &str| {
+            let actor = r#"{"kind":"anonymous"}"#;
+            let text = format!(r#"{{"operation":"{operation}","actor":{actor},"outcome":"{outcome}"}}"#);
+            entry(&text).unwrap().severity()
+        };
+        assert_eq!(of("Enroll", "OK"), pb::AuditSeverity::Info);
+        assert_eq!(of("Enroll", "TOKEN_EXPIRED"), pb::AuditSeverity::Warning);
+        assert_eq!(of("RevokeCertificate", "OK"), pb::AuditSeverity::High);
+        assert_eq!(of("RenewCertificate", "CLONE_DETECTED"), pb::AuditSeverity::High);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl AuditService for Api {
             let since = fields::time("start_time", message.start_time.as_ref())?;
             Ok((scope, AuditTail::new(since.unwrap_or(caller.call.now))))
         });
-        let (scope, tail) = start.map_err(|error| self.failed(&caller.call, &error))?;
+        let (scope, tail) = start.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
         let (node, call, tenant) = (Arc::clone(&self.node), caller.call.clone(), scope.tenant().clone());
         Ok(Response::new(self.stream(&caller, &tenant, move |sink| follow(node, call, scope, tail, sink))?))
     }

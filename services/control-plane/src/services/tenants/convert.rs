@@ -3,7 +3,7 @@
 use signet_core::{
     certificates::renewal::Steering,
     tenants::{
-        Isolation, Tenant,
+        FailureLimit, Isolation, Tenant,
         quota::{Quota, Quotas},
     },
 };
@@ -46,8 +46,13 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         delete_time: deletion.map(|deletion| messages::time(deletion.at)),
         expire_time: deletion.map(|deletion| messages::time(deletion.purge_at)),
         deletion_grace_seconds: node.app.deletion_grace().as_seconds(),
+        failure_limit: Some(failure_limit(tenant.failure_limit.unwrap_or_default())),
         purge_time: tenant.purge().and_then(|purge| purge.done_at).map(messages::time),
     }
+}
+
+const fn failure_limit(limit: FailureLimit) -> pb::FailureLimit {
+    pb::FailureLimit { failures: limit.failures, window_seconds: limit.window.as_seconds() }
 }
 
 /// How much a tenant has.

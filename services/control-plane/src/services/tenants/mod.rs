@@ -29,6 +29,7 @@ const FIELDS: &[&str] = &[
     "quotas.join_tokens",
     "quotas.enrollment_rules",
     "quotas.certificate_authorities",
+    "failure_limit",
 ];
 
 /// How long who lets a tenant in waits for this node to hear of it.
@@ -66,6 +67,7 @@ impl TenantService for Api {
                 max_certificates: tenant.max_certificates,
                 renewal_grace: Lifetime::seconds(tenant.renewal_grace_seconds),
                 quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |_| true),
+                failure_limit: tenant.failure_limit.map(parse::failure_limit),
             };
             let tenant = tenants::create_tenant(&self.node.app, &caller.call, &scope, input).await?;
             self.hear_of(&tenant.id).await;
@@ -119,6 +121,7 @@ impl TenantService for Api {
                 quotas: parse::quotas(tenant.quotas.unwrap_or_default(), |quota| {
                     named(&format!("quotas.{}", quota.name()))
                 }),
+                failure_limit: named("failure_limit").then_some(tenant.failure_limit.map(parse::failure_limit)),
             };
             let tenant = tenants::update_tenant(&self.node.app, &caller.call, &scope, &id, patch).await?;
             Ok(convert::tenant(&self.node, &tenant))

@@ -7,7 +7,7 @@ use signet_core::{
     Error, Lifetime, PrincipalType,
     certificates::renewal::{Steering, Window},
     tenants::{
-        SubjectForm,
+        FailureLimit, SubjectForm,
         quota::{Quota, Quotas},
     },
 };
@@ -50,6 +50,10 @@ pub(super) fn quotas(quotas: pb::TenantQuotas, named: impl Fn(Quota) -> bool) ->
         enrollment_rules: of(Quota::EnrollmentRules, quotas.enrollment_rules),
         certificate_authorities: of(Quota::CertificateAuthorities, quotas.certificate_authorities),
     }
+}
+
+pub(super) fn failure_limit(limit: pb::FailureLimit) -> FailureLimit {
+    FailureLimit { failures: limit.failures, window: Lifetime::seconds(limit.window_seconds) }
 }
 
 /// Where renewals are steered to; all of it is required.

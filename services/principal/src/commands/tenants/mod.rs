@@ -15,7 +15,7 @@ use crate::{
     output::{Cell, Column},
     run::Run,
     session::{Page, Session, rpc},
-    values::{self, ListArgs, Yes},
+    values::{self, FailureLimit, ListArgs, Yes},
 };
 
 /// Tenants of the environment.
@@ -31,7 +31,7 @@ pub enum TenantCommand {
         #[arg(value_name = "TENANT")]
         id: Option<TenantId>,
     },
-    /// Change a tenant's name, lifetimes, subjects, quotas or renewal grace period
+    /// Change a tenant's name, lifetimes, subjects, quotas, failure limit or renewal grace period
     Update(UpdateArgs),
     /// Suspend a tenant: refuse all its principals, within a second
     Suspend {
@@ -131,6 +131,9 @@ pub struct Limits {
     /// principals (100000), join_tokens (10000), enrollment_rules (100), certificate_authorities (20)
     #[arg(long = "quota", value_name = "WHAT=N", value_parser = values::quota)]
     quotas: Vec<(Quota, u32)>,
+    /// Refused calls that suspend a principal, within a time: e.g. 10/5m (the default), off, default
+    #[arg(long, value_name = "N/TIME", value_parser = values::failure_limit)]
+    failure_limit: Option<FailureLimit>,
 }
 
 impl Limits {
@@ -188,6 +191,7 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         display_name: args.display_name,
         isolation: isolation.into(),
         quotas: Some(args.limits.quotas()),
+        failure_limit: args.limits.failure_limit.and_then(FailureLimit::to_proto),
         lifetimes: args.limits.lifetimes,
         subjects: args.limits.subjects,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
@@ -232,11 +236,13 @@ async fn update(run: &Run, mut args: UpdateArgs) -> Result<Exit, Failure> {
     mark(!args.limits.subjects.is_empty(), "subjects");
     mark(args.limits.max_certificates.is_some(), "max_certificates");
     mark(args.limits.renewal_grace.is_some(), "renewal_grace_seconds");
+    mark(args.limits.failure_limit.is_some(), "failure_limit");
     for (quota, _) in &args.limits.quotas {
         mark(true, &format!("quotas.{}", quota.name()));
     }
     if mask.paths.is_empty() {
-        let hint = "give --display-name, --lifetime, --subject, --max-certificates, --renewal-grace or --quota";
+        let hint = "give --display-name, --lifetime, --subject, --max-certificates, --renewal-grace, --quota or \
+                    --failure-limit";
         return Err(Failure::usage("nothing to change").hint(hint));
     }
     let session = Session::of(run)?;
@@ -247,6 +253,7 @@ async fn update(run: &Run, mut args: UpdateArgs) -> Result<Exit, Failure> {
         tenant_id: args.id.to_string(),
         display_name: args.display_name.unwrap_or_default(),
         quotas: Some(args.limits.quotas()),
+        failure_limit: args.limits.failure_limit.and_then(FailureLimit::to_proto),
         lifetimes: args.limits.lifetimes,
         subjects: args.limits.subjects,
         max_certificates: args.limits.max_certificates.unwrap_or(0),
