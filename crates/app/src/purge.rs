@@ -193,9 +193,9 @@ async fn removals(
     if !rules.is_empty() {
         return Ok((rules, place));
     }
-    let model = AuthorizationModel::key_of(scope.tenant());
-    if let Some(found) = scope.get::<AuthorizationModel>(store, &model, now).await? {
-        return Ok((vec![Write::Delete(model, found.version)], place));
+    let models = deletes::<AuthorizationModel>(scope.page(store, &AuthorizationModel::of(scope.tenant()), now).await?)?;
+    if !models.is_empty() {
+        return Ok((models, place));
     }
     while place.shard < LISTING_SHARDS {
         let query = Query::index(Table::Principals, Index::Listing, Principal::listing(scope.tenant(), place.shard));

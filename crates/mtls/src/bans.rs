@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 /// Sources of each kind that are remembered; beyond it the oldest are forgotten.
 const MAX_SOURCES: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
-/// For how long a principal's connection speaks for its source.
-const VOUCHED: Duration = Duration::from_secs(3600);
+/// For how long a principal's connection speaks for its source: longer than a connection lives, so that whoever stays
+/// connected is never banned with its neighbours.
+const VOUCHED: Duration = Duration::from_secs(2 * 3600);
 
 /// When sources are banned.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -180,7 +180,9 @@ fn context_of(context: &Context<'_>) -> Option<CedarContext> {
     let mut pairs = vec![("now".to_owned(), now)];
     let texts = [("method", context.method), ("path", context.path), ("host", context.host)];
     pairs.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?)))));
-    let source = context.source.map(|source| ("source".to_owned(), RestrictedExpression::new_ip(source.to_string())));
+    let source = context
+        .source
+        .map(|source| ("source".to_owned(), RestrictedExpression::new_ip(source.to_canonical().to_string())));
     pairs.extend(source);
     CedarContext::from_pairs(pairs).ok()
 }

@@ -13,8 +13,8 @@ mod vocabulary;
 pub use crate::{
     decide::{Context, ServiceResource, Subject, Target, Verdict},
     fault::{Fault, Position},
-    policies::{MAX_POLICIES, MAX_TEXT, Policies},
-    prove::{Baseline, Counterexample, Difference, Granted, Invariant, Prover, ProverError, Shown},
+    policies::{MAX_DEPTH, MAX_PAIRS, MAX_POLICIES, MAX_POLICY, MAX_TEXT, Policies},
+    prove::{Counterexample, Difference, Granted, Invariant, Prover, ProverError, Shown},
     rulebook::{Because, Named, Rulebook, Ruling, baseline, parse, vocabulary},
     vocabulary::{Vocabulary, VocabularyError},
 };

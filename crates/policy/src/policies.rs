@@ -13,6 +13,12 @@ use crate::{Fault, Vocabulary};
 pub const MAX_TEXT: usize = 32 * 1024;
 /// Most policies of a tenant.
 pub const MAX_POLICIES: usize = 200;
+/// Longest policy, in bytes: what parses and evaluates it recurses with its length.
+pub const MAX_POLICY: usize = 4 * 1024;
+/// Deepest nesting of brackets.
+pub const MAX_DEPTH: usize = 20;
+/// Most pairs of a policy and a permission that it may be about: validation takes time for each.
+pub const MAX_PAIRS: usize = 1000;
 
 /// Policies that were validated against their vocabulary.
 #[derive(Clone, Debug, Default)]
@@ -26,14 +32,20 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Parses and validates; every fault is told, in the order of the text.
-    pub fn new(vocabulary: &Vocabulary, text: &str) -> Result<Self, Vec<Fault>> {
+    /// Those that were validated when they were set. What the environment has taken out of its permissions since is never
+    /// asked for, and does no harm.
+    pub fn validated_before(text: &str) -> Result<Self, Vec<Fault>> {
+        Ok(Self::sorted(named(&parsed(text)?)?))
+    }
+
+    /// Parses and validates; every fault is told, in the order of the text. `declared`: whether there is a role or group
+    /// of this name.
+    pub fn new(vocabulary: &Vocabulary, declared: impl Fn(&str, &str) -> bool, text: &str) -> Result<Self, Vec<Fault>> {
         if text.len() > MAX_TEXT {
             return Err(vec![Fault::plain(format!("policies may have {MAX_TEXT} bytes, not {}", text.len()))]);
         }
-        let parsed = PolicySet::from_str(text)
-            .map_err(|errors| errors.iter().map(|e| Fault::of(text, e)).collect::<Vec<_>>())?;
-        let named = named(&parsed)?;
+        bounded(text)?;
+        let named = named(&parsed(text)?)?;
         if let Some(template) = named.templates().next() {
             let message = format!("{}: templates (?principal, ?resource) have nobody who fills them in", template.id());
             return Err(vec![Fault::plain(message)]);
@@ -42,8 +54,26 @@ impl Policies {
             let message = format!("a tenant may have {MAX_POLICIES} policies, not {}", named.num_of_policies());
             return Err(vec![Fault::plain(message)]);
         }
+        let pairs: usize = named.policies().map(|policy| permissions_of(policy, vocabulary)).sum();
+        if pairs > MAX_PAIRS {
+            let message = format!(
+                "the policies are about {pairs} permissions together, at most {MAX_PAIRS}: write `action == …` in more of them"
+            );
+            return Err(vec![Fault::plain(message)]);
+        }
         let found = Validator::new(vocabulary.schema.clone()).validate(&named, ValidationMode::Strict);
         let mut faults: Vec<_> = found.validation_errors().map(|error| Fault::of(text, error)).collect();
+        for policy in named.policies() {
+            for entity in policy.entity_literals() {
+                let (of, name) = (entity.type_name().to_string(), entity.id().unescaped().to_owned());
+                if matches!(of.as_str(), "Role" | "Group") && !declared(&of, &name) {
+                    let what = of.to_lowercase();
+                    let message =
+                        format!("policy {}: there is no {what} {name:?}: describe it under `{what}s`", policy.id());
+                    faults.push(Fault::plain(message));
+                }
+            }
+        }
         if !faults.is_empty() {
             faults.sort_by_key(|fault| fault.place);
             return Err(faults);
@@ -98,6 +128,65 @@ impl Policies {
     /// Their names, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = String> {
         self.all.policies().map(|policy| policy.id().to_string())
+    }
+}
+
+/// Refuses what would need more stack than there is, before anything recurses.
+fn bounded(text: &str) -> Result<(), Vec<Fault>> {
+    let (mut depth, mut length, mut quoted) = (0_usize, 0_usize, false);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        length = length.saturating_add(c.len_utf8());
+        match c {
+            '\\' if quoted => drop(characters.next()),
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            // A comment ends with its line.
+            '/' if characters.peek() == Some(&'/') => while characters.next_if(|c| *c != '\n').is_some() {},
+            '(' | '[' | '{' => depth = depth.saturating_add(1),
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ';' => length = 0,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(vec![Fault::plain(format!(
+                "brackets may be nested {MAX_DEPTH} deep; write flatter conditions"
+            ))]);
+        }
+        if length > MAX_POLICY {
+            return Err(vec![Fault::plain(format!("a policy may have {MAX_POLICY} bytes; write several"))]);
+        }
+    }
+    Ok(())
+}
+
+/// Runs `work` on a stack that is deep enough for policies of [`MAX_POLICY`].
+pub(crate) fn deep<T: Send>(
+    text: &str,
+    work: impl FnOnce(&str) -> Result<T, Vec<Fault>> + Send,
+) -> Result<T, Vec<Fault>> {
+    const STACK: usize = 64 * 1024 * 1024;
+    std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work(text));
+        let failed = |what: &str| Err(vec![Fault::plain(what.to_owned())]);
+        match spawned.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => failed("the policies cannot be read"),
+            Err(_) => failed("there is no thread to read the policies"),
+        }
+    })
+}
+
+fn parsed(text: &str) -> Result<PolicySet, Vec<Fault>> {
+    PolicySet::from_str(text).map_err(|errors| errors.iter().map(|error| Fault::of(text, error)).collect())
+}
+
+/// How many permissions a policy may be about.
+fn permissions_of(policy: &cedar_policy::Policy, vocabulary: &Vocabulary) -> usize {
+    match policy.action_constraint() {
+        ActionConstraint::Any => vocabulary.own().count(),
+        ActionConstraint::Eq(_) => 1,
+        ActionConstraint::In(actions) => actions.len(),
     }
 }
 

@@ -1,23 +1,25 @@
 //! A tenant's rules beside the environment's, ready to decide.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use signet_core::{
-    Time,
+    PrincipalType, Role, Time,
     authorization::{
         PERMISSIONS,
-        model::{ADMINISTER, AuthorizationModel, Grant, Grantee, Rules, UNDO},
+        model::{AuthorizationModel, BUILT_IN_ROLES, Grant, Grantee, Rules},
     },
 };
 
-use crate::{Baseline, Context, Fault, Granted, Policies, Subject, Target, Verdict, Vocabulary, vocabulary::quoted};
+use crate::{
+    Context, Fault, Granted, Policies, Subject, Target, Verdict, Vocabulary, policies::deep, vocabulary::quoted,
+};
 
 /// What holds in a tenant: its model and the environment's.
 #[derive(Debug)]
 pub struct Rulebook {
     own: Option<Arc<AuthorizationModel>>,
     environment: Option<Arc<AuthorizationModel>>,
-    /// Policies that no longer fit the environment's permissions decide nothing, and everything is refused.
+    /// Without them everything is refused that they might forbid.
     policies: Result<Policies, Vec<Fault>>,
 }
 
@@ -77,7 +79,7 @@ impl Rulebook {
     pub fn new(own: Option<Arc<AuthorizationModel>>, environment: Option<Arc<AuthorizationModel>>) -> Self {
         let rules = own.as_ref().map(|model| &model.rules);
         let policies = match rules {
-            Some(rules) if !rules.policies.is_empty() => parse(rules, environment.as_ref().map(|model| &model.rules)),
+            Some(rules) if !rules.policies.is_empty() => deep(&rules.policies, |text| Policies::validated_before(text)),
             _ => Ok(Policies::default()),
         };
         Self { own, environment, policies }
@@ -103,21 +105,21 @@ impl Rulebook {
         if !self.knows(action) {
             return Ruling::new(false, Because::UnknownPermission, Vec::new());
         }
+        let grants = self.grants(subject, action, context);
+        // Signet's own permissions are its table's, and grants': policies do not name them.
+        if PERMISSIONS.contains(&action) {
+            let allowed = built_in || !grants.is_empty();
+            return Ruling::new(allowed, if allowed { Because::Granted } else { Because::NotGranted }, grants);
+        }
         let Ok(policies) = &self.policies else {
             return Ruling::new(false, Because::PoliciesUnusable, Vec::new());
         };
-        let grants = self.grants(subject, action, context);
         match policies.decide(subject, action, target, context) {
             Verdict::Forbidden(by) => Ruling::new(false, Because::PolicyForbids, by),
-            _ if built_in || !grants.is_empty() => Ruling::new(true, Because::Granted, grants),
+            _ if !grants.is_empty() => Ruling::new(true, Because::Granted, grants),
             Verdict::Permitted(by) => Ruling::new(true, Because::PolicyPermits, by),
             Verdict::Silent => Ruling::new(false, Because::NotGranted, Vec::new()),
         }
-    }
-
-    /// Whether the tenant has policies, so that a decision about Signet's own operations needs [`Self::decide`], too.
-    pub fn has_policies(&self) -> bool {
-        !matches!(&self.policies, Ok(policies) if policies.is_empty())
     }
 
     /// The permissions that grants give a principal now; `groups` may be unknown, since no grant of Signet's own
@@ -125,7 +127,7 @@ impl Rulebook {
     pub fn granted<'a>(&'a self, subject: &'a Subject<'_>, now: Time) -> impl Iterator<Item = &'a str> {
         let grants = self.rules().flat_map(|rules| &rules.grants);
         let applies = move |grant: &&Grant| {
-            grant.holds(now) && grant.is_for(subject.id, subject.principal_type, subject.roles, subject.groups)
+            grant.holds(now) && grant.is_for(subject.principal_type, subject.roles, subject.groups)
         };
         grants.filter(applies).flat_map(|grant| &grant.permissions).map(String::as_str)
     }
@@ -138,7 +140,8 @@ impl Rulebook {
 
     /// Whether some decision may depend on groups.
     pub fn has_groups(&self) -> bool {
-        self.rules().any(|rules| !rules.groups.is_empty())
+        let has_policies = !matches!(&self.policies, Ok(policies) if policies.is_empty());
+        has_policies || self.rules().any(|rules| !rules.groups.is_empty())
     }
 
     fn knows(&self, action: &str) -> bool {
@@ -154,59 +157,60 @@ impl Rulebook {
         let applies = |grant: &&Grant| {
             grant.permissions.contains(action)
                 && grant.holds(context.now)
-                && grant.is_for(subject.id, subject.principal_type, subject.roles, subject.groups)
+                && grant.is_for(subject.principal_type, subject.roles, subject.groups)
         };
         grants.filter(applies).map(|grant| Named(&grant.to).to_string()).collect()
     }
 }
 
-/// Parses a tenant's policies with the permissions that it may name. The faults are in the order of the text.
+/// Parses and validates a tenant's policies with the words that it may use. The faults are in the order of the text.
 pub fn parse(rules: &Rules, environment: Option<&Rules>) -> Result<Policies, Vec<Fault>> {
-    Policies::new(&vocabulary(rules, environment)?, &rules.policies)
+    let declared = |of: &str, name: &str| {
+        let Ok(name) = name.parse::<Role>() else { return false };
+        let mut all = environment.into_iter().chain([rules]);
+        match of {
+            "Role" => BUILT_IN_ROLES.contains(&name.as_str()) || all.any(|rules| rules.roles.contains_key(&name)),
+            _ => all.any(|rules| rules.groups.contains_key(&name)),
+        }
+    };
+    let vocabulary = vocabulary([rules], environment)?;
+    deep(&rules.policies, |text| Policies::new(&vocabulary, declared, text))
 }
 
 /// Everything that the policies of a tenant with these rules may name.
-pub fn vocabulary(rules: &Rules, environment: Option<&Rules>) -> Result<Vocabulary, Vec<Fault>> {
-    let inherited = environment.into_iter().flat_map(|rules| rules.permissions.keys());
-    let own = rules.permissions.keys().chain(inherited).map(String::as_str);
+pub fn vocabulary<'a>(
+    rules: impl IntoIterator<Item = &'a Rules>,
+    environment: Option<&'a Rules>,
+) -> Result<Vocabulary, Vec<Fault>> {
+    let all = rules.into_iter().chain(environment).flat_map(|rules| rules.permissions.keys());
     // What the environment declared later than the tenant is one permission.
-    let own: std::collections::BTreeSet<_> = own.collect();
-    Vocabulary::new(PERMISSIONS.iter().copied(), own).map_err(|error| vec![Fault::plain(error.to_string())])
+    let all: BTreeSet<&str> = all.map(String::as_str).collect();
+    Vocabulary::new(all).map_err(|error| vec![Fault::plain(error.to_string())])
 }
 
-/// What holds beside policies, for a proof: these rules' grants, and that admins administer.
-pub fn baseline(rules: &Rules, environment: Option<&Rules>) -> Baseline {
-    let mut grants: Vec<Granted> = PERMISSIONS
-        .iter()
-        .map(|permission| Granted {
-            principal_type: signet_core::PrincipalType::Admin,
-            only_in: None,
-            permission: (*permission).to_owned(),
-        })
-        .collect();
+/// What holds beside policies, for a proof: these rules' grants.
+pub fn baseline(rules: &Rules, environment: Option<&Rules>) -> Vec<Granted> {
+    let mut granted = Vec::new();
     for grant in environment.into_iter().chain([rules]).flat_map(|rules| &rules.grants) {
         let (types, only_in) = match &grant.to {
             Grantee::Type(of) => (vec![*of], None),
-            Grantee::Role(role) => (every_type(), Some(format!("Role::{}", quoted(role.as_str())))),
-            Grantee::Group(group) => (every_type(), Some(format!("Group::{}", quoted(group.as_str())))),
-            // One principal of any type: policies see no id of a type alone.
-            Grantee::Principal(_) => continue,
+            Grantee::Role(role) => (every_type(), Some(format!("in Role::{}", quoted(role.as_str())))),
+            Grantee::Group(group) => (every_type(), Some(format!("in Group::{}", quoted(group.as_str())))),
         };
         for principal_type in types {
-            let of = |permission: &String| Granted {
+            let own = grant.permissions.iter().filter(|permission| !PERMISSIONS.contains(&permission.as_str()));
+            granted.extend(own.map(|permission| Granted {
                 principal_type,
                 only_in: only_in.clone(),
                 permission: permission.clone(),
-            };
-            grants.extend(grant.permissions.iter().map(of));
+            }));
         }
     }
-    let administer = ADMINISTER.iter().map(|permission| (*permission).to_owned()).collect();
-    Baseline { grants, administer, undo: UNDO.to_owned() }
+    granted
 }
 
-fn every_type() -> Vec<signet_core::PrincipalType> {
-    signet_core::PrincipalType::ALL.to_vec()
+fn every_type() -> Vec<PrincipalType> {
+    PrincipalType::ALL.to_vec()
 }
 
 /// A grantee, as people write it: `type:worker`.
@@ -219,7 +223,6 @@ impl fmt::Display for Named<'_> {
             Grantee::Type(of) => write!(f, "type:{of}"),
             Grantee::Role(role) => write!(f, "role:{role}"),
             Grantee::Group(group) => write!(f, "group:{group}"),
-            Grantee::Principal(id) => write!(f, "principal:{id}"),
         }
     }
 }

@@ -22,8 +22,8 @@ const PRINCIPALS: &str = "[Admin, User, Worker, Service, Device]";
 /// What a tenant's own permissions may be about.
 const RESOURCES: &str = "[Resource, Tenant, Admin, User, Worker, Service, Device]";
 
-/// The permissions that policies may name: Signet's own, about the tenant as a whole, and those that the environment
-/// and the tenant add for their services.
+/// The permissions that policies may name: those that the environment and the tenant add for their services. Signet's own
+/// are given by its table, roles and grants alone, so that no policy makes an admin, or locks one out.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     pub(crate) schema: Schema,
@@ -36,28 +36,23 @@ pub struct Vocabulary {
 pub struct VocabularyError(String);
 
 impl Vocabulary {
-    /// Signet's permissions `signets` and the `own` ones of a tenant and its environment.
-    pub fn new<'a>(
-        signets: impl IntoIterator<Item = &'a str>,
-        own: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, VocabularyError> {
+    /// The permissions of a tenant and its environment.
+    pub fn new<'a>(permissions: impl IntoIterator<Item = &'a str>) -> Result<Self, VocabularyError> {
         let mut text = TYPES.to_owned();
-        let mut declare = |name: &str, resources: &str| {
+        let own: Vec<Box<str>> = permissions.into_iter().map(Box::from).collect();
+        for name in &own {
             let name = quoted(name);
             // Writing into a string does not fail.
             let _ = writeln!(
                 text,
-                "action {name} appliesTo {{ principal: {PRINCIPALS}, resource: {resources}, context: Context }};"
+                "action {name} appliesTo {{ principal: {PRINCIPALS}, resource: {RESOURCES}, context: Context }};"
             );
-        };
-        signets.into_iter().for_each(|name| declare(name, "[Tenant]"));
-        let own: Vec<Box<str>> = own.into_iter().map(Box::from).collect();
-        own.iter().for_each(|name| declare(name, RESOURCES));
+        }
         let parsed = Schema::from_cedarschema_str(&text).map_err(|error| VocabularyError(error.to_string()))?;
         Ok(Self { schema: parsed.0, own })
     }
 
-    /// The permissions that are not Signet's.
+    /// The permissions.
     pub fn own(&self) -> impl Iterator<Item = &str> {
         self.own.iter().map(|name| &**name)
     }

@@ -40,6 +40,7 @@ const URGENT: [&str; 5] =
 const TAIL: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
 /// A page of a listing takes the room of this many other calls.
 const LISTING: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+const BATCH: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
 
 /// HTTP paths beside the RPCs, each with its operation: the proof in the request speaks for the caller, with a
 /// certificate or without.
@@ -225,6 +226,8 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
 fn weight(operation: &str) -> NonZeroU32 {
     match operation {
         tail if tail.starts_with("Tail") => TAIL,
+        // Fifty questions, each with up to two reads.
+        "BatchCheck" => BATCH,
         list if list.starts_with("List") => LISTING,
         _ => NonZeroU32::MIN,
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,7 +11,7 @@ use signet_core::{
     authorization::{self, Denial, Grants, Permit, Policy, Rule, model::AuthorizationModel},
     trust::{KnownModel, Trust},
 };
-use signet_policy::{Because, Context, Rulebook, Subject, Target};
+use signet_policy::{Rulebook, Subject};
 
 /// A tenant's model cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +35,6 @@ struct Made {
 pub(crate) struct Held {
     epoch: u64,
     until: Option<Time>,
-    /// `None`: nothing but the built-in table.
-    book: Option<Arc<Rulebook>>,
     grants: Grants,
 }
 
@@ -60,87 +57,56 @@ impl Decisions {
         let own = read(self.trust.model(tenant))?;
         let environment = if tenant.is_system() { None } else { read(self.trust.model(&TenantId::system()))? };
         let of = (own, environment);
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         if of.0.is_none() && of.1.is_none() {
-            books.remove(tenant);
             return Ok(None);
         }
-        if let Some(made) = books.get(tenant)
+        let books = || self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = books().get(tenant)
             && same(&made.of, &of)
         {
             return Ok(Some(Arc::clone(&made.book)));
         }
+        // Not under the lock: parsing takes time.
         let book = Arc::new(Rulebook::new(of.0.clone(), of.1.clone()));
-        books.insert(tenant.clone(), Made { of, book: Arc::clone(&book) });
+        books().insert(tenant.clone(), Made { of, book: Arc::clone(&book) });
         Ok(Some(book))
     }
 
-    /// Whether a session may use what `rule` is for: by the built-in table, and by what its tenant adds or takes.
+    /// Whether a session may use what `rule` is for: by the built-in table, and by what is granted beside. Policies have
+    /// no say in it: they do not name Signet's own permissions.
     pub(crate) fn permit(
         &self,
         (identity, roles): (&Arc<Identity>, &[Role]),
         (built_in, added): (&Grants, &Added),
         rule: &Rule,
-        (now, source): (Time, Option<IpAddr>),
+        now: Time,
     ) -> Result<Permit, Denial> {
-        let held = self.held(identity, roles, built_in, added, now)?;
-        let permitted = authorization::permit(identity, &held.grants, rule);
-        let Some(book) = held.book.as_ref().filter(|book| book.has_policies()) else { return permitted };
-        if matches!(permitted, Err(Denial::CallerType)) {
-            return permitted;
-        }
-        let action = self.policy.name(rule.permission).ok_or(Denial::Permission)?;
-        let subject = subject(identity, roles, &[]);
-        let context = Context { source, ..Context::at(now) };
-        let ruling = book.decide(&subject, action, &Target::Tenant(&identity.tenant), &context, permitted.is_ok());
-        match (ruling.allowed, ruling.because, permitted) {
-            (true, Because::PolicyPermits, Err(_)) => Ok(Permit::by_policy(identity)),
-            (true, _, permitted) => permitted,
-            (false, Because::NotGranted | Because::UnknownPermission, Err(denial)) => Err(denial),
-            (false, ..) => Err(Denial::Policy),
-        }
+        authorization::permit(identity, &self.held(identity, roles, built_in, added, now).grants, rule)
     }
 
-    fn held(
-        &self,
-        identity: &Identity,
-        roles: &[Role],
-        built_in: &Grants,
-        added: &Added,
-        now: Time,
-    ) -> Result<Arc<Held>, Denial> {
+    fn held(&self, identity: &Identity, roles: &[Role], built_in: &Grants, added: &Added, now: Time) -> Arc<Held> {
         let epoch = self.trust.epoch();
         if let Some(held) = &*added.0.load()
             && held.epoch == epoch
             && held.until.is_none_or(|until| now < until)
         {
-            return Ok(Arc::clone(held));
+            return Arc::clone(held);
         }
-        let book = match self.book(&identity.tenant) {
-            Ok(book) => book,
-            // Admins put it right; for the others nobody knows what was taken from them.
-            Err(Unreadable) if identity.principal_type == signet_core::PrincipalType::Admin => None,
-            Err(Unreadable) => return Err(Denial::Policy),
-        };
+        // What cannot be read grants nothing.
+        let book = self.book(&identity.tenant).unwrap_or_default();
         let mut grants = built_in.clone();
         if let Some(book) = &book {
             self.policy.add(&mut grants, book.granted(&subject(identity, roles, &[]), now));
         }
         let until = book.as_ref().and_then(|book| book.next_end(now));
-        let held = Arc::new(Held { epoch, until, book, grants });
+        let held = Arc::new(Held { epoch, until, grants });
         added.0.store(Some(Arc::clone(&held)));
-        Ok(held)
+        held
     }
 
     /// What a session may by Signet's own permissions now, for who asks about itself.
-    pub(crate) fn grants(
-        &self,
-        identity: &Identity,
-        roles: &[Role],
-        built_in: &Grants,
-        now: Time,
-    ) -> Result<Grants, Denial> {
-        Ok(self.held(identity, roles, built_in, &Added::default(), now)?.grants.clone())
+    pub(crate) fn grants(&self, identity: &Identity, roles: &[Role], built_in: &Grants, now: Time) -> Grants {
+        self.held(identity, roles, built_in, &Added::default(), now).grants.clone()
     }
 }
 

@@ -92,7 +92,7 @@ fn denial_code(denial: Denial) -> Code {
     match denial {
         Denial::Anonymous => Code::Unauthenticated,
         Denial::ForeignTenant => Code::NotFound,
-        Denial::CallerType | Denial::Permission | Denial::Policy | Denial::NotItself => Code::PermissionDenied,
+        Denial::CallerType | Denial::Permission | Denial::NotItself => Code::PermissionDenied,
     }
 }
 

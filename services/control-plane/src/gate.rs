@@ -152,20 +152,14 @@ fn decide(node: &Node, route: &Route, peer: &ConnectInfo, now: Time) -> Result<O
             () => Ok(None),
         };
     };
-    permit(node, rule, session, now, Some(peer.remote.ip())).map(Some)
+    permit(node, rule, session, now).map(Some)
 }
 
 /// Whether the session may use what the rule is for, now.
-pub(crate) fn permit(
-    node: &Node,
-    rule: &Rule,
-    session: &Session,
-    now: Time,
-    source: Option<IpAddr>,
-) -> Result<Permit, Error> {
+pub(crate) fn permit(node: &Node, rule: &Rule, session: &Session, now: Time) -> Result<Permit, Error> {
     let rights = session.check(&node.trust, now)?;
     let who = (session.identity(), &**rights.roles());
-    Ok(node.decisions.permit(who, (&rights.grants, &rights.added), rule, (now, source))?)
+    Ok(node.decisions.permit(who, (&rights.grants, &rights.added), rule, now)?)
 }
 
 /// A refusal is an event in the caller's own tenant; what nobody owns is the operator's. That this node is out of touch

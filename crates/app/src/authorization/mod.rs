@@ -9,9 +9,14 @@ use signet_core::{
     store::{Versioned, commit::Write},
     text::check_display_name,
 };
-use signet_policy::{Difference, Policies, Shown};
+use signet_policy::{Difference, Fault, Policies, Shown};
+use tokio::task::spawn_blocking;
 
 use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, call, ledger, paging, reads};
+
+/// Most faults of policies that an error tells, and characters of each: it travels in a trailer.
+const MOST_FAULTS: usize = 10;
+const LONGEST_FAULT: usize = 300;
 
 /// New rules of a tenant.
 #[derive(Clone, Debug, Serialize)]
@@ -84,7 +89,7 @@ pub async fn set_model(
 ) -> Result<AuthorizationModel, Error> {
     check_display_name("note", &input.note)?;
     let (policies, environment) = checked(app, call, scope, &input.rules).await?;
-    let (proved, invariants) = proof::of(app, &input.rules, environment.as_ref(), &policies).await?;
+    let (proved, invariants) = proof::of(app, &input.rules, environment.as_ref(), &policies, input.force).await?;
     proof::accept(app, proved, &invariants, input.force)?;
     let tenant = scope.tenant();
     let plan = || async {
@@ -103,9 +108,13 @@ pub async fn set_model(
         {
             return Ok(Planned::Unchanged(found.value.clone()));
         }
+        // After those that are kept, too: a restore may have lost the model, and no version is given twice.
+        let newest = AuthorizationVersion::all_of(tenant).descending().limit(1);
+        let newest = scope.page::<AuthorizationVersion>(&*app.store, &newest, call.now).await?;
+        let newest = newest.records.first().map_or(0, |found| found.value.0.version);
         let model = AuthorizationModel {
             tenant: tenant.clone(),
-            version: present.saturating_add(1),
+            version: present.max(newest).saturating_add(1),
             rules: input.rules.clone(),
             note: input.note.clone(),
             proved,
@@ -133,7 +142,7 @@ pub async fn set_model(
 pub async fn test_model(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> Result<ModelTest, Error> {
     let (policies, environment) = checked(app, call, scope, rules).await?;
     let before = get_model(app, call, scope, None).await?.map(|model| model.rules).unwrap_or_default();
-    let (proved, invariants) = proof::of(app, rules, environment.as_ref(), &policies).await?;
+    let (proved, invariants) = proof::of(app, rules, environment.as_ref(), &policies, false).await?;
     let differences = proof::differences(app, (&before, rules), environment.as_ref(), &policies).await?;
     Ok(ModelTest { proved, invariants, differences })
 }
@@ -151,11 +160,29 @@ async fn checked(
     }
     let environment = environment(app, scope, call.now).await?;
     rules.check(environment.as_ref().map_or(&Default::default(), |rules| &rules.permissions))?;
-    let policies = signet_policy::parse(rules, environment.as_ref()).map_err(|faults| {
-        let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        Error::invalid("rules.policies", "INVALID_POLICY", told.join("\n"))
-    })?;
+    // Validation is work for a thread of its own, and for one at a time: others' calls go on meanwhile.
+    let _turn = app.validations.lock().await;
+    let (own, others) = (rules.clone(), environment.clone());
+    let parsed = spawn_blocking(move || signet_policy::parse(&own, others.as_ref())).await.map_err(Error::internal)?;
+    let policies = parsed.map_err(invalid)?;
     Ok((policies, environment))
+}
+
+/// The first faults, each once: what is wrong with a policy is wrong for many kinds of requests.
+fn invalid(faults: Vec<Fault>) -> Error {
+    let mut told: Vec<String> = Vec::new();
+    for fault in faults {
+        let line: String = fault.to_string().chars().take(LONGEST_FAULT).collect();
+        if !told.contains(&line) {
+            told.push(line);
+        }
+    }
+    let more = told.len().saturating_sub(MOST_FAULTS);
+    told.truncate(MOST_FAULTS);
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    Error::invalid("rules.policies", "INVALID_POLICY", told.join("\n"))
 }
 
 /// The rules that hold in every tenant; of `system` itself they are its own.

@@ -1,27 +1,42 @@
 //! What a solver says of a tenant's policies.
 
+use std::time::Duration;
+
 use signet_core::{
     Error,
     authorization::model::{Proved, Rules},
 };
-use signet_policy::{Difference, Policies, ProverError, Shown};
+use signet_policy::{Difference, Fault, Policies, Prover, ProverError, Shown};
+use tokio::time::timeout;
 
 use crate::App;
 
-/// Whether each invariant holds. Without policies there is nothing to prove: grants are checked when they are set.
+/// How long a solver may take, all questions together: less than a call may.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// Whether each invariant holds. Without policies there is nothing to prove: grants are checked when they are set. With
+/// `force`, a solver that gives no answer counts as none.
 pub(super) async fn of(
     app: &App,
     rules: &Rules,
     environment: Option<&Rules>,
     policies: &Policies,
+    force: bool,
 ) -> Result<(Proved, Vec<Shown>), Error> {
     if policies.is_empty() {
         return Ok((Proved::NotNeeded, Vec::new()));
     }
     let Some(prover) = &app.settings.prover else { return Ok((Proved::NotProved, Vec::new())) };
-    let vocabulary = signet_policy::vocabulary(rules, environment).map_err(unusable)?;
+    let vocabulary = signet_policy::vocabulary([rules], environment).map_err(unusable)?;
     let baseline = signet_policy::baseline(rules, environment);
-    let invariants = prover.prove(&vocabulary, &baseline, policies).await.map_err(no_answer)?;
+    let invariants = match answered(prover, prover.prove(&vocabulary, &baseline, policies)).await {
+        Ok(invariants) => invariants,
+        Err(error) if force => {
+            tracing::error!(%error, "a tenant's policies are set without a proof, as an admin insists");
+            return Ok((Proved::NotProved, Vec::new()));
+        }
+        Err(error) => return Err(error),
+    };
     let holds = invariants.iter().all(|shown| shown.broken.is_none());
     Ok((if holds { Proved::Proved } else { Proved::Refuted }, invariants))
 }
@@ -36,19 +51,15 @@ pub(super) fn accept(app: &App, proved: Proved, invariants: &[Shown], force: boo
                 .collect();
             Err(Error::precondition("POLICY_REFUTED", told.join("\n")))
         }
-        Proved::NotProved if app.settings.require_proof => {
-            let message = "this environment takes proved policies only, and its server has no solver";
-            Err(Error::precondition("PROOF_REQUIRED", message))
-        }
-        Proved::Refuted if app.settings.require_proof => {
-            let message = "this environment takes proved policies only; a refuted one cannot be forced";
+        Proved::NotProved | Proved::Refuted if app.settings.require_proof => {
+            let message = "this environment takes policies only that its solver proves";
             Err(Error::precondition("PROOF_REQUIRED", message))
         }
         _ => Ok(()),
     }
 }
 
-/// What the policies of `after` would decide otherwise.
+/// What would be decided otherwise, among the requests that some policy is about.
 pub(super) async fn differences(
     app: &App,
     (before, after): (&Rules, &Rules),
@@ -56,24 +67,29 @@ pub(super) async fn differences(
     policies: &Policies,
 ) -> Result<Vec<Difference>, Error> {
     let Some(prover) = &app.settings.prover else { return Ok(Vec::new()) };
-    // Both must be read with the same words.
-    let mut both = after.clone();
-    both.permissions.extend(before.permissions.clone());
-    let vocabulary = signet_policy::vocabulary(&both, environment).map_err(unusable)?;
-    let Ok(old) = Policies::new(&vocabulary, &before.policies) else { return Ok(Vec::new()) };
+    // Both are read with the same words.
+    let vocabulary = signet_policy::vocabulary([before, after], environment).map_err(unusable)?;
+    let old = Policies::validated_before(&before.policies).map_err(unusable)?;
     if old.is_empty() && policies.is_empty() {
         return Ok(Vec::new());
     }
-    let baseline = signet_policy::baseline(after, environment);
-    prover.changes(&vocabulary, &baseline, &old, policies).await.map_err(no_answer)
+    let (before, after) = (signet_policy::baseline(before, environment), signet_policy::baseline(after, environment));
+    let changes = prover.changes(&vocabulary, (&old, &before), (policies, &after));
+    answered(prover, changes).await
 }
 
-fn unusable(faults: Vec<signet_policy::Fault>) -> Error {
+async fn answered<T>(prover: &Prover, asked: impl Future<Output = Result<T, ProverError>>) -> Result<T, Error> {
+    let answer = match timeout(LIMIT, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the solver takes more than {} s", LIMIT.as_secs())),
+    };
+    answer.map_err(|error| {
+        tracing::error!(error, ?prover, "no proof of a tenant's policies");
+        Error::precondition("PROVER_UNAVAILABLE", error)
+    })
+}
+
+fn unusable(faults: Vec<Fault>) -> Error {
     let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    Error::invalid("rules.permissions", "INVALID_PERMISSION", told.join("\n"))
-}
-
-fn no_answer(error: ProverError) -> Error {
-    tracing::error!(%error, "no proof of a tenant's policies");
-    Error::precondition("PROVER_UNAVAILABLE", error.to_string())
+    Error::invalid("rules.policies", "INVALID_POLICY", told.join("\n"))
 }

@@ -163,7 +163,8 @@ async fn template_now(
     let Some(id) = &template.id else { return Ok(template.clone()) };
     let Some(found) = reads::find_principal(app, scope, id, call.now).await? else { return Ok(template.clone()) };
     let principal = found.value;
-    permit.may_manage(principal.principal_type, &principal.roles)?;
+    // Groups carry rights as roles do.
+    permit.may_manage(principal.principal_type, &[&*principal.roles, &*principal.groups].concat())?;
     require_active_principal(&principal)?;
     if principal.principal_type != template.principal_type {
         let message = format!("principal {id} is a {}", principal.principal_type);

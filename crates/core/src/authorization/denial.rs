@@ -14,9 +14,6 @@ pub enum Denial {
     /// The permission is missing.
     #[error("the caller's type and roles do not permit this")]
     Permission,
-    /// A policy of the tenant forbids it.
-    #[error("a policy of the tenant forbids this")]
-    Policy,
     /// Another tenant's resource: to the caller it does not exist.
     #[error("no such resource")]
     ForeignTenant,
@@ -32,7 +29,6 @@ impl Denial {
             Self::Anonymous => "CERTIFICATE_REQUIRED",
             Self::CallerType => "CALLER_TYPE_DENIED",
             Self::Permission => "PERMISSION_MISSING",
-            Self::Policy => "POLICY_FORBIDS",
             Self::ForeignTenant => "NOT_FOUND",
             Self::NotItself => "OWN_RESOURCES_ONLY",
         }

@@ -7,8 +7,6 @@ mod permissions;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use permissions::TENANT_ADMINISTRATION;
-
 use crate::{
     Identity, PrincipalId, PrincipalType, Role, TenantId,
     store::scope::{EnvironmentScope, TenantScope},
@@ -16,6 +14,7 @@ use crate::{
 
 pub use denial::Denial;
 pub use permissions::PERMISSIONS;
+use permissions::TENANT_ADMINISTRATION;
 
 /// How far a permission reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,11 +95,6 @@ impl Policy {
     /// The number of the permission called `name`.
     pub fn permission(&self, name: &str) -> Option<PermissionId> {
         self.names.get(name).copied()
-    }
-
-    /// The name of the permission with this number.
-    pub fn name(&self, permission: PermissionId) -> Option<&'static str> {
-        PERMISSIONS.get(usize::from(permission.0)).copied()
     }
 
     /// All permissions by name.
@@ -217,11 +211,6 @@ pub fn permit(identity: &Arc<Identity>, grants: &Grants, rule: &Rule) -> Result<
 }
 
 impl Permit {
-    /// A call that a policy of the caller's tenant permits, in that tenant.
-    pub fn by_policy(identity: &Arc<Identity>) -> Self {
-        Self { identity: Arc::clone(identity), reach: Reach::OwnTenant }
-    }
-
     /// The caller.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity

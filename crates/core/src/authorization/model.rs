@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::permissions::{PERMISSIONS, TENANT_ADMINISTRATION};
+use super::permissions::PERMISSIONS;
 use crate::{
-    Error, Lifetime, PrincipalId, PrincipalType, Role, TenantId, Time,
-    store::layout::{Entity, Key, Query, Table},
+    Error, Lifetime, PrincipalType, Role, TenantId, Time,
+    store::layout::{Entity, Key, Query, SortRange, Table},
     text::{MAX_DISPLAY_NAME, is_deceptive},
 };
 
@@ -21,19 +21,27 @@ const KEPT: Lifetime = Lifetime::days(400);
 /// The roles that the built-in permissions know; no tenant describes them anew.
 pub const BUILT_IN_ROLES: [&str; 2] = ["operator", "viewer"];
 
-/// Signet's permissions that make whoever has them an admin, or as good as one. No grant gives them.
-pub const ADMINISTER: &[&str] = &[
-    "authorization.set",
-    "cas.rotate",
-    "principals.create",
-    "principals.delete",
-    "principals.update",
-    "rules.create",
-    "rules.delete",
+/// Those of Signet's permissions that a tenant may grant: what reads, and what refuses or hurries. All others make an
+/// admin of whoever has them, or hand on rights (a join token is one).
+pub const GRANTABLE: &[&str] = &[
+    "audit.read",
+    "authorization.check",
+    "authorization.get",
+    "cas.list",
+    "certificates.get",
+    "certificates.list",
+    "certificates.revoke",
+    "principals.get",
+    "principals.list",
+    "principals.suspend",
+    "renewals.steer",
+    "rules.list",
+    "rules.test",
+    "tenants.get",
+    "tokens.list",
+    "tokens.revoke",
+    "trust.read",
 ];
-
-/// The permission with which an admin takes a model back.
-pub const UNDO: &str = "authorization.set";
 
 /// Whom a grant is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,8 +53,6 @@ pub enum Grantee {
     Role(Role),
     /// Whoever is in a group.
     Group(Role),
-    /// One principal.
-    Principal(PrincipalId),
 }
 
 /// Permissions for somebody, for good or for a time.
@@ -67,13 +73,12 @@ impl Grant {
         self.not_after.is_none_or(|end| now < end)
     }
 
-    /// Whether it is for a principal of this id, type, roles and groups.
-    pub fn is_for(&self, id: &PrincipalId, principal_type: PrincipalType, roles: &[Role], groups: &[Role]) -> bool {
+    /// Whether it is for a principal of this type, roles and groups.
+    pub fn is_for(&self, principal_type: PrincipalType, roles: &[Role], groups: &[Role]) -> bool {
         match &self.to {
             Grantee::Type(of) => *of == principal_type,
             Grantee::Role(role) => roles.contains(role),
             Grantee::Group(group) => groups.contains(group),
-            Grantee::Principal(one) => one == id,
         }
     }
 }
@@ -160,11 +165,11 @@ impl Rules {
             if self.permissions.contains_key(name) || inherited.contains_key(name) {
                 continue;
             }
-            if ADMINISTER.contains(&name) || TENANT_ADMINISTRATION.contains(&name) {
-                return refused(format!("{name} makes an admin of whoever has it; create an admin instead"));
-            }
             if !PERMISSIONS.contains(&name) {
                 return refused(format!("there is no permission {name}: describe it under `permissions`"));
+            }
+            if !GRANTABLE.contains(&name) {
+                return refused(format!("{name} is not granted: it could make an admin of whoever has it"));
             }
             if matches!(grant.to, Grantee::Group(_)) {
                 let rule = "groups are not in certificates; grant it to a role";
@@ -233,6 +238,11 @@ impl AuthorizationModel {
     /// Key of the tenant's model.
     pub fn key_of(tenant: &TenantId) -> Key {
         Key::new(Table::Tenants, tenant.as_str(), Self::SORT)
+    }
+
+    /// The tenant's model, readable or not.
+    pub fn of(tenant: &TenantId) -> Query {
+        Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT.to_owned()))
     }
 
     /// The tenant whose model is at `key`, for one that cannot be read.

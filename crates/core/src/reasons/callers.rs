@@ -132,15 +132,12 @@ reasons! {
     OWN_PRINCIPAL [Caller; "FAILED_PRECONDITION"]
         "The caller tried to suspend or delete the principal that it calls as."
         => "Let another administrator do it.";
-    OWN_RESOURCES_ONLY [Caller; "PERMISSION_DENIED"]
+    OWN_RESOURCES_ONLY [Caller Decision; "PERMISSION_DENIED"]
         "The caller may do this for itself only."
         => "Name the caller's own principal, or call as an administrator.";
     PERMISSION_MISSING [Caller Decision; "PERMISSION_DENIED"]
         "The caller's type and roles do not permit this."
         => "Ask an administrator for the role, or to do it.";
-    POLICY_FORBIDS [Caller Decision; "PERMISSION_DENIED"]
-        "A policy of the tenant forbids it, or could not be evaluated."
-        => "Ask an admin of the tenant; `principal authz get` shows its policies.";
     POLICY_REFUTED [Caller; "FAILED_PRECONDITION"]
         "A proof shows that the policies break an invariant; the message has a request that does."
         => "Change the policies; an admin may force them, unless the environment demands proof.";

@@ -10,8 +10,11 @@ reasons! {
         "A grant, or Signet's own table, gives the permission."
         => "Do nothing: it is allowed.";
     POLICIES_UNUSABLE [Decision;]
-        "The tenant's rules cannot be read, or its policies name a permission that the environment no longer has."
-        => "Set the rules anew: `principal authz apply`.";
+        "The rules of the tenant or of the environment cannot be read on this node."
+        => "Retry once the node runs the release that wrote them; else put the record right (RECORD_UNREADABLE).";
+    POLICY_FORBIDS [Decision;]
+        "A policy of the tenant forbids it, or could not be evaluated."
+        => "Ask an admin of the tenant; `principal authz get` shows its policies.";
     POLICY_PERMITS [Decision;]
         "A policy of the tenant permits it, and none forbids it."
         => "Do nothing: it is allowed.";

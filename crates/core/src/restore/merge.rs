@@ -34,14 +34,17 @@ pub enum Merged {
 /// | certificate | its bytes | revocation, lock, successor |
 /// | join token | its data | use, revocation; one that is gone comes back revoked, since nobody knows of its use |
 /// | revocation list | if it is gone, as one that is over and made anew: what was revoked since is not on it | all of it |
-/// | rule, CA, authorization model, all else | if it is gone, and was not deleted on purpose | all of it |
+/// | authorization model | never: nobody knows what was taken away since; its versions come back, to choose from | all of it |
+/// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
 /// | changes feed | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
     if since.purged.contains(kept.tenant()) && goes_with_tenant(kept) {
         return Merged::Same;
     }
     let merged = match (kept, live) {
-        (Body::Change(_) | Body::ChangeHead(_) | Body::Restoration(_), _) => return Merged::Same,
+        (Body::Change(_) | Body::ChangeHead(_) | Body::Restoration(_) | Body::AuthorizationModel(_), _) => {
+            return Merged::Same;
+        }
         (Body::Tenant(kept), None) => tenant(kept, None, since).into(),
         (Body::Tenant(kept), Some(Body::Tenant(live))) => tenant(kept, Some(live), since).into(),
         (Body::Principal(kept), None) => lost_principal(kept, since, now).into(),
@@ -142,7 +145,8 @@ fn principal(kept: &Principal, live: &Principal, since: &Since, now: Time) -> Pr
 
 /// Nobody knows what its record said: the log and the feed do.
 fn lost_principal(kept: &Principal, since: &Since, now: Time) -> Principal {
-    let mut merged = kept.clone();
+    // Groups carry rights, and neither the log nor the feed says which were taken away.
+    let mut merged = Principal { groups: Vec::new(), ..kept.clone() };
     let Some(word) = since.principals.get(&(kept.tenant.clone(), kept.id.clone())) else { return merged };
     if kept.status != PrincipalStatus::Deleted {
         refuse(&mut merged, word.status(), now);
@@ -230,7 +234,7 @@ fn both(kept: &[Role], live: &[Role]) -> Vec<Role> {
 /// What every node must hear of a record that was written in place of `live`, and until when.
 pub fn announcements(merged: &Body, live: Option<&Body>, now: Time) -> Vec<(Change, Time)> {
     match merged {
-        Body::Tenant(_) | Body::Ca(_) | Body::AuthorizationModel(_) => vec![(Change::TenantChanged, now)],
+        Body::Tenant(_) | Body::Ca(_) => vec![(Change::TenantChanged, now)],
         Body::Principal(new) => {
             let (principal, until) = (new.id.clone(), new.free_at.unwrap_or_else(|| new.outlived_at(now)));
             let denied = (new.status != PrincipalStatus::Active)

@@ -155,6 +155,7 @@ impl Tenant {
         Self {
             display_name: String::new(),
             lifetimes: Default::default(),
+            subjects: Default::default(),
             renewal_grace: Lifetime::default(),
             renewal_steering: None,
             quotas: Default::default(),

@@ -42,7 +42,8 @@ fn types_roles_groups_owners_tags_and_circumstances_decide() {
         when { context.now < datetime("2027-01-01T00:00:00Z") };
         "#,
     );
-    let inside = Context { source: "10.1.2.3".parse().ok(), ..now() };
+    // As a dual-stack listener has it.
+    let inside = Context { source: "::ffff:10.1.2.3".parse().ok(), ..now() };
     let ann = Who::new(PrincipalType::User, "ann");
     let tenant = ann.tenant.clone();
     let ask = |who: &Who, action: &str, object: &Target<'_>, context: &Context<'_>| {

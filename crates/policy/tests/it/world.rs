@@ -3,35 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use signet_core::{PrincipalId, PrincipalType, Role, TenantId, Time};
-use signet_policy::{Baseline, Context, Granted, Policies, Prover, ServiceResource, Subject, Target, Vocabulary};
+use signet_policy::{Context, Granted, Policies, Prover, ServiceResource, Subject, Target, Vocabulary};
 
 pub(crate) const NOW: Time = Time::from_unix_seconds(1_800_000_000);
 
 pub(crate) fn vocabulary() -> Vocabulary {
-    let signets = ["principals.create", "principals.suspend", "authorization.set"];
-    Vocabulary::new(signets, ["jobs:submit", "jobs:dequeue", "connect"]).unwrap()
+    Vocabulary::new(["jobs:submit", "jobs:dequeue", "connect"]).unwrap()
+}
+
+pub(crate) fn declared(_: &str, name: &str) -> bool {
+    ["dispatcher", "fleet-a", "trusted"].contains(&name)
 }
 
 pub(crate) fn policies(text: &str) -> Policies {
-    Policies::new(&vocabulary(), text).unwrap_or_else(|faults| panic!("{faults:#?}"))
+    Policies::new(&vocabulary(), declared, text).unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 
-pub(crate) fn baseline() -> Baseline {
-    let grant = |principal_type, only_in: Option<&str>, permission: &str| Granted {
-        principal_type,
-        only_in: only_in.map(str::to_owned),
-        permission: permission.to_owned(),
-    };
-    Baseline {
-        grants: vec![
-            grant(PrincipalType::Admin, None, "principals.create"),
-            grant(PrincipalType::Admin, None, "authorization.set"),
-            grant(PrincipalType::User, Some("Role::\"operator\""), "principals.suspend"),
-            grant(PrincipalType::Worker, None, "jobs:dequeue"),
-        ],
-        administer: vec!["principals.create".into(), "authorization.set".into()],
-        undo: "authorization.set".into(),
-    }
+pub(crate) fn baseline() -> Vec<Granted> {
+    vec![Granted { principal_type: PrincipalType::Worker, only_in: None, permission: "jobs:dequeue".into() }]
 }
 
 /// Owns what a [`Subject`] borrows.

@@ -68,12 +68,8 @@ pub async fn authorization_models_survive(store: Arc<dyn Store>) {
 
 fn models(id: &TenantId) -> Vec<Body> {
     let described = || [(role("fleet-a"), TEXT.to_owned())].into();
-    let grantees = [
-        Grantee::Type(PrincipalType::Device),
-        Grantee::Role(role("support")),
-        Grantee::Group(role("fleet-a")),
-        Grantee::Principal(principal_id("d-1")),
-    ];
+    let grantees =
+        [Grantee::Type(PrincipalType::Device), Grantee::Role(role("support")), Grantee::Group(role("fleet-a"))];
     let grant = |to| Grant { to, permissions: ["jobs:submit".to_owned()].into(), not_after: Some(later(60)) };
     let model = AuthorizationModel {
         tenant: id.clone(),

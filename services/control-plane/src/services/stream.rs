@@ -107,7 +107,7 @@ impl Right {
 
     fn ask(&self) -> Result<(), Error> {
         let Access::Rule(rule) = self.route.access() else { return Ok(()) };
-        let permit = gate::permit(&self.node, rule, &self.session, self.node.now(), self.call.source)?;
+        let permit = gate::permit(&self.node, rule, &self.session, self.node.now())?;
         Ok(permit.tenant(&self.tenant, None).map(drop)?)
     }
 }

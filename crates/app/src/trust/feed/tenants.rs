@@ -6,7 +6,7 @@ use futures::{StreamExt, future::join_all, stream};
 use signet_core::{
     Error, Lifetime, TenantId, Time, Uptime,
     store::{Store, StoreError},
-    trust::Trust,
+    trust::{KnownModel, Trust},
 };
 
 use crate::{
@@ -155,6 +155,7 @@ impl Tenants {
 
     /// Takes over what is known of a tenant.
     fn know(&mut self, trust: &Trust, id: &TenantId, found: TenantRecords) {
+        let lacks_model = matches!(found.model, Some(KnownModel::Unreadable));
         if found.tenant.is_some() {
             trust.set_model(id, found.model.clone());
         }
@@ -171,6 +172,12 @@ impl Tenants {
                 }
                 trust.set_tenant(&tenant, &cas);
                 trust.set_lacks_cas(id, false);
+                if lacks_model {
+                    if self.unreadable.insert(id.clone()) {
+                        tracing::error!(tenant.id = %id, "the tenant's authorization model cannot be read; it grants nothing");
+                    }
+                    return;
+                }
                 if self.unreadable.remove(id) {
                     tracing::info!(tenant.id = %id, "the tenant and its CAs can be read again");
                 }

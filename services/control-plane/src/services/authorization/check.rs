@@ -21,7 +21,7 @@ use crate::{
 /// Most properties of a resource, and most circumstances.
 const MAX_PROPERTIES: usize = 32;
 /// Longest text of a question, in bytes.
-const MAX_TEXT: usize = 1024;
+const MAX_TEXT: usize = 512;
 
 /// A principal as it is now.
 struct Known {
@@ -66,8 +66,10 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
     let by = message.subject.as_ref().map(|subject| fields::required("subject.by", subject.by.as_ref())).transpose()?;
     let resource = message.resource.unwrap_or_else(|| CheckResource { r#type: "tenant".into(), ..Default::default() });
     let found = subject(node, caller, &scope, &book, by).await?;
-    // Before anything is said of the subject.
-    require_involved(caller, &found, &resource)?;
+    // Before anything is said of the subject. An answer, not a refusal: a peer must not get a server suspended by asking.
+    if !is_involved(caller, (by, &found), &resource)? {
+        return Ok(denied("OWN_RESOURCES_ONLY", None));
+    }
     let subject = match found {
         Ok(known) => known,
         Err(Refused(reason, id)) => return Ok(denied(reason, id.map(|id| id.uri(node.app.environment().suffix())))),
@@ -106,7 +108,7 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
 
 fn answer(node: &Node, book: &Rulebook, subject: &Known, ruling: Ruling) -> CheckResponse {
     let built_in = ruling.because == Because::Granted && ruling.decided_by.is_empty();
-    let decided_by = if built_in { vec![format!("type:{}", subject.principal_type)] } else { ruling.decided_by };
+    let decided_by = if built_in { vec!["built in".to_owned()] } else { ruling.decided_by };
     CheckResponse {
         allowed: ruling.allowed,
         reason: ruling.because.reason().to_owned(),
@@ -122,7 +124,7 @@ fn denied(reason: &str, spiffe_id: Option<String>) -> CheckResponse {
 }
 
 /// The tenant whose rules decide. Who may ask about itself only reads the whole tenant for this: whom it may ask about
-/// is [`require_involved`]'s.
+/// is [`is_involved`]'s.
 fn scope(caller: &Caller, message: &CheckRequest) -> Result<TenantScope, Error> {
     let permit = caller.permit()?;
     caller.scope(&message.tenant_id)?;
@@ -134,8 +136,13 @@ fn scope(caller: &Caller, message: &CheckRequest) -> Result<TenantScope, Error> 
     Ok(permit.to_check(&tenant)?)
 }
 
-/// Whoever may ask about itself only is the subject or the resource.
-fn require_involved(caller: &Caller, subject: &Result<Known, Refused>, resource: &CheckResource) -> Result<(), Error> {
+/// Whoever may ask about itself only is the subject; or the resource, and has the subject's certificate in hand: it has
+/// met it. Nobody spies out its tenant by names.
+fn is_involved(
+    caller: &Caller,
+    (by, subject): (Option<&By>, &Result<Known, Refused>),
+    resource: &CheckResource,
+) -> Result<bool, Error> {
     let permit = caller.permit()?;
     let me = permit.identity();
     let is_subject = match subject {
@@ -144,10 +151,8 @@ fn require_involved(caller: &Caller, subject: &Result<Known, Refused>, resource:
     };
     let is_resource =
         principal_type(&resource.r#type) == Some(me.principal_type) && resource.id == me.principal.as_str();
-    if permit.reach() == Reach::Itself && !is_subject && !is_resource {
-        return Err(Error::Denied(Denial::NotItself));
-    }
-    Ok(())
+    let has_met = matches!(by, Some(By::CertificateDer(_))) && is_resource;
+    Ok(permit.reach() != Reach::Itself || is_subject || has_met)
 }
 
 async fn subject(
@@ -262,14 +267,18 @@ fn bounded(message: &CheckRequest) -> Result<(), Error> {
         [&resource.r#type, &resource.id, &resource.owner]
             .into_iter()
             .try_for_each(|text| too_long("resource", text))?;
+        if resource.r#type.contains('/') {
+            return Err(Error::invalid("resource.type", "INVALID_ID", "must have no slash, which parts type and id"));
+        }
         if resource.properties.len() > MAX_PROPERTIES {
             let message = format!("may have {MAX_PROPERTIES} entries");
             return Err(Error::invalid("resource.properties", "OUT_OF_RANGE", message));
         }
-        resource.properties.values().try_for_each(|value| too_long("resource.properties", value))?;
+        let texts = resource.properties.iter().flat_map(|(name, value)| [name, value]);
+        texts.into_iter().try_for_each(|text| too_long("resource.properties", text))?;
     }
     if message.context.len() > MAX_PROPERTIES {
         return Err(Error::invalid("context", "OUT_OF_RANGE", format!("may have {MAX_PROPERTIES} entries")));
     }
-    message.context.values().try_for_each(|value| too_long("context", value))
+    message.context.iter().flat_map(|(name, value)| [name, value]).try_for_each(|text| too_long("context", text))
 }

@@ -78,7 +78,6 @@ fn grant(grant: Grant) -> pb::AuthorizationGrant {
         Grantee::Type(of) => To::PrincipalType(messages::principal_type(of)),
         Grantee::Role(role) => To::Role(role.to_string()),
         Grantee::Group(group) => To::Group(group.to_string()),
-        Grantee::Principal(id) => To::PrincipalId(id.to_string()),
     };
     pb::AuthorizationGrant {
         to: Some(to),

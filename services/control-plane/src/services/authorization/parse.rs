@@ -33,7 +33,6 @@ fn grant(grant: pb::AuthorizationGrant) -> Result<Grant, Error> {
         To::PrincipalType(of) => Grantee::Type(choices::principal_type("rules.grants.principal_type", of)?),
         To::Role(role) => Grantee::Role(role.parse().map_err(Error::id("rules.grants.role"))?),
         To::Group(group) => Grantee::Group(group.parse().map_err(Error::id("rules.grants.group"))?),
-        To::PrincipalId(id) => Grantee::Principal(fields::principal_id("rules.grants.principal_id", &id)?),
     };
     let not_after = fields::time("rules.grants.expire_time", grant.expire_time.as_ref())?;
     Ok(Grant { to, permissions: grant.permissions.into_iter().collect(), not_after })

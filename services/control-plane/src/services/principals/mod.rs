@@ -132,8 +132,7 @@ impl Api {
         let session = caller.session.as_ref().ok_or(signet_core::authorization::Denial::Anonymous)?;
         let admitted = session.check(&self.node.trust, caller.call.now)?;
         let identity = session.identity();
-        let grants =
-            self.node.decisions.grants(identity, admitted.roles(), &admitted.grants().grants, caller.call.now)?;
+        let grants = self.node.decisions.grants(identity, admitted.roles(), &admitted.grants().grants, caller.call.now);
         let reaches = self.node.policy.names().filter_map(|name| {
             let reach = grants.reach(self.node.policy.permission(name)?)?;
             Some((name.to_owned(), convert::reach(reach).to_owned()))

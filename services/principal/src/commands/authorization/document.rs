@@ -28,10 +28,10 @@ pub(super) struct Document {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Grant {
-    /// `type:worker`, `role:dispatcher`, `group:fleet-a`, `principal:ann`.
+    /// `type:worker`, `role:dispatcher`, `group:fleet-a`.
     to: String,
     permissions: Vec<String>,
-    /// RFC 3339, or a day.
+    /// RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<String>,
 }
@@ -89,13 +89,12 @@ fn grantee(to: Option<&To>) -> String {
         Some(To::PrincipalType(of)) => format!("type:{}", type_name(*of)),
         Some(To::Role(role)) => format!("role:{role}"),
         Some(To::Group(group)) => format!("group:{group}"),
-        Some(To::PrincipalId(id)) => format!("principal:{id}"),
         None => String::new(),
     }
 }
 
 fn grant(grant: Grant) -> Result<v1::AuthorizationGrant, Failure> {
-    let forms = "type:worker, role:NAME, group:NAME or principal:ID";
+    let forms = "type:worker, role:NAME or group:NAME";
     let wrong = || Failure::usage(format!("a grant is to {:?}, which is none of {forms}", grant.to));
     let (what, name) = grant.to.split_once(':').ok_or_else(wrong)?;
     let to = match what {
@@ -105,7 +104,6 @@ fn grant(grant: Grant) -> Result<v1::AuthorizationGrant, Failure> {
         }
         "role" => To::Role(name.to_owned()),
         "group" => To::Group(name.to_owned()),
-        "principal" => To::PrincipalId(name.to_owned()),
         _ => return Err(wrong()),
     };
     let until = grant.until.as_deref().map(str::parse::<Timestamp>).transpose().map_err(|_| {

@@ -56,6 +56,9 @@ pub enum AuthzCommand {
         /// Why; for people
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         note: String,
+        /// Also if a proof shows that they break an invariant
+        #[arg(long)]
+        force: bool,
         /// Whose.
         #[command(flatten)]
         whose: Whose,
@@ -131,8 +134,8 @@ pub struct CheckArgs {
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = pair)]
     properties: Vec<(String, String)>,
     /// Circumstance: source, method, path or host; may be repeated
-    #[arg(long = "context-value", value_name = "NAME=VALUE", value_parser = pair)]
-    context: Vec<(String, String)>,
+    #[arg(long = "circumstance", value_name = "NAME=VALUE", value_parser = pair)]
+    circumstances: Vec<(String, String)>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -148,11 +151,11 @@ pub async fn run(run: &Run, command: AuthzCommand) -> Result<Exit, Failure> {
         AuthzCommand::Apply(args) => apply(run, session, args).await,
         AuthzCommand::Diff(args) => diff(run, session, args).await,
         AuthzCommand::History { whose, list } => history(run, session, &whose.tenant(session), list).await,
-        AuthzCommand::Rollback { version, note, whose } => {
+        AuthzCommand::Rollback { version, note, force, whose } => {
             let tenant = whose.tenant(session);
             let earlier = model(session, &tenant, Some(version)).await?;
             let note = if note.is_empty() { format!("back to version {version}") } else { note };
-            set(run, session, tenant, earlier.rules.unwrap_or_default(), (None, note, true)).await
+            set(run, session, tenant, earlier.rules.unwrap_or_default(), (None, note, force)).await
         }
         AuthzCommand::Check(args) => check(run, session, args).await,
     }
@@ -281,7 +284,7 @@ async fn check(run: &Run, session: &Session, args: CheckArgs) -> Result<Exit, Fa
         subject: Some(v1::CheckSubject { by: Some(by) }),
         action: args.action.clone(),
         resource,
-        context: HashMap::from_iter(args.context),
+        context: HashMap::from_iter(args.circumstances),
     };
     let answer = rpc!(session, "asking", Client.check(request)).await?;
     let exit = if answer.allowed { Exit::Ok } else { Exit::Found };
