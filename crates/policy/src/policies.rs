@@ -32,14 +32,14 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Those that were validated when they were set. What the environment has taken out of its permissions since is never
-    /// asked for, and does no harm.
+    /// Those that were validated when they were set. What the environment has taken out of its permissions since is
+    /// never asked for, and does no harm.
     pub fn validated_before(text: &str) -> Result<Self, Vec<Fault>> {
         Ok(Self::sorted(named(&parsed(text)?)?))
     }
 
-    /// Parses and validates; every fault is told, in the order of the text. `declared`: whether there is a role or group
-    /// of this name.
+    /// Parses and validates; every fault is told, in the order of the text. `declared`: whether there is a role or
+    /// group of this name.
     pub fn new(vocabulary: &Vocabulary, declared: impl Fn(&str, &str) -> bool, text: &str) -> Result<Self, Vec<Fault>> {
         if text.len() > MAX_TEXT {
             return Err(vec![Fault::plain(format!("policies may have {MAX_TEXT} bytes, not {}", text.len()))]);

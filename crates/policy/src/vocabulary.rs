@@ -22,8 +22,8 @@ const PRINCIPALS: &str = "[Admin, User, Worker, Service, Device]";
 /// What a tenant's own permissions may be about.
 const RESOURCES: &str = "[Resource, Tenant, Admin, User, Worker, Service, Device]";
 
-/// The permissions that policies may name: those that the environment and the tenant add for their services. Signet's own
-/// are given by its table, roles and grants alone, so that no policy makes an admin, or locks one out.
+/// The permissions that policies may name: those that the environment and the tenant add for their services. Signet's
+/// own are given by its table, roles and grants alone, so that no policy makes an admin, or locks one out.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     pub(crate) schema: Schema,

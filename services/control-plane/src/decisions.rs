@@ -72,8 +72,8 @@ impl Decisions {
         Ok(Some(book))
     }
 
-    /// Whether a session may use what `rule` is for: by the built-in table, and by what is granted beside. Policies have
-    /// no say in it: they do not name Signet's own permissions.
+    /// Whether a session may use what `rule` is for: by the built-in table, and by what is granted beside. Policies
+    /// have no say in it: they do not name Signet's own permissions.
     pub(crate) fn permit(
         &self,
         (identity, roles): (&Arc<Identity>, &[Role]),

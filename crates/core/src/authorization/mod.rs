@@ -1,6 +1,7 @@
 //! Authorization by principal type. Pure tables: built once, looked up per call without allocation. `model` has what
 //! tenants add.
 
+mod checks;
 pub(crate) mod denial;
 pub mod model;
 mod permissions;

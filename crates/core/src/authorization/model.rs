@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::permissions::PERMISSIONS;
 use crate::{
-    Error, Lifetime, PrincipalType, Role, TenantId, Time,
+    Lifetime, PrincipalType, Role, TenantId, Time,
     store::layout::{Entity, Key, Query, SortRange, Table},
-    text::{MAX_DISPLAY_NAME, is_deceptive},
 };
 
 /// Most permissions, roles, groups or grants of a model.
@@ -86,7 +84,7 @@ impl Grant {
 /// What a tenant says. The environment's holds in all tenants; its `policies` are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
-    /// Permissions of the tenant's services, by name ([`check_permission`]), each with a line for people.
+    /// Permissions of the tenant's services, by name (`WHAT:VERB`), each with a line for people.
     #[serde(default)]
     pub permissions: BTreeMap<String, String>,
     /// Roles beside [`BUILT_IN_ROLES`], each with a line for people.
@@ -107,91 +105,6 @@ impl Rules {
     /// Whether they say nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// Whether they can be; policies are checked by whoever knows Cedar. `inherited`: the environment's permissions.
-    pub fn check(&self, inherited: &BTreeMap<String, String>) -> Result<(), Error> {
-        let entries = [
-            ("rules.permissions", self.permissions.len()),
-            ("rules.roles", self.roles.len()),
-            ("rules.groups", self.groups.len()),
-            ("rules.grants", self.grants.len()),
-        ];
-        for (field, count) in entries {
-            if count > MAX_ENTRIES {
-                return Err(Error::invalid(
-                    field,
-                    "OUT_OF_RANGE",
-                    format!("may have {MAX_ENTRIES} entries, not {count}"),
-                ));
-            }
-        }
-        for name in self.permissions.keys() {
-            check_permission(name)?;
-            if inherited.contains_key(name) {
-                let message = format!("{name} is the environment's; grant it without declaring it again");
-                return Err(Error::invalid("rules.permissions", "DUPLICATE", message));
-            }
-        }
-        if let Some(role) = self.roles.keys().find(|role| BUILT_IN_ROLES.contains(&role.as_str())) {
-            let message = format!("{role} is built in: its permissions are Signet's");
-            return Err(Error::invalid("rules.roles", "RESERVED_ID", message));
-        }
-        let lines = self.permissions.values().chain(self.roles.values()).chain(self.groups.values());
-        if lines.into_iter().any(|line| line.chars().count() > MAX_DISPLAY_NAME || line.chars().any(is_deceptive)) {
-            let message =
-                "a description may have 128 characters, none that hides, moves the cursor or turns text round";
-            return Err(Error::invalid("rules", "INVALID_DISPLAY_NAME", message));
-        }
-        self.grants.iter().try_for_each(|grant| self.check_grant(grant, inherited))
-    }
-
-    fn check_grant(&self, grant: &Grant, inherited: &BTreeMap<String, String>) -> Result<(), Error> {
-        let refused = |message: String| Err(Error::invalid("rules.grants", "INVALID_GRANT", message));
-        if grant.permissions.is_empty() || grant.permissions.len() > MAX_GRANTED {
-            return refused(format!("a grant has 1 to {MAX_GRANTED} permissions, not {}", grant.permissions.len()));
-        }
-        match &grant.to {
-            Grantee::Role(role) if !self.roles.contains_key(role) && !BUILT_IN_ROLES.contains(&role.as_str()) => {
-                return refused(format!("there is no role {role}: describe it under `roles`"));
-            }
-            Grantee::Group(group) if !self.groups.contains_key(group) => {
-                return refused(format!("there is no group {group}: describe it under `groups`"));
-            }
-            _ => {}
-        }
-        for permission in &grant.permissions {
-            let name = permission.as_str();
-            if self.permissions.contains_key(name) || inherited.contains_key(name) {
-                continue;
-            }
-            if !PERMISSIONS.contains(&name) {
-                return refused(format!("there is no permission {name}: describe it under `permissions`"));
-            }
-            if !GRANTABLE.contains(&name) {
-                return refused(format!("{name} is not granted: it could make an admin of whoever has it"));
-            }
-            if matches!(grant.to, Grantee::Group(_)) {
-                let rule = "groups are not in certificates; grant it to a role";
-                return refused(format!("{name} is Signet's, and is not granted to groups: {rule}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// `<what>:<verb>`, e.g. `jobs:submit`: of a-z 0-9 - _ and at most 64 characters. Signet's own have a dot instead.
-pub fn check_permission(name: &str) -> Result<(), Error> {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
-    };
-    match name.split_once(':') {
-        Some((what, verb)) if plain(what) && plain(verb) && name.len() <= 64 => Ok(()),
-        _ => {
-            let message = format!("{name:?} is no permission: write WHAT:VERB of a-z 0-9 - _, e.g. jobs:submit");
-            Err(Error::invalid("rules.permissions", "INVALID_PERMISSION", message))
-        }
     }
 }
 

@@ -66,7 +66,8 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
     let by = message.subject.as_ref().map(|subject| fields::required("subject.by", subject.by.as_ref())).transpose()?;
     let resource = message.resource.unwrap_or_else(|| CheckResource { r#type: "tenant".into(), ..Default::default() });
     let found = subject(node, caller, &scope, &book, by).await?;
-    // Before anything is said of the subject. An answer, not a refusal: a peer must not get a server suspended by asking.
+    // Before anything is said of the subject. An answer, not a refusal: a peer must not get a server suspended by
+    // asking.
     if !is_involved(caller, (by, &found), &resource)? {
         return Ok(denied("OWN_RESOURCES_ONLY", None));
     }

@@ -153,7 +153,11 @@ pub async fn run(run: &Run, command: AuthzCommand) -> Result<Exit, Failure> {
         AuthzCommand::History { whose, list } => history(run, session, &whose.tenant(session), list).await,
         AuthzCommand::Rollback { version, note, force, whose } => {
             let tenant = whose.tenant(session);
-            let earlier = model(session, &tenant, Some(version)).await?;
+            // 0: before there were any.
+            let earlier = match version {
+                0 => v1::AuthorizationModel::default(),
+                _ => model(session, &tenant, Some(version)).await?,
+            };
             let note = if note.is_empty() { format!("back to version {version}") } else { note };
             set(run, session, tenant, earlier.rules.unwrap_or_default(), (None, note, force)).await
         }
@@ -210,7 +214,7 @@ async fn set(
         v1::AuthorizationProof::Refuted => ", although a proof shows that its policies break an invariant",
         v1::AuthorizationProof::NotNeeded | v1::AuthorizationProof::Unspecified => "",
     };
-    run.printer.note(&format!("version {} holds now{proof}", made.version));
+    run.printer.note(&format!("version {} holds now in tenant {}{proof}", made.version, made.tenant_id));
     Ok(Exit::Ok)
 }
 
@@ -223,9 +227,11 @@ async fn diff(run: &Run, session: &Session, args: DiffArgs) -> Result<Exit, Fail
     };
     let request = v1::TestAuthorizationModelRequest { tenant_id, rules: Some(rules.clone()) };
     let test = rpc!(session, "testing the rules", Client.test_authorization_model(request)).await?;
+    let refuted = test.invariants.iter().any(|shown| !shown.counterexample.is_empty());
+    let exit = if refuted { Exit::Found } else { Exit::Ok };
     if !run.printer.format.is_for_people() {
         let value = to_value("signet.v1.TestAuthorizationModelResponse", &test)?;
-        return run.printer.record(&value, &["proof", "invariants", "differences"]).map(|()| Exit::Ok);
+        return run.printer.record(&value, &["proof", "invariants", "differences"]).map(|()| exit);
     }
     let (before, after) = (Document::from(present.rules.unwrap_or_default()).text()?, Document::from(rules).text()?);
     if before == after {
@@ -238,7 +244,7 @@ async fn diff(run: &Run, session: &Session, args: DiffArgs) -> Result<Exit, Fail
         .to_string();
     run.printer.text(text.trim_end())?;
     run.printer.text(&told(&test))?;
-    Ok(if test.invariants.iter().any(|shown| !shown.counterexample.is_empty()) { Exit::Found } else { Exit::Ok })
+    Ok(exit)
 }
 
 /// What a solver says, for people.
