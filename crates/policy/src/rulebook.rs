@@ -79,7 +79,7 @@ impl Rulebook {
     pub fn new(own: Option<Arc<AuthorizationModel>>, environment: Option<Arc<AuthorizationModel>>) -> Self {
         let rules = own.as_ref().map(|model| &model.rules);
         let policies = match rules {
-            Some(rules) if !rules.policies.is_empty() => deep(&rules.policies, |text| Policies::validated_before(text)),
+            Some(rules) if !rules.policies.is_empty() => deep(&rules.policies, Policies::validated_before),
             _ => Ok(Policies::default()),
         };
         Self { own, environment, policies }
