@@ -164,7 +164,7 @@ pub struct App {
     /// How others move the end of what is sealed.
     head_watch: std::sync::Mutex<HeadWatch>,
     /// The turn of whoever has policies validated.
-    validations: Mutex<()>,
+    validations: Arc<Mutex<()>>,
     /// Queues for the parts of tenants' counts. Taken after one of `turns`, never with another.
     counters: NamedQueues,
     /// Entries of the feed that should be there and did not turn up.
@@ -220,7 +220,7 @@ impl App {
             holders,
             unsealed_from: AtomicI64::new(i64::MIN),
             head_watch: std::sync::Mutex::default(),
-            validations: Mutex::default(),
+            validations: Arc::default(),
             counters,
             missing_changes: AtomicU64::new(0),
             committed,

@@ -14,7 +14,7 @@ pub const MAX_TEXT: usize = 32 * 1024;
 /// Most policies of a tenant.
 pub const MAX_POLICIES: usize = 200;
 /// Longest policy, in bytes: what parses and evaluates it recurses with its length.
-pub const MAX_POLICY: usize = 4 * 1024;
+pub const MAX_POLICY: usize = 2 * 1024;
 /// Deepest nesting of brackets.
 pub const MAX_DEPTH: usize = 20;
 /// Most pairs of a policy and a permission that it may be about: validation takes time for each.
@@ -35,7 +35,7 @@ impl Policies {
     /// Those that were validated when they were set. What the environment has taken out of its permissions since is
     /// never asked for, and does no harm.
     pub fn validated_before(text: &str) -> Result<Self, Vec<Fault>> {
-        Ok(Self::sorted(named(&parsed(text)?)?))
+        deep(|| Ok(Self::sorted(named(&parsed(text)?)?)))
     }
 
     /// Parses and validates; every fault is told, in the order of the text. `declared`: whether there is a role or
@@ -160,14 +160,13 @@ fn bounded(text: &str) -> Result<(), Vec<Fault>> {
     Ok(())
 }
 
+/// Of threads that read policies, in bytes.
+pub(crate) const STACK: usize = 64 * 1024 * 1024;
+
 /// Runs `work` on a stack that is deep enough for policies of [`MAX_POLICY`].
-pub(crate) fn deep<T: Send>(
-    text: &str,
-    work: impl FnOnce(&str) -> Result<T, Vec<Fault>> + Send,
-) -> Result<T, Vec<Fault>> {
-    const STACK: usize = 64 * 1024 * 1024;
+fn deep<T: Send>(work: impl FnOnce() -> Result<T, Vec<Fault>> + Send) -> Result<T, Vec<Fault>> {
     std::thread::scope(|scope| {
-        let spawned = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work(text));
+        let spawned = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let failed = |what: &str| Err(vec![Fault::plain(what.to_owned())]);
         match spawned.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(done)) => done,

@@ -1,15 +1,16 @@
 //! What holds of every request that can be made, shown by an SMT solver (cvc5) and not by tests.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, process::Stdio};
+use std::{collections::BTreeSet, fmt, path::PathBuf, process::Stdio, time::Duration};
 
 use cedar_policy::{Entities, Policy, PolicyId, PolicySet, RequestEnv};
 use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env, solver::LocalSolver};
 use signet_core::PrincipalType;
 use thiserror::Error;
-use tokio::process::Command;
+use tokio::{process::Command, runtime::Builder, sync::oneshot, time::timeout};
 
 use crate::{
     Policies, Vocabulary,
+    policies::STACK,
     vocabulary::{quoted, type_of},
 };
 
@@ -114,8 +115,32 @@ impl Prover {
         Self { program: program.into() }
     }
 
-    /// Whether each invariant holds of `policies` beside `baseline`.
+    /// Whether each invariant holds of `policies` beside `baseline`. All questions together may take `limit`.
     pub async fn prove(
+        &self,
+        vocabulary: Vocabulary,
+        baseline: Vec<Granted>,
+        policies: Policies,
+        limit: Duration,
+    ) -> Result<Vec<Shown>, ProverError> {
+        let prover = self.clone();
+        apart(limit, async move || prover.shown(&vocabulary, &baseline, &policies).await).await
+    }
+
+    /// What `after` allows and `before` did not, and the other way round: an example for each kind of request. All
+    /// questions together may take `limit`.
+    pub async fn changes(
+        &self,
+        vocabulary: Vocabulary,
+        before: (Policies, Vec<Granted>),
+        after: (Policies, Vec<Granted>),
+        limit: Duration,
+    ) -> Result<Vec<Difference>, ProverError> {
+        let prover = self.clone();
+        apart(limit, async move || prover.differences(&vocabulary, &before, &after).await).await
+    }
+
+    async fn shown(
         &self,
         vocabulary: &Vocabulary,
         baseline: &[Granted],
@@ -142,12 +167,11 @@ impl Prover {
         Ok(proofs)
     }
 
-    /// What `after` allows and `before` did not, and the other way round: an example for each kind of request.
-    pub async fn changes(
+    async fn differences(
         &self,
         vocabulary: &Vocabulary,
-        (before, granted_before): (&Policies, &[Granted]),
-        (after, granted_after): (&Policies, &[Granted]),
+        (before, granted_before): &(Policies, Vec<Granted>),
+        (after, granted_after): &(Policies, Vec<Granted>),
     ) -> Result<Vec<Difference>, ProverError> {
         let mut solver = self.start()?;
         let (old, new) = (with_baseline(granted_before, &before.all)?, with_baseline(granted_after, &after.all)?);
@@ -177,6 +201,24 @@ impl Prover {
         };
         CedarSymCompiler::new(LocalSolver::from_command(&mut command).map_err(failed)?).map_err(answer)
     }
+}
+
+/// Runs `work` on a thread of its own: it computes much between two questions, and recurses with a policy's length.
+async fn apart<T: Send + 'static>(
+    limit: Duration,
+    work: impl AsyncFnOnce() -> Result<T, ProverError> + Send + 'static,
+) -> Result<T, ProverError> {
+    let (done, result) = oneshot::channel();
+    let run = move || {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(answer);
+        let late = || Err(ProverError::Answer(format!("it takes more than {} s", limit.as_secs())));
+        let told = runtime
+            .and_then(|runtime| runtime.block_on(async { timeout(limit, work()).await.unwrap_or_else(|_| late()) }));
+        // Whoever asked may be gone.
+        let _ = done.send(told);
+    };
+    std::thread::Builder::new().stack_size(STACK).spawn(run).map_err(answer)?;
+    result.await.map_err(answer)?
 }
 
 /// Nobody acts in another tenant: what Signet decides before it asks any policy.

@@ -1,6 +1,10 @@
 //! A tenant's rules beside the environment's, ready to decide.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use signet_core::{
     PrincipalType, Role, Time,
@@ -10,9 +14,7 @@ use signet_core::{
     },
 };
 
-use crate::{
-    Context, Fault, Granted, Policies, Subject, Target, Verdict, Vocabulary, policies::deep, vocabulary::quoted,
-};
+use crate::{Context, Fault, Granted, Policies, Subject, Target, Verdict, Vocabulary, vocabulary::quoted};
 
 /// What holds in a tenant: its model and the environment's.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub struct Rulebook {
     own: Option<Arc<AuthorizationModel>>,
     environment: Option<Arc<AuthorizationModel>>,
     /// Without them everything is refused that they might forbid.
-    policies: Result<Policies, Vec<Fault>>,
+    policies: OnceLock<Result<Policies, Vec<Fault>>>,
 }
 
 /// Why something is allowed or denied.
@@ -75,14 +77,17 @@ impl Ruling {
 }
 
 impl Rulebook {
-    /// Of a tenant with the model `own`, if it has one, in an environment with its model.
+    /// Of a tenant with the model `own`, if it has one, in an environment with its model. Policies are parsed when they
+    /// are first asked, since grants need none.
     pub fn new(own: Option<Arc<AuthorizationModel>>, environment: Option<Arc<AuthorizationModel>>) -> Self {
-        let rules = own.as_ref().map(|model| &model.rules);
-        let policies = match rules {
-            Some(rules) if !rules.policies.is_empty() => deep(&rules.policies, Policies::validated_before),
+        Self { own, environment, policies: OnceLock::new() }
+    }
+
+    fn policies(&self) -> &Result<Policies, Vec<Fault>> {
+        self.policies.get_or_init(|| match &self.own {
+            Some(model) if !model.rules.policies.is_empty() => Policies::validated_before(&model.rules.policies),
             _ => Ok(Policies::default()),
-        };
-        Self { own, environment, policies }
+        })
     }
 
     /// The version of the tenant's model; 0: it has none.
@@ -111,7 +116,7 @@ impl Rulebook {
             let allowed = built_in || !grants.is_empty();
             return Ruling::new(allowed, if allowed { Because::Granted } else { Because::NotGranted }, grants);
         }
-        let Ok(policies) = &self.policies else {
+        let Ok(policies) = self.policies() else {
             return Ruling::new(false, Because::PoliciesUnusable, Vec::new());
         };
         match policies.decide(subject, action, target, context) {
@@ -140,7 +145,7 @@ impl Rulebook {
 
     /// Whether some decision may depend on groups.
     pub fn has_groups(&self) -> bool {
-        let has_policies = !matches!(&self.policies, Ok(policies) if policies.is_empty());
+        let has_policies = self.own.as_ref().is_some_and(|model| !model.rules.policies.is_empty());
         has_policies || self.rules().any(|rules| !rules.groups.is_empty())
     }
 
@@ -174,7 +179,7 @@ pub fn parse(rules: &Rules, environment: Option<&Rules>) -> Result<Policies, Vec
         }
     };
     let vocabulary = vocabulary([rules], environment)?;
-    deep(&rules.policies, |text| Policies::new(&vocabulary, declared, text))
+    Policies::new(&vocabulary, declared, &rules.policies)
 }
 
 /// Everything that the policies of a tenant with these rules may name.

@@ -2,6 +2,7 @@
 
 mod proof;
 
+use proof::{Answer, Question};
 use serde::Serialize;
 use signet_core::{
     Error, TenantScope, Time,
@@ -9,14 +10,9 @@ use signet_core::{
     store::{Versioned, commit::Write},
     text::check_display_name,
 };
-use signet_policy::{Difference, Fault, Policies, Shown};
-use tokio::task::spawn_blocking;
+use signet_policy::{Difference, Shown};
 
 use crate::{App, AuditEntry, Call, Listing, PageRequest, Planned, call, ledger, paging, reads};
-
-/// Most faults of policies that an error tells, and characters of each: it travels in a trailer.
-const MOST_FAULTS: usize = 10;
-const LONGEST_FAULT: usize = 300;
 
 /// New rules of a tenant.
 #[derive(Clone, Debug, Serialize)]
@@ -88,8 +84,9 @@ pub async fn set_model(
     input: SetModel,
 ) -> Result<AuthorizationModel, Error> {
     check_display_name("note", &input.note)?;
-    let (policies, environment) = checked(app, call, scope, &input.rules).await?;
-    let (proved, invariants) = proof::of(app, &input.rules, environment.as_ref(), &policies, input.force).await?;
+    let environment = checked(app, call, scope, &input.rules).await?;
+    let question = Question { rules: input.rules.clone(), environment, before: None, force: input.force };
+    let Answer { proved, invariants, .. } = proof::ask(app, scope.tenant(), question).await?;
     proof::accept(app, proved, &invariants, input.force)?;
     let tenant = scope.tenant();
     let plan = || async {
@@ -140,49 +137,22 @@ pub async fn set_model(
 
 /// What [`set_model`] would say about rules, and what they would change.
 pub async fn test_model(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> Result<ModelTest, Error> {
-    let (policies, environment) = checked(app, call, scope, rules).await?;
+    let environment = checked(app, call, scope, rules).await?;
     let before = get_model(app, call, scope, None).await?.map(|model| model.rules).unwrap_or_default();
-    let (proved, invariants) = proof::of(app, rules, environment.as_ref(), &policies, false).await?;
-    let differences = proof::differences(app, (&before, rules), environment.as_ref(), &policies).await?;
+    let question = Question { rules: rules.clone(), environment, before: Some(before), force: false };
+    let Answer { proved, invariants, differences } = proof::ask(app, scope.tenant(), question).await?;
     Ok(ModelTest { proved, invariants, differences })
 }
 
-/// The policies of `rules`, and the environment's rules.
-async fn checked(
-    app: &App,
-    call: &Call,
-    scope: &TenantScope,
-    rules: &Rules,
-) -> Result<(Policies, Option<Rules>), Error> {
+/// Whether the rules can be, but for their policies; returns the environment's.
+async fn checked(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> Result<Option<Rules>, Error> {
     if scope.tenant().is_system() && !rules.policies.is_empty() {
         let message = "the environment's rules hold in every tenant and have no policies; give them to each tenant";
         return Err(Error::invalid("rules.policies", "INVALID_POLICY", message));
     }
     let environment = environment(app, scope, call.now).await?;
     rules.check(environment.as_ref().map_or(&Default::default(), |rules| &rules.permissions))?;
-    // Validation is work for a thread of its own, and for one at a time: others' calls go on meanwhile.
-    let _turn = app.validations.lock().await;
-    let (own, others) = (rules.clone(), environment.clone());
-    let parsed = spawn_blocking(move || signet_policy::parse(&own, others.as_ref())).await.map_err(Error::internal)?;
-    let policies = parsed.map_err(invalid)?;
-    Ok((policies, environment))
-}
-
-/// The first faults, each once: what is wrong with a policy is wrong for many kinds of requests.
-fn invalid(faults: Vec<Fault>) -> Error {
-    let mut told: Vec<String> = Vec::new();
-    for fault in faults {
-        let line: String = fault.to_string().chars().take(LONGEST_FAULT).collect();
-        if !told.contains(&line) {
-            told.push(line);
-        }
-    }
-    let more = told.len().saturating_sub(MOST_FAULTS);
-    told.truncate(MOST_FAULTS);
-    if more > 0 {
-        told.push(format!("and {more} more"));
-    }
-    Error::invalid("rules.policies", "INVALID_POLICY", told.join("\n"))
+    Ok(environment)
 }
 
 /// The rules that hold in every tenant; of `system` itself they are its own.

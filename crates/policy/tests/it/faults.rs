@@ -80,8 +80,8 @@ fn deep_and_long_policies_are_refused_before_they_are_parsed() {
         let told = faults(&nested(open, close, 5_000));
         assert!(told[0].contains("nested 20 deep"), "{told:#?}");
     }
-    let long = format!("permit (principal, action, resource) when {{ 1{} == 1 }};", "+1".repeat(2100));
-    assert!(faults(&long)[0].contains("may have 4096 bytes"));
+    let long = format!("permit (principal, action, resource) when {{ 1{} == 1 }};", "+1".repeat(1100));
+    assert!(faults(&long)[0].contains("may have 2048 bytes"));
     // In strings and comments brackets are text.
     let text = r#"// ((((((((((((((((((((((((
         permit (principal is User, action == Action::"connect", resource is Resource)
