@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::{process::Command, runtime::Builder, sync::oneshot, time::timeout};
 
 use crate::{
-    Policies, Vocabulary,
+    Fault, Policies, Vocabulary,
     policies::STACK,
     vocabulary::{quoted, type_of},
 };
@@ -113,6 +113,17 @@ impl Prover {
     /// The program at a path, or of a name on `PATH`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into() }
+    }
+
+    /// Whether the program is there and proves: what is shown is known.
+    pub async fn check(&self, limit: Duration) -> Result<(), ProverError> {
+        let vocabulary = Vocabulary::new(["signet:check"]).map_err(answer)?;
+        let policies = Policies::validated_before(OWN_TENANT).map_err(|faults| answer(told(&faults)))?;
+        let shown = self.prove(vocabulary, Vec::new(), policies, limit).await?;
+        match shown.iter().find(|shown| shown.broken.is_some()) {
+            None => Ok(()),
+            Some(wrong) => Err(answer(format!("it refutes what is so: {}", wrong.invariant.describe()))),
+        }
     }
 
     /// Whether each invariant holds of `policies` beside `baseline`. All questions together may take `limit`.
@@ -234,11 +245,11 @@ when { if resource is Tenant then principal.tenant == resource else principal.te
 "#;
 
 fn set(text: &str) -> Result<PolicySet, ProverError> {
-    let told = |faults: Vec<crate::Fault>| {
-        let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        ProverError::Baseline(told.join("; "))
-    };
-    Ok(Policies::validated_before(text).map_err(told)?.all)
+    Ok(Policies::validated_before(text).map_err(|faults| ProverError::Baseline(told(&faults)))?.all)
+}
+
+fn told(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// `policies`, the grants, and that nobody crosses tenants.

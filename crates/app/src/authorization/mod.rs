@@ -208,13 +208,14 @@ async fn checked(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> 
         let message = "the environment's rules hold in every tenant and have no policies; give them to each tenant";
         return Err(Error::invalid("rules.policies", "INVALID_POLICY", message));
     }
-    let environment = environment(app, scope, call.now).await?;
+    let environment = inherited(app, scope, call.now).await?;
     rules.check(environment.as_ref().map_or(&Default::default(), |rules| &rules.permissions))?;
     Ok(environment)
 }
 
-/// The rules that hold in every tenant; of `system` itself they are its own.
-async fn environment(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Rules>, Error> {
+/// The environment's rules, which hold in the scope's tenant too: its admins may read them, but not who set them or why.
+/// `None`: there are none, or it is `system`, whose own they are.
+pub async fn inherited(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Rules>, Error> {
     if scope.tenant().is_system() {
         return Ok(None);
     }
