@@ -115,15 +115,13 @@ impl Prover {
         Self { program: program.into() }
     }
 
-    /// Whether the program is there and proves: what is shown is known.
+    /// Whether the program is there and finds what is known to be wrong.
     pub async fn check(&self, limit: Duration) -> Result<(), ProverError> {
         let vocabulary = Vocabulary::new(["signet:check"]).map_err(answer)?;
-        let policies = Policies::validated_before(OWN_TENANT).map_err(|faults| answer(told(&faults)))?;
+        let policies = Policies::validated_before(OVERFLOWS).map_err(|faults| answer(told(&faults)))?;
         let shown = self.prove(vocabulary, Vec::new(), policies, limit).await?;
-        match shown.iter().find(|shown| shown.broken.is_some()) {
-            None => Ok(()),
-            Some(wrong) => Err(answer(format!("it refutes what is so: {}", wrong.invariant.describe()))),
-        }
+        let broken: Vec<_> = shown.iter().filter(|shown| shown.broken.is_some()).map(|shown| shown.invariant).collect();
+        if broken == [Invariant::NeverErrs] { Ok(()) } else { Err(answer("it misses what is wrong")) }
     }
 
     /// Whether each invariant holds of `policies` beside `baseline`. All questions together may take `limit`.
@@ -242,6 +240,12 @@ unless { if resource is Tenant then principal.tenant == resource else principal.
 const OWN_TENANT: &str = r#"
 permit (principal, action, resource)
 when { if resource is Tenant then principal.tenant == resource else principal.tenant == resource.tenant };
+"#;
+
+/// Fails for some requests, which takes a solver to find.
+const OVERFLOWS: &str = r#"
+permit (principal is User, action, resource is Resource)
+when { 9223372036854775807 + (if resource.kind == "queue" then 1 else 0) == 0 };
 "#;
 
 fn set(text: &str) -> Result<PolicySet, ProverError> {

@@ -113,7 +113,7 @@ async fn the_matrix_tells_who_may_do_what_and_why() {
 async fn a_change_is_tried_on_what_was_asked_and_what_nobody_has_is_told() {
     let machine = Machine::new();
     let server = started(&machine).await;
-    run(&machine, "principal create w-1 --type worker --tenant acme").ok();
+    run(&machine, "create worker w-1 --tenant acme").ok();
     run(&machine, "authz apply rules.toml --tenant acme").ok();
     run(&machine, "authz check worker/w-1 jobs:dequeue queue/default --tenant acme").ok();
     let unused = SAMPLE.replace("permissions = [\"jobs:submit\", \"jobs:dequeue\"]", "permissions = [\"jobs:submit\"]");

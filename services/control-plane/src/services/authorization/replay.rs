@@ -2,6 +2,7 @@
 //! rules that hold and by the new ones.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
@@ -80,7 +81,7 @@ pub(super) async fn replay(node: &Node, caller: &Caller, scope: &TenantScope, ru
     let mut past = calls(node, caller, scope).await;
     let asked = node.asked.of(&tenant).into_iter();
     past.extend(asked.map(|(question, at)| Past { at, is_call: false, question }));
-    past.sort_by(|a, b| b.at.cmp(&a.at));
+    past.sort_by_key(|past| Reverse(past.at));
     let known = known(node, caller, scope, &past).await;
     let policy = Arc::clone(&node.policy);
     let decide = move || decided(&policy, &tenant, &known, (&before, &after), past);
