@@ -69,7 +69,8 @@ impl BanWriter {
     }
 }
 
-/// Whether a server could write to the file; where there was none, there is none afterwards: it may run as another user.
+/// Whether a server could write to the file. Where there was none, there is none afterwards: it may run as another
+/// user.
 pub(crate) fn check(path: &Path) -> Result<(), ServeError> {
     let is_new = !path.exists();
     appended(path).map_err(|error| problem(path, error))?;

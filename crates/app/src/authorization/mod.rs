@@ -213,7 +213,8 @@ async fn checked(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> 
     Ok(environment)
 }
 
-/// The environment's rules, which hold in the scope's tenant too: its admins may read them, but not who set them or why.
+/// The environment's rules, which hold in the scope's tenant too: its admins may read them, but not who set them or
+/// why.
 /// `None`: there are none, or it is `system`, whose own they are.
 pub async fn inherited(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Rules>, Error> {
     if scope.tenant().is_system() {

@@ -42,8 +42,8 @@ impl Api {
             .map_err(|error| self.failed(&call, session.as_deref(), &error))
     }
 
-    /// Waits until this node knows of a change, and others should: who made it may go on by it at once, and the reader of
-    /// the feed hears of a commit a little later.
+    /// Waits until this node knows of a change, and others should: who made it may go on by it at once, and the reader
+    /// of the feed hears of a commit a little later.
     pub(super) async fn heard(&self, knows: impl Fn(&Trust) -> bool) {
         let mut epochs = self.node.epochs.clone();
         let heard = epochs.wait_for(|_| knows(&self.node.trust));

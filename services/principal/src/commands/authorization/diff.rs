@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use signet_proto::v1::{self, authorization_service_client::AuthorizationServiceClient as Client};
 use similar::TextDiff;
 
-use super::{Strict, Whose, document::Document, model};
+use super::{
+    document::Document,
+    strict::Strict,
+    whose::{Whose, model},
+};
 use crate::{
     exit::Exit,
     failure::Failure,

@@ -1,6 +1,6 @@
 //! `principal authz matrix`: who may do what, at a glance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use signet_core::{
 use signet_policy::{Policies, Whom};
 use signet_proto::v1::{self, authorization_grant::To};
 
-use super::{Whose, model};
+use super::whose::{Whose, model};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -217,14 +217,4 @@ fn instant(time: &prost_types::Timestamp) -> Timestamp {
 fn until(end: Timestamp) -> String {
     let text = end.to_string();
     text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
-}
-
-/// Permissions of `rules` that nobody has: declared, but no grant and no policy names them.
-pub(super) fn unused(rules: &v1::AuthorizationRules) -> Vec<String> {
-    let granted: BTreeSet<&String> = rules.grants.iter().flat_map(|grant| &grant.permissions).collect();
-    // What cannot be read is the server's to refuse.
-    let policies = Policies::unvalidated(&rules.policies).ok();
-    let named = |name: &str| policies.as_ref().is_none_or(|policies| !policies.policies_about(name).is_empty());
-    let declared: BTreeMap<_, _> = rules.permissions.iter().collect();
-    declared.into_keys().filter(|name| !granted.contains(name) && !named(name)).cloned().collect()
 }

@@ -4,13 +4,16 @@ mod check;
 mod diff;
 mod document;
 mod matrix;
+mod strict;
+mod whose;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use document::Document;
-use signet_core::TenantId;
 use signet_proto::v1::{self, authorization_service_client::AuthorizationServiceClient as Client};
+use strict::Strict;
+use whose::{Whose, model};
 
 use crate::{
     confirm::confirm,
@@ -35,7 +38,8 @@ pub enum AuthzCommand {
     },
     /// Replace a tenant's rules by those in a file
     Apply(ApplyArgs),
-    /// Show what rules in a file, or an earlier version, would change, also of recent calls, and whether policies are proved
+    /// Show what rules in a file, or an earlier version, would change, also of recent calls, and whether policies are
+    /// proved
     ///
     /// Recent are the calls of the last 24 hours in the audit log (of its 1,000 latest events), and what the node that
     /// answers was asked by Check since it started (the 500 latest different questions): other nodes were asked others.
@@ -78,55 +82,6 @@ pub enum AuthzCommand {
     },
     /// Ask whether a principal may do something now; exits with 7 if not
     Check(check::CheckArgs),
-}
-
-/// Whose rules.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Whose {
-    /// Those of the environment, which hold in every tenant
-    #[arg(long)]
-    environment: bool,
-}
-
-impl Whose {
-    fn tenant(self, session: &Session) -> String {
-        if self.environment { TenantId::system().to_string() } else { session.tenant() }
-    }
-
-    /// Whether they hold in every tenant.
-    fn is_environment(self, session: &Session) -> bool {
-        self.environment || session.tenant_name() == TenantId::system().as_str()
-    }
-}
-
-/// What counts as an error.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Strict {
-    /// Refuse a permission that nobody has: that no grant names and no policy is about
-    #[arg(long)]
-    strict: bool,
-}
-
-impl Strict {
-    /// Of the environment's permissions tenants may say who has them.
-    fn look_at(
-        self,
-        run: &Run,
-        session: &Session,
-        whose: Whose,
-        rules: &v1::AuthorizationRules,
-    ) -> Result<(), Failure> {
-        let unused = if whose.is_environment(session) { Vec::new() } else { matrix::unused(rules) };
-        if unused.is_empty() {
-            return Ok(());
-        }
-        let told = format!("no grant names and no policy is about {}: nobody may do it", unused.join(", "));
-        if self.strict {
-            return Err(Failure::usage(told));
-        }
-        run.printer.warn(&format!("warning: {told}"));
-        Ok(())
-    }
 }
 
 /// Which rules.
@@ -178,12 +133,6 @@ pub async fn run(run: &Run, command: AuthzCommand) -> Result<Exit, Failure> {
         }
         AuthzCommand::Check(args) => check::check(run, session, args).await,
     }
-}
-
-async fn model(session: &Session, tenant: &str, version: Option<u32>) -> Result<v1::AuthorizationModel, Failure> {
-    let request =
-        v1::GetAuthorizationModelRequest { tenant_id: tenant.to_owned(), version: version.unwrap_or_default() };
-    rpc!(session, "reading the rules", Client.get_authorization_model(request)).await
 }
 
 async fn get(run: &Run, session: &Session, tenant: &str, version: Option<u32>) -> Result<Exit, Failure> {
