@@ -6,6 +6,7 @@
 
 mod answer;
 mod arriving;
+mod asked;
 pub mod authorization;
 mod bans;
 mod bundles;
