@@ -22,6 +22,7 @@ pub mod errors;
 mod failures;
 mod gate;
 mod grpc;
+mod http1;
 mod lists;
 mod metrics;
 mod node;
