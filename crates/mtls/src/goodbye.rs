@@ -31,9 +31,9 @@ pub(crate) enum Rest {
     Secured(Box<TlsStream<TcpStream>>),
 }
 
-/// Ends a connection: with a GOAWAY that names `reason` where HTTP/2 is spoken, with a 503 where HTTP/1.1 is, then reading what the client still
-/// sends, so that the last bytes sent to it arrive: closing a socket that has unread bytes resets the connection, and
-/// the reset overtakes them (RFC 1122 section 4.2.2.13).
+/// Ends a connection: with a GOAWAY that names `reason` where HTTP/2 is spoken, with a 503 where HTTP/1.1 is, then
+/// reading what the client still sends, so that the last bytes sent to it arrive: closing a socket that has unread
+/// bytes resets the connection, and the reset overtakes them (RFC 1122 section 4.2.2.13).
 pub(crate) async fn say(rest: Rest, reason: &str) {
     // Whatever happens here, the connection is over.
     let _ = timeout(LINGER, end(rest, reason)).await;

@@ -1,4 +1,5 @@
-//! The mTLS listener: authenticated connections into tonic, those of HTTP/1.1 into hyper, the gate before every service.
+//! The mTLS listener: authenticated connections into tonic, those of HTTP/1.1 into hyper, the gate before every
+//! service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use tower::Layer;
 use crate::{
     connections::acceptor,
     gate::GateLayer,
-    http1::Http1,
+    http1::{Http1, MAX_HEADERS},
     node::Node,
     services::{self, MAX_MESSAGE},
     upkeep::{self, certificate::Keeper},
@@ -23,8 +24,6 @@ pub(crate) const AFTER_GOAWAY: Duration = Duration::from_secs(15);
 /// Below the 350 s after which AWS's NLB forgets an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Header lists hold a token of a few hundred bytes at most.
-pub(crate) const MAX_HEADERS: u16 = 16 * 1024;
 
 /// What the listener needs.
 pub(crate) struct Server {

@@ -16,8 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
-use crate::{grpc::MAX_HEADERS, node::Rights};
+use crate::node::Rights;
 
+/// Header lists hold a token of a few hundred bytes at most; those of HTTP/2 are as long.
+pub(crate) const MAX_HEADERS: u16 = 16 * 1024;
 /// From the opening of a connection, or the answer before, to the end of a request's head: who is silent for longer, or
 /// sends its head by single bytes, is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -203,13 +205,50 @@ mod tests {
         }
     }
 
+    /// So that the registry knows whose answers nobody takes.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_kept_until_it_is_read() {
+        struct Answer {
+            _held: Arc<()>,
+        }
+        impl AsRef<[u8]> for Answer {
+            fn as_ref(&self) -> &[u8] {
+                b"answer"
+            }
+        }
+        let held = Arc::new(());
+        let service = tower_fn({
+            let held = Arc::clone(&held);
+            move |_: http::Request<Body>| {
+                let answer = Bytes::from_owner(Answer { _held: Arc::clone(&held) });
+                ready(Ok::<_, Infallible>(http::Response::new(Full::new(answer))))
+            }
+        });
+        let http1 =
+            Http1 { service, max_age: MAX_AGE, connections: TaskTracker::new(), stop: CancellationToken::new() };
+        let (mut client, server) = duplex(64);
+        let connection = tokio::spawn(async move { http1.converse(server, ()).await });
+        let idle = Arc::strong_count(&held);
+        client.write_all(GET).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        assert!(Arc::strong_count(&held) > idle, "it was copied");
+        answer(&mut client).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&held), idle);
+        connection.abort();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_is_too_old_or_of_a_node_that_stops_ends_after_its_answer() {
         for is_old in [true, false] {
             let mut served = served();
             served.client.write_all(GET).await.unwrap();
             sleep(Duration::from_millis(1)).await;
-            if is_old { sleep(MAX_AGE).await } else { served.stop.cancel() }
+            if is_old {
+                sleep(MAX_AGE).await
+            } else {
+                served.stop.cancel()
+            }
             sleep(Duration::from_millis(1)).await;
             assert!(!served.ended.is_finished(), "a request is under way");
             served.go.add_permits(1);

@@ -24,7 +24,11 @@ fn the_descriptions_are_valid_openapi() {
     for file in ["enrollment.yaml", "authzen.yaml"] {
         let mut judge = Command::new(Path::new(&judges).join("openapi-spec-validator"));
         let output = judge.arg(path().with_file_name(file)).output().unwrap();
-        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+        assert!(
+            output.status.success(),
+            "{file}: {}",
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        );
     }
 }
 

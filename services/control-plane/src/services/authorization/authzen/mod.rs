@@ -1,5 +1,5 @@
-//! The OpenID AuthZEN Authorization API 1.0: `Check` and `BatchCheck` as JSON over HTTPS; `proto/openapi/authzen.yaml` is
-//! the contract.
+//! The OpenID AuthZEN Authorization API 1.0: `Check` and `BatchCheck` as JSON over HTTPS;
+//! `proto/openapi/authzen.yaml` is the contract.
 
 mod search;
 mod wire;
@@ -28,7 +28,7 @@ use crate::{
     errors,
     gate::Passed,
     node::Node,
-    services::{MAX_MESSAGE, api::Api, caller::Caller},
+    services::{api::Api, caller::Caller},
 };
 
 type Body = Result<Bytes, BytesRejection>;
@@ -42,7 +42,7 @@ pub(in crate::services) fn router(api: Api) -> Router {
         .route(paths::SEARCH_RESOURCE, post(search_resource))
         .route(paths::SEARCH_ACTION, post(search_action))
         .route(paths::METADATA, get(own_metadata))
-        .layer(DefaultBodyLimit::max(MAX_MESSAGE))
+        .layer(DefaultBodyLimit::max(wire::MAX_BODY))
         .with_state(api)
 }
 
@@ -88,7 +88,12 @@ async fn search_subject(State(api): State<Api>, passed: Extension<Passed>, heade
     answer::<Results>(&api, &caller, found.await)
 }
 
-async fn search_resource(State(api): State<Api>, passed: Extension<Passed>, headers: HeaderMap, body: Body) -> Response {
+async fn search_resource(
+    State(api): State<Api>,
+    passed: Extension<Passed>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let caller = caller(&api, passed);
     let found = async { search::resources(&api.node, &caller, wire::read(&headers, &body)?).await };
     answer::<Results>(&api, &caller, found.await)
@@ -103,7 +108,7 @@ async fn search_action(State(api): State<Api>, passed: Extension<Passed>, header
 /// One question, decided by the function that decides `Check`.
 async fn decide(node: &Node, caller: &Caller, asked: Asked) -> Result<Decision, Error> {
     let answer = match asked.question(node, caller)? {
-        Asks::Check(question) => check(node, caller, question).await?,
+        Asks::Check(question) => check(node, caller, *question).await?,
         Asks::Nothing(reason) => CheckResponse { reason: reason.to_owned(), ..Default::default() },
     };
     Ok(Decision::of(answer))

@@ -124,7 +124,8 @@ pub(super) async fn resources(node: &Node, caller: &Caller, search: Search) -> R
         Err(_) if kind == "tenant" => Candidates { ids: vec![me.tenant.to_string()], ..Candidates::default() },
         // None found would say that there is none.
         Err(_) => {
-            let message = "must be admin, user, worker, service, device or tenant: Signet has no list of other resources";
+            let message =
+                "must be admin, user, worker, service, device or tenant: Signet has no list of other resources";
             return Err(Error::invalid("resource.type", "UNSUPPORTED_RESOURCE_TYPE", message));
         }
     };

@@ -10,10 +10,10 @@ use signet_core::{Error, PrincipalType, spiffe::SpiffeId};
 use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, check_subject::By};
 
 use super::{Body, MAX_CHECKS};
-use crate::{
-    node::Node,
-    services::{MAX_MESSAGE, caller::Caller},
-};
+use crate::{node::Node, services::caller::Caller};
+
+/// Most bytes of a request, as of an RPC's.
+pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// The circumstances that policies may read.
 const CIRCUMSTANCES: [&str; 4] = ["source", "method", "path", "host"];
@@ -77,7 +77,7 @@ pub(super) enum Several {
 
 /// What a question comes to.
 pub(super) enum Asks {
-    Check(CheckRequest),
+    Check(Box<CheckRequest>),
     /// A denial, since nobody and nothing is called so.
     Nothing(&'static str),
 }
@@ -96,9 +96,7 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Res
         return Err(Error::invalid("content-type", "UNSUPPORTED_MEDIA_TYPE", "must be application/json"));
     }
     let body = body.as_ref().map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Error::invalid("body", "TOO_LARGE", format!("may have {MAX_MESSAGE} bytes"))
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Error::invalid("body", "TOO_LARGE", format!("may have {MAX_BODY} bytes")),
         _ => Error::invalid("body", "REQUEST_INCOMPLETE", "is incomplete"),
     })?;
     serde_json::from_slice(body).map_err(|error| invalid("body", &error))
@@ -165,13 +163,13 @@ impl Asked {
             Err(_) => return Ok(Asks::Nothing("UNKNOWN_PRINCIPAL")),
         };
         let context = self.context.unwrap_or_default().into_iter();
-        Ok(Asks::Check(CheckRequest {
+        Ok(Asks::Check(Box::new(CheckRequest {
             tenant_id: String::new(),
             subject: Some(CheckSubject { by: Some(By::SpiffeId(spiffe_id)) }),
             action: permission(&name, &resource.r#type),
             resource: Some(resource),
             context: context.filter(|(name, _)| CIRCUMSTANCES.contains(&name.as_str())).filter_map(text).collect(),
-        }))
+        })))
     }
 }
 
@@ -196,7 +194,8 @@ fn tags(
     };
     let resource = resource.unwrap_or_default();
     if resource.keys().any(|name| name.starts_with("subject.") || name.starts_with("action.")) {
-        let message = "must have no name that begins with \"subject.\" or \"action.\": those are the others' properties";
+        let message =
+            "must have no name that begins with \"subject.\" or \"action.\": those are the others' properties";
         return Err(Error::invalid("resource.properties", "INVALID_ID", message));
     }
     let others = prefixed("subject.", subject).chain(prefixed("action.", action));
