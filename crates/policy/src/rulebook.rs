@@ -156,6 +156,11 @@ impl Rulebook {
         has_policies || self.rules().any(|rules| !rules.groups.is_empty())
     }
 
+    /// The permissions that the tenant and the environment have declared; one may be there twice.
+    pub fn permissions(&self) -> impl Iterator<Item = &str> {
+        self.rules().flat_map(|rules| rules.permissions.keys()).map(String::as_str)
+    }
+
     fn knows(&self, action: &str) -> bool {
         self.rules().any(|rules| rules.permissions.contains_key(action)) || PERMISSIONS.contains(&action)
     }

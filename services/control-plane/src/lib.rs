@@ -23,6 +23,7 @@ pub mod errors;
 mod failures;
 mod gate;
 mod grpc;
+mod http1;
 mod lists;
 mod metrics;
 mod node;

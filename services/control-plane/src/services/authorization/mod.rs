@@ -1,5 +1,6 @@
 //! Who may do what, in tenants' own services too.
 
+pub(super) mod authzen;
 mod check;
 mod convert;
 mod parse;
