@@ -1,0 +1,97 @@
+//! Envoy's external authorization, version 3: whether a request may go on, by the certificate that the client has shown
+//! to Envoy. The caller is Envoy; the control plane is asked in the name of an identity that Envoy gets from here.
+
+mod answer;
+mod request;
+mod rules;
+
+use std::net::IpAddr;
+
+use tonic::{Request, Response, Status};
+
+pub use self::rules::{Circumstance, ExtAuthzConfig, Rule};
+use self::{
+    answer::{Denied, allowed, refused},
+    request::{Asked, certificate},
+    rules::MAX_TEXT,
+};
+use super::{
+    authorizer::Question,
+    caller::Facts,
+    offers::{Nothing, Offers},
+    wire::ext_authz::{AttributeContext, CheckRequest, CheckResponse, Peer, authorization_server::Authorization},
+};
+
+/// See the module's words.
+pub(crate) struct ExtAuthz {
+    pub(crate) offers: Offers,
+}
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    /// An error would be Envoy's `failure_mode_allow` to decide: who is asked and cannot say, denies.
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let facts = request.extensions().get::<Facts>().cloned();
+        let facts = facts.ok_or_else(|| Status::internal("the connection has no caller"))?;
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let answer = self.decide(&facts, &attributes).await.unwrap_or_else(|denied| {
+            tracing::debug!(reason = denied.reason(), "a request through Envoy is denied");
+            denied.into_response()
+        });
+        Ok(Response::new(answer))
+    }
+}
+
+impl ExtAuthz {
+    async fn decide(&self, envoy: &Facts, attributes: &AttributeContext) -> Result<CheckResponse, Denied> {
+        let (config, authorizer) = self.offers.decider(envoy).map_err(|nothing| match nothing {
+            Nothing::Denied => refused("NO_AUTHORIZATION_RULE", 403),
+            Nothing::NotReady | Nothing::Refused => refused("UNAVAILABLE", 503),
+        })?;
+        let client = attributes.source.as_ref().filter(|client| !client.certificate.is_empty());
+        let client = client.ok_or_else(|| refused("CERTIFICATE_REQUIRED", 401))?;
+        let certificate_der =
+            certificate(&client.certificate).ok_or_else(|| refused("CERTIFICATE_MALFORMED", 401))?;
+        let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+        let asked = http.ok_or("it is no HTTP request").and_then(Asked::of);
+        let asked = asked.map_err(|problem| refused("REQUEST_NOT_NORMAL", 400).with_detail(problem))?;
+        let needed = config.needed(&asked, &attributes.context_extensions);
+        let needed = needed.ok_or_else(|| refused("NO_AUTHORIZATION_RULE", 403))?;
+        let context = context(&config.context, client, &asked)?;
+        let question = Question { certificate_der, action: needed.permission, resource: needed.resource, context };
+        let decision = authorizer.decide(&question).await;
+        if decision.allowed {
+            return allowed(&decision.spiffe_id).ok_or_else(|| refused("UNAVAILABLE", 503));
+        }
+        Err(refused(&decision.reason, if decision.reason == "UNAVAILABLE" { 503 } else { 403 }))
+    }
+}
+
+/// What policies may read of it.
+fn context(wanted: &[Circumstance], client: &Peer, asked: &Asked<'_>) -> Result<Vec<(String, String)>, Denied> {
+    let mut context = Vec::with_capacity(wanted.len());
+    for one in wanted {
+        let (name, value) = match one {
+            // Absent, if Envoy's listener is no IP socket.
+            Circumstance::Source => match source(client) {
+                Some(source) => ("source", source),
+                None => continue,
+            },
+            Circumstance::Method => ("method", asked.method.to_owned()),
+            Circumstance::Host => ("host", asked.host.clone()),
+            Circumstance::Path => ("path", asked.path.clone().into_owned()),
+        };
+        if value.len() > MAX_TEXT {
+            let problem = format!("the {name} has more bytes than policies read: {MAX_TEXT}");
+            return Err(refused("REQUEST_NOT_NORMAL", 400).with_detail(&problem));
+        }
+        context.push((name.to_owned(), value));
+    }
+    Ok(context)
+}
+
+/// The other end of the connection to Envoy.
+fn source(client: &Peer) -> Option<String> {
+    let address = &client.address.as_ref()?.socket_address.as_ref()?.address;
+    Some(address.parse::<IpAddr>().ok()?.to_canonical().to_string())
+}
