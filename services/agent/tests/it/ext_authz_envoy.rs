@@ -184,7 +184,7 @@ impl Visit {
 
     /// The status, and the reason that the body gives.
     async fn denied(&mut self, line: &str) -> (u16, String) {
-        let (status, body) = self.ask(line, &[]).await.unwrap();
+        let (status, body) = self.ask(line, &[]).await.unwrap_or_else(|error| panic!("{line}: {error}"));
         let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status}: {body}"));
         (status, body["reason"].as_str().unwrap().to_owned())
     }
