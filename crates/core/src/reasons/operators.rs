@@ -24,6 +24,9 @@ reasons! {
     CONNECT_TIMEOUT [Client;]
         "There was no connection within the time limit."
         => "Retry; if it happens again, check the address, the network and the firewall.";
+    CONTROL_PLANE_UNAVAILABLE [Client;]
+        "The control plane cannot be asked, or has been silent for too long, so nobody can decide."
+        => "Retry; if it lasts, check the service's own certificate and its way to the control plane.";
     ENDPOINT_HANDSHAKE_FAILED [Operator;]
         "What answers at `probe.endpoint` does not complete a TLS handshake as clients expect it."
         => "Follow the runbook EndpointUnreachable.";

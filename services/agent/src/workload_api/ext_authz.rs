@@ -5,8 +5,10 @@ mod answer;
 mod request;
 mod rules;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use signet_client::{PeerCertificate, Question};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 pub use self::rules::{Circumstance, ExtAuthzConfig, Rule};
@@ -16,11 +18,15 @@ use self::{
     rules::MAX_TEXT,
 };
 use super::{
-    authorizer::Question,
     caller::Facts,
     offers::{Nothing, Offers},
     wire::ext_authz::{AttributeContext, CheckRequest, CheckResponse, Peer, authorization_server::Authorization},
 };
+
+/// How long a decision may take. Envoy's own limit must be longer: after that, its `failure_mode_allow` decides.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Nobody has decided.
+const UNAVAILABLE: &str = "CONTROL_PLANE_UNAVAILABLE";
 
 /// See the module's words.
 pub(crate) struct ExtAuthz {
@@ -46,7 +52,9 @@ impl ExtAuthz {
     async fn decide(&self, envoy: &Facts, attributes: &AttributeContext) -> Result<CheckResponse, Denied> {
         let (config, authorizer) = self.offers.decider(envoy).map_err(|nothing| match nothing {
             Nothing::Denied => refused("NO_AUTHORIZATION_RULE", 403),
-            Nothing::NotReady | Nothing::Refused => refused("UNAVAILABLE", 503),
+            Nothing::NotReady | Nothing::Refused => {
+                refused(UNAVAILABLE, 503).with_detail("the agent's own identity has no good certificate")
+            }
         })?;
         let client = attributes.source.as_ref().filter(|client| !client.certificate.is_empty());
         let client = client.ok_or_else(|| refused("CERTIFICATE_REQUIRED", 401))?;
@@ -58,18 +66,23 @@ impl ExtAuthz {
         let needed = config.needed(&asked, &attributes.context_extensions);
         let needed = needed.ok_or_else(|| refused("NO_AUTHORIZATION_RULE", 403))?;
         let context = context(&config.context, client, &asked)?;
-        let question = Question { certificate_der, action: needed.permission, resource: needed.resource, context };
-        let decision = authorizer.decide(&question).await;
-        if decision.allowed {
-            return allowed(&decision.spiffe_id).ok_or_else(|| refused("UNAVAILABLE", 503));
+        let certificate = PeerCertificate::from_der(&certificate_der);
+        let question = Question { resource: needed.resource, context, ..Question::new(certificate, needed.permission) };
+        let decision = timeout(PATIENCE, authorizer.decide(&question)).await;
+        let decision = decision.map_err(|_| refused(UNAVAILABLE, 503))?;
+        if decision.is_unavailable() {
+            return Err(refused(UNAVAILABLE, 503));
         }
-        Err(refused(&decision.reason, if decision.reason == "UNAVAILABLE" { 503 } else { 403 }))
+        if !decision.allowed {
+            return Err(refused(&decision.reason, 403));
+        }
+        allowed(&decision.spiffe_id).ok_or_else(|| refused(UNAVAILABLE, 503))
     }
 }
 
 /// What policies may read of it.
-fn context(wanted: &[Circumstance], client: &Peer, asked: &Asked<'_>) -> Result<Vec<(String, String)>, Denied> {
-    let mut context = Vec::with_capacity(wanted.len());
+fn context(wanted: &[Circumstance], client: &Peer, asked: &Asked<'_>) -> Result<BTreeMap<String, String>, Denied> {
+    let mut context = BTreeMap::new();
     for one in wanted {
         let (name, value) = match one {
             // Absent, if Envoy's listener is no IP socket.
@@ -85,7 +98,7 @@ fn context(wanted: &[Circumstance], client: &Peer, asked: &Asked<'_>) -> Result<
             let problem = format!("the {name} has more bytes than policies read: {MAX_TEXT}");
             return Err(refused("REQUEST_NOT_NORMAL", 400).with_detail(&problem));
         }
-        context.push((name.to_owned(), value));
+        context.insert(name.to_owned(), value);
     }
     Ok(context)
 }

@@ -5,7 +5,6 @@
 //! the moment; [`svids`] and [`sds`] put that into the messages of two protocols. [`ext_authz`] decides on requests.
 
 mod authority;
-mod authorizer;
 mod caller;
 mod codec;
 mod ext_authz;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use signet_client::{Identity, RenewalState, RevocationLists, system_clock};
+use signet_client::{Authorizer, Identity, RenewalState, RevocationLists, system_clock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::{authorizer::Authorizer, caller::Facts, ext_authz::ExtAuthzConfig, rules::Workload};
+use super::{caller::Facts, ext_authz::ExtAuthzConfig, rules::Workload};
 use crate::config::IdentityConfig;
 
 /// An identity as programs take it.
@@ -202,7 +202,7 @@ impl Changes {
 /// lists.
 pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identity: &Identity, with_lists: bool) {
     let (mut status, mut bundle, mut lists) = (identity.status(), identity.bundle(), identity.revocation_lists());
-    let authorizer = if offers.decides(name) { Authorizer::new(identity) } else { None };
+    let authorizer = offers.decides(name).then(|| identity.authorizer());
     let mut revocations = if with_lists { Revocations::Awaited } else { Revocations::Unchecked };
     // Status changes for many reasons; only what a program sees counts.
     let mut shown = None;

@@ -20,7 +20,7 @@ use crate::{
     world::{Reports, World},
 };
 
-const RULES: &str = "[identity.ext_authz]\nrules = [\n\
+const RULES: &str = "[identity.ext_authz]\ncontext = [\"source\", \"path\"]\nrules = [\n\
                      { methods = [\"GET\"], path = \"/jobs/*\", permission = \"jobs:read\" },\n\
                      { path = \"/queues/*\", permission = \"jobs:submit\", resource = { type = \"queue\", id_segment = 2 } },\n]\n";
 
@@ -190,7 +190,7 @@ async fn who_cannot_be_asked_about_is_denied() {
     let client = world.enrolled("acme", PrincipalType::Worker, "w-1").await;
     world.stop_node();
     let asked = request(&certificate(&client), "GET", "/jobs/7");
-    until(&world, &asked, Some((503, "UNAVAILABLE")), SOON).await;
+    until(&world, &asked, Some((503, "CONTROL_PLANE_UNAVAILABLE")), SOON).await;
     agent.stop().await;
 }
 
@@ -201,6 +201,6 @@ async fn an_identity_that_has_no_certificate_yet_denies() {
     // Without its token, it waits.
     let agent = Agent::start(Config::load(&world.configure(&rules)).unwrap()).await.unwrap();
     let client = world.enrolled("acme", PrincipalType::Worker, "w-1").await;
-    assert_eq!(ask(&world, request(&certificate(&client), "GET", "/jobs/7")).await, Some((503, "UNAVAILABLE".into())));
+    assert_eq!(ask(&world, request(&certificate(&client), "GET", "/jobs/7")).await, Some((503, "CONTROL_PLANE_UNAVAILABLE".into())));
     agent.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     pin::Pin,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use axum::{Router, http::HeaderMap, routing::any};
 use futures::{Stream, StreamExt};
 use signet_agent::{
-    Agent,
+    Agent, Config,
     report::IdentityReport,
     workload_api::wire::sds::{
         DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -30,6 +31,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Status, Streaming};
 
 use crate::{
+    binary::Process,
     relying_parties::programs::{RECIPES, envoy_path, recipe},
     workload_api::sections_with,
     world::{World, free_port, run},
@@ -190,16 +192,18 @@ impl Visit {
     }
 }
 
-/// An agent with the recipe's rules, for Envoy alone.
-async fn agent(world: &World) -> Agent {
+/// The configuration of an agent with the recipe's rules, for Envoy alone.
+async fn configuration(world: &World) -> PathBuf {
     world.authorize(&["jobs:read", "jobs:submit"], "").await;
     world.token(PrincipalType::Service, "web-1").await;
     let rule = format!("{{ uid = \"{}\", executable = \"{}\" }}", nix::unistd::getuid(), envoy_path().await);
     let rules = fs::read_to_string(format!("{RECIPES}/envoy-ext-authz.toml")).unwrap();
     let rules = rules.replace("jobs.v1.Jobs", "envoy.service.secret.v3.SecretDiscoveryService");
-    let (agent, mut reports) = world.agent(&(sections_with("", &[("web-1", &rule)]) + &rules)).await;
-    reports.until("it is well", IdentityReport::is_well).await;
-    agent
+    world.configure(&(sections_with("", &[("web-1", &rule)]) + &rules))
+}
+
+async fn agent(world: &World) -> Agent {
+    Agent::start(Config::load(&configuration(world).await).unwrap()).await.unwrap()
 }
 
 fn named(id: &str) -> String {
@@ -209,7 +213,8 @@ fn named(id: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_lets_through_what_the_agent_permits() {
     let world = World::new().await;
-    let agent = agent(&world).await;
+    let agent = Process::start(&configuration(&world).await, &[]);
+    agent.until("it is well", IdentityReport::is_well).await;
     let envoy = Envoy::start(&world, |config| config).await;
     let worker = world.enrolled("acme", PrincipalType::Worker, "w-1").await;
     let device = world.enrolled("acme", PrincipalType::Device, "d-1").await;
@@ -250,6 +255,8 @@ async fn envoy_lets_through_what_the_agent_permits() {
         ("GET /jobs/%5cadmin", 400, "REQUEST_NOT_NORMAL"),
         ("GET //jobs/7", 400, "REQUEST_NOT_NORMAL"),
     ] {
+        // Envoy closes the connection after 400.
+        let mut visit = envoy.visit(&world, &worker).await;
         assert_eq!(visit.denied(line).await, (status, reason.to_owned()), "{line}");
     }
     let denied = envoy.visit(&world, &device).await.denied("GET /jobs/7").await;
@@ -268,7 +275,7 @@ async fn envoy_lets_through_what_the_agent_permits() {
     let other = world.enrolled("acme", PrincipalType::Worker, "w-2").await;
     let mut visit = envoy.visit(&world, &other).await;
     assert_eq!(visit.get("/jobs/7").await.0, 200);
-    agent.stop().await;
+    drop(agent);
     assert_eq!(visit.get("/jobs/7").await.0, 503);
 }
 

@@ -1,13 +1,11 @@
 //! Which permission a request needs.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
+use signet_client::Resource;
 
-use super::{
-    super::authorizer::ResourceRef,
-    request::{Asked, is_host},
-};
+use super::request::{Asked, is_host};
 
 /// The control plane's limit for a text of a question, bytes.
 pub(crate) const MAX_TEXT: usize = 512;
@@ -24,8 +22,8 @@ pub struct ExtAuthzConfig {
     /// The first that a request meets says what it needs; one that meets none is denied.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// What policies are told of a request.
-    #[serde(default = "everything")]
+    /// What policies are told of a request: each value makes another question.
+    #[serde(default = "source")]
     pub context: Vec<Circumstance>,
 }
 
@@ -40,8 +38,9 @@ pub enum Circumstance {
     Path,
 }
 
-fn everything() -> Vec<Circumstance> {
-    vec![Circumstance::Source, Circumstance::Method, Circumstance::Host, Circumstance::Path]
+/// Clients choose the others, and could make the control plane be asked without end.
+fn source() -> Vec<Circumstance> {
+    vec![Circumstance::Source]
 }
 
 /// Requests, and the permission that they need.
@@ -53,8 +52,8 @@ pub struct Rule {
     /// None: any.
     methods: Vec<String>,
     path: Pattern,
-    permission: String,
-    resource: Option<Resource>,
+    permission: Arc<str>,
+    resource: Option<Target>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +65,10 @@ enum Pattern {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Resource {
-    kind: String,
-    id: Id,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Id {
-    Fixed(String),
-    /// A segment of the path, from 1.
-    Segment(usize),
+enum Target {
+    Fixed(Arc<Resource>),
+    /// Whose id is a segment of the path, from 1.
+    Segment { kind: String, number: usize },
 }
 
 /// How that is written.
@@ -111,8 +104,8 @@ impl TryFrom<Written> for Rule {
         if permission.is_empty() || permission.len() > MAX_TEXT {
             return Err("permission must have 1 to 512 bytes");
         }
-        let (path, resource) = (path.try_into()?, resource.map(Resource::try_from).transpose()?);
-        Ok(Self { host, methods, path, permission, resource })
+        let (path, resource) = (path.try_into()?, resource.map(Target::try_from).transpose()?);
+        Ok(Self { host, methods, path, permission: permission.into(), resource })
     }
 }
 
@@ -130,27 +123,26 @@ impl TryFrom<String> for Pattern {
     }
 }
 
-impl TryFrom<WrittenResource> for Resource {
+impl TryFrom<WrittenResource> for Target {
     type Error = &'static str;
     fn try_from(written: WrittenResource) -> Result<Self, &'static str> {
         let WrittenResource { r#type: kind, id, id_segment } = written;
         if kind.is_empty() || kind.len() > MAX_TEXT || kind.contains('/') {
             return Err("resource.type must be a word without a slash");
         }
-        let id = match (id, id_segment) {
-            (Some(id), None) if (1..=MAX_TEXT).contains(&id.len()) => Id::Fixed(id),
-            (None, Some(number)) if number > 0 => Id::Segment(number),
-            _ => return Err("resource needs an id, or id_segment: the number of the path's segment, from 1"),
-        };
-        Ok(Self { kind, id })
+        match (id, id_segment) {
+            (Some(id), None) if (1..=MAX_TEXT).contains(&id.len()) => Ok(Self::Fixed(reference(kind, id))),
+            (None, Some(number)) if number > 0 => Ok(Self::Segment { kind, number }),
+            _ => Err("resource needs an id, or id_segment: the number of the path's segment, from 1"),
+        }
     }
 }
 
 /// What a request needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Needed {
-    pub(crate) permission: String,
-    pub(crate) resource: Option<ResourceRef>,
+    pub(crate) permission: Arc<str>,
+    pub(crate) resource: Option<Arc<Resource>>,
 }
 
 impl ExtAuthzConfig {
@@ -170,11 +162,11 @@ fn of_route(extensions: &HashMap<String, String>) -> Option<Needed> {
         (false, false) => None,
         _ => Some(reference(text(RESOURCE_TYPE)?, text(RESOURCE_ID)?)),
     };
-    Some(Needed { permission: text(PERMISSION)?, resource })
+    Some(Needed { permission: text(PERMISSION)?.into(), resource })
 }
 
-fn reference(kind: String, id: String) -> ResourceRef {
-    ResourceRef { kind, id }
+fn reference(kind: String, id: String) -> Arc<Resource> {
+    Arc::new(Resource { kind, id, ..Resource::default() })
 }
 
 impl Rule {
@@ -189,18 +181,15 @@ impl Rule {
     }
 
     fn needed(&self, asked: &Asked<'_>) -> Option<Needed> {
-        let id = |id: &Id| match id {
-            Id::Fixed(id) => Some(id.clone()),
-            Id::Segment(number) => {
-                let segment = asked.path.split('/').nth(*number)?;
-                (1..=MAX_TEXT).contains(&segment.len()).then(|| segment.to_owned())
+        let resource = match &self.resource {
+            None => None,
+            Some(Target::Fixed(resource)) => Some(Arc::clone(resource)),
+            Some(Target::Segment { kind, number }) => {
+                let id = asked.path.split('/').nth(*number).filter(|id| (1..=MAX_TEXT).contains(&id.len()))?;
+                Some(reference(kind.clone(), id.to_owned()))
             }
         };
-        let resource = match &self.resource {
-            Some(resource) => Some(reference(resource.kind.clone(), id(&resource.id)?)),
-            None => None,
-        };
-        Some(Needed { permission: self.permission.clone(), resource })
+        Some(Needed { permission: Arc::clone(&self.permission), resource })
     }
 }
 
@@ -208,7 +197,7 @@ impl Rule {
 mod tests {
     use std::collections::HashMap;
 
-    use super::{Asked, ExtAuthzConfig, Needed, reference};
+    use super::{Asked, ExtAuthzConfig, Needed};
 
     fn config(text: &str) -> Result<ExtAuthzConfig, String> {
         let read = figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(text));
@@ -223,7 +212,7 @@ mod tests {
 
     fn text(needed: Needed) -> String {
         let resource = needed.resource.map(|resource| format!(" {}/{}", resource.kind, resource.id));
-        needed.permission + &resource.unwrap_or_default()
+        format!("{}{}", needed.permission, resource.unwrap_or_default())
     }
 
     #[test]
@@ -314,7 +303,5 @@ mod tests {
             assert!(error.contains(words), "{rule}: {error}");
         }
         assert!(config("context = [\"cookie\"]").unwrap_err().contains("unknown variant"));
-        assert_eq!(config("").unwrap().context.len(), 4);
-        assert_eq!(reference("a".into(), "b".into()), super::ResourceRef { kind: "a".into(), id: "b".into() });
     }
 }
