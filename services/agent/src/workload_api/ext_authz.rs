@@ -58,8 +58,7 @@ impl ExtAuthz {
         })?;
         let client = attributes.source.as_ref().filter(|client| !client.certificate.is_empty());
         let client = client.ok_or_else(|| refused("CERTIFICATE_REQUIRED", 401))?;
-        let certificate_der =
-            certificate(&client.certificate).ok_or_else(|| refused("CERTIFICATE_MALFORMED", 401))?;
+        let certificate_der = certificate(&client.certificate).ok_or_else(|| refused("CERTIFICATE_MALFORMED", 401))?;
         let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
         let asked = http.ok_or("it is no HTTP request").and_then(Asked::of);
         let asked = asked.map_err(|problem| refused("REQUEST_NOT_NORMAL", 400).with_detail(problem))?;

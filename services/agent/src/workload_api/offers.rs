@@ -168,7 +168,8 @@ impl Offers {
     pub(crate) fn decider(&self, facts: &Facts) -> Result<(Arc<ExtAuthzConfig>, Authorizer), Nothing> {
         let offers = self.0.borrow();
         let mut own = offers.iter().filter(|offer| offer.workloads.iter().any(|rule| rule.admits(facts)));
-        let (config, state) = own.find_map(|offer| Some((offer.ext_authz.as_ref()?, &offer.state))).ok_or(Nothing::Denied)?;
+        let (config, state) =
+            own.find_map(|offer| Some((offer.ext_authz.as_ref()?, &offer.state))).ok_or(Nothing::Denied)?;
         match state {
             State::Ready(_, Some(authorizer)) => Ok((Arc::clone(config), authorizer.clone())),
             State::Ready(_, None) | State::Pending => Err(Nothing::NotReady),

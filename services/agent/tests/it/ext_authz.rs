@@ -201,6 +201,9 @@ async fn an_identity_that_has_no_certificate_yet_denies() {
     // Without its token, it waits.
     let agent = Agent::start(Config::load(&world.configure(&rules)).unwrap()).await.unwrap();
     let client = world.enrolled("acme", PrincipalType::Worker, "w-1").await;
-    assert_eq!(ask(&world, request(&certificate(&client), "GET", "/jobs/7")).await, Some((503, "CONTROL_PLANE_UNAVAILABLE".into())));
+    assert_eq!(
+        ask(&world, request(&certificate(&client), "GET", "/jobs/7")).await,
+        Some((503, "CONTROL_PLANE_UNAVAILABLE".into()))
+    );
     agent.stop().await;
 }

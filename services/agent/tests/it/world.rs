@@ -24,9 +24,8 @@ use signet_control_plane::{
 };
 use signet_proto::v1::{
     self as pb, authorization_service_client::AuthorizationServiceClient,
-    certificate_service_client::CertificateServiceClient,
-    enrollment_service_client::EnrollmentServiceClient, tenant_service_client::TenantServiceClient,
-    trust_service_client::TrustServiceClient,
+    certificate_service_client::CertificateServiceClient, enrollment_service_client::EnrollmentServiceClient,
+    tenant_service_client::TenantServiceClient, trust_service_client::TrustServiceClient,
 };
 use signet_x509::{KeyAndCsr, bundle::to_pem};
 use tempfile::TempDir;

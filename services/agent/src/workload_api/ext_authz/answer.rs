@@ -63,7 +63,10 @@ impl Denied {
         });
         let denied = DeniedHttpResponse {
             status: Some(HttpStatus { code: status.into() }),
-            headers: vec![set("content-type", "application/problem+json".into()), set("cache-control", "no-store".into())],
+            headers: vec![
+                set("content-type", "application/problem+json".into()),
+                set("cache-control", "no-store".into()),
+            ],
             body: problem.to_string(),
         };
         CheckResponse {
@@ -145,7 +148,8 @@ mod tests {
     #[test]
     fn every_spelling_that_may_become_ours_is_removed() {
         let removed = removed();
-        for name in ["x_signet_tenant", "x-signet_tenant", "x_signet-tenant", "x_signet_principal-id", "x_original_url"] {
+        for name in ["x_signet_tenant", "x-signet_tenant", "x_signet-tenant", "x_signet_principal-id", "x_original_url"]
+        {
             assert!(removed.contains(&name.to_owned()), "{name}");
         }
         // Three names with three dashes, and one with two.

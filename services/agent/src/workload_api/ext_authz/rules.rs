@@ -68,7 +68,10 @@ enum Pattern {
 enum Target {
     Fixed(Arc<Resource>),
     /// Whose id is a segment of the path, from 1.
-    Segment { kind: String, number: usize },
+    Segment {
+        kind: String,
+        number: usize,
+    },
 }
 
 /// How that is written.
