@@ -38,7 +38,6 @@ pub mod tls {
     unused_qualifications,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
-    clippy::too_many_lines,
     reason = "generated; the .proto files carry the documentation"
 )]
 pub mod ext_authz {
