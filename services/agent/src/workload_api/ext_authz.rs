@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 pub use self::rules::{Circumstance, ExtAuthzConfig, Rule};
 use self::{
-    answer::{Denied, allowed, refused},
+    answer::{Denied, allowed, denied},
     request::{Asked, certificate},
     rules::MAX_TEXT,
 };
@@ -51,31 +51,31 @@ impl Authorization for ExtAuthz {
 impl ExtAuthz {
     async fn decide(&self, envoy: &Facts, attributes: &AttributeContext) -> Result<CheckResponse, Denied> {
         let (config, authorizer) = self.offers.decider(envoy).map_err(|nothing| match nothing {
-            Nothing::Denied => refused("NO_AUTHORIZATION_RULE", 403),
+            Nothing::Denied => denied("NO_AUTHORIZATION_RULE", 403),
             Nothing::NotReady | Nothing::Refused => {
-                refused(UNAVAILABLE, 503).with_detail("the agent's own identity has no good certificate")
+                denied(UNAVAILABLE, 503).with_detail("the agent's own identity has no good certificate")
             }
         })?;
         let client = attributes.source.as_ref().filter(|client| !client.certificate.is_empty());
-        let client = client.ok_or_else(|| refused("CERTIFICATE_REQUIRED", 401))?;
-        let certificate_der = certificate(&client.certificate).ok_or_else(|| refused("CERTIFICATE_MALFORMED", 401))?;
+        let client = client.ok_or_else(|| denied("CERTIFICATE_REQUIRED", 401))?;
+        let certificate_der = certificate(&client.certificate).ok_or_else(|| denied("CERTIFICATE_MALFORMED", 401))?;
         let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
         let asked = http.ok_or("it is no HTTP request").and_then(Asked::of);
-        let asked = asked.map_err(|problem| refused("REQUEST_NOT_NORMAL", 400).with_detail(problem))?;
+        let asked = asked.map_err(|problem| denied("REQUEST_NOT_NORMAL", 400).with_detail(problem))?;
         let needed = config.needed(&asked, &attributes.context_extensions);
-        let needed = needed.ok_or_else(|| refused("NO_AUTHORIZATION_RULE", 403))?;
+        let needed = needed.ok_or_else(|| denied("NO_AUTHORIZATION_RULE", 403))?;
         let context = context(&config.context, client, &asked)?;
         let certificate = PeerCertificate::from_der(&certificate_der);
         let question = Question { resource: needed.resource, context, ..Question::new(certificate, needed.permission) };
         let decision = timeout(PATIENCE, authorizer.decide(&question)).await;
-        let decision = decision.map_err(|_| refused(UNAVAILABLE, 503))?;
+        let decision = decision.map_err(|_| denied(UNAVAILABLE, 503))?;
         if decision.is_unavailable() {
-            return Err(refused(UNAVAILABLE, 503));
+            return Err(denied(UNAVAILABLE, 503));
         }
         if !decision.allowed {
-            return Err(refused(&decision.reason, 403));
+            return Err(denied(&decision.reason, 403));
         }
-        allowed(&decision.spiffe_id).ok_or_else(|| refused(UNAVAILABLE, 503))
+        allowed(&decision.spiffe_id).ok_or_else(|| denied(UNAVAILABLE, 503))
     }
 }
 
@@ -95,7 +95,7 @@ fn context(wanted: &[Circumstance], client: &Peer, asked: &Asked<'_>) -> Result<
         };
         if value.len() > MAX_TEXT {
             let problem = format!("the {name} has more bytes than policies read: {MAX_TEXT}");
-            return Err(refused("REQUEST_NOT_NORMAL", 400).with_detail(&problem));
+            return Err(denied("REQUEST_NOT_NORMAL", 400).with_detail(&problem));
         }
         context.insert(name.to_owned(), value);
     }

@@ -1,5 +1,5 @@
-//! The SPIFFE Workload API and Envoy's SDS on a Unix socket, for programs that take keys from there instead of files; and
-//! Envoy's ext_authz, for an Envoy that has its keys from there.
+//! The SPIFFE Workload API and Envoy's SDS on a Unix socket, for programs that take keys from there instead of files;
+//! and ext_authz, for an Envoy that has its keys from there.
 //!
 //! [`caller`] says who is at the other end, [`rules`] which identities such a caller gets, [`offers`] what they are at
 //! the moment; [`svids`] and [`sds`] put that into the messages of two protocols. [`ext_authz`] decides on requests.

@@ -163,8 +163,8 @@ impl Offers {
         if svids.is_empty() { Err(nothing) } else { Ok(svids) }
     }
 
-    /// Who decides on the requests that come to such a caller, and how: the first identity that it gets of those that are
-    /// configured for it.
+    /// Who decides on the requests that come to such a caller, and how: of the identities that it gets, the first that
+    /// is configured for it.
     pub(crate) fn decider(&self, facts: &Facts) -> Result<(Arc<ExtAuthzConfig>, Authorizer), Nothing> {
         let offers = self.0.borrow();
         let mut own = offers.iter().filter(|offer| offer.workloads.iter().any(|rule| rule.admits(facts)));

@@ -31,7 +31,7 @@ pub(crate) struct Denied {
 }
 
 /// Because of `reason`, with what it means as the detail.
-pub(crate) fn refused(reason: &str, status: u16) -> Denied {
+pub(crate) fn denied(reason: &str, status: u16) -> Denied {
     let meaning = reasons::all().find(|known| known.name == reason).map(|known| known.meaning);
     Denied { status, reason: reason.to_owned(), detail: meaning.unwrap_or_default().to_owned() }
 }
@@ -119,7 +119,7 @@ fn spellings(name: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeaderAppendAction, HttpResponse, allowed, refused, removed};
+    use super::{HeaderAppendAction, HttpResponse, allowed, denied, removed};
 
     #[test]
     fn who_it_is_replaces_what_the_client_has_sent() {
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_denial_says_why() {
         for (status, code) in [(400, 3), (401, 16), (403, 7), (503, 14)] {
-            let answer = refused("CERTIFICATE_REVOKED", status).into_response();
+            let answer = denied("CERTIFICATE_REVOKED", status).into_response();
             assert_eq!(answer.status.unwrap().code, code);
             let Some(HttpResponse::DeniedResponse(denied)) = answer.http_response else { panic!("{status}") };
             assert_eq!(denied.status.unwrap().code, i32::from(status));

@@ -1,5 +1,5 @@
-//! What Envoy says of a request, each in one form. What could be read in two ways is refused: what is decided on has to be
-//! what the service behind Envoy sees.
+//! What Envoy says of a request, each in one form. What could be read in two ways is refused: what is decided on has to
+//! be what the service behind Envoy sees.
 
 use std::borrow::Cow;
 
@@ -25,8 +25,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// RFC 3986 section 3.3. Segments that are `.` or `..`, or empty before the last, are resolved by some; parameters after
-/// `;` are dropped by some; what is encoded without need, or twice, is decoded by some and not by others.
+/// RFC 3986 section 3.3. Some resolve segments that are `.` or `..`, or empty before the last; some drop parameters
+/// after `;`; some decode what is encoded without need, or twice.
 fn path(target: &str) -> Result<Cow<'_, str>, &'static str> {
     if target.contains('#') {
         return Err("the request target has a fragment");
