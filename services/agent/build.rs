@@ -1,7 +1,7 @@
 //! Compiles the .proto files without protoc.
 use std::error::Error;
 
-const FILES: [&str; 3] = ["sds.proto", "tls.proto", "workload.proto"];
+const FILES: [&str; 4] = ["ext_authz.proto", "sds.proto", "tls.proto", "workload.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -2,6 +2,7 @@
 
 pub(crate) mod decision;
 pub(crate) mod denies;
+pub(crate) mod ext_authz;
 pub(crate) mod feed;
 pub(crate) mod fleet;
 pub(crate) mod handshake;

@@ -118,7 +118,7 @@ impl Agent {
         let wanted = &self.config.identities;
         let (keep, end) = std::mem::take(&mut self.instances)
             .into_iter()
-            .partition(|(_, running)| !elsewhere && wanted.contains(&running.config));
+            .partition(|(_, running)| !elsewhere && wanted.iter().any(|one| one.is_like(&running.config)));
         self.instances = keep;
         // At once, and first: the next one of that name may be somebody else, and a rule that is gone must not wait for
         // the identity's end.

@@ -36,7 +36,7 @@ reasons! {
     CERTIFICATE_NOT_YET_VALID [Caller Connection Client; "UNAUTHENTICATED"]
         "The certificate is not valid yet."
         => "Set the clock, on the side where it is wrong.";
-    CERTIFICATE_REQUIRED [Caller Connection; "UNAUTHENTICATED"]
+    CERTIFICATE_REQUIRED [Caller Connection Client; "UNAUTHENTICATED"]
         "The call, or the server, needs a client certificate."
         => "Connect with a certificate, or enroll.";
     CERTIFICATE_REVOKED [Caller AuditLog Connection; "UNAUTHENTICATED", "FAILED_PRECONDITION"]

@@ -24,12 +24,18 @@ reasons! {
     CONNECT_TIMEOUT [Client;]
         "There was no connection within the time limit."
         => "Retry; if it happens again, check the address, the network and the firewall.";
+    CONTROL_PLANE_UNAVAILABLE [Client;]
+        "The control plane cannot be asked, or has been silent for too long, so nobody can decide."
+        => "Retry; if it lasts, check the service's own certificate and its way to the control plane.";
     ENDPOINT_HANDSHAKE_FAILED [Operator;]
         "What answers at `probe.endpoint` does not complete a TLS handshake as clients expect it."
         => "Follow the runbook EndpointUnreachable.";
     ENDPOINT_UNREACHABLE [Operator;]
         "A node that is ready reaches nobody at `probe.endpoint`."
         => "Follow the runbook EndpointUnreachable.";
+    NO_AUTHORIZATION_RULE [Client;]
+        "Neither the agent's rules nor the route in Envoy say which permission the request needs."
+        => "Add a rule for it to `ext_authz`, or `signet_permission` to the route.";
     NO_PROOF [Client;]
         "The client has no proof to enroll with, or could not get one."
         => "Give a join token, or fix the source of the proof that the message names.";
@@ -39,6 +45,9 @@ reasons! {
     NO_SERVER_CERTIFICATE [Operator;]
         "There is no server certificate yet."
         => "Run `principal bootstrap`.";
+    REQUEST_NOT_NORMAL [Client;]
+        "The request's path or host could be read in two ways, so that the service might see another than was decided on."
+        => "Send it in the normal form that the detail asks for.";
     RESTORE_ENDED [Operator;]
         "Somebody ended the restore, or took it over, before it was done."
         => "Run it again, unless another run goes on.";

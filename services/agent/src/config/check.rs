@@ -85,6 +85,9 @@ fn identity(this: &IdentityConfig) -> Result<()> {
             "it has no output: add pem, combined, pkcs12 or workloads, or an exec with stdin = \"credentials\"";
         return Err(bad(key, problem));
     }
+    if this.ext_authz.is_some() && this.workloads.is_empty() {
+        return Err(bad(format!("{key}.ext_authz"), "nobody can ask: add workloads with a rule for Envoy"));
+    }
     if !this.keeps_its_key() && !this.enroll.proof.repeats() {
         let problem = "no readable key would be stored (neither pem nor combined), so each start enrolls again; a join \
                        token does not work twice";

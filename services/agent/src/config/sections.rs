@@ -13,7 +13,10 @@ use signet_client::{Access, IdentitySettings};
 use signet_core::{PrincipalId, TenantId};
 
 use super::value;
-use crate::{knock::CanaryTarget, workload_api::Workload};
+use crate::{
+    knock::CanaryTarget,
+    workload_api::{ExtAuthzConfig, Workload},
+};
 
 /// The file. Strict: what is not known is refused.
 #[derive(Deserialize)]
@@ -77,7 +80,7 @@ pub struct Config {
     pub identities: Vec<IdentityConfig>,
 }
 
-/// One identity. Two that are equal need no restart.
+/// One identity.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityConfig {
@@ -102,6 +105,8 @@ pub struct IdentityConfig {
     /// The programs that get it from the workload API.
     #[serde(default)]
     pub workloads: Vec<Workload>,
+    /// How it decides on requests for an Envoy among those programs.
+    pub ext_authz: Option<ExtAuthzConfig>,
 }
 
 /// The SPIFFE Workload API and Envoy's SDS.
@@ -340,6 +345,12 @@ fn hangup() -> Signal {
 }
 
 impl IdentityConfig {
+    /// Whether it is another one only in how it decides on requests, which needs no restart.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let with_others_rules = Self { ext_authz: other.ext_authz.clone(), ..self.clone() };
+        self.ext_authz.is_some() == other.ext_authz.is_some() && with_others_rules == *other
+    }
+
     /// Whether a restart finds its key again.
     pub fn keeps_its_key(&self) -> bool {
         self.pem.is_some() || self.combined.is_some()

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use signet_client::{Identity, RenewalState, RevocationLists, system_clock};
+use signet_client::{Authorizer, Identity, RenewalState, RevocationLists, system_clock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::{caller::Facts, rules::Workload};
+use super::{caller::Facts, ext_authz::ExtAuthzConfig, rules::Workload};
 use crate::config::IdentityConfig;
 
 /// An identity as programs take it.
@@ -60,7 +60,7 @@ impl Svid {
 enum State {
     /// Not enrolled, or expired and to be renewed.
     Pending,
-    Ready(Arc<Svid>),
+    Ready(Arc<Svid>, Option<Authorizer>),
     /// Revoked or locked.
     Refused,
 }
@@ -69,6 +69,7 @@ enum State {
 struct Offer {
     name: String,
     workloads: Arc<[Workload]>,
+    ext_authz: Option<Arc<ExtAuthzConfig>>,
     state: State,
     /// Whose word counts.
     keeper: Option<Keeper>,
@@ -88,8 +89,10 @@ impl Keeper {
 /// Why a caller gets nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nothing {
-    /// No identity is for it, or each was refused.
+    /// No identity is for it.
     Denied,
+    /// Each was revoked or locked.
+    Refused,
     /// Its identities come later.
     NotReady,
 }
@@ -119,6 +122,7 @@ impl Offers {
                 Offer {
                     name: one.name.clone(),
                     workloads: one.workloads.as_slice().into(),
+                    ext_authz: one.ext_authz.clone().map(Arc::new),
                     state: known.map_or(State::Pending, |known| known.state.clone()),
                     keeper: known.and_then(|known| known.keeper.clone()),
                 }
@@ -150,12 +154,32 @@ impl Offers {
         let (mut svids, mut nothing) = (Vec::new(), Nothing::Denied);
         for offer in own {
             match &offer.state {
-                State::Ready(svid) => svids.push(Arc::clone(svid)),
+                State::Ready(svid, _) => svids.push(Arc::clone(svid)),
                 State::Pending => nothing = Nothing::NotReady,
+                State::Refused if nothing == Nothing::Denied => nothing = Nothing::Refused,
                 State::Refused => {}
             }
         }
         if svids.is_empty() { Err(nothing) } else { Ok(svids) }
+    }
+
+    /// Who decides on the requests that come to such a caller, and how: of the identities that it gets, the first that
+    /// is configured for it.
+    pub(crate) fn decider(&self, facts: &Facts) -> Result<(Arc<ExtAuthzConfig>, Authorizer), Nothing> {
+        let offers = self.0.borrow();
+        let mut own = offers.iter().filter(|offer| offer.workloads.iter().any(|rule| rule.admits(facts)));
+        let (config, state) =
+            own.find_map(|offer| Some((offer.ext_authz.as_ref()?, &offer.state))).ok_or(Nothing::Denied)?;
+        match state {
+            State::Ready(_, Some(authorizer)) => Ok((Arc::clone(config), authorizer.clone())),
+            State::Ready(_, None) | State::Pending => Err(Nothing::NotReady),
+            State::Refused => Err(Nothing::Refused),
+        }
+    }
+
+    /// Whether an identity decides on requests.
+    fn decides(&self, name: &str) -> bool {
+        self.0.borrow().iter().any(|offer| offer.name == name && offer.ext_authz.is_some())
     }
 
     pub(crate) fn changes(&self) -> Changes {
@@ -179,6 +203,7 @@ impl Changes {
 /// lists.
 pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identity: &Identity, with_lists: bool) {
     let (mut status, mut bundle, mut lists) = (identity.status(), identity.bundle(), identity.revocation_lists());
+    let authorizer = offers.decides(name).then(|| identity.authorizer());
     let mut revocations = if with_lists { Revocations::Awaited } else { Revocations::Unchecked };
     // Status changes for many reasons; only what a program sees counts.
     let mut shown = None;
@@ -191,7 +216,7 @@ pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identit
         revocations = revocations.next(identity, &lists.borrow_and_update());
         let seen = (standing, serial, Arc::clone(&bundle.borrow()), revocations.clone());
         if shown.as_ref() != Some(&seen) {
-            offers.set(name, keeper, state(name, identity, standing, revocations.clone()));
+            offers.set(name, keeper, state(name, identity, standing, revocations.clone(), authorizer.clone()));
             shown = Some(seen);
         }
         tokio::select! {
@@ -203,7 +228,13 @@ pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identit
     }
 }
 
-fn state(name: &str, identity: &Identity, standing: RenewalState, revocations: Revocations) -> State {
+fn state(
+    name: &str,
+    identity: &Identity,
+    standing: RenewalState,
+    revocations: Revocations,
+    authorizer: Option<Authorizer>,
+) -> State {
     match standing {
         RenewalState::Expired => return State::Pending,
         RenewalState::Refused => return State::Refused,
@@ -211,14 +242,15 @@ fn state(name: &str, identity: &Identity, standing: RenewalState, revocations: R
     }
     let spiffe_id = identity.status().borrow().spiffe_id.clone();
     let anchors_der = identity.bundle().borrow().anchors_der();
-    State::Ready(Arc::new(identity.with_credentials(|credentials| Svid {
+    let svid = identity.with_credentials(|credentials| Svid {
         name: name.to_owned(),
         spiffe_id,
         chain_der: credentials.chain_der().to_vec(),
         key_der: credentials.key().pkcs8_der().clone(),
         anchors_der,
         revocations,
-    })))
+    });
+    State::Ready(Arc::new(svid), authorizer)
 }
 
 #[cfg(test)]
@@ -243,7 +275,7 @@ mod tests {
             anchors_der: Vec::new(),
             revocations: super::Revocations::Unchecked,
         };
-        State::Ready(svid.into())
+        State::Ready(svid.into(), None)
     }
 
     /// A reload names another identity by the same name, while the one before is still ending.

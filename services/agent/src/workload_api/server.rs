@@ -30,11 +30,13 @@ use self::guard::Guard;
 use super::{
     authority::Authority,
     caller::Caller,
+    ext_authz::ExtAuthz,
     offers::Offers,
     sds::Sds,
     session::{Held, Limits, Peer, Shares, look},
     svids::{WorkloadApi, check_header},
     wire::{
+        ext_authz::authorization_server::AuthorizationServer,
         sds::secret_discovery_service_server::SecretDiscoveryServiceServer,
         spiffe::spiffe_workload_api_server::SpiffeWorkloadApiServer,
     },
@@ -54,6 +56,8 @@ const STREAMS: u32 = 64;
 const MAX_SPIFFE: usize = 4 * 1024;
 /// SDS requests are lists of names, and what Envoy says of itself: 61 kB of it are the names of its extensions.
 const MAX_SDS: usize = 128 * 1024;
+/// A certificate and what Envoy says of a request, by default with all of its headers: 60 kB at most.
+const MAX_EXT_AUTHZ: usize = 128 * 1024;
 /// What may come of one stream before it is read.
 const STREAM_WINDOW: u32 = 16 * 1024;
 /// RFC 9113 section 6.9.2: it cannot be smaller.
@@ -89,7 +93,9 @@ pub(crate) async fn serve(listener: UnixListener, offers: Offers) {
     let spiffe = SpiffeWorkloadApiServer::new(WorkloadApi { offers: offers.clone() });
     let spiffe = Guard { inner: spiffe, offers: offers.clone(), most: MAX_SPIFFE };
     let sds = SecretDiscoveryServiceServer::new(Sds { offers: offers.clone() });
-    let sds = Guard { inner: sds, offers, most: MAX_SDS };
+    let sds = Guard { inner: sds, offers: offers.clone(), most: MAX_SDS };
+    let ext_authz = AuthorizationServer::new(ExtAuthz { offers: offers.clone() });
+    let ext_authz = Guard { inner: ext_authz, offers, most: MAX_EXT_AUTHZ };
     let served = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -97,6 +103,7 @@ pub(crate) async fn serve(listener: UnixListener, offers: Offers) {
         .http2_max_header_list_size(MAX_HEADERS)
         .add_service(InterceptedService::new(spiffe, check_header))
         .add_service(sds)
+        .add_service(ext_authz)
         .serve_with_incoming(connections)
         .await;
     if let Err(error) = served {

@@ -12,7 +12,7 @@ pub(crate) use self::{
     shares::{Held, Shares},
 };
 use super::{
-    caller::Caller,
+    caller::{Caller, Facts},
     offers::{Changes, Nothing, Offers, Svid},
 };
 
@@ -92,14 +92,23 @@ impl Session {
 
 /// Each time a key may be sent, it is asked again who holds the connection.
 pub(crate) fn look(caller: &Caller, offers: &Offers) -> Result<Vec<Arc<Svid>>, Status> {
-    let facts = caller.facts().map_err(|error| Status::permission_denied(error.to_string()))?;
-    offers.of(&facts).map_err(|nothing| match nothing {
-        Nothing::Denied => {
+    let facts = facts(caller)?;
+    offers.of(&facts).map_err(|nothing| refusal(caller, &facts, nothing))
+}
+
+/// The error: the caller has gone.
+pub(crate) fn facts(caller: &Caller) -> Result<Facts, Status> {
+    caller.facts().map_err(|error| Status::permission_denied(error.to_string()))
+}
+
+pub(crate) fn refusal(caller: &Caller, facts: &Facts, nothing: Nothing) -> Status {
+    match nothing {
+        Nothing::Denied | Nothing::Refused => {
             tracing::debug!(pid = caller.pid, ?facts, "no identity for this caller");
             Status::permission_denied("no identity is for this caller")
         }
         Nothing::NotReady => Status::unavailable("this caller's identity has no certificate yet"),
-    })
+    }
 }
 
 /// About what an identity takes in an answer, where its certificate may be twice, as PEM.

@@ -1,4 +1,4 @@
-//! The messages and services of the two protocols.
+//! The messages and services of the protocols.
 
 /// SPIFFE Workload API.
 #[expect(
@@ -30,4 +30,16 @@ pub mod sds {
 #[expect(missing_docs, reason = "generated; the .proto files carry the documentation")]
 pub mod tls {
     tonic::include_proto!("envoy.extensions.transport_sockets.tls.v3");
+}
+
+/// Envoy's external authorization, version 3.
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto files carry the documentation"
+)]
+pub mod ext_authz {
+    tonic::include_proto!("envoy.service.auth.v3");
 }

@@ -33,9 +33,11 @@ fn the_sample_is_a_configuration() {
     // What is commented out is one, too.
     let all = sample.replace("\n#out", "\nout").replace("\n#so", "\nso").replace("\n#server", "\nserver");
     let all = all.replace("\n#fol", "\nfol").replace("\n#work", "\nwork").replace("\n#[work", "\n[work");
+    let all = all.replace("\n#ext", "\next");
     let config = Config::from_toml(&all, folder.path()).unwrap();
     assert!(config.control_plane.out_of_band.is_some() && config.identities[0].follow_bundle);
     assert_eq!((config.workload_api.is_some(), config.identities[0].workloads.len()), (true, 2));
+    assert_eq!(config.identities[0].ext_authz.as_ref().unwrap().rules.len(), 1);
     let token = sample.lines().find(|line| line.starts_with("enroll")).unwrap();
     let proofs: Vec<_> = sample.lines().filter_map(|line| line.strip_prefix("#enroll")).collect();
     for proof in &proofs {
@@ -64,6 +66,11 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("pkcs12 = { file = \"f\", password_file = \"p\" }", "a join token does not work twice"),
         ("pem = { directory = \"d\" }\nexec = { command = [\"nginx\"] }", "exec.command: must be a list of words"),
         ("pem = { directory = \"d\" }\nworkloads = [{ uid = \"0\" }]", "identity.web.workloads: nobody can ask"),
+        ("pem = { directory = \"d\" }\next_authz = {}", "identity.web.ext_authz: nobody can ask"),
+        (
+            "ext_authz.rules = [{ path = \"/a?b\", permission = \"a\" }]",
+            "identity.web.ext_authz.rules.0: path must be /a/b or /a/b/*",
+        ),
         ("workloads = [{ executable = \"/bin/sh\" }]", "workloads.0: set at least one of uid"),
         ("pem = { directory = \"d\" }\nsignal = { pid_file = \"p\", signal = \"KILL\" }", "must be HUP"),
     ] {

@@ -6,6 +6,8 @@ mod canary;
 mod configuration;
 mod enrolling;
 mod envoy;
+mod ext_authz;
+mod ext_authz_envoy;
 mod files;
 mod mosquitto;
 mod nginx;

@@ -23,9 +23,9 @@ use signet_control_plane::{
     wiring::{self, Wired},
 };
 use signet_proto::v1::{
-    self as pb, certificate_service_client::CertificateServiceClient,
-    enrollment_service_client::EnrollmentServiceClient, tenant_service_client::TenantServiceClient,
-    trust_service_client::TrustServiceClient,
+    self as pb, authorization_service_client::AuthorizationServiceClient,
+    certificate_service_client::CertificateServiceClient, enrollment_service_client::EnrollmentServiceClient,
+    tenant_service_client::TenantServiceClient, trust_service_client::TrustServiceClient,
 };
 use signet_x509::{KeyAndCsr, bundle::to_pem};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ listen = { grpc = "127.0.0.1:0", public = "127.0.0.1:0", metrics = "127.0.0.1:0"
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) node: Running,
-    _stop: CancellationToken,
+    stop: CancellationToken,
     admin: Credentials,
     roots: Vec<Vec<u8>>,
 }
@@ -64,7 +64,7 @@ impl World {
         fs::write(dir.path().join("root.pem"), to_pem(roots.iter().map(Vec::as_slice))).unwrap();
         let stop = CancellationToken::new();
         let node = serve(config, wired, stop.clone(), system_clock()).await.unwrap();
-        let world = Self { dir, node, _stop: stop, admin, roots };
+        let world = Self { dir, node, stop, admin, roots };
         world.tenant("acme").await;
         world
     }
@@ -74,6 +74,35 @@ impl World {
             pb::Tenant { tenant_id: id.into(), isolation: pb::Isolation::Dedicated.into(), ..Default::default() };
         let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
         TenantServiceClient::new(self.admin()).create_tenant(request).await.unwrap();
+    }
+
+    /// Gives the workers of `acme` permissions of its services, which it has no others of.
+    pub(crate) async fn authorize(&self, permissions: &[&str], policies: &str) {
+        let names = || permissions.iter().map(|name| (*name).to_owned());
+        let to = pb::authorization_grant::To::PrincipalType(pb::PrincipalType::Worker.into());
+        let grant = pb::AuthorizationGrant { to: Some(to), permissions: names().collect(), expire_time: None };
+        let mut client = AuthorizationServiceClient::new(self.admin());
+        let model = pb::GetAuthorizationModelRequest { tenant_id: "acme".into(), version: 0 };
+        let base_version = client.get_authorization_model(model).await.unwrap().into_inner().version;
+        let rules = pb::AuthorizationRules {
+            permissions: names().map(|name| (name, String::new())).collect(),
+            grants: vec![grant],
+            policies: policies.into(),
+            ..Default::default()
+        };
+        let request = pb::SetAuthorizationModelRequest {
+            tenant_id: "acme".into(),
+            rules: Some(rules),
+            base_version,
+            request_id: signet_client::request_id(),
+            ..Default::default()
+        };
+        client.set_authorization_model(request).await.unwrap();
+    }
+
+    /// Ends the node.
+    pub(crate) fn stop_node(&self) {
+        self.stop.cancel();
     }
 
     /// Gives the tenant's workers certificates of a minute, and as long to renew them after that.

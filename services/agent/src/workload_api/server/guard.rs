@@ -15,15 +15,16 @@ use futures::{
 };
 use tokio::time::Instant;
 use tonic::{
-    Code, Status,
+    Status,
     codegen::{Service, http},
     server::NamedService,
 };
 
 use super::super::{
-    offers::Offers,
+    caller::Facts,
+    offers::{Nothing, Offers},
     sds::{FETCH, Once, STREAM},
-    session::{Held, Peer, look},
+    session::{Held, Peer, facts, refusal},
 };
 
 /// How long a request may take to come in.
@@ -61,8 +62,9 @@ where
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         match admit(&parts.extensions, &self.offers) {
-            Ok((peer, stream)) => {
+            Ok((peer, facts, stream)) => {
                 parts.extensions.insert(Arc::new(stream));
+                parts.extensions.insert(facts);
                 let goes_on = parts.uri.path() == STREAM;
                 if parts.uri.path() == FETCH {
                     parts.extensions.insert(Once);
@@ -76,17 +78,17 @@ where
     }
 }
 
-/// The caller, and a stream of its share.
-fn admit(extensions: &http::Extensions, offers: &Offers) -> Result<(Arc<Peer>, Held), Status> {
+/// The caller as it is now, and a stream of its share.
+fn admit(extensions: &http::Extensions, offers: &Offers) -> Result<(Arc<Peer>, Facts, Held), Status> {
     let peer = extensions.get::<Arc<Peer>>().ok_or_else(|| Status::internal("the connection has no caller"))?;
-    match look(&peer.caller, offers) {
-        // What is not ready yet is the method's to say.
-        Err(status) if status.code() != Code::Unavailable => return Err(status),
-        _ => {}
+    let facts = facts(&peer.caller)?;
+    // Whom a rule admits, the method tells itself why there is nothing.
+    if let Err(nothing @ Nothing::Denied) = offers.of(&facts) {
+        return Err(refusal(&peer.caller, &facts, nothing));
     }
     let held = peer.limits.streams.take(peer.caller.uid, 1);
     let held = held.ok_or_else(|| Status::resource_exhausted("this user has too many streams"))?;
-    Ok((Arc::clone(peer), held))
+    Ok((Arc::clone(peer), facts, held))
 }
 
 /// The messages that come in.
@@ -181,10 +183,11 @@ mod tests {
 
     use futures::{StreamExt, stream};
     use tokio::net::UnixStream;
+    use tonic::Code;
 
     use super::{
         super::super::{caller::Caller, session::Limits},
-        Body, Bytes, Code, PATIENCE, Peer, Requests, Status,
+        Body, Bytes, PATIENCE, Peer, Requests, Status,
     };
 
     /// What of a request is passed on, and why it ends; then it may wait for ever.
