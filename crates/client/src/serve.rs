@@ -1,7 +1,17 @@
 //! A listener for the tenant's principals: mutual TLS from an identity, HTTP/1.1 and HTTP/2, tonic's services and
 //! axum's.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    hash::Hash,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -11,6 +21,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use signet_core::{PrincipalId, PrincipalType};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,9 +35,13 @@ use crate::{error::ConnectError, identity::Identity, peer::PeerPolicy};
 
 /// Most connections; who comes then waits.
 const CONNECTIONS: usize = 4096;
+/// Most connections of one principal.
+const OF_ONE_PRINCIPAL: usize = 64;
 /// Most handshakes at once, so that strangers do not take all places.
-const HANDSHAKES: usize = 256;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKES: usize = 1024;
+/// Most of them from one address, or one IPv6 network of 64 bits.
+const HANDSHAKES_OF_ONE: usize = 32;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request's headers may take.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Below the 350 s after which AWS's NLB forgets an idle connection.
@@ -61,6 +76,8 @@ where
         identity: identity.clone(),
         places: Arc::new(Semaphore::new(CONNECTIONS)),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        sources: Arc::default(),
+        principals: Arc::default(),
         stop: CancellationToken::new(),
     };
     let tasks = TaskTracker::new();
@@ -92,6 +109,8 @@ struct Door {
     identity: Identity,
     places: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    sources: Arc<Counts<IpAddr>>,
+    principals: Arc<Counts<(PrincipalType, PrincipalId)>>,
     stop: CancellationToken,
 }
 
@@ -121,13 +140,18 @@ impl Door {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let Arrived { tcp, remote, place: _place, handshake } = arrived;
+        let Some(of_source) = self.sources.count(source(remote.ip()), HANDSHAKES_OF_ONE) else { return };
         let shaken = timeout(HANDSHAKE_TIMEOUT, async {
             tcp.set_nodelay(true)?;
             self.acceptor.accept(tcp).await
         });
         let Ok(Ok(tls)) = shaken.await else { return };
-        drop(handshake);
+        drop((handshake, of_source));
         let Some(peer) = self.identity.peer(tls.get_ref().1.peer_certificates()).map(Arc::new) else { return };
+        let principal = (peer.principal_type, peer.principal.clone());
+        let Some(_of_principal) = self.principals.count(principal, OF_ONE_PRINCIPAL) else {
+            return tracing::debug!(peer = %peer.principal, "a principal has as many connections as it may");
+        };
         let left = peer.not_after.millis_since(self.identity.now());
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let with_peer = move |mut request: Request<Incoming>| {
@@ -145,6 +169,53 @@ impl Door {
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(GRACE, connection).await;
+    }
+}
+
+/// How many places each has.
+struct Counts<K>(Mutex<HashMap<K, usize>>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+/// A place; given back when it is dropped.
+struct Counted<K: Eq + Hash> {
+    counts: Arc<Counts<K>>,
+    key: K,
+}
+
+impl<K: Eq + Hash + Clone> Counts<K> {
+    fn count(self: &Arc<Self>, key: K, most: usize) -> Option<Counted<K>> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key.clone()).or_default();
+        *count = Some(count.saturating_add(1)).filter(|count| *count <= most)?;
+        Some(Counted { counts: Arc::clone(self), key })
+    }
+}
+
+impl<K: Eq + Hash> Drop for Counted<K> {
+    fn drop(&mut self) {
+        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Who has one address of an IPv6 network of 64 bits has all.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
     }
 }
 

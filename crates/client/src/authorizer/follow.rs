@@ -26,6 +26,7 @@ pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
         let opened = Instant::now();
         let error = connected(&shared, &inner).await.err();
         inner.connection.send_replace(None);
+        inner.answers.doubt();
         tracing::debug!(error = error.map(|error| error.to_string()), "the stream of decisions ended; reopening it");
         pause = if opened.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
         sleep(jittered(pause)).await;
@@ -39,6 +40,7 @@ async fn connected(shared: &Shared, inner: &Arc<Inner>) -> Result<(), ClientErro
     let mut client = AuthorizationServiceClient::new(channel);
     let mut stream = client.watch_decisions(WatchDecisionsRequest::default()).await?.into_inner();
     let connection = Arc::new(Connection::new(client));
+    let mut opened = false;
     let mut ticks = interval(REVIEW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -46,15 +48,14 @@ async fn connected(shared: &Shared, inner: &Arc<Inner>) -> Result<(), ClientErro
             change = next(&mut stream) => {
                 let Some(change) = change? else { return Ok(()) };
                 inner.heard();
-                if let Some(of) = &change.of {
-                    inner.answers.change(of);
-                }
-                if matches!(change.of, Some(Of::All(_))) {
-                    // What was kept before is forgotten: from now on, questions go here.
-                    inner.connection.send_replace(Some(Arc::clone(&connection)));
-                }
-                if change.of.is_none() {
-                    continue;
+                match &change.of {
+                    // The first: what was kept is in doubt already, and from now on questions go here.
+                    Some(Of::All(_)) if !opened => {
+                        opened = true;
+                        inner.connection.send_replace(Some(Arc::clone(&connection)));
+                    }
+                    Some(of) => inner.answers.change(of),
+                    None => continue,
                 }
             }
             _ = ticks.tick() => {}

@@ -11,17 +11,19 @@ use aws_lc_rs::digest::{SHA256, digest};
 use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, check_subject::By};
 use signet_x509::CertificateView;
 
-/// Whether `subject` may do `action` to `resource`.
+/// Whether somebody may do something. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// Who would do it.
-    pub subject: QuestionSubject,
-    /// A permission, e.g. `jobs:submit`.
-    pub action: Arc<str>,
-    /// What it would do it to; `None`: the tenant as a whole.
-    pub resource: Option<Arc<QuestionResource>>,
-    /// Circumstances that policies may read: `source` (an IP address), `method`, `path`, `host`.
-    pub context: BTreeMap<String, String>,
+    pub(super) subject: QuestionSubject,
+    pub(super) matter: Matter,
+}
+
+/// What a question is about, whoever would do it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Matter {
+    action: Arc<str>,
+    resource: Option<Arc<QuestionResource>>,
+    context: Option<Arc<BTreeMap<String, String>>>,
 }
 
 /// Who would do something.
@@ -97,15 +99,28 @@ impl fmt::Debug for PeerCertificate {
 }
 
 impl Question {
-    /// Whether the holder of `certificate` may do `action` in the tenant.
+    /// Whether the holder of `certificate` may do `action`, e.g. `jobs:submit`, in the tenant.
     pub const fn new(certificate: PeerCertificate, action: Arc<str>) -> Self {
-        Self { subject: QuestionSubject::Certificate(certificate), action, resource: None, context: BTreeMap::new() }
+        Self::of(QuestionSubject::Certificate(certificate), action)
     }
 
-    /// The same about `resource`.
+    /// The same of a principal that is known otherwise.
+    pub const fn of(subject: QuestionSubject, action: Arc<str>) -> Self {
+        Self { subject, matter: Matter { action, resource: None, context: None } }
+    }
+
+    /// Whether it may do so to `resource`.
     #[must_use]
-    pub fn about(self, resource: QuestionResource) -> Self {
-        Self { resource: Some(Arc::new(resource)), ..self }
+    pub fn about(mut self, resource: impl Into<Arc<QuestionResource>>) -> Self {
+        self.matter.resource = Some(resource.into());
+        self
+    }
+
+    /// Under circumstances that policies may read: `source` (an IP address), `method`, `path`, `host`.
+    #[must_use]
+    pub fn with_context(mut self, context: BTreeMap<String, String>) -> Self {
+        self.matter.context = (!context.is_empty()).then(|| Arc::new(context));
+        self
     }
 
     pub(super) fn message(&self) -> CheckRequest {
@@ -113,7 +128,8 @@ impl Question {
             QuestionSubject::Certificate(certificate) => By::CertificateDer(certificate.der().to_vec()),
             QuestionSubject::SpiffeId(id) => By::SpiffeId(id.to_string()),
         };
-        let resource = self.resource.as_ref().map(|resource| CheckResource {
+        let Matter { action, resource, context } = &self.matter;
+        let resource = resource.as_ref().map(|resource| CheckResource {
             r#type: resource.kind.clone(),
             id: resource.id.clone(),
             owner: resource.owner.clone(),
@@ -122,10 +138,16 @@ impl Question {
         CheckRequest {
             tenant_id: String::new(),
             subject: Some(CheckSubject { by: Some(by) }),
-            action: self.action.to_string(),
+            action: action.to_string(),
             resource,
-            context: self.context.clone().into_iter().collect(),
+            context: context.as_ref().map(|context| BTreeMap::clone(context).into_iter().collect()).unwrap_or_default(),
         }
+    }
+}
+
+impl Matter {
+    pub(super) fn is_about(&self, id: &str) -> bool {
+        self.resource.as_ref().is_some_and(|resource| resource.id == id)
     }
 }
 
@@ -146,6 +168,8 @@ pub struct AccessAnswer {
     pub detail: String,
 }
 
+/// One peer asks too many different things.
+const TOO_MANY: &str = "TOO_MANY_CALLS";
 /// The control plane could not be asked.
 const UNAVAILABLE: &str = "CONTROL_PLANE_UNAVAILABLE";
 
@@ -163,6 +187,15 @@ impl AccessAnswer {
 
     pub(super) fn unavailable(why: &str) -> Self {
         Self { detail: format!("the control plane: {why}"), ..Self::denied(UNAVAILABLE) }
+    }
+
+    pub(super) fn too_many() -> Self {
+        Self::denied(TOO_MANY)
+    }
+
+    /// Whether nobody decided, since the peer asks too many different things at once: it may be allowed in a second.
+    pub fn is_too_many(&self) -> bool {
+        self.reason == TOO_MANY
     }
 
     /// Whether nobody decided, since the control plane could not be asked: it may be allowed later.

@@ -15,6 +15,7 @@ pub(super) fn status(decision: &AccessAnswer) -> Status {
     let code = match http_status(decision) {
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
         _ => Code::PermissionDenied,
     };
     let details = ErrorDetails::with_error_info(&decision.reason, "signet", HashMap::<String, String>::new());
@@ -25,6 +26,7 @@ fn http_status(decision: &AccessAnswer) -> StatusCode {
     match decision.reason.as_str() {
         "CERTIFICATE_REQUIRED" => StatusCode::UNAUTHORIZED,
         _ if decision.is_unavailable() => StatusCode::SERVICE_UNAVAILABLE,
+        _ if decision.is_too_many() => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::FORBIDDEN,
     }
 }
@@ -33,6 +35,7 @@ fn message(decision: &AccessAnswer) -> String {
     match decision.reason.as_str() {
         "CERTIFICATE_REQUIRED" => "a client certificate is needed".to_owned(),
         _ if decision.is_unavailable() => format!("nobody can decide now ({}); retry", decision.detail),
+        _ if decision.is_too_many() => "the caller asks too many different things; retry in a second".to_owned(),
         reason => format!("the caller may not do this ({reason})"),
     }
 }

@@ -15,16 +15,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use tonic::Status;
+
 use super::{
-    answers::Answers,
+    answers::{Answers, DOUBT},
     connection::Connection,
     question::{AccessAnswer, Question, QuestionSubject},
 };
+use crate::error::ClientError;
 
 /// How long kept answers are believed while nothing is heard of the control plane.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How long a question waits for a connection.
+const SILENCE: Duration = DOUBT;
+/// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Questions that are asked together.
+const AT_ONCE: usize = 50;
 /// Answers, where to ask for more, and what goes on by them.
 pub(super) struct Inner {
     pub(super) answers: Answers,
@@ -43,6 +48,8 @@ pub(super) struct Live {
     /// Cancelled when it is allowed no more.
     end: CancellationToken,
     why: Mutex<Option<Arc<AccessAnswer>>>,
+    /// Since when its answer does not hold, or may not.
+    doubted: Mutex<Option<Instant>>,
 }
 
 /// Keeps a [`Live`] on the list.
@@ -81,31 +88,41 @@ impl Inner {
         if let Some(kept) = self.kept(question) {
             return kept;
         }
-        let mut connections = self.connection.subscribe();
-        let connected = timeout(PATIENCE, connections.wait_for(Option::is_some)).await;
-        let connection = connected.ok().and_then(Result::ok).and_then(|found| found.clone());
-        let Some(connection) = connection else { return Arc::new(AccessAnswer::unavailable("it cannot be reached")) };
-        let asked = self.answers.now();
-        let answers = connection.ask(std::slice::from_ref(question)).await;
-        match answers.map(|mut answers| answers.pop()) {
-            Ok(Some(answer)) => self.answers.keep(question, answer, asked),
-            Ok(None) => Arc::new(AccessAnswer::unavailable("it gave no answer")),
-            Err(error) => Arc::new(AccessAnswer::unavailable(&error.to_string())),
+        if !self.answers.may_ask(question) {
+            return Arc::new(AccessAnswer::too_many());
         }
+        match timeout(PATIENCE, self.ask(question)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Arc::new(AccessAnswer::unavailable(&error.to_string())),
+            Err(_) => Arc::new(AccessAnswer::unavailable("no answer in time")),
+        }
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Arc<AccessAnswer>, ClientError> {
+        let mut connections = self.connection.subscribe();
+        let is_usual = self.silence(Instant::now()).is_none_or(|silence| silence <= SILENCE);
+        // Who has been without one for long does not let each caller wait for it.
+        let connection = match is_usual {
+            true => connections.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()),
+            false => connections.borrow().clone(),
+        };
+        let connection = connection.ok_or_else(|| Status::unavailable("it cannot be reached"))?;
+        let asked = self.answers.now();
+        let answer = connection.check(question).await?;
+        Ok(self.answers.keep(question, answer, asked))
     }
 
     /// A kept answer that holds.
     fn kept(&self, question: &Question) -> Option<Arc<AccessAnswer>> {
         let now = Instant::now();
         let kept = self.answers.kept(question, now)?;
-        (self.silence(now) <= SILENCE).then_some(kept)
+        self.silence(now).is_some_and(|silence| silence <= SILENCE).then_some(kept)
     }
 
-    fn silence(&self, now: Instant) -> Duration {
-        match self.heard.load(Ordering::Acquire) {
-            0 => Duration::MAX,
-            heard => now.saturating_duration_since(self.began).saturating_sub(Duration::from_millis(heard)),
-        }
+    /// Since when nothing is heard; `None`: it never was.
+    fn silence(&self, now: Instant) -> Option<Duration> {
+        let heard = Some(self.heard.load(Ordering::Acquire)).filter(|heard| *heard > 0)?;
+        Some(now.saturating_duration_since(self.began).saturating_sub(Duration::from_millis(heard)))
     }
 
     pub(super) fn heard(&self) {
@@ -113,39 +130,56 @@ impl Inner {
         self.heard.store(millis.max(1), Ordering::Release);
     }
 
-    /// What goes on by answers that hold no more.
-    fn doubtful(&self) -> Vec<Arc<Live>> {
-        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        lives.values().filter(|live| self.kept(&live.question).is_none()).map(Arc::clone).collect()
-    }
-
-    /// Asks again for what goes on, and ends what is allowed no more.
+    /// Asks again for what goes on by answers that hold no more, and ends what is allowed no more; also what nobody
+    /// could be asked about for too long.
     pub(super) async fn review(&self, connection: Option<&Connection>) {
-        const AT_ONCE: usize = 50;
-        let doubtful = self.doubtful();
+        let now = Instant::now();
+        let lives: Vec<_> = self.lives.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let doubtful: Vec<_> = lives.iter().filter(|live| !live.is_certain(&self.answers, now)).collect();
         for lives in doubtful.chunks(AT_ONCE) {
-            let questions: Vec<Question> = lives.iter().map(|live| live.question.clone()).collect();
+            let questions: Vec<&Question> = lives.iter().map(|live| &live.question).collect();
             let asked = self.answers.now();
             let answers = match connection {
-                Some(connection) => connection.ask(&questions).await.ok(),
-                None => None,
+                Some(connection) => connection.check_all(&questions).await,
+                None => Err(Status::unavailable("it cannot be reached").into()),
             };
             match answers {
-                Some(answers) => lives.iter().zip(answers).for_each(|(live, answer)| {
+                Ok(answers) => lives.iter().zip(answers).for_each(|(live, answer)| {
                     let decision = self.answers.keep(&live.question, answer, asked);
+                    live.settle();
                     if !decision.allowed {
                         live.end(decision);
                     }
                 }),
                 // A node that restarts is back before anybody has to go.
-                None if self.silence(Instant::now()) <= SILENCE => return,
-                None => lives.iter().for_each(|live| live.end(Arc::new(AccessAnswer::unavailable("it is silent")))),
+                Err(error) => {
+                    let why = Arc::new(AccessAnswer::unavailable(&error.to_string()));
+                    let overdue = lives.iter().filter(|live| live.is_overdue(now));
+                    overdue.for_each(|live| live.end(Arc::clone(&why)));
+                }
             }
         }
     }
 }
 
 impl Live {
+    /// Whether its answer holds; else the doubt begins.
+    fn is_certain(&self, answers: &Answers, now: Instant) -> bool {
+        let is_certain = answers.is_certain(&self.question, now);
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        *doubted = if is_certain { None } else { Some(doubted.unwrap_or(now)) };
+        is_certain
+    }
+
+    fn settle(&self) {
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        let doubted = *self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        doubted.is_some_and(|since| now.saturating_duration_since(since) > SILENCE)
+    }
+
     fn end(&self, why: Arc<AccessAnswer>) {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         self.end.cancel();
@@ -158,7 +192,12 @@ impl Guard {
     }
 
     pub(super) fn new(inner: &Arc<Inner>, question: Question) -> Self {
-        let live = Arc::new(Live { question, end: CancellationToken::new(), why: Mutex::default() });
+        let live = Arc::new(Live {
+            question,
+            end: CancellationToken::new(),
+            why: Mutex::default(),
+            doubted: Mutex::default(),
+        });
         let number = inner.next_live.fetch_add(1, Ordering::Relaxed);
         inner.lives.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&live));
         Self { inner: Arc::clone(inner), number, live }

@@ -20,10 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signet-attest", &["signet-core", "signet-x509"]),
     ("signet-enroll-http", &["signet-app", "signet-core", "signet-x509"]),
     ("signet-testkit", &["signet-core", "signet-x509"]),
-    (
-        "signet-testbed",
-        &["signet-app", "signet-client", "signet-control-plane", "signet-proto", "signet-x509"],
-    ),
+    ("signet-testbed", &["signet-app", "signet-client", "signet-control-plane", "signet-proto", "signet-x509"]),
     (
         "signet-fuzz",
         &[

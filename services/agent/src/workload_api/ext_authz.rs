@@ -66,14 +66,19 @@ impl ExtAuthz {
         let needed = needed.ok_or_else(|| denied("NO_AUTHORIZATION_RULE", 403))?;
         let context = context(&config.context, client, &asked)?;
         let certificate = PeerCertificate::from_der(&certificate_der);
-        let question = Question { resource: needed.resource, context, ..Question::new(certificate, needed.permission) };
+        let question = Question::new(certificate, needed.permission).with_context(context);
+        let question = match needed.resource {
+            Some(resource) => question.about(resource),
+            None => question,
+        };
         let decision = timeout(PATIENCE, authorizer.decide(&question)).await;
         let decision = decision.map_err(|_| denied(UNAVAILABLE, 503))?;
         if decision.is_unavailable() {
             return Err(denied(UNAVAILABLE, 503));
         }
         if !decision.allowed {
-            return Err(denied(&decision.reason, 403));
+            let status = if decision.is_too_many() { 429 } else { 403 };
+            return Err(denied(&decision.reason, status));
         }
         allowed(&decision.spiffe_id).ok_or_else(|| denied(UNAVAILABLE, 503))
     }

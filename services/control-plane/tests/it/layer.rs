@@ -161,11 +161,9 @@ async fn a_suspended_principal_loses_its_streams_and_others_keep_theirs() {
     suspend(&acme.admin, "w-1").await;
     assert_eq!(reason(&end(mine).await), "PRINCIPAL_DENIED");
     assert!(timeout(Duration::from_millis(300), theirs.message()).await.is_err(), "the other's goes on");
-    let question = |id: &str| Question {
-        subject: QuestionSubject::SpiffeId(format!("spiffe://acme.test.example.com/worker/{id}").into()),
-        action: "jobs:submit".into(),
-        resource: None,
-        context: Default::default(),
+    let question = |id: &str| {
+        let id = format!("spiffe://acme.test.example.com/worker/{id}");
+        Question::of(QuestionSubject::SpiffeId(id.into()), "jobs:submit".into())
     };
     assert_eq!(authorizer.decide(&question("w-1")).await.reason, "PRINCIPAL_DENIED");
     assert!(authorizer.decide(&question("w-2")).await.allowed);

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
-use signet_client::Resource;
+use signet_client::QuestionResource;
 
 use super::request::{Asked, is_host};
 
@@ -66,7 +66,7 @@ enum Pattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
-    Fixed(Arc<Resource>),
+    Fixed(Arc<QuestionResource>),
     /// Whose id is a segment of the path, from 1.
     Segment {
         kind: String,
@@ -145,7 +145,7 @@ impl TryFrom<WrittenResource> for Target {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Needed {
     pub(crate) permission: Arc<str>,
-    pub(crate) resource: Option<Arc<Resource>>,
+    pub(crate) resource: Option<Arc<QuestionResource>>,
 }
 
 impl ExtAuthzConfig {
@@ -168,8 +168,8 @@ fn of_route(extensions: &HashMap<String, String>) -> Option<Needed> {
     Some(Needed { permission: text(PERMISSION)?.into(), resource })
 }
 
-fn reference(kind: String, id: String) -> Arc<Resource> {
-    Arc::new(Resource { kind, id, ..Resource::default() })
+fn reference(kind: String, id: String) -> Arc<QuestionResource> {
+    Arc::new(QuestionResource { kind, id, ..QuestionResource::default() })
 }
 
 impl Rule {
