@@ -75,12 +75,13 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let route = self.node.table.route(request.uri().path());
-        let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
-        if request.version() != Version::HTTP_2 && route.map_or(is_grpc, |route| !route.http) {
+        let headers = request.headers();
+        let is_grpc = || headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
+        if request.version() != Version::HTTP_2 && route.map_or_else(is_grpc, |route| !route.http) {
             return Answer::nowhere(errors::no_http2().into_response(), request.into_body());
         }
         let Some(route) = route else {
-            return match is_grpc {
+            return match is_grpc() {
                 true => Answer::refused(errors::no_such_method(), None),
                 false => Answer::nowhere(signet_enroll_http::no_such_path().into_response(), request.into_body()),
             };

@@ -33,12 +33,7 @@ pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 /// Largest answer: a thousand certificates with their DER.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
-pub(crate) use authorization::authzen::public_metadata;
-
-/// What the API has of the OpenID AuthZEN Authorization API.
-pub(crate) fn authzen(node: &Arc<Node>) -> axum::Router {
-    authorization::authzen::router(Api { node: Arc::clone(node) })
-}
+pub(crate) use authorization::authzen::{public_metadata, router as authzen};
 
 /// All services of the API.
 pub(crate) fn routes(node: &Arc<Node>) -> Routes {

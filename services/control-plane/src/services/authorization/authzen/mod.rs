@@ -4,10 +4,11 @@
 mod search;
 mod wire;
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -16,13 +17,11 @@ use serde::Serialize;
 use serde_json::json;
 use signet_core::Error;
 use signet_enroll_http::Problem;
-use signet_proto::v1::CheckResponse;
 
 use self::{
     search::Results,
-    wire::{Asked, Asks, Decision, Evaluations, Semantic},
+    wire::{Body, Decision, Evaluations, Semantic, decide},
 };
-use super::{MAX_CHECKS, check::check};
 use crate::{
     authorization::authzen as paths,
     errors,
@@ -31,10 +30,8 @@ use crate::{
     services::{api::Api, caller::Caller},
 };
 
-type Body = Result<Bytes, BytesRejection>;
-
 /// The standard's paths, for behind the gate.
-pub(in crate::services) fn router(api: Api) -> Router {
+pub(crate) fn router(node: &Arc<Node>) -> Router {
     Router::new()
         .route(paths::EVALUATION, post(evaluation))
         .route(paths::EVALUATIONS, post(evaluations))
@@ -43,7 +40,7 @@ pub(in crate::services) fn router(api: Api) -> Router {
         .route(paths::SEARCH_ACTION, post(search_action))
         .route(paths::METADATA, get(own_metadata))
         .layer(DefaultBodyLimit::max(wire::MAX_BODY))
-        .with_state(api)
+        .with_state(Api { node: Arc::clone(node) })
 }
 
 async fn evaluation(State(api): State<Api>, passed: Extension<Passed>, headers: HeaderMap, body: Body) -> Response {
@@ -103,15 +100,6 @@ async fn search_action(State(api): State<Api>, passed: Extension<Passed>, header
     let caller = caller(&api, passed);
     let found = async { search::actions(&api.node, &caller, wire::read(&headers, &body)?).await };
     answer::<Results>(&api, &caller, found.await)
-}
-
-/// One question, decided by the function that decides `Check`.
-async fn decide(node: &Node, caller: &Caller, asked: Asked) -> Result<Decision, Error> {
-    let answer = match asked.question(node, caller)? {
-        Asks::Check(question) => check(node, caller, *question).await?,
-        Asks::Nothing(reason) => CheckResponse { reason: reason.to_owned(), ..Default::default() },
-    };
-    Ok(Decision::of(answer))
 }
 
 fn caller(api: &Api, Extension(passed): Extension<Passed>) -> Caller {

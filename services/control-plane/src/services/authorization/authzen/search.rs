@@ -12,8 +12,8 @@ use signet_core::{
 };
 
 use super::{
-    MAX_CHECKS, decide,
-    wire::{Action, Asked, Entity, required},
+    super::MAX_CHECKS,
+    wire::{Action, Asked, Entity, decide, required},
 };
 use crate::{node::Node, services::caller::Caller};
 
@@ -102,7 +102,7 @@ pub(super) async fn subjects(node: &Node, caller: &Caller, search: Search) -> Re
         asked
     };
     // What is wrong with the rest is told whoever is there.
-    with(caller.identity()?.principal.as_str()).question(node, caller)?;
+    with(caller.identity()?.principal.as_str()).check(node, caller)?;
     let Ok(principal_type) = kind.parse() else { return Ok(place.results("", Vec::new())) };
     let candidates = principals_of(node, caller, principal_type, &place).await?;
     entities(node, caller, (&place, &kind), candidates, with).await
@@ -118,7 +118,7 @@ pub(super) async fn resources(node: &Node, caller: &Caller, search: Search) -> R
         asked
     };
     let me = caller.identity()?;
-    with(me.principal.as_str()).question(node, caller)?;
+    with(me.principal.as_str()).check(node, caller)?;
     let candidates = match kind.parse() {
         Ok(principal_type) => principals_of(node, caller, principal_type, &place).await?,
         Err(_) if kind == "tenant" => Candidates { ids: vec![me.tenant.to_string()], ..Candidates::default() },
@@ -140,7 +140,7 @@ pub(super) async fn actions(node: &Node, caller: &Caller, search: Search) -> Res
         action: Some(Action { name: Some(name.to_owned()), ..Action::default() }),
         ..asked.clone()
     };
-    with("any").question(node, caller)?;
+    with("any").check(node, caller)?;
     let kind = of_type("resource.type", asked.resource.as_ref())?;
     // Rules that cannot be read permit nothing.
     let book = node.decisions.book(&caller.identity()?.tenant).unwrap_or_default();

@@ -3,14 +3,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    body::Bytes,
+    extract::rejection::BytesRejection,
+    http::{HeaderMap, StatusCode, header},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use signet_core::{Error, PrincipalType, spiffe::SpiffeId};
 use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, check_subject::By};
 
-use super::{Body, MAX_CHECKS};
+use super::super::{MAX_CHECKS, check::check};
 use crate::{node::Node, services::caller::Caller};
+
+/// A request's body, if it came.
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 /// Most bytes of a request, as of an RPC's.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -76,7 +83,7 @@ pub(super) enum Several {
 }
 
 /// What a question comes to.
-pub(super) enum Asks {
+enum Asks {
     Check(Box<CheckRequest>),
     /// A denial, since nobody and nothing is called so.
     Nothing(&'static str),
@@ -106,6 +113,15 @@ fn invalid(field: &'static str, error: &serde_json::Error) -> Error {
     Error::invalid(field, "INVALID_JSON", error.to_string())
 }
 
+/// One question, decided by the function that decides `Check`.
+pub(super) async fn decide(node: &Node, caller: &Caller, asked: Asked) -> Result<Decision, Error> {
+    let answer = match asked.question(node, caller)? {
+        Asks::Check(question) => check(node, caller, *question).await?,
+        Asks::Nothing(reason) => CheckResponse { reason: reason.to_owned(), ..Default::default() },
+    };
+    Ok(Decision::of(answer))
+}
+
 impl Evaluations {
     pub(super) fn check(self) -> Result<(Several, Semantic), Error> {
         let semantic = self.options.and_then(|options| options.evaluations_semantic).unwrap_or_default();
@@ -133,8 +149,13 @@ impl Asked {
         }
     }
 
+    /// Whether it is one that can be asked.
+    pub(super) fn check(self, node: &Node, caller: &Caller) -> Result<(), Error> {
+        self.question(node, caller).map(drop)
+    }
+
     /// The question to `Check`, in the caller's own tenant.
-    pub(super) fn question(self, node: &Node, caller: &Caller) -> Result<Asks, Error> {
+    fn question(self, node: &Node, caller: &Caller) -> Result<Asks, Error> {
         let tenant = &caller.identity()?.tenant;
         let subject = self.subject.unwrap_or_default();
         let (kind, id) = (required("subject.type", subject.kind)?, required("subject.id", subject.id)?);
