@@ -1,5 +1,5 @@
-//! The SDK: an [`Identity`] that renews itself, [`serve`] and an [`Authorizer`] for services, and below them credentials, a gRPC channel that authenticates with them,
-//! enrollment and renewal as single calls.
+//! The SDK: an [`Identity`] that renews itself; for services [`serve`] and an [`Authorizer`]; and below them
+//! credentials, a gRPC channel that authenticates with them, enrollment and renewal as single calls.
 
 mod atomic_dir;
 mod authorizer;
@@ -24,7 +24,9 @@ mod storage;
 mod tls;
 
 pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
-pub use authorizer::{Authorizer, Decision, Guarded, PeerCertificate, Question, Require, Required, Resource, Subject};
+pub use authorizer::{
+    AccessAnswer, Authorizer, Guarded, PeerCertificate, Question, QuestionResource, QuestionSubject, Require, Required,
+};
 pub use bundle::Bundle;
 pub use calls::{enroll, enroll_with, renew};
 pub use clock::system_clock;

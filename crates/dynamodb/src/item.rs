@@ -72,14 +72,14 @@ pub(crate) fn read(table: Table, item: Item, now: Time) -> Option<Result<Version
     let version = integer(&item, VERSION).map(Version::new);
     let part = |name| string(&item, name).unwrap_or("?").to_owned();
     let key = Key { table, partition: part(PARTITION), sort: part(SORT) };
-    match try_read(table, item) {
+    match try_read(&key, item) {
         Ok(record) => (!expired(&record.value, now)).then_some(Ok(record)),
         Err(_) if expires_at.is_some_and(|at| at <= now) => None,
         Err(reason) => Some(Err(Unreadable { key, expires_at, version, reason })),
     }
 }
 
-fn try_read(table: Table, mut item: Item) -> Result<Versioned<Body>, String> {
+fn try_read(key: &Key, mut item: Item) -> Result<Versioned<Body>, String> {
     let schema: u64 = integer(&item, SCHEMA).ok_or("it has no schema_version")?;
     let known = u64::from(SCHEMA_VERSION);
     if schema > known || schema.saturating_add(1) < known {
@@ -90,7 +90,8 @@ fn try_read(table: Table, mut item: Item) -> Result<Versioned<Body>, String> {
         Some(AttributeValue::M(map)) => {
             let body: serde_json::Value = serde_dynamo::from_item(map).map_err(|error| error.to_string())?;
             let value = Body::deserialize(&body).map_err(|error| error.to_string())?;
-            let stored = Stored { body: body.to_string(), beside: beside(table, item) };
+            value.require_key(key)?;
+            let stored = Stored { body: body.to_string(), beside: beside(key.table, item) };
             Ok(Versioned { value, version: Version::read(version, stored) })
         }
         _ => Err("it has no body".into()),

@@ -1,4 +1,4 @@
-//! A TLS connection with the identity at its other end, as tonic takes it.
+//! A TLS connection with the identity at its other end, as tonic and hyper take it.
 
 use std::{
     fmt, io,
@@ -17,7 +17,7 @@ use tonic::transport::server::Connected;
 
 use crate::{
     budget::Place, observer::ConnectionObserver, quota::Counted, registry::Registration, session::Session,
-    unread::Unread,
+    tls::ALPN_H2, unread::Unread,
 };
 
 /// Who is at the other end. In each request's extensions as `Arc<ConnectInfo<A>>`.
@@ -56,6 +56,11 @@ impl<A: Send + Sync + 'static> Connection<A> {
         let (session, unread) = (registration.session().cloned(), Arc::clone(registration.unread()));
         let peer = Arc::new(ConnectInfo { remote: registration.remote(), session, unread });
         Self { stream, peer, registration, observer, _room: room }
+    }
+
+    /// Whether HTTP/1.1 is spoken on it: the client asked for that by ALPN, or for nothing.
+    pub fn speaks_http1(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() != Some(ALPN_H2)
     }
 
     /// Who is at the other end.

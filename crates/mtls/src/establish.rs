@@ -125,7 +125,7 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
             }
             _ => return Err((ConnectionRefusal::NotTls, None)),
         }
-        // HTTP/2 frames are small and written whole.
+        // HTTP/2 frames and HTTP/1.1 answers are small and written whole.
         stream.set_nodelay(true).map_err(handshake)?;
         let mut accept = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
         let started = (&mut accept).await;
@@ -152,11 +152,8 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
     ) -> Result<Connection<A>, Refused> {
         let tls = stream.get_ref().1;
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
-        let entered = match tls.alpn_protocol() {
-            Some(ALPN_H2) => self.register(tls.peer_certificates(), remote),
-            _ => Err(ConnectionRefusal::NoHttp2),
-        };
-        match entered {
+        let speaks_http2 = tls.alpn_protocol() == Some(ALPN_H2);
+        match self.register(tls.peer_certificates(), remote) {
             Ok((registration, room)) => {
                 let identity = registration.session().map(|session| &**session.identity());
                 if identity.is_some() {
@@ -166,7 +163,8 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
                 Ok(Connection::new(stream, registration, Arc::clone(&self.observer), room))
             }
             Err(refusal @ ConnectionRefusal::TooManyConnections { .. }) => {
-                Err((refusal, Some(Rest::Http2(Box::new(stream)))))
+                let rest = if speaks_http2 { Rest::Http2 } else { Rest::Http1 };
+                Err((refusal, Some(rest(Box::new(stream)))))
             }
             Err(refusal) => Err((refusal, Some(Rest::Secured(Box::new(stream))))),
         }
@@ -211,7 +209,7 @@ impl From<RefusedCertificate> for ConnectionRefusal {
 fn classify(error: io::Error) -> ConnectionRefusal {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::NoCertificatesPresented) => ConnectionRefusal::NoCertificate,
-        Some(rustls::Error::NoApplicationProtocol) => ConnectionRefusal::NoHttp2,
+        Some(rustls::Error::NoApplicationProtocol) => ConnectionRefusal::NoCommonProtocol,
         _ => ConnectionRefusal::Handshake(error),
     }
 }

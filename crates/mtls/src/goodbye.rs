@@ -25,13 +25,15 @@ pub(crate) enum Rest {
     Alerted(TcpStream),
     /// The handshake is done, with a client that speaks HTTP/2 and can be told the reason.
     Http2(Box<TlsStream<TcpStream>>),
+    /// The same with HTTP/1.1.
+    Http1(Box<TlsStream<TcpStream>>),
     /// The handshake is done: close_notify says that nothing was cut off (RFC 8446 section 6.1).
     Secured(Box<TlsStream<TcpStream>>),
 }
 
-/// Ends a connection: with a GOAWAY that names `reason` where HTTP/2 is spoken, then reading what the client still
-/// sends, so that the last bytes sent to it arrive: closing a socket that has unread bytes resets the connection, and
-/// the reset overtakes them (RFC 1122 section 4.2.2.13).
+/// Ends a connection: with a GOAWAY that names `reason` where HTTP/2 is spoken, with a 503 where HTTP/1.1 is, then
+/// reading what the client still sends, so that the last bytes sent to it arrive: closing a socket that has unread
+/// bytes resets the connection, and the reset overtakes them (RFC 1122 section 4.2.2.13).
 pub(crate) async fn say(rest: Rest, reason: &str) {
     // Whatever happens here, the connection is over.
     let _ = timeout(LINGER, end(rest, reason)).await;
@@ -42,6 +44,10 @@ async fn end(rest: Rest, reason: &str) -> io::Result<()> {
         Rest::Alerted(stream) => stream,
         Rest::Http2(mut tls) => {
             tls.write_all(&goaway(reason)).await?;
+            close(*tls).await?
+        }
+        Rest::Http1(mut tls) => {
+            tls.write_all(unavailable(reason).as_bytes()).await?;
             close(*tls).await?
         }
         Rest::Secured(tls) => close(*tls).await?,
@@ -64,4 +70,14 @@ fn goaway(reason: &str) -> Vec<u8> {
     bytes.extend([0, 0, 0, 0, 0, 0, 0, ENHANCE_YOUR_CALM]);
     bytes.extend(reason.bytes().take(usize::from(length.saturating_sub(8))));
     bytes
+}
+
+/// An answer to whatever is asked, as problem details (RFC 9457).
+fn unavailable(reason: &str) -> String {
+    let problem = format!(r#"{{"title":"Service Unavailable","status":503,"reason":"{reason}"}}"#);
+    let length = problem.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{problem}"
+    )
 }

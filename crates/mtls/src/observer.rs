@@ -56,9 +56,9 @@ pub enum ConnectionRefusal {
     /// The handshake failed for another reason than the client's certificate.
     #[error("TLS handshake failed")]
     Handshake(#[source] io::Error),
-    /// The client does not speak HTTP/2 (RFC 9113 section 3.3 asks for ALPN).
-    #[error("the client did not ask for HTTP/2 by ALPN")]
-    NoHttp2,
+    /// The client asks by ALPN for other protocols than `h2` and `http/1.1`.
+    #[error("the client asked by ALPN for neither h2 nor http/1.1")]
+    NoCommonProtocol,
     /// It came without a certificate where one is needed.
     #[error("no client certificate")]
     NoCertificate,
@@ -85,7 +85,7 @@ impl ConnectionRefusal {
             Self::NotTls => "NOT_TLS",
             Self::Timeout => "HANDSHAKE_TIMEOUT",
             Self::Handshake(_) => "HANDSHAKE_FAILED",
-            Self::NoHttp2 => "NO_HTTP2",
+            Self::NoCommonProtocol => "NO_COMMON_PROTOCOL",
             Self::NoCertificate => "CERTIFICATE_REQUIRED",
             Self::Certificate { refusal, .. } => refusal.reason(),
         }

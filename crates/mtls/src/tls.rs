@@ -1,4 +1,4 @@
-//! The TLS configuration: version 1.3 only, HTTP/2 only, one provider.
+//! The TLS configuration: version 1.3 only, HTTP/2 before HTTP/1.1, one provider.
 
 use signet_core::Clock;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use crate::{clock::TlsClock, server_cert::ServerCertificate, tickets::Tickets, v
 
 /// HTTP/2 over TLS (RFC 9113 section 3.2).
 pub(crate) const ALPN_H2: &[u8] = b"h2";
+/// HTTP/1.1 over TLS (RFC 7301 section 6).
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// The one crypto provider of this process: named, never the process-wide default.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -45,7 +47,7 @@ pub(crate) fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::clone(&verifier) as _)
         .with_cert_resolver(certificate);
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
     config.ticketer = Arc::new(Tickets { inner: aws_lc_rs::Ticketer::new()?, verifier, clock });
     Ok(config)
 }

@@ -40,7 +40,7 @@ pub struct ServiceResource<'a> {
     pub kind: &'a str,
     /// Unique in its kind.
     pub id: &'a str,
-    /// `<type>/<principal id>`, if somebody owns it.
+    /// Id of the principal that owns it, if one does.
     pub owner: Option<&'a str>,
     /// Whatever else policies ask for, as tags.
     pub tags: &'a [(&'a str, &'a str)],

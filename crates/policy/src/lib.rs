@@ -9,6 +9,7 @@ mod policies;
 mod prove;
 mod rulebook;
 mod vocabulary;
+mod whom;
 
 pub use crate::{
     decide::{Context, ServiceResource, Subject, Target, Verdict},
@@ -17,4 +18,5 @@ pub use crate::{
     prove::{Counterexample, Difference, Granted, Invariant, Prover, ProverError, Shown},
     rulebook::{Because, Named, Rulebook, Ruling, baseline, parse, vocabulary},
     vocabulary::{Vocabulary, VocabularyError},
+    whom::{About, Whom},
 };

@@ -40,6 +40,15 @@ impl Policies {
         deep(|| Ok(Self::sorted(named(&parsed(text)?)?)))
     }
 
+    /// Those of somebody who is not told whether they are valid.
+    pub fn unvalidated(text: &str) -> Result<Self, Vec<Fault>> {
+        if text.len() > MAX_TEXT {
+            return Err(vec![Fault::plain(format!("policies may have {MAX_TEXT} bytes, not {}", text.len()))]);
+        }
+        bounded(text)?;
+        Self::validated_before(text)
+    }
+
     /// Parses and validates; every fault is told, in the order of the text. `declared`: whether there is a role or
     /// group of this name.
     pub fn new(vocabulary: &Vocabulary, declared: impl Fn(&str, &str) -> bool, text: &str) -> Result<Self, Vec<Fault>> {

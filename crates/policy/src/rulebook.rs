@@ -143,8 +143,8 @@ impl Rulebook {
         ends.filter(|end| *end > now).min()
     }
 
-    /// When time alone may turn a decision of now: at once where policies read it, else when the next grant ends; `None`:
-    /// never.
+    /// When time alone may turn a decision of now: at once where policies read it, else when the next grant ends;
+    /// `None`: never.
     pub fn changes_at(&self, now: Time) -> Option<Time> {
         let reads_time = self.policies().as_ref().is_ok_and(Policies::read_time);
         if reads_time { Some(now) } else { self.next_end(now) }
@@ -154,6 +154,11 @@ impl Rulebook {
     pub fn has_groups(&self) -> bool {
         let has_policies = self.own.as_ref().is_some_and(|model| !model.rules.policies.is_empty());
         has_policies || self.rules().any(|rules| !rules.groups.is_empty())
+    }
+
+    /// The permissions that the tenant and the environment have declared; one may be there twice.
+    pub fn permissions(&self) -> impl Iterator<Item = &str> {
+        self.rules().flat_map(|rules| rules.permissions.keys()).map(String::as_str)
     }
 
     fn knows(&self, action: &str) -> bool {

@@ -21,7 +21,7 @@ pub(crate) fn get(connection: &Connection, key: &Key, now: Time) -> Result<Optio
     );
     let mut statement = connection.prepare_cached(&sql).map_err(failed(connection))?;
     let row = statement
-        .query_row(params![key.partition, key.sort, now.unix_millis()], |row| Ok(record::read(row, || key.clone())));
+        .query_row(params![key.partition, key.sort, now.unix_millis()], |row| Ok(record::read(row, key.clone())));
     Ok(row.optional().map_err(failed(connection))?.transpose()?)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn page(connection: &Connection, query: &Query, now: Time) -> Result<
         }
         let text = |column| row.get::<_, String>(column).map_err(failed(connection));
         let (pk, sk, sort) = (text(4)?, text(5)?, text(6)?);
-        match record::read(row, || Key { table: query.table, partition: pk.clone(), sort: sk.clone() }) {
+        match record::read(row, Key { table: query.table, partition: pk.clone(), sort: sk.clone() }) {
             Ok(record) => page.records.push(record),
             Err(unreadable) => page.unreadable.push(unreadable),
         }

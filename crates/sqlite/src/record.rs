@@ -113,15 +113,15 @@ fn size(parameters: &[Value]) -> usize {
 }
 
 /// Reads a row of `version, schema_version, body, expires_at`; `key` names it in errors.
-pub(crate) fn read(row: &Row<'_>, key: impl FnOnce() -> Key) -> Result<Versioned<Body>, Unreadable> {
-    try_read(row).map_err(|reason| {
+pub(crate) fn read(row: &Row<'_>, key: Key) -> Result<Versioned<Body>, Unreadable> {
+    try_read(row, &key).map_err(|reason| {
         let expires_at = row.get::<_, i64>(3).ok().map(Time::from_unix_millis);
         let version = row.get::<_, i64>(0).ok().and_then(|version| u64::try_from(version).ok()).map(Version::new);
-        Unreadable { key: key(), expires_at, version, reason }
+        Unreadable { key, expires_at, version, reason }
     })
 }
 
-fn try_read(row: &Row<'_>) -> Result<Versioned<Body>, String> {
+fn try_read(row: &Row<'_>, key: &Key) -> Result<Versioned<Body>, String> {
     let column = |error: rusqlite::Error| error.to_string();
     let version: i64 = row.get(0).map_err(column)?;
     let version = u64::try_from(version).map_err(|error| error.to_string())?;
@@ -130,7 +130,8 @@ fn try_read(row: &Row<'_>) -> Result<Versioned<Body>, String> {
         return Err(format!("its form is {schema}, this release reads {SCHEMA_VERSION} and the one before"));
     }
     let body = row.get_ref(2).map_err(column)?.as_str().map_err(|error| error.to_string())?;
-    let value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let value: Body = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    value.require_key(key)?;
     let stored = Stored { body: body.to_owned(), beside: Default::default() };
     Ok(Versioned { value, version: Version::read(version, stored) })
 }

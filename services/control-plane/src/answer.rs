@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use signet_mtls::{Unread, UnreadAnswer};
@@ -40,11 +40,22 @@ pub(crate) struct Observation {
     ended: Option<&'static str>,
     /// How long it took to refuse it, without the wait after that.
     refused_after: Option<Duration>,
+    /// What an HTTP caller calls it; told back.
+    named: Option<HeaderValue>,
 }
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 impl Observation {
-    pub(crate) fn start(node: &Arc<Node>, route: &Arc<Route>, peer: &ConnectInfo, account: &Arc<Account>) -> Self {
+    pub(crate) fn start(
+        node: &Arc<Node>,
+        route: &Arc<Route>,
+        peer: &ConnectInfo,
+        account: &Arc<Account>,
+        request: &HeaderMap,
+    ) -> Self {
         let operation = route.operation;
+        let named = request.get(REQUEST_ID).filter(|_| route.http).cloned();
         let identity = peer.session.as_ref().map(|session| session.identity());
         let span = tracing::info_span!(
             target: "signet::rpc",
@@ -70,6 +81,13 @@ impl Observation {
             code: Code::Cancelled,
             ended: None,
             refused_after: None,
+            named,
+        }
+    }
+
+    fn name<B>(&self, response: &mut http::Response<B>) {
+        if let Some(named) = &self.named {
+            response.headers_mut().insert(REQUEST_ID, named.clone());
         }
     }
 
@@ -200,10 +218,13 @@ impl<F> Answer<F> {
             observation.refused_after = Some(observation.started.elapsed());
             observation
         });
-        let response = match &observation {
+        let mut response = match &observation {
             Some(observation) => observation.answer(status),
             None => status.into_http(),
         };
+        if let Some(observation) = &observation {
+            observation.name(&mut response);
+        }
         let response = response.map(|body| Observed { body, observation, holds: None });
         Self::Refused { response: Some(response), late: None, unread: None }
     }
@@ -263,7 +284,7 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
         };
         let span = observation.as_ref().map_or_else(Span::none, |observation| observation.span.clone());
         let polled = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| future.poll(cx))));
-        let response = match polled {
+        let mut response = match polled {
             Ok(Poll::Ready(response)) => errors::of_the_message(response?),
             Ok(Poll::Pending) => {
                 let why = match holds.as_ref().map(|holds| holds.poll_evicted(cx)) {
@@ -289,6 +310,7 @@ impl<F: Future<Output = Result<http::Response<Body>, Infallible>>> Future for An
         let (mut observation, mut holds) = (observation.take(), holds.take());
         if let Some(observation) = &mut observation {
             observation.read_head(&response);
+            observation.name(&mut response);
         }
         if let Some(holds) = &mut holds
             && holds.stream.is_some()

@@ -47,6 +47,26 @@ const BATCH: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
 /// certificate or without.
 const HTTP: [(&str, &str); 2] = [(signet_enroll_http::ENROLL, "Enroll"), (signet_enroll_http::RENEW, "RenewOutOfBand")];
 
+/// Paths of the OpenID AuthZEN Authorization API 1.0 (section 10.1), and of its metadata (section 9.2).
+pub(crate) mod authzen {
+    pub(crate) const EVALUATION: &str = "/access/v1/evaluation";
+    pub(crate) const EVALUATIONS: &str = "/access/v1/evaluations";
+    pub(crate) const SEARCH_SUBJECT: &str = "/access/v1/search/subject";
+    pub(crate) const SEARCH_RESOURCE: &str = "/access/v1/search/resource";
+    pub(crate) const SEARCH_ACTION: &str = "/access/v1/search/action";
+    pub(crate) const METADATA: &str = "/.well-known/authzen-configuration";
+}
+
+/// HTTP paths that are another face of an RPC: its rule, its weight, its name. A search asks as many questions as a
+/// batch.
+const FACES: [(&str, &str); 5] = [
+    (authzen::EVALUATION, "/signet.v1.AuthorizationService/Check"),
+    (authzen::EVALUATIONS, "/signet.v1.AuthorizationService/BatchCheck"),
+    (authzen::SEARCH_SUBJECT, "/signet.v1.AuthorizationService/BatchCheck"),
+    (authzen::SEARCH_RESOURCE, "/signet.v1.AuthorizationService/BatchCheck"),
+    (authzen::SEARCH_ACTION, "/signet.v1.AuthorizationService/BatchCheck"),
+];
+
 /// Why the server does not start: an RPC's rule is missing or wrong. Mend its .proto.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TableError {
@@ -168,7 +188,7 @@ impl Table {
         if methods.is_empty() {
             return Err(unreadable(format!("{PACKAGE} has no services")));
         }
-        let mut table = HashMap::new();
+        let mut table: HashMap<Box<str>, Arc<Route>> = HashMap::new();
         for method in methods {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
             table.insert(path.into(), Arc::new(route(&method, &option, policy)?));
@@ -181,6 +201,13 @@ impl Table {
             let route = Route { mutates: true, http: true, ..Route::plain(operation, Access::AnyoneUnlessStale) };
             table.insert(path.into(), Arc::new(route));
         }
+        for (path, rpc) in FACES {
+            let route = table.get(rpc).ok_or_else(|| unreadable(format!("{rpc} is missing")))?;
+            let route = Route { http: true, ..Route::clone(route) };
+            table.insert(path.into(), Arc::new(route));
+        }
+        let metadata = Route { http: true, ..Route::plain("GetAuthzenConfiguration", Access::Anyone) };
+        table.insert(authzen::METADATA.into(), Arc::new(metadata));
         Ok(Self(table))
     }
 

@@ -1,7 +1,7 @@
 //! The file that a firewall's jail reads (`fail2ban/`): one line for each source that this node bans.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     net::IpAddr,
     path::{Path, PathBuf},
@@ -35,8 +35,7 @@ pub(crate) struct BanWriter {
 impl BanLog {
     /// An error if this process cannot write to the file.
     pub(crate) fn open(path: PathBuf, metrics: &Arc<Metrics>) -> Result<(Self, BanWriter), ServeError> {
-        let problem = |error| ServeError::Setup(format!("bans.log_file = {path:?} cannot be written: {error}"));
-        appended(&path).map_err(problem)?;
+        appended(&path).map_err(|error| problem(&path, error))?;
         let (sender, lines) = mpsc::channel(WAITING);
         let writer = BanWriter { path, lines, metrics: Arc::clone(metrics) };
         Ok((Self { lines: sender, metrics: Arc::clone(metrics) }, writer))
@@ -68,6 +67,18 @@ impl BanWriter {
             }
         }
     }
+}
+
+/// Whether a server could write to the file. Where there was none, there is none afterwards: it may run as another
+/// user.
+pub(crate) fn check(path: &Path) -> Result<(), ServeError> {
+    let is_new = !path.exists();
+    appended(path).map_err(|error| problem(path, error))?;
+    if is_new { fs::remove_file(path).map_err(|error| problem(path, error)) } else { Ok(()) }
+}
+
+fn problem(path: &Path, error: io::Error) -> ServeError {
+    ServeError::Setup(format!("bans.log_file = {path:?} cannot be written: {error}"))
 }
 
 /// Opened for each line, so that whoever rotates the file need not tell this process.

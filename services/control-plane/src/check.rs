@@ -11,6 +11,7 @@ use secrecy::ExposeSecret;
 use signet_app::{authorities, restore};
 use signet_core::{Clock, authorities::Ca, authorization::Policy};
 use signet_mtls::{ServerIdentity, provider};
+use signet_policy::Prover;
 use signet_x509::pem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,6 +22,7 @@ use tokio::{
 use crate::{
     Config,
     authorization::Table,
+    bans,
     config::{Keys, Storage},
     readiness::rfc3339,
     serve::Listeners,
@@ -30,6 +32,8 @@ use crate::{
 
 /// How long a server that is running may take to say so, and how much it may say.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a solver may take for what is easy.
+const SOLVING: Duration = Duration::from_secs(20);
 const MAX_ANSWER: u64 = 64 * 1024;
 
 /// Opens what a start would open and writes to `out` what is there. The first thing that is wrong is the error.
@@ -37,6 +41,15 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
     writeln!(out, "environment      {} ({})", config.environment.name, config.environment.trust_domain_suffix)?;
     let table = Table::from_descriptors(signet_proto::DESCRIPTORS, &Policy::new())?;
     writeln!(out, "authorization    {} methods, each with a rule", table.iter().count())?;
+    if let Some(solver) = &config.authorization.solver {
+        let failed = |error| format!("authorization.solver = {solver:?}: {error}");
+        Prover::new(solver).check(SOLVING).await.map_err(failed)?;
+        writeln!(out, "solver           {}, which proves", solver.display())?;
+    }
+    if let Some(path) = &config.bans.log_file {
+        bans::check(path)?;
+        writeln!(out, "bans             written to {}", path.display())?;
+    }
     let wired = wiring::open(config).await?;
     match &config.storage {
         Storage::Sqlite { path } => writeln!(out, "store            SQLite, {}", path.display())?,

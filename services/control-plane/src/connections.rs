@@ -105,7 +105,7 @@ impl ConnectionObserver for Connections {
             | ConnectionRefusal::NotTls
             | ConnectionRefusal::Timeout
             | ConnectionRefusal::Handshake(_)
-            | ConnectionRefusal::NoHttp2 => {}
+            | ConnectionRefusal::NoCommonProtocol => {}
         }
     }
 

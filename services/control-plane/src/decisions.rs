@@ -8,7 +8,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use signet_core::{
     Identity, Role, TenantId, Time,
-    authorization::{self, Denial, Grants, Permit, Policy, Rule, model::AuthorizationModel},
+    authorization::{
+        self, Denial, Grants, Permit, Policy, Rule,
+        model::{AuthorizationModel, Rules},
+    },
     trust::{KnownModel, Trust},
 };
 use signet_policy::{Rulebook, Subject};
@@ -49,14 +52,7 @@ impl Decisions {
 
     /// The rules of a tenant; `None`: there are none, in the environment neither.
     pub(crate) fn book(&self, tenant: &TenantId) -> Result<Option<Arc<Rulebook>>, Unreadable> {
-        let read = |known: Option<KnownModel>| match known {
-            Some(KnownModel::Read(model)) => Ok(Some(model)),
-            Some(KnownModel::Unreadable) => Err(Unreadable),
-            None => Ok(None),
-        };
-        let own = read(self.trust.model(tenant))?;
-        let environment = if tenant.is_system() { None } else { read(self.trust.model(&TenantId::system()))? };
-        let of = (own, environment);
+        let of = (self.model(tenant)?, self.environment(tenant)?);
         if of.0.is_none() && of.1.is_none() {
             return Ok(None);
         }
@@ -70,6 +66,26 @@ impl Decisions {
         let book = Arc::new(Rulebook::new(of.0.clone(), of.1.clone()));
         books().insert(tenant.clone(), Made { of, book: Arc::clone(&book) });
         Ok(Some(book))
+    }
+
+    /// The same if the tenant's own were `rules`, which were tested.
+    pub(crate) fn tried(&self, tenant: &TenantId, rules: Rules, now: Time) -> Result<Rulebook, Unreadable> {
+        let version = self.model(tenant)?.map_or(0, |model| model.version).saturating_add(1);
+        let (tenant_id, (note, proved, set_by)) = (tenant.clone(), Default::default());
+        let model = AuthorizationModel { tenant: tenant_id, version, rules, note, proved, set_by, set_at: now };
+        Ok(Rulebook::new(Some(Arc::new(model)), self.environment(tenant)?))
+    }
+
+    fn environment(&self, tenant: &TenantId) -> Result<Option<Arc<AuthorizationModel>>, Unreadable> {
+        if tenant.is_system() { Ok(None) } else { self.model(&TenantId::system()) }
+    }
+
+    fn model(&self, tenant: &TenantId) -> Result<Option<Arc<AuthorizationModel>>, Unreadable> {
+        match self.trust.model(tenant) {
+            Some(KnownModel::Read(model)) => Ok(Some(model)),
+            Some(KnownModel::Unreadable) => Err(Unreadable),
+            None => Ok(None),
+        }
     }
 
     /// Whether a session may use what `rule` is for: by the built-in table, and by what is granted beside. Policies

@@ -82,6 +82,11 @@ impl Endpoint {
         self.at.is_some()
     }
 
+    /// `host:port`.
+    pub(crate) fn at(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
     /// As the last probe found it.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault.load().as_deref().copied()

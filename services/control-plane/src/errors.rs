@@ -151,6 +151,18 @@ pub(crate) fn no_such_method() -> Status {
     Status::with_error_details(Code::Unimplemented, "there is no such method; is this server older?", details)
 }
 
+/// A method of gRPC over HTTP/1.1, which has no trailers.
+pub(crate) fn no_http2() -> Problem {
+    let detail = "gRPC needs HTTP/2: ask for h2 by ALPN";
+    Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "NO_HTTP2", detail)
+}
+
+/// Nobody has told the node where its clients connect.
+pub(crate) fn no_endpoint() -> Problem {
+    let detail = "this node does not know its name: set probe.endpoint, or ask at the port of the API";
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", detail)
+}
+
 /// The node has no room for another call.
 pub(crate) fn busy(what: &'static str, reason: &'static str) -> Status {
     let details = retry(ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()));

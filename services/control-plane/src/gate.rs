@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::response::IntoResponse;
-use http::header::CONTENT_TYPE;
+use http::{Version, header::CONTENT_TYPE};
 use signet_app::Call;
 use signet_core::{
     Actor, Error, PrincipalType, TenantId, Time,
@@ -74,8 +74,12 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let Some(route) = self.node.table.route(request.uri().path()) else {
-            let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
+        let route = self.node.table.route(request.uri().path());
+        let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
+        if request.version() != Version::HTTP_2 && route.map_or(is_grpc, |route| !route.http) {
+            return Answer::nowhere(errors::no_http2().into_response(), request.into_body());
+        }
+        let Some(route) = route else {
             return match is_grpc {
                 true => Answer::refused(errors::no_such_method(), None),
                 false => Answer::nowhere(signet_enroll_http::no_such_path().into_response(), request.into_body()),
@@ -85,7 +89,7 @@ where
             return Answer::refused(Status::internal("the connection has no peer"), None);
         };
         let account = self.node.account(&peer);
-        let observation = Observation::start(&self.node, route, &peer, &account);
+        let observation = Observation::start(&self.node, route, &peer, &account, request.headers());
         let now = self.node.now();
         let decided = decide(&self.node, route, &peer, now);
         // Who may not suspend or revoke does not get the room for it either.
@@ -114,15 +118,11 @@ where
         let session = peer.session.clone();
         let source = peer.remote.ip();
         let correlation_id = (session.is_none() || route.http).then(|| self.node.correlation_id(now));
-        match correlation_id {
-            Some(correlation_id) if route.http => {
-                drop(request.extensions_mut().insert(Origin { source, correlation_id }))
-            }
-            correlation_id => {
-                let passed = Passed { route: Arc::clone(route), now, source, session, permit, correlation_id };
-                request.extensions_mut().insert(passed);
-            }
+        if let Some(correlation_id) = correlation_id.clone().filter(|_| route.http) {
+            request.extensions_mut().insert(Origin { source, correlation_id });
         }
+        let passed = Passed { route: Arc::clone(route), now, source, session, permit, correlation_id };
+        request.extensions_mut().insert(passed);
         let holds = Holds { place: Some(place), stream, unread: Arc::clone(&peer.unread) };
         Answer::passed(self.inner.call(request), holds, observation)
     }

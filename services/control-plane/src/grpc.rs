@@ -1,4 +1,5 @@
-//! The gRPC listener: authenticated connections into tonic, the gate before every service.
+//! The mTLS listener: authenticated connections into tonic, those of HTTP/1.1 into hyper, the gate before every
+//! service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,10 +8,12 @@ use signet_mtls::AcceptSettings;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
+use tower::Layer;
 
 use crate::{
     connections::acceptor,
     gate::GateLayer,
+    http1::{Http1, MAX_HEADERS},
     node::Node,
     services::{self, MAX_MESSAGE},
     upkeep::{self, certificate::Keeper},
@@ -21,8 +24,6 @@ pub(crate) const AFTER_GOAWAY: Duration = Duration::from_secs(15);
 /// Below the 350 s after which AWS's NLB forgets an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Header lists hold a token of a few hundred bytes at most.
-const MAX_HEADERS: u32 = 16 * 1024;
 
 /// What the listener needs.
 pub(crate) struct Server {
@@ -51,28 +52,39 @@ impl Server {
             Err(error) => return tracing::error!(%error, "reflection cannot be set up; not serving"),
         };
 
+        let http1 = Http1 {
+            service: GateLayer(Arc::clone(&node)).layer(routes.clone().prepare()),
+            max_age: node.limits.max_connection_age,
+            connections: TaskTracker::new(),
+            stop: stop.clone(),
+        };
+        let http1_connections = http1.connections.clone();
+        let incoming = http1.split(acceptor.listen(listener, stop.clone()));
         let served = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_max_header_list_size(u32::from(MAX_HEADERS))
             .max_concurrent_streams(u32::try_from(node.limits.max_requests_per_connection).unwrap_or(u32::MAX))
             // No grace: tonic 0.14 would close at its end instead of sending GOAWAY; the registry closes what stays.
             .max_connection_age(node.limits.max_connection_age)
             .layer(GateLayer(node))
             .add_routes(routes)
-            .serve_with_incoming_shutdown(acceptor.listen(listener, stop.clone()), stop.cancelled_owned())
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
             .await;
         if let Err(error) = served {
             tracing::error!(%error, "the gRPC server ended");
         }
+        http1_connections.close();
+        http1_connections.wait().await;
     }
 }
 
-/// EnrollmentApi as JSON over HTTP/2 beside the RPCs, behind the same gate.
-fn with_http(node: &Node, routes: Routes) -> Routes {
+/// EnrollmentApi and AuthZEN as JSON beside the RPCs, behind the same gate.
+fn with_http(node: &Arc<Node>, routes: Routes) -> Routes {
     let clock = Arc::clone(&node.clock);
     let enrollment = EnrollmentApi::new(Arc::clone(&node.app), move || clock());
-    routes.into_axum_router().merge(signet_enroll_http::router(Arc::new(enrollment))).into()
+    let http = signet_enroll_http::router(Arc::new(enrollment)).merge(services::authzen(node));
+    routes.into_axum_router().merge(http).into()
 }
 
 fn with_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {

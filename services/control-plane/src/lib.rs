@@ -6,6 +6,7 @@
 
 mod answer;
 mod arriving;
+mod asked;
 pub mod authorization;
 mod bans;
 mod bundles;
@@ -22,6 +23,7 @@ pub mod errors;
 mod failures;
 mod gate;
 mod grpc;
+mod http1;
 mod lists;
 mod metrics;
 mod node;

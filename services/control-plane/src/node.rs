@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
+    asked::Asked,
     authorization::{Kind, Lane, Route, Table},
     bans::BanLog,
     bundles::Bundles,
@@ -84,6 +85,8 @@ pub(crate) struct Node {
     pub(crate) policy: Arc<Policy>,
     /// What tenants' own rules say.
     pub(crate) decisions: Decisions,
+    /// What services asked by them.
+    pub(crate) asked: Asked,
     pub(crate) table: Table,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,

@@ -17,6 +17,7 @@ use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    asked::Asked,
     authorization::Table,
     bans::{BanLog, BanWriter},
     bundles::Bundles,
@@ -216,6 +217,7 @@ fn node(
         clock: Arc::clone(clock),
         entropy: Arc::clone(&wired.entropy),
         decisions,
+        asked: Asked::default(),
         policy,
         table,
         metrics,

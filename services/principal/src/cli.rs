@@ -90,7 +90,7 @@ pub enum Command {
     #[command(subcommand)]
     Trust(c::trust::TrustCommand),
     /// Authorization: a tenant's permissions, grants and policies, and what they decide
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "policy")]
     Authz(c::authorization::AuthzCommand),
     /// Audit log: list, follow and verify events
     #[command(subcommand)]

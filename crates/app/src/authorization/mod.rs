@@ -7,7 +7,7 @@ use serde::Serialize;
 use signet_core::{
     Error, TenantScope, Time,
     authorization::model::{AuthorizationModel, AuthorizationVersion, Proved, Rules},
-    store::{Versioned, commit::Write},
+    store::{Version, Versioned, commit::Write},
     text::check_display_name,
 };
 use signet_policy::{Difference, Shown};
@@ -91,24 +91,31 @@ pub async fn set_model(
     let tenant = scope.tenant();
     let plan = || async {
         reads::require_active_tenant(app, scope, call.now).await?;
-        let found = head(app, scope, call.now).await?;
-        let present = found.as_ref().map_or(0, |found| found.value.version);
-        if present != input.base_version {
+        let found = match head(app, scope, call.now).await {
+            Err(Error::Unreadable { .. }) if input.force => {
+                Held::Unreadable(unreadable_head(app, scope, call.now).await?)
+            }
+            found => found?.map_or(Held::Nothing, Held::Model),
+        };
+        let present = match &found {
+            Held::Model(found) => found.value.version,
+            _ => 0,
+        };
+        // Of what cannot be read nobody can say which version it is.
+        if present != input.base_version && !matches!(found, Held::Unreadable(_)) {
             let message = format!(
                 "the rules of {tenant} are at version {present}, not {}: read them, and make the change again",
                 input.base_version
             );
             return Err(Error::precondition("MODEL_CHANGED", message));
         }
-        if let Some(found) = &found
+        if let Held::Model(found) = &found
             && found.value.rules == input.rules
         {
             return Ok(Planned::Unchanged(found.value.clone()));
         }
         // After those that are kept, too: a restore may have lost the model, and no version is given twice.
-        let newest = AuthorizationVersion::all_of(tenant).descending().limit(1);
-        let newest = scope.page::<AuthorizationVersion>(&*app.store, &newest, call.now).await?;
-        let newest = newest.records.first().map_or(0, |found| found.value.0.version);
+        let newest = newest_version(app, scope, call.now).await?;
         let model = AuthorizationModel {
             tenant: tenant.clone(),
             version: present.max(newest).saturating_add(1),
@@ -120,8 +127,10 @@ pub async fn set_model(
         };
         let entry = described(AuditEntry::done(call, "authorization_model", model.version), &model);
         let write = match found {
-            Some(Versioned { version, .. }) => Write::replace(model.clone(), version),
-            None => Write::create(model.clone()),
+            Held::Model(Versioned { version, .. }) | Held::Unreadable(version) => {
+                Write::replace(model.clone(), version)
+            }
+            Held::Nothing => Write::create(model.clone()),
         };
         let commit = call::tenant_commit(app, call, tenant, &entry)
             .write(write)
@@ -129,10 +138,59 @@ pub async fn set_model(
         Ok(Planned::Commit(Box::new(commit), model))
     };
     let replay = |_| async {
-        let found = get_model(app, call, scope, None).await?;
-        found.ok_or_else(|| Error::not_found("authorization model", tenant))
+        match made_by(app, call, scope, &input).await? {
+            Some(made) => Ok(made),
+            None => {
+                get_model(app, call, scope, None).await?.ok_or_else(|| Error::not_found("authorization model", tenant))
+            }
+        }
     };
     ledger::mutate(app, call, tenant, &input, plan, replay).await
+}
+
+/// What is where the model of a tenant stands.
+enum Held {
+    Nothing,
+    Model(Versioned<AuthorizationModel>),
+    Unreadable(Version),
+}
+
+/// The version that a repeated request made: the first after its base that says the same. `None`: it changed nothing.
+async fn made_by(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    input: &SetModel,
+) -> Result<Option<AuthorizationModel>, Error> {
+    let set_by = call.actor.to_string();
+    let mut query = AuthorizationVersion::after(scope.tenant(), input.base_version);
+    loop {
+        let page = scope.page::<AuthorizationVersion>(&*app.store, &query, call.now).await?;
+        let mut versions = page.records.into_iter().map(|found| found.value.0);
+        let is_it =
+            |made: &AuthorizationModel| made.rules == input.rules && made.note == input.note && made.set_by == set_by;
+        match (versions.find(is_it), page.next) {
+            (None, Some(next)) => query.after = Some(next),
+            (found, _) => return Ok(found),
+        }
+    }
+}
+
+/// The number of the newest version that is kept, readable or not.
+async fn newest_version(app: &App, scope: &TenantScope, now: Time) -> Result<u32, Error> {
+    let query = AuthorizationVersion::all_of(scope.tenant()).descending().limit(1);
+    let page = scope.page::<AuthorizationVersion>(&*app.store, &query, now).await?;
+    let read = page.records.iter().map(|found| found.value.0.version);
+    let unread = page.unreadable.iter().filter_map(|record| record.key.sort.parse().ok());
+    Ok(read.chain(unread).max().unwrap_or(0))
+}
+
+/// The version of the record of a model that cannot be read, to write it anew: it stands beside the body.
+async fn unreadable_head(app: &App, scope: &TenantScope, now: Time) -> Result<Version, Error> {
+    let query = AuthorizationModel::of(scope.tenant());
+    let page = scope.page::<AuthorizationModel>(&*app.store, &query, now).await?;
+    let version = page.unreadable.into_iter().find_map(|record| record.version);
+    version.ok_or(Error::Conflict("the authorization model"))
 }
 
 /// What [`set_model`] would say about rules, and what they would change.
@@ -150,13 +208,15 @@ async fn checked(app: &App, call: &Call, scope: &TenantScope, rules: &Rules) -> 
         let message = "the environment's rules hold in every tenant and have no policies; give them to each tenant";
         return Err(Error::invalid("rules.policies", "INVALID_POLICY", message));
     }
-    let environment = environment(app, scope, call.now).await?;
+    let environment = inherited(app, scope, call.now).await?;
     rules.check(environment.as_ref().map_or(&Default::default(), |rules| &rules.permissions))?;
     Ok(environment)
 }
 
-/// The rules that hold in every tenant; of `system` itself they are its own.
-async fn environment(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Rules>, Error> {
+/// The environment's rules, which hold in the scope's tenant too: its admins may read them, but not who set them or
+/// why.
+/// `None`: there are none, or it is `system`, whose own they are.
+pub async fn inherited(app: &App, scope: &TenantScope, now: Time) -> Result<Option<Rules>, Error> {
     if scope.tenant().is_system() {
         return Ok(None);
     }

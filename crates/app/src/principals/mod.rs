@@ -123,12 +123,15 @@ pub async fn update_principal(
         if roles_changed || now.groups != before.groups {
             now.generation += 1;
         }
+        let groups = (now.groups != before.groups).then(|| joined(&now.groups));
         let until = now.outlived_at(call.now);
         let change = roles_changed.then(|| {
             let roles = found.value.roles.clone();
             (Change::PrincipalRoles { principal: id.clone(), roles, until }, until)
         });
-        let (commit, changed) = change_principal(app, call, found, change);
+        let entry = AuditEntry::done(call, "principal", id);
+        let entry = groups.into_iter().fold(entry, |entry, groups| entry.detail("groups", groups));
+        let (commit, changed) = change_audited(app, call, entry, found, change);
         Ok(Planned::Commit(Box::new(commit), changed))
     };
     ledger::mutate(app, call, scope.tenant(), &(id, &patch), plan, |_| get_principal(app, call, scope, id)).await
@@ -259,6 +262,10 @@ pub(crate) fn change_principal(
     change_audited(app, call, entry, found, change)
 }
 
+fn joined(names: &[Role]) -> String {
+    names.iter().map(Role::as_str).collect::<Vec<_>>().join(",")
+}
+
 /// The same with more to say in its audit event.
 fn change_audited(
     app: &App,
@@ -273,7 +280,7 @@ fn change_audited(
     let mut entry = entry.detail("generation", principal.generation);
     if let Some((Change::PrincipalRoles { roles, .. }, _)) = &change {
         // A restore finds here what was taken away.
-        entry = entry.detail("roles", roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+        entry = entry.detail("roles", joined(roles));
     }
     let mut commit =
         call::audited(app, call, &principal.tenant, &entry).write(Write::replace(principal.clone(), found.version));

@@ -12,6 +12,7 @@ mod attested;
 mod attestor;
 mod audit;
 mod audit_chain;
+mod authorization;
 mod bad_input;
 mod bootstrap;
 mod cas;

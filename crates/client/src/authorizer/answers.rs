@@ -13,13 +13,13 @@ use arc_swap::ArcSwapOption;
 use signet_proto::v1::{CheckResponse, decisions_change::Of};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{
-    DENIED,
-    question::{Decision, Question, Subject},
-};
+use super::question::{AccessAnswer, Question, QuestionSubject};
 
 /// Most answers that are kept; who asks about more than that asks anew.
 const MOST: usize = 65_536;
+
+/// How long a denial is kept that may be another at the next moment: who knocks on and on asks once a second.
+const DENIED: Duration = Duration::from_secs(1);
 
 /// The answers by their questions.
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(super) struct Slot {
 }
 
 struct Kept {
-    decision: Arc<Decision>,
+    decision: Arc<AccessAnswer>,
     until: Instant,
 }
 
@@ -52,7 +52,7 @@ impl Answers {
         Asked(self.changes.load(Ordering::Acquire))
     }
 
-    pub(super) fn kept(&self, question: &Question, now: Instant) -> Option<Arc<Decision>> {
+    pub(super) fn kept(&self, question: &Question, now: Instant) -> Option<Arc<AccessAnswer>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let kept = slots.get(question)?.kept.load();
         kept.as_ref().filter(|kept| now < kept.until).map(|kept| Arc::clone(&kept.decision))
@@ -74,9 +74,9 @@ impl Answers {
     }
 
     /// Keeps an answer for as long as it holds, unless something changed since it was asked for.
-    pub(super) fn keep(&self, question: &Question, answer: CheckResponse, asked: Asked) -> Arc<Decision> {
+    pub(super) fn keep(&self, question: &Question, answer: CheckResponse, asked: Asked) -> Arc<AccessAnswer> {
         let age = answer.max_age.and_then(|age| Duration::try_from(age).ok());
-        let decision = Arc::new(Decision::from(answer));
+        let decision = Arc::new(AccessAnswer::from(answer));
         let age = if decision.allowed { age } else { Some(age.unwrap_or_default().max(DENIED)) };
         if let Some(until) = age.and_then(|age| Instant::now().checked_add(age)) {
             let slot = self.slot(question);
@@ -101,20 +101,20 @@ impl Answers {
     }
 }
 
-fn concerns(of: &Of, question: &Question, decision: &Decision) -> bool {
+fn concerns(of: &Of, question: &Question, decision: &AccessAnswer) -> bool {
     match of {
         Of::All(_) => true,
         Of::PrincipalId(id) => {
             let subject = match &question.subject {
-                Subject::SpiffeId(subject) => subject,
-                Subject::Certificate(_) => decision.spiffe_id.as_str(),
+                QuestionSubject::SpiffeId(subject) => subject,
+                QuestionSubject::Certificate(_) => decision.spiffe_id.as_str(),
             };
             let is_subject = subject.is_empty() || subject.rsplit('/').next() == Some(id);
             is_subject || question.resource.as_ref().is_some_and(|resource| resource.id == *id)
         }
         Of::SerialNumber(serial) => match &question.subject {
-            Subject::Certificate(certificate) => certificate.serial() == Some(serial),
-            Subject::SpiffeId(_) => false,
+            QuestionSubject::Certificate(certificate) => certificate.serial() == Some(serial),
+            QuestionSubject::SpiffeId(_) => false,
         },
     }
 }

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use signet_proto::v1::{
-    BatchCheckRequest, CheckResponse, DecisionsChange, WatchDecisionsRequest,
-    authorization_service_client::AuthorizationServiceClient, decisions_change::Of,
+    DecisionsChange, WatchDecisionsRequest, authorization_service_client::AuthorizationServiceClient,
+    decisions_change::Of,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
-use super::Inner;
+use super::{connection::Connection, state::Inner};
 use crate::{error::ClientError, identity::Shared, retry::jittered};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -18,26 +18,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(15);
 /// How often it is looked for what time alone has ended.
 const REVIEW: Duration = Duration::from_secs(1);
-
-/// One connection, so that both come from the same node and in order.
-pub(super) struct Connection(AuthorizationServiceClient<Channel>);
-
-impl Connection {
-    /// One answer for each question.
-    pub(super) async fn ask(&self, questions: &[super::Question]) -> Result<Vec<CheckResponse>, ClientError> {
-        let mut client = self.0.clone();
-        if let [question] = questions {
-            return Ok(vec![client.check(question.message()).await?.into_inner()]);
-        }
-        let checks = questions.iter().map(super::Question::message).collect();
-        let answers = client.batch_check(BatchCheckRequest { checks }).await?.into_inner().answers;
-        if answers.len() == questions.len() {
-            Ok(answers)
-        } else {
-            Err(Status::internal("the answers are not as many as the questions").into())
-        }
-    }
-}
 
 /// For ever: a connection that ends (with the certificate, with the node) is opened again.
 pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
@@ -58,7 +38,7 @@ async fn connected(shared: &Shared, inner: &Arc<Inner>) -> Result<(), ClientErro
     let channel = shared.connector(Some(&shared.held()))?.connect().await?;
     let mut client = AuthorizationServiceClient::new(channel);
     let mut stream = client.watch_decisions(WatchDecisionsRequest::default()).await?.into_inner();
-    let connection = Arc::new(Connection(client));
+    let connection = Arc::new(Connection::new(client));
     let mut ticks = interval(REVIEW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -12,7 +12,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tower::BoxError;
 
-use super::Guard;
+use super::{refusal, state::Guard};
 
 /// A response's body behind [`super::Require`]: the service's own until its caller may no more, or a refusal.
 pub struct Guarded<B>(Kind<B>);
@@ -28,8 +28,10 @@ impl<B> Guarded<B> {
         let end = Box::pin(guard.end().clone().cancelled_owned());
         Self(Kind::Passed { body, guard, end, grpc })
     }
+}
 
-    pub(super) fn told(text: Bytes) -> Self {
+impl<B> From<Bytes> for Guarded<B> {
+    fn from(text: Bytes) -> Self {
         Self(Kind::Told(Some(text)))
     }
 }
@@ -54,7 +56,7 @@ where
                 if end.as_mut().poll(cx).is_pending() {
                     return Pin::new(body).poll_frame(cx).map_err(Into::into);
                 }
-                let status = super::layer::status(&guard.why());
+                let status = refusal::status(&guard.why());
                 if *grpc { trailers(&status) } else { Err(BoxError::from(status.message().to_owned())) }
             }
             Kind::Told(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),

@@ -7,18 +7,17 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{Request, Response, header::CONTENT_TYPE};
 use http_body::Body;
 use hyper::body::Bytes;
-use serde_json::json;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic::Status;
 use tower::{BoxError, Layer, Service};
 
 use super::{
-    Authorizer,
     guarded::Guarded,
-    question::{Decision, Question},
+    handle::Authorizer,
+    question::{AccessAnswer, Question},
+    refusal::{problem, status},
 };
 use crate::peer::Peer;
 
@@ -39,6 +38,12 @@ enum Needs {
 }
 
 impl Authorizer {
+    /// For what only a handler knows, e.g. whose job it is: as [`Self::decide`], and a denial is gRPC's.
+    pub async fn require_now(&self, question: &Question) -> Result<Arc<AccessAnswer>, Status> {
+        let decision = self.decide(question).await;
+        if decision.allowed { Ok(decision) } else { Err(status(&decision)) }
+    }
+
     /// Every call needs `permission`, e.g. `jobs:submit`.
     pub fn require(&self, permission: &str) -> Require {
         Require { authorizer: self.clone(), needs: Arc::new(Needs::Permission(permission.into())) }
@@ -93,10 +98,10 @@ where
         let authorizer = self.require.authorizer.clone();
         Box::pin(async move {
             let Some(permission) = permission else {
-                return Ok(refused(&Decision::denied("UNKNOWN_PERMISSION"), grpc));
+                return Ok(refused(&AccessAnswer::denied("UNKNOWN_PERMISSION"), grpc));
             };
             let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
-                return Ok(refused(&Decision::denied("CERTIFICATE_REQUIRED"), grpc));
+                return Ok(refused(&AccessAnswer::denied("CERTIFICATE_REQUIRED"), grpc));
             };
             let (decision, guard) = match authorizer.admit(Question::new(peer.certificate.clone(), permission)).await {
                 Ok(admitted) => admitted,
@@ -113,41 +118,6 @@ where
     }
 }
 
-/// As gRPC's status.
-pub(super) fn status(decision: &Decision) -> Status {
-    let code = match http_status(decision) {
-        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        _ => Code::PermissionDenied,
-    };
-    let details = ErrorDetails::with_error_info(&decision.reason, "signet", HashMap::<String, String>::new());
-    Status::with_error_details(code, message(decision), details)
-}
-
-fn http_status(decision: &Decision) -> StatusCode {
-    match decision.reason.as_str() {
-        "CERTIFICATE_REQUIRED" => StatusCode::UNAUTHORIZED,
-        _ if decision.is_unavailable() => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::FORBIDDEN,
-    }
-}
-
-fn message(decision: &Decision) -> String {
-    match decision.reason.as_str() {
-        "CERTIFICATE_REQUIRED" => "a client certificate is needed".to_owned(),
-        _ if decision.is_unavailable() => format!("nobody can decide now ({}); retry", decision.detail),
-        reason => format!("the caller may not do this ({reason})"),
-    }
-}
-
-fn refused<B>(decision: &Decision, grpc: bool) -> Response<Guarded<B>> {
-    if grpc {
-        return status(decision).into_http();
-    }
-    let status = http_status(decision);
-    let problem = json!({ "title": message(decision), "status": status.as_u16(), "reason": decision.reason });
-    let mut response = Response::new(Guarded::told(Bytes::from(problem.to_string())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response
+fn refused<B>(decision: &AccessAnswer, grpc: bool) -> Response<Guarded<B>> {
+    if grpc { status(decision).into_http() } else { problem(decision) }
 }

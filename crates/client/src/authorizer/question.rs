@@ -15,18 +15,18 @@ use signet_x509::CertificateView;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Who would do it.
-    pub subject: Subject,
+    pub subject: QuestionSubject,
     /// A permission, e.g. `jobs:submit`.
     pub action: Arc<str>,
     /// What it would do it to; `None`: the tenant as a whole.
-    pub resource: Option<Arc<Resource>>,
+    pub resource: Option<Arc<QuestionResource>>,
     /// Circumstances that policies may read: `source` (an IP address), `method`, `path`, `host`.
     pub context: BTreeMap<String, String>,
 }
 
 /// Who would do something.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Subject {
+pub enum QuestionSubject {
     /// The holder of this certificate, which must be good at this moment.
     Certificate(PeerCertificate),
     /// `spiffe://<trust domain>/<type>/<id>`.
@@ -35,12 +35,12 @@ pub enum Subject {
 
 /// Something of the tenant's services.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Resource {
+pub struct QuestionResource {
     /// E.g. `queue`; a principal type: the principal of that id.
     pub kind: String,
     /// Unique in its kind.
     pub id: String,
-    /// `<type>/<id>` of the principal that owns it; empty: nobody.
+    /// Id of the principal that owns it; empty: nobody.
     pub owner: String,
     /// What policies read as tags.
     pub properties: BTreeMap<String, String>,
@@ -99,13 +99,19 @@ impl fmt::Debug for PeerCertificate {
 impl Question {
     /// Whether the holder of `certificate` may do `action` in the tenant.
     pub const fn new(certificate: PeerCertificate, action: Arc<str>) -> Self {
-        Self { subject: Subject::Certificate(certificate), action, resource: None, context: BTreeMap::new() }
+        Self { subject: QuestionSubject::Certificate(certificate), action, resource: None, context: BTreeMap::new() }
+    }
+
+    /// The same about `resource`.
+    #[must_use]
+    pub fn about(self, resource: QuestionResource) -> Self {
+        Self { resource: Some(Arc::new(resource)), ..self }
     }
 
     pub(super) fn message(&self) -> CheckRequest {
         let by = match &self.subject {
-            Subject::Certificate(certificate) => By::CertificateDer(certificate.der().to_vec()),
-            Subject::SpiffeId(id) => By::SpiffeId(id.to_string()),
+            QuestionSubject::Certificate(certificate) => By::CertificateDer(certificate.der().to_vec()),
+            QuestionSubject::SpiffeId(id) => By::SpiffeId(id.to_string()),
         };
         let resource = self.resource.as_ref().map(|resource| CheckResource {
             r#type: resource.kind.clone(),
@@ -125,7 +131,7 @@ impl Question {
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct AccessAnswer {
     /// Whether it is allowed.
     pub allowed: bool,
     /// UPPER_SNAKE_CASE, e.g. `PERMISSION_MISSING`.
@@ -143,7 +149,7 @@ pub struct Decision {
 /// The control plane could not be asked.
 const UNAVAILABLE: &str = "CONTROL_PLANE_UNAVAILABLE";
 
-impl Decision {
+impl AccessAnswer {
     pub(super) fn denied(reason: &str) -> Self {
         Self {
             allowed: false,
@@ -165,7 +171,7 @@ impl Decision {
     }
 }
 
-impl From<CheckResponse> for Decision {
+impl From<CheckResponse> for AccessAnswer {
     fn from(answer: CheckResponse) -> Self {
         Self {
             allowed: answer.allowed,

@@ -184,6 +184,12 @@ impl AuthorizationVersion {
         Query::table(Table::Principals, Self::partition(tenant))
     }
 
+    /// Those after a version, the oldest first.
+    pub fn after(tenant: &TenantId, version: u32) -> Query {
+        let sort = |version: u32| format!("{version:010}");
+        Self::all_of(tenant).range(SortRange::Between(sort(version.saturating_add(1)), sort(u32::MAX)))
+    }
+
     fn partition(tenant: &TenantId) -> String {
         format!("{tenant}#authorization#versions")
     }

@@ -120,6 +120,9 @@ reasons! {
     NO_ACTIVE_SHARED_CA [Caller AuditLog; "FAILED_PRECONDITION"]
         "The environment has no active shared CA."
         => "Run `principal bootstrap`.";
+    NO_HTTP2 [Caller; "HTTP 505"]
+        "A gRPC method was called over HTTP/1.1."
+        => "Use a gRPC client, and ask for `h2` by ALPN.";
     NO_SUCH_METHOD [Caller; "UNIMPLEMENTED"]
         "The server has no method of that name."
         => "Check the name; a server that is older than the client may lack it.";

@@ -57,9 +57,9 @@ reasons! {
     NOT_TLS [Connection;]
         "The first byte is not TLS."
         => "Connect with TLS; plain HTTP has other ports.";
-    NO_HTTP2 [Connection;]
-        "The client did not ask for HTTP/2 by ALPN."
-        => "Use a gRPC client, or turn on ALPN `h2`.";
+    NO_COMMON_PROTOCOL [Connection;]
+        "The client asks by ALPN for neither `h2` nor `http/1.1`."
+        => "Use a client of gRPC or HTTP, or mend its ALPN.";
     SOURCE_BANNED [Connection;]
         "So many handshakes from the address failed that the node closes its connections for a while."
         => "Find the client there that has a wrong certificate; a network that others share can be listed in `bans.exempt`.";

@@ -135,9 +135,12 @@ reasons! {
     UNKNOWN_VALUE [Caller; "INVALID_ARGUMENT"]
         "This server does not know the number of an enum."
         => "Use a value that the message lists, or upgrade the server.";
-    UNSUPPORTED_MEDIA_TYPE [Caller; "HTTP 415"]
+    UNSUPPORTED_MEDIA_TYPE [Caller; "HTTP 400", "HTTP 415"]
         "The content type of the HTTP request is not application/json."
         => "Send JSON, with `Content-Type: application/json`.";
+    UNSUPPORTED_RESOURCE_TYPE [Caller; "HTTP 400"]
+        "A search is for resources of a type that Signet has no list of."
+        => "Search for principals or the tenant; ask about other resources one by one.";
     WRONG_TENANT [Caller; "INVALID_ARGUMENT"]
         "Another tenant than `system` was to have a root, shared or server CA."
         => "Rotate CAs of this kind in tenant `system`.";

@@ -39,7 +39,7 @@ reasons! {
     AWS_URL_MALFORMED [AuditLog;]
         "The URL is none, is too long, or has another scheme, port, path or a user."
         => "Use Signet's client.";
-    CERTIFICATE_MALFORMED [AuditLog Connection Client;]
+    CERTIFICATE_MALFORMED [AuditLog Connection Client Decision;]
         "The bytes are not a certificate that can be understood."
         => "Use the certificate that Signet issued, unchanged.";
     CERTIFICATE_NOT_OURS [AuditLog;]

@@ -103,5 +103,14 @@ bodies!(
     AuthorizationVersion(AuthorizationVersion) = "authorization_version",
 );
 
+impl Body {
+    /// Why it is not believed at `key`, unless it is its own: a record that stands in another's place, another tenant's
+    /// perhaps, decides nothing.
+    pub fn require_key(&self, key: &Key) -> Result<(), String> {
+        let own = self.key();
+        if own == *key { Ok(()) } else { Err(format!("its body is that of {own}")) }
+    }
+}
+
 /// The stored form's version; readers accept this one and the one before.
 pub const SCHEMA_VERSION: u32 = 1;

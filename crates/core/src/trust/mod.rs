@@ -306,9 +306,10 @@ impl Trust {
         self.denies.renumber();
     }
 
-    /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read.
+    /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read; or have
+    /// rules that cannot be, which then grant nothing.
     pub fn unreadable_len(&self) -> usize {
-        self.denies.unreadable_len()
+        self.denies.unreadable_len().saturating_add(read(&self.models).unreadable_len())
     }
 
     /// What is known of a tenant, with the anchors that hold for it.

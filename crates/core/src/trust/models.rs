@@ -25,6 +25,11 @@ impl Models {
         self.of.get(tenant)
     }
 
+    /// How many cannot be read.
+    pub(super) fn unreadable_len(&self) -> usize {
+        self.of.values().filter(|known| matches!(known, KnownModel::Unreadable)).count()
+    }
+
     /// Returns whether it is new.
     pub(super) fn set(&mut self, tenant: &TenantId, model: Option<KnownModel>) -> bool {
         let before = self.of.get(tenant);

@@ -18,11 +18,18 @@ fn description() -> Value {
 }
 
 #[test]
-fn the_description_is_valid_openapi() {
+fn the_descriptions_are_valid_openapi() {
     let judges = std::env::var_os("SIGNET_JUDGES")
         .unwrap_or_else(|| panic!("SIGNET_JUDGES is not set: export SIGNET_JUDGES=$(scripts/judges)"));
-    let output = Command::new(Path::new(&judges).join("openapi-spec-validator")).arg(path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    for file in ["enrollment.yaml", "authzen.yaml"] {
+        let mut judge = Command::new(Path::new(&judges).join("openapi-spec-validator"));
+        let output = judge.arg(path().with_file_name(file)).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{file}: {}",
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        );
+    }
 }
 
 #[tokio::test]

@@ -129,20 +129,36 @@ async fn garbage_is_named_and_closed_at_once() {
 }
 
 #[tokio::test]
-async fn only_http_2_is_spoken() {
+async fn http_2_and_http_1_1_are_spoken_and_nothing_else() {
     let world = World::new();
     let address = world.start(AcceptSettings::default()).await;
     let holder = world.pki.worker(&world.acme, "w-1");
-    let certificate = (holder.chain_der.clone(), holder.key.pkcs8_der().to_vec());
-    let client = Client::raw(&world.pki, Some(certificate), b"http/1.1");
-    assert_eq!(client.alert(address).await, "NoApplicationProtocol");
-    eventually("a refusal", || world.observer.refusals() == ["NO_HTTP2"]).await;
-    // Who names no protocol gets no alert, but an end that nobody can have forged.
-    let silent = Client::silent(&world.pki, &holder);
-    let mut tls = silent.dial(TcpStream::connect(address).await.unwrap()).await.unwrap();
-    let mut read = Vec::new();
-    assert_eq!(tls.read_to_end(&mut read).await.map_err(|error| error.to_string()), Ok(0));
-    eventually("both", || world.observer.refusals() == ["NO_HTTP2"; 2]).await;
+    let client = |alpn: &[u8]| {
+        let certificate = (holder.chain_der.clone(), holder.key.pkcs8_der().to_vec());
+        Client::raw(&world.pki, Some(certificate), alpn)
+    };
+    assert_eq!(client(b"spdy/3").alert(address).await, "NoApplicationProtocol");
+    eventually("a refusal", || world.observer.refusals() == ["NO_COMMON_PROTOCOL"]).await;
+    for client in [client(b"h2"), client(b"http/1.1"), Client::silent(&world.pki, &holder)] {
+        assert_eq!(client.greet(address).await.unwrap().greeting, "acme/w-1");
+    }
+    assert_eq!(world.observer.refusals(), ["NO_COMMON_PROTOCOL"]);
+}
+
+/// Told in the words of the protocol that the client speaks.
+#[tokio::test]
+async fn who_has_too_many_connections_is_told_so_over_http_1_1() {
+    let world = World::new();
+    let address = world.start(AcceptSettings { max_connections: 16, ..AcceptSettings::default() }).await;
+    let client = Client::silent(&world.pki, &world.pki.worker(&world.acme, "w-1"));
+    let _held = [client.greet(address).await.unwrap(), client.greet(address).await.unwrap()];
+    let mut tls = client.dial(TcpStream::connect(address).await.unwrap()).await.unwrap();
+    let mut answer = String::new();
+    tls.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("connection: close"), "{head}");
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+    assert!(body.contains(r#""reason":"TOO_MANY_CONNECTIONS_OF_PRINCIPAL""#), "{body}");
 }
 
 #[tokio::test]

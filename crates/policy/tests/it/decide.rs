@@ -30,7 +30,7 @@ fn types_roles_groups_owners_tags_and_circumstances_decide() {
     let policies = policies(
         r#"
         @id("owners") permit (principal, action == Action::"jobs:submit", resource is Resource)
-        when { resource has owner && resource.owner == "user/ann" && principal is User && principal.id == "ann" };
+        when { resource has owner && resource.owner == principal.id };
         @id("dispatchers") permit (principal in Role::"dispatcher", action in [Action::"jobs:submit", Action::"jobs:dequeue"], resource);
         @id("fleet") permit (principal is Device in Group::"fleet-a", action == Action::"connect", resource is Device)
         when { resource in Group::"fleet-a" };

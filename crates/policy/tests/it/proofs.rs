@@ -56,7 +56,9 @@ async fn a_change_shows_what_it_gives_and_takes() {
 async fn without_a_solver_there_is_no_proof() {
     let proof = Prover::new("/nonexistent/cvc5").prove(vocabulary(), baseline(), Policies::default(), LIMIT).await;
     assert!(matches!(&proof, Err(ProverError::Solver { .. })), "{proof:?}");
+    assert!(prover().check(LIMIT).await.is_ok());
     // A program that is no solver.
+    assert!(matches!(Prover::new("true").check(LIMIT).await, Err(ProverError::Answer(_))));
     let text = r#"permit (principal is User, action == Action::"connect", resource is Resource)
         when { 9223372036854775807 + (if resource.kind == "queue" then 1 else 0) == 0 };"#;
     let policies = policies(text);

@@ -60,7 +60,7 @@ impl Who {
 }
 
 pub(crate) fn queue<'a>(tenant: &'a TenantId, tags: &'a [(&'a str, &'a str)]) -> Target<'a> {
-    Target::Resource(ServiceResource { tenant, kind: "queue", id: "default", owner: Some("user/ann"), tags })
+    Target::Resource(ServiceResource { tenant, kind: "queue", id: "default", owner: Some("ann"), tags })
 }
 
 pub(crate) fn now() -> Context<'static> {

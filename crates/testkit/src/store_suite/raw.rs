@@ -53,11 +53,13 @@ async fn harms(raw: &dyn Raw, key: &Key, number: usize) {
         0 => raw.set_body(key, json!({})).await,
         1 => raw.set_body(key, json!({ "entity": entity })).await,
         2 => raw.set_body(key, json!({ "entity": "of a later release" })).await,
+        // Another's, whole and good.
+        3 => raw.set_body(key, serde_json::to_value(Body::from(tenant(&unique_tenant()))).unwrap()).await,
         _ => raw.set_schema(key, 99).await,
     }
 }
 
-const HARMS: usize = 4;
+const HARMS: usize = 5;
 
 /// Adds a field to each object at any depth, as a later release may.
 pub(super) fn extend(value: &mut Value) {

@@ -30,6 +30,9 @@ const NO_REASONS: &[(&str, &str)] = &[
 /// Who compares with what servers say, and gives reasons of clients only.
 const ACT_ON_REASONS: &[&str] = &["crates/client/", "services/agent/", "services/principal/"];
 
+/// Whose wire format no RPC has.
+const ONLY_HTTP: &[&str] = &["crates/enroll-http/", "services/control-plane/src/services/authorization/authzen/"];
+
 /// Functions that take a reason, and as which argument.
 const TAKE_REASONS: &[(&str, usize)] = &[
     ("Error::invalid", 1),
@@ -84,8 +87,7 @@ fn the_table_has_the_code_and_the_readers_that_the_code_gives() {
             let has = match place.code {
                 // Operations that no RPC has.
                 Some(_) if reason.told == [Told::Operator] => true,
-                // Only HTTP has its wire format.
-                Some(_) if place.file.starts_with("crates/enroll-http/") => !reason.codes.is_empty(),
+                Some(_) if ONLY_HTTP.iter().any(|folder| place.file.starts_with(folder)) => !reason.codes.is_empty(),
                 Some(AUDITED) => reason.told.contains(&Told::AuditLog),
                 Some(code) => reason.codes.contains(&code),
                 None => true,

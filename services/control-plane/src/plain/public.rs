@@ -27,7 +27,7 @@ use super::{
     caching::{date, is_known},
     ocsp,
 };
-use crate::{bundles::Bundle, lists::List, node::Node};
+use crate::{authorization::authzen::METADATA, bundles::Bundle, lists::List, node::Node, services::public_metadata};
 
 /// How long caches may keep bundles; a new CA is published long before it signs.
 const CACHE: &str = "public, max-age=60";
@@ -36,6 +36,7 @@ const CACHE: &str = "public, max-age=60";
 pub(super) fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/v1/ca.pem", get(ca_pem))
+        .route(METADATA, get(authzen_configuration))
         .route("/v1/server-anchor.pem", get(server_anchor_pem))
         .route("/v1/tenants/{tenant}/bundle.pem", get(bundle_pem))
         .route("/v1/tenants/{tenant}/bundle.json", get(bundle_json))
@@ -61,6 +62,11 @@ async fn readyz(State(node): State<Arc<Node>>) -> Response {
     let readiness = node.readiness(node.now());
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
+}
+
+/// Where the AuthZEN API is.
+async fn authzen_configuration(State(node): State<Arc<Node>>) -> Response {
+    public_metadata(&node)
 }
 
 /// The server anchors, then the environment's roots for clients of release 0.1.

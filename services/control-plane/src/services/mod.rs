@@ -33,6 +33,13 @@ pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 /// Largest answer: a thousand certificates with their DER.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
+pub(crate) use authorization::authzen::public_metadata;
+
+/// What the API has of the OpenID AuthZEN Authorization API.
+pub(crate) fn authzen(node: &Arc<Node>) -> axum::Router {
+    authorization::authzen::router(Api { node: Arc::clone(node) })
+}
+
 /// All services of the API.
 pub(crate) fn routes(node: &Arc<Node>) -> Routes {
     let api = || Api { node: Arc::clone(node) };

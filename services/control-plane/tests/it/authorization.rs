@@ -267,6 +267,8 @@ async fn what_cannot_hold_is_not_set() {
             rules(Vec::new(), &format!("permit (principal, action, resource) when {{ {} }};", "(".repeat(9_000))),
         ),
         ("INVALID_POLICY", rules(Vec::new(), "permit (principal, action, resource) when { context.nosuch };")),
+        // Declared nowhere.
+        ("INVALID_POLICY", rules(Vec::new(), r#"permit (principal, action == Action::"jobs:cancel", resource);"#)),
         ("INVALID_GRANT", rules(vec![grant(worker(), &["jobs:cancel"])], "")),
         ("INVALID_GRANT", rules(vec![grant(worker(), &[])], "")),
         ("INVALID_GRANT", rules(vec![grant(To::Role("nobodys".into()), &["jobs:submit"])], "")),
@@ -334,5 +336,100 @@ async fn the_environments_rules_hold_in_every_tenant() {
     let policies = pb::AuthorizationRules { policies: "permit (principal, action, resource);".into(), ..rules };
     let refused = Client::new(admin).set_authorization_model(request("system", policies)).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn admins_of_a_tenant_read_the_environments_rules_that_hold_in_it_and_not_who_set_them() {
+    let acme = acme().await;
+    let rules = pb::AuthorizationRules {
+        permissions: [("events:publish".to_owned(), "Publish".to_owned())].into(),
+        grants: vec![grant(of_type(PrincipalType::Worker), &["events:publish"])],
+        ..Default::default()
+    };
+    let get = async |channel: &Channel, tenant_id: &str| {
+        let request = pb::GetAuthorizationModelRequest { tenant_id: tenant_id.into(), version: 0 };
+        Client::new(channel.clone()).get_authorization_model(request).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(get(&acme.admin, "").await.unwrap().inherited, None);
+    let request = pb::SetAuthorizationModelRequest {
+        tenant_id: "system".into(),
+        rules: Some(rules.clone()),
+        request_id: signet_client::request_id(),
+        ..Default::default()
+    };
+    let operator = acme.world.admin(&acme.node);
+    Client::new(operator.clone()).set_authorization_model(request).await.unwrap();
+    let found = get(&acme.admin, "").await.unwrap();
+    assert_eq!((found.version, found.inherited, found.set_by), (0, Some(rules), String::new()));
+    assert_eq!(get(&acme.admin, "system").await.unwrap_err().code(), Code::NotFound, "as before");
+    assert_eq!(get(&operator, "system").await.unwrap().inherited, None, "they are its own");
+    acme.node.end().await;
+}
+
+async fn tried(channel: &Channel, rules: pb::AuthorizationRules) -> pb::TestAuthorizationModelResponse {
+    let request = pb::TestAuthorizationModelRequest { tenant_id: "acme".into(), rules: Some(rules) };
+    Client::new(channel.clone()).test_authorization_model(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn new_rules_are_tried_on_what_was_asked_and_called_lately() {
+    let acme = acme().await;
+    let to_worker = |permissions: &[&str]| vec![grant(of_type(PrincipalType::Worker), permissions)];
+    set(acme.admin.clone(), 0, rules(to_worker(&["jobs:submit"]), "")).await.unwrap();
+    for id in ["default", "default", "other"] {
+        let answer = ask(&acme.service, spiffe("worker", "w-1"), "jobs:submit", about("queue", id)).await.unwrap();
+        assert!(answer.allowed, "who set the rules may ask by them at once: {answer:?}");
+    }
+    ask(&acme.service, spiffe("worker", "w-1"), "jobs:dequeue", None).await.unwrap();
+    ask(&acme.service, spiffe("worker", "nobody"), "jobs:dequeue", None).await.unwrap();
+    // A call that is refused now.
+    let ann = acme.world.principal(&acme.node, "acme", "ann", PrincipalType::User, &["support"]).await;
+    let ann = acme.world.channel(&acme.node, &ann);
+    let request = pb::SuspendPrincipalRequest {
+        tenant_id: "acme".into(),
+        principal_id: "w-1".into(),
+        request_id: signet_client::request_id(),
+    };
+    PrincipalServiceClient::new(ann).suspend_principal(request).await.unwrap_err();
+
+    let same = tried(&acme.admin, rules(to_worker(&["jobs:submit"]), "")).await;
+    assert_eq!((same.replays.as_slice(), same.replayed_questions), (&[][..], 3));
+    let policies = r#"@id("default only") permit (principal is Worker, action == Action::"jobs:submit", resource is Resource)
+        when { resource.id == "default" };"#;
+    let mut grants = to_worker(&["jobs:dequeue"]);
+    grants.push(grant(To::Role("support".into()), &["principals.suspend"]));
+    let new = rules(grants, policies);
+    eventually("the refusal is in the log", async || tried(&acme.admin, new.clone()).await.replayed_calls == 1).await;
+    let told = tried(&acme.admin, new).await;
+    assert_eq!(told.replayed_questions, 3, "each once, and of nobody nothing is said");
+    let mut replays: Vec<_> = told
+        .replays
+        .iter()
+        .map(|replay| {
+            let pb::AuthorizationReplay { principal, action, resource, .. } = replay;
+            assert_eq!(replay.allowed_before, !replay.allowed_after);
+            let (before, after) = (replay.reason_before.as_str(), replay.reason_after.as_str());
+            (replay.is_call, format!("{principal} {action} {resource}"), before, after, replay.allowed_after)
+        })
+        .collect();
+    replays.sort_unstable();
+    let expected = [
+        (false, "worker/w-1 jobs:dequeue tenant", "PERMISSION_MISSING", "GRANTED", true),
+        (false, "worker/w-1 jobs:submit queue/other", "GRANTED", "PERMISSION_MISSING", false),
+        (true, "user/ann principals.suspend ", "PERMISSION_MISSING", "GRANTED", true),
+    ];
+    let expected = expected.map(|(is_call, what, before, after, to)| (is_call, what.to_owned(), before, after, to));
+    assert_eq!(replays, expected);
+    // Others' questions are nobody else's business.
+    acme.world.tenant(&acme.node, "globex", Isolation::Dedicated).await;
+    let boss = acme.world.principal(&acme.node, "globex", "boss", PrincipalType::Admin, &[]).await;
+    let request = pb::TestAuthorizationModelRequest {
+        tenant_id: String::new(),
+        rules: Some(rules(to_worker(&["jobs:dequeue"]), "")),
+    };
+    let boss = acme.world.channel(&acme.node, &boss);
+    let none = Client::new(boss).test_authorization_model(request).await.unwrap().into_inner();
+    assert_eq!((none.replays.len(), none.replayed_questions, none.replayed_calls), (0, 0, 0));
     acme.node.end().await;
 }

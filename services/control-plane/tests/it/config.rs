@@ -189,6 +189,22 @@ fn the_program_tells_what_it_found_and_how_it_ends() {
     let why = String::from_utf8_lossy(&checked.stderr);
     assert!(checked.status.code() == Some(1) && why.contains("no root yet"), "{why}");
     assert!(told.contains("none yet: run `principal bootstrap`") && told.contains("each with a rule"), "{told}");
+    // What is started or written only later is tried, too.
+    let with = |section: &str, setting: &str| {
+        let text = std::fs::read_to_string(dir.path().join("signet.toml")).unwrap();
+        let text = text.replacen(&format!("\n[{section}]\n"), &format!("\n[{section}]\n{setting}\n"), 1);
+        std::fs::write(dir.path().join("more.toml"), text).unwrap();
+        let checked = signetd().arg("check").arg("--config").arg(dir.path().join("more.toml")).output().unwrap();
+        (String::from_utf8(checked.stdout).unwrap(), String::from_utf8(checked.stderr).unwrap())
+    };
+    let (_, why) = with("authorization", "solver = \"/nonexistent/cvc5\"");
+    assert!(why.contains("authorization.solver") && why.contains("/nonexistent/cvc5"), "{why}");
+    let (_, why) = with("authorization", "solver = \"/bin/true\"");
+    assert!(why.contains("authorization.solver"), "it proves nothing: {why}");
+    let (_, why) = with("bans", "log_file = \"nowhere/bans.log\"");
+    assert!(why.contains("bans.log_file"), "{why}");
+    let (told, _) = with("bans", "log_file = \"bans.log\"");
+    assert!(told.contains("written to") && !dir.path().join("bans.log").exists(), "{told}");
     // The environment overrides single values, and says so in errors.
     let overridden =
         signetd().arg("--config").arg(dir.path().join("signet.toml")).env("SIGNET_LISTEN__GRPC", "nowhere").output();

@@ -1,4 +1,5 @@
-//! A tenant's own service behind the SDK's layer: who gets in, who does not, and what is open ends with the right to it.
+//! A tenant's own service behind the SDK's layer: who gets in, who does not, and what is open ends with the right to
+//! it.
 
 use std::{
     convert::Infallible,
@@ -12,7 +13,7 @@ use futures::StreamExt;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use signet_client::{Authorizer, Credentials, Identity, IdentitySettings, PeerPolicy, Question, Subject};
+use signet_client::{Authorizer, Credentials, Identity, IdentitySettings, PeerPolicy, Question, QuestionSubject};
 use signet_core::PrincipalType;
 use signet_proto::v1::{
     self as pb, Isolation, authorization_service_client::AuthorizationServiceClient as Client, decisions_change::Of,
@@ -161,7 +162,7 @@ async fn a_suspended_principal_loses_its_streams_and_others_keep_theirs() {
     assert_eq!(reason(&end(mine).await), "PRINCIPAL_DENIED");
     assert!(timeout(Duration::from_millis(300), theirs.message()).await.is_err(), "the other's goes on");
     let question = |id: &str| Question {
-        subject: Subject::SpiffeId(format!("spiffe://acme.test.example.com/worker/{id}").into()),
+        subject: QuestionSubject::SpiffeId(format!("spiffe://acme.test.example.com/worker/{id}").into()),
         action: "jobs:submit".into(),
         resource: None,
         context: Default::default(),

@@ -20,6 +20,7 @@ mod program;
 mod world;
 
 mod authorization;
+mod authzen;
 mod aws;
 mod bad_input;
 mod clones;

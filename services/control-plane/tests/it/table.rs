@@ -47,7 +47,7 @@ fn table(descriptors: &[u8]) -> Result<Table, TableError> {
 #[test]
 fn the_api_has_a_rule_for_each_rpc() {
     let table = table(signet_proto::DESCRIPTORS).unwrap();
-    let ruled = table.iter().filter(|(_, route)| matches!(route.access(), Access::Rule(_))).count();
+    let ruled = table.iter().filter(|(_, route)| matches!(route.access(), Access::Rule(_)) && !route.http).count();
     assert_eq!(ruled, crate::dynamic::methods().len());
     let path = "/signet.v1.TenantService/CreateTenant";
     assert!(table.route(path).is_some_and(|route| route.mutates && route.operation == "CreateTenant"));
@@ -55,6 +55,24 @@ fn the_api_has_a_rule_for_each_rpc() {
     assert!(
         table.route("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").unwrap().access() == Access::Admins
     );
+}
+
+#[test]
+fn questions_over_https_have_the_rule_and_the_weight_of_their_rpcs() {
+    let table = table(signet_proto::DESCRIPTORS).unwrap();
+    let rpc = |name: &str| table.route(&format!("/signet.v1.AuthorizationService/{name}")).unwrap();
+    for (path, name) in [
+        ("evaluation", "Check"),
+        ("evaluations", "BatchCheck"),
+        ("search/subject", "BatchCheck"),
+        ("search/resource", "BatchCheck"),
+        ("search/action", "BatchCheck"),
+    ] {
+        let (face, rpc) = (table.route(&format!("/access/v1/{path}")).unwrap(), rpc(name));
+        assert!(face.http && face.access() == rpc.access() && face.weight == rpc.weight && face.lane == rpc.lane);
+    }
+    assert!(rpc("BatchCheck").weight > rpc("Check").weight);
+    assert!(table.route("/.well-known/authzen-configuration").unwrap().access() == Access::Anyone);
 }
 
 #[test]

@@ -9,12 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use secrecy::SecretString;
 use serde_json::json;
-use signet_app::{Bootstrap, BootstrapReport, Call, ServerNames, bootstrap};
 use signet_client::{Connector, Credentials};
 use signet_control_plane::{
-    Clock, Config, PublicMaterial, Running, ServerCredentials,
+    Clock, Config, Running,
     cli::system_clock,
     serve,
     wiring::{self, Wired},
@@ -24,7 +22,8 @@ use signet_proto::v1::{
     self as pb, certificate_service_client::CertificateServiceClient, principal_service_client::PrincipalServiceClient,
     tenant_service_client::TenantServiceClient,
 };
-use signet_x509::{KeyAndCsr, bundle::to_pem};
+use signet_testbed::{CONFIG, bootstrap};
+use signet_x509::KeyAndCsr;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -82,6 +81,8 @@ impl Node {
     }
 }
 
+pub use signet_testbed::PASSPHRASE;
+
 pub struct World {
     pub dir: TempDir,
     pub wired: Wired,
@@ -100,7 +101,7 @@ impl World {
     pub async fn with_config(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("passphrase"), PASSPHRASE).unwrap();
-        let config = format!("{BASE}\n{more}");
+        let config = format!("{CONFIG}\n{more}");
         let wired = wiring::open(&Config::from_toml(&config, dir.path()).unwrap()).await.unwrap();
         let (report, key) = bootstrap(&wired).await;
         let roots = report.admin.root_der.clone();
@@ -241,36 +242,6 @@ fn as_sealed(entry: &pb::AuditEntry) -> serde_json::Value {
         text["details"] = json!(entry.details);
     }
     text
-}
-
-pub const PASSPHRASE: &str = "correct horse battery staple";
-
-const BASE: &str = r#"
-environment = { name = "test", trust_domain_suffix = "test.example.com" }
-storage = { kind = "sqlite", path = "signet.db" }
-keys = { kind = "softkey", dir = "keys", passphrase_file = "passphrase" }
-server_identity = { kind = "files", dir = "server" }
-listen = { grpc = "127.0.0.1:0", public = "127.0.0.1:0", health = "127.0.0.1:0", metrics = "127.0.0.1:0" }
-"#;
-
-async fn bootstrap(wired: &Wired) -> (BootstrapReport, signet_x509::KeyPair) {
-    let (server, admin) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
-    let input = Bootstrap {
-        keys: wired.environment_keys.clone(),
-        server: ServerNames { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
-        server_csr_der: server.csr_der,
-        admin: "root-admin".parse().unwrap(),
-        admin_csr_der: admin.csr_der,
-    };
-    let report = bootstrap::bootstrap(&wired.app, &Call::process("bootstrap", system_clock()()), &input).await.unwrap();
-    let credentials = ServerCredentials {
-        chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
-        key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),
-    };
-    wired.server_identity.put(&credentials).await.unwrap();
-    let root = to_pem(report.admin.root_der.iter().map(Vec::as_slice));
-    wired.server_identity.put_public(PublicMaterial::Root, &root).await.unwrap();
-    (report, admin.key)
 }
 
 pub fn wire_type(principal_type: PrincipalType) -> i32 {

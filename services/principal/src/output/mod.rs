@@ -51,7 +51,18 @@ impl Printer {
     }
 
     /// A list of other records. `name`: the fields that name one.
-    pub fn rows(&self, all: &[Column], name: &[&str], mut values: Vec<Value>, view: &View) -> Result<(), Failure> {
+    pub fn rows(&self, all: &[Column], name: &[&str], values: Vec<Value>, view: &View) -> Result<(), Failure> {
+        self.rows_counted(all, name, values, view).map(drop)
+    }
+
+    /// The same; returns how many columns had no room.
+    pub fn rows_counted(
+        &self,
+        all: &[Column],
+        name: &[&str],
+        mut values: Vec<Value>,
+        view: &View,
+    ) -> Result<usize, Failure> {
         view.sort(all, &mut values)?;
         let chosen = view.chosen(all)?;
         if chosen.is_some() && self.format.is_document() {
@@ -61,12 +72,12 @@ impl Printer {
         if is_cut {
             values.truncate(view.first as usize);
         }
-        self.table(all, chosen, name, values, view)?;
+        let left_out = self.table(all, chosen, name, values, view)?;
         // Last, where it is seen.
         if is_cut {
             self.warn(&cut_off(view.first));
         }
-        Ok(())
+        Ok(left_out)
     }
 
     fn table(
@@ -76,9 +87,9 @@ impl Printer {
         name: &[&str],
         values: Vec<Value>,
         view: &View,
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         let now = self.clock();
-        match &self.format {
+        let shown = match &self.format {
             Format::Table | Format::Wide if values.is_empty() => {
                 self.note("nothing found");
                 Ok(())
@@ -87,16 +98,19 @@ impl Printer {
                 let full = self.format == Format::Wide;
                 let width = terminal_width().filter(|_| !full);
                 let layout = Layout { width, full, headings: !view.no_headers };
+                let is_chosen = chosen.is_some();
                 let columns = chosen.unwrap_or_else(|| match full {
                     true => all.to_vec(),
                     false => table::fitting(all, &values, layout, now),
                 });
-                self.text(&table::grid(&columns, &values, layout, now))
+                self.text(&table::grid(&columns, &values, layout, now))?;
+                return Ok(if is_chosen { 0 } else { all.len().saturating_sub(columns.len()) });
             }
             Format::Csv => self.text(&table::csv(&chosen.unwrap_or_else(|| all.to_vec()), &values, !view.no_headers)?),
             Format::Name => self.names(name, &values),
             Format::Json | Format::Yaml | Format::JsonPath(_) => self.document(&Value::Array(values)),
-        }
+        };
+        shown.map(|()| 0)
     }
 
     /// What names each, a line for each: as other commands take it.

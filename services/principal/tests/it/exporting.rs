@@ -19,6 +19,8 @@ async fn a_deleted_tenant_is_exported_whole_and_without_secrets() {
     run("tenant create acme").ok();
     run("enrollment rule create ci --github-repo acme/api --oidc-audience signet --type service --id-template ci-api --tenant acme")
         .ok();
+    fs::write(machine.path("rules.toml"), "[permissions]\n\"jobs:submit\" = \"Put a job into a queue\"\n").unwrap();
+    run("authz apply rules.toml --tenant acme").ok();
     run("token create worker --id crawler-1 --tenant acme --secret-file token").ok();
     let secret = fs::read_to_string(machine.path("token")).unwrap();
     let root = machine.home().join("contexts/local/ca.pem");
@@ -38,7 +40,9 @@ async fn a_deleted_tenant_is_exported_whole_and_without_secrets() {
     fs::write(machine.path("acme.jsonl.partial"), "cut off").unwrap();
     let told = run("tenant export acme --out acme.jsonl").ok();
     assert!(
-        told.err.contains("1 certificate authorities, 1 certificates, 1 principals, 1 rules, 1 tenant"),
+        told.err.contains(
+            "1 authorization model, 1 certificate authorities, 1 certificates, 1 principals, 1 rules, 1 tenant"
+        ),
         "{told:?}"
     );
     assert!(!machine.path("acme.jsonl.partial").exists());
@@ -51,7 +55,10 @@ async fn a_deleted_tenant_is_exported_whole_and_without_secrets() {
         *kinds.entry(record["message"].as_str().unwrap().to_owned()).or_default() += 1;
         assert!(record["value"]["tenant_id"] == "acme", "{line}");
     }
-    assert!(kinds["signet.v1.AuditEvent"] > 5 && kinds.len() == 6, "{kinds:?}");
+    assert!(
+        kinds["signet.v1.AuditEvent"] > 5 && kinds["signet.v1.AuthorizationModel"] == 1 && kinds.len() == 7,
+        "{kinds:?}"
+    );
     let again = run("tenant export acme --out acme.jsonl");
     assert!(again.code == 2 && again.err.contains("exists already"), "{again:?}");
     assert_eq!(fs::read_to_string(machine.path("acme.jsonl")).unwrap(), text);

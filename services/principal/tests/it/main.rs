@@ -3,6 +3,7 @@
 
 mod at_once;
 mod audit_check;
+mod authz;
 mod bootstrapping;
 mod contexts;
 mod end_to_end;

@@ -33,9 +33,12 @@ const OTHERWISE: [(&str, &str, i32, &str); 2] = [
     ("LoseRegion.md", "tenant create acme", 5, "in another region: here it is the same"),
 ];
 
+/// What AUTHORIZATION.md shows as a file.
+const RULES: &str = include_str!("../../authz.sample.toml");
+
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents = vec![root.join("README.md"), root.join("infra/BOOTSTRAP.md")];
+    let mut documents = ["README.md", "AUTHORIZATION.md", "infra/BOOTSTRAP.md"].map(|page| root.join(page)).to_vec();
     documents.extend(fs::read_dir(root.join("runbooks")).unwrap().map(|entry| entry.unwrap().path()));
     documents.sort();
     documents
@@ -54,6 +57,13 @@ fn the_commands_of_the_documents_parse() {
         }
     }
     assert!(seen > 20, "only {seen} commands were found");
+}
+
+#[test]
+fn the_page_on_authorization_shows_the_file_that_is_tested() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../AUTHORIZATION.md")).unwrap();
+    let shown = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    assert_eq!(shown, Some(RULES));
 }
 
 /// Commands at a prompt, and commands in backticks that are whole, in their order.
@@ -150,6 +160,7 @@ async fn the_commands_of_the_documents_run_and_end_well() {
     let head = || machine.principal(&["audit", "verify", "-o", "json", "-q"]).ok().json()["head"].clone();
     until("sealing", Duration::from_secs(30), || head() != Value::Null);
     server.ahead_millis.store(0, Ordering::Relaxed);
+    fs::write(machine.path("rules.toml"), RULES).unwrap();
     fs::write(machine.path("head.json"), head().to_string()).unwrap();
 
     let (mut run, mut wrong) = (0, Vec::new());

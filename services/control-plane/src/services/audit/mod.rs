@@ -1,7 +1,7 @@
 //! The audit log.
 
 mod convert;
-mod entry;
+pub(super) mod entry;
 
 use std::{sync::Arc, time::Duration};
 

@@ -14,6 +14,7 @@ use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, check_subject
 use signet_x509::verify_client;
 
 use crate::{
+    asked::Question,
     node::Node,
     services::{caller::Caller, fields, messages},
 };
@@ -104,6 +105,9 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
         .transpose()?;
     let (now, method, path, host) = (caller.call.now, text("method"), text("path"), text("host"));
     let context = Context { now, source, method, path, host };
+    node.asked.note(scope.tenant(), now, || {
+        Question::new((subject.principal_type, &subject.id), &message.action, &resource, &context)
+    });
     let built_in = built_in(node, &subject, &message.action);
     let ruling = book.decide(&subject.subject(), &message.action, &target, &context, built_in);
     Ok(answer(node, &book, &subject, ruling, now))

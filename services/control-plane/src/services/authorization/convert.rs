@@ -24,6 +24,7 @@ pub(super) fn without_rules(model: AuthorizationModel) -> pb::AuthorizationModel
         proof: proof(model.proved).into(),
         set_by: model.set_by,
         set_time: Some(messages::time(model.set_at)),
+        inherited: None,
     }
 }
 
@@ -53,6 +54,7 @@ pub(super) fn test(test: ModelTest) -> pb::TestAuthorizationModelResponse {
         proof: proof(test.proved).into(),
         invariants: invariants.collect(),
         differences: differences.collect(),
+        ..Default::default()
     }
 }
 
@@ -60,7 +62,7 @@ fn example(example: Counterexample) -> String {
     if example.entities.is_empty() { example.request } else { format!("{}\n{}", example.request, example.entities) }
 }
 
-fn rules(rules: Rules) -> pb::AuthorizationRules {
+pub(super) fn rules(rules: Rules) -> pb::AuthorizationRules {
     let named = |described: std::collections::BTreeMap<signet_core::Role, String>| {
         described.into_iter().map(|(name, line)| (name.to_string(), line)).collect()
     };

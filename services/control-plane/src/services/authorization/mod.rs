@@ -1,14 +1,20 @@
 //! Who may do what, in tenants' own services too.
 
+pub(super) mod authzen;
 mod check;
 mod convert;
 mod parse;
+mod replay;
 mod watch;
 
 use std::sync::Arc;
 
 use signet_app::{SetModel, authorization};
-use signet_core::{Error, authorization::Reach};
+use signet_core::{
+    Error,
+    authorization::Reach,
+    trust::{KnownModel, Trust},
+};
 use signet_proto::v1::{
     AuthorizationModel, BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, DecisionsChange,
     GetAuthorizationModelRequest, ListAuthorizationModelsRequest, ListAuthorizationModelsResponse,
@@ -39,7 +45,12 @@ impl AuthorizationService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let version = Some(message.version).filter(|version| *version > 0);
             let found = authorization::get_model(&self.node.app, &caller.call, &scope, version).await?;
-            Ok(found.map_or_else(|| convert::none(scope.tenant()), convert::model))
+            let inherited = match version {
+                None => authorization::inherited(&self.node.app, &scope, caller.call.now).await?,
+                Some(_) => None,
+            };
+            let model = found.map_or_else(|| convert::none(scope.tenant()), convert::model);
+            Ok(AuthorizationModel { inherited: inherited.map(convert::rules), ..model })
         })
         .await
     }
@@ -73,6 +84,11 @@ impl AuthorizationService for Api {
                 force: message.force,
             };
             let model = authorization::set_model(&self.node.app, &caller.call, &scope, input).await?;
+            let is_known = |trust: &Trust| match trust.model(&model.tenant) {
+                Some(KnownModel::Read(known)) => known.version >= model.version,
+                _ => false,
+            };
+            self.heard(is_known).await;
             Ok(convert::model(model))
         })
         .await
@@ -86,7 +102,8 @@ impl AuthorizationService for Api {
             let scope = caller.scope(&message.tenant_id)?;
             let rules = parse::rules(message.rules)?;
             let test = authorization::test_model(&self.node.app, &caller.call, &scope, &rules).await?;
-            Ok(convert::test(test))
+            let replayed = replay::replay(&self.node, &caller, &scope, rules).await?;
+            Ok(replayed.into_response(convert::test(test)))
         })
         .await
     }

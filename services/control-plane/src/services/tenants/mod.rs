@@ -13,7 +13,6 @@ use signet_proto::v1::{
     ListTenantsResponse, SteerRenewalsRequest, SuspendTenantRequest, Tenant, UndeleteTenantRequest,
     UpdateTenantRequest, tenant_service_server::TenantService,
 };
-use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{api::Api, choices, fields};
@@ -32,22 +31,10 @@ const FIELDS: &[&str] = &[
     "failure_limit",
 ];
 
-/// How long who lets a tenant in waits for this node to hear of it.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// Others have heard of it by then: they ask every 250 ms.
-const OTHERS_HEAR_WITHIN: Duration = Duration::from_millis(350);
-
 impl Api {
-    /// Waits until this node lets the tenant in, and others should: its principals may come at once, and its reader
-    /// hears of a commit a little later.
+    /// Waits until this node lets the tenant in: its principals may come at once.
     async fn hear_of(&self, tenant: &TenantId) {
-        let mut epochs = self.node.epochs.clone();
-        let heard = epochs.wait_for(|_| self.node.trust.is_active(tenant));
-        // Without an answer the reader has other trouble, which the node tells.
-        drop(timeout(HEARD_WITHIN, heard).await);
-        if !self.node.alone {
-            sleep(OTHERS_HEAR_WITHIN).await;
-        }
+        self.heard(|trust| trust.is_active(tenant)).await;
     }
 }
 

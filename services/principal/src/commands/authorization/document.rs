@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 use signet_core::PrincipalType;
 use signet_proto::v1::{self, authorization_grant::To};
 
-use crate::{failure::Failure, values};
+use crate::{
+    failure::Failure,
+    values::{self, Moment},
+};
+
+/// Rules that show all there is; AUTHORIZATION.md has them, too.
+const SAMPLE: &str = include_str!("../../../authz.sample.toml");
 
 /// See the module's words; `principal authz get` writes one.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -31,7 +37,7 @@ struct Grant {
     /// `type:worker`, `role:dispatcher`, `group:fleet-a`.
     to: String,
     permissions: Vec<String>,
-    /// RFC 3339.
+    /// RFC 3339, or a day: until it begins, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<String>,
 }
@@ -83,6 +89,17 @@ impl From<v1::AuthorizationGrant> for Grant {
     }
 }
 
+/// Rules to begin with: all of it comments, which say nothing.
+pub(super) fn beginning() -> String {
+    let head = "# There are no rules yet. Take the marks away from what you need, and change it:\n";
+    format!("{head}{}", commented(SAMPLE))
+}
+
+/// Each line as a comment.
+pub(super) fn commented(text: &str) -> String {
+    text.lines().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+}
+
 /// A grantee as the file has it.
 fn grantee(to: Option<&To>) -> String {
     match to {
@@ -106,12 +123,14 @@ fn grant(grant: Grant) -> Result<v1::AuthorizationGrant, Failure> {
         "group" => To::Group(name.to_owned()),
         _ => return Err(wrong()),
     };
-    let until = grant.until.as_deref().map(str::parse::<Timestamp>).transpose().map_err(|_| {
-        let until = grant.until.as_deref().unwrap_or_default();
-        Failure::usage(format!("the grant to {} is until {until:?}: write 2026-12-31T00:00:00Z", grant.to))
-    })?;
-    let expire_time =
-        until.map(|time| prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() });
+    let end = |until: &String| match values::moment(until) {
+        Ok(Moment::At(time)) => Ok(values::to_proto(time)),
+        _ => {
+            let forms = "write a day, 2026-12-24 (it begins at midnight UTC), or 2026-12-24T18:00:00Z";
+            Err(Failure::usage(format!("the grant to {} is until {until:?}: {forms}", grant.to)))
+        }
+    };
+    let expire_time = grant.until.as_ref().map(end).transpose()?;
     Ok(v1::AuthorizationGrant { to: Some(to), permissions: grant.permissions, expire_time })
 }
 

@@ -14,6 +14,7 @@ use serde_json::json;
 use signet_core::TenantId;
 use signet_proto::v1::{
     self, audit_service_client::AuditServiceClient as Audit,
+    authorization_service_client::AuthorizationServiceClient as Authorization,
     certificate_service_client::CertificateServiceClient as Certificates,
     enrollment_service_client::EnrollmentServiceClient as Enrollment,
     principal_service_client::PrincipalServiceClient as Principals,
@@ -95,6 +96,7 @@ async fn fetch(session: &Session, export: &mut Export) -> Result<(), Failure> {
         Ok(Page { items: page.rules, next_page_token: page.next_page_token, unreadable: page.unreadable })
     };
     export.pages("rules", rules, |_| ()).await?;
+    authorization_model(session, export).await?;
     let principals = |page_token| async move {
         let request = v1::ListPrincipalsRequest { tenant_id: id.to_owned(), page_size, page_token };
         let page = rpc!(session, "listing principals", Principals.list_principals(request)).await?;
@@ -128,6 +130,21 @@ async fn fetch(session: &Session, export: &mut Export) -> Result<(), Failure> {
         return Err(failure.hint("what of it is gone already is not in the file; its audit log can still be read"));
     }
     Ok(())
+}
+
+/// The rules that hold; of a tenant that has none there is nothing to say.
+async fn authorization_model(session: &Session, export: &mut Export) -> Result<(), Failure> {
+    let request = v1::GetAuthorizationModelRequest { tenant_id: export.id.to_string(), version: 0 };
+    match rpc!(session, "reading the rules", Authorization.get_authorization_model(request)).await {
+        Ok(model) if model.version == 0 => Ok(()),
+        // The environment's are not the tenant's.
+        Ok(model) => export.add("authorization model", &[v1::AuthorizationModel { inherited: None, ..model }]),
+        Err(failure) if failure.reason.as_deref() == Some("RECORD_UNREADABLE") => {
+            export.unreadable.push(format!("tenants/{}/authorization", export.id));
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 impl Export {

@@ -1,0 +1,48 @@
+//! What programs hold of an authorizer.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    follow,
+    question::{AccessAnswer, Question},
+    state::{Guard, Inner},
+};
+use crate::identity::{Shared, Task};
+
+/// Asks the control plane what peers may do, and keeps its answers as long as they hold; from
+/// [`crate::Identity::authorizer`]. Clones share their answers.
+///
+/// The identity must be allowed to ask: a service may, about everybody in its tenant.
+#[derive(Clone)]
+pub struct Authorizer {
+    inner: Arc<Inner>,
+    _follower: Arc<Task>,
+}
+
+impl Authorizer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let inner = Arc::<Inner>::default();
+        let follower = Task::spawn(follow::run(shared, Arc::clone(&inner)));
+        Self { inner, _follower: Arc::new(follower) }
+    }
+
+    /// Whether it is allowed at this moment. A denial is an answer, and so is that the control plane cannot be asked:
+    /// [`AccessAnswer::is_unavailable`].
+    pub async fn decide(&self, question: &Question) -> Arc<AccessAnswer> {
+        self.inner.decide(question).await
+    }
+
+    /// As [`Self::decide`], for something that goes on: until the returned [`Guard`] says otherwise.
+    pub(super) async fn admit(&self, question: Question) -> Result<(Arc<AccessAnswer>, Guard), Arc<AccessAnswer>> {
+        // On the list first: what changes in between ends it.
+        let guard = Guard::new(&self.inner, question);
+        let decision = self.inner.decide(guard.question()).await;
+        if decision.allowed { Ok((decision, guard)) } else { Err(decision) }
+    }
+}
+
+impl fmt::Debug for Authorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authorizer")
+    }
+}
