@@ -46,7 +46,7 @@ reasons! {
         "There is no server certificate yet."
         => "Run `principal bootstrap`.";
     REQUEST_NOT_NORMAL [Client;]
-        "The request's path or host could be read in two ways, so that the service might see another than was decided on."
+        "The request's method, path or host could be read in two ways, so that the service might see another one."
         => "Send it in the normal form that the detail asks for.";
     RESTORE_ENDED [Operator;]
         "Somebody ended the restore, or took it over, before it was done."

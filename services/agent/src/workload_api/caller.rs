@@ -63,6 +63,11 @@ impl Caller {
         is_same.then_some(Facts { uid: self.uid, gid: self.gid, executable, cgroup }).ok_or_else(gone)
     }
 
+    /// Whether the process that connected still runs, for certain.
+    pub(crate) fn surely_lives(&self) -> bool {
+        self.process.is_some() && self.is_alive()
+    }
+
     fn is_alive(&self) -> bool {
         let Some(process) = &self.process else { return true };
         let mut wait = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];

@@ -92,13 +92,8 @@ impl Session {
 
 /// Each time a key may be sent, it is asked again who holds the connection.
 pub(crate) fn look(caller: &Caller, offers: &Offers) -> Result<Vec<Arc<Svid>>, Status> {
-    let facts = facts(caller)?;
+    let facts = caller.facts().map_err(|error| Status::permission_denied(error.to_string()))?;
     offers.of(&facts).map_err(|nothing| refusal(caller, &facts, nothing))
-}
-
-/// The error: the caller has gone.
-pub(crate) fn facts(caller: &Caller) -> Result<Facts, Status> {
-    caller.facts().map_err(|error| Status::permission_denied(error.to_string()))
 }
 
 pub(crate) fn refusal(caller: &Caller, facts: &Facts, nothing: Nothing) -> Status {

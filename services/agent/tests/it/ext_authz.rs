@@ -127,6 +127,7 @@ async fn the_certificate_and_the_rules_decide() {
         (request(&worker, "GET", "/jobs/../queues/default"), Some((400, "REQUEST_NOT_NORMAL"))),
         (request(&worker, "GET", "/jobs/%2e%2e"), Some((400, "REQUEST_NOT_NORMAL"))),
         (request(&worker, "GET", &format!("/jobs/{}", "7".repeat(512))), Some((400, "REQUEST_NOT_NORMAL"))),
+        (request(&worker, "get", "/jobs/7"), Some((400, "REQUEST_NOT_NORMAL"))),
         (no_http, Some((400, "REQUEST_NOT_NORMAL"))),
         (CheckRequest { attributes: None }, Some((401, "CERTIFICATE_REQUIRED"))),
     ] {

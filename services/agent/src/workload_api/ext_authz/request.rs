@@ -10,7 +10,7 @@ use super::super::wire::ext_authz::HttpRequest;
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Asked<'a> {
-    /// RFC 9110 section 9.1: upper and lower case differ.
+    /// In upper case.
     pub(crate) method: &'a str,
     /// In lower case, without the port.
     pub(crate) host: String,
@@ -21,8 +21,17 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// The error says what is wrong.
     pub(crate) fn of(http: &'a HttpRequest) -> Result<Self, &'static str> {
-        Ok(Self { method: &http.method, host: host(&http.host)?, path: path(&http.path)? })
+        Ok(Self { method: method(&http.method)?, host: host(&http.host)?, path: path(&http.path)? })
     }
+}
+
+/// RFC 9110 section 9.1: `delete` is another one than `DELETE`. Some frameworks take it for the same.
+fn method(method: &str) -> Result<&str, &'static str> {
+    if is_method(method) { Ok(method) } else { Err("the method is not in upper case") }
+}
+
+pub(crate) fn is_method(method: &str) -> bool {
+    (1..=32).contains(&method.len()) && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
 }
 
 /// RFC 3986 section 3.3. Some resolve segments that are `.` or `..`, or empty before the last; some drop parameters
@@ -119,8 +128,9 @@ pub(crate) fn certificate(encoded: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use signet_x509::{KeyPair, pem};
+    use url::Url;
 
-    use super::{certificate, host, path};
+    use super::{certificate, host, method, path};
 
     #[test]
     fn a_path_is_decoded_once_and_has_no_query() {
@@ -185,6 +195,36 @@ mod tests {
             let found = path(target);
             assert!(found.as_ref().is_err_and(|error| error.contains(words)), "{target}: {found:?}");
         }
+    }
+
+    /// Another library, which resolves what there is to resolve, finds nothing in what was accepted.
+    #[test]
+    fn nothing_is_left_to_resolve_in_an_accepted_path() {
+        const PARTS: [&str; 28] = [
+            "/", "/", "/", "a", "jobs", "b.c", ".", "..", "%2e", "%2E", "%2f", "%5C", "\\", ";", "?", "#", "%", "%25",
+            "%3b", "%41", "%40", "@", ":", "%c3%a9", "%00", " ", "*", "\t",
+        ];
+        let (mut state, mut accepted) = (1_u64, 0);
+        for _ in 0..20_000 {
+            let mut next = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                usize::try_from(state >> 33).unwrap() % below
+            };
+            let target: String = std::iter::once("/").chain((0..next(7)).map(|_| PARTS[next(PARTS.len())])).collect();
+            let Ok(path) = path(&target) else { continue };
+            accepted += 1;
+            assert!(!path.contains(['%', '\\', ';', '?', '#']), "{target}");
+            let raw = target.split('?').next().unwrap();
+            assert_eq!(Url::parse(&format!("https://a{target}")).unwrap().path(), raw);
+        }
+        assert!(accepted > 1000, "{accepted}");
+    }
+
+    #[test]
+    fn a_method_is_in_upper_case() {
+        assert_eq!(["GET", "M-SEARCH"].map(method), [Ok("GET"), Ok("M-SEARCH")]);
+        let long = "A".repeat(33);
+        assert!(["", "get", "Get", "G T", "GET/", long.as_str()].iter().all(|text| method(text).is_err()));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::super::{
     caller::Facts,
     offers::{Nothing, Offers},
     sds::{FETCH, Once, STREAM},
-    session::{Held, Peer, facts, refusal},
+    session::{Held, Peer, refusal},
 };
 
 /// How long a request may take to come in.
@@ -39,6 +39,8 @@ pub(crate) struct Guard<S> {
     pub(crate) offers: Offers,
     /// The largest message that the service reads.
     pub(crate) most: usize,
+    /// How long it may rely on what was read of the caller: not at all where it sends keys.
+    pub(crate) trusts: Duration,
 }
 
 impl<S: NamedService> NamedService for Guard<S> {
@@ -61,7 +63,7 @@ where
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        match admit(&parts.extensions, &self.offers) {
+        match admit(&parts.extensions, &self.offers, self.trusts) {
             Ok((peer, facts, stream)) => {
                 parts.extensions.insert(Arc::new(stream));
                 parts.extensions.insert(facts);
@@ -79,9 +81,9 @@ where
 }
 
 /// The caller as it is now, and a stream of its share.
-fn admit(extensions: &http::Extensions, offers: &Offers) -> Result<(Arc<Peer>, Facts, Held), Status> {
+fn admit(extensions: &http::Extensions, offers: &Offers, trusts: Duration) -> Result<(Arc<Peer>, Facts, Held), Status> {
     let peer = extensions.get::<Arc<Peer>>().ok_or_else(|| Status::internal("the connection has no caller"))?;
-    let facts = facts(&peer.caller)?;
+    let facts = peer.facts(trusts).map_err(|error| Status::permission_denied(error.to_string()))?;
     // Whom a rule admits, the method tells itself why there is nothing.
     if let Err(nothing @ Nothing::Denied) = offers.of(&facts) {
         return Err(refusal(&peer.caller, &facts, nothing));

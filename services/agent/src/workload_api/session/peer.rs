@@ -2,11 +2,18 @@
 
 use std::{
     future::poll_fn,
+    io,
     sync::{Arc, Mutex, PoisonError},
     task::{Poll, Waker},
+    time::Duration,
 };
 
-use super::{super::caller::Caller, shares::Shares};
+use tokio::time::Instant;
+
+use super::{
+    super::caller::{Caller, Facts},
+    shares::Shares,
+};
 
 /// Streams of all callers, some kB each.
 const STREAMS: usize = 4096;
@@ -35,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) caller: Caller,
     pub(crate) limits: Arc<Limits>,
     flushes: Mutex<Flushes>,
+    /// When what rules may ask of it was read last.
+    facts: Mutex<Option<(Instant, Facts)>>,
 }
 
 /// How often everything that could be sent was.
@@ -46,7 +55,21 @@ struct Flushes {
 
 impl Peer {
     pub(crate) fn new(caller: Caller, limits: Arc<Limits>) -> Self {
-        Self { caller, limits, flushes: Mutex::default() }
+        Self { caller, limits, flushes: Mutex::default(), facts: Mutex::default() }
+    }
+
+    /// What rules may ask of the caller, of no longer ago than that. That it still runs is asked each time.
+    pub(crate) fn facts(&self, no_older: Duration) -> io::Result<Facts> {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, facts)) = &*facts
+            && read.elapsed() < no_older
+            && self.caller.surely_lives()
+        {
+            return Ok(facts.clone());
+        }
+        let (now, read) = (Instant::now(), self.caller.facts()?);
+        *facts = Some((now, read.clone()));
+        Ok(read)
     }
 
     /// The socket has taken all that was written.
@@ -82,7 +105,22 @@ mod tests {
 
     use futures::FutureExt;
 
-    use super::{Caller, Limits, Peer};
+    use super::{Caller, Duration, Facts, Limits, Peer};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_of_a_caller_is_used_again_for_a_while() {
+        let (one, _other) = tokio::net::UnixStream::pair().unwrap();
+        let peer = Peer::new(Caller::of(&one).unwrap(), Arc::new(Limits::default()));
+        let truth = peer.facts(Duration::ZERO).unwrap();
+        let other = Facts { uid: truth.uid + 1, ..truth.clone() };
+        peer.facts.lock().unwrap().as_mut().unwrap().1 = other.clone();
+        let second = Duration::from_secs(1);
+        assert_eq!(peer.facts(second).unwrap(), other);
+        tokio::time::advance(second).await;
+        assert_eq!(peer.facts(second).unwrap(), truth);
+        peer.facts.lock().unwrap().as_mut().unwrap().1 = other;
+        assert_eq!(peer.facts(Duration::ZERO).unwrap(), truth, "where keys are sent");
+    }
 
     #[tokio::test]
     async fn an_answer_is_taken_once_the_socket_has_it() {
