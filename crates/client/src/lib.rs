@@ -1,7 +1,8 @@
-//! The SDK: an [`Identity`] that renews itself, and below it credentials, a gRPC channel that authenticates with them,
+//! The SDK: an [`Identity`] that renews itself, [`serve`] and an [`Authorizer`] for services, and below them credentials, a gRPC channel that authenticates with them,
 //! enrollment and renewal as single calls.
 
 mod atomic_dir;
+mod authorizer;
 mod bundle;
 mod calls;
 mod clock;
@@ -18,10 +19,12 @@ mod proofs;
 mod retry;
 mod revocations;
 mod root;
+mod serve;
 mod storage;
 mod tls;
 
 pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
+pub use authorizer::{Authorizer, Decision, Guarded, PeerCertificate, Question, Require, Required, Resource, Subject};
 pub use bundle::Bundle;
 pub use calls::{enroll, enroll_with, renew};
 pub use clock::system_clock;
@@ -40,4 +43,5 @@ pub use proofs::{AwsIam, Binding, OidcToken, ProofError, X509, environment_of};
 pub use retry::{Retry, jittered, request_id};
 pub use revocations::{RevocationListError, RevocationLists, VerifiedList};
 pub use root::{RootError, fetch_root, fingerprint};
+pub use serve::serve;
 pub use storage::{Directory, InMemory, LOCK_FILE, Notes, Storage, read_notes, write_notes};

@@ -13,6 +13,8 @@ use rustls::{
 use signet_core::{Identity as Verified, PrincipalId, PrincipalType, Role, Serial, TenantId, Time, trust::TenantTrust};
 use signet_x509::{ChainError, Environment, Leaf, verify_client, verify_service};
 
+use crate::authorizer::PeerCertificate;
+
 /// Who is at the other end of a connection that was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
@@ -27,14 +29,18 @@ pub struct Peer {
     pub serial: Serial,
     /// End of its certificate's validity. A connection may outlive it: end long ones yourself.
     pub not_after: Time,
+    /// What it showed.
+    pub certificate: PeerCertificate,
 }
 
 impl Peer {
     /// From the certificates of a finished handshake, e.g. `connection.peer_certificates()`, of a connection with one
     /// of our configurations: they were verified there.
     pub fn of_handshake(certificates: Option<&[CertificateDer<'_>]>, environment: &Environment) -> Option<Self> {
-        let leaf = Leaf::from_der(certificates?.first()?, environment).ok()?;
+        let der = certificates?.first()?;
+        let leaf = Leaf::from_der(der, environment).ok()?;
         Some(Self {
+            certificate: PeerCertificate::from_der(der),
             tenant: leaf.id.tenant,
             principal_type: leaf.id.principal_type,
             principal: leaf.id.principal,
@@ -100,7 +106,7 @@ impl PeerVerifier {
         Self { anchors, policy, provider: Arc::new(aws_lc_rs::default_provider()) }
     }
 
-    fn admit(&self, found: Result<Verified, ChainError>) -> Result<(), Error> {
+    fn admit(&self, der: &CertificateDer<'_>, found: Result<Verified, ChainError>) -> Result<(), Error> {
         let id = found.map_err(|error| Error::from(alert(error)))?;
         let peer = Peer {
             tenant: id.tenant,
@@ -109,6 +115,7 @@ impl PeerVerifier {
             roles: id.roles,
             serial: id.serial,
             not_after: id.not_after,
+            certificate: PeerCertificate::from_der(der),
         };
         if (self.policy.0)(&peer) {
             return Ok(());
@@ -162,7 +169,7 @@ impl ServerCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let found = verify_service(end_entity, &self.anchors.environment, |tenant| self.trust_of(tenant), seconds(now));
-        self.admit(found).map(|()| ServerCertVerified::assertion())
+        self.admit(end_entity, found).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -200,7 +207,7 @@ impl ClientCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let found = verify_client(end_entity, &self.anchors.environment, |tenant| self.trust_of(tenant), seconds(now));
-        self.admit(found).map(|()| ClientCertVerified::assertion())
+        self.admit(end_entity, found).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

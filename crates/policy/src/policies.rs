@@ -29,6 +29,8 @@ pub struct Policies {
     general: PolicySet,
     /// Of policies that forbid.
     pub(crate) forbidding: HashSet<PolicyId>,
+    /// Whether the time of the decision may matter: some policy names `now`.
+    reads_time: bool,
 }
 
 impl Policies {
@@ -95,6 +97,8 @@ impl Policies {
         let mut by_action: HashMap<Box<str>, Vec<_>> = HashMap::new();
         let mut general = Vec::new();
         for policy in sorted.all.policies() {
+            // By its parsed form, where nothing is escaped; what has none may read anything.
+            sorted.reads_time |= policy.to_json().map_or(true, |parsed| parsed.to_string().contains("\"now\""));
             if policy.effect() == Effect::Forbid {
                 sorted.forbidding.insert(policy.id().clone());
             }
@@ -122,6 +126,11 @@ impl Policies {
     /// Those that may apply to `action`.
     pub(crate) fn about(&self, action: &str) -> &PolicySet {
         self.by_action.get(action).unwrap_or(&self.general)
+    }
+
+    /// Whether what they say may depend on the time of the decision.
+    pub const fn read_time(&self) -> bool {
+        self.reads_time
     }
 
     /// Whether there are none.

@@ -143,6 +143,13 @@ impl Rulebook {
         ends.filter(|end| *end > now).min()
     }
 
+    /// When time alone may turn a decision of now: at once where policies read it, else when the next grant ends; `None`:
+    /// never.
+    pub fn changes_at(&self, now: Time) -> Option<Time> {
+        let reads_time = self.policies().as_ref().is_ok_and(Policies::read_time);
+        if reads_time { Some(now) } else { self.next_end(now) }
+    }
+
     /// Whether some decision may depend on groups.
     pub fn has_groups(&self) -> bool {
         let has_policies = self.own.as_ref().is_some_and(|model| !model.rules.policies.is_empty());

@@ -14,13 +14,14 @@ const OPTION: &str = "signet.v1.authorization";
 /// Our API's package; services outside of it are listed in [`OTHERS`].
 const PACKAGE: &str = "signet.v1";
 /// The API's services, as health answers name them.
-pub(crate) const SERVICES: [&str; 6] = [
+pub(crate) const SERVICES: [&str; 7] = [
     "signet.v1.TenantService",
     "signet.v1.PrincipalService",
     "signet.v1.CertificateService",
     "signet.v1.EnrollmentService",
     "signet.v1.TrustService",
     "signet.v1.AuditService",
+    "signet.v1.AuthorizationService",
 ];
 /// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
 /// those without a certificate, who must ask again since nothing of a node may be kept by them; reflection for admins,

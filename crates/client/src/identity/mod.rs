@@ -28,10 +28,12 @@ use rustls::{
     ClientConfig, ServerConfig, client::Resumption, pki_types::CertificateDer, server::NoServerSessionStorage,
     version::TLS13,
 };
-use shared::{Held, LiveKey, Shared, Task};
+use shared::{Held, LiveKey};
+use signet_core::Time;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    authorizer::Authorizer,
     bundle::Bundle,
     calls,
     connector::Connector,
@@ -45,6 +47,8 @@ use crate::{
     storage::blocking,
     tls,
 };
+
+pub(crate) use shared::{Shared, Task};
 
 pub use channel::LiveChannel;
 pub use enrolling::enroll_resumably;
@@ -223,6 +227,16 @@ impl Identity {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
+    }
+
+    /// Asks the control plane what peers may do, and keeps its answers as long as they hold.
+    pub fn authorizer(&self) -> Authorizer {
+        Authorizer::new(Arc::clone(&self.shared))
+    }
+
+    /// The identity's clock, which its certificate is judged by.
+    pub(crate) fn now(&self) -> Time {
+        self.shared.now()
     }
 
     /// Who is at the other end of a finished handshake with [`Self::server_config`] or [`Self::client_config`]:

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CaId, Lifetime, PrincipalId, Role, Serial, TenantId, Time,
     store::layout::{Cursor, Entity, Key, Query, SortRange, Table, shard_of},
+    trust::recent::Affected,
 };
 
 /// Shards of the feed, each written by one group of commits at a time: see [`crate::store::commit::Group`].
@@ -55,6 +56,20 @@ pub enum Change {
     /// as long as it matters ([`crate::trust::Trust::apply`]). Kept as it was read.
     #[serde(untagged)]
     Unknown(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Change {
+    /// Whose decisions it may turn, by itself: those of a tenant whose records must be read again turn with these.
+    pub(super) fn affects(&self, tenant: &TenantId) -> Option<Affected> {
+        match self {
+            Self::CertificateRevoked { serial, .. } => Some(Affected::Certificate(tenant.clone(), *serial)),
+            Self::PrincipalDenied { principal, .. }
+            | Self::PrincipalAllowed { principal }
+            | Self::PrincipalRoles { principal, .. } => Some(Affected::Principal(tenant.clone(), principal.clone())),
+            Self::TenantChanged => None,
+            Self::Unknown(_) => Some(Affected::Tenant(tenant.clone())),
+        }
+    }
 }
 
 /// One entry of the feed.

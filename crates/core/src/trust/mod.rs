@@ -8,6 +8,7 @@ pub mod change;
 mod denies;
 mod locks;
 mod models;
+mod recent;
 mod refusal;
 mod unrecorded;
 
@@ -15,7 +16,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -26,6 +27,7 @@ use self::{
     denies::Denies,
     locks::{read, write},
     models::Models,
+    recent::Recent,
 };
 
 use crate::{
@@ -36,6 +38,7 @@ use crate::{
 };
 
 pub use models::KnownModel;
+pub use recent::Affected;
 pub use refusal::Refusal;
 
 /// How long a node answers without having heard from the feed.
@@ -93,6 +96,7 @@ pub struct Trust {
     failure_limits: RwLock<HashMap<TenantId, FailureLimit>>,
     denies: Denies,
     epoch: AtomicU64,
+    recent: Mutex<Recent>,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
     uptime: Box<dyn Fn() -> Uptime + Send + Sync>,
     /// [`NEVER`], or the uptime in milliseconds.
@@ -120,6 +124,7 @@ impl Trust {
             failure_limits: RwLock::default(),
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
+            recent: Mutex::default(),
             uptime: Box::new(uptime),
             heard_at: AtomicU64::new(NEVER),
             staleness_limit,
@@ -132,8 +137,21 @@ impl Trust {
         self.epoch.load(Ordering::Acquire)
     }
 
-    fn changed(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+    /// What decisions the changes after `epoch` may have turned, of those about `tenant`'s principals; in order.
+    pub fn affected_since(&self, epoch: u64, tenant: &TenantId) -> Vec<Affected> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(epoch, tenant)
+    }
+
+    fn changed(&self, affected: impl IntoIterator<Item = Affected>) {
+        // Under the lock: who has seen an epoch finds what it was about.
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.epoch.load(Ordering::Acquire).saturating_add(1);
+        if self.heard_at.load(Ordering::Acquire) == NEVER {
+            recent.skip(epoch);
+        } else {
+            affected.into_iter().for_each(|affected| recent.push(epoch, affected));
+        }
+        self.epoch.store(epoch, Ordering::Release);
     }
 
     /// The machine's uptime now, for [`Self::heard`].
@@ -186,10 +204,10 @@ impl Trust {
         };
         let status = if tenant.is_active() { TenantStatus::Active } else { TenantStatus::Suspended };
         let trust = TenantTrust { status, anchors: anchors(CaKind::Tenant) };
-        let mut changed = false;
+        let mut shared_changed = false;
         if tenant.id.is_system() {
             let shared = anchors(CaKind::Shared);
-            changed |= std::mem::replace(&mut *write(&self.shared), Arc::clone(&shared)) != shared;
+            shared_changed = std::mem::replace(&mut *write(&self.shared), Arc::clone(&shared)) != shared;
         }
         let mut deleted = write(&self.deleted);
         if tenant.is_deleted() {
@@ -211,11 +229,13 @@ impl Trust {
             None => sharing.remove(&tenant.id),
         };
         drop(sharing);
-        changed |= before != shares;
+        let mut changed = before != shares;
         changed |= write(&self.tenants).insert(tenant.id.clone(), trust.clone()).as_ref() != Some(&trust);
         changed |= self.denies.readable(&tenant.id);
-        if changed {
-            self.changed();
+        if shared_changed {
+            self.changed([Affected::Everybody]);
+        } else if changed {
+            self.changed([Affected::Tenant(tenant.id.clone())]);
         }
     }
 
@@ -223,7 +243,9 @@ impl Trust {
     /// stays.
     pub fn set_model(&self, tenant: &TenantId, model: Option<KnownModel>) {
         if write(&self.models).set(tenant, model) {
-            self.changed();
+            // The environment's holds in every tenant.
+            let everywhere = tenant.is_system();
+            self.changed([if everywhere { Affected::Everybody } else { Affected::Tenant(tenant.clone()) }]);
         }
     }
 
@@ -236,7 +258,8 @@ impl Trust {
     /// what it may.
     pub fn end_grants(&self, now: Time) {
         if write(&self.models).end_grants(now) {
-            self.changed();
+            // Who keeps an answer does so no longer than a grant.
+            self.changed([]);
         }
     }
 
@@ -244,13 +267,13 @@ impl Trust {
     /// serial number, which may be another's.
     pub fn refuse_unrecorded(&self, identity: &Identity) {
         self.denies.refuse_unrecorded(identity);
-        self.changed();
+        self.changed([Affected::Certificate(identity.tenant.clone(), identity.serial)]);
     }
 
     /// The tenant's record cannot be read: refuses the tenant until [`Self::set_tenant`].
     pub fn deny_unreadable(&self, tenant: &TenantId) {
         if self.denies.deny_unreadable(tenant) {
-            self.changed();
+            self.changed([Affected::Tenant(tenant.clone())]);
         }
     }
 
@@ -258,7 +281,7 @@ impl Trust {
     /// that, and not that the CA is none.
     pub fn set_lacks_cas(&self, tenant: &TenantId, lacks: bool) {
         if self.denies.set_lacks_cas(tenant, lacks) {
-            self.changed();
+            self.changed([Affected::Tenant(tenant.clone())]);
         }
     }
 
@@ -274,7 +297,7 @@ impl Trust {
     /// that cannot be read either, of any tenant of the shard. These are refused until then.
     pub fn deny_unknown_change(&self, shard: u32, tenant: Option<&TenantId>, until: Time) {
         self.denies.deny_unknown(shard, tenant, until);
-        self.changed();
+        self.changed([tenant.map_or(Affected::Everybody, |tenant| Affected::Tenant(tenant.clone()))]);
     }
 
     /// The feed begins anew with other numbers, after a restore: what follows is later than all that was applied.
@@ -354,7 +377,7 @@ impl Trust {
                 other => self.denies.apply(entry, other),
             }
         }
-        self.changed();
+        self.changed(entry.changes.iter().filter_map(|change| change.affects(&entry.tenant)));
         reload
     }
 

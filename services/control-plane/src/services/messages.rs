@@ -1,6 +1,6 @@
 //! What several services answer with, as the wire's.
 
-use prost_types::Timestamp;
+use prost_types::{Duration, Timestamp};
 use signet_core::{PrincipalId, PrincipalType, TenantId, Time, spiffe::SpiffeId};
 use signet_proto::v1 as pb;
 
@@ -9,6 +9,11 @@ use crate::node::Node;
 pub(super) fn time(time: Time) -> Timestamp {
     let nanos = time.unix_millis().rem_euclid(1000).saturating_mul(1_000_000);
     Timestamp { seconds: time.unix_seconds(), nanos: i32::try_from(nanos).unwrap_or(0) }
+}
+
+pub(super) fn duration(millis: i64) -> Duration {
+    let nanos = millis.rem_euclid(1000).saturating_mul(1_000_000);
+    Duration { seconds: millis.div_euclid(1000), nanos: i32::try_from(nanos).unwrap_or(0) }
 }
 
 pub(super) fn principal_type(principal_type: PrincipalType) -> i32 {

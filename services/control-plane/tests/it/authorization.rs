@@ -16,12 +16,12 @@ use crate::world::{Node, TestClock, World, eventually, reason};
 
 const SOON: Duration = Duration::from_secs(5);
 
-fn grant(to: To, permissions: &[&str]) -> pb::AuthorizationGrant {
+pub fn grant(to: To, permissions: &[&str]) -> pb::AuthorizationGrant {
     let permissions = permissions.iter().map(|name| (*name).to_owned()).collect();
     pb::AuthorizationGrant { to: Some(to), permissions, expire_time: None }
 }
 
-fn of_type(principal_type: PrincipalType) -> To {
+pub fn of_type(principal_type: PrincipalType) -> To {
     To::PrincipalType(match principal_type {
         PrincipalType::Worker => pb::PrincipalType::Worker.into(),
         PrincipalType::Device => pb::PrincipalType::Device.into(),
@@ -29,7 +29,7 @@ fn of_type(principal_type: PrincipalType) -> To {
     })
 }
 
-fn rules(grants: Vec<pb::AuthorizationGrant>, policies: &str) -> pb::AuthorizationRules {
+pub fn rules(grants: Vec<pb::AuthorizationGrant>, policies: &str) -> pb::AuthorizationRules {
     let described = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
     pb::AuthorizationRules {
         permissions: described(&["jobs:submit", "jobs:dequeue", "connect:peer"]),
@@ -40,7 +40,7 @@ fn rules(grants: Vec<pb::AuthorizationGrant>, policies: &str) -> pb::Authorizati
     }
 }
 
-async fn set(
+pub async fn set(
     channel: Channel,
     base_version: u32,
     rules: pb::AuthorizationRules,
@@ -71,7 +71,7 @@ async fn ask(
     Client::new(channel.clone()).check(request).await.map(tonic::Response::into_inner)
 }
 
-fn spiffe(of: &str, id: &str) -> Option<By> {
+pub fn spiffe(of: &str, id: &str) -> Option<By> {
     Some(By::SpiffeId(format!("spiffe://acme.test.example.com/{of}/{id}")))
 }
 
@@ -79,15 +79,15 @@ fn leaf(credentials: &Credentials) -> Vec<u8> {
     signet_x509::pem::decode_certificates(&credentials.chain_pem()).unwrap().swap_remove(0)
 }
 
-struct Acme {
-    world: World,
-    node: Node,
-    admin: Channel,
-    service: Channel,
-    worker: Credentials,
+pub struct Acme {
+    pub world: World,
+    pub node: Node,
+    pub admin: Channel,
+    pub service: Channel,
+    pub worker: Credentials,
 }
 
-async fn acme() -> Acme {
+pub async fn acme() -> Acme {
     let world = World::new().await;
     let node = world.node().await;
     world.tenant(&node, "acme", Isolation::Dedicated).await;

@@ -28,6 +28,7 @@ mod contract;
 mod foreign;
 mod health;
 mod identities;
+mod layer;
 mod lifecycle;
 mod lists;
 mod matrix;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use signet_app::principals;
 use signet_core::{
-    Error, PrincipalId, PrincipalType, Role, TenantId, TenantScope,
+    Error, Lifetime, PrincipalId, PrincipalType, Role, TenantId, TenantScope, Time,
     authorization::{Denial, Reach},
     principals::{Principal, PrincipalStatus},
     spiffe::SpiffeId,
@@ -23,6 +23,8 @@ use crate::{
 const MAX_PROPERTIES: usize = 32;
 /// Longest text of a question, in bytes.
 const MAX_TEXT: usize = 512;
+/// Longest that an answer may be kept.
+const MAX_AGE: Lifetime = Lifetime::minutes(5);
 
 /// A principal as it is now.
 struct Known {
@@ -31,6 +33,8 @@ struct Known {
     id: PrincipalId,
     roles: Vec<Role>,
     groups: Vec<Role>,
+    /// When the certificate that named it ends.
+    not_after: Option<Time>,
 }
 
 impl Known {
@@ -46,7 +50,7 @@ impl Known {
 
     fn of(principal: Principal) -> Self {
         let Principal { tenant, principal_type, id, roles, groups, .. } = principal;
-        Self { tenant, principal_type, id, roles, groups }
+        Self { tenant, principal_type, id, roles, groups, not_after: None }
     }
 }
 
@@ -56,10 +60,8 @@ struct Refused(&'static str, Option<SpiffeId>);
 /// Answers one question. A denial is an answer.
 pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -> Result<CheckResponse, Error> {
     bounded(&message)?;
-    let scope = scope(caller, &message)?;
-    if node.trust.tenant(scope.tenant()).is_none() {
-        return Err(Error::not_found("tenant", scope.tenant()));
-    }
+    let scope = scope(caller, &message.tenant_id)?;
+    require_tenant(node, scope.tenant())?;
     let book = match node.decisions.book(scope.tenant()) {
         Ok(book) => book.unwrap_or_else(|| Arc::new(Rulebook::new(None, None))),
         Err(_) => return Ok(denied("POLICIES_UNUSABLE", None)),
@@ -108,10 +110,10 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
     });
     let built_in = built_in(node, &subject, &message.action);
     let ruling = book.decide(&subject.subject(), &message.action, &target, &context, built_in);
-    Ok(answer(node, &book, &subject, ruling))
+    Ok(answer(node, &book, &subject, ruling, now))
 }
 
-fn answer(node: &Node, book: &Rulebook, subject: &Known, ruling: Ruling) -> CheckResponse {
+fn answer(node: &Node, book: &Rulebook, subject: &Known, ruling: Ruling, now: Time) -> CheckResponse {
     let built_in = ruling.because == Because::Granted && ruling.decided_by.is_empty();
     let decided_by = if built_in { vec!["built in".to_owned()] } else { ruling.decided_by };
     CheckResponse {
@@ -120,7 +122,15 @@ fn answer(node: &Node, book: &Rulebook, subject: &Known, ruling: Ruling) -> Chec
         decided_by,
         model_version: book.version(),
         spiffe_id: messages::spiffe_id(node, &subject.tenant, subject.principal_type, &subject.id),
+        max_age: max_age(book, subject, now),
     }
+}
+
+/// Until the first of what time alone brings.
+fn max_age(book: &Rulebook, subject: &Known, now: Time) -> Option<prost_types::Duration> {
+    let ends = [book.changes_at(now), subject.not_after, Some(now.plus(MAX_AGE))];
+    let millis = ends.into_iter().flatten().min()?.millis_since(now);
+    (millis > 0).then(|| messages::duration(millis))
 }
 
 fn denied(reason: &str, spiffe_id: Option<String>) -> CheckResponse {
@@ -130,15 +140,19 @@ fn denied(reason: &str, spiffe_id: Option<String>) -> CheckResponse {
 
 /// The tenant whose rules decide. Who may ask about itself only reads the whole tenant for this: whom it may ask about
 /// is [`is_involved`]'s.
-fn scope(caller: &Caller, message: &CheckRequest) -> Result<TenantScope, Error> {
+pub(super) fn scope(caller: &Caller, tenant_id: &str) -> Result<TenantScope, Error> {
     let permit = caller.permit()?;
-    caller.scope(&message.tenant_id)?;
-    let tenant = if message.tenant_id.is_empty() {
+    caller.scope(tenant_id)?;
+    let tenant = if tenant_id.is_empty() {
         permit.identity().tenant.clone()
     } else {
-        fields::tenant_id("tenant_id", &message.tenant_id)?
+        fields::tenant_id("tenant_id", tenant_id)?
     };
     Ok(permit.to_check(&tenant)?)
+}
+
+pub(super) fn require_tenant(node: &Node, tenant: &TenantId) -> Result<(), Error> {
+    if node.trust.tenant(tenant).is_some() { Ok(()) } else { Err(Error::not_found("tenant", tenant)) }
 }
 
 /// Whoever may ask about itself only is the subject; or the resource, and has the subject's certificate in hand: it has
@@ -222,7 +236,8 @@ async fn with_groups(
         Vec::new()
     };
     let (tenant, id) = (identity.tenant.clone(), identity.principal.clone());
-    Ok(Ok(Known { tenant, principal_type: identity.principal_type, id, roles, groups }))
+    let (principal_type, not_after) = (identity.principal_type, Some(identity.not_after));
+    Ok(Ok(Known { tenant, principal_type, id, roles, groups, not_after }))
 }
 
 /// A principal as its record says; it must be active, and so must its tenant.

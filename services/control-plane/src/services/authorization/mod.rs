@@ -4,27 +4,38 @@ mod check;
 mod convert;
 mod parse;
 mod replay;
+mod watch;
+
+use std::sync::Arc;
 
 use signet_app::{SetModel, authorization};
 use signet_core::{
     Error,
+    authorization::Reach,
     trust::{KnownModel, Trust},
 };
 use signet_proto::v1::{
-    AuthorizationModel, BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse,
+    AuthorizationModel, BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, DecisionsChange,
     GetAuthorizationModelRequest, ListAuthorizationModelsRequest, ListAuthorizationModelsResponse,
-    SetAuthorizationModelRequest, TestAuthorizationModelRequest, TestAuthorizationModelResponse,
+    SetAuthorizationModelRequest, TestAuthorizationModelRequest, TestAuthorizationModelResponse, WatchDecisionsRequest,
     authorization_service_server::AuthorizationService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{api::Api, fields};
+use super::{
+    api::Api,
+    caller::{self, Caller},
+    fields,
+    stream::Messages,
+};
 
 /// Most questions of one call.
 const MAX_CHECKS: usize = 50;
 
 #[async_trait]
 impl AuthorizationService for Api {
+    type WatchDecisionsStream = Messages<DecisionsChange>;
+
     async fn get_authorization_model(
         &self,
         request: Request<GetAuthorizationModelRequest>,
@@ -98,6 +109,21 @@ impl AuthorizationService for Api {
 
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         self.unary(request, async |caller, message| check::check(&self.node, &caller, message).await).await
+    }
+
+    async fn watch_decisions(
+        &self,
+        request: Request<WatchDecisionsRequest>,
+    ) -> Result<Response<Self::WatchDecisionsStream>, Status> {
+        let (passed, message) = caller::take(request)?;
+        let caller = Caller::new(&self.node, passed);
+        let of = check::scope(&caller, &message.tenant_id).and_then(|scope| {
+            let named = caller.permit()?.reach() != Reach::Itself;
+            check::require_tenant(&self.node, scope.tenant()).map(|()| (scope.tenant().clone(), named))
+        });
+        let (tenant, named) = of.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
+        let (node, watched) = (Arc::clone(&self.node), tenant.clone());
+        Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch::watch(node, watched, named, sink))?))
     }
 
     async fn batch_check(&self, request: Request<BatchCheckRequest>) -> Result<Response<BatchCheckResponse>, Status> {

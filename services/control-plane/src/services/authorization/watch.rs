@@ -1,0 +1,63 @@
+//! Tells those who keep answers which of them hold no more.
+
+use std::{sync::Arc, time::Duration};
+
+use signet_core::{TenantId, trust::Affected};
+use signet_proto::v1::{DecisionsChange, decisions_change::Of};
+use tonic::Status;
+
+use crate::{node::Node, services::stream::Sink};
+
+/// How often a watcher hears of the node when nothing changes.
+const EVERY: Duration = Duration::from_secs(5);
+/// From so many changes at once on, all answers are to be asked for again.
+const MANY: usize = 100;
+
+/// `named`: whether the watcher may learn whom a change is about.
+pub(super) async fn watch(
+    node: Arc<Node>,
+    tenant: TenantId,
+    named: bool,
+    sink: Sink<DecisionsChange>,
+) -> Result<(), Status> {
+    let mut epochs = node.epochs.clone();
+    // From before the first message: an answer that comes after it is told of if it changes.
+    let mut seen = node.trust.epoch();
+    let mut changes = vec![DecisionsChange { of: Some(Of::All(true)) }];
+    loop {
+        for change in changes {
+            if !sink.send(change).await {
+                return Ok(());
+            }
+        }
+        let changed = tokio::time::timeout(EVERY, epochs.changed()).await;
+        let epoch = node.trust.epoch();
+        changes = match changed {
+            Ok(Err(_)) => return Ok(()),
+            Ok(Ok(())) => messages(&node.trust.affected_since(seen, &tenant), named),
+            // Who hears nothing knows that this node may know nothing.
+            Err(_) if node.trust.refuses_all() => Vec::new(),
+            Err(_) => vec![DecisionsChange { of: None }],
+        };
+        seen = epoch;
+    }
+}
+
+fn messages(affected: &[Affected], named: bool) -> Vec<DecisionsChange> {
+    let mut all = affected.iter().map(|affected| match affected {
+        Affected::Principal(_, id) if named => Of::PrincipalId(id.to_string()),
+        Affected::Certificate(_, serial) if named => Of::SerialNumber(serial.to_string()),
+        _ => Of::All(true),
+    });
+    let mut told = Vec::new();
+    let is_all = affected.len() > MANY
+        || all.any(|of| {
+            let is_all = of == Of::All(true);
+            if !told.contains(&of) {
+                told.push(of);
+            }
+            is_all
+        });
+    let told = if is_all { vec![Of::All(true)] } else { told };
+    told.into_iter().map(|of| DecisionsChange { of: Some(of) }).collect()
+}

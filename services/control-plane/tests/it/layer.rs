@@ -1,0 +1,286 @@
+//! A tenant's own service behind the SDK's layer: who gets in, who does not, and what is open ends with the right to it.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Bytes, response::IntoResponse, routing::get};
+use futures::StreamExt;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use signet_client::{Authorizer, Credentials, Identity, IdentitySettings, PeerPolicy, Question, Subject};
+use signet_core::PrincipalType;
+use signet_proto::v1::{
+    self as pb, Isolation, authorization_service_client::AuthorizationServiceClient as Client, decisions_change::Of,
+    principal_service_client::PrincipalServiceClient,
+};
+use tokio::{net::TcpListener, time::timeout};
+use tonic::{Code, Streaming, service::Routes, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_client::HealthClient, health_server::HealthServer,
+};
+
+use crate::{
+    authorization::{acme, grant, of_type, rules, set, spiffe},
+    world::{Node, World, eventually, reason},
+};
+
+const SOON: Duration = Duration::from_secs(5);
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+async fn identity(world: &World, node: &Node, credentials: Credentials) -> Identity {
+    let endpoint = format!("https://localhost:{}", node.running.grpc_addr.port());
+    Identity::adopt(IdentitySettings::new(endpoint, world.roots.clone()), credentials).await.unwrap()
+}
+
+/// gRPC's health, whose watch stays open, and a page, each with a permission.
+async fn service(identity: &Identity) -> (SocketAddr, Authorizer) {
+    let authorizer = identity.authorizer();
+    let health = tonic_health::server::HealthService::from_health_reporter(Default::default());
+    let health = HealthServer::new(health);
+    let by_path = authorizer.require_by_path([(CHECK, "jobs:submit"), (WATCH, "jobs:dequeue")]);
+    let forever = || async {
+        let lines = futures::stream::once(async { Ok::<_, Infallible>("begun\n") });
+        axum::body::Body::from_stream(lines.chain(futures::stream::pending())).into_response()
+    };
+    let pages = Router::new().route("/events", get(forever)).layer(authorizer.require("jobs:dequeue"));
+    let routes = Routes::new(health).into_axum_router().layer(by_path).merge(pages);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, identity) = (listener.local_addr().unwrap(), identity.clone());
+    tokio::spawn(async move {
+        signet_client::serve(listener, &identity, PeerPolicy::anybody(), routes, std::future::pending()).await.unwrap();
+    });
+    (address, authorizer)
+}
+
+fn health(identity: &Identity, address: SocketAddr) -> HealthClient<signet_client::LiveChannel> {
+    let policy = PeerPolicy::principal(PrincipalType::Service, "api".parse().unwrap());
+    HealthClient::new(identity.channel_to(&format!("https://{address}"), policy).unwrap())
+}
+
+/// HTTP/1.1 by hand: status, media type and body, as far as it goes on.
+async fn page(identity: &Identity, address: SocketAddr, path: &str) -> (StatusCode, hyper::body::Incoming) {
+    let config = identity.client_config(PeerPolicy::anybody()).unwrap();
+    let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    (answer.status(), answer.into_body())
+}
+
+async fn end(mut stream: Streaming<HealthCheckResponse>) -> tonic::Status {
+    let ended = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended without a word"),
+                Err(status) => return status,
+            }
+        }
+    };
+    timeout(SOON, ended).await.unwrap()
+}
+
+async fn suspend(admin: &Channel, id: &str) {
+    let request = pb::SuspendPrincipalRequest {
+        tenant_id: "acme".into(),
+        principal_id: id.into(),
+        request_id: signet_client::request_id(),
+    };
+    PrincipalServiceClient::new(admin.clone()).suspend_principal(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_lacks_the_permission_is_told_and_an_open_stream_ends_with_it() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
+    let (address, _) = service(&api).await;
+    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let user = world.principal(node, "acme", "ann", PrincipalType::User, &[]).await;
+    let user = identity(world, node, user).await;
+    eventually("the worker is let in", async || {
+        health(&worker, address).check(HealthCheckRequest::default()).await.is_ok()
+    })
+    .await;
+    let refused = health(&user, address).check(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
+    // A path that nobody named.
+    let channel = worker.channel_to(&format!("https://{address}"), PeerPolicy::anybody()).unwrap();
+    let unknown = Client::new(channel).check(pb::CheckRequest::default()).await.unwrap_err();
+    assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::PermissionDenied, "UNKNOWN_PERMISSION"));
+    let (status, body) = page(&user, address, "/events").await;
+    let problem: serde_json::Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!((status, &problem["reason"]), (StatusCode::FORBIDDEN, &"PERMISSION_MISSING".into()));
+
+    let open = async |client: &Identity| {
+        health(client, address).watch(HealthCheckRequest::default()).await.unwrap().into_inner()
+    };
+    let stream = open(&worker).await;
+    let (status, mut lines) = page(&worker, address, "/events").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(lines.frame().await.unwrap().unwrap().into_data().unwrap(), "begun\n");
+    // The permission goes, and nothing else does.
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:submit"])];
+    let changed = Instant::now();
+    set(acme.admin.clone(), 1, rules(grants, "")).await.unwrap();
+    let status = end(stream).await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
+    assert!(timeout(SOON, lines.frame()).await.unwrap().unwrap().is_err(), "HTTP has no other word for it");
+    assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
+    health(&worker, address).check(HealthCheckRequest::default()).await.unwrap();
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn a_suspended_principal_loses_its_streams_and_others_keep_theirs() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
+    let (address, authorizer) = service(&api).await;
+    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let other = world.principal(node, "acme", "w-2", PrincipalType::Worker, &[]).await;
+    let other = identity(world, node, other).await;
+    let open = async |client: &Identity| health(client, address).watch(HealthCheckRequest::default()).await;
+    eventually("both are let in", async || open(&worker).await.is_ok() && open(&other).await.is_ok()).await;
+    let (mine, mut theirs) = (open(&worker).await.unwrap().into_inner(), open(&other).await.unwrap().into_inner());
+    theirs.message().await.unwrap();
+    suspend(&acme.admin, "w-1").await;
+    assert_eq!(reason(&end(mine).await), "PRINCIPAL_DENIED");
+    assert!(timeout(Duration::from_millis(300), theirs.message()).await.is_err(), "the other's goes on");
+    let question = |id: &str| Question {
+        subject: Subject::SpiffeId(format!("spiffe://acme.test.example.com/worker/{id}").into()),
+        action: "jobs:submit".into(),
+        resource: None,
+        context: Default::default(),
+    };
+    assert_eq!(authorizer.decide(&question("w-1")).await.reason, "PRINCIPAL_DENIED");
+    assert!(authorizer.decide(&question("w-2")).await.allowed);
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn answers_survive_a_node_and_are_asked_for_again() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
+    let (address, _) = service(&api).await;
+    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
+    eventually("it is let in", async || open().await.is_ok()).await;
+    let mut stream = open().await.unwrap().into_inner();
+    stream.message().await.unwrap();
+    acme.node.end().await;
+    // The control plane is gone: who was let in goes on, until it has been silent for too long.
+    assert!(timeout(Duration::from_millis(500), stream.message()).await.is_err());
+    // Who is new cannot be decided about, and is told to retry.
+    let other = health(&worker, address).check(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!((other.code(), reason(&other).as_str()), (Code::Unavailable, "CONTROL_PLANE_UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn watchers_hear_whom_a_change_is_about_and_nothing_of_other_tenants() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let watch = async |channel: Channel| {
+        let mut stream =
+            Client::new(channel).watch_decisions(pb::WatchDecisionsRequest::default()).await.unwrap().into_inner();
+        assert_eq!(stream.message().await.unwrap().unwrap().of, Some(Of::All(true)), "always first");
+        stream
+    };
+    let next = async |stream: &mut Streaming<pb::DecisionsChange>| {
+        timeout(SOON, async {
+            loop {
+                if let Some(of) = stream.message().await.unwrap().unwrap().of {
+                    return of;
+                }
+            }
+        })
+        .await
+        .unwrap()
+    };
+    let mut service = watch(acme.service.clone()).await;
+    let mut worker = watch(world.channel(node, &acme.worker)).await;
+    // Another tenant's changes come first, and are not heard.
+    world.tenant(node, "globex", Isolation::Dedicated).await;
+    let foreign = world.principal(node, "globex", "w-9", PrincipalType::Worker, &[]).await;
+    let request = pb::RevokeCertificateRequest {
+        tenant_id: "globex".into(),
+        serial_number: foreign.facts().serial_number.clone(),
+        issuer_id: "globex.1".into(),
+        reason: pb::RevocationReason::KeyCompromise.into(),
+        request_id: signet_client::request_id(),
+        ..Default::default()
+    };
+    pb::certificate_service_client::CertificateServiceClient::new(world.admin(node))
+        .revoke_certificate(request)
+        .await
+        .unwrap();
+    world.principal(node, "acme", "w-2", PrincipalType::Worker, &[]).await;
+    suspend(&acme.admin, "w-2").await;
+    assert_eq!(next(&mut service).await, Of::PrincipalId("w-2".into()));
+    assert_eq!(next(&mut worker).await, Of::All(true), "a worker learns no names");
+    set(acme.admin.clone(), 0, rules(vec![grant(of_type(PrincipalType::Worker), &["jobs:submit"])], "")).await.unwrap();
+    assert_eq!(next(&mut service).await, Of::All(true));
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_says_how_long_it_may_be_kept() {
+    let acme = acme().await;
+    let age = async |resource: &str| {
+        let subject = pb::CheckSubject { by: spiffe("worker", "w-1") };
+        let resource = pb::CheckResource { r#type: "queue".into(), id: resource.into(), ..Default::default() };
+        let request = pb::CheckRequest {
+            subject: Some(subject),
+            action: "jobs:submit".into(),
+            resource: Some(resource),
+            ..Default::default()
+        };
+        Client::new(acme.service.clone()).check(request).await.unwrap().into_inner()
+    };
+    let mut version = 0;
+    for (policies, expire_in, expected) in [
+        ("", None, Some(300)),
+        ("", Some(60), Some(60)),
+        (
+            r#"permit (principal, action == Action::"jobs:submit", resource) when { principal.id == "w-1" };"#,
+            None,
+            Some(300),
+        ),
+        (
+            r#"permit (principal, action == Action::"jobs:submit", resource) when { context.now > datetime("2020-01-01") };"#,
+            None,
+            None,
+        ),
+    ] {
+        let mut for_a_time = grant(of_type(PrincipalType::Worker), &["jobs:submit"]);
+        for_a_time.expire_time = expire_in.map(|seconds| prost_types::Timestamp {
+            seconds: signet_client::system_clock()().unix_seconds() + seconds,
+            nanos: 0,
+        });
+        version = set(acme.admin.clone(), version, rules(vec![for_a_time], policies)).await.unwrap().version;
+        eventually("the node has the rules", async || age("q").await.model_version == version).await;
+        let age = age("q").await.max_age.map(|age| age.seconds + i64::from(age.nanos > 0));
+        let is_near = match (age, expected) {
+            (Some(age), Some(expected)) => (expected - 5..=expected).contains(&age),
+            (found, wanted) => found == wanted,
+        };
+        assert!(is_near, "{policies:?} {expire_in:?}: {age:?}");
+    }
+    acme.node.end().await;
+}
