@@ -85,6 +85,7 @@ enum Subject {
     Renewals,
     Lists,
     Ocsp,
+    Layer,
     ExtAuthz,
     Denies,
 }
@@ -152,6 +153,7 @@ impl Subject {
             Self::Feed => rows::feed::rows(state, arguments.dynamodb.as_deref(), scale),
             Self::Lists => rows::lists::rows(pki, rounds, scale),
             Self::Ocsp => rows::ocsp::rows(signetd()?, environment, rounds, scale),
+            Self::Layer => rows::layer::rows(signetd()?, environment, rounds, scale),
             Self::ExtAuthz => rows::ext_authz::rows(signetd()?, environment, state, rounds, scale),
             Self::Denies => rows::denies::rows(pki, clients, rounds, scale),
             Self::Wire => rows::wire::rows(pki, signetd()?, environment, rounds, scale),

@@ -13,18 +13,12 @@ use signet_agent::{
         AttributeContext, CheckRequest, HttpRequest, Peer, Request, authorization_client::AuthorizationClient,
     },
 };
-use signet_proto::v1::{
-    AuthorizationGrant, AuthorizationRules, CreatePrincipalRequest, CreateTenantRequest, CreateTokenRequest,
-    IssueCertificateRequest, Principal, PrincipalType, SetAuthorizationModelRequest, Tenant, authorization_grant::To,
-    authorization_service_client::AuthorizationServiceClient, certificate_service_client::CertificateServiceClient,
-    enrollment_service_client::EnrollmentServiceClient, principal_service_client::PrincipalServiceClient,
-    tenant_service_client::TenantServiceClient,
-};
-use signet_x509::{KeyAndCsr, bundle::to_pem, pem};
+use signet_x509::{bundle::to_pem, pem};
 use tempfile::TempDir;
 use tokio::time::sleep;
 use tonic::transport::{Channel, Endpoint};
 
+use super::tenant;
 use crate::{
     Result, Scale,
     measure::{micros_each, repeated},
@@ -99,22 +93,9 @@ async fn connect(folder: &Path, question: &CheckRequest) -> Result<Channel> {
 
 /// A tenant with a service for the agent, whose configuration is written, and a worker that may: what Envoy asks of it.
 async fn prepare(environment: &Environment, folder: &Path) -> Result<CheckRequest> {
-    let (admin, tenant_id) = (environment.connect().await?, format!("gateway-{}", std::process::id()));
-    let tenant = Tenant { tenant_id: tenant_id.clone(), ..Tenant::default() };
-    let request = CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
-    TenantServiceClient::new(admin.clone()).create_tenant(request).await?;
-    let to = Some(To::PrincipalType(PrincipalType::Worker.into()));
-    let rules = AuthorizationRules {
-        permissions: [(PERMISSION.to_owned(), String::new())].into(),
-        grants: vec![AuthorizationGrant { to, permissions: vec![PERMISSION.into()], expire_time: None }],
-        ..AuthorizationRules::default()
-    };
-    let (rules, request_id) = (Some(rules), signet_client::request_id());
-    let request =
-        SetAuthorizationModelRequest { tenant_id: tenant_id.clone(), rules, request_id, ..Default::default() };
-    AuthorizationServiceClient::new(admin.clone()).set_authorization_model(request).await?;
+    let tenant_id = format!("gateway-{}", std::process::id());
+    let (admin, certificate) = tenant::with_worker(environment, &tenant_id, PERMISSION).await?;
     configure(environment, &admin, &tenant_id, folder).await?;
-    let certificate = worker(&admin, &tenant_id).await?;
     let encode = |c: char| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("%{:02X}", u32::from(c)) };
     let certificate = pem::encode_certificate(&certificate).chars().map(encode).collect();
     let (method, path, host) = ("GET".into(), "/jobs/7?all".into(), "api.example.com".into());
@@ -127,15 +108,7 @@ async fn prepare(environment: &Environment, folder: &Path) -> Result<CheckReques
 }
 
 async fn configure(environment: &Environment, admin: &Channel, tenant_id: &str, folder: &Path) -> Result<()> {
-    let request = CreateTokenRequest {
-        tenant_id: tenant_id.into(),
-        principal_type: PrincipalType::Service.into(),
-        principal_id: "gateway".into(),
-        request_id: signet_client::request_id(),
-        ..CreateTokenRequest::default()
-    };
-    let token = EnrollmentServiceClient::new(admin.clone()).create_token(request).await?.into_inner();
-    fs::write(folder.join("token"), token.secret)?;
+    fs::write(folder.join("token"), tenant::service_token(admin, tenant_id).await?)?;
     let settings = environment.settings()?;
     fs::write(folder.join("ca.pem"), to_pem(settings.roots_der.iter().map(Vec::as_slice)))?;
     let (endpoint, us) = (settings.endpoint, std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder)?));
@@ -147,21 +120,4 @@ async fn configure(environment: &Environment, admin: &Channel, tenant_id: &str, 
          rules = [{{ methods = [\"GET\"], path = \"/jobs/*\", permission = \"{PERMISSION}\" }}]\n"
     );
     Ok(fs::write(folder.join("agent.toml"), text)?)
-}
-
-/// Its certificate, DER.
-async fn worker(admin: &Channel, tenant_id: &str) -> Result<Vec<u8>> {
-    let principal = Principal {
-        tenant_id: tenant_id.into(),
-        principal_id: "w-1".into(),
-        principal_type: PrincipalType::Worker.into(),
-        ..Principal::default()
-    };
-    let request = CreatePrincipalRequest { principal: Some(principal), request_id: signet_client::request_id() };
-    PrincipalServiceClient::new(admin.clone()).create_principal(request).await?;
-    let (csr_der, request_id) = (KeyAndCsr::generate()?.csr_der, signet_client::request_id());
-    let request =
-        IssueCertificateRequest { tenant_id: tenant_id.into(), principal_id: "w-1".into(), csr_der, request_id };
-    let issued = CertificateServiceClient::new(admin.clone()).issue_certificate(request).await?.into_inner();
-    issued.chain_der.into_iter().next().ok_or_else(|| "there is no certificate".into())
 }

@@ -1,0 +1,178 @@
+//! A tenant's own service: what the SDK's layer adds to a call, what a question costs the control plane, and what a
+//! decision by many policies takes.
+
+use std::{
+    convert::Infallible,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use http::{Request, Response};
+use rustls::pki_types::CertificateDer;
+use secrecy::SecretString;
+use signet_client::{Enrollment, Identity, Peer, PeerCertificate, Question};
+use signet_core::{
+    PrincipalType,
+    authorization::model::{AuthorizationModel, Proved, Rules},
+};
+use signet_policy::{Context, Rulebook, ServiceResource, Subject, Target};
+use signet_proto::v1::{
+    CheckRequest, CheckSubject, authorization_service_client::AuthorizationServiceClient, check_subject::By,
+};
+use tokio::{runtime::Runtime, time::sleep};
+use tonic::body::Body;
+use tower::{Service, ServiceBuilder, service_fn};
+
+use super::tenant;
+use crate::{
+    Result, Scale,
+    clock::{now, thread_cpu},
+    measure::{Spread, in_turn, micros_each, percentile, repeated},
+    node::{Environment, Node},
+    report::{Budget, Row},
+    server::runtime,
+};
+
+const PERMISSION: &str = "jobs:read";
+/// Questions under way at once, on one connection.
+const AT_ONCE: usize = 32;
+const POLICIES: usize = 100;
+const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) fn rows(signetd: &Path, environment: &Environment, rounds: usize, scale: Scale) -> Result<Vec<Row>> {
+    let here = runtime()?;
+    let node = here.block_on(Node::start(signetd, environment))?;
+    let (identity, leaf) = here.block_on(prepare(environment))?;
+    let mut rows = vec![layer(&here, &identity, &leaf, rounds, scale)?];
+    let count = scale.of(10_000);
+    let each = repeated(rounds, || {
+        let before = node.cpu()?;
+        here.block_on(ask(&identity, &leaf, count))?;
+        Ok(micros_each(node.cpu()? - before, count))
+    })?;
+    rows.push(
+        Row::alone("Check, with a certificate in hand", "us", each)
+            .budget(Budget::AtMost(50.0))
+            .note("CPU of signetd, with gRPC over TLS and the certificate's signature"),
+    );
+    rows.extend(policies(rounds, scale)?);
+    Ok(rows)
+}
+
+async fn prepare(environment: &Environment) -> Result<(Identity, Vec<u8>)> {
+    let tenant_id = format!("layer-{}", std::process::id());
+    let (admin, leaf) = tenant::with_worker(environment, &tenant_id, PERMISSION).await?;
+    let token = SecretString::from(tenant::service_token(&admin, &tenant_id).await?);
+    let identity = Identity::enroll(environment.settings()?, &Enrollment::join_token(token)).await?;
+    Ok((identity, leaf))
+}
+
+/// What it adds to a call of a service that does nothing, once the answer is kept.
+fn layer(here: &Runtime, identity: &Identity, leaf: &[u8], rounds: usize, scale: Scale) -> Result<Row> {
+    let (peer, authorizer) = here.block_on(async {
+        let peer = identity.peer(Some(&[CertificateDer::from(leaf.to_vec())])).ok_or("the worker is no peer")?;
+        let authorizer = identity.authorizer();
+        let question = Question::new(PeerCertificate::from_der(leaf), PERMISSION.into());
+        let started = Instant::now();
+        while !authorizer.decide(&question).await.allowed {
+            if started.elapsed() > SOON {
+                return Err("the worker is not allowed".into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((Arc::new(peer), authorizer))
+    })?;
+    let nothing = || service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
+    let plain = nothing();
+    let layered = ServiceBuilder::new().layer(authorizer.require(PERMISSION)).service(nothing());
+    let count = scale.of(200_000);
+    let pair = in_turn(
+        rounds,
+        || here.block_on(calls(plain.clone(), &peer, count)),
+        || here.block_on(calls(layered.clone(), &peer, count)),
+    )?;
+    Ok(Row::alone("the SDK's layer: what it adds to a call", "us", pair.difference)
+        .budget(Budget::AtMost(1.0))
+        .note("CPU; floor: the same service without it"))
+}
+
+async fn calls<S, B>(mut service: S, peer: &Arc<Peer>, count: usize) -> Result<f64>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    let before = thread_cpu();
+    for _ in 0..count {
+        let mut request = Request::new(Body::empty());
+        request.extensions_mut().insert(Arc::clone(peer));
+        if service.call(request).await?.status() != http::StatusCode::OK {
+            return Err("a call was refused".into());
+        }
+    }
+    Ok(micros_each(thread_cpu() - before, count))
+}
+
+async fn ask(identity: &Identity, leaf: &[u8], count: usize) -> Result<()> {
+    let client = AuthorizationServiceClient::new(identity.channel()?);
+    let question = CheckRequest {
+        subject: Some(CheckSubject { by: Some(By::CertificateDer(leaf.to_vec())) }),
+        action: PERMISSION.into(),
+        ..CheckRequest::default()
+    };
+    let asked = stream::iter(0..count).map(|_| {
+        let (mut client, question) = (client.clone(), question.clone());
+        async move { client.check(question).await }
+    });
+    Ok(asked.buffer_unordered(AT_ONCE).try_for_each(|_| async { Ok(()) }).await?)
+}
+
+/// A decision with many policies about the action, of which the last permits.
+fn policies(rounds: usize, scale: Scale) -> Result<Vec<Row>> {
+    let text: String = (0..POLICIES)
+        .map(|n| {
+            format!(
+                "permit (principal is Worker, action == Action::\"{PERMISSION}\", resource is Resource)\n\
+                 when {{ resource.kind == \"queue\" && resource.id == \"q-{n}\" }};\n"
+            )
+        })
+        .collect();
+    let rules =
+        Rules { permissions: [(PERMISSION.to_owned(), String::new())].into(), policies: text, ..Rules::default() };
+    let tenant = "acme".parse()?;
+    let model = AuthorizationModel {
+        tenant,
+        version: 1,
+        rules,
+        note: String::new(),
+        proved: Proved::NotProved,
+        set_by: String::new(),
+        set_at: now(),
+    };
+    let tenant = model.tenant.clone();
+    let (book, id, last) = (Rulebook::new(Some(Arc::new(model)), None), "w-1".parse()?, format!("q-{}", POLICIES - 1));
+    let subject = Subject { tenant: &tenant, principal_type: PrincipalType::Worker, id: &id, roles: &[], groups: &[] };
+    let target =
+        Target::Resource(ServiceResource { tenant: &tenant, kind: "queue", id: &last, owner: None, tags: &[] });
+    let context = Context::at(now());
+    let decide = || book.decide(&subject, PERMISSION, &target, &context, false).allowed;
+    if !decide() {
+        return Err("the policies do not permit it".into());
+    }
+    let count = scale.of(20_000);
+    let each = repeated(rounds, || {
+        let before = thread_cpu();
+        let allowed = (0..count).filter(|_| decide()).count();
+        if allowed == count { Ok(micros_each(thread_cpu() - before, count)) } else { Err("a decision differs".into()) }
+    })?;
+    let one = || {
+        let before = thread_cpu();
+        decide();
+        micros_each(thread_cpu() - before, 1)
+    };
+    let all: Vec<f64> = (0..count).map(|_| one()).collect();
+    Ok(vec![
+        Row::alone(format!("a decision by {POLICIES} Cedar policies"), "us", each).budget(Budget::AtMost(20.0)),
+        Row::alone("  99th percentile", "us", Spread::exactly(percentile(&all, 0.99))).budget(Budget::AtMost(50.0)),
+    ])
+}
