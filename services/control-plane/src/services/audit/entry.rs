@@ -41,7 +41,7 @@ struct Resource {
 }
 
 /// `None`: a later release wrote it in a form of its own.
-pub(in crate::services) fn entry(payload: &str) -> Option<pb::AuditEntry> {
+pub(crate) fn entry(payload: &str) -> Option<pb::AuditEntry> {
     let entry: Entry = serde_json::from_str(payload).ok()?;
     Some(pb::AuditEntry {
         severity: severity(Severity::of(&entry.operation, &entry.outcome)).into(),
