@@ -90,7 +90,7 @@ fn layer(here: &Runtime, identity: &Identity, leaf: &[u8], rounds: usize, scale:
     let count = scale.of(200_000);
     let pair = in_turn(
         rounds,
-        || here.block_on(calls(plain.clone(), &peer, count)),
+        || here.block_on(calls(plain, &peer, count)),
         || here.block_on(calls(layered.clone(), &peer, count)),
     )?;
     Ok(Row::alone("the SDK's layer: what it adds to a call", "us", pair.difference)

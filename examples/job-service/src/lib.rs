@@ -19,6 +19,7 @@ pub use jobs::Jobs;
     unused_qualifications,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     reason = "generated; the .proto file carries the documentation"
 )]
 pub mod v1 {

@@ -1,4 +1,5 @@
 //! The service, and a command for those who use it: `job-service --help`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
 use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc};
 
