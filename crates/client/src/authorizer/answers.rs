@@ -19,8 +19,10 @@ use super::question::{AccessAnswer, Matter, Question, QuestionSubject};
 const MOST_SUBJECTS: usize = 65_536;
 /// Most answers that are kept of one subject.
 const MOST_OF_ONE: usize = 1000;
-/// Most questions about one subject that are asked in a second.
-const ASKED_A_SECOND: u32 = 50;
+/// Questions about one subject that are asked at once after a quiet time, and how long it takes until one more may be:
+/// far fewer than the control plane takes of us.
+const ASKED_AT_ONCE: u32 = 50;
+const ONE_MORE_EACH: Duration = Duration::from_millis(200);
 /// How long a denial is kept that may be another at the next moment: who knocks on and on asks once a second.
 const DENIED: Duration = Duration::from_secs(1);
 /// How long answers of an ended connection are believed while they are asked for anew.
@@ -38,8 +40,8 @@ pub(super) struct Answers {
 #[derive(Default)]
 struct OfSubject {
     slots: RwLock<HashMap<Matter, Arc<Slot>>>,
-    /// Since when how many questions were asked.
-    asked: Mutex<Option<(Instant, u32)>>,
+    /// When all that were asked are forgotten, if no more are.
+    asked_until: Mutex<Option<Instant>>,
 }
 
 /// A place for an answer.
@@ -106,12 +108,14 @@ impl Answers {
     /// Counts a question that is about to be asked; false: there were too many about its subject.
     pub(super) fn may_ask(&self, question: &Question) -> bool {
         let (of, now) = (self.subject(&question.subject), Instant::now());
-        let mut asked = of.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = asked.unwrap_or((now, 0));
-        let fresh = now.saturating_duration_since(since) >= Duration::from_secs(1);
-        let (since, count) = if fresh { (now, 1) } else { (since, count.saturating_add(1)) };
-        *asked = Some((since, count));
-        count <= ASKED_A_SECOND
+        let mut until = of.asked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = until.unwrap_or(now).max(now).checked_add(ONE_MORE_EACH);
+        let has_room = |next: &Instant| next.saturating_duration_since(now) <= ONE_MORE_EACH * ASKED_AT_ONCE;
+        match next.filter(has_room) {
+            Some(next) => *until = Some(next),
+            None => return false,
+        }
+        true
     }
 
     /// Keeps an answer for as long as it holds, unless something changed since it was asked for.
@@ -191,5 +195,86 @@ fn concerns(of: &Of, subject: &QuestionSubject, matter: &Matter, decision: &Acce
             QuestionSubject::Certificate(certificate) => certificate.serial() == Some(serial),
             QuestionSubject::SpiffeId(_) => false,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::authorizer::question::QuestionResource;
+
+    fn question(id: &str) -> Question {
+        let subject = QuestionSubject::SpiffeId(format!("spiffe://acme.example.com/worker/{id}").into());
+        Question::of(subject, "jobs:submit".into())
+    }
+
+    fn allowed(seconds: i64) -> CheckResponse {
+        let max_age = Some(prost_types::Duration { seconds, nanos: 0 });
+        CheckResponse { allowed: true, reason: "GRANTED".into(), max_age, ..CheckResponse::default() }
+    }
+
+    fn is_kept(answers: &Answers, question: &Question) -> bool {
+        answers.kept(question, Instant::now()).is_some()
+    }
+
+    #[test]
+    fn an_answer_is_kept_until_a_change_is_about_it() {
+        let (answers, ann, bob) = (Answers::default(), question("ann"), question("bob"));
+        let about_bob = question("carl").about(QuestionResource { id: "bob".into(), ..QuestionResource::default() });
+        for one in [&ann, &bob, &about_bob] {
+            answers.keep(one, allowed(60), answers.now());
+        }
+        answers.change(&Of::PrincipalId("bob".into()));
+        assert!(is_kept(&answers, &ann) && !is_kept(&answers, &bob) && !is_kept(&answers, &about_bob));
+        answers.change(&Of::All(true));
+        assert!(!is_kept(&answers, &ann));
+    }
+
+    #[test]
+    fn an_answer_that_was_asked_for_before_a_change_is_not_kept() {
+        let (answers, ann) = (Answers::default(), question("ann"));
+        let asked = answers.now();
+        answers.change(&Of::PrincipalId("somebody".into()));
+        assert!(answers.keep(&ann, allowed(60), asked).allowed, "it was true when it was given");
+        assert!(!is_kept(&answers, &ann));
+    }
+
+    #[test]
+    fn what_time_may_turn_is_not_kept_and_a_denial_is_for_a_second() {
+        let (answers, ann) = (Answers::default(), question("ann"));
+        answers.keep(&ann, CheckResponse { max_age: None, ..allowed(0) }, answers.now());
+        assert!(!is_kept(&answers, &ann));
+        answers.keep(&ann, CheckResponse { reason: "PRINCIPAL_DENIED".into(), ..CheckResponse::default() }, answers.now());
+        let later = |millis| Instant::now() + Duration::from_millis(millis);
+        assert!(answers.kept(&ann, later(500)).is_some() && answers.kept(&ann, later(1100)).is_none());
+    }
+
+    #[test]
+    fn answers_of_an_ended_connection_are_believed_for_a_while_and_asked_for_anew() {
+        let (answers, ann) = (Answers::default(), question("ann"));
+        answers.keep(&ann, allowed(300), answers.now());
+        assert!(answers.is_certain(&ann, Instant::now()));
+        answers.doubt();
+        assert!(is_kept(&answers, &ann) && !answers.is_certain(&ann, Instant::now()));
+        assert!(answers.kept(&ann, Instant::now() + DOUBT).is_none());
+        answers.keep(&ann, allowed(300), answers.now());
+        assert!(answers.is_certain(&ann, Instant::now()));
+    }
+
+    #[test]
+    fn one_who_asks_ever_other_things_takes_nobody_elses_place() {
+        let answers = Answers::default();
+        let of = |n: u32| question("ann").about(QuestionResource { id: n.to_string(), ..QuestionResource::default() });
+        let asked = (0..10_000).filter(|n| answers.may_ask(&of(*n))).count();
+        assert!((50..60).contains(&asked), "{asked}");
+        assert!(answers.may_ask(&question("bob")));
+        answers.keep(&question("bob"), allowed(60), answers.now());
+        (0..10_000).for_each(|n| drop(answers.keep(&of(n), allowed(60), answers.now())));
+        assert!(is_kept(&answers, &question("bob")));
+        let kept: usize = answers.of.read().unwrap().values().map(|of| of.slots.read().unwrap().len()).sum();
+        assert!(kept <= MOST_OF_ONE + 1, "{kept}");
+        assert_eq!(Arc::strong_count(&answers.slot(&of(9_999))), 2, "the last is still there");
     }
 }
