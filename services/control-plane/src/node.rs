@@ -101,6 +101,8 @@ pub(crate) struct Node {
     pub(crate) connections: Arc<Registry>,
     /// Whether no other node is meant to stand beside it.
     pub(crate) alone: bool,
+    /// For certificates that others have met and ask about.
+    pub(crate) verifier: signet_mtls::ClientVerifier,
     /// Tells the trust epoch after each change.
     pub(crate) epochs: watch::Receiver<u64>,
     pub(crate) audit_key_spki_der: Vec<u8>,

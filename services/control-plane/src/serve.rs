@@ -12,7 +12,7 @@ use std::{
 
 use signet_app::Follower;
 use signet_core::{Cidr, Clock, Entropy, Lifetime, authorization::Policy, trust::Trust};
-use signet_mtls::{AcceptSettings, Ages, BanSettings, Rate, system_uptime};
+use signet_mtls::{AcceptSettings, Ages, BanSettings, ClientVerifier, Rate, provider, system_uptime};
 use tokio::{net::TcpListener, sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -208,6 +208,7 @@ fn node(
     let (ocsp, wanted) = Ocsp::new(Arc::clone(&wired.app), Arc::clone(&trust), Arc::clone(clock), config.ocsp.nonce);
     let connections = registry(&config.limits, &trust, (&policy, &shares), &wired.entropy, clock);
     let decisions = Decisions::new(Arc::clone(&trust), Arc::clone(&policy));
+    let known = Arc::clone(&trust);
     let node = Node {
         app: Arc::clone(&wired.app),
         bundles: Bundles::new(Arc::clone(&trust)),
@@ -229,6 +230,7 @@ fn node(
         endpoint: Endpoint::new(config.probe.as_ref().map(|probe| probe.endpoint.clone())),
         connections,
         alone: wired.server_identity.renewed_by_server(),
+        verifier: ClientVerifier::new(wired.app.environment().clone(), known, provider(), false),
         epochs: follower.epochs(),
         audit_key_spki_der: wired.audit_key_spki_der.clone(),
         limits: config.limits,

@@ -11,7 +11,6 @@ use signet_core::{
 };
 use signet_policy::{Because, Context, Rulebook, Ruling, ServiceResource, Subject, Target};
 use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, check_subject::By};
-use signet_x509::verify_client;
 
 use crate::{
     asked::Question,
@@ -189,8 +188,7 @@ async fn subject(
             with_groups(node, caller, scope, book, session.identity(), roles).await
         }
         Some(By::CertificateDer(der)) => {
-            let found = verify_client(der, node.app.environment(), |tenant| node.trust.tenant(tenant), now);
-            let identity = match found {
+            let identity = match node.verifier.identify(der, now) {
                 Ok(identity) if identity.tenant == *scope.tenant() => identity,
                 // Another tenant's is nobody's here.
                 Ok(_) => return Ok(Err(Refused("FOREIGN_TENANT", None))),
