@@ -10,7 +10,7 @@ use signet_core::{
     PrincipalType, Role, Time,
     authorization::{
         PERMISSIONS,
-        model::{AuthorizationModel, BUILT_IN_ROLES, Grant, Grantee, Rules},
+        model::{AuthorizationModel, BUILT_IN_ROLES, Grant, Grantee, Rules, grantable_to},
     },
 };
 
@@ -134,7 +134,8 @@ impl Rulebook {
         let applies = move |grant: &&Grant| {
             grant.holds(now) && grant.is_for(subject.principal_type, subject.roles, subject.groups)
         };
-        grants.filter(applies).flat_map(|grant| &grant.permissions).map(String::as_str)
+        let granted = grants.filter(applies).flat_map(|grant| &grant.permissions).map(String::as_str);
+        granted.filter(|permission| may_use(subject, permission))
     }
 
     /// When the next grant ends.
@@ -173,11 +174,17 @@ impl Rulebook {
         let grants = self.rules().flat_map(|rules| &rules.grants);
         let applies = |grant: &&Grant| {
             grant.permissions.contains(action)
+                && may_use(subject, action)
                 && grant.holds(context.now)
                 && grant.is_for(subject.principal_type, subject.roles, subject.groups)
         };
         grants.filter(applies).map(|grant| Named(&grant.to).to_string()).collect()
     }
+}
+
+/// Whether a grant of the permission is of use to the subject: Signet's own RPCs are not for every type.
+fn may_use(subject: &Subject<'_>, permission: &str) -> bool {
+    !PERMISSIONS.contains(&permission) || grantable_to(permission).contains(&subject.principal_type)
 }
 
 /// Parses and validates a tenant's policies with the words that it may use. The faults are in the order of the text.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    model::{BUILT_IN_ROLES, GRANTABLE, Grant, Grantee, MAX_ENTRIES, MAX_GRANTED, Rules},
+    model::{BUILT_IN_ROLES, GRANTABLE, Grant, Grantee, MAX_ENTRIES, MAX_GRANTED, Rules, grantable_to},
     permissions::PERMISSIONS,
 };
 use crate::{
@@ -30,11 +30,8 @@ impl Rules {
             }
         }
         for name in self.permissions.keys() {
+            // Also one that the environment has declared since, which is the same.
             check_permission(name)?;
-            if inherited.contains_key(name) {
-                let message = format!("{name} is the environment's; grant it without declaring it again");
-                return Err(Error::invalid("rules.permissions", "DUPLICATE", message));
-            }
         }
         if let Some(role) = self.roles.keys().find(|role| BUILT_IN_ROLES.contains(&role.as_str())) {
             let message = format!("{role} is built in: its permissions are Signet's");
@@ -73,6 +70,11 @@ impl Rules {
             }
             if !GRANTABLE.contains(&name) {
                 return refused(format!("{name} is not granted: it could make an admin of whoever has it"));
+            }
+            if let Grantee::Type(of) = grant.to
+                && !grantable_to(name).contains(&of)
+            {
+                return refused(format!("{name} is of no use to a {of}: its type may not call what needs it"));
             }
             if matches!(grant.to, Grantee::Group(_)) {
                 let rule = "groups are not in certificates; grant it to a role";

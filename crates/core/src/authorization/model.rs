@@ -41,6 +41,20 @@ pub const GRANTABLE: &[&str] = &[
     "trust.read",
 ];
 
+/// The types whose calls need one of [`GRANTABLE`], as the RPCs say: it is of no use to others. None for what is not
+/// granted.
+pub fn grantable_to(permission: &str) -> &'static [PrincipalType] {
+    use PrincipalType::{Admin, Service, User};
+    match permission {
+        "authorization.check" | "certificates.get" | "certificates.list" | "principals.get" | "trust.read" => {
+            &PrincipalType::ALL
+        }
+        "principals.list" => &[Admin, User, Service],
+        other if GRANTABLE.contains(&other) => &[Admin, User],
+        _ => &[],
+    }
+}
+
 /// Whom a grant is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,9 +3,6 @@
 use super::reason::{Reason, Told, reasons};
 
 reasons! {
-    CONTROL_PLANE_UNAVAILABLE [Client Decision;]
-        "Nobody decided: the service that was called cannot ask the control plane, or has not heard of it for 30 s."
-        => "Retry. If it stays, look at the service's log and `principal doctor` on its machine.";
     FOREIGN_TENANT [Decision;]
         "The subject is of another tenant than what it asks for."
         => "Nobody acts in another tenant; ask in the subject's own.";

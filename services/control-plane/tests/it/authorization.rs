@@ -258,6 +258,7 @@ async fn what_cannot_hold_is_not_set() {
         ("INVALID_GRANT", rules(vec![grant(worker(), &["principals.create"])], "")),
         ("INVALID_GRANT", rules(vec![grant(worker(), &["tenants.create"])], "")),
         ("INVALID_GRANT", rules(vec![grant(worker(), &["tokens.create"])], "")),
+        ("INVALID_GRANT", rules(vec![grant(worker(), &["audit.read"])], "")),
         (
             "INVALID_POLICY",
             rules(Vec::new(), r#"permit (principal, action == Action::"principals.create", resource);"#),
@@ -431,5 +432,44 @@ async fn new_rules_are_tried_on_what_was_asked_and_called_lately() {
     let boss = acme.world.channel(&acme.node, &boss);
     let none = Client::new(boss).test_authorization_model(request).await.unwrap().into_inner();
     assert_eq!((none.replays.len(), none.replayed_questions, none.replayed_calls), (0, 0, 0));
+    acme.node.end().await;
+}
+
+/// What is granted is of use to whom the RPCs let call; what they say and what grants go by is one.
+#[tokio::test]
+async fn grants_of_signets_own_permissions_help_those_who_may_call() {
+    let table = signet_control_plane::authorization::Table::from_descriptors(
+        signet_proto::DESCRIPTORS,
+        &signet_core::authorization::Policy::new(),
+    )
+    .unwrap();
+    let policy = signet_core::authorization::Policy::new();
+    for permission in signet_core::authorization::model::GRANTABLE {
+        let mut callers: Vec<PrincipalType> = Vec::new();
+        for (_, route) in table.iter() {
+            if let signet_control_plane::authorization::Access::Rule(rule) = route.access()
+                && Some(rule.permission) == policy.permission(permission)
+            {
+                callers.extend(PrincipalType::ALL.iter().filter(|of| rule.callers.admits(**of)));
+            }
+        }
+        let useful = signet_core::authorization::model::grantable_to(permission);
+        assert!(PrincipalType::ALL.iter().all(|of| callers.contains(of) == useful.contains(of)), "{permission}: {callers:?}");
+    }
+    // A worker with a role that is granted something gets no right of which its type could make no use.
+    let acme = acme().await;
+    let grants = vec![grant(To::Role("support".into()), &["audit.read", "principals.list"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    for (id, of, allowed) in [("w-2", PrincipalType::Worker, false), ("ann", PrincipalType::User, true)] {
+        acme.world.principal(&acme.node, "acme", id, of, &["support"]).await;
+        let answer = ask(&acme.service, spiffe(&of.to_string(), id), "audit.read", None).await.unwrap();
+        assert_eq!(answer.allowed, allowed, "{id}: {answer:?}");
+    }
+    // What everybody may do to itself.
+    let own = ask(&acme.service, spiffe("worker", "w-1"), "principals.get", about("worker", "w-1")).await.unwrap();
+    let other = ask(&acme.service, spiffe("worker", "w-1"), "principals.get", about("worker", "w-2")).await.unwrap();
+    assert!(own.allowed && !other.allowed, "{own:?} {other:?}");
+    let elsewhere = ask(&acme.service, spiffe("worker", "w-1"), "jobs:submit", about("tenant", "globex")).await.unwrap();
+    assert_eq!(elsewhere.reason, "FOREIGN_TENANT");
     acme.node.end().await;
 }

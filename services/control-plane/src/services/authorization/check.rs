@@ -84,6 +84,9 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
         },
         None => None,
     };
+    if resource.r#type == "tenant" && !resource.id.is_empty() && resource.id != scope.tenant().as_str() {
+        return Ok(denied("FOREIGN_TENANT", None));
+    }
     let tags: Vec<(&str, &str)> = resource.properties.iter().map(|(name, value)| (&**name, &**value)).collect();
     let target = match &other {
         Some(known) => Target::Principal(known.subject()),
@@ -107,7 +110,7 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
     node.asked.note(scope.tenant(), now, || {
         Question::new((subject.principal_type, &subject.id), &message.action, &resource, &context)
     });
-    let built_in = built_in(node, &subject, &message.action);
+    let built_in = built_in(node, &subject, &message.action, &target);
     let ruling = book.decide(&subject.subject(), &message.action, &target, &context, built_in);
     Ok(answer(node, &book, &subject, ruling, now))
 }
@@ -259,10 +262,13 @@ async fn principal(
     }
 }
 
-fn built_in(node: &Node, subject: &Known, action: &str) -> bool {
+fn built_in(node: &Node, subject: &Known, action: &str, target: &Target<'_>) -> bool {
     let Some(permission) = node.policy.permission(action) else { return false };
     let grants = node.policy.grants(&subject.tenant, subject.principal_type, &subject.roles);
-    grants.reach(permission).is_some_and(|reach| reach != Reach::Itself)
+    match (grants.reach(permission), target) {
+        (Some(Reach::Itself), Target::Principal(other)) => *other.id == subject.id,
+        (reach, _) => reach.is_some_and(|reach| reach != Reach::Itself),
+    }
 }
 
 fn principal_type(text: &str) -> Option<PrincipalType> {
