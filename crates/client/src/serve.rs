@@ -40,7 +40,7 @@ const OF_ONE_PRINCIPAL: usize = 64;
 /// Most handshakes at once, so that strangers do not take all places.
 const HANDSHAKES: usize = 1024;
 /// Most of them from one address, or one IPv6 network of 64 bits.
-const HANDSHAKES_OF_ONE: usize = 32;
+const HANDSHAKES_OF_ONE: usize = 128;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request's headers may take.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
@@ -140,7 +140,9 @@ impl Door {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let Arrived { tcp, remote, place: _place, handshake } = arrived;
-        let Some(of_source) = self.sources.count(source(remote.ip()), HANDSHAKES_OF_ONE) else { return };
+        let Some(of_source) = self.sources.count(source(remote.ip()), HANDSHAKES_OF_ONE) else {
+            return tracing::info!(%remote, "an address has as many handshakes under way as it may: closed");
+        };
         let shaken = timeout(HANDSHAKE_TIMEOUT, async {
             tcp.set_nodelay(true)?;
             self.acceptor.accept(tcp).await
@@ -150,7 +152,7 @@ impl Door {
         let Some(peer) = self.identity.peer(tls.get_ref().1.peer_certificates()).map(Arc::new) else { return };
         let principal = (peer.principal_type, peer.principal.clone());
         let Some(_of_principal) = self.principals.count(principal, OF_ONE_PRINCIPAL) else {
-            return tracing::debug!(peer = %peer.principal, "a principal has as many connections as it may");
+            return tracing::info!(peer = %peer.principal, "a principal has as many connections as it may");
         };
         let left = peer.not_after.millis_since(self.identity.now());
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));

@@ -110,7 +110,7 @@ impl Store for MemoryStore {
     async fn get(&self, key: &Key, now: Time) -> Result<Option<Versioned<Body>>, StoreError> {
         let records = self.0.lock().unwrap();
         let Some(record) = alive(&records, key, now) else { return Ok(None) };
-        Ok(Some(record.read().map_err(|reason| record.unreadable(key, reason))?))
+        Ok(Some(record.read(key).map_err(|reason| record.unreadable(key, reason))?))
     }
 
     async fn query(&self, query: &Query, now: Time) -> Result<Page, StoreError> {
@@ -174,11 +174,12 @@ impl Record {
         self.expires_at.is_none_or(|at| at > now)
     }
 
-    fn read(&self) -> Result<Versioned<Body>, String> {
+    fn read(&self, key: &Key) -> Result<Versioned<Body>, String> {
         if self.schema > SCHEMA_VERSION || self.schema + 1 < SCHEMA_VERSION {
             return Err(format!("its form is {}", self.schema));
         }
-        let value = serde_json::from_str(&self.body).map_err(|error| error.to_string())?;
+        let value: Body = serde_json::from_str(&self.body).map_err(|error| error.to_string())?;
+        value.require_key(key)?;
         let stored = Stored { body: self.body.clone(), beside: Default::default() };
         Ok(Versioned { value, version: Version::read(self.version, stored) })
     }
@@ -235,7 +236,7 @@ fn page_of(query: &Query, found: Vec<(Cursor, &Key, &Record)>) -> Page {
             page.next = last;
             break;
         }
-        match record.read() {
+        match record.read(key) {
             Ok(read) => page.records.push(read),
             Err(reason) => page.unreadable.push(record.unreadable(key, reason)),
         }

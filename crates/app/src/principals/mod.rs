@@ -97,7 +97,7 @@ pub async fn list_principals(
     reads::in_tenant(app, scope, found, call.now).await
 }
 
-/// Changes a principal's name, roles or groups. Roles hold on every node within a second, also for certificates
+/// Changes a principal's name, roles or groups. Both hold on every node within a second, roles also for certificates
 /// that carry others.
 pub async fn update_principal(
     app: &App,
@@ -119,13 +119,14 @@ pub async fn update_principal(
         if *now == before {
             return Ok(Planned::Unchanged(before));
         }
-        let roles_changed = now.roles != before.roles;
-        if roles_changed || now.groups != before.groups {
+        let rights_changed = now.roles != before.roles || now.groups != before.groups;
+        if rights_changed {
             now.generation += 1;
         }
         let groups = (now.groups != before.groups).then(|| joined(&now.groups));
         let until = now.outlived_at(call.now);
-        let change = roles_changed.then(|| {
+        // Groups are not in certificates, but in answers that somebody keeps: this tells whose hold no more.
+        let change = rights_changed.then(|| {
             let roles = found.value.roles.clone();
             (Change::PrincipalRoles { principal: id.clone(), roles, until }, until)
         });

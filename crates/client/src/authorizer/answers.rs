@@ -74,9 +74,9 @@ impl Answers {
         self.find(question, |kept| (now < kept.until).then(|| Arc::clone(&kept.decision)))
     }
 
-    /// Whether there is one that nobody has to ask for again.
-    pub(super) fn is_certain(&self, question: &Question, now: Instant) -> bool {
-        self.find(question, |kept| (now < kept.until && !kept.doubtful).then_some(())).is_some()
+    /// One that nobody has to ask for again.
+    pub(super) fn certain(&self, question: &Question, now: Instant) -> Option<Arc<AccessAnswer>> {
+        self.find(question, |kept| (now < kept.until && !kept.doubtful).then(|| Arc::clone(&kept.decision)))
     }
 
     fn find<T>(&self, question: &Question, read: impl FnOnce(&Kept) -> Option<T>) -> Option<T> {
@@ -255,12 +255,12 @@ mod tests {
     fn answers_of_an_ended_connection_are_believed_for_a_while_and_asked_for_anew() {
         let (answers, ann) = (Answers::default(), question("ann"));
         answers.keep(&ann, allowed(300), answers.now());
-        assert!(answers.is_certain(&ann, Instant::now()));
+        assert!(answers.certain(&ann, Instant::now()).is_some());
         answers.doubt();
-        assert!(is_kept(&answers, &ann) && !answers.is_certain(&ann, Instant::now()));
+        assert!(is_kept(&answers, &ann) && answers.certain(&ann, Instant::now()).is_none());
         assert!(answers.kept(&ann, Instant::now() + DOUBT).is_none());
         answers.keep(&ann, allowed(300), answers.now());
-        assert!(answers.is_certain(&ann, Instant::now()));
+        assert!(answers.certain(&ann, Instant::now()).is_some());
     }
 
     #[test]

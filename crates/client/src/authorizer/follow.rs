@@ -6,11 +6,14 @@ use signet_proto::v1::{
     DecisionsChange, WatchDecisionsRequest, authorization_service_client::AuthorizationServiceClient,
     decisions_change::Of,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
 use tonic::{Status, Streaming};
 
 use super::{connection::Connection, state::Inner};
-use crate::{error::ClientError, identity::Shared, retry::jittered};
+use crate::{error::ClientError, identity::{Shared, Task}, retry::jittered};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -39,25 +42,32 @@ async fn connected(shared: &Shared, inner: &Arc<Inner>) -> Result<(), ClientErro
     let channel = shared.connector(Some(&shared.held()))?.connect().await?;
     let mut client = AuthorizationServiceClient::new(channel);
     let mut stream = client.watch_decisions(WatchDecisionsRequest::default()).await?.into_inner();
-    let connection = Arc::new(Connection::new(client));
+    let (connection, changed) = (Arc::new(Connection::new(client)), Arc::new(Notify::new()));
+    // Beside the stream, which must be read meanwhile.
+    let _reviewer = Task::spawn(review(Arc::clone(inner), Arc::clone(&connection), Arc::clone(&changed)));
     let mut opened = false;
+    while let Some(change) = next(&mut stream).await? {
+        inner.heard();
+        match &change.of {
+            // The first: what was kept is in doubt already, and from now on questions go here.
+            Some(Of::All(_)) if !opened => {
+                opened = true;
+                inner.connection.send_replace(Some(Arc::clone(&connection)));
+            }
+            Some(of) => inner.answers.change(of),
+            None => continue,
+        }
+        changed.notify_one();
+    }
+    Ok(())
+}
+
+async fn review(inner: Arc<Inner>, connection: Arc<Connection>, changed: Arc<Notify>) {
     let mut ticks = interval(REVIEW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            change = next(&mut stream) => {
-                let Some(change) = change? else { return Ok(()) };
-                inner.heard();
-                match &change.of {
-                    // The first: what was kept is in doubt already, and from now on questions go here.
-                    Some(Of::All(_)) if !opened => {
-                        opened = true;
-                        inner.connection.send_replace(Some(Arc::clone(&connection)));
-                    }
-                    Some(of) => inner.answers.change(of),
-                    None => continue,
-                }
-            }
+            () = changed.notified() => {}
             _ = ticks.tick() => {}
         }
         inner.review(Some(&connection)).await;

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 50;
 pub(super) struct Inner {
     pub(super) answers: Answers,
     pub(super) connection: watch::Sender<Option<Arc<Connection>>>,
-    /// When the control plane was heard last, in milliseconds after `began`; 0: never.
+    /// When the control plane was heard last, in milliseconds after `began`.
     heard: AtomicU64,
     began: Instant,
     /// What goes on by an answer, and ends with it.
@@ -82,25 +82,32 @@ impl Inner {
         {
             return Arc::new(AccessAnswer::denied("CERTIFICATE_MALFORMED"));
         }
-        let slot = self.answers.slot(question);
-        // Who asks the same waits for the same answer.
-        let _asking = slot.asking.lock().await;
-        if let Some(kept) = self.kept(question) {
-            return kept;
-        }
-        if !self.answers.may_ask(question) {
-            return Arc::new(AccessAnswer::too_many());
-        }
-        match timeout(PATIENCE, self.ask(question)).await {
+        match timeout(PATIENCE, self.ask_in_turn(question)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => Arc::new(AccessAnswer::unavailable(&error.to_string())),
             Err(_) => Arc::new(AccessAnswer::unavailable("no answer in time")),
         }
     }
 
+    /// Who asks the same waits for the same answer.
+    async fn ask_in_turn(&self, question: &Question) -> Result<Arc<AccessAnswer>, ClientError> {
+        let slot = self.answers.slot(question);
+        let _asking = slot.asking.lock().await;
+        if let Some(kept) = self.kept(question) {
+            return Ok(kept);
+        }
+        if !self.answers.may_ask(question) {
+            // What is kept and not believed is nobody's fault.
+            let is_silent = self.silence(Instant::now()) > SILENCE;
+            let answer = if is_silent { AccessAnswer::unavailable("it is silent") } else { AccessAnswer::too_many() };
+            return Ok(Arc::new(answer));
+        }
+        self.ask(question).await
+    }
+
     async fn ask(&self, question: &Question) -> Result<Arc<AccessAnswer>, ClientError> {
         let mut connections = self.connection.subscribe();
-        let is_usual = self.silence(Instant::now()).is_none_or(|silence| silence <= SILENCE);
+        let is_usual = self.silence(Instant::now()) <= SILENCE;
         // Who has been without one for long does not let each caller wait for it.
         let connection = match is_usual {
             true => connections.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()),
@@ -116,18 +123,18 @@ impl Inner {
     fn kept(&self, question: &Question) -> Option<Arc<AccessAnswer>> {
         let now = Instant::now();
         let kept = self.answers.kept(question, now)?;
-        self.silence(now).is_some_and(|silence| silence <= SILENCE).then_some(kept)
+        (self.silence(now) <= SILENCE).then_some(kept)
     }
 
-    /// Since when nothing is heard; `None`: it never was.
-    fn silence(&self, now: Instant) -> Option<Duration> {
-        let heard = Some(self.heard.load(Ordering::Acquire)).filter(|heard| *heard > 0)?;
-        Some(now.saturating_duration_since(self.began).saturating_sub(Duration::from_millis(heard)))
+    /// How long nothing is heard, from the beginning on.
+    fn silence(&self, now: Instant) -> Duration {
+        let heard = Duration::from_millis(self.heard.load(Ordering::Acquire));
+        now.saturating_duration_since(self.began).saturating_sub(heard)
     }
 
     pub(super) fn heard(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.store(millis.max(1), Ordering::Release);
+        self.heard.store(millis, Ordering::Release);
     }
 
     /// Asks again for what goes on by answers that hold no more, and ends what is allowed no more; also what nobody
@@ -135,12 +142,21 @@ impl Inner {
     pub(super) async fn review(&self, connection: Option<&Connection>) {
         let now = Instant::now();
         let lives: Vec<_> = self.lives.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let doubtful: Vec<_> = lives.iter().filter(|live| !live.is_certain(&self.answers, now)).collect();
+        let is_silent = self.silence(now) > SILENCE;
+        let doubtful: Vec<_> = lives
+            .iter()
+            .filter(|live| {
+                let certain = self.answers.certain(&live.question, now).filter(|_| !is_silent);
+                live.is_doubtful(certain, now)
+            })
+            .collect();
         for lives in doubtful.chunks(AT_ONCE) {
             let questions: Vec<&Question> = lives.iter().map(|live| &live.question).collect();
             let asked = self.answers.now();
             let answers = match connection {
-                Some(connection) => connection.check_all(&questions).await,
+                Some(connection) => timeout(PATIENCE, connection.check_all(&questions)).await.unwrap_or_else(|_| {
+                    Err(Status::deadline_exceeded("no answer in time").into())
+                }),
                 None => Err(Status::unavailable("it cannot be reached").into()),
             };
             match answers {
@@ -163,12 +179,17 @@ impl Inner {
 }
 
 impl Live {
-    /// Whether its answer holds; else the doubt begins.
-    fn is_certain(&self, answers: &Answers, now: Instant) -> bool {
-        let is_certain = answers.is_certain(&self.question, now);
-        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
-        *doubted = if is_certain { None } else { Some(doubted.unwrap_or(now)) };
-        is_certain
+    /// Whether it must be asked for again. What is certainly denied ends.
+    fn is_doubtful(&self, certain: Option<Arc<AccessAnswer>>, now: Instant) -> bool {
+        match certain {
+            Some(answer) if answer.allowed => self.settle(),
+            Some(answer) => self.end(answer),
+            None => {
+                self.doubted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+                return true;
+            }
+        }
+        false
     }
 
     fn settle(&self) {

@@ -99,7 +99,7 @@ impl ChangeEntry {
     }
 
     /// Sequence number and tenant of the entry at `key`, for one whose body cannot be read. `None`: not an entry's key.
-    /// The tenant is not in the keys of the first release.
+    /// Its tenant is `None` where that cannot be read either.
     pub fn place(key: &Key) -> Option<(u64, Option<TenantId>)> {
         let (sequence, tenant) = match key.sort.split_once('#') {
             Some((sequence, tenant)) => (sequence, tenant.parse().ok()),

@@ -561,7 +561,7 @@ fn a_tenant_is_purged_once_its_purge_has_begun_and_the_operators_own_never() {
     assert!(deleted("acme", None).is_purge_due(NOW) && !deleted("system", None).is_purge_due(NOW));
 }
 
-fn entry(tenant: &str, sequence: u64, changes: Vec<Change>) -> ChangeEntry {
+fn entry_of(tenant: &str, sequence: u64, changes: Vec<Change>) -> ChangeEntry {
     let tenant: TenantId = tenant.parse().unwrap();
     ChangeEntry { shard: ChangeHead::shard_of(&tenant), sequence, tenant, at: NOW, until: NOW, changes }
 }
@@ -573,14 +573,14 @@ fn who_keeps_answers_learns_what_changed_for_its_tenant_and_no_other() {
     let denied = |id: &str| Change::PrincipalDenied { principal: id.parse().unwrap(), until: NOW };
     // While the node loads, nobody keeps anything of it.
     let seen = trust.epoch();
-    trust.apply(&entry("acme", 1, vec![denied("w-1")]));
+    trust.apply(&entry_of("acme", 1, vec![denied("w-1")]));
     assert_eq!(trust.affected_since(seen, &acme), [Affected::Everybody]);
     trust.heard(Uptime::from_millis(0));
     let seen = trust.epoch();
     let serial = identity("acme", PrincipalType::Worker, "w-2").serial;
     let revoked = Change::CertificateRevoked { serial, not_after: NOW, issuer: None };
-    trust.apply(&entry("acme", 2, vec![denied("w-2"), revoked]));
-    trust.apply(&entry("globex", 1, vec![denied("w-9")]));
+    trust.apply(&entry_of("acme", 2, vec![denied("w-2"), revoked]));
+    trust.apply(&entry_of("globex", 1, vec![denied("w-9")]));
     let told = [
         Affected::Principal(acme.clone(), "w-2".parse().unwrap()),
         Affected::Certificate(acme.clone(), serial),
@@ -608,7 +608,7 @@ fn who_is_too_far_behind_is_told_that_everything_may_have_changed() {
     let (acme, seen) = ("acme".parse().unwrap(), trust.epoch());
     for sequence in 1..10_000 {
         let change = Change::PrincipalAllowed { principal: "w-1".parse().unwrap() };
-        trust.apply(&entry("acme", sequence, vec![change]));
+        trust.apply(&entry_of("acme", sequence, vec![change]));
     }
     assert_eq!(trust.affected_since(seen, &acme), [Affected::Everybody]);
     assert_eq!(trust.affected_since(trust.epoch() - 2, &acme).len(), 2);

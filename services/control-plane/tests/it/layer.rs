@@ -77,7 +77,7 @@ async fn page(identity: &Identity, address: SocketAddr, path: &str) -> (StatusCo
     (answer.status(), answer.into_body())
 }
 
-async fn end(mut stream: Streaming<HealthCheckResponse>) -> tonic::Status {
+async fn end_of(mut stream: Streaming<HealthCheckResponse>) -> tonic::Status {
     let ended = async {
         loop {
             match stream.message().await {
@@ -135,7 +135,7 @@ async fn who_lacks_the_permission_is_told_and_an_open_stream_ends_with_it() {
     let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:submit"])];
     let changed = Instant::now();
     set(acme.admin.clone(), 1, rules(grants, "")).await.unwrap();
-    let status = end(stream).await;
+    let status = end_of(stream).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
     assert!(timeout(SOON, lines.frame()).await.unwrap().unwrap().is_err(), "HTTP has no other word for it");
     assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
@@ -159,7 +159,7 @@ async fn a_suspended_principal_loses_its_streams_and_others_keep_theirs() {
     let (mine, mut theirs) = (open(&worker).await.unwrap().into_inner(), open(&other).await.unwrap().into_inner());
     theirs.message().await.unwrap();
     suspend(&acme.admin, "w-1").await;
-    assert_eq!(reason(&end(mine).await), "PRINCIPAL_DENIED");
+    assert_eq!(reason(&end_of(mine).await), "PRINCIPAL_DENIED");
     assert!(timeout(Duration::from_millis(300), theirs.message()).await.is_err(), "the other's goes on");
     let question = |id: &str| {
         let id = format!("spiffe://acme.test.example.com/worker/{id}");
@@ -281,5 +281,101 @@ async fn an_answer_says_how_long_it_may_be_kept() {
         };
         assert!(is_near, "{policies:?} {expire_in:?}: {age:?}");
     }
+    acme.node.end().await;
+}
+
+/// Who asks again and again after its right has ended is denied, and that ends what is open.
+#[tokio::test]
+async fn a_grant_for_a_time_ends_a_stream_whose_owner_calls_on() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let mut for_a_time = grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"]);
+    let end = signet_client::system_clock()().unix_seconds() + 4;
+    for_a_time.expire_time = Some(prost_types::Timestamp { seconds: end, nanos: 0 });
+    set(acme.admin.clone(), 0, rules(vec![for_a_time], "")).await.unwrap();
+    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
+    let (address, _) = service(&api).await;
+    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
+    eventually("it is let in", async || open().await.is_ok()).await;
+    let stream = open().await.unwrap().into_inner();
+    eventually("it is denied", async || open().await.is_err()).await;
+    let calls = async {
+        loop {
+            let _ = open().await;
+        }
+    };
+    let status = tokio::select! {
+        () = calls => unreachable!("for ever"),
+        status = end_of(stream) => status,
+    };
+    assert_eq!(reason(&status), "PERMISSION_MISSING");
+    acme.node.end().await;
+}
+
+#[tokio::test]
+async fn a_change_of_groups_counts_at_once_on_open_streams_too() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let to = pb::authorization_grant::To::Group("fleet-a".into());
+    set(acme.admin.clone(), 0, rules(vec![grant(to, &["jobs:dequeue", "jobs:submit"])], "")).await.unwrap();
+    let group = async |groups: &[&str]| {
+        let principal = pb::Principal {
+            tenant_id: "acme".into(),
+            principal_id: "w-1".into(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let request = pb::UpdatePrincipalRequest {
+            principal: Some(principal),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["groups".into()] }),
+            request_id: signet_client::request_id(),
+        };
+        PrincipalServiceClient::new(acme.admin.clone()).update_principal(request).await.unwrap();
+    };
+    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
+    let (address, _) = service(&api).await;
+    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
+    eventually("who is in no group is denied", async || {
+        open().await.is_err_and(|status| reason(&status) == "PERMISSION_MISSING")
+    })
+    .await;
+    group(&["fleet-a"]).await;
+    let taken = eventually("it is let in", async || open().await.is_ok()).await;
+    assert!(taken < Duration::from_secs(3), "{taken:?}");
+    let stream = open().await.unwrap().into_inner();
+    group(&[]).await;
+    assert_eq!(reason(&end_of(stream).await), "PERMISSION_MISSING");
+    acme.node.end().await;
+}
+
+/// Whoever hears nothing for long believes nothing that it keeps.
+#[tokio::test]
+async fn a_watcher_hears_of_the_node_however_much_others_change() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    world.tenant(node, "globex", Isolation::Shared).await;
+    let request = pb::WatchDecisionsRequest::default();
+    let mut stream = Client::new(acme.service.clone()).watch_decisions(request).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().of, Some(Of::All(true)));
+    let others = async {
+        for number in 0.. {
+            world.principal(node, "globex", &format!("w-{number}"), PrincipalType::Worker, &[]).await;
+            let request = pb::SuspendPrincipalRequest {
+                tenant_id: "globex".into(),
+                principal_id: format!("w-{number}"),
+                request_id: signet_client::request_id(),
+            };
+            PrincipalServiceClient::new(world.admin(node)).suspend_principal(request).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let heard = async { stream.message().await.unwrap().unwrap() };
+    let heard = tokio::select! {
+        () = others => unreachable!("for ever"),
+        heard = timeout(Duration::from_secs(9), heard) => heard.unwrap(),
+    };
+    assert_eq!(heard.of, None, "nothing of others, and that the node is there");
     acme.node.end().await;
 }

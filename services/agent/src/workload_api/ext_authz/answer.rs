@@ -15,16 +15,16 @@ const TENANT: &str = "x-signet-tenant";
 const PRINCIPAL_TYPE: &str = "x-signet-principal-type";
 const PRINCIPAL_ID: &str = "x-signet-principal-id";
 
-/// Headers by which some frameworks take another method or path than the one that was decided on.
-const REWRITES: [&str; 5] =
-    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+/// Headers by which some frameworks take another method, path or host than the one that was decided on.
+const REWRITES: [&str; 7] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-original-uri", "x-rewrite-url", "x-forwarded-host"];
 
 static REMOVED: LazyLock<Vec<String>> = LazyLock::new(removed);
 
 /// A request that may not go on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
-    /// 400, 401, 403 or 503.
+    /// 400, 401, 403, 429 or 503.
     status: u16,
     reason: String,
     detail: String,
@@ -50,6 +50,7 @@ impl Denied {
         let (code, title) = match status {
             400 => (Code::InvalidArgument, "Bad Request"),
             401 => (Code::Unauthenticated, "Unauthorized"),
+            429 => (Code::ResourceExhausted, "Too Many Requests"),
             503 => (Code::Unavailable, "Service Unavailable"),
             _ => (Code::PermissionDenied, "Forbidden"),
         };

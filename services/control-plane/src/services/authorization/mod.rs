@@ -46,7 +46,11 @@ impl AuthorizationService for Api {
             let version = Some(message.version).filter(|version| *version > 0);
             let found = authorization::get_model(&self.node.app, &caller.call, &scope, version).await?;
             let inherited = match version {
-                None => authorization::inherited(&self.node.app, &scope, caller.call.now).await?,
+                // Whoever cannot be shown the environment's still has its own.
+                None => match authorization::inherited(&self.node.app, &scope, caller.call.now).await {
+                    Err(Error::Unreadable { .. }) => None,
+                    found => found?,
+                },
                 Some(_) => None,
             };
             let model = found.map_or_else(|| convert::none(scope.tenant()), convert::model);

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use signet_core::{TenantId, trust::Affected};
 use signet_proto::v1::{DecisionsChange, decisions_change::Of};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::{node::Node, services::stream::Sink};
@@ -24,22 +25,30 @@ pub(super) async fn watch(
     // From before the first message: an answer that comes after it is told of if it changes.
     let mut seen = node.trust.epoch();
     let mut changes = vec![DecisionsChange { of: Some(Of::All(true)) }];
+    let mut spoke = Instant::now();
     loop {
         for change in changes {
             if !sink.send(change).await {
                 return Ok(());
             }
+            spoke = Instant::now();
         }
-        let changed = tokio::time::timeout(EVERY, epochs.changed()).await;
+        // Others' changes put off no word that is due.
+        let changed = timeout_at(spoke + EVERY, epochs.changed()).await;
+        if let Ok(Err(_)) = changed {
+            return Ok(());
+        }
         let epoch = node.trust.epoch();
-        changes = match changed {
-            Ok(Err(_)) => return Ok(()),
-            Ok(Ok(())) => messages(&node.trust.affected_since(seen, &tenant), named),
-            // Who hears nothing knows that this node may know nothing.
-            Err(_) if node.trust.refuses_all() => Vec::new(),
-            Err(_) => vec![DecisionsChange { of: None }],
-        };
+        // Also if nobody has told of a change yet: the feed tells once all of a poll is applied.
+        changes = messages(&node.trust.affected_since(seen, &tenant), named);
         seen = epoch;
+        if changed.is_err() {
+            spoke = Instant::now();
+            // Who hears nothing knows that this node may know nothing.
+            if changes.is_empty() && !node.trust.refuses_all() {
+                changes.push(DecisionsChange { of: None });
+            }
+        }
     }
 }
 
