@@ -113,6 +113,14 @@ impl Connector {
         })
     }
 
+    /// The same over one connection: once that has ended, calls fail.
+    pub(crate) async fn connect_once(&self) -> Result<Channel, ConnectError> {
+        self.tuned().connect_with_connector(Once(Some(self.clone()))).await.map_err(|error| {
+            let known = find::<ConnectError>(&error).cloned();
+            known.unwrap_or_else(|| ConnectError::Tls { address: self.address.to_string(), reason: error.to_string() })
+        })
+    }
+
     fn tuned(&self) -> Endpoint {
         let endpoint = self.endpoint.clone().timeout(self.deadline);
         endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(PONG).keep_alive_while_idle(true)
@@ -173,6 +181,26 @@ impl Service<Uri> for Connector {
             };
             timeout(this.connect_timeout, this.open()).await.map_err(late)?.map(TokioIo::new)
         })
+    }
+}
+
+/// Connects the first time only.
+struct Once(Option<Connector>);
+
+impl Service<Uri> for Once {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        match self.0.take() {
+            Some(mut connector) => connector.call(uri),
+            None => Box::pin(async { Err(ConnectError::Closed { address: "the control plane".into() }) }),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ const CONNECTIONS: usize = 4096;
 /// Most connections of one principal.
 const OF_ONE_PRINCIPAL: usize = 64;
 /// Most handshakes at once, so that strangers do not take all places.
-const HANDSHAKES: usize = 1024;
+const HANDSHAKES: usize = 4096;
 /// Most of them from one address, or one IPv6 network of 64 bits.
 const HANDSHAKES_OF_ONE: usize = 128;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

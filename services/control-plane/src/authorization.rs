@@ -177,7 +177,10 @@ impl Route {
 
 /// All methods by path (`/signet.v1.TenantService/CreateTenant`). A path that is not in it does not exist.
 #[derive(Debug)]
-pub struct Table(HashMap<Box<str>, Arc<Route>>);
+pub struct Table {
+    routes: HashMap<Box<str>, Arc<Route>>,
+    nowhere: Route,
+}
 
 impl Table {
     /// Reads the table from a serialized `FileDescriptorSet`. Fails on the first gap.
@@ -212,17 +215,22 @@ impl Table {
         }
         let metadata = Route { http: true, ..Route::plain("GetAuthzenConfiguration", Access::Anyone) };
         table.insert(authzen::METADATA.into(), Arc::new(metadata));
-        Ok(Self(table))
+        Ok(Self { routes: table, nowhere: Route::plain("Nowhere", Access::Anyone) })
     }
 
     /// The method at `path`.
     pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
-        self.0.get(path)
+        self.routes.get(path)
+    }
+
+    /// For a path that leads to none.
+    pub(crate) const fn nowhere(&self) -> &Route {
+        &self.nowhere
     }
 
     /// All methods.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
-        self.0.iter().map(|(path, route)| (&**path, route))
+        self.routes.iter().map(|(path, route)| (&**path, route))
     }
 }
 
@@ -248,6 +256,8 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let kind = if method.is_server_streaming() { Kind::Streams } else { Kind::Unary };
     let lane = match () {
         () if URGENT.contains(&permission.as_str()) => Lane::Urgent,
+        // A service that does not hear of changes refuses everybody.
+        () if operation == "WatchDecisions" => Lane::Urgent,
         () if RENEWALS.contains(&operation) => Lane::Renewal,
         () => Lane::Ordinary,
     };

@@ -80,16 +80,20 @@ where
         if request.version() != Version::HTTP_2 && route.map_or_else(is_grpc, |route| !route.http) {
             return Answer::nowhere(errors::no_http2().into_response(), request.into_body());
         }
+        let Some(peer) = request.extensions().get::<Arc<ConnectInfo>>().map(Arc::clone) else {
+            return Answer::refused(Status::internal("the connection has no peer"), None);
+        };
+        let account = self.node.account(&peer);
         let Some(route) = route else {
+            // Nowhere is no way past the limits.
+            if let Err(busy) = self.node.place(self.node.table.nowhere(), Lane::Ordinary, &peer, &account) {
+                return Answer::refused(busy, None);
+            }
             return match is_grpc() {
                 true => Answer::refused(errors::no_such_method(), None),
                 false => Answer::nowhere(signet_enroll_http::no_such_path().into_response(), request.into_body()),
             };
         };
-        let Some(peer) = request.extensions().get::<Arc<ConnectInfo>>().map(Arc::clone) else {
-            return Answer::refused(Status::internal("the connection has no peer"), None);
-        };
-        let account = self.node.account(&peer);
         let observation = Observation::start(&self.node, route, &peer, &account, request.headers());
         let now = self.node.now();
         let decided = decide(&self.node, route, &peer, now);

@@ -32,6 +32,8 @@ pub(super) const DOUBT: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Answers {
     of: RwLock<HashMap<QuestionSubject, Arc<OfSubject>>>,
+    /// By [`QuestionSubject::name`]: when all that were asked are forgotten, if no more are.
+    asked_until: Mutex<HashMap<String, Instant>>,
     /// Rises with each change: an answer that was asked for before it is not kept.
     changes: AtomicU64,
 }
@@ -40,8 +42,6 @@ pub(super) struct Answers {
 #[derive(Default)]
 struct OfSubject {
     slots: RwLock<HashMap<Matter, Arc<Slot>>>,
-    /// When all that were asked are forgotten, if no more are.
-    asked_until: Mutex<Option<Instant>>,
 }
 
 /// A place for an answer.
@@ -107,15 +107,15 @@ impl Answers {
 
     /// Counts a question that is about to be asked; false: there were too many about its subject.
     pub(super) fn may_ask(&self, question: &Question) -> bool {
-        let (of, now) = (self.subject(&question.subject), Instant::now());
-        let mut until = of.asked_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = until.unwrap_or(now).max(now).checked_add(ONE_MORE_EACH);
-        let has_room = |next: &Instant| next.saturating_duration_since(now) <= ONE_MORE_EACH * ASKED_AT_ONCE;
-        match next.filter(has_room) {
-            Some(next) => *until = Some(next),
-            None => return false,
+        let (name, now) = (question.subject.name(), Instant::now());
+        let mut asked = self.asked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= MOST_SUBJECTS {
+            asked.retain(|_, until| *until > now);
         }
-        true
+        let until = asked.get(name).map_or(now, |until| *until).max(now);
+        let next = until.checked_add(ONE_MORE_EACH);
+        let has_room = |next: &Instant| next.saturating_duration_since(now) <= ONE_MORE_EACH * ASKED_AT_ONCE;
+        next.filter(has_room).map(|next| asked.insert(name.to_owned(), next)).is_some()
     }
 
     /// Keeps an answer for as long as it holds, unless something changed since it was asked for.

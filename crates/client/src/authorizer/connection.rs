@@ -4,6 +4,7 @@ use prost::Message;
 use signet_proto::v1::{
     BatchCheckRequest, CheckRequest, CheckResponse, authorization_service_client::AuthorizationServiceClient,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
 
 use super::question::Question;
@@ -13,36 +14,58 @@ use crate::error::ClientError;
 const MOST_BYTES: usize = 60 * 1024;
 
 /// One connection, so that answers and changes come from the same node.
-pub(super) struct Connection(AuthorizationServiceClient<Channel>);
+pub(super) struct Connection {
+    client: AuthorizationServiceClient<Channel>,
+    /// Cancelled once nothing more can be asked.
+    pub(super) over: CancellationToken,
+}
 
 impl Connection {
-    pub(super) const fn new(client: AuthorizationServiceClient<Channel>) -> Self {
-        Self(client)
+    pub(super) fn new(client: AuthorizationServiceClient<Channel>) -> Self {
+        Self { client, over: CancellationToken::new() }
     }
 
     pub(super) async fn check(&self, question: &Question) -> Result<CheckResponse, ClientError> {
-        Ok(self.0.clone().check(question.message()).await?.into_inner())
+        let answer = self.client.clone().check(question.message()).await;
+        Ok(answer.map_err(|status| self.failed(status))?.into_inner())
     }
 
-    /// One answer for each question.
-    pub(super) async fn check_all(&self, questions: &[&Question]) -> Result<Vec<CheckResponse>, ClientError> {
+    /// An answer for each question; `None`: this one cannot be asked.
+    pub(super) async fn check_all(&self, questions: &[&Question]) -> Result<Vec<Option<CheckResponse>>, ClientError> {
         let checks: Vec<CheckRequest> = questions.iter().map(|question| question.message()).collect();
         let request = BatchCheckRequest { checks };
         if request.encoded_len() <= MOST_BYTES {
-            match self.0.clone().batch_check(request).await {
+            match self.client.clone().batch_check(request).await {
                 Ok(answers) if answers.get_ref().answers.len() == questions.len() => {
-                    return Ok(answers.into_inner().answers);
+                    return Ok(answers.into_inner().answers.into_iter().map(Some).collect());
                 }
                 Ok(_) => return Err(Status::internal("the answers are not as many as the questions").into()),
                 // One that cannot be asked must not keep the others from their answers.
                 Err(status) if status.code() == Code::InvalidArgument => {}
-                Err(status) => return Err(status.into()),
+                Err(status) => return Err(self.failed(status)),
             }
         }
         let mut answers = Vec::with_capacity(questions.len());
         for question in questions {
-            answers.push(self.check(question).await?);
+            answers.push(match self.check(question).await {
+                Ok(answer) => Some(answer),
+                Err(error) if self.over.is_cancelled() => return Err(error),
+                Err(_) => None,
+            });
         }
         Ok(answers)
+    }
+
+    fn failed(&self, status: Status) -> ClientError {
+        let error = ClientError::from(status);
+        let is_over = match &error {
+            ClientError::Connect(_) => true,
+            ClientError::Rpc(rpc) => rpc.transport,
+            _ => false,
+        };
+        if is_over {
+            self.over.cancel();
+        }
+        error
     }
 }

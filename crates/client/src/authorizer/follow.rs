@@ -6,14 +6,15 @@ use signet_proto::v1::{
     DecisionsChange, WatchDecisionsRequest, authorization_service_client::AuthorizationServiceClient,
     decisions_change::Of,
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
-};
-use tonic::{Status, Streaming};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tonic::{Code, Status, Streaming};
 
 use super::{connection::Connection, state::Inner};
-use crate::{error::ClientError, identity::{Shared, Task}, retry::jittered};
+use crate::{
+    error::{ClientError, ConnectError},
+    identity::{Shared, Task},
+    retry::jittered,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -24,53 +25,65 @@ const REVIEW: Duration = Duration::from_secs(1);
 
 /// For ever: a connection that ends (with the certificate, with the node) is opened again.
 pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
+    // Beside the stream, which must be read meanwhile, and whether there is one or not.
+    let _reviewer = Task::spawn(review(Arc::clone(&inner)));
     let mut pause = FIRST_PAUSE;
     loop {
         let opened = Instant::now();
         let error = connected(&shared, &inner).await.err();
-        inner.connection.send_replace(None);
-        inner.answers.doubt();
+        inner.disconnected(error.as_ref().is_some_and(refuses_us));
         tracing::debug!(error = error.map(|error| error.to_string()), "the stream of decisions ended; reopening it");
         pause = if opened.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
         sleep(jittered(pause)).await;
-        inner.review(None).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }
 
-async fn connected(shared: &Shared, inner: &Arc<Inner>) -> Result<(), ClientError> {
-    let channel = shared.connector(Some(&shared.held()))?.connect().await?;
+async fn connected(shared: &Shared, inner: &Inner) -> Result<(), ClientError> {
+    let channel = shared.connector(Some(&shared.held()))?.connect_once().await?;
     let mut client = AuthorizationServiceClient::new(channel);
     let mut stream = client.watch_decisions(WatchDecisionsRequest::default()).await?.into_inner();
-    let (connection, changed) = (Arc::new(Connection::new(client)), Arc::new(Notify::new()));
-    // Beside the stream, which must be read meanwhile.
-    let _reviewer = Task::spawn(review(Arc::clone(inner), Arc::clone(&connection), Arc::clone(&changed)));
+    let connection = Arc::new(Connection::new(client));
     let mut opened = false;
-    while let Some(change) = next(&mut stream).await? {
+    loop {
+        let change = tokio::select! {
+            change = next(&mut stream) => change?,
+            // Calls have found it ended: what changes must not come over another connection than answers do.
+            () = connection.over.cancelled() => return Ok(()),
+        };
+        let Some(change) = change else { return Ok(()) };
         inner.heard();
         match &change.of {
             // The first: what was kept is in doubt already, and from now on questions go here.
             Some(Of::All(_)) if !opened => {
                 opened = true;
-                inner.connection.send_replace(Some(Arc::clone(&connection)));
+                inner.connected(&connection);
             }
             Some(of) => inner.answers.change(of),
             None => continue,
         }
-        changed.notify_one();
+        inner.changed.notify_one();
     }
-    Ok(())
 }
 
-async fn review(inner: Arc<Inner>, connection: Arc<Connection>, changed: Arc<Notify>) {
+async fn review(inner: Arc<Inner>) {
     let mut ticks = interval(REVIEW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = changed.notified() => {}
+            () = inner.changed.notified() => {}
             _ = ticks.tick() => {}
         }
-        inner.review(Some(&connection)).await;
+        inner.review().await;
+    }
+}
+
+/// Whether it is our own certificate that is refused, our principal or our tenant: what we were told holds no more.
+fn refuses_us(error: &ClientError) -> bool {
+    match error {
+        ClientError::Connect(ConnectError::CertificateRefused { .. }) => true,
+        ClientError::Rpc(rpc) => matches!(rpc.code, Code::Unauthenticated | Code::PermissionDenied),
+        _ => false,
     }
 }
 

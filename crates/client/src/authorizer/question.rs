@@ -56,16 +56,19 @@ struct Presented {
     der: Box<[u8]>,
     sha256: [u8; 32],
     serial: Option<String>,
+    /// Whose it says it is: its subject's name.
+    name: String,
 }
 
 impl PeerCertificate {
     /// From its DER. What is no certificate is denied without asking.
     pub fn from_der(der: &[u8]) -> Self {
         let view = CertificateView::from_der(der).ok();
+        let name = view.as_ref().map(CertificateView::subject_text).unwrap_or_default();
         let serial = view.and_then(|view| Some(view.serial()?.to_string()));
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest(&SHA256, der).as_ref());
-        Self(Arc::new(Presented { der: der.into(), sha256, serial }))
+        Self(Arc::new(Presented { der: der.into(), sha256, serial, name }))
     }
 
     /// The certificate, DER.
@@ -75,6 +78,16 @@ impl PeerCertificate {
 
     pub(super) fn serial(&self) -> Option<&str> {
         self.0.serial.as_deref()
+    }
+}
+
+impl QuestionSubject {
+    /// Whom it is about, whichever of its certificates it shows.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Certificate(certificate) => &certificate.0.name,
+            Self::SpiffeId(id) => id,
+        }
     }
 }
 

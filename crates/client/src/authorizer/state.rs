@@ -4,13 +4,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,10 +31,16 @@ const SILENCE: Duration = DOUBT;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions that are asked together.
 const AT_ONCE: usize = 50;
+/// How many such requests are under way.
+const CHUNKS_AT_ONCE: usize = 4;
 /// Answers, where to ask for more, and what goes on by them.
 pub(super) struct Inner {
     pub(super) answers: Answers,
-    pub(super) connection: watch::Sender<Option<Arc<Connection>>>,
+    connection: watch::Sender<Option<Arc<Connection>>>,
+    /// Whether the control plane has refused us ourselves: nothing that it said before holds.
+    refused: AtomicBool,
+    /// Something changed that what goes on may depend on.
+    pub(super) changed: Notify,
     /// When the control plane was heard last, in milliseconds after `began`.
     heard: AtomicU64,
     began: Instant,
@@ -64,6 +71,8 @@ impl Default for Inner {
         Self {
             answers: Answers::default(),
             connection: watch::Sender::new(None),
+            refused: AtomicBool::new(false),
+            changed: Notify::new(),
             heard: AtomicU64::new(0),
             began: Instant::now(),
             lives: Mutex::default(),
@@ -98,32 +107,64 @@ impl Inner {
         }
         if !self.answers.may_ask(question) {
             // What is kept and not believed is nobody's fault.
-            let is_silent = self.silence(Instant::now()) > SILENCE;
-            let answer = if is_silent { AccessAnswer::unavailable("it is silent") } else { AccessAnswer::too_many() };
+            let is_believed = self.is_believed(Instant::now());
+            let answer = if is_believed { AccessAnswer::too_many() } else { AccessAnswer::unavailable("it is silent") };
             return Ok(Arc::new(answer));
         }
         self.ask(question).await
     }
 
     async fn ask(&self, question: &Question) -> Result<Arc<AccessAnswer>, ClientError> {
-        let mut connections = self.connection.subscribe();
-        let is_usual = self.silence(Instant::now()) <= SILENCE;
-        // Who has been without one for long does not let each caller wait for it.
-        let connection = match is_usual {
-            true => connections.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()),
-            false => connections.borrow().clone(),
-        };
-        let connection = connection.ok_or_else(|| Status::unavailable("it cannot be reached"))?;
-        let asked = self.answers.now();
-        let answer = connection.check(question).await?;
-        Ok(self.answers.keep(question, answer, asked))
+        loop {
+            let connection = self.usable().await?;
+            let asked = self.answers.now();
+            match connection.check(question).await {
+                Ok(answer) => return Ok(self.answers.keep(question, answer, asked)),
+                // A node that goes away is followed by another.
+                Err(_) if connection.over.is_cancelled() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
-    /// A kept answer that holds.
+    /// A connection that questions can go over. Who has been without one for long does not let each caller wait for it.
+    async fn usable(&self) -> Result<Arc<Connection>, ClientError> {
+        let usable = |found: &Option<Arc<Connection>>| found.as_ref().is_some_and(|one| !one.over.is_cancelled());
+        let mut connections = self.connection.subscribe();
+        let found = if self.is_believed(Instant::now()) {
+            connections.wait_for(usable).await.ok().and_then(|found| found.clone())
+        } else {
+            connections.borrow().clone().filter(|one| !one.over.is_cancelled())
+        };
+        found.ok_or_else(|| Status::unavailable("it cannot be reached").into())
+    }
+
+    pub(super) fn connected(&self, connection: &Arc<Connection>) {
+        self.refused.store(false, Ordering::Release);
+        self.connection.send_replace(Some(Arc::clone(connection)));
+    }
+
+    /// `refused`: since we are. Else what was said holds for a while.
+    pub(super) fn disconnected(&self, refused: bool) {
+        self.refused.store(refused, Ordering::Release);
+        self.connection.send_replace(None);
+        self.answers.doubt();
+        self.changed.notify_one();
+    }
+
+    /// Whether what the control plane said is still believed.
+    fn is_believed(&self, now: Instant) -> bool {
+        !self.refused.load(Ordering::Acquire) && self.silence(now) <= SILENCE
+    }
+
+    /// A kept answer that holds. One of a connection that has ended only while there is no other.
     fn kept(&self, question: &Question) -> Option<Arc<AccessAnswer>> {
         let now = Instant::now();
-        let kept = self.answers.kept(question, now)?;
-        (self.silence(now) <= SILENCE).then_some(kept)
+        let kept = match self.connection.borrow().is_some() {
+            true => self.answers.certain(question, now)?,
+            false => self.answers.kept(question, now)?,
+        };
+        self.is_believed(now).then_some(kept)
     }
 
     /// How long nothing is heard, from the beginning on.
@@ -139,40 +180,50 @@ impl Inner {
 
     /// Asks again for what goes on by answers that hold no more, and ends what is allowed no more; also what nobody
     /// could be asked about for too long.
-    pub(super) async fn review(&self, connection: Option<&Connection>) {
+    pub(super) async fn review(&self) {
         let now = Instant::now();
         let lives: Vec<_> = self.lives.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let is_silent = self.silence(now) > SILENCE;
-        let doubtful: Vec<_> = lives
-            .iter()
-            .filter(|live| {
-                let certain = self.answers.certain(&live.question, now).filter(|_| !is_silent);
-                live.is_doubtful(certain, now)
-            })
-            .collect();
-        for lives in doubtful.chunks(AT_ONCE) {
-            let questions: Vec<&Question> = lives.iter().map(|live| &live.question).collect();
-            let asked = self.answers.now();
-            let answers = match connection {
-                Some(connection) => timeout(PATIENCE, connection.check_all(&questions)).await.unwrap_or_else(|_| {
-                    Err(Status::deadline_exceeded("no answer in time").into())
-                }),
-                None => Err(Status::unavailable("it cannot be reached").into()),
-            };
-            match answers {
-                Ok(answers) => lives.iter().zip(answers).for_each(|(live, answer)| {
-                    let decision = self.answers.keep(&live.question, answer, asked);
-                    live.settle();
-                    if !decision.allowed {
-                        live.end(decision);
-                    }
-                }),
-                // A node that restarts is back before anybody has to go.
-                Err(error) => {
-                    let why = Arc::new(AccessAnswer::unavailable(&error.to_string()));
-                    let overdue = lives.iter().filter(|live| live.is_overdue(now));
-                    overdue.for_each(|live| live.end(Arc::clone(&why)));
+        if !self.is_believed(now) {
+            let why = Arc::new(AccessAnswer::unavailable("it is silent, or refuses this service"));
+            return lives.iter().for_each(|live| live.end(Arc::clone(&why)));
+        }
+        let mut doubtful: HashMap<&Question, Vec<&Live>> = HashMap::new();
+        for live in &lives {
+            if live.is_doubtful(self.answers.certain(&live.question, now), now) {
+                doubtful.entry(&live.question).or_default().push(live);
+            }
+        }
+        let connection = self.connection.borrow().clone();
+        let questions: Vec<&Question> = doubtful.keys().copied().collect();
+        let chunks = questions.chunks(AT_ONCE).map(|chunk| self.review_some(connection.as_deref(), chunk, &doubtful));
+        stream::iter(chunks).buffer_unordered(CHUNKS_AT_ONCE).for_each(|()| async {}).await;
+    }
+
+    async fn review_some(
+        &self,
+        connection: Option<&Connection>,
+        questions: &[&Question],
+        lives: &HashMap<&Question, Vec<&Live>>,
+    ) {
+        let (now, asked) = (Instant::now(), self.answers.now());
+        let answers = match connection {
+            Some(connection) => match timeout(PATIENCE, connection.check_all(questions)).await {
+                Ok(Ok(answers)) => answers,
+                Ok(Err(_)) | Err(_) => vec![None; questions.len()],
+            },
+            None => vec![None; questions.len()],
+        };
+        for (question, answer) in questions.iter().zip(answers) {
+            let of = lives.get(question).map(Vec::as_slice).unwrap_or_default();
+            match answer {
+                Some(answer) => {
+                    let decision = self.answers.keep(question, answer, asked);
+                    of.iter().for_each(|live| live.decide(&decision));
                 }
+                // A node that restarts is back before anybody has to go.
+                None => of.iter().filter(|live| live.is_overdue(now)).for_each(|live| {
+                    live.end(Arc::new(AccessAnswer::unavailable("it gives no answer")));
+                }),
             }
         }
     }
@@ -182,8 +233,7 @@ impl Live {
     /// Whether it must be asked for again. What is certainly denied ends.
     fn is_doubtful(&self, certain: Option<Arc<AccessAnswer>>, now: Instant) -> bool {
         match certain {
-            Some(answer) if answer.allowed => self.settle(),
-            Some(answer) => self.end(answer),
+            Some(answer) => self.decide(&answer),
             None => {
                 self.doubted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
                 return true;
@@ -192,8 +242,11 @@ impl Live {
         false
     }
 
-    fn settle(&self) {
+    fn decide(&self, answer: &Arc<AccessAnswer>) {
         *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if !answer.allowed {
+            self.end(Arc::clone(answer));
+        }
     }
 
     fn is_overdue(&self, now: Instant) -> bool {

@@ -213,7 +213,11 @@ async fn watchers_hear_whom_a_change_is_about_and_nothing_of_other_tenants() {
         .unwrap()
     };
     let mut service = watch(acme.service.clone()).await;
-    let mut worker = watch(world.channel(node, &acme.worker)).await;
+    let user = world.principal(node, "acme", "ann", PrincipalType::User, &[]).await;
+    let mut user = watch(world.channel(node, &user)).await;
+    let worker = world.channel(node, &acme.worker);
+    let refused = Client::new(worker).watch_decisions(pb::WatchDecisionsRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&refused), "CALLER_TYPE_DENIED", "it would take a service's place");
     // Another tenant's changes come first, and are not heard.
     world.tenant(node, "globex", Isolation::Dedicated).await;
     let foreign = world.principal(node, "globex", "w-9", PrincipalType::Worker, &[]).await;
@@ -232,7 +236,7 @@ async fn watchers_hear_whom_a_change_is_about_and_nothing_of_other_tenants() {
     world.principal(node, "acme", "w-2", PrincipalType::Worker, &[]).await;
     suspend(&acme.admin, "w-2").await;
     assert_eq!(next(&mut service).await, Of::PrincipalId("w-2".into()));
-    assert_eq!(next(&mut worker).await, Of::All(true), "a worker learns no names");
+    assert_eq!(next(&mut user).await, Of::All(true), "who may ask about itself only learns no names");
     set(acme.admin.clone(), 0, rules(vec![grant(of_type(PrincipalType::Worker), &["jobs:submit"])], "")).await.unwrap();
     assert_eq!(next(&mut service).await, Of::All(true));
     acme.node.end().await;

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Most properties of a resource, and most circumstances.
-const MAX_PROPERTIES: usize = 32;
+pub(super) const MAX_PROPERTIES: usize = 32;
 /// Longest text of a question, in bytes.
-const MAX_TEXT: usize = 512;
+pub(super) const MAX_TEXT: usize = 512;
 /// Longest that an answer may be kept.
 const MAX_AGE: Lifetime = Lifetime::minutes(5);
 

@@ -2,6 +2,7 @@
 //! `proto/openapi/authzen.yaml` is the contract.
 
 mod search;
+mod shape;
 mod wire;
 
 use std::sync::Arc;
@@ -52,14 +53,14 @@ async fn evaluation(State(api): State<Api>, passed: Extension<Passed>, headers: 
 async fn evaluations(State(api): State<Api>, passed: Extension<Passed>, headers: HeaderMap, body: Body) -> Response {
     let caller = caller(&api, passed);
     let asked = wire::read::<Evaluations>(&headers, &body).and_then(Evaluations::check);
-    let (asked, semantic) = match asked {
+    let ((defaults, all), semantic) = match asked {
         Ok((wire::Several::One(asked), _)) => return answer(&api, &caller, decide(&api.node, &caller, *asked).await),
-        Ok((wire::Several::Many(asked), semantic)) => (asked, semantic),
+        Ok((wire::Several::Many(defaults, all), semantic)) => ((defaults, all), semantic),
         Err(error) => return answer::<()>(&api, &caller, Err(error)),
     };
-    let mut decisions = Vec::with_capacity(asked.len());
-    for one in asked {
-        let decided = async { decide(&api.node, &caller, one?).await };
+    let mut decisions = Vec::with_capacity(all.len());
+    for one in all {
+        let decided = async { decide(&api.node, &caller, wire::Asked::of(one, &defaults)?).await };
         let decision = decided.await.unwrap_or_else(|error| {
             let problem = failed(&api, &caller, &error);
             Decision::failed(&error, problem.status())

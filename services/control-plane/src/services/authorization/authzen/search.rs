@@ -61,8 +61,8 @@ impl Place {
         let text = serde_json::to_string(asked).map_err(|error| Error::internal(error.to_string()))?;
         let of: String = sha256_hex(format!("{what} {text}").as_bytes()).chars().take(32).collect();
         let limit = match limit {
-            None => MAX_CHECKS,
-            Some(0) => return Err(Error::invalid("page.limit", "OUT_OF_RANGE", "must be at least 1")),
+            // The standard takes 0, too.
+            None | Some(0) => MAX_CHECKS,
             Some(limit) => usize::try_from(limit).unwrap_or(MAX_CHECKS).min(MAX_CHECKS),
         };
         let after = match token.as_deref().unwrap_or_default() {
@@ -93,7 +93,9 @@ struct Candidates {
 }
 
 /// `POST /access/v1/search/subject`
-pub(super) async fn subjects(node: &Node, caller: &Caller, search: Search) -> Result<Results, Error> {
+pub(super) async fn subjects(node: &Node, caller: &Caller, mut search: Search) -> Result<Results, Error> {
+    // Ignored, and no part of what a token is for.
+    search.asked.subject.iter_mut().for_each(|subject| subject.id = None);
     let place = Place::new("subject", &search.asked, search.page)?;
     let kind = of_type("subject.type", search.asked.subject.as_ref())?;
     let with = |id: &str| {
@@ -109,7 +111,8 @@ pub(super) async fn subjects(node: &Node, caller: &Caller, search: Search) -> Re
 }
 
 /// `POST /access/v1/search/resource`
-pub(super) async fn resources(node: &Node, caller: &Caller, search: Search) -> Result<Results, Error> {
+pub(super) async fn resources(node: &Node, caller: &Caller, mut search: Search) -> Result<Results, Error> {
+    search.asked.resource.iter_mut().for_each(|resource| resource.id = None);
     let place = Place::new("resource", &search.asked, search.page)?;
     let kind = of_type("resource.type", search.asked.resource.as_ref())?;
     let with = |id: &str| {

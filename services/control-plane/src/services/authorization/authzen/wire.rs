@@ -13,7 +13,13 @@ use serde_json::{Value, json};
 use signet_core::{Error, PrincipalType, spiffe::SpiffeId};
 use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, check_subject::By};
 
-use super::super::{MAX_CHECKS, check::check};
+use super::{
+    super::{
+        MAX_CHECKS,
+        check::{MAX_PROPERTIES, MAX_TEXT, check},
+    },
+    shape,
+};
 use crate::{node::Node, services::caller::Caller};
 
 /// A request's body, if it came.
@@ -27,7 +33,43 @@ const CIRCUMSTANCES: [&str; 4] = ["source", "method", "path", "host"];
 /// A subject that is named by its SPIFFE id.
 const SPIFFE: &str = "spiffe";
 
-type Properties = BTreeMap<String, Value>;
+/// What policies read as tags: texts, as many and as long as `Check` takes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(try_from = "BTreeMap<String, Value>")]
+pub(super) struct Properties(BTreeMap<String, String>);
+
+/// What policies read of the circumstances; all else is left out.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(try_from = "BTreeMap<String, Value>")]
+pub(super) struct Circumstances(BTreeMap<String, String>);
+
+impl TryFrom<BTreeMap<String, Value>> for Properties {
+    type Error = String;
+
+    fn try_from(all: BTreeMap<String, Value>) -> Result<Self, String> {
+        bounded(all.into_iter().filter_map(text)).map(Self)
+    }
+}
+
+impl TryFrom<BTreeMap<String, Value>> for Circumstances {
+    type Error = String;
+
+    fn try_from(all: BTreeMap<String, Value>) -> Result<Self, String> {
+        let known = all.into_iter().filter(|(name, _)| CIRCUMSTANCES.contains(&name.as_str()));
+        bounded(known.filter_map(text)).map(Self)
+    }
+}
+
+fn bounded(all: impl Iterator<Item = (String, String)>) -> Result<BTreeMap<String, String>, String> {
+    let all: BTreeMap<String, String> = all.collect();
+    if all.len() > MAX_PROPERTIES {
+        return Err(format!("an object of properties may have {MAX_PROPERTIES} members"));
+    }
+    match all.iter().find(|(name, value)| name.len() > MAX_TEXT || value.len() > MAX_TEXT) {
+        Some((name, _)) => Err(format!("a property may have {MAX_TEXT} bytes: {:.32}", name)),
+        None => Ok(all),
+    }
+}
 
 /// A subject or a resource.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -50,7 +92,7 @@ pub(super) struct Asked {
     pub(super) subject: Option<Entity>,
     pub(super) action: Option<Action>,
     pub(super) resource: Option<Entity>,
-    pub(super) context: Option<Properties>,
+    pub(super) context: Option<Circumstances>,
 }
 
 #[derive(Deserialize)]
@@ -76,10 +118,10 @@ pub(super) enum Semantic {
     PermitOnFirstPermit,
 }
 
-/// What is asked at once. What is wrong with one of many is its own answer.
+/// What is asked at once: one question, or many with what each has unless it says otherwise.
 pub(super) enum Several {
     One(Box<Asked>),
-    Many(Vec<Result<Asked, Error>>),
+    Many(Box<Asked>, Vec<Value>),
 }
 
 /// What a question comes to.
@@ -106,7 +148,7 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Res
         StatusCode::PAYLOAD_TOO_LARGE => Error::invalid("body", "TOO_LARGE", format!("may have {MAX_BODY} bytes")),
         _ => Error::invalid("body", "REQUEST_INCOMPLETE", "is incomplete"),
     })?;
-    serde_json::from_slice(body).map_err(|error| invalid("body", &error))
+    shape::read(body).and_then(serde_json::from_value).map_err(|error| invalid("body", &error))
 }
 
 fn invalid(field: &'static str, error: &serde_json::Error) -> Error {
@@ -132,14 +174,17 @@ impl Evaluations {
         if all.len() > MAX_CHECKS {
             return Err(Error::invalid("evaluations", "OUT_OF_RANGE", format!("must be at most {MAX_CHECKS}")));
         }
-        let one = |one| serde_json::from_value(one).map_err(|error| invalid("evaluations", &error));
-        let all = all.into_iter().map(|asked| one(asked).map(|asked: Asked| asked.or(&defaults)));
-        Ok((Several::Many(all.collect()), semantic))
+        Ok((Several::Many(Box::new(defaults), all), semantic))
     }
 }
 
 impl Asked {
-    /// What it lacks is as in `defaults`, each member as a whole.
+    /// One of many; what it lacks is as in `defaults`, each member as a whole. What is wrong with it is its own answer.
+    pub(super) fn of(one: Value, defaults: &Self) -> Result<Self, Error> {
+        let one: Self = serde_json::from_value(one).map_err(|error| invalid("evaluations", &error))?;
+        Ok(one.or(defaults))
+    }
+
     fn or(self, defaults: &Self) -> Self {
         Self {
             subject: self.subject.or_else(|| defaults.subject.clone()),
@@ -183,13 +228,12 @@ impl Asked {
             },
             Err(_) => return Ok(Asks::Nothing("UNKNOWN_PRINCIPAL")),
         };
-        let context = self.context.unwrap_or_default().into_iter();
         Ok(Asks::Check(Box::new(CheckRequest {
             tenant_id: String::new(),
             subject: Some(CheckSubject { by: Some(By::SpiffeId(spiffe_id)) }),
             action: permission(&name, &resource.r#type),
             resource: Some(resource),
-            context: context.filter(|(name, _)| CIRCUMSTANCES.contains(&name.as_str())).filter_map(text).collect(),
+            context: self.context.unwrap_or_default().0.into_iter().collect(),
         })))
     }
 }
@@ -211,16 +255,16 @@ fn tags(
     action: Option<Properties>,
 ) -> Result<HashMap<String, String>, Error> {
     let prefixed = |prefix: &'static str, properties: Option<Properties>| {
-        properties.into_iter().flatten().map(move |(name, value)| (format!("{prefix}{name}"), value))
+        properties.unwrap_or_default().0.into_iter().map(move |(name, value)| (format!("{prefix}{name}"), value))
     };
-    let resource = resource.unwrap_or_default();
+    let resource = resource.unwrap_or_default().0;
     if resource.keys().any(|name| name.starts_with("subject.") || name.starts_with("action.")) {
         let message =
             "must have no name that begins with \"subject.\" or \"action.\": those are the others' properties";
         return Err(Error::invalid("resource.properties", "INVALID_ID", message));
     }
     let others = prefixed("subject.", subject).chain(prefixed("action.", action));
-    Ok(resource.into_iter().chain(others).filter_map(text).collect())
+    Ok(resource.into_iter().chain(others).collect())
 }
 
 /// Policies read texts: what is none is its JSON, and null is not there.
