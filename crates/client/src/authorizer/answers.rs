@@ -246,7 +246,11 @@ mod tests {
         let (answers, ann) = (Answers::default(), question("ann"));
         answers.keep(&ann, CheckResponse { max_age: None, ..allowed(0) }, answers.now());
         assert!(!is_kept(&answers, &ann));
-        answers.keep(&ann, CheckResponse { reason: "PRINCIPAL_DENIED".into(), ..CheckResponse::default() }, answers.now());
+        answers.keep(
+            &ann,
+            CheckResponse { reason: "PRINCIPAL_DENIED".into(), ..CheckResponse::default() },
+            answers.now(),
+        );
         let later = |millis| Instant::now() + Duration::from_millis(millis);
         assert!(answers.kept(&ann, later(500)).is_some() && answers.kept(&ann, later(1100)).is_none());
     }

@@ -581,10 +581,7 @@ fn who_keeps_answers_learns_what_changed_for_its_tenant_and_no_other() {
     let revoked = Change::CertificateRevoked { serial, not_after: NOW, issuer: None };
     trust.apply(&entry_of("acme", 2, vec![denied("w-2"), revoked]));
     trust.apply(&entry_of("globex", 1, vec![denied("w-9")]));
-    let told = [
-        Affected::Principal(acme.clone(), "w-2".parse().unwrap()),
-        Affected::Certificate(acme.clone(), serial),
-    ];
+    let told = [Affected::Principal(acme.clone(), "w-2".parse().unwrap()), Affected::Certificate(acme.clone(), serial)];
     assert_eq!(trust.affected_since(seen, &acme), told);
     assert_eq!(trust.affected_since(trust.epoch(), &acme), []);
     // The environment's rules and the shared CA are everybody's.

@@ -454,7 +454,10 @@ async fn grants_of_signets_own_permissions_help_those_who_may_call() {
             }
         }
         let useful = signet_core::authorization::model::grantable_to(permission);
-        assert!(PrincipalType::ALL.iter().all(|of| callers.contains(of) == useful.contains(of)), "{permission}: {callers:?}");
+        assert!(
+            PrincipalType::ALL.iter().all(|of| callers.contains(of) == useful.contains(of)),
+            "{permission}: {callers:?}"
+        );
     }
     // A worker with a role that is granted something gets no right of which its type could make no use.
     let acme = acme().await;
@@ -469,7 +472,8 @@ async fn grants_of_signets_own_permissions_help_those_who_may_call() {
     let own = ask(&acme.service, spiffe("worker", "w-1"), "principals.get", about("worker", "w-1")).await.unwrap();
     let other = ask(&acme.service, spiffe("worker", "w-1"), "principals.get", about("worker", "w-2")).await.unwrap();
     assert!(own.allowed && !other.allowed, "{own:?} {other:?}");
-    let elsewhere = ask(&acme.service, spiffe("worker", "w-1"), "jobs:submit", about("tenant", "globex")).await.unwrap();
+    let elsewhere =
+        ask(&acme.service, spiffe("worker", "w-1"), "jobs:submit", about("tenant", "globex")).await.unwrap();
     assert_eq!(elsewhere.reason, "FOREIGN_TENANT");
     acme.node.end().await;
 }

@@ -16,8 +16,15 @@ const PRINCIPAL_TYPE: &str = "x-signet-principal-type";
 const PRINCIPAL_ID: &str = "x-signet-principal-id";
 
 /// Headers by which some frameworks take another method, path or host than the one that was decided on.
-const REWRITES: [&str; 7] =
-    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-original-uri", "x-rewrite-url", "x-forwarded-host"];
+const REWRITES: [&str; 7] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-host",
+];
 
 static REMOVED: LazyLock<Vec<String>> = LazyLock::new(removed);
 

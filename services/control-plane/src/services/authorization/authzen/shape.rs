@@ -1,10 +1,6 @@
 //! What a body may look like, before anything of it is kept: who sends little must not have much built of it.
 
-use std::{
-    cell::Cell,
-    collections::HashSet,
-    fmt,
-};
+use std::{cell::Cell, collections::HashSet, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -12,8 +8,7 @@ use serde_json::Value;
 /// Most values of a body, those in others included.
 const MAX_VALUES: u32 = 4096;
 /// Members that are objects where they are.
-const OBJECTS: [&str; 7] =
-    ["subject", "action", "resource", "context", "properties", "page", "options"];
+const OBJECTS: [&str; 7] = ["subject", "action", "resource", "context", "properties", "page", "options"];
 
 /// Reads a body whose member names are unique (RFC 7493 section 2.3) and which has no more values than a batch needs.
 pub(super) fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
@@ -50,7 +45,11 @@ impl<'de> DeserializeSeed<'de> for Shape<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let left = self.0.get().checked_sub(1).ok_or_else(|| D::Error::custom(format!("has more than {MAX_VALUES} values")))?;
+        let left = self
+            .0
+            .get()
+            .checked_sub(1)
+            .ok_or_else(|| D::Error::custom(format!("has more than {MAX_VALUES} values")))?;
         self.0.set(left);
         deserializer.deserialize_any(self)
     }
@@ -114,7 +113,10 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_arrays_are_no_objects() {
-        assert!(read(br#"{"subject":{"type":"user","id":"u"},"evaluations":[{"action":{"name":"x"}}],"x":[1,[2]]}"#).is_ok());
+        assert!(
+            read(br#"{"subject":{"type":"user","id":"u"},"evaluations":[{"action":{"name":"x"}}],"x":[1,[2]]}"#)
+                .is_ok()
+        );
         assert!(refused(r#"{"a":{"b":1,"b":2}}"#).contains("twice"));
         assert!(refused(r#"{"evaluations":[{"resource":{"id":"1"},"resource":{"id":"2"}}]}"#).contains("twice"));
         assert!(refused(r#"[{"type":"user"}]"#).contains("must be an object"));
