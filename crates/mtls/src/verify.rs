@@ -178,8 +178,8 @@ impl ClientVerifier {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose certificate it is, if one of its tenant's CAs signed it. Whether it may act now is for [`Trust::admit`] to say:
-    /// one that was seen before is not looked at again, and may be over.
+    /// Whose certificate it is, if one of its tenant's CAs signed it. Whether it may act now is for [`Trust::admit`] to
+    /// say: one that was seen before is not looked at again, and may be over.
     pub fn identify(&self, leaf_der: &[u8], now: Time) -> Result<Arc<Identity>, ChainError> {
         let key = sha256(leaf_der);
         if let Some(identity) = self.verified(&key) {

@@ -195,7 +195,10 @@ impl Inner {
         }
         let connection = self.connection.borrow().clone();
         let questions: Vec<&Question> = doubtful.keys().copied().collect();
-        let chunks = questions.chunks(AT_ONCE).map(|chunk| self.review_some(connection.as_deref(), chunk, &doubtful));
+        let mut chunks = Vec::new();
+        for chunk in questions.chunks(AT_ONCE) {
+            chunks.push(self.review_some(connection.as_deref(), chunk, &doubtful));
+        }
         stream::iter(chunks).buffer_unordered(CHUNKS_AT_ONCE).for_each(|()| async {}).await;
     }
 
@@ -291,5 +294,51 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.inner.lives.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_proto::v1::{CheckResponse, authorization_service_client::AuthorizationServiceClient};
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    fn connection() -> Arc<Connection> {
+        let nowhere = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        Arc::new(Connection::new(AuthorizationServiceClient::new(nowhere)))
+    }
+
+    fn keep(inner: &Inner) -> Question {
+        let subject = QuestionSubject::SpiffeId("spiffe://acme.example.com/worker/w-1".into());
+        let question = Question::of(subject, "jobs:submit".into());
+        let max_age = Some(prost_types::Duration { seconds: 300, nanos: 0 });
+        let answer = CheckResponse { allowed: true, max_age, ..CheckResponse::default() };
+        inner.answers.keep(&question, answer, inner.answers.now());
+        question
+    }
+
+    #[tokio::test]
+    async fn answers_of_before_a_gap_help_in_it_and_not_after_it() {
+        let inner = Inner::default();
+        inner.connected(&connection());
+        let question = keep(&inner);
+        assert!(inner.kept(&question).is_some());
+        inner.disconnected(false);
+        assert!(inner.kept(&question).is_some(), "nobody can be asked");
+        inner.connected(&connection());
+        assert!(inner.kept(&question).is_none(), "what changed in the gap was told to nobody");
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_itself_believes_nothing_any_more() {
+        let inner = Arc::new(Inner::default());
+        inner.connected(&connection());
+        let question = keep(&inner);
+        let guard = Guard::new(&inner, question.clone());
+        inner.disconnected(true);
+        assert!(inner.kept(&question).is_none());
+        inner.review().await;
+        assert!(guard.end().is_cancelled() && guard.why().is_unavailable());
     }
 }

@@ -1,6 +1,7 @@
 //! What the core decides, checked from outside.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod affected;
 mod audit;
 mod authz;
 mod commit;

@@ -354,6 +354,26 @@ async fn a_change_of_groups_counts_at_once_on_open_streams_too() {
     acme.node.end().await;
 }
 
+/// The service is of the tenant, and can ask nobody any more.
+#[tokio::test]
+async fn a_suspended_tenant_loses_its_streams_at_once() {
+    let acme = acme().await;
+    let (world, node) = (&acme.world, &acme.node);
+    let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
+    set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
+    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
+    let (address, _) = service(&api).await;
+    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
+    eventually("it is let in", async || open().await.is_ok()).await;
+    let stream = open().await.unwrap().into_inner();
+    let request = pb::SuspendTenantRequest { tenant_id: "acme".into(), request_id: signet_client::request_id() };
+    pb::tenant_service_client::TenantServiceClient::new(world.admin(node)).suspend_tenant(request).await.unwrap();
+    let status = end_of(stream).await;
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    acme.node.end().await;
+}
+
 /// Whoever hears nothing for long believes nothing that it keeps.
 #[tokio::test]
 async fn a_watcher_hears_of_the_node_however_much_others_change() {

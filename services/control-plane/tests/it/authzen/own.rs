@@ -183,7 +183,7 @@ async fn who_may_ask_about_itself_finds_nobody_else() {
         let answer = pdp.ask(SEARCH_SUBJECT, &wrong).await;
         assert_eq!((answer.status, answer.reason()), (400, "INVALID_PAGE_TOKEN"), "{answer:?}");
     }
-    assert_eq!(pdp.ask(SEARCH_SUBJECT, &readers(json!({ "limit": 0 }))).await.status, 400);
+    assert_eq!(pdp.ask(SEARCH_SUBJECT, &readers(json!({ "limit": 0 }))).await.status, 200, "as if there were none");
     pdp.node.end().await;
 }
 
