@@ -94,21 +94,23 @@ pub(super) async fn matrix(run: &Run, session: &Session, args: MatrixArgs) -> Re
     let rows = permissions.iter().map(|permission| deciding.row(permission, &who, is_table)).collect();
     let left_out = run.printer.rows_that_fit(&columns, &["permission"], rows, &args.view)?;
     if !left_out.is_empty() {
-        let forbids = |who: &&Who| permissions.iter().any(|name| deciding.marks(name, who).contains(&Mark::Forbid));
-        let forbidden = who.iter().filter(|who| left_out.contains(&who.name().as_str())).filter(forbids);
-        let forbidden: Vec<_> = forbidden.map(Who::name).collect();
-        let told = match forbidden.as_slice() {
-            [] => String::new(),
-            names => format!(", with a forbid for {}", names.join(", ")),
-        };
-        let count = left_out.len();
-        run.printer.warn(&format!("{count} roles and groups have no room{told}: see --output wide, or --columns"));
+        let forbids = |who: &&Who| permissions.iter().any(|name| deciding.forbids_just(name, who));
+        let hidden = who.iter().filter(|who| left_out.contains(&who.name().as_str()));
+        let forbidden: Vec<_> = hidden.filter(forbids).map(Who::name).collect();
+        let (count, hint) = (left_out.len(), "see --output wide, or --columns");
+        match forbidden.as_slice() {
+            [] => run.printer.note(&format!("{count} roles and groups have no room: {hint}")),
+            names => {
+                let names = names.join(", ");
+                run.printer.warn(&format!("{count} roles and groups have no room, with a forbid for {names}: {hint}"));
+            }
+        }
     }
     if is_table {
-        let until = "T: granted for a time (--output wide says until when)";
-        run.printer.note(&format!(
-            "F: forbid, P: permit: a policy may; G: granted; {until}; B: built-in, by Signet's table; I: about itself only"
-        ));
+        run.printer.note(
+            "F: forbid, P: permit (a policy may); G: granted, T: granted for a time\n\
+             B: built-in, by Signet's table; I: about itself only; --output wide has words",
+        );
     } else if run.printer.format.is_for_people() {
         run.printer.note("built-in: by Signet's table; itself: about itself only; permit, forbid: a policy may");
     }
@@ -234,6 +236,12 @@ impl Deciding {
             );
         }
         marks
+    }
+
+    /// Whether a `forbid` is about just them: one for everybody is seen in the columns of types.
+    fn forbids_just(&self, permission: &str, who: &Who) -> bool {
+        let about = self.policies.policies_about(permission);
+        about.iter().any(|about| !about.permits && about.whom != Whom::All && concerns(about, who))
     }
 
     /// By Signet's own table. A permission that only others may call with says nothing.

@@ -209,7 +209,9 @@ async fn set(run: &Run, session: &Session, rules: v1::AuthorizationRules, settin
         v1::SetAuthorizationModelRequest { tenant_id, rules: Some(rules), base_version, note, force, request_id };
     let made = rpc!(session, "setting the rules", Client.set_authorization_model(request)).await;
     let made = made.map_err(|failure| match failure.reason.as_deref() {
-        Some("POLICY_REFUTED") => failure.hint("`principal authz diff` shows it; --force sets the rules anyway"),
+        Some("POLICY_REFUTED") => {
+            failure.hint("`principal authz diff` shows it; --force sets them anyway, if the environment lets it")
+        }
         _ => failure,
     })?;
     if !run.printer.format.is_for_people() {
