@@ -35,6 +35,12 @@ open_stream_ends() {
   echo "$ms"
 }
 
+# need_ports PORT…: nothing listens there yet.
+need_ports() {
+  local port
+  for port in "$@"; do port_is_free "$port" || die "port $port is taken: end what listens there (ss -ltnp 'sport = :$port')"; done
+}
+
 authorization() {
   local since judges
   judges=$(judges_dir)

@@ -6,7 +6,7 @@ use signet_core::{
     Error, TenantId,
     authorization::model::{Proved, Rules},
 };
-use signet_policy::{Difference, Fault, Policies, Prover, ProverError, Shown};
+use signet_policy::{Difference, Fault, Invariant, Policies, Prover, ProverError, Shown};
 use tokio::task::spawn_blocking;
 
 use crate::App;
@@ -94,7 +94,7 @@ pub(super) fn accept(app: &App, proved: Proved, invariants: &[Shown], force: boo
         Proved::Refuted if !force => {
             let broken = invariants.iter().filter_map(|shown| Some((shown.invariant, shown.broken.as_ref()?)));
             let told: Vec<_> = broken
-                .map(|(invariant, example)| format!("not so that {}: {}", invariant.describe(), example.request))
+                .map(|(invariant, example)| format!("refuted: {}, e.g. {}", what_may_be(invariant), example.request))
                 .collect();
             Err(Error::precondition("POLICY_REFUTED", told.join("\n")))
         }
@@ -103,6 +103,14 @@ pub(super) fn accept(app: &App, proved: Proved, invariants: &[Shown], force: boo
             Err(Error::precondition("PROOF_REQUIRED", message))
         }
         _ => Ok(()),
+    }
+}
+
+/// What a broken invariant means.
+const fn what_may_be(broken: Invariant) -> &'static str {
+    match broken {
+        Invariant::OwnTenant => "a permit may cross tenants",
+        Invariant::NeverErrs => "a policy may fail when it is evaluated",
     }
 }
 

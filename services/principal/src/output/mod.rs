@@ -52,17 +52,17 @@ impl Printer {
 
     /// A list of other records. `name`: the fields that name one.
     pub fn rows(&self, all: &[Column], name: &[&str], values: Vec<Value>, view: &View) -> Result<(), Failure> {
-        self.rows_counted(all, name, values, view).map(drop)
+        self.rows_that_fit(all, name, values, view).map(drop)
     }
 
-    /// The same; returns how many columns had no room.
-    pub fn rows_counted(
+    /// The same; returns the headings of the columns that had no room.
+    pub fn rows_that_fit(
         &self,
         all: &[Column],
         name: &[&str],
         mut values: Vec<Value>,
         view: &View,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Vec<&'static str>, Failure> {
         view.sort(all, &mut values)?;
         let chosen = view.chosen(all)?;
         if chosen.is_some() && self.format.is_document() {
@@ -87,7 +87,7 @@ impl Printer {
         name: &[&str],
         values: Vec<Value>,
         view: &View,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Vec<&'static str>, Failure> {
         let now = self.clock();
         let shown = match &self.format {
             Format::Table | Format::Wide if values.is_empty() => {
@@ -104,13 +104,17 @@ impl Printer {
                     false => table::fitting(all, &values, layout, now),
                 });
                 self.text(&table::grid(&columns, &values, layout, now))?;
-                return Ok(if is_chosen { 0 } else { all.len().saturating_sub(columns.len()) });
+                let left_out = all
+                    .iter()
+                    .map(|column| column.title)
+                    .filter(|title| columns.iter().all(|shown| shown.title != *title));
+                return Ok(if is_chosen { Vec::new() } else { left_out.collect() });
             }
             Format::Csv => self.text(&table::csv(&chosen.unwrap_or_else(|| all.to_vec()), &values, !view.no_headers)?),
             Format::Name => self.names(name, &values),
             Format::Json | Format::Yaml | Format::JsonPath(_) => self.document(&Value::Array(values)),
         };
-        shown.map(|()| 0)
+        shown.map(|()| Vec::new())
     }
 
     /// What names each, a line for each: as other commands take it.

@@ -4,6 +4,7 @@
 mod at_once;
 mod audit_check;
 mod authz;
+mod authz_usage;
 mod bootstrapping;
 mod contexts;
 mod end_to_end;

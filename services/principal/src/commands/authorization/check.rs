@@ -7,13 +7,12 @@ use serde_json::json;
 use signet_core::{PrincipalId, PrincipalType};
 use signet_proto::v1::{
     self, authorization_service_client::AuthorizationServiceClient as Client, check_subject::By,
-    tenant_service_client::TenantServiceClient as Tenants,
+    trust_service_client::TrustServiceClient as Trust,
 };
 
 use crate::{
     exit::Exit,
     failure::Failure,
-    output::to_value,
     run::Run,
     session::{Session, rpc},
 };
@@ -30,20 +29,37 @@ pub struct CheckArgs {
     /// To what, e.g. queue/default or device/sensor-1; default: the tenant
     #[arg(value_name = "TYPE/ID")]
     resource: Option<String>,
-    /// Owner of the resource, TYPE/ID
-    #[arg(long, value_name = "TYPE/ID", default_value = "", hide_default_value = true)]
+    /// ID of the principal that owns the resource, e.g. ann
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true, value_parser = owner)]
     owner: String,
     /// Property of the resource; may be repeated
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = pair)]
     properties: Vec<(String, String)>,
     /// Circumstance: source, method, path or host; may be repeated
-    #[arg(long = "circumstance", value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long = "circumstance", value_name = "NAME=VALUE", value_parser = circumstance)]
     circumstances: Vec<(String, String)>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The server compares it with ids as it is.
+fn owner(text: &str) -> Result<String, String> {
+    match text.rsplit_once('/') {
+        Some((_, id)) => Err(format!("must be a principal's ID without its type: {id}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// The server leaves out all others.
+fn circumstance(text: &str) -> Result<(String, String), String> {
+    let (name, value) = pair(text)?;
+    match name.as_str() {
+        "source" | "method" | "path" | "host" => Ok((name, value)),
+        _ => Err("NAME must be source, method, path or host".to_owned()),
+    }
 }
 
 /// `principal authz check`.
@@ -64,9 +80,16 @@ pub(super) async fn check(run: &Run, session: &Session, args: CheckArgs) -> Resu
     let answer = rpc!(session, "asking", Client.check(request)).await?;
     let exit = if answer.allowed { Exit::Ok } else { Exit::Found };
     if !run.printer.format.is_for_people() {
-        let value = to_value("signet.v1.CheckResponse", &answer)?;
-        let value = json!({ "allowed": answer.allowed, "answer": value });
-        return run.printer.record(&value, &["allowed", "answer"]).map(|()| exit);
+        let value = json!({
+            "allowed": answer.allowed,
+            "reason": answer.reason,
+            "decided_by": answer.decided_by,
+            "model_version": answer.model_version,
+            "spiffe_id": answer.spiffe_id,
+            "max_age_seconds": answer.max_age.map(|age| age.seconds),
+        });
+        let order = ["allowed", "reason", "decided_by", "model_version", "spiffe_id", "max_age_seconds"];
+        return run.printer.record(&value, &order).map(|()| exit);
     }
     let verdict = if answer.allowed { "allowed" } else { "denied" };
     let by = if answer.decided_by.is_empty() { String::new() } else { format!(" by {}", answer.decided_by.join(", ")) };
@@ -88,8 +111,8 @@ async fn subject(session: &Session, text: &str) -> Result<By, Failure> {
     let (of, id) = text.split_once('/').ok_or_else(wrong)?;
     let principal_type: PrincipalType = of.parse().map_err(|_| wrong())?;
     let principal: PrincipalId = id.parse().map_err(|_| wrong())?;
-    // The trust domain is the server's to say.
-    let request = v1::GetTenantRequest { tenant_id: session.tenant() };
-    let tenant = rpc!(session, "reading the tenant", Tenants.get_tenant(request)).await?;
-    Ok(By::SpiffeId(format!("spiffe://{}/{principal_type}/{principal}", tenant.trust_domain)))
+    // The trust domain is the server's to say; every type may read the bundle.
+    let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
+    let bundle = rpc!(session, "reading the trust bundle", Trust.get_trust_bundle(request)).await?;
+    Ok(By::SpiffeId(format!("spiffe://{}/{principal_type}/{principal}", bundle.trust_domain)))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use serde_json::{Value, json};
 use signet_proto::v1::{self, authorization_service_client::AuthorizationServiceClient as Client};
 use similar::TextDiff;
@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
     output::{
         Cell::{Age, Field, Sentence},
-        Column, View, to_value,
+        Column, Format, View, to_value,
     },
     run::Run,
     session::{Session, rpc},
@@ -30,7 +30,7 @@ pub struct DiffArgs {
     #[arg(value_name = "FILE", required_unless_present = "version")]
     file: Option<PathBuf>,
     /// An earlier version instead
-    #[arg(long, value_name = "N", conflicts_with = "file")]
+    #[arg(long, value_name = "N", conflicts_with = "file", value_parser = value_parser!(u32).range(1..))]
     version: Option<u32>,
     /// What counts as an error.
     #[command(flatten)]
@@ -51,35 +51,44 @@ const COLUMNS: &[Column] = &[
 
 /// `principal authz diff`.
 pub(super) async fn diff(run: &Run, session: &Session, args: DiffArgs) -> Result<Exit, Failure> {
+    refuse_csv(run)?;
     let tenant_id = args.whose.tenant(session);
     let present = model(session, &tenant_id, None).await?;
     let rules = match (&args.file, args.version) {
         (Some(file), _) => Document::read(file)?.into_rules()?,
         (None, version) => model(session, &tenant_id, version).await?.rules.unwrap_or_default(),
     };
-    args.strict.look_at(run, session, args.whose, &rules)?;
+    let warning = args.strict.look_at(session, args.whose, &rules, run.printer.now)?;
     let test = tested(session, tenant_id, rules.clone()).await?;
-    let exit = if is_refuted(&test) { Exit::Found } else { Exit::Ok };
-    if !run.printer.format.is_for_people() {
-        return record(run, &test).map(|()| exit);
+    if let Some(warning) = warning {
+        run.printer.warn(&warning);
     }
+    let exit = if is_refuted(&test) { Exit::Found } else { Exit::Ok };
     let (before, after) = (Document::from(present.rules.unwrap_or_default()).text()?, Document::from(rules).text()?);
-    if before == after {
+    let changes = changes(&before, &after, present.version);
+    if !run.printer.format.is_for_people() {
+        return record(run, &test, Some(&changes)).map(|()| exit);
+    }
+    if changes.is_empty() {
         run.printer.note(&format!("the same as version {}", present.version));
         return Ok(Exit::Ok);
     }
-    let text = TextDiff::from_lines(&before, &after)
-        .unified_diff()
-        .header(&format!("version {}", present.version), "new")
-        .to_string();
-    run.printer.text(text.trim_end())?;
+    run.printer.text(&changes)?;
     run.printer.text(&told(&test))?;
     replays(run, &test)?;
     Ok(exit)
 }
 
+/// As a unified diff; empty: they are the same.
+fn changes(before: &str, after: &str, version: u32) -> String {
+    let diff = TextDiff::from_lines(before, after);
+    let text = diff.unified_diff().header(&format!("version {version}"), "new").to_string();
+    text.trim_end().to_owned()
+}
+
 /// `principal authz prove`.
 pub(super) async fn prove(run: &Run, session: &Session, whose: Whose) -> Result<Exit, Failure> {
+    refuse_csv(run)?;
     let tenant_id = whose.tenant(session);
     let present = model(session, &tenant_id, None).await?;
     let test = tested(session, tenant_id, present.rules.unwrap_or_default()).await?;
@@ -89,7 +98,7 @@ pub(super) async fn prove(run: &Run, session: &Session, whose: Whose) -> Result<
         _ => Exit::Ok,
     };
     if !run.printer.format.is_for_people() {
-        return record(run, &test).map(|()| exit);
+        return record(run, &test, None).map(|()| exit);
     }
     let text = told(&test);
     if !text.is_empty() {
@@ -121,10 +130,19 @@ fn is_refuted(test: &v1::TestAuthorizationModelResponse) -> bool {
     test.invariants.iter().any(|shown| !shown.counterexample.is_empty())
 }
 
-fn record(run: &Run, test: &v1::TestAuthorizationModelResponse) -> Result<(), Failure> {
-    let value = to_value("signet.v1.TestAuthorizationModelResponse", test)?;
-    let order = ["proof", "invariants", "differences", "replays", "replayed_calls", "replayed_questions"];
-    run.printer.record(&value, &order)
+fn refuse_csv(run: &Run) -> Result<(), Failure> {
+    let refused = || Failure::usage("the answer is no table, which -o csv needs").hint("use -o json or -o yaml");
+    if run.printer.format == Format::Csv { Err(refused()) } else { Ok(()) }
+}
+
+/// For programs; with how the rules themselves change, where they do.
+fn record(run: &Run, test: &v1::TestAuthorizationModelResponse, changes: Option<&str>) -> Result<(), Failure> {
+    let mut value = to_value("signet.v1.TestAuthorizationModelResponse", test)?;
+    if let (Some(changes), Some(fields)) = (changes, value.as_object_mut()) {
+        fields.insert("changed".to_owned(), (!changes.is_empty()).into());
+        fields.insert("rules_diff".to_owned(), changes.into());
+    }
+    run.printer.record(&value, &["proof"])
 }
 
 /// What a solver says, for people.

@@ -1,6 +1,10 @@
 //! A tenant's rules as a file that people write: TOML.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -39,7 +43,23 @@ struct Grant {
     permissions: Vec<String>,
     /// RFC 3339, or a day: until it begins, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
+    until: Option<Until>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Until {
+    Text(String),
+    Toml(toml::value::Datetime),
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Toml(time) => time.fmt(f),
+        }
+    }
 }
 
 impl Document {
@@ -81,10 +101,7 @@ impl From<v1::AuthorizationRules> for Document {
 
 impl From<v1::AuthorizationGrant> for Grant {
     fn from(grant: v1::AuthorizationGrant) -> Self {
-        let until = grant
-            .expire_time
-            .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
-            .map(|time| time.to_string());
+        let until = grant.expire_time.map(|time| Until::Text(instant(&time).to_string()));
         Self { to: grantee(grant.to.as_ref()), permissions: grant.permissions, until }
     }
 }
@@ -111,8 +128,11 @@ fn grantee(to: Option<&To>) -> String {
 }
 
 fn grant(grant: Grant) -> Result<v1::AuthorizationGrant, Failure> {
-    let forms = "type:worker, role:NAME or group:NAME";
-    let wrong = || Failure::usage(format!("a grant is to {:?}, which is none of {forms}", grant.to));
+    let wrong = || {
+        let types = PrincipalType::ALL.map(|of| of.to_string()).join(", ");
+        let forms = format!("type:TYPE, role:NAME and group:NAME; the types are {types}");
+        Failure::usage(format!("a grant is to {:?}, which is none of {forms}", grant.to))
+    };
     let (what, name) = grant.to.split_once(':').ok_or_else(wrong)?;
     let to = match what {
         "type" => {
@@ -123,15 +143,22 @@ fn grant(grant: Grant) -> Result<v1::AuthorizationGrant, Failure> {
         "group" => To::Group(name.to_owned()),
         _ => return Err(wrong()),
     };
-    let end = |until: &String| match values::moment(until) {
+    let end = |until: &Until| match values::moment(&until.to_string()) {
         Ok(Moment::At(time)) => Ok(values::to_proto(time)),
         _ => {
             let forms = "write a day, 2026-12-24 (it begins at midnight UTC), or 2026-12-24T18:00:00Z";
-            Err(Failure::usage(format!("the grant to {} is until {until:?}: {forms}", grant.to)))
+            Err(Failure::usage(format!("the grant to {} is until {until}: {forms}", grant.to)))
         }
     };
     let expire_time = grant.until.as_ref().map(end).transpose()?;
-    Ok(v1::AuthorizationGrant { to: Some(to), permissions: grant.permissions, expire_time })
+    // As the server keeps them, so that a file can be compared with what it made.
+    let permissions = BTreeSet::from_iter(grant.permissions).into_iter().collect();
+    Ok(v1::AuthorizationGrant { to: Some(to), permissions, expire_time })
+}
+
+/// As this program counts; what it cannot count never comes.
+pub(super) fn instant(time: &prost_types::Timestamp) -> Timestamp {
+    Timestamp::new(time.seconds, time.nanos).unwrap_or(Timestamp::MAX)
 }
 
 fn type_name(of: i32) -> String {

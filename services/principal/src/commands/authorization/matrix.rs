@@ -10,17 +10,20 @@ use signet_core::{
     PrincipalType, Role, TenantId,
     authorization::{PERMISSIONS, Policy, Reach, model::BUILT_IN_ROLES},
 };
-use signet_policy::{Policies, Whom};
+use signet_policy::{About, Policies, Whom};
 use signet_proto::v1::{self, authorization_grant::To};
 
-use super::whose::{Whose, model};
+use super::{
+    document::instant,
+    whose::{Whose, model},
+};
 use crate::{
     exit::Exit,
     failure::Failure,
-    output::{Cell::Field, Column},
+    output::{Cell::Field, Column, Format, View},
     run::Run,
     session::Session,
-    values::{self, ListArgs},
+    values,
 };
 
 /// Which permissions.
@@ -43,9 +46,9 @@ pub struct MatrixArgs {
     /// Whose rules.
     #[command(flatten)]
     whose: Whose,
-    /// How much, and how.
+    /// How to show it.
     #[command(flatten)]
-    list: ListArgs,
+    view: View,
 }
 
 /// Whom a column is for.
@@ -86,17 +89,68 @@ pub(super) async fn matrix(run: &Run, session: &Session, args: MatrixArgs) -> Re
     let who = deciding.who();
     let columns: Vec<Column> =
         std::iter::once(Column::new("PERMISSION", Field("permission"))).chain(who.iter().map(Who::column)).collect();
-    let rows =
-        deciding.permissions(args.service).into_iter().map(|permission| deciding.row(&permission, &who)).collect();
-    let view = args.list.view(&run.printer.format);
-    let left_out = run.printer.rows_counted(&columns, &["permission"], rows, &view)?;
-    if run.printer.format.is_for_people() {
-        if left_out > 0 {
-            run.printer.note(&format!("{left_out} roles and groups have no room: see --output wide, or --columns"));
+    let is_table = run.printer.format == Format::Table;
+    let permissions = deciding.permissions(args.service);
+    let rows = permissions.iter().map(|permission| deciding.row(permission, &who, is_table)).collect();
+    let left_out = run.printer.rows_that_fit(&columns, &["permission"], rows, &args.view)?;
+    if !left_out.is_empty() {
+        let forbids = |who: &&Who| permissions.iter().any(|name| deciding.forbids_just(name, who));
+        let hidden = who.iter().filter(|who| left_out.contains(&who.name().as_str()));
+        let forbidden: Vec<_> = hidden.filter(forbids).map(Who::name).collect();
+        let (count, hint) = (left_out.len(), "see --output wide, or --columns");
+        match forbidden.as_slice() {
+            [] => run.printer.note(&format!("{count} roles and groups have no room: {hint}")),
+            names => {
+                let names = names.join(", ");
+                run.printer.warn(&format!("{count} roles and groups have no room, with a forbid for {names}: {hint}"));
+            }
         }
+    }
+    if is_table {
+        run.printer.note(
+            "F: forbid, P: permit (a policy may); G: granted, T: granted for a time\n\
+             B: built-in, by Signet's table; I: about itself only; --output wide has words",
+        );
+    } else if run.printer.format.is_for_people() {
         run.printer.note("built-in: by Signet's table; itself: about itself only; permit, forbid: a policy may");
     }
     Ok(Exit::Ok)
+}
+
+/// Why somebody may, or may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Mark {
+    BuiltIn,
+    Itself,
+    Granted,
+    Until(Timestamp),
+    Permit,
+    Forbid,
+}
+
+impl Mark {
+    fn word(&self) -> String {
+        match self {
+            Self::BuiltIn => "built-in".to_owned(),
+            Self::Itself => "itself".to_owned(),
+            Self::Granted => "granted".to_owned(),
+            Self::Until(end) => format!("until {}", until(*end)),
+            Self::Permit => "permit".to_owned(),
+            Self::Forbid => "forbid".to_owned(),
+        }
+    }
+
+    /// Where there is little room.
+    const fn letter(&self) -> char {
+        match self {
+            Self::BuiltIn => 'B',
+            Self::Itself => 'I',
+            Self::Granted => 'G',
+            Self::Until(_) => 'T',
+            Self::Permit => 'P',
+            Self::Forbid => 'F',
+        }
+    }
 }
 
 impl Who {
@@ -143,44 +197,55 @@ impl Deciding {
         all
     }
 
-    fn row(&self, permission: &str, who: &BTreeSet<Who>) -> Value {
+    fn row(&self, permission: &str, who: &BTreeSet<Who>, is_short: bool) -> Value {
+        let cell = |who: &Who| {
+            let marks = self.marks(permission, who);
+            let marks: Vec<_> = match is_short {
+                // What takes comes first: a cell is cut at its end.
+                true => marks.iter().rev().map(|mark| mark.letter().to_string()).collect(),
+                false => marks.iter().map(Mark::word).collect(),
+            };
+            Value::from(marks.join(" "))
+        };
         let mut row = Map::from_iter([("permission".to_owned(), Value::from(permission))]);
-        row.extend(who.iter().map(|who| (who.name(), Value::from(self.marks(permission, who).join(" ")))));
+        row.extend(who.iter().map(|who| (who.name(), cell(who))));
         Value::Object(row)
     }
 
-    /// All that speaks for `who`, or against it.
-    fn marks(&self, permission: &str, who: &Who) -> Vec<String> {
+    /// A `forbid` is the last.
+    fn marks(&self, permission: &str, who: &Who) -> Vec<Mark> {
         let granted = self.rules.iter().flat_map(|rules| &rules.grants).filter(|grant| is_for(grant.to.as_ref(), who));
         let granted = granted.filter(|grant| grant.permissions.iter().any(|name| name == permission));
-        let mut marks: Vec<String> = self.built_in(permission, who).map(str::to_owned).into_iter().collect();
+        let mut marks: Vec<Mark> = self.built_in(permission, who).into_iter().collect();
         // One for good says all; of several for a time the longest.
         let ends: Vec<_> = granted.map(|grant| grant.expire_time.as_ref().map(instant)).collect();
         let latest = ends.iter().flatten().filter(|end| **end > self.now).max();
         match latest {
-            _ if ends.contains(&None) => marks.push("granted".to_owned()),
-            Some(end) => marks.push(format!("until {}", until(*end))),
+            _ if ends.contains(&None) => marks.push(Mark::Granted),
+            Some(end) => marks.push(Mark::Until(*end)),
             None => {}
         }
         if !PERMISSIONS.contains(&permission) {
-            marks.extend(self.by_policy(permission, who).into_iter().map(str::to_owned));
+            let about = self.policies.policies_about(permission);
+            let has = |permits| about.iter().any(|about| about.permits == permits && concerns(about, who));
+            marks.extend(
+                [(true, Mark::Permit), (false, Mark::Forbid)]
+                    .into_iter()
+                    .filter(|(of, _)| has(*of))
+                    .map(|(_, mark)| mark),
+            );
         }
         marks
     }
 
-    fn by_policy(&self, permission: &str, who: &Who) -> BTreeSet<&'static str> {
-        let concerns = |whom: &Whom| match (whom, who) {
-            (Whom::All, Who::Type(_)) => true,
-            (Whom::Type(of), Who::Type(own)) => of == own,
-            (Whom::Role(role), Who::Role(own)) | (Whom::Group(role), Who::Group(own)) => role == own,
-            _ => false,
-        };
-        let about = self.policies.policies_about(permission).into_iter().filter(|about| concerns(&about.whom));
-        about.map(|about| if about.permits { "permit" } else { "forbid" }).collect()
+    /// Whether a `forbid` is about just them: one for everybody is seen in the columns of types.
+    fn forbids_just(&self, permission: &str, who: &Who) -> bool {
+        let about = self.policies.policies_about(permission);
+        about.iter().any(|about| !about.permits && about.whom != Whom::All && concerns(about, who))
     }
 
     /// By Signet's own table. A permission that only others may call with says nothing.
-    fn built_in(&self, permission: &str, who: &Who) -> Option<&'static str> {
+    fn built_in(&self, permission: &str, who: &Who) -> Option<Mark> {
         let id = self.policy.permission(permission)?;
         let reach = |of, roles: &[Role]| self.policy.grants(&self.tenant, of, roles).reach(id);
         let (of, reach) = match who {
@@ -195,9 +260,19 @@ impl Deciding {
         let admits = |access: Access<'_>| matches!(access, Access::Rule(rule) if rule.permission == id && rule.callers.admits(of));
         let called = self.table.iter().any(|(_, route)| admits(route.access()));
         match reach.filter(|_| called)? {
-            Reach::Itself => Some("itself"),
-            Reach::OwnTenant | Reach::AnyTenant => Some("built-in"),
+            Reach::Itself => Some(Mark::Itself),
+            Reach::OwnTenant | Reach::AnyTenant => Some(Mark::BuiltIn),
         }
+    }
+}
+
+/// Whether a policy's first words name them. What is forbidden to everybody is so whatever role or group one has.
+fn concerns(about: &About, who: &Who) -> bool {
+    match (&about.whom, who) {
+        (Whom::All, who) => !about.permits || matches!(who, Who::Type(_)),
+        (Whom::Type(of), Who::Type(own)) => of == own,
+        (Whom::Role(role), Who::Role(own)) | (Whom::Group(role), Who::Group(own)) => role == own,
+        _ => false,
     }
 }
 
@@ -207,10 +282,6 @@ fn is_for(to: Option<&To>, who: &Who) -> bool {
         (Some(To::Role(role)), Who::Role(own)) | (Some(To::Group(role)), Who::Group(own)) => role == own,
         _ => false,
     }
-}
-
-fn instant(time: &prost_types::Timestamp) -> Timestamp {
-    Timestamp::new(time.seconds, time.nanos).unwrap_or(Timestamp::MAX)
 }
 
 /// The day, where it is the beginning of one.

@@ -9,7 +9,7 @@ mod whose;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use document::Document;
 use signet_proto::v1::{self, authorization_service_client::AuthorizationServiceClient as Client};
 use strict::Strict;
@@ -30,7 +30,7 @@ pub enum AuthzCommand {
     /// Show a tenant's rules, as a file that `apply` takes
     Get {
         /// An earlier version
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
         version: Option<u32>,
         /// Where from.
         #[command(flatten)]
@@ -65,7 +65,7 @@ pub enum AuthzCommand {
     /// Set the rules of an earlier version again, as a new version
     Rollback {
         /// Which
-        #[arg(value_name = "VERSION")]
+        #[arg(value_name = "VERSION", value_parser = value_parser!(u32).range(1..))]
         version: u32,
         /// Why; for people
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -105,7 +105,7 @@ pub struct ApplyArgs {
     /// Whose.
     #[command(flatten)]
     whose: Whose,
-    /// Instead of a question, where the environment's change.
+    /// Instead of a question, where the environment's change, or all are removed.
     #[command(flatten)]
     yes: Yes,
 }
@@ -123,13 +123,10 @@ pub async fn run(run: &Run, command: AuthzCommand) -> Result<Exit, Failure> {
         AuthzCommand::Rollback { version, note, force, whose, yes } => {
             let tenant = whose.tenant(session);
             ask(session, whose, yes)?;
-            // 0: before there were any.
-            let earlier = match version {
-                0 => v1::AuthorizationModel::default(),
-                _ => model(session, &tenant, Some(version)).await?,
-            };
+            let earlier = model(session, &tenant, Some(version)).await?;
             let note = if note.is_empty() { format!("back to version {version}") } else { note };
-            set(run, session, tenant, earlier.rules.unwrap_or_default(), (None, note, force)).await
+            let present = present(session, &tenant, force).await?;
+            set(run, session, earlier.rules.unwrap_or_default(), Setting::of(tenant, &present, note, force)).await
         }
         AuthzCommand::Check(args) => check::check(run, session, args).await,
     }
@@ -159,9 +156,22 @@ fn described(model: &v1::AuthorizationModel) -> String {
 
 async fn apply(run: &Run, session: &Session, args: ApplyArgs) -> Result<Exit, Failure> {
     let rules = Document::read(&args.file)?.into_rules()?;
-    args.strict.look_at(run, session, args.whose, &rules)?;
+    let warning = args.strict.look_at(session, args.whose, &rules, run.printer.now)?;
     ask(session, args.whose, args.yes)?;
-    set(run, session, args.whose.tenant(session), rules, (args.base, args.note, args.force)).await
+    let tenant = args.whose.tenant(session);
+    let present = present(session, &tenant, args.force).await?;
+    let nothing = v1::AuthorizationRules::default();
+    if rules == nothing && present.rules.as_ref().is_some_and(|rules| *rules != nothing) {
+        let path = args.file.display();
+        confirm(&format!("{path} has no rules: remove all rules of tenant {}", session.tenant_name()), args.yes)?;
+    }
+    let mut setting = Setting::of(tenant, &present, args.note, args.force);
+    setting.base_version = args.base.unwrap_or(setting.base_version);
+    let exit = set(run, session, rules, setting).await?;
+    if let Some(warning) = warning {
+        run.printer.warn(&warning);
+    }
+    Ok(exit)
 }
 
 /// What changes in every tenant is asked for.
@@ -170,35 +180,57 @@ fn ask(session: &Session, whose: Whose, yes: Yes) -> Result<(), Failure> {
     if whose.is_environment(session) { confirm(question, yes) } else { Ok(()) }
 }
 
-async fn set(
-    run: &Run,
-    session: &Session,
+/// The rules that hold. By force those that cannot be read count as none: the server takes no version then.
+async fn present(session: &Session, tenant: &str, force: bool) -> Result<v1::AuthorizationModel, Failure> {
+    match model(session, tenant, None).await {
+        Err(failure) if force && failure.reason.as_deref() == Some("RECORD_UNREADABLE") => Ok(Default::default()),
+        found => found,
+    }
+}
+
+/// How rules are set.
+struct Setting {
     tenant_id: String,
-    rules: v1::AuthorizationRules,
-    (base, note, force): (Option<u32>, String, bool),
-) -> Result<Exit, Failure> {
-    let base_version = match base {
-        Some(base) => base,
-        None => match model(session, &tenant_id, None).await {
-            // The server takes no number then.
-            Err(failure) if force && failure.reason.as_deref() == Some("RECORD_UNREADABLE") => 0,
-            found => found?.version,
-        },
-    };
+    base_version: u32,
+    note: String,
+    force: bool,
+}
+
+impl Setting {
+    fn of(tenant_id: String, present: &v1::AuthorizationModel, note: String, force: bool) -> Self {
+        Self { tenant_id, base_version: present.version, note, force }
+    }
+}
+
+async fn set(run: &Run, session: &Session, rules: v1::AuthorizationRules, setting: Setting) -> Result<Exit, Failure> {
+    let Setting { tenant_id, base_version, note, force } = setting;
     let request_id = session.request_id();
     let request =
         v1::SetAuthorizationModelRequest { tenant_id, rules: Some(rules), base_version, note, force, request_id };
-    let made = rpc!(session, "setting the rules", Client.set_authorization_model(request)).await?;
+    let made = rpc!(session, "setting the rules", Client.set_authorization_model(request)).await;
+    let made = made.map_err(|failure| match failure.reason.as_deref() {
+        Some("POLICY_REFUTED") => {
+            failure.hint("`principal authz diff` shows it; --force sets them anyway, if the environment lets it")
+        }
+        _ => failure,
+    })?;
     if !run.printer.format.is_for_people() {
         return run.printer.changed(&made).map(|()| Exit::Ok);
     }
+    let (version, tenant, is_old) = (made.version, &made.tenant_id, made.version == base_version);
     let proof = match made.proof() {
         v1::AuthorizationProof::Proved => ", its policies proved",
+        v1::AuthorizationProof::NotProved if is_old => ", its policies not proved when they were set",
+        // By force it may have one that gave no answer.
+        v1::AuthorizationProof::NotProved if force => ", its policies not proved",
         v1::AuthorizationProof::NotProved => ", its policies not proved: the server has no solver",
         v1::AuthorizationProof::Refuted => ", although a proof shows that its policies break an invariant",
         v1::AuthorizationProof::NotNeeded | v1::AuthorizationProof::Unspecified => "",
     };
-    run.printer.note(&format!("version {} holds now in tenant {}{proof}", made.version, made.tenant_id));
+    run.printer.note(&match is_old {
+        true => format!("unchanged: version {version} holds in tenant {tenant}{proof}"),
+        false => format!("version {version} holds now in tenant {tenant}{proof}"),
+    });
     Ok(Exit::Ok)
 }
 

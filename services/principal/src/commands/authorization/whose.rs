@@ -5,6 +5,7 @@ use signet_core::TenantId;
 use signet_proto::v1::{self, authorization_service_client::AuthorizationServiceClient as Client};
 
 use crate::{
+    exit::Exit,
     failure::Failure,
     session::{Session, rpc},
 };
@@ -37,5 +38,13 @@ pub(super) async fn model(
 ) -> Result<v1::AuthorizationModel, Failure> {
     let request =
         v1::GetAuthorizationModelRequest { tenant_id: tenant.to_owned(), version: version.unwrap_or_default() };
-    rpc!(session, "reading the rules", Client.get_authorization_model(request)).await
+    let found = rpc!(session, "reading the rules", Client.get_authorization_model(request)).await;
+    found.map_err(|failure| match version {
+        // Or it is the tenant that is missing.
+        Some(version) if failure.exit == Exit::NotFound && failure.message.contains("authorization model") => Failure {
+            message: format!("the rules have no version {version}, or it is no longer kept"),
+            ..failure.hint("`principal authz history` lists the versions")
+        },
+        _ => failure,
+    })
 }
