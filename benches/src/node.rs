@@ -53,10 +53,20 @@ pub(crate) struct Node {
 impl Node {
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(signetd: &Path, environment: &Environment) -> Result<Self> {
+        Self::start_with(signetd, environment, &[]).await
+    }
+
+    /// The same with settings by variables.
+    pub(crate) async fn start_with(
+        signetd: &Path,
+        environment: &Environment,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let config = environment.config.as_ref().ok_or("--config is missing")?;
         let public = environment.public.ok_or("--public is missing")?;
         let started = Instant::now();
         let mut command = Command::new(signetd);
+        command.envs(settings.iter().copied());
         command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if environment.is_beside {
             let grpc = environment.grpc.ok_or("--grpc is missing")?;

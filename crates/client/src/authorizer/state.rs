@@ -15,7 +15,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-
 use tonic::Status;
 
 use super::{
@@ -33,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 50;
 /// How many such requests are under way.
 const CHUNKS_AT_ONCE: usize = 4;
+
 /// Answers, where to ask for more, and what goes on by them.
 pub(super) struct Inner {
     pub(super) answers: Answers,
