@@ -134,8 +134,9 @@ async fn ask(identity: &Identity, leaf: &[u8], count: usize) -> Result<()> {
 
 /// A decision with many policies about `permissions` together, of which the last about the one in question permits.
 fn policies(permissions: usize, rounds: usize, scale: Scale) -> Result<Vec<Row>> {
-    let name =
-        |n: usize| if n % permissions == 0 { PERMISSION.to_owned() } else { format!("other:n{}", n % permissions) };
+    let name = |n: usize| {
+        if n.is_multiple_of(permissions) { PERMISSION.to_owned() } else { format!("other:n{}", n % permissions) }
+    };
     let text: String = (0..POLICIES)
         .map(|n| {
             format!(
