@@ -9,25 +9,18 @@ use std::{
 };
 
 use prost_types::FieldMask;
-use secrecy::SecretString;
 use signet_agent::{
     Agent, Config,
     report::{IdentityReport, Report},
 };
-use signet_app::{Bootstrap, Call, ServerNames, bootstrap};
 use signet_client::{Connector, Credentials, Enrollment, Identity, IdentitySettings, JoinToken};
-use signet_control_plane::{
-    Config as NodeConfig, PublicMaterial, Running, ServerCredentials,
-    cli::system_clock,
-    serve,
-    wiring::{self, Wired},
-};
+use signet_control_plane::{Config as NodeConfig, Running, cli::system_clock, serve, wiring};
 use signet_proto::v1::{
     self as pb, authorization_service_client::AuthorizationServiceClient,
     certificate_service_client::CertificateServiceClient, enrollment_service_client::EnrollmentServiceClient,
     tenant_service_client::TenantServiceClient, trust_service_client::TrustServiceClient,
 };
-use signet_x509::{KeyAndCsr, bundle::to_pem};
+use signet_x509::bundle::to_pem;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +53,9 @@ impl World {
         fs::write(dir.path().join("passphrase"), "correct horse battery staple").unwrap();
         let config = NodeConfig::from_toml(&format!("{NODE}{more}\n"), dir.path()).unwrap();
         let wired = wiring::open(&config).await.unwrap();
-        let (admin, roots) = bootstrap(&wired).await;
+        let (report, key) = signet_testbed::bootstrap(&wired).await;
+        let roots = report.admin.root_der;
+        let admin = Credentials::new(report.admin.chain_der, roots.clone(), key).unwrap();
         fs::write(dir.path().join("root.pem"), to_pem(roots.iter().map(Vec::as_slice))).unwrap();
         let stop = CancellationToken::new();
         let node = serve(config, wired, stop.clone(), system_clock()).await.unwrap();
@@ -266,27 +261,6 @@ impl Reports {
         let renewed = |one: &IdentityReport| one.serial_number != before && one.published && told(one);
         self.until("it is renewed and handed over", renewed).await[0].clone()
     }
-}
-
-async fn bootstrap(wired: &Wired) -> (Credentials, Vec<Vec<u8>>) {
-    let (server, admin) = (KeyAndCsr::generate().unwrap(), KeyAndCsr::generate().unwrap());
-    let input = Bootstrap {
-        keys: wired.environment_keys.clone(),
-        server: ServerNames { dns: vec!["localhost".into()], ip: vec!["127.0.0.1".parse().unwrap()] },
-        server_csr_der: server.csr_der,
-        admin: "root-admin".parse().unwrap(),
-        admin_csr_der: admin.csr_der,
-    };
-    let report = bootstrap::bootstrap(&wired.app, &Call::process("bootstrap", system_clock()()), &input).await.unwrap();
-    let credentials = ServerCredentials {
-        chain_pem: to_pem(report.server_chain_der.iter().map(Vec::as_slice)),
-        key_pem: SecretString::from(server.key.to_pkcs8_pem().as_str()),
-    };
-    wired.server_identity.put(&credentials).await.unwrap();
-    let roots = report.admin.root_der;
-    let root = to_pem(roots.iter().map(Vec::as_slice));
-    wired.server_identity.put_public(PublicMaterial::Root, &root).await.unwrap();
-    (Credentials::new(report.admin.chain_der, roots.clone(), admin.key).unwrap(), roots)
 }
 
 /// Asks until it is so; ten seconds at most.
