@@ -33,12 +33,12 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::{error::ConnectError, identity::Identity, peer::PeerPolicy};
 
-/// Most connections; who comes then waits.
+/// Most connections.
 const CONNECTIONS: usize = 4096;
 /// Most connections of one principal.
 const OF_ONE_PRINCIPAL: usize = 64;
 /// Most handshakes at once, so that strangers do not take all places.
-const HANDSHAKES: usize = 4096;
+const HANDSHAKES: usize = 2048;
 /// Most of them from one address, or one IPv6 network of 64 bits.
 const HANDSHAKES_OF_ONE: usize = 128;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,21 +114,19 @@ struct Door {
     stop: CancellationToken,
 }
 
-/// A connection with its places.
+/// A connection with its place among the handshakes.
 struct Arrived {
     tcp: TcpStream,
     remote: SocketAddr,
-    place: OwnedSemaphorePermit,
     handshake: OwnedSemaphorePermit,
 }
 
 impl Door {
     async fn next(&self, listener: &TcpListener) -> io::Result<Arrived> {
         let closed = |_| io::Error::other("the semaphore is closed");
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(closed)?;
         let handshake = Arc::clone(&self.handshakes).acquire_owned().await.map_err(closed)?;
         let (tcp, remote) = listener.accept().await?;
-        Ok(Arrived { tcp, remote, place, handshake })
+        Ok(Arrived { tcp, remote, handshake })
     }
 
     async fn serve<S, B>(self, arrived: Arrived, service: S)
@@ -139,7 +137,7 @@ impl Door {
             + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let Arrived { tcp, remote, place: _place, handshake } = arrived;
+        let Arrived { tcp, remote, handshake } = arrived;
         let Some(of_source) = self.sources.count(source(remote.ip()), HANDSHAKES_OF_ONE) else {
             return tracing::info!(%remote, "an address has as many handshakes under way as it may: closed");
         };
@@ -151,6 +149,10 @@ impl Door {
         drop((handshake, of_source));
         let Some(peer) = self.identity.peer(tls.get_ref().1.peer_certificates()).map(Arc::new) else { return };
         let principal = (peer.principal_type, peer.principal.clone());
+        // Only now: who has shown no certificate takes no connection's place.
+        let Ok(_place) = self.places.try_acquire() else {
+            return tracing::info!(peer = %peer.principal, "there are as many connections as there may be: closed");
+        };
         let Some(_of_principal) = self.principals.count(principal, OF_ONE_PRINCIPAL) else {
             return tracing::info!(peer = %peer.principal, "a principal has as many connections as it may");
         };

@@ -157,6 +157,11 @@ pub(crate) fn no_http2() -> Problem {
     Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "NO_HTTP2", detail)
 }
 
+/// HTTP/1.1 without a Host, or with several.
+pub(crate) fn no_host() -> Problem {
+    Problem::from(&Error::invalid("host", "REQUIRED", "is required, once"))
+}
+
 /// Nobody has told the node where its clients connect.
 pub(crate) fn no_endpoint() -> Problem {
     let detail = "this node does not know its name: set probe.endpoint, or ask at the port of the API";

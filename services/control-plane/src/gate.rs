@@ -9,7 +9,10 @@ use std::{
 };
 
 use axum::response::IntoResponse;
-use http::{Version, header::CONTENT_TYPE};
+use http::{
+    Version,
+    header::{CONTENT_TYPE, HOST},
+};
 use signet_app::Call;
 use signet_core::{
     Actor, Error, PrincipalType, TenantId, Time,
@@ -80,6 +83,10 @@ where
         if request.version() != Version::HTTP_2 && route.map_or_else(is_grpc, |route| !route.http) {
             return Answer::nowhere(errors::no_http2().into_response(), request.into_body());
         }
+        // RFC 9112 section 3.2.
+        if request.version() == Version::HTTP_11 && headers.get_all(HOST).iter().count() != 1 {
+            return Answer::nowhere(errors::no_host().into_response(), request.into_body());
+        }
         let Some(peer) = request.extensions().get::<Arc<ConnectInfo>>().map(Arc::clone) else {
             return Answer::refused(Status::internal("the connection has no peer"), None);
         };
@@ -87,7 +94,10 @@ where
         let Some(route) = route else {
             // Nowhere is no way past the limits.
             if let Err(busy) = self.node.place(self.node.table.nowhere(), Lane::Ordinary, &peer, &account) {
-                return Answer::refused(busy, None);
+                return match is_grpc() {
+                    true => Answer::refused(busy, None),
+                    false => Answer::nowhere(errors::to_http(&busy).map(axum::body::Body::new), request.into_body()),
+                };
             }
             return match is_grpc() {
                 true => Answer::refused(errors::no_such_method(), None),

@@ -144,9 +144,9 @@ impl Inner {
         self.connection.send_replace(Some(Arc::clone(connection)));
     }
 
-    /// `refused`: since we are. Else what was said holds for a while.
+    /// `refused`: since we are, until we are let in again. Else what was said holds for a while.
     pub(super) fn disconnected(&self, refused: bool) {
-        self.refused.store(refused, Ordering::Release);
+        self.refused.fetch_or(refused, Ordering::AcqRel);
         self.connection.send_replace(None);
         self.answers.doubt();
         self.changed.notify_one();
@@ -340,5 +340,8 @@ mod tests {
         assert!(inner.kept(&question).is_none());
         inner.review().await;
         assert!(guard.end().is_cancelled() && guard.why().is_unavailable());
+        // The next attempt fails for another reason: that is no pardon.
+        inner.disconnected(false);
+        assert!(inner.kept(&question).is_none());
     }
 }

@@ -26,7 +26,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    authorization::{acme, grant, of_type, rules, set, spiffe},
+    authorization::{Acme, acme, grant, of_type, rules, set, spiffe},
     world::{Node, World, eventually, reason},
 };
 
@@ -57,6 +57,14 @@ async fn service(identity: &Identity) -> (SocketAddr, Authorizer) {
         signet_client::serve(listener, &identity, PeerPolicy::anybody(), routes, std::future::pending()).await.unwrap();
     });
     (address, authorizer)
+}
+
+/// The service of `acme/service/api`, and the worker `w-1`, who calls it.
+async fn served(acme: &Acme) -> (SocketAddr, Identity, Identity) {
+    let api = identity(&acme.world, &acme.node, acme.world.issue(&acme.node, "acme", "api").await).await;
+    let (address, _) = service(&api).await;
+    let worker = identity(&acme.world, &acme.node, acme.world.issue(&acme.node, "acme", "w-1").await).await;
+    (address, worker, api)
 }
 
 fn health(identity: &Identity, address: SocketAddr) -> HealthClient<signet_client::LiveChannel> {
@@ -105,9 +113,7 @@ async fn who_lacks_the_permission_is_told_and_an_open_stream_ends_with_it() {
     let (world, node) = (&acme.world, &acme.node);
     let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
     set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
-    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
-    let (address, _) = service(&api).await;
-    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let (address, worker, _api) = served(&acme).await;
     let user = world.principal(node, "acme", "ann", PrincipalType::User, &[]).await;
     let user = identity(world, node, user).await;
     eventually("the worker is let in", async || {
@@ -173,12 +179,9 @@ async fn a_suspended_principal_loses_its_streams_and_others_keep_theirs() {
 #[tokio::test]
 async fn answers_survive_a_node_and_are_asked_for_again() {
     let acme = acme().await;
-    let (world, node) = (&acme.world, &acme.node);
     let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
     set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
-    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
-    let (address, _) = service(&api).await;
-    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let (address, worker, _api) = served(&acme).await;
     let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
     eventually("it is let in", async || open().await.is_ok()).await;
     let mut stream = open().await.unwrap().into_inner();
@@ -292,14 +295,11 @@ async fn an_answer_says_how_long_it_may_be_kept() {
 #[tokio::test]
 async fn a_grant_for_a_time_ends_a_stream_whose_owner_calls_on() {
     let acme = acme().await;
-    let (world, node) = (&acme.world, &acme.node);
     let mut for_a_time = grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"]);
     let end = signet_client::system_clock()().unix_seconds() + 4;
     for_a_time.expire_time = Some(prost_types::Timestamp { seconds: end, nanos: 0 });
     set(acme.admin.clone(), 0, rules(vec![for_a_time], "")).await.unwrap();
-    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
-    let (address, _) = service(&api).await;
-    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let (address, worker, _api) = served(&acme).await;
     let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
     eventually("it is let in", async || open().await.is_ok()).await;
     let stream = open().await.unwrap().into_inner();
@@ -320,7 +320,6 @@ async fn a_grant_for_a_time_ends_a_stream_whose_owner_calls_on() {
 #[tokio::test]
 async fn a_change_of_groups_counts_at_once_on_open_streams_too() {
     let acme = acme().await;
-    let (world, node) = (&acme.world, &acme.node);
     let to = pb::authorization_grant::To::Group("fleet-a".into());
     set(acme.admin.clone(), 0, rules(vec![grant(to, &["jobs:dequeue", "jobs:submit"])], "")).await.unwrap();
     let group = async |groups: &[&str]| {
@@ -337,9 +336,7 @@ async fn a_change_of_groups_counts_at_once_on_open_streams_too() {
         };
         PrincipalServiceClient::new(acme.admin.clone()).update_principal(request).await.unwrap();
     };
-    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
-    let (address, _) = service(&api).await;
-    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let (address, worker, _api) = served(&acme).await;
     let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
     eventually("who is in no group is denied", async || {
         open().await.is_err_and(|status| reason(&status) == "PERMISSION_MISSING")
@@ -361,9 +358,7 @@ async fn a_suspended_tenant_loses_its_streams_at_once() {
     let (world, node) = (&acme.world, &acme.node);
     let grants = vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue", "jobs:submit"])];
     set(acme.admin.clone(), 0, rules(grants, "")).await.unwrap();
-    let api = identity(world, node, world.issue(node, "acme", "api").await).await;
-    let (address, _) = service(&api).await;
-    let worker = identity(world, node, world.issue(node, "acme", "w-1").await).await;
+    let (address, worker, _api) = served(&acme).await;
     let open = async || health(&worker, address).watch(HealthCheckRequest::default()).await;
     eventually("it is let in", async || open().await.is_ok()).await;
     let stream = open().await.unwrap().into_inner();

@@ -218,3 +218,24 @@ async fn the_public_port_tells_where_the_api_is_if_the_node_knows() {
     assert_eq!(metadata["access_evaluation_endpoint"], "https://signet.example.com/access/v1/evaluation");
     pdp.node.end().await;
 }
+
+#[tokio::test]
+async fn paths_that_lead_nowhere_are_counted_as_calls_are() {
+    let pdp = Pdp::with_config("limits = { anonymous_calls_per_second_per_address = 1 }").await;
+    let mut seen = Vec::new();
+    for _ in 0..30 {
+        seen.push(pdp.curl(None, "/nope", &[], None).await.status);
+    }
+    assert_eq!(seen[0], 404);
+    assert!(seen.iter().all(|status| matches!(status, 404 | 429)) && seen.contains(&429), "{seen:?}");
+    pdp.node.end().await;
+}
+
+#[tokio::test]
+async fn a_request_over_http_1_1_names_one_host() {
+    let pdp = Pdp::new().await;
+    let without = pdp.curl(None, METADATA, &["-H", "Host:"], None).await;
+    assert_eq!((without.status, without.reason()), (400, "REQUIRED"), "{without:?}");
+    assert_eq!(pdp.curl(None, METADATA, &[], None).await.status, 200);
+    pdp.node.end().await;
+}
