@@ -4,12 +4,14 @@
 
 mod key;
 mod public;
+mod set;
 mod token;
 
 pub use jsonwebtoken::{Algorithm, DecodingKey};
 
 pub use key::{KeyFault, SigningKey};
 pub use public::{PublicKey, Use};
+pub use set::KeySet;
 pub use token::{Token, TokenFault};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -186,6 +186,7 @@ fn concerns(of: &Of, subject: &QuestionSubject, matter: &Matter, decision: &Acce
         Of::PrincipalId(id) => {
             let subject = match subject {
                 QuestionSubject::SpiffeId(subject) => subject,
+                QuestionSubject::AccessToken(shown) => shown.claims().sub.as_str(),
                 QuestionSubject::Certificate(_) => decision.spiffe_id.as_str(),
             };
             let is_subject = subject.is_empty() || subject.rsplit('/').next() == Some(id);
@@ -193,6 +194,7 @@ fn concerns(of: &Of, subject: &QuestionSubject, matter: &Matter, decision: &Acce
         }
         Of::SerialNumber(serial) => match subject {
             QuestionSubject::Certificate(certificate) => certificate.serial() == Some(serial),
+            QuestionSubject::AccessToken(shown) => shown.serial() == Some(serial),
             QuestionSubject::SpiffeId(_) => false,
         },
     }
