@@ -83,7 +83,8 @@ impl SvidKeys {
         let claims: Value = token.verify(key).map_err(|_| SvidFault("its signature does not verify"))?;
         let lacks = |_| SvidFault("it lacks sub, aud or exp, or one of them has another form");
         let checked: Checked = serde_json::from_value(claims.clone()).map_err(lacks)?;
-        let is_of = |uri: &str| uri.strip_prefix(trust_domain).is_some_and(|path| path.len() > 1 && path.starts_with('/'));
+        let is_of =
+            |uri: &str| uri.strip_prefix(trust_domain).is_some_and(|path| path.len() > 1 && path.starts_with('/'));
         if !is_of(&checked.sub) {
             return Err(SvidFault("its sub is no SPIFFE ID of this trust domain"));
         }

@@ -17,7 +17,12 @@ impl Authorizer {
     /// An access token that came over a connection with `peer`, if the tenant's issuer made it for `audience` and bound it
     /// to that certificate. Whether its holder may still do something is what to ask next: [`Self::decide`] with
     /// [`QuestionSubject::AccessToken`].
-    pub async fn verify_token(&self, token: &str, audience: &str, peer: &Peer) -> Result<ShownToken, Arc<AccessAnswer>> {
+    pub async fn verify_token(
+        &self,
+        token: &str,
+        audience: &str,
+        peer: &Peer,
+    ) -> Result<ShownToken, Arc<AccessAnswer>> {
         let thumbprint = thumbprint(peer);
         let now = self.issuer.now();
         let wanted = Wanted { audience, permission: None, thumbprint: Some(&thumbprint), now };

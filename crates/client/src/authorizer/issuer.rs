@@ -86,8 +86,7 @@ impl Issuer {
             return Ok(verified);
         }
         let key = published.keys.of(&token).ok_or(Unverified::Refused("TOKEN_KEY_UNKNOWN"))?;
-        let claims: AccessClaims =
-            token.verify(key).map_err(|_| Unverified::Refused("TOKEN_BAD_SIGNATURE"))?;
+        let claims: AccessClaims = token.verify(key).map_err(|_| Unverified::Refused("TOKEN_BAD_SIGNATURE"))?;
         if claims.iss != published.issuer {
             return Err(Unverified::Refused("TOKEN_OF_ANOTHER_ISSUER"));
         }
@@ -134,7 +133,8 @@ impl Issuer {
             connection.get(format!("/t/{}/jwks.json", self.tenant)),
             connection.get(format!("/.well-known/oauth-authorization-server/t/{}", self.tenant)),
         )?;
-        let unreadable = || Status::internal("the control plane publishes keys that cannot be read: is it another release?");
+        let unreadable =
+            || Status::internal("the control plane publishes keys that cannot be read: is it another release?");
         let Metadata { issuer } = serde_json::from_slice(&metadata).map_err(|_| unreadable())?;
         let keys = KeySet::parse(&keys, Use::Signature).ok_or_else(unreadable)?;
         Ok(Published { issuer, keys })

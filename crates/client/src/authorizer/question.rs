@@ -8,9 +8,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use signet_proto::v1::{
-    CheckRequest, CheckResource, CheckResponse, CheckSubject, ShownAccessToken, check_subject::By,
-};
+use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, ShownAccessToken, check_subject::By};
 use signet_x509::CertificateView;
 
 use super::shown::ShownToken;

@@ -206,7 +206,8 @@ fn of_certificate(
 impl OfCertificate {
     fn slot(&mut self, wish: &TokenWish, now: Instant) -> &mut Slot {
         if self.slots.len() >= MOST && !self.slots.contains_key(wish) {
-            let is_used = |slot: &Slot| slot.fetching.is_some() || slot.kept.as_ref().is_some_and(|it| now < it.ends_at);
+            let is_used =
+                |slot: &Slot| slot.fetching.is_some() || slot.kept.as_ref().is_some_and(|it| now < it.ends_at);
             self.slots.retain(|_, slot| is_used(slot));
             if self.slots.len() >= MOST {
                 self.slots.clear();
@@ -315,7 +316,9 @@ mod tests {
         assert!(!Arc::ptr_eq(&one, &other) && maker.asked() == 2);
         assert!(Arc::ptr_eq(&one, &maker.get_for(1, "jobs").await.unwrap()), "its connections may still end");
         maker.get_for(3, "jobs").await.unwrap();
-        assert!(maker.cache.kept(&[1; 32], &wish("jobs")).is_none() && maker.cache.kept(&[2; 32], &wish("jobs")).is_some());
+        assert!(
+            maker.cache.kept(&[1; 32], &wish("jobs")).is_none() && maker.cache.kept(&[2; 32], &wish("jobs")).is_some()
+        );
         for number in 0..3 * MOST {
             maker.get_for(3, &number.to_string()).await.unwrap();
         }

@@ -71,7 +71,8 @@ fn not_had(error: ClientError) -> Status {
         _ if error.is_transient() => Code::Unavailable,
         _ => Code::Unauthenticated,
     };
-    let details = ErrorDetails::with_error_info(error.reason(), "signet", std::collections::HashMap::<String, String>::new());
+    let details =
+        ErrorDetails::with_error_info(error.reason(), "signet", std::collections::HashMap::<String, String>::new());
     Status::with_error_details(code, format!("no access token for the call: {error}"), details)
 }
 

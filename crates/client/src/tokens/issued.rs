@@ -57,7 +57,8 @@ impl IssuedToken {
             let seconds = u64::try_from(exp.checked_sub(iat)?).ok().filter(|seconds| *seconds > 0)?;
             Some((Duration::from_secs(seconds), token.key_id().unwrap_or_default().to_owned()))
         };
-        let unreadable = || Status::internal("the control plane sent a token that cannot be read: is it another release?");
+        let unreadable =
+            || Status::internal("the control plane sent a token that cannot be read: is it another release?");
         let (lifetime, key_id) = read().ok_or_else(unreadable)?;
         Ok(Self { text: text.into(), spiffe_id, scopes, lifetime, key_id })
     }

@@ -37,7 +37,7 @@ pub(crate) struct Shop {
 }
 
 /// What the service answers: who showed the token, and then nothing for ever.
-async fn welcome<B>(request: Request<B>) -> Result<Response<tonic::body::Body>, Infallible> {
+async fn welcome<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
     let shown = request.extensions().get::<ShownToken>().map(|shown| shown.claims().sub.clone());
     let first = Bytes::from(shown.unwrap_or_default());
     let lines = stream::once(async { Ok::<_, BoxError>(Frame::data(first)) });
@@ -47,12 +47,8 @@ async fn welcome<B>(request: Request<B>) -> Result<Response<tonic::body::Body>, 
 
 fn guarded<B: Send + 'static>(
     layer: &Require,
-) -> impl Service<
-    Request<B>,
-    Response = Response<signet_client::Guarded<Body>>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
+) -> impl Service<Request<B>, Response = Response<signet_client::Guarded<Body>>, Error = Infallible, Future: Send>
++ Clone
 + Send
 + 'static {
     layer.layer(service_fn(welcome::<B>))
@@ -66,8 +62,7 @@ impl Shop {
             environment.tenant(tenant).await;
             let to = To::PrincipalType(PrincipalType::Worker.into());
             let names = || ["jobs:submit", "events:stream"].map(str::to_owned);
-            let grant =
-                pb::AuthorizationGrant { to: Some(to), permissions: names().to_vec(), expire_time: None };
+            let grant = pb::AuthorizationGrant { to: Some(to), permissions: names().to_vec(), expire_time: None };
             let permissions = names().into_iter().chain(["jobs:cancel".to_owned()]);
             let rules = pb::AuthorizationRules {
                 permissions: permissions.map(|name| (name, "for tests".to_owned())).collect(),
@@ -257,7 +252,11 @@ async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
     for (what, token, reason) in [
         ("alg none", format!("{}.{}.", with("alg", json!("none")), parts[1]), "TOKEN_MALFORMED"),
         ("HS256", format!("{}.{}.{}", with("alg", json!("HS256")), parts[1], parts[2]), "TOKEN_MALFORMED"),
-        ("the key's other algorithm", format!("{}.{}.{}", with("alg", json!("RS256")), parts[1], parts[2]), "TOKEN_KEY_UNKNOWN"),
+        (
+            "the key's other algorithm",
+            format!("{}.{}.{}", with("alg", json!("RS256")), parts[1], parts[2]),
+            "TOKEN_KEY_UNKNOWN",
+        ),
         ("a forged kid", format!("{}.{}.{}", with("kid", json!("mine")), parts[1], parts[2]), "TOKEN_KEY_UNKNOWN"),
         ("a key in the header", format!("{}.{}.{}", with("jwk", json!({})), parts[1], parts[2]), "TOKEN_BAD_SIGNATURE"),
         ("other claims", format!("{}.{}.{}", parts[0], encode(&claims), parts[2]), "TOKEN_BAD_SIGNATURE"),
@@ -273,8 +272,7 @@ async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
 async fn a_token_ends_when_it_says_also_on_what_is_open() {
     let shop = Shop::new().await;
     let mine = shop.worker("acme", "w-1").await;
-    let request =
-        pb::CreateAccessTokenRequest { audience: "jobs".into(), scopes: Vec::new(), lifetime_seconds: 10 };
+    let request = pb::CreateAccessTokenRequest { audience: "jobs".into(), scopes: Vec::new(), lifetime_seconds: 10 };
     let made = TokenServiceClient::new(mine.channel().unwrap()).create_access_token(request).await.unwrap();
     let (from, token) = (Instant::now(), made.into_inner().access_token);
     let request = Request::get("/").header(header::AUTHORIZATION, format!("Bearer {token}"));

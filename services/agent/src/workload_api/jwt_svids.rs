@@ -57,7 +57,9 @@ fn refused(error: &ClientError) -> Status {
         ClientError::Rpc(rpc) if rpc.code == Code::ResourceExhausted => {
             Status::resource_exhausted("the identity has asked for too many tokens: retry")
         }
-        ClientError::Rpc(rpc) if rpc.code == Code::FailedPrecondition => Status::failed_precondition(rpc.message.clone()),
+        ClientError::Rpc(rpc) if rpc.code == Code::FailedPrecondition => {
+            Status::failed_precondition(rpc.message.clone())
+        }
         _ => Status::unavailable("the control plane cannot be asked for a token: retry"),
     }
 }
@@ -77,7 +79,7 @@ pub(crate) async fn with_keys(mut session: Session) -> Result<Session, Status> {
             while lacks(&session) {
                 session.change().await?;
             }
-            Ok(())
+            Ok::<(), Status>(())
         };
         let late = |_| Status::unavailable("the control plane has not named the keys of JWT-SVIDs yet: retry");
         tokio::time::timeout(FIRST_KEYS, has_come).await.map_err(late)??;

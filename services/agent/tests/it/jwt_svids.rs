@@ -48,7 +48,11 @@ async fn validate(channel: &Channel, audience: &str, svid: &str) -> Result<Valid
 }
 
 async fn bundles(channel: &Channel) -> Streaming<JwtBundlesResponse> {
-    SpiffeWorkloadApiClient::new(channel.clone()).fetch_jwt_bundles(call(JwtBundlesRequest {})).await.unwrap().into_inner()
+    SpiffeWorkloadApiClient::new(channel.clone())
+        .fetch_jwt_bundles(call(JwtBundlesRequest {}))
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 /// The `kid`s of the next message.

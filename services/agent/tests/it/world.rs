@@ -18,7 +18,8 @@ use signet_control_plane::{Config as NodeConfig, Running, cli::system_clock, ser
 use signet_proto::v1::{
     self as pb, authorization_service_client::AuthorizationServiceClient,
     certificate_service_client::CertificateServiceClient, enrollment_service_client::EnrollmentServiceClient,
-    tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient, trust_service_client::TrustServiceClient,
+    tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient,
+    trust_service_client::TrustServiceClient,
 };
 use signet_x509::bundle::to_pem;
 use tempfile::TempDir;
