@@ -21,8 +21,8 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Those of a set of JWKs, JSON, that are for `for_use`; `None`: it is none. A key that is not understood is left out
-    /// (RFC 7517 section 5), and one without `kid`.
+    /// Those of a set of JWKs, JSON, that are for `for_use`; `None`: it is none. A key that is not understood is left
+    /// out (RFC 7517 section 5), and one without `kid`.
     pub fn parse(json: &[u8], for_use: Use) -> Option<Self> {
         let set: Value = serde_json::from_slice(json).ok()?;
         let mut this = Self::default();
@@ -37,7 +37,8 @@ impl KeySet {
         Some(this)
     }
 
-    /// The key that a token names, if it is one for the token's algorithm: `alg` is the key's to say (RFC 8725 section 3.1).
+    /// The key that a token names, if it is one for the token's algorithm: `alg` is the key's to say (RFC 8725 section
+    /// 3.1).
     pub fn of(&self, token: &Token<'_>) -> Option<&DecodingKey> {
         let (algorithm, key) = self.keys.get(token.key_id()?)?;
         (*algorithm == token.algorithm()).then_some(key)

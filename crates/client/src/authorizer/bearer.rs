@@ -14,8 +14,8 @@ use super::{
 use crate::peer::Peer;
 
 impl Authorizer {
-    /// An access token that came over a connection with `peer`, if the tenant's issuer made it for `audience` and bound it
-    /// to that certificate. Whether its holder may still do something is what to ask next: [`Self::decide`] with
+    /// An access token that came over a connection with `peer`, if the tenant's issuer made it for `audience` and bound
+    /// it to that certificate. Whether its holder may still do something is what to ask next: [`Self::decide`] with
     /// [`QuestionSubject::AccessToken`].
     pub async fn verify_token(
         &self,

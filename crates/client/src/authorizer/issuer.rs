@@ -1,5 +1,5 @@
-//! The tenant's issuer of access tokens: its name and keys as the control plane publishes them, and the tokens that were
-//! verified lately.
+//! The tenant's issuer of access tokens: its name and keys as the control plane publishes them, and the tokens that
+//! were verified lately.
 
 use std::{
     collections::HashMap,
@@ -67,8 +67,8 @@ impl Issuer {
         (self.clock)()
     }
 
-    /// What the tenant's issuer signed. What it did not costs no more than a look at its header, unless it names a key of the
-    /// issuer.
+    /// What the tenant's issuer signed. What it did not costs no more than a look at its header, unless it names a key
+    /// of the issuer.
     pub(super) async fn verify(&self, inner: &Inner, text: &str) -> Result<Arc<VerifiedToken>, Unverified> {
         let malformed = Unverified::Refused("TOKEN_MALFORMED");
         let Ok(token) = Token::parse(text, &[Algorithm::ES256, Algorithm::RS256]) else { return Err(malformed) };

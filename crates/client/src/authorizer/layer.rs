@@ -72,9 +72,9 @@ impl Require {
         Self { authorizer: authorizer.clone(), needs: Arc::new(needs), shows: Shows::Certificate }
     }
 
-    /// Callers show an access token, too (`Authorization: Bearer`), of the tenant's issuer, with the permission in its scope,
-    /// for the audience that stands before the permission's colon. It must be bound to the certificate of its connection: one
-    /// that was stolen, and one without a certificate, is refused (`401`, `invalid_token`).
+    /// Callers show an access token, too (`Authorization: Bearer`), of the tenant's issuer, with the permission in its
+    /// scope, for the audience that stands before the permission's colon. It must be bound to the certificate of its
+    /// connection: one that was stolen, and one without a certificate, is refused (`401`, `invalid_token`).
     ///
     /// The layer leaves a [`crate::ShownToken`] in the request. A stream ends with its token.
     #[must_use]

@@ -35,8 +35,8 @@ pub enum QuestionSubject {
     Certificate(PeerCertificate),
     /// `spiffe://<trust domain>/<type>/<id>`.
     SpiffeId(Arc<str>),
-    /// The holder of this access token: the token and its certificate must be good at this moment, and the action among its
-    /// permissions.
+    /// The holder of this access token: the token and its certificate must be good at this moment, and the action among
+    /// its permissions.
     AccessToken(ShownToken),
 }
 

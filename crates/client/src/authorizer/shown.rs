@@ -1,4 +1,5 @@
-//! An access token that a caller showed, verified (RFC 9068 section 4), and the certificate that it came with (RFC 8705).
+//! An access token that a caller showed, verified (RFC 9068 section 4), and the certificate that it came with (RFC
+//! 8705).
 
 use std::{
     fmt,
@@ -9,8 +10,8 @@ use std::{
 use serde::Deserialize;
 use signet_core::{Lifetime, Time};
 
-/// How far the clocks of a service and of the control plane may differ. The control plane itself, which is asked about each
-/// token, gives none.
+/// How far the clocks of a service and of the control plane may differ. The control plane itself, which is asked about
+/// each token, gives none.
 const LEEWAY: Lifetime = Lifetime::seconds(30);
 
 /// What an access token of Signet says.

@@ -171,8 +171,8 @@ impl Identity {
         self.shared.revocations.subscribe()
     }
 
-    /// The keys of the tenant's JWT-SVIDs, now and from now on, where [`IdentitySettings::follow_bundle`] is set; none until
-    /// the control plane has been reached.
+    /// The keys of the tenant's JWT-SVIDs, now and from now on, where [`IdentitySettings::follow_bundle`] is set; none
+    /// until the control plane has been reached.
     pub fn svid_keys(&self) -> watch::Receiver<Arc<SvidKeys>> {
         self.shared.svid_keys.subscribe()
     }

@@ -31,7 +31,7 @@ const REFUSED: Duration = Duration::from_secs(1);
 /// How soon after a failure a token is asked for anew while the last one is still good.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// A certificate by its SHA-256, hexadecimal free: 32 bytes.
+/// A certificate's SHA-256.
 pub(super) type Thumbprint = [u8; 32];
 
 pub(super) fn thumbprint(certificate_der: &[u8]) -> Thumbprint {
@@ -171,14 +171,23 @@ impl TokenCache {
         }
     }
 
-    /// A verifier did not take this token: the next one is asked for anew. Not sooner than a second after it was had, so
-    /// that who refuses all is not asked for all.
+    /// A verifier did not take this token: the next one is asked for anew. Not sooner than a second after it was had,
+    /// so that who refuses all is not asked for all.
     pub(super) fn forget(&self, certificate: &Thumbprint, wish: &TokenWish, token: &Arc<IssuedToken>) {
+        self.forget_if(certificate, wish, |kept| Arc::ptr_eq(&kept.token, token) && kept.asked_at.elapsed() > REFUSED);
+    }
+
+    /// Its key signs no more.
+    pub(super) fn withdraw(&self, certificate: &Thumbprint, wish: &TokenWish, token: &Arc<IssuedToken>) {
+        self.forget_if(certificate, wish, |kept| Arc::ptr_eq(&kept.token, token));
+    }
+
+    fn forget_if(&self, certificate: &Thumbprint, wish: &TokenWish, is_over: impl Fn(&KeptToken) -> bool) {
         let mut all = self.lock();
         let of = all.iter_mut().find(|of| of.certificate == *certificate);
-        let Some(slot) = of.and_then(|of| of.slots.get_mut(wish)) else { return };
-        let is_it = |kept: &KeptToken| Arc::ptr_eq(&kept.token, token) && kept.asked_at.elapsed() > REFUSED;
-        if slot.kept.as_ref().is_some_and(is_it) {
+        if let Some(slot) = of.and_then(|of| of.slots.get_mut(wish))
+            && slot.kept.as_ref().is_some_and(is_over)
+        {
             slot.kept = None;
         }
     }

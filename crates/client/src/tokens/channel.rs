@@ -12,7 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use tower::{BoxError, Service, ServiceExt};
 
 use super::{
-    handle::{Tokens, bearer},
+    handle::{Tokens, access, bearer},
     issued::TokenWish,
 };
 use crate::{error::ClientError, identity::LiveChannel};
@@ -26,9 +26,10 @@ pub struct TokenChannel {
     wish: TokenWish,
 }
 
-impl TokenChannel {
-    pub(super) const fn new(channel: LiveChannel, tokens: Tokens, wish: TokenWish) -> Self {
-        Self { channel, tokens, wish }
+impl Tokens {
+    /// A channel whose calls show an access token, always that of the certificate that the connection was made with.
+    pub fn on(&self, channel: LiveChannel, audience: &str, scopes: &[&str]) -> TokenChannel {
+        TokenChannel { channel, tokens: self.clone(), wish: access(audience, scopes) }
     }
 }
 
@@ -58,7 +59,8 @@ impl Service<Request<Body>> for TokenChannel {
     }
 }
 
-/// Whether it says that there is no good token. A gRPC answer that is no more than a refusal has its status in the headers.
+/// Whether it says that there is no good token. A gRPC answer that is no more than a refusal has its status in the
+/// headers.
 fn is_refused(status: StatusCode, headers: &HeaderMap) -> bool {
     let unauthenticated = (Code::Unauthenticated as i32).to_string();
     status == StatusCode::UNAUTHORIZED || headers.get("grpc-status").is_some_and(|code| *code == *unauthenticated)

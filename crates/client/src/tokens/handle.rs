@@ -7,12 +7,11 @@ use tonic::Status;
 
 use super::{
     cache::{Thumbprint, TokenCache, thumbprint},
-    channel::TokenChannel,
     issued::{IssuedToken, TokenWish, fetch},
 };
 use crate::{
     error::ClientError,
-    identity::{Held, LiveChannel, Shared},
+    identity::{Held, Shared},
 };
 
 /// How long a token waits until verifiers of ours may know its key: the feed takes a second.
@@ -20,8 +19,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tokens of an identity; from [`crate::Identity::tokens`]. Clones share what they keep.
 ///
-/// A token is kept until about half of its life, and asked for anew in the background then. Callers that want the same wait
-/// for one request. With a new certificate there are new tokens.
+/// A token is kept until about half of its life, and asked for anew in the background then. Callers that want the same
+/// wait for one request. With a new certificate there are new tokens.
 #[derive(Clone)]
 pub struct Tokens {
     shared: Arc<Shared>,
@@ -33,24 +32,19 @@ impl Tokens {
         Self { shared, cache: Arc::default() }
     }
 
-    /// An access token for `audience`: what stands before the colon of permissions, e.g. `jobs` for `jobs:submit`. `scopes`:
-    /// permissions that it must have; none: those that the identity has.
+    /// An access token for `audience`: what stands before the colon of permissions, e.g. `jobs` for `jobs:submit`.
+    /// `scopes`: permissions that it must have; none: those that the identity has.
     ///
-    /// It is bound to the certificate of this moment and good on connections with that one alone: prefer [`Self::on`], which
-    /// takes the token of the connection's certificate.
+    /// It is bound to the certificate of this moment and good on connections with that one alone: prefer [`Self::on`],
+    /// which takes the token of the connection's certificate.
     pub async fn access_token(&self, audience: &str, scopes: &[&str]) -> Result<Arc<IssuedToken>, ClientError> {
         self.of(&self.shared.held(), access(audience, scopes)).await
     }
 
-    /// The same as the value of `Authorization`, for any HTTP client with [`crate::Identity::client_config`]. Connections of
-    /// a pool that were made with an earlier certificate are refused: `401`, upon which to connect anew.
+    /// The same as the value of `Authorization`, for any HTTP client with [`crate::Identity::client_config`].
+    /// Connections of a pool that were made with an earlier certificate are refused: `401`, upon which to connect anew.
     pub async fn authorization(&self, audience: &str, scopes: &[&str]) -> Result<HeaderValue, ClientError> {
         bearer(&*self.access_token(audience, scopes).await?)
-    }
-
-    /// A channel whose calls show an access token, always that of the certificate that the connection was made with.
-    pub fn on(&self, channel: LiveChannel, audience: &str, scopes: &[&str]) -> TokenChannel {
-        TokenChannel::new(channel, self.clone(), access(audience, scopes))
     }
 
     /// A JWT-SVID for these audiences, 1 to 8. Nothing binds it: whoever has it is this identity, to them.
@@ -58,7 +52,7 @@ impl Tokens {
         let (held, wish) = (self.shared.held(), jwt_svid(audiences));
         let kept = self.cache.kept(&of_held(&held), &wish);
         if let Some(withdrawn) = kept.filter(|token| self.is_withdrawn(token)) {
-            self.forget(&held, &wish, &withdrawn);
+            self.cache.withdraw(&of_held(&held), &wish, &withdrawn);
         }
         self.of(&held, wish).await
     }
@@ -121,7 +115,7 @@ fn of_held(held: &Held) -> Thumbprint {
     thumbprint(held.credentials.chain_der().first().map(Vec::as_slice).unwrap_or_default())
 }
 
-fn access(audience: &str, scopes: &[&str]) -> TokenWish {
+pub(super) fn access(audience: &str, scopes: &[&str]) -> TokenWish {
     TokenWish::Access { audience: audience.to_owned(), scopes: sorted(scopes) }
 }
 

@@ -1,5 +1,5 @@
-//! Access tokens before a real control plane: who shows one is let in with the certificate that it is bound to, and as long
-//! as both are good.
+//! Access tokens before a real control plane: who shows one is let in with the certificate that it is bound to, and as
+//! long as both are good.
 
 use std::{
     convert::Infallible,
@@ -233,11 +233,11 @@ async fn a_token_is_good_for_its_audience_and_permissions_only() {
 async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
     let shop = Shop::new().await;
     let (mine, theirs) = (shop.worker("acme", "w-1").await, shop.worker("globex", "w-1").await);
+    let own = mine.tokens().access_token("jobs", &[]).await.unwrap();
     let foreign = theirs.tokens().access_token("jobs", &[]).await.unwrap();
     assert_eq!(shop.show(&mine, foreign.secret()).await, invalid("TOKEN_KEY_UNKNOWN"), "another tenant's");
     let svid = mine.tokens().jwt_svid(&["jobs"]).await.unwrap();
     assert_eq!(shop.show(&mine, svid.secret()).await, invalid("TOKEN_OF_ANOTHER_KIND"));
-    let own = mine.tokens().access_token("jobs", &[]).await.unwrap();
     let parts: Vec<&str> = own.secret().split('.').collect();
     let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -277,6 +277,7 @@ async fn a_token_ends_when_it_says_also_on_what_is_open() {
     let (from, token) = (Instant::now(), made.into_inner().access_token);
     let request = Request::get("/").header(header::AUTHORIZATION, format!("Bearer {token}"));
     let answer = shop.channel(&mine).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
     let mut body = answer.into_body();
     body.frame().await.unwrap().unwrap();
     cut(body).await;

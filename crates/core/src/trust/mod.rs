@@ -260,8 +260,8 @@ impl Trust {
         read(&self.models).get(tenant).cloned()
     }
 
-    /// Sets what is known of a tenant's keys for tokens. Whoever follows the epoch hears of them; a key of access tokens
-    /// that is gone turns what was decided by such a token.
+    /// Sets what is known of a tenant's keys for tokens. Whoever follows the epoch hears of them; a key of access
+    /// tokens that is gone turns what was decided by such a token.
     pub fn set_token_keys(&self, tenant: &TenantId, keys: TenantTokenKeys) {
         let mut all = write(&self.token_keys);
         let before = all.get(tenant);

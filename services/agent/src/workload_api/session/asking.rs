@@ -8,8 +8,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Tokens that a process gets at once after a quiet time, and how long it takes until one more is asked for: the agent's
-/// identity has a share at the control plane, which one process must not use up.
+/// Tokens that a process gets at once after a quiet time, and how long it takes until one more is asked for: the
+/// agent's identity has a share at the control plane, which one process must not use up.
 const AT_ONCE: u32 = 20;
 const ONE_MORE_EACH: Duration = Duration::from_secs(1);
 /// Most processes that are remembered.

@@ -139,7 +139,12 @@ pub(super) async fn wit_svid(
 async fn key(node: &Node, tenant: &TenantId, for_use: TokenUse, now: Time) -> Result<Arc<SigningKey>, Error> {
     let keys = match node.trust.token_keys(tenant, for_use) {
         Some(keys) => keys,
-        None => first_keys(node, tenant, for_use, now).await?,
+        None => {
+            let made = first_keys(node, tenant, for_use, now).await?;
+            // Whoever gets the token shows it at once, to those who ask nodes for the key.
+            node.heard(|trust| trust.token_keys(tenant, for_use).is_some()).await;
+            made
+        }
     };
     signing_key(&node.app, &keys, now).await
 }
