@@ -99,16 +99,16 @@ sysctl_safe() {
     way=$(ip -o route get "$peer" from "$here" 2>/dev/null | grep -o ' dev [^ ]*') || continue
     [[ $(ip -o address show to "$here") == *" ${way#* dev } "* ]] ||
       die "SSH of $peer comes by another interface than answers take, and rp_filter would end it: apply the other parts by name"
-  done < <(ssh_peers | grep -v :)
+  done < <(ssh_peers | awk '!/:/')
 }
 
-# kernel_values: file below /proc/sys, value that is wanted, one a line.
+# kernel_values: file below /proc/sys, value that is wanted, one a line. A container lacks some of them.
 kernel_values() {
   local key value path
   while IFS='= ' read -r key value; do
     [[ $key =~ ^[a-z] ]] || continue
     # shellcheck disable=SC2086 # an interface is a *
-    for path in /proc/sys/${key//.//}; do echo "$path $value"; done
+    for path in /proc/sys/${key//.//}; do [[ ! -f $path ]] || echo "$path $value"; done
   done <"$STAGE/sysctl$SYSCTL_CONF"
 }
 
@@ -116,7 +116,7 @@ sysctl_differs() {
   local path value is
   [[ -n $LIVE ]] || return 0
   while read -r path value; do
-    is=$(cat "$path" 2>/dev/null || echo missing)
+    is=$(<"$path")
     [[ $is == "$value" ]] || row sysctl "${path#/proc/sys/}" "$is" "$value"
   done < <(kernel_values)
 }
@@ -127,15 +127,13 @@ sysctl_before() {
   local path value
   [[ -n $LIVE && ! -f $STATE/sysctl/kernel ]] || return 0
   mkdir -p "$STATE/sysctl"
-  while read -r path value; do
-    [[ ! -f $path ]] || echo "$path $(<"$path")"
-  done < <(kernel_values) >"$STATE/sysctl/kernel"
+  while read -r path value; do echo "$path $(<"$path")"; done < <(kernel_values) >"$STATE/sysctl/kernel"
 }
 
 sysctl_live() {
   local path value
   while read -r path value; do
-    [[ $(cat "$path" 2>/dev/null) == "$value" ]] || echo "$value" >"$path" || say "$path cannot be set on this kernel"
+    [[ $(<"$path") == "$value" ]] || echo "$value" >"$path" || say "$path cannot be set here"
   done < <(kernel_values)
 }
 
@@ -270,9 +268,13 @@ fail2ban_safe() {
 }
 
 fail2ban_differs() {
-  local log
+  local log status
   for log in "${BAN_LOGS[@]}"; do [[ -f $ROOT$log ]] || row fail2ban "$log" missing 'a file, or fail2ban does not start'; done
-  ! has_systemd || fail2ban-client status signet >/dev/null 2>&1 || row fail2ban 'jail signet' 'not running' running
+  has_systemd || return 0
+  status=$(fail2ban-client status signet 2>/dev/null) || { row fail2ban 'jail signet' 'not running' running && return; }
+  # Whoever loads all rules again flushes its table, and it knows nothing of that.
+  [[ $status =~ Banned\ IP\ list:[[:space:]]*$ ]] || nft list table inet f2b-table >/dev/null 2>&1 ||
+    row fail2ban 'bans in the kernel' none 'systemctl restart fail2ban'
 }
 
 fail2ban_notes() { :; }
@@ -292,9 +294,10 @@ fail2ban_before() {
   done
 }
 
-fail2ban_live() { ! has_systemd || systemctl reload-or-restart fail2ban; }
+fail2ban_live() { ! has_systemd || systemctl reload-or-restart fail2ban || die "fail2ban does not start: journalctl -u fail2ban"; }
 
-fail2ban_unlive() { ! has_systemd || systemctl try-reload-or-restart fail2ban; }
+# As Debian ships it, it does not start without rsyslog: restarted, it is as it was, and not as it happens to run now.
+fail2ban_unlive() { ! has_systemd || systemctl try-restart fail2ban || say "fail2ban does not start: journalctl -u fail2ban"; }
 
 # --- units
 

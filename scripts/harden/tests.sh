@@ -20,6 +20,7 @@ harden() {
 # expect STATUS [PATTERN]: of the last harden.
 expect() {
   [[ $STATUS == "$1" ]] || fail "exit code $STATUS, not $1 (called from line ${BASH_LINENO[0]}): $WORDS"
+  [[ $STATUS == 2 || ! $WORDS =~ 'this failed' ]] || fail "a command failed and nobody cared: $WORDS"
   [[ -z ${2:-} || $WORDS =~ $2 ]] || fail "no '$2' (called from line ${BASH_LINENO[0]}) in: $WORDS"
 }
 
@@ -46,6 +47,7 @@ network() {
   ip link set host0 up
   peer ip address add 10.9.0.2/24 dev peer0
   peer ip address add 10.9.0.3/24 dev peer0
+  peer ip address add 10.9.0.4/24 dev peer0
   peer ip address add fd09::2/64 dev peer0 nodad
   peer ip address add fd09:0:0:1::2/64 dev peer0 nodad
   peer ip link set peer0 up
@@ -257,8 +259,15 @@ sysctl_values() {
 test_sysctl_reaches_every_interface() {
   local before
   before=$(sysctl_values)
+  local setting settings
+  mapfile -t settings < <(sed -n 's/^\([a-z].*\) = .*/\1/p' scripts/harden/files/sysctl.conf)
   apply sysctl
   expect 0 'net/ipv4/conf/host0/rp_filter +0 +1'
+  # Each of them does something: none has that value already.
+  for setting in "${settings[@]}"; do
+    setting=${setting//./\/}
+    expect 0 "${setting//\*/host0} +[01] +[012]"
+  done
   [[ $(cat /proc/sys/net/ipv4/conf/{all,default,host0}/accept_redirects /proc/sys/net/ipv6/conf/host0/accept_redirects | sort -u) == 0 ]] ||
     fail "an interface takes redirects"
   [[ $(cat /proc/sys/net/ipv4/conf/host0/rp_filter /proc/sys/kernel/yama/ptrace_scope) == $'1\n1' ]] || fail "not set"
@@ -392,8 +401,12 @@ test_fail2ban_closes_signets_ports_and_no_others() {
   answers 10.9.0.2 10.9.0.1 8443 || fail "others are dropped"
   answers fd09::2 fd09::1 8443 || fail "other networks are dropped"
   answers 10.9.0.3 10.9.0.1 22 || fail "who is banned cannot use SSH"
+  # Neighbours are not one range: one of them is let in again.
+  ban signetd 10.9.0.4 /var/log/signet/bans.log
+  wait_until 20 banned 10.9.0.4 || fail "no ban of its neighbour"
   fail2ban-client set signet unbanip 10.9.0.3 >/dev/null
   answers 10.9.0.3 10.9.0.1 8443 || fail "unbanned, and still dropped"
+  answers 10.9.0.4 10.9.0.1 8443 && fail "its neighbour is unbanned too"
   fail2ban-client stop >/dev/null
   wait_until 20 answers fd09:0:0:1::2 fd09:0:0:1::1 8443 || fail "it stays dropped once fail2ban has ended"
   harden undo nftables fail2ban --yes
