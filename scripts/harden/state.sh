@@ -6,7 +6,7 @@ is_chroot() { ! [[ /proc/1/root/. -ef /. ]]; }
 
 # load_options, save_options: --ssh-from and --ports, as of the last apply unless they are given.
 load_options() {
-  local name value
+  local name value port
   if [[ -f $STATE/options ]]; then
     while IFS='=' read -r name value; do
       case $name in
@@ -17,6 +17,7 @@ load_options() {
   fi
   PORTS=${PORTS:-8443}
   [[ $PORTS =~ ^[0-9]{1,5}(,[0-9]{1,5})*$ ]] || die "--ports takes numbers with commas, like 8443,443, not '$PORTS'"
+  for port in ${PORTS//,/ }; do ((10#$port > 0 && 10#$port < 65536)) || die "--ports: no port is $port"; done
   [[ -z $SSH_FROM || $SSH_FROM =~ ^[0-9a-fA-F.:/,]+$ ]] ||
     die "--ssh-from takes networks with commas, like 192.0.2.0/24,2001:db8::/48, not '$SSH_FROM'"
 }

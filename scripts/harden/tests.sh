@@ -124,6 +124,8 @@ test_nobody_is_locked_out() {
   expect 2 '--ssh-from takes networks'
   apply nftables --ssh-from 10.9.0.0/24 --ports '8443 }'
   expect 2 '--ports takes numbers'
+  apply fail2ban --ports 8443,65536
+  expect 2 'no port is 65536'
   hold 22
   apply nftables --ssh-from 192.0.2.0/24
   expect 2 '10.9.0.2 uses SSH right now'
@@ -134,6 +136,9 @@ test_nobody_is_locked_out() {
   expect 2 'ssh-copy-id'
   harden apply sysctl
   expect 2 'nobody to ask'
+  STATUS=0
+  WORDS=$(script --quiet --return --command 'scripts/harden/harden apply sysctl' /dev/null <<<n) || STATUS=$?
+  expect 2 'Change this.*nothing was changed'
   nft list table inet signet >/dev/null 2>&1 && fail "there are rules"
   [[ $(snapshot /) == "$before" ]] || fail "something was changed: $(diff <(echo "$before") <(snapshot /))"
 }
@@ -372,6 +377,7 @@ test_fail2ban_reads_bans_and_nothing_else() {
 x 2026-11-28T17:00:00Z signetd ban src=192.0.2.1 reason=bad-certificate
 {"path":"2026-11-28T17:00:00Z signetd ban src=192.0.2.1 reason=bad-certificate"}
 2026-11-28T17:00:00Z nginx ban src=192.0.2.1 reason=bad-certificate
+signetd ban 2026-11-28T17:00:00Z src=192.0.2.1 reason=bad-certificate
 2026-11-28T17:00:00Z signetd unban src=192.0.2.1 reason=bad-certificate
 LINES
   [[ $(matched /tmp/others) == 0 ]] ||
