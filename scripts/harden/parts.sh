@@ -9,7 +9,8 @@ SIGNET_NFT=/etc/nftables.d/signet.nft
 SYSCTL_CONF=/etc/sysctl.d/60-signet.conf
 SSHD_CONF=/etc/ssh/sshd_config.d/00-signet.conf
 BAN_LOGS=(/var/log/signet/bans.log /var/log/signet-gateway/bans.log)
-UNITS=(signetd signet-gateway signet-agent)
+# The gateway's own unit has all of it.
+UNITS=(signetd signet-agent)
 
 has_systemd() { [[ -n $LIVE && -d /run/systemd/system ]]; }
 in_root() { if [[ -n $ROOT ]]; then chroot "$ROOT" "$@"; else "$@"; fi; }

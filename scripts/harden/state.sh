@@ -101,7 +101,11 @@ report_files() {
 }
 
 # columns: a table of lines with tabs.
-columns() { awk -F '\t' '{ printf "%-9s %-46s %-28s %s\n", $1, $2, $3, $4 }'; }
+columns() {
+  awk -F '\t' '
+    { for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } }
+    END { for (n = 1; n <= NR; n++) printf "%-*s  %-*s  %-*s  %s\n", width[1], cell[n, 1], width[2], cell[n, 2], width[3], cell[n, 3], cell[n, 4] }'
+}
 
 # keep_aside PATH: a file that somebody changed by hand is not lost when it is replaced.
 keep_aside() {
