@@ -1,6 +1,8 @@
-#!/usr/bin/env bash
+# shellcheck shell=bash
 # Run by scripts/harden/boot, in a Debian that was booted for it.
 set -euo pipefail
+[[ $(tr '\0' '\n' </proc/1/environ) == *container=signet* ]] ||
+  { echo "this would harden the machine that it runs on: use scripts/harden/boot" >&2 && exit 1; }
 cd /run/signet
 # shellcheck source=scripts/lib/common.sh
 . scripts/lib/common.sh

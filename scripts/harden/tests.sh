@@ -1,6 +1,7 @@
-#!/usr/bin/env bash
+# shellcheck shell=bash
 # Run by scripts/harden/test, as the first process of a Debian root whose writes nobody keeps.
 set -euo pipefail
+[[ $$ == 1 && -d /run/image ]] || { echo "this would harden the machine that it runs on: use scripts/harden/test" >&2 && exit 1; }
 cd /run/signet
 # shellcheck source=scripts/lib/common.sh
 . scripts/lib/common.sh
