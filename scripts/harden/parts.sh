@@ -24,6 +24,8 @@ nftables_ready() {
   [[ -f $ROOT$HOSTS_OWN ]] || die "nftables is not installed${ROOT:+ in $ROOT}: apt-get install nftables"
   command -v nft >/dev/null || die "'nft' is not installed on this machine, which checks the rules: apt-get install nftables"
   [[ -n $SSH_PORTS ]] || die "which port sshd has cannot be read, since 'sshd -T' fails: repair $ROOT/etc/ssh/sshd_config first"
+  [[ ! -L $ROOT/etc/systemd/system/sockets.target.wants/ssh.socket ]] ||
+    die "ssh.socket has the port of SSH, which sshd_config does not know: systemctl disable --now ssh.socket; systemctl enable --now ssh"
   [[ $(cat "$ROOT/etc/ufw/ufw.conf" 2>/dev/null) != *ENABLED=yes* ]] ||
     die "ufw is in use, and its rules and these would contradict each other: ufw disable, or leave out nftables"
   [[ ! -L $ROOT/etc/systemd/system/multi-user.target.wants/firewalld.service ]] ||

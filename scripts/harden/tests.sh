@@ -160,6 +160,11 @@ test_files_of_others_are_asked_first() {
   apply fail2ban
   expect 2 'fail2ban does not take these files'
   rm /etc/fail2ban/jail.d/x.conf
+  mkdir -p /etc/systemd/system/sockets.target.wants
+  ln -s /lib/systemd/system/ssh.socket /etc/systemd/system/sockets.target.wants
+  apply nftables --ssh-from "$SSH_FROM"
+  expect 2 'ssh.socket has the port of SSH'
+  rm /etc/systemd/system/sockets.target.wants/ssh.socket
   mkdir -p /etc/ufw
   echo ENABLED=yes >/etc/ufw/ufw.conf
   apply nftables --ssh-from "$SSH_FROM"
