@@ -92,6 +92,15 @@ pub enum Command {
     /// Authorization: a tenant's permissions, grants and policies, and what they decide
     #[command(subcommand, visible_alias = "policy")]
     Authz(c::authorization::AuthzCommand),
+    /// OAuth access tokens, bound to a certificate
+    #[command(subcommand)]
+    AccessToken(c::tokens::AccessTokenCommand),
+    /// SPIFFE JWT-SVIDs
+    #[command(subcommand)]
+    Svid(c::tokens::SvidCommand),
+    /// Keys that sign a tenant's tokens
+    #[command(subcommand)]
+    TokenKey(c::tokens::TokenKeyCommand),
     /// Audit log: list, follow and verify events
     #[command(subcommand)]
     Audit(c::audit::AuditCommand),
@@ -153,6 +162,9 @@ async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Enrollment(command) => c::enrollment::rules::run(run, command).await,
         Command::Ca(command) => c::authorities::run(run, command).await,
         Command::Authz(command) => c::authorization::run(run, command).await,
+        Command::AccessToken(command) => c::tokens::run_access_token(run, command).await,
+        Command::Svid(command) => c::tokens::run_svid(run, command).await,
+        Command::TokenKey(command) => c::tokens::run_token_key(run, command).await,
         Command::Trust(command) => c::trust::run(run, command).await,
         Command::Audit(command) => c::audit::run(run, command).await,
         Command::Completion(args) => c::shell::completion(run, &args),

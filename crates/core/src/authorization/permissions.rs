@@ -40,6 +40,7 @@ pub const PERMISSIONS: &[&str] = &[
     "authorization.set",
     "authorization.check",
     "access_tokens.create",
+    "access_tokens.exchange",
     "access_tokens.introspect",
     "svids.create",
     "token_keys.list",

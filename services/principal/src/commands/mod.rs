@@ -12,4 +12,5 @@ pub mod principals;
 pub mod restore;
 pub mod shell;
 pub mod tenants;
+pub mod tokens;
 pub mod trust;
