@@ -45,11 +45,11 @@ impl Authorizer {
         permission: Arc<str>,
         bound: bool,
     ) -> Result<Question, AccessAnswer> {
-        let token = bearer(headers).ok_or_else(|| AccessAnswer::denied("TOKEN_REQUIRED"))?;
+        let token = bearer(headers).ok_or_else(|| AccessAnswer::denied("ACCESS_TOKEN_REQUIRED"))?;
         let thumbprint = match (bound, peer) {
             (true, Some(peer)) => Some(thumbprint(peer)),
             // Without a certificate nobody can tell whose it is.
-            (true, None) => return Err(AccessAnswer::denied("TOKEN_NOT_BOUND")),
+            (true, None) => return Err(AccessAnswer::denied("ACCESS_TOKEN_NOT_BOUND")),
             (false, _) => None,
         };
         let audience = permission.split_once(':').map_or(&*permission, |(audience, _)| audience);

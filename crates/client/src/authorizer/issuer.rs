@@ -70,10 +70,10 @@ impl Issuer {
     /// What the tenant's issuer signed. What it did not costs no more than a look at its header, unless it names a key
     /// of the issuer.
     pub(super) async fn verify(&self, inner: &Inner, text: &str) -> Result<Arc<VerifiedToken>, Unverified> {
-        let malformed = Unverified::Refused("TOKEN_MALFORMED");
+        let malformed = Unverified::Refused("ACCESS_TOKEN_MALFORMED");
         let Ok(token) = Token::parse(text, &[Algorithm::ES256, Algorithm::RS256]) else { return Err(malformed) };
         if !token.typ().is_some_and(|typ| ACCESS_TOKEN.iter().any(|known| typ.eq_ignore_ascii_case(known))) {
-            return Err(Unverified::Refused("TOKEN_OF_ANOTHER_KIND"));
+            return Err(Unverified::Refused("ACCESS_TOKEN_OF_ANOTHER_KIND"));
         }
         let known = self.known.load_full().filter(|known| known.keys.of(&token).is_some());
         let published = match known {
@@ -85,10 +85,10 @@ impl Issuer {
         if let Some(verified) = self.remembered(&sha256) {
             return Ok(verified);
         }
-        let key = published.keys.of(&token).ok_or(Unverified::Refused("TOKEN_KEY_UNKNOWN"))?;
-        let claims: AccessClaims = token.verify(key).map_err(|_| Unverified::Refused("TOKEN_BAD_SIGNATURE"))?;
+        let key = published.keys.of(&token).ok_or(Unverified::Refused("ACCESS_TOKEN_KEY_UNKNOWN"))?;
+        let claims: AccessClaims = token.verify(key).map_err(|_| Unverified::Refused("ACCESS_TOKEN_BAD_SIGNATURE"))?;
         if claims.iss != published.issuer {
-            return Err(Unverified::Refused("TOKEN_OF_ANOTHER_ISSUER"));
+            return Err(Unverified::Refused("ACCESS_TOKEN_OF_ANOTHER_ISSUER"));
         }
         let verified = Arc::new(VerifiedToken { text: text.into(), sha256, claims });
         self.remember(&verified);
@@ -113,7 +113,7 @@ impl Issuer {
 
     /// A key that is not known may be new. Who comes meanwhile waits for the same answer.
     async fn learn(&self, inner: &Inner, token: &Token<'_>) -> Result<Arc<Published>, Unverified> {
-        let unknown = || Unverified::Refused("TOKEN_KEY_UNKNOWN");
+        let unknown = || Unverified::Refused("ACCESS_TOKEN_KEY_UNKNOWN");
         let mut asked = self.asked.lock().await;
         if let Some(known) = self.known.load_full()
             && (known.keys.of(token).is_some() || asked.is_some_and(|at| at.elapsed() < ONCE_EACH))

@@ -14,8 +14,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::question::AccessAnswer;
 
 /// How the reasons begin that an access token is refused for.
-const TOKEN: &str = "TOKEN_";
-const TOKEN_REQUIRED: &str = "TOKEN_REQUIRED";
+const TOKEN: &str = "ACCESS_TOKEN_";
+const TOKEN_REQUIRED: &str = "ACCESS_TOKEN_REQUIRED";
 
 /// What a caller with an access token may do about it (RFC 6750 section 3).
 pub(super) fn challenge(decision: &AccessAnswer, headers: &mut HeaderMap) {
@@ -54,7 +54,9 @@ fn message(decision: &AccessAnswer) -> String {
     match decision.reason.as_str() {
         "CERTIFICATE_REQUIRED" => "a client certificate is needed".to_owned(),
         TOKEN_REQUIRED => "an access token is needed: Authorization: Bearer".to_owned(),
-        "TOKEN_NOT_BOUND" => "the access token is bound to another certificate than this connection's".to_owned(),
+        "ACCESS_TOKEN_NOT_BOUND" => {
+            "the access token is bound to another certificate than this connection's".to_owned()
+        }
         _ if decision.is_unavailable() => format!("nobody can decide now ({}); retry", decision.detail),
         _ if decision.is_too_many() => "the caller asks too many different things; retry in a second".to_owned(),
         reason => format!("the caller may not do this ({reason})"),

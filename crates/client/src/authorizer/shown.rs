@@ -23,7 +23,7 @@ pub struct AccessClaims {
     pub sub: String,
     /// For whom.
     pub aud: String,
-    /// The principal's id.
+    /// The id of who asked for it, whose certificate it is bound to: `sub`'s, but where another's token was exchanged.
     pub client_id: String,
     /// Permissions, parted by spaces.
     pub scope: String,
@@ -32,7 +32,14 @@ pub struct AccessClaims {
     /// Unlike all others.
     pub jti: String,
     cnf: Bound,
+    act: Option<Actor>,
     certificate: String,
+}
+
+/// RFC 8693 section 4.1.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Actor {
+    sub: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -76,14 +83,14 @@ impl VerifiedToken {
     pub(super) fn shown(self: Arc<Self>, wanted: Wanted<'_>) -> Result<ShownToken, &'static str> {
         let claims = &self.claims;
         if self.is_over(wanted.now) {
-            return Err("TOKEN_EXPIRED");
+            return Err("ACCESS_TOKEN_EXPIRED");
         }
         if claims.aud != wanted.audience {
-            return Err("TOKEN_FOR_ANOTHER_AUDIENCE");
+            return Err("ACCESS_TOKEN_FOR_ANOTHER_AUDIENCE");
         }
         let thumbprint = wanted.thumbprint.unwrap_or(&claims.cnf.x5t_s256);
         if claims.cnf.x5t_s256 != thumbprint {
-            return Err("TOKEN_NOT_BOUND");
+            return Err("ACCESS_TOKEN_NOT_BOUND");
         }
         if wanted.permission.is_some_and(|permission| !claims.scope.split(' ').any(|scope| scope == permission)) {
             return Err("SCOPE_MISSING");
@@ -105,6 +112,13 @@ impl ShownToken {
 
     pub(super) fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    /// Whether it is about a principal: whose it is, or who acts for it.
+    pub(super) fn is_about(&self, id: &str) -> bool {
+        let claims = &self.token.claims;
+        let ids = [Some(&claims.sub), claims.act.as_ref().map(|actor| &actor.sub)];
+        ids.into_iter().flatten().any(|known| known.rsplit('/').next() == Some(id))
     }
 
     /// Serial number of the certificate that it is bound to, as changes name it.
@@ -149,6 +163,7 @@ mod tests {
             exp: 1000,
             jti: "1".into(),
             cnf: Bound { x5t_s256: "mine".into() },
+            act: Some(Actor { sub: "spiffe://acme.example.com/service/ci".into() }),
             certificate: "acme.1/0a".into(),
         };
         let token = Arc::new(VerifiedToken { text: "t".into(), sha256: [0; 32], claims });
@@ -158,11 +173,12 @@ mod tests {
         };
         let good = shown("jobs", Some("jobs:list"), Some("mine"), 1029).unwrap();
         assert_eq!((good.thumbprint(), good.serial()), ("mine", Some("0a")));
+        assert!(good.is_about("w-1") && good.is_about("ci") && !good.is_about("w-2"));
         assert!(shown("jobs", None, None, 0).is_ok());
         for (audience, permission, thumbprint, seconds, reason) in [
-            ("jobs", Some("jobs:list"), Some("mine"), 1030, "TOKEN_EXPIRED"),
-            ("job", Some("jobs:list"), Some("mine"), 0, "TOKEN_FOR_ANOTHER_AUDIENCE"),
-            ("jobs", Some("jobs:list"), Some(""), 0, "TOKEN_NOT_BOUND"),
+            ("jobs", Some("jobs:list"), Some("mine"), 1030, "ACCESS_TOKEN_EXPIRED"),
+            ("job", Some("jobs:list"), Some("mine"), 0, "ACCESS_TOKEN_FOR_ANOTHER_AUDIENCE"),
+            ("jobs", Some("jobs:list"), Some(""), 0, "ACCESS_TOKEN_NOT_BOUND"),
             ("jobs", Some("jobs:lis"), Some("mine"), 0, "SCOPE_MISSING"),
             ("jobs", Some("jobs:submit jobs:list"), Some("mine"), 0, "SCOPE_MISSING"),
         ] {

@@ -191,8 +191,9 @@ async fn a_token_is_good_on_connections_with_its_own_certificate_only() {
     let token = mine.tokens().access_token("jobs", &[]).await.unwrap();
     assert_eq!(token.scopes, ["jobs:submit"], "what it has of jobs");
     assert_eq!(shop.show(&mine, token.secret()).await, good());
-    assert_eq!(shop.show(&other, token.secret()).await, invalid("TOKEN_NOT_BOUND"), "it was stolen");
-    let (bare, required) = (told(shop.channel(&mine).oneshot(get()).await.unwrap()).await, "TOKEN_REQUIRED".to_owned());
+    assert_eq!(shop.show(&other, token.secret()).await, invalid("ACCESS_TOKEN_NOT_BOUND"), "it was stolen");
+    let (bare, required) =
+        (told(shop.channel(&mine).oneshot(get()).await.unwrap()).await, "ACCESS_TOKEN_REQUIRED".to_owned());
     assert_eq!(bare, (StatusCode::UNAUTHORIZED, required, "Bearer".to_owned()));
 
     // Without a certificate, as behind a proxy that ends TLS: refused, unless the service says otherwise.
@@ -201,12 +202,12 @@ async fn a_token_is_good_on_connections_with_its_own_certificate_only() {
         request.body(Body::empty()).unwrap()
     };
     let bound = shop.authorizer.require("jobs:submit").with_access_token();
-    assert_eq!(told(guarded(&bound).oneshot(shown()).await.unwrap()).await, invalid("TOKEN_NOT_BOUND"));
+    assert_eq!(told(guarded(&bound).oneshot(shown()).await.unwrap()).await, invalid("ACCESS_TOKEN_NOT_BOUND"));
     let any = shop.authorizer.require("jobs:submit").with_stealable_access_token();
     assert_eq!(told(guarded(&any).oneshot(shown()).await.unwrap()).await, good());
     let mut twice = shown();
     twice.headers_mut().append(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
-    assert_eq!(told(guarded(&any).oneshot(twice).await.unwrap()).await.1, "TOKEN_REQUIRED");
+    assert_eq!(told(guarded(&any).oneshot(twice).await.unwrap()).await.1, "ACCESS_TOKEN_REQUIRED");
 }
 
 #[tokio::test]
@@ -215,7 +216,7 @@ async fn a_token_is_good_for_its_audience_and_permissions_only() {
     let mine = shop.worker("acme", "w-1").await;
     let tokens = mine.tokens();
     let events = tokens.access_token("events", &[]).await.unwrap();
-    assert_eq!(shop.show(&mine, events.secret()).await, invalid("TOKEN_FOR_ANOTHER_AUDIENCE"));
+    assert_eq!(shop.show(&mine, events.secret()).await, invalid("ACCESS_TOKEN_FOR_ANOTHER_AUDIENCE"));
     let jobs = tokens.access_token("jobs", &["jobs:submit"]).await.unwrap();
     let cancel = shop.authorizer.require("jobs:cancel").with_stealable_access_token();
     let request = Request::get("/").header(header::AUTHORIZATION, format!("Bearer {}", jobs.secret()));
@@ -235,9 +236,9 @@ async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
     let (mine, theirs) = (shop.worker("acme", "w-1").await, shop.worker("globex", "w-1").await);
     let own = mine.tokens().access_token("jobs", &[]).await.unwrap();
     let foreign = theirs.tokens().access_token("jobs", &[]).await.unwrap();
-    assert_eq!(shop.show(&mine, foreign.secret()).await, invalid("TOKEN_KEY_UNKNOWN"), "another tenant's");
+    assert_eq!(shop.show(&mine, foreign.secret()).await, invalid("ACCESS_TOKEN_KEY_UNKNOWN"), "another tenant's");
     let svid = mine.tokens().jwt_svid(&["jobs"]).await.unwrap();
-    assert_eq!(shop.show(&mine, svid.secret()).await, invalid("TOKEN_OF_ANOTHER_KIND"));
+    assert_eq!(shop.show(&mine, svid.secret()).await, invalid("ACCESS_TOKEN_OF_ANOTHER_KIND"));
     let parts: Vec<&str> = own.secret().split('.').collect();
     let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -250,18 +251,26 @@ async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
     claims["scope"] = json!("jobs:submit jobs:cancel");
     // The published key as an HMAC's secret: what it is signed with does not matter, since nobody looks.
     for (what, token, reason) in [
-        ("alg none", format!("{}.{}.", with("alg", json!("none")), parts[1]), "TOKEN_MALFORMED"),
-        ("HS256", format!("{}.{}.{}", with("alg", json!("HS256")), parts[1], parts[2]), "TOKEN_MALFORMED"),
+        ("alg none", format!("{}.{}.", with("alg", json!("none")), parts[1]), "ACCESS_TOKEN_MALFORMED"),
+        ("HS256", format!("{}.{}.{}", with("alg", json!("HS256")), parts[1], parts[2]), "ACCESS_TOKEN_MALFORMED"),
         (
             "the key's other algorithm",
             format!("{}.{}.{}", with("alg", json!("RS256")), parts[1], parts[2]),
-            "TOKEN_KEY_UNKNOWN",
+            "ACCESS_TOKEN_KEY_UNKNOWN",
         ),
-        ("a forged kid", format!("{}.{}.{}", with("kid", json!("mine")), parts[1], parts[2]), "TOKEN_KEY_UNKNOWN"),
-        ("a key in the header", format!("{}.{}.{}", with("jwk", json!({})), parts[1], parts[2]), "TOKEN_BAD_SIGNATURE"),
-        ("other claims", format!("{}.{}.{}", parts[0], encode(&claims), parts[2]), "TOKEN_BAD_SIGNATURE"),
-        ("no token", "x".to_owned(), "TOKEN_MALFORMED"),
-        ("too much", "x".repeat(17_000), "TOKEN_MALFORMED"),
+        (
+            "a forged kid",
+            format!("{}.{}.{}", with("kid", json!("mine")), parts[1], parts[2]),
+            "ACCESS_TOKEN_KEY_UNKNOWN",
+        ),
+        (
+            "a key in the header",
+            format!("{}.{}.{}", with("jwk", json!({})), parts[1], parts[2]),
+            "ACCESS_TOKEN_BAD_SIGNATURE",
+        ),
+        ("other claims", format!("{}.{}.{}", parts[0], encode(&claims), parts[2]), "ACCESS_TOKEN_BAD_SIGNATURE"),
+        ("no token", "x".to_owned(), "ACCESS_TOKEN_MALFORMED"),
+        ("too much", "x".repeat(17_000), "ACCESS_TOKEN_MALFORMED"),
     ] {
         assert_eq!(shop.show(&mine, &token).await, invalid(reason), "{what}");
     }
@@ -283,7 +292,7 @@ async fn a_token_ends_when_it_says_also_on_what_is_open() {
     cut(body).await;
     let lasted = from.elapsed();
     assert!((8..14).contains(&lasted.as_secs()), "{lasted:?}");
-    assert_eq!(shop.show(&mine, &token).await, invalid("TOKEN_EXPIRED"));
+    assert_eq!(shop.show(&mine, &token).await, invalid("ACCESS_TOKEN_EXPIRED"));
 }
 
 /// Measured: see benches/README.md.
@@ -332,7 +341,7 @@ async fn a_key_that_is_replaced_now_ends_its_tokens_and_clients_go_on_by_themsel
     let took = cut(body).await;
     println!("a replaced key cuts a stream after {} ms", took.as_millis());
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(shop.show(&mine, token.secret()).await, invalid("TOKEN_KEY_UNKNOWN"));
+    assert_eq!(shop.show(&mine, token.secret()).await, invalid("ACCESS_TOKEN_KEY_UNKNOWN"));
     until("the channel has a token of the new key", async || {
         let answer = channel.clone().call(get()).await.unwrap();
         (answer.status() == StatusCode::OK).then_some(())
@@ -355,7 +364,7 @@ async fn a_new_certificate_has_new_tokens_and_the_channel_never_mixes_them() {
         assert_eq!(channel.call(get()).await.unwrap().status(), StatusCode::OK, "call {calls}");
         calls += 1;
         let renewed = mine.status().borrow().facts.serial_number != serial;
-        (renewed && shop.show(&mine, old.secret()).await == invalid("TOKEN_NOT_BOUND")).then_some(())
+        (renewed && shop.show(&mine, old.secret()).await == invalid("ACCESS_TOKEN_NOT_BOUND")).then_some(())
     })
     .await;
     assert_eq!(channel.call(get()).await.unwrap().status(), StatusCode::OK);
