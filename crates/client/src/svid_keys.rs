@@ -22,9 +22,9 @@ pub struct SvidFault(pub &'static str);
 struct Checked {
     sub: String,
     aud: Audience,
-    exp: f64,
-    #[serde(default)]
-    nbf: Option<f64>,
+    /// Whole seconds, as our own issuer writes them.
+    exp: i64,
+    nbf: Option<i64>,
 }
 
 /// RFC 7519 section 4.1.3: one, or several.
@@ -96,12 +96,11 @@ impl SvidKeys {
         if !is_for {
             return Err(SvidFault("it is for another audience"));
         }
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds stay exact for 285,000 years")]
-        let seconds = now.unix_millis() as f64 / 1000.0;
-        if seconds >= checked.exp {
+        let millis = now.unix_millis();
+        if millis >= checked.exp.saturating_mul(1000) {
             return Err(SvidFault("it has expired"));
         }
-        if checked.nbf.is_some_and(|nbf| seconds < nbf) {
+        if checked.nbf.is_some_and(|nbf| millis < nbf.saturating_mul(1000)) {
             return Err(SvidFault("it is not valid yet"));
         }
         let claims = claims.as_object().cloned().unwrap_or_default();

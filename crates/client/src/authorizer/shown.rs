@@ -75,8 +75,8 @@ pub(super) struct Wanted<'a> {
 }
 
 impl VerifiedToken {
-    pub(super) const fn is_over(&self, now: Time) -> bool {
-        now.unix_seconds() >= self.claims.exp.saturating_add(LEEWAY.as_seconds() as i64)
+    pub(super) fn is_over(&self, now: Time) -> bool {
+        now.unix_seconds() >= self.claims.exp.saturating_add(i64::from(LEEWAY.as_seconds()))
     }
 
     /// On a connection; otherwise why it is of no use there, as a reason.

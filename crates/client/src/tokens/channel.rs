@@ -62,7 +62,7 @@ impl Service<Request<Body>> for TokenChannel {
 /// Whether it says that there is no good token. A gRPC answer that is no more than a refusal has its status in the
 /// headers.
 fn is_refused(status: StatusCode, headers: &HeaderMap) -> bool {
-    let unauthenticated = (Code::Unauthenticated as i32).to_string();
+    let unauthenticated = i32::from(Code::Unauthenticated).to_string();
     status == StatusCode::UNAUTHORIZED || headers.get("grpc-status").is_some_and(|code| *code == *unauthenticated)
 }
 

@@ -15,7 +15,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use signet_client::{Authorizer, Identity, LiveChannel, PeerPolicy, Require, ShownToken, TokenChannel, serve};
+use signet_client::{
+    Authorizer, Identity, LiveChannel, PeerPolicy, Question, QuestionSubject, Require, ShownToken, TokenChannel, serve,
+};
 use signet_proto::v1::{
     self as pb, PrincipalType, authorization_grant::To, authorization_service_client::AuthorizationServiceClient,
     certificate_service_client::CertificateServiceClient, principal_service_client::PrincipalServiceClient,
@@ -210,6 +212,31 @@ async fn a_token_is_good_on_connections_with_its_own_certificate_only() {
     assert_eq!(told(guarded(&any).oneshot(twice).await.unwrap()).await.1, "ACCESS_TOKEN_REQUIRED");
 }
 
+/// For handlers, and for servers without the layer.
+#[tokio::test]
+async fn a_handler_verifies_a_token_and_asks_what_its_holder_may() {
+    let shop = Shop::new().await;
+    let (mine, other) = (shop.worker("acme", "w-1").await, shop.worker("acme", "w-2").await);
+    let peer = |identity: &Identity| {
+        let leaf = identity.with_credentials(|own| own.chain_der()[0].clone());
+        identity.peer(Some(&[leaf.into()])).unwrap()
+    };
+    let token = mine.tokens().access_token("jobs", &[]).await.unwrap();
+    let shown = shop.authorizer.verify_token(token.secret(), "jobs", &peer(&mine)).await.unwrap();
+    let claims = shown.claims();
+    assert_eq!((claims.client_id.as_str(), claims.aud.as_str()), ("w-1", "jobs"));
+    assert!(!format!("{shown:?} {claims:?}").contains(token.secret()));
+    let ask = |permission: &str| Question::of(QuestionSubject::AccessToken(shown.clone()), permission.into());
+    assert!(shop.authorizer.decide(&ask("jobs:submit")).await.allowed);
+    assert_eq!(shop.authorizer.decide(&ask("jobs:cancel")).await.reason, "SCOPE_MISSING");
+    for (identity, audience, reason) in
+        [(&other, "jobs", "ACCESS_TOKEN_NOT_BOUND"), (&mine, "events", "ACCESS_TOKEN_FOR_ANOTHER_AUDIENCE")]
+    {
+        let refused = shop.authorizer.verify_token(token.secret(), audience, &peer(identity)).await.unwrap_err();
+        assert_eq!(refused.reason, reason);
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_good_for_its_audience_and_permissions_only() {
     let shop = Shop::new().await;
@@ -270,7 +297,6 @@ async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
         ),
         ("other claims", format!("{}.{}.{}", parts[0], encode(&claims), parts[2]), "ACCESS_TOKEN_BAD_SIGNATURE"),
         ("no token", "x".to_owned(), "ACCESS_TOKEN_MALFORMED"),
-        ("too much", "x".repeat(17_000), "ACCESS_TOKEN_MALFORMED"),
     ] {
         assert_eq!(shop.show(&mine, &token).await, invalid(reason), "{what}");
     }
