@@ -23,7 +23,7 @@ pub struct RotateTokenKeys {
 }
 
 /// A tenant's keys for all kinds of tokens; none of those that were never asked for.
-pub async fn list_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<TokenKeys>, Error> {
+pub async fn get_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<TokenKeys>, Error> {
     let mut found = Vec::new();
     for for_use in TokenUse::ALL {
         let key = TokenKeys::key_of(scope.tenant(), for_use);
@@ -72,7 +72,7 @@ pub async fn rotate_token_keys(
         reads::require_active_tenant(app, scope, call.now).await?;
         let before = match head(app, scope, for_use, call.now).await {
             // What cannot be read is not lost by being replaced.
-            Err(Error::Unreadable { .. }) if now => Some(unreadable(app, scope, for_use, call.now).await?),
+            Err(Error::Unreadable { .. }) if now => replaceable(app, scope, for_use, call.now).await?,
             found => found?,
         };
         let keys = before.as_ref().map_or(&[][..], |before| &before.value.keys);
@@ -139,16 +139,18 @@ async fn head(
 }
 
 /// A record that cannot be read, as one without keys, to write it anew: its version stands beside the body.
-async fn unreadable(
+async fn replaceable(
     app: &App,
     scope: &TenantScope,
     for_use: TokenUse,
     now: Time,
-) -> Result<Versioned<TokenKeys>, Error> {
+) -> Result<Option<Versioned<TokenKeys>>, Error> {
     let page = scope.page::<TokenKeys>(&*app.store, &TokenKeys::all_of(scope.tenant()), now).await?;
+    if let Some(found) = page.records.into_iter().find(|found| found.value.for_use == for_use) {
+        return Ok(Some(found));
+    }
     let key = TokenKeys::key_of(scope.tenant(), for_use);
     let version = page.unreadable.into_iter().find(|record| record.key == key).and_then(|record| record.version);
-    let version = version.ok_or(Error::Conflict("the token keys"))?;
     let value = TokenKeys { tenant: scope.tenant().clone(), for_use, keys: Vec::new(), generation: 0 };
-    Ok(Versioned { value, version })
+    Ok(version.map(|version| Versioned { value, version }))
 }

@@ -7,7 +7,7 @@ use signet_app::{
     principals,
     tokens::{
         claims::{
-            ACCESS_TOKEN, AccessToken, ActingParty, Confirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID, WitSvid,
+            ACCESS_TOKEN, AccessToken, ActingParty, CertificateConfirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID, WitSvid,
             token_id,
         },
         signing_key,
@@ -127,7 +127,7 @@ async fn bound(
         exp: exp.unix_seconds(),
         jti: token_id(&*node.entropy, now),
         roles: subject.roles.to_vec(),
-        cnf: Confirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
+        cnf: CertificateConfirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
         certificate: format!("{}/{}", identity.issuer, identity.serial),
     };
     let token = key(node, subject.tenant, TokenUse::AccessToken, now).await?.sign(ACCESS_TOKEN, &claims);

@@ -12,8 +12,8 @@ use signet_core::{
 };
 use signet_proto::v1::{
     self as pb, AccessToken, CreateAccessTokenRequest, CreateJwtSvidRequest, CreateWitSvidRequest,
-    ExchangeTokenRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid, ListTokenKeysRequest,
-    ListTokenKeysResponse, RotateTokenKeysRequest, RotateTokenKeysResponse, WitSvid,
+    ExchangeTokenRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid, GetTokenKeysRequest,
+    TokenKeys, RotateTokenKeysRequest, TokenKeys, WitSvid,
     token_service_server::TokenService,
 };
 use standing::Good;
@@ -78,14 +78,14 @@ impl TokenService for Api {
         .await
     }
 
-    async fn list_token_keys(
+    async fn get_token_keys(
         &self,
-        request: Request<ListTokenKeysRequest>,
-    ) -> Result<Response<ListTokenKeysResponse>, Status> {
+        request: Request<GetTokenKeysRequest>,
+    ) -> Result<Response<TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let found = tokens::list_token_keys(&self.node.app, &caller.call, &scope).await?;
-            Ok(ListTokenKeysResponse { keys: found.iter().flat_map(keys).collect() })
+            let found = tokens::get_token_keys(&self.node.app, &caller.call, &scope).await?;
+            Ok(TokenKeys { keys: found.iter().flat_map(keys).collect() })
         })
         .await
     }
@@ -93,7 +93,7 @@ impl TokenService for Api {
     async fn rotate_token_keys(
         &self,
         request: Request<RotateTokenKeysRequest>,
-    ) -> Result<Response<RotateTokenKeysResponse>, Status> {
+    ) -> Result<Response<TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
@@ -109,7 +109,7 @@ impl TokenService for Api {
                 };
                 self.heard(knows).await;
             }
-            Ok(RotateTokenKeysResponse { keys: keys(&rotated).collect() })
+            Ok(TokenKeys { keys: keys(&rotated).collect() })
         })
         .await
     }

@@ -71,8 +71,8 @@ pub async fn run(run: &Run, command: TokenKeyCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: &ListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    let request = v1::ListTokenKeysRequest { tenant_id: session.tenant() };
-    let found = rpc!(session, "listing keys", Client.list_token_keys(request)).await?;
+    let request = v1::GetTokenKeysRequest { tenant_id: session.tenant() };
+    let found = rpc!(session, "listing keys", Client.get_token_keys(request)).await?;
     run.printer.list(&found.keys, &args.view(&run.printer.format)).map(|()| Exit::Ok)
 }
 
