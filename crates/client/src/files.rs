@@ -81,8 +81,8 @@ impl Credentials {
         File::open(directory).and_then(|dir| dir.sync_all()).map_err(|error| failed("sync", directory, &error))
     }
 
-    /// Replaces the files that programs read, at once: the three, and `bundle.pem` with the tenant's anchors. So the agent
-    /// keeps them, and takes up what somebody else wrote. `key`: who may read the key.
+    /// Replaces the files that programs read, at once: the three, and `bundle.pem` with the tenant's anchors. So the
+    /// agent keeps them, and takes up what somebody else wrote. `key`: who may read the key.
     pub fn publish(&self, folder: &AtomicDir, key: Access, anchors_pem: &str) -> Result<(), CredentialsError> {
         let (key_pem, chain, root) = (self.key_pem(), self.chain_pem(), self.root_pem());
         let public = |name, bytes| NewFile { name, bytes, access: Access::mode(PUBLIC) };

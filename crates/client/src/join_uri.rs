@@ -1,9 +1,9 @@
 //! All that a device needs to join, as one line: what a QR code holds, or a link.
 //!
 //! `signet-join:v1?server=…&ca_url=…&ca_sha256=…&tenant=…&token=…`, and `&name=…` where the name in the server's
-//! certificate is not the server's host. The values are percent-encoded (RFC 3986 section 2.1), each key stands once, in
-//! any order. `ca_sha256` is what makes the rest safe: the server anchor is fetched in clear and believed by it alone.
-//! **The line is a secret**, for as long as its token is good.
+//! certificate is not the server's host. The values are percent-encoded (RFC 3986 section 2.1), each key stands once,
+//! in any order. `ca_sha256` is what makes the rest safe: the server anchor is fetched in clear and believed by it
+//! alone. **The line is a secret**, for as long as its token is good.
 
 use std::fmt;
 
@@ -126,8 +126,10 @@ impl Parts {
         for one in query.split('&') {
             let (key, value) = one.split_once('=').ok_or_else(|| part("", "must be KEY=VALUE"))?;
             // What is no key of ours may be a token that got into the wrong place.
-            let key =
-                if key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') { key } else { "" };
+            let is_key = |key: &str| {
+                key.len() <= 16 && key.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+            };
+            let key = if is_key(key) { key } else { "" };
             if parts.iter().any(|(there, _)| there == key) {
                 return Err(part(key, "is there twice"));
             }

@@ -62,7 +62,8 @@ impl Pending {
         self.key.public_key().spki_der().to_vec()
     }
 
-    /// With the certificate that was issued for it after all (leaf first, DER), and what verifies the control plane (DER).
+    /// With the certificate that was issued for it after all (leaf first, DER), and what verifies the control plane
+    /// (DER).
     pub fn certified(self, chain_der: Vec<Vec<u8>>, root_der: Vec<Vec<u8>>) -> Result<Credentials, CredentialsError> {
         Credentials::new(chain_der, root_der, self.key)
     }

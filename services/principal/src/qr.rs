@@ -51,12 +51,13 @@ impl Picture {
 
 /// The code of a text.
 pub(crate) fn encode(text: &str) -> Result<QrCode, Failure> {
-    let code = QrCode::with_error_correction_level(text, EcLevel::M);
+    // The smallest: it has to fit on a terminal, and a screen has no scratches.
+    let code = QrCode::with_error_correction_level(text, EcLevel::L);
     code.map_err(|error| Failure::other(format!("this does not fit into a QR code: {error}")))
 }
 
-/// An error unless standard output is a terminal with room for the code: elsewhere, the secret would end up in a file or
-/// a log.
+/// An error unless standard output is a terminal with room for the code: elsewhere, the secret would end up in a file
+/// or a log.
 pub(crate) fn check_terminal(code: &QrCode) -> Result<(), Failure> {
     let hint = "--qr-file code.svg (or .png) writes a picture";
     if !io::stdout().is_terminal() {

@@ -187,6 +187,14 @@ async fn a_certificate_that_was_issued_to_a_killed_run_is_taken_up() {
     let anew = provision(&machine, &["s-1", "--out", "out"]).ok().json();
     assert_eq!(anew["result"], "provisioned");
     assert_eq!(certificates(&machine, "s-1"), ["issued", "revoked"]);
+
+    // A tenant of the shared CA, whose certificate is not in its list.
+    machine.principal(&["tenant", "create", "tiny", "--isolation", "shared", "-q"]).ok();
+    let tiny = ["device", "provision", "s-1", "--out", "tiny", "--tenant", "tiny", "-q"];
+    machine.principal(&tiny).ok();
+    as_if_killed(&machine.path("tiny"));
+    machine.principal(&tiny).ok();
+    assert!(machine.path("tiny/cert.pem").is_file());
     server.stop().await;
 }
 

@@ -27,7 +27,8 @@ fn write(machine: &Machine, count: usize) {
 
 fn results(outcome: &Outcome) -> Vec<String> {
     let rows = outcome.json();
-    let mut all: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["result"].as_str().unwrap().to_owned()).collect();
+    let mut all: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| row["result"].as_str().unwrap().to_owned()).collect();
     all.sort_unstable();
     all
 }
@@ -53,7 +54,9 @@ async fn mistakes_are_told_before_anything_is_changed_and_failures_keep_nobody_e
     let (machine, server) = environment("").await;
     fs::write(machine.path("devices.csv"), "id,groups\ns-0,A\ns-1,ok\ns-1,\n").unwrap();
     let wrong = provision(&machine, &[]);
-    for told in ["devices.csv: line 2, column groups: ", "line 4, column id: s-1 is in line 3 already", "nothing was changed"] {
+    for told in
+        ["devices.csv: line 2, column groups: ", "line 4, column id: s-1 is in line 3 already", "nothing was changed"]
+    {
         assert!(wrong.code == 2 && wrong.err.contains(told), "{told}: {wrong:?}");
     }
     assert!(!machine.path("fleet").exists());
@@ -155,7 +158,8 @@ async fn a_run_ends_at_once_where_no_device_could_be_provisioned() {
     machine.principal(&["tenant", "update", "acme", "--quota", "principals=5"]).ok();
     let full = provision(&machine, &["-o", "json", "--jobs", "1"]);
     assert!(full.err.contains("stopped: ") && full.err.contains("principals"), "{full:?}");
-    let stopped = ["failed", "not_started", "provisioned"].map(|result| results(&full).iter().filter(|r| *r == result).count());
+    let stopped =
+        ["failed", "not_started", "provisioned"].map(|result| results(&full).iter().filter(|r| *r == result).count());
     assert_eq!((full.code, stopped), (5, [1, 34, 5]), "{full:?}");
     machine.principal(&["tenant", "update", "acme", "--quota", "principals=0"]).ok();
     server.stop().await;

@@ -14,7 +14,7 @@ use crate::{
 fn read(width: usize, height: usize, is_dark: impl Fn(usize, usize) -> bool) -> String {
     let shade = |x, y| if is_dark(x, y) { 0 } else { 255 };
     let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, shade);
-    image.detect_grids().first().expect("there is a code").decode().unwrap().1
+    image.detect_grids()[0].decode().unwrap().1
 }
 
 /// What a camera sees of a terminal: two modules, one above the other, in a character.
@@ -43,16 +43,20 @@ fn read_png(path: &std::path::Path) -> String {
 }
 
 /// On a terminal of its own, so many columns wide.
-fn on_terminal(machine: &Machine, columns: u32, arguments: &str) -> (bool, String) {
+fn on_terminal(machine: &Machine, columns: u32, arguments: &str) -> String {
     let program = env!("CARGO_BIN_EXE_principal");
     let done = Command::new("script")
-        .args(["-qec", &format!("stty cols {columns}; exec {program} {arguments}"), "/dev/null"])
+        .args([
+            "-qc",
+            &format!("stty rows 50 cols {columns}; {program} {arguments}; echo it ended with $?"),
+            "/dev/null",
+        ])
         .env("SIGNET_HOME", machine.home())
         .env_remove("COLUMNS")
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    (done.status.success(), String::from_utf8(done.stdout).unwrap())
+    String::from_utf8(done.stdout).unwrap()
 }
 
 fn tokens(machine: &Machine) -> usize {
@@ -66,16 +70,21 @@ async fn a_device_joins_with_what_the_code_on_a_terminal_says() {
     let create = "token create device --id d-1 --tenant acme --qr";
     let words: Vec<&str> = create.split(' ').collect();
     let piped = machine.principal(&words);
-    assert!(piped.code == 2 && piped.err.contains("standard output is none") && piped.err.contains("--qr-file"), "{piped:?}");
-    let (fine, narrow) = on_terminal(&machine, 40, create);
-    assert!(!fine && narrow.contains("the terminal has 40 columns"), "{narrow}");
+    assert!(
+        piped.code == 2 && piped.err.contains("standard output is none") && piped.err.contains("--qr-file"),
+        "{piped:?}"
+    );
+    let narrow = on_terminal(&machine, 40, create);
+    assert!(narrow.contains("the terminal has 40 columns") && narrow.contains("it ended with 2"), "{narrow}");
     assert_eq!(tokens(&machine), 0, "nobody would have seen the secret");
 
-    let (fine, shown) = on_terminal(&machine, 120, create);
-    assert!(fine && shown.contains("only this machine can join"), "{shown}");
+    let shown = on_terminal(&machine, 80, create);
+    assert!(shown.contains("only this machine can join") && shown.contains("it ended with 0"), "{shown}");
     let uri = read_terminal(&shown);
     let secret = uri.rsplit_once("token=").unwrap().1.to_owned();
-    assert!(uri.starts_with("signet-join:v1?server=https://") && secret.starts_with("sgt_") && !shown.contains(&secret));
+    assert!(
+        uri.starts_with("signet-join:v1?server=https://") && secret.starts_with("sgt_") && !shown.contains(&secret)
+    );
     let join = ["enroll", "--join-uri-file", "-", "--out", "d-1", "-o", "json", "-vvv"];
     let joined = machine.principal_with(&join, &[], format!("{uri}\n").as_bytes()).ok();
     assert_eq!(joined.json()["spiffe_id"], "spiffe://acme.signet.internal/device/d-1");
@@ -121,7 +130,8 @@ async fn a_picture_of_a_code_is_secret_and_leads_to_the_same_place() {
     let contexts = machine.home().join("contexts.toml");
     let text = fs::read_to_string(&contexts).unwrap();
     assert!(text.contains("public_endpoint"), "{text}");
-    let without: String = text.lines().filter(|line| !line.starts_with("public_endpoint")).flat_map(|l| [l, "\n"]).collect();
+    let without: String =
+        text.lines().filter(|line| !line.starts_with("public_endpoint")).flat_map(|l| [l, "\n"]).collect();
     fs::write(&contexts, without).unwrap();
     let nowhere = create("code.png");
     assert!(nowhere.code == 2 && nowhere.err.contains("--public-endpoint"), "{nowhere:?}");

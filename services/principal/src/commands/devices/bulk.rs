@@ -84,15 +84,18 @@ impl Bulk<'_> {
         let _lock = Lock::wait(&self.out, self.run.global.timeout, printer).await?;
         let mut journal = Journal::open(&self.out)?;
         let mut tally = Tally::default();
-        let (done, open): (Vec<_>, Vec<_>) = devices.into_iter().partition(|device| self.is_done(&journal, device));
-        for device in &done {
-            tally.kept = tally.kept.saturating_add(1);
-            tally.rows.push(
-                json!({ "principal_id": device.id.as_str(), "result": "kept", "credentials": self.folder(device) }),
-            );
+        let mut open = Vec::new();
+        for device in devices {
+            match self.done_before(&journal, &device) {
+                Some(done) => {
+                    tally.kept = tally.kept.saturating_add(1);
+                    tally.rows.push(done.to_json());
+                }
+                None => open.push(device),
+            }
         }
-        if !done.is_empty() {
-            printer.note(&format!("{} were done by an earlier run", done.len()));
+        if tally.kept > 0 {
+            printer.note(&format!("{} were done by an earlier run", tally.kept));
         }
         let tally = self.each(open, Some(&mut journal), tally).await?;
         self.finish(tally)
@@ -102,23 +105,22 @@ impl Bulk<'_> {
         self.out.join(device.id.as_str())
     }
 
-    /// As the log says, if the files are there and good.
-    fn is_done(&self, journal: &Journal, device: &Device) -> bool {
-        let wanted = self.site.spiffe_id(&device.id);
-        let place = Place::new(&self.folder(device));
-        journal.done(device.id.as_str()) == Some(wanted.as_str())
-            && matches!(place.pending(), Ok(None))
-            && match place.look() {
-                Found::Identity(found) => {
-                    let is_its_own = found.held.spiffe_id.as_deref() == Some(wanted.as_str());
-                    is_its_own && found.is_complete && found.held.state(self.run.printer.now) == "valid"
-                }
-                _ => false,
-            }
+    /// What the log says, if the files are there and good.
+    fn done_before(&self, journal: &Journal, device: &Device) -> Option<Provisioned> {
+        let (wanted, directory) = (self.site.spiffe_id(&device.id), self.folder(device));
+        let place = Place::new(&directory);
+        if journal.done(device.id.as_str()) != Some(wanted.as_str()) || !matches!(place.pending(), Ok(None)) {
+            return None;
+        }
+        let Found::Identity(found) = place.look() else { return None };
+        let is_its_own = found.held.spiffe_id.as_deref() == Some(wanted.as_str());
+        let is_good = is_its_own && found.is_complete && found.held.state(self.run.printer.now) == "valid";
+        let (id, held) = (device.id.clone(), Some(found.held));
+        is_good.then_some(Provisioned { id, directory, is_new: false, result: "kept", held, replaced: None, others: 0 })
     }
 
-    /// Provisions the devices, some at once. Who stops us lets those that were begun come to their end, and ends them at
-    /// the second time.
+    /// Provisions the devices, some at once. Who stops us lets those that were begun come to their end, and ends them
+    /// at the second time.
     async fn each(&self, devices: Vec<Device>, journal: Option<&mut Journal>, tally: Tally) -> Result<Tally, Failure> {
         let progress = Progress::of(devices.len() as u64);
         let what = if self.dry_run { "checking" } else { "provisioning" };

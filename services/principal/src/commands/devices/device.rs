@@ -7,7 +7,8 @@ use signet_proto::v1;
 
 use crate::{exit::Exit, failure::Failure};
 
-/// A device as a command or a line of a file wants it. What is not said stays as it is, and is the default of a new one.
+/// A device as a command or a line of a file wants it. What is not said stays as it is, and is the default of a new
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Device {
     pub(super) id: PrincipalId,
@@ -36,7 +37,7 @@ impl Device {
         let id = &self.id;
         let refused = |message: String, hint: String| Err(Failure::new(Exit::Conflict, message).hint(hint));
         if found.principal_type() != v1::PrincipalType::Device {
-            let kind = found.principal_type().as_str_name().trim_start_matches("PRINCIPAL_TYPE_").to_lowercase();
+            let kind = found.principal_type().as_str_name().rsplit('_').next().unwrap_or_default().to_lowercase();
             return refused(format!("{id} is a {kind}, not a device"), "choose another id".into());
         }
         match found.status() {

@@ -60,7 +60,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Device>, Vec<String>> {
                 continue;
             }
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| line_of(bytes, position));
         match columns.device(&record) {
             Ok(device) => match lines.insert(device.id.to_string(), line) {
                 Some(first) => {
@@ -76,6 +76,14 @@ fn parse(bytes: &[u8]) -> Result<Vec<Device>, Vec<String>> {
         () if devices.is_empty() => Err(vec!["it lists no device".into()]),
         () => Ok(devices),
     }
+}
+
+/// The reader skips blank lines after it has noted where it stands.
+fn line_of(bytes: &[u8], position: &csv::Position) -> u64 {
+    let at = usize::try_from(position.byte()).unwrap_or(usize::MAX);
+    let rest = bytes.get(at..).unwrap_or_default().iter();
+    let blank = rest.take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n').count();
+    position.line().saturating_add(blank as u64)
 }
 
 /// Which field is what.

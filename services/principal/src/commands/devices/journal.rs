@@ -1,4 +1,5 @@
-//! `provision.log`: what was done for which device, a line of JSON each, so that a run goes on where another one stopped.
+//! `provision.log`: what was done for which device, a line of JSON each, so that a run goes on where another one
+//! stopped.
 
 use std::{
     collections::HashMap,
@@ -41,8 +42,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the log in `directory`, which is made if it is missing. Lines that cannot be read count as not written: one
-    /// was cut off, or the disk was full.
+    /// Opens the log in `directory`, which is made if it is missing. Lines that cannot be read count as not written:
+    /// one was cut off, or the disk was full.
     pub(super) fn open(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(FILE);
         let failed = |error: io::Error| Failure::file(&path, &error);

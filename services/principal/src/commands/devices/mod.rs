@@ -21,9 +21,10 @@ use crate::{exit::Exit, failure::Failure, progress, run::Run};
 pub enum DeviceCommand {
     /// Provision a device, or a fleet from a CSV file: principal, certificate and key, as files
     ///
-    /// Makes the principal if it is not there, and gets its first certificate with a key made here and a join token that is
-    /// used at once and shown to nobody. Stopped at any moment and run again, it goes on. The folder has cert.pem, key.pem,
-    /// ca.pem (the server's anchor) and bundle.pem (the tenant's anchors), as signet-agent keeps them.
+    /// Makes the principal if it is not there, and gets its first certificate with a key made here and a join token
+    /// that is used at once and shown to nobody. Stopped at any moment and run again, it goes on. The folder has
+    /// cert.pem, key.pem, ca.pem (the server's anchor) and bundle.pem (the tenant's anchors), as signet-agent keeps
+    /// them.
     Provision(ProvisionArgs),
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use signet_client::{Credentials, Enrollment, Pending, Retry};
+use signet_client::{ClientError, Credentials, Enrollment, Pending, Retry};
 use signet_core::{PrincipalId, audit::sha256_hex};
 use signet_proto::v1::{
     self, certificate_service_client::CertificateServiceClient as Certificates,
@@ -166,7 +166,10 @@ pub(super) async fn provision(site: &Site, device: &Device, directory: &Path) ->
     let (credentials, anchors_pem) = match action {
         Action::Keep(held) => return Ok(Provisioned { held: Some(held), ..done }),
         Action::Complete(identity) => (identity.credentials, bundle(site).await?.1),
-        Action::Resume(pending, leaf) => resume(site, pending, &leaf).await?,
+        Action::Resume(pending, leaf) => match resume(site, pending, &leaf).await? {
+            Some(resumed) => resumed,
+            None => enroll(site, device, &place).await?,
+        },
         Action::Enroll { .. } => enroll(site, device, &place).await?,
     };
     done.held = Some(expected(site, device, &credentials)?);
@@ -264,8 +267,13 @@ async fn bundle(site: &Site) -> Result<(Vec<Vec<u8>>, String), Failure> {
     Ok((bundle.root_der, encoded(&bundle.anchor_der)))
 }
 
-/// The certificate that was issued, with the key that waited for it.
-async fn resume(site: &Site, pending: Pending, leaf: &v1::Certificate) -> Result<(Credentials, String), Failure> {
+/// The certificate that was issued, with the key that waited for it. `None`: its CA is not in the tenant's list, as the
+/// shared one is not.
+async fn resume(
+    site: &Site,
+    pending: Pending,
+    leaf: &v1::Certificate,
+) -> Result<Option<(Credentials, String)>, Failure> {
     let (caller, tenant_id) = (&site.caller, site.caller.session.tenant());
     let mut page_token = String::new();
     let issuer = loop {
@@ -278,11 +286,11 @@ async fn resume(site: &Site, pending: Pending, leaf: &v1::Certificate) -> Result
         }
         page_token = page.next_page_token;
     };
-    let issuer = issuer.ok_or_else(|| Failure::other(format!("CA {} is not in the tenant's list", leaf.issuer_id)))?;
+    let Some(issuer) = issuer else { return Ok(None) };
     let (root_der, anchors_pem) = bundle(site).await?;
     let chain = vec![leaf.certificate_der.clone(), issuer.certificate_der];
     let credentials = pending.certified(chain, root_der).map_err(Failure::other)?;
-    Ok((credentials, anchors_pem))
+    Ok(Some((credentials, anchors_pem)))
 }
 
 /// A token for this device alone, and the certificate for it.
@@ -303,7 +311,11 @@ async fn enroll(site: &Site, device: &Device, place: &Place) -> Result<(Credenti
         }
         Err(error) => {
             revoke(site, token_id).await;
-            Err(site.caller.session.failure(error))
+            Err(match error {
+                // A file's: the admin's own certificate is not at fault.
+                ClientError::Credentials(error) => Failure::other(error),
+                error => site.caller.session.failure(error),
+            })
         }
     }
 }

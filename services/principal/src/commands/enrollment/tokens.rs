@@ -109,6 +109,11 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         if let Err(failure) = invitation.hand_over(run, secret, args.qr_file.as_deref()) {
             return Err(take_back(&session, token.token_id, failure).await);
         }
+        if args.qr && run.printer.format.is_for_people() {
+            // Beside the code, on which the eyes and the camera are.
+            run.printer.note(&format!("token {} for {}; the code is shown only once", token.token_id, args.kind));
+            return Ok(Exit::Ok);
+        }
         return run.printer.changed(&token).map(|()| Exit::Ok);
     }
     if let Some(path) = args.secret_file {
