@@ -59,6 +59,8 @@ impl Progress {
         let done = work.await;
         self.0.disable_steady_tick();
         self.0.finish_and_clear();
+        // What is reset is drawn once more.
+        self.0.set_draw_target(ProgressDrawTarget::hidden());
         self.0.reset();
         done
     }

@@ -33,7 +33,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<Device>, Failure> {
         let more = mistakes.len().saturating_sub(MOST_TOLD);
         let told: Vec<&str> = mistakes.iter().take(MOST_TOLD).map(String::as_str).collect();
         let end = if more > 0 { format!("\nand {more} more") } else { String::new() };
-        let message = format!("{}: {}{end}", path.display(), told.join("\n"));
+        let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+        let message = format!("{name}: {}{end}", told.join("\n"));
         Failure::usage(message)
             .hint("nothing was changed; the first line names the columns, lists have ; between their values")
     })
