@@ -62,7 +62,9 @@ async fn prepare(environment: &Environment) -> Result<(Identity, Identity)> {
     let enrolled = async |kind, id: &str| {
         let token = SecretString::from(tenant::join_token(&admin, &tenant_id, kind, id).await?);
         let settings = environment.settings()?;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Identity::enroll(settings, &Enrollment::join_token(token)).await?)
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(
+            Identity::enroll(settings, &Enrollment::join_token(token)).await?,
+        )
     };
     Ok((enrolled(PrincipalType::Worker, "w-2").await?, enrolled(PrincipalType::Service, "gateway").await?))
 }

@@ -37,7 +37,8 @@ pub struct AccessToken {
     /// Roles that the holder has in its tenant (RFC 9068 section 2.2.3.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
-    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in hexadecimal.
+    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in
+    /// hexadecimal.
     pub certificate: String,
 }
 

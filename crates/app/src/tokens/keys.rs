@@ -17,8 +17,8 @@ pub struct RotateTokenKeys {
     pub for_use: TokenUse,
     /// What the next key signs with; `None`: as the present one.
     pub algorithm: Option<TokenAlgorithm>,
-    /// The next key takes the place of all others at once: what they signed is good no more. Otherwise it is published an hour before
-    /// it signs.
+    /// The next key takes the place of all others at once: what they signed is good no more. Otherwise it is published
+    /// an hour before it signs.
     pub now: bool,
 }
 
@@ -35,7 +35,8 @@ pub async fn get_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Resu
     Ok(found)
 }
 
-/// Does what is due for a tenant's keys: the first one, the next one, or letting go of those that are over. Returns the keys after it.
+/// Does what is due for a tenant's keys: the first one, the next one, or letting go of those that are over. Returns the
+/// keys after it.
 pub async fn advance(app: &App, chore: &Chore, tenant: &TenantId, for_use: TokenUse) -> Result<TokenKeys, Error> {
     let scope = chore.keeper.tenant(tenant);
     let plan = || async {

@@ -10,8 +10,8 @@ use signet_core::{
 
 use crate::node::Node;
 
-/// Makes a tenant's first key, or finds the one that another node has just made. It comes back once all nodes should know the
-/// key: who gets a token may show it at once, to another node.
+/// Makes a tenant's first key, or finds the one that another node has just made. It comes back once all nodes should
+/// know the key: who gets a token may show it at once, to another node.
 pub(crate) async fn first_keys(
     node: &Node,
     tenant: &TenantId,

@@ -7,8 +7,8 @@ use signet_app::{
     principals,
     tokens::{
         claims::{
-            ACCESS_TOKEN, AccessToken, ActingParty, CertificateConfirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID, WitSvid,
-            token_id,
+            ACCESS_TOKEN, AccessToken, ActingParty, CertificateConfirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID,
+            WitSvid, token_id,
         },
         signing_key,
     },

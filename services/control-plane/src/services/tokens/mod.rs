@@ -12,9 +12,8 @@ use signet_core::{
 };
 use signet_proto::v1::{
     self as pb, AccessToken, CreateAccessTokenRequest, CreateJwtSvidRequest, CreateWitSvidRequest,
-    ExchangeTokenRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid, GetTokenKeysRequest,
-    TokenKeys, RotateTokenKeysRequest, TokenKeys, WitSvid,
-    token_service_server::TokenService,
+    ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid,
+    RotateTokenKeysRequest, WitSvid, token_service_server::TokenService,
 };
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
@@ -78,22 +77,16 @@ impl TokenService for Api {
         .await
     }
 
-    async fn get_token_keys(
-        &self,
-        request: Request<GetTokenKeysRequest>,
-    ) -> Result<Response<TokenKeys>, Status> {
+    async fn get_token_keys(&self, request: Request<GetTokenKeysRequest>) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let found = tokens::get_token_keys(&self.node.app, &caller.call, &scope).await?;
-            Ok(TokenKeys { keys: found.iter().flat_map(keys).collect() })
+            Ok(pb::TokenKeys { keys: found.iter().flat_map(keys).collect() })
         })
         .await
     }
 
-    async fn rotate_token_keys(
-        &self,
-        request: Request<RotateTokenKeysRequest>,
-    ) -> Result<Response<TokenKeys>, Status> {
+    async fn rotate_token_keys(&self, request: Request<RotateTokenKeysRequest>) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
@@ -109,7 +102,7 @@ impl TokenService for Api {
                 };
                 self.heard(knows).await;
             }
-            Ok(TokenKeys { keys: keys(&rotated).collect() })
+            Ok(pb::TokenKeys { keys: keys(&rotated).collect() })
         })
         .await
     }

@@ -31,7 +31,8 @@ pub struct RotateArgs {
     /// What it signs with, it and those after it; default: as the present one
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Algorithm>,
-    /// Replace all keys at once, so that tokens they signed are good no more; default: publish it an hour before it signs
+    /// Replace all keys at once, so that tokens they signed are good no more; default: publish it an hour before it
+    /// signs
     #[arg(long)]
     now: bool,
     /// Says yes in advance.
