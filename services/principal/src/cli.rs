@@ -76,6 +76,9 @@ pub enum Command {
     /// Join tokens, for first certificates
     #[command(subcommand)]
     Token(c::enrollment::tokens::TokenCommand),
+    /// Devices: principals with first certificates, one by one or a fleet from a CSV file
+    #[command(subcommand)]
+    Device(c::devices::DeviceCommand),
     /// Get a first certificate with a join token, AWS role, OIDC token or device certificate
     Enroll(c::enrollment::enroll::EnrollArgs),
     /// Sign in as a person to get a short-lived certificate
@@ -157,6 +160,7 @@ async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Cert(command) => c::certificates::run(run, command).await,
         Command::Renewal(command) => c::certificates::renewal::run(run, command).await,
         Command::Token(command) => c::enrollment::tokens::run(run, command).await,
+        Command::Device(command) => c::devices::run(run, command).await,
         Command::Enroll(args) => c::enrollment::enroll::run(run, args).await,
         Command::Login(args) => c::enrollment::login::run(run, args).await,
         Command::Enrollment(command) => c::enrollment::rules::run(run, command).await,

@@ -28,8 +28,8 @@ pub struct Exchanged {
 }
 
 /// Checks a token of an issuer that the tenant's rules name, and uses it up for all keys but the caller's. As with
-/// enrollment, a refusal names its reason in the tenant's audit log and nowhere else. `key_sha256`: of the caller's public
-/// key, hexadecimal.
+/// enrollment, a refusal names its reason in the tenant's audit log and nowhere else. `key_sha256`: of the caller's
+/// public key, hexadecimal.
 pub async fn exchange_token(
     app: &Arc<App>,
     call: &Call,

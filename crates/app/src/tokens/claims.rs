@@ -33,11 +33,12 @@ pub struct AccessToken {
     /// Unlike all others.
     pub jti: String,
     /// The certificate that it is bound to.
-    pub cnf: Confirmation,
+    pub cnf: CertificateConfirmation,
     /// Roles that the holder has in its tenant (RFC 9068 section 2.2.3.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
-    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in hexadecimal.
+    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in
+    /// hexadecimal.
     pub certificate: String,
 }
 
@@ -50,7 +51,7 @@ pub struct ActingParty {
 
 /// RFC 8705 section 3.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confirmation {
+pub struct CertificateConfirmation {
     /// Of the certificate, base64url.
     #[serde(rename = "x5t#S256")]
     pub x5t_s256: String,

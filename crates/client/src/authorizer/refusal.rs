@@ -13,15 +13,24 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::question::AccessAnswer;
 
-/// How the reasons begin that an access token is refused for.
-const TOKEN: &str = "ACCESS_TOKEN_";
+/// Why an access token is refused, here or by the control plane.
+const INVALID_TOKEN: [&str; 8] = [
+    "ACCESS_TOKEN_BAD_SIGNATURE",
+    "ACCESS_TOKEN_EXPIRED",
+    "ACCESS_TOKEN_FOR_ANOTHER_AUDIENCE",
+    "ACCESS_TOKEN_KEY_UNKNOWN",
+    "ACCESS_TOKEN_MALFORMED",
+    "ACCESS_TOKEN_NOT_BOUND",
+    "ACCESS_TOKEN_OF_ANOTHER_ISSUER",
+    "ACCESS_TOKEN_OF_ANOTHER_KIND",
+];
 const TOKEN_REQUIRED: &str = "ACCESS_TOKEN_REQUIRED";
 
 /// What a caller with an access token may do about it (RFC 6750 section 3).
 pub(super) fn challenge(decision: &AccessAnswer, headers: &mut HeaderMap) {
     let challenge = match decision.reason.as_str() {
         TOKEN_REQUIRED => "Bearer",
-        token if token.starts_with(TOKEN) => "Bearer error=\"invalid_token\"",
+        token if INVALID_TOKEN.contains(&token) => "Bearer error=\"invalid_token\"",
         "SCOPE_MISSING" => "Bearer error=\"insufficient_scope\"",
         _ => return,
     };
@@ -42,8 +51,8 @@ pub(super) fn status(decision: &AccessAnswer) -> Status {
 
 fn http_status(decision: &AccessAnswer) -> StatusCode {
     match decision.reason.as_str() {
-        "CERTIFICATE_REQUIRED" => StatusCode::UNAUTHORIZED,
-        token if token.starts_with(TOKEN) => StatusCode::UNAUTHORIZED,
+        "CERTIFICATE_REQUIRED" | TOKEN_REQUIRED => StatusCode::UNAUTHORIZED,
+        token if INVALID_TOKEN.contains(&token) => StatusCode::UNAUTHORIZED,
         _ if decision.is_unavailable() => StatusCode::SERVICE_UNAVAILABLE,
         _ if decision.is_too_many() => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::FORBIDDEN,

@@ -53,7 +53,7 @@ const READ: &[&str] = &[
     "authorization.get",
     "authorization.check",
     "access_tokens.introspect",
-    "token_keys.list",
+    "token_keys.get",
 ];
 const OPERATE: &[&str] = &[
     "principals.suspend",

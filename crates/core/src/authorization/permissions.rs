@@ -43,7 +43,7 @@ pub const PERMISSIONS: &[&str] = &[
     "access_tokens.exchange",
     "access_tokens.introspect",
     "svids.create",
-    "token_keys.list",
+    "token_keys.get",
     "token_keys.rotate",
 ];
 

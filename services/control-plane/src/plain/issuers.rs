@@ -1,5 +1,5 @@
-//! What verifiers of tokens ask for: a tenant's public keys (RFC 7517) and metadata (RFC 8414, OpenID Connect Discovery 1.0). Out of
-//! memory, at the public port and, without a certificate, at the mTLS port.
+//! What verifiers of tokens ask for: a tenant's public keys (RFC 7517) and metadata (RFC 8414, OpenID Connect Discovery
+//! 1.0). Out of memory, at the public port and, without a certificate, at the mTLS port.
 
 use std::sync::Arc;
 

@@ -36,7 +36,8 @@ impl Api {
             .map_err(|error| self.failed(&call, session.as_deref(), &error))
     }
 
-    /// See [`Node::heard`].
+    /// Waits until this node knows of a change, and others should: who made it may go on by it at once, and the reader
+    /// of the feed hears of a commit a little later.
     pub(super) async fn heard(&self, knows: impl Fn(&Trust) -> bool) {
         self.node.heard(knows).await;
     }

@@ -6,6 +6,7 @@ pub mod authorization;
 pub mod bootstrap;
 pub mod certificates;
 pub mod context;
+pub mod devices;
 pub mod doctor;
 pub mod enrollment;
 pub mod principals;

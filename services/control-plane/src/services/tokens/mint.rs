@@ -7,8 +7,8 @@ use signet_app::{
     principals,
     tokens::{
         claims::{
-            ACCESS_TOKEN, AccessToken, ActingParty, Confirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID, WitSvid,
-            token_id,
+            ACCESS_TOKEN, AccessToken, ActingParty, CertificateConfirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID,
+            WitSvid, token_id,
         },
         signing_key,
     },
@@ -127,7 +127,7 @@ async fn bound(
         exp: exp.unix_seconds(),
         jti: token_id(&*node.entropy, now),
         roles: subject.roles.to_vec(),
-        cnf: Confirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
+        cnf: CertificateConfirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
         certificate: format!("{}/{}", identity.issuer, identity.serial),
     };
     let token = key(node, subject.tenant, TokenUse::AccessToken, now).await?.sign(ACCESS_TOKEN, &claims);
@@ -195,12 +195,7 @@ pub(super) async fn wit_svid(
 async fn key(node: &Node, tenant: &TenantId, for_use: TokenUse, now: Time) -> Result<Arc<SigningKey>, Error> {
     let keys = match node.trust.token_keys(tenant, for_use) {
         Some(keys) => keys,
-        None => {
-            let made = first_keys(node, tenant, for_use, now).await?;
-            // Whoever gets the token shows it at once, to those who ask nodes for the key.
-            node.heard(|trust| trust.token_keys(tenant, for_use).is_some()).await;
-            made
-        }
+        None => first_keys(node, tenant, for_use, now).await?,
     };
     signing_key(&node.app, &keys, now).await
 }

@@ -12,9 +12,8 @@ use signet_core::{
 };
 use signet_proto::v1::{
     self as pb, AccessToken, CreateAccessTokenRequest, CreateJwtSvidRequest, CreateWitSvidRequest,
-    ExchangeTokenRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid, ListTokenKeysRequest,
-    ListTokenKeysResponse, RotateTokenKeysRequest, RotateTokenKeysResponse, WitSvid,
-    token_service_server::TokenService,
+    ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid,
+    RotateTokenKeysRequest, WitSvid, token_service_server::TokenService,
 };
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
@@ -78,14 +77,11 @@ impl TokenService for Api {
         .await
     }
 
-    async fn list_token_keys(
-        &self,
-        request: Request<ListTokenKeysRequest>,
-    ) -> Result<Response<ListTokenKeysResponse>, Status> {
+    async fn get_token_keys(&self, request: Request<GetTokenKeysRequest>) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let found = tokens::list_token_keys(&self.node.app, &caller.call, &scope).await?;
-            Ok(ListTokenKeysResponse { keys: found.iter().flat_map(keys).collect() })
+            let found = tokens::get_token_keys(&self.node.app, &caller.call, &scope).await?;
+            Ok(pb::TokenKeys { keys: found.iter().flat_map(keys).collect() })
         })
         .await
     }
@@ -93,7 +89,7 @@ impl TokenService for Api {
     async fn rotate_token_keys(
         &self,
         request: Request<RotateTokenKeysRequest>,
-    ) -> Result<Response<RotateTokenKeysResponse>, Status> {
+    ) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
@@ -109,7 +105,7 @@ impl TokenService for Api {
                 };
                 self.heard(knows).await;
             }
-            Ok(RotateTokenKeysResponse { keys: keys(&rotated).collect() })
+            Ok(pb::TokenKeys { keys: keys(&rotated).collect() })
         })
         .await
     }

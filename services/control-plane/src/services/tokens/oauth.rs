@@ -1,5 +1,5 @@
-//! OAuth 2.0 over HTTPS: the token endpoint (RFC 6749 section 3.2) with mutual TLS (RFC 8705), and introspection (RFC 7662).
-//! `proto/openapi/oauth.yaml` is the contract.
+//! OAuth 2.0 over HTTPS: the token endpoint (RFC 6749 section 3.2) with mutual TLS (RFC 8705), and introspection (RFC
+//! 7662). `proto/openapi/oauth.yaml` is the contract.
 
 use std::sync::Arc;
 
@@ -145,8 +145,8 @@ fn active(good: &Good) -> Value {
     answer
 }
 
-/// RFC 8705 section 2: with `tls_client_auth` the request names the client. A principal is a client by its id, or by its
-/// SPIFFE ID.
+/// RFC 8705 section 2: with `tls_client_auth` the request names the client. A principal is a client by its id, or by
+/// its SPIFFE ID.
 fn require_client(caller: &Caller, form: &Form) -> Result<(), Fault> {
     let identity = caller.identity()?;
     if form.get("client_secret").is_some() || form.get("client_assertion").is_some() {

@@ -110,8 +110,8 @@ async fn a_tenants_admin_sees_its_keys_and_nobody_elses() {
     let site = Site::new().await;
     let [other, ..] = tenant(&site.world, &site.node, "globex").await;
     let list = async |who, tenant: &str| {
-        let request = signet_proto::v1::ListTokenKeysRequest { tenant_id: tenant.into() };
-        site.tokens(who).list_token_keys(request).await.map(|found| found.into_inner().keys)
+        let request = signet_proto::v1::GetTokenKeysRequest { tenant_id: tenant.into() };
+        site.tokens(who).get_token_keys(request).await.map(|found| found.into_inner().keys)
     };
     let own = list(&site.admin, "").await.unwrap();
     assert_eq!(own.len(), 1);

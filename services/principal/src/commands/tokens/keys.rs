@@ -31,7 +31,8 @@ pub struct RotateArgs {
     /// What it signs with, it and those after it; default: as the present one
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Algorithm>,
-    /// Replace all keys at once, so that tokens they signed are good no more; default: publish it an hour before it signs
+    /// Replace all keys at once, so that tokens they signed are good no more; default: publish it an hour before it
+    /// signs
     #[arg(long)]
     now: bool,
     /// Says yes in advance.
@@ -71,8 +72,8 @@ pub async fn run(run: &Run, command: TokenKeyCommand) -> Result<Exit, Failure> {
 
 async fn list(run: &Run, args: &ListArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    let request = v1::ListTokenKeysRequest { tenant_id: session.tenant() };
-    let found = rpc!(session, "listing keys", Client.list_token_keys(request)).await?;
+    let request = v1::GetTokenKeysRequest { tenant_id: session.tenant() };
+    let found = rpc!(session, "listing keys", Client.get_token_keys(request)).await?;
     run.printer.list(&found.keys, &args.view(&run.printer.format)).map(|()| Exit::Ok)
 }
 
