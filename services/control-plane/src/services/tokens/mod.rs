@@ -86,7 +86,10 @@ impl TokenService for Api {
         .await
     }
 
-    async fn rotate_token_keys(&self, request: Request<RotateTokenKeysRequest>) -> Result<Response<pb::TokenKeys>, Status> {
+    async fn rotate_token_keys(
+        &self,
+        request: Request<RotateTokenKeysRequest>,
+    ) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
