@@ -234,6 +234,11 @@ impl Identity {
         Authorizer::new(Arc::clone(&self.shared))
     }
 
+    /// The environment that it belongs to.
+    pub fn environment(&self) -> &Environment {
+        &self.shared.anchors.environment
+    }
+
     /// The identity's clock, which its certificate is judged by.
     pub(crate) fn now(&self) -> Time {
         self.shared.now()
