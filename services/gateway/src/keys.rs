@@ -62,6 +62,7 @@ impl Keys {
                 until: Some(until),
             })
         });
+        let still: Vec<_> = still.collect();
         let verifying = [verifying].into_iter().chain(still).collect();
         self.0.store(Arc::new(Ring { signing, verifying }));
         Ok(())

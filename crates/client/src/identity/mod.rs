@@ -30,6 +30,7 @@ use rustls::{
 };
 use shared::{Held, LiveKey};
 use signet_core::Time;
+use signet_x509::Environment;
 use tokio::sync::{Notify, watch};
 
 use crate::{

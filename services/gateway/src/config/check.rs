@@ -144,3 +144,22 @@ fn l4(file: &File) -> Result<()> {
     }
     Ok(())
 }
+
+impl Config {
+    /// Whether something differs that is settled at the start.
+    pub(crate) fn needs_restart(&self, running: &Self) -> bool {
+        let control_plane = |of: &Self| {
+            let settings = &of.control_plane;
+            (settings.endpoint.clone(), settings.server_name.clone(), settings.roots_der.clone(), settings.require_pq_kex)
+        };
+        self.state_dir != running.state_dir
+            || self.private != running.private
+            || self.join_token_file != running.join_token_file
+            || self.principal != running.principal
+            || self.listen != running.listen
+            || self.bans != running.bans
+            || self.audit != running.audit
+            || self.l4 != running.l4
+            || control_plane(self) != control_plane(running)
+    }
+}

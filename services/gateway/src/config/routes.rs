@@ -1,5 +1,7 @@
 //! Which requests go where, and what they need.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::value;
@@ -113,6 +115,15 @@ impl Pattern {
         match self {
             Self::Exact(only) => path == only,
             Self::Below(start) => path.starts_with(start),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(only) => f.write_str(only),
+            Self::Below(start) => write!(f, "{start}*"),
         }
     }
 }

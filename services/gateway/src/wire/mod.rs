@@ -6,4 +6,4 @@ mod chunks;
 mod head;
 mod strict;
 
-pub(crate) use strict::{Strict, Verdict};
+pub(crate) use strict::{MAX_HEAD, Strict, Verdict};
