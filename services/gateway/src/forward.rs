@@ -81,7 +81,7 @@ pub(crate) async fn forward(
         token_left,
         idle: upstream.config.idle_timeout,
         grpc,
-        place,
+        _place: place,
         shared: Arc::clone(shared),
         event: Event { event: "stream", ..event },
     };

@@ -25,7 +25,6 @@ const COUNTERS: [(&str, &str, &str); 6] = [
 
 /// What is counted by a label: numbers of [`COUNTERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "their names say it")]
 pub(crate) enum Counted {
     Requests,
     StreamsEnded,

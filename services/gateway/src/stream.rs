@@ -34,8 +34,8 @@ pub(crate) struct Ends {
     /// How long nothing may come.
     pub(crate) idle: Duration,
     pub(crate) grpc: bool,
-    /// Of the upstream's requests.
-    pub(crate) place: Place,
+    /// Of the upstream's requests; given back with this.
+    pub(crate) _place: Place,
     pub(crate) shared: Arc<Shared>,
     /// What the audit log says.
     pub(crate) event: Event,
