@@ -1,6 +1,10 @@
 //! What a request asks for, in the one form that it is decided on and sent on.
 
-use http::{Method, header::{CONTENT_TYPE, HOST}, request::Parts};
+use http::{
+    Method,
+    header::{CONTENT_TYPE, HOST},
+    request::Parts,
+};
 
 use crate::{headers, path::normalized};
 
@@ -77,7 +81,8 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
             None => (authority, None),
         },
     };
-    let is_name = authority.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let is_name =
+        authority.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
     if host.is_empty() || !is_name || !is_port {
         return Err(BAD);

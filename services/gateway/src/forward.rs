@@ -118,13 +118,7 @@ fn receive(
 }
 
 /// Makes of a client's request what the upstream gets: what the client may not say goes, what we say comes last.
-fn rewrite(
-    shared: &Shared,
-    caller: &Caller,
-    admitted: &Admitted,
-    parts: &mut Parts,
-    now: Time,
-) -> Result<(), Refusal> {
+fn rewrite(shared: &Shared, caller: &Caller, admitted: &Admitted, parts: &mut Parts, now: Time) -> Result<(), Refusal> {
     let Admitted { live, route, asked, .. } = admitted;
     let upstream = &route.upstream;
     clean_request(&mut parts.headers, &live.removed_headers);
@@ -193,7 +187,11 @@ fn is_websocket<B>(request: &Request<B>) -> bool {
     };
     let one = request.headers().get_all(UPGRADE).iter().count() == 1;
     let only = request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    request.version() == Version::HTTP_11 && request.method() == Method::GET && one && only && has(&CONNECTION, "upgrade")
+    request.version() == Version::HTTP_11
+        && request.method() == Method::GET
+        && one
+        && only
+        && has(&CONNECTION, "upgrade")
 }
 
 /// How long it is until then.

@@ -92,7 +92,8 @@ impl Front {
         observer: Arc<dyn ConnectionObserver>,
         http: bool,
     ) -> Result<Arc<Acceptor<()>>, String> {
-        let settings = AcceptSettings { http, anonymous: http && config.listen.certificate_optional, ..settings(config) };
+        let settings =
+            AcceptSettings { http, anonymous: http && config.listen.certificate_optional, ..settings(config) };
         let (certificate, registry) = (Arc::clone(&self.certificate), Arc::clone(&self.registry));
         let acceptor = Acceptor::new(settings, identity.environment().clone(), certificate, registry, observer);
         acceptor.map_err(|error| format!("TLS: {error}"))
@@ -128,8 +129,8 @@ fn shown(files: Option<&CertificateFiles>, identity: &Identity) -> Result<Server
         return own.map_err(|error| format!("the gateway's own certificate: {error}"));
     };
     let key = "listen.certificate";
-    let chain =
-        fs::read_to_string(chain_file).map_err(|error| format!("{key}: cannot read {}: {error}", chain_file.display()))?;
+    let chain = fs::read_to_string(chain_file)
+        .map_err(|error| format!("{key}: cannot read {}: {error}", chain_file.display()))?;
     let secret = fs::read(key_file).map_err(|error| format!("{key}: cannot read {}: {error}", key_file.display()))?;
     ServerIdentity::from_pem(&chain, &secret, &provider()).map_err(|error| format!("{key}: {error}"))
 }

@@ -160,7 +160,9 @@ impl Gateway {
     /// Takes over another configuration; connections and requests go on. What needs a restart stays as it is.
     pub fn reload(&mut self, config: Config) -> Result<(), String> {
         if config.needs_restart(&self.config) {
-            tracing::warn!("state_dir, private, control_plane, identity, listen, bans, audit and l4 need a restart to change");
+            tracing::warn!(
+                "state_dir, private, control_plane, identity, listen, bans, audit and l4 need a restart to change"
+            );
         }
         if let Some(files) = &self.config.listen.certificate {
             self.front.show(Some(files), &self.identity)?;

@@ -76,7 +76,9 @@ async fn answer(
     let authenticated = caller.authenticate(shared, (&live, &route), request.headers_mut())?;
     let subject = &authenticated.subject;
     *event = std::mem::take(event).by(subject);
-    live.limits.count(&subject.spiffe_id).map_err(|reached| plain(Refusal::too_many(reached.whose, reached.seconds)))?;
+    live.limits
+        .count(&subject.spiffe_id)
+        .map_err(|reached| plain(Refusal::too_many(reached.whose, reached.seconds)))?;
     let question = route.question(subject, (&asked, caller.remote.ip()), &live.context).ok_or_else(|| {
         plain(Refusal::ambiguous("the path names no resource, or is too long for the tenant's policies"))
     })?;

@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -117,9 +117,23 @@ mod tests {
     #[test]
     fn identity_headers_go_in_every_spelling() {
         for name in [
-            "Client-Cert", "client_cert", "CLIENT_CERT", "Client-Cert-Chain", "client_cert_chain", "Signet-Identity",
-            "signet_identity", "SIGNET-ANYTHING", "X-Forwarded-Client-Cert", "x_forwarded_client_cert",
-            "X-Forwarded-For", "X_Forwarded-User", "Forwarded", "X-Real-IP", "x_real_ip", "X-User", "x_user",
+            "Client-Cert",
+            "client_cert",
+            "CLIENT_CERT",
+            "Client-Cert-Chain",
+            "client_cert_chain",
+            "Signet-Identity",
+            "signet_identity",
+            "SIGNET-ANYTHING",
+            "X-Forwarded-Client-Cert",
+            "x_forwarded_client_cert",
+            "X-Forwarded-For",
+            "X_Forwarded-User",
+            "Forwarded",
+            "X-Real-IP",
+            "x_real_ip",
+            "X-User",
+            "x_user",
         ] {
             let mut map = headers(&[(name, "forged"), ("accept", "*/*")]);
             clean_request(&mut map, &["x-user".to_owned()]);

@@ -8,19 +8,17 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audit::Event,
-    config::L4Config,
-    front::FrontConnection,
-    metrics::Counted,
-    pump,
-    refusal::Refusal,
-    shared::Shared,
-    stream::over,
-    subject::Subject,
+    audit::Event, config::L4Config, front::FrontConnection, metrics::Counted, pump, refusal::Refusal, shared::Shared,
+    stream::over, subject::Subject,
 };
 
 /// Serves a connection until it ends, its principal may no more, or `stop`.
-pub(crate) async fn carry(shared: Arc<Shared>, config: Arc<L4Config>, connection: FrontConnection, stop: CancellationToken) {
+pub(crate) async fn carry(
+    shared: Arc<Shared>,
+    config: Arc<L4Config>,
+    connection: FrontConnection,
+    stop: CancellationToken,
+) {
     let remote = connection.peer().remote;
     let mut event = Event { upstream: Some(config.name.as_str().into()), ..Event::success("l4") };
     event = event.from_source(remote.ip());

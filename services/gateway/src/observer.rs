@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use signet_core::{Clock, Identity, spiffe::{SpiffeId, TrustDomainSuffix}};
+use signet_core::{
+    Clock, Identity,
+    spiffe::{SpiffeId, TrustDomainSuffix},
+};
 use signet_mtls::{BanReason, ConnectionObserver, ConnectionRefusal, Ended, Presented};
 
 use crate::{
@@ -57,7 +60,8 @@ impl ConnectionObserver for Observer {
 
     fn refused(&self, remote: SocketAddr, refusal: &ConnectionRefusal) {
         self.metrics.count(Counted::ConnectionsRefused, refusal.reason());
-        let event = Event::failure("connection", refusal.reason()).from_source(remote.ip()).detailed(refusal.to_string());
+        let event =
+            Event::failure("connection", refusal.reason()).from_source(remote.ip()).detailed(refusal.to_string());
         let event = match refusal {
             // As many as a stranger likes: the metric tells.
             ConnectionRefusal::Banned | ConnectionRefusal::Throttled | ConnectionRefusal::Evicted => return,

@@ -43,19 +43,19 @@ impl Refusal {
 
     pub(crate) fn no_token() -> Self {
         let title = "a token is needed; get one with your certificate";
-        let refusal = Self::new(StatusCode::UNAUTHORIZED, "TOKEN_REQUIRED", title);
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, "ACCESS_TOKEN_REQUIRED", title);
         Self { challenge: Some("Bearer"), ..refusal }
     }
 
     /// Why is for the audit log.
     pub(crate) fn bad_token() -> Self {
         let title = "the token is not taken; get another one with your certificate";
-        let refusal = Self::new(StatusCode::UNAUTHORIZED, "TOKEN_REFUSED", title);
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, "ACCESS_TOKEN_REFUSED", title);
         Self { challenge: Some("Bearer error=\"invalid_token\""), ..refusal }
     }
 
     pub(crate) fn too_many(title: &str, retry_after: u64) -> Self {
-        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", title);
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_CALLS", title);
         Self { retry_after: Some(retry_after), ..refusal }
     }
 
@@ -70,7 +70,9 @@ impl Refusal {
             () if answer.is_unavailable() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "nobody can decide now; try again".to_owned())
             }
-            () if answer.is_too_many() => (StatusCode::TOO_MANY_REQUESTS, "you ask for too many different things".into()),
+            () if answer.is_too_many() => {
+                (StatusCode::TOO_MANY_REQUESTS, "you ask for too many different things".into())
+            }
             () => (StatusCode::FORBIDDEN, format!("you may not do this ({})", answer.reason)),
         };
         let retry_after = (status != StatusCode::FORBIDDEN).then_some(1);

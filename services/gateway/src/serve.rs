@@ -40,9 +40,9 @@ const GRACE: Duration = Duration::from_secs(15);
 pub(crate) async fn converse(shared: Arc<Shared>, connection: Connection<()>, stop: CancellationToken) {
     let peer = Arc::clone(connection.peer());
     let leaf = connection.certificates().first();
-    let subject = leaf.zip(peer.session.as_ref()).map(|(der, session)| {
-        Arc::new(Subject::of_certificate(der, session.identity(), &shared.suffix))
-    });
+    let subject = leaf
+        .zip(peer.session.as_ref())
+        .map(|(der, session)| Arc::new(Subject::of_certificate(der, session.identity(), &shared.suffix)));
     let caller = Caller { remote: peer.remote, subject, identity_tokens: IdentityTokens::default(), verdict: None };
     if connection.speaks_http1() {
         converse_http1(shared, caller, connection, stop).await;

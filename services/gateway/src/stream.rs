@@ -58,7 +58,7 @@ pub(crate) fn over(access: &OngoingAccess) -> Refusal {
 
 /// See [`over`].
 pub(crate) fn token_over() -> Refusal {
-    Refusal::new(StatusCode::UNAUTHORIZED, "TOKEN_EXPIRED", "the token is over")
+    Refusal::new(StatusCode::UNAUTHORIZED, "ACCESS_TOKEN_EXPIRED", "the token is over")
 }
 
 /// Nothing came for too long.

@@ -6,7 +6,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use signet_client::{PeerCertificate, Question, QuestionResource, QuestionSubject};
-use signet_core::{Identity, Time, spiffe::{SpiffeId, TrustDomainSuffix}};
+use signet_core::{
+    Identity, Time,
+    spiffe::{SpiffeId, TrustDomainSuffix},
+};
 use signet_jwt::x5t_s256;
 use signet_x509::CertificateView;
 
@@ -100,11 +103,8 @@ impl Subject {
         if **action != *NONE {
             return Question::of(self.question.clone(), Arc::clone(action));
         }
-        let itself = QuestionResource {
-            kind: self.kind.to_owned(),
-            id: self.id.to_string(),
-            ..QuestionResource::default()
-        };
+        let itself =
+            QuestionResource { kind: self.kind.to_owned(), id: self.id.to_string(), ..QuestionResource::default() };
         Question::of(self.question.clone(), OF_EVERYBODY.into()).about(itself)
     }
 }

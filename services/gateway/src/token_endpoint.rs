@@ -37,7 +37,8 @@ pub(crate) async fn answer(
     event: &mut Event,
 ) -> Result<Response<Body>, Refusal> {
     if request.method() != Method::POST {
-        let mut response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "POST only").response(false);
+        let mut response =
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "POST only").response(false);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Ok(failed(event, shared, ("METHOD_NOT_ALLOWED", response)));
     }
@@ -78,7 +79,8 @@ fn failed(event: &mut Event, shared: &Shared, (reason, response): (&str, Respons
 }
 
 fn error(fault: GrantFault) -> Response<Body> {
-    let description = "send nothing, or grant_type=client_credentials and your own client_id, as a form of 4 KiB at most";
+    let description =
+        "send nothing, or grant_type=client_credentials and your own client_id, as a form of 4 KiB at most";
     let status = if fault.0 == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
     json_answer(status, &json!({ "error": fault.0, "error_description": description }))
 }

@@ -37,10 +37,7 @@ impl Authorizer {
 
     /// As [`Self::decide`], for something that goes on, e.g. an open connection: until the returned [`OngoingAccess`]
     /// ends. A refusal is the error.
-    pub async fn hold(
-        &self,
-        question: Question,
-    ) -> Result<(Arc<AccessAnswer>, OngoingAccess), Arc<AccessAnswer>> {
+    pub async fn hold(&self, question: Question) -> Result<(Arc<AccessAnswer>, OngoingAccess), Arc<AccessAnswer>> {
         let (answer, guard) = self.admit(question).await?;
         Ok((answer, OngoingAccess(guard)))
     }

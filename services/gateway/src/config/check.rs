@@ -71,7 +71,11 @@ fn upstreams(upstreams: &[UpstreamConfig]) -> Result<()> {
             return Err(bad(format!("upstream.{}", one.name), "another upstream has this name"));
         }
         let url = Url::parse(&one.url).ok().filter(|url| {
-            url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none() && url.fragment().is_none()
+            url.scheme() == "http"
+                && url.has_host()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
         });
         if url.is_none_or(|url| !url.username().is_empty() || url.password().is_some()) {
             return Err(bad(format!("upstream.{}.url", one.name), "must be http://host:port without a path"));
@@ -132,9 +136,9 @@ fn l4(file: &File) -> Result<()> {
         if file.l4.iter().take(number).any(|earlier| earlier.name == *name) {
             return Err(bad(format!("l4.{name}"), "another l4 listener has this name"));
         }
-        let is_address = upstream.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
+        let is_address = upstream
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
         if !is_address {
             return Err(bad(key("upstream"), "must be host:port"));
         }
@@ -150,7 +154,12 @@ impl Config {
     pub(crate) fn needs_restart(&self, running: &Self) -> bool {
         let control_plane = |of: &Self| {
             let settings = &of.control_plane;
-            (settings.endpoint.clone(), settings.server_name.clone(), settings.roots_der.clone(), settings.require_pq_kex)
+            (
+                settings.endpoint.clone(),
+                settings.server_name.clone(),
+                settings.roots_der.clone(),
+                settings.require_pq_kex,
+            )
         };
         self.state_dir != running.state_dir
             || self.private != running.private

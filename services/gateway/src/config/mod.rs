@@ -27,7 +27,8 @@ impl Config {
 
     /// Reads a text. Relative paths in it start at `base`.
     pub fn from_toml(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        let file = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string().trim_end().to_owned()))?;
+        let file =
+            toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string().trim_end().to_owned()))?;
         check::config(file, base)
     }
 }

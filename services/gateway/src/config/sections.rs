@@ -1,11 +1,6 @@
 //! The sections of the file. `gateway.sample.toml` explains each key.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroU32,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use signet_client::IdentitySettings;

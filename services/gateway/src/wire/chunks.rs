@@ -66,7 +66,9 @@ impl Chunks {
             (Self::Trailers { line: 0, cr: true, .. }, b'\n') => return Ok(true),
             (Self::Trailers { bytes, cr: true, .. }, b'\n') => Self::Trailers { bytes: *bytes, line: 0, cr: false },
             (Self::Trailers { bytes, line, cr: false }, _)
-                if *bytes < MAX_TRAILERS && !(byte.is_ascii_control() && byte != b'\t') && !(*line == 0 && byte == b' ') =>
+                if *bytes < MAX_TRAILERS
+                    && !(byte.is_ascii_control() && byte != b'\t')
+                    && !(*line == 0 && byte == b' ') =>
             {
                 Self::Trailers { bytes: bytes.saturating_add(1), line: line.saturating_add(1), cr: false }
             }
@@ -105,7 +107,7 @@ mod tests {
     #[test]
     fn the_end_is_found() {
         assert_eq!(end("0\r\n\r\nGET"), Ok(Some(5)));
-        assert_eq!(end("3\r\nabc\r\n00A\r\n0123456789\r\n0\r\n\r\n"), Ok(Some(31)));
+        assert_eq!(end("3\r\nabc\r\n00A\r\n0123456789\r\n0\r\n\r\n"), Ok(Some(30)));
         assert_eq!(end("0\r\nX-T: a\r\n\r\nrest"), Ok(Some(13)));
         assert_eq!(end("5\r\nab"), Ok(None));
     }
@@ -113,8 +115,22 @@ mod tests {
     #[test]
     fn what_parsers_disagree_on_is_refused() {
         for body in [
-            "\r\n", "x\r\n", "-1\r\n", "+3\r\nabc", "0x3\r\nabc", " 3\r\nabc", "3 \r\nabc", "3;ext=1\r\nabc", "3\nabc",
-            "3\r\nabcd\r\n", "3\r\nabc\n", "3\r\nabc\r\r", "ffffffffffffffff\r\n", "0\n", "0\r\nX\n\n", "0\r\n\n",
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "+3\r\nabc",
+            "0x3\r\nabc",
+            " 3\r\nabc",
+            "3 \r\nabc",
+            "3;ext=1\r\nabc",
+            "3\nabc",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "3\r\nabc\r\r",
+            "ffffffffffffffff\r\n",
+            "0\n",
+            "0\r\nX\n\n",
+            "0\r\n\n",
         ] {
             assert!(end(body).is_err(), "{body:?}");
         }

@@ -70,7 +70,8 @@ impl Fields {
         if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err("a header field has a control character");
         }
-        let folded: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }).collect();
+        let folded: Vec<u8> =
+            name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }).collect();
         let exact = !name.contains(&b'_');
         match &*folded {
             b"host" | b"content-length" | b"transfer-encoding" if !exact => {
@@ -85,7 +86,13 @@ impl Fields {
 
     fn host(&mut self, value: &[u8]) -> Result<(), WireFault> {
         self.hosts = self.hosts.saturating_add(1);
-        if self.hosts > 1 { Err("there are two Host fields") } else if value.is_empty() { Err("Host is empty") } else { Ok(()) }
+        if self.hosts > 1 {
+            Err("there are two Host fields")
+        } else if value.is_empty() {
+            Err("Host is empty")
+        } else {
+            Ok(())
+        }
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), WireFault> {
@@ -175,8 +182,18 @@ mod tests {
     #[test]
     fn request_lines_are_of_one_form() {
         for line in [
-            "GET  /a HTTP/1.1", "GET /a", "GET /a HTTP/1.0", "GET /a HTTP/1.1 ", " GET /a HTTP/1.1", "GET /a b HTTP/1.1",
-            "GET /a#b HTTP/1.1", "G(T /a HTTP/1.1", "GET /\u{e9} HTTP/1.1", "GET\t/a HTTP/1.1", "GET /a http/1.1", "",
+            "GET  /a HTTP/1.1",
+            "GET /a",
+            "GET /a HTTP/1.0",
+            "GET /a HTTP/1.1 ",
+            " GET /a HTTP/1.1",
+            "GET /a b HTTP/1.1",
+            "GET /a#b HTTP/1.1",
+            "G(T /a HTTP/1.1",
+            "GET /\u{e9} HTTP/1.1",
+            "GET\t/a HTTP/1.1",
+            "GET /a http/1.1",
+            "",
         ] {
             assert!(read(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).is_err(), "{line:?}");
         }

@@ -203,7 +203,8 @@ mod tests {
         let hidden = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\nTransfer-Encoding: chunked\r\n\r\n\
                        0\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n";
         let (out, fault) = read(hidden).await;
-        assert!(fault.is_some() && out == POISON, "{out:?}");
+        let out = String::from_utf8(out).unwrap();
+        assert!(fault.is_some() && out.ends_with('\0') && !out.contains("GET /b"), "{out:?}");
         for start in ["\r\nGET /a", "\nGET /a", "GET /a HTTP/1.1\nHost: a\n\n"] {
             assert!(read(start.as_bytes()).await.1.is_some(), "{start:?}");
         }

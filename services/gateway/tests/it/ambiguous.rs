@@ -12,9 +12,24 @@ async fn spoofed_identity_headers_do_not_arrive_in_any_spelling() {
     let world = World::new(&format!("[headers]\nremove = [\"X-User\"]\n{}", routed(echo().await))).await;
     let worker = world.worker("w-1").await;
     for name in [
-        "Client-Cert", "client-cert", "CLIENT_CERT", "Client_Cert", "client_cert-chain", "Signet-Identity",
-        "signet_identity", "SIGNET_IDENTITY", "Signet-Other", "X-Forwarded-Client-Cert", "x_forwarded_client_cert",
-        "X-Forwarded_For", "X_Forwarded_User", "x-forwarded-email", "Forwarded", "X-Real-IP", "x_user", "X-USER",
+        "Client-Cert",
+        "client-cert",
+        "CLIENT_CERT",
+        "Client_Cert",
+        "client_cert-chain",
+        "Signet-Identity",
+        "signet_identity",
+        "SIGNET_IDENTITY",
+        "Signet-Other",
+        "X-Forwarded-Client-Cert",
+        "x_forwarded_client_cert",
+        "X-Forwarded_For",
+        "X_Forwarded_User",
+        "x-forwarded-email",
+        "Forwarded",
+        "X-Real-IP",
+        "x_user",
+        "X-USER",
     ] {
         let request = format!("GET /jobs/1 HTTP/1.1\r\nHost: a\r\n{name}: forged\r\nConnection: close\r\n\r\n");
         let answer = worker.raw(request.as_bytes(), "\0").await;
@@ -99,7 +114,8 @@ async fn a_request_behind_another_is_seen_as_what_it_is() {
     let world = World::new(&routed(echo().await)).await;
     let worker = world.worker("w-1").await;
     // Pipelined: two answers, the second for what the caller may not.
-    let two = "POST /jobs/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /forbidden/1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let two =
+        "POST /jobs/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /forbidden/1 HTTP/1.1\r\nHost: a\r\n\r\n";
     let answer = worker.raw(two.as_bytes(), "PERMISSION_MISSING").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("HTTP/1.1 403"), "{answer}");
     // A malformed chunk ends the connection: what follows is not a request.
@@ -114,7 +130,8 @@ async fn a_request_behind_another_is_seen_as_what_it_is() {
 async fn paths_are_sent_on_as_they_were_decided_on() {
     let world = World::new(&routed(echo().await)).await;
     let worker = world.worker("w-1").await;
-    for (path, sent) in [("/forbidden/../jobs/1", "/jobs/1"), ("/%6Aobs/%7e", "/jobs/~"), ("/jobs/./a/../b", "/jobs/b")] {
+    for (path, sent) in [("/forbidden/../jobs/1", "/jobs/1"), ("/%6Aobs/%7e", "/jobs/~"), ("/jobs/./a/../b", "/jobs/b")]
+    {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let answer = worker.raw(request.as_bytes(), "\0").await;
         assert!(answer.contains(&format!("\"target\":\"{sent}\"")), "{path}: {answer}");

@@ -51,7 +51,7 @@ fn what_cannot_be_is_refused_by_its_key_or_line() {
         read(&SAMPLE.replacen(old, new, 1)).unwrap_err()
     };
     for (old, new, words) in [
-        ("log = \"text\"", "logs = \"text\"", "line 13"),
+        ("log = \"text\"", "logs = \"text\"", "line 11"),
         ("log = \"text\"", "logs = \"text\"", "unknown field `logs`"),
         ("permission = \"jobs:submit\"", "", "missing field `permission`"),
         ("permission = \"jobs:submit\"", "permission = \"\"", "must be a permission"),

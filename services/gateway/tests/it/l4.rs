@@ -34,7 +34,8 @@ async fn the_server_gets_the_name_and_the_bytes_until_the_principal_is_suspended
 
     let mut closed = worker.at(world.gateway().l4()[1]).tls(&[]).await;
     assert!(timeout(SOON, closed.read_u8()).await.unwrap().is_err());
-    let event = world.event("the refusal", |event| event["upstream"] == "closed" && event["outcome"] == "failure").await;
+    let event =
+        world.event("the refusal", |event| event["upstream"] == "closed" && event["outcome"] == "failure").await;
     assert_eq!(event["reason"], "PERMISSION_MISSING");
 
     let begun = Instant::now();

@@ -28,7 +28,7 @@ async fn a_principal_has_a_limit_of_its_own() {
     // Also for what it may not, and on another connection.
     assert_eq!(one.get("/forbidden/1").await.status, 429);
     assert_eq!(other.get("/jobs/1").await.status, 200);
-    world.event("the refusal", |event| event["reason"] == "TOO_MANY_REQUESTS").await;
+    world.event("the refusal", |event| event["reason"] == "TOO_MANY_CALLS").await;
 }
 
 #[tokio::test]
@@ -49,12 +49,15 @@ async fn a_server_that_cannot_be_reached_rests() {
 
 #[tokio::test]
 async fn more_requests_than_the_server_takes_are_told_at_once() {
-    let rest = routed(echo().await).replace("xfcc = true", "max_requests = 1\nmax_waiting = 0").replace("/open/*", "/never");
+    let rest =
+        routed(echo().await).replace("xfcc = true", "max_requests = 1\nmax_waiting = 0").replace("/open/*", "/never");
     let world = World::new(&rest).await;
     let worker = world.worker("w-1").await;
     let mut first = worker.http1().await;
     let waiting = tokio::spawn(async move { first.get("/never").await });
-    world.until_private("/metrics", |_, text| text.contains("signet_gateway_upstream_requests{upstream=\"jobs\"} 1")).await;
+    world
+        .until_private("/metrics", |_, text| text.contains("signet_gateway_upstream_requests{upstream=\"jobs\"} 1"))
+        .await;
     let begun = Instant::now();
     let answer = timeout(SOON, worker.get("/jobs/1")).await.unwrap();
     assert_eq!((answer.status, answer.reason().as_str()), (503, "UPSTREAM_FULL"));

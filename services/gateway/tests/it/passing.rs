@@ -49,7 +49,8 @@ async fn the_server_behind_is_told_who_it_is_and_can_prove_it() {
     let keys: Value = serde_json::from_str(&world.private("/jwks.json").await.1).unwrap();
     let jwk = keys["keys"].as_array().unwrap().iter().find(|key| key["kid"] == header["kid"]).unwrap();
     assert_eq!(jwk["use"], "sig");
-    let own = world.gateway().identity().with_credentials(|credentials| credentials.key().public_key().spki_der().to_vec());
+    let own =
+        world.gateway().identity().with_credentials(|credentials| credentials.key().public_key().spki_der().to_vec());
     let public = signet_jwt::PublicKey::from_spki(&own).unwrap();
     assert_eq!(public.published(signet_jwt::Use::Signature)["x"], jwk["x"]);
     let parsed = signet_jwt::Token::parse(token, &[signet_jwt::Algorithm::ES256]).unwrap();
@@ -154,7 +155,8 @@ async fn another_tenants_certificate_does_not_get_past_tls() {
     let (chain, key) = stranger.with_credentials(|own| (own.chain_der().to_vec(), own.key().pkcs8_der().to_vec()));
     config.client_auth_cert_resolver = crate::doors::showing(chain, key);
     assert!(crate::doors::is_refused(world.address(), config).await);
-    let event = world.event("the refusal", |event| event["event"] == "connection" && event["outcome"] == "failure").await;
+    let event =
+        world.event("the refusal", |event| event["event"] == "connection" && event["outcome"] == "failure").await;
     assert_eq!(event["reason"], "UNKNOWN_TENANT", "{event}");
     assert!(event.get("spiffe_id").is_none(), "nobody knows whether it is true: {event}");
 }

@@ -55,7 +55,10 @@ async fn server_sent_events_end_within_a_second_after_the_suspension() {
         let took = begun.elapsed();
         println!("HTTP/{}: the call took {told:?}, the stream ended after {took:?}", if http2 { 2 } else { 1 });
         assert!(parts > 0 && broke_off, "{parts}");
-        assert!(took.saturating_sub(told) < Duration::from_secs(1), "{took:?} after the call began, which took {told:?}");
+        assert!(
+            took.saturating_sub(told) < Duration::from_secs(1),
+            "{took:?} after the call began, which took {told:?}"
+        );
         let is_it = |event: &serde_json::Value| {
             event["event"] == "stream" && event["spiffe_id"].as_str().is_some_and(|whose| whose.ends_with(id))
         };
@@ -164,7 +167,9 @@ async fn a_request_that_waits_for_its_answer_ends_too() {
     let world = World::new(&rest.replace("permission = \"none\"", "permission = \"jobs:watch\"")).await;
     let mut connection = world.worker("w-1").await.http1().await;
     let waiting = tokio::spawn(async move { connection.get("/never").await });
-    world.until_private("/metrics", |_, text| text.contains("signet_gateway_upstream_requests{upstream=\"jobs\"} 1")).await;
+    world
+        .until_private("/metrics", |_, text| text.contains("signet_gateway_upstream_requests{upstream=\"jobs\"} 1"))
+        .await;
     world.suspend("w-1").await;
     let answer = timeout(SOON, waiting).await.unwrap().unwrap();
     assert_eq!((answer.status, answer.reason().as_str()), (403, "PRINCIPAL_DENIED"));
@@ -175,7 +180,8 @@ async fn a_silent_server_is_given_up() {
     let idle = "http://{}\"\nidle_timeout_seconds = 1\nanswer_timeout_seconds = 1";
     let address = echo().await;
     let rest = routed(address).replace(&format!("http://{address}\""), &idle.replace("{}", &address.to_string()));
-    let rest = rest.replace("/open/*", "/silent").replace("/forbidden/*", "/never").replace("jobs:delete", "jobs:submit");
+    let rest =
+        rest.replace("/open/*", "/silent").replace("/forbidden/*", "/never").replace("jobs:delete", "jobs:submit");
     let world = World::new(&rest).await;
     let worker = world.worker("w-1").await;
     let body = worker.http1().await.send(get("/silent")).await.into_body();

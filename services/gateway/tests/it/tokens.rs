@@ -32,7 +32,10 @@ async fn world(lifetime: u32) -> World {
 async fn token(client: &Client) -> String {
     let answer = client.http1().await.post("/auth/token", "").await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!((&answer.headers["cache-control"], &answer.json()["token_type"]), (&"no-store".parse().unwrap(), &"Bearer".into()));
+    assert_eq!(
+        (&answer.headers["cache-control"], &answer.json()["token_type"]),
+        (&"no-store".parse().unwrap(), &"Bearer".into())
+    );
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
@@ -61,18 +64,18 @@ async fn the_token_is_bound_to_its_certificate_and_says_so() {
 
     // Another certificate, none, and another road.
     let answer = get_with(&other, "/jobs/1", &text).await;
-    assert_eq!((answer.status, answer.reason().as_str()), (401, "TOKEN_REFUSED"));
+    assert_eq!((answer.status, answer.reason().as_str()), (401, "ACCESS_TOKEN_REFUSED"));
     assert_eq!(answer.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
     assert_eq!(get_with(&one.anonymous(), "/jobs/1", &text).await.status, 401);
     let answer = one.get("/jobs/1").await;
-    assert_eq!((answer.status, answer.reason().as_str()), (401, "TOKEN_REQUIRED"));
+    assert_eq!((answer.status, answer.reason().as_str()), (401, "ACCESS_TOKEN_REQUIRED"));
     let answer = one.anonymous().get("/certificate/1").await;
     assert_eq!((answer.status, answer.reason().as_str()), (401, "CERTIFICATE_REQUIRED"));
     assert_eq!(one.get("/both/1").await.status, 200);
     // A token that is not ours is the upstream's where a certificate is enough.
     let answer = get_with(&one, "/certificate/1", "the-upstreams-own").await;
     assert_eq!(answer.seen("authorization"), ["Bearer the-upstreams-own"]);
-    let event = world.event("the refusal", |event| event["reason"] == "TOKEN_REFUSED").await;
+    let event = world.event("the refusal", |event| event["reason"] == "ACCESS_TOKEN_REFUSED").await;
     assert_eq!(event["detail"], "it was given for another certificate");
     let issued = world.event("the token", |event| event["event"] == "token").await;
     assert!(issued["detail"].as_str().unwrap().starts_with("jti ") && !issued.to_string().contains(&text), "{issued}");
@@ -97,7 +100,8 @@ async fn an_unbound_route_takes_the_token_alone_until_its_principal_is_suspended
     };
     let begun = Instant::now();
     world.suspend("w-1").await;
-    let ended = timeout(SOON, async { while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {} }).await;
+    let ended =
+        timeout(SOON, async { while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {} }).await;
     println!("the stream of a token ended after {:?}", begun.elapsed());
     assert!(ended.is_ok());
     let answer = get_with(&nobody, "/unbound/1", &text).await;
@@ -115,10 +119,11 @@ async fn a_token_and_its_streams_end_with_its_time() {
     request.headers_mut().insert("authorization", format!("Bearer {text}").parse().unwrap());
     let begun = Instant::now();
     let mut body = connection.send(request).await.into_body();
-    let ended = timeout(SOON, async { while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {} }).await;
+    let ended =
+        timeout(SOON, async { while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {} }).await;
     assert!(ended.is_ok() && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(get_with(&one, "/jobs/1", &text).await.status, 401);
-    world.event("the end", |event| event["reason"] == "TOKEN_EXPIRED").await;
+    world.event("the end", |event| event["reason"] == "ACCESS_TOKEN_EXPIRED").await;
 }
 
 #[tokio::test]
