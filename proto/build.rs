@@ -2,13 +2,14 @@
 //! authorization table and for reflection.
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "signet/v1/audit.proto",
     "signet/v1/authorization.proto",
     "signet/v1/certificates.proto",
     "signet/v1/enrollment.proto",
     "signet/v1/principals.proto",
     "signet/v1/tenants.proto",
+    "signet/v1/tokens.proto",
     "signet/v1/trust.proto",
     "signet/v1/types.proto",
 ];

@@ -151,6 +151,7 @@ async fn suspensions(app: &Arc<App>, tenant: &TenantScope, over: impl Fn() -> bo
         not_before: now(),
         not_after: now().plus(Lifetime::hours(1)),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     };
     let mut waits = Vec::new();
     while !over() {

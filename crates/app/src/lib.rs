@@ -20,6 +20,7 @@ mod task;
 mod tenant_records;
 pub mod tenants;
 mod throttle;
+pub mod tokens;
 pub mod trust;
 
 use std::{
@@ -45,6 +46,7 @@ use signet_policy::Prover;
 use signet_x509::{Environment, profile::SERVER_LIFETIME};
 use sync::{detached::Detached, queues::NamedQueues, single_flight::SingleFlight};
 use throttle::Throttle;
+use tokens::Unwrapped;
 use tokio::sync::{Mutex, Notify};
 
 pub use audit::{
@@ -79,7 +81,7 @@ pub use tenants::{CreateTenant, TenantPatch};
 pub use throttle::RefusalLimits;
 pub use trust::{
     feed::Follower,
-    publication::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence},
+    publication::{BUNDLE_REFRESH, spiffe_bundle, svid_keys},
 };
 
 /// What an operator may set for a whole environment.
@@ -145,6 +147,8 @@ pub struct App {
     signers: Mutex<HashMap<KeyRef, Arc<dyn Signer>>>,
     /// Keys being opened, each once for all who wait for it.
     opening: SingleFlight<KeyRef, Result<Arc<dyn Signer>, KeyError>>,
+    /// Keys for tokens.
+    unwrapped: Unwrapped,
     /// CAs made ready to sign, each for as long as its record stays the same.
     issuers: Mutex<HashMap<CaId, Arc<Issuer>>>,
     /// Who signs for a tenant, read once for all who wait for it.
@@ -211,6 +215,7 @@ impl App {
             throttle,
             signers,
             opening,
+            unwrapped: Unwrapped::default(),
             issuers,
             reads,
             announcer,

@@ -22,6 +22,7 @@ use signet_core::{
         Deletion, Purge, Tenant,
         quota::{Quota, QuotaCount},
     },
+    tokens::TokenKeys,
     trust::change::Change,
 };
 
@@ -196,6 +197,10 @@ async fn removals(
     let models = deletes::<AuthorizationModel>(scope.page(store, &AuthorizationModel::of(scope.tenant()), now).await?)?;
     if !models.is_empty() {
         return Ok((models, place));
+    }
+    let keys = deletes::<TokenKeys>(scope.page(store, &TokenKeys::all_of(scope.tenant()), now).await?)?;
+    if !keys.is_empty() {
+        return Ok((keys, place));
     }
     while place.shard < LISTING_SHARDS {
         let query = Query::index(Table::Principals, Index::Listing, Principal::listing(scope.tenant(), place.shard));

@@ -12,6 +12,7 @@ use signet_core::{
         scope::{ClaimScope, Housekeeper},
     },
     tenants::{Tenant, TenantStatus},
+    tokens::TokenKeys,
 };
 
 use crate::{App, Listing, paging};
@@ -220,6 +221,23 @@ pub(crate) async fn all_tenants(
     let query = |shard| Query::index(Table::Tenants, Index::Listing, Tenant::listing(shard));
     let read = |query| async move { keeper.environment().page::<Tenant>(&*app.store, &query, now).await };
     paging::all(LISTING_SHARDS, query, read).await
+}
+
+/// The keys for tokens of all tenants, from the index.
+pub(crate) async fn all_token_keys(
+    app: &App,
+    keeper: Housekeeper,
+    now: Time,
+) -> Result<(Vec<TokenKeys>, Vec<Unreadable>), Error> {
+    let query = |shard| Query::index(Table::Tenants, Index::Listing, TokenKeys::listing(shard));
+    let read = |query| async move { keeper.environment().page::<TokenKeys>(&*app.store, &query, now).await };
+    paging::all(LISTING_SHARDS, query, read).await
+}
+
+/// A tenant's keys for tokens; one that cannot be read is none.
+pub(crate) async fn token_keys(app: &App, scope: &TenantScope, now: Time) -> Result<Vec<TokenKeys>, Error> {
+    let page = scope.page::<TokenKeys>(&*app.store, &TokenKeys::all_of(scope.tenant()), now).await?;
+    Ok(page.records.into_iter().map(|found| found.value).collect())
 }
 
 /// All rules of a tenant, strongly consistent.

@@ -8,7 +8,7 @@ use signet_core::{
     authorization::model::AuthorizationModel,
     store::{Body, Query, Segment, Table, Unreadable},
     tenants::Tenant,
-    trust::KnownModel,
+    trust::{KnownModel, TenantTokenKeys},
 };
 
 /// In how many parts the table of tenants is read at once, by a node that starts.
@@ -27,6 +27,8 @@ pub(crate) struct TenantRecords {
     pub(crate) lacks_cas: bool,
     /// Its authorization model, if it has one.
     pub(crate) model: Option<KnownModel>,
+    /// Its keys for tokens. One that cannot be read is none: its tokens are not taken, and another takes its place.
+    pub(crate) token_keys: TenantTokenKeys,
 }
 
 /// A tenant and its CAs, strongly consistent, in one read.
@@ -67,6 +69,10 @@ impl Part {
                     Body::AuthorizationModel(model) => {
                         let found = self.found.entry(model.tenant.clone()).or_default();
                         found.model = Some(KnownModel::Read(Arc::new(model)));
+                    }
+                    Body::TokenKeys(keys) => {
+                        let found = self.found.entry(keys.tenant.clone()).or_default();
+                        found.token_keys.insert(keys.for_use, Arc::new(keys));
                     }
                     _ => {}
                 }

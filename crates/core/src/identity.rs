@@ -26,6 +26,8 @@ pub struct Identity {
     pub not_after: Time,
     /// SHA-256 of the subject public key info.
     pub spki_sha256: [u8; 32],
+    /// SHA-256 of the certificate, DER: what tokens are bound to.
+    pub certificate_sha256: [u8; 32],
 }
 
 /// Who carries out an operation, for audit and idempotency.

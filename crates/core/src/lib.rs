@@ -22,9 +22,10 @@ pub mod store;
 pub mod tenants;
 pub mod text;
 pub mod time;
+pub mod tokens;
 pub mod trust;
 
-pub use authorities::signer::{Entropy, KeyError, KeyLabel, KeyManager, PolicyReport, Signer};
+pub use authorities::signer::{Entropy, KeyError, KeyLabel, KeyManager, PolicyReport, Signer, WrapLabel, WrappedKey};
 pub use cidr::{Cidr, CidrError};
 pub use error::Error;
 pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, Serial, TenantId, TokenId};

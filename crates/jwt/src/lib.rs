@@ -20,6 +20,11 @@ pub fn x5t_s256(certificate_der: &[u8]) -> String {
     digest(certificate_der)
 }
 
+/// The same for who has SHA-256 of the certificate.
+pub fn x5t_s256_of(certificate_sha256: &[u8; 32]) -> String {
+    encode(certificate_sha256)
+}
+
 fn digest(bytes: &[u8]) -> String {
     encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
 }

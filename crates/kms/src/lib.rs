@@ -11,13 +11,18 @@ mod maker;
 mod policies;
 mod signer;
 mod unnamed;
+mod wrap;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kms::{Client, config, types::KeyMetadata};
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, TenantId, Time, id::IdError};
+use signet_core::{
+    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, TenantId, Time, WrapLabel, WrappedKey, id::IdError,
+    tokens::TokenAlgorithm,
+};
+use zeroize::Zeroizing;
 
 pub use maker::{Order, Reply};
 
@@ -192,6 +197,14 @@ impl KeyManager for KmsKeys {
             Some(maker) => maker.end(key, tenant).await,
             None => self.end_key(key, tenant).await,
         }
+    }
+
+    async fn make_wrapped(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
+        self.data_key_pair(label, algorithm).await
+    }
+
+    async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.decrypt(label, wrapped).await
     }
 
     async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {

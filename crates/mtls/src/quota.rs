@@ -149,6 +149,7 @@ mod tests {
             not_before: Time::from_unix_seconds(1),
             not_after: Time::from_unix_seconds(2),
             spki_sha256: [0; 32],
+            certificate_sha256: [0; 32],
         })
     }
 

@@ -328,6 +328,7 @@ mod tests {
             not_before: now,
             not_after: now.plus(Lifetime::hours(1)),
             spki_sha256: [0; 32],
+            certificate_sha256: [0; 32],
         });
         let Ages { answer, anonymous_answer, .. } = Ages::default();
         for (identity, limit) in [(Some(worker), answer), (None, anonymous_answer)] {

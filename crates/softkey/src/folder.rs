@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use signet_core::{CaId, KeyError, KeyRef, authorities::signer};
+use signet_core::{KeyError, KeyRef, authorities::signer};
 use zeroize::Zeroizing;
 
 use crate::OsEntropy;
@@ -23,17 +23,17 @@ impl Folder {
         Ok(Self(path.to_owned()))
     }
 
-    pub(crate) fn path(&self, name: &CaId) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(format!("{name}.pem"))
     }
 
-    pub(crate) fn has(&self, name: &CaId) -> Result<bool, KeyError> {
+    pub(crate) fn has(&self, name: &str) -> Result<bool, KeyError> {
         let path = self.path(name);
         path.try_exists().map_err(failed(&path))
     }
 
     /// The text of a key's file.
-    pub(crate) fn read(&self, name: &CaId, reference: &KeyRef) -> Result<Zeroizing<String>, KeyError> {
+    pub(crate) fn read(&self, name: &str, reference: &KeyRef) -> Result<Zeroizing<String>, KeyError> {
         let path = self.path(name);
         let mut file = File::open(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => KeyError::NotFound(reference.to_string()),
@@ -46,7 +46,7 @@ impl Folder {
     }
 
     /// Puts a key's file there, whole and durable, or leaves the one that another process has put there meanwhile.
-    pub(crate) fn create(&self, name: &CaId, text: &str) -> Result<(), KeyError> {
+    pub(crate) fn create(&self, name: &str, text: &str) -> Result<(), KeyError> {
         let path = self.path(name);
         let unfinished = self.0.join(format!(".{name}.{:032x}", u128::from_ne_bytes(signer::random(&OsEntropy))));
         let put = || {
@@ -64,7 +64,7 @@ impl Folder {
     }
 
     /// Removes a key's file durably. One that is not there is fine.
-    pub(crate) fn remove(&self, name: &CaId) -> Result<(), KeyError> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), KeyError> {
         let path = self.path(name);
         let removed = match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

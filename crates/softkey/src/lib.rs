@@ -5,19 +5,28 @@ mod encrypted;
 mod entropy;
 mod folder;
 mod key;
+mod wrap;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId};
-use tokio::{sync::Mutex, task::spawn_blocking};
+use signet_core::{
+    CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId, WrapLabel, WrappedKey, tokens::TokenAlgorithm,
+};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    task::spawn_blocking,
+};
+use zeroize::Zeroizing;
 
 pub use crate::entropy::OsEntropy;
-use crate::{folder::Folder, key::SoftKey};
+use crate::{folder::Folder, key::SoftKey, wrap::WrappingKey};
 
 /// The prefix of references to these keys: `soft:<certificate authority id>`.
 const MANAGER: &str = "soft:";
+/// The name of the key that wraps others. A certificate authority's has a dot.
+const WRAPPING: &str = "tokens";
 
 /// Keys in a folder (0700), each in a file `<certificate authority id>.pem` (0600): PKCS#8, encrypted with scrypt and
 /// AES-256 (RFC 5958, RFC 7914, RFC 8018), which `openssl pkey` reads.
@@ -30,6 +39,8 @@ pub struct SoftKeys {
     passphrase: SecretString,
     /// Locked while a key is made or opened, so that each is decrypted once and one at a time.
     opened: Mutex<HashMap<CaId, Arc<SoftKey>>>,
+    /// What wraps keys for tokens, once it was needed.
+    wrapping: OnceCell<Arc<WrappingKey>>,
 }
 
 impl SoftKeys {
@@ -40,7 +51,7 @@ impl SoftKeys {
             let reason = "the passphrase is empty: set one".to_owned();
             return Err(KeyError::Unusable { key: folder.display().to_string(), reason });
         }
-        Ok(Self { folder: Folder::open(folder)?, passphrase, opened: Mutex::default() })
+        Ok(Self { folder: Folder::open(folder)?, passphrase, opened: Mutex::default(), wrapping: OnceCell::new() })
     }
 }
 
@@ -55,9 +66,9 @@ impl KeyManager for SoftKeys {
         }
         let _one_at_a_time = self.opened.lock().await;
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
-        blocking(move || match folder.has(&name)? {
+        blocking(move || match folder.has(name.as_str())? {
             true => Ok(()),
-            false => folder.create(&name, &encrypted::generate(&passphrase)?),
+            false => folder.create(name.as_str(), &encrypted::generate(&passphrase)?),
         })
         .await?;
         reference.parse().map_err(|_| KeyError::NotFound(reference))
@@ -72,14 +83,24 @@ impl KeyManager for SoftKeys {
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
         let (file, reference) = (name.clone(), key.clone());
         let signer = blocking(move || {
-            let pem = folder.read(&file, &reference)?;
-            let unusable = |reason| KeyError::Unusable { key: folder.path(&file).display().to_string(), reason };
+            let pem = folder.read(file.as_str(), &reference)?;
+            let unusable =
+                |reason| KeyError::Unusable { key: folder.path(file.as_str()).display().to_string(), reason };
             let pkcs8 = encrypted::decrypt(&pem, &passphrase).map_err(unusable)?;
             SoftKey::new(&reference, &pkcs8).map_err(unusable)
         });
         let signer = Arc::new(signer.await?);
         opened.insert(name, Arc::clone(&signer));
         Ok(signer)
+    }
+
+    async fn make_wrapped(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
+        let (key, label) = (self.wrapping().await?, label.clone());
+        blocking(move || key.make(&label, algorithm)).await
+    }
+
+    async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.wrapping().await?.unwrap(label, wrapped)
     }
 
     /// A signer that was opened before still signs in its process.
@@ -91,9 +112,30 @@ impl KeyManager for SoftKeys {
         }
         let mut opened = self.opened.lock().await;
         let (folder, file) = (self.folder.clone(), name.clone());
-        blocking(move || folder.remove(&file)).await?;
+        blocking(move || folder.remove(file.as_str())).await?;
         opened.remove(&name);
         Ok(())
+    }
+}
+
+impl SoftKeys {
+    /// What wraps keys for tokens, made when it is first needed.
+    async fn wrapping(&self) -> Result<Arc<WrappingKey>, KeyError> {
+        let open = || {
+            let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
+            blocking(move || {
+                if !folder.has(WRAPPING)? {
+                    folder.create(WRAPPING, &encrypted::generate(&passphrase)?)?;
+                }
+                let path = folder.path(WRAPPING).display().to_string();
+                let reference = format!("{MANAGER}{WRAPPING}").parse();
+                let pem = folder.read(WRAPPING, &reference.map_err(|_| KeyError::NotFound(path.clone()))?)?;
+                let pkcs8 = encrypted::decrypt(&pem, &passphrase);
+                let key = pkcs8.and_then(|pkcs8| WrappingKey::derive(pkcs8.as_bytes()));
+                Ok(Arc::new(key.map_err(|reason| KeyError::Unusable { key: path, reason })?))
+            })
+        };
+        self.wrapping.get_or_try_init(open).await.cloned()
     }
 }
 

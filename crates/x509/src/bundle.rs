@@ -5,6 +5,7 @@ use base64::{
     prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD},
 };
 use serde::Serialize;
+use serde_json::Value;
 use signet_core::Lifetime;
 
 use crate::{CertificateView, IssuerError, PublicKey};
@@ -15,13 +16,16 @@ pub fn to_pem<'a>(certificates_der: impl IntoIterator<Item = &'a [u8]>) -> Strin
 }
 
 /// The CAs' certificates (DER) as a SPIFFE bundle: a JWK set (SPIFFE Trust Domain and Bundle section 4). `sequence`
-/// rises with every change; `refresh_hint` says how often consumers shall ask again.
+/// rises with every change; `refresh_hint` says how often consumers shall ask again. `token_keys`: JWKs of keys for SVIDs
+/// of other kinds.
 pub fn to_spiffe_json<'a>(
     certificates_der: impl IntoIterator<Item = &'a [u8]>,
+    token_keys: Vec<Value>,
     sequence: u64,
     refresh_hint: Lifetime,
 ) -> Result<String, IssuerError> {
-    let keys = certificates_der.into_iter().map(Jwk::new).collect::<Result<Vec<_>, _>>()?;
+    let mut keys = certificates_der.into_iter().map(Jwk::new).collect::<Result<Vec<_>, _>>()?;
+    keys.extend(token_keys.into_iter().map(Jwk::OfTokens));
     let bundle = Bundle { keys, spiffe_sequence: sequence, spiffe_refresh_hint: refresh_hint.as_seconds() };
     // Texts and numbers only: it cannot fail.
     Ok(serde_json::to_string_pretty(&bundle).unwrap_or_default())
@@ -34,9 +38,16 @@ struct Bundle {
     spiffe_refresh_hint: u32,
 }
 
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Jwk {
+    OfCertificates(CaJwk),
+    OfTokens(Value),
+}
+
 /// RFC 7517; for an elliptic curve RFC 7518 section 6.2.
 #[derive(Serialize)]
-struct Jwk {
+struct CaJwk {
     r#use: &'static str,
     kty: &'static str,
     crv: &'static str,
@@ -51,13 +62,13 @@ impl Jwk {
         let view = CertificateView::from_der(certificate_der)?;
         let key = PublicKey::from_spki_der(view.spki_der)?;
         let (x, y) = key.coordinates();
-        Ok(Self {
+        Ok(Self::OfCertificates(CaJwk {
             r#use: "x509-svid",
             kty: "EC",
             crv: "P-256",
             x: URL_SAFE_NO_PAD.encode(x),
             y: URL_SAFE_NO_PAD.encode(y),
             x5c: [STANDARD.encode(certificate_der)],
-        })
+        }))
     }
 }

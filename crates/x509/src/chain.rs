@@ -79,6 +79,7 @@ fn verify_for(
         not_before: leaf.not_before,
         not_after: leaf.not_after,
         spki_sha256: leaf.spki_sha256,
+        certificate_sha256: key::sha256(leaf_der),
     })
 }
 

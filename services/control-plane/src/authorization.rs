@@ -14,7 +14,7 @@ const OPTION: &str = "signet.v1.authorization";
 /// Our API's package; services outside of it are listed in [`OTHERS`].
 const PACKAGE: &str = "signet.v1";
 /// The API's services, as health answers name them.
-pub(crate) const SERVICES: [&str; 7] = [
+pub(crate) const SERVICES: [&str; 8] = [
     "signet.v1.TenantService",
     "signet.v1.PrincipalService",
     "signet.v1.CertificateService",
@@ -22,6 +22,7 @@ pub(crate) const SERVICES: [&str; 7] = [
     "signet.v1.TrustService",
     "signet.v1.AuditService",
     "signet.v1.AuthorizationService",
+    "signet.v1.TokenService",
 ];
 /// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
 /// those without a certificate, who must ask again since nothing of a node may be kept by them; reflection for admins,
@@ -60,14 +61,49 @@ pub(crate) mod authzen {
     pub(crate) const METADATA: &str = "/.well-known/authzen-configuration";
 }
 
+/// Paths of OAuth 2.0. The tenant is that of the caller's certificate.
+pub(crate) mod oauth {
+    pub(crate) const TOKEN: &str = "/oauth/token";
+    pub(crate) const INTROSPECT: &str = "/oauth/introspect";
+}
+
+/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it that of SVIDs. RFC 8414 section
+/// 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section 4 behind it.
+pub(crate) mod issuers {
+    pub(crate) const KEYS: &str = "/t/{tenant}/jwks.json";
+    pub(crate) const OAUTH: &str = "/.well-known/oauth-authorization-server/t/{tenant}";
+    pub(crate) const OPENID: &str = "/t/{tenant}/.well-known/openid-configuration";
+    pub(crate) const SVID_KEYS: &str = "/t/{tenant}/svid/jwks.json";
+    pub(crate) const SVID_OPENID: &str = "/t/{tenant}/svid/.well-known/openid-configuration";
+    pub(super) const ALL: [(&str, &str); 5] = [
+        (KEYS, "GetTokenKeySet"),
+        (SVID_KEYS, "GetTokenKeySet"),
+        (OAUTH, "GetTokenIssuer"),
+        (OPENID, "GetTokenIssuer"),
+        (SVID_OPENID, "GetTokenIssuer"),
+    ];
+
+    /// The one of them that leads to a path.
+    pub(super) fn pattern_of(path: &str) -> Option<&'static str> {
+        let fits = |pattern: &str| {
+            let (before, after) = pattern.split_once("{tenant}").unwrap_or((pattern, ""));
+            let tenant = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            tenant.is_some_and(|tenant| !tenant.is_empty() && !tenant.contains('/'))
+        };
+        ALL.iter().map(|(pattern, _)| *pattern).find(|pattern| fits(pattern))
+    }
+}
+
 /// HTTP paths that are another face of an RPC: its rule, its weight, its name. A search asks as many questions as a
 /// batch.
-const FACES: [(&str, &str); 5] = [
+const FACES: [(&str, &str); 7] = [
     (authzen::EVALUATION, "/signet.v1.AuthorizationService/Check"),
     (authzen::EVALUATIONS, "/signet.v1.AuthorizationService/BatchCheck"),
     (authzen::SEARCH_SUBJECT, "/signet.v1.AuthorizationService/BatchCheck"),
     (authzen::SEARCH_RESOURCE, "/signet.v1.AuthorizationService/BatchCheck"),
     (authzen::SEARCH_ACTION, "/signet.v1.AuthorizationService/BatchCheck"),
+    (oauth::TOKEN, "/signet.v1.TokenService/CreateAccessToken"),
+    (oauth::INTROSPECT, "/signet.v1.TokenService/IntrospectAccessToken"),
 ];
 
 /// Why the server does not start: an RPC's rule is missing or wrong. Mend its .proto.
@@ -213,14 +249,17 @@ impl Table {
             let route = Route { http: true, weight, ..Route::clone(route) };
             table.insert(path.into(), Arc::new(route));
         }
-        let metadata = Route { http: true, ..Route::plain("GetAuthzenConfiguration", Access::Anyone) };
-        table.insert(authzen::METADATA.into(), Arc::new(metadata));
+        let metadata = [(authzen::METADATA, "GetAuthzenConfiguration")];
+        for (path, operation) in metadata.into_iter().chain(issuers::ALL) {
+            let route = Route { http: true, ..Route::plain(operation, Access::Anyone) };
+            table.insert(path.into(), Arc::new(route));
+        }
         Ok(Self { routes: table, nowhere: Route::plain("Nowhere", Access::Anyone) })
     }
 
     /// The method at `path`.
     pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
-        self.routes.get(path)
+        self.routes.get(path).or_else(|| self.routes.get(issuers::pattern_of(path)?))
     }
 
     /// For a path that leads to none.

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use signet_app::{App, authorities};
 use signet_core::{
     Error, TenantId, Time,
+    tokens::{TokenKeys, TokenUse},
     trust::{Anchor, Trust},
 };
 
@@ -14,6 +15,8 @@ use signet_core::{
 pub(crate) struct Bundle {
     pub(crate) tenant: TenantId,
     pub(crate) anchors: Arc<[Anchor]>,
+    /// Of SVIDs.
+    pub(crate) token_keys: Vec<Arc<TokenKeys>>,
     pub(crate) server_trust_der: Arc<Vec<Vec<u8>>>,
     /// The anchors are the shared CA's.
     pub(crate) shared: bool,
@@ -45,6 +48,8 @@ impl Bundles {
     pub(crate) fn of(&self, tenant: &TenantId) -> Option<Bundle> {
         let anchors = self.trust.tenant(tenant)?.anchors;
         let shared = self.trust.shares_ca(tenant);
-        Some(Bundle { tenant: tenant.clone(), anchors, server_trust_der: self.server_trust_der(), shared })
+        let svids = [TokenUse::JwtSvid, TokenUse::WitSvid];
+        let token_keys = svids.into_iter().filter_map(|of| self.trust.token_keys(tenant, of)).collect();
+        Some(Bundle { tenant: tenant.clone(), anchors, token_keys, server_trust_der: self.server_trust_der(), shared })
     }
 }

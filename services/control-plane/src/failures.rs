@@ -100,6 +100,7 @@ mod tests {
             not_before: now,
             not_after: now.plus(Lifetime::hours(1)),
             spki_sha256: [0; 32],
+            certificate_sha256: [0; 32],
         };
         let last = RefusedCall {
             limit: FailureLimit::default(),

@@ -83,7 +83,10 @@ impl Server {
 fn with_http(node: &Arc<Node>, routes: Routes) -> Routes {
     let clock = Arc::clone(&node.clock);
     let enrollment = EnrollmentApi::new(Arc::clone(&node.app), move || clock());
-    let http = signet_enroll_http::router(Arc::new(enrollment)).merge(services::authzen(node));
+    let http = signet_enroll_http::router(Arc::new(enrollment))
+        .merge(services::authzen(node))
+        .merge(services::tokens::oauth::router(node))
+        .merge(crate::plain::issuers::router(node));
     routes.into_axum_router().merge(http).into()
 }
 

@@ -24,6 +24,7 @@ mod failures;
 mod gate;
 mod grpc;
 mod http1;
+mod issuer;
 mod lists;
 mod metrics;
 mod node;

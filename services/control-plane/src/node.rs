@@ -32,6 +32,7 @@ use crate::{
     endpoint::Endpoint,
     errors,
     failures::{self, Offender, Offenders},
+    issuer::TokenIssuer,
     lists::Lists,
     metrics::Metrics,
     ocsp::Ocsp,
@@ -98,6 +99,7 @@ pub(crate) struct Node {
     pub(crate) ocsp: Arc<Ocsp>,
     pub(crate) certificate: Certificate,
     pub(crate) endpoint: Endpoint,
+    pub(crate) issuer: TokenIssuer,
     pub(crate) connections: Arc<Registry>,
     /// Whether no other node is meant to stand beside it.
     pub(crate) alone: bool,

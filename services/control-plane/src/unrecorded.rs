@@ -160,6 +160,7 @@ mod tests {
             not_before: now,
             not_after: now.plus(Lifetime::hours(1)),
             spki_sha256: [0; 32],
+            certificate_sha256: [0; 32],
         }
     }
 

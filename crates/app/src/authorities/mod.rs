@@ -23,6 +23,7 @@ use signet_core::{
         commit::{Commit, Write},
     },
     tenants::{Isolation, MAX_LIFETIME, Tenant, quota::Quota},
+    tokens::TokenKeys,
 };
 use signet_x509::{
     CaProfile, CertificateView, PublicKey,
@@ -76,6 +77,8 @@ pub struct TrustBundle {
     pub trust_domain: String,
     /// The CAs that may have signed its principals' certificates.
     pub anchors: Vec<Ca>,
+    /// Its keys for tokens.
+    pub token_keys: Vec<TokenKeys>,
     /// Whether the tenant is purged, so that no other bundle follows: this one trusts nobody.
     pub is_last: bool,
     /// [`server_trust`].
@@ -151,7 +154,8 @@ pub async fn trust_bundle(app: &App, call: &Call, scope: &TenantScope) -> Result
     let trust_domain = app.environment.suffix().trust_domain(&tenant.id);
     let is_last = tenant.purge().is_some();
     let server_trust_der = server_trust(app, call.now).await?;
-    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, is_last, server_trust_der })
+    let token_keys = if is_last { Vec::new() } else { reads::token_keys(app, scope, call.now).await? };
+    Ok(TrustBundle { tenant: tenant.id, trust_domain, anchors, token_keys, is_last, server_trust_der })
 }
 
 /// Takes the CAs of one kind a step further. All of it is one transaction, so that a retry finds it done.

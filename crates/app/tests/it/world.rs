@@ -202,6 +202,7 @@ pub(crate) fn identity(tenant: &str, id: &str, principal_type: PrincipalType, na
         not_before: NOW,
         not_after: NOW.plus(Lifetime::hours(12)),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     }
 }
 

@@ -5,8 +5,12 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
-use crate::{CaId, KeyRef, TenantId, Time};
+use crate::{
+    CaId, KeyRef, TenantId, Time,
+    tokens::{TokenAlgorithm, TokenUse},
+};
 
 /// A private ECDSA P-256 key that signs with SHA-256 and cannot be read.
 /// Adapters: `signet-kms`, `signet-softkey`; both pass `signet_testkit::signer_suite`.
@@ -30,6 +34,23 @@ pub struct KeyLabel {
     pub ca: CaId,
 }
 
+/// Whose a wrapped key is, and what for: what it is bound to when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
+pub struct WrapLabel {
+    pub tenant: TenantId,
+    pub for_use: TokenUse,
+}
+
+/// A key pair with its private half wrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The public half, DER SubjectPublicKeyInfo.
+    pub spki_der: Vec<u8>,
+    /// The private half, for [`KeyManager::unwrap`].
+    pub wrapped: Vec<u8>,
+}
+
 /// Where keys are made and opened.
 #[async_trait]
 pub trait KeyManager: Send + Sync + fmt::Debug {
@@ -44,6 +65,17 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
     /// key goes at once. It opens no more, and the next one of the same label is another. Ended again, or gone already,
     /// is fine. Other tenants' keys, and the environment's own, are refused ([`KeyError::Denied`]).
     async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError>;
+
+    /// Makes a key pair whose private half this process does not see: it comes wrapped, for whoever may unwrap it. It is
+    /// bound to its label: under another it cannot be unwrapped.
+    async fn make_wrapped(&self, label: &WrapLabel, _algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
+        Err(KeyError::Unavailable(format!("this key manager makes no keys for tokens of {}", label.tenant)))
+    }
+
+    /// The private half of a pair, DER PKCS#8. [`KeyError::Unusable`]: it was made under another label, or changed.
+    async fn unwrap(&self, label: &WrapLabel, _wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        Err(KeyError::Unavailable(format!("this key manager has no keys for tokens of {}", label.tenant)))
+    }
 
     /// Keys that [`Self::create`] has made and could not name, some time before `now`: nothing will ever refer to them.
     /// Empty for managers where that cannot be.

@@ -35,6 +35,8 @@ const SELF_SERVICE: &[&str] = &[
     "principals.get",
     "identity.read",
     "authorization.check",
+    "access_tokens.create",
+    "svids.create",
 ];
 const READ: &[&str] = &[
     "tenants.get",
@@ -50,6 +52,8 @@ const READ: &[&str] = &[
     "audit.read",
     "authorization.get",
     "authorization.check",
+    "access_tokens.introspect",
+    "token_keys.list",
 ];
 const OPERATE: &[&str] = &[
     "principals.suspend",
@@ -132,7 +136,8 @@ impl Policy {
                 }
             }
             PrincipalType::Service => {
-                give(&["principals.get", "principals.list", "authorization.check"], Reach::OwnTenant);
+                let own = ["principals.get", "principals.list", "authorization.check", "access_tokens.introspect"];
+                give(&own, Reach::OwnTenant);
             }
             PrincipalType::Worker | PrincipalType::Device => {}
         }

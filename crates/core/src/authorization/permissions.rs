@@ -39,6 +39,11 @@ pub const PERMISSIONS: &[&str] = &[
     "authorization.get",
     "authorization.set",
     "authorization.check",
+    "access_tokens.create",
+    "access_tokens.introspect",
+    "svids.create",
+    "token_keys.list",
+    "token_keys.rotate",
 ];
 
 /// Tenants are the operator's business, also their limits.

@@ -35,6 +35,7 @@ pub enum Merged {
 /// | join token | its data | use, revocation; one that is gone comes back revoked, since nobody knows of its use |
 /// | revocation list | if it is gone, as one that is over and made anew: what was revoked since is not on it | all of it |
 /// | authorization model | never: nobody knows what was taken away since; its versions come back, to choose from | all of it |
+/// | token keys | never: one may have been let go since it was known to others; they are made anew | all of it |
 /// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
 /// | changes feed | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
@@ -42,7 +43,14 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
         return Merged::Same;
     }
     let merged = match (kept, live) {
-        (Body::Change(_) | Body::ChangeHead(_) | Body::Restoration(_) | Body::AuthorizationModel(_), _) => {
+        (
+            Body::Change(_)
+            | Body::ChangeHead(_)
+            | Body::Restoration(_)
+            | Body::AuthorizationModel(_)
+            | Body::TokenKeys(_),
+            _,
+        ) => {
             return Merged::Same;
         }
         (Body::Tenant(kept), None) => tenant(kept, None, since).into(),
@@ -81,6 +89,7 @@ const fn goes_with_tenant(body: &Body) -> bool {
             | Body::QuotaCount(_)
             | Body::Rule(_)
             | Body::Token(_)
+            | Body::TokenKeys(_)
     )
 }
 

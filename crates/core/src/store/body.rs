@@ -19,6 +19,7 @@ use crate::{
         request::RequestRecord,
     },
     tenants::{Tenant, quota::QuotaCount},
+    tokens::TokenKeys,
     trust::change::{ChangeEntry, ChangeHead},
 };
 
@@ -101,6 +102,7 @@ bodies!(
     RevocationListPart(RevocationListPart) = "revocation_list_part",
     AuthorizationModel(AuthorizationModel) = "authorization_model",
     AuthorizationVersion(AuthorizationVersion) = "authorization_version",
+    TokenKeys(TokenKeys) = "token_keys",
 );
 
 impl Body {

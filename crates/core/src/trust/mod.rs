@@ -13,7 +13,7 @@ mod refusal;
 mod unrecorded;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -34,6 +34,7 @@ use crate::{
     CaId, Identity, Lifetime, Role, Serial, TenantId, Time, Uptime,
     authorities::{Ca, CaKind},
     tenants::{FailureLimit, Isolation, Tenant, TenantStatus},
+    tokens::{TokenKeys, TokenUse, plan_keys},
     trust::change::{Change, ChangeEntry},
 };
 
@@ -75,6 +76,9 @@ pub struct Anchor {
     pub not_after: Time,
 }
 
+/// A tenant's keys for tokens, by what they sign.
+pub type TenantTokenKeys = BTreeMap<TokenUse, Arc<TokenKeys>>;
+
 /// A tenant as verifiers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantTrust {
@@ -92,6 +96,7 @@ pub struct Trust {
     sharing: RwLock<HashMap<TenantId, Time>>,
     deleted: RwLock<HashMap<TenantId, bool>>,
     models: RwLock<Models>,
+    token_keys: RwLock<HashMap<TenantId, TenantTokenKeys>>,
     /// Of the tenants that have one of their own.
     failure_limits: RwLock<HashMap<TenantId, FailureLimit>>,
     denies: Denies,
@@ -121,6 +126,7 @@ impl Trust {
             sharing: RwLock::default(),
             deleted: RwLock::default(),
             models: RwLock::default(),
+            token_keys: RwLock::default(),
             failure_limits: RwLock::default(),
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
@@ -261,6 +267,31 @@ impl Trust {
     /// What is known of a tenant's authorization model; `None`: it has none.
     pub fn model(&self, tenant: &TenantId) -> Option<KnownModel> {
         read(&self.models).get(tenant).cloned()
+    }
+
+    /// Sets what is known of a tenant's keys for tokens. They turn no decision, but whoever follows the epoch hears of them.
+    pub fn set_token_keys(&self, tenant: &TenantId, keys: TenantTokenKeys) {
+        let mut all = write(&self.token_keys);
+        let before = all.get(tenant);
+        if before == Some(&keys) || (before.is_none() && keys.is_empty()) {
+            return;
+        }
+        all.insert(tenant.clone(), keys);
+        drop(all);
+        self.changed([]);
+    }
+
+    /// A tenant's keys for a kind of token, if it has some.
+    pub fn token_keys(&self, tenant: &TenantId, for_use: TokenUse) -> Option<Arc<TokenKeys>> {
+        read(&self.token_keys).get(tenant)?.get(&for_use).cloned()
+    }
+
+    /// All tenants' keys for tokens for which something is due at `now`.
+    pub fn token_keys_due(&self, now: Time) -> Vec<(TenantId, TokenUse)> {
+        let all = read(&self.token_keys);
+        let each = all.values().flat_map(|of| of.values());
+        let due = each.filter(|keys| plan_keys(&keys.keys, now).is_some());
+        due.map(|keys| (keys.tenant.clone(), keys.for_use)).collect()
     }
 
     /// To be called again and again: if a grant for a time has ended since the last call, every session looks again at

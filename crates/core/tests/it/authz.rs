@@ -27,6 +27,7 @@ pub(crate) fn identity(tenant: &str, kind: PrincipalType, principal: &str) -> Id
         not_before: Time::from_unix_seconds(1_700_000_000),
         not_after: Time::from_unix_seconds(1_700_086_400),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     }
 }
 

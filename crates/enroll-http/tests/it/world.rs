@@ -138,6 +138,7 @@ fn admin() -> Permit {
         not_before: NOW,
         not_after: NOW.plus(Lifetime::hours(12)),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     };
     let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);

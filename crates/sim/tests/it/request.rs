@@ -161,6 +161,7 @@ pub(crate) fn operator() -> Identity {
         not_before: now,
         not_after: now.plus(Lifetime::days(90)),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     }
 }
 

@@ -20,7 +20,7 @@ fn a_pem_bundle_holds_the_certificates_in_order() {
 fn a_spiffe_bundle_says_what_the_specification_wants() {
     let world = World::new();
     let ders = [world.tenant.der.as_slice(), &world.shared.der];
-    let text = bundle::to_spiffe_json(ders, 42, Lifetime::minutes(5)).unwrap();
+    let text = bundle::to_spiffe_json(ders, Vec::new(), 42, Lifetime::minutes(5)).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((json["spiffe_sequence"].as_u64(), json["spiffe_refresh_hint"].as_u64()), (Some(42), Some(300)));
     let keys = json["keys"].as_array().unwrap();
@@ -33,5 +33,5 @@ fn a_spiffe_bundle_says_what_the_specification_wants() {
         let point = [bytes("x"), bytes("y")].concat();
         assert!(point.len() == 64 && der.windows(64).any(|window| window == point));
     }
-    assert!(bundle::to_spiffe_json([[0u8; 3].as_slice()], 1, Lifetime::hours(1)).is_err());
+    assert!(bundle::to_spiffe_json([[0u8; 3].as_slice()], Vec::new(), 1, Lifetime::hours(1)).is_err());
 }

@@ -60,6 +60,7 @@ fn admin(now: signet_core::Time) -> Permit {
         not_before: now,
         not_after: now.plus(Lifetime::hours(12)),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     };
     let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);

@@ -58,6 +58,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Who may do what.
     pub authorization: Authorization,
+    /// Access tokens and SVIDs.
+    pub tokens: Tokens,
     /// Whom enrollment proofs are checked with.
     pub enrollment: Enrollment,
 }
@@ -357,6 +359,18 @@ pub struct Authorization {
     /// Until 0.1: rights that the environment adds. They are data now, and nothing may stand here.
     #[serde(default)]
     pub grants: Vec<serde::de::IgnoredAny>,
+}
+
+/// Access tokens and SVIDs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// Where the names of tenants' issuers begin. `None`: at `https://` and `probe.endpoint`.
+    #[serde(default, deserialize_with = "value::url")]
+    pub issuer: Option<String>,
+    /// How long a token is good whose holder asks for nothing else.
+    #[serde(rename = "lifetime_seconds", deserialize_with = "value::lifetime_seconds::<900, _>")]
+    pub lifetime: Lifetime,
 }
 
 /// Whom enrollment proofs are checked with. See [`signet_attest::Options`].

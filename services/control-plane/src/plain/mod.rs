@@ -6,6 +6,7 @@
 
 mod caching;
 mod client;
+pub(crate) mod issuers;
 mod ocsp;
 mod public;
 

@@ -16,16 +16,13 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
-use signet_app::{BUNDLE_REFRESH, LAST_SEQUENCE, bundle_sequence};
+use signet_app::spiffe_bundle;
 use signet_core::{CaId, Error, TenantId, Time};
-use signet_x509::{
-    bundle::{to_pem, to_spiffe_json},
-    server_anchors,
-};
+use signet_x509::{bundle::to_pem, server_anchors};
 
 use super::{
     caching::{date, is_known},
-    ocsp,
+    issuers, ocsp,
 };
 use crate::{authorization::authzen::METADATA, bundles::Bundle, lists::List, node::Node, services::public_metadata};
 
@@ -44,6 +41,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/crl/{list}", get(crl_der))
         .merge(ocsp::routes())
         .with_state(Arc::clone(&node))
+        .merge(issuers::router(&node))
         .merge(health(node))
 }
 
@@ -96,11 +94,9 @@ async fn bundle_pem(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -
 /// A tenant's anchors as a SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4).
 async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
     let Some(bundle) = bundle(&node, &tenant) else { return unknown() };
-    let anchors = bundle.anchors.iter().map(|anchor| &*anchor.certificate_der);
+    let anchors = bundle.anchors.iter().map(|anchor| (&anchor.ca, &*anchor.certificate_der));
     let is_last = node.trust.is_purged(&bundle.tenant);
-    let sequence =
-        if is_last { LAST_SEQUENCE } else { bundle_sequence(bundle.anchors.iter().map(|anchor| &anchor.ca)) };
-    match to_spiffe_json(anchors, sequence, BUNDLE_REFRESH) {
+    match spiffe_bundle(anchors, &bundle.token_keys, is_last, node.now()) {
         Ok(json) => {
             ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)], json).into_response()
         }

@@ -3,8 +3,12 @@
 
 use signet_app::RotationAction;
 use signet_core::{
-    Error, PrincipalType, authorities::CaKind, certificates::RevocationReason, enrollment::attestation::ProofKind,
+    Error, PrincipalType,
+    authorities::CaKind,
+    certificates::RevocationReason,
+    enrollment::attestation::ProofKind,
     tenants::Isolation,
+    tokens::{TokenAlgorithm, TokenUse},
 };
 use signet_proto::v1 as pb;
 
@@ -52,6 +56,33 @@ pub(super) fn proof_kind(number: i32) -> Result<ProofKind, Error> {
         all: &[(Wire::AwsIam, ProofKind::AwsIam), (Wire::Oidc, ProofKind::Oidc), (Wire::X509, ProofKind::X509)],
     };
     KINDS.get("proof_kind", number)
+}
+
+pub(super) fn token_use(number: i32) -> Result<TokenUse, Error> {
+    use pb::TokenUse as Wire;
+    const USES: Choices<Wire, TokenUse> = Choices {
+        name: Wire::as_str_name,
+        all: &[
+            (Wire::AccessToken, TokenUse::AccessToken),
+            (Wire::JwtSvid, TokenUse::JwtSvid),
+            (Wire::WitSvid, TokenUse::WitSvid),
+        ],
+    };
+    USES.get("use", number)
+}
+
+/// Optional.
+pub(super) fn token_algorithm(number: i32) -> Result<Option<TokenAlgorithm>, Error> {
+    use pb::TokenAlgorithm as Wire;
+    const ALGORITHMS: Choices<Wire, Option<TokenAlgorithm>> = Choices {
+        name: Wire::as_str_name,
+        all: &[
+            (Wire::Unspecified, None),
+            (Wire::Es256, Some(TokenAlgorithm::Es256)),
+            (Wire::Rs256, Some(TokenAlgorithm::Rs256)),
+        ],
+    };
+    ALGORITHMS.get("algorithm", number)
 }
 
 /// Optional: a tenant for which none is named gets a key of its own.

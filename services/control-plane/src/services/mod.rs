@@ -13,6 +13,7 @@ mod messages;
 mod principals;
 mod stream;
 mod tenants;
+pub(crate) mod tokens;
 mod trust;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use signet_proto::v1::{
     audit_service_server::AuditServiceServer, authorization_service_server::AuthorizationServiceServer,
     certificate_service_server::CertificateServiceServer, enrollment_service_server::EnrollmentServiceServer,
     principal_service_server::PrincipalServiceServer, tenant_service_server::TenantServiceServer,
-    trust_service_server::TrustServiceServer,
+    token_service_server::TokenServiceServer, trust_service_server::TrustServiceServer,
 };
 use tonic::service::Routes;
 
@@ -50,4 +51,5 @@ pub(crate) fn routes(node: &Arc<Node>) -> Routes {
         .add_service(limited!(TrustServiceServer))
         .add_service(limited!(AuditServiceServer))
         .add_service(limited!(AuthorizationServiceServer))
+        .add_service(limited!(TokenServiceServer))
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use signet_app::authorities;
+use serde_json::json;
+use signet_app::{authorities, svid_keys};
 use signet_core::{Error, TenantId, authorities::CaKind};
 use signet_proto::v1::{
     GetTrustBundleRequest, ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse, RevocationListPart,
@@ -109,12 +110,15 @@ fn bundle(node: &Node, tenant: &TenantId) -> Result<Bundle, Error> {
 }
 
 fn on_the_wire(node: &Node, bundle: &Bundle) -> TrustBundle {
+    let keys = svid_keys(&bundle.token_keys, node.now());
+    let svid_keys_json = if keys.is_empty() { String::new() } else { json!({ "keys": keys }).to_string() };
     TrustBundle {
         tenant_id: bundle.tenant.to_string(),
         trust_domain: node.trust_domain(&bundle.tenant),
         anchor_der: bundle.anchors.iter().map(|anchor| anchor.certificate_der.to_vec()).collect(),
         root_der: bundle.server_trust_der.to_vec(),
         shared: bundle.shared,
+        svid_keys_json,
     }
 }
 

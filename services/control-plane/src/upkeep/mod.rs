@@ -8,6 +8,7 @@ pub(crate) mod lists;
 pub(crate) mod ocsp;
 mod steps;
 pub(crate) mod suspensions;
+pub(crate) mod tokens;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -32,6 +33,8 @@ const SEAL_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How late an open stream may learn that the grant that it rests on has ended.
 const GRANTS_EVERY: Duration = Duration::from_secs(1);
+/// How late a key may follow its predecessor: a small part of the time for which it is published before.
+const TOKEN_KEYS_EVERY: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 const ROOTS_EVERY: Duration = Duration::from_secs(60);
 /// How often a node looks whether its store is being restored.
@@ -58,6 +61,7 @@ pub(crate) fn start(node: &Arc<Node>, audit_key: KeyRef, tasks: &TaskTracker, st
     tasks.spawn(repeat("roots", ROOTS_EVERY, Arc::clone(node), stop.clone(), roots));
     tasks.spawn(repeat("restoration", RESTORATION_EVERY, Arc::clone(node), stop.clone(), restoration));
     tasks.spawn(repeat("grants", GRANTS_EVERY, Arc::clone(node), stop.clone(), end_grants));
+    tasks.spawn(repeat("token-keys", TOKEN_KEYS_EVERY, Arc::clone(node), stop.clone(), tokens::rotate));
     tasks.spawn(repeat("tidy", TIDY_EVERY, Arc::clone(node), stop.clone(), tidy));
     let ahead = |node: Arc<Node>| async move { sealing::require_not_ahead(&node.app, node.now()) };
     tasks.spawn(repeat("sealed-ahead", ROOTS_EVERY, Arc::clone(node), stop.clone(), ahead));

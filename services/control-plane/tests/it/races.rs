@@ -148,6 +148,7 @@ fn admin() -> Permit {
         not_before: now,
         not_after: now.plus(Lifetime::hours(1)),
         spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
     };
     let policy = Policy::new();
     let grants = policy.grants(&identity.tenant, identity.principal_type, &identity.roles);

@@ -158,6 +158,7 @@ impl Tenants {
         let lacks_model = matches!(found.model, Some(KnownModel::Unreadable));
         if found.tenant.is_some() {
             trust.set_model(id, found.model.clone());
+            trust.set_token_keys(id, found.token_keys.clone());
         }
         match found {
             TenantRecords { tenant: Some(tenant), cas, lacks_cas, .. } => {

@@ -5,13 +5,18 @@
 
 mod crl;
 
+use std::borrow::Borrow;
+
 use futures::{StreamExt, stream};
+use serde_json::Value;
 use signet_core::{
-    CaId, Error, Lifetime, TenantId,
+    CaId, Error, Lifetime, TenantId, Time,
     authorities::{Ca, CaKind},
     store::Unreadable,
     tenants::Isolation,
+    tokens::{TokenKeys, TokenUse, kept},
 };
+use signet_jwt::{PublicKey, Use};
 use signet_x509::{
     bundle::{to_pem, to_spiffe_json},
     server_anchors,
@@ -33,15 +38,54 @@ pub const BUNDLE_REFRESH: Lifetime = Lifetime::minutes(5);
 /// Objects in the making at once.
 const AT_ONCE: usize = 8;
 
-/// Rises with every change of a bundle: a new CA comes in at the top, an old one leaves at the bottom.
-pub fn bundle_sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
+/// The sequence number of a purged tenant's bundle, which has no CA: higher than any before, so that consumers take it.
+const LAST_SEQUENCE: u64 = 4 * (u32::MAX as u64);
+
+/// A tenant's SPIFFE bundle: its anchors, each with its CA, and its keys for SVIDs that are published at `now`. `is_last`:
+/// [`TrustBundle::is_last`].
+pub fn spiffe_bundle<'a>(
+    anchors: impl Iterator<Item = (&'a CaId, &'a [u8])> + Clone,
+    keys: &[impl Borrow<TokenKeys>],
+    is_last: bool,
+    now: Time,
+) -> Result<String, Error> {
+    let sequence = match is_last {
+        true => LAST_SEQUENCE,
+        false => {
+            let svids = keys.iter().map(Borrow::borrow).filter(|keys| svid_use(keys.for_use).is_some());
+            let generations = svids.map(|keys| keys.generation);
+            generations.fold(sequence(anchors.clone().map(|(ca, _)| ca)), u64::saturating_add)
+        }
+    };
+    let published = if is_last { Vec::new() } else { svid_keys(keys, now) };
+    to_spiffe_json(anchors.map(|(_, der)| der), published, sequence, BUNDLE_REFRESH).map_err(Error::internal)
+}
+
+/// A tenant's keys for SVIDs that are published at `now`, as JWKs of a SPIFFE bundle. One that cannot be read is left out:
+/// nobody shall take what it signs.
+pub fn svid_keys(keys: &[impl Borrow<TokenKeys>], now: Time) -> Vec<Value> {
+    let svids = keys.iter().map(Borrow::borrow).filter_map(|keys| Some((svid_use(keys.for_use)?, keys)));
+    let published = svids.flat_map(|(of, keys)| {
+        let public = kept(&keys.keys, now).into_iter().filter_map(|key| PublicKey::from_spki(&key.spki_der).ok());
+        public.map(move |key| key.published(of))
+    });
+    published.collect()
+}
+
+const fn svid_use(of: TokenUse) -> Option<Use> {
+    match of {
+        TokenUse::AccessToken => None,
+        TokenUse::JwtSvid => Some(Use::JwtSvid),
+        TokenUse::WitSvid => Some(Use::WitSvid),
+    }
+}
+
+/// Rises with every change of the anchors: a new CA comes in at the top, an old one leaves at the bottom.
+fn sequence<'a>(cas: impl Iterator<Item = &'a CaId> + Clone) -> u64 {
     let generations = cas.filter_map(|ca| ca.as_str().rsplit('.').next()?.parse::<u64>().ok());
     let (first, last) = (generations.clone().min(), generations.max());
     first.unwrap_or(0).saturating_add(last.unwrap_or(0))
 }
-
-/// The sequence number of a purged tenant's bundle, which has no CA: higher than any before, so that consumers take it.
-pub const LAST_SEQUENCE: u64 = 2 * (u32::MAX as u64);
 
 /// One piece of a run.
 enum Piece {
@@ -54,13 +98,14 @@ enum Piece {
 /// What a tenant's bundle is made of.
 struct Published {
     anchors: Vec<Ca>,
+    token_keys: Vec<TokenKeys>,
     /// See [`TrustBundle::is_last`].
     is_last: bool,
 }
 
 impl From<TrustBundle> for Published {
-    fn from(TrustBundle { anchors, is_last, .. }: TrustBundle) -> Self {
-        Self { anchors, is_last }
+    fn from(TrustBundle { anchors, token_keys, is_last, .. }: TrustBundle) -> Self {
+        Self { anchors, token_keys, is_last }
     }
 }
 
@@ -94,6 +139,8 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
     let cas: Vec<Ca> = cas.into_iter().filter(|ca| is_trusted(ca, now)).collect();
     let (tenants, unreadable_tenants) = reads::all_tenants(app, chore.keeper, now).await?;
     unreadable.extend(unreadable_tenants);
+    // An unreadable one is told of where it is used.
+    let (token_keys, _) = reads::all_token_keys(app, chore.keeper, now).await?;
     let of = |kind: CaKind, tenant: &TenantId| -> Vec<Ca> {
         let mut found: Vec<Ca> = cas.iter().filter(|ca| ca.kind == kind && &ca.tenant == tenant).cloned().collect();
         found.sort_by_key(|ca| ca.generation);
@@ -108,7 +155,8 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
             Isolation::Dedicated => of(CaKind::Tenant, &tenant.id),
             Isolation::Shared => of(CaKind::Shared, &system),
         };
-        pieces.push(Piece::Bundle(tenant.id, Published { anchors, is_last }));
+        let token_keys = token_keys.iter().filter(|keys| keys.tenant == tenant.id && !is_last).cloned().collect();
+        pieces.push(Piece::Bundle(tenant.id, Published { anchors, token_keys, is_last }));
     }
     let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);
     pieces.rotate_left(start);
@@ -140,9 +188,9 @@ async fn put_bundle(
 ) -> Result<Vec<String>, Error> {
     let fresh = || async {
         let bundle = authorities::trust_bundle(app, chore, &chore.keeper.tenant(tenant)).await?;
-        bundle_objects(tenant, &bundle.into())
+        bundle_objects(tenant, &bundle.into(), chore.now)
     };
-    put_changed(bucket, bundle_objects(tenant, known)?, fresh).await
+    put_changed(bucket, bundle_objects(tenant, known, chore.now)?, fresh).await
 }
 
 /// Publishes the last bundle of a tenant that is being purged: it trusts nobody, and stays. Where there was nothing,
@@ -153,7 +201,8 @@ pub(crate) async fn publish_last_bundle(
     bucket: &dyn ObjectStore,
     tenant: &TenantId,
 ) -> Result<Vec<String>, Error> {
-    put_bundle(app, chore, bucket, tenant, &Published { anchors: Vec::new(), is_last: true }).await
+    put_bundle(app, chore, bucket, tenant, &Published { anchors: Vec::new(), token_keys: Vec::new(), is_last: true })
+        .await
 }
 
 impl Piece {
@@ -202,11 +251,10 @@ fn server_trust_objects(trusted: &[Vec<u8>]) -> Vec<Object> {
     vec![anchors, pem_object("root.pem".into(), trusted.iter().map(Vec::as_slice))]
 }
 
-fn bundle_objects(tenant: &TenantId, bundle: &Published) -> Result<Vec<Object>, Error> {
+fn bundle_objects(tenant: &TenantId, bundle: &Published, now: Time) -> Result<Vec<Object>, Error> {
     let anchors = &bundle.anchors;
-    let ders = anchors.iter().map(Ca::anchor);
-    let sequence = if bundle.is_last { LAST_SEQUENCE } else { bundle_sequence(anchors.iter().map(|ca| &ca.id)) };
-    let json = to_spiffe_json(ders, sequence, BUNDLE_REFRESH).map_err(Error::internal)?;
+    let named = anchors.iter().map(|ca| (&ca.id, ca.anchor()));
+    let json = spiffe_bundle(named, &bundle.token_keys, bundle.is_last, now)?;
     let json = object_store::object(format!("bundles/{tenant}.json"), "application/json", json.into_bytes());
     Ok(vec![pem_object(format!("bundles/{tenant}.pem"), anchors.iter().map(Ca::anchor)), json])
 }

@@ -15,7 +15,7 @@ use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, check_subject
 use crate::{
     asked::Question,
     node::Node,
-    services::{caller::Caller, fields, messages},
+    services::{caller::Caller, fields, messages, tokens::standing::standing},
 };
 
 /// Most properties of a resource, and most circumstances.
@@ -67,7 +67,7 @@ pub(super) async fn check(node: &Node, caller: &Caller, message: CheckRequest) -
     };
     let by = message.subject.as_ref().map(|subject| fields::required("subject.by", subject.by.as_ref())).transpose()?;
     let resource = message.resource.unwrap_or_else(|| CheckResource { r#type: "tenant".into(), ..Default::default() });
-    let found = subject(node, caller, &scope, &book, by).await?;
+    let found = subject(node, caller, &scope, &book, (by, &message.action)).await?;
     // Before anything is said of the subject. An answer, not a refusal: a peer must not get a server suspended by
     // asking.
     if !is_involved(caller, (by, &found), &resource)? {
@@ -172,7 +172,7 @@ fn is_involved(
     };
     let is_resource =
         principal_type(&resource.r#type) == Some(me.principal_type) && resource.id == me.principal.as_str();
-    let has_met = matches!(by, Some(By::CertificateDer(_))) && is_resource;
+    let has_met = matches!(by, Some(By::CertificateDer(_) | By::AccessToken(_))) && is_resource;
     Ok(permit.reach() != Reach::Itself || is_subject || has_met)
 }
 
@@ -181,7 +181,7 @@ async fn subject(
     caller: &Caller,
     scope: &TenantScope,
     book: &Rulebook,
-    by: Option<&By>,
+    (by, action): (Option<&By>, &str),
 ) -> Result<Result<Known, Refused>, Error> {
     let now = caller.call.now;
     match by {
@@ -201,6 +201,20 @@ async fn subject(
                 Ok(roles) => with_groups(node, caller, scope, book, &identity, roles.to_vec()).await,
                 Err(refusal) => Ok(Err(Refused(refusal.reason(), Some(id_of(&identity))))),
             }
+        }
+        Some(By::AccessToken(shown)) => {
+            let good = match standing(node, scope.tenant(), &shown.token, now) {
+                Ok(good) => good,
+                Err(reason) => return Ok(Err(Refused(reason, None))),
+            };
+            let id = id_of(&good.identity);
+            if good.claims.cnf.x5t_s256 != shown.certificate_thumbprint {
+                return Ok(Err(Refused("TOKEN_NOT_BOUND", Some(id))));
+            }
+            if !good.claims.scope.split(' ').any(|scope| scope == action) {
+                return Ok(Err(Refused("SCOPE_MISSING", Some(id))));
+            }
+            with_groups(node, caller, scope, book, &good.identity, good.roles.to_vec()).await
         }
         Some(By::SpiffeId(uri)) => {
             let Some(id) = SpiffeId::parse(uri, node.app.environment().suffix()) else {

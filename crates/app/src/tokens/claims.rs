@@ -1,0 +1,103 @@
+//! What tokens say.
+
+use serde::{Deserialize, Serialize};
+use signet_core::{
+    Entropy, Identity, Role, Serial, Time,
+    authorities::signer::random,
+    spiffe::{SpiffeId, TrustDomainSuffix},
+};
+
+/// `typ` of access tokens (RFC 9068 section 2.1).
+pub const ACCESS_TOKEN: &str = "at+jwt";
+/// `typ` of JWT-SVIDs (JWT-SVID section 2.3).
+pub const JWT_SVID: &str = "JWT";
+/// `typ` of WIT-SVIDs.
+pub const WIT_SVID: &str = "wit+jwt";
+
+/// An access token (RFC 9068 section 2.2), bound to a certificate (RFC 8705 section 3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessToken {
+    /// The tenant's issuer.
+    pub iss: String,
+    /// Whose: a SPIFFE ID.
+    pub sub: String,
+    /// For whom.
+    pub aud: String,
+    /// The principal's id.
+    pub client_id: String,
+    /// What it allows: permissions, parted by spaces.
+    pub scope: String,
+    /// Issued at, Unix seconds.
+    pub iat: i64,
+    /// Its end, Unix seconds.
+    pub exp: i64,
+    /// Unlike all others.
+    pub jti: String,
+    /// The certificate that it is bound to.
+    pub cnf: Confirmation,
+    /// Roles that the holder has in its tenant (RFC 9068 section 2.2.3.1).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Role>,
+    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in hexadecimal.
+    pub certificate: String,
+}
+
+/// RFC 8705 section 3.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Of the certificate, base64url.
+    #[serde(rename = "x5t#S256")]
+    pub x5t_s256: String,
+}
+
+/// A JWT-SVID (JWT-SVID section 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JwtSvid {
+    /// The tenant's issuer of these, for those that know OpenID Connect.
+    pub iss: String,
+    /// A SPIFFE ID.
+    pub sub: String,
+    /// For whom.
+    pub aud: Vec<String>,
+    /// Issued at, Unix seconds.
+    pub iat: i64,
+    /// Its end, Unix seconds.
+    pub exp: i64,
+    /// Unlike all others.
+    pub jti: String,
+}
+
+/// A WIT-SVID: the holder proves with each request that it has the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitSvid {
+    /// The tenant's issuer of these.
+    pub iss: String,
+    /// A SPIFFE ID.
+    pub sub: String,
+    /// Issued at, Unix seconds.
+    pub iat: i64,
+    /// Its end, Unix seconds.
+    pub exp: i64,
+    /// Unlike all others.
+    pub jti: String,
+    /// The holder's key.
+    pub cnf: ConfirmedKey,
+}
+
+/// RFC 7800 section 3.2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmedKey {
+    /// A public key.
+    pub jwk: serde_json::Value,
+}
+
+/// The SPIFFE ID of a certificate's holder.
+pub fn subject(identity: &Identity, suffix: &TrustDomainSuffix) -> String {
+    let Identity { tenant, principal_type, principal, .. } = identity.clone();
+    SpiffeId { tenant, principal_type, principal }.uri(suffix)
+}
+
+/// 128 random bits behind the time, as serial numbers are.
+pub fn token_id(entropy: &dyn Entropy, now: Time) -> String {
+    Serial::new(now, random(entropy)).to_string()
+}

@@ -1,0 +1,9 @@
+//! Keys for tokens: made, rotated, unwrapped once in a process; and what tokens say.
+
+pub mod claims;
+mod keys;
+mod signing;
+
+pub use keys::{RotateTokenKeys, advance, list_token_keys, rotate_token_keys};
+pub(crate) use signing::Unwrapped;
+pub use signing::signing_key;

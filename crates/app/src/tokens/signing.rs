@@ -1,0 +1,68 @@
+//! Private keys in this process's memory: unwrapped when they first sign, let go of when another takes their place.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use signet_core::{
+    Error, KeyError, TenantId, Time, WrapLabel,
+    tokens::{TokenAlgorithm, TokenKey, TokenKeys, TokenUse},
+};
+use signet_jwt::{Algorithm, SigningKey};
+
+use crate::{App, sync::single_flight::SingleFlight};
+
+/// Most that are kept. Beyond this all are let go of, and unwrapped again as they are needed.
+const MOST: usize = 20_000;
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub(crate) struct Unwrapped {
+    of: RwLock<HashMap<(TenantId, TokenUse), Arc<SigningKey>>>,
+    unwrapping: SingleFlight<String, Result<Arc<SigningKey>, KeyError>>,
+}
+
+/// The key that signs at `now`, of a tenant's keys as this node knows them.
+pub async fn signing_key(app: &App, keys: &TokenKeys, now: Time) -> Result<Arc<SigningKey>, Error> {
+    let key = keys.signing(now).ok_or_else(|| Error::not_found("token keys", keys.for_use))?;
+    let owner = (keys.tenant.clone(), keys.for_use);
+    let known = || {
+        let known = app.unwrapped.of.read().unwrap_or_else(PoisonError::into_inner).get(&owner).cloned();
+        known.filter(|known| known.id() == key.id)
+    };
+    if let Some(known) = known() {
+        return Ok(known);
+    }
+    let unwrap = || async {
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let signer = Arc::new(unwrap(app, &owner, key).await?);
+        let mut all = app.unwrapped.of.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST {
+            all.clear();
+        }
+        all.insert(owner.clone(), Arc::clone(&signer));
+        Ok(signer)
+    };
+    Ok(app.unwrapped.unwrapping.read(&key.id, unwrap).await?)
+}
+
+async fn unwrap(app: &App, owner: &(TenantId, TokenUse), key: &TokenKey) -> Result<SigningKey, KeyError> {
+    let label = WrapLabel { tenant: owner.0.clone(), for_use: owner.1 };
+    let pkcs8 = app.keys.unwrap(&label, &key.wrapped).await?;
+    let algorithm = match key.algorithm {
+        TokenAlgorithm::Es256 => Algorithm::ES256,
+        TokenAlgorithm::Rs256 => Algorithm::RS256,
+    };
+    let unusable = |reason: String| KeyError::Unusable { key: key.id.clone(), reason };
+    let signer = SigningKey::from_pkcs8(algorithm, &pkcs8).map_err(|fault| unusable(fault.to_string()))?;
+    if signer.id() == key.id {
+        Ok(signer)
+    } else {
+        Err(unusable(
+            "its private half belongs to another key: replace it with `principal token-key rotate --now`".into(),
+        ))
+    }
+}

@@ -1,0 +1,243 @@
+//! A tenant's keys for tokens: kept with their private half wrapped, published before they sign, kept published until the last token
+//! that they signed has ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Lifetime, TenantId, Time,
+    store::layout::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Query, SortRange, Table, bytes, shard_of},
+};
+
+/// How long a key signs.
+pub const KEY_LIFETIME: Lifetime = Lifetime::days(30);
+/// How long a key is published before it signs: longer than anybody keeps a set of keys.
+pub const PUBLISH_LEAD: Lifetime = Lifetime::hours(1);
+/// How long a key stays published after it has signed its last: the longest token ([`super::LONGEST_LIFETIME`]), and clocks
+/// that differ by five minutes.
+const LINGER: Lifetime = Lifetime::minutes(20);
+
+/// What a key signs. Each kind of token has keys of its own: no verifier can take one kind for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenUse {
+    /// OAuth access tokens (RFC 9068).
+    AccessToken,
+    /// JWT-SVIDs.
+    JwtSvid,
+    /// WIT-SVIDs.
+    WitSvid,
+}
+
+impl TokenUse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AccessToken, Self::JwtSvid, Self::WitSvid];
+
+    /// As in records, audit events and the context that a key is wrapped with. Never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::JwtSvid => "jwt_svid",
+            Self::WitSvid => "wit_svid",
+        }
+    }
+}
+
+impl fmt::Display for TokenUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What tokens are signed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TokenAlgorithm {
+    /// ECDSA with P-256 and SHA-256.
+    #[default]
+    #[serde(rename = "ES256")]
+    Es256,
+    /// RSA of 2048 bits, PKCS #1 v1.5, SHA-256: for verifiers that know no other.
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKey {
+    /// Its `kid`: the thumbprint of its public half (RFC 7638).
+    pub id: String,
+    /// What it signs with.
+    pub algorithm: TokenAlgorithm,
+    /// Its public half, DER SubjectPublicKeyInfo.
+    #[serde(with = "bytes")]
+    pub spki_der: Vec<u8>,
+    /// Its private half, wrapped by [`crate::KeyManager::make_wrapped`].
+    #[serde(with = "bytes")]
+    pub wrapped: Vec<u8>,
+    /// From when on it is published.
+    pub published_at: Time,
+    /// From when on it signs.
+    pub signs_at: Time,
+}
+
+/// A tenant's keys for one kind of token, the oldest first. Never restored: what a restore loses is made anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKeys {
+    /// Whose.
+    pub tenant: TenantId,
+    /// For which kind.
+    pub for_use: TokenUse,
+    /// At least one.
+    pub keys: Vec<TokenKey>,
+    /// Rises with every change, also after a loss: the time in seconds, or one more than before.
+    pub generation: u64,
+}
+
+impl TokenKeys {
+    const SORT: &'static str = "token-keys#";
+
+    /// Where a tenant's keys are.
+    pub fn key_of(tenant: &TenantId, for_use: TokenUse) -> Key {
+        Key::new(Table::Tenants, tenant.as_str(), &format!("{}{for_use}", Self::SORT))
+    }
+
+    /// All of a tenant's.
+    pub fn all_of(tenant: &TenantId) -> Query {
+        Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT.to_owned()))
+    }
+
+    /// Index partition of listing shard `shard`.
+    pub fn listing(shard: u32) -> String {
+        format!("token-keys#{shard}")
+    }
+
+    /// The generation of what takes the place of keys of this one (0: of none) at `now`.
+    pub fn generation_after(before: u64, now: Time) -> u64 {
+        before.saturating_add(1).max(u64::try_from(now.unix_seconds()).unwrap_or(0))
+    }
+
+    /// The key that signs at `now`. A clock that was put back finds the oldest.
+    pub fn signing(&self, now: Time) -> Option<&TokenKey> {
+        self.keys.iter().rev().find(|key| key.signs_at <= now).or(self.keys.first())
+    }
+
+    /// The key with this `kid`.
+    pub fn find(&self, id: &str) -> Option<&TokenKey> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+}
+
+impl Entity for TokenKeys {
+    fn key(&self) -> Key {
+        Self::key_of(&self.tenant, self.for_use)
+    }
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn indexes(&self) -> Vec<IndexEntry> {
+        let shard = shard_of(self.tenant.as_str(), LISTING_SHARDS);
+        vec![IndexEntry::new(Index::Listing, Self::listing(shard), &format!("{}/{}", self.tenant, self.for_use))]
+    }
+}
+
+/// What is due for keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStep {
+    /// Make a key that signs from then on, and let go of those that are over.
+    Make {
+        /// See [`TokenKey::algorithm`].
+        algorithm: TokenAlgorithm,
+        /// See [`TokenKey::signs_at`].
+        signs_at: Time,
+    },
+    /// Let go of the keys that are over.
+    LetGo,
+}
+
+/// What is due at `now`; `keys`: the oldest first, none yet if empty. The next key signs with what the one before it does.
+pub fn plan_keys(keys: &[TokenKey], now: Time) -> Option<KeyStep> {
+    let Some(newest) = keys.last() else {
+        return Some(KeyStep::Make { algorithm: TokenAlgorithm::default(), signs_at: now });
+    };
+    let in_time = now.plus(PUBLISH_LEAD);
+    if newest.signs_at.plus(KEY_LIFETIME) <= in_time {
+        return Some(KeyStep::Make { algorithm: newest.algorithm, signs_at: in_time });
+    }
+    keys.windows(2).any(|pair| is_over(pair, now)).then_some(KeyStep::LetGo)
+}
+
+/// The keys that are still published at `now`.
+pub fn kept(keys: &[TokenKey], now: Time) -> Vec<TokenKey> {
+    let over = keys.windows(2).take_while(|pair| is_over(pair, now)).count();
+    keys.iter().skip(over).cloned().collect()
+}
+
+/// Whether the first of two keys that follow one another has signed its last, and nothing that it signed is still good.
+fn is_over(pair: &[TokenKey], now: Time) -> bool {
+    matches!(pair, [_, next] if next.signs_at.plus(LINGER) <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(signs_at: i64) -> TokenKey {
+        TokenKey {
+            id: signs_at.to_string(),
+            algorithm: TokenAlgorithm::Es256,
+            spki_der: vec![1],
+            wrapped: vec![2],
+            published_at: at(signs_at),
+            signs_at: at(signs_at),
+        }
+    }
+
+    fn at(seconds: i64) -> Time {
+        Time::from_unix_seconds(seconds)
+    }
+
+    fn make(signs_at: i64) -> Option<KeyStep> {
+        Some(KeyStep::Make { algorithm: TokenAlgorithm::Es256, signs_at: at(signs_at) })
+    }
+
+    const DAY: i64 = 24 * 3600;
+
+    #[test]
+    fn the_first_key_signs_at_once_and_each_next_one_is_published_before_it_signs() {
+        let plan = |keys: &[TokenKey], now| plan_keys(keys, at(now));
+        assert_eq!(plan(&[], 5), make(5));
+        let last = 30 * DAY - 3600;
+        assert_eq!(plan(&[key(0)], last - 1), None);
+        assert_eq!(plan(&[key(0)], last), make(last + 3600));
+        assert_eq!(plan(&[key(0), key(last + 3600)], last), None);
+    }
+
+    #[test]
+    fn a_key_stays_published_until_the_last_token_that_it_signed_is_over() {
+        let keys = [key(0), key(1000)];
+        let keys_at = |now| kept(&keys, at(now)).len();
+        assert_eq!((keys_at(1000 + 1199), keys_at(1000 + 1200)), (2, 1));
+        let plan = |now| plan_keys(&keys, at(now));
+        assert_eq!((plan(2199), plan(2200)), (None, Some(KeyStep::LetGo)));
+    }
+
+    #[test]
+    fn the_next_key_signs_with_what_the_one_before_it_does() {
+        let rsa = TokenKey { algorithm: TokenAlgorithm::Rs256, ..key(0) };
+        let step = plan_keys(&[rsa], at(30 * DAY));
+        assert!(matches!(step, Some(KeyStep::Make { algorithm: TokenAlgorithm::Rs256, .. })), "{step:?}");
+    }
+
+    #[test]
+    fn who_signs_goes_by_the_clock_and_there_is_always_one() {
+        let keys = TokenKeys {
+            tenant: "acme".parse().unwrap(),
+            for_use: TokenUse::AccessToken,
+            keys: vec![key(100), key(200)],
+            generation: 1,
+        };
+        let signing = |now| keys.signing(at(now)).unwrap().id.clone();
+        assert_eq!([50, 100, 199, 200].map(signing), ["100", "100", "100", "200"]);
+    }
+}

@@ -1,0 +1,8 @@
+//! Tokens for those who want JWTs: access tokens (RFC 9068) bound to a certificate (RFC 8705), JWT-SVIDs and WIT-SVIDs. The keys that
+//! sign them, and what tokens may say.
+
+mod keys;
+mod lifetime;
+
+pub use keys::{KEY_LIFETIME, KeyStep, PUBLISH_LEAD, TokenAlgorithm, TokenKey, TokenKeys, TokenUse, kept, plan_keys};
+pub use lifetime::{DEFAULT_LIFETIME, LONGEST_LIFETIME, SHORTEST_LIFETIME, expiry};

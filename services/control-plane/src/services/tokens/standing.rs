@@ -1,0 +1,57 @@
+//! Access tokens of ours that others show: whose they are, and whether they are good now. From memory alone.
+
+use std::sync::Arc;
+
+use signet_app::tokens::claims::{ACCESS_TOKEN, AccessToken};
+use signet_core::{CaId, Identity, Role, Serial, TenantId, Time, spiffe::SpiffeId, tokens::TokenUse};
+use signet_jwt::{Algorithm, PublicKey, Token};
+
+use crate::node::Node;
+
+/// A token that is good.
+pub(crate) struct Good {
+    pub(crate) claims: AccessToken,
+    /// Of the certificate that it is bound to, as far as the token tells.
+    pub(crate) identity: Identity,
+    /// The roles in force.
+    pub(crate) roles: Arc<[Role]>,
+}
+
+/// What nobody but the tenant's own key can have signed, and whose holder and certificate are good; otherwise a reason.
+pub(crate) fn standing(node: &Node, tenant: &TenantId, token: &str, now: Time) -> Result<Good, &'static str> {
+    let token = Token::parse(token, &[Algorithm::ES256, Algorithm::RS256]).map_err(|_| "TOKEN_MALFORMED")?;
+    if token.typ() != Some(ACCESS_TOKEN) {
+        return Err("TOKEN_OF_ANOTHER_KIND");
+    }
+    let keys = node.trust.token_keys(tenant, TokenUse::AccessToken).ok_or("TOKEN_KEY_UNKNOWN")?;
+    // A look-up, before anything is computed.
+    let key = token.key_id().and_then(|id| keys.find(id)).ok_or("TOKEN_KEY_UNKNOWN")?;
+    let key =
+        PublicKey::from_spki(&key.spki_der).and_then(|key| key.decoding_key()).map_err(|_| "TOKEN_KEY_UNKNOWN")?;
+    let claims: AccessToken = token.verify(&key).map_err(|_| "TOKEN_BAD_SIGNATURE")?;
+    if now.unix_seconds() >= claims.exp {
+        return Err("TOKEN_EXPIRED");
+    }
+    let identity = identity(node, tenant, &claims).ok_or("TOKEN_MALFORMED")?;
+    let roles = node.trust.admit(&identity, now).map_err(|refusal| refusal.reason())?;
+    Ok(Good { claims, identity, roles })
+}
+
+fn identity(node: &Node, tenant: &TenantId, claims: &AccessToken) -> Option<Identity> {
+    let suffix = node.app.environment().suffix();
+    let SpiffeId { tenant: of, principal_type, principal } = SpiffeId::parse(&claims.sub, suffix)?;
+    let (issuer, serial) = claims.certificate.split_once('/')?;
+    (of == *tenant).then_some(())?;
+    Some(Identity {
+        tenant: of,
+        principal,
+        principal_type,
+        roles: claims.roles.clone().into(),
+        issuer: issuer.parse::<CaId>().ok()?,
+        serial: serial.parse::<Serial>().ok()?,
+        not_before: Time::from_unix_seconds(claims.iat),
+        not_after: Time::from_unix_seconds(claims.exp),
+        spki_sha256: [0; 32],
+        certificate_sha256: [0; 32],
+    })
+}

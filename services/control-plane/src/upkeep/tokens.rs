@@ -1,0 +1,34 @@
+//! Keys for tokens: the first one when it is asked for, the next ones when they are due.
+
+use std::sync::Arc;
+
+use signet_app::{Chore, tokens};
+use signet_core::{
+    Error, TenantId, Time,
+    tokens::{TokenKeys, TokenUse},
+};
+
+use crate::node::Node;
+
+/// Makes a tenant's first key, or finds the one that another node has just made.
+pub(crate) async fn first_keys(
+    node: &Node,
+    tenant: &TenantId,
+    for_use: TokenUse,
+    now: Time,
+) -> Result<Arc<TokenKeys>, Error> {
+    tokens::advance(&node.app, &Chore::new("token-keys", now), tenant, for_use).await.map(Arc::new)
+}
+
+/// Does what is due for all tenants' keys. Each node does; one wins.
+pub(super) async fn rotate(node: Arc<Node>) -> Result<(), Error> {
+    let now = node.now();
+    for (tenant, for_use) in node.trust.token_keys_due(now) {
+        // A suspended tenant makes no tokens: its turn comes when it is active.
+        if !node.trust.is_active(&tenant) {
+            continue;
+        }
+        tokens::advance(&node.app, &Chore::new("token-keys", now), &tenant, for_use).await?;
+    }
+    Ok(())
+}
