@@ -72,7 +72,7 @@ impl Event {
         Self { event, outcome: "failure", reason: reason.into(), ..Self::default() }
     }
 
-    pub(crate) fn from_source(mut self, source: IpAddr) -> Self {
+    pub(crate) fn sourced(mut self, source: IpAddr) -> Self {
         self.source = Some(source.to_canonical());
         self
     }

@@ -20,43 +20,71 @@ use crate::{
 
 /// Answers a request, and says so in the audit log.
 pub(crate) async fn handle(shared: Arc<Shared>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
-    let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let grpc = is_grpc(&parts);
     let mut event = Event { method: Some(bounded(parts.method.as_str())), ..Event::success("request") };
-    event = event.from_source(caller.remote.ip());
+    event = event.sourced(caller.remote.ip());
     if let Some(subject) = &caller.subject {
         event = event.by(subject);
     }
+    let mut record = Record { shared: &shared, event, begun: Instant::now(), is_written: false };
     let answer = match Asked::read(&parts) {
         Ok(asked) => {
-            event.host = Some(bounded(&asked.host));
-            event.path = Some(bounded(&asked.path));
-            answer(&shared, &caller, (asked, Request::from_parts(parts, body)), &mut event).await
+            record.event.host = Some(bounded(&asked.host));
+            record.event.path = Some(bounded(&asked.path));
+            answer(&shared, &caller, (asked, Request::from_parts(parts, body)), &mut record.event).await
         }
         Err(fault) => {
-            event.path = Some(bounded(parts.uri.path()));
+            record.event.path = Some(bounded(parts.uri.path()));
             Err((Refusal::ambiguous(fault), String::new()))
         }
     };
-    let took = begun.elapsed();
-    event.duration_ms = u64::try_from(took.as_millis()).ok();
     let response = match answer {
         Ok(response) => {
-            shared.metrics.passed(took);
+            shared.metrics.passed(record.begun.elapsed());
             response
         }
         Err((refusal, why)) => {
-            let label = if event.event == "token" { Counted::Tokens } else { Counted::Requests };
-            shared.metrics.count(label, &refusal.reason);
-            (event.outcome, event.reason) = ("failure", refusal.reason.clone());
-            event = event.detailed(if why.is_empty() { refusal.title.clone() } else { why });
+            record.refused(&refusal, why);
             refusal.response(grpc)
         }
     };
-    event.status = Some(response.status().as_u16());
-    shared.audit.write(&event);
+    record.event.status = Some(response.status().as_u16());
+    record.write();
     response
+}
+
+/// What the audit log says of a request, also if its client hangs up before there is an answer.
+struct Record<'a> {
+    shared: &'a Shared,
+    event: Event,
+    begun: Instant,
+    is_written: bool,
+}
+
+impl Record<'_> {
+    fn refused(&mut self, refusal: &Refusal, why: String) {
+        let label = if self.event.event == "token" { Counted::Tokens } else { Counted::Requests };
+        self.shared.metrics.count(label, &refusal.reason);
+        (self.event.outcome, self.event.reason) = ("failure", refusal.reason.clone());
+        self.event.detail = if why.is_empty() { refusal.title.clone() } else { why };
+    }
+
+    fn write(&mut self) {
+        self.event.duration_ms = u64::try_from(self.begun.elapsed().as_millis()).ok();
+        self.shared.audit.write(&self.event);
+        self.is_written = true;
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.shared.metrics.count(Counted::Requests, "CALLER_GONE");
+            (self.event.outcome, self.event.reason) = ("failure", "CALLER_GONE".to_owned());
+            self.write();
+        }
+    }
 }
 
 async fn answer(

@@ -21,7 +21,7 @@ pub(crate) async fn carry(
 ) {
     let remote = connection.peer().remote;
     let mut event = Event { upstream: Some(config.name.as_str().into()), ..Event::success("l4") };
-    event = event.from_source(remote.ip());
+    event = event.sourced(remote.ip());
     event.permission = Some(config.permission.as_str().into());
     let cut = tokio::select! {
         refused = carried(&shared, &config, connection, &mut event) => match refused {

@@ -44,7 +44,7 @@ impl Observer {
 impl ConnectionObserver for Observer {
     fn accepted(&self, remote: SocketAddr, identity: Option<&Identity>, _resumed: bool, _handshake: Duration) {
         self.metrics.connection(1);
-        let mut event = Event::success("connection").from_source(remote.ip());
+        let mut event = Event::success("connection").sourced(remote.ip());
         if let Some(identity) = identity {
             let id = SpiffeId {
                 tenant: identity.tenant.clone(),
@@ -60,8 +60,7 @@ impl ConnectionObserver for Observer {
 
     fn refused(&self, remote: SocketAddr, refusal: &ConnectionRefusal) {
         self.metrics.count(Counted::ConnectionsRefused, refusal.reason());
-        let event =
-            Event::failure("connection", refusal.reason()).from_source(remote.ip()).detailed(refusal.to_string());
+        let event = Event::failure("connection", refusal.reason()).sourced(remote.ip()).detailed(refusal.to_string());
         let event = match refusal {
             // As many as a stranger likes: the metric tells.
             ConnectionRefusal::Banned | ConnectionRefusal::Throttled | ConnectionRefusal::Evicted => return,
@@ -77,7 +76,7 @@ impl ConnectionObserver for Observer {
     fn banned(&self, source: IpAddr, reason: BanReason) {
         self.metrics.count(Counted::SourcesBanned, reason.as_str());
         tracing::warn!(client.address = %source, reason = reason.as_str(), "source banned: its handshakes fail");
-        let event = Event::failure("ban", "SOURCE_BANNED").from_source(source).detailed(reason.as_str());
+        let event = Event::failure("ban", "SOURCE_BANNED").sourced(source).detailed(reason.as_str());
         self.audit.write(&event);
         if let Some(log) = &self.ban_log {
             log.write((self.clock)(), source, reason);

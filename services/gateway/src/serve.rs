@@ -76,20 +76,22 @@ async fn converse_http1(shared: Arc<Shared>, mut caller: Caller, connection: Con
             timeout(GRACE, served).await.ok()
         }
     };
-    let by_hyper = ended.and_then(Result::err).filter(hyper::Error::is_parse).map(|error| error.to_string());
+    let by_hyper = ended.and_then(Result::err).filter(hyper::Error::is_parse);
+    let status = if by_hyper.as_ref().is_some_and(hyper::Error::is_parse_too_large) { 431 } else { 400 };
+    let by_hyper = by_hyper.map(|error| error.to_string());
     if let Some(fault) = verdict.fault().map(str::to_owned).or(by_hyper) {
-        unreadable(&shared, &caller, fault);
+        unreadable(&shared, &caller, fault, status);
     }
 }
 
-/// hyper has answered 400.
-fn unreadable(shared: &Shared, caller: &Caller, fault: String) {
+/// hyper has answered with `status`.
+fn unreadable(shared: &Shared, caller: &Caller, fault: String, status: u16) {
     shared.metrics.count(Counted::Requests, "AMBIGUOUS_REQUEST");
-    let mut event = Event::failure("request", "AMBIGUOUS_REQUEST").from_source(caller.remote.ip()).detailed(fault);
+    let mut event = Event::failure("request", "AMBIGUOUS_REQUEST").sourced(caller.remote.ip()).detailed(fault);
     if let Some(subject) = &caller.subject {
         event = event.by(subject);
     }
-    event.status = Some(400);
+    event.status = Some(status);
     shared.audit.write(&event);
 }
 

@@ -15,6 +15,9 @@ reasons! {
     AMBIGUOUS_REQUEST [Caller; "HTTP 400"]
         "Two servers could read the request in two ways, e.g. an encoded slash, two hosts, or two lengths."
         => "Send it in one form; the gateway's audit log says what is wrong.";
+    CALLER_GONE [Connection;]
+        "The client hung up before it was answered; the server behind may have acted."
+        => "Look at the server's log if it matters; the client retries if that is safe.";
     IDENTITY_UNSIGNED [Caller; "HTTP 503"]
         "The gateway's key did not sign."
         => "Retry; the gateway's log says why.";

@@ -1,6 +1,6 @@
 //! What happens before a request: refused handshakes, bans.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, process::Command, sync::Arc};
 
 use rustls::{
     ClientConfig, SignatureScheme,
@@ -69,6 +69,12 @@ async fn who_shows_no_certificate_again_and_again_is_banned_and_a_jail_reads_it(
     world.event("the ban", |event| event["event"] == "ban" && event["source"] == "127.0.0.1").await;
     let lines = std::fs::read_to_string(world.environment.path("bans.log")).unwrap();
     assert!(lines.trim_end().ends_with("signet-gateway ban src=127.0.0.1 reason=no-certificate"), "{lines}");
+    let filter = concat!(env!("CARGO_MANIFEST_DIR"), "/../control-plane/fail2ban/filter.d/signetd.conf");
+    let log = world.environment.path("bans.log");
+    let read = tokio::task::spawn_blocking(move || Command::new("fail2ban-regex").arg(log).arg(filter).output());
+    let read = read.await.unwrap().unwrap_or_else(|error| panic!("Debian: apt-get install fail2ban: {error}"));
+    let read = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert!(read.contains("Lines: 1 lines, 0 ignored, 1 matched, 0 missed"), "{read}");
     let good = worker.identity.client_config(PeerPolicy::anybody()).unwrap();
     assert!(is_refused(world.address(), good).await, "closed before TLS");
     let (_, metrics) = world.private("/metrics").await;

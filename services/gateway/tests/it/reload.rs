@@ -1,6 +1,7 @@
 //! Another configuration, and nobody notices but those whom it is about.
 
 use http_body_util::BodyExt;
+use signet_gateway::Gateway;
 use tokio::time::timeout;
 
 use crate::{
@@ -41,6 +42,9 @@ async fn requests_under_way_end_before_the_gateway_does() {
     let address = gateway.https();
     timeout(SOON, gateway.stop()).await.expect("an idle connection keeps nobody waiting");
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    // The next one takes up the identity that is there; the token was good for once.
+    let again = Gateway::start(world.config("", &routed(echo().await))).await.unwrap();
+    assert_eq!(worker.at(again.https()).get("/jobs/1").await.status, 200);
     let events = world.events();
     assert!(events.iter().any(|event| event["path"] == "/jobs/1"), "the last lines are written: {events:?}");
 }

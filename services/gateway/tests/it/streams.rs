@@ -67,6 +67,30 @@ async fn server_sent_events_end_within_a_second_after_the_suspension() {
 }
 
 #[tokio::test]
+async fn a_revoked_certificate_ends_its_streams_and_gets_nothing_more() {
+    let world = World::new(&routed(echo().await)).await;
+    let worker = world.worker("w-1").await;
+    let reader = tokio::spawn(until_end(worker.http1().await.send(get("/sse/1")).await.into_body()));
+    world.revoke(&worker.identity).await;
+    assert!(reader.await.unwrap().1);
+    let answer = worker.get("/jobs/1").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (403, "CERTIFICATE_REVOKED"));
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_is_in_the_audit_log() {
+    let world = World::new(&routed(echo().await).replace("/open/*", "/never")).await;
+    let mut connection = world.worker("w-1").await.http1().await;
+    let waiting = tokio::spawn(async move { connection.get("/never").await });
+    world
+        .until_private("/metrics", |_, text| text.contains("signet_gateway_upstream_requests{upstream=\"jobs\"} 1"))
+        .await;
+    waiting.abort();
+    let event = world.event("the request", |event| event["path"] == "/never").await;
+    assert_eq!((&event["outcome"], &event["reason"]), (&"failure".into(), &"CALLER_GONE".into()));
+}
+
+#[tokio::test]
 async fn an_event_stream_ends_when_the_permission_is_taken_away_and_nobody_elses_does() {
     let world = World::new(&routed(echo().await)).await;
     let worker = world.worker("w-1").await;

@@ -13,7 +13,8 @@ use signet_client::Identity;
 use signet_gateway::{Config, Gateway};
 use signet_proto::v1::{
     self as pb, PrincipalType, authorization_grant::To, authorization_service_client::AuthorizationServiceClient,
-    principal_service_client::PrincipalServiceClient, tenant_service_client::TenantServiceClient,
+    certificate_service_client::CertificateServiceClient, principal_service_client::PrincipalServiceClient,
+    tenant_service_client::TenantServiceClient,
 };
 use signet_testbed::Environment;
 
@@ -89,6 +90,19 @@ impl World {
             request_id: signet_client::request_id(),
         };
         PrincipalServiceClient::new(self.environment.admin()).suspend_principal(request).await.unwrap();
+    }
+
+    /// Revokes the certificate that an identity has now.
+    pub(crate) async fn revoke(&self, identity: &Identity) {
+        let request = pb::RevokeCertificateRequest {
+            tenant_id: "acme".into(),
+            issuer_id: "acme.1".into(),
+            serial_number: identity.status().borrow().facts.serial_number.clone(),
+            reason: pb::RevocationReason::NotStated.into(),
+            request_id: signet_client::request_id(),
+            ..Default::default()
+        };
+        CertificateServiceClient::new(self.environment.admin()).revoke_certificate(request).await.unwrap();
     }
 
     /// Leaves workers only what is named.
