@@ -65,7 +65,7 @@ pub(crate) async fn forward(
     parts.extensions.clear();
     let body = RequestBody::new(body, Arc::clone(&admitted.live.removed_headers));
     let sent = async {
-        let place = upstream.place().await?;
+        let place = upstream.place(&admitted.authenticated.subject.spiffe_id).await?;
         let sent = upstream.send(Request::from_parts(parts, body)).await;
         sent.map(|answer| (answer, place))
     };

@@ -1,6 +1,7 @@
 //! A server behind the gateway: connections to it, how many requests it gets, and when it gets none.
 
 mod breaker;
+mod shares;
 
 use std::{
     sync::{
@@ -21,13 +22,19 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::breaker::Breaker;
+use self::{
+    breaker::Breaker,
+    shares::{Share, Shares},
+};
 use crate::{config::UpstreamConfig, refusal::Refusal, request_body::RequestBody};
 
 /// How long a connection that nobody uses is kept; most servers close it later than that.
 const IDLE: Duration = Duration::from_secs(20);
 /// As the front's.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// One principal gets this part of the requests at once, so that its open streams leave room to the others.
+const OF_ONE: usize = 8;
 
 /// See the module's words.
 pub(crate) struct Upstream {
@@ -36,11 +43,15 @@ pub(crate) struct Upstream {
     client: Client<HttpConnector, RequestBody>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    shares: Arc<Shares>,
     breaker: Breaker,
 }
 
 /// A request's place, which is held until its answer is over.
-pub(crate) type Place = OwnedSemaphorePermit;
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
 
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig) -> Self {
@@ -55,32 +66,35 @@ impl Upstream {
             client: client.build(connector),
             places: Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
+            shares: Shares::new(config.max_requests / OF_ONE),
             breaker: Breaker::new(config.failures, config.rest),
             config,
         }
     }
 
-    /// A place for a request, for which some may wait.
-    pub(crate) async fn place(&self) -> Result<Place, Refusal> {
-        if !self.breaker.admits(Instant::now()) {
-            return Err(unavailable("UPSTREAM_UNREACHABLE", "the server behind cannot be reached now; try again"));
+    /// A place for a request of a principal, for which some may wait.
+    pub(crate) async fn place(&self, whose: &Arc<str>) -> Result<Place, Refusal> {
+        let own_full = || Refusal::too_many("you have as many requests under way as one may", 1);
+        let share = self.shares.take(whose).ok_or_else(own_full)?;
+        let permit = self.permit().await?;
+        // The last: whoever is let through to try says how it went, and must not be given up in between.
+        if self.breaker.admits(Instant::now()) {
+            return Ok(Place { _permit: permit, _share: share });
         }
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
+        Err(unavailable("UPSTREAM_UNREACHABLE", "the server behind cannot be reached now; try again"))
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(permit);
         }
         let full = || unavailable("UPSTREAM_FULL", "the server behind has as many requests as it may; try again");
         let waits = Waits::new(&self.waiting);
         if waits.before >= self.config.max_waiting {
-            self.breaker.gave_up();
             return Err(full());
         }
-        match timeout(self.config.connect_timeout, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => {
-                self.breaker.gave_up();
-                Err(full())
-            }
-        }
+        let permit = timeout(self.config.connect_timeout, Arc::clone(&self.places).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(full)
     }
 
     /// Sends a request; the answer's headers are back within the time limit.

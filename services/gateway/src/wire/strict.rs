@@ -108,26 +108,28 @@ impl<T> Strict<T> {
 
 /// Adds bytes to a head; returns how many were its own, and its framing once it is whole.
 fn take_head(head: &mut Vec<u8>, bytes: &[u8]) -> Result<(usize, Option<Framing>), WireFault> {
-    for (at, byte) in bytes.iter().copied().enumerate() {
-        if byte == b'\n' && head.last() != Some(&b'\r') {
+    let mut taken = 0_usize;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        head.extend_from_slice(line);
+        taken = taken.saturating_add(line.len());
+        if head.len() > MAX_HEAD {
+            return Err("the head is larger than 16 KiB");
+        }
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        if !head.ends_with(b"\r\n") {
             return Err("a line ends with LF alone");
         }
-        if head.last() == Some(&b'\r') && byte != b'\n' {
-            return Err("a CR is not followed by LF");
-        }
-        head.push(byte);
         // hyper skips empty lines before a request line (RFC 9112 section 2.2); so does a smuggler.
         if *head == *b"\r\n" {
             return Err("there is an empty line before the request");
         }
         if head.ends_with(b"\r\n\r\n") {
-            return head::read(head).map(|framing| (at.saturating_add(1), Some(framing)));
-        }
-        if head.len() >= MAX_HEAD {
-            return Err("the head is larger than 16 KiB");
+            return head::read(head).map(|framing| (taken, Some(framing)));
         }
     }
-    Ok((bytes.len(), None))
+    Ok((taken, None))
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {

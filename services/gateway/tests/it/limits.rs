@@ -50,22 +50,30 @@ async fn a_server_that_cannot_be_reached_rests() {
 #[tokio::test]
 async fn more_requests_than_the_server_takes_are_told_at_once() {
     let rest =
-        routed(echo().await).replace("xfcc = true", "max_requests = 1\nmax_waiting = 0").replace("/open/*", "/never");
+        routed(echo().await).replace("xfcc = true", "max_requests = 8\nmax_waiting = 0").replace("/open/*", "/never");
     let world = World::new(&rest).await;
-    let worker = world.worker("w-1").await;
-    let mut first = worker.http1().await;
-    let waiting = tokio::spawn(async move { first.get("/never").await });
-    world
-        .until_private("/metrics", |_, text| text.contains("signet_gateway_upstream_requests{upstream=\"jobs\"} 1"))
-        .await;
+    let mut waiting = Vec::new();
+    let mut workers = Vec::new();
+    for number in 0..8 {
+        let worker = world.worker(&format!("w-{number}")).await;
+        let mut connection = worker.http1().await;
+        waiting.push(tokio::spawn(async move { connection.get("/never").await }));
+        workers.push(worker);
+    }
+    let all = "signet_gateway_upstream_requests{upstream=\"jobs\"} 8";
+    world.until_private("/metrics", |_, text| text.contains(all)).await;
+    // One who has its share, and one for whom nothing is left.
+    let answer = timeout(SOON, workers[0].get("/jobs/1")).await.unwrap();
+    assert_eq!((answer.status, answer.reason().as_str()), (429, "TOO_MANY_CALLS"));
     let begun = Instant::now();
-    let answer = timeout(SOON, worker.get("/jobs/1")).await.unwrap();
+    let newcomer = world.worker("w-9").await;
+    let answer = timeout(SOON, newcomer.get("/jobs/1")).await.unwrap();
     assert_eq!((answer.status, answer.reason().as_str()), (503, "UPSTREAM_FULL"));
     assert!(begun.elapsed() < Duration::from_secs(4));
     // Who goes away gives its place back.
-    waiting.abort();
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
     let begun = Instant::now();
-    while worker.get("/jobs/1").await.status != 200 {
+    while newcomer.get("/jobs/1").await.status != 200 {
         assert!(begun.elapsed() < SOON);
     }
 }
