@@ -153,6 +153,29 @@ async fn forged_and_malformed_tokens_are_refused() {
     }
 }
 
+/// Signatures are checked a hundred times at once; a flood of what is no token of ours takes none of them.
+#[tokio::test]
+async fn a_flood_of_bad_tokens_costs_comparisons_and_forged_ones_are_slowed_down() {
+    let world = world(300).await;
+    let one = world.worker("w-1").await;
+    let mut connection = one.http1().await;
+    for number in 0..300 {
+        let bad = format!("Bearer eyJhbGciOiJFUzI1NiJ9.{number}.AAAA");
+        assert_eq!(connection.get_with("/jobs/1", "authorization", &bad).await.status, 401);
+    }
+    let text = token(&one).await;
+    assert_eq!(get_with(&one, "/jobs/1", &text).await.status, 200);
+    let (header, _) = text.split_once('.').unwrap();
+    let mut statuses = std::collections::BTreeSet::new();
+    for number in 0..300 {
+        let forged = format!("Bearer {header}.{number}.AAAA");
+        statuses.insert(connection.get_with("/jobs/1", "authorization", &forged).await.status);
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [401, 429]);
+    // One that was checked before costs no check.
+    assert_eq!(get_with(&one, "/jobs/1", &text).await.status, 200);
+}
+
 #[tokio::test]
 async fn the_endpoint_says_what_rfc_6749_wants() {
     let world = world(300).await;
