@@ -1,10 +1,10 @@
 //! How much a principal, and all of them together, may ask for (GCRA).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock, QuantaInstant},
 };
 
 use crate::config::{LimitsConfig, RateConfig};
@@ -41,13 +41,14 @@ impl Limits {
 
     /// Counts a request of the principal; its own limit first, so that what it refuses takes nothing from the others.
     pub(crate) fn count(&self, spiffe_id: &Arc<str>) -> Result<(), Reached> {
-        let wait = |wait: Duration| wait.as_secs().saturating_add(1);
-        let now = DefaultClock::default().now();
+        let seconds = |until: NotUntil<QuantaInstant>| {
+            until.wait_time_from(DefaultClock::default().now()).as_secs().saturating_add(1)
+        };
         if let Some(Err(until)) = self.principal.as_ref().map(|limiter| limiter.check_key(spiffe_id)) {
-            return Err(Reached { whose: "you ask too often", seconds: wait(until.wait_time_from(now)) });
+            return Err(Reached { whose: "you ask too often", seconds: seconds(until) });
         }
         match self.tenant.as_ref().map(DefaultDirectRateLimiter::check) {
-            Some(Err(until)) => Err(Reached { whose: "all ask too often", seconds: wait(until.wait_time_from(now)) }),
+            Some(Err(until)) => Err(Reached { whose: "all ask too often", seconds: seconds(until) }),
             _ => Ok(()),
         }
     }
