@@ -87,6 +87,7 @@ enum Subject {
     Ocsp,
     Layer,
     ExtAuthz,
+    Tokens,
     Denies,
 }
 
@@ -155,6 +156,7 @@ impl Subject {
             Self::Ocsp => rows::ocsp::rows(signetd()?, environment, rounds, scale),
             Self::Layer => rows::layer::rows(signetd()?, environment, rounds, scale),
             Self::ExtAuthz => rows::ext_authz::rows(signetd()?, environment, state, rounds, scale),
+            Self::Tokens => rows::tokens::rows(signetd()?, environment, rounds, scale),
             Self::Denies => rows::denies::rows(pki, clients, rounds, scale),
             Self::Wire => rows::wire::rows(pki, signetd()?, environment, rounds, scale),
             Self::Fleet => rows::fleet::rows((pki, clients), signetd()?, environment, rounds, scale),

@@ -15,5 +15,6 @@ pub(crate) mod peers;
 pub(crate) mod renewals;
 pub(crate) mod revocation;
 mod tenant;
+pub(crate) mod tokens;
 pub(crate) mod unary;
 pub(crate) mod wire;

@@ -49,10 +49,15 @@ pub(super) async fn with_worker(
 
 /// A join token for the tenant's service `gateway`.
 pub(super) async fn service_token(admin: &Channel, tenant_id: &str) -> Result<String> {
+    join_token(admin, tenant_id, PrincipalType::Service, "gateway").await
+}
+
+/// A join token for a principal of the tenant.
+pub(super) async fn join_token(admin: &Channel, tenant_id: &str, kind: PrincipalType, id: &str) -> Result<String> {
     let request = CreateTokenRequest {
         tenant_id: tenant_id.into(),
-        principal_type: PrincipalType::Service.into(),
-        principal_id: "gateway".into(),
+        principal_type: kind.into(),
+        principal_id: id.into(),
         request_id: signet_client::request_id(),
         ..CreateTokenRequest::default()
     };

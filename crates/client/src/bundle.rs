@@ -54,8 +54,8 @@ impl Bundle {
         pem::decode_certificates(&self.anchors_pem).unwrap_or_default()
     }
 
-    /// As a verifier takes it. A certificate does not name its CA's id: the number here is made of its bytes, so that an
-    /// anchor keeps it while others come and go.
+    /// As a verifier takes it. A certificate does not name its CA's id: the number here is made of its bytes, so that
+    /// an anchor keeps it while others come and go.
     pub fn trust(&self) -> TenantTrust {
         let anchors = self.anchors_der().into_iter().filter_map(|der| {
             let not_after = CertificateView::from_der(&der).ok()?.not_after;

@@ -66,14 +66,16 @@ impl JoinToken {
         if token.is_empty() {
             return Err(failed("it is empty".into()));
         }
-        let secret = token.strip_prefix(TOKEN_PREFIX).unwrap_or_default();
+        let rule = "it holds no join token: that is sgt_ and 43 letters, digits, - or _, and nothing else";
+        Self::parse(token).ok_or_else(|| failed(rule.into()))
+    }
+
+    /// From a text that is nothing else; `None`: it cannot be one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let secret = text.strip_prefix(TOKEN_PREFIX)?;
         let shaped = secret.len() == TOKEN_LENGTH
             && secret.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if !shaped {
-            let rule = "it holds no join token: that is sgt_ and 43 letters, digits, - or _, and nothing else";
-            return Err(failed(rule.into()));
-        }
-        Ok(Self(SecretString::from(token)))
+        shaped.then(|| Self(SecretString::from(text)))
     }
 }
 

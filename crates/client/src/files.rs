@@ -11,7 +11,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    atomic_dir::make_folder,
+    atomic_dir::{Access, AtomicDir, NewFile, make_folder},
     credentials::{Credentials, CredentialsError},
 };
 
@@ -21,6 +21,8 @@ pub const CERT_FILE: &str = "cert.pem";
 pub const KEY_FILE: &str = "key.pem";
 /// The root's file name.
 pub const CA_FILE: &str = "ca.pem";
+/// The file name of the tenant's anchors, which its programs check each other by.
+pub const BUNDLE_FILE: &str = "bundle.pem";
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -77,6 +79,20 @@ impl Credentials {
             renamed.map_err(|error| failed("replace", &path, &error))?;
         }
         File::open(directory).and_then(|dir| dir.sync_all()).map_err(|error| failed("sync", directory, &error))
+    }
+
+    /// Replaces the files that programs read, at once: the three, and `bundle.pem` with the tenant's anchors. So the
+    /// agent keeps them, and takes up what somebody else wrote. `key`: who may read the key.
+    pub fn publish(&self, folder: &AtomicDir, key: Access, anchors_pem: &str) -> Result<(), CredentialsError> {
+        let (key_pem, chain, root) = (self.key_pem(), self.chain_pem(), self.root_pem());
+        let public = |name, bytes| NewFile { name, bytes, access: Access::mode(PUBLIC) };
+        let files = [
+            NewFile { name: KEY_FILE, bytes: key_pem.as_bytes(), access: key },
+            public(CERT_FILE, chain.as_bytes()),
+            public(CA_FILE, root.as_bytes()),
+            public(BUNDLE_FILE, anchors_pem.as_bytes()),
+        ];
+        folder.replace(&self.facts().serial_number, &files)
     }
 }
 

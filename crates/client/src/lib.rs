@@ -12,6 +12,7 @@ mod enrollment;
 mod error;
 mod files;
 mod identity;
+mod join_uri;
 mod lock;
 mod peer;
 mod pending;
@@ -35,10 +36,12 @@ pub use connector::{Connector, port_of};
 pub use credentials::{CertificateFacts, Credentials, CredentialsError};
 pub use enrollment::{Anew, Enrollment, JoinToken, ProofSource};
 pub use error::{Alert, ClientError, ConnectError, RpcError};
-pub use files::{CA_FILE, CERT_FILE, KEY_FILE};
+pub use files::{BUNDLE_FILE, CA_FILE, CERT_FILE, KEY_FILE};
 pub use identity::{
-    Identity, IdentitySettings, LastFailure, LiveChannel, OutOfBand, RenewalState, Status, enroll_resumably,
+    FirstCertificate, Identity, IdentitySettings, LastFailure, LiveChannel, OutOfBand, RenewalState, Status,
+    enroll_resumably,
 };
+pub use join_uri::{JoinUri, JoinUriError};
 pub use lock::StorageLock;
 pub use peer::{Peer, PeerPolicy};
 pub use pending::Pending;

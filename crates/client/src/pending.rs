@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     atomic_dir::{Access, replace_file},
-    credentials::CredentialsError,
+    credentials::{Credentials, CredentialsError},
     enrollment::Enrollment,
     error::ClientError,
     retry::request_id,
@@ -60,6 +60,12 @@ impl Pending {
     /// The public key that was asked for: SubjectPublicKeyInfo, DER.
     pub fn spki_der(&self) -> Vec<u8> {
         self.key.public_key().spki_der().to_vec()
+    }
+
+    /// With the certificate that was issued for it after all (leaf first, DER), and what verifies the control plane
+    /// (DER).
+    pub fn certified(self, chain_der: Vec<Vec<u8>>, root_der: Vec<Vec<u8>>) -> Result<Credentials, CredentialsError> {
+        Credentials::new(chain_der, root_der, self.key)
     }
 
     pub(crate) fn into_key(self) -> KeyPair {

@@ -89,6 +89,14 @@ fn proofs(csr_pem: &str) {
     let token = "sgt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     seed("join_token", "token", token);
     seed("join_token", "short", "sgt_");
+    let pin = "0a".repeat(32);
+    let known = format!("ca_url=http://signet.example.com:8080&ca_sha256={pin}&tenant=acme&token={token}");
+    seed("join_uri", "whole", format!("signet-join:v1?server=https://signet.example.com:8443&{known}"));
+    seed(
+        "join_uri",
+        "named",
+        format!("signet-join:v1?server=https://signet.example.com:8443&name=a%26b%20%C3%A9&{known}"),
+    );
     let url = "https://sts.eu-central-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15\
         &X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ASIAIOSFODNN7EXAMPLE%2F20261122%2Feu-central-1%2Fsts%2Faws4_request\
         &X-Amz-Date=20261122T060000Z&X-Amz-Expires=60\

@@ -18,18 +18,19 @@ mod plain;
 pub use attested::{jwt, sts};
 pub use calls::{enroll, join_token, page_token, renew};
 pub use certificates::{certificate, chain, csr, ocsp};
-pub use plain::{proxy, stored};
+pub use plain::{join_uri, proxy, stored};
 
 /// A target: it panics where a law is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus below `fuzz/corpus` and of its file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("certificate", certificate),
     ("chain", chain),
     ("csr", csr),
     ("enroll", enroll),
     ("join_token", join_token),
+    ("join_uri", join_uri),
     ("jwt", jwt),
     ("ocsp", ocsp),
     ("page_token", page_token),

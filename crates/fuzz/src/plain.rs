@@ -1,6 +1,8 @@
 //! Parsers that need nothing around them.
 
+use secrecy::ExposeSecret;
 use serde_json::Value;
+use signet_client::JoinUri;
 use signet_core::store::{Body, Version, stored::Stored};
 use signet_mtls::proxy::{self, Header};
 
@@ -15,6 +17,24 @@ pub fn proxy(data: &[u8]) {
         let port = if prefix[13] == 0x11 { &body[8..10] } else { &body[32..34] };
         assert_eq!(source.port().to_be_bytes(), port);
         assert!(source.ip().to_canonical() == source.ip(), "a mapped address is not another client");
+    }
+}
+
+/// The line of a QR code: what is read is written so that it is read again, and no error shows a part of the token.
+pub fn join_uri(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match JoinUri::parse(text) {
+        Ok(uri) => {
+            let written = uri.to_text();
+            let again = JoinUri::parse(written.expose_secret()).expect("what is written is read");
+            assert_eq!(again.to_text().expose_secret(), written.expose_secret());
+            assert_eq!(
+                (&again.server, &again.server_name, &again.ca_url),
+                (&uri.server, &uri.server_name, &uri.ca_url)
+            );
+            assert!(!format!("{uri:?}").contains(uri.token.0.expose_secret()));
+        }
+        Err(error) => assert!(!error.to_string().contains("sgt_A"), "{error}"),
     }
 }
 

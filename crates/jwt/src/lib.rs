@@ -2,13 +2,15 @@
 //!
 //! What claims mean is the caller's matter: times, audiences, issuers and the certificate that a token is bound to.
 
+mod fault;
 mod key;
 mod public;
 mod token;
 
 pub use jsonwebtoken::{Algorithm, DecodingKey};
 
-pub use key::{KeyFault, SigningKey};
+pub use fault::KeyFault;
+pub use key::SigningKey;
 pub use public::{PublicKey, Use};
 pub use token::{Token, TokenFault};
 

@@ -1,5 +1,5 @@
-//! Keys for tokens: KMS makes a pair and gives the private half encrypted; a node decrypts it once. Whose it is and what for is its
-//! encryption context, which Decrypt must name again (KMS Developer Guide, "Encryption context").
+//! Keys for tokens: KMS makes a pair and gives the private half encrypted; a node decrypts it once. Whose it is and
+//! what for is its encryption context, which Decrypt must name again (KMS Developer Guide, "Encryption context").
 
 use std::collections::HashMap;
 

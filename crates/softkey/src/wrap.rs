@@ -1,5 +1,5 @@
-//! Keys for tokens, whose private half is kept wrapped: AES-256-GCM under a key that is derived from one of the folder's,
-//! bound to their tenant and use.
+//! Keys for tokens, whose private half is kept wrapped: AES-256-GCM under a key that is derived from one of the
+//! folder's, bound to their tenant and use.
 
 use std::fmt;
 

@@ -15,9 +15,11 @@ use std::{
 
 use async_trait::async_trait;
 use signet_core::{
-    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Store, StoreError, TenantId, Time,
+    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, Store, StoreError, TenantId, Time, WrapLabel,
+    WrappedKey,
     store::{Body, Cursor, Key, Page, Query, Table, Transaction, Unreadable, Version, Versioned},
     tenants::Tenant,
+    tokens::TokenAlgorithm,
     trust::change::ChangeEntry,
 };
 use tokio::{
@@ -25,6 +27,7 @@ use tokio::{
     task::yield_now,
     time::{Instant, sleep_until},
 };
+use zeroize::Zeroizing;
 
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -505,6 +508,14 @@ impl KeyManager for FaultyKeys {
 
     async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError> {
         self.plan.run(Op::End, self.inner.end(key, tenant)).await
+    }
+
+    async fn make_wrapped(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
+        self.plan.run(Op::Create, self.inner.make_wrapped(label, algorithm)).await
+    }
+
+    async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.plan.run(Op::Open, self.inner.unwrap(label, wrapped)).await
     }
 
     async fn unnamed(&self, now: Time) -> Result<Vec<KeyRef>, KeyError> {

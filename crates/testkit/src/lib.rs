@@ -22,5 +22,6 @@ pub mod scripted;
 pub mod signer_suite;
 pub mod store_suite;
 pub mod uptime;
+pub mod wrapping;
 
 mod suite;

@@ -8,8 +8,17 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use signet_core::{CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId};
+use aws_lc_rs::{
+    encoding::AsDer as _,
+    rsa,
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+    },
+};
+use signet_core::{
+    CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId, WrapLabel,
+    tokens::{TokenAlgorithm, TokenUse},
+};
 use tokio::task::JoinSet;
 
 use crate::fixtures::unique_tenant;
@@ -38,6 +47,8 @@ macro_rules! signer_cases {
             the_public_key_is_p256_and_uncompressed
             an_ended_key_opens_no_more_and_its_label_gets_another
             a_key_of_another_tenant_is_not_ended
+            a_wrapped_key_is_unwrapped_under_its_own_label_only
+            what_was_changed_gives_no_key
         }
     };
 }
@@ -182,4 +193,52 @@ pub async fn a_key_of_another_tenant_is_not_ended(keys: Arc<dyn KeyManager>) {
     }
     assert_signs(&*keys.open(&key).await.unwrap(), b"message").await;
     assert_signs(&*signer, b"message").await;
+}
+
+fn wrap_label() -> WrapLabel {
+    WrapLabel { tenant: unique_tenant(), for_use: TokenUse::AccessToken }
+}
+
+/// `KeyManager::make_wrapped`: the private half comes back to whoever names tenant and use, and to nobody else.
+pub async fn a_wrapped_key_is_unwrapped_under_its_own_label_only(keys: Arc<dyn KeyManager>) {
+    let label = wrap_label();
+    for algorithm in [TokenAlgorithm::Es256, TokenAlgorithm::Rs256] {
+        let made = keys.make_wrapped(&label, algorithm).await.unwrap();
+        let pkcs8 = keys.unwrap(&label, &made.wrapped).await.unwrap();
+        assert_eq!(public_half(algorithm, &pkcs8), Some(made.spki_der));
+        let secret = &pkcs8[pkcs8.len() / 2..pkcs8.len() / 2 + 16];
+        assert!(!made.wrapped.windows(16).any(|window| window == secret), "it is not wrapped");
+        for other in [
+            WrapLabel { for_use: TokenUse::JwtSvid, ..label.clone() },
+            WrapLabel { tenant: unique_tenant(), ..label.clone() },
+        ] {
+            let refused = keys.unwrap(&other, &made.wrapped).await;
+            assert!(matches!(refused, Err(KeyError::Unusable { .. })), "{algorithm:?}: {:?}", refused.err());
+        }
+    }
+}
+
+/// `KeyManager::unwrap`: where a byte differs, no key comes of it.
+pub async fn what_was_changed_gives_no_key(keys: Arc<dyn KeyManager>) {
+    let label = wrap_label();
+    let made = keys.make_wrapped(&label, TokenAlgorithm::Es256).await.unwrap();
+    let mut changed = made.wrapped.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    for wrong in [changed.as_slice(), &made.wrapped[..made.wrapped.len() - 1], b"x"] {
+        match keys.unwrap(&label, wrong).await {
+            Err(error) => assert!(matches!(error, KeyError::Unusable { .. }), "{error}"),
+            // Emulators do not all authenticate what they encrypt.
+            Ok(pkcs8) => assert_eq!(public_half(TokenAlgorithm::Es256, &pkcs8), None),
+        }
+    }
+}
+
+fn public_half(algorithm: TokenAlgorithm, pkcs8: &[u8]) -> Option<Vec<u8>> {
+    let spki = match algorithm {
+        TokenAlgorithm::Es256 => {
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok()?.public_key().as_der()
+        }
+        TokenAlgorithm::Rs256 => rsa::KeyPair::from_pkcs8(pkcs8).ok()?.public_key().as_der(),
+    };
+    Some(spki.ok()?.as_ref().to_vec())
 }

@@ -16,8 +16,8 @@ pub fn to_pem<'a>(certificates_der: impl IntoIterator<Item = &'a [u8]>) -> Strin
 }
 
 /// The CAs' certificates (DER) as a SPIFFE bundle: a JWK set (SPIFFE Trust Domain and Bundle section 4). `sequence`
-/// rises with every change; `refresh_hint` says how often consumers shall ask again. `token_keys`: JWKs of keys for SVIDs
-/// of other kinds.
+/// rises with every change; `refresh_hint` says how often consumers shall ask again. `token_keys`: JWKs of keys for
+/// SVIDs of other kinds.
 pub fn to_spiffe_json<'a>(
     certificates_der: impl IntoIterator<Item = &'a [u8]>,
     token_keys: Vec<Value>,

@@ -1,6 +1,6 @@
 output "key_arns" {
   description = "Purpose → ARN of its key."
-  value       = { for purpose, key in aws_kms_key.this : purpose => key.arn }
+  value       = merge({ for purpose, key in aws_kms_key.this : purpose => key.arn }, { tokens = aws_kms_key.tokens.arn })
 }
 
 output "aliases" {

@@ -30,6 +30,14 @@ locals {
     "kms:UpdateKeyDescription",
   ]
 
+  break_glass = [
+    "kms:CancelKeyDeletion",
+    "kms:DisableKey",
+    "kms:EnableKey",
+    "kms:PutKeyPolicy",
+    "kms:ScheduleKeyDeletion",
+  ]
+
   administrators = length(var.administrator_role_arns) == 0 ? [local.account_root] : var.administrator_role_arns
 }
 
@@ -188,13 +196,7 @@ data "aws_iam_policy_document" "key" {
     content {
       sid       = "BreakGlassDestroys"
       resources = ["*"]
-      actions = [
-        "kms:CancelKeyDeletion",
-        "kms:DisableKey",
-        "kms:EnableKey",
-        "kms:PutKeyPolicy",
-        "kms:ScheduleKeyDeletion",
-      ]
+      actions   = local.break_glass
 
       principals {
         type        = "AWS"

@@ -67,7 +67,8 @@ pub(crate) mod oauth {
     pub(crate) const INTROSPECT: &str = "/oauth/introspect";
 }
 
-/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it that of SVIDs. RFC 8414 section
+/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it that of SVIDs. RFC 8414
+/// section
 /// 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section 4 behind it.
 pub(crate) mod issuers {
     pub(crate) const KEYS: &str = "/t/{tenant}/jwks.json";

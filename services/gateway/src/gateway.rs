@@ -175,7 +175,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Ends everything in order: no new connections, 15 seconds for requests under way, then the audit log's last lines.
+    /// Ends everything in order: no new connections, 15 seconds for requests under way, then the audit log's last
+    /// lines.
     pub async fn stop(self) {
         self.stop.cancel();
         self.connections.close();

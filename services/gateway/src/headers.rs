@@ -46,8 +46,8 @@ fn is_ours(name: &HeaderName, more: &[String]) -> bool {
         || more.contains(&name)
 }
 
-/// Removes those that are for one connection: first the ones that `Connection` names, so that what is added later cannot
-/// be among them.
+/// Removes those that are for one connection: first the ones that `Connection` names, so that what is added later
+/// cannot be among them.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)

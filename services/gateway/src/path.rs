@@ -6,8 +6,8 @@ const MAX_PATH: usize = 8192;
 /// Why a path is refused, for the audit log.
 pub(crate) type PathFault = &'static str;
 
-/// Brings a path into its normal form (RFC 3986 section 6.2.2): unreserved characters as they are, `%` sequences in upper
-/// case, dot segments resolved.
+/// Brings a path into its normal form (RFC 3986 section 6.2.2): unreserved characters as they are, `%` sequences in
+/// upper case, dot segments resolved.
 pub(crate) fn normalized(path: &str) -> Result<String, PathFault> {
     if !path.starts_with('/') {
         return Err("the path does not begin with a slash");

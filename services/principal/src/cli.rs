@@ -76,6 +76,9 @@ pub enum Command {
     /// Join tokens, for first certificates
     #[command(subcommand)]
     Token(c::enrollment::tokens::TokenCommand),
+    /// Devices: principals with first certificates, one by one or a fleet from a CSV file
+    #[command(subcommand)]
+    Device(c::devices::DeviceCommand),
     /// Get a first certificate with a join token, AWS role, OIDC token or device certificate
     Enroll(c::enrollment::enroll::EnrollArgs),
     /// Sign in as a person to get a short-lived certificate
@@ -92,6 +95,15 @@ pub enum Command {
     /// Authorization: a tenant's permissions, grants and policies, and what they decide
     #[command(subcommand, visible_alias = "policy")]
     Authz(c::authorization::AuthzCommand),
+    /// OAuth access tokens, bound to a certificate
+    #[command(subcommand)]
+    AccessToken(c::tokens::AccessTokenCommand),
+    /// SPIFFE JWT-SVIDs
+    #[command(subcommand)]
+    Svid(c::tokens::SvidCommand),
+    /// Keys that sign a tenant's tokens
+    #[command(subcommand)]
+    TokenKey(c::tokens::TokenKeyCommand),
     /// Audit log: list, follow and verify events
     #[command(subcommand)]
     Audit(c::audit::AuditCommand),
@@ -148,11 +160,15 @@ async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Cert(command) => c::certificates::run(run, command).await,
         Command::Renewal(command) => c::certificates::renewal::run(run, command).await,
         Command::Token(command) => c::enrollment::tokens::run(run, command).await,
+        Command::Device(command) => c::devices::run(run, command).await,
         Command::Enroll(args) => c::enrollment::enroll::run(run, args).await,
         Command::Login(args) => c::enrollment::login::run(run, args).await,
         Command::Enrollment(command) => c::enrollment::rules::run(run, command).await,
         Command::Ca(command) => c::authorities::run(run, command).await,
         Command::Authz(command) => c::authorization::run(run, command).await,
+        Command::AccessToken(command) => c::tokens::run_access_token(run, command).await,
+        Command::Svid(command) => c::tokens::run_svid(run, command).await,
+        Command::TokenKey(command) => c::tokens::run_token_key(run, command).await,
         Command::Trust(command) => c::trust::run(run, command).await,
         Command::Audit(command) => c::audit::run(run, command).await,
         Command::Completion(args) => c::shell::completion(run, &args),

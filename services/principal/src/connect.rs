@@ -18,17 +18,31 @@ pub(crate) fn channel(run: &Run, name: &str, context: &Context) -> Result<Channe
     Ok(connector.channel())
 }
 
+/// A channel to the same server, by which nobody is known: for first certificates of others.
+pub(crate) fn stranger(run: &Run, name: &str, context: &Context) -> Result<Channel, Failure> {
+    let credentials = credentials(run, name, context)?;
+    Ok(configured(run, context, Connector::new(&context.endpoint, credentials.root_der(), None)?)?.channel())
+}
+
 /// What makes that channel.
 pub(crate) fn connector(run: &Run, name: &str, context: &Context) -> Result<Connector, Failure> {
+    let credentials = credentials(run, name, context)?;
+    configured(run, context, Connector::new(&context.endpoint, credentials.root_der(), Some(&credentials))?)
+}
+
+/// The context's, as far as they can be used.
+fn credentials(run: &Run, name: &str, context: &Context) -> Result<Credentials, Failure> {
     let directory = context.directory(&run.home);
     private::refuse_if_open(&directory.join(signet_client::KEY_FILE))?;
     refuse_if_expired(&directory, name, context, run.printer.now)?;
-    let credentials = Credentials::load(&directory).map_err(|error| {
+    Credentials::load(&directory).map_err(|error| {
         Failure::new(Exit::Denied, format!("context {name}: {error}")).hint(
             "`principal doctor` explains; `principal enroll --replace --save-context NAME` gets a new certificate",
         )
-    })?;
-    let connector = Connector::new(&context.endpoint, credentials.root_der(), Some(&credentials))?;
+    })
+}
+
+fn configured(run: &Run, context: &Context, connector: Connector) -> Result<Connector, Failure> {
     let connector = connector.with_deadline(run.global.timeout).with_connect_timeout(run.global.timeout);
     match &context.server_name {
         Some(name) => Ok(connector.with_server_name(name)?),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use signet_client::{CERT_FILE, Connector, Credentials, Directory, Enrollment, KEY_FILE, Retry, Storage};
+use signet_client::{CERT_FILE, Connector, Directory, Enrollment, KEY_FILE, Retry, Storage};
 use signet_core::audit::sha256_hex;
 use signet_x509::pem;
 
@@ -134,13 +134,14 @@ pub(crate) async fn enroll(
     // The key is on disk before anything is sent: a second run gets the certificate whose answer the first one lost.
     let storage: Arc<dyn Storage> = Arc::new(Directory::new(&place.directory));
     let work = signet_client::enroll_resumably(&channel, &storage, enrollment, retry);
-    let credentials: Credentials = progress::watch("enrolling", run.printer.quiet, work).await.map_err(|error| {
+    let first = progress::watch("enrolling", run.printer.quiet, work).await.map_err(|error| {
         let mut failure = Failure::from(error);
         if let (Some(hint), Some(tenant)) = (&mut failure.hint, &enrollment.tenant_id) {
             *hint = hint.replace("TENANT", tenant);
         }
         failure
     })?;
+    let credentials = first.credentials;
     let leaf = credentials.chain_der().first().cloned().and_then(Held::from_der);
     if place.replace == Replace::Own
         && let Err(refused) = place.refuse_held(leaf.as_ref())

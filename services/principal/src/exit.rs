@@ -19,11 +19,13 @@ pub enum Exit {
     Unavailable,
     /// A verification was carried out and found something.
     Found,
+    /// Some of many things failed; the others are done.
+    Partial,
 }
 
 impl Exit {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -32,6 +34,7 @@ impl Exit {
         Self::Conflict,
         Self::Unavailable,
         Self::Found,
+        Self::Partial,
     ];
 
     /// The process's exit status.
@@ -45,6 +48,7 @@ impl Exit {
             Self::Conflict => 5,
             Self::Unavailable => 6,
             Self::Found => 7,
+            Self::Partial => 8,
         }
     }
 
@@ -59,6 +63,7 @@ impl Exit {
             Self::Conflict => "conflict",
             Self::Unavailable => "unavailable",
             Self::Found => "found",
+            Self::Partial => "partial",
         }
     }
 
@@ -73,6 +78,7 @@ impl Exit {
             Self::Conflict => "already exists, or its state forbids the change",
             Self::Unavailable => "unavailable or timed out: retry",
             Self::Found => "verification failed",
+            Self::Partial => "some of many failed; the others are done",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io::IsTerminal as _, pin::pin, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,6 +23,19 @@ impl Default for Progress {
 }
 
 impl Progress {
+    /// Of `total` things that are done one by one.
+    pub fn of(total: u64) -> Self {
+        const BAR: &str = "{spinner} {prefix} {bar:30} {pos}/{len}, {eta} left";
+        let bar = ProgressBar::new(total);
+        // The template is ours; were it wrong, the bar without it would do.
+        Self(ProgressStyle::with_template(BAR).map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)))
+    }
+
+    /// One more of them is done.
+    pub fn advance(&self) {
+        self.0.inc(1);
+    }
+
     /// The work has come to `done` of its part `part`.
     pub fn tell(&self, part: &str, done: u64) {
         self.0.set_message(format!("{} ({part}: {done})", self.0.prefix()));
@@ -46,6 +59,8 @@ impl Progress {
         let done = work.await;
         self.0.disable_steady_tick();
         self.0.finish_and_clear();
+        // What is reset is drawn once more.
+        self.0.set_draw_target(ProgressDrawTarget::hidden());
         self.0.reset();
         done
     }
@@ -66,5 +81,12 @@ mod tests {
         assert_eq!(told, "restoring (principals: 25)");
         let next = progress.watch("checking", true, async { progress.0.message() }).await;
         assert_eq!(next, "checking");
+    }
+
+    #[tokio::test]
+    async fn of_a_number_of_things_it_counts_those_that_are_done() {
+        let progress = Progress::of(3);
+        progress.watch("provisioning", true, async { progress.advance() }).await;
+        assert_eq!((progress.0.position(), progress.0.length()), (1, Some(3)));
     }
 }

@@ -79,6 +79,11 @@ impl Session {
         Some(self.tenant.as_str()).filter(|tenant| !tenant.is_empty()).or_else(own).unwrap_or("the caller")
     }
 
+    /// Limit of a call.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Whether the tenant to work in is another than the caller's.
     pub fn is_elsewhere(&self) -> bool {
         let own = self.held.as_ref().and_then(Held::tenant_and_principal).map(|(tenant, _)| tenant);

@@ -36,14 +36,20 @@ const AFTER_EXPIRY: Lifetime = Lifetime::minutes(10);
 /// Most bytes of facts, or of rules' answers, in an audit event.
 const MOST_TOLD: usize = 2048;
 
+/// Who presents evidence, and with which key.
+pub(super) struct Presented<'a> {
+    pub(super) call: &'a Call,
+    pub(super) tenant: &'a TenantId,
+    pub(super) evidence: &'a Evidence,
+    /// SHA-256 of the public key that the evidence is to serve, hexadecimal.
+    pub(super) key_sha256: String,
+}
+
 /// A request for a certificate by evidence.
 struct Request<'a> {
-    call: &'a Call,
-    tenant: &'a TenantId,
-    evidence: &'a Evidence,
+    presented: Presented<'a>,
     wanted: Option<&'a PrincipalId>,
     csr: &'a Csr,
-    key_sha256: String,
 }
 
 pub(super) async fn enroll_by_rule(
@@ -62,7 +68,8 @@ pub(super) async fn enroll_by_rule(
         known.push(("wanted_tenant", tenant.to_string()));
         return admitting::refuse_proof(app, call, &TenantId::system(), refused("UNKNOWN_TENANT"), known).await;
     };
-    let request = Request { call, tenant, evidence, wanted, csr, key_sha256: key_digest(csr) };
+    let presented = Presented { call, tenant, evidence, key_sha256: key_digest(csr) };
+    let request = Request { presented, wanted, csr };
     match believe(app, &request, &found.value, &mut known).await {
         Ok(leaf) => Ok(leaf),
         Err(error) => admitting::refuse_proof(app, call, tenant, error, known).await,
@@ -71,25 +78,40 @@ pub(super) async fn enroll_by_rule(
 
 /// Checks, decides and issues; `known` collects what a refusal can tell the tenant.
 async fn believe(app: &App, request: &Request<'_>, tenant: &Tenant, known: &mut Known) -> Result<IssuedLeaf, Error> {
-    let call = request.call;
     order::require_served(app, &tenant.id)?;
     require_active(tenant)?;
-    let rules = reads::rules_of(app, &tenant.id, call.now).await?;
-    let facts = attest(app, request, &rules, known).await?;
-    known.push(("facts", told(facts.values.iter().map(|(name, values)| format!("{name}={}", values.join("|"))))));
-    let Decision { granted, missed } = decide(&rules, &facts);
-    let Some(grant) = granted else {
-        known.push(("rules", told(missed.iter().map(|(rule, miss)| format!("{}: {miss}", rule.id)))));
-        return Err(refused("NO_RULE_MATCHES"));
-    };
-    known.extend([("rule", grant.rule.id.to_string()), ("principal", grant.id.to_string())]);
+    let rules = reads::rules_of(app, &tenant.id, request.presented.call.now).await?;
+    let (facts, grant) = granted(app, &request.presented, &rules, known).await?;
     if request.wanted.is_some_and(|wanted| *wanted != grant.id) {
         return Err(refused("OTHER_PRINCIPAL"));
     }
     issue_granted(app, request, &grant, &facts).await
 }
 
-async fn attest(app: &App, request: &Request<'_>, rules: &[EnrollmentRule], known: &mut Known) -> Result<Facts, Error> {
+/// What the evidence proves, and whom a rule makes of that.
+pub(super) async fn granted<'a>(
+    app: &App,
+    presented: &Presented<'_>,
+    rules: &'a [EnrollmentRule],
+    known: &mut Known,
+) -> Result<(Facts, Grant<'a>), Error> {
+    let facts = attest(app, presented, rules, known).await?;
+    known.push(("facts", told(facts.values.iter().map(|(name, values)| format!("{name}={}", values.join("|"))))));
+    let Decision { granted, missed } = decide(rules, &facts);
+    let Some(grant) = granted else {
+        known.push(("rules", told(missed.iter().map(|(rule, miss)| format!("{}: {miss}", rule.id)))));
+        return Err(refused("NO_RULE_MATCHES"));
+    };
+    known.extend([("rule", grant.rule.id.to_string()), ("principal", grant.id.to_string())]);
+    Ok((facts, grant))
+}
+
+async fn attest(
+    app: &App,
+    request: &Presented<'_>,
+    rules: &[EnrollmentRule],
+    known: &mut Known,
+) -> Result<Facts, Error> {
     let sources: Vec<_> = rules.iter().map(|rule| rule.source.clone()).collect();
     let challenge = Challenge {
         server_id: app.environment.suffix().as_str(),
@@ -122,7 +144,7 @@ async fn issue_granted(
     grant: &Grant<'_>,
     facts: &Facts,
 ) -> Result<IssuedLeaf, Error> {
-    let Request { call, tenant, evidence, csr, key_sha256, .. } = request;
+    let Request { presented: Presented { call, tenant, evidence, key_sha256 }, csr, .. } = request;
     let used = use_of(evidence, facts, tenant, key_sha256)?;
     let scope = grant.scope();
     let fingerprint = fingerprint(call, &(evidence.kind(), &grant.id, key_sha256))?;
@@ -145,12 +167,7 @@ async fn admit_granted(
     facts: &Facts,
     (used, turn): (&[UsedProof], Option<&CountTurn<'_>>),
 ) -> Result<Admission, Error> {
-    let mut newly_used = Vec::new();
-    for used in used {
-        if !was_used(app, call, used).await? {
-            newly_used.push(Write::create(used.clone()));
-        }
-    }
+    let newly_used = newly_used(app, call, used).await?;
     let found = reads::find_principal(app, scope, &grant.id, call.now).await?;
     if let Some(found) = &found {
         may_take(grant, &found.value)?;
@@ -175,6 +192,17 @@ async fn admit_granted(
     admitting::admission(app, call, scope, principal, created, turn, commit).await
 }
 
+/// What must be written so that nobody else uses the proofs.
+pub(super) async fn newly_used(app: &App, call: &Call, used: &[UsedProof]) -> Result<Vec<Write>, Error> {
+    let mut newly_used = Vec::new();
+    for used in used {
+        if !was_used(app, call, used).await? {
+            newly_used.push(Write::create(used.clone()));
+        }
+    }
+    Ok(newly_used)
+}
+
 /// Whether the bearer proof was used before. For the same key it may be used again: whoever stole it lacks the key.
 async fn was_used(app: &App, call: &Call, used: &UsedProof) -> Result<bool, Error> {
     let key = UsedProof::key_of(&used.tenant, &used.bearer_sha256);
@@ -188,7 +216,12 @@ async fn was_used(app: &App, call: &Call, used: &UsedProof) -> Result<bool, Erro
 /// What must be remembered so that a bearer proof serves one key only, in whatever tenant: a record of the
 /// environment's, and one of the tenant's, which nodes of earlier versions look for. None for a proof that is bound to
 /// a key.
-fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &str) -> Result<Vec<UsedProof>, Error> {
+pub(super) fn use_of(
+    evidence: &Evidence,
+    facts: &Facts,
+    tenant: &TenantId,
+    key_sha256: &str,
+) -> Result<Vec<UsedProof>, Error> {
     let Some(bearer_sha256) = evidence.bearer_sha256() else { return Ok(Vec::new()) };
     let expiry = facts.values.get(fact::EXPIRES).and_then(|values| values.first()).and_then(|text| text.parse().ok());
     // Without an end, its use would have to be remembered for ever.
@@ -203,7 +236,7 @@ fn use_of(evidence: &Evidence, facts: &Facts, tenant: &TenantId, key_sha256: &st
 
 /// Whether the rule may speak for a principal that exists. Callers choose some of their facts, e.g. a session's name,
 /// so an id made of facts opens only what the rule itself made; one that the rule's maker wrote down was meant.
-fn may_take(grant: &Grant<'_>, principal: &Principal) -> Result<(), Error> {
+pub(super) fn may_take(grant: &Grant<'_>, principal: &Principal) -> Result<(), Error> {
     if !grant.is_named && principal.enrolled_by.as_ref() != Some(&grant.rule.id) {
         return Err(refused("PRINCIPAL_EXISTS"));
     }
@@ -211,7 +244,7 @@ fn may_take(grant: &Grant<'_>, principal: &Principal) -> Result<(), Error> {
 }
 
 /// Who was let in, as its own world names it.
-fn caller(facts: &Facts) -> String {
+pub(super) fn caller(facts: &Facts) -> String {
     let names = [fact::ARN, fact::ISSUER, "sub", fact::ANCHOR, fact::COMMON_NAME, fact::SERIAL];
     let named = names.iter().filter_map(|name| facts.values.get(*name).map(|values| (name, values)));
     told(named.map(|(name, values)| format!("{name}={}", values.join("|"))))

@@ -3,6 +3,7 @@
 mod admitting;
 mod by_rule;
 mod by_token;
+pub mod exchange;
 pub mod out_of_band;
 pub mod rules;
 pub mod tokens;

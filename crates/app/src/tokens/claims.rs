@@ -1,11 +1,7 @@
 //! What tokens say.
 
 use serde::{Deserialize, Serialize};
-use signet_core::{
-    Entropy, Identity, Role, Serial, Time,
-    authorities::signer::random,
-    spiffe::{SpiffeId, TrustDomainSuffix},
-};
+use signet_core::{Entropy, Role, Serial, Time, authorities::signer::random};
 
 /// `typ` of access tokens (RFC 9068 section 2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
@@ -23,8 +19,11 @@ pub struct AccessToken {
     pub sub: String,
     /// For whom.
     pub aud: String,
-    /// The principal's id.
+    /// The id of who asked for it, whose certificate it is bound to: `sub`'s, but where another's token was exchanged.
     pub client_id: String,
+    /// Who acts for `sub` (RFC 8693 section 4.1): where another's token was exchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<ActingParty>,
     /// What it allows: permissions, parted by spaces.
     pub scope: String,
     /// Issued at, Unix seconds.
@@ -34,17 +33,25 @@ pub struct AccessToken {
     /// Unlike all others.
     pub jti: String,
     /// The certificate that it is bound to.
-    pub cnf: Confirmation,
+    pub cnf: CertificateConfirmation,
     /// Roles that the holder has in its tenant (RFC 9068 section 2.2.3.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
-    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in hexadecimal.
+    /// The same certificate as what is revoked names it: its issuer and, behind a slash, its serial number in
+    /// hexadecimal.
     pub certificate: String,
+}
+
+/// RFC 8693 section 4.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActingParty {
+    /// A SPIFFE ID.
+    pub sub: String,
 }
 
 /// RFC 8705 section 3.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confirmation {
+pub struct CertificateConfirmation {
     /// Of the certificate, base64url.
     #[serde(rename = "x5t#S256")]
     pub x5t_s256: String,
@@ -89,12 +96,6 @@ pub struct WitSvid {
 pub struct ConfirmedKey {
     /// A public key.
     pub jwk: serde_json::Value,
-}
-
-/// The SPIFFE ID of a certificate's holder.
-pub fn subject(identity: &Identity, suffix: &TrustDomainSuffix) -> String {
-    let Identity { tenant, principal_type, principal, .. } = identity.clone();
-    SpiffeId { tenant, principal_type, principal }.uri(suffix)
 }
 
 /// 128 random bits behind the time, as serial numbers are.

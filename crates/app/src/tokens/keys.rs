@@ -17,13 +17,13 @@ pub struct RotateTokenKeys {
     pub for_use: TokenUse,
     /// What the next key signs with; `None`: as the present one.
     pub algorithm: Option<TokenAlgorithm>,
-    /// The next key takes the place of all others at once: what they signed is good no more. Otherwise it is published an hour before
-    /// it signs.
+    /// The next key takes the place of all others at once: what they signed is good no more. Otherwise it is published
+    /// an hour before it signs.
     pub now: bool,
 }
 
 /// A tenant's keys for all kinds of tokens; none of those that were never asked for.
-pub async fn list_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<TokenKeys>, Error> {
+pub async fn get_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Result<Vec<TokenKeys>, Error> {
     let mut found = Vec::new();
     for for_use in TokenUse::ALL {
         let key = TokenKeys::key_of(scope.tenant(), for_use);
@@ -35,7 +35,8 @@ pub async fn list_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Res
     Ok(found)
 }
 
-/// Does what is due for a tenant's keys: the first one, the next one, or letting go of those that are over. Returns the keys after it.
+/// Does what is due for a tenant's keys: the first one, the next one, or letting go of those that are over. Returns the
+/// keys after it.
 pub async fn advance(app: &App, chore: &Chore, tenant: &TenantId, for_use: TokenUse) -> Result<TokenKeys, Error> {
     let scope = chore.keeper.tenant(tenant);
     let plan = || async {
@@ -72,7 +73,7 @@ pub async fn rotate_token_keys(
         reads::require_active_tenant(app, scope, call.now).await?;
         let before = match head(app, scope, for_use, call.now).await {
             // What cannot be read is not lost by being replaced.
-            Err(Error::Unreadable { .. }) if now => Some(unreadable(app, scope, for_use, call.now).await?),
+            Err(Error::Unreadable { .. }) if now => replaceable(app, scope, for_use, call.now).await?,
             found => found?,
         };
         let keys = before.as_ref().map_or(&[][..], |before| &before.value.keys);
@@ -139,16 +140,18 @@ async fn head(
 }
 
 /// A record that cannot be read, as one without keys, to write it anew: its version stands beside the body.
-async fn unreadable(
+async fn replaceable(
     app: &App,
     scope: &TenantScope,
     for_use: TokenUse,
     now: Time,
-) -> Result<Versioned<TokenKeys>, Error> {
+) -> Result<Option<Versioned<TokenKeys>>, Error> {
     let page = scope.page::<TokenKeys>(&*app.store, &TokenKeys::all_of(scope.tenant()), now).await?;
+    if let Some(found) = page.records.into_iter().find(|found| found.value.for_use == for_use) {
+        return Ok(Some(found));
+    }
     let key = TokenKeys::key_of(scope.tenant(), for_use);
     let version = page.unreadable.into_iter().find(|record| record.key == key).and_then(|record| record.version);
-    let version = version.ok_or(Error::Conflict("the token keys"))?;
     let value = TokenKeys { tenant: scope.tenant().clone(), for_use, keys: Vec::new(), generation: 0 };
-    Ok(Versioned { value, version })
+    Ok(version.map(|version| Versioned { value, version }))
 }

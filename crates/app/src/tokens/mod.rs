@@ -4,6 +4,6 @@ pub mod claims;
 mod keys;
 mod signing;
 
-pub use keys::{RotateTokenKeys, advance, list_token_keys, rotate_token_keys};
+pub use keys::{RotateTokenKeys, advance, get_token_keys, rotate_token_keys};
 pub(crate) use signing::Unwrapped;
 pub use signing::signing_key;

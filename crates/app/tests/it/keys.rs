@@ -7,9 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use signet_core::{KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, TenantId, Time};
-use signet_testkit::faulty::Happening;
+use signet_core::{
+    KeyError, KeyLabel, KeyManager, KeyRef, PolicyReport, Signer, TenantId, Time, WrapLabel, WrappedKey,
+    tokens::TokenAlgorithm,
+};
+use signet_testkit::{faulty::Happening, wrapping};
 use signet_x509::KeyPair;
+use zeroize::Zeroizing;
 
 use crate::ledger::Ledger;
 
@@ -93,6 +97,14 @@ impl KeyManager for MemoryKeys {
     async fn end(&self, key: &KeyRef, _: &TenantId) -> Result<(), KeyError> {
         self.keys.lock().unwrap().remove(key);
         Ok(())
+    }
+
+    async fn make_wrapped(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
+        Ok(wrapping::make_wrapped(label, algorithm))
+    }
+
+    async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        wrapping::unwrap(label, wrapped)
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

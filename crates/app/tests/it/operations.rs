@@ -9,6 +9,7 @@ use signet_app::{
     enrollment::{self, out_of_band, rules, tokens},
     principals::{self, deletion},
     tenants,
+    tokens::{self as keys_for_tokens, RotateTokenKeys},
 };
 use signet_core::{
     Error, PrincipalType, Serial,
@@ -18,6 +19,7 @@ use signet_core::{
         Certificate, RevocationReason,
         renewal::{Steering, Window},
     },
+    tokens::TokenUse,
 };
 use signet_testkit::fixtures::{NOW, later};
 
@@ -66,6 +68,7 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "CreateEnrollmentRule", events: 1 },
     Operation { name: "DeleteEnrollmentRule", events: 1 },
     Operation { name: "SetAuthorizationModel", events: 1 },
+    Operation { name: "RotateTokenKeys", events: 1 },
     Operation { name: "PrepareCa", events: 1 },
     Operation { name: "ActivateCa", events: 1 },
     Operation { name: "RetireCa", events: 1 },
@@ -101,6 +104,7 @@ pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usiz
             rule_operation(world, name, number, request).await
         }
         "SetAuthorizationModel" => model_operation(world, name, number, request).await,
+        "RotateTokenKeys" => token_key_operation(world, name, number, request).await,
         _ => principal_operation(world, name, number, request).await,
     }
 }
@@ -281,6 +285,18 @@ async fn model_operation(world: &Arc<World>, name: &'static str, number: usize, 
         let input = SetModel { rules: (*rules).clone(), base_version: 0, note: "first".into(), force: false };
         let answer = authorization::set_model(&world.app, &call_with_id(name, &request), &scope, input).await;
         answer.map(|model| format!("{model:?}"))
+    })
+}
+
+async fn token_key_operation(world: &Arc<World>, name: &'static str, number: usize, request: String) -> Repeatable {
+    let tenant = format!("tenant-{number}");
+    world.tenant(&tenant).await;
+    let scope = scope(&tenant);
+    repeat!(world, scope, request; {
+        let input = RotateTokenKeys { for_use: TokenUse::AccessToken, algorithm: None, now: true };
+        let answer = keys_for_tokens::rotate_token_keys(&world.app, &call_with_id(name, &request), &scope, input).await;
+        // The keys differ; how many there are does not.
+        answer.map(|keys| format!("{} {}", keys.for_use, keys.keys.len()))
     })
 }
 

@@ -62,8 +62,18 @@ pub async fn enroll_resumably(
     storage: &Arc<dyn Storage>,
     enrollment: &Enrollment,
     retry: Retry,
-) -> Result<Credentials, ClientError> {
-    Ok(certified(channel, storage, enrollment, retry).await?.held)
+) -> Result<FirstCertificate, ClientError> {
+    let fresh = certified(channel, storage, enrollment, retry).await?;
+    Ok(FirstCertificate { credentials: fresh.held, anchors_der: fresh.anchors_der })
+}
+
+/// What an enrollment brings.
+#[derive(Debug)]
+pub struct FirstCertificate {
+    /// The certificate with its key.
+    pub credentials: Credentials,
+    /// What the tenant's verifiers trust, DER; nothing from a control plane that is older than that.
+    pub anchors_der: Vec<Vec<u8>>,
 }
 
 /// Who calls has the storage's lock.

@@ -52,7 +52,7 @@ use crate::{
 pub(crate) use shared::{Shared, Task};
 
 pub use channel::LiveChannel;
-pub use enrolling::enroll_resumably;
+pub use enrolling::{FirstCertificate, enroll_resumably};
 pub use settings::{IdentitySettings, OutOfBand};
 pub use status::{LastFailure, RenewalState, Status};
 

@@ -66,8 +66,8 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
     /// is fine. Other tenants' keys, and the environment's own, are refused ([`KeyError::Denied`]).
     async fn end(&self, key: &KeyRef, tenant: &TenantId) -> Result<(), KeyError>;
 
-    /// Makes a key pair whose private half this process does not see: it comes wrapped, for whoever may unwrap it. It is
-    /// bound to its label: under another it cannot be unwrapped.
+    /// Makes a key pair whose private half this process does not see: it comes wrapped, for whoever may unwrap it. It
+    /// is bound to its label: under another it cannot be unwrapped.
     async fn make_wrapped(&self, label: &WrapLabel, _algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
         Err(KeyError::Unavailable(format!("this key manager makes no keys for tokens of {}", label.tenant)))
     }

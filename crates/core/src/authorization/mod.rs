@@ -53,7 +53,7 @@ const READ: &[&str] = &[
     "authorization.get",
     "authorization.check",
     "access_tokens.introspect",
-    "token_keys.list",
+    "token_keys.get",
 ];
 const OPERATE: &[&str] = &[
     "principals.suspend",
@@ -63,6 +63,8 @@ const OPERATE: &[&str] = &[
     "tokens.create",
     "tokens.revoke",
 ];
+const SERVE: &[&str] =
+    &["principals.get", "principals.list", "authorization.check", "access_tokens.exchange", "access_tokens.introspect"];
 /// A permission's number in a [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PermissionId(u16);
@@ -136,8 +138,7 @@ impl Policy {
                 }
             }
             PrincipalType::Service => {
-                let own = ["principals.get", "principals.list", "authorization.check", "access_tokens.introspect"];
-                give(&own, Reach::OwnTenant);
+                give(SERVE, Reach::OwnTenant);
             }
             PrincipalType::Worker | PrincipalType::Device => {}
         }

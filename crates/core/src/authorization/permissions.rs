@@ -40,9 +40,10 @@ pub const PERMISSIONS: &[&str] = &[
     "authorization.set",
     "authorization.check",
     "access_tokens.create",
+    "access_tokens.exchange",
     "access_tokens.introspect",
     "svids.create",
-    "token_keys.list",
+    "token_keys.get",
     "token_keys.rotate",
 ];
 

@@ -126,6 +126,9 @@ reasons! {
     NO_SUCH_METHOD [Caller; "UNIMPLEMENTED"]
         "The server has no method of that name."
         => "Check the name; a server that is older than the client may lack it.";
+    NO_TOKEN_ISSUER [Caller; "FAILED_PRECONDITION"]
+        "The environment has no address that tokens could name as their issuer."
+        => "An operator sets `tokens.issuer` or `probe.endpoint`.";
     OPERATORS_ENROLL_AT_CONTROL_PLANE [Caller; "FAILED_PRECONDITION"]
         "An operator called the enroll Lambda, which cannot sign for tenant `system`."
         => "Send the same request to the address in the message; the token is still unused.";
@@ -231,6 +234,9 @@ reasons! {
     TIMED_OUT [Caller; "DEADLINE_EXCEEDED"]
         "The server's time limit for a call has passed; whether it was done is not known."
         => "Retry with the same request id.";
+    TOKEN_KEY_WAITS [Caller; "FAILED_PRECONDITION"]
+        "The next key for these tokens is published already, and signs within the hour."
+        => "Wait for it, or replace all keys at once (`now`) if one may be known to others.";
     TOO_MANY_CALLS [Caller; "RESOURCE_EXHAUSTED"]
         "The principal, its tenant, or an address without a certificate calls too often."
         => "Slow down, and retry after the pause in `RetryInfo` (HTTP: `Retry-After`).";

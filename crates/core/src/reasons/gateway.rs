@@ -3,9 +3,6 @@
 use super::reason::{Reason, Told, reasons};
 
 reasons! {
-    ACCESS_TOKEN_EXPIRED [Connection;]
-        "The token that the stream was opened with has expired."
-        => "Get another one with your certificate, and open the stream again.";
     ACCESS_TOKEN_REFUSED [Caller; "HTTP 401"]
         "The token is not one of the gateway's, has expired, or was given for another certificate."
         => "Get another one, and use it on a connection with the same certificate.";

@@ -33,6 +33,9 @@ reasons! {
     DUPLICATE [Caller; "INVALID_ARGUMENT"]
         "A list names the same thing twice."
         => "Name each thing once; a fact can have several values.";
+    FOREIGN_KEY [Caller; "INVALID_ARGUMENT"]
+        "The key of a WIT-SVID is not that of the connection's certificate."
+        => "Send the public key of the certificate that you connect with.";
     INVALID_DISPLAY_NAME [Caller; "INVALID_ARGUMENT"]
         "The display name is too long, or has characters that hide, move the cursor or turn text round."
         => "Use at most 128 printable characters.";
@@ -117,6 +120,9 @@ reasons! {
     RESERVED_ID [Caller; "INVALID_ARGUMENT"]
         "The tenant id is reserved for the environment."
         => "Choose another id.";
+    SCOPE_NOT_GRANTED [Caller; "INVALID_ARGUMENT"]
+        "The caller has none of the audience's permissions, or not all that it asks for."
+        => "Ask for those that `principal authz check` allows, or have an admin grant the others.";
     TOO_LARGE [Caller; "INVALID_ARGUMENT", "HTTP 413"]
         "A field, or the body of an HTTP request, has too many bytes."
         => "Send less; the message has the limit.";
@@ -129,6 +135,9 @@ reasons! {
     TRUST_DOMAIN_OF_SERVER [Caller; "INVALID_ARGUMENT"]
         "The tenant's trust domain would be or contain a host name of the control plane, which its CA could then name."
         => "Choose another id.";
+    UNKNOWN_AUDIENCE [Caller; "INVALID_ARGUMENT"]
+        "The tenant has no permission whose name begins with the audience and a colon."
+        => "Fix the audience, or declare its permissions in the tenant's rules.";
     UNKNOWN_FIELD [Caller; "INVALID_ARGUMENT"]
         "The update mask names a field that cannot be changed."
         => "Name only the fields that the message lists.";

@@ -33,8 +33,10 @@ pub enum Merged {
 /// | all but the certificates of a tenant whose purge has begun | never | all of it, for the purge to remove |
 /// | certificate | its bytes | revocation, lock, successor |
 /// | join token | its data | use, revocation; one that is gone comes back revoked, since nobody knows of its use |
-/// | revocation list | if it is gone, as one that is over and made anew: what was revoked since is not on it | all of it |
-/// | authorization model | never: nobody knows what was taken away since; its versions come back, to choose from | all of it |
+/// | revocation list | if it is gone, as one that is over and made anew: what was revoked since is not on it | all of
+/// it |
+/// | authorization model | never: nobody knows what was taken away since; its versions come back, to choose from | all
+/// of it |
 /// | token keys | never: one may have been let go since it was known to others; they are made anew | all of it |
 /// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
 /// | changes feed | never | all of it |

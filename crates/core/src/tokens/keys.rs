@@ -1,5 +1,5 @@
-//! A tenant's keys for tokens: kept with their private half wrapped, published before they sign, kept published until the last token
-//! that they signed has ended.
+//! A tenant's keys for tokens: kept with their private half wrapped, published before they sign, kept published until
+//! the last token that they signed has ended.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use crate::{
 pub const KEY_LIFETIME: Lifetime = Lifetime::days(30);
 /// How long a key is published before it signs: longer than anybody keeps a set of keys.
 pub const PUBLISH_LEAD: Lifetime = Lifetime::hours(1);
-/// How long a key stays published after it has signed its last: the longest token ([`super::LONGEST_LIFETIME`]), and clocks
-/// that differ by five minutes.
+/// How long a key stays published after it has signed its last: the longest token ([`super::LONGEST_LIFETIME`]), and
+/// clocks that differ by five minutes.
 const LINGER: Lifetime = Lifetime::minutes(20);
 
 /// What a key signs. Each kind of token has keys of its own: no verifier can take one kind for another.
@@ -155,7 +155,8 @@ pub enum KeyStep {
     LetGo,
 }
 
-/// What is due at `now`; `keys`: the oldest first, none yet if empty. The next key signs with what the one before it does.
+/// What is due at `now`; `keys`: the oldest first, none yet if empty. The next key signs with what the one before it
+/// does.
 pub fn plan_keys(keys: &[TokenKey], now: Time) -> Option<KeyStep> {
     let Some(newest) = keys.last() else {
         return Some(KeyStep::Make { algorithm: TokenAlgorithm::default(), signs_at: now });

@@ -9,7 +9,8 @@ pub const LONGEST_LIFETIME: Lifetime = Lifetime::minutes(15);
 /// The shortest that is given.
 pub const SHORTEST_LIFETIME: Lifetime = Lifetime::seconds(10);
 
-/// The end of a token made at `now` for who asks for `wanted`: never beyond its certificate. `None`: the certificate is over.
+/// The end of a token made at `now` for who asks for `wanted`: never beyond its certificate. `None`: the certificate is
+/// over.
 pub fn expiry(wanted: Lifetime, not_after: Time, now: Time) -> Option<Time> {
     let end = now.plus(wanted.min(LONGEST_LIFETIME)).min(not_after);
     (now < end).then_some(end)

@@ -1,5 +1,5 @@
-//! Tokens for those who want JWTs: access tokens (RFC 9068) bound to a certificate (RFC 8705), JWT-SVIDs and WIT-SVIDs. The keys that
-//! sign them, and what tokens may say.
+//! Tokens for those who want JWTs: access tokens (RFC 9068) bound to a certificate (RFC 8705), JWT-SVIDs and WIT-SVIDs.
+//! The keys that sign them, and what tokens may say.
 
 mod keys;
 mod lifetime;

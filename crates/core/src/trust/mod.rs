@@ -269,7 +269,8 @@ impl Trust {
         read(&self.models).get(tenant).cloned()
     }
 
-    /// Sets what is known of a tenant's keys for tokens. They turn no decision, but whoever follows the epoch hears of them.
+    /// Sets what is known of a tenant's keys for tokens. They turn no decision, but whoever follows the epoch hears of
+    /// them.
     pub fn set_token_keys(&self, tenant: &TenantId, keys: TenantTokenKeys) {
         let mut all = write(&self.token_keys);
         let before = all.get(tenant);

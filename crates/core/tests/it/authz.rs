@@ -60,7 +60,7 @@ fn the_table_of_permissions_is_the_reviewed_one() {
     let callers = callers();
     let mut table = String::from("How far each permission reaches: `-` not given, self, own tenant, any tenant.\n\n");
     for (column, (name, ..)) in callers.iter().enumerate() {
-        table.push_str(&format!("{:<23}{}{name}\n", "", "|     ".repeat(column)));
+        table.push_str(&format!("{:<26}{}{name}\n", "", "|     ".repeat(column)));
     }
     for permission in PERMISSIONS {
         let cells = callers.iter().map(|(_, tenant, kind, roles)| {
@@ -72,7 +72,7 @@ fn the_table_of_permissions_is_the_reviewed_one() {
             }
         });
         let row: String = cells.map(|cell| format!("{cell:<6}")).collect();
-        table.push_str(&format!("{permission:<23}{}\n", row.trim_end()));
+        table.push_str(&format!("{permission:<26}{}\n", row.trim_end()));
     }
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(GOLDEN, &table).unwrap();

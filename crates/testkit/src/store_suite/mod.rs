@@ -86,6 +86,7 @@ macro_rules! store_cases {
             every_kind_of_body_survives
             rules_and_used_proofs_survive
             authorization_models_survive
+            token_keys_survive
             empty_fields_survive
         }
     };

@@ -26,6 +26,7 @@ use signet_core::{
         Deletion, FailureLimit, Isolation, Purge, SubjectForm, Tenant, TenantStatus,
         quota::{Quota, QuotaCount, Quotas},
     },
+    tokens::{TokenAlgorithm, TokenKey, TokenKeys, TokenUse},
     trust::change::{Change, ChangeEntry, ChangeHead},
 };
 
@@ -56,7 +57,7 @@ pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
 
 /// Every kind of record that is not the only one of its kind, each with every field set.
 pub fn full(id: &TenantId) -> Vec<Body> {
-    [owners(id), credentials(id), records(id), rules(id), models(id)].concat()
+    [owners(id), credentials(id), records(id), rules(id), models(id), token_keys(id)].concat()
 }
 
 /// Authorization models with each kind of grantee.
@@ -64,6 +65,31 @@ pub async fn authorization_models_survive(store: Arc<dyn Store>) {
     for body in models(&unique_tenant()) {
         assert_survives(&*store, body).await;
     }
+}
+
+/// Keys for tokens.
+pub async fn token_keys_survive(store: Arc<dyn Store>) {
+    for body in token_keys(&unique_tenant()) {
+        assert_survives(&*store, body).await;
+    }
+}
+
+fn token_keys(id: &TenantId) -> Vec<Body> {
+    let key = |algorithm| TokenKey {
+        id: TEXT.into(),
+        algorithm,
+        spki_der: vec![0, 0xff],
+        wrapped: vec![0x80; 300],
+        published_at: NOW,
+        signs_at: later(60),
+    };
+    let of = |for_use| TokenKeys {
+        tenant: id.clone(),
+        for_use,
+        keys: vec![key(TokenAlgorithm::Es256), key(TokenAlgorithm::Rs256)],
+        generation: 1_900_000_000,
+    };
+    TokenUse::ALL.into_iter().map(|for_use| of(for_use).into()).collect()
 }
 
 fn models(id: &TenantId) -> Vec<Body> {

@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "signet-app",
             "signet-attest",
+            "signet-client",
             "signet-core",
             "signet-enroll-http",
             "signet-mtls",

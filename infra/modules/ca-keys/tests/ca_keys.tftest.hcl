@@ -48,6 +48,20 @@ run "by_default" {
     error_message = "A key's alias must be alias/PREFIX-PURPOSE."
   }
 
+  # Only nodes unwrap keys of tokens, and only with a context that says whose they are.
+  assert {
+    condition = alltrue(flatten([
+      for statement in jsondecode(data.aws_iam_policy_document.tokens.json).Statement : [
+        for action in flatten([statement.Action]) :
+        statement.Principal.AWS == "arn:aws:iam::123456789012:role/control-plane" &&
+        statement.Condition.StringEquals["kms:EncryptionContext:signet:environment"] == "signet-test" &&
+        statement.Condition.Null["kms:EncryptionContext:signet:tenant"] == "false"
+        if can(regex("Decrypt|Encrypt|DataKey|CreateGrant", action))
+      ]
+    ]))
+    error_message = "The key of tokens must be used by the control plane alone, with the encryption context of this environment and a tenant."
+  }
+
   # Only signers sign.
   assert {
     condition = {

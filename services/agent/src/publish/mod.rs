@@ -9,8 +9,8 @@ use std::{
 };
 
 use signet_client::{
-    Access, AtomicDir, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE, NewFile, Notes,
-    Pending, RevocationLists, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
+    Access, AtomicDir, BUNDLE_FILE, Bundle, CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, LOCK_FILE,
+    Notes, Pending, RevocationLists, Storage, StorageLock, can_replace, fits, read_notes, replace_file, write_notes,
 };
 use signet_core::Time;
 use tokio::sync::watch;
@@ -20,8 +20,6 @@ use crate::config::{IdentityConfig, PemConfig};
 
 /// The revocation lists of the anchors.
 pub(crate) const CRL_FILE: &str = "crl.pem";
-/// The tenant's anchors, beside the certificate.
-pub(crate) const BUNDLE_FILE: &str = "bundle.pem";
 const FOLDER: Access = Access::mode(0o755);
 const PUBLIC: Access = Access::mode(0o644);
 
@@ -246,14 +244,7 @@ fn has_both_halves(folder: &Path) -> bool {
 }
 
 fn write_pem(pem: &PemConfig, credentials: &Credentials, bundle: &Bundle) -> Result<(), CredentialsError> {
-    let (key, chain, root) = (credentials.key_pem(), credentials.chain_pem(), credentials.root_pem());
-    let files = [
-        NewFile { name: KEY_FILE, bytes: key.as_bytes(), access: pem.key },
-        NewFile { name: CERT_FILE, bytes: chain.as_bytes(), access: PUBLIC },
-        NewFile { name: CA_FILE, bytes: root.as_bytes(), access: PUBLIC },
-        NewFile { name: BUNDLE_FILE, bytes: bundle.anchors_pem.as_bytes(), access: PUBLIC },
-    ];
-    AtomicDir::new(&pem.directory, FOLDER).replace(&credentials.facts().serial_number, &files)
+    credentials.publish(&AtomicDir::new(&pem.directory, FOLDER), pem.key, &bundle.anchors_pem)
 }
 
 /// Label of what verifies the control plane in a combined file, so that whoever reads certificates takes key and chain

@@ -1,5 +1,5 @@
-//! What verifiers of tokens ask for: a tenant's public keys (RFC 7517) and metadata (RFC 8414, OpenID Connect Discovery 1.0). Out of
-//! memory, at the public port and, without a certificate, at the mTLS port.
+//! What verifiers of tokens ask for: a tenant's public keys (RFC 7517) and metadata (RFC 8414, OpenID Connect Discovery
+//! 1.0). Out of memory, at the public port and, without a certificate, at the mTLS port.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ async fn oauth_metadata(State(node): State<Arc<Node>>, Path(tenant): Path<String
             "introspection_endpoint": introspection,
             "jwks_uri": format!("{issuer}/jwks.json"),
             // Without this the default would be flows that end users go through (RFC 8414 section 2).
-            "grant_types_supported": ["client_credentials"],
+            "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["tls_client_auth"],
             "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use signet_core::{Error, trust::Trust};
-use tokio::time::{Duration, sleep, timeout};
 use tonic::{Request, Response, Status};
 
 use super::caller::{self, Caller};
@@ -11,11 +10,6 @@ use crate::{
     errors,
     node::{Node, Session},
 };
-
-/// How long who changes something waits for this node to hear of it.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// Others have heard of it by then: they ask every 250 ms.
-const OTHERS_HEAR_WITHIN: Duration = Duration::from_millis(350);
 
 /// Implements all services.
 #[derive(Clone)]
@@ -45,13 +39,7 @@ impl Api {
     /// Waits until this node knows of a change, and others should: who made it may go on by it at once, and the reader
     /// of the feed hears of a commit a little later.
     pub(super) async fn heard(&self, knows: impl Fn(&Trust) -> bool) {
-        let mut epochs = self.node.epochs.clone();
-        let heard = epochs.wait_for(|_| knows(&self.node.trust));
-        // Without an answer the reader has other trouble, which the node tells.
-        drop(timeout(HEARD_WITHIN, heard).await);
-        if !self.node.alone {
-            sleep(OTHERS_HEAR_WITHIN).await;
-        }
+        self.node.heard(knows).await;
     }
 
     /// The status of an error that an operation ended with.

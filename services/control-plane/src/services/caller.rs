@@ -13,8 +13,8 @@ use tonic::{Request, Status};
 
 use super::fields;
 use crate::{
-    authorization::Route,
-    gate::Passed,
+    authorization::{Access, Route},
+    gate::{self, Passed},
     node::{Node, Session},
 };
 
@@ -52,6 +52,18 @@ impl Caller {
     pub(super) fn with_request_id(mut self, text: &str) -> Result<Self, Error> {
         self.call.request_id = Some(signet_app::request_id(text)?);
         Ok(self)
+    }
+
+    /// The same caller at another RPC, which it reaches by a path that is not its own.
+    pub(super) fn for_operation(&self, node: &Node, rpc: &'static str) -> Result<Self, Error> {
+        let route = node.table.route(rpc).ok_or(Error::Denied(Denial::Permission))?;
+        let (Access::Rule(rule), Some(session)) = (route.access(), &self.session) else {
+            return Err(Error::Denied(Denial::Anonymous));
+        };
+        let permit = gate::permit(node, rule, session, self.call.now)?;
+        let call = Call { operation: route.operation, ..self.call.clone() };
+        let (session, trust) = (Some(Arc::clone(session)), Arc::clone(&self.trust));
+        Ok(Self { call, session, route: Arc::clone(route), permit: Some(permit), trust })
     }
 
     pub(super) fn permit(&self) -> Result<&Permit, Error> {

@@ -59,6 +59,11 @@ pub(super) fn window(
     events::audit_window(app, time("start_time", start)?, time("end_time", end)?, now)
 }
 
+/// A text that may not be empty.
+pub(super) fn text(field: &'static str, text: &str) -> Result<(), Error> {
+    if text.is_empty() { Err(Error::invalid(field, "REQUIRED", "is required")) } else { Ok(()) }
+}
+
 /// The message that a request must hold.
 pub(super) fn required<T>(field: &'static str, message: Option<T>) -> Result<T, Error> {
     message.ok_or_else(|| Error::invalid(field, "REQUIRED", "is required"))

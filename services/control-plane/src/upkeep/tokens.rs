@@ -10,14 +10,17 @@ use signet_core::{
 
 use crate::node::Node;
 
-/// Makes a tenant's first key, or finds the one that another node has just made.
+/// Makes a tenant's first key, or finds the one that another node has just made. It comes back once all nodes should
+/// know the key: who gets a token may show it at once, to another node.
 pub(crate) async fn first_keys(
     node: &Node,
     tenant: &TenantId,
     for_use: TokenUse,
     now: Time,
 ) -> Result<Arc<TokenKeys>, Error> {
-    tokens::advance(&node.app, &Chore::new("token-keys", now), tenant, for_use).await.map(Arc::new)
+    let keys = tokens::advance(&node.app, &Chore::new("token-keys", now), tenant, for_use).await?;
+    node.heard(|trust| trust.token_keys(tenant, for_use).is_some()).await;
+    Ok(Arc::new(keys))
 }
 
 /// Does what is due for all tenants' keys. Each node does; one wins.

@@ -57,6 +57,7 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
             ("request_id", _) => Value::String(signet_client::request_id()),
             ("principal_type", _) if fields.whole => Value::EnumNumber(3),
             ("kind", _) if fields.whole => Value::EnumNumber(pb::CaKind::Tenant.into()),
+            ("use", Kind::Enum(_)) if fields.whole => Value::EnumNumber(pb::TokenUse::JwtSvid.into()),
             ("action", Kind::Enum(_)) if fields.whole => Value::EnumNumber(pb::RotationAction::Due.into()),
             ("action", Kind::String) if fields.whole => Value::String("audit.read".into()),
             ("rules", Kind::Message(rules)) if fields.whole => Value::Message(DynamicMessage::new(rules)),

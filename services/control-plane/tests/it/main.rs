@@ -47,4 +47,5 @@ mod status;
 mod streams;
 mod table;
 mod telemetry;
+mod tokens;
 mod unrecorded;

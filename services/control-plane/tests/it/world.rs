@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -25,6 +26,7 @@ use signet_proto::v1::{
 use signet_testbed::{CONFIG, bootstrap};
 use signet_x509::KeyAndCsr;
 use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt as _, process::Command};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -212,6 +214,72 @@ impl World {
             sealed
         };
         events.iter().map(read).collect()
+    }
+}
+
+/// What curl got.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: serde_json::Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn reason(&self) -> &str {
+        self.body["reason"].as_str().unwrap_or_default()
+    }
+}
+
+impl World {
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// curl at the mTLS port with these arguments and this body; over HTTP/1.1 if they do not say otherwise.
+    pub async fn curl(
+        &self,
+        node: &Node,
+        who: Option<&Credentials>,
+        path: &str,
+        more: &[&str],
+        body: Option<&str>,
+    ) -> Answer {
+        let roots = signet_x509::bundle::to_pem(self.roots.iter().map(Vec::as_slice));
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--http1.1", "--max-time", "20", "-D", "-", "--cacert"]).arg(self.file("roots.pem", &roots));
+        if let Some(who) = who {
+            let name = &who.facts().serial_number;
+            curl.arg("--cert").arg(self.file(&format!("{name}.pem"), &who.chain_pem()));
+            curl.arg("--key").arg(self.file(&format!("{name}.key"), &who.key_pem()));
+        }
+        if body.is_some() {
+            curl.args(["--data-binary", "@-"]);
+        }
+        curl.args(more).arg(format!("https://localhost:{}{path}", node.running.grpc_addr.port()));
+        curl.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        curl.stderr(std::process::Stdio::piped()).kill_on_drop(true);
+        let mut running = curl.spawn().unwrap();
+        let mut stdin = running.stdin.take().unwrap();
+        // Who is refused early does not read all of it.
+        let _ = stdin.write_all(body.unwrap_or_default().as_bytes()).await;
+        drop(stdin);
+        let output = running.wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        let body = if body.is_empty() { serde_json::Value::Null } else { serde_json::from_str(body).unwrap() };
+        Answer { status, headers, body }
     }
 }
 

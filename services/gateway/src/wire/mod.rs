@@ -1,6 +1,6 @@
-//! HTTP/1.1 as it comes from clients, looked at byte by byte before hyper reads it. hyper is lenient where RFC 9112 lets
-//! it be (it drops a `Content-Length` beside `Transfer-Encoding`, for instance); here whatever two parsers could read in
-//! two ways is refused.
+//! HTTP/1.1 as it comes from clients, looked at before hyper reads it. hyper is lenient where RFC 9112 lets it be (it
+//! drops a `Content-Length` beside `Transfer-Encoding`, for instance); here whatever two parsers could read in two ways
+//! is refused.
 
 mod chunks;
 mod head;

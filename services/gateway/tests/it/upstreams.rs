@@ -18,8 +18,8 @@ use tokio::{
 };
 use tokio_stream::{StreamExt, wrappers::IntervalStream};
 
-/// HTTP/1.1 and HTTP/2 without TLS: `/sse…` sends events for ever, `/silent…` nothing after its headers, `/never…` nothing
-/// at all; everything else says what it got.
+/// HTTP/1.1 and HTTP/2 without TLS: `/sse…` sends events for ever, `/silent…` one event, `/never…` nothing at all;
+/// everything else says what it got.
 pub(crate) async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

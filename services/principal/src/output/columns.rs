@@ -57,6 +57,10 @@ shown! {
     AuthorizationModel ["version"] {
         "VERSION": Field("version"), "AGE": Age("set_time"), "BY": Field("set_by"), "PROOF": Field("proof"), "NOTE": Field("note"),
     }
+    TokenKey ["key_id"] {
+        "KEY": Field("key_id"), "USE": Field("use"), "ALGORITHM": Field("algorithm"), "SIGNS": When("sign_time"),
+        "PUBLISHED" - wide: When("publish_time"),
+    }
     Token ["token_id"] {
         "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": With(whom), "LEFT": Field("uses_left"),
         "EXPIRES": When("expire_time"), "REVOKED": When("revoke_time"), "BY" - wide: Field("created_by"),

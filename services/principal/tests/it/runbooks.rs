@@ -20,9 +20,10 @@ use crate::{
 const EXAMPLE: &str = "01a20162dddb7ceeae659e2b1f73318d";
 
 /// Commands that are not run here, by their beginning, and why.
-const NOT_RUN: [(&str, &str); 4] = [
+const NOT_RUN: [(&str, &str); 5] = [
     ("principal bootstrap --from-terraform", "needs an environment in AWS: scripts/environment-round runs it"),
     ("principal bootstrap --local", "made the environment that all others run in"),
+    ("principal token create device --id sensor-004", "shows a code on a terminal: joining.rs has one"),
     ("principal restore --from-terraform", "needs an environment in AWS; on SQLite, RestoreStore.md runs it"),
     ("principal suspend admin --tenant system", "nobody suspends itself: it is said to the new admin of that page"),
 ];
@@ -35,6 +36,9 @@ const OTHERWISE: [(&str, &str, i32, &str); 2] = [
 
 /// What AUTHORIZATION.md shows as a file.
 const RULES: &str = include_str!("../../authz.sample.toml");
+
+/// What ProvisionDevices.md shows as a file.
+const DEVICES: &str = "id,groups,display_name\nsensor-002,sensors;north,\"Hall 1, left\"\nsensor-003,sensors;south,\n";
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -161,6 +165,7 @@ async fn the_commands_of_the_documents_run_and_end_well() {
     until("sealing", Duration::from_secs(30), || head() != Value::Null);
     server.ahead_millis.store(0, Ordering::Relaxed);
     fs::write(machine.path("rules.toml"), RULES).unwrap();
+    fs::write(machine.path("devices.csv"), DEVICES).unwrap();
     fs::write(machine.path("head.json"), head().to_string()).unwrap();
 
     let (mut run, mut wrong) = (0, Vec::new());

@@ -41,8 +41,8 @@ const AT_ONCE: usize = 8;
 /// The sequence number of a purged tenant's bundle, which has no CA: higher than any before, so that consumers take it.
 const LAST_SEQUENCE: u64 = 4 * (u32::MAX as u64);
 
-/// A tenant's SPIFFE bundle: its anchors, each with its CA, and its keys for SVIDs that are published at `now`. `is_last`:
-/// [`TrustBundle::is_last`].
+/// A tenant's SPIFFE bundle: its anchors, each with its CA, and its keys for SVIDs that are published at `now`.
+/// `is_last`: [`TrustBundle::is_last`].
 pub fn spiffe_bundle<'a>(
     anchors: impl Iterator<Item = (&'a CaId, &'a [u8])> + Clone,
     keys: &[impl Borrow<TokenKeys>],
@@ -61,8 +61,8 @@ pub fn spiffe_bundle<'a>(
     to_spiffe_json(anchors.map(|(_, der)| der), published, sequence, BUNDLE_REFRESH).map_err(Error::internal)
 }
 
-/// A tenant's keys for SVIDs that are published at `now`, as JWKs of a SPIFFE bundle. One that cannot be read is left out:
-/// nobody shall take what it signs.
+/// A tenant's keys for SVIDs that are published at `now`, as JWKs of a SPIFFE bundle. One that cannot be read is left
+/// out: nobody shall take what it signs.
 pub fn svid_keys(keys: &[impl Borrow<TokenKeys>], now: Time) -> Vec<Value> {
     let svids = keys.iter().map(Borrow::borrow).filter_map(|keys| Some((svid_use(keys.for_use)?, keys)));
     let published = svids.flat_map(|(of, keys)| {

@@ -209,7 +209,7 @@ async fn subject(
             };
             let id = id_of(&good.identity);
             if good.claims.cnf.x5t_s256 != shown.certificate_thumbprint {
-                return Ok(Err(Refused("TOKEN_NOT_BOUND", Some(id))));
+                return Ok(Err(Refused("ACCESS_TOKEN_NOT_BOUND", Some(id))));
             }
             if !good.claims.scope.split(' ').any(|scope| scope == action) {
                 return Ok(Err(Refused("SCOPE_MISSING", Some(id))));

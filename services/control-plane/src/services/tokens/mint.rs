@@ -3,20 +3,28 @@
 use std::sync::Arc;
 
 use signet_app::{
+    enrollment::exchange,
     principals,
     tokens::{
         claims::{
-            ACCESS_TOKEN, AccessToken, Confirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID, WitSvid, subject,
-            token_id,
+            ACCESS_TOKEN, AccessToken, ActingParty, CertificateConfirmation, ConfirmedKey, JWT_SVID, JwtSvid, WIT_SVID,
+            WitSvid, token_id,
         },
         signing_key,
     },
 };
-use signet_core::{Error, Identity, Role, TenantId, Time, audit::sha256_hex, authorization::Denial, tokens::TokenUse};
+use signet_core::{
+    Error, Identity, Role, TenantId, Time, audit::sha256_hex, authorization::Denial, principals::Principal,
+    tokens::TokenUse,
+};
 use signet_jwt::{PublicKey, SigningKey, x5t_s256_of};
-use signet_policy::{Context, Rulebook, Target};
+use signet_policy::{Context, Rulebook, Subject, Target};
 
-use crate::{decisions::subject as policy_subject, node::Node, services::caller::Caller, upkeep::tokens::first_keys};
+use crate::{
+    node::Node,
+    services::{caller::Caller, messages},
+    upkeep::tokens::first_keys,
+};
 
 /// Most permissions of a token, so that it fits into a header.
 const MAX_SCOPES: usize = 100;
@@ -47,34 +55,82 @@ struct Holder {
 
 impl Holder {
     fn of(node: &Node, caller: &Caller) -> Result<Self, Error> {
+        caller.permit()?;
         let session = caller.session.as_ref().ok_or(Denial::Anonymous)?;
         let roles = session.check(&node.trust, caller.call.now)?.roles().clone();
         Ok(Self { identity: Arc::clone(session.identity()), roles })
+    }
+
+    fn spiffe_id(&self, node: &Node) -> String {
+        let Identity { tenant, principal_type, principal, .. } = &*self.identity;
+        messages::spiffe_id(node, tenant, *principal_type, principal)
     }
 }
 
 /// An access token for the caller: what it may of what it wants.
 pub(super) async fn access_token(node: &Node, caller: &Caller, wanted: Wanted) -> Result<Minted<AccessToken>, Error> {
-    caller.permit()?;
-    let now = caller.call.now;
-    let Holder { identity, roles } = Holder::of(node, caller)?;
-    let tenant = &identity.tenant;
-    let scopes = scopes(node, caller, (&identity, &roles), &wanted).await?;
-    let exp = node.issuer.expiry(wanted.lifetime_seconds, identity.not_after, now)?;
+    let holder = Holder::of(node, caller)?;
+    let Identity { tenant, principal_type, principal, not_after, .. } = &*holder.identity;
+    let book = book(node, tenant)?;
+    let groups = if book.as_ref().is_some_and(|book| book.has_groups()) {
+        let scope = caller.permit()?.tenant(tenant, Some(principal))?;
+        principals::get_principal(&node.app, &caller.call, &scope, principal).await?.groups
+    } else {
+        Vec::new()
+    };
+    let subject =
+        Subject { tenant, principal_type: *principal_type, id: principal, roles: &holder.roles, groups: &groups };
+    bound(node, caller, (&holder, None), &subject, book.as_deref(), wanted, *not_after).await
+}
+
+/// An access token for whom another's token speaks for. The caller acts for it.
+pub(super) async fn exchanged(
+    node: &Node,
+    caller: &Caller,
+    subject_token: String,
+    wanted: Wanted,
+) -> Result<Minted<AccessToken>, Error> {
+    let holder = Holder::of(node, caller)?;
+    let identity = &holder.identity;
+    let scope = caller.permit()?.tenant(&identity.tenant, None)?;
+    let key_sha256 = hex::encode(identity.spki_sha256);
+    let exchanged = exchange::exchange_token(&node.app, &caller.call, &scope, subject_token, key_sha256).await?;
+    let Principal { tenant, principal_type, id, roles, groups, .. } = &exchanged.principal;
+    let subject = Subject { tenant, principal_type: *principal_type, id, roles, groups };
+    let act = ActingParty { sub: holder.spiffe_id(node) };
+    let end = identity.not_after.min(exchanged.not_after);
+    let book = book(node, tenant)?;
+    bound(node, caller, (&holder, Some(act)), &subject, book.as_deref(), wanted, end).await
+}
+
+/// An access token for `subject`, bound to the holder's certificate.
+async fn bound(
+    node: &Node,
+    caller: &Caller,
+    (holder, act): (&Holder, Option<ActingParty>),
+    subject: &Subject<'_>,
+    book: Option<&Rulebook>,
+    wanted: Wanted,
+    end: Time,
+) -> Result<Minted<AccessToken>, Error> {
+    let (now, identity) = (caller.call.now, &holder.identity);
+    let scopes = scopes(caller, subject, book, &wanted)?;
+    let exp = node.issuer.expiry(wanted.lifetime_seconds, end, now)?;
     let claims = AccessToken {
-        iss: node.issuer.of(tenant)?,
-        sub: subject(&identity, node.app.environment().suffix()),
+        iss: node.issuer.of(subject.tenant)?,
+        sub: messages::spiffe_id(node, subject.tenant, subject.principal_type, subject.id),
         aud: wanted.audience,
         client_id: identity.principal.to_string(),
+        act,
         scope: scopes.join(" "),
         iat: now.unix_seconds(),
         exp: exp.unix_seconds(),
         jti: token_id(&*node.entropy, now),
-        roles: roles.to_vec(),
-        cnf: Confirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
+        roles: subject.roles.to_vec(),
+        cnf: CertificateConfirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
         certificate: format!("{}/{}", identity.issuer, identity.serial),
     };
-    let token = key(node, tenant, TokenUse::AccessToken, now).await?.sign(ACCESS_TOKEN, &claims);
+    let token = key(node, subject.tenant, TokenUse::AccessToken, now).await?.sign(ACCESS_TOKEN, &claims);
     Ok(Minted { token: token.map_err(Error::internal)?, claims })
 }
 
@@ -85,7 +141,6 @@ pub(super) async fn jwt_svid(
     audiences: Vec<String>,
     lifetime_seconds: u32,
 ) -> Result<Minted<JwtSvid>, Error> {
-    caller.permit()?;
     let now = caller.call.now;
     if audiences.is_empty() || audiences.len() > MAX_AUDIENCES {
         let message = format!("must be 1 to {MAX_AUDIENCES} names of those who will verify it");
@@ -94,10 +149,11 @@ pub(super) async fn jwt_svid(
     if audiences.iter().any(|audience| audience.is_empty() || audience.len() > MAX_AUDIENCE) {
         return Err(Error::invalid("audiences", "OUT_OF_RANGE", format!("must have 1 to {MAX_AUDIENCE} bytes each")));
     }
-    let Holder { identity, .. } = Holder::of(node, caller)?;
+    let holder = Holder::of(node, caller)?;
+    let identity = &holder.identity;
     let claims = JwtSvid {
         iss: node.issuer.of_svids(&identity.tenant)?,
-        sub: subject(&identity, node.app.environment().suffix()),
+        sub: holder.spiffe_id(node),
         aud: audiences,
         iat: now.unix_seconds(),
         exp: node.issuer.expiry(lifetime_seconds, identity.not_after, now)?.unix_seconds(),
@@ -114,9 +170,9 @@ pub(super) async fn wit_svid(
     public_key_der: &[u8],
     lifetime_seconds: u32,
 ) -> Result<Minted<WitSvid>, Error> {
-    caller.permit()?;
     let now = caller.call.now;
-    let Holder { identity, .. } = Holder::of(node, caller)?;
+    let holder = Holder::of(node, caller)?;
+    let identity = &holder.identity;
     let is_its_own = sha256_hex(public_key_der) == hex::encode(identity.spki_sha256);
     let public = PublicKey::from_spki(public_key_der).ok().filter(|_| is_its_own);
     let public = public.ok_or_else(|| {
@@ -125,7 +181,7 @@ pub(super) async fn wit_svid(
     })?;
     let claims = WitSvid {
         iss: node.issuer.of_svids(&identity.tenant)?,
-        sub: subject(&identity, node.app.environment().suffix()),
+        sub: holder.spiffe_id(node),
         iat: now.unix_seconds(),
         exp: node.issuer.expiry(lifetime_seconds, identity.not_after, now)?.unix_seconds(),
         jti: token_id(&*node.entropy, now),
@@ -144,43 +200,37 @@ async fn key(node: &Node, tenant: &TenantId, for_use: TokenUse, now: Time) -> Re
     signing_key(&node.app, &keys, now).await
 }
 
+fn book(node: &Node, tenant: &TenantId) -> Result<Option<Arc<Rulebook>>, Error> {
+    let message = "the tenant's rules cannot be read: an admin must set them anew";
+    node.decisions.book(tenant).map_err(|_| Error::precondition("POLICIES_UNUSABLE", message))
+}
+
 /// The permissions of the audience that the token is to have.
-async fn scopes(
-    node: &Node,
+fn scopes(
     caller: &Caller,
-    (identity, roles): (&Arc<Identity>, &[Role]),
+    subject: &Subject<'_>,
+    book: Option<&Rulebook>,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Error> {
-    let unusable =
-        |_| Error::precondition("POLICIES_UNUSABLE", "the tenant's rules cannot be read: an admin must set them anew");
-    let book = node.decisions.book(&identity.tenant).map_err(unusable)?;
-    let known = book.as_deref().map(|book| permissions(book, &wanted.audience)).unwrap_or_default();
+    let known = book.map(|book| permissions(book, &wanted.audience)).unwrap_or_default();
     let Some(book) = book.filter(|_| !known.is_empty()) else {
         let message = "is none of this tenant's: an audience is what stands before the colon of its permissions";
         return Err(Error::invalid("audience", "UNKNOWN_AUDIENCE", message));
     };
-    let asked: Vec<&String> =
-        if wanted.scopes.is_empty() { known.iter().collect() } else { wanted.scopes.iter().collect() };
+    let asked = if wanted.scopes.is_empty() { &known } else { &wanted.scopes };
     if asked.len() > MAX_SCOPES {
         let message = format!("may be {MAX_SCOPES} permissions: name those that are needed");
         return Err(Error::invalid("scopes", "OUT_OF_RANGE", message));
     }
-    let groups = if book.has_groups() {
-        let scope = caller.permit()?.tenant(&identity.tenant, Some(&identity.principal))?;
-        principals::get_principal(&node.app, &caller.call, &scope, &identity.principal).await?.groups
-    } else {
-        Vec::new()
-    };
-    let who = policy_subject(identity, roles, &groups);
     let context = Context { now: caller.call.now, source: caller.call.source, method: None, path: None, host: None };
-    let may = |scope: &str| {
-        known.iter().any(|known| known == scope)
-            && book.decide(&who, scope, &Target::Tenant(&identity.tenant), &context, false).allowed
+    let may = |scope: &String| {
+        known.contains(scope) && book.decide(subject, scope, &Target::Tenant(subject.tenant), &context, false).allowed
     };
-    let given: Vec<String> = asked.iter().filter(|scope| may(scope)).map(|scope| (*scope).clone()).collect();
+    let given: Vec<String> = asked.iter().filter(|scope| may(scope)).cloned().collect();
     let is_less = !wanted.scopes.is_empty() && given.len() < asked.len();
     if given.is_empty() || is_less {
-        let message = format!("the caller has not all of the permissions of {} that it asks for", wanted.audience);
+        let message =
+            format!("{} has not all of the permissions of {} that are asked for", subject.id, wanted.audience);
         return Err(Error::invalid("scopes", "SCOPE_NOT_GRANTED", message));
     }
     Ok(given)

@@ -5,20 +5,20 @@ pub(crate) mod oauth;
 pub(crate) mod standing;
 
 use mint::{Minted, Wanted};
-use signet_app::tokens::{self, RotateTokenKeys};
+use signet_app::tokens::{self, RotateTokenKeys, claims};
 use signet_core::{
     Time,
     tokens::{TokenAlgorithm, TokenKeys, TokenUse},
 };
 use signet_proto::v1::{
     self as pb, AccessToken, CreateAccessTokenRequest, CreateJwtSvidRequest, CreateWitSvidRequest,
-    IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid, ListTokenKeysRequest, ListTokenKeysResponse,
-    RotateTokenKeysRequest, RotateTokenKeysResponse, WitSvid, token_service_server::TokenService,
+    ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid,
+    RotateTokenKeysRequest, WitSvid, token_service_server::TokenService,
 };
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{api::Api, choices, messages};
+use super::{api::Api, choices, fields, messages};
 
 #[async_trait]
 impl TokenService for Api {
@@ -29,14 +29,18 @@ impl TokenService for Api {
         self.unary(request, async |caller, message| {
             let CreateAccessTokenRequest { audience, scopes, lifetime_seconds } = message;
             let wanted = Wanted { audience, scopes, lifetime_seconds };
-            let Minted { token, claims } = mint::access_token(&self.node, &caller, wanted).await?;
-            Ok(AccessToken {
-                access_token: token,
-                audience: claims.aud,
-                scopes: scopes_in(&claims.scope),
-                expire_time: Some(time(claims.exp)),
-                certificate_thumbprint: claims.cnf.x5t_s256,
-            })
+            Ok(on_the_wire(mint::access_token(&self.node, &caller, wanted).await?))
+        })
+        .await
+    }
+
+    async fn exchange_token(&self, request: Request<ExchangeTokenRequest>) -> Result<Response<AccessToken>, Status> {
+        self.unary(request, async |caller, message| {
+            let ExchangeTokenRequest { subject_token, audience, scopes, lifetime_seconds } = message;
+            fields::text("subject_token", &subject_token)?;
+            fields::text("audience", &audience)?;
+            let wanted = Wanted { audience, scopes, lifetime_seconds };
+            Ok(on_the_wire(mint::exchanged(&self.node, &caller, subject_token, wanted).await?))
         })
         .await
     }
@@ -47,6 +51,7 @@ impl TokenService for Api {
     ) -> Result<Response<IntrospectAccessTokenResponse>, Status> {
         self.unary(request, async |caller, message| {
             let tenant = &caller.identity()?.tenant;
+            fields::text("token", &message.token)?;
             let found = standing::standing(&self.node, tenant, &message.token, caller.call.now);
             Ok(found.map_or_else(inactive, active))
         })
@@ -72,22 +77,16 @@ impl TokenService for Api {
         .await
     }
 
-    async fn list_token_keys(
-        &self,
-        request: Request<ListTokenKeysRequest>,
-    ) -> Result<Response<ListTokenKeysResponse>, Status> {
+    async fn get_token_keys(&self, request: Request<GetTokenKeysRequest>) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
-            let found = tokens::list_token_keys(&self.node.app, &caller.call, &scope).await?;
-            Ok(ListTokenKeysResponse { keys: found.iter().flat_map(keys).collect() })
+            let found = tokens::get_token_keys(&self.node.app, &caller.call, &scope).await?;
+            Ok(pb::TokenKeys { keys: found.iter().flat_map(keys).collect() })
         })
         .await
     }
 
-    async fn rotate_token_keys(
-        &self,
-        request: Request<RotateTokenKeysRequest>,
-    ) -> Result<Response<RotateTokenKeysResponse>, Status> {
+    async fn rotate_token_keys(&self, request: Request<RotateTokenKeysRequest>) -> Result<Response<pb::TokenKeys>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
             let caller = caller.with_request_id(&message.request_id)?;
@@ -103,9 +102,19 @@ impl TokenService for Api {
                 };
                 self.heard(knows).await;
             }
-            Ok(RotateTokenKeysResponse { keys: keys(&rotated).collect() })
+            Ok(pb::TokenKeys { keys: keys(&rotated).collect() })
         })
         .await
+    }
+}
+
+fn on_the_wire(Minted { token, claims }: Minted<claims::AccessToken>) -> AccessToken {
+    AccessToken {
+        access_token: token,
+        audience: claims.aud,
+        scopes: scopes_in(&claims.scope),
+        expire_time: Some(time(claims.exp)),
+        certificate_thumbprint: claims.cnf.x5t_s256,
     }
 }
 

@@ -1,5 +1,5 @@
-//! OAuth 2.0 over HTTPS: the token endpoint (RFC 6749 section 3.2) with mutual TLS (RFC 8705), and introspection (RFC 7662).
-//! `proto/openapi/oauth.yaml` is the contract.
+//! OAuth 2.0 over HTTPS: the token endpoint (RFC 6749 section 3.2) with mutual TLS (RFC 8705), and introspection (RFC
+//! 7662). `proto/openapi/oauth.yaml` is the contract.
 
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use axum::{
     routing::post,
 };
 use serde_json::{Value, json};
+use signet_app::tokens::claims::AccessToken;
 use signet_core::Error;
 use url::form_urlencoded;
 
 use super::{
-    mint::{Minted, Wanted, access_token},
+    mint::{Minted, Wanted, access_token, exchanged},
     standing::{Good, standing},
 };
 use crate::{
@@ -29,6 +30,10 @@ use crate::{
 /// Most bytes of a request.
 const MAX_BODY: usize = 64 * 1024;
 const CLIENT_CREDENTIALS: &str = "client_credentials";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -58,10 +63,37 @@ async fn token(
 async fn made(api: &Api, caller: &Caller, form: &Form) -> Result<Value, Fault> {
     require_client(caller, form)?;
     match form.get("grant_type") {
-        Some(CLIENT_CREDENTIALS) => {}
-        Some(_) => return Err(Fault::new("unsupported_grant_type", "this endpoint knows client_credentials")),
-        None => return Err(Fault::new("invalid_request", "grant_type is required: client_credentials")),
+        Some(CLIENT_CREDENTIALS) => Ok(answer(&access_token(&api.node, caller, wanted(form)?).await?)),
+        Some(TOKEN_EXCHANGE) => exchange(api, caller, form).await,
+        Some(_) => {
+            Err(Fault::new("unsupported_grant_type", "this endpoint knows client_credentials and token-exchange"))
+        }
+        None => Err(Fault::new("invalid_request", "grant_type is required: client_credentials")),
     }
+}
+
+/// RFC 8693 section 2.1. The path's rule is that of client_credentials: this grant has one of its own.
+async fn exchange(api: &Api, caller: &Caller, form: &Form) -> Result<Value, Fault> {
+    let invalid = |text| Fault::new("invalid_request", text);
+    if !matches!(form.get("subject_token_type"), Some(JWT | ID_TOKEN)) {
+        return Err(invalid("subject_token_type must be that of a JWT or an ID token (RFC 8693 section 3)"));
+    }
+    if form.get("requested_token_type").is_some_and(|wanted| wanted != ACCESS_TOKEN)
+        || form.get("actor_token").is_some()
+    {
+        return Err(invalid("access tokens alone are given, and the actor is the holder of the certificate"));
+    }
+    let token = form.get("subject_token").ok_or_else(|| invalid("subject_token is required"))?;
+    let caller = caller.for_operation(&api.node, "/signet.v1.TokenService/ExchangeToken")?;
+    let made = exchanged(&api.node, &caller, token.to_owned(), wanted(form)?).await?;
+    let mut answer = answer(&made);
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("issued_token_type".into(), ACCESS_TOKEN.into());
+    }
+    Ok(answer)
+}
+
+fn wanted(form: &Form) -> Result<Wanted, Fault> {
     // `resource` (RFC 8707) is a URI, `audience` (RFC 8693) is not; here they name the same.
     let audience = match (form.get("audience"), form.get("resource")) {
         (Some(one), None) | (None, Some(one)) => one.to_owned(),
@@ -69,15 +101,17 @@ async fn made(api: &Api, caller: &Caller, form: &Form) -> Result<Value, Fault> {
         (Some(_), Some(_)) => return Err(Fault::new("invalid_target", "a token has one audience: leave out resource")),
     };
     let scopes = form.get("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
-    let scopes = scopes.map(str::to_owned).collect();
-    let wanted = Wanted { audience, scopes, lifetime_seconds: 0 };
-    let Minted { token, claims } = access_token(&api.node, caller, wanted).await?;
-    Ok(json!({
+    Ok(Wanted { audience, scopes: scopes.map(str::to_owned).collect(), lifetime_seconds: 0 })
+}
+
+/// RFC 6749 section 5.1.
+fn answer(Minted { token, claims }: &Minted<AccessToken>) -> Value {
+    json!({
         "access_token": token,
         "token_type": "Bearer",
         "expires_in": claims.exp.saturating_sub(claims.iat),
         "scope": claims.scope,
-    }))
+    })
 }
 
 async fn introspect(
@@ -111,8 +145,8 @@ fn active(good: &Good) -> Value {
     answer
 }
 
-/// RFC 8705 section 2: with `tls_client_auth` the request names the client. A principal is a client by its id, or by its
-/// SPIFFE ID.
+/// RFC 8705 section 2: with `tls_client_auth` the request names the client. A principal is a client by its id, or by
+/// its SPIFFE ID.
 fn require_client(caller: &Caller, form: &Form) -> Result<(), Fault> {
     let identity = caller.identity()?;
     if form.get("client_secret").is_some() || form.get("client_assertion").is_some() {
@@ -183,7 +217,8 @@ fn refused(api: &Api, caller: &Caller, fault: Fault) -> Response {
             match &failed {
                 Error::Invalid { reason: "UNKNOWN_AUDIENCE", .. } => ("invalid_target", failed.to_string()),
                 Error::Invalid { reason: "SCOPE_NOT_GRANTED", .. } => ("invalid_scope", failed.to_string()),
-                Error::Invalid { .. } => ("invalid_request", failed.to_string()),
+                // RFC 8693 section 2.2.2.
+                Error::Invalid { .. } | Error::ProofRefused { .. } => ("invalid_request", failed.to_string()),
                 Error::Unauthenticated(_) => ("invalid_client", failed.to_string()),
                 Error::Denied(_) => ("unauthorized_client", failed.to_string()),
                 other => return signet_enroll_http::Problem::from(other).into_response(),

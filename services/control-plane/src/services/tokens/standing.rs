@@ -19,27 +19,33 @@ pub(crate) struct Good {
 
 /// What nobody but the tenant's own key can have signed, and whose holder and certificate are good; otherwise a reason.
 pub(crate) fn standing(node: &Node, tenant: &TenantId, token: &str, now: Time) -> Result<Good, &'static str> {
-    let token = Token::parse(token, &[Algorithm::ES256, Algorithm::RS256]).map_err(|_| "TOKEN_MALFORMED")?;
+    let token = Token::parse(token, &[Algorithm::ES256, Algorithm::RS256]).map_err(|_| "ACCESS_TOKEN_MALFORMED")?;
     if token.typ() != Some(ACCESS_TOKEN) {
-        return Err("TOKEN_OF_ANOTHER_KIND");
+        return Err("ACCESS_TOKEN_OF_ANOTHER_KIND");
     }
-    let keys = node.trust.token_keys(tenant, TokenUse::AccessToken).ok_or("TOKEN_KEY_UNKNOWN")?;
+    let keys = node.trust.token_keys(tenant, TokenUse::AccessToken).ok_or("ACCESS_TOKEN_KEY_UNKNOWN")?;
     // A look-up, before anything is computed.
-    let key = token.key_id().and_then(|id| keys.find(id)).ok_or("TOKEN_KEY_UNKNOWN")?;
-    let key =
-        PublicKey::from_spki(&key.spki_der).and_then(|key| key.decoding_key()).map_err(|_| "TOKEN_KEY_UNKNOWN")?;
-    let claims: AccessToken = token.verify(&key).map_err(|_| "TOKEN_BAD_SIGNATURE")?;
+    let key = token.key_id().and_then(|id| keys.find(id)).ok_or("ACCESS_TOKEN_KEY_UNKNOWN")?;
+    let key = PublicKey::from_spki(&key.spki_der)
+        .and_then(|key| key.decoding_key())
+        .map_err(|_| "ACCESS_TOKEN_KEY_UNKNOWN")?;
+    let claims: AccessToken = token.verify(&key).map_err(|_| "ACCESS_TOKEN_BAD_SIGNATURE")?;
     if now.unix_seconds() >= claims.exp {
-        return Err("TOKEN_EXPIRED");
+        return Err("ACCESS_TOKEN_EXPIRED");
     }
-    let identity = identity(node, tenant, &claims).ok_or("TOKEN_MALFORMED")?;
+    let identity = identity(node, tenant, &claims, &claims.sub).ok_or("ACCESS_TOKEN_MALFORMED")?;
     let roles = node.trust.admit(&identity, now).map_err(|refusal| refusal.reason())?;
+    if let Some(acting) = &claims.act {
+        let acting = self::identity(node, tenant, &claims, &acting.sub).ok_or("ACCESS_TOKEN_MALFORMED")?;
+        node.trust.admit(&acting, now).map_err(|refusal| refusal.reason())?;
+    }
     Ok(Good { claims, identity, roles })
 }
 
-fn identity(node: &Node, tenant: &TenantId, claims: &AccessToken) -> Option<Identity> {
+/// A principal that the token names, as the holder of its certificate.
+fn identity(node: &Node, tenant: &TenantId, claims: &AccessToken, subject: &str) -> Option<Identity> {
     let suffix = node.app.environment().suffix();
-    let SpiffeId { tenant: of, principal_type, principal } = SpiffeId::parse(&claims.sub, suffix)?;
+    let SpiffeId { tenant: of, principal_type, principal } = SpiffeId::parse(subject, suffix)?;
     let (issuer, serial) = claims.certificate.split_once('/')?;
     (of == *tenant).then_some(())?;
     Some(Identity {

@@ -4,8 +4,6 @@ mod http1;
 mod own;
 mod scenario;
 
-use std::{fs, path::PathBuf};
-
 use serde_json::Value;
 use signet_client::Credentials;
 use signet_core::PrincipalType;
@@ -13,9 +11,8 @@ use signet_proto::v1::{
     self as pb, Isolation, authorization_service_client::AuthorizationServiceClient,
     principal_service_client::PrincipalServiceClient,
 };
-use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::world::{Node, World, eventually};
+use crate::world::{Answer, Node, World, eventually};
 
 const EVALUATION: &str = "/access/v1/evaluation";
 const EVALUATIONS: &str = "/access/v1/evaluations";
@@ -59,24 +56,6 @@ struct Pdp {
     admin: Credentials,
     service: Credentials,
     worker: Credentials,
-}
-
-/// What curl got.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Value,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
-    }
-
-    fn reason(&self) -> &str {
-        self.body["reason"].as_str().unwrap_or_default()
-    }
 }
 
 impl Pdp {
@@ -146,12 +125,6 @@ impl Pdp {
         format!("https://localhost:{}", self.node.running.grpc_addr.port())
     }
 
-    fn file(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.world.dir.path().join(name);
-        fs::write(&path, content).unwrap();
-        path
-    }
-
     /// The service asks.
     async fn ask(&self, path: &str, body: &Value) -> Answer {
         self.curl(Some(&self.service), path, &["-H", JSON], Some(&body.to_string())).await
@@ -162,36 +135,8 @@ impl Pdp {
         self.curl(Some(who), path, &["-H", JSON], Some(&body.to_string())).await
     }
 
-    /// curl with these arguments and this body; over HTTP/1.1 if they do not say otherwise.
+    /// See [`World::curl`].
     async fn curl(&self, who: Option<&Credentials>, path: &str, more: &[&str], body: Option<&str>) -> Answer {
-        let roots = signet_x509::bundle::to_pem(self.world.roots.iter().map(Vec::as_slice));
-        let mut curl = Command::new("curl");
-        curl.args(["-sS", "--http1.1", "--max-time", "20", "-D", "-", "--cacert"]).arg(self.file("roots.pem", &roots));
-        if let Some(who) = who {
-            let name = &who.facts().serial_number;
-            curl.arg("--cert").arg(self.file(&format!("{name}.pem"), &who.chain_pem()));
-            curl.arg("--key").arg(self.file(&format!("{name}.key"), &who.key_pem()));
-        }
-        if body.is_some() {
-            curl.args(["--data-binary", "@-"]);
-        }
-        curl.args(more).arg(self.base() + path);
-        curl.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-        curl.stderr(std::process::Stdio::piped()).kill_on_drop(true);
-        let mut running = curl.spawn().unwrap();
-        let mut stdin = running.stdin.take().unwrap();
-        // Who is refused early does not read all of it.
-        let _ = stdin.write_all(body.unwrap_or_default().as_bytes()).await;
-        drop(stdin);
-        let output = running.wait_with_output().await.unwrap();
-        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() };
-        Answer { status, headers, body }
+        self.world.curl(&self.node, who, path, more, body).await
     }
 }

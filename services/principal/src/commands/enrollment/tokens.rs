@@ -13,6 +13,7 @@ use crate::{
     context::private,
     exit::Exit,
     failure::Failure,
+    invitation::Invitation,
     output::to_value,
     run::Run,
     session::{Page, Session, rpc},
@@ -64,6 +65,19 @@ pub struct CreateArgs {
     /// Write the secret to this file (0600, replaced if it exists) instead of standard output
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+    /// Show a QR code of all that a device needs to join, instead of the secret; on a terminal
+    #[arg(long, conflicts_with_all = ["secret_file", "qr_file"])]
+    qr: bool,
+    /// Write that QR code to this file (.svg or .png, 0600, replaced if it exists)
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
+    qr_file: Option<PathBuf>,
+}
+
+impl CreateArgs {
+    /// The file that the secret goes to, if any.
+    fn file(&self) -> Option<&Path> {
+        self.secret_file.as_deref().or(self.qr_file.as_deref())
+    }
 }
 
 /// Carries out a command.
@@ -77,27 +91,31 @@ pub async fn run(run: &Run, command: TokenCommand) -> Result<Exit, Failure> {
 
 async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
     let session = Session::of(run)?;
-    if let Some(path) = &args.secret_file {
+    if let Some(path) = args.file() {
         if path.is_dir() {
             return Err(Failure::usage(format!("{} is a folder: give a file for the secret", path.display())));
         }
         private::check_writable(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     }
-    let request = v1::CreateTokenRequest {
-        tenant_id: session.tenant(),
-        principal_type: values::kind_to_proto(args.kind).into(),
-        principal_id: args.id.map(|id| id.to_string()).unwrap_or_default(),
-        roles: args.roles.iter().map(Role::to_string).collect(),
-        ttl_seconds: args.ttl,
-        uses: args.uses,
-        request_id: session.request_id(),
-        principal_id_pattern: args.id_pattern.unwrap_or_default(),
-        source_networks: args.sources.iter().map(Cidr::to_string).collect(),
+    // Before a token is made that nobody could be shown.
+    let invitation = match args.qr || args.qr_file.is_some() {
+        true => Some(Invitation::of(run, session.tenant_name(), args.qr_file.as_deref()).await?),
+        false => None,
     };
-    let made = rpc!(session, "creating the token", Client.create_token(request)).await?;
+    let made = rpc!(session, "creating the token", Client.create_token(request(&session, &args))).await?;
     let secret = SecretString::from(made.secret);
     let token = made.token.ok_or_else(|| Failure::other("the server sent no token"))?;
-    let mut shown = to_value("signet.v1.Token", &token)?;
+    if let Some(invitation) = invitation {
+        if let Err(failure) = invitation.hand_over(run, secret, args.qr_file.as_deref()) {
+            return Err(take_back(&session, token.token_id, failure).await);
+        }
+        if args.qr && run.printer.format.is_for_people() {
+            // Beside the code, on which the eyes and the camera are.
+            run.printer.note(&format!("token {} for {}; the code is shown only once", token.token_id, args.kind));
+            return Ok(Exit::Ok);
+        }
+        return run.printer.changed(&token).map(|()| Exit::Ok);
+    }
     if let Some(path) = args.secret_file {
         if let Err(failure) = private::write(&path, format!("{}\n", secret.expose_secret()).as_bytes()) {
             return Err(take_back(&session, token.token_id, failure).await);
@@ -105,11 +123,31 @@ async fn create(run: &Run, args: CreateArgs) -> Result<Exit, Failure> {
         run.printer.note(&format!("the secret is in {}", path.display()));
         return run.printer.changed(&token).map(|()| Exit::Ok);
     }
+    show(run, args.kind, &token, &secret)
+}
+
+fn request(session: &Session, args: &CreateArgs) -> v1::CreateTokenRequest {
+    v1::CreateTokenRequest {
+        tenant_id: session.tenant(),
+        principal_type: values::kind_to_proto(args.kind).into(),
+        principal_id: args.id.as_ref().map(PrincipalId::to_string).unwrap_or_default(),
+        roles: args.roles.iter().map(Role::to_string).collect(),
+        ttl_seconds: args.ttl,
+        uses: args.uses,
+        request_id: session.request_id(),
+        principal_id_pattern: args.id_pattern.clone().unwrap_or_default(),
+        source_networks: args.sources.iter().map(Cidr::to_string).collect(),
+    }
+}
+
+/// Shows the secret, this once.
+fn show(run: &Run, kind: PrincipalType, token: &v1::Token, secret: &SecretString) -> Result<Exit, Failure> {
     if run.printer.format.is_for_people() {
         // The secret alone on standard output, so that it can be piped.
-        run.printer.note(&format!("token {} for {}; the secret is shown only once:", token.token_id, args.kind));
+        run.printer.note(&format!("token {} for {kind}; the secret is shown only once:", token.token_id));
         return run.printer.text(secret.expose_secret()).map(|()| Exit::Ok);
     }
+    let mut shown = to_value("signet.v1.Token", token)?;
     if let Value::Object(fields) = &mut shown {
         fields.insert("secret".into(), secret.expose_secret().into());
     }
