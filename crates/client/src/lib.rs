@@ -26,7 +26,8 @@ mod tls;
 
 pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
 pub use authorizer::{
-    AccessAnswer, Authorizer, Guarded, PeerCertificate, Question, QuestionResource, QuestionSubject, Require, Required,
+    AccessAnswer, Authorizer, Guarded, OngoingAccess, PeerCertificate, Question, QuestionResource, QuestionSubject,
+    Require, Required,
 };
 pub use bundle::Bundle;
 pub use calls::{enroll, enroll_with, renew};

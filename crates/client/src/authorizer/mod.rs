@@ -14,6 +14,6 @@ mod refusal;
 mod state;
 
 pub use guarded::Guarded;
-pub use handle::Authorizer;
+pub use handle::{Authorizer, OngoingAccess};
 pub use layer::{Require, Required};
 pub use question::{AccessAnswer, PeerCertificate, Question, QuestionResource, QuestionSubject};
