@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use signet_core::{
     CaId, TenantId,
@@ -53,12 +54,14 @@ impl Bundle {
         pem::decode_certificates(&self.anchors_pem).unwrap_or_default()
     }
 
-    /// As a verifier takes it. A certificate does not name its CA's id: the number here is no more than a place.
-    pub(crate) fn trust(&self) -> TenantTrust {
-        let anchors = self.anchors_der().into_iter().enumerate().filter_map(|(number, der)| {
+    /// As a verifier takes it. A certificate does not name its CA's id: the number here is made of its bytes, so that
+    /// an anchor keeps it while others come and go.
+    pub fn trust(&self) -> TenantTrust {
+        let anchors = self.anchors_der().into_iter().filter_map(|der| {
             let not_after = CertificateView::from_der(&der).ok()?.not_after;
-            let generation = u32::try_from(number).ok()?.checked_add(1)?;
-            let ca = CaId::new(self.tenant.as_str(), generation).ok()?;
+            let sum = digest(&SHA256, &der);
+            let (start, _) = sum.as_ref().split_first_chunk::<4>()?;
+            let ca = CaId::new(self.tenant.as_str(), u32::from_be_bytes(*start).max(1)).ok()?;
             Some(Anchor { ca, certificate_der: der.into(), not_after })
         });
         TenantTrust { status: TenantStatus::Active, anchors: anchors.collect::<Arc<[_]>>() }

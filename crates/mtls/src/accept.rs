@@ -62,6 +62,8 @@ pub struct AcceptSettings {
     pub proxies: Vec<Cidr>,
     /// Whether clients without a certificate are taken, to enroll.
     pub anonymous: bool,
+    /// Whether HTTP is spoken: else what clients ask for by ALPN is not looked at.
+    pub http: bool,
     /// Whether to refuse every key exchange but the post-quantum hybrids (X25519MLKEM768, SecP256r1MLKEM768).
     pub require_pq_kex: bool,
 }
@@ -79,6 +81,7 @@ impl Default for AcceptSettings {
             bans: BanSettings::default(),
             proxies: Vec::new(),
             anonymous: false,
+            http: true,
             require_pq_kex: false,
         }
     }
@@ -120,7 +123,10 @@ impl<A: Send + Sync + 'static> Acceptor<A> {
         let trust = Arc::clone(registry.trust());
         let verifier = Arc::new(ClientVerifier::new(environment, trust, provider(), settings.anonymous));
         let clock = Arc::clone(registry.clock());
-        let config = server_config(Arc::clone(&verifier), certificate, clock, settings.require_pq_kex)?;
+        let mut config = server_config(Arc::clone(&verifier), certificate, clock, settings.require_pq_kex)?;
+        if !settings.http {
+            config.alpn_protocols.clear();
+        }
         let AcceptSettings { max_handshakes, max_connections, max_anonymous, rate, .. } = settings;
         Ok(Arc::new(Self {
             tls: Arc::new(config),

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -61,6 +62,29 @@ impl<A: Send + Sync + 'static> Connection<A> {
     /// Whether HTTP/1.1 is spoken on it: the client asked for that by ALPN, or for nothing.
     pub fn speaks_http1(&self) -> bool {
         self.stream.get_ref().1.alpn_protocol() != Some(ALPN_H2)
+    }
+
+    /// What the client showed, leaf first; empty: nothing.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        self.stream.get_ref().1.peer_certificates().unwrap_or_default()
+    }
+
+    /// The protocol and cipher suite of TLS, as OpenSSL names them.
+    pub fn tls_names(&self) -> (&'static str, &'static str) {
+        use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+        let suite = self.stream.get_ref().1.negotiated_cipher_suite().map(|suite| suite.suite());
+        let suite = match suite {
+            Some(TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+            Some(TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+            Some(TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+            _ => "",
+        };
+        ("TLSv1.3", suite)
+    }
+
+    /// Where the client connected to, on this machine.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.get_ref().0.local_addr()
     }
 
     /// Who is at the other end.

@@ -73,6 +73,11 @@ impl Environment {
         format!("https://localhost:{}", self.node.grpc_addr.port())
     }
 
+    /// Ends the node, and what it serves: an outage.
+    pub fn stop_node(&self) {
+        self.stop.cancel();
+    }
+
     /// To the node, as the environment's admin.
     pub fn admin(&self) -> Channel {
         Connector::new(&self.endpoint(), &self.roots, Some(&self.admin)).unwrap().channel()

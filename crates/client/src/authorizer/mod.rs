@@ -17,7 +17,7 @@ mod shown;
 mod state;
 
 pub use guarded::Guarded;
-pub use handle::Authorizer;
+pub use handle::{Authorizer, OngoingAccess};
 pub use layer::{Require, Required};
 pub use question::{AccessAnswer, PeerCertificate, Question, QuestionResource, QuestionSubject};
 pub use shown::{AccessClaims, ShownToken};

@@ -168,7 +168,7 @@ impl Inner {
     }
 
     /// How long nothing is heard, from the beginning on.
-    fn silence(&self, now: Instant) -> Duration {
+    pub(super) fn silence(&self, now: Instant) -> Duration {
         let heard = Duration::from_millis(self.heard.load(Ordering::Acquire));
         now.saturating_duration_since(self.began).saturating_sub(heard)
     }

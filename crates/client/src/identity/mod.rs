@@ -30,6 +30,7 @@ use rustls::{
 };
 use shared::LiveKey;
 use signet_core::Time;
+use signet_x509::Environment;
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -246,6 +247,11 @@ impl Identity {
     /// Asks the control plane what peers may do, and keeps its answers as long as they hold.
     pub fn authorizer(&self) -> Authorizer {
         Authorizer::new(Arc::clone(&self.shared))
+    }
+
+    /// The environment that it belongs to.
+    pub fn environment(&self) -> &Environment {
+        &self.shared.anchors.environment
     }
 
     /// The identity's clock, which its certificate is judged by.

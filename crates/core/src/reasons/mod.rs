@@ -6,6 +6,7 @@
 mod callers;
 mod connections;
 mod decisions;
+mod gateway;
 mod inputs;
 mod operators;
 mod proofs;
@@ -54,6 +55,12 @@ pub const REASONS: &[Group] = &[
         about: "The client gets a TLS alert, or a GOAWAY that names the reason, and no `ErrorInfo`. The reason is in \
                 the node's log and metrics, and in the audit log if a certificate was presented.",
         reasons: connections::REASONS,
+    },
+    Group {
+        title: "Gateway",
+        about: "signet-gateway tells its clients these, as HTTP problem details or as a gRPC status; its audit log has them \
+                too.",
+        reasons: gateway::REASONS,
     },
     Group {
         title: "Operators and programs",

@@ -245,6 +245,15 @@ impl Trust {
         }
     }
 
+    /// Sets the anchors of a tenant for a process that follows one and has no records of it. Where nothing is new, the
+    /// epoch stays.
+    pub fn set_anchors(&self, tenant: &TenantId, trust: TenantTrust) {
+        let before = write(&self.tenants).insert(tenant.clone(), trust.clone());
+        if before != Some(trust) {
+            self.changed([Affected::Tenant(tenant.clone())]);
+        }
+    }
+
     /// Sets what is known of a tenant's authorization model; `None`: it has none. Where nothing is new, the epoch
     /// stays.
     pub fn set_model(&self, tenant: &TenantId, model: Option<KnownModel>) {

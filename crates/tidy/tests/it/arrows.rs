@@ -78,6 +78,7 @@ fn libraries_use_only_what_lies_below_them() {
         "signet-control-plane",
         "signet-principal",
         "signet-agent",
+        "signet-gateway",
         "signet-enroll-lambda",
         "signet-keymaker-lambda",
         "signet-rotate-lambda",

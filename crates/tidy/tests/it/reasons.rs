@@ -24,6 +24,7 @@ const NO_REASONS: &[(&str, &str)] = &[
     ("LC_ALL", "an environment variable of POSIX"),
     ("SIGNET_", "environment variables of ours"),
     ("TF_", "environment variables of Terraform"),
+    ("TLS_", "names of cipher suites"),
     ("XDG_CONFIG_HOME", "an environment variable of freedesktop.org"),
 ];
 

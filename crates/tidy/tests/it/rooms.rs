@@ -29,6 +29,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "lambdas/rotate",
     "services/agent",
     "services/control-plane",
+    "services/gateway",
     "services/principal",
 ];
 

@@ -1,0 +1,34 @@
+//! What the gateway is to do: read once, checked, and then only carried out. `gateway.sample.toml` explains each key.
+
+mod check;
+mod error;
+mod routes;
+mod sections;
+mod upstreams;
+mod value;
+
+use std::{fs, path::Path};
+
+pub use error::ConfigError;
+pub use routes::{Accepted, Pattern, RouteConfig, RouteResource};
+pub use sections::{
+    AuditConfig, BansConfig, CertificateFiles, Circumstance, Config, L4Config, LimitsConfig, ListenConfig, RateConfig,
+    TokenConfig,
+};
+pub use upstreams::UpstreamConfig;
+
+impl Config {
+    /// Reads a file. Relative paths in it start at its folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(ConfigError::File)?;
+        let base = path.parent().filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::from_toml(&text, &std::path::absolute(base).map_err(ConfigError::File)?)
+    }
+
+    /// Reads a text. Relative paths in it start at `base`.
+    pub fn from_toml(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let file =
+            toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string().trim_end().to_owned()))?;
+        check::config(file, base)
+    }
+}

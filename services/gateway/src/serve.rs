@@ -1,0 +1,120 @@
+//! A connection's requests.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use signet_mtls::Connection;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    audit::Event,
+    caller::Caller,
+    handle::handle,
+    identity_token::IdentityTokens,
+    metrics::Counted,
+    shared::Shared,
+    subject::Subject,
+    wire::{MAX_HEAD, Strict},
+};
+
+/// How long a request's head may take; also how long a connection of HTTP/1.1 may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Below the 350 s after which AWS's NLB forgets an idle connection.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const MAX_STREAMS: u32 = 200;
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// Room for the largest head that [`Strict`] lets through.
+const BUFFER: usize = MAX_HEAD * 2;
+/// Time for calls in flight once all should end.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Serves a connection until it ends, or `stop`.
+pub(crate) async fn converse(shared: Arc<Shared>, connection: Connection<()>, stop: CancellationToken) {
+    let peer = Arc::clone(connection.peer());
+    let leaf = connection.certificates().first();
+    let subject = leaf
+        .zip(peer.session.as_ref())
+        .map(|(der, session)| Arc::new(Subject::of_certificate(der, session.identity(), &shared.suffix)));
+    let caller = Caller { remote: peer.remote, subject, identity_tokens: IdentityTokens::default(), verdict: None };
+    if connection.speaks_http1() {
+        converse_http1(shared, caller, connection, stop).await;
+    } else {
+        converse_http2(shared, caller, connection, stop).await;
+    }
+}
+
+async fn converse_http1(shared: Arc<Shared>, mut caller: Caller, connection: Connection<()>, stop: CancellationToken) {
+    let (connection, verdict) = Strict::new(connection);
+    caller.verdict = Some(Arc::clone(&verdict));
+    let caller = Arc::new(caller);
+    let service = {
+        let (shared, caller) = (Arc::clone(&shared), Arc::clone(&caller));
+        service_fn(move |request: Request<Incoming>| {
+            let answer = handle(Arc::clone(&shared), Arc::clone(&caller), request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        })
+    };
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(connection), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => Some(ended),
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            timeout(GRACE, served).await.ok()
+        }
+    };
+    let by_hyper = ended.and_then(Result::err).filter(hyper::Error::is_parse);
+    let status = if by_hyper.as_ref().is_some_and(hyper::Error::is_parse_too_large) { 431 } else { 400 };
+    let by_hyper = by_hyper.map(|error| error.to_string());
+    if let Some(fault) = verdict.fault().map(str::to_owned).or(by_hyper) {
+        unreadable(&shared, &caller, fault, status);
+    }
+}
+
+/// hyper has answered with `status`.
+fn unreadable(shared: &Shared, caller: &Caller, fault: String, status: u16) {
+    shared.metrics.count(Counted::Requests, "AMBIGUOUS_REQUEST");
+    let mut event = Event::failure("request", "AMBIGUOUS_REQUEST").sourced(caller.remote.ip()).detailed(fault);
+    if let Some(subject) = &caller.subject {
+        event = event.by(subject);
+    }
+    event.status = Some(status);
+    shared.audit.write(&event);
+}
+
+async fn converse_http2(shared: Arc<Shared>, caller: Caller, connection: Connection<()>, stop: CancellationToken) {
+    let caller = Arc::new(caller);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = handle(Arc::clone(&shared), Arc::clone(&caller), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut served = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .serve_connection(TokioIo::new(connection), service)
+    );
+    tokio::select! {
+        _ = served.as_mut() => {}
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            let _ = timeout(GRACE, served).await;
+        }
+    }
+}

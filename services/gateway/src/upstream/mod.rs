@@ -1,0 +1,195 @@
+//! A server behind the gateway: connections to it, how many requests it gets, and when it gets none.
+
+mod breaker;
+mod shares;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+use self::{
+    breaker::Breaker,
+    shares::{Share, Shares},
+};
+use crate::{config::UpstreamConfig, refusal::Refusal, request_body::RequestBody};
+
+/// How long a connection that nobody uses is kept; most servers close it later than that.
+const IDLE: Duration = Duration::from_secs(20);
+/// As the front's.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// One principal gets this part of the requests at once, so that its open streams leave room to the others.
+const OF_ONE: usize = 8;
+
+/// See the module's words.
+pub(crate) struct Upstream {
+    pub(crate) config: UpstreamConfig,
+    pub(crate) name: Arc<str>,
+    client: Client<HttpConnector, RequestBody>,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    shares: Arc<Shares>,
+    breaker: Breaker,
+}
+
+/// A request's place, which is held until its answer is over.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+impl Upstream {
+    pub(crate) fn new(config: UpstreamConfig) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(config.connect_timeout));
+        connector.set_nodelay(true);
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+        client.http1_max_buf_size(MAX_HEAD).http2_only(config.http2).http2_adaptive_window(true);
+        Self {
+            name: config.name.as_str().into(),
+            client: client.build(connector),
+            places: Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS))),
+            waiting: AtomicUsize::new(0),
+            shares: Shares::new(config.max_requests / OF_ONE),
+            breaker: Breaker::new(config.failures, config.rest),
+            config,
+        }
+    }
+
+    /// A place for a request of a principal, for which some may wait.
+    pub(crate) async fn place(&self, whose: &Arc<str>) -> Result<Place, Refusal> {
+        let own_full = || Refusal::too_many("you have as many requests under way as one may", 1);
+        let share = self.shares.take(whose).ok_or_else(own_full)?;
+        let permit = self.permit().await?;
+        // The last: whoever is let through to try says how it went, and must not be given up in between.
+        if self.breaker.admits(Instant::now()) {
+            return Ok(Place { _permit: permit, _share: share });
+        }
+        Err(unavailable("UPSTREAM_UNREACHABLE", "the server behind cannot be reached now; try again"))
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let full = || unavailable("UPSTREAM_FULL", "the server behind has as many requests as it may; try again");
+        let waits = Waits::new(&self.waiting);
+        if waits.before >= self.config.max_waiting {
+            return Err(full());
+        }
+        let permit = timeout(self.config.connect_timeout, Arc::clone(&self.places).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(full)
+    }
+
+    /// Sends a request; the answer's headers are back within the time limit.
+    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refusal> {
+        let sent = Sent { breaker: &self.breaker, done: false };
+        let answer = timeout(self.config.answer_timeout, self.client.request(request)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                sent.reached();
+                Ok(answer)
+            }
+            Ok(Err(error)) if error.is_connect() => {
+                sent.not_reached();
+                tracing::warn!(upstream = %self.name, error = %chain(&error), "the upstream cannot be reached");
+                let title = "the server behind cannot be reached; try again";
+                Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "UPSTREAM_UNREACHABLE", title))
+            }
+            Ok(Err(error)) => {
+                sent.reached();
+                tracing::info!(upstream = %self.name, error = %chain(&error), "the upstream did not answer");
+                let title = "the server behind broke off";
+                Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "UPSTREAM_FAILED", title))
+            }
+            Err(_) => {
+                sent.reached();
+                let title = "the server behind did not answer in time";
+                Err(Refusal::upstream(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", title))
+            }
+        }
+    }
+
+    /// Whether it gets no requests, since it cannot be reached.
+    pub(crate) fn is_open(&self) -> bool {
+        self.breaker.is_open(Instant::now())
+    }
+
+    /// Requests under way.
+    pub(crate) fn requests(&self) -> usize {
+        self.config.max_requests.saturating_sub(self.places.available_permits())
+    }
+}
+
+/// A request under way; one whose client went away says nothing of the upstream.
+struct Sent<'a> {
+    breaker: &'a Breaker,
+    done: bool,
+}
+
+impl Sent<'_> {
+    fn reached(mut self) {
+        self.done = true;
+        self.breaker.reached();
+    }
+
+    fn not_reached(mut self) {
+        self.done = true;
+        self.breaker.not_reached(Instant::now());
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.breaker.gave_up();
+        }
+    }
+}
+
+fn unavailable(reason: &str, title: &str) -> Refusal {
+    Refusal::upstream(StatusCode::SERVICE_UNAVAILABLE, reason, title)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+struct Waits<'a> {
+    count: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Waits<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        Self { count, before: count.fetch_add(1, Ordering::AcqRel) }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
