@@ -6,9 +6,9 @@ reasons! {
     ACCESS_TOKEN_REFUSED [Caller; "HTTP 401"]
         "The token is not one of the gateway's, has expired, or was given for another certificate."
         => "Get another one, and use it on a connection with the same certificate.";
-    ACCESS_TOKEN_REQUIRED [Caller; "HTTP 401"]
-        "The route takes tokens, and there is none."
-        => "Get one at the gateway's token endpoint, and send it as `Authorization: Bearer`.";
+    ACCESS_TOKEN_REQUIRED [Caller Client; "HTTP 401"]
+        "The route, or the service, takes access tokens, and the request has none, or two."
+        => "Get one at the gateway's token endpoint, or the control plane's for a service, and send it once, as `Authorization: Bearer`.";
     AMBIGUOUS_REQUEST [Caller; "HTTP 400"]
         "Two servers could read the request in two ways, e.g. an encoded slash, two hosts, or two lengths."
         => "Send it in one form; the gateway's audit log says what is wrong.";

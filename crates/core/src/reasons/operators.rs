@@ -9,9 +9,6 @@ reasons! {
     ACCESS_TOKEN_OF_ANOTHER_ISSUER [Client;]
         "The tenant's key signed the access token, but it names another issuer than the tenant's."
         => "Ask for another token: the environment's `tokens.issuer` was changed.";
-    ACCESS_TOKEN_REQUIRED [Client;]
-        "The service wants an access token, and the request has none, or two."
-        => "Send `Authorization: Bearer` with a token for the service, once.";
     AUDIT_LOG_CUT_OFF [Operator;]
         "The newest checkpoints of the audit log are missing: they were removed, or an older store was restored."
         => "Follow the runbook AuditFinding.";
