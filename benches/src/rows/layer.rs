@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 use signet_client::{Enrollment, Identity, Peer, PeerCertificate, Question};
@@ -46,10 +46,14 @@ const SOON: Duration = Duration::from_secs(20);
 pub(crate) fn rows(signetd: &Path, environment: &Environment, rounds: usize, scale: Scale) -> Result<Vec<Row>> {
     let here = runtime()?;
     // One service asks all the time here.
-    let limits = ["SIGNET_LIMITS__CALLS_PER_SECOND_PER_PRINCIPAL", "SIGNET_LIMITS__CALLS_PER_SECOND_PER_TENANT"];
-    let node = here.block_on(Node::start_with(signetd, environment, &limits.map(|limit| (limit, "100000"))))?;
+    let settings = [
+        ("SIGNET_LIMITS__CALLS_PER_SECOND_PER_PRINCIPAL", "100000"),
+        ("SIGNET_LIMITS__CALLS_PER_SECOND_PER_TENANT", "100000"),
+        ("SIGNET_TOKENS__ISSUER", "https://id.example.com"),
+    ];
+    let node = here.block_on(Node::start_with(signetd, environment, &settings))?;
     let (identity, leaf) = here.block_on(prepare(environment))?;
-    let mut rows = vec![layer(&here, &identity, &leaf, rounds, scale)?];
+    let mut rows = vec![layer(&here, &identity, &leaf, rounds, scale)?, by_token(&here, &identity, rounds, scale)?];
     let count = scale.of(10_000);
     let each = repeated(rounds, || {
         let before = node.cpu()?;
@@ -95,15 +99,42 @@ fn layer(here: &Runtime, identity: &Identity, leaf: &[u8], rounds: usize, scale:
     let count = scale.of(200_000);
     let pair = in_turn(
         rounds,
-        || here.block_on(calls(plain, &peer, count)),
-        || here.block_on(calls(layered.clone(), &peer, count)),
+        || here.block_on(calls(plain, &peer, None, count)),
+        || here.block_on(calls(layered.clone(), &peer, None, count)),
     )?;
     Ok(Row::alone("the SDK's layer: what it adds to a call", "us", pair.difference)
         .budget(Budget::AtMost(1.0))
         .note("CPU; floor: the same service without it"))
 }
 
-async fn calls<S, B>(mut service: S, peer: &Arc<Peer>, count: usize) -> Result<f64>
+/// The same for who shows an access token: its signature was verified once, its binding and end are looked at each
+/// time.
+fn by_token(here: &Runtime, identity: &Identity, rounds: usize, scale: Scale) -> Result<Row> {
+    let leaf = identity.with_credentials(|own| own.chain_der().first().cloned()).ok_or("there is no certificate")?;
+    let peer = identity.peer(Some(&[CertificateDer::from(leaf)])).map(Arc::new).ok_or("the service is no peer")?;
+    let audience = PERMISSION.split(':').next().unwrap_or_default();
+    let token = here.block_on(identity.tokens().authorization(audience, &[]))?;
+    let nothing = || service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
+    let authorizer = here.block_on(async { identity.authorizer() });
+    let layered = ServiceBuilder::new().layer(authorizer.require(PERMISSION).with_access_token()).service(nothing());
+    let started = Instant::now();
+    while here.block_on(calls(layered.clone(), &peer, Some(&token), 1)).is_err() {
+        if started.elapsed() > SOON {
+            return Err("the token is not taken".into());
+        }
+    }
+    let count = scale.of(200_000);
+    let pair = in_turn(
+        rounds,
+        || here.block_on(calls(nothing(), &peer, Some(&token), count)),
+        || here.block_on(calls(layered.clone(), &peer, Some(&token), count)),
+    )?;
+    Ok(Row::alone("  with an access token", "us", pair.difference)
+        .budget(Budget::AtMost(6.0))
+        .note("CPU; bound to the connection's certificate, verified before"))
+}
+
+async fn calls<S, B>(mut service: S, peer: &Arc<Peer>, authorization: Option<&HeaderValue>, count: usize) -> Result<f64>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
 {
@@ -111,6 +142,7 @@ where
     for _ in 0..count {
         let mut request = Request::new(Body::empty());
         request.extensions_mut().insert(Arc::clone(peer));
+        request.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value.clone())));
         if service.call(request).await?.status() != http::StatusCode::OK {
             return Err("a call was refused".into());
         }

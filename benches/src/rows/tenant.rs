@@ -1,4 +1,4 @@
-//! A tenant whose workers may do something.
+//! A tenant whose workers and services may do something.
 
 use signet_proto::v1::{
     AuthorizationGrant, AuthorizationRules, CreatePrincipalRequest, CreateTenantRequest, CreateTokenRequest,
@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use crate::{Result, node::Environment};
 
-/// The environment's admin, and the certificate of a worker that may do `permission`, DER.
+/// The environment's admin, and the certificate of a worker that may do `permission`, DER; so may services.
 pub(super) async fn with_worker(
     environment: &Environment,
     tenant_id: &str,
@@ -22,10 +22,11 @@ pub(super) async fn with_worker(
     let tenant = Tenant { tenant_id: tenant_id.into(), ..Tenant::default() };
     let request = CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
     TenantServiceClient::new(admin.clone()).create_tenant(request).await?;
-    let to = Some(To::PrincipalType(PrincipalType::Worker.into()));
+    let to = |kind: PrincipalType| Some(To::PrincipalType(kind.into()));
+    let grant = |kind| AuthorizationGrant { to: to(kind), permissions: vec![permission.into()], expire_time: None };
     let rules = AuthorizationRules {
         permissions: [(permission.to_owned(), String::new())].into(),
-        grants: vec![AuthorizationGrant { to, permissions: vec![permission.into()], expire_time: None }],
+        grants: vec![grant(PrincipalType::Worker), grant(PrincipalType::Service)],
         ..AuthorizationRules::default()
     };
     let (rules, request_id) = (Some(rules), signet_client::request_id());

@@ -22,12 +22,14 @@ mod revocations;
 mod root;
 mod serve;
 mod storage;
+mod svid_keys;
 mod tls;
+mod tokens;
 
 pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
 pub use authorizer::{
-    AccessAnswer, Authorizer, Guarded, OngoingAccess, PeerCertificate, Question, QuestionResource, QuestionSubject,
-    Require, Required,
+    AccessAnswer, AccessClaims, Authorizer, Guarded, OngoingAccess, PeerCertificate, Question, QuestionResource,
+    QuestionSubject, Require, Required, ShownToken,
 };
 pub use bundle::Bundle;
 pub use calls::{enroll, enroll_with, renew};
@@ -51,3 +53,5 @@ pub use revocations::{RevocationListError, RevocationLists, VerifiedList};
 pub use root::{RootError, fetch_root, fingerprint};
 pub use serve::serve;
 pub use storage::{Directory, InMemory, LOCK_FILE, Notes, Storage, read_notes, write_notes};
+pub use svid_keys::{SvidClaims, SvidFault, SvidKeys};
+pub use tokens::{IssuedToken, TokenChannel, Tokens};

@@ -5,6 +5,7 @@
 mod fault;
 mod key;
 mod public;
+mod set;
 mod token;
 
 pub use jsonwebtoken::{Algorithm, DecodingKey};
@@ -12,6 +13,7 @@ pub use jsonwebtoken::{Algorithm, DecodingKey};
 pub use fault::KeyFault;
 pub use key::SigningKey;
 pub use public::{PublicKey, Use};
+pub use set::KeySet;
 pub use token::{Token, TokenFault};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -24,7 +24,7 @@ pub enum Use {
 }
 
 impl Use {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Signature => "sig",
             Self::JwtSvid => "jwt-svid",

@@ -93,3 +93,27 @@ fn a_key_is_published_without_its_private_half() {
     assert_eq!(published["use"], "jwt-svid");
     assert!(!format!("{key:?}").contains("pair"));
 }
+
+/// A published key may be taken by anybody as the secret of an HMAC.
+#[test]
+fn a_sets_key_is_found_by_its_id_for_its_own_algorithm_and_use_only() {
+    let (ec, rsa) = (ec(), rsa());
+    let keys = [ec.public().published(Use::Signature), rsa.public().published(Use::JwtSvid)];
+    let set =
+        json!({ "keys": [keys[0], keys[1], { "kty": "oct", "k": "AA", "kid": "o", "use": "sig" }, 7] }).to_string();
+    let found = KeySet::parse(set.as_bytes(), Use::Signature).unwrap();
+    assert_eq!(
+        (found.jwks(), found.has(ec.id()), found.has(rsa.id()), found.has("o")),
+        (&keys[..1], true, false, false)
+    );
+    let all = [Algorithm::ES256, Algorithm::RS256, Algorithm::HS256];
+    let by = |text: &str| found.of(&Token::parse(text, &all).unwrap()).is_some();
+    let own = ec.sign("at+jwt", &json!({})).unwrap();
+    assert!(by(&own) && !by(&rsa.sign("at+jwt", &json!({})).unwrap()));
+    for alg in ["RS256", "HS256"] {
+        let header = encode(json!({ "alg": alg, "kid": ec.id() }).to_string());
+        let (_, rest) = own.split_once('.').unwrap();
+        assert!(!by(&format!("{header}.{rest}")), "{alg}");
+    }
+    assert!(KeySet::parse(b"{}", Use::Signature).is_none());
+}

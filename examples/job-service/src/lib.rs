@@ -39,11 +39,13 @@ const PERMISSIONS: [(&str, &str); 7] = [
     ("/jobs.v1.JobService/StreamEvents", "events:stream"),
 ];
 
-/// The service, protected: tonic's part by path, axum's page by itself.
+/// The service, protected: tonic's part by path, axum's page by itself, and once more for those who show access tokens.
 pub fn app(jobs: &Arc<Jobs>, authorizer: &Authorizer) -> Router {
     let grpc = JobServiceServer::new(service::Service { jobs: Arc::clone(jobs), authorizer: authorizer.clone() });
     let grpc = Routes::new(grpc).into_axum_router().layer(authorizer.require_by_path(PERMISSIONS));
     let page = get(async |State(jobs): State<Arc<Jobs>>| Json(jobs.summary()));
+    let by_token = Router::new().route("/oauth/summary", page.clone());
+    let by_token = by_token.layer(authorizer.require("jobs:list").with_access_token());
     let page = Router::new().route("/summary", page).layer(authorizer.require("jobs:list"));
-    grpc.merge(page.with_state(Arc::clone(jobs)))
+    grpc.merge(page.merge(by_token).with_state(Arc::clone(jobs)))
 }

@@ -184,15 +184,17 @@ fn concerns(of: &Of, subject: &QuestionSubject, matter: &Matter, decision: &Acce
     match of {
         Of::All(_) => true,
         Of::PrincipalId(id) => {
-            let subject = match subject {
-                QuestionSubject::SpiffeId(subject) => subject,
-                QuestionSubject::Certificate(_) => decision.spiffe_id.as_str(),
+            let named = |subject: &str| subject.is_empty() || subject.rsplit('/').next() == Some(id);
+            let is_subject = match subject {
+                QuestionSubject::SpiffeId(subject) => named(subject),
+                QuestionSubject::AccessToken(shown) => shown.is_about(id),
+                QuestionSubject::Certificate(_) => named(&decision.spiffe_id),
             };
-            let is_subject = subject.is_empty() || subject.rsplit('/').next() == Some(id);
             is_subject || matter.is_about(id)
         }
         Of::SerialNumber(serial) => match subject {
             QuestionSubject::Certificate(certificate) => certificate.serial() == Some(serial),
+            QuestionSubject::AccessToken(shown) => shown.serial() == Some(serial),
             QuestionSubject::SpiffeId(_) => false,
         },
     }

@@ -1,11 +1,15 @@
 //! The connection to the control plane that questions are asked over.
 
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Bytes;
 use prost::Message;
 use signet_proto::v1::{
     BatchCheckRequest, CheckRequest, CheckResponse, authorization_service_client::AuthorizationServiceClient,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status, body::Body, transport::Channel};
+use tower::ServiceExt;
 
 use super::question::Question;
 use crate::error::ClientError;
@@ -15,14 +19,29 @@ const MOST_BYTES: usize = 60 * 1024;
 
 /// One connection, so that answers and changes come from the same node.
 pub(super) struct Connection {
+    channel: Channel,
     client: AuthorizationServiceClient<Channel>,
     /// Cancelled once nothing more can be asked.
     pub(super) over: CancellationToken,
 }
 
 impl Connection {
-    pub(super) fn new(client: AuthorizationServiceClient<Channel>) -> Self {
-        Self { client, over: CancellationToken::new() }
+    pub(super) fn new(channel: Channel) -> Self {
+        let client = AuthorizationServiceClient::new(channel.clone());
+        Self { channel, client, over: CancellationToken::new() }
+    }
+
+    /// What the control plane publishes at a path, over the same connection.
+    pub(super) async fn get(&self, path: String) -> Result<Bytes, ClientError> {
+        let request = Request::get(&path).body(Body::empty()).map_err(|error| Status::internal(error.to_string()))?;
+        let answer = self.channel.clone().oneshot(request).await;
+        let answer = answer.map_err(|error| self.failed(Status::from_error(Box::new(error))))?;
+        if answer.status() != StatusCode::OK {
+            let message = format!("the control plane answers {} at {path}: is it another release?", answer.status());
+            return Err(Status::unavailable(message).into());
+        }
+        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
+        Ok(body.map_err(|error| Status::unavailable(format!("{path} breaks off: {error}")))?.to_bytes())
     }
 
     pub(super) async fn check(&self, question: &Question) -> Result<CheckResponse, ClientError> {

@@ -41,9 +41,9 @@ pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
 
 async fn connected(shared: &Shared, inner: &Inner) -> Result<(), ClientError> {
     let channel = shared.connector(Some(&shared.held()))?.connect_once().await?;
-    let mut client = AuthorizationServiceClient::new(channel);
+    let mut client = AuthorizationServiceClient::new(channel.clone());
     let mut stream = client.watch_decisions(WatchDecisionsRequest::default()).await?.into_inner();
-    let connection = Arc::new(Connection::new(client));
+    let connection = Arc::new(Connection::new(channel));
     let mut opened = false;
     loop {
         let change = tokio::select! {

@@ -7,6 +7,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     follow,
+    issuer::Issuer,
     question::{AccessAnswer, Question},
     state::{Guard, Inner},
 };
@@ -18,15 +19,17 @@ use crate::identity::{Shared, Task};
 /// The identity must be allowed to ask: a service may, about everybody in its tenant.
 #[derive(Clone)]
 pub struct Authorizer {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
+    pub(super) issuer: Arc<Issuer>,
     _follower: Arc<Task>,
 }
 
 impl Authorizer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let inner = Arc::<Inner>::default();
+        let issuer = Issuer::new(shared.anchors.tenant.clone(), Arc::clone(&shared.settings.clock));
         let follower = Task::spawn(follow::run(shared, Arc::clone(&inner)));
-        Self { inner, _follower: Arc::new(follower) }
+        Self { inner, issuer: Arc::new(issuer), _follower: Arc::new(follower) }
     }
 
     /// Whether it is allowed at this moment. A denial is an answer, and so is that the control plane cannot be asked:

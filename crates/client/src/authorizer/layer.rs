@@ -16,8 +16,8 @@ use tower::{BoxError, Layer, Service};
 use super::{
     guarded::Guarded,
     handle::Authorizer,
-    question::{AccessAnswer, Question},
-    refusal::{problem, status},
+    question::{AccessAnswer, Question, QuestionSubject},
+    refusal::{challenge, problem, status},
 };
 use crate::peer::Peer;
 
@@ -29,6 +29,16 @@ use crate::peer::Peer;
 pub struct Require {
     authorizer: Authorizer,
     needs: Arc<Needs>,
+    shows: Shows,
+}
+
+/// What a caller is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    Certificate,
+    Token,
+    /// Whatever the connection.
+    AnyToken,
 }
 
 #[derive(Debug)]
@@ -46,14 +56,52 @@ impl Authorizer {
 
     /// Every call needs `permission`, e.g. `jobs:submit`.
     pub fn require(&self, permission: &str) -> Require {
-        Require { authorizer: self.clone(), needs: Arc::new(Needs::Permission(permission.into())) }
+        Require::new(self, Needs::Permission(permission.into()))
     }
 
     /// A call needs the permission of its path, e.g. `/jobs.v1.JobService/SubmitJob`; a path that is not named is
     /// refused.
     pub fn require_by_path<'a>(&self, permissions: impl IntoIterator<Item = (&'a str, &'a str)>) -> Require {
         let permissions = permissions.into_iter().map(|(path, permission)| (path.to_owned(), permission.into()));
-        Require { authorizer: self.clone(), needs: Arc::new(Needs::ByPath(permissions.collect())) }
+        Require::new(self, Needs::ByPath(permissions.collect()))
+    }
+}
+
+impl Require {
+    fn new(authorizer: &Authorizer, needs: Needs) -> Self {
+        Self { authorizer: authorizer.clone(), needs: Arc::new(needs), shows: Shows::Certificate }
+    }
+
+    /// Callers show an access token, too (`Authorization: Bearer`), of the tenant's issuer, with the permission in its
+    /// scope, for the audience that stands before the permission's colon. It must be bound to the certificate of its
+    /// connection: one that was stolen, and one without a certificate, is refused (`401`, `invalid_token`).
+    ///
+    /// The layer leaves a [`crate::ShownToken`] in the request. A stream ends with its token.
+    #[must_use]
+    pub fn with_access_token(self) -> Self {
+        Self { shows: Shows::Token, ..self }
+    }
+
+    /// As [`Self::with_access_token`], whoever shows the token and over whatever connection: whoever steals one is its
+    /// holder. Only behind something that has compared it with the client's certificate already.
+    #[must_use]
+    pub fn with_stealable_access_token(self) -> Self {
+        Self { shows: Shows::AnyToken, ..self }
+    }
+
+    async fn question(&self, request: &http::request::Parts) -> Result<Question, AccessAnswer> {
+        let permission = match &*self.needs {
+            Needs::Permission(permission) => Some(Arc::clone(permission)),
+            Needs::ByPath(permissions) => permissions.get(request.uri.path()).cloned(),
+        };
+        let permission = permission.ok_or_else(|| AccessAnswer::denied("UNKNOWN_PERMISSION"))?;
+        let peer = request.extensions.get::<Arc<Peer>>();
+        if self.shows == Shows::Certificate {
+            let peer = peer.ok_or_else(|| AccessAnswer::denied("CERTIFICATE_REQUIRED"))?;
+            return Ok(Question::new(peer.certificate.clone(), permission));
+        }
+        let (peer, is_bound) = (peer.map(AsRef::as_ref), self.shows == Shows::Token);
+        self.authorizer.token_question(&request.headers, peer, permission, is_bound).await
     }
 }
 
@@ -85,29 +133,28 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         // The one that is ready goes, its clone stays.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let grpc =
             request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        let permission = match &*self.require.needs {
-            Needs::Permission(permission) => Some(Arc::clone(permission)),
-            Needs::ByPath(permissions) => permissions.get(request.uri().path()).cloned(),
-        };
-        let authorizer = self.require.authorizer.clone();
+        let require = self.require.clone();
         Box::pin(async move {
-            let Some(permission) = permission else {
-                return Ok(refused(&AccessAnswer::denied("UNKNOWN_PERMISSION"), grpc));
+            let (mut parts, body) = request.into_parts();
+            let question = match require.question(&parts).await {
+                Ok(question) => question,
+                Err(decision) => return Ok(refused(&decision, grpc)),
             };
-            let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
-                return Ok(refused(&AccessAnswer::denied("CERTIFICATE_REQUIRED"), grpc));
-            };
-            let (decision, guard) = match authorizer.admit(Question::new(peer.certificate.clone(), permission)).await {
+            if let QuestionSubject::AccessToken(shown) = &question.subject {
+                parts.extensions.insert(shown.clone());
+            }
+            let (decision, guard) = match require.authorizer.admit(question).await {
                 Ok(admitted) => admitted,
                 Err(decision) => return Ok(refused(&decision, grpc)),
             };
-            request.extensions_mut().insert(decision);
+            parts.extensions.insert(decision);
+            let request = Request::from_parts(parts, body);
             let answer = inner.call(request);
             tokio::select! {
                 biased;
@@ -119,5 +166,7 @@ where
 }
 
 fn refused<B>(decision: &AccessAnswer, grpc: bool) -> Response<Guarded<B>> {
-    if grpc { status(decision).into_http() } else { problem(decision) }
+    let mut response = if grpc { status(decision).into_http() } else { problem(decision) };
+    challenge(decision, response.headers_mut());
+    response
 }

@@ -8,8 +8,10 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, check_subject::By};
+use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, CheckSubject, ShownAccessToken, check_subject::By};
 use signet_x509::CertificateView;
+
+use super::shown::ShownToken;
 
 /// Whether somebody may do something. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +35,9 @@ pub enum QuestionSubject {
     Certificate(PeerCertificate),
     /// `spiffe://<trust domain>/<type>/<id>`.
     SpiffeId(Arc<str>),
+    /// The holder of this access token: the token and its certificate must be good at this moment, and the action among
+    /// its permissions.
+    AccessToken(ShownToken),
 }
 
 /// Something of the tenant's services.
@@ -76,6 +81,10 @@ impl PeerCertificate {
         &self.0.der
     }
 
+    pub(super) fn sha256(&self) -> &[u8; 32] {
+        &self.0.sha256
+    }
+
     pub(super) fn serial(&self) -> Option<&str> {
         self.0.serial.as_deref()
     }
@@ -87,6 +96,7 @@ impl QuestionSubject {
         match self {
             Self::Certificate(certificate) => &certificate.0.name,
             Self::SpiffeId(id) => id,
+            Self::AccessToken(shown) => &shown.claims().sub,
         }
     }
 }
@@ -140,6 +150,10 @@ impl Question {
         let by = match &self.subject {
             QuestionSubject::Certificate(certificate) => By::CertificateDer(certificate.der().to_vec()),
             QuestionSubject::SpiffeId(id) => By::SpiffeId(id.to_string()),
+            QuestionSubject::AccessToken(shown) => By::AccessToken(ShownAccessToken {
+                token: shown.text().to_owned(),
+                certificate_thumbprint: shown.thumbprint().to_owned(),
+            }),
         };
         let Matter { action, resource, context } = &self.matter;
         let resource = resource.as_ref().map(|resource| CheckResource {

@@ -27,7 +27,7 @@ use crate::error::ClientError;
 /// How long kept answers are believed while nothing is heard of the control plane.
 const SILENCE: Duration = DOUBT;
 /// How long a caller waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions that are asked together.
 const AT_ONCE: usize = 50;
 /// How many such requests are under way.
@@ -128,7 +128,7 @@ impl Inner {
     }
 
     /// A connection that questions can go over. Who has been without one for long does not let each caller wait for it.
-    async fn usable(&self) -> Result<Arc<Connection>, ClientError> {
+    pub(super) async fn usable(&self) -> Result<Arc<Connection>, ClientError> {
         let usable = |found: &Option<Arc<Connection>>| found.as_ref().is_some_and(|one| !one.over.is_cancelled());
         let mut connections = self.connection.subscribe();
         let found = if self.is_believed(Instant::now()) {
@@ -299,14 +299,14 @@ impl Drop for Guard {
 
 #[cfg(test)]
 mod tests {
-    use signet_proto::v1::{CheckResponse, authorization_service_client::AuthorizationServiceClient};
+    use signet_proto::v1::CheckResponse;
     use tonic::transport::Endpoint;
 
     use super::*;
 
     fn connection() -> Arc<Connection> {
         let nowhere = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        Arc::new(Connection::new(AuthorizationServiceClient::new(nowhere)))
+        Arc::new(Connection::new(nowhere))
     }
 
     fn keep(inner: &Inner) -> Question {

@@ -30,9 +30,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// is valid ends when that expires: open it again.
 #[derive(Clone)]
 pub struct LiveChannel {
-    current: Arc<ArcSwap<Channel>>,
+    current: Arc<ArcSwap<Current>>,
     // Ends with the last clone.
     _follower: Arc<Task>,
+}
+
+/// A channel, and the certificate that its connections show.
+struct Current {
+    channel: Channel,
+    held: Arc<Held>,
 }
 
 /// Makes a connector for a certificate.
@@ -41,14 +47,21 @@ pub(super) type Make = Box<dyn Fn(&Held) -> Result<Connector, ConnectError> + Se
 impl LiveChannel {
     pub(super) fn new(mut held: watch::Receiver<Arc<Held>>, make: Make, clock: Clock) -> Result<Self, ConnectError> {
         let first = Arc::clone(&held.borrow_and_update());
-        let current = Arc::new(ArcSwap::from_pointee(make(&first)?.channel()));
+        let channel = make(&first)?.channel();
+        let current = Arc::new(ArcSwap::from_pointee(Current { channel, held: Arc::clone(&first) }));
         let follower = Task::spawn(follow(Arc::clone(&current), first, held, make, clock));
         Ok(Self { current, _follower: Arc::new(follower) })
+    }
+
+    /// What a call takes now, with the certificate that it shows.
+    pub(crate) fn taken(&self) -> (Channel, Arc<Held>) {
+        let current = self.current.load();
+        (current.channel.clone(), Arc::clone(&current.held))
     }
 }
 
 async fn follow(
-    current: Arc<ArcSwap<Channel>>,
+    current: Arc<ArcSwap<Current>>,
     mut used: Arc<Held>,
     mut held: watch::Receiver<Arc<Held>>,
     make: Make,
@@ -64,7 +77,7 @@ async fn follow(
             let old_is_over = clock().unix_millis() >= used.credentials.facts().not_after_unix_millis;
             match connect(&make, &next, old_is_over).await {
                 Ok(channel) => {
-                    current.store(Arc::new(channel));
+                    current.store(Arc::new(Current { channel, held: Arc::clone(&next) }));
                     (used, pause) = (next, FIRST_PAUSE);
                     break;
                 }
@@ -96,7 +109,7 @@ impl Service<http::Request<Body>> for LiveChannel {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let channel = Channel::clone(&self.current.load());
+        let (channel, _) = self.taken();
         Box::pin(channel.oneshot(request))
     }
 }

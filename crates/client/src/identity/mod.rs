@@ -28,7 +28,7 @@ use rustls::{
     ClientConfig, ServerConfig, client::Resumption, pki_types::CertificateDer, server::NoServerSessionStorage,
     version::TLS13,
 };
-use shared::{Held, LiveKey};
+use shared::LiveKey;
 use signet_core::Time;
 use signet_x509::Environment;
 use tokio::sync::{Notify, watch};
@@ -46,10 +46,12 @@ use crate::{
     retry::Retry,
     revocations::RevocationLists,
     storage::blocking,
+    svid_keys::SvidKeys,
     tls,
+    tokens::Tokens,
 };
 
-pub(crate) use shared::{Shared, Task};
+pub(crate) use shared::{Held, Shared, Task};
 
 pub use channel::LiveChannel;
 pub use enrolling::{FirstCertificate, enroll_resumably};
@@ -135,6 +137,7 @@ impl Identity {
             status: watch::channel(state.status(&held, (settings.clock)(), None)).0,
             bundle: watch::channel(Arc::new(bundle)).0,
             revocations: watch::channel(Arc::default()).0,
+            svid_keys: watch::channel(Arc::default()).0,
             held: watch::channel(held).0,
             told_at: AtomicI64::new(0),
             hurry: Notify::new(),
@@ -167,6 +170,17 @@ impl Identity {
     /// set; none until the first ones have come.
     pub fn revocation_lists(&self) -> watch::Receiver<Arc<RevocationLists>> {
         self.shared.revocations.subscribe()
+    }
+
+    /// The keys of the tenant's JWT-SVIDs, now and from now on, where [`IdentitySettings::follow_bundle`] is set; none
+    /// until the control plane has been reached.
+    pub fn svid_keys(&self) -> watch::Receiver<Arc<SvidKeys>> {
+        self.shared.svid_keys.subscribe()
+    }
+
+    /// Tokens of this identity, for those who want JWTs.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(Arc::clone(&self.shared))
     }
 
     /// The certificate of the moment with its key, in the formats that other libraries take.

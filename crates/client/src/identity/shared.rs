@@ -31,6 +31,7 @@ use crate::{
     error::ConnectError,
     peer::Anchors,
     revocations::RevocationLists,
+    svid_keys::SvidKeys,
     tls::certified_key,
 };
 
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,
     pub(crate) revocations: watch::Sender<Arc<RevocationLists>>,
+    pub(crate) svid_keys: watch::Sender<Arc<SvidKeys>>,
     pub(crate) key: Arc<LiveKey>,
     pub(crate) anchors: Arc<Anchors>,
     /// When the control plane last named the tenant's CAs, milliseconds since the Unix epoch by our own clock; 0:
@@ -102,6 +104,17 @@ impl Shared {
     pub(crate) fn told(&self, bundle: Bundle) {
         self.told_at.store(self.now().unix_millis(), Ordering::Release);
         self.trust(bundle);
+    }
+
+    /// The control plane names the keys of JWT-SVIDs.
+    pub(crate) fn told_keys(&self, keys: SvidKeys) {
+        self.svid_keys.send_if_modified(|known| {
+            let changed = **known != keys;
+            if changed {
+                *known = Arc::new(keys);
+            }
+            changed
+        });
     }
 
     /// When it did so last.

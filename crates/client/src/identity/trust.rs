@@ -11,6 +11,7 @@ use crate::{
     bundle::Bundle,
     error::{ClientError, ConnectError},
     retry::jittered,
+    svid_keys::SvidKeys,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +56,10 @@ async fn watch(shared: &Shared, channel: &LiveChannel) -> Option<ClientError> {
     loop {
         match stream.message().await {
             Ok(Some(message)) => match Bundle::of_message(tenant, &message) {
-                Some(bundle) => shared.told(bundle),
+                Some(bundle) => {
+                    shared.told(bundle);
+                    shared.told_keys(SvidKeys::of_json(&message.svid_keys_json));
+                }
                 None => {
                     tracing::warn!(
                         "ignoring a trust bundle from the control plane that is empty or from another environment"

@@ -13,3 +13,4 @@ mod revocations;
 mod root;
 mod server;
 mod state;
+mod tokens;

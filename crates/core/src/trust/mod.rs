@@ -269,17 +269,21 @@ impl Trust {
         read(&self.models).get(tenant).cloned()
     }
 
-    /// Sets what is known of a tenant's keys for tokens. They turn no decision, but whoever follows the epoch hears of
-    /// them.
+    /// Sets what is known of a tenant's keys for tokens. Whoever follows the epoch hears of them; a key of access
+    /// tokens that is gone turns what was decided by such a token.
     pub fn set_token_keys(&self, tenant: &TenantId, keys: TenantTokenKeys) {
         let mut all = write(&self.token_keys);
         let before = all.get(tenant);
         if before == Some(&keys) || (before.is_none() && keys.is_empty()) {
             return;
         }
+        let access = |keys: &TenantTokenKeys| keys.get(&TokenUse::AccessToken).cloned();
+        let (old, new) = (before.and_then(access), access(&keys));
+        let stays = |id: &str| new.as_ref().is_some_and(|new| new.find(id).is_some());
+        let is_less = old.is_some_and(|old| old.keys.iter().any(|key| !stays(&key.id)));
         all.insert(tenant.clone(), keys);
         drop(all);
-        self.changed([]);
+        self.changed(is_less.then(|| Affected::Tenant(tenant.clone())));
     }
 
     /// A tenant's keys for a kind of token, if it has some.

@@ -1,7 +1,10 @@
 //! Whose decisions the last changes may have turned.
 
+use std::sync::Arc;
+
 use signet_core::{
     PrincipalType, TenantId, Time, Uptime,
+    tokens::{TokenAlgorithm, TokenKey, TokenKeys, TokenUse},
     trust::{
         Affected, DEFAULT_STALENESS_LIMIT, KnownModel, Trust, WhenStale,
         change::{Change, ChangeEntry, ChangeHead},
@@ -60,4 +63,32 @@ fn who_is_too_far_behind_is_told_that_everything_may_have_changed() {
     }
     assert_eq!(trust.affected_since(seen, &acme), [Affected::Everybody]);
     assert_eq!(trust.affected_since(trust.epoch() - 2, &acme).len(), 2);
+}
+
+/// Answers about who showed a token are kept: they end with the key that signed it.
+#[test]
+fn a_key_of_access_tokens_that_is_gone_turns_decisions_and_a_new_one_does_not() {
+    let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(0));
+    trust.heard(Uptime::from_millis(0));
+    let acme: TenantId = "acme".parse().unwrap();
+    let told = |for_use: TokenUse, ids: &[&str]| {
+        let key = |id: &&str| TokenKey {
+            id: (*id).to_owned(),
+            algorithm: TokenAlgorithm::Es256,
+            spki_der: vec![1],
+            wrapped: vec![2],
+            published_at: NOW,
+            signs_at: NOW,
+        };
+        let keys = TokenKeys { tenant: acme.clone(), for_use, keys: ids.iter().map(key).collect(), generation: 1 };
+        let seen = trust.epoch();
+        trust.set_token_keys(&acme, [(for_use, Arc::new(keys))].into());
+        assert!(trust.epoch() > seen, "whoever shows keys hears of it");
+        trust.affected_since(seen, &acme)
+    };
+    assert_eq!(told(TokenUse::AccessToken, &["a"]), []);
+    assert_eq!(told(TokenUse::AccessToken, &["a", "b"]), []);
+    assert_eq!(told(TokenUse::AccessToken, &["b"]), [Affected::Tenant(acme.clone())]);
+    assert_eq!(told(TokenUse::JwtSvid, &["c"]), [Affected::Tenant(acme.clone())], "all of access tokens are gone");
+    assert_eq!(told(TokenUse::JwtSvid, &["d"]), []);
 }

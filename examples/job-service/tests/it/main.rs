@@ -32,7 +32,7 @@ type Client = JobServiceClient<LiveChannel>;
 
 impl World {
     async fn new() -> Self {
-        let environment = Environment::start("").await;
+        let environment = Environment::start("tokens = { issuer = \"https://id.example.com\" }").await;
         environment.tenant("acme").await;
         set_rules(&environment, 0, "").await;
         let service = environment.enrolled("acme", PrincipalType::Service, "jobs").await;
@@ -147,4 +147,21 @@ async fn an_open_stream_ends_with_the_permission_and_with_the_principal() {
     assert_eq!(event.unwrap().text, "still");
     set_rules(&world.environment, 1, "events:stream").await;
     denied(timeout(SOON, streams[1].0.message()).await.unwrap(), "PERMISSION_MISSING");
+}
+
+#[tokio::test]
+async fn the_page_for_tokens_wants_one_of_the_connections_certificate() {
+    let world = World::new().await;
+    let (_, admin) = world.client(PrincipalType::Admin, "boss").await;
+    let (_, worker) = world.client(PrincipalType::Worker, "w-1").await;
+    let ask = async |identity: &Identity, authorization: Option<axum::http::HeaderValue>| {
+        let channel = identity.channel_to(&format!("https://{}", world.address), PeerPolicy::anybody()).unwrap();
+        let mut request = axum::http::Request::get("/oauth/summary").body(tonic::body::Body::empty()).unwrap();
+        request.headers_mut().extend(authorization.map(|value| (axum::http::header::AUTHORIZATION, value)));
+        tower::ServiceExt::oneshot(channel, request).await.unwrap().status()
+    };
+    let token = admin.tokens().authorization("jobs", &["jobs:list"]).await.unwrap();
+    assert_eq!(ask(&admin, Some(token.clone())).await, axum::http::StatusCode::OK);
+    assert_eq!(ask(&admin, None).await, axum::http::StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&worker, Some(token)).await, axum::http::StatusCode::UNAUTHORIZED, "stolen");
 }

@@ -63,6 +63,11 @@ impl Caller {
         is_same.then_some(Facts { uid: self.uid, gid: self.gid, executable, cgroup }).ok_or_else(gone)
     }
 
+    /// Unlike that of every other process since the machine started.
+    pub(crate) const fn process(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
+
     /// Whether the process that connected still runs, for certain.
     pub(crate) fn surely_lives(&self) -> bool {
         self.process.is_some() && self.is_alive()

@@ -2,12 +2,14 @@
 //! and ext_authz, for an Envoy that has its keys from there.
 //!
 //! [`caller`] says who is at the other end, [`rules`] which identities such a caller gets, [`offers`] what they are at
-//! the moment; [`svids`] and [`sds`] put that into the messages of two protocols. [`ext_authz`] decides on requests.
+//! the moment; [`svids`], [`jwt_svids`] and [`sds`] put that into the messages of two protocols. [`ext_authz`] decides
+//! on requests.
 
 mod authority;
 mod caller;
 mod codec;
 mod ext_authz;
+mod jwt_svids;
 mod offers;
 mod rules;
 mod sds;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signet_client::{Authorizer, Identity, RenewalState, RevocationLists, system_clock};
+use signet_client::{Authorizer, Identity, RenewalState, RevocationLists, SvidKeys, Tokens, system_clock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -20,6 +20,10 @@ pub(crate) struct Svid {
     pub(crate) key_der: Zeroizing<Vec<u8>>,
     pub(crate) anchors_der: Vec<Vec<u8>>,
     pub(crate) revocations: Revocations,
+    /// What verifies its tenant's JWT-SVIDs.
+    pub(crate) svid_keys: Arc<SvidKeys>,
+    /// Where its tokens come from.
+    pub(crate) tokens: Option<Tokens>,
 }
 
 /// What is known of who was revoked.
@@ -203,6 +207,7 @@ impl Changes {
 /// lists.
 pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identity: &Identity, with_lists: bool) {
     let (mut status, mut bundle, mut lists) = (identity.status(), identity.bundle(), identity.revocation_lists());
+    let (mut keys, tokens) = (identity.svid_keys(), identity.tokens());
     let authorizer = offers.decides(name).then(|| identity.authorizer());
     let mut revocations = if with_lists { Revocations::Awaited } else { Revocations::Unchecked };
     // Status changes for many reasons; only what a program sees counts.
@@ -214,25 +219,35 @@ pub(crate) async fn follow(offers: &Offers, name: &str, keeper: &Keeper, identit
         };
         bundle.mark_unchanged();
         revocations = revocations.next(identity, &lists.borrow_and_update());
-        let seen = (standing, serial, Arc::clone(&bundle.borrow()), revocations.clone());
+        let svid_keys = Arc::clone(&keys.borrow_and_update());
+        let seen = (standing, serial, Arc::clone(&bundle.borrow()), revocations.clone(), Arc::clone(&svid_keys));
         if shown.as_ref() != Some(&seen) {
-            offers.set(name, keeper, state(name, identity, standing, revocations.clone(), authorizer.clone()));
+            let parts = Parts { revocations: revocations.clone(), svid_keys, tokens: tokens.clone() };
+            offers.set(name, keeper, state(name, identity, standing, parts, authorizer.clone()));
             shown = Some(seen);
         }
         tokio::select! {
             Ok(()) = status.changed() => {}
             Ok(()) = bundle.changed() => {}
             Ok(()) = lists.changed() => {}
+            Ok(()) = keys.changed() => {}
             else => return,
         }
     }
+}
+
+/// What an identity is beside its certificate.
+struct Parts {
+    revocations: Revocations,
+    svid_keys: Arc<SvidKeys>,
+    tokens: Tokens,
 }
 
 fn state(
     name: &str,
     identity: &Identity,
     standing: RenewalState,
-    revocations: Revocations,
+    parts: Parts,
     authorizer: Option<Authorizer>,
 ) -> State {
     match standing {
@@ -248,13 +263,17 @@ fn state(
         chain_der: credentials.chain_der().to_vec(),
         key_der: credentials.key().pkcs8_der().clone(),
         anchors_der,
-        revocations,
+        revocations: parts.revocations,
+        svid_keys: parts.svid_keys,
+        tokens: Some(parts.tokens),
     });
     State::Ready(Arc::new(svid), authorizer)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Facts, IdentityConfig, Keeper, Nothing, Offers, State, Svid};
 
     fn identity(uid: u32) -> IdentityConfig {
@@ -274,6 +293,8 @@ mod tests {
             key_der: Vec::new().into(),
             anchors_der: Vec::new(),
             revocations: super::Revocations::Unchecked,
+            svid_keys: Arc::default(),
+            tokens: None,
         };
         State::Ready(svid.into(), None)
     }

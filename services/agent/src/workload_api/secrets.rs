@@ -162,6 +162,8 @@ mod tests {
             key_der: vec![2].into(),
             anchors_der: vec![vec![3]],
             revocations,
+            svid_keys: Arc::default(),
+            tokens: None,
         })
     }
 

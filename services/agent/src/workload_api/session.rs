@@ -1,10 +1,12 @@
 //! One call of one caller: what it gets now, and what it gets when that changes.
 
+mod asking;
 mod peer;
 mod shares;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tonic::{Request, Status};
 
 pub(crate) use self::{
@@ -49,6 +51,18 @@ impl Session {
     /// What the caller was told last, or is told first.
     pub(crate) fn svids(&self) -> &[Arc<Svid>] {
         &self.sent
+    }
+
+    /// Asks again who holds the connection, once what it is to get has come from elsewhere.
+    pub(crate) fn look_again(&self) -> Result<Vec<Arc<Svid>>, Status> {
+        look(&self.peer.caller, &self.offers)
+    }
+
+    /// Counts a token that the control plane is to be asked for.
+    pub(crate) fn may_ask(&self) -> Result<(), Status> {
+        let may = self.peer.limits.asking.take(self.peer.caller.process(), Instant::now());
+        let message = "this process asks for tokens of too many different audiences: retry in a second";
+        if may { Ok(()) } else { Err(Status::resource_exhausted(message)) }
     }
 
     /// Waits until [`Self::svids`] are others. The error ends the call: nothing is the caller's any longer.
@@ -108,8 +122,9 @@ pub(crate) fn refusal(caller: &Caller, facts: &Facts, nothing: Nothing) -> Statu
 
 /// About what an identity takes in an answer, where its certificate may be twice, as PEM.
 fn size(svid: &Svid) -> usize {
+    let keys = svid.svid_keys.jwks().len();
     let ders = svid.chain_der.iter().chain(&svid.anchors_der).chain(svid.revocations.lists());
-    3 * ders.map(Vec::len).sum::<usize>() + 1024
+    3 * ders.map(Vec::len).sum::<usize>() + keys + 1024
 }
 
 fn is_same(one: &[Arc<Svid>], other: &[Arc<Svid>]) -> bool {

@@ -1,4 +1,4 @@
-//! The SPIFFE Workload API, X.509 profile.
+//! The SPIFFE Workload API, and its X.509 profile.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -6,6 +6,7 @@ use futures::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use super::{
+    jwt_svids,
     offers::{Offers, Svid},
     session::Session,
     wire::spiffe::{self as pb, spiffe_workload_api_server::SpiffeWorkloadApi},
@@ -62,27 +63,29 @@ impl SpiffeWorkloadApi for WorkloadApi {
         Ok(answers(Session::open(&request, &self.offers)?, bundles))
     }
 
-    async fn fetch_jwtsvid(&self, _: Request<pb::JwtsvidRequest>) -> Result<Response<pb::JwtsvidResponse>, Status> {
-        Err(no_tokens())
+    async fn fetch_jwtsvid(
+        &self,
+        request: Request<pb::JwtsvidRequest>,
+    ) -> Result<Response<pb::JwtsvidResponse>, Status> {
+        let session = Session::open(&request, &self.offers)?;
+        jwt_svids::fetch(&session, request.into_inner()).await.map(Response::new)
     }
 
     async fn fetch_jwt_bundles(
         &self,
-        _: Request<pb::JwtBundlesRequest>,
+        request: Request<pb::JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        Err(no_tokens())
+        let session = jwt_svids::with_keys(Session::open(&request, &self.offers)?).await?;
+        Ok(answers(session, jwt_svids::bundles))
     }
 
     async fn validate_jwtsvid(
         &self,
-        _: Request<pb::ValidateJwtsvidRequest>,
+        request: Request<pb::ValidateJwtsvidRequest>,
     ) -> Result<Response<pb::ValidateJwtsvidResponse>, Status> {
-        Err(no_tokens())
+        let session = Session::open(&request, &self.offers)?;
+        jwt_svids::validate(&session, &request.into_inner()).map(Response::new)
     }
-}
-
-fn no_tokens() -> Status {
-    Status::unimplemented("JWT-SVIDs are not offered")
 }
 
 fn svids(svids: &[Arc<Svid>]) -> pb::X509svidResponse {

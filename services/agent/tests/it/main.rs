@@ -9,6 +9,7 @@ mod envoy;
 mod ext_authz;
 mod ext_authz_envoy;
 mod files;
+mod jwt_svids;
 mod mosquitto;
 mod nginx;
 mod out_of_band;

@@ -51,7 +51,7 @@ pub(crate) fn us() -> String {
 }
 
 /// An agent with a service of each name, for this process.
-async fn served(world: &World, names: &[&str]) -> (Agent, Reports) {
+pub(crate) async fn served(world: &World, names: &[&str]) -> (Agent, Reports) {
     for name in names {
         world.token(PrincipalType::Service, name).await;
     }
@@ -64,7 +64,7 @@ pub(crate) async fn connect(world: &World) -> Channel {
     endpoint.connect().await.unwrap()
 }
 
-fn call<T>(message: T) -> Request<T> {
+pub(crate) fn call<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
     request
@@ -118,9 +118,9 @@ async fn codes(channel: &Channel, change: impl Fn(&mut tonic::metadata::Metadata
         api.fetch_x509_bundles(with(X509BundlesRequest {}, &change))
             .await
             .map_or_else(|status| status.code(), |_| Code::Ok),
-        api.fetch_jwtsvid(with(JwtsvidRequest {}, &change)).await.unwrap_err().code(),
+        api.fetch_jwtsvid(with(JwtsvidRequest::default(), &change)).await.unwrap_err().code(),
         api.fetch_jwt_bundles(with(JwtBundlesRequest {}, &change)).await.unwrap_err().code(),
-        api.validate_jwtsvid(with(ValidateJwtsvidRequest {}, &change)).await.unwrap_err().code(),
+        api.validate_jwtsvid(with(ValidateJwtsvidRequest::default(), &change)).await.unwrap_err().code(),
     ]
 }
 
@@ -141,15 +141,15 @@ async fn ep_2_every_call_needs_the_security_header_exactly_once() {
 }
 
 #[tokio::test]
-async fn jv_jb_jf_tokens_are_not_offered_and_certificates_are() {
+async fn without_an_issuer_there_are_certificates_and_no_tokens() {
     let world = World::new().await;
     let (agent, _) = served(&world, &["web-1"]).await;
     let channel = connect(&world).await;
     let with_header = |metadata: &mut tonic::metadata::MetadataMap| {
         metadata.insert("workload.spiffe.io", "true".parse().unwrap());
     };
-    let (ok, no) = (Code::Ok, Code::Unimplemented);
-    assert_eq!(codes(&channel, with_header).await, [ok, ok, no, no, no]);
+    let (ok, invalid, no) = (Code::Ok, Code::InvalidArgument, Code::FailedPrecondition);
+    assert_eq!(codes(&channel, with_header).await, [ok, ok, invalid, no, invalid]);
     agent.stop().await;
 }
 

@@ -18,7 +18,8 @@ use signet_control_plane::{Config as NodeConfig, Running, cli::system_clock, ser
 use signet_proto::v1::{
     self as pb, authorization_service_client::AuthorizationServiceClient,
     certificate_service_client::CertificateServiceClient, enrollment_service_client::EnrollmentServiceClient,
-    tenant_service_client::TenantServiceClient, trust_service_client::TrustServiceClient,
+    tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient,
+    trust_service_client::TrustServiceClient,
 };
 use signet_x509::bundle::to_pem;
 use tempfile::TempDir;
@@ -69,6 +70,18 @@ impl World {
             pb::Tenant { tenant_id: id.into(), isolation: pb::Isolation::Dedicated.into(), ..Default::default() };
         let request = pb::CreateTenantRequest { tenant: Some(tenant), request_id: signet_client::request_id() };
         TenantServiceClient::new(self.admin()).create_tenant(request).await.unwrap();
+    }
+
+    /// Makes the tenant's next key for JWT-SVIDs; `now`: in the place of all others.
+    pub(crate) async fn rotate_svid_keys(&self, now: bool) {
+        let request = pb::RotateTokenKeysRequest {
+            tenant_id: "acme".into(),
+            r#use: pb::TokenUse::JwtSvid.into(),
+            now,
+            request_id: signet_client::request_id(),
+            ..Default::default()
+        };
+        TokenServiceClient::new(self.admin()).rotate_token_keys(request).await.unwrap();
     }
 
     /// Gives the workers of `acme` permissions of its services, which it has no others of.

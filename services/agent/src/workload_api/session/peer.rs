@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     super::caller::{Caller, Facts},
+    asking::Asking,
     shares::Shares,
 };
 
@@ -28,11 +29,14 @@ pub(crate) struct Limits {
     pub(crate) streams: Shares,
     pub(crate) requests: Shares,
     pub(crate) answers: Shares,
+    /// Tokens that the control plane is asked for.
+    pub(crate) asking: Asking,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams: Shares::new(STREAMS), requests: Shares::new(REQUESTS), answers: Shares::new(ANSWERS) }
+        let (streams, requests, answers) = (Shares::new(STREAMS), Shares::new(REQUESTS), Shares::new(ANSWERS));
+        Self { streams, requests, answers, asking: Asking::default() }
     }
 }
 
