@@ -77,10 +77,6 @@ pub(crate) enum CallPlace {
     Stranger(signet_mtls::Place),
 }
 
-/// How long who changes something waits for this node to hear of it.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// Others have heard of it by then: they ask every 250 ms.
-const OTHERS_HEAR_WITHIN: Duration = Duration::from_millis(350);
 /// A quarter of what its `RetryInfo` asks for.
 const LONGEST_WAIT_OF_REFUSAL: Duration = Duration::from_millis(250);
 
@@ -212,18 +208,6 @@ impl Node {
             return failures::record_admin(&self.refusals, identity, &last, now);
         }
         self.offenders.offer(Offender { identity: Arc::clone(identity), last, account });
-    }
-
-    /// Waits until this node knows of a change, and others should: the reader of the feed hears of a commit a little
-    /// later than who made it.
-    pub(crate) async fn heard(&self, knows: impl Fn(&Trust) -> bool) {
-        let mut epochs = self.epochs.clone();
-        let heard = epochs.wait_for(|_| knows(&self.trust));
-        // Without an answer the reader has other trouble, which the node tells.
-        drop(timeout(HEARD_WITHIN, heard).await);
-        if !self.alone {
-            sleep(OTHERS_HEAR_WITHIN).await;
-        }
     }
 
     fn full(&self, full: Full) -> Status {
