@@ -46,6 +46,11 @@ use crate::{
     wiring::StoreIsFull,
 };
 
+/// How long who changes something waits for this node to hear of it.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// Others have heard of it by then: they ask every 250 ms.
+const OTHERS_HEAR_WITHIN: Duration = Duration::from_millis(350);
+
 /// A connection's session, with its grants and its account at hand.
 pub(crate) type Session = signet_mtls::Session<Rights>;
 /// All open connections.
@@ -128,6 +133,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Waits until this node knows of a change, and others should: who made it may go on by it at once, and the reader
+    /// of the feed hears of a commit a little later.
+    pub(crate) async fn heard(&self, knows: impl Fn(&Trust) -> bool) {
+        let mut epochs = self.epochs.clone();
+        let heard = epochs.wait_for(|_| knows(&self.trust));
+        // Without an answer the reader has other trouble, which the node tells.
+        drop(timeout(HEARD_WITHIN, heard).await);
+        if !self.alone {
+            sleep(OTHERS_HEAR_WITHIN).await;
+        }
+    }
+
     pub(crate) fn now(&self) -> Time {
         (self.clock)()
     }

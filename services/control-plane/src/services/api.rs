@@ -36,8 +36,7 @@ impl Api {
             .map_err(|error| self.failed(&call, session.as_deref(), &error))
     }
 
-    /// Waits until this node knows of a change, and others should: who made it may go on by it at once, and the reader
-    /// of the feed hears of a commit a little later.
+    /// See [`Node::heard`].
     pub(super) async fn heard(&self, knows: impl Fn(&Trust) -> bool) {
         self.node.heard(knows).await;
     }
