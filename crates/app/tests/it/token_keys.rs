@@ -1,0 +1,82 @@
+//! Keys for tokens over time, and what faults and a restore make of them.
+
+use std::sync::Arc;
+
+use signet_app::{Chore, tokens};
+use signet_core::{
+    Error, Lifetime, Time,
+    store::{Body, Entity as _},
+    tokens::{KEY_LIFETIME, PUBLISH_LEAD, TokenKeys, TokenUse},
+};
+use signet_jwt::{PublicKey, Token};
+use signet_testkit::fixtures::NOW;
+
+use crate::world::*;
+
+const USE: TokenUse = TokenUse::AccessToken;
+
+async fn advance(world: &World, now: Time) -> Result<TokenKeys, Error> {
+    tokens::advance(&world.app, &Chore::new("token-keys", now), &tid("acme"), USE).await
+}
+
+/// As many as are published.
+async fn count(world: &World, now: Time) -> usize {
+    advance(world, now).await.unwrap().keys.len()
+}
+
+#[tokio::test]
+async fn each_key_is_published_before_it_signs_and_stays_until_its_last_token_is_over() {
+    let world = World::new().await;
+    assert_eq!(count(&world, NOW).await, 1);
+    let due = NOW.plus(KEY_LIFETIME).minus(PUBLISH_LEAD);
+    assert_eq!(count(&world, due.minus(Lifetime::seconds(1))).await, 1);
+    let two = advance(&world, due).await.unwrap();
+    assert_eq!((two.keys.len(), two.keys[1].signs_at), (2, due.plus(PUBLISH_LEAD)));
+    assert_eq!(count(&world, due).await, 2, "once");
+    let signs = two.keys[1].signs_at;
+    let at = |now| signet_app::tokens::signing_key(&world.app, &two, now);
+    assert_eq!(at(signs.minus(Lifetime::seconds(1))).await.unwrap().id(), two.keys[0].id);
+    assert_eq!(at(signs).await.unwrap().id(), two.keys[1].id);
+    assert_eq!(count(&world, signs.plus(Lifetime::minutes(20)).minus(Lifetime::seconds(1))).await, 2);
+    let left = advance(&world, signs.plus(Lifetime::minutes(20))).await.unwrap();
+    assert_eq!((left.keys.len(), &left.keys[0].id), (1, &two.keys[1].id));
+    assert!(left.generation > two.generation);
+}
+
+#[tokio::test]
+async fn nodes_that_advance_at_once_make_one_key() {
+    let world = Arc::new(World::new().await);
+    let advanced = futures::future::join_all((0..8).map(|_| advance(&world, NOW))).await;
+    let ids: std::collections::BTreeSet<_> = advanced.into_iter().map(|keys| keys.unwrap().keys[0].id.clone()).collect();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_key_signs_its_published_half_verifies() {
+    let world = World::new().await;
+    let keys = advance(&world, NOW).await.unwrap();
+    let key = signet_app::tokens::signing_key(&world.app, &keys, NOW).await.unwrap();
+    let text = key.sign("at+jwt", &serde_json::json!({ "sub": "x" })).unwrap();
+    let public = PublicKey::from_spki(&keys.keys[0].spki_der).unwrap().decoding_key().unwrap();
+    let token = Token::parse(&text, &[signet_jwt::Algorithm::ES256]).unwrap();
+    assert!(token.verify::<serde_json::Value>(&public).is_ok());
+}
+
+/// A record of another tenant's key, put under this tenant's name, signs nothing here.
+#[tokio::test]
+async fn another_tenants_key_does_not_sign() {
+    let world = World::new().await;
+    world.tenant("globex").await;
+    let foreign =
+        tokens::advance(&world.app, &Chore::new("token-keys", NOW), &tid("globex"), USE).await.unwrap();
+    let copied = TokenKeys { tenant: tid("acme"), ..foreign.clone() };
+    assert!(signet_app::tokens::signing_key(&world.app, &copied, NOW).await.is_err());
+    assert!(Body::from(foreign).require_key(&copied.key()).is_err());
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_makes_no_keys() {
+    let world = World::new().await;
+    signet_app::tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("acme")).await.unwrap();
+    assert_eq!(advance(&world, NOW).await.unwrap_err().reason(), "TENANT_SUSPENDED");
+}
