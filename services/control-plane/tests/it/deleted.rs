@@ -70,6 +70,6 @@ async fn a_deleted_tenant_is_read_and_not_changed_until_it_is_undeleted_or_purge
     })
     .await;
     let (status, json) = node.http("/v1/tenants/acme/bundle.json").await;
-    assert!(status == 200 && json.contains("8589934590"), "{status} {json}");
+    assert!(status == 200 && json.contains("17179869180"), "{status} {json}");
     node.end().await;
 }

@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use signet_app::tokens::claims::AccessToken;
-use signet_core::Error;
+use signet_core::{Error, Identity};
 use url::form_urlencoded;
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
     authorization::oauth as paths,
     gate::Passed,
     node::Node,
-    services::{api::Api, caller::Caller},
+    services::{api::Api, caller::Caller, messages},
 };
 
 /// Most bytes of a request.
@@ -61,7 +61,7 @@ async fn token(
 }
 
 async fn made(api: &Api, caller: &Caller, form: &Form) -> Result<Value, Fault> {
-    require_client(caller, form)?;
+    require_client(&api.node, caller, form)?;
     match form.get("grant_type") {
         Some(CLIENT_CREDENTIALS) => Ok(answer(&access_token(&api.node, caller, wanted(form)?).await?)),
         Some(TOKEN_EXCHANGE) => exchange(api, caller, form).await,
@@ -123,7 +123,7 @@ async fn introspect(
     let caller = Caller::new(&api.node, passed);
     let found = || {
         let form = Form::read(&headers, &body)?;
-        require_client(&caller, &form)?;
+        require_client(&api.node, &caller, &form)?;
         let token = form.get("token").ok_or_else(|| Fault::new("invalid_request", "token is required"))?;
         let tenant = &caller.identity()?.tenant;
         Ok(standing(&api.node, tenant, token, caller.call.now))
@@ -147,19 +147,15 @@ fn active(good: &Good) -> Value {
 
 /// RFC 8705 section 2: with `tls_client_auth` the request names the client. A principal is a client by its id, or by
 /// its SPIFFE ID.
-fn require_client(caller: &Caller, form: &Form) -> Result<(), Fault> {
+fn require_client(node: &Node, caller: &Caller, form: &Form) -> Result<(), Fault> {
     let identity = caller.identity()?;
     if form.get("client_secret").is_some() || form.get("client_assertion").is_some() {
         return Err(Fault::new("invalid_request", "clients authenticate by their certificate alone"));
     }
     let named =
         form.get("client_id").ok_or_else(|| Fault::new("invalid_request", "client_id is required (RFC 8705)"))?;
-    let path = format!("/{}/{}", identity.principal_type, identity.principal);
-    let is_caller = named == identity.principal.as_str()
-        || named
-            .strip_prefix("spiffe://")
-            .and_then(|rest| rest.strip_suffix(&path))
-            .is_some_and(|domain| domain.split('.').next() == Some(identity.tenant.as_str()) && !domain.contains('/'));
+    let Identity { tenant, principal_type, principal, .. } = &**identity;
+    let is_caller = named == principal.as_str() || named == messages::spiffe_id(node, tenant, *principal_type, principal);
     if is_caller { Ok(()) } else { Err(Fault::new("invalid_client", "client_id is not the holder of the certificate")) }
 }
 

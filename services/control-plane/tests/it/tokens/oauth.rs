@@ -52,6 +52,11 @@ async fn refusals_are_those_of_the_rfcs() {
             401,
             "invalid_client",
         ),
+        (
+            "grant_type=client_credentials&client_id=spiffe://acme.other.example/worker/w-1&audience=jobs",
+            401,
+            "invalid_client",
+        ),
         ("grant_type=password&client_id=w-1&audience=jobs", 400, "unsupported_grant_type"),
         ("grant_type=client_credentials&client_id=w-1", 400, "invalid_target"),
         ("grant_type=client_credentials&client_id=w-1&audience=billing", 400, "invalid_target"),

@@ -16,7 +16,6 @@ impl Site {
             tenant_id: "acme".into(),
             principal_id: id.into(),
             request_id: signet_client::request_id(),
-            ..Default::default()
         };
         PrincipalServiceClient::new(self.world.admin(&self.node)).suspend_principal(request).await.unwrap();
     }
