@@ -68,7 +68,6 @@ log_file = "bans.log"
 [audit]
 file = "audit.jsonl"
 [token]
-permission = "none"
 [[upstream]]
 name = "backend"
 url = "http://127.0.0.1:$upstream"

@@ -8,6 +8,7 @@ use signet_core::{
     authorization::model::AuthorizationModel,
     store::{Body, Query, Segment, Table, Unreadable},
     tenants::Tenant,
+    tokens::TokenKeys,
     trust::{KnownModel, TenantTokenKeys},
 };
 
@@ -27,8 +28,10 @@ pub(crate) struct TenantRecords {
     pub(crate) lacks_cas: bool,
     /// Its authorization model, if it has one.
     pub(crate) model: Option<KnownModel>,
-    /// Its keys for tokens. One that cannot be read is none: its tokens are not taken, and another takes its place.
+    /// Its keys for tokens that can be read: tokens of others are not taken.
     pub(crate) token_keys: TenantTokenKeys,
+    /// Others cannot.
+    pub(crate) lacks_token_keys: bool,
 }
 
 /// A tenant and its CAs, strongly consistent, in one read.
@@ -84,6 +87,8 @@ impl Part {
                     self.found.entry(id).or_default().lacks_cas = true;
                 } else if let Some(id) = AuthorizationModel::tenant_in(&key) {
                     self.found.entry(id).or_default().model = Some(KnownModel::Unreadable);
+                } else if let Some(id) = TokenKeys::tenant_in(&key) {
+                    self.found.entry(id).or_default().lacks_token_keys = true;
                 }
             }
             self.is_whole = page.next.is_none();

@@ -95,12 +95,12 @@ impl KeyManager for SoftKeys {
     }
 
     async fn make_wrapped(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
-        let (key, label) = (self.wrapping().await?, label.clone());
+        let (key, label) = (self.wrapping(true).await?, label.clone());
         blocking(move || key.make(&label, algorithm)).await
     }
 
     async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.wrapping().await?.unwrap(label, wrapped)
+        self.wrapping(false).await?.unwrap(label, wrapped)
     }
 
     /// A signer that was opened before still signs in its process.
@@ -119,12 +119,12 @@ impl KeyManager for SoftKeys {
 }
 
 impl SoftKeys {
-    /// What wraps keys for tokens, made when it is first needed.
-    async fn wrapping(&self) -> Result<Arc<WrappingKey>, KeyError> {
+    /// What wraps keys for tokens. It is made to wrap the first one: what was wrapped with another cannot be unwrapped.
+    async fn wrapping(&self, make: bool) -> Result<Arc<WrappingKey>, KeyError> {
         let open = || {
             let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
             blocking(move || {
-                if !folder.has(WRAPPING)? {
+                if make && !folder.has(WRAPPING)? {
                     folder.create(WRAPPING, &encrypted::generate(&passphrase)?)?;
                 }
                 let path = folder.path(WRAPPING).display().to_string();

@@ -37,9 +37,9 @@ locals {
           for name, value in {
             eventSource = ["kms.amazonaws.com"]
             resources   = { ARN = var.ca_key_arns }
-            eventName   = ["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"]
+            eventName   = ["DeleteAlias", "DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion", "UpdateAlias"]
             "$or" = [
-              { eventName = ["DisableKey", "ScheduleKeyDeletion"] },
+              { eventName = ["DeleteAlias", "DisableKey", "ScheduleKeyDeletion", "UpdateAlias"] },
               { eventName = ["PutKeyPolicy"], userIdentity = { sessionContext = { sessionIssuer = { arn = [{ anything-but = var.key_administrator_role_arns }] } } } },
               { eventName = ["PutKeyPolicy"], userIdentity = { type = [{ anything-but = "AssumedRole" }] } },
             ]

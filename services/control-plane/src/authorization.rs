@@ -73,14 +73,12 @@ pub(crate) mod oauth {
 pub(crate) mod issuers {
     pub(crate) const KEYS: &str = "/t/{tenant}/jwks.json";
     pub(crate) const OAUTH: &str = "/.well-known/oauth-authorization-server/t/{tenant}";
-    pub(crate) const OPENID: &str = "/t/{tenant}/.well-known/openid-configuration";
     pub(crate) const SVID_KEYS: &str = "/t/{tenant}/svid/jwks.json";
     pub(crate) const SVID_OPENID: &str = "/t/{tenant}/svid/.well-known/openid-configuration";
-    pub(super) const ALL: [(&str, &str); 5] = [
+    pub(super) const ALL: [(&str, &str); 4] = [
         (KEYS, "GetTokenKeySet"),
         (SVID_KEYS, "GetTokenKeySet"),
         (OAUTH, "GetTokenIssuer"),
-        (OPENID, "GetTokenIssuer"),
         (SVID_OPENID, "GetTokenIssuer"),
     ];
 

@@ -29,6 +29,10 @@ impl Asked {
         if parts.method == Method::CONNECT {
             return Err("CONNECT is for proxies");
         }
+        // Some servers take them for the same.
+        if parts.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return Err("the method is not in upper case");
+        }
         let host = parts.headers.get(HOST).map(|host| host.to_str().map_err(|_| "Host is not ASCII")).transpose()?;
         let authority = match (parts.uri.authority(), host) {
             (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => {
@@ -84,7 +88,7 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
     let is_name =
         authority.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
-    if host.is_empty() || !is_name || !is_port {
+    if host.is_empty() || host.ends_with('.') || !is_name || !is_port {
         return Err(BAD);
     }
     Ok(host.to_ascii_lowercase())

@@ -13,17 +13,21 @@ const HOP_BY_HOP: [HeaderName; 6] =
     [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 const MORE_HOP_BY_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 /// Which say who a client is, or whence it comes.
-const IDENTITY: [&str; 5] = ["client-cert", "client-cert-chain", "forwarded", "x-real-ip", "x-client-cert"];
-const IDENTITY_BEGINNINGS: [&str; 3] = ["signet-", "x-forwarded-", "x-signet-"];
+const IDENTITY: [&str; 7] =
+    ["client-cert", "client-cert-chain", "forwarded", "remote-user", "x-client-cert", "x-real-ip", "x-remote-user"];
+const IDENTITY_BEGINNINGS: [&str; 4] = ["signet-", "x-forwarded-", "x-signet-", "x-ssl-client-"];
+/// By which a client would have a server do something else than what was decided on.
+const OTHER_REQUEST: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
 /// Twice, two parsers may each take another one.
 const ONCE: [HeaderName; 4] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST];
 /// What CGI, WSGI and PHP take for the framing when it is written with `_` (they map both to one variable).
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "host"];
 
-/// A name as it looks to servers that do not tell `_` from `-`.
+/// A name as it looks to servers that do not tell `_` from `-`, or take all but letters and digits for one.
 fn folded(name: &HeaderName) -> String {
     // `HeaderName` is in lower case.
-    name.as_str().replace('_', "-")
+    name.as_str().replace(|character: char| !character.is_ascii_alphanumeric(), "-")
 }
 
 /// What is wrong with them, if two parsers could read them in two ways.
@@ -31,7 +35,7 @@ pub(crate) fn fault(headers: &HeaderMap) -> Option<&'static str> {
     if ONCE.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
         return Some("a header that may stand once stands twice");
     }
-    let is_framing = |name: &HeaderName| name.as_str().contains('_') && FRAMING.contains(&&*folded(name));
+    let is_framing = |name: &HeaderName| !FRAMING.contains(&name.as_str()) && FRAMING.contains(&&*folded(name));
     if headers.keys().any(is_framing) {
         return Some("a header looks like Host, Content-Length or Transfer-Encoding to some servers");
     }
@@ -42,6 +46,7 @@ pub(crate) fn fault(headers: &HeaderMap) -> Option<&'static str> {
 fn is_ours(name: &HeaderName, more: &[String]) -> bool {
     let name = folded(name);
     IDENTITY.contains(&&*name)
+        || OTHER_REQUEST.contains(&&*name)
         || IDENTITY_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
         || more.contains(&name)
 }

@@ -10,7 +10,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use signet_mtls::Connection;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,6 +33,9 @@ const MAX_STREAMS: u32 = 200;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// Room for the largest head that [`Strict`] lets through.
 const BUFFER: usize = MAX_HEAD * 2;
+/// Time for a refused principal to read why.
+const TO_BE_TOLD: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Time for calls in flight once all should end.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -44,10 +47,30 @@ pub(crate) async fn converse(shared: Arc<Shared>, connection: Connection<()>, st
         .zip(peer.session.as_ref())
         .map(|(der, session)| Arc::new(Subject::of_certificate(der, session.identity(), &shared.suffix)));
     let caller = Caller { remote: peer.remote, subject, identity_tokens: IdentityTokens::default(), verdict: None };
-    if connection.speaks_http1() {
-        converse_http1(shared, caller, connection, stop).await;
-    } else {
-        converse_http2(shared, caller, connection, stop).await;
+    let subject = caller.subject.clone();
+    let conversation = async {
+        if connection.speaks_http1() {
+            converse_http1(Arc::clone(&shared), caller, connection, stop).await;
+        } else {
+            converse_http2(Arc::clone(&shared), caller, connection, stop).await;
+        }
+    };
+    tokio::select! {
+        () = conversation => {}
+        // Also what it still sends, and what it does not read.
+        () = refused(&shared, subject.as_deref()) => {}
+    }
+}
+
+/// Completes a little after the holder of the connection's certificate may do nothing at all, whatever it has open.
+async fn refused(shared: &Shared, subject: Option<&Subject>) {
+    let Some(subject) = subject else { return std::future::pending().await };
+    loop {
+        match shared.authorizer.hold(subject.good_at_all()).await {
+            Ok((_, held)) => held.ended().await,
+            Err(answer) if answer.is_unavailable() || answer.is_too_many() => sleep(ASK_AGAIN).await,
+            Err(_) => return sleep(TO_BE_TOLD).await,
+        }
     }
 }
 

@@ -103,6 +103,11 @@ impl Subject {
         if **action != *NONE {
             return Question::of(self.question.clone(), Arc::clone(action));
         }
+        self.good_at_all()
+    }
+
+    /// Whether it may do anything.
+    pub(crate) fn good_at_all(&self) -> Question {
         let itself =
             QuestionResource { kind: self.kind.to_owned(), id: self.id.to_string(), ..QuestionResource::default() };
         Question::of(self.question.clone(), OF_EVERYBODY.into()).about(itself)

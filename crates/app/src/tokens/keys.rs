@@ -4,9 +4,10 @@ use serde::Serialize;
 use signet_core::{
     Error, TenantId, TenantScope, Time, WrapLabel, WrappedKey,
     store::{Versioned, commit::Write},
-    tokens::{KeyStep, TokenAlgorithm, TokenKey, TokenKeys, TokenUse, kept, plan_keys},
+    tokens::{KeyStep, TokenAlgorithm, TokenKey, TokenKeys, TokenUse, is_believable, kept, plan_keys},
 };
 use signet_jwt::PublicKey;
+use tokio::sync::OnceCell;
 
 use crate::{App, AuditEntry, Call, Chore, Planned, call, ledger, reads};
 
@@ -55,7 +56,7 @@ pub async fn advance(app: &App, chore: &Chore, tenant: &TenantId, for_use: Token
             KeyStep::LetGo => None,
         };
         let keys = keys.into_iter().chain(next).collect();
-        Ok(written(app, chore, (tenant, for_use), keys, found))
+        Ok(written(app, chore, &scope, for_use, (keys, found)).await?)
     };
     let replay = |_| async { Err(Error::not_found("token keys", for_use)) };
     ledger::mutate(app, chore, tenant, &for_use, plan, replay).await
@@ -69,15 +70,18 @@ pub async fn rotate_token_keys(
     input: RotateTokenKeys,
 ) -> Result<TokenKeys, Error> {
     let RotateTokenKeys { for_use, algorithm, now } = input;
+    // One for all attempts: keys are dear.
+    let made_before = OnceCell::new();
     let plan = || async {
         reads::require_active_tenant(app, scope, call.now).await?;
         let before = match head(app, scope, for_use, call.now).await {
-            // What cannot be read is not lost by being replaced.
+            // Nodes of this release cannot use it: it is replaced.
             Err(Error::Unreadable { .. }) if now => replaceable(app, scope, for_use, call.now).await?,
             found => found?,
         };
         let keys = before.as_ref().map_or(&[][..], |before| &before.value.keys);
-        if let Some(waiting) = keys.last().filter(|key| !now && key.signs_at > call.now) {
+        if let Some(waiting) = keys.last().filter(|key| !now && key.signs_at > call.now && is_believable(key, call.now))
+        {
             let seconds = waiting.signs_at.millis_since(call.now) / 1000;
             let message =
                 format!("the next key is published already and signs in {seconds} s: wait, or replace all keys now");
@@ -86,10 +90,11 @@ pub async fn rotate_token_keys(
         let algorithm = algorithm.or(keys.last().map(|key| key.algorithm)).unwrap_or_default();
         let at_once = now || keys.is_empty();
         let signs_at = if at_once { call.now } else { call.now.plus(signet_core::tokens::PUBLISH_LEAD) };
-        let next = made(app, (scope.tenant(), for_use), algorithm, (call.now, signs_at)).await?;
+        let make = || made(app, (scope.tenant(), for_use), algorithm, (call.now, signs_at));
+        let next: TokenKey = made_before.get_or_try_init(make).await?.clone();
         let stay = if at_once { Vec::new() } else { kept(keys, call.now) };
         let keys = stay.into_iter().chain([next]).collect();
-        Ok(written(app, call, (scope.tenant(), for_use), keys, before))
+        Ok(written(app, call, scope, for_use, (keys, before)).await?)
     };
     let replay = |_| async {
         let found = head(app, scope, for_use, call.now).await?;
@@ -98,24 +103,26 @@ pub async fn rotate_token_keys(
     ledger::mutate(app, call, scope.tenant(), &input, plan, replay).await
 }
 
-fn written(
+/// The generation rises above those of all uses: a bundle goes by the highest.
+async fn written(
     app: &App,
     call: &Call,
-    (tenant, for_use): (&TenantId, TokenUse),
-    keys: Vec<TokenKey>,
-    before: Option<Versioned<TokenKeys>>,
-) -> Planned<TokenKeys> {
+    scope: &TenantScope,
+    for_use: TokenUse,
+    (keys, before): (Vec<TokenKey>, Option<Versioned<TokenKeys>>),
+) -> Result<Planned<TokenKeys>, Error> {
     let ids: Vec<&str> = keys.iter().map(|key| &*key.id).collect();
     let entry = AuditEntry::done(call, "token_keys", for_use).detail("key_ids", ids.join(" "));
-    let generation = before.as_ref().map_or(0, |before| before.value.generation);
-    let generation = TokenKeys::generation_after(generation, call.now);
-    let keys = TokenKeys { tenant: tenant.clone(), for_use, keys, generation };
+    let all = reads::token_keys(app, scope, call.now).await?;
+    let highest = all.iter().map(|keys| keys.generation).max().unwrap_or(0);
+    let generation = TokenKeys::generation_after(highest, call.now);
+    let keys = TokenKeys { tenant: scope.tenant().clone(), for_use, keys, generation };
     let write = match before {
         Some(before) => Write::replace(keys.clone(), before.version),
         None => Write::create(keys.clone()),
     };
     let commit = call::tenant_commit(app, call, &keys.tenant, &entry).write(write);
-    Planned::Commit(Box::new(commit), keys)
+    Ok(Planned::Commit(Box::new(commit), keys))
 }
 
 async fn made(

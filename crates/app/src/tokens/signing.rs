@@ -13,10 +13,7 @@ use signet_jwt::{Algorithm, SigningKey};
 
 use crate::{App, sync::single_flight::SingleFlight};
 
-/// Most that are kept. Beyond this all are let go of, and unwrapped again as they are needed.
-const MOST: usize = 20_000;
-
-/// See the module's words.
+/// See the module's words. One for each kind of a tenant's tokens at most, as the trust has records of their keys.
 #[derive(Debug, Default)]
 pub(crate) struct Unwrapped {
     of: RwLock<HashMap<(TenantId, TokenUse), Arc<SigningKey>>>,
@@ -39,11 +36,7 @@ pub async fn signing_key(app: &App, keys: &TokenKeys, now: Time) -> Result<Arc<S
             return Ok(known);
         }
         let signer = Arc::new(unwrap(app, &owner, key).await?);
-        let mut all = app.unwrapped.of.write().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MOST {
-            all.clear();
-        }
-        all.insert(owner.clone(), Arc::clone(&signer));
+        app.unwrapped.of.write().unwrap_or_else(PoisonError::into_inner).insert(owner.clone(), Arc::clone(&signer));
         Ok(signer)
     };
     Ok(app.unwrapped.unwrapping.read(&key.id, unwrap).await?)

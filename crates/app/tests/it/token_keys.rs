@@ -34,7 +34,7 @@ async fn each_key_is_published_before_it_signs_and_stays_until_its_last_token_is
     assert_eq!((two.keys.len(), two.keys[1].signs_at), (2, due.plus(PUBLISH_LEAD)));
     assert_eq!(count(&world, due).await, 2, "once");
     let signs = two.keys[1].signs_at;
-    let at = |now| signet_app::tokens::signing_key(&world.app, &two, now);
+    let at = |now| tokens::signing_key(&world.app, &two, now);
     assert_eq!(at(signs.minus(Lifetime::seconds(1))).await.unwrap().id(), two.keys[0].id);
     assert_eq!(at(signs).await.unwrap().id(), two.keys[1].id);
     assert_eq!(count(&world, signs.plus(Lifetime::minutes(20)).minus(Lifetime::seconds(1))).await, 2);
@@ -47,7 +47,8 @@ async fn each_key_is_published_before_it_signs_and_stays_until_its_last_token_is
 async fn nodes_that_advance_at_once_make_one_key() {
     let world = Arc::new(World::new().await);
     let advanced = futures::future::join_all((0..8).map(|_| advance(&world, NOW))).await;
-    let ids: std::collections::BTreeSet<_> = advanced.into_iter().map(|keys| keys.unwrap().keys[0].id.clone()).collect();
+    let ids: std::collections::BTreeSet<_> =
+        advanced.into_iter().map(|keys| keys.unwrap().keys[0].id.clone()).collect();
     assert_eq!(ids.len(), 1);
 }
 
@@ -55,7 +56,7 @@ async fn nodes_that_advance_at_once_make_one_key() {
 async fn what_a_key_signs_its_published_half_verifies() {
     let world = World::new().await;
     let keys = advance(&world, NOW).await.unwrap();
-    let key = signet_app::tokens::signing_key(&world.app, &keys, NOW).await.unwrap();
+    let key = tokens::signing_key(&world.app, &keys, NOW).await.unwrap();
     let text = key.sign("at+jwt", &serde_json::json!({ "sub": "x" })).unwrap();
     let public = PublicKey::from_spki(&keys.keys[0].spki_der).unwrap().decoding_key().unwrap();
     let token = Token::parse(&text, &[signet_jwt::Algorithm::ES256]).unwrap();
@@ -67,10 +68,9 @@ async fn what_a_key_signs_its_published_half_verifies() {
 async fn another_tenants_key_does_not_sign() {
     let world = World::new().await;
     world.tenant("globex").await;
-    let foreign =
-        tokens::advance(&world.app, &Chore::new("token-keys", NOW), &tid("globex"), USE).await.unwrap();
+    let foreign = tokens::advance(&world.app, &Chore::new("token-keys", NOW), &tid("globex"), USE).await.unwrap();
     let copied = TokenKeys { tenant: tid("acme"), ..foreign.clone() };
-    assert!(signet_app::tokens::signing_key(&world.app, &copied, NOW).await.is_err());
+    assert!(tokens::signing_key(&world.app, &copied, NOW).await.is_err());
     assert!(Body::from(foreign).require_key(&copied.key()).is_err());
 }
 

@@ -18,6 +18,9 @@ pub const PUBLISH_LEAD: Lifetime = Lifetime::hours(1);
 /// clocks that differ by five minutes.
 const LINGER: Lifetime = Lifetime::minutes(20);
 
+/// As everywhere: clocks are right within five minutes.
+const CLOCKS_DIFFER: Lifetime = Lifetime::minutes(5);
+
 /// What a key signs. Each kind of token has keys of its own: no verifier can take one kind for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,6 +110,11 @@ impl TokenKeys {
         Query::table(Table::Tenants, tenant.as_str()).range(SortRange::Prefix(Self::SORT.to_owned()))
     }
 
+    /// The tenant whose keys are at `key`, for a record that cannot be read.
+    pub fn tenant_in(key: &Key) -> Option<TenantId> {
+        key.sort.starts_with(Self::SORT).then(|| key.partition.parse().ok()).flatten()
+    }
+
     /// Index partition of listing shard `shard`.
     pub fn listing(shard: u32) -> String {
         format!("token-keys#{shard}")
@@ -155,12 +163,20 @@ pub enum KeyStep {
     LetGo,
 }
 
+/// Whether a key was made by a clock that is right: one that was ahead must not keep others from being made for as
+/// long.
+pub fn is_believable(key: &TokenKey, now: Time) -> bool {
+    key.signs_at <= now.plus(PUBLISH_LEAD).plus(CLOCKS_DIFFER)
+}
+
 /// What is due at `now`; `keys`: the oldest first, none yet if empty. The next key signs with what the one before it
 /// does.
 pub fn plan_keys(keys: &[TokenKey], now: Time) -> Option<KeyStep> {
-    let Some(newest) = keys.last() else {
+    if keys.is_empty() {
         return Some(KeyStep::Make { algorithm: TokenAlgorithm::default(), signs_at: now });
-    };
+    }
+    // If there is none, it is this clock that is behind.
+    let newest = keys.iter().rev().find(|key| is_believable(key, now))?;
     let in_time = now.plus(PUBLISH_LEAD);
     if newest.signs_at.plus(KEY_LIFETIME) <= in_time {
         return Some(KeyStep::Make { algorithm: newest.algorithm, signs_at: in_time });
@@ -168,10 +184,13 @@ pub fn plan_keys(keys: &[TokenKey], now: Time) -> Option<KeyStep> {
     keys.windows(2).any(|pair| is_over(pair, now)).then_some(KeyStep::LetGo)
 }
 
-/// The keys that are still published at `now`.
+/// The keys that stay at `now`: still published, and of a clock that is right. Where all are of one that is ahead, all
+/// stay.
 pub fn kept(keys: &[TokenKey], now: Time) -> Vec<TokenKey> {
     let over = keys.windows(2).take_while(|pair| is_over(pair, now)).count();
-    keys.iter().skip(over).cloned().collect()
+    let left = keys.get(over..).unwrap_or_default();
+    let believable: Vec<TokenKey> = left.iter().filter(|key| is_believable(key, now)).cloned().collect();
+    if believable.is_empty() { left.to_vec() } else { believable }
 }
 
 /// Whether the first of two keys that follow one another has signed its last, and nothing that it signed is still good.
@@ -221,6 +240,19 @@ mod tests {
         assert_eq!((keys_at(1000 + 1199), keys_at(1000 + 1200)), (2, 1));
         let plan = |now| plan_keys(&keys, at(now));
         assert_eq!((plan(2199), plan(2200)), (None, Some(KeyStep::LetGo)));
+    }
+
+    /// One jump ahead must not stop rotation until then.
+    #[test]
+    fn a_key_of_a_clock_that_was_far_ahead_is_let_go_of_when_the_next_one_is_due() {
+        let keys = [key(0), key(400 * DAY)];
+        let due = 30 * DAY - 3600;
+        assert_eq!(plan_keys(&keys, at(due - 1)), None);
+        assert_eq!(plan_keys(&keys, at(due)), make(due + 3600));
+        assert_eq!(kept(&keys, at(due)), [key(0)]);
+        // A clock that is behind all of them decides nothing.
+        assert_eq!(plan_keys(&keys[1..], at(0)), None);
+        assert_eq!(kept(&keys[1..], at(0)).len(), 1);
     }
 
     #[test]

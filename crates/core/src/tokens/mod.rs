@@ -4,5 +4,7 @@
 mod keys;
 mod lifetime;
 
-pub use keys::{KEY_LIFETIME, KeyStep, PUBLISH_LEAD, TokenAlgorithm, TokenKey, TokenKeys, TokenUse, kept, plan_keys};
+pub use keys::{
+    KEY_LIFETIME, KeyStep, PUBLISH_LEAD, TokenAlgorithm, TokenKey, TokenKeys, TokenUse, is_believable, kept, plan_keys,
+};
 pub use lifetime::{DEFAULT_LIFETIME, LONGEST_LIFETIME, SHORTEST_LIFETIME, expiry};

@@ -33,7 +33,6 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
     Router::new()
         .route(paths::KEYS, get(access_keys))
         .route(paths::OAUTH, get(oauth_metadata))
-        .route(paths::OPENID, get(access_openid))
         .route(paths::SVID_KEYS, get(svid_keys))
         .route(paths::SVID_OPENID, get(svid_openid))
         .with_state(Arc::clone(node))
@@ -68,17 +67,15 @@ async fn oauth_metadata(State(node): State<Arc<Node>>, Path(tenant): Path<String
     })
 }
 
-async fn access_openid(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
-    metadata(&node, &tenant, |node, tenant| openid(node, tenant, TokenUse::AccessToken, node.issuer.of(tenant)?))
-}
-
 async fn svid_openid(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
-    metadata(&node, &tenant, |node, tenant| openid(node, tenant, TokenUse::JwtSvid, node.issuer.of_svids(tenant)?))
+    metadata(&node, &tenant, openid)
 }
 
-/// For those who take an OpenID provider. There is nobody to send a user to: no `authorization_endpoint`.
-fn openid(node: &Node, tenant: &TenantId, for_use: TokenUse, issuer: String) -> Result<Value, Error> {
-    let mut algorithms: Vec<&str> = keys(node, tenant, for_use, node.now()).iter().map(algorithm).collect();
+/// For those who take an OpenID provider, as clouds do; not of access tokens, which must not pass for ID tokens. There
+/// is nobody to send a user to: no `authorization_endpoint`.
+fn openid(node: &Node, tenant: &TenantId) -> Result<Value, Error> {
+    let issuer = node.issuer.of_svids(tenant)?;
+    let mut algorithms: Vec<&str> = keys(node, tenant, TokenUse::JwtSvid, node.now()).iter().map(algorithm).collect();
     algorithms.push("ES256");
     algorithms.sort_unstable();
     algorithms.dedup();

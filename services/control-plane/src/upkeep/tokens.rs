@@ -18,20 +18,28 @@ pub(crate) async fn first_keys(
     for_use: TokenUse,
     now: Time,
 ) -> Result<Arc<TokenKeys>, Error> {
-    let keys = tokens::advance(&node.app, &Chore::new("token-keys", now), tenant, for_use).await?;
+    tokens::advance(&node.app, &Chore::new("token-keys", now), tenant, for_use).await?;
     node.heard(|trust| trust.token_keys(tenant, for_use).is_some()).await;
-    Ok(Arc::new(keys))
+    // Nobody would take what a key signs that no node has heard of.
+    node.trust.token_keys(tenant, for_use).ok_or_else(|| Error::Unavailable {
+        what: "the tenant's keys for tokens",
+        cause: "this node has not heard of them yet".to_owned(),
+    })
 }
 
 /// Does what is due for all tenants' keys. Each node does; one wins.
 pub(super) async fn rotate(node: Arc<Node>) -> Result<(), Error> {
     let now = node.now();
+    let mut outcome = Ok(());
     for (tenant, for_use) in node.trust.token_keys_due(now) {
         // A suspended tenant makes no tokens: its turn comes when it is active.
         if !node.trust.is_active(&tenant) {
             continue;
         }
-        tokens::advance(&node.app, &Chore::new("token-keys", now), &tenant, for_use).await?;
+        // One tenant's trouble is no other's.
+        if let Err(error) = tokens::advance(&node.app, &Chore::new("token-keys", now), &tenant, for_use).await {
+            outcome = Err(error);
+        }
     }
-    Ok(())
+    outcome
 }

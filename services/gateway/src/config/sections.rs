@@ -224,7 +224,7 @@ pub struct TokenConfig {
     #[serde(rename = "lifetime_seconds", default = "five_minutes", deserialize_with = "value::token_lifetime")]
     pub lifetime: Duration,
     /// What a principal needs to get one; `none`: a good certificate.
-    #[serde(deserialize_with = "value::permission")]
+    #[serde(default = "no_permission", deserialize_with = "value::permission")]
     pub permission: String,
 }
 
@@ -245,6 +245,10 @@ pub struct L4Config {
     /// Limit of a connection attempt to the upstream.
     #[serde(rename = "connect_timeout_seconds", default = "five_seconds", deserialize_with = "value::timeout")]
     pub connect_timeout: Duration,
+}
+
+fn no_permission() -> String {
+    "none".to_owned()
 }
 
 fn many_connections() -> usize {

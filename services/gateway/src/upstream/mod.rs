@@ -47,6 +47,11 @@ pub(crate) struct Upstream {
     breaker: Breaker,
 }
 
+/// Bytes of an answer that nobody reads; RFC 9113 section 6.9.2.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// RFC 9113 section 6.9.1.
+const MAX_WINDOW: u32 = i32::MAX as u32;
+
 /// A request's place, which is held until its answer is over.
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
@@ -60,7 +65,12 @@ impl Upstream {
         connector.set_nodelay(true);
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new()).timer(TokioTimer::new());
-        client.http1_max_buf_size(MAX_HEAD).http2_only(config.http2).http2_adaptive_window(true);
+        client.http1_max_buf_size(MAX_HEAD).http2_only(config.http2);
+        // All requests share a connection: who does not read an answer must not take the window of others.
+        let window = u32::try_from(config.max_requests).unwrap_or(u32::MAX).saturating_mul(STREAM_WINDOW);
+        client
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(window.min(MAX_WINDOW));
         Self {
             name: config.name.as_str().into(),
             client: client.build(connector),

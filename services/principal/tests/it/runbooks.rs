@@ -42,7 +42,8 @@ const DEVICES: &str = "id,groups,display_name\nsensor-002,sensors;north,\"Hall 1
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents = ["README.md", "AUTHORIZATION.md", "TOKENS.md", "infra/BOOTSTRAP.md"].map(|page| root.join(page)).to_vec();
+    let mut documents =
+        ["README.md", "AUTHORIZATION.md", "TOKENS.md", "infra/BOOTSTRAP.md"].map(|page| root.join(page)).to_vec();
     documents.extend(fs::read_dir(root.join("runbooks")).unwrap().map(|entry| entry.unwrap().path()));
     documents.sort();
     documents

@@ -156,6 +156,7 @@ impl Tenants {
     /// Takes over what is known of a tenant.
     fn know(&mut self, trust: &Trust, id: &TenantId, found: TenantRecords) {
         let lacks_model = matches!(found.model, Some(KnownModel::Unreadable));
+        let lacks_token_keys = found.lacks_token_keys;
         if found.tenant.is_some() {
             trust.set_model(id, found.model.clone());
             trust.set_token_keys(id, found.token_keys.clone());
@@ -176,6 +177,12 @@ impl Tenants {
                 if lacks_model {
                     if self.unreadable.insert(id.clone()) {
                         tracing::error!(tenant.id = %id, "the tenant's authorization model cannot be read; it grants nothing");
+                    }
+                    return;
+                }
+                if lacks_token_keys {
+                    if self.unreadable.insert(id.clone()) {
+                        tracing::error!(tenant.id = %id, "keys for the tenant's tokens cannot be read; it gets none of these");
                     }
                     return;
                 }

@@ -5,7 +5,7 @@
 
 mod crl;
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, collections::HashMap};
 
 use futures::{StreamExt, stream};
 use serde_json::Value;
@@ -53,8 +53,8 @@ pub fn spiffe_bundle<'a>(
         true => LAST_SEQUENCE,
         false => {
             let svids = keys.iter().map(Borrow::borrow).filter(|keys| svid_use(keys.for_use).is_some());
-            let generations = svids.map(|keys| keys.generation);
-            generations.fold(sequence(anchors.clone().map(|(ca, _)| ca)), u64::saturating_add)
+            let newest = svids.map(|keys| keys.generation).max().unwrap_or(0);
+            sequence(anchors.clone().map(|(ca, _)| ca)).saturating_add(newest)
         }
     };
     let published = if is_last { Vec::new() } else { svid_keys(keys, now) };
@@ -139,8 +139,12 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
     let cas: Vec<Ca> = cas.into_iter().filter(|ca| is_trusted(ca, now)).collect();
     let (tenants, unreadable_tenants) = reads::all_tenants(app, chore.keeper, now).await?;
     unreadable.extend(unreadable_tenants);
-    // An unreadable one is told of where it is used.
-    let (token_keys, _) = reads::all_token_keys(app, chore.keeper, now).await?;
+    let (all_token_keys, unreadable_keys) = reads::all_token_keys(app, chore.keeper, now).await?;
+    unreadable.extend(unreadable_keys);
+    let mut token_keys: HashMap<TenantId, Vec<TokenKeys>> = HashMap::new();
+    for keys in all_token_keys {
+        token_keys.entry(keys.tenant.clone()).or_default().push(keys);
+    }
     let of = |kind: CaKind, tenant: &TenantId| -> Vec<Ca> {
         let mut found: Vec<Ca> = cas.iter().filter(|ca| ca.kind == kind && &ca.tenant == tenant).cloned().collect();
         found.sort_by_key(|ca| ca.generation);
@@ -155,7 +159,7 @@ async fn pieces(app: &App, chore: &Chore) -> Result<(Vec<Piece>, Vec<Unreadable>
             Isolation::Dedicated => of(CaKind::Tenant, &tenant.id),
             Isolation::Shared => of(CaKind::Shared, &system),
         };
-        let token_keys = token_keys.iter().filter(|keys| keys.tenant == tenant.id && !is_last).cloned().collect();
+        let token_keys = token_keys.remove(&tenant.id).filter(|_| !is_last).unwrap_or_default();
         pieces.push(Piece::Bundle(tenant.id, Published { anchors, token_keys, is_last }));
     }
     let start = usize::try_from(now.unix_seconds() / 60).unwrap_or(0).checked_rem(pieces.len()).unwrap_or(0);

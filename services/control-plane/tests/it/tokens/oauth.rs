@@ -100,12 +100,12 @@ async fn metadata_lead_to_the_endpoints_and_promise_nothing_else() {
     assert_eq!(oauth["grant_types_supported"], serde_json::json!(["client_credentials", exchange]));
     assert_eq!(oauth["token_endpoint_auth_methods_supported"], serde_json::json!(["tls_client_auth"]));
     assert_eq!(oauth["tls_client_certificate_bound_access_tokens"], true);
-    let openid = get("/t/acme/.well-known/openid-configuration").await;
-    assert_eq!(openid["issuer"], issuer);
-    assert!(openid.get("authorization_endpoint").is_none());
+    assert_eq!(site.node.http("/t/acme/.well-known/openid-configuration").await.0, 404, "no ID tokens");
     let svid = get("/t/acme/svid/.well-known/openid-configuration").await;
     assert_eq!(svid["issuer"], format!("{issuer}/svid"));
-    for path in ["/t/nobody/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/t/nobody"] {
+    assert!(svid.get("authorization_endpoint").is_none());
+    for path in ["/t/nobody/svid/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/t/nobody"]
+    {
         assert_eq!(site.node.http(path).await.0, 404, "{path}");
     }
     site.node.end().await;

@@ -105,8 +105,12 @@ impl Bulk<'_> {
         self.out.join(device.id.as_str())
     }
 
-    /// What the log says, if the files are there and good.
+    /// What the log says, if the files are there and good. A device of which the file says what it is to be is looked
+    /// at again.
     fn done_before(&self, journal: &Journal, device: &Device) -> Option<Provisioned> {
+        if device.says_more_than_its_id() {
+            return None;
+        }
         let (wanted, directory) = (self.site.spiffe_id(&device.id), self.folder(device));
         let place = Place::new(&directory);
         if journal.done(device.id.as_str()) != Some(wanted.as_str()) || !matches!(place.pending(), Ok(None)) {

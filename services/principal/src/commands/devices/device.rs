@@ -19,6 +19,11 @@ pub(super) struct Device {
 }
 
 impl Device {
+    /// Whether it wants a name, roles or groups.
+    pub(super) fn says_more_than_its_id(&self) -> bool {
+        self.display_name.is_some() || self.roles.is_some() || self.groups.is_some()
+    }
+
     /// As a new principal of `tenant_id`.
     pub(super) fn to_proto(&self, tenant_id: String) -> v1::Principal {
         v1::Principal {

@@ -51,8 +51,18 @@ pub async fn run(run: &Run, command: AccessTokenCommand) -> Result<Exit, Failure
     }
 }
 
-async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
+/// A session for what concerns the caller's own tenant alone.
+pub(super) fn own(run: &Run) -> Result<Session, Failure> {
     let session = Session::of(run)?;
+    if session.is_elsewhere() {
+        let message = "tokens are of the context's own tenant: leave out --tenant, or use a context of that tenant";
+        return Err(Failure::usage(message.to_owned()));
+    }
+    Ok(session)
+}
+
+async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
+    let session = own(run)?;
     let GetArgs { audience, scopes, valid_for } = args;
     let request = v1::CreateAccessTokenRequest { audience, scopes, lifetime_seconds: valid_for.unwrap_or(0) };
     let made = rpc!(session, "getting an access token", Client.create_access_token(request)).await?;
@@ -77,7 +87,7 @@ pub(super) fn decoded(token: &str) -> String {
 }
 
 async fn introspect(run: &Run, file: &std::path::Path) -> Result<Exit, Failure> {
-    let session = Session::of(run)?;
+    let session = own(run)?;
     let text = values::read_input(file)?;
     let token = String::from_utf8_lossy(&text).trim().to_owned();
     let request = v1::IntrospectAccessTokenRequest { token };

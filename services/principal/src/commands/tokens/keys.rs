@@ -82,8 +82,11 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
     let RotateArgs { for_use, algorithm, now, yes } = args;
     if now {
         let kind = for_use.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let what =
-            format!("replace all {kind} keys of {} now? Tokens that they signed are refused", session.tenant_name());
+        let what = format!(
+            "replace all {kind} keys of {} now? Tokens that they signed are refused at once; verifiers that keep keys go by the old ones \
+             until they fetch again",
+            session.tenant_name()
+        );
         confirm(&what, yes)?;
     }
     let for_use = match for_use {

@@ -3,15 +3,8 @@
 use clap::{Args, Subcommand};
 use signet_proto::v1::{self, token_service_client::TokenServiceClient as Client};
 
-use super::access::decoded;
-use crate::{
-    exit::Exit,
-    failure::Failure,
-    output::to_value,
-    run::Run,
-    session::{Session, rpc},
-    values,
-};
+use super::access::{decoded, own};
+use crate::{exit::Exit, failure::Failure, output::to_value, run::Run, session::rpc, values};
 
 /// SPIFFE JWT-SVIDs.
 #[derive(Debug, Subcommand)]
@@ -35,7 +28,7 @@ pub struct JwtArgs {
 
 /// Carries out a command.
 pub async fn run(run: &Run, SvidCommand::Jwt(args): SvidCommand) -> Result<Exit, Failure> {
-    let session = Session::of(run)?;
+    let session = own(run)?;
     let JwtArgs { audiences, valid_for } = args;
     let request = v1::CreateJwtSvidRequest { audiences, lifetime_seconds: valid_for.unwrap_or(0) };
     let made = rpc!(session, "getting a JWT-SVID", Client.create_jwt_svid(request)).await?;
