@@ -12,13 +12,15 @@ use std::{
 use async_trait::async_trait;
 use signet_app::{App, Call, Follower, Settings, bootstrap, tenants};
 use signet_core::{
-    Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, TenantId, Time,
+    Error, KeyError, KeyLabel, KeyManager, KeyRef, Signer, Store, TenantId, Time, WrapLabel, WrappedKey,
+    tokens::TokenAlgorithm,
     trust::{DEFAULT_STALENESS_LIMIT, Trust, WhenStale},
 };
 use signet_sqlite::SqliteStore;
-use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, memory_store::MemoryStore, uptime::TestUptime};
+use signet_testkit::{entropy::SeededEntropy, fixtures::NOW, memory_store::MemoryStore, uptime::TestUptime, wrapping};
 use signet_x509::{Environment, KeyPair};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use crate::world::{bootstrap_input, call, environment, new_tenant};
 
@@ -126,6 +128,14 @@ impl KeyManager for PlainKeys {
     async fn end(&self, key: &KeyRef, _: &TenantId) -> Result<(), KeyError> {
         self.0.lock().unwrap().remove(key);
         Ok(())
+    }
+
+    async fn make_wrapped(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
+        Ok(wrapping::make_wrapped(label, algorithm))
+    }
+
+    async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        wrapping::unwrap(label, wrapped)
     }
 
     async fn open(&self, key: &KeyRef) -> Result<Arc<dyn Signer>, KeyError> {

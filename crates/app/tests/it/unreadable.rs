@@ -8,7 +8,7 @@ use signet_app::{
     authorities::{self, lifecycle},
     certificates::{self, expiry, issuance, renewal, sweep},
     principals::{self, deletion},
-    tenants,
+    tenants, tokens,
     trust::publication,
 };
 use signet_core::{
@@ -18,6 +18,7 @@ use signet_core::{
     principals::{Principal, PrincipalStatus},
     store::{Entity, Key, request::RequestRecord},
     tenants::Tenant,
+    tokens::{TokenKeys, TokenUse},
     trust::{
         Refusal,
         change::{ChangeEntry, ChangeHead},
@@ -136,6 +137,22 @@ async fn what_an_unreadable_ca_signed_is_refused_as_unreadable_until_it_is_mende
     node.poll(later(20)).await.unwrap();
     assert_eq!(pair.verdicts(&node, later(20)), (Ok(()), Ok(())));
     assert_eq!(node.trust.unreadable_len(), 0);
+}
+
+/// Nothing else of the tenant hangs on them.
+#[tokio::test]
+async fn keys_for_tokens_that_were_mended_by_hand_are_found_without_a_change() {
+    let pair = Pair::new().await;
+    let of = TokenUse::AccessToken;
+    tokens::advance(&pair.site.app, &Chore::new("token-keys", NOW), &tid("acme"), of).await.unwrap();
+    pair.flaky.damage(TokenKeys::key_of(&tid("acme"), of));
+    let mut node = pair.node();
+    node.poll(NOW).await.unwrap();
+    assert_eq!(pair.verdicts(&node, NOW), (Ok(()), Ok(())));
+    assert!(node.trust.token_keys(&tid("acme"), of).is_none());
+    pair.flaky.mend_all();
+    node.poll(later(20)).await.unwrap();
+    assert!(node.trust.token_keys(&tid("acme"), of).is_some());
 }
 
 /// The number of one that cannot be read is not given again, and the root signs nothing for it.

@@ -208,7 +208,7 @@ run "applied" {
 
   assert {
     condition = (
-      toset(jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.eventName) == toset(["DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"]) &&
+      toset(jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.eventName) == toset(["DeleteAlias", "DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion", "UpdateAlias"]) &&
       jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail.resources.ARN == ["arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-00000000000a"]
     )
     error_message = "The rule must hear of what ends or hands out one of our keys, and of no other team's."
@@ -282,7 +282,7 @@ run "terraform_may_change_policies_unheard" {
     condition = [
       for one in jsondecode(aws_cloudwatch_event_rule.this["ca-keys"].event_pattern).detail["$or"] : one.eventName
       if !can(one.userIdentity)
-    ] == [["DisableKey", "ScheduleKeyDeletion"]]
+    ] == [["DeleteAlias", "DisableKey", "ScheduleKeyDeletion", "UpdateAlias"]]
     error_message = "What ends a key must be heard, whoever does it."
   }
 

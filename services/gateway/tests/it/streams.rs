@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use signet_client::PeerPolicy;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -230,4 +232,30 @@ async fn streams_end_with_their_certificate() {
     assert!(ended.is_ok());
     let now = (signet_client::system_clock())().unix_millis();
     assert!((until - 1000..until + 3000).contains(&now), "{}", now - until);
+}
+
+/// Also with what it does not read, and what it goes on sending.
+#[tokio::test]
+async fn a_suspended_principals_connections_end_with_all_that_is_open_on_them() {
+    let world = World::new(&routed(echo().await)).await;
+    let worker = world.worker("w-1").await;
+    let mut idle = worker.tls(&["http/1.1"]).await;
+    idle.write_all(b"GET /jobs/1 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    // Nobody reads what comes.
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let stream = TokioIo::new(worker.tls(&["h2"]).await);
+    let (mut sender, unread) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
+    let unread = tokio::spawn(unread);
+    let request = http::Request::get("https://a/sse/1").body(Full::<Bytes>::default()).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    world.suspend("w-1").await;
+    let mut rest = Vec::new();
+    // A reset is as good as an end.
+    let _ = timeout(SOON, idle.read_to_end(&mut rest)).await.expect("the idle connection is closed");
+    let _ = timeout(SOON, unread).await.expect("the connection with an unread answer is closed");
+    drop(answer);
 }
