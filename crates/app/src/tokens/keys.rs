@@ -56,7 +56,7 @@ pub async fn advance(app: &App, chore: &Chore, tenant: &TenantId, for_use: Token
             KeyStep::LetGo => None,
         };
         let keys = keys.into_iter().chain(next).collect();
-        Ok(written(app, chore, &scope, for_use, (keys, found)).await?)
+        written(app, chore, &scope, for_use, (keys, found)).await
     };
     let replay = |_| async { Err(Error::not_found("token keys", for_use)) };
     ledger::mutate(app, chore, tenant, &for_use, plan, replay).await
@@ -94,7 +94,7 @@ pub async fn rotate_token_keys(
         let next: TokenKey = made_before.get_or_try_init(make).await?.clone();
         let stay = if at_once { Vec::new() } else { kept(keys, call.now) };
         let keys = stay.into_iter().chain([next]).collect();
-        Ok(written(app, call, scope, for_use, (keys, before)).await?)
+        written(app, call, scope, for_use, (keys, before)).await
     };
     let replay = |_| async {
         let found = head(app, scope, for_use, call.now).await?;
