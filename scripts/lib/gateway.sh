@@ -107,6 +107,7 @@ h = json.load(sys.stdin); print(", ".join(f"{k}: {h[k][:24]}…" for k in sorted
 
   step "suspend the device while a stream is open"
   device sensor-001 --no-buffer --max-time 30 "$GATEWAY/events" >"$HOME_DIR/events" 2>/dev/null &
+  # shellcheck disable=SC2034 # open_stream_ends reads it.
   WATCHER=$!
   wait_until 10 test -s "$HOME_DIR/events" || die "the stream did not open"
   since=$(date +%s%3N)
