@@ -69,7 +69,7 @@ impl World {
     /// What the audit log says about the last refusal.
     fn last_refusal(&self) -> Value {
         let listed = self.machine.principal(&["audit", "list", "--tenant", "acme", "-o", "json"]).ok().json();
-        let refused = listed.as_array().unwrap().iter().filter(|event| event["outcome"].as_str() != Some("SUCCEEDED"));
+        let refused = listed.as_array().unwrap().iter().filter(|event| event["outcome"].as_str() != Some("OK"));
         refused.max_by_key(|event| event["event_time"].to_string()).cloned().unwrap_or_default()
     }
 }
