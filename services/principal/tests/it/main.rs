@@ -26,3 +26,4 @@ mod runbooks;
 mod secrets;
 mod server;
 mod terraform;
+mod tokens;

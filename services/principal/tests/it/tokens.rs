@@ -1,0 +1,82 @@
+//! `principal access-token`, `svid` and `token-key`, where the environment has an address that tokens name.
+
+use std::{fs, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    authz::{SAMPLE, run},
+    devices::environment,
+    run::{Machine, Outcome},
+    server::{Server, until},
+};
+
+const ISSUER: &str = "[tokens]\nissuer = \"https://id.example.com\"";
+
+fn enroll(machine: &Machine, server: &Server, principal_type: &str, id: &str) {
+    run(machine, &format!("token create {principal_type} --id {id} --tenant acme --secret-file {id}.token")).ok();
+    let ca = machine.home().join("contexts/local/ca.pem").display().to_string();
+    let proof = format!("--ca-file {ca} --token-file {id}.token");
+    run(machine, &format!("enroll --server {} {proof} --save-context {id}", server.url())).ok();
+}
+
+/// Standard output has the token and nothing else.
+fn claims(outcome: &Outcome) -> Value {
+    let payload = outcome.out.trim_end().split('.').nth(1).unwrap_or_else(|| panic!("{outcome:?}"));
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+/// Asks until the answer on the token in `file` is this, and tells its reason.
+fn introspected(machine: &Machine, file: &str, code: i32) -> Value {
+    let ask = || run(machine, &format!("--context s-1 access-token introspect {file} -o json"));
+    until(&format!("{file}: {code}"), Duration::from_secs(20), || ask().code == code);
+    ask().json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() {
+    let (machine, server) = environment(ISSUER).await;
+    fs::write(machine.path("rules.toml"), SAMPLE).unwrap();
+    run(&machine, "authz apply rules.toml --tenant acme").ok();
+    for (principal_type, id) in [("worker", "w-1"), ("worker", "w-2"), ("service", "s-1")] {
+        enroll(&machine, &server, principal_type, id);
+    }
+
+    let got = run(&machine, "--context w-1 access-token get --audience jobs --scope jobs:dequeue").ok();
+    let said = claims(&got);
+    assert_eq!((&said["iss"], &said["scope"]), (&json!("https://id.example.com/t/acme"), &json!("jobs:dequeue")));
+    let thumbprint = said["cnf"]["x5t#S256"].as_str().unwrap();
+    assert!(got.err.contains(thumbprint) && got.err.contains("\"jobs:dequeue\""), "{got:?}");
+    assert!(!got.err.contains(got.out.trim_end()), "the token is on standard output alone");
+    let other = run(&machine, "--context w-2 access-token get --audience jobs -o json").ok().json();
+    fs::write(machine.path("w-1.jwt"), &got.out).unwrap();
+    fs::write(machine.path("w-2.jwt"), other["access_token"].as_str().unwrap()).unwrap();
+
+    let found = introspected(&machine, "w-1.jwt", 0);
+    assert_eq!((&found["active"], &found["certificate_thumbprint"]), (&json!(true), &json!(thumbprint)));
+    run(&machine, "suspend w-1 --tenant acme --yes").ok();
+    let found = introspected(&machine, "w-1.jwt", 7);
+    assert_eq!((&found["active"], &found["reason"]), (&json!(false), &json!("PRINCIPAL_DENIED")));
+
+    let svid = claims(&run(&machine, "--context w-2 svid jwt --audience sts.amazonaws.com").ok());
+    assert_eq!(svid["iss"], "https://id.example.com/t/acme/svid");
+    let keys = run(&machine, "token-key list --tenant acme -o json").ok().json();
+    assert_eq!(keys.as_array().unwrap().len(), 2, "{keys}");
+
+    introspected(&machine, "w-2.jwt", 0);
+    let unasked = run(&machine, "token-key rotate --use access-token --now --tenant acme");
+    assert!(unasked.code == 2 && unasked.err.contains("--yes"), "{unasked:?}");
+    introspected(&machine, "w-2.jwt", 0);
+    run(&machine, "token-key rotate --use access-token --now --yes --tenant acme").ok();
+    introspected(&machine, "w-2.jwt", 7);
+    let again = run(&machine, "--context w-2 access-token get --audience jobs").ok();
+    fs::write(machine.path("w-2.jwt"), &again.out).unwrap();
+    introspected(&machine, "w-2.jwt", 0);
+
+    let elsewhere = run(&machine, "access-token get --audience jobs --tenant acme");
+    assert!(elsewhere.code == 2 && elsewhere.err.contains("context's own tenant"), "{elsewhere:?}");
+    let nothing = run(&machine, "--context w-2 access-token get --audience nobody");
+    assert!(nothing.code == 2 && nothing.err.contains("audience"), "{nothing:?}");
+    server.stop().await;
+}
