@@ -366,7 +366,7 @@ pub struct Authorization {
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
     /// Where the names of tenants' issuers begin. `None`: at `https://` and `probe.endpoint`.
-    #[serde(default, deserialize_with = "value::url")]
+    #[serde(default, deserialize_with = "value::origin")]
     pub issuer: Option<String>,
     /// How long a token is good whose holder asks for nothing else.
     #[serde(rename = "lifetime_seconds", deserialize_with = "value::lifetime_seconds::<900, _>")]

@@ -97,6 +97,15 @@ pub(super) fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, 
     text(from, fits, "must be a URL that starts with http:// or https://, e.g. http://127.0.0.1:4566").map(Some)
 }
 
+/// Metadata of an issuer with a path would be looked for elsewhere than they are (RFC 8414 section 3.1).
+pub(super) fn origin<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let fits = |text: &str| {
+        text.parse::<http::Uri>()
+            .is_ok_and(|uri| uri.scheme().is_some() && uri.path_and_query().is_none_or(|path| path == "/"))
+    };
+    text(from, fits, "must be a URL without a path, e.g. https://id.example.com").map(Some)
+}
+
 pub(super) fn endpoint<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let fits = |text: &str| {
         let Some((host, port)) = text.rsplit_once(':') else { return false };

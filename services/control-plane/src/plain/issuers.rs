@@ -56,9 +56,10 @@ async fn oauth_metadata(State(node): State<Arc<Node>>, Path(tenant): Path<String
             "token_endpoint": token,
             "introspection_endpoint": introspection,
             "jwks_uri": format!("{issuer}/jwks.json"),
-            // Without this the default would be flows that end users go through (RFC 8414 section 2).
+            // Without this the default would be flows that end users go through (RFC 8414 section 2). A list must not
+            // be empty (section 3.2).
             "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
-            "response_types_supported": [],
+            "response_types_supported": ["none"],
             "token_endpoint_auth_methods_supported": ["tls_client_auth"],
             "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],
             "tls_client_certificate_bound_access_tokens": true,

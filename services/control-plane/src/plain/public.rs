@@ -16,7 +16,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
-use signet_app::spiffe_bundle;
+use signet_app::{spiffe_bundle, svid_keys};
 use signet_core::{CaId, Error, TenantId, Time};
 use signet_x509::{bundle::to_pem, server_anchors};
 
@@ -98,7 +98,9 @@ async fn bundle_json(State(node): State<Arc<Node>>, Path(tenant): Path<String>) 
     let is_last = node.trust.is_purged(&bundle.tenant);
     match spiffe_bundle(anchors, &bundle.token_keys, is_last, node.now()) {
         Ok(json) => {
-            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)], json).into_response()
+            // The first key of SVIDs signs at once: nobody may keep a bundle without it.
+            let cache = if svid_keys(&bundle.token_keys, node.now()).is_empty() { "no-store" } else { CACHE };
+            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, cache)], json).into_response()
         }
         Err(error) => {
             tracing::error!(%error, tenant.id = %bundle.tenant, "a CA certificate on record cannot be read");

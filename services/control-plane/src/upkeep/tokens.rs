@@ -41,5 +41,9 @@ pub(super) async fn rotate(node: Arc<Node>) -> Result<(), Error> {
             outcome = Err(error);
         }
     }
+    tokens::forget_keys(&node.app, |tenant, for_use, id| {
+        let published = node.trust.token_keys(tenant, for_use);
+        published.is_some_and(|published| published.keys.iter().any(|key| key.id == id))
+    });
     outcome
 }

@@ -133,6 +133,7 @@ fn the_environment_alone_will_do() {
     for (name, bad, remedy) in [
         ("SIGNET_LISTEN__GRPC", "nowhere", "listen.grpc: \"nowhere\" must be an address"),
         ("SIGNET_SERVER__DNS_NAMES", "signet.example.com", "server.dns_names"),
+        ("SIGNET_TOKENS__ISSUER", "https://id.example.com/signet", "must be a URL without a path"),
         ("SIGNET_KEYS__TENANT_KEY_POLICY", "{Version: 1}", "must be a key policy, a JSON object"),
         ("SIGNET_PUBLICATION__BUCKET", "S3://bucket", "publication.bucket"),
         ("SIGNET_EVENTS__BUS", "a bus", "events.bus"),

@@ -104,6 +104,8 @@ async fn caches_are_told_what_they_go_by() {
     let address = node.running.public_addr;
     let paths =
         ["/v1/tenants/acme/crl.pem", "/v1/crl/acme.1.crl", "/v1/tenants/globex/crl.pem", "/v1/crl/shared.1.crl"];
+    let (_, head, _) = fetch(address, "/v1/tenants/acme/bundle.json", "").await;
+    assert!(head.contains("cache-control: no-store"), "its first key of SVIDs signs at once: {head}");
     for path in paths {
         let (status, head, body) = fetch(address, path, "").await;
         assert!(status == 200 && !body.is_empty(), "{path}: {head}");

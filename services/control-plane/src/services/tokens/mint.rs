@@ -214,7 +214,10 @@ fn scopes(
 ) -> Result<Vec<String>, Error> {
     let known = book.map(|book| permissions(book, &wanted.audience)).unwrap_or_default();
     let Some(book) = book.filter(|_| !known.is_empty()) else {
-        let message = "is none of this tenant's: an audience is what stands before the colon of its permissions";
+        let message = format!(
+            "{} is none of tenant {}: an audience is what stands before the colon of its permissions",
+            wanted.audience, subject.tenant
+        );
         return Err(Error::invalid("audience", "UNKNOWN_AUDIENCE", message));
     };
     let asked = if wanted.scopes.is_empty() { &known } else { &wanted.scopes };
@@ -229,8 +232,10 @@ fn scopes(
     let given: Vec<String> = asked.iter().filter(|scope| may(scope)).cloned().collect();
     let is_less = !wanted.scopes.is_empty() && given.len() < asked.len();
     if given.is_empty() || is_less {
-        let message =
-            format!("{} has not all of the permissions of {} that are asked for", subject.id, wanted.audience);
+        let message = match wanted.scopes.is_empty() {
+            true => format!("{} has no permission of {}", subject.id, wanted.audience),
+            false => format!("{} has not all of the permissions of {} that are asked for", subject.id, wanted.audience),
+        };
         return Err(Error::invalid("scopes", "SCOPE_NOT_GRANTED", message));
     }
     Ok(given)
