@@ -39,6 +39,11 @@ pub async fn get_token_keys(app: &App, call: &Call, scope: &TenantScope) -> Resu
 /// Does what is due for a tenant's keys: the first one, the next one, or letting go of those that are over. Returns the
 /// keys after it.
 pub async fn advance(app: &App, chore: &Chore, tenant: &TenantId, for_use: TokenUse) -> Result<TokenKeys, Error> {
+    let owner = (tenant.clone(), for_use);
+    app.unwrapped.advancing.read(&owner, || advanced(app, chore, tenant, for_use)).await
+}
+
+async fn advanced(app: &App, chore: &Chore, tenant: &TenantId, for_use: TokenUse) -> Result<TokenKeys, Error> {
     let scope = chore.keeper.tenant(tenant);
     let plan = || async {
         let found = head(app, &scope, for_use, chore.now).await?;

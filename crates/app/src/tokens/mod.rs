@@ -6,4 +6,4 @@ mod signing;
 
 pub use keys::{RotateTokenKeys, advance, get_token_keys, rotate_token_keys};
 pub(crate) use signing::Unwrapped;
-pub use signing::signing_key;
+pub use signing::{forget_keys, signing_key};

@@ -13,11 +13,19 @@ use signet_jwt::{Algorithm, SigningKey};
 
 use crate::{App, sync::single_flight::SingleFlight};
 
-/// See the module's words. One for each kind of a tenant's tokens at most, as the trust has records of their keys.
+/// See the module's words. One for each kind of a tenant's tokens at most.
 #[derive(Debug, Default)]
 pub(crate) struct Unwrapped {
     of: RwLock<HashMap<(TenantId, TokenUse), Arc<SigningKey>>>,
     unwrapping: SingleFlight<String, Result<Arc<SigningKey>, KeyError>>,
+    /// A tenant's first key is asked for by many at once, and a pair of keys is dear: one of them makes it.
+    pub(super) advancing: SingleFlight<(TenantId, TokenUse), Result<TokenKeys, Error>>,
+}
+
+/// Lets go of private keys that are published no more, by `is_published` (tenant, kind, key). Call it on a timer.
+pub fn forget_keys(app: &App, is_published: impl Fn(&TenantId, TokenUse, &str) -> bool) {
+    let mut all = app.unwrapped.of.write().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(tenant, for_use), key| is_published(tenant, *for_use, key.id()));
 }
 
 /// The key that signs at `now`, of a tenant's keys as this node knows them.

@@ -9,7 +9,7 @@ use signet_core::{
     tokens::{KEY_LIFETIME, PUBLISH_LEAD, TokenKeys, TokenUse},
 };
 use signet_jwt::{PublicKey, Token};
-use signet_testkit::fixtures::NOW;
+use signet_testkit::{faulty::Op, fixtures::NOW};
 
 use crate::world::*;
 
@@ -46,7 +46,9 @@ async fn each_key_is_published_before_it_signs_and_stays_until_its_last_token_is
 #[tokio::test]
 async fn nodes_that_advance_at_once_make_one_key() {
     let world = Arc::new(World::new().await);
+    let before = world.key_faults.count(&[Op::Create]);
     let advanced = futures::future::join_all((0..8).map(|_| advance(&world, NOW))).await;
+    assert_eq!(world.key_faults.count(&[Op::Create]) - before, 1, "a pair of keys is dear");
     let ids: std::collections::BTreeSet<_> =
         advanced.into_iter().map(|keys| keys.unwrap().keys[0].id.clone()).collect();
     assert_eq!(ids.len(), 1);
@@ -61,6 +63,17 @@ async fn what_a_key_signs_its_published_half_verifies() {
     let public = PublicKey::from_spki(&keys.keys[0].spki_der).unwrap().decoding_key().unwrap();
     let token = Token::parse(&text, &[signet_jwt::Algorithm::ES256]).unwrap();
     assert!(token.verify::<serde_json::Value>(&public).is_ok());
+}
+
+#[tokio::test]
+async fn a_private_key_that_is_published_no_more_leaves_the_memory() {
+    let world = World::new().await;
+    let keys = advance(&world, NOW).await.unwrap();
+    let key = Arc::downgrade(&tokens::signing_key(&world.app, &keys, NOW).await.unwrap());
+    tokens::forget_keys(&world.app, |tenant, _, id| *tenant == tid("acme") && id == keys.keys[0].id);
+    assert!(key.upgrade().is_some());
+    tokens::forget_keys(&world.app, |_, _, _| false);
+    assert!(key.upgrade().is_none());
 }
 
 /// A record of another tenant's key, put under this tenant's name, signs nothing here.
