@@ -28,15 +28,30 @@ const ACCESS_TOKEN: [&str; 2] = ["at+jwt", "application/at+jwt"];
 const MOST: usize = 16_384;
 /// Keys are asked for no more often, whatever `kid` tokens name.
 const ONCE_EACH: Duration = Duration::from_secs(3);
+/// The same while the control plane does not answer.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// See the module's words.
 pub(super) struct Issuer {
     tenant: TenantId,
     clock: Clock,
     known: ArcSwapOption<Published>,
-    /// When it was asked for last; held by who asks.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// Held by who asks.
+    asked: tokio::sync::Mutex<Option<Asked>>,
     verified: RwLock<HashMap<[u8; 32], Arc<VerifiedToken>>>,
+}
+
+/// What came of asking last.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    answered: bool,
+}
+
+impl Asked {
+    fn is_fresh(self) -> bool {
+        self.at.elapsed() < if self.answered { ONCE_EACH } else { AFTER_FAILURE }
+    }
 }
 
 struct Published {
@@ -114,16 +129,19 @@ impl Issuer {
     /// A key that is not known may be new. Who comes meanwhile waits for the same answer.
     async fn learn(&self, inner: &Inner, token: &Token<'_>) -> Result<Arc<Published>, Unverified> {
         let unknown = || Unverified::Refused("ACCESS_TOKEN_KEY_UNKNOWN");
-        let mut asked = self.asked.lock().await;
-        if let Some(known) = self.known.load_full()
-            && (known.keys.of(token).is_some() || asked.is_some_and(|at| at.elapsed() < ONCE_EACH))
-        {
-            return known.keys.of(token).is_some().then_some(known).ok_or_else(unknown);
-        }
         let silent = |_| Unverified::Unknown(Status::unavailable("no answer in time").into());
+        let mut asked = timeout(PATIENCE, self.asked.lock()).await.map_err(silent)?;
+        if let Some(known) = self.known.load_full().filter(|known| known.keys.of(token).is_some()) {
+            return Ok(known);
+        }
+        if let Some(last) = asked.filter(|last| last.is_fresh()) {
+            let failed = || Unverified::Unknown(Status::unavailable("the keys of tokens could not be read").into());
+            return Err(if last.answered { unknown() } else { failed() });
+        }
         let fetched = timeout(PATIENCE, async { self.fetch(&*inner.usable().await?).await }).await;
+        // Who hangs up before is not counted: nobody keeps others from asking.
+        *asked = Some(Asked { at: Instant::now(), answered: matches!(fetched, Ok(Ok(_))) });
         let published = Arc::new(fetched.map_err(silent)?.map_err(Unverified::Unknown)?);
-        *asked = Some(Instant::now());
         self.known.store(Some(Arc::clone(&published)));
         published.keys.of(token).is_some().then_some(published).ok_or_else(unknown)
     }
