@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, header::AUTHORIZATION};
-use signet_core::Time;
+use signet_core::{Time, cidr::source_of};
 
 use crate::{
     config::Accepted,
@@ -12,7 +12,7 @@ use crate::{
     routes::Route,
     shared::{Live, Shared},
     subject::Subject,
-    tokens::TokenRefusal,
+    tokens::{TokenRefusal, TokenSource},
     wire::Verdict,
 };
 
@@ -60,10 +60,15 @@ impl Caller {
         }
     }
 
+    fn token_source(&self) -> TokenSource {
+        let principal = self.subject.as_ref().map(|subject| TokenSource::Principal(Arc::clone(&subject.spiffe_id)));
+        principal.unwrap_or_else(|| TokenSource::Address(source_of(self.remote.ip())))
+    }
+
     fn by_token(&self, shared: &Shared, (live, route): (&Live, &Route), text: &str) -> Result<Authenticated, Refused> {
         let bad = |why: TokenRefusal| (Refusal::bad_token(), why.to_string());
         let token = live.token.as_ref().ok_or_else(|| bad(TokenRefusal::Foreign))?;
-        let claims = shared.verify(token, text, self.remote.ip()).map_err(|why| match why {
+        let claims = shared.verify(token, text, &self.token_source()).map_err(|why| match why {
             TokenRefusal::TooMany => (Refusal::too_many("too many new tokens", 1), why.to_string()),
             _ => bad(why),
         })?;

@@ -102,7 +102,7 @@ async fn serve(path: PathBuf, config: Config) -> ExitCode {
 }
 
 /// Until `end`: follows SIGHUP, and tells systemd's watchdog that the runtime is not stuck.
-async fn work(mut gateway: Gateway, path: &Path, mut hangup: Signal, end: impl Future<Output = ()>) -> Gateway {
+async fn work(gateway: Gateway, path: &Path, mut hangup: Signal, end: impl Future<Output = ()>) -> Gateway {
     let watchdog = sd_notify::watchdog_enabled();
     let mut ticks = interval(watchdog.map_or(Duration::from_secs(3600), |limit| limit / 3));
     tokio::pin!(end);
@@ -114,12 +114,12 @@ async fn work(mut gateway: Gateway, path: &Path, mut hangup: Signal, end: impl F
                     tell(&[NotifyState::Watchdog]);
                 }
             }
-            _ = hangup.recv() => reload(&mut gateway, path),
+            _ = hangup.recv() => reload(&gateway, path),
         }
     }
 }
 
-fn reload(gateway: &mut Gateway, path: &Path) {
+fn reload(gateway: &Gateway, path: &Path) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }

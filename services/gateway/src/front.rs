@@ -107,7 +107,8 @@ fn settings(config: &Config) -> AcceptSettings {
     AcceptSettings {
         // A tenant gets half at most, so that others have room; here, there are no others.
         max_connections: listen.max_connections.saturating_mul(2),
-        max_anonymous: listen.max_connections,
+        // Who shows no certificate takes few places of those who do.
+        max_anonymous: (listen.max_connections / 4).max(8),
         rate: Rate { per_second: rate, burst },
         bans: BanSettings {
             failures: bans.failed_handshakes,

@@ -33,6 +33,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     identity: Identity,
     front: Arc<Front>,
+    /// What it was started with: all that needs a restart is still so.
     config: Config,
     https: SocketAddr,
     private: Option<SocketAddr>,
@@ -158,7 +159,7 @@ impl Gateway {
     }
 
     /// Takes over another configuration; connections and requests go on. What needs a restart stays as it is.
-    pub fn reload(&mut self, mut config: Config) -> Result<(), String> {
+    pub fn reload(&self, config: Config) -> Result<(), String> {
         if config.needs_restart(&self.config) {
             tracing::warn!(
                 "state_dir, private, control_plane, identity, listen, bans, audit and l4 need a restart to change"
@@ -169,9 +170,6 @@ impl Gateway {
         }
         let before = self.shared.live.load_full();
         self.shared.live.store(Arc::new(Live::new(&config, Some(&before))));
-        // What is listened on, and what is shown there, stays.
-        config.listen = self.config.listen.clone();
-        self.config = config;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use signet_client::{Question, QuestionResource};
 
 use crate::{
     asked::Asked,
-    config::{Circumstance, RouteConfig, RouteResource},
+    config::{Circumstance, MAX_TEXT, RouteConfig, RouteResource},
     subject::Subject,
     upstream::Upstream,
 };
@@ -77,6 +77,3 @@ impl Route {
         fits.then(|| question.with_context(context))
     }
 }
-
-/// The control plane's limit for a text of a question, bytes.
-const MAX_TEXT: usize = 512;

@@ -1,6 +1,6 @@
 //! What all connections share, and what a reload replaces.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use signet_client::Authorizer;
@@ -81,7 +81,7 @@ impl Shared {
         &self,
         token: &TokenConfig,
         text: &str,
-        source: IpAddr,
+        source: &crate::tokens::TokenSource,
     ) -> Result<Arc<crate::tokens::AccessClaims>, crate::tokens::TokenRefusal> {
         self.verifier.verify(&self.keys, self.names(token), text, (self.now(), source))
     }

@@ -7,6 +7,8 @@ use signet_client::IdentitySettings;
 use signet_x509::pem;
 use url::Url;
 
+use crate::headers::folded;
+
 use super::{
     error::{ConfigError, bad},
     routes::{Accepted, RouteConfig},
@@ -30,7 +32,6 @@ pub(super) fn config(file: File, base: &Path) -> Result<Config> {
     bans.log_file = bans.log_file.map(|path| base.join(path));
     let mut audit = file.audit;
     audit.file = audit.file.map(|path| base.join(path));
-    let fold = |name: String| name.to_ascii_lowercase().replace('_', "-");
     Ok(Config {
         state_dir: base.join(file.state_dir),
         private: file.private,
@@ -42,7 +43,7 @@ pub(super) fn config(file: File, base: &Path) -> Result<Config> {
         bans,
         audit,
         limits: file.limits,
-        removed_headers: file.headers.remove.into_iter().map(fold).collect(),
+        removed_headers: file.headers.remove.iter().map(|name| folded(name)).collect(),
         context: file.authorization.context,
         token: file.token,
         upstreams: file.upstream,
@@ -79,6 +80,10 @@ fn upstreams(upstreams: &[UpstreamConfig]) -> Result<()> {
         });
         if url.is_none_or(|url| !url.username().is_empty() || url.password().is_some()) {
             return Err(bad(format!("upstream.{}.url", one.name), "must be http://host:port without a path"));
+        }
+        if one.answer_timeout <= one.connect_timeout {
+            let key = format!("upstream.{}.answer_timeout_seconds", one.name);
+            return Err(bad(key, "must be longer than connect_timeout_seconds: it begins with the connection"));
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ pub use sections::{
     TokenConfig,
 };
 pub use upstreams::UpstreamConfig;
+pub(crate) use value::MAX_TEXT;
 
 impl Config {
     /// Reads a file. Relative paths in it start at its folder.

@@ -6,9 +6,9 @@ mod own;
 
 pub(crate) use claims::AccessClaims;
 pub(crate) use form::{GrantFault, check as check_grant};
-pub(crate) use own::{OwnTokens, TokenRefusal};
+pub(crate) use own::{OwnTokens, TokenRefusal, TokenSource};
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use signet_core::Time;
 
@@ -27,7 +27,7 @@ impl Verifier {
         keys: &Keys,
         (issuer, audience): (&str, &str),
         text: &str,
-        (now, source): (Time, IpAddr),
+        (now, source): (Time, &TokenSource),
     ) -> Result<Arc<AccessClaims>, TokenRefusal> {
         match self {
             Self::Own(own) => own.verify(keys, (issuer, audience), text, (now, source)),

@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use lru::LruCache;
-use signet_core::{Time, cidr::source_of};
+use signet_core::Time;
 use signet_jwt::{Algorithm, Token};
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ use crate::keys::{ACCESS_TOKEN, Keys};
 const MAX_BYTES: usize = 4096;
 /// Good tokens that are remembered.
 const MOST: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
-/// Tokens of one source whose signature is checked: a flood of forged ones costs no more.
+/// New tokens a second of one [`TokenSource`] whose signature is checked: a flood of forged ones costs no more.
 const CHECKS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const CHECKS_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
@@ -38,14 +38,22 @@ pub(crate) enum TokenRefusal {
     Audience,
     #[error("it was given for another certificate")]
     OtherCertificate,
-    #[error("too many new tokens of this address")]
+    #[error("too many new tokens of this principal or address")]
     TooMany,
+}
+
+/// Who pays for the check of a new token: the connection's principal, so that others at its address do not; without a
+/// certificate, the address.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum TokenSource {
+    Principal(Arc<str>),
+    Address(IpAddr),
 }
 
 /// See the module's words.
 pub(crate) struct OwnTokens {
     good: Mutex<LruCache<[u8; 32], Arc<AccessClaims>>>,
-    checks: DefaultKeyedRateLimiter<IpAddr>,
+    checks: DefaultKeyedRateLimiter<TokenSource>,
 }
 
 impl Default for OwnTokens {
@@ -61,7 +69,7 @@ impl OwnTokens {
         keys: &Keys,
         (issuer, audience): (&str, &str),
         text: &str,
-        (now, source): (Time, IpAddr),
+        (now, source): (Time, &TokenSource),
     ) -> Result<Arc<AccessClaims>, TokenRefusal> {
         let header = text.split('.').next().filter(|_| text.len() <= MAX_BYTES).ok_or(TokenRefusal::Foreign)?;
         let key = keys.find(header, now).ok_or(TokenRefusal::Foreign)?;
@@ -71,7 +79,7 @@ impl OwnTokens {
         let claims = match known {
             Some(claims) => claims,
             None => {
-                if self.checks.check_key(&source_of(source)).is_err() {
+                if self.checks.check_key(source).is_err() {
                     return Err(TokenRefusal::TooMany);
                 }
                 let token = Token::parse(text, &[Algorithm::ES256]).map_err(|_| TokenRefusal::Foreign)?;

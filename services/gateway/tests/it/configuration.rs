@@ -65,6 +65,7 @@ fn what_cannot_be_is_refused_by_its_key_or_line() {
         ("#methods = [\"GET\", \"POST\"]", "methods = [\"get\"]", "route.1.methods: must be in upper case"),
         ("#remove = [\"X-User\"]", "remove = [\"X User\"]", "is not the name of a header"),
         ("#answer_timeout_seconds = 60", "answer_timeout_seconds = 0", "must be 1 to 86400 seconds"),
+        ("#answer_timeout_seconds = 60", "answer_timeout_seconds = 5", "must be longer than connect_timeout_seconds"),
     ] {
         let error = with(old, new);
         assert!(error.contains(words), "{new}: {error}");

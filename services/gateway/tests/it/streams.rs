@@ -203,7 +203,7 @@ async fn a_request_that_waits_for_its_answer_ends_too() {
 
 #[tokio::test]
 async fn a_silent_server_is_given_up() {
-    let idle = "http://{}\"\nidle_timeout_seconds = 1\nanswer_timeout_seconds = 1";
+    let idle = "http://{}\"\nidle_timeout_seconds = 1\nconnect_timeout_seconds = 1\nanswer_timeout_seconds = 2";
     let address = echo().await;
     let rest = routed(address).replace(&format!("http://{address}\""), &idle.replace("{}", &address.to_string()));
     let rest =

@@ -43,6 +43,25 @@ async fn get_with(client: &Client, path: &str, token: &str) -> crate::client::An
     client.http1().await.get_with(path, "authorization", &format!("Bearer {token}")).await
 }
 
+/// All of them come from one address.
+#[tokio::test]
+async fn forged_tokens_of_one_principal_cost_others_nothing() {
+    let world = world(300).await;
+    let (one, other) = (world.worker("w-1").await, world.worker("w-2").await);
+    let (text, good) = (token(&one).await, token(&other).await);
+    let (signed, _) = text.rsplit_once('.').unwrap();
+    let mut connection = one.http1().await;
+    let mut refused = 0;
+    for number in 0..200_u8 {
+        let forged = format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode([number; 64]));
+        let answer = connection.get_with("/jobs/1", "authorization", &forged).await;
+        assert!(matches!(answer.status, 401 | 429), "{answer:?}");
+        refused += usize::from(answer.status == 429);
+    }
+    assert!(refused > 0, "a flood of forged tokens is checked without end");
+    assert_eq!(get_with(&other, "/jobs/1", &good).await.status, 200);
+}
+
 #[tokio::test]
 async fn the_token_is_bound_to_its_certificate_and_says_so() {
     let world = world(300).await;

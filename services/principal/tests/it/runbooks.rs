@@ -28,7 +28,7 @@ const NOT_RUN: [(&str, &str); 8] = [
     ("principal suspend admin --tenant system", "nobody suspends itself: it is said to the new admin of that page"),
     ("principal access-token get --audience jobs", "needs permissions of jobs: tokens.rs has one"),
     ("principal svid jwt --audience sts.amazonaws.com", "needs an address that tokens name: tokens.rs has one"),
-    ("principal access-token introspect token.txt", "needs a token: tokens.rs has one"),
+    ("principal --context svc access-token introspect token.txt", "needs a token: tokens.rs has one"),
 ];
 
 /// Commands that end otherwise than with 0 where nothing was rotated, restored or refused before.

@@ -74,9 +74,12 @@ async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() 
     fs::write(machine.path("w-2.jwt"), &again.out).unwrap();
     introspected(&machine, "w-2.jwt", 0);
 
+    let foreign = run(&machine, "access-token introspect w-2.jwt");
+    assert!(foreign.code == 7 && foreign.err.contains("of tenant system, as this context is"), "{foreign:?}");
+
     let elsewhere = run(&machine, "access-token get --audience jobs --tenant acme");
     assert!(elsewhere.code == 2 && elsewhere.err.contains("context's own tenant"), "{elsewhere:?}");
     let nothing = run(&machine, "--context w-2 access-token get --audience nobody");
-    assert!(nothing.code == 2 && nothing.err.contains("audience"), "{nothing:?}");
+    assert!(nothing.code == 2 && nothing.err.contains("nobody is none of tenant acme"), "{nothing:?}");
     server.stop().await;
 }

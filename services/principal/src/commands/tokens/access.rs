@@ -81,17 +81,30 @@ async fn get(run: &Run, args: GetArgs) -> Result<Exit, Failure> {
 
 /// A token's claims, for people; whoever relies on them asks the server.
 pub(super) fn decoded(token: &str) -> String {
-    let claims = Token::parse(token, &[signet_jwt::Algorithm::ES256, signet_jwt::Algorithm::RS256]);
-    let claims: Option<Value> = claims.ok().and_then(|token| token.claimed());
-    claims.and_then(|claims| serde_json::to_string_pretty(&claims).ok()).unwrap_or_default()
+    decoded_claims(token).and_then(|claims| serde_json::to_string_pretty(&claims).ok()).unwrap_or_default()
+}
+
+fn decoded_claims(token: &str) -> Option<Value> {
+    let token = Token::parse(token, &[signet_jwt::Algorithm::ES256, signet_jwt::Algorithm::RS256]);
+    token.ok().and_then(|token| token.claimed())
+}
+
+fn is_of(claims: Option<&Value>, tenant: &str) -> bool {
+    let issuer = claims.and_then(|claims| claims["iss"].as_str());
+    issuer.is_some_and(|issuer| issuer.ends_with(&format!("/t/{tenant}")))
 }
 
 async fn introspect(run: &Run, file: &std::path::Path) -> Result<Exit, Failure> {
     let session = own(run)?;
     let text = values::read_input(file)?;
     let token = String::from_utf8_lossy(&text).trim().to_owned();
-    let request = v1::IntrospectAccessTokenRequest { token };
+    let request = v1::IntrospectAccessTokenRequest { token: token.clone() };
     let found = rpc!(session, "looking at the access token", Client.introspect_access_token(request)).await?;
+    if !found.active && !is_of(decoded_claims(&token).as_ref(), session.tenant_name()) {
+        let tenant = session.tenant_name();
+        run.printer
+            .note(&format!("the token does not say that it is of tenant {tenant}, as this context is: use --context"));
+    }
     let exit = if found.active { Exit::Ok } else { Exit::Found };
     let shown = to_value("signet.v1.IntrospectAccessTokenResponse", &found)?;
     run.printer.record(&shown, &["active"])?;
