@@ -247,6 +247,19 @@ data "aws_iam_policy_document" "never" {
     ]
   }
 
+  # As an administrator of keys it could give itself their use. What services encrypt for it has no tenant in its context.
+  statement {
+    sid       = "TokenKeys"
+    effect    = "Deny"
+    resources = ["*"]
+    actions   = ["kms:Decrypt", "kms:GenerateDataKeyPair*", "kms:ReEncrypt*"]
+    condition {
+      test     = "Null"
+      variable = "kms:EncryptionContext:signet:tenant"
+      values   = ["false"]
+    }
+  }
+
   statement {
     sid    = "Foundation"
     effect = "Deny"

@@ -63,6 +63,14 @@ run "by_default" {
   }
 
   assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.never.json).Statement : [toset(statement.Action), statement.Condition.Null]
+      if try(statement.Sid == "TokenKeys", false)
+    ] == [[toset(["kms:Decrypt", "kms:GenerateDataKeyPair*", "kms:ReEncrypt*"]), { "kms:EncryptionContext:signet:tenant" = "false" }]]
+    error_message = "Terraform's role must not make or open a tenant's token keys."
+  }
+
+  assert {
     condition = alltrue([
       for statement in jsondecode(data.aws_iam_policy_document.shared.json).Statement :
       try(toset(statement.Condition.StringLike["kms:ViaService"]) == toset(["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"]), false)
