@@ -12,7 +12,7 @@ OAUTH_CLIENT="openid-client@6.8.9 jose@6.2.17"
 
 # Programs that read what the agent and signetd write, and ask for revocation: command, then its Debian package.
 CONSUMERS=(nginx:nginx-light haproxy:haproxy mosquitto:mosquitto mosquitto_pub:mosquitto-clients initdb:postgresql psql:postgresql-client
-  javac:default-jdk-headless fail2ban-server:fail2ban)
+  javac:default-jdk-headless fail2ban-server:fail2ban apache2:libapache2-mod-auth-openidc)
 
 # need_consumers: tests run against real ones; those that are missing are installed where we may.
 need_consumers() {

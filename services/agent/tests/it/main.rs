@@ -1,6 +1,7 @@
 //! The agent against a real control plane, and real programs that read what it writes.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod access_tokens;
 mod binary;
 mod canary;
 mod configuration;

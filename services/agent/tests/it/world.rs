@@ -86,11 +86,16 @@ impl World {
 
     /// Gives the workers of `acme` permissions of its services, which it has no others of.
     pub(crate) async fn authorize(&self, permissions: &[&str], policies: &str) {
+        self.authorize_in("acme", permissions, policies).await;
+    }
+
+    /// The same in another tenant.
+    pub(crate) async fn authorize_in(&self, tenant: &str, permissions: &[&str], policies: &str) {
         let names = || permissions.iter().map(|name| (*name).to_owned());
         let to = pb::authorization_grant::To::PrincipalType(pb::PrincipalType::Worker.into());
         let grant = pb::AuthorizationGrant { to: Some(to), permissions: names().collect(), expire_time: None };
         let mut client = AuthorizationServiceClient::new(self.admin());
-        let model = pb::GetAuthorizationModelRequest { tenant_id: "acme".into(), version: 0 };
+        let model = pb::GetAuthorizationModelRequest { tenant_id: tenant.into(), version: 0 };
         let base_version = client.get_authorization_model(model).await.unwrap().into_inner().version;
         let rules = pb::AuthorizationRules {
             permissions: names().map(|name| (name, String::new())).collect(),
@@ -99,7 +104,7 @@ impl World {
             ..Default::default()
         };
         let request = pb::SetAuthorizationModelRequest {
-            tenant_id: "acme".into(),
+            tenant_id: tenant.into(),
             rules: Some(rules),
             base_version,
             request_id: signet_client::request_id(),
