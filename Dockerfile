@@ -6,7 +6,7 @@ WORKDIR /src
 COPY . .
 # The target and registry folders outlive the build, so that the next one compiles our crates only.
 RUN --mount=type=cache,target=/src/target --mount=type=cache,target=/usr/local/cargo/registry \
-    ./scripts/package --only signetd && python3 scripts/lib/pack.py unpack dist/signetd-*.oci.tar /image
+    SOURCE_DATE_EPOCH=0 ./scripts/package --only signetd && python3 scripts/lib/pack.py unpack dist/signetd-*.oci.tar /image
 
 FROM scratch
 COPY --from=build /image /

@@ -464,8 +464,10 @@ test_units_are_sandboxed() {
     [[ $(exposure "$unit") -le $at_most ]] || fail "$unit: $(exposure "$unit") tenths, at most $at_most"
     say "$unit: exposure $(exposure "$unit") tenths of 100"
   done
-  grep '^[A-Z]' scripts/harden/files/units/signetd.conf | while read -r line; do
-    grep -qxF -- "$line" services/control-plane/signetd.service || fail "signetd's own unit does not have $line"
+  for file in services/control-plane/signetd.service services/agent/signet-agent.service; do
+    grep '^[A-Z]' "scripts/harden/files/units/$(basename "$file" .service).conf" | while read -r line; do
+      grep -qxF -- "$line" "$file" || fail "$file does not have $line"
+    done
   done
   harden undo units --yes
   expect 0

@@ -7,7 +7,7 @@ IMAGE_MB=30
 # check_reproducible BINARY…: our crates again, from a copy of the sources in a folder of another name and depth.
 # The libraries from the registry are not built again: sources, path and compiler are the same for them anyway.
 check_reproducible() {
-  local elsewhere again built name
+  local elsewhere again built name file
   elsewhere=$(mktemp -d "${TMPDIR:-/tmp}/signet-elsewhere.XXXXXX")/a/b
   again=$elsewhere/dist
   mkdir -p "$elsewhere/sources"
@@ -23,10 +23,12 @@ check_reproducible() {
   forget_our_crates
   pack "$built" "$again" "$@"
   for name in "$@"; do
-    [[ $built/$name -nt $DIST/$(file_of "$name") ]] || die "cargo did not build $name again"
-    cmp "$DIST/$(file_of "$name")" "$again/$(file_of "$name")" || die "$name is not the same when built in $elsewhere"
+    [[ $built/$name -nt $DIST/$name-$ARCH.cdx.json ]] || die "cargo did not build $name again"
     cmp "$DIST/$name-$ARCH.cdx.json" "$again/$name-$ARCH.cdx.json" || die "the bill of $name is not the same in $elsewhere"
   done
+  while read -r file; do
+    cmp "$DIST/$file" "$again/$file" || die "$file is not the same when built in $elsewhere"
+  done < <(files_of "$@")
   rm -rf "${elsewhere%/a/b}"
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use sd_notify::NotifyState;
 use signet_core::{Clock, Time};
 use signet_sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, ConfigError,
     check::check,
-    config::Storage,
+    config::{SAMPLE, Storage},
     descriptors,
     serve::{Reloader, serve},
     telemetry,
@@ -33,8 +34,8 @@ const BAD_CONFIG: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "signetd", version, max_term_width = 100)]
 pub struct Arguments {
-    /// Configuration file; see signet.sample.toml. Default: ./signet.toml if it exists, otherwise only environment
-    /// variables SIGNET_<SECTION>__<KEY>.
+    /// Configuration file; `signetd sample` documents every key. Default: ./signet.toml if it exists, otherwise only
+    /// environment variables SIGNET_<SECTION>__<KEY>.
     #[arg(long, value_name = "FILE", env = "SIGNET_CONFIG", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -55,6 +56,8 @@ enum Command {
         /// The new file.
         file: PathBuf,
     },
+    /// Print a sample configuration that documents every key.
+    Sample,
 }
 
 /// The system's clock; the only place that reads it.
@@ -64,6 +67,12 @@ pub fn system_clock() -> Clock {
 
 /// Runs `signetd` as the arguments say.
 pub async fn run(arguments: Arguments) -> ExitCode {
+    if matches!(arguments.command, Some(Command::Sample)) {
+        return match io::stdout().write_all(SAMPLE.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &error),
+        };
+    }
     let config = match configuration(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(BAD_CONFIG, &error),
@@ -77,6 +86,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &error),
         },
+        Some(Command::Sample) => ExitCode::SUCCESS,
         None => run_server(config, move || configuration(arguments.config.as_deref())).await,
     }
 }
@@ -116,6 +126,9 @@ async fn run_server(mut config: Config, again: impl Fn() -> Result<Config, Confi
         Ok(running) => running,
         Err(error) => return fail(1, &error),
     };
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!(%error, "cannot notify systemd");
+    }
     let reloader = running.reloader();
     tokio::spawn(async move {
         loop {

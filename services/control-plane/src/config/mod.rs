@@ -23,7 +23,7 @@ pub use sections::{
     Publication, ServerIdentitySource, Storage, Telemetry, Tenants, TrustConfig,
 };
 
-const SAMPLE: &str = include_str!("../../signet.sample.toml");
+pub(crate) const SAMPLE: &str = include_str!("../../signet.sample.toml");
 /// Sections without defaults, except for `oid_arc`.
 const CHOSEN: [&str; 4] = ["environment", "storage", "keys", "server_identity"];
 

@@ -160,6 +160,8 @@ fn the_program_tells_what_it_found_and_how_it_ends() {
     let text = String::from_utf8(help.stdout).unwrap();
     assert!(help.status.success() && text.contains("--config <FILE>") && text.contains("check"), "{text}");
     assert!(signetd().arg("--version").output().unwrap().status.success());
+    let sample = signetd().args(["--config", "/nowhere/signet.toml", "sample"]).output().unwrap();
+    assert!(sample.status.success() && sample.stdout == SAMPLE.as_bytes());
     let missing = signetd().args(["--config", "/nowhere/signet.toml"]).output().unwrap();
     let told = String::from_utf8(missing.stderr).unwrap();
     assert_eq!(missing.status.code(), Some(2));
