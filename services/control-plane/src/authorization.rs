@@ -67,16 +67,25 @@ pub(crate) mod oauth {
     pub(crate) const INTROSPECT: &str = "/oauth/introspect";
 }
 
+/// The path of security events (RFC 8936), of the tenant of the caller's certificate.
+pub(crate) mod security_events {
+    pub(crate) const POLL: &str = "/security-events/poll";
+}
+
 /// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it that of SVIDs. RFC 8414
 /// section
 /// 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section 4 behind it.
 pub(crate) mod issuers {
     pub(crate) const KEYS: &str = "/t/{tenant}/jwks.json";
     pub(crate) const OAUTH: &str = "/.well-known/oauth-authorization-server/t/{tenant}";
+    pub(crate) const EVENT_KEYS: &str = "/t/{tenant}/security-events/jwks.json";
+    pub(crate) const SSF: &str = "/.well-known/ssf-configuration/t/{tenant}";
     pub(crate) const SVID_KEYS: &str = "/t/{tenant}/svid/jwks.json";
     pub(crate) const SVID_OPENID: &str = "/t/{tenant}/svid/.well-known/openid-configuration";
-    pub(super) const ALL: [(&str, &str); 4] = [
+    pub(super) const ALL: [(&str, &str); 6] = [
         (KEYS, "GetTokenKeySet"),
+        (EVENT_KEYS, "GetTokenKeySet"),
+        (SSF, "GetTokenIssuer"),
         (SVID_KEYS, "GetTokenKeySet"),
         (OAUTH, "GetTokenIssuer"),
         (SVID_OPENID, "GetTokenIssuer"),
@@ -95,7 +104,7 @@ pub(crate) mod issuers {
 
 /// HTTP paths that are another face of an RPC: its rule, its weight, its name. A search asks as many questions as a
 /// batch.
-const FACES: [(&str, &str); 7] = [
+const FACES: [(&str, &str); 8] = [
     (authzen::EVALUATION, "/signet.v1.AuthorizationService/Check"),
     (authzen::EVALUATIONS, "/signet.v1.AuthorizationService/BatchCheck"),
     (authzen::SEARCH_SUBJECT, "/signet.v1.AuthorizationService/BatchCheck"),
@@ -103,6 +112,7 @@ const FACES: [(&str, &str); 7] = [
     (authzen::SEARCH_ACTION, "/signet.v1.AuthorizationService/BatchCheck"),
     (oauth::TOKEN, "/signet.v1.TokenService/CreateAccessToken"),
     (oauth::INTROSPECT, "/signet.v1.TokenService/IntrospectAccessToken"),
+    (security_events::POLL, "/signet.v1.TokenService/PollSecurityEvents"),
 ];
 
 /// Why the server does not start: an RPC's rule is missing or wrong. Mend its .proto.
@@ -245,7 +255,9 @@ impl Table {
         for (path, rpc) in FACES {
             let route = table.get(rpc).ok_or_else(|| unreadable(format!("{rpc} is missing")))?;
             let weight = if path.contains("/search/") { SEARCH } else { route.weight };
-            let route = Route { http: true, weight, ..Route::clone(route) };
+            // Who waits for the next event takes the room of a stream.
+            let kind = if path == security_events::POLL { Kind::Streams } else { route.kind };
+            let route = Route { http: true, kind, weight, ..Route::clone(route) };
             table.insert(path.into(), Arc::new(route));
         }
         let metadata = [(authzen::METADATA, "GetAuthzenConfiguration")];
@@ -295,7 +307,7 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let lane = match () {
         () if URGENT.contains(&permission.as_str()) => Lane::Urgent,
         // A service that does not hear of changes refuses everybody.
-        () if operation == "WatchDecisions" => Lane::Urgent,
+        () if matches!(operation, "WatchDecisions" | "WatchRefusals" | "PollSecurityEvents") => Lane::Urgent,
         () if RENEWALS.contains(&operation) => Lane::Renewal,
         () => Lane::Ordinary,
     };

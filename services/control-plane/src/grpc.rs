@@ -79,13 +79,14 @@ impl Server {
     }
 }
 
-/// EnrollmentApi and AuthZEN as JSON beside the RPCs, behind the same gate.
+/// EnrollmentApi, AuthZEN, OAuth and security events as JSON beside the RPCs, behind the same gate.
 fn with_http(node: &Arc<Node>, routes: Routes) -> Routes {
     let clock = Arc::clone(&node.clock);
     let enrollment = EnrollmentApi::new(Arc::clone(&node.app), move || clock());
     let http = signet_enroll_http::router(Arc::new(enrollment))
         .merge(services::authzen(node))
         .merge(services::tokens::oauth::router(node))
+        .merge(services::tokens::poll::router(node))
         .merge(crate::plain::issuers::router(node));
     routes.into_axum_router().merge(http).into()
 }

@@ -32,6 +32,7 @@ mod ocsp;
 mod pem;
 mod plain;
 mod readiness;
+mod receivers;
 mod refusals;
 mod serve;
 mod serve_error;

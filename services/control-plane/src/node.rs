@@ -39,6 +39,7 @@ use crate::{
     lists::Lists,
     metrics::Metrics,
     ocsp::Ocsp,
+    receivers::IdleReceivers,
     refusals::Refusals,
     shares::{Account, Budget, Full, Place, Shares, Whose},
     strangers::AnonymousLimits,
@@ -96,6 +97,8 @@ pub(crate) struct Node {
     pub(crate) decisions: Decisions,
     /// What services asked by them.
     pub(crate) asked: Asked,
+    /// Who was told that there is nothing to tell.
+    pub(crate) idle_receivers: IdleReceivers,
     pub(crate) table: Table,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,

@@ -9,6 +9,8 @@ pub const ACCESS_TOKEN: &str = "at+jwt";
 pub const JWT_SVID: &str = "JWT";
 /// `typ` of WIT-SVIDs.
 pub const WIT_SVID: &str = "wit+jwt";
+/// `typ` of security event tokens (RFC 8417 section 2.3).
+pub const SECURITY_EVENT: &str = "secevent+jwt";
 
 /// An access token (RFC 9068 section 2.2), bound to a certificate (RFC 8705 section 3.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +98,30 @@ pub struct WitSvid {
 pub struct ConfirmedKey {
     /// A public key.
     pub jwk: serde_json::Value,
+}
+
+/// A security event token (RFC 8417), as OpenID Shared Signals has it: no `sub` and no `exp`, so that nothing takes it
+/// for a token that lets somebody in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityEventToken {
+    /// The tenant's issuer: that of access tokens.
+    pub iss: String,
+    /// For whom: the receiver's SPIFFE ID.
+    pub aud: String,
+    /// Unlike all others, and the same whenever the event is told to this receiver.
+    pub jti: String,
+    /// Issued at, Unix seconds.
+    pub iat: i64,
+    /// The underlying event, for all receivers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn: Option<String>,
+    /// When the event was, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toe: Option<i64>,
+    /// What it is about (RFC 9493).
+    pub sub_id: serde_json::Value,
+    /// One event, by its type.
+    pub events: serde_json::Value,
 }
 
 /// 128 random bits behind the time, as serial numbers are.

@@ -57,6 +57,7 @@ mod retries;
 mod rules;
 mod sealed_ahead;
 mod sealing_late;
+mod security_events;
 mod sweep;
 mod tenant_deletion;
 mod tenants;

@@ -63,8 +63,14 @@ const OPERATE: &[&str] = &[
     "tokens.create",
     "tokens.revoke",
 ];
-const SERVE: &[&str] =
-    &["principals.get", "principals.list", "authorization.check", "access_tokens.exchange", "access_tokens.introspect"];
+const SERVE: &[&str] = &[
+    "principals.get",
+    "principals.list",
+    "authorization.check",
+    "access_tokens.exchange",
+    "access_tokens.introspect",
+    "security_events.poll",
+];
 /// A permission's number in a [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PermissionId(u16);

@@ -45,6 +45,7 @@ pub const PERMISSIONS: &[&str] = &[
     "svids.create",
     "token_keys.get",
     "token_keys.rotate",
+    "security_events.poll",
 ];
 
 /// Tenants are the operator's business, also their limits.

@@ -39,7 +39,7 @@ pub enum Merged {
 /// of it |
 /// | token keys | never: one may have been let go since it was known to others; they are made anew | all of it |
 /// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
-/// | changes feed | never | all of it |
+/// | changes feed, and how far it was told | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
     if since.purged.contains(kept.tenant()) && goes_with_tenant(kept) {
         return Merged::Same;
@@ -50,7 +50,8 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
             | Body::ChangeHead(_)
             | Body::Restoration(_)
             | Body::AuthorizationModel(_)
-            | Body::TokenKeys(_),
+            | Body::TokenKeys(_)
+            | Body::SecurityEventStream(_),
             _,
         ) => {
             return Merged::Same;

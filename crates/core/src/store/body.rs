@@ -20,7 +20,10 @@ use crate::{
     },
     tenants::{Tenant, quota::QuotaCount},
     tokens::TokenKeys,
-    trust::change::{ChangeEntry, ChangeHead},
+    trust::{
+        SecurityEventStream,
+        change::{ChangeEntry, ChangeHead},
+    },
 };
 
 /// An entity that is one of the [`Body`] kinds: what stores take and give.
@@ -103,6 +106,7 @@ bodies!(
     AuthorizationModel(AuthorizationModel) = "authorization_model",
     AuthorizationVersion(AuthorizationVersion) = "authorization_version",
     TokenKeys(TokenKeys) = "token_keys",
+    SecurityEventStream(SecurityEventStream) = "security_event_stream",
 );
 
 impl Body {

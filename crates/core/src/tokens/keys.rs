@@ -31,11 +31,13 @@ pub enum TokenUse {
     JwtSvid,
     /// WIT-SVIDs.
     WitSvid,
+    /// Security event tokens (RFC 8417).
+    SecurityEvent,
 }
 
 impl TokenUse {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::AccessToken, Self::JwtSvid, Self::WitSvid];
+    pub const ALL: [Self; 4] = [Self::AccessToken, Self::JwtSvid, Self::WitSvid, Self::SecurityEvent];
 
     /// As in records, audit events and the context that a key is wrapped with. Never changes.
     pub const fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl TokenUse {
             Self::AccessToken => "access_token",
             Self::JwtSvid => "jwt_svid",
             Self::WitSvid => "wit_svid",
+            Self::SecurityEvent => "security_event",
         }
     }
 }

@@ -6,6 +6,8 @@
 mod by_serial;
 pub mod change;
 mod denies;
+mod event_stream;
+mod events;
 mod locks;
 mod models;
 mod recent;
@@ -26,6 +28,7 @@ use serde::Deserialize;
 use self::{
     denies::Denies,
     locks::{read, write},
+    events::RecentEvents,
     models::Models,
     recent::Recent,
 };
@@ -39,6 +42,8 @@ use crate::{
 };
 
 pub use models::KnownModel;
+pub use event_stream::{MAX_STREAMS, STREAM_KEPT, SecurityEventStream, transaction_id};
+pub use events::{EventPlace, KnownEvents, PerShard, RevokedSession, SecurityEvent, security_events};
 pub use recent::Affected;
 pub use refusal::Refusal;
 
@@ -104,6 +109,7 @@ pub struct Trust {
     recent: Mutex<Recent>,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
     uptime: Box<dyn Fn() -> Uptime + Send + Sync>,
+    events: Mutex<RecentEvents>,
     /// [`NEVER`], or the uptime in milliseconds.
     heard_at: AtomicU64,
     staleness_limit: Lifetime,
@@ -133,6 +139,7 @@ impl Trust {
             recent: Mutex::default(),
             uptime: Box::new(uptime),
             heard_at: AtomicU64::new(NEVER),
+            events: Mutex::default(),
             staleness_limit,
             serves_stale: AtomicBool::new(when_stale == WhenStale::Serve),
         }
@@ -162,6 +169,21 @@ impl Trust {
 
     /// The machine's uptime now, for [`Self::heard`].
     pub fn uptime(&self) -> Uptime {
+    /// The tenant's security events of entries after those that were `read`, as far as they are remembered.
+    pub fn known_events(&self, tenant: &TenantId, read: &PerShard) -> KnownEvents {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).known(tenant, read)
+    }
+
+    /// Whether there may be security events of the tenant that were not yet `seen`. No allocation, no wait.
+    pub fn has_security_events(&self, seen: u64, tenant: &TenantId) -> bool {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).has_since(seen, tenant)
+    }
+
+    /// Nothing of the feed's shard up to this entry turns up late.
+    pub fn settle(&self, shard: u32, number: u64) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).settle(shard, number);
+    }
+
         (self.uptime)()
     }
 
@@ -424,6 +446,9 @@ impl Trust {
         }
         self.changed(entry.changes.iter().filter_map(|change| change.affects(&entry.tenant)));
         reload
+        let is_loaded = self.heard_at.load(Ordering::Acquire) != NEVER;
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).apply(entry, is_loaded);
+        // After it: who has seen an epoch finds its events.
     }
 
     /// Whether the identity may act at `now`, and with which roles. No allocation, no wait.

@@ -21,7 +21,7 @@ fn description() -> Value {
 fn the_descriptions_are_valid_openapi() {
     let judges = std::env::var_os("SIGNET_JUDGES")
         .unwrap_or_else(|| panic!("SIGNET_JUDGES is not set: export SIGNET_JUDGES=$(scripts/judges)"));
-    for file in ["enrollment.yaml", "authzen.yaml", "oauth.yaml"] {
+    for file in ["enrollment.yaml", "authzen.yaml", "oauth.yaml", "security-events.yaml"] {
         let mut judge = Command::new(Path::new(&judges).join("openapi-spec-validator"));
         let output = judge.arg(path().with_file_name(file)).output().unwrap();
         assert!(

@@ -27,7 +27,10 @@ use signet_core::{
         quota::{Quota, QuotaCount, Quotas},
     },
     tokens::{TokenAlgorithm, TokenKey, TokenKeys, TokenUse},
-    trust::change::{Change, ChangeEntry, ChangeHead},
+    trust::{
+        EventPlace, SecurityEventStream,
+        change::{Change, ChangeEntry, ChangeHead},
+    },
 };
 
 use super::support::{get, write};
@@ -398,5 +401,19 @@ fn records(id: &TenantId) -> Vec<Body> {
         signature: vec![0x30, 0x45, 0x00, 0xff],
         keep_until: until,
     };
-    vec![entry.into(), head.into(), event.into(), seal.into(), warning.into(), broken_off.into(), checkpoint.into()]
+    let stream = SecurityEventStream {
+        is_known: true,
+        ahead: [EventPlace { shard: 3, sequence: u64::MAX, change: u32::MAX }].into(),
+        ..SecurityEventStream::new(id.clone(), principal_id("service"), TEXT.into(), [0, 1, 2, u64::MAX], NOW)
+    };
+    vec![
+        entry.into(),
+        head.into(),
+        event.into(),
+        seal.into(),
+        warning.into(),
+        broken_off.into(),
+        checkpoint.into(),
+        stream.into(),
+    ]
 }

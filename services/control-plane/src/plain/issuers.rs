@@ -1,5 +1,6 @@
 //! What verifiers of tokens ask for: a tenant's public keys (RFC 7517) and metadata (RFC 8414, OpenID Connect Discovery
-//! 1.0). Out of memory, at the public port and, without a certificate, at the mTLS port.
+//! 1.0, OpenID Shared Signals Framework 1.0). Out of memory, at the public port and, without a certificate, at the mTLS
+//! port.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use signet_jwt::{PublicKey, Use};
 
 use super::caching::is_known;
 use crate::{
-    authorization::{issuers as paths, oauth},
+    authorization::{issuers as paths, oauth, security_events},
     node::Node,
 };
 
@@ -32,7 +33,9 @@ const CACHE: &str = "public, max-age=300";
 pub(crate) fn router(node: &Arc<Node>) -> Router {
     Router::new()
         .route(paths::KEYS, get(access_keys))
+        .route(paths::EVENT_KEYS, get(event_keys))
         .route(paths::OAUTH, get(oauth_metadata))
+        .route(paths::SSF, get(ssf_metadata))
         .route(paths::SVID_KEYS, get(svid_keys))
         .route(paths::SVID_OPENID, get(svid_openid))
         .with_state(Arc::clone(node))
@@ -44,6 +47,28 @@ async fn access_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, 
 
 async fn svid_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, asked: HeaderMap) -> Response {
     key_set(&node, &tenant, TokenUse::JwtSvid, &asked)
+}
+
+async fn event_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, asked: HeaderMap) -> Response {
+    key_set(&node, &tenant, TokenUse::SecurityEvent, &asked)
+}
+
+/// OpenID Shared Signals Framework 1.0 section 7.1. A stream is made by the first poll: there is nothing to manage.
+async fn ssf_metadata(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {
+    metadata(&node, &tenant, |node, tenant| {
+        let issuer = node.issuer.of(tenant)?;
+        Ok(json!({
+            "spec_version": "1_0",
+            "issuer": issuer,
+            "jwks_uri": format!("{issuer}/security-events/jwks.json"),
+            "delivery_methods_supported": ["urn:ietf:rfc:8936"],
+            "authorization_schemes": [{ "spec_urn": "urn:ietf:rfc:8705" }],
+            "critical_subject_members": ["user", "session"],
+            "default_subjects": "ALL",
+            // Of ours: the standard has it in a stream's configuration alone.
+            "poll_endpoint": node.issuer.endpoint(security_events::POLL)?,
+        }))
+    })
 }
 
 async fn oauth_metadata(State(node): State<Arc<Node>>, Path(tenant): Path<String>) -> Response {

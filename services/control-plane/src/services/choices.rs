@@ -66,6 +66,7 @@ pub(super) fn token_use(number: i32) -> Result<TokenUse, Error> {
             (Wire::AccessToken, TokenUse::AccessToken),
             (Wire::JwtSvid, TokenUse::JwtSvid),
             (Wire::WitSvid, TokenUse::WitSvid),
+            (Wire::SecurityEvent, TokenUse::SecurityEvent),
         ],
     };
     USES.get("use", number)

@@ -251,6 +251,27 @@ impl World {
         more: &[&str],
         body: Option<&str>,
     ) -> Answer {
+        let output = self.run_curl(node, who, path, more, body).await;
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        let body = if body.is_empty() { serde_json::Value::Null } else { serde_json::from_str(body).unwrap() };
+        Answer { status, headers, body }
+    }
+
+    /// The same where the connection may be cut.
+    pub async fn run_curl(
+        &self,
+        node: &Node,
+        who: Option<&Credentials>,
+        path: &str,
+        more: &[&str],
+        body: Option<&str>,
+    ) -> std::process::Output {
         let roots = signet_x509::bundle::to_pem(self.roots.iter().map(Vec::as_slice));
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--http1.1", "--max-time", "20", "-D", "-", "--cacert"]).arg(self.file("roots.pem", &roots));
@@ -270,16 +291,7 @@ impl World {
         // Who is refused early does not read all of it.
         let _ = stdin.write_all(body.unwrap_or_default().as_bytes()).await;
         drop(stdin);
-        let output = running.wait_with_output().await.unwrap();
-        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-        let body = if body.is_empty() { serde_json::Value::Null } else { serde_json::from_str(body).unwrap() };
-        Answer { status, headers, body }
+        running.wait_with_output().await.unwrap()
     }
 }
 

@@ -81,6 +81,11 @@ impl Gaps {
         true
     }
 
+    /// The lowest number that is missing.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.gaps.keys().next().copied()
+    }
+
     /// All that was there of `numbers` at `at` has been filled; what is old and still missing is given up.
     pub(super) fn asked(&mut self, numbers: &RangeInclusive<u64>, at: Uptime) {
         let asked: Vec<(u64, Gap)> = self.gaps.range(numbers.clone()).map(|(first, gap)| (*first, *gap)).collect();

@@ -86,6 +86,8 @@ impl Shard {
         let mut followed = Followed::default();
         let result = self.follow_into(store, trust, now, &mut followed).await;
         followed.missing = self.gaps.take_given_up();
+        let settled = self.gaps.first().map_or(self.highest, |missing| missing.saturating_sub(1));
+        trust.settle(self.number, settled);
         if followed.missing > 0 {
             tracing::error!(shard = self.number, missing = followed.missing, "changes are missing from the feed");
         }

@@ -74,7 +74,7 @@ pub fn svid_keys(keys: &[impl Borrow<TokenKeys>], now: Time) -> Vec<Value> {
 
 const fn svid_use(of: TokenUse) -> Option<Use> {
     match of {
-        TokenUse::AccessToken => None,
+        TokenUse::AccessToken | TokenUse::SecurityEvent => None,
         TokenUse::JwtSvid => Some(Use::JwtSvid),
         TokenUse::WitSvid => Some(Use::WitSvid),
     }

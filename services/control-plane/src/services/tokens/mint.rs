@@ -192,7 +192,12 @@ pub(super) async fn wit_svid(
 }
 
 /// The tenant's key that signs now. The first time it is made.
-async fn key(node: &Node, tenant: &TenantId, for_use: TokenUse, now: Time) -> Result<Arc<SigningKey>, Error> {
+pub(super) async fn key(
+    node: &Node,
+    tenant: &TenantId,
+    for_use: TokenUse,
+    now: Time,
+) -> Result<Arc<SigningKey>, Error> {
     let keys = match node.trust.token_keys(tenant, for_use) {
         Some(keys) => keys,
         None => first_keys(node, tenant, for_use, now).await?,

@@ -2,10 +2,17 @@
 
 mod mint;
 pub(crate) mod oauth;
+pub(crate) mod poll;
+mod receiver;
+mod set;
 pub(crate) mod standing;
 
 use mint::{Minted, Wanted};
-use signet_app::tokens::{self, RotateTokenKeys, claims};
+use receiver::Receiver;
+use signet_app::{
+    tokens::{self, RotateTokenKeys, claims},
+    trust::security_events,
+};
 use signet_core::{
     Time,
     tokens::{TokenAlgorithm, TokenKeys, TokenUse},
@@ -13,7 +20,8 @@ use signet_core::{
 use signet_proto::v1::{
     self as pb, AccessToken, CreateAccessTokenRequest, CreateJwtSvidRequest, CreateWitSvidRequest,
     ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid,
-    RotateTokenKeysRequest, WitSvid, token_service_server::TokenService,
+    PollSecurityEventsRequest, PollSecurityEventsResponse, RotateTokenKeysRequest, SecurityEventToken, WitSvid,
+    token_service_server::TokenService,
 };
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
@@ -73,6 +81,24 @@ impl TokenService for Api {
             let minted = mint::wit_svid(&self.node, &caller, &public_key_der, lifetime_seconds).await?;
             let Minted { token, claims } = minted;
             Ok(WitSvid { spiffe_id: claims.sub, svid: token, expire_time: Some(time(claims.exp)) })
+        })
+        .await
+    }
+
+    async fn poll_security_events(
+        &self,
+        request: Request<PollSecurityEventsRequest>,
+    ) -> Result<Response<PollSecurityEventsResponse>, Status> {
+        self.unary(request, async |caller, message| {
+            let PollSecurityEventsRequest { max_events, acknowledged_event_ids: acknowledged } = message;
+            let most = match max_events {
+                0 => receiver::MOST,
+                most => usize::try_from(most).unwrap_or(receiver::MOST).min(receiver::MOST),
+            };
+            let poll = security_events::PollSecurityEvents { acknowledged, most };
+            let told = Receiver::new(&self.node, &caller)?.look(&poll).await?;
+            let events = told.sets.into_iter().map(|(event_id, token)| SecurityEventToken { event_id, token });
+            Ok(PollSecurityEventsResponse { events: events.collect(), more_available: told.more })
         })
         .await
     }
@@ -154,6 +180,7 @@ fn keys(of: &TokenKeys) -> impl Iterator<Item = pb::TokenKey> {
         TokenUse::AccessToken => pb::TokenUse::AccessToken,
         TokenUse::JwtSvid => pb::TokenUse::JwtSvid,
         TokenUse::WitSvid => pb::TokenUse::WitSvid,
+        TokenUse::SecurityEvent => pb::TokenUse::SecurityEvent,
     };
     of.keys.iter().map(move |key| pb::TokenKey {
         r#use: for_use.into(),

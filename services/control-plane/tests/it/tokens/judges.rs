@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use signet_client::Credentials;
 use tokio::process::Command;
 
-use super::Site;
+use super::{Site, WORKER, events};
 
 impl Site {
     /// Certificate and key as files.
@@ -56,5 +56,30 @@ async fn authlib_gets_a_token_and_pyjwt_verifies_it() {
     let arguments = [issuer, endpoint.into(), key_set.into(), site.roots(), cert, key, "w-1".into()];
     let token = judged("python", "judge.py", &arguments).await;
     assert!(site.look(&token).await.is_ok());
+    site.node.end().await;
+}
+
+/// Polls by the standard's words alone, and is told while it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_polls_security_events_and_pyjwt_verifies_them() {
+    let site = Site::new().await;
+    let [cert, key] = site.files(&site.service);
+    let public = format!("http://{}", site.node.running.public_addr);
+    let arguments = [
+        "https://id.example.com/t/acme".into(),
+        format!("https://{}{}", site.host(), events::POLL).into(),
+        format!("{public}/.well-known/ssf-configuration/t/acme").into(),
+        format!("{public}{}", events::KEYS).into(),
+        site.roots(),
+        cert,
+        key,
+        events::SERVICE.into(),
+    ];
+    let deed = async {
+        events::until_told(&site.node, 1).await;
+        events::suspend(&site.world, &site.node, "acme", "w-1").await;
+    };
+    let (printed, ()) = tokio::join!(judged("python", "judge_events.py", &arguments), deed);
+    assert_eq!(printed.lines().collect::<Vec<_>>(), ["begun", WORKER]);
     site.node.end().await;
 }

@@ -49,6 +49,8 @@ pub(super) enum Kind {
     JwtSvid,
     /// WIT-SVIDs.
     WitSvid,
+    /// Security event tokens.
+    SecurityEvent,
 }
 
 /// What tokens are signed with.
@@ -93,6 +95,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         Kind::AccessToken => v1::TokenUse::AccessToken,
         Kind::JwtSvid => v1::TokenUse::JwtSvid,
         Kind::WitSvid => v1::TokenUse::WitSvid,
+        Kind::SecurityEvent => v1::TokenUse::SecurityEvent,
     };
     let algorithm = match algorithm {
         None => v1::TokenAlgorithm::Unspecified,

@@ -2,7 +2,7 @@
 //! `proto/openapi/authzen.yaml` is the contract.
 
 mod search;
-mod shape;
+pub(in crate::services) mod shape;
 mod wire;
 
 use std::sync::Arc;
