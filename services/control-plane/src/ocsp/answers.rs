@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use axum::http::HeaderValue;
 use bytes::Bytes;
 use lru::LruCache;
 use signet_core::{CaId, Time, audit::sha256_hex};
 use signet_x509::ocsp::{CertId, CertStatus};
+
+use crate::plain::date;
 
 /// Answers of all CAs, about 1.5 kB each.
 const MOST: usize = 32_768;
@@ -19,15 +22,19 @@ pub(crate) struct Kept {
     pub(crate) status: CertStatus,
     pub(crate) der: Bytes,
     /// Tells it from every other.
-    pub(crate) tag: String,
-    pub(crate) made_at: Time,
+    pub(crate) tag: HeaderValue,
+    pub(crate) last_modified: HeaderValue,
+    pub(crate) expires: HeaderValue,
     pub(crate) next_update: Time,
+    made_at: Time,
 }
 
 impl Kept {
     pub(super) fn new(status: CertStatus, der: Vec<u8>, made_at: Time, next_update: Time) -> Self {
-        let tag = sha256_hex(&der);
-        Self { status, der: der.into(), tag, made_at, next_update }
+        let header = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        let tag = header(format!("\"{}\"", sha256_hex(&der)));
+        let (last_modified, expires) = (header(date(made_at)), header(date(next_update)));
+        Self { status, der: der.into(), tag, last_modified, expires, next_update, made_at }
     }
 
     /// Whether it has reached half of its life; a clock that was set back tells nothing.

@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use signet_core::Time;
 
 /// As in `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
-pub(super) fn date(time: Time) -> String {
+pub(crate) fn date(time: Time) -> String {
     let time = Timestamp::from_second(time.unix_seconds()).unwrap_or_default().to_zoned(TimeZone::UTC);
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -38,6 +38,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::caching::date;
 use self::client::Client;
 use crate::node::Node;
 

@@ -6,7 +6,7 @@ use axum::{
     Extension, Router,
     body::{Body, to_bytes},
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -19,10 +19,7 @@ use signet_core::{CaId, Time};
 use signet_x509::ocsp::{ErrorStatus, MAX_REQUEST_BYTES};
 use tokio::time::timeout;
 
-use super::{
-    caching::{date, is_known},
-    client::Client,
-};
+use super::{caching::is_known, client::Client};
 use crate::{
     node::Node,
     ocsp::{Kept, Reply},
@@ -89,16 +86,20 @@ async fn answer(
 /// Caches keep it until its end (RFC 9919 section 7.2).
 fn kept_answer(kept: &Kept, now: Time, asked: &HeaderMap) -> Response {
     let left = kept.next_update.millis_since(now).max(0) / 1000;
-    let tag = format!("\"{}\"", kept.tag);
-    let is_known = is_known(asked, &tag);
+    let is_known = kept.tag.to_str().is_ok_and(|tag| is_known(asked, tag));
     let caching = [
-        (header::ETAG, tag),
-        (header::CACHE_CONTROL, format!("max-age={left}, public, no-transform, must-revalidate")),
-        (header::LAST_MODIFIED, date(kept.made_at)),
-        (header::EXPIRES, date(kept.next_update)),
+        (header::ETAG, kept.tag.clone()),
+        (header::CACHE_CONTROL, max_age(left)),
+        (header::LAST_MODIFIED, kept.last_modified.clone()),
+        (header::EXPIRES, kept.expires.clone()),
     ];
     if is_known {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     (caching, [CONTENT_TYPE], kept.der.clone()).into_response()
+}
+
+fn max_age(seconds: i64) -> HeaderValue {
+    let text = format!("max-age={seconds}, public, no-transform, must-revalidate");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("no-store"))
 }
