@@ -122,7 +122,7 @@ impl Policies {
         }
         let asked = (|| {
             let entities = Entities::from_entities(entities, None).ok()?;
-            let context = context_of(context)?;
+            let context = context_of(context, self.read_time())?;
             let request = Request::new(principal_uid, uid("Action", action), resource, context, None).ok()?;
             Some(Authorizer::new().is_authorized(&request, policies, &entities))
         })();
@@ -175,9 +175,12 @@ fn entity_of_resource(resource: &ServiceResource<'_>) -> Entity {
     Entity::new_with_tags(uid.clone(), attributes, HashSet::new(), tags).unwrap_or_else(|_| Entity::with_uid(uid))
 }
 
-fn context_of(context: &Context<'_>) -> Option<CedarContext> {
-    let now = RestrictedExpression::new_datetime(context.now.to_string());
-    let mut pairs = vec![("now".to_owned(), now)];
+/// The time only for who reads it: parsing it is dear.
+fn context_of(context: &Context<'_>, with_time: bool) -> Option<CedarContext> {
+    let mut pairs = Vec::with_capacity(5);
+    if with_time {
+        pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(context.now.to_string())));
+    }
     let texts = [("method", context.method), ("path", context.path), ("host", context.host)];
     pairs.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?)))));
     let source = context

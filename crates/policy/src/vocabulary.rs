@@ -1,6 +1,6 @@
 //! What policies may speak of: Signet's types as a Cedar schema.
 
-use std::{fmt::Write as _, str::FromStr as _};
+use std::{collections::HashMap, fmt::Write as _, str::FromStr as _, sync::LazyLock};
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
 use signet_core::PrincipalType;
@@ -74,8 +74,15 @@ pub(crate) const fn type_of(principal_type: PrincipalType) -> &'static str {
     }
 }
 
+/// The schema's types, parsed once: a decision names some ten.
+static TYPE_NAMES: LazyLock<HashMap<&str, EntityTypeName>> = LazyLock::new(|| {
+    let others = ["Tenant", "Role", "Group", "Resource", "Action"].into_iter();
+    let all = others.chain(PrincipalType::ALL.into_iter().map(type_of));
+    all.filter_map(|of| Some((of, EntityTypeName::from_str(of).ok()?))).collect()
+});
+
 /// `Type::"id"`. The type is one of the schema's.
 pub(crate) fn uid(of: &str, id: &str) -> EntityUid {
-    let name = EntityTypeName::from_str(of).unwrap_or_else(|_| unreachable!("{of} is a type of the schema"));
-    EntityUid::from_type_name_and_id(name, EntityId::new(id))
+    let name = TYPE_NAMES.get(of).unwrap_or_else(|| unreachable!("{of} is a type of the schema"));
+    EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
 }
