@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::ready,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -78,6 +79,11 @@ async fn prepare(environment: &Environment) -> Result<(Identity, Vec<u8>)> {
     Ok((identity, leaf))
 }
 
+fn nothing<B: Send + 'static>()
+-> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send {
+    service_fn(|_: Request<B>| ready(Ok(Response::new(Body::empty()))))
+}
+
 /// What it adds to a call of a service that does nothing, once the answer is kept.
 fn layer(here: &Runtime, identity: &Identity, leaf: &[u8], rounds: usize, scale: Scale) -> Result<Row> {
     let (peer, authorizer) = here.block_on(async {
@@ -93,13 +99,12 @@ fn layer(here: &Runtime, identity: &Identity, leaf: &[u8], rounds: usize, scale:
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>((Arc::new(peer), authorizer))
     })?;
-    let nothing = || service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
-    let plain = nothing();
+    let plain = nothing::<Body>();
     let layered = ServiceBuilder::new().layer(authorizer.require(PERMISSION)).service(nothing());
     let count = scale.of(200_000);
     let pair = in_turn(
         rounds,
-        || here.block_on(calls(plain, &peer, None, count)),
+        || here.block_on(calls(plain.clone(), &peer, None, count)),
         || here.block_on(calls(layered.clone(), &peer, None, count)),
     )?;
     Ok(Row::alone("the SDK's layer: what it adds to a call", "us", pair.difference)
@@ -114,7 +119,6 @@ fn by_token(here: &Runtime, identity: &Identity, rounds: usize, scale: Scale) ->
     let peer = identity.peer(Some(&[CertificateDer::from(leaf)])).map(Arc::new).ok_or("the service is no peer")?;
     let audience = PERMISSION.split(':').next().unwrap_or_default();
     let token = here.block_on(identity.tokens().authorization(audience, &[]))?;
-    let nothing = || service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
     let authorizer = here.block_on(async { identity.authorizer() });
     let layered = ServiceBuilder::new().layer(authorizer.require(PERMISSION).with_access_token()).service(nothing());
     let started = Instant::now();
@@ -126,7 +130,7 @@ fn by_token(here: &Runtime, identity: &Identity, rounds: usize, scale: Scale) ->
     let count = scale.of(200_000);
     let pair = in_turn(
         rounds,
-        || here.block_on(calls(nothing(), &peer, Some(&token), count)),
+        || here.block_on(calls(nothing::<Body>(), &peer, Some(&token), count)),
         || here.block_on(calls(layered.clone(), &peer, Some(&token), count)),
     )?;
     Ok(Row::alone("  with an access token", "us", pair.difference)

@@ -28,8 +28,8 @@ mod tokens;
 
 pub use atomic_dir::{Access, AtomicDir, NewFile, can_replace, fits, make_folder, replace_file};
 pub use authorizer::{
-    AccessAnswer, AccessClaims, Authorizer, Guarded, OngoingAccess, PeerCertificate, Question, QuestionResource,
-    QuestionSubject, Require, Required, ShownToken,
+    AccessAnswer, AccessClaims, Authorizer, Guarded, GuardedRequest, OngoingAccess, PeerCertificate, Question,
+    QuestionResource, QuestionSubject, Require, Required, ShownToken,
 };
 pub use bundle::Bundle;
 pub use calls::{enroll, enroll_with, renew};

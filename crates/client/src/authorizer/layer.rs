@@ -14,14 +14,15 @@ use tonic::Status;
 use tower::{BoxError, Layer, Service};
 
 use super::{
-    guarded::Guarded,
+    guarded::{Guarded, GuardedRequest},
     handle::Authorizer,
     question::{AccessAnswer, Question, QuestionSubject},
     refusal::{challenge, problem, status},
 };
 use crate::peer::Peer;
 
-/// Lets those calls through whose peer has a permission at that moment, and ends their streams when it has it no more.
+/// Lets those calls through whose peer has a permission at that moment, and ends their streams when it has it no more:
+/// what is answered, and what is still sent.
 ///
 /// For tonic and axum, over connections of [`crate::serve`], which leaves an `Arc<Peer>` in each request. Whoever is
 /// refused is told the reason: gRPC callers by a status with `google.rpc.ErrorInfo`, others by a problem (RFC 9457).
@@ -121,9 +122,9 @@ pub struct Required<S> {
 
 impl<S, B, RB> Service<Request<B>> for Required<S>
 where
-    S: Service<Request<B>, Response = Response<RB>, Future: Send> + Clone + Send + 'static,
-    B: Send + 'static,
-    RB: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    S: Service<Request<GuardedRequest<B>>, Response = Response<RB>, Future: Send> + Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    RB: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     type Response = Response<Guarded<RB>>;
     type Error = S::Error;
@@ -150,11 +151,11 @@ where
                 parts.extensions.insert(shown.clone());
             }
             let (decision, guard) = match require.authorizer.admit(question).await {
-                Ok(admitted) => admitted,
+                Ok((decision, guard)) => (decision, Arc::new(guard)),
                 Err(decision) => return Ok(refused(&decision, grpc)),
             };
             parts.extensions.insert(decision);
-            let request = Request::from_parts(parts, body);
+            let request = Request::from_parts(parts, GuardedRequest::new(body, &guard));
             let answer = inner.call(request);
             tokio::select! {
                 biased;

@@ -16,7 +16,7 @@ mod refusal;
 mod shown;
 mod state;
 
-pub use guarded::Guarded;
+pub use guarded::{Guarded, GuardedRequest};
 pub use handle::{Authorizer, OngoingAccess};
 pub use layer::{Require, Required};
 pub use question::{AccessAnswer, PeerCertificate, Question, QuestionResource, QuestionSubject};

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -55,8 +55,15 @@ pub(super) struct Live {
     /// Cancelled when it is allowed no more.
     end: CancellationToken,
     why: Mutex<Option<Arc<AccessAnswer>>>,
+    /// What goes with it.
+    released: OnceLock<Weak<dyn Released>>,
     /// Since when its answer does not hold, or may not.
     doubted: Mutex<Option<Instant>>,
+}
+
+/// What goes at once when a [`Live`] ends, and waits for nobody to look at it.
+pub(super) trait Released: Send + Sync {
+    fn release(&self);
 }
 
 /// Keeps a [`Live`] on the list.
@@ -260,6 +267,9 @@ impl Live {
     fn end(&self, why: Arc<AccessAnswer>) {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         self.end.cancel();
+        if let Some(released) = self.released.get().and_then(Weak::upgrade) {
+            released.release();
+        }
     }
 }
 
@@ -273,6 +283,7 @@ impl Guard {
             question,
             end: CancellationToken::new(),
             why: Mutex::default(),
+            released: OnceLock::new(),
             doubted: Mutex::default(),
         });
         let number = inner.next_live.fetch_add(1, Ordering::Relaxed);
@@ -282,6 +293,14 @@ impl Guard {
 
     pub(super) fn end(&self) -> &CancellationToken {
         &self.live.end
+    }
+
+    /// Lets something go when it ends.
+    pub(super) fn releases<R: Released + 'static>(&self, released: &Arc<R>) {
+        let weak: Weak<R> = Arc::downgrade(released);
+        if self.live.released.set(weak).is_ok() && self.live.end.is_cancelled() {
+            released.release();
+        }
     }
 
     /// Why it ended.

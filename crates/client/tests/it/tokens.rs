@@ -16,7 +16,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 use signet_client::{
-    Authorizer, Identity, LiveChannel, PeerPolicy, Question, QuestionSubject, Require, ShownToken, TokenChannel, serve,
+    Authorizer, GuardedRequest, Identity, LiveChannel, PeerPolicy, Question, QuestionSubject, Require, ShownToken,
+    TokenChannel, serve,
 };
 use signet_proto::v1::{
     self as pb, PrincipalType, authorization_grant::To, authorization_service_client::AuthorizationServiceClient,
@@ -47,13 +48,13 @@ async fn welcome<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
     Ok(Response::new(Body::new(body)))
 }
 
-fn guarded<B: Send + 'static>(
+fn guarded<B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>(
     layer: &Require,
 ) -> impl Service<Request<B>, Response = Response<signet_client::Guarded<Body>>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + 'static {
-    layer.layer(service_fn(welcome::<B>))
+    layer.layer(service_fn(welcome::<GuardedRequest<B>>))
 }
 
 impl Shop {

@@ -8,18 +8,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Bytes, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    body::Bytes,
+    response::IntoResponse,
+    routing::{get, post},
+};
 use futures::StreamExt;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use signet_client::{Authorizer, Credentials, Identity, IdentitySettings, PeerPolicy, Question, QuestionSubject};
 use signet_core::PrincipalType;
 use signet_proto::v1::{
     self as pb, Isolation, authorization_service_client::AuthorizationServiceClient as Client, decisions_change::Of,
     principal_service_client::PrincipalServiceClient,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tonic::{Code, Streaming, service::Routes, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_client::HealthClient, health_server::HealthServer,
@@ -146,6 +152,83 @@ async fn who_lacks_the_permission_is_told_and_an_open_stream_ends_with_it() {
     assert!(timeout(SOON, lines.frame()).await.unwrap().unwrap().is_err(), "HTTP has no other word for it");
     assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
     health(&worker, address).check(HealthCheckRequest::default()).await.unwrap();
+    acme.node.end().await;
+}
+
+/// Tells its name when it is dropped.
+struct Told(mpsc::Sender<&'static str>, &'static str);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(self.1);
+    }
+}
+
+/// `/answer` has no end; `/request` is answered at once and then read.
+fn endless(ended: &mpsc::Sender<&'static str>) -> Router {
+    let (answer, request) = (ended.clone(), ended.clone());
+    let answer = || async move {
+        let told = Told(answer, "answer");
+        let part = move || {
+            let _ = &told;
+            Ok::<_, Infallible>(Bytes::from_static(&[0; 65536]))
+        };
+        axum::body::Body::from_stream(futures::stream::repeat_with(part))
+    };
+    let request = |sent: axum::extract::Request| async move {
+        let mut sent = sent.into_body();
+        tokio::spawn(async move {
+            let _told = Told(request, "request");
+            while let Some(Ok(_)) = sent.frame().await {}
+        });
+        axum::body::Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>())
+    };
+    Router::new().route("/", get(|| async {})).route("/answer", get(answer)).route("/request", post(request))
+}
+
+#[tokio::test]
+async fn what_nobody_reads_and_what_is_still_sent_ends_with_the_permission() {
+    let acme = acme().await;
+    set(acme.admin.clone(), 0, rules(vec![grant(of_type(PrincipalType::Worker), &["jobs:dequeue"])], ""))
+        .await
+        .unwrap();
+    let api = identity(&acme.world, &acme.node, acme.world.issue(&acme.node, "acme", "api").await).await;
+    let worker = identity(&acme.world, &acme.node, acme.world.issue(&acme.node, "acme", "w-1").await).await;
+    let (sender, mut ended) = mpsc::channel(2);
+    let routes = endless(&sender).layer(api.authorizer().require("jobs:dequeue"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        signet_client::serve(listener, &api, PeerPolicy::anybody(), routes, std::future::pending()).await.unwrap();
+    });
+    eventually("the worker is let in", async || page(&worker, address, "/").await.0 == StatusCode::OK).await;
+
+    let mut config = worker.client_config(PeerPolicy::anybody()).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    // Not a byte of an answer is read.
+    let (mut client, connection) = builder.initial_stream_window_size(0).handshake(TokioIo::new(tls)).await.unwrap();
+    tokio::spawn(connection);
+    let parts = futures::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"part"))), ()))
+    });
+    let sent = Request::post("https://localhost/request").body(StreamBody::new(parts.boxed()).boxed_unsync()).unwrap();
+    let empty = Empty::new().boxed_unsync();
+    let asked = Request::get("https://localhost/answer").body(empty).unwrap();
+    let (sent, asked) = (client.send_request(sent).await.unwrap(), client.send_request(asked).await.unwrap());
+    assert_eq!((sent.status(), asked.status()), (StatusCode::OK, StatusCode::OK));
+
+    set(acme.admin.clone(), 1, rules(vec![grant(of_type(PrincipalType::Worker), &["jobs:submit"])], "")).await.unwrap();
+    let changed = Instant::now();
+    let mut told = [timeout(SOON, ended.recv()).await.unwrap(), timeout(SOON, ended.recv()).await.unwrap()];
+    told.sort_unstable();
+    assert_eq!(told, [Some("answer"), Some("request")]);
+    assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
+    drop((sent, asked));
     acme.node.end().await;
 }
 
