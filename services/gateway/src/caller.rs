@@ -1,6 +1,9 @@
 //! The other end of a connection, and whose request one on it is.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use signet_core::{Time, cidr::source_of};
@@ -24,7 +27,11 @@ pub(crate) struct Caller {
     pub(crate) identity_tokens: IdentityTokens,
     /// Of HTTP/1.1.
     pub(crate) verdict: Option<Arc<Verdict>>,
+    pub(crate) busy: Busy,
 }
+
+/// Held by what goes on over a connection; in it, how many requests there have been.
+pub(crate) type Busy = Arc<AtomicU64>;
 
 /// Whose request it is.
 pub(crate) struct Authenticated {

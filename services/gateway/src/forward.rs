@@ -22,7 +22,7 @@ use crate::{
     request_body::RequestBody,
     routes::Route,
     shared::{Live, Shared},
-    stream::{Ends, Streamed, over},
+    stream::{self, Ends, over},
     upgrade,
     upstream::Upstream,
 };
@@ -63,7 +63,7 @@ pub(crate) async fn forward(
         parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     parts.extensions.clear();
-    let body = RequestBody::new(body, Arc::clone(&admitted.live.removed_headers));
+    let (body, sending) = RequestBody::new(body, Arc::clone(&admitted.live.removed_headers));
     let sent = async {
         let place = upstream.place(&admitted.authenticated.subject.spiffe_id).await?;
         let sent = upstream.send(Request::from_parts(parts, body)).await;
@@ -82,13 +82,15 @@ pub(crate) async fn forward(
         idle: upstream.config.idle_timeout,
         grpc,
         _place: place,
+        _sending: sending,
+        _busy: Arc::clone(&caller.busy),
         shared: Arc::clone(shared),
         event: Event { event: "stream", ..event },
     };
-    receive(caller, answer, websocket, ends)
+    receive(caller, answer, websocket, ends).await
 }
 
-fn receive(
+async fn receive(
     caller: &Caller,
     mut answer: Response<Incoming>,
     websocket: Option<OnUpgrade>,
@@ -112,9 +114,9 @@ fn receive(
         return Ok(response);
     }
     remove_hop_by_hop(answer.headers_mut());
-    let mut response = answer.map(|body| Streamed::body(body, ends));
-    *response.version_mut() = Version::default();
-    Ok(response)
+    let (mut parts, body) = answer.into_parts();
+    parts.version = Version::default();
+    Ok(Response::from_parts(parts, stream::body(body, ends).await))
 }
 
 /// Makes of a client's request what the upstream gets: what the client may not say goes, what we say comes last.

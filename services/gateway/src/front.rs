@@ -20,6 +20,8 @@ use crate::config::{CertificateFiles, Config};
 
 /// Connections last as long as their certificates, which last 90 days at most.
 const MAX_AGE: Lifetime = Lifetime::days(90);
+/// Without a certificate. It is asked to end before ([`crate::serve`]), so that what a token began may end with it.
+const ANONYMOUS: Lifetime = Lifetime::hours(1);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// One for each gateway.
@@ -42,7 +44,7 @@ impl Front {
     ) -> Result<Self, String> {
         // Whether a principal may act is asked for each request; here, it is only who it is.
         let trust = Arc::new(Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Serve, system_uptime));
-        let ages = Ages { max_age: MAX_AGE, anonymous: MAX_AGE, ..Ages::default() };
+        let ages = Ages { max_age: MAX_AGE, anonymous: ANONYMOUS, ..Ages::default() };
         let registry = Registry::new(Arc::clone(&trust), Arc::clone(clock), entropy, Arc::new(|_, _| ()), ages);
         let shown = shown(config.listen.certificate.as_ref(), identity)?;
         let front = Self { trust, registry, certificate: ServerCertificate::new(shown), epoch: watch::Sender::new(0) };

@@ -16,7 +16,7 @@ use crate::{
     entropy::SystemEntropy,
     front::Front,
     keys::Keys,
-    l4,
+    l4::{self, Relay},
     metrics::Metrics,
     observer::Observer,
     private::{self, Private},
@@ -127,12 +127,13 @@ impl Gateway {
         });
         for (config, listener) in listeners.l4 {
             self.l4.push(address(&listener)?);
+            let relay = Arc::new(Relay::new(config));
             let acceptor = self.front.acceptor(&self.config, &self.identity, Arc::clone(observer), false)?;
             let mut incoming = acceptor.listen(listener, self.stop.clone());
             let (shared, stop, connections) = (Arc::clone(&self.shared), self.stop.clone(), self.connections.clone());
             self.tasks.spawn(async move {
                 while let Some(Ok(connection)) = incoming.next().await {
-                    connections.spawn(l4::carry(Arc::clone(&shared), Arc::clone(&config), connection, stop.clone()));
+                    connections.spawn(l4::carry(Arc::clone(&shared), Arc::clone(&relay), connection, stop.clone()));
                 }
             });
         }
@@ -261,7 +262,7 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
 struct Listeners {
     https: TcpListener,
     private: Option<TcpListener>,
-    l4: Vec<(Arc<L4Config>, TcpListener)>,
+    l4: Vec<(L4Config, TcpListener)>,
 }
 
 impl Listeners {
@@ -277,7 +278,7 @@ impl Listeners {
         for one in &config.l4 {
             let key = format!("l4.{}.listen", one.name);
             let listener = TcpListener::bind(one.listen).await.map_err(|error| cannot(&key, one.listen, error))?;
-            l4.push((Arc::new(one.clone()), listener));
+            l4.push((one.clone(), listener));
         }
         Ok(Self { https, private, l4 })
     }

@@ -1,6 +1,6 @@
 //! A request, from its first look to its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -20,6 +20,8 @@ use crate::{
 
 /// Answers a request, and says so in the audit log.
 pub(crate) async fn handle(shared: Arc<Shared>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    let busy = Arc::clone(&caller.busy);
+    busy.fetch_add(1, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
     let grpc = is_grpc(&parts);
     let mut event = Event { method: Some(bounded(parts.method.as_str())), ..Event::success("request") };
@@ -54,6 +56,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, caller: Arc<Caller>, request: Re
     };
     record.event.status = Some(response.status().as_u16());
     record.write();
+    drop(busy);
     response
 }
 

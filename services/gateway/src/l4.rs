@@ -9,22 +9,36 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Event, config::L4Config, front::FrontConnection, metrics::Counted, pump, refusal::Refusal, shared::Shared,
-    stream::over, subject::Subject,
+    stream::over, subject::Subject, upstream::Places,
 };
+
+/// A listener that passes on bytes.
+pub(crate) struct Relay {
+    config: L4Config,
+    places: Places,
+}
+
+impl Relay {
+    pub(crate) fn new(config: L4Config) -> Self {
+        // Nobody waits: the client sees a connection that is slow to begin, and comes again.
+        let places = Places::new(config.max_connections, 0, config.connect_timeout);
+        Self { config, places }
+    }
+}
 
 /// Serves a connection until it ends, its principal may no more, or `stop`.
 pub(crate) async fn carry(
     shared: Arc<Shared>,
-    config: Arc<L4Config>,
+    relay: Arc<Relay>,
     connection: FrontConnection,
     stop: CancellationToken,
 ) {
-    let remote = connection.peer().remote;
+    let (remote, config) = (connection.peer().remote, &relay.config);
     let mut event = Event { upstream: Some(config.name.as_str().into()), ..Event::success("l4") };
     event = event.sourced(remote.ip());
     event.permission = Some(config.permission.as_str().into());
     let cut = tokio::select! {
-        refused = carried(&shared, &config, connection, &mut event) => match refused {
+        refused = carried(&shared, &relay, connection, &mut event) => match refused {
             Err(refusal) => refusal,
             Ok(()) => return,
         },
@@ -37,7 +51,7 @@ pub(crate) async fn carry(
 
 async fn carried(
     shared: &Shared,
-    config: &L4Config,
+    Relay { config, places }: &Relay,
     connection: FrontConnection,
     event: &mut Event,
 ) -> Result<(), Refusal> {
@@ -48,6 +62,7 @@ async fn carried(
     *event = std::mem::take(event).by(&subject);
     let limits = Arc::clone(&shared.live.load().limits);
     limits.count(&subject.spiffe_id).map_err(|reached| Refusal::too_many(reached.whose, reached.seconds))?;
+    let _place = places.take(&subject.spiffe_id).await?;
     let question = subject.question(&config.permission.as_str().into());
     let (_, access) = shared.authorizer.hold(question).await.map_err(|answer| Refusal::of(&answer))?;
     let source = connection.peer().remote;

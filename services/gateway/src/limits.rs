@@ -79,4 +79,12 @@ mod tests {
         assert!(limits.count(&bob).is_ok());
         assert_eq!(limits.count(&bob).unwrap_err().whose, "all ask too often");
     }
+
+    #[test]
+    fn one_principal_does_not_use_up_what_all_get_by_default() {
+        let limits = Limits::new(&LimitsConfig::default());
+        let (ann, bob): (Arc<str>, Arc<str>) = ("ann".into(), "bob".into());
+        let refused = (0..10_000).filter(|_| limits.count(&ann).is_err()).count();
+        assert!(refused > 5000 && limits.count(&bob).is_ok(), "{refused}");
+    }
 }

@@ -1,10 +1,11 @@
-//! An answer that goes on as long as its caller may have it: it ends with the permission, the token, or the upstream's
-//! patience.
+//! An answer that goes on as long as its caller may have it: it ends with the permission, the token, or the patience
+//! with whom nothing comes from, or who does not read.
 
 use std::{
+    future::{pending, poll_fn},
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -12,14 +13,14 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use pin_project_lite::pin_project;
 use signet_client::OngoingAccess;
-use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
 use crate::{
     audit::Event,
-    body::{Body, BoxError},
+    body::{Body, BoxError, Frames},
+    caller::Busy,
     metrics::Counted,
     refusal::Refusal,
     shared::Shared,
@@ -36,6 +37,9 @@ pub(crate) struct Ends {
     pub(crate) grpc: bool,
     /// Of the upstream's requests; given back with this.
     pub(crate) _place: Place,
+    /// What the client still sends ends with this.
+    pub(crate) _sending: Option<DropGuard>,
+    pub(crate) _busy: Busy,
     pub(crate) shared: Arc<Shared>,
     /// What the audit log says.
     pub(crate) event: Event,
@@ -61,36 +65,74 @@ pub(crate) fn token_over() -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, "ACCESS_TOKEN_EXPIRED", "the token is over")
 }
 
-/// Nothing came for too long.
+/// Nothing came, or was read, for too long.
 pub(crate) fn idle() -> Refusal {
-    Refusal::upstream(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_IDLE", "nothing came for too long")
+    Refusal::upstream(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_IDLE", "nothing came, or was read, for too long")
 }
 
-pin_project! {
-    /// See the module's words.
-    pub(crate) struct Streamed {
-        #[pin]
-        inner: Incoming,
-        #[pin]
-        ended: WaitForCancellationFutureOwned,
-        #[pin]
-        token: Option<Sleep>,
-        #[pin]
-        idle: Sleep,
-        last: Instant,
-        is_over: bool,
-        ends: Ends,
+/// The body of an answer. What is there as a whole needs nobody to watch over it.
+pub(crate) async fn body(mut inner: Incoming, ends: Ends) -> Body {
+    let mut frames: Frames = [None, None];
+    for at in &mut frames {
+        if inner.is_end_stream() {
+            return Body::Whole(frames);
+        }
+        // Whether it is there already; nobody waits.
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut inner).poll_frame(cx))).await {
+            Poll::Ready(Some(Ok(frame))) => *at = Some(Ok(frame)),
+            Poll::Ready(Some(Err(error))) => {
+                *at = Some(Err(error.into()));
+                return Body::Whole(frames);
+            }
+            Poll::Ready(None) => return Body::Whole(frames),
+            Poll::Pending => return Body::Flow(Box::pin(Streamed::new(inner, frames, ends))),
+        }
     }
+    if inner.is_end_stream() { Body::Whole(frames) } else { Body::Flow(Box::pin(Streamed::new(inner, frames, ends))) }
+}
+
+/// See the module's words. Whoever does not read it does not poll it either: so another task watches over it.
+pub(crate) struct Streamed {
+    flow: Arc<Mutex<Flow>>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+struct Flow {
+    /// What came before it was a stream.
+    first: Frames,
+    /// Until it is over.
+    inner: Option<(Incoming, Ends)>,
+    /// When something was read last.
+    last: Instant,
+    cut: Option<Result<Frame<Bytes>, BoxError>>,
+    reader: Option<Waker>,
+}
+
+fn lock(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
+    flow.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Streamed {
-    /// The body of an answer. One that is over already needs no guard.
-    pub(crate) fn body(inner: Incoming, ends: Ends) -> Body {
-        if inner.is_end_stream() {
-            return Body::default();
-        }
-        let (ended, token, idle) = (ends.access.ended(), ends.token_left.map(sleep), sleep(ends.idle));
-        Body::Flow(Box::pin(Self { inner, ended, token, idle, last: Instant::now(), is_over: false, ends }))
+    fn new(inner: Incoming, first: Frames, ends: Ends) -> Self {
+        let (ended, token_left, idle_for) = (ends.access.ended(), ends.token_left, ends.idle);
+        let flow = Flow { first, inner: Some((inner, ends)), last: Instant::now(), cut: None, reader: None };
+        let flow = Arc::new(Mutex::new(flow));
+        let watched = Arc::downgrade(&flow);
+        let watch = tokio::spawn(async move {
+            let token = async {
+                match token_left {
+                    Some(left) => sleep(left).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = ended => cut(&watched, |ends| over(&ends.access)),
+                () = token => cut(&watched, |_| token_over()),
+                () = silence(&watched, idle_for) => cut(&watched, |_| idle()),
+            }
+        });
+        Self { flow, _watch: AbortOnDropHandle::new(watch) }
     }
 }
 
@@ -99,48 +141,68 @@ impl HttpBody for Streamed {
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut this = self.project();
-        if *this.is_over {
-            return Poll::Ready(None);
+        let mut flow = lock(&self.flow);
+        let flow = &mut *flow;
+        if let Some(cut) = flow.cut.take() {
+            return Poll::Ready(Some(cut));
         }
-        let token_is_over = this.token.as_mut().as_pin_mut().is_some_and(|token| token.poll(cx).is_ready());
-        let cut = if this.ended.poll(cx).is_ready() {
-            over(&this.ends.access)
-        } else if token_is_over {
-            token_over()
-        } else {
-            match this.inner.poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    *this.last = Instant::now();
-                    *this.is_over = !matches!(frame, Some(Ok(_)));
-                    return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-                }
-                Poll::Pending => {
-                    // Looked at when the time is over, not put off with each part.
-                    while this.idle.as_mut().poll(cx).is_ready() {
-                        let until = *this.last + this.ends.idle;
-                        if until <= Instant::now() {
-                            break;
-                        }
-                        this.idle.as_mut().reset(until);
-                    }
-                    if !this.idle.is_elapsed() {
-                        return Poll::Pending;
-                    }
-                    idle()
-                }
+        let [first, second] = &mut flow.first;
+        if let Some(frame) = first.take().or_else(|| second.take()) {
+            return Poll::Ready(Some(frame));
+        }
+        let Some((inner, _)) = &mut flow.inner else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
+            // For whoever cuts it.
+            if !flow.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+                flow.reader = Some(cx.waker().clone());
             }
+            return Poll::Pending;
         };
-        *this.is_over = true;
-        this.ends.cut(&cut);
-        Poll::Ready(Some(if this.ends.grpc { Ok(Frame::trailers(cut.trailers())) } else { Err(cut.title.into()) }))
+        flow.last = Instant::now();
+        if !matches!(frame, Some(Ok(_))) {
+            flow.inner = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over || self.inner.is_end_stream()
+        let flow = lock(&self.flow);
+        flow.inner.is_none() && flow.cut.is_none() && flow.first.iter().all(Option::is_none)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let flow = lock(&self.flow);
+        let inner = flow.inner.as_ref().map(|(inner, _)| inner.size_hint());
+        // With what is there already nothing is known but that it is more.
+        inner.filter(|_| flow.first.iter().all(Option::is_none)).unwrap_or_default()
+    }
+}
+
+/// Completes once nothing was passed on for so long.
+async fn silence(watched: &Weak<Mutex<Flow>>, limit: Duration) {
+    loop {
+        let Some(until) = watched.upgrade().map(|flow| lock(&flow).last + limit) else { return };
+        if until <= Instant::now() {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+/// Ends it for the server behind at once, and for the client when it reads on.
+fn cut(watched: &Weak<Mutex<Flow>>, why: impl FnOnce(&Ends) -> Refusal) {
+    let Some(shared) = watched.upgrade() else { return };
+    let mut flow = lock(&shared);
+    let Some((inner, mut ends)) = flow.inner.take() else { return };
+    let refusal = why(&ends);
+    flow.first = [None, None];
+    let end = if ends.grpc { Ok(Frame::trailers(refusal.trailers())) } else { Err(refusal.title.as_str().into()) };
+    flow.cut = Some(end);
+    let reader = flow.reader.take();
+    drop(flow);
+    drop(inner);
+    ends.cut(&refusal);
+    if let Some(reader) = reader {
+        reader.wake();
     }
 }

@@ -31,8 +31,8 @@ reasons! {
         "The server behind the gateway has as many requests as it may."
         => "Retry after the pause in `Retry-After`; the operator raises `max_requests` or adds servers.";
     UPSTREAM_IDLE [Connection;]
-        "Nothing came over the stream for as long as the upstream's `idle_timeout_seconds`."
-        => "Open it again; servers send something now and then.";
+        "Nothing came over the stream, or its client read nothing, for as long as the upstream's `idle_timeout_seconds`."
+        => "Open it again; servers send something now and then, and clients read it.";
     UPSTREAM_TIMEOUT [Caller; "HTTP 504"]
         "The server behind the gateway did not begin its answer in time."
         => "Retry if that is safe; the operator looks at the server, or raises `answer_timeout_seconds`.";

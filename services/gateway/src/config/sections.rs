@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use signet_client::IdentitySettings;
 use signet_core::{Cidr, PrincipalId};
 
@@ -191,14 +191,28 @@ pub struct AuditConfig {
     pub file: Option<PathBuf>,
 }
 
-/// How much may be asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// How much may be asked for; `None`: as much as anybody likes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Requests of one principal.
+    #[serde(deserialize_with = "rate")]
     pub principal: Option<RateConfig>,
     /// Requests of the tenant, that is of all together.
+    #[serde(deserialize_with = "rate")]
     pub tenant: Option<RateConfig>,
+}
+
+impl Default for LimitsConfig {
+    /// One principal gets a twentieth of what all get.
+    fn default() -> Self {
+        let rate = |per_second, burst| Some(RateConfig { per_second, burst });
+        Self { principal: rate(number(100), number(400)), tenant: rate(number(2000), number(4000)) }
+    }
+}
+
+const fn number(of: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(of.saturating_sub(1))
 }
 
 /// A rate.
@@ -242,13 +256,39 @@ pub struct L4Config {
     /// What a connection needs.
     #[serde(deserialize_with = "value::permission")]
     pub permission: String,
+    /// Connections at once; of one principal an eighth.
+    #[serde(default = "thousand", deserialize_with = "value::at_least_one")]
+    pub max_connections: usize,
     /// Limit of a connection attempt to the upstream.
     #[serde(rename = "connect_timeout_seconds", default = "five_seconds", deserialize_with = "value::timeout")]
     pub connect_timeout: Duration,
 }
 
+/// A rate, or `"none"`.
+fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<RateConfig>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        None,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "must be { per_second = 1, burst = 1 } or more, or \"none\"")]
+    enum Written {
+        Rate(RateConfig),
+        Word(Word),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::Rate(rate) => Some(rate),
+        Written::Word(Word::None) => None,
+    })
+}
+
 fn no_permission() -> String {
     "none".to_owned()
+}
+
+fn thousand() -> usize {
+    1000
 }
 
 fn many_connections() -> usize {
@@ -256,7 +296,7 @@ fn many_connections() -> usize {
 }
 
 fn handshakes() -> NonZeroU32 {
-    NonZeroU32::MIN.saturating_add(49)
+    number(50)
 }
 
 fn token_path() -> String {

@@ -1,15 +1,10 @@
 //! A server behind the gateway: connections to it, how many requests it gets, and when it gets none.
 
 mod breaker;
+mod places;
 mod shares;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,15 +12,10 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
-use self::{
-    breaker::Breaker,
-    shares::{Share, Shares},
-};
+use self::breaker::Breaker;
+pub(crate) use self::places::{Place, Places};
 use crate::{config::UpstreamConfig, refusal::Refusal, request_body::RequestBody};
 
 /// How long a connection that nobody uses is kept; most servers close it later than that.
@@ -33,17 +23,12 @@ const IDLE: Duration = Duration::from_secs(20);
 /// As the front's.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// One principal gets this part of the requests at once, so that its open streams leave room to the others.
-const OF_ONE: usize = 8;
-
 /// See the module's words.
 pub(crate) struct Upstream {
     pub(crate) config: UpstreamConfig,
     pub(crate) name: Arc<str>,
     client: Client<HttpConnector, RequestBody>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    shares: Arc<Shares>,
+    places: Places,
     breaker: Breaker,
 }
 
@@ -51,12 +36,6 @@ pub(crate) struct Upstream {
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// RFC 9113 section 6.9.1.
 const MAX_WINDOW: u32 = i32::MAX as u32;
-
-/// A request's place, which is held until its answer is over.
-pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _share: Share,
-}
 
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig) -> Self {
@@ -74,9 +53,7 @@ impl Upstream {
         Self {
             name: config.name.as_str().into(),
             client: client.build(connector),
-            places: Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS))),
-            waiting: AtomicUsize::new(0),
-            shares: Shares::new(config.max_requests / OF_ONE),
+            places: Places::new(config.max_requests, config.max_waiting, config.connect_timeout),
             breaker: Breaker::new(config.failures, config.rest),
             config,
         }
@@ -84,27 +61,13 @@ impl Upstream {
 
     /// A place for a request of a principal, for which some may wait.
     pub(crate) async fn place(&self, whose: &Arc<str>) -> Result<Place, Refusal> {
-        let own_full = || Refusal::too_many("you have as many requests under way as one may", 1);
-        let share = self.shares.take(whose).ok_or_else(own_full)?;
-        let permit = self.permit().await?;
+        let place = self.places.take(whose).await?;
         // The last: whoever is let through to try says how it went, and must not be given up in between.
         if self.breaker.admits(Instant::now()) {
-            return Ok(Place { _permit: permit, _share: share });
+            return Ok(place);
         }
-        Err(unavailable("UPSTREAM_UNREACHABLE", "the server behind cannot be reached now; try again"))
-    }
-
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let full = || unavailable("UPSTREAM_FULL", "the server behind has as many requests as it may; try again");
-        let waits = Waits::new(&self.waiting);
-        if waits.before >= self.config.max_waiting {
-            return Err(full());
-        }
-        let permit = timeout(self.config.connect_timeout, Arc::clone(&self.places).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).ok_or_else(full)
+        let title = "the server behind cannot be reached now; try again";
+        Err(Refusal::upstream(StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_UNREACHABLE", title))
     }
 
     /// Sends a request; the answer's headers are back within the time limit.
@@ -143,7 +106,7 @@ impl Upstream {
 
     /// Requests under way.
     pub(crate) fn requests(&self) -> usize {
-        self.config.max_requests.saturating_sub(self.places.available_permits())
+        self.places.taken()
     }
 }
 
@@ -173,10 +136,6 @@ impl Drop for Sent<'_> {
     }
 }
 
-fn unavailable(reason: &str, title: &str) -> Refusal {
-    Refusal::upstream(StatusCode::SERVICE_UNAVAILABLE, reason, title)
-}
-
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -185,21 +144,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
-}
-
-struct Waits<'a> {
-    count: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waits<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        Self { count, before: count.fetch_add(1, Ordering::AcqRel) }
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
-    }
 }

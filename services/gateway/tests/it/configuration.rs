@@ -35,10 +35,11 @@ fn with_all_settings() -> String {
 fn the_sample_is_a_configuration_and_what_is_commented_out_is_its_default() {
     let sample = read(SAMPLE).unwrap();
     assert_eq!((sample.routes.len(), sample.upstreams.len(), sample.l4.len()), (1, 1, 0));
-    assert!(sample.token.is_none() && sample.limits.principal.is_none());
+    assert!(sample.token.is_none() && sample.limits.principal.is_some());
     let all = read(&with_all_settings()).unwrap();
     assert_eq!((all.l4.len(), all.token.as_ref().unwrap().path.as_str()), (1, "/auth/token"));
     assert_eq!(all.upstreams, sample.upstreams);
+    assert_eq!(all.limits, sample.limits);
     assert_eq!((all.routes[0].unbound, all.routes[0].accept.clone()), (false, vec![Accepted::Certificate]));
     assert_eq!(all.listen.max_connections, sample.listen.max_connections);
     assert_eq!(all.bans.failed_handshakes, sample.bans.failed_handshakes);
@@ -64,6 +65,8 @@ fn what_cannot_be_is_refused_by_its_key_or_line() {
         ("#unbound = false", "unbound = true", "route.1.unbound: needs accept"),
         ("#methods = [\"GET\", \"POST\"]", "methods = [\"get\"]", "route.1.methods: must be in upper case"),
         ("#remove = [\"X-User\"]", "remove = [\"X User\"]", "is not the name of a header"),
+        ("#principal = { per_second = 100, burst = 400 }", "principal = \"off\"", "or \"none\""),
+        ("#principal = { per_second = 100, burst = 400 }", "principal = { per_second = 0, burst = 1 }", "or \"none\""),
         ("#answer_timeout_seconds = 60", "answer_timeout_seconds = 0", "must be 1 to 86400 seconds"),
         ("#answer_timeout_seconds = 60", "answer_timeout_seconds = 5", "must be longer than connect_timeout_seconds"),
     ] {

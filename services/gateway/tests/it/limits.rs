@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use crate::{
     client::SOON,
-    upstreams::{echo, nobody, routed},
+    upstreams::{bytes, echo, nobody, routed},
     world::World,
 };
 
@@ -76,4 +79,47 @@ async fn more_requests_than_the_server_takes_are_told_at_once() {
     while newcomer.get("/jobs/1").await.status != 200 {
         assert!(begun.elapsed() < SOON);
     }
+}
+
+#[tokio::test]
+async fn a_principal_gets_an_eighth_of_the_connections_that_are_passed_on() {
+    let (address, _headers) = bytes().await;
+    let world = World::new(&format!(
+        "[[l4]]\nname = \"mqtt\"\nlisten = \"127.0.0.1:0\"\nupstream = \"{address}\"\npermission = \"mqtt:connect\"\n\
+         max_connections = 16\n"
+    ))
+    .await;
+    let at = world.gateway().l4()[0];
+    let (one, other) = (world.worker("w-1").await.at(at), world.worker("w-2").await.at(at));
+    let echoed = async |client: &crate::client::Client| {
+        let mut stream = client.tls(&[]).await;
+        stream.write_all(b"hello").await.unwrap();
+        let mut back = [0; 5];
+        let came = timeout(SOON, stream.read_exact(&mut back)).await.unwrap();
+        came.map(|_| stream)
+    };
+    let held = [echoed(&one).await.unwrap(), echoed(&one).await.unwrap()];
+    assert!(echoed(&one).await.is_err());
+    let event = world.event("the refusal", |event| event["event"] == "l4" && event["outcome"] == "failure").await;
+    assert_eq!(event["reason"], "TOO_MANY_CALLS");
+    drop(echoed(&other).await.unwrap());
+    drop(held);
+    let begun = Instant::now();
+    while echoed(&one).await.is_err() {
+        assert!(begun.elapsed() < SOON, "a place is not given back");
+    }
+}
+
+/// RFC 9113 section 6.5.2, as README.md says.
+#[tokio::test]
+async fn a_connection_of_http2_has_200_streams_at_most() {
+    let world = World::new(&routed(echo().await)).await;
+    let mut stream = world.worker("w-1").await.tls(&["h2"]).await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    timeout(SOON, stream.read_exact(&mut head)).await.unwrap().unwrap();
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    timeout(SOON, stream.read_exact(&mut settings)).await.unwrap().unwrap();
+    assert!(settings.chunks(6).any(|one| one == [0, 3, 0, 0, 0, 200]), "{settings:?}");
 }

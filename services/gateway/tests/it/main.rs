@@ -18,5 +18,6 @@ mod passing;
 mod reload;
 mod streams;
 mod tokens;
+mod unread;
 mod upstreams;
 mod world;
