@@ -10,29 +10,30 @@ use crate::report::{CanaryReport, IdentityReport, Report};
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 const STANDINGS: [&str; 5] = ["enrolling", "fresh", "due", "expired", "refused"];
 
-type Value = fn(&IdentityReport) -> u64;
+/// `None`: this identity has no such thing.
+type Value = fn(&IdentityReport) -> Option<u64>;
 
 /// Name, type, help, value.
 const METRICS: [(&str, &str, &str, Value); 9] = [
     ("not_after_seconds", "gauge", "Expiry of the current certificate, Unix time; 0: none yet.", |one| {
-        u64::try_from(one.not_after_seconds).unwrap_or(0)
+        Some(u64::try_from(one.not_after_seconds).unwrap_or(0))
     }),
-    ("renewals_total", "counter", "Renewals since the agent started.", |one| one.renewals),
-    ("failed_attempts", "gauge", "Failed attempts since the last successful renewal.", |one| one.failures.into()),
-    ("published", "gauge", "1: all files contain the current certificate.", |one| one.published.into()),
+    ("renewals_total", "counter", "Renewals since the agent started.", |one| Some(one.renewals)),
+    ("failed_attempts", "gauge", "Failed attempts since the last successful renewal.", |one| Some(one.failures.into())),
+    ("published", "gauge", "1: all files contain the current certificate.", |one| Some(one.published.into())),
     ("handover_failures", "gauge", "Failed commands and signals since the last success.", |one| {
-        one.handover.as_ref().map_or(0, |handover| handover.failures.into())
+        one.handover.as_ref().map(|handover| handover.failures.into())
     }),
-    ("revocation_lists_end_seconds", "gauge", "End of the tenant's revocation lists, Unix time; 0: none.", |one| {
-        one.lists.as_ref().map_or(0, |lists| u64::try_from(lists.until_seconds).unwrap_or(0))
+    ("revocation_lists_end_seconds", "gauge", "End of the tenant's revocation lists, Unix time.", |one| {
+        one.lists.as_ref().map(|lists| u64::try_from(lists.until_seconds).unwrap_or(0))
     }),
     ("canary_proved", "gauge", "1: the program refuses the certificate that is revoked on purpose.", |one| {
-        one.canary.as_ref().is_some_and(|canary| canary.state == CanaryReport::PROVED).into()
+        one.canary.as_ref().map(|canary| (canary.state == CanaryReport::PROVED).into())
     }),
     ("canary_accepted", "gauge", "1: it accepts it, and so whoever was revoked.", |one| {
-        one.accepts_the_revoked().into()
+        one.canary.as_ref().map(|_| one.accepts_the_revoked().into())
     }),
-    ("well", "gauge", "1: no action needed.", |one| one.is_well().into()),
+    ("well", "gauge", "1: no action needed.", |one| Some(one.is_well().into())),
 ];
 
 /// Between two attempts to open the listener.
@@ -67,9 +68,12 @@ pub(crate) async fn open(address: SocketAddr) -> Result<TcpListener, String> {
 fn text(report: &Report) -> String {
     let mut out = String::new();
     for (name, kind, help, value) in METRICS {
-        let _ = writeln!(out, "# HELP signet_agent_{name} {help}\n# TYPE signet_agent_{name} {kind}");
-        for one in &report.identities {
-            let _ = writeln!(out, "signet_agent_{name}{{identity=\"{}\"}} {}", one.name, value(one));
+        let values: Vec<_> = report.identities.iter().filter_map(|one| Some((&one.name, value(one)?))).collect();
+        if !values.is_empty() {
+            let _ = writeln!(out, "# HELP signet_agent_{name} {help}\n# TYPE signet_agent_{name} {kind}");
+        }
+        for (identity, value) in values {
+            let _ = writeln!(out, "signet_agent_{name}{{identity=\"{identity}\"}} {value}");
         }
     }
     let _ = writeln!(out, "# HELP signet_agent_standing 1 for the current state.\n# TYPE signet_agent_standing gauge");

@@ -69,7 +69,7 @@ impl Observation {
             client.address = %peer.remote,
         );
         if let Some(metrics) = node.metrics.operation(operation) {
-            metrics.in_flight.increment(1.0);
+            metrics.began();
         }
         let (node, route, account) = (Arc::clone(node), Arc::clone(route), Arc::clone(account));
         Self {
@@ -128,7 +128,6 @@ impl Drop for Observation {
     fn drop(&mut self) {
         let took = self.refused_after.unwrap_or_else(|| self.started.elapsed());
         if let Some(metrics) = self.node.metrics.operation(self.route.operation) {
-            metrics.in_flight.decrement(1.0);
             metrics.finished(self.code, took);
         }
         let left_out = match self.code {

@@ -101,6 +101,8 @@ async fn repeat<F>(
 ) where
     F: Future<Output = Result<(), Error>>,
 {
+    // An alert wants the first failure to be a rise.
+    node.metrics.with(|| counter!("signet_task_failures_total", "task" => task).increment(0));
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
