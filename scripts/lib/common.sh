@@ -39,7 +39,9 @@ need_debian() {
     die "'$1' is not installed (Debian: apt-get install $1)."
   fi
   say "installing $1 from Debian …"
-  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$1"; } >"${TMPDIR:-/tmp}/apt-$1.log" 2>&1 ||
+  # Rounds run side by side, and apt-get does not wait for another.
+  { flock 8 && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$1" 8>&-; } \
+    >"${TMPDIR:-/tmp}/apt-$1.log" 2>&1 8>"${TMPDIR:-/tmp}/signet-apt.lock" ||
     die "apt-get could not install $1; see ${TMPDIR:-/tmp}/apt-$1.log"
 }
 
