@@ -27,8 +27,8 @@ use serde::Deserialize;
 
 use self::{
     denies::Denies,
-    locks::{read, write},
     events::RecentEvents,
+    locks::{read, write},
     models::Models,
     recent::Recent,
 };
@@ -41,9 +41,9 @@ use crate::{
     trust::change::{Change, ChangeEntry},
 };
 
-pub use models::KnownModel;
 pub use event_stream::{MAX_STREAMS, STREAM_KEPT, SecurityEventStream, transaction_id};
 pub use events::{EventPlace, KnownEvents, PerShard, RevokedSession, SecurityEvent, security_events};
+pub use models::KnownModel;
 pub use recent::Affected;
 pub use refusal::Refusal;
 
@@ -107,9 +107,9 @@ pub struct Trust {
     denies: Denies,
     epoch: AtomicU64,
     recent: Mutex<Recent>,
+    events: Mutex<RecentEvents>,
     /// Reads the machine's uptime: a wall clock that steps must neither hide the feed's silence nor feign it.
     uptime: Box<dyn Fn() -> Uptime + Send + Sync>,
-    events: Mutex<RecentEvents>,
     /// [`NEVER`], or the uptime in milliseconds.
     heard_at: AtomicU64,
     staleness_limit: Lifetime,
@@ -137,9 +137,9 @@ impl Trust {
             denies: Denies::default(),
             epoch: AtomicU64::new(1),
             recent: Mutex::default(),
+            events: Mutex::default(),
             uptime: Box::new(uptime),
             heard_at: AtomicU64::new(NEVER),
-            events: Mutex::default(),
             staleness_limit,
             serves_stale: AtomicBool::new(when_stale == WhenStale::Serve),
         }
@@ -167,8 +167,6 @@ impl Trust {
         self.epoch.store(epoch, Ordering::Release);
     }
 
-    /// The machine's uptime now, for [`Self::heard`].
-    pub fn uptime(&self) -> Uptime {
     /// The tenant's security events of entries after those that were `read`, as far as they are remembered.
     pub fn known_events(&self, tenant: &TenantId, read: &PerShard) -> KnownEvents {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).known(tenant, read)
@@ -184,6 +182,8 @@ impl Trust {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).settle(shard, number);
     }
 
+    /// The machine's uptime now, for [`Self::heard`].
+    pub fn uptime(&self) -> Uptime {
         (self.uptime)()
     }
 
@@ -444,11 +444,11 @@ impl Trust {
                 other => self.denies.apply(entry, other),
             }
         }
-        self.changed(entry.changes.iter().filter_map(|change| change.affects(&entry.tenant)));
-        reload
         let is_loaded = self.heard_at.load(Ordering::Acquire) != NEVER;
         self.events.lock().unwrap_or_else(PoisonError::into_inner).apply(entry, is_loaded);
         // After it: who has seen an epoch finds its events.
+        self.changed(entry.changes.iter().filter_map(|change| change.affects(&entry.tenant)));
+        reload
     }
 
     /// Whether the identity may act at `now`, and with which roles. No allocation, no wait.
