@@ -2,7 +2,7 @@
 //! `proto/openapi/authzen.yaml` is the contract.
 
 mod search;
-pub(in crate::services) mod shape;
+pub(crate) mod shape;
 mod wire;
 
 use std::sync::Arc;

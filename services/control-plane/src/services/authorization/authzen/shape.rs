@@ -11,7 +11,7 @@ const MAX_VALUES: u32 = 4096;
 const OBJECTS: [&str; 7] = ["subject", "action", "resource", "context", "properties", "page", "options"];
 
 /// Reads a body whose member names are unique (RFC 7493 section 2.3) and which has no more values than a batch needs.
-pub(in crate::services) fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
+pub(crate) fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
     let left = Cell::new(MAX_VALUES);
     let mut reader = serde_json::Deserializer::from_slice(body);
     Shape(&left).deserialize(&mut reader)?;
