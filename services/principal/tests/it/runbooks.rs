@@ -24,7 +24,10 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("principal bootstrap --from-terraform", "needs an environment in AWS: scripts/environment-round runs it"),
     ("principal bootstrap --local", "made the environment that all others run in"),
     ("principal token create device --id sensor-004", "shows a code on a terminal: joining.rs has one"),
-    ("principal ca rotate --tenant system --kind server", "clients learn the anchor in a day: app's bootstrap.rs has one"),
+    (
+        "principal ca rotate --tenant system --kind server",
+        "clients learn the anchor in a day: app's bootstrap.rs has one",
+    ),
     ("principal restore --from-terraform", "needs an environment in AWS; on SQLite, RestoreStore.md runs it"),
     ("principal suspend admin --tenant system", "nobody suspends itself: it is said to the new admin of that page"),
     ("principal access-token get --audience jobs", "needs permissions of jobs: tokens.rs has one"),
