@@ -316,22 +316,24 @@ impl Plugin {
         }
         if let Some(now) = self.tenants.first().map(|followed| followed.refusals.now()) {
             while let Some(handle) = self.sessions.over(now) {
-                if let Some(session) = self.sessions.get(handle).filter(|session| session.refused.is_none()) {
-                    session.refused = Some(session.holder.end());
-                    self.refused.push_back(handle);
-                }
+                self.refuse(handle, Holder::end);
             }
         }
         for handle in self.watcher.lost() {
-            if let Some(session) = self.sessions.get(handle).filter(|session| session.refused.is_none()) {
-                session.refused = Some("PERMISSION_MISSING");
-                self.refused.push_back(handle);
-            }
+            self.refuse(handle, |_| "PERMISSION_MISSING");
         }
         if self.look.left > 0 && begun >= self.look.not_before {
             self.look(begun);
         }
         self.journal.tick(begun);
+    }
+
+    fn refuse(&mut self, handle: Handle, reason: impl Fn(&Holder) -> Refused) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        session.refused = session.refused.or_else(|| Some(reason(&session.holder)));
+        if session.take_end() {
+            self.refused.push_back(handle);
+        }
     }
 
     fn look(&mut self, begun: Instant) {
@@ -361,7 +363,7 @@ impl Plugin {
             Ok(_) => session.refused = Some("PERMISSION_MISSING"),
             Err(reason) => session.refused = Some(reason),
         }
-        if session.refused.is_some() && session.is_connected {
+        if session.take_end() {
             self.refused.push_back(handle);
         }
     }

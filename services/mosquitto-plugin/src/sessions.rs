@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) epoch: u64,
     /// Why it must end.
     pub(crate) refused: Option<&'static str>,
+    /// The broker is to be told; once, since it may then have another with this client id.
+    is_ending: bool,
     /// Looks after its token.
     pub(crate) watch: Option<Watch>,
 }
@@ -92,6 +94,7 @@ impl Sessions {
             granted: rights,
             epoch,
             refused: None,
+            is_ending: false,
             watch: None,
         };
         if let Some(free) = self.slots.get_mut(slot) {
@@ -175,6 +178,13 @@ impl Sessions {
 }
 
 impl Session {
+    /// Whether it must end and nobody has seen to it yet: the caller does.
+    pub(crate) fn take_end(&mut self) -> bool {
+        let is_new = self.refused.is_some() && self.is_connected && !self.is_ending;
+        self.is_ending |= is_new;
+        is_new
+    }
+
     pub(crate) fn is_at(&self, place: usize) -> bool {
         self.is_connected && self.place == place
     }

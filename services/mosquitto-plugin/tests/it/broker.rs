@@ -55,7 +55,10 @@ impl Broker {
         let own = format!("user root\nlog_dest file {}\n", log.display());
         let conf = dir.join("mosquitto.conf");
         fs::write(&conf, own + &recipe).unwrap();
-        let program = if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" };
+        // Another release, for who has built one.
+        let other = std::env::var("SIGNET_MOSQUITTO").ok();
+        let debians = || Some("/usr/sbin/mosquitto".to_owned()).filter(|path| Path::new(path).exists());
+        let program = other.or_else(debians).unwrap_or_else(|| "mosquitto".into());
         let process = Command::new(program).arg("-c").arg(&conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self { process: process.expect("Debian: apt-get install mosquitto"), log, port, token_port }
     }
@@ -79,6 +82,13 @@ impl Broker {
             assert!(begun.elapsed() < Duration::from_secs(30), "it goes on: {}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Ends it in order.
+    pub(crate) async fn stop(self) -> (bool, String) {
+        let done = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(done.success());
+        self.ended().await
     }
 
     /// Has it read its configuration again.

@@ -103,6 +103,11 @@ async fn lost_permission(world: &World) {
         }
     };
     assert_eq!(timeout(SOON * 5, heard).await.expect("what is granted holds soon"), "3", "{:?}", begun.elapsed());
+    // A policy may know more of the service than the broker: nobody has what one could take away.
+    let policy = r#"forbid (principal, action == Action::"mqtt:publish", resource) when { context has source };"#;
+    let all = ["mqtt:publish", "mqtt:subscribe"];
+    ends(world, &mut [client], world.grant_with(3, &all, policy)).await;
+    world.broker().says("a policy of tenant acme is about mqtt:publish: here, nobody has it").await;
 }
 
 async fn another_tenant(world: &World) {

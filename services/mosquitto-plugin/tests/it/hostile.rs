@@ -1,6 +1,6 @@
 //! What a client may try, and gets nowhere with.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rustls::ClientConfig;
 use signet_proto::v1::PrincipalType;
@@ -112,28 +112,4 @@ async fn flood(world: &World) {
     let hello = Hello { username: Some("acme/d1"), password: Some("not.a.token"), ..Hello::of("acme/d1") };
     assert_eq!(Mqtt::connect(&nobody, world.broker().token_port, &hello).await.err(), Some(Refusal::Code(5)));
     world.broker().says("more refusals").await;
-}
-
-/// A reload asks for everybody anew, also for whom is not connected.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_keeps_who_is_good_and_what_waits_for_them() {
-    let mut world = World::new().await;
-    let port = world.broker().port;
-    let (d1, d2, operator) = (world.device("d1").await, world.device("d2").await, world.service("operator").await);
-    let tls = |identity| world.tls(Some(identity), false);
-    let (d1, d2, operator) = (tls(&d1), tls(&d2), tls(&operator));
-    let stays = |client_id| Hello { stays: true, ..Hello::of(client_id) };
-    let mut sleeper = Mqtt::connect(&d1, port, &stays("acme/d1")).await.unwrap();
-    assert_eq!(sleeper.subscribe("tenant/acme/device/d1/commands").await, 1);
-    sleeper.vanish().await;
-    let mut client = Mqtt::connect(&d2, port, &stays("acme/d2")).await.unwrap();
-    world.broker().reload();
-    world.broker().says("Reloading config").await;
-    assert!(client.publish("tenant/acme/device/d2/telemetry", "1", false).await, "{}", world.broker().log());
-    let mut operator = Mqtt::connect(&operator, port, &Hello::of("acme/operator")).await.unwrap();
-    assert!(operator.publish("tenant/acme/device/d1/commands", "wake up", false).await);
-    let mut awake = Mqtt::connect(&d1, port, &stays("acme/d1")).await.unwrap();
-    assert_eq!(awake.message().await.1, "wake up");
-    tokio::time::timeout(Duration::from_secs(1), async {}).await.unwrap();
-    assert!(world.broker_mut().is_running());
 }

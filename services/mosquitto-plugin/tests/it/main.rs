@@ -14,6 +14,7 @@ mod hostile;
 mod loading;
 mod mqtt;
 mod outage;
+mod staying;
 mod tokens;
 mod topics;
 mod world;

@@ -54,17 +54,20 @@ async fn everybody_has_its_own_topics_and_nobody_anothers() {
         assert_eq!(client.subscribe(own).await, 1);
         assert_eq!(client.subscribe(&format!("$share/g/{}", own.replace("commands", "jobs/#"))).await, 1);
     }
-    // By others' client, too: libmosquitto with OpenSSL.
+    // By others' client, too: libmosquitto with OpenSSL, in all versions of MQTT.
     let port_text = port.to_string();
-    let sent = Command::new("mosquitto_pub")
-        .args(world.files(&d1, "d1"))
-        .args(["-h", "localhost", "-p", &port_text, "-i", "acme/d1", "-q", "1", "-t", TELEMETRY, "-m", "21.5"])
-        .stdout(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(sent.status.success(), "{}: {}", String::from_utf8_lossy(&sent.stderr), world.broker().log());
-    for reader in [&mut ingest, &mut worker] {
-        assert_eq!(reader.message().await, (TELEMETRY.to_owned(), "21.5".to_owned()));
+    for version in ["mqttv31", "mqttv311", "mqttv5"] {
+        let sent = Command::new("mosquitto_pub")
+            .args(world.files(&d1, "d1"))
+            .args(["-V", version, "-h", "localhost", "-p", &port_text, "-i", "acme/d1", "-q", "1"])
+            .args(["-t", TELEMETRY, "-m", version])
+            .stdout(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(sent.status.success(), "{}: {}", String::from_utf8_lossy(&sent.stderr), world.broker().log());
+        for reader in [&mut ingest, &mut worker] {
+            assert_eq!(reader.message().await, (TELEMETRY.to_owned(), version.to_owned()));
+        }
     }
     // What others write to it, or it writes to others, arrives nowhere.
     for topic in [

@@ -95,6 +95,11 @@ impl World {
         self.broker = Some(broker);
     }
 
+    /// Ends the broker in order.
+    pub(crate) async fn stop_broker(&mut self) -> (bool, String) {
+        self.broker.take().unwrap().stop().await
+    }
+
     pub(crate) async fn enrolled(&self, tenant: &str, kind: PrincipalType, id: &str) -> Identity {
         self.environment.enrolled(tenant, kind, id).await
     }
@@ -182,9 +187,18 @@ impl World {
     pub(crate) async fn grant_only(&self, version: u32, granted: &[&str]) {
         grant(&self.environment, "acme", version, granted).await;
     }
+
+    /// The same, where a policy may take some of it away.
+    pub(crate) async fn grant_with(&self, version: u32, granted: &[&str], policies: &str) {
+        rules(&self.environment, "acme", version, granted, policies).await;
+    }
 }
 
 async fn grant(environment: &Environment, tenant: &str, base_version: u32, granted: &[&str]) {
+    rules(environment, tenant, base_version, granted, "").await;
+}
+
+async fn rules(environment: &Environment, tenant: &str, base_version: u32, granted: &[&str], policies: &str) {
     let grant = pb::AuthorizationGrant {
         to: Some(To::PrincipalType(PrincipalType::Service.into())),
         permissions: granted.iter().chain(&["jobs:submit"]).map(|name| (*name).to_owned()).collect(),
@@ -194,6 +208,7 @@ async fn grant(environment: &Environment, tenant: &str, base_version: u32, grant
     let rules = pb::AuthorizationRules {
         permissions: known.map(|name| (name.to_owned(), String::new())).into_iter().collect(),
         grants: vec![grant],
+        policies: policies.into(),
         ..Default::default()
     };
     let request = pb::SetAuthorizationModelRequest {
