@@ -26,6 +26,17 @@ pub enum ClientError {
     Proof(#[from] ProofError),
 }
 
+impl ClientError {
+    /// Whether it is our own certificate that is refused, our principal or our tenant: what we were told holds no more.
+    pub(crate) fn refuses_us(&self) -> bool {
+        match self {
+            Self::Connect(ConnectError::CertificateRefused { .. }) => true,
+            Self::Rpc(rpc) => matches!(rpc.code, Code::Unauthenticated | Code::PermissionDenied),
+            _ => false,
+        }
+    }
+}
+
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConnectError {

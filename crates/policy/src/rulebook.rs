@@ -138,6 +138,16 @@ impl Rulebook {
         granted.filter(|permission| may_use(subject, permission))
     }
 
+    /// To which types and roles grants give `action` now, and whether that is all there is to it: a policy may take it
+    /// away again. Groups are not told of.
+    pub fn granted_to(&self, action: &str, now: Time) -> (BTreeSet<&Grantee>, bool) {
+        let grants = self.rules().flat_map(|rules| &rules.grants);
+        let gives = |grant: &&Grant| grant.permissions.contains(action) && grant.holds(now);
+        let to = grants.filter(gives).map(|grant| &grant.to).filter(|to| !matches!(to, Grantee::Group(_)));
+        let is_all = self.policies().as_ref().is_ok_and(|policies| !policies.may_forbid(action));
+        (to.collect(), is_all)
+    }
+
     /// When the next grant ends.
     pub fn next_end(&self, now: Time) -> Option<Time> {
         let ends = self.rules().flat_map(|rules| &rules.grants).filter_map(|grant| grant.not_after);

@@ -30,6 +30,11 @@ pub struct About {
 }
 
 impl Policies {
+    /// Whether a policy may take `action` from somebody who was granted it.
+    pub fn may_forbid(&self, action: &str) -> bool {
+        self.about(action).policies().any(|policy| policy.effect() == Effect::Forbid)
+    }
+
     /// The policies that may apply to `action`, by name.
     pub fn policies_about(&self, action: &str) -> Vec<About> {
         let about = |policy: &cedar_policy::Policy| About {

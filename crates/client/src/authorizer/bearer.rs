@@ -29,6 +29,20 @@ impl Authorizer {
         self.shown(token, wanted).await.map_err(Arc::new)
     }
 
+    /// An access token that came over a connection without a certificate, so that whoever has it is its holder: without
+    /// waiting, by the keys that [`Self::follow_keys`] has asked for. Otherwise a reason. Whether its holder may still
+    /// do something is what to ask next: [`Self::hold`] with [`QuestionSubject::AccessToken`].
+    pub fn verify_unbound_token(&self, token: &str, audience: &str) -> Result<ShownToken, &'static str> {
+        let now = self.issuer.now();
+        let wanted = Wanted { audience, permission: None, thumbprint: None, now };
+        self.issuer.verify_at_once(token)?.shown(wanted)
+    }
+
+    /// Asks for the keys of access tokens, again and again, for [`Self::verify_unbound_token`]. For ever.
+    pub async fn follow_keys(&self) {
+        self.issuer.follow(&self.inner).await;
+    }
+
     async fn shown(&self, token: &str, wanted: Wanted<'_>) -> Result<ShownToken, AccessAnswer> {
         let verified = self.issuer.verify(&self.inner, token).await.map_err(|unverified| match unverified {
             Unverified::Refused(reason) => AccessAnswer::denied(reason),

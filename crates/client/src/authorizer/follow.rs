@@ -7,11 +7,11 @@ use signet_proto::v1::{
     decisions_change::Of,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::{connection::Connection, state::Inner};
 use crate::{
-    error::{ClientError, ConnectError},
+    error::ClientError,
     identity::{Shared, Task},
     retry::jittered,
 };
@@ -31,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
     loop {
         let opened = Instant::now();
         let error = connected(&shared, &inner).await.err();
-        inner.disconnected(error.as_ref().is_some_and(refuses_us));
+        inner.disconnected(error.as_ref().is_some_and(ClientError::refuses_us));
         tracing::debug!(error = error.map(|error| error.to_string()), "the stream of decisions ended; reopening it");
         pause = if opened.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
         sleep(jittered(pause)).await;
@@ -75,15 +75,6 @@ async fn review(inner: Arc<Inner>) {
             _ = ticks.tick() => {}
         }
         inner.review().await;
-    }
-}
-
-/// Whether it is our own certificate that is refused, our principal or our tenant: what we were told holds no more.
-fn refuses_us(error: &ClientError) -> bool {
-    match error {
-        ClientError::Connect(ConnectError::CertificateRefused { .. }) => true,
-        ClientError::Rpc(rpc) => matches!(rpc.code, Code::Unauthenticated | Code::PermissionDenied),
-        _ => false,
     }
 }
 

@@ -12,7 +12,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 use signet_core::{Clock, TenantId, Time};
 use signet_jwt::{Algorithm, KeySet, Token, Use};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 use tonic::Status;
 
 use super::{
@@ -28,7 +31,9 @@ const ACCESS_TOKEN: [&str; 2] = ["at+jwt", "application/at+jwt"];
 const MOST: usize = 16_384;
 /// Keys are asked for no more often, whatever `kid` tokens name.
 const ONCE_EACH: Duration = Duration::from_secs(3);
-/// The same while the control plane does not answer.
+/// How often they are asked for by who verifies without waiting; keys are published an hour before they sign.
+const AGAIN: Duration = Duration::from_secs(60);
+/// As [`ONCE_EACH`], while the control plane does not answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// See the module's words.
@@ -36,6 +41,8 @@ pub(super) struct Issuer {
     tenant: TenantId,
     clock: Clock,
     known: ArcSwapOption<Published>,
+    /// Who does not wait has seen a key that is not known.
+    wanted: Notify,
     /// Held by who asks.
     asked: tokio::sync::Mutex<Option<Asked>>,
     verified: RwLock<HashMap<[u8; 32], Arc<VerifiedToken>>>,
@@ -59,6 +66,13 @@ struct Published {
     keys: KeySet,
 }
 
+/// A token in form, of this kind.
+fn parsed(text: &str) -> Result<Token<'_>, &'static str> {
+    let token = Token::parse(text, &[Algorithm::ES256, Algorithm::RS256]).map_err(|_| "ACCESS_TOKEN_MALFORMED")?;
+    let is_one = |typ: &str| ACCESS_TOKEN.iter().any(|known| typ.eq_ignore_ascii_case(known));
+    if token.typ().is_some_and(is_one) { Ok(token) } else { Err("ACCESS_TOKEN_OF_ANOTHER_KIND") }
+}
+
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -74,8 +88,8 @@ pub(super) enum Unverified {
 
 impl Issuer {
     pub(super) fn new(tenant: TenantId, clock: Clock) -> Self {
-        let (known, asked) = (ArcSwapOption::empty(), tokio::sync::Mutex::default());
-        Self { tenant, clock, known, asked, verified: RwLock::default() }
+        let (known, wanted, asked) = (ArcSwapOption::empty(), Notify::new(), tokio::sync::Mutex::default());
+        Self { tenant, clock, known, wanted, asked, verified: RwLock::default() }
     }
 
     pub(super) fn now(&self) -> Time {
@@ -85,29 +99,63 @@ impl Issuer {
     /// What the tenant's issuer signed. What it did not costs no more than a look at its header, unless it names a key
     /// of the issuer.
     pub(super) async fn verify(&self, inner: &Inner, text: &str) -> Result<Arc<VerifiedToken>, Unverified> {
-        let malformed = Unverified::Refused("ACCESS_TOKEN_MALFORMED");
-        let Ok(token) = Token::parse(text, &[Algorithm::ES256, Algorithm::RS256]) else { return Err(malformed) };
-        if !token.typ().is_some_and(|typ| ACCESS_TOKEN.iter().any(|known| typ.eq_ignore_ascii_case(known))) {
-            return Err(Unverified::Refused("ACCESS_TOKEN_OF_ANOTHER_KIND"));
-        }
+        let token = parsed(text).map_err(Unverified::Refused)?;
         let known = self.known.load_full().filter(|known| known.keys.of(&token).is_some());
         let published = match known {
             Some(published) => published,
             None => self.learn(inner, &token).await?,
         };
+        self.verified_by(&published, &token, text).map_err(Unverified::Refused)
+    }
+
+    /// The same by the keys that are known, without asking for others: a reason if it is not good.
+    pub(super) fn verify_at_once(&self, text: &str) -> Result<Arc<VerifiedToken>, &'static str> {
+        let token = parsed(text)?;
+        let Some(published) = self.known.load_full().filter(|known| known.keys.of(&token).is_some()) else {
+            self.wanted.notify_one();
+            return Err("ACCESS_TOKEN_KEY_UNKNOWN");
+        };
+        self.verified_by(&published, &token, text)
+    }
+
+    fn verified_by(
+        &self,
+        published: &Published,
+        token: &Token<'_>,
+        text: &str,
+    ) -> Result<Arc<VerifiedToken>, &'static str> {
+        let key = published.keys.of(token).ok_or("ACCESS_TOKEN_KEY_UNKNOWN")?;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         if let Some(verified) = self.remembered(&sha256) {
             return Ok(verified);
         }
-        let key = published.keys.of(&token).ok_or(Unverified::Refused("ACCESS_TOKEN_KEY_UNKNOWN"))?;
-        let claims: AccessClaims = token.verify(key).map_err(|_| Unverified::Refused("ACCESS_TOKEN_BAD_SIGNATURE"))?;
+        let claims: AccessClaims = token.verify(key).map_err(|_| "ACCESS_TOKEN_BAD_SIGNATURE")?;
         if claims.iss != published.issuer {
-            return Err(Unverified::Refused("ACCESS_TOKEN_OF_ANOTHER_ISSUER"));
+            return Err("ACCESS_TOKEN_OF_ANOTHER_ISSUER");
         }
         let verified = Arc::new(VerifiedToken { text: text.into(), sha256, claims });
         self.remember(&verified);
         Ok(verified)
+    }
+
+    /// Asks for the keys for [`Self::verify_at_once`]: again and again, and when one is not known. For ever.
+    pub(super) async fn follow(&self, inner: &Inner) {
+        loop {
+            let fetched = timeout(PATIENCE, async { self.fetch(&*inner.usable().await?).await }).await;
+            let pause = match fetched {
+                Ok(Ok(published)) => {
+                    self.known.store(Some(Arc::new(published)));
+                    ONCE_EACH
+                }
+                Ok(Err(_)) | Err(_) => AFTER_FAILURE,
+            };
+            sleep(pause).await;
+            if pause == ONCE_EACH {
+                // Either way it is time.
+                let _ = timeout(AGAIN, self.wanted.notified()).await;
+            }
+        }
     }
 
     fn remembered(&self, sha256: &[u8; 32]) -> Option<Arc<VerifiedToken>> {

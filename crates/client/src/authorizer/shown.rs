@@ -121,8 +121,14 @@ impl ShownToken {
         ids.into_iter().flatten().any(|known| known.rsplit('/').next() == Some(id))
     }
 
-    /// Serial number of the certificate that it is bound to, as changes name it.
-    pub(super) fn serial(&self) -> Option<&str> {
+    /// Whose it is, and who acts for that one, as SPIFFE IDs.
+    pub fn holders(&self) -> impl Iterator<Item = &str> {
+        let claims = self.claims();
+        [Some(&*claims.sub), claims.act.as_ref().map(|actor| &*actor.sub)].into_iter().flatten()
+    }
+
+    /// Serial number of the certificate that it is bound to, hexadecimal.
+    pub fn serial(&self) -> Option<&str> {
         Some(self.token.claims.certificate.split_once('/')?.1)
     }
 }

@@ -43,6 +43,7 @@ use crate::{
     error::{ClientError, ConnectError},
     lock::StorageLock,
     peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
+    refusals::{RefusalSettings, Refusals},
     retry::Retry,
     revocations::RevocationLists,
     storage::blocking,
@@ -247,6 +248,12 @@ impl Identity {
     /// Asks the control plane what peers may do, and keeps its answers as long as they hold.
     pub fn authorizer(&self) -> Authorizer {
         Authorizer::new(Arc::clone(&self.shared))
+    }
+
+    /// Follows who is refused in its tenant, for a program that decides without waiting. Set
+    /// [`IdentitySettings::follow_bundle`].
+    pub fn refusals(&self, settings: RefusalSettings) -> Refusals {
+        Refusals::new(Arc::clone(&self.shared), settings)
     }
 
     /// The environment that it belongs to.

@@ -3,6 +3,7 @@
 //! The code that refuses names its reason by a literal; `tidy: reasons` holds the two together. `proto/REASONS.md` is
 //! printed from here.
 
+mod brokers;
 mod callers;
 mod connections;
 mod decisions;
@@ -61,6 +62,12 @@ pub const REASONS: &[Group] = &[
         about: "signet-gateway tells its clients these, as HTTP problem details or as a gRPC status; its audit log has them \
                 too.",
         reasons: gateway::REASONS,
+    },
+    Group {
+        title: "Brokers",
+        about: "The Mosquitto plugin writes these into the broker's log, beside those of certificates; the client is told \
+                that it is not authorized.",
+        reasons: brokers::REASONS,
     },
     Group {
         title: "Operators and programs",

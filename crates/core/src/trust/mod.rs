@@ -12,6 +12,7 @@ mod locks;
 mod models;
 mod recent;
 mod refusal;
+mod refused;
 mod unrecorded;
 
 use std::{
@@ -34,7 +35,7 @@ use self::{
 };
 
 use crate::{
-    CaId, Identity, Lifetime, Role, Serial, TenantId, Time, Uptime,
+    CaId, Identity, Lifetime, PrincipalId, Role, Serial, TenantId, Time, Uptime,
     authorities::{Ca, CaKind},
     tenants::{FailureLimit, Isolation, Tenant, TenantStatus},
     tokens::{TokenKeys, TokenUse, plan_keys},
@@ -46,6 +47,7 @@ pub use events::{EventPlace, KnownEvents, PerShard, RevokedSession, SecurityEven
 pub use models::KnownModel;
 pub use recent::Affected;
 pub use refusal::Refusal;
+pub use refused::{PrincipalRuling, Refused};
 
 /// How long a node answers without having heard from the feed.
 pub const DEFAULT_STALENESS_LIMIT: Lifetime = Lifetime::seconds(30);
@@ -497,6 +499,29 @@ impl Trust {
     /// How many revoked certificates are held.
     pub fn revoked_len(&self) -> usize {
         self.denies.revoked_len()
+    }
+
+    /// One part of what is refused of a tenant at `now`, from 0 on; `None`: that was the last one. What changes
+    /// meanwhile may be in it or not: [`Self::affected_since`] tells.
+    pub fn refused(&self, tenant: &TenantId, part: u32, now: Time) -> Option<Refused> {
+        let signer = if self.shares_ca(tenant) { &TenantId::system() } else { tenant };
+        self.denies.refused(tenant, signer, part, now)
+    }
+
+    /// Whether a certificate of this serial number was revoked, be it for one issuer only: to be told to those who do
+    /// not know issuers by name.
+    pub fn is_revoked_somewhere(&self, serial: &Serial) -> bool {
+        self.denies.is_revoked_somewhere(serial)
+    }
+
+    /// What holds of a principal at `now`, whatever its certificates say.
+    pub fn ruling(&self, tenant: &TenantId, principal: &PrincipalId, now: Time) -> PrincipalRuling {
+        self.denies.ruling(tenant, principal, now)
+    }
+
+    /// Whether nobody of the tenant may act at `now`: it is suspended, not known, or cannot be read.
+    pub fn refuses_tenant(&self, tenant: &TenantId, now: Time) -> bool {
+        !self.is_active(tenant) || self.denies.is_in_doubt(tenant, now)
     }
 
     /// Whether this serial number is revoked.

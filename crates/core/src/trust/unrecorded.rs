@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::refusal::Refusal;
-use crate::{CaId, Identity, Serial};
+use crate::{CaId, Identity, Serial, TenantId};
 
 /// Most that are remembered of those found here. When there are more, all are forgotten: they are found again.
 const MOST_FOUND: usize = 65_536;
@@ -32,6 +32,17 @@ impl Unrecorded {
             self.found.clear();
         }
         self.found.insert(self.hasher.hash_one(identity), until);
+    }
+
+    /// The revoked ones of a tenant's CAs.
+    pub(super) fn revoked_of(&self, signer: &TenantId) -> Vec<Serial> {
+        let own = self.revoked.iter().filter(|(issuer, _)| issuer.owner() == *signer);
+        own.flat_map(|(_, serials)| serials.keys().copied()).collect()
+    }
+
+    /// Whether one of this number was revoked, of whichever issuer.
+    pub(super) fn is_revoked(&self, serial: &Serial) -> bool {
+        self.revoked.values().any(|of| of.contains_key(serial))
     }
 
     pub(super) fn refusal_of(&self, identity: &Identity) -> Option<Refusal> {

@@ -7,6 +7,7 @@ mod authz;
 mod commit;
 mod enrollment_rules;
 mod history;
+mod refused;
 mod renewal;
 mod rotation;
 mod sealing;

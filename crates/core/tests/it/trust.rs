@@ -22,7 +22,7 @@ use signet_core::{
 use crate::authz::identity;
 
 /// Within the validity of [`identity`]'s certificates.
-const NOW: Time = Time::from_unix_seconds(1_700_000_100);
+pub(crate) const NOW: Time = Time::from_unix_seconds(1_700_000_100);
 
 /// Calls until all parts were gone through.
 fn forget(trust: &Trust, now: Time) {
@@ -71,14 +71,14 @@ fn acme(trust: &Trust, status: TenantStatus, state: CaState) {
 }
 
 /// Trust that knows the tenant `acme` and its CA, and has just heard.
-fn trust() -> Trust {
+pub(crate) fn trust() -> Trust {
     let trust = Trust::new(DEFAULT_STALENESS_LIMIT, WhenStale::Refuse, || Uptime::from_millis(1));
     acme(&trust, TenantStatus::Active, CaState::Active);
     trust.heard(trust.uptime());
     trust
 }
 
-fn worker() -> Identity {
+pub(crate) fn worker() -> Identity {
     identity("acme", PrincipalType::Worker, "w")
 }
 
@@ -86,7 +86,7 @@ fn change(trust: &Trust, change: Change) -> bool {
     trust.apply(&ChangeEntry { changes: vec![change], ..entry("acme") })
 }
 
-fn entry(tenant: &str) -> ChangeEntry {
+pub(crate) fn entry(tenant: &str) -> ChangeEntry {
     let (tenant, until) = (tenant.parse().unwrap(), NOW.plus(Lifetime::days(90)));
     ChangeEntry { shard: 0, sequence: 1, tenant, at: NOW, until, changes: Vec::new() }
 }

@@ -79,6 +79,7 @@ fn libraries_use_only_what_lies_below_them() {
         "signet-principal",
         "signet-agent",
         "signet-gateway",
+        "signet-mosquitto-plugin",
         "signet-enroll-lambda",
         "signet-keymaker-lambda",
         "signet-rotate-lambda",

@@ -30,6 +30,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "services/agent",
     "services/control-plane",
     "services/gateway",
+    "services/mosquitto-plugin",
     "services/principal",
 ];
 

@@ -44,6 +44,30 @@ fn housekeepers_are_appointed_by_who_starts_background_work() {
     assert!(CHORES_BEGIN.iter().all(|known| making.iter().any(|name| name.starts_with(known))), "{making:?}");
 }
 
+/// The one crate that may be unsafe, in one file: its lints are the workspace's otherwise.
+#[test]
+fn the_plugin_is_as_strict_as_all_others_outside_of_one_file() {
+    let lints = |path: &str, section: &str| -> Vec<String> {
+        let text = read(&root().join(path));
+        let (_, rest) = text.split_once(section).unwrap_or_else(|| panic!("{path} has no {section}"));
+        let lines = rest.lines().skip(1).take_while(|line| !line.starts_with('['));
+        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    let plugin = "services/mosquitto-plugin/Cargo.toml";
+    for kind in ["rust", "clippy"] {
+        let workspace = lints("Cargo.toml", &format!("[workspace.lints.{kind}]"));
+        let own = lints(plugin, &format!("[lints.{kind}]"));
+        let missing: Vec<_> =
+            workspace.iter().filter(|line| !own.contains(line) && !line.starts_with("unsafe_code")).collect();
+        assert!(missing.is_empty(), "{plugin} lacks {missing:?}");
+    }
+    let marker = "#![expect(unsafe_code";
+    let sources = files(&["crates", "services", "lambdas"], &[".rs"]);
+    let marked = sources.iter().filter(|path| read(path).contains(marker)).map(|path| name(path));
+    let marked: Vec<_> = marked.filter(|name| !name.starts_with("crates/tidy/")).collect();
+    assert_eq!(marked, ["services/mosquitto-plugin/src/ffi.rs"]);
+}
+
 #[test]
 fn scripts_can_be_run() {
     use std::os::unix::fs::PermissionsExt;

@@ -38,6 +38,7 @@ mod ocsp;
 mod plain;
 mod quotas;
 mod races;
+mod refusals;
 mod restoring;
 mod server_certificate;
 mod shares;

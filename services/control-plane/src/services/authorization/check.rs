@@ -289,22 +289,31 @@ fn principal_type(text: &str) -> Option<PrincipalType> {
     text.parse().ok()
 }
 
+/// Refuses a list of permissions that is too long, or has one that is.
+pub(super) fn bounded_permissions(permissions: &[String], most: usize) -> Result<(), Error> {
+    if permissions.len() > most {
+        return Err(Error::invalid("permissions", "OUT_OF_RANGE", format!("may have {most} entries")));
+    }
+    permissions.iter().try_for_each(|permission| text_fits("permissions", permission))
+}
+
+fn text_fits(field: &'static str, text: &str) -> Result<(), Error> {
+    let message = format!("may have {MAX_TEXT} bytes, not {}", text.len());
+    if text.len() > MAX_TEXT { Err(Error::invalid(field, "TOO_LARGE", message)) } else { Ok(()) }
+}
+
 fn bounded(message: &CheckRequest) -> Result<(), Error> {
-    let too_long = |field, text: &str| {
-        let message = format!("may have {MAX_TEXT} bytes, not {}", text.len());
-        if text.len() > MAX_TEXT { Err(Error::invalid(field, "TOO_LARGE", message)) } else { Ok(()) }
-    };
     if message.action.is_empty() {
         return Err(Error::invalid("action", "REQUIRED", "is required: a permission, e.g. jobs:submit"));
     }
-    too_long("action", &message.action)?;
+    text_fits("action", &message.action)?;
     if let Some(resource) = &message.resource {
         if resource.r#type.is_empty() || (resource.id.is_empty() && resource.r#type != "tenant") {
             return Err(Error::invalid("resource", "REQUIRED", "needs a type, and an id unless it is the tenant"));
         }
         [&resource.r#type, &resource.id, &resource.owner]
             .into_iter()
-            .try_for_each(|text| too_long("resource", text))?;
+            .try_for_each(|text| text_fits("resource", text))?;
         if resource.r#type.contains('/') {
             return Err(Error::invalid("resource.type", "INVALID_ID", "must have no slash, which parts type and id"));
         }
@@ -313,10 +322,10 @@ fn bounded(message: &CheckRequest) -> Result<(), Error> {
             return Err(Error::invalid("resource.properties", "OUT_OF_RANGE", message));
         }
         let texts = resource.properties.iter().flat_map(|(name, value)| [name, value]);
-        texts.into_iter().try_for_each(|text| too_long("resource.properties", text))?;
+        texts.into_iter().try_for_each(|text| text_fits("resource.properties", text))?;
     }
     if message.context.len() > MAX_PROPERTIES {
         return Err(Error::invalid("context", "OUT_OF_RANGE", format!("may have {MAX_PROPERTIES} entries")));
     }
-    message.context.iter().flat_map(|(name, value)| [name, value]).try_for_each(|text| too_long("context", text))
+    message.context.iter().flat_map(|(name, value)| [name, value]).try_for_each(|text| text_fits("context", text))
 }

@@ -4,6 +4,7 @@ pub(super) mod authzen;
 mod check;
 mod convert;
 mod parse;
+mod refusals;
 mod replay;
 mod watch;
 
@@ -17,9 +18,9 @@ use signet_core::{
 };
 use signet_proto::v1::{
     AuthorizationModel, BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, DecisionsChange,
-    GetAuthorizationModelRequest, ListAuthorizationModelsRequest, ListAuthorizationModelsResponse,
+    GetAuthorizationModelRequest, ListAuthorizationModelsRequest, ListAuthorizationModelsResponse, RefusalsChange,
     SetAuthorizationModelRequest, TestAuthorizationModelRequest, TestAuthorizationModelResponse, WatchDecisionsRequest,
-    authorization_service_server::AuthorizationService,
+    WatchRefusalsRequest, authorization_service_server::AuthorizationService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -36,6 +37,7 @@ const MAX_CHECKS: usize = 50;
 #[async_trait]
 impl AuthorizationService for Api {
     type WatchDecisionsStream = Messages<DecisionsChange>;
+    type WatchRefusalsStream = Messages<RefusalsChange>;
 
     async fn get_authorization_model(
         &self,
@@ -129,6 +131,22 @@ impl AuthorizationService for Api {
         let (tenant, named) = of.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
         let (node, watched) = (Arc::clone(&self.node), tenant.clone());
         Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch::watch(node, watched, named, sink))?))
+    }
+
+    async fn watch_refusals(
+        &self,
+        request: Request<WatchRefusalsRequest>,
+    ) -> Result<Response<Self::WatchRefusalsStream>, Status> {
+        let (passed, WatchRefusalsRequest { tenant_id, permissions }) = caller::take(request)?;
+        let caller = Caller::new(&self.node, passed);
+        let of = check::scope(&caller, &tenant_id).and_then(|scope| {
+            check::require_tenant(&self.node, scope.tenant())?;
+            check::bounded_permissions(&permissions, MAX_CHECKS)?;
+            Ok(scope.tenant().clone())
+        });
+        let tenant = of.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
+        let (node, watched) = (Arc::clone(&self.node), refusals::Watched { tenant: tenant.clone(), permissions });
+        Ok(Response::new(self.stream(&caller, &tenant, move |sink| refusals::watch(node, watched, sink))?))
     }
 
     async fn batch_check(&self, request: Request<BatchCheckRequest>) -> Result<Response<BatchCheckResponse>, Status> {
