@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -167,6 +167,12 @@ fn configuration(local: &Local) -> Result<String, Failure> {
     let environment = local.environment.as_ref().map_or("local", TenantId::as_str);
     let suffix = local.suffix.as_ref().map_or("signet.internal", TrustDomainSuffix::as_str);
     let seal_delay = local.seal_delay_seconds.unwrap_or(10);
+    let host = names.iter().find(|name| matches!(name, ServerName::Dns(_))).or(names.first());
+    let issuer = match host {
+        Some(ServerName::Ip(IpAddr::V6(ip))) => format!("https://[{ip}]:{}", grpc.port()),
+        Some(name) => format!("https://{name}:{}", grpc.port()),
+        None => return Err(Failure::usage("the server needs a name")),
+    };
     Ok(format!(
         r#"# Created by `principal bootstrap --local`. Start the server: signetd --config <this file>
 # signet.sample.toml explains every key. Relative paths start from this file's folder.
@@ -200,6 +206,10 @@ ip_addresses = [{ip_addresses}]
 
 [audit]
 seal_delay_seconds = {seal_delay}
+
+[tokens]
+# What access tokens and SVIDs name as their issuer. Change it, if you must, before anything trusts them.
+issuer = "{issuer}"
 "#
     ))
 }

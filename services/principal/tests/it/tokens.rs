@@ -1,4 +1,4 @@
-//! `principal access-token`, `svid` and `token-key`, where the environment has an address that tokens name.
+//! `principal access-token`, `svid` and `token-key`, in an environment as `bootstrap --local` makes it.
 
 use std::{fs, time::Duration};
 
@@ -11,8 +11,6 @@ use crate::{
     run::{Machine, Outcome},
     server::{Server, until},
 };
-
-const ISSUER: &str = "[tokens]\nissuer = \"https://id.example.com\"";
 
 fn enroll(machine: &Machine, server: &Server, principal_type: &str, id: &str) {
     run(machine, &format!("token create {principal_type} --id {id} --tenant acme --secret-file {id}.token")).ok();
@@ -36,7 +34,8 @@ fn introspected(machine: &Machine, file: &str, code: i32) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() {
-    let (machine, server) = environment(ISSUER).await;
+    let (machine, server) = environment("").await;
+    let issuer = format!("{}/t/acme", server.url());
     fs::write(machine.path("rules.toml"), SAMPLE).unwrap();
     run(&machine, "authz apply rules.toml --tenant acme").ok();
     for (principal_type, id) in [("worker", "w-1"), ("worker", "w-2"), ("service", "s-1")] {
@@ -45,7 +44,7 @@ async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() 
 
     let got = run(&machine, "--context w-1 access-token get --audience jobs --scope jobs:dequeue").ok();
     let said = claims(&got);
-    assert_eq!((&said["iss"], &said["scope"]), (&json!("https://id.example.com/t/acme"), &json!("jobs:dequeue")));
+    assert_eq!((&said["iss"], &said["scope"]), (&json!(issuer), &json!("jobs:dequeue")));
     let thumbprint = said["cnf"]["x5t#S256"].as_str().unwrap();
     assert!(got.err.contains(thumbprint) && got.err.contains("\"jobs:dequeue\""), "{got:?}");
     assert!(!got.err.contains(got.out.trim_end()), "the token is on standard output alone");
@@ -60,7 +59,7 @@ async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() 
     assert_eq!((&found["active"], &found["reason"]), (&json!(false), &json!("PRINCIPAL_DENIED")));
 
     let svid = claims(&run(&machine, "--context w-2 svid jwt --audience sts.amazonaws.com").ok());
-    assert_eq!(svid["iss"], "https://id.example.com/t/acme/svid");
+    assert_eq!(svid["iss"], format!("{issuer}/svid"));
     let keys = run(&machine, "token-key list --tenant acme -o json").ok().json();
     assert_eq!(keys.as_array().unwrap().len(), 2, "{keys}");
 
