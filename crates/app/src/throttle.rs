@@ -29,6 +29,10 @@ const MOST_AHEAD: i64 = 10;
 /// lost it (a restore by halves); and as urgent as if it did.
 const REPEATS_A_MINUTE: u32 = 600;
 
+/// Keys for tokens a minute that one tenant's admins make. KMS makes one RSA key a second for the whole account
+/// (quota `GenerateDataKeyPair (RSA_2048)`).
+const TOKEN_KEYS_A_MINUTE: u32 = 6;
+
 /// How many refusals a minute are borne. A whole minute's worth may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalLimits {
@@ -52,13 +56,15 @@ pub(crate) struct Throttle {
     tenants: Buckets<TenantId>,
     records: Buckets<(TenantId, &'static str)>,
     repeats: Buckets<String>,
+    token_keys: Buckets<TenantId>,
 }
 
 impl Throttle {
     pub(crate) fn new(limits: RefusalLimits) -> Self {
         let RefusalLimits { per_source, per_tenant, recorded } = limits;
         let (sources, tenants, records) = (Buckets::new(per_source), Buckets::new(per_tenant), Buckets::new(recorded));
-        Self { sources, tenants, records, repeats: Buckets::new(REPEATS_A_MINUTE) }
+        let (repeats, token_keys) = (Buckets::new(REPEATS_A_MINUTE), Buckets::new(TOKEN_KEYS_A_MINUTE));
+        Self { sources, tenants, records, repeats, token_keys }
     }
 
     /// Whether a caller may try.
@@ -106,6 +112,16 @@ impl Throttle {
             reason: "REPEATED_TOO_OFTEN",
             message,
             retry_after: Some(Lifetime::seconds(1)),
+        })
+    }
+    /// Counts a key that a tenant's admin has made.
+    pub(crate) fn token_key_made(&self, tenant: &TenantId, now: Time) -> Result<(), Error> {
+        let message =
+            format!("a tenant may have {TOKEN_KEYS_A_MINUTE} keys for tokens made in a minute; wait, then retry");
+        self.token_keys.take(tenant.clone(), now).map(drop).ok_or(Error::Exhausted {
+            reason: "TOO_MANY_TOKEN_KEYS",
+            message,
+            retry_after: Some(Lifetime::seconds(60 / TOKEN_KEYS_A_MINUTE)),
         })
     }
 }

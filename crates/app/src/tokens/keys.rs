@@ -95,7 +95,10 @@ pub async fn rotate_token_keys(
         let algorithm = algorithm.or(keys.last().map(|key| key.algorithm)).unwrap_or_default();
         let at_once = now || keys.is_empty();
         let signs_at = if at_once { call.now } else { call.now.plus(signet_core::tokens::PUBLISH_LEAD) };
-        let make = || made(app, (scope.tenant(), for_use), algorithm, (call.now, signs_at));
+        let make = || async {
+            app.throttle.token_key_made(scope.tenant(), call.now)?;
+            made(app, (scope.tenant(), for_use), algorithm, (call.now, signs_at)).await
+        };
         let next: TokenKey = made_before.get_or_try_init(make).await?.clone();
         let stay = if at_once { Vec::new() } else { kept(keys, call.now) };
         let keys = stay.into_iter().chain([next]).collect();

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use signet_app::{Chore, tokens};
+use signet_app::{
+    Call, Chore,
+    tokens::{self, RotateTokenKeys},
+};
 use signet_core::{
     Error, Lifetime, Time,
     store::{Body, Entity as _},
@@ -92,4 +95,25 @@ async fn a_suspended_tenant_makes_no_keys() {
     let world = World::new().await;
     signet_app::tenants::suspend_tenant(&world.app, &call("Suspend"), &environment(), &tid("acme")).await.unwrap();
     assert_eq!(advance(&world, NOW).await.unwrap_err().reason(), "TENANT_SUSPENDED");
+}
+
+/// KMS makes few keys for all tenants together.
+#[tokio::test]
+async fn the_admins_of_a_tenant_have_few_keys_made_in_a_minute() {
+    let world = Arc::new(World::new().await);
+    world.tenant("globex").await;
+    let rotate = async |tenant: &str, request: &str, now: Time| {
+        let scope = scope(tenant);
+        let input = RotateTokenKeys { for_use: USE, algorithm: None, now: true };
+        let call = Call { now, ..call_with_id("RotateTokenKeys", request) };
+        tokens::rotate_token_keys(&world.app, &call, &scope, input).await
+    };
+    for number in 0..6 {
+        rotate("acme", &format!("r-{number}"), NOW).await.unwrap();
+    }
+    let refused = rotate("acme", "r-6", NOW).await.unwrap_err();
+    assert!(matches!(refused, Error::Exhausted { reason: "TOO_MANY_TOKEN_KEYS", .. }), "{refused}");
+    rotate("acme", "r-0", NOW).await.expect("what was done before is answered again");
+    rotate("globex", "g-0", NOW).await.expect("another tenant's are its own");
+    rotate("acme", "r-6", NOW.plus(Lifetime::seconds(10))).await.expect("one more every ten seconds");
 }
