@@ -31,7 +31,7 @@ const REPEATS_A_MINUTE: u32 = 600;
 
 /// Keys for tokens a minute that one tenant's admins make. KMS makes one RSA key a second for the whole account
 /// (quota `GenerateDataKeyPair (RSA_2048)`).
-const TOKEN_KEYS_A_MINUTE: u32 = 6;
+const TOKEN_KEYS_A_MINUTE: u32 = 12;
 
 /// How many refusals a minute are borne. A whole minute's worth may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

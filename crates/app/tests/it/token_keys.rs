@@ -108,12 +108,12 @@ async fn the_admins_of_a_tenant_have_few_keys_made_in_a_minute() {
         let call = Call { now, ..call_with_id("RotateTokenKeys", request) };
         tokens::rotate_token_keys(&world.app, &call, &scope, input).await
     };
-    for number in 0..6 {
+    for number in 0..12 {
         rotate("acme", &format!("r-{number}"), NOW).await.unwrap();
     }
-    let refused = rotate("acme", "r-6", NOW).await.unwrap_err();
+    let refused = rotate("acme", "r-12", NOW).await.unwrap_err();
     assert!(matches!(refused, Error::Exhausted { reason: "TOO_MANY_TOKEN_KEYS", .. }), "{refused}");
     rotate("acme", "r-0", NOW).await.expect("what was done before is answered again");
     rotate("globex", "g-0", NOW).await.expect("another tenant's are its own");
-    rotate("acme", "r-6", NOW.plus(Lifetime::seconds(10))).await.expect("one more every ten seconds");
+    rotate("acme", "r-12", NOW.plus(Lifetime::seconds(5))).await.expect("one more every five seconds");
 }

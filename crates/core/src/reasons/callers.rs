@@ -250,7 +250,7 @@ reasons! {
         "The principal, its tenant or the node has as many open streams as it may."
         => "Close some, then retry.";
     TOO_MANY_TOKEN_KEYS [Caller; "RESOURCE_EXHAUSTED"]
-        "The tenant's admins have had six keys for tokens made on this node within a minute."
+        "The tenant's admins have had twelve keys for tokens made on this node within a minute."
         => "Retry after the pause in `RetryInfo`.";
     UNAVAILABLE [Caller; "UNAVAILABLE"]
         "The store, a key, STS or an issuer did not answer."
