@@ -21,8 +21,8 @@ sandboxed() {
   [[ $status == *'NoNewPrivs:'?1* && $status == *'Seccomp:'?2* ]] || die "$1 runs without its sandbox: $status"
 }
 
-# as_readme_says: every command of its section Install, in its order. What it installs is installed, and nothing is answered.
-as_readme_says() {
+# as_documented: every command of the section Packages of docs/install.md, in its order. What it installs is installed, and nothing is answered.
+as_documented() {
   local line began=$SECONDS count=0
   while read -r line; do
     says env DEBIAN_FRONTEND=noninteractive bash -euc "${line/apt install/apt-get install --yes}"
@@ -32,8 +32,8 @@ as_readme_says() {
     else
       count=$((count + 1))
     fi
-  done < <(sed -n '/^## Install/,/^## [^I]/s/^\$ sudo/sudo/p' /run/signet/README.md | sed 's/ *#.*//')
-  ((count == 4)) || die "README has $count commands from the installation to the first certificate, not four"
+  done < <(sed -n '/^## Packages/,/^## [^P]/s/^\$ sudo/sudo/p' /run/signet/docs/install.md | sed 's/ *#.*//')
+  ((count == 4)) || die "docs/install.md has $count commands from the installation to the first certificate, not four"
   ((SECONDS - began < 60)) || die "the first certificate took $((SECONDS - began)) s"
   [[ $(</var/lib/signet/sensor-001/cert.pem) == *'BEGIN CERTIFICATE'* ]] || die "there is no certificate"
   say "the first certificate is there $((SECONDS - began)) s after the installation, by $count commands"
@@ -108,7 +108,7 @@ leave() {
 }
 
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >/etc/hosts
-as_readme_says
+as_documented
 sandboxed signetd
 agent
 gateway

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{files, name, read, root};
 
 const EVERYWHERE: &[&str] =
-    &["benches", "crates", "fuzz", "infra", "lambdas", "localstack", "proto", "runbooks", "scripts", "services", ".ci"];
+    &["benches", "crates", "docs", "fuzz", "infra", "lambdas", "localstack", "proto", "runbooks", "scripts", "services", ".ci"];
 
 #[test]
 fn no_test_is_switched_off() {

@@ -1,4 +1,5 @@
-//! Every `principal` command in the runbooks, the README and the page on bootstrap exists, and does what the page says.
+//! Every `principal` command in the runbooks, docs/, the README and the page on bootstrap exists, and does what the page
+//! says.
 
 use std::{
     fs,
@@ -46,11 +47,17 @@ const RULES: &str = include_str!("../../authz.sample.toml");
 /// What ProvisionDevices.md shows as a file.
 const DEVICES: &str = "id,groups,display_name\nsensor-002,sensors;north,\"Hall 1, left\"\nsensor-003,sensors;south,\n";
 
+/// All pages of these folders are documents.
+const FOLDERS: [&str; 5] = ["docs", "docs/concepts", "docs/guides", "docs/reference", "runbooks"];
+
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut documents =
         ["README.md", "AUTHORIZATION.md", "TOKENS.md", "infra/BOOTSTRAP.md"].map(|page| root.join(page)).to_vec();
-    documents.extend(fs::read_dir(root.join("runbooks")).unwrap().map(|entry| entry.unwrap().path()));
+    for folder in FOLDERS {
+        documents.extend(fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     documents.sort();
     documents
 }
