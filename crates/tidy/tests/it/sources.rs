@@ -4,8 +4,20 @@ use std::path::Path;
 
 use crate::{files, name, read, root};
 
-const EVERYWHERE: &[&str] =
-    &["benches", "crates", "docs", "fuzz", "infra", "lambdas", "localstack", "proto", "runbooks", "scripts", "services", ".ci"];
+const EVERYWHERE: &[&str] = &[
+    "benches",
+    "crates",
+    "docs",
+    "fuzz",
+    "infra",
+    "lambdas",
+    "localstack",
+    "proto",
+    "runbooks",
+    "scripts",
+    "services",
+    ".ci",
+];
 
 #[test]
 fn no_test_is_switched_off() {
