@@ -1,4 +1,5 @@
-//! Every `principal` command in the runbooks, docs/, the README and the page on bootstrap exists, and does what the page
+//! Every `principal` command in the runbooks, docs/, the README and the page on bootstrap exists, and does what the
+//! page
 //! says.
 
 use std::{
