@@ -29,6 +29,9 @@ const MOST_AHEAD: i64 = 10;
 /// lost it (a restore by halves); and as urgent as if it did.
 const REPEATS_A_MINUTE: u32 = 600;
 
+/// Polls a minute of one tenant's receivers that read the feed itself, which every node follows: up to 16 pages each.
+const FEED_READS_A_MINUTE: u32 = 30;
+
 /// Keys for tokens a minute that one tenant's admins make. KMS makes one RSA key a second for the whole account
 /// (quota `GenerateDataKeyPair (RSA_2048)`).
 const TOKEN_KEYS_A_MINUTE: u32 = 12;
@@ -57,6 +60,7 @@ pub(crate) struct Throttle {
     records: Buckets<(TenantId, &'static str)>,
     repeats: Buckets<String>,
     token_keys: Buckets<TenantId>,
+    feed_reads: Buckets<TenantId>,
 }
 
 impl Throttle {
@@ -64,7 +68,8 @@ impl Throttle {
         let RefusalLimits { per_source, per_tenant, recorded } = limits;
         let (sources, tenants, records) = (Buckets::new(per_source), Buckets::new(per_tenant), Buckets::new(recorded));
         let (repeats, token_keys) = (Buckets::new(REPEATS_A_MINUTE), Buckets::new(TOKEN_KEYS_A_MINUTE));
-        Self { sources, tenants, records, repeats, token_keys }
+        let feed_reads = Buckets::new(FEED_READS_A_MINUTE);
+        Self { sources, tenants, records, repeats, token_keys, feed_reads }
     }
 
     /// Whether a caller may try.
@@ -114,6 +119,19 @@ impl Throttle {
             retry_after: Some(Lifetime::seconds(1)),
         })
     }
+    /// Counts a poll that reads the feed for a tenant's receiver.
+    pub(crate) fn feed_read(&self, tenant: &TenantId, now: Time) -> Result<(), Error> {
+        let message = format!(
+            "receivers that were away, or do not acknowledge old events, may poll {FEED_READS_A_MINUTE} times a minute \
+             in a tenant; acknowledge what was told, wait, then retry"
+        );
+        self.feed_reads.take(tenant.clone(), now).map(drop).ok_or(Error::Exhausted {
+            reason: "TOO_MANY_OLD_EVENTS",
+            message,
+            retry_after: Some(Lifetime::seconds(60 / FEED_READS_A_MINUTE)),
+        })
+    }
+
     /// Counts a key that a tenant's admin has made.
     pub(crate) fn token_key_made(&self, tenant: &TenantId, now: Time) -> Result<(), Error> {
         let message =

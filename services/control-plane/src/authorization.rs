@@ -43,6 +43,7 @@ const TAIL: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
 /// A page of a listing takes the room of this many other calls.
 const LISTING: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 /// Fifty questions, each with up to two reads; most are asked with a certificate that was met before, and read nothing.
+/// Or a hundred security events, each signed, and most with a read.
 const BATCH: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 /// A search reads pages of a listing, and then asks as a batch does.
 const SEARCH: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
@@ -307,7 +308,7 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let lane = match () {
         () if URGENT.contains(&permission.as_str()) => Lane::Urgent,
         // A service that does not hear of changes refuses everybody.
-        () if matches!(operation, "WatchDecisions" | "WatchRefusals" | "PollSecurityEvents") => Lane::Urgent,
+        () if matches!(operation, "WatchDecisions" | "WatchRefusals") => Lane::Urgent,
         () if RENEWALS.contains(&operation) => Lane::Renewal,
         () => Lane::Ordinary,
     };
@@ -318,7 +319,7 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
 fn weight(operation: &str) -> NonZeroU32 {
     match operation {
         tail if tail.starts_with("Tail") => TAIL,
-        "BatchCheck" => BATCH,
+        "BatchCheck" | "PollSecurityEvents" => BATCH,
         list if list.starts_with("List") => LISTING,
         _ => NonZeroU32::MIN,
     }

@@ -29,6 +29,8 @@ const SUCCESS: c_int = 0;
 const INVALID: c_int = 3;
 const AUTH: c_int = 11;
 const ACL_DENIED: c_int = 12;
+/// It is done, and plugins that were loaded later are asked, too.
+const DEFER: c_int = 17;
 /// `enum mosquitto_plugin_event`.
 const RELOAD: c_int = 1;
 const ACL_CHECK: c_int = 2;
@@ -40,6 +42,8 @@ const READ: c_int = 1;
 const WRITE: c_int = 2;
 const SUBSCRIBE: c_int = 4;
 const UNSUBSCRIBE: c_int = 8;
+/// `mp_websockets` of `enum mosquitto_protocol`.
+const WEBSOCKETS: c_int = 2;
 /// Longest that sessions are ended at once: other clients wait meanwhile.
 const ENDING: Duration = Duration::from_millis(30);
 /// How soon the broker is to call again, which 2.0 does anyway.
@@ -117,6 +121,7 @@ struct Functions {
     address: TextOf,
     client_id: TextOf,
     username: TextOf,
+    protocol: NumberOf,
     protocol_version: NumberOf,
     certificate: CertificateOf,
     set_username: SetUsername,
@@ -147,6 +152,7 @@ impl Functions {
             address: function!(c"mosquitto_client_address" as TextOf),
             client_id: function!(c"mosquitto_client_id" as TextOf),
             username: function!(c"mosquitto_client_username" as TextOf),
+            protocol: function!(c"mosquitto_client_protocol" as NumberOf),
             protocol_version: function!(c"mosquitto_client_protocol_version" as NumberOf),
             certificate: function!(c"mosquitto_client_certificate" as CertificateOf),
             set_username: function!(c"mosquitto_set_username" as SetUsername),
@@ -202,6 +208,11 @@ impl<'a> Client<'a> {
     fn has_protocol(&self) -> bool {
         // SAFETY: as in `text`.
         unsafe { (self.functions.protocol_version)(self.pointer) != 0 }
+    }
+
+    fn is_on_websocket(&self) -> bool {
+        // SAFETY: as in `text`.
+        unsafe { (self.functions.protocol)(self.pointer) == WEBSOCKETS }
     }
 
     /// DER. The broker's TLS has seen that the client has its key.
@@ -378,8 +389,8 @@ impl State {
         let (certificate, address, place) = (client.certificate(), client.address(), client.place());
         // SAFETY: not NULL, so it ends with NUL (the broker adds it) and lives as long as this call.
         let password = (!event.password.is_null()).then(|| unsafe { CStr::from_ptr(event.password) });
-        let username = client.username();
-        let connect = Connect { client_id, username, certificate, password, address, place };
+        let (username, is_on_websocket) = (client.username(), client.is_on_websocket());
+        let connect = Connect { client_id, username, certificate, password, address, place, is_on_websocket };
         let named = plugin.connect(&connect);
         let lines = plugin.take_lines();
         drop(plugin);
@@ -404,8 +415,8 @@ impl State {
         // SAFETY: not NULL, so it ends with NUL and lives as long as this call.
         let topic = unsafe { CStr::from_ptr(event.topic) }.to_bytes();
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return ACL_DENIED };
-        let (username, is_client) = (client.username(), client.has_protocol());
-        let allowed = plugin.check(&Check { client_id, username, is_client, access, topic });
+        let (username, place) = (client.username(), client.has_protocol().then(|| client.place()));
+        let allowed = plugin.check(&Check { client_id, username, place, access, topic });
         if allowed {
             return SUCCESS;
         }
@@ -457,6 +468,6 @@ impl State {
         if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
             plugin.reloaded();
         }
-        SUCCESS
+        DEFER
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     journal::{Journal, Line, OtherLines, Weight},
     names,
     rules::{Rules, Use},
-    sessions::{Admitted, Sessions},
+    sessions::{Admitted, Session, Sessions},
     topics,
     watch::{Handle, Watcher},
 };
@@ -79,15 +79,16 @@ pub(crate) struct Connect<'a> {
     pub(crate) password: Option<&'a CStr>,
     pub(crate) address: &'a str,
     pub(crate) place: usize,
+    pub(crate) is_on_websocket: bool,
 }
 
 /// A use of a topic.
 pub(crate) struct Check<'a> {
     pub(crate) client_id: &'a CStr,
     pub(crate) username: Option<&'a CStr>,
-    /// Whether it is a connection's, present or past; otherwise the broker asks for whoever sent a retained message, or
-    /// had a session before the broker was started.
-    pub(crate) is_client: bool,
+    /// The connection's, present or past; otherwise the broker asks for whoever sent a retained message, or had a
+    /// session before the broker was started.
+    pub(crate) place: Option<usize>,
     pub(crate) access: Access,
     pub(crate) topic: &'a [u8],
 }
@@ -127,7 +128,8 @@ impl Plugin {
 
     /// Lets a client in or not; how it is called from now on, unless that is settled already.
     pub(crate) fn connect(&mut self, connect: &Connect<'_>) -> Result<Option<CString>, Refused> {
-        let decided = if self.reloads { self.connect_again(connect).map(|()| None) } else { self.connect_new(connect) };
+        let decided =
+            if self.reloads && !self.is_new(connect) { self.connect_again(connect) } else { self.connect_new(connect) };
         if let Err(reason) = decided {
             let (client_id, address) = (connect.client_id.to_string_lossy(), connect.address);
             self.journal.refusal(|| format!("refused a client from {address} with client id {client_id:?}: {reason}"));
@@ -205,14 +207,24 @@ impl Plugin {
         Err(refused)
     }
 
-    /// The broker has read its configuration again and asks for everybody whom it knows.
-    fn connect_again(&mut self, connect: &Connect<'_>) -> Result<(), Refused> {
-        if let Some(session) = self.sessions.find(connect.client_id).filter(|session| session.is_at(connect.place)) {
-            return session.refused.map_or(Ok(()), Err);
+    /// Whether it comes while the broker asks for everybody whom it knows: 2.0 reads from WebSockets before it has told
+    /// us that it is through. Its name is its own word. Who is not connected any more has no WebSocket.
+    fn is_new(&mut self, connect: &Connect<'_>) -> bool {
+        connect.is_on_websocket && self.connected(connect).is_none()
+    }
+
+    fn connected(&mut self, connect: &Connect<'_>) -> Option<&mut Session> {
+        self.sessions.find(connect.client_id).filter(|session| session.is_connected && session.place == connect.place)
+    }
+
+    /// The broker has read its configuration again and asks for everybody whom it knows, by the names that we gave.
+    fn connect_again(&mut self, connect: &Connect<'_>) -> Result<Option<CString>, Refused> {
+        if let Some(session) = self.connected(connect) {
+            return session.refused.map_or(Ok(None), Err);
         }
         let username = connect.username.ok_or("CERTIFICATE_REQUIRED")?.to_bytes();
         let is_good = names::owns(username, connect.client_id.to_bytes()) && self.principal_is_good(username).is_some();
-        if is_good { Ok(()) } else { Err("PRINCIPAL_DENIED") }
+        if is_good { Ok(None) } else { Err("PRINCIPAL_DENIED") }
     }
 
     /// Tenant and id of a principal that is not refused, by a user name that we have given.
@@ -242,10 +254,14 @@ impl Plugin {
             Access::Subscribe => (Use::Subscribe, topics::wanted(check.topic)),
         };
         let Some(filter) = filter else { return false };
-        if !check.is_client {
-            return self.allows_absent(check, how, filter);
+        let Some(place) = check.place else { return self.allows_absent(check, how, filter) };
+        // The broker may name clients itself, and then does not ask us who they are.
+        if !check.username.is_some_and(|username| names::owns(username.to_bytes(), check.client_id.to_bytes())) {
+            return false;
         }
+        let is_will_of_before = |session: &Session| check.access == Access::Write && session.before == Some(place);
         let found = self.sessions.find(check.client_id);
+        let found = found.filter(|session| session.place == place || is_will_of_before(session));
         let Some(session) = found.filter(|session| session.is_connected || check.access != Access::Read) else {
             // What waits for one that is not connected is looked at again when it comes back. A will that was put off
             // for longer than its sender is remembered is nobody's.

@@ -27,7 +27,9 @@ pub(crate) struct Session {
     number: u64,
     pub(crate) client_id: Arc<CStr>,
     /// Its address in the broker's memory: a client that takes a session over has the client id of the one before.
-    place: usize,
+    pub(crate) place: usize,
+    /// Where the client was that it took the session over from: what comes from there is that one's will.
+    pub(crate) before: Option<usize>,
     pub(crate) is_connected: bool,
     pub(crate) holder: Holder,
     /// What it may now.
@@ -84,10 +86,12 @@ impl Sessions {
         self.forget_ends();
         self.by_client_id.insert(Arc::clone(&client_id), slot);
         let number = self.last;
+        let before = self.slots.get(slot).and_then(Option::as_ref).map(|session| session.place);
         let session = Session {
             number,
             client_id,
             place,
+            before,
             is_connected: true,
             holder,
             rights,
@@ -183,9 +187,5 @@ impl Session {
         let is_new = self.refused.is_some() && self.is_connected && !self.is_ending;
         self.is_ending |= is_new;
         is_new
-    }
-
-    pub(crate) fn is_at(&self, place: usize) -> bool {
-        self.is_connected && self.place == place
     }
 }

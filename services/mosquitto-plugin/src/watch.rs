@@ -5,11 +5,13 @@ use std::{
     time::Duration,
 };
 
-use signet_client::{Authorizer, Question, QuestionSubject, ShownToken};
+use signet_client::{Authorizer, Question, QuestionSubject, ShownToken, jittered};
 use tokio::{runtime, task::JoinHandle, time::sleep};
 
-/// How soon it is asked again what nobody answered: the session goes on by the last word meanwhile.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How soon it is asked again what nobody answered: the session goes on by the last word meanwhile. Twice as long each
+/// time, and for each session another time, since all of them lose the control plane together.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// A session that may meanwhile be another's, or gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,9 +62,11 @@ impl Watcher {
 }
 
 async fn until_denied(authorizer: &Authorizer, question: &Question) {
+    let mut pause = FIRST_PAUSE;
     loop {
         let why = match authorizer.hold(question.clone()).await {
             Ok((_, ongoing)) => {
+                pause = FIRST_PAUSE;
                 ongoing.ended().await;
                 ongoing.why()
             }
@@ -71,7 +75,8 @@ async fn until_denied(authorizer: &Authorizer, question: &Question) {
         if !why.is_unavailable() && !why.is_too_many() {
             return;
         }
-        sleep(AGAIN).await;
+        sleep(jittered(pause)).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }
 

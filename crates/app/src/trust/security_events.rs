@@ -34,6 +34,8 @@ const NO_EVENTS: PerShard = [u64::MAX; FEED_SHARDS as usize];
 pub struct PollSecurityEvents {
     /// `jti` of what it need not be told again.
     pub acknowledged: Vec<String>,
+    /// `jti` of what it cannot take, whether it is to be told again or not.
+    pub refused: Vec<String>,
     /// Most events that it wants.
     pub most: usize,
 }
@@ -51,6 +53,8 @@ pub struct OpenEvents {
     pub seen: u64,
     /// How many were acknowledged.
     pub acknowledged: usize,
+    /// Those of [`PollSecurityEvents::refused`] that are on the stream, and were not acknowledged before.
+    pub refused: Vec<String>,
 }
 
 /// Whose session is over, and what is known of why.
@@ -78,12 +82,12 @@ pub async fn poll_security_events(
     let mut conflict = Error::Conflict("the stream of security events");
     for attempt in 0..ledger::ATTEMPTS {
         ledger::pause(app, attempt).await;
-        let (mut stream, before) = stream(app, trust, call, scope, receiver).await?;
+        let Begun { mut stream, before, gone } = begun(app, trust, call, scope, receiver).await?;
         if before.is_some() {
             require_feed(app, trust, &mut stream, call.now).await?;
         }
         let found = find(app, trust, &stream, call.now).await?;
-        let acknowledged = acknowledge(&mut stream, &found.events, &poll.acknowledged);
+        let Answered { acknowledged, refused } = answered(&mut stream, &found.events, poll);
         let Found { mut events, reached, is_whole, seen } = found;
         events.retain(|place, _| stream.is_open(place));
         stream.go_on(&reached, events.keys());
@@ -100,7 +104,7 @@ pub async fn poll_security_events(
             Some(_) => None,
         };
         if let Some(write) = write
-            && let Err(error) = written(app, call, &stream, write).await
+            && let Err(error) = written(app, call, &stream, [Some(write), gone].into_iter().flatten().collect()).await
         {
             match error {
                 StoreError::Conflict { .. } | StoreError::Unknown(_) => conflict = error.into(),
@@ -112,44 +116,68 @@ pub async fn poll_security_events(
         events.sort_by_key(|event| (event.at, event.place));
         let more = !is_whole || events.len() > poll.most;
         events.truncate(poll.most);
-        return Ok(OpenEvents { stream, events, more, seen, acknowledged });
+        return Ok(OpenEvents { stream, events, more, seen, acknowledged, refused });
     }
     Err(conflict)
 }
 
-/// The receiver's, or a new one that is not written yet.
-async fn stream(
+/// A receiver's stream.
+struct Begun {
+    stream: SecurityEventStream,
+    /// `None`: it is new, and not written yet.
+    before: Option<Versioned<SecurityEventStream>>,
+    /// What ends a stream in whose place this one comes.
+    gone: Option<Write>,
+}
+
+async fn begun(
     app: &App,
     trust: &Trust,
     call: &Call,
     scope: &TenantScope,
     receiver: &PrincipalId,
-) -> Result<(SecurityEventStream, Option<Versioned<SecurityEventStream>>), Error> {
+) -> Result<Begun, Error> {
     let key = SecurityEventStream::key_of(scope.tenant(), receiver);
     if let Some(found) = scope.get::<SecurityEventStream>(&*app.store, &key, call.now).await? {
-        return Ok((found.value.clone(), Some(found)));
+        return Ok(Begun { stream: found.value.clone(), before: Some(found), gone: None });
     }
     let all = SecurityEventStream::all_of(scope.tenant());
-    let others = scope.page::<SecurityEventStream>(&*app.store, &all, call.now).await?;
-    if others.records.len() >= MAX_STREAMS as usize {
-        let message =
-            format!("tenant {} has {MAX_STREAMS} receivers of security events, which is the most", scope.tenant());
-        return Err(Error::Exhausted { reason: "TOO_MANY_RECEIVERS", message, retry_after: None });
-    }
+    let others = scope.page::<SecurityEventStream>(&*app.store, &all, call.now).await?.records;
+    let gone = if others.len() < MAX_STREAMS as usize { None } else { Some(gone(app, call, scope, others).await?) };
     let KnownEvents { settled, .. } = trust.known_events(scope.tenant(), &NO_EVENTS);
     let id = token_id(&*app.entropy, call.now);
-    Ok((SecurityEventStream::new(scope.tenant().clone(), receiver.clone(), id, settled, call.now), None))
+    let stream = SecurityEventStream::new(scope.tenant().clone(), receiver.clone(), id, settled, call.now);
+    Ok(Begun { stream, before: None, gone })
 }
 
-async fn written(app: &App, call: &Call, stream: &SecurityEventStream, write: Write) -> Result<(), StoreError> {
-    let commit = match &write {
-        Write::Create(_) => {
+/// Ends the stream of a principal that was deleted. An error if there is none.
+async fn gone(
+    app: &App,
+    call: &Call,
+    scope: &TenantScope,
+    streams: Vec<Versioned<SecurityEventStream>>,
+) -> Result<Write, Error> {
+    for Versioned { value: stream, version } in streams {
+        let key = Principal::key_of(scope.tenant(), &stream.receiver);
+        let found = readable(scope.get::<Principal>(&*app.store, &key, call.now).await)?;
+        if found.is_some_and(|found| found.value.status == PrincipalStatus::Deleted) {
+            return Ok(Write::replace(stream.ended(call.now), version));
+        }
+    }
+    let message =
+        format!("tenant {} has {MAX_STREAMS} receivers of security events, which is the most", scope.tenant());
+    Err(Error::Exhausted { reason: "TOO_MANY_RECEIVERS", message, retry_after: None })
+}
+
+async fn written(app: &App, call: &Call, stream: &SecurityEventStream, writes: Vec<Write>) -> Result<(), StoreError> {
+    let commit = match writes.first() {
+        Some(Write::Create(_)) => {
             let entry = AuditEntry::done(call, "security_event_stream", &stream.receiver);
             call::audited(app, call, &stream.tenant, &entry)
         }
         _ => Commit::bookkeeping(call.now),
     };
-    ledger::commit(app, &commit.write(write), call.now).await
+    ledger::commit(app, &commit.writes(writes), call.now).await
 }
 
 /// Looks at the feed's end where this node knows of none as late as what the receiver knows: another node may have read
@@ -169,27 +197,37 @@ async fn require_feed(app: &App, trust: &Trust, stream: &mut SecurityEventStream
     Ok(())
 }
 
-/// Returns how many of the ids are known.
-fn acknowledge(
+/// What the receiver's words changed.
+struct Answered {
+    acknowledged: usize,
+    refused: Vec<String>,
+}
+
+fn answered(
     stream: &mut SecurityEventStream,
     events: &BTreeMap<EventPlace, SecurityEvent>,
-    ids: &[String],
-) -> usize {
-    if ids.is_empty() {
-        return 0;
+    poll: &PollSecurityEvents,
+) -> Answered {
+    let mut answered = Answered { acknowledged: 0, refused: Vec::new() };
+    if poll.acknowledged.is_empty() && poll.refused.is_empty() {
+        return answered;
     }
-    let open: BTreeMap<String, EventPlace> =
-        events.iter().map(|(place, event)| (stream.token_id(event), *place)).collect();
-    let mut known = 0_usize;
-    if !stream.is_known && ids.contains(&stream.first_token_id()) {
+    let open: BTreeMap<String, EventPlace> = events
+        .iter()
+        .filter(|(place, _)| stream.is_open(place))
+        .map(|(place, event)| (stream.token_id(event), *place))
+        .collect();
+    let first = (!stream.is_known).then(|| stream.first_token_id());
+    let is_open = |id: &&String| open.contains_key(*id) || first.as_ref() == Some(*id);
+    answered.refused = poll.refused.iter().filter(is_open).cloned().collect();
+    if first.is_some_and(|first| poll.acknowledged.contains(&first)) {
         stream.is_known = true;
-        known = 1;
+        answered.acknowledged = 1;
     }
-    for place in ids.iter().filter_map(|id| open.get(id)) {
-        known = known.saturating_add(usize::from(stream.is_open(place)));
-        stream.acknowledge(*place);
+    for place in poll.acknowledged.iter().filter_map(|id| open.get(id)) {
+        answered.acknowledged = answered.acknowledged.saturating_add(usize::from(stream.acknowledge(*place)));
     }
-    known
+    answered
 }
 
 /// What there is for a stream, as far as was looked.
@@ -207,8 +245,11 @@ async fn find(app: &App, trust: &Trust, stream: &SecurityEventStream, now: Time)
     let KnownEvents { mut events, complete_after, settled: mut reached, seen } =
         trust.known_events(&stream.tenant, &stream.read);
     let from = (0..).zip(stream.read.into_iter().zip(complete_after));
-    let earlier = from.filter(|(_, (read, complete_after))| read < complete_after);
-    let reads = earlier.map(|(shard, (read, end))| read_feed(app, stream, shard, (read, end), now));
+    let earlier: Vec<_> = from.filter(|(_, (read, complete_after))| read < complete_after).collect();
+    if !earlier.is_empty() {
+        app.throttle.feed_read(&stream.tenant, now)?;
+    }
+    let reads = earlier.into_iter().map(|(shard, (read, end))| read_feed(app, stream, shard, (read, end), now));
     let mut is_whole = true;
     for part in try_join_all(reads).await? {
         events.extend(part.events.into_iter().map(|event| (event.place, event)));

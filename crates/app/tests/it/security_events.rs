@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signet_app::{
-    App,
+    App, principals,
     trust::security_events::{OpenEvents, PollSecurityEvents, poll_security_events, revoked_facts},
 };
 use signet_core::{
@@ -25,11 +25,11 @@ use signet_testkit::{
 use crate::{
     feed::{announce, enrolled, revoke, suspend},
     nodes::{Node, Site},
-    world::{acme, at, call, environment, pid, tid},
+    world::{acme, admin, at, call, environment, pid, tid},
 };
 
 async fn poll(app: &App, trust: &Trust, now: Time, acknowledged: &[String]) -> OpenEvents {
-    let poll = PollSecurityEvents { acknowledged: acknowledged.to_vec(), most: 100 };
+    let poll = PollSecurityEvents { acknowledged: acknowledged.to_vec(), most: 100, ..Default::default() };
     let call = at(call("PollSecurityEvents"), now);
     poll_security_events(app, trust, &call, (&acme(), &pid("api")), &poll).await.unwrap()
 }
@@ -184,7 +184,7 @@ async fn a_tenant_has_a_hundred_receivers_at_most() {
     let ask = |id: String| {
         let (app, trust) = (&site.app, &node.trust);
         async move {
-            let poll = PollSecurityEvents { acknowledged: Vec::new(), most: 1 };
+            let poll = PollSecurityEvents { most: 1, ..Default::default() };
             poll_security_events(app, trust, &call("PollSecurityEvents"), (&acme(), &pid(&id)), &poll).await
         }
     };
@@ -193,6 +193,66 @@ async fn a_tenant_has_a_hundred_receivers_at_most() {
     }
     assert_eq!(ask("one-more".into()).await.unwrap_err().reason(), "TOO_MANY_RECEIVERS");
     assert!(ask("r-7".into()).await.is_ok());
+    // One who is deleted makes room for one.
+    enrolled(&site, "r-8").await;
+    delete(&site, "r-8").await;
+    assert!(ask("one-more".into()).await.is_ok());
+    assert_eq!(ask("another".into()).await.unwrap_err().reason(), "TOO_MANY_RECEIVERS");
+}
+
+async fn delete(site: &Site, id: &str) {
+    principals::delete_principal(&site.app, &call("DeletePrincipal"), &admin(), &acme(), &pid(id)).await.unwrap();
+}
+
+/// Whoever leaves an old event open is told of what comes, but does not have the feed read for it again and again: all
+/// nodes follow it.
+#[tokio::test]
+async fn the_feed_is_not_read_without_end_for_receivers_that_leave_old_events_open() {
+    let site = Site::new().await;
+    let start = node(&site, NOW).await;
+    poll(&site.app, &start.trust, NOW, &[]).await;
+    suspend_nobody(&site).await;
+    // It does not remember what came before it.
+    let fresh = node(&site, later(60)).await;
+    let ask = async |now| {
+        let call = at(call("PollSecurityEvents"), now);
+        let poll = PollSecurityEvents { most: 100, ..Default::default() };
+        poll_security_events(&site.app, &fresh.trust, &call, (&acme(), &pid("api")), &poll).await
+    };
+    for _ in 0..30 {
+        assert_eq!(ask(later(60)).await.unwrap().events.len(), 1);
+    }
+    assert_eq!(ask(later(60)).await.unwrap_err().reason(), "TOO_MANY_OLD_EVENTS");
+    assert_eq!(ask(later(62)).await.unwrap().events.len(), 1);
+}
+
+/// What is told as acknowledged is, and what changes nothing is not written.
+#[tokio::test]
+async fn more_than_may_be_ahead_of_an_open_event_is_not_taken_for_acknowledged() {
+    let site = Site::in_memory().await;
+    let mut node = node(&site, NOW).await;
+    poll(&site.app, &node.trust, NOW, &[]).await;
+    suspend_nobody(&site).await;
+    let denied = |id: usize| {
+        (Change::PrincipalDenied { principal: pid(&format!("w-{id}")), until: later(86_400) }, later(86_400))
+    };
+    for hundred in 0..11 {
+        announce(&site, &(0..100).map(|one| denied(hundred * 100 + one)).collect::<Vec<_>>()).await;
+    }
+    follow(&mut node, later(1)).await;
+    let all = PollSecurityEvents { most: 2000, ..Default::default() };
+    let call = at(call("PollSecurityEvents"), later(1));
+    let open = poll_security_events(&site.app, &node.trust, &call, (&acme(), &pid("api")), &all).await.unwrap();
+    assert_eq!(open.events.len(), 1101);
+    let but_the_first = &ids(&open)[1..];
+    let mut acknowledged = 0;
+    for part in but_the_first.chunks(100) {
+        acknowledged += poll(&site.app, &node.trust, later(1), part).await.acknowledged;
+    }
+    assert_eq!(acknowledged, stored(&site).await.ahead.len());
+    let before = stored(&site).await;
+    assert_eq!(poll(&site.app, &node.trust, later(2), but_the_first).await.acknowledged, 0);
+    assert_eq!(stored(&site).await, before, "nothing changed, so nothing is written");
 }
 
 /// Unlike all others: also of the same event on another stream, and of another event in the same place.

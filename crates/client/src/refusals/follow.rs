@@ -26,7 +26,7 @@ const UPKEEP: Duration = Duration::from_secs(1);
 pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
     // Beside the stream, whether there is one or not.
     let _upkeep = Task::spawn(upkeep(Arc::clone(&shared), Arc::clone(&inner)));
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut told) = (FIRST_PAUSE, None);
     loop {
         let opened = Instant::now();
         let error = connected(&shared, &inner).await.err();
@@ -34,8 +34,13 @@ pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
             inner.known.store(Arc::new(Known::nothing(shared.anchors.tenant.clone(), &inner.settings)));
             inner.changed();
         }
-        tracing::debug!(error = error.map(|error| error.to_string()), "the stream of refusals ended; reopening it");
-        pause = if opened.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
+        let error = error.map(|error| error.to_string());
+        if error.is_some() && error != told {
+            tracing::warn!(tenant = %shared.anchors.tenant, error, "cannot follow who is refused; trying again");
+        }
+        let was_long = opened.elapsed() > LONGEST_PAUSE;
+        told = if was_long { None } else { error };
+        pause = if was_long { FIRST_PAUSE } else { pause };
         sleep(jittered(pause)).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }

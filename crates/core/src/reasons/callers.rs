@@ -240,9 +240,12 @@ reasons! {
     TOO_MANY_CALLS [Caller; "RESOURCE_EXHAUSTED"]
         "The principal, its tenant, or an address without a certificate calls too often."
         => "Slow down, and retry after the pause in `RetryInfo` (HTTP: `Retry-After`).";
+    TOO_MANY_OLD_EVENTS [Caller; "RESOURCE_EXHAUSTED"]
+        "Receivers of the tenant's security events that were away, or leave old events unacknowledged, poll too often."
+        => "Acknowledge what was told, and retry after the pause in `RetryInfo` (HTTP: `Retry-After`).";
     TOO_MANY_RECEIVERS [Caller; "RESOURCE_EXHAUSTED"]
         "As many principals of the tenant as may (100) have asked for security events, each in the last 90 days."
-        => "Poll as one of those, and hand on what it is told.";
+        => "Poll as one of those, and hand on what it is told; or delete principals that poll no more.";
     TOO_MANY_REFUSED_ENROLLMENTS [Caller; "RESOURCE_EXHAUSTED"]
         "Too many enrollments from this address or into this tenant were refused."
         => "Fix the proof, and retry in a few minutes.";

@@ -85,11 +85,10 @@ impl SecurityEventStream {
         read.is_some_and(|read| place.sequence > *read) && !self.ahead.contains(place)
     }
 
-    /// The receiver has it. More than it may have ahead of what it does not have is told again.
-    pub fn acknowledge(&mut self, place: EventPlace) {
-        if self.is_open(&place) && self.ahead.len() < MAX_AHEAD {
-            self.ahead.insert(place);
-        }
+    /// The receiver has it. False: it had it before, or has too many ahead of one that it does not have, and is told of
+    /// this one again.
+    pub fn acknowledge(&mut self, place: EventPlace) -> bool {
+        self.is_open(&place) && self.ahead.len() < MAX_AHEAD && self.ahead.insert(place)
     }
 
     /// Goes on to `reached` in each shard, but not beyond what is `open` (all that is, of the entries up to there).
@@ -113,6 +112,11 @@ impl SecurityEventStream {
             *read = 0;
         }
         self.ahead.retain(|place| place.shard != shard);
+    }
+
+    /// The same, over at `now`.
+    pub fn ended(self, now: Time) -> Self {
+        Self { written_at: now.minus(STREAM_KEPT), ..self }
     }
 
     /// Whether it should be written at `now` in place of `before`, where nothing was acknowledged.

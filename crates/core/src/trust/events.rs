@@ -87,11 +87,19 @@ pub struct KnownEvents {
 pub(super) struct RecentEvents {
     events: VecDeque<(u64, SecurityEvent)>,
     heard: u64,
+    /// Whoever has seen no more may have seen another feed.
+    renumbered: u64,
     complete_after: PerShard,
     settled: PerShard,
 }
 
 impl RecentEvents {
+    /// The feed begins anew, with other numbers: all must look again.
+    pub(super) fn renumber(&mut self) {
+        self.heard = self.heard.saturating_add(1);
+        self.renumbered = self.heard;
+    }
+
     /// `remember`: false while the node loads, with whole years of entries.
     pub(super) fn apply(&mut self, entry: &ChangeEntry, remember: bool) {
         if !remember {
@@ -129,7 +137,7 @@ impl RecentEvents {
     pub(super) fn has_since(&self, seen: u64, tenant: &TenantId) -> bool {
         let later = self.events.iter().rev().take_while(|(heard, _)| *heard > seen);
         let is_whole = self.events.front().is_none_or(|(oldest, _)| *oldest <= seen.saturating_add(1));
-        !is_whole || later.into_iter().any(|(_, event)| event.tenant == *tenant)
+        seen < self.renumbered || !is_whole || later.into_iter().any(|(_, event)| event.tenant == *tenant)
     }
 }
 

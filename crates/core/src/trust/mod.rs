@@ -373,6 +373,7 @@ impl Trust {
     /// Nothing is forgotten.
     pub fn renumber(&self) {
         self.denies.renumber();
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).renumber();
     }
 
     /// How many tenants, or shards of tenants, are refused since a record or a change of theirs cannot be read; or have

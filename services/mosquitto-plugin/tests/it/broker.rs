@@ -117,6 +117,6 @@ fn plugin() -> PathBuf {
     found.into_iter().find(|path| path.exists()).expect("the plugin was built with this")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

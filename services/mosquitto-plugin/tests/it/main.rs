@@ -17,4 +17,5 @@ mod outage;
 mod staying;
 mod tokens;
 mod topics;
+mod unasked;
 mod world;

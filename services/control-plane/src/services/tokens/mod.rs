@@ -95,7 +95,7 @@ impl TokenService for Api {
                 0 => receiver::MOST,
                 most => usize::try_from(most).unwrap_or(receiver::MOST).min(receiver::MOST),
             };
-            let poll = security_events::PollSecurityEvents { acknowledged, most };
+            let poll = security_events::PollSecurityEvents { acknowledged, most, ..Default::default() };
             let told = Receiver::new(&self.node, &caller)?.look(&poll).await?;
             let events = told.sets.into_iter().map(|(event_id, token)| SecurityEventToken { event_id, token });
             Ok(PollSecurityEventsResponse { events: events.collect(), more_available: told.more })

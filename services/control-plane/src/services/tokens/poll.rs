@@ -38,6 +38,8 @@ const ERRORS: [&str; 7] = [
 ];
 /// The one that passes: the receiver does not have the tenant's present key yet.
 const INVALID_KEY: &str = "invalid_key";
+/// Most refused events of a poll that have a line in the log.
+const MOST_LINES: usize = 3;
 /// Most characters of a receiver's words in the log.
 const MOST_TEXT: usize = 200;
 
@@ -78,10 +80,12 @@ async fn poll(
         Err(text) => return invalid(&text),
     };
     let most = request.max_events.map_or(MOST, |most| usize::try_from(most).unwrap_or(MOST).min(MOST));
-    let poll = PollSecurityEvents { acknowledged: acknowledged(&api.node, &caller, &request), most };
+    let refused = request.set_errs.keys().cloned().collect();
+    let poll = PollSecurityEvents { acknowledged: acknowledged(&request), refused, most };
     let told = async {
         let receiver = Receiver::new(&api.node, &caller)?;
         let told = receiver.look(&poll).await?;
+        report(&api.node, &caller, &request, &told.refused);
         Ok((receiver, told))
     };
     match told.await {
@@ -101,20 +105,25 @@ async fn poll(
 
 /// What the receiver is done with. What it could not verify since it has old keys it is told again, with the key of
 /// that time; what it refuses for another reason would be the same the next time.
-fn acknowledged(node: &Node, caller: &Caller, request: &Request) -> Vec<String> {
-    let mut done = request.ack.clone();
-    for (id, SetError { err, description }) in &request.set_errs {
+fn acknowledged(request: &Request) -> Vec<String> {
+    let passes = |(_, error): &(&String, &SetError)| error.err == INVALID_KEY;
+    let refused = request.set_errs.iter().filter(|refused| !passes(refused));
+    request.ack.iter().chain(refused.map(|(id, _)| id)).cloned().collect()
+}
+
+/// Tells of what a receiver refuses of its events.
+fn report(node: &Node, caller: &Caller, request: &Request, refused: &[String]) {
+    let short = |text: &str| text.chars().take(MOST_TEXT).collect::<String>();
+    let receiver = caller.identity().ok().map(|identity| identity.principal.as_str());
+    for (number, id) in (1..).zip(refused) {
+        let Some(SetError { err, description }) = request.set_errs.get(id) else { continue };
         let known = ERRORS.into_iter().find(|known| known == err).unwrap_or("other");
         node.metrics.with(|| counter!("signet_security_event_errors_total", "err" => known).increment(1));
-        let short = |text: &str| text.chars().take(MOST_TEXT).collect::<String>();
-        let (err, description) = (short(err), short(description));
-        let receiver = caller.identity().ok().map(|identity| identity.principal.as_str());
-        tracing::warn!(target: "signet::rpc", receiver, event = short(id), err, description, "a receiver refuses a security event");
-        if known != INVALID_KEY {
-            done.push(id.clone());
+        if number <= MOST_LINES {
+            let (err, description, of) = (short(err), short(description), refused.len());
+            tracing::warn!(target: "signet::rpc", receiver, event = id, number, of, err, description, "a receiver refuses a security event");
         }
     }
-    done
 }
 
 fn read(headers: &HeaderMap, body: &Result<Bytes, BytesRejection>) -> Result<Request, String> {

@@ -42,6 +42,8 @@ pub(super) struct Told {
     /// Tokens by their `jti`, the oldest first.
     pub(super) sets: Vec<(String, String)>,
     pub(super) more: bool,
+    /// Events that it refuses.
+    pub(super) refused: Vec<String>,
     /// For [`signet_core::trust::Trust::has_security_events`].
     seen: u64,
 }
@@ -72,6 +74,7 @@ impl Receiver {
         let Self { node, call, scope, id, .. } = self;
         let idle = || node.idle_receivers.get(&node.trust, scope.tenant(), id, call.now);
         if poll.acknowledged.is_empty()
+            && poll.refused.is_empty()
             && let Some(seen) = idle()
         {
             return Ok(Told { seen, ..Told::default() });
@@ -93,7 +96,7 @@ impl Receiver {
     }
 
     async fn tokens(&self, open: &OpenEvents, most: usize) -> Result<Told, Error> {
-        let OpenEvents { stream, events, more, seen, .. } = open;
+        let OpenEvents { stream, events, more, seen, refused, .. } = open;
         let subject = (&*self.node, stream, self.session.identity().principal_type, self.call.now);
         let (first, mut more) = (!stream.is_known, *more);
         let mut sets = Vec::new();
@@ -104,7 +107,7 @@ impl Receiver {
         let room = most.saturating_sub(sets.len());
         let each: Vec<_> = events.iter().take(room).map(|event| set::revoked(subject, &self.scope, event)).collect();
         sets.extend(stream::iter(each).buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
-        Ok(Told { sets, more, seen: *seen })
+        Ok(Told { sets, more, refused: refused.clone(), seen: *seen })
     }
 
     /// The next events after what was `told`, which was nothing. Nothing if none comes in time, or once the caller may

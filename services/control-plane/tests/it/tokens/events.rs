@@ -282,7 +282,11 @@ async fn what_is_no_poll_request_is_refused_and_errors_are_counted() {
     let none = poll(world, node, service, &only).await;
     assert_eq!((none.status, &none.body), (200, &json!({ "sets": {}, "moreAvailable": true })), "acknowledges only");
     assert_eq!(sets(&poll(world, node, service, &report("invalid_audience")).await).len(), 0);
+    // What it was never told it cannot refuse: neither of these counts.
+    let never = json!({ "returnImmediately": true, "setErrs": { &id: { "err": "invalid_audience" }, "x": { "err": "access_denied" } } });
+    assert_eq!(poll(world, node, service, &never).await.status, 200);
     let metrics = node.metrics().await;
+    assert!(!metrics.contains(r#"err="access_denied""#), "{metrics}");
     for counted in [
         r#"signet_security_event_errors_total{err="invalid_key"} 1"#,
         r#"signet_security_event_errors_total{err="invalid_audience"} 1"#,
