@@ -156,7 +156,6 @@ final class Connection {
 
     /** No answer. TLS may have said why: it refused our certificate, or we its server's. */
     private static SignetException unreachable(Exception error) {
-        String text = error.toString();
         for (Throwable cause = error; cause != null; cause = cause.getCause()) {
             var alert = ALERT.matcher(String.valueOf(cause.getMessage()));
             if (alert.find()) {
@@ -167,8 +166,7 @@ final class Connection {
                 return new SignetException(
                         SignetException.Kind.UNTRUSTED, "SERVER_CERTIFICATE_NOT_TRUSTED", cause.getMessage());
             }
-            text = cause.toString();
         }
-        return new SignetException(SignetException.Kind.UNAVAILABLE, "UNREACHABLE", text);
+        return new SignetException(SignetException.Kind.UNAVAILABLE, "UNREACHABLE", error.toString());
     }
 }
