@@ -7,6 +7,8 @@ import com.google.protobuf.MessageLite;
 import com.google.protobuf.Parser;
 import com.google.protobuf.UnknownFieldSet;
 import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.Socket;
 import java.net.URI;
 import java.net.URLDecoder;
 import java.net.http.HttpClient;
@@ -26,8 +28,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.regex.Pattern;
+import javax.net.ssl.KeyManager;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManager;
 import javax.net.ssl.TrustManagerFactory;
 
 /** Calls of the control plane with one certificate, or none. */
@@ -35,6 +39,8 @@ final class Connection {
     private static final Duration LIMIT = Duration.ofSeconds(10);
 
     private final URI server;
+    private final KeyManager[] keys;
+    private final TrustManager[] trust;
     private final HttpClient client;
 
     /** {@code key} may be null, for nobody. */
@@ -45,17 +51,24 @@ final class Connection {
         for (int number = 0; number < anchors.size(); number++) {
             known.setCertificateEntry("anchor-" + number, anchors.get(number));
         }
-        TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
-        trust.init(known);
+        TrustManagerFactory judges = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        judges.init(known);
+        trust = judges.getTrustManagers();
         KeyStore own = store();
         if (key != null) {
             own.setKeyEntry("identity", key, new char[0], chain.toArray(X509Certificate[]::new));
         }
-        KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
-        keys.init(own, new char[0]);
+        KeyManagerFactory holders = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+        holders.init(own, new char[0]);
+        keys = holders.getKeyManagers();
+        client = HttpClient.newBuilder().sslContext(tls()).connectTimeout(LIMIT).build();
+    }
+
+    /** A context of its own has no sessions to resume. */
+    private SSLContext tls() throws GeneralSecurityException {
         SSLContext context = SSLContext.getInstance("TLSv1.3");
-        context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
-        client = HttpClient.newBuilder().sslContext(context).connectTimeout(LIMIT).build();
+        context.init(keys, trust, null);
+        return context;
     }
 
     private static KeyStore store() throws IOException, GeneralSecurityException {
@@ -92,11 +105,31 @@ final class Connection {
         try {
             return client.send(request, body);
         } catch (IOException error) {
-            throw unreachable(error);
+            SignetException known = unreachable(error);
+            throw known.kind == SignetException.Kind.UNAVAILABLE ? lookAtHandshake(known) : known;
         } catch (InterruptedException error) {
             Thread.currentThread().interrupt();
             throw new SignetException(SignetException.Kind.UNAVAILABLE, "INTERRUPTED", "told to stop");
         }
+    }
+
+    /**
+     * TLS 1.3 refuses a certificate after the client's part of the handshake. HttpClient may miss that and wait for an
+     * answer; a socket shows it.
+     */
+    private SignetException lookAtHandshake(SignetException otherwise) {
+        try (Socket socket = tls().getSocketFactory().createSocket()) {
+            int port = server.getPort() == -1 ? 443 : server.getPort();
+            socket.connect(new InetSocketAddress(server.getHost(), port), (int) LIMIT.toMillis());
+            socket.setSoTimeout((int) LIMIT.toMillis());
+            byte[] question = "HEAD / HTTP/1.1\r\nhost: signet\r\n\r\n".getBytes(StandardCharsets.US_ASCII);
+            socket.getOutputStream().write(question);
+            socket.getInputStream().read();
+        } catch (IOException | GeneralSecurityException error) {
+            SignetException found = unreachable(error);
+            return found.kind == SignetException.Kind.UNAVAILABLE ? otherwise : found;
+        }
+        return otherwise;
     }
 
     /** JSON over HTTPS. */

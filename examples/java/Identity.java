@@ -139,7 +139,8 @@ final class Identity {
         System.err.println("INFO enrolled serial=" + serial);
     }
 
-    private void renew() throws IOException, GeneralSecurityException, SignetException {
+    /** At once, whatever the window is. */
+    void renew() throws IOException, GeneralSecurityException, SignetException {
         String before = serial;
         Pending pending = pending("renew " + before);
         Issued issued;

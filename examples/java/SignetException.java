@@ -11,7 +11,7 @@ final class SignetException extends Exception {
     }
 
     SignetException(Kind kind, String reason, String text, Duration retryAfter) {
-        super(reason + ": " + text);
+        super(reason + ": " + text + (retryAfter.isZero() ? "" : " (again in " + retryAfter.toSeconds() + " s)"));
         this.kind = kind;
         this.retryAfter = retryAfter;
     }

@@ -16,7 +16,7 @@ import signet.v1.Principals.WhoAmIResponse;
  */
 final class Worker {
     private static final String USAGE =
-            "Worker --server URL --anchors FILE --folder DIR [--token-file FILE] [--every SECONDS] [--once]";
+            "Worker --server URL --anchors FILE --folder DIR [--token-file FILE] [--every SECONDS] [--once] [--renew]";
     private static final List<String> OPTIONS = List.of("--server", "--anchors", "--folder", "--token-file", "--every");
 
     private static volatile int code = 0;
@@ -30,7 +30,7 @@ final class Worker {
             URI server = URI.create(given.get("--server"));
             Path folder = Path.of(given.get("--folder"));
             Identity identity = new Identity(server, Path.of(given.get("--anchors")), folder, token);
-            work(identity, Double.parseDouble(given.getOrDefault("--every", "5")), given.containsKey("--once"));
+            work(identity, Double.parseDouble(given.getOrDefault("--every", "5")), given);
         } catch (SignetException error) {
             System.err.println("ERROR " + error.getMessage());
             code = error.kind.exitCode;
@@ -41,9 +41,13 @@ final class Worker {
         System.exit(code);
     }
 
-    private static void work(Identity identity, double every, boolean once)
+    private static void work(Identity identity, double every, Map<String, String> given)
             throws IOException, GeneralSecurityException, InterruptedException, SignetException {
+        boolean once = given.containsKey("--once");
         identity.open();
+        if (given.containsKey("--renew")) {
+            identity.renew();
+        }
         while (true) {
             try {
                 identity.keep();
@@ -70,8 +74,8 @@ final class Worker {
     private static Map<String, String> given(String[] arguments) throws SignetException {
         Map<String, String> given = new HashMap<>();
         for (int at = 0; at < arguments.length; at++) {
-            if (arguments[at].equals("--once")) {
-                given.put("--once", "");
+            if (arguments[at].equals("--once") || arguments[at].equals("--renew")) {
+                given.put(arguments[at], "");
             } else if (OPTIONS.contains(arguments[at]) && at + 1 < arguments.length) {
                 given.put(arguments[at], arguments[++at]);
             } else {

@@ -26,7 +26,7 @@ const rpc = protobuf.parse(`syntax = "proto3";
   message Any { string type_url = 1; bytes value = 2; }
   message ErrorInfo { string reason = 1; }
   message RetryInfo { Duration delay = 1; }
-  message Duration { int64 seconds = 1; }`).root;
+  message Duration { int64 seconds = 1; }`, { keepCase: true }).root;
 
 const MILLIS = 10_000;
 const PASSING = new Set([
@@ -38,7 +38,7 @@ const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
 export class SignetError extends Error {
   exitCode = 1;
   constructor(reason, text, retryAfter = 0) {
-    super(`${reason}: ${text}`);
+    super(`${reason}: ${text}${retryAfter ? ` (again in ${retryAfter} s)` : ''}`);
     this.reason = reason;
     this.retryAfter = retryAfter;
   }
@@ -77,11 +77,11 @@ export class Identity {
       if (this.#clock() < this.#retryAt) {
         throw new Unavailable('CERTIFICATE_EXPIRED', 'the next try to renew it out of band is not due yet');
       }
-      return this.#renew();
+      return this.renew();
     }
     if (!this.#confirmed) await this.#confirm();
     if (this.#clock() >= this.#askAt) await this.#ask();
-    if (this.#clock() >= Math.max(this.#due, this.#retryAt)) await this.#renew();
+    if (this.#clock() >= Math.max(this.#due, this.#retryAt)) await this.renew();
   }
 
   /** A call of one of `clients`, with its failures as errors of this module. */
@@ -113,7 +113,8 @@ export class Identity {
     console.error(`INFO enrolled serial=${this.serial}`);
   }
 
-  async #renew() {
+  /** At once, whatever the window is. */
+  async renew() {
     const before = this.serial;
     const { key, requestId } = this.#pending(`renew ${before}`);
     try {

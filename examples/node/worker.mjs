@@ -6,15 +6,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Identity, Misused, SignetError, Unavailable } from './identity.mjs';
 
-const USAGE = 'worker.mjs --server URL --anchors FILE --folder DIR [--token-file FILE] [--every SECONDS] [--once]';
+const USAGE = `worker.mjs --server URL --anchors FILE --folder DIR [--token-file FILE]
+  [--every SECONDS] [--once] [--renew]`;
 
 async function whoAmI(identity) {
   const me = await identity.call(identity.clients.principals, 'WhoAmI', {});
   console.log(`called spiffe_id=${me.spiffe_id} serial=${me.serial_number}`);
 }
 
-async function work(identity, every, once) {
+async function work(identity, every, once, renew) {
   await identity.open();
+  if (renew) await identity.renew();
   for (;;) {
     try {
       await identity.keep();
@@ -31,7 +33,7 @@ async function work(identity, every, once) {
 function given() {
   const text = { type: 'string' };
   const options = { server: text, anchors: text, folder: text, 'token-file': text };
-  Object.assign(options, { every: { ...text, default: '5' }, once: { type: 'boolean' } });
+  Object.assign(options, { every: { ...text, default: '5' }, once: { type: 'boolean' }, renew: { type: 'boolean' } });
   try {
     const { values } = parseArgs({ options });
     if (values.server && values.anchors && values.folder) return values;
@@ -43,8 +45,8 @@ function given() {
 
 for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));
 try {
-  const { server, anchors, folder, 'token-file': tokenFile, every, once } = given();
-  await work(new Identity(server, anchors, folder, tokenFile), Number(every), once);
+  const { server, anchors, folder, 'token-file': tokenFile, every, once, renew } = given();
+  await work(new Identity(server, anchors, folder, tokenFile), Number(every), once, renew);
   process.exit(0);
 } catch (error) {
   console.error(`ERROR ${error instanceof SignetError ? error.message : error.stack}`);

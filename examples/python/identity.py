@@ -48,7 +48,7 @@ class SignetError(Exception):
     exit_code = 1
 
     def __init__(self, reason: str, text: str, retry_after: float = 0):
-        super().__init__(f"{reason}: {text}")
+        super().__init__(f"{reason}: {text}" + (f" (again in {retry_after:.0f} s)" if retry_after else ""))
         self.reason, self.retry_after = reason, retry_after
 
 
@@ -103,12 +103,12 @@ class Identity:
         if self._expired():
             if self._clock() < self.retry_at:
                 raise Unavailable("CERTIFICATE_EXPIRED", "the next try to renew it out of band is not due yet")
-            return self._renew()
+            return self.renew()
         if not self.confirmed:
             self._confirm()
         if self._clock() >= self.ask_at:
             self._ask()
-        return self._clock() >= max(self.due, self.retry_at) and self._renew()
+        return self._clock() >= max(self.due, self.retry_at) and self.renew()
 
     def call(self, method, request):
         """A call of a generated stub of `channel`, with its failures as errors of this module."""
@@ -141,7 +141,8 @@ class Identity:
         self._store(key, self._post("/v1/enroll", body))
         log.info("enrolled serial=%s", self.serial)
 
-    def _renew(self) -> bool:
+    def renew(self) -> bool:
+        """At once, whatever the window is."""
         key, request_id = self._pending("renew " + self.serial)
         try:
             if self._expired():

@@ -18,8 +18,10 @@ def who_am_i(identity: Identity) -> None:
     print(f"called spiffe_id={me.spiffe_id} serial={me.serial_number}", flush=True)
 
 
-def work(identity: Identity, every: float, once: bool) -> None:
+def work(identity: Identity, every: float, once: bool, renew: bool) -> None:
     identity.open()
+    if renew:
+        identity.renew()
     while True:
         try:
             identity.keep()
@@ -41,12 +43,14 @@ def main() -> int:
     arguments.add_argument("--token-file", type=path, help="a join token, for the first certificate")
     arguments.add_argument("--every", type=float, default=5, help="seconds between two calls")
     arguments.add_argument("--once", action="store_true", help="one call, then end")
+    arguments.add_argument("--renew", action="store_true", help="renew at once, too")
     given = arguments.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        work(Identity(given.server, given.anchors, given.folder, given.token_file), given.every, given.once)
+        identity = Identity(given.server, given.anchors, given.folder, given.token_file)
+        work(identity, given.every, given.once, given.renew)
     except SignetError as error:
         log.error("%s", error)
         return error.exit_code
