@@ -32,11 +32,11 @@ need() {
   command -v "$1" >/dev/null || die "'$1' is not installed. $2"
 }
 
-# need_debian PACKAGE: a command of the same name, from Debian, which root gets at once.
+# need_debian PACKAGE [FILE]: a command of the same name, or that file, from Debian, which root gets at once.
 need_debian() {
-  command -v "$1" >/dev/null && return 0
+  if [[ -n ${2:-} ]]; then [[ ! -e $2 ]] || return 0; elif command -v "$1" >/dev/null; then return 0; fi
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-    die "'$1' is not installed (Debian: apt-get install $1)."
+    die "'${2:-$1}' is not installed (Debian: apt-get install $1)."
   fi
   say "installing $1 from Debian …"
   # Rounds run side by side, and apt-get does not wait for another.

@@ -86,6 +86,7 @@ files_of() {
     if is_in "$name" "$PROGRAMS"; then deb_of "$name"; fi
     if is_in "$name" 'signetd signet-agent'; then echo "$name-$ARCH.oci.tar"; fi
   done
+  if [[ $all == *' signetd '* ]]; then api_tarball; fi
   if [[ $all == *' signetd '* && $all == *' principal '* ]]; then echo "signet-$ARCH.oci.tar"; fi
   if [[ $all == *' signetd '* && $all == *' principal '* && $all == *' signet-agent '* && $all == *' signet-gateway '* ]]; then
     tarball
@@ -95,6 +96,8 @@ files_of() {
 deb_arch() { echo "${ARCH/x86_64/amd64}"; }
 deb_of() { echo "$1_$(version)_$(deb_arch).deb"; }
 tarball() { echo "signet-$(version)-$ARCH.tar.gz"; }
+# For clients in other languages; of no architecture.
+api_tarball() { echo "signet-api-$(version).tar.gz"; }
 
 # pack FOLDER OUT BINARY…: packs the binaries in FOLDER into OUT, with a bill of materials beside each.
 pack() {
@@ -110,6 +113,7 @@ pack() {
       *.zip) python3 "$ROOT/scripts/lib/pack.py" zip "$out/$file" "$folder/${file%-"$ARCH".zip}" bootstrap ;;
       *.oci.tar) pack_image "$folder" "$out/$file" "${file%-"$ARCH".oci.tar}" ;;
       *.deb) pack_deb "$out/$file" "${file%%_*}" ;;
+      signet-api-*) python3 "$ROOT/scripts/lib/pack.py" tar "$out/$file" "$STAGE/api" "${file%.tar.gz}" ;;
       *.tar.gz) python3 "$ROOT/scripts/lib/pack.py" tar "$out/$file" "$STAGE/tarball" "${file%.tar.gz}" ;;
     esac || die "cannot pack $file"
   done < <(files_of "$@")
@@ -153,6 +157,8 @@ stage() {
   gzip -9n <"$ROOT/CHANGELOG.md" >"$STAGE/doc/CHANGELOG.md.gz"
   cp -r "$ROOT/services/control-plane/fail2ban" "$STAGE/doc"
   stage_tarball
+  mkdir "$STAGE/api"
+  cp -r "$ROOT"/proto/{signet,openapi,README.md,REASONS.md} "$ROOT/LICENSE" "$STAGE/api"
   # nfpm keeps the times of what is in a folder.
   find "$STAGE" -exec touch --date="@$(source_date)" {} +
 }

@@ -27,11 +27,12 @@ pub(crate) const SERVICES: [&str; 8] = [
 /// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
 /// those without a certificate, who must ask again since nothing of a node may be kept by them; reflection for admins,
 /// since it serves people who explore.
-const OTHERS: [(&str, &str, Kind, Access<'static>); 4] = [
+const OTHERS: [(&str, &str, Kind, Access<'static>); 5] = [
     ("grpc.health.v1.Health", "Check", Kind::Unary, Access::Anyone),
     ("grpc.health.v1.Health", "List", Kind::Unary, Access::Anyone),
     ("grpc.health.v1.Health", "Watch", Kind::Streams, Access::Known),
     ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Kind::Talks, Access::Admins),
+    ("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Kind::Talks, Access::Admins),
 ];
 /// Operations that keep a certificate alive: a holder that calls too often must not lose it.
 const RENEWALS: [&str; 3] = ["RenewCertificate", "ConfirmCertificate", "GetRenewalInfo"];

@@ -91,10 +91,17 @@ fn with_http(node: &Arc<Node>, routes: Routes) -> Routes {
     routes.into_axum_router().merge(http).into()
 }
 
+/// In both versions, each of which lists both: clients of other languages (grpcio's, older grpcurl) know v1alpha only.
 fn with_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(signet_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    Ok(routes.add_service(reflection.max_decoding_message_size(MAX_MESSAGE)))
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(signet_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            .include_reflection_service(false)
+    };
+    let v1 = described().build_v1()?.max_decoding_message_size(MAX_MESSAGE);
+    let v1alpha = described().build_v1alpha()?.max_decoding_message_size(MAX_MESSAGE);
+    Ok(routes.add_service(v1).add_service(v1alpha))
 }

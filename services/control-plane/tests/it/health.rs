@@ -113,6 +113,37 @@ async fn reflection_is_for_admins() {
     node.end().await;
 }
 
+/// The clients of other languages ask for this one.
+#[tokio::test]
+async fn reflection_v1alpha_is_for_admins_too() {
+    use tonic_reflection::pb::v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let world = World::new().await;
+    let node = world.node().await;
+    let list = || {
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        tokio_stream::once(request)
+    };
+    let stranger = world.connector(&node, None).channel();
+    let refused = ServerReflectionClient::new(stranger).server_reflection_info(list()).await.unwrap_err();
+    assert_eq!(reason(&refused), "CERTIFICATE_REQUIRED");
+    let mut client = ServerReflectionClient::new(world.admin(&node));
+    let mut answers = client.server_reflection_info(list()).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(services) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    for version in ["v1", "v1alpha"] {
+        assert!(names.contains(&format!("grpc.reflection.{version}.ServerReflection")), "{names:?}");
+    }
+    drop(answers);
+    node.end().await;
+}
+
 #[tokio::test]
 async fn a_full_store_is_not_ready_and_still_lets_the_operator_in() {
     let world = World::new().await;

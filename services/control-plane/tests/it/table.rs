@@ -52,9 +52,10 @@ fn the_api_has_a_rule_for_each_rpc() {
     let path = "/signet.v1.TenantService/CreateTenant";
     assert!(table.route(path).is_some_and(|route| route.mutates && route.operation == "CreateTenant"));
     assert!(table.route("/signet.v1.TenantService/DropTenant").is_none());
-    assert!(
-        table.route("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").unwrap().access() == Access::Admins
-    );
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        assert!(table.route(&path).unwrap().access() == Access::Admins, "{path}");
+    }
 }
 
 #[test]
