@@ -9,7 +9,7 @@ use signet_core::{
     certificates::{Certificate, CertificateState},
     principals::{Principal, PrincipalStatus},
     store::{
-        Versioned,
+        Version, Versioned,
         commit::{Commit, Write},
         scope::Books,
     },
@@ -82,27 +82,22 @@ pub async fn poll_security_events(
     let mut conflict = Error::Conflict("the stream of security events");
     for attempt in 0..ledger::ATTEMPTS {
         ledger::pause(app, attempt).await;
-        let Begun { mut stream, before, gone } = begun(app, trust, call, scope, receiver).await?;
+        let Begun { mut stream, before, version, gone } = begun(app, trust, call, scope, receiver).await?;
         if before.is_some() {
             require_feed(app, trust, &mut stream, call.now).await?;
         }
         let found = find(app, trust, &stream, call.now).await?;
         let Answered { acknowledged, refused } = answered(&mut stream, &found.events, poll);
         let Found { mut events, reached, is_whole, seen } = found;
-        events.retain(|place, _| stream.is_open(place));
+        events.retain(|_, event| stream.is_open(event));
         stream.go_on(&reached, events.keys());
-        let write = match before {
-            None => Some(Write::create(stream.clone())),
-            Some(before)
-                if acknowledged > 0
-                    || stream.is_due(&before.value, call.now)
-                    || (!is_whole && stream != before.value) =>
-            {
-                stream.written_at = call.now;
-                Some(Write::replace(stream.clone(), before.version))
-            }
-            Some(_) => None,
-        };
+        let is_due = before.is_none_or(|before| {
+            acknowledged > 0 || stream.is_due(&before, call.now) || (!is_whole && stream != before)
+        });
+        let write = is_due.then(|| {
+            stream.written_at = call.now;
+            version.map_or_else(|| Write::create(stream.clone()), |version| Write::replace(stream.clone(), version))
+        });
         if let Some(write) = write
             && let Err(error) = written(app, call, &stream, [Some(write), gone].into_iter().flatten().collect()).await
         {
@@ -124,8 +119,10 @@ pub async fn poll_security_events(
 /// A receiver's stream.
 struct Begun {
     stream: SecurityEventStream,
-    /// `None`: it is new, and not written yet.
-    before: Option<Versioned<SecurityEventStream>>,
+    /// As it was read. `None`: it is new.
+    before: Option<SecurityEventStream>,
+    /// What it takes the place of.
+    version: Option<Version>,
     /// What ends a stream in whose place this one comes.
     gone: Option<Write>,
 }
@@ -138,16 +135,20 @@ async fn begun(
     receiver: &PrincipalId,
 ) -> Result<Begun, Error> {
     let key = SecurityEventStream::key_of(scope.tenant(), receiver);
-    if let Some(found) = scope.get::<SecurityEventStream>(&*app.store, &key, call.now).await? {
-        return Ok(Begun { stream: found.value.clone(), before: Some(found), gone: None });
+    let found = readable(scope.get::<SecurityEventStream>(&*app.store, &key, call.now).await)?;
+    if let Some(Versioned { value: stream, version }) = found {
+        return Ok(Begun { before: Some(stream.clone()), stream, version: Some(version), gone: None });
     }
     let all = SecurityEventStream::all_of(scope.tenant());
-    let others = scope.page::<SecurityEventStream>(&*app.store, &all, call.now).await?.records;
-    let gone = if others.len() < MAX_STREAMS as usize { None } else { Some(gone(app, call, scope, others).await?) };
+    let page = scope.page::<SecurityEventStream>(&*app.store, &all, call.now).await?;
+    // One that cannot be read is lost; the new one tells its receiver so.
+    let version = page.unreadable.into_iter().find(|record| record.key == key).and_then(|record| record.version);
+    let is_full = version.is_none() && page.records.len() >= MAX_STREAMS as usize;
+    let gone = if is_full { Some(gone(app, call, scope, page.records).await?) } else { None };
     let KnownEvents { settled, .. } = trust.known_events(scope.tenant(), &NO_EVENTS);
     let id = token_id(&*app.entropy, call.now);
     let stream = SecurityEventStream::new(scope.tenant().clone(), receiver.clone(), id, settled, call.now);
-    Ok(Begun { stream, before: None, gone })
+    Ok(Begun { stream, before: None, version, gone })
 }
 
 /// Ends the stream of a principal that was deleted. An error if there is none.
@@ -170,12 +171,12 @@ async fn gone(
 }
 
 async fn written(app: &App, call: &Call, stream: &SecurityEventStream, writes: Vec<Write>) -> Result<(), StoreError> {
-    let commit = match writes.first() {
-        Some(Write::Create(_)) => {
+    let commit = match stream.written_at == stream.created_at {
+        true => {
             let entry = AuditEntry::done(call, "security_event_stream", &stream.receiver);
             call::audited(app, call, &stream.tenant, &entry)
         }
-        _ => Commit::bookkeeping(call.now),
+        false => Commit::bookkeeping(call.now),
     };
     ledger::commit(app, &commit.writes(writes), call.now).await
 }
@@ -212,11 +213,8 @@ fn answered(
     if poll.acknowledged.is_empty() && poll.refused.is_empty() {
         return answered;
     }
-    let open: BTreeMap<String, EventPlace> = events
-        .iter()
-        .filter(|(place, _)| stream.is_open(place))
-        .map(|(place, event)| (stream.token_id(event), *place))
-        .collect();
+    let open: BTreeMap<String, &SecurityEvent> =
+        events.values().filter(|event| stream.is_open(event)).map(|event| (stream.token_id(event), event)).collect();
     let first = (!stream.is_known).then(|| stream.first_token_id());
     let is_open = |id: &&String| open.contains_key(*id) || first.as_ref() == Some(*id);
     answered.refused = poll.refused.iter().filter(is_open).cloned().collect();
@@ -224,8 +222,8 @@ fn answered(
         stream.is_known = true;
         answered.acknowledged = 1;
     }
-    for place in poll.acknowledged.iter().filter_map(|id| open.get(id)) {
-        answered.acknowledged = answered.acknowledged.saturating_add(usize::from(stream.acknowledge(*place)));
+    for event in poll.acknowledged.iter().filter_map(|id| open.get(id)) {
+        answered.acknowledged = answered.acknowledged.saturating_add(usize::from(stream.acknowledge(event)));
     }
     answered
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use signet_app::{
-    App, principals,
+    App, Settings,
+    principals::deletion,
     trust::security_events::{OpenEvents, PollSecurityEvents, poll_security_events, revoked_facts},
 };
 use signet_core::{
@@ -172,6 +173,22 @@ async fn a_feed_that_ends_before_what_was_read_is_told_from_its_beginning() {
     assert!(stored(&site).await.read.iter().all(|read| *read < u64::MAX - 1));
 }
 
+/// Its receiver is told that it begins anew, and nobody has to mend anything.
+#[tokio::test]
+async fn a_stream_that_cannot_be_read_is_a_lost_one() {
+    let site = Site::new().await;
+    let faulty = FaultyStore::new(Arc::clone(&site.store));
+    let app = site.app_on(&(faulty.clone() as Arc<dyn Store>), Settings::default());
+    let node = node(&site, NOW).await;
+    let first = poll(&app, &node.trust, NOW, &[]).await.stream;
+    poll(&app, &node.trust, NOW, &[first.first_token_id()]).await;
+    faulty.damage(first.key());
+    let second = poll(&app, &node.trust, later(1), &[]).await.stream;
+    assert!(second.id != first.id && !second.is_known);
+    faulty.mend_all();
+    assert_eq!(stored(&site).await, second);
+}
+
 async fn suspend_nobody(site: &Site) {
     announce(site, &[(Change::PrincipalDenied { principal: pid("somebody"), until: later(86_400) }, later(86_400))])
         .await;
@@ -201,7 +218,7 @@ async fn a_tenant_has_a_hundred_receivers_at_most() {
 }
 
 async fn delete(site: &Site, id: &str) {
-    principals::delete_principal(&site.app, &call("DeletePrincipal"), &admin(), &acme(), &pid(id)).await.unwrap();
+    deletion::delete_principal(&site.app, &call("DeletePrincipal"), &admin(), &acme(), &pid(id)).await.unwrap();
 }
 
 /// Whoever leaves an old event open is told of what comes, but does not have the feed read for it again and again: all
@@ -279,4 +296,10 @@ fn names_of_tokens_say_nothing_and_are_unlike_all_others() {
     assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
     assert_eq!(one.token_id(&first), one.token_id(&first.clone()));
     assert!(names.iter().all(|name| name.len() == 32));
+    // A feed that was put back has other events in the places of those that were acknowledged.
+    let mut known = one.clone();
+    assert!(known.acknowledge(&first) && !known.acknowledge(&first));
+    assert!(
+        !known.is_open(&first) && known.is_open(&event(7, later(1), "w-1")) && known.is_open(&event(7, NOW, "w-2"))
+    );
 }

@@ -41,8 +41,9 @@ pub struct SecurityEventStream {
     pub is_known: bool,
     /// For each shard of the feed: up to this entry all was acknowledged, or is none of the tenant's events.
     pub read: PerShard,
-    /// What was acknowledged of later entries.
-    pub ahead: BTreeSet<EventPlace>,
+    /// What was acknowledged of later entries: also by its `jti`, since a feed that was put back has other events in
+    /// the same places.
+    pub ahead: BTreeSet<(EventPlace, String)>,
     /// When this record was written.
     pub written_at: Time,
 }
@@ -80,15 +81,17 @@ impl SecurityEventStream {
     }
 
     /// Whether the receiver has not acknowledged it.
-    pub fn is_open(&self, place: &EventPlace) -> bool {
-        let read = self.read.get(place.shard as usize);
-        read.is_some_and(|read| place.sequence > *read) && !self.ahead.contains(place)
+    pub fn is_open(&self, event: &SecurityEvent) -> bool {
+        let read = self.read.get(event.place.shard as usize);
+        read.is_some_and(|read| event.place.sequence > *read)
+            && !self.ahead.contains(&(event.place, self.token_id(event)))
     }
 
     /// The receiver has it. False: it had it before, or has too many ahead of one that it does not have, and is told of
     /// this one again.
-    pub fn acknowledge(&mut self, place: EventPlace) -> bool {
-        self.is_open(&place) && self.ahead.len() < MAX_AHEAD && self.ahead.insert(place)
+    pub fn acknowledge(&mut self, event: &SecurityEvent) -> bool {
+        let id = self.token_id(event);
+        self.is_open(event) && self.ahead.len() < MAX_AHEAD && self.ahead.insert((event.place, id))
     }
 
     /// Goes on to `reached` in each shard, but not beyond what is `open` (all that is, of the entries up to there).
@@ -103,7 +106,7 @@ impl SecurityEventStream {
             *read = reached.max(*read);
         }
         let read = self.read;
-        self.ahead.retain(|place| read.get(place.shard as usize).is_some_and(|read| place.sequence > *read));
+        self.ahead.retain(|(place, _)| read.get(place.shard as usize).is_some_and(|read| place.sequence > *read));
     }
 
     /// The shard ends before what was read: the feed was put back. All that still matters is told again.
@@ -111,7 +114,7 @@ impl SecurityEventStream {
         if let Some(read) = self.read.get_mut(shard as usize) {
             *read = 0;
         }
-        self.ahead.retain(|place| place.shard != shard);
+        self.ahead.retain(|(place, _)| place.shard != shard);
     }
 
     /// The same, over at `now`.

@@ -94,10 +94,10 @@ pub(super) struct RecentEvents {
 }
 
 impl RecentEvents {
-    /// The feed begins anew, with other numbers: all must look again.
+    /// The feed begins anew, with other numbers: it is read again from its beginning, and all must look again.
     pub(super) fn renumber(&mut self) {
-        self.heard = self.heard.saturating_add(1);
-        self.renumbered = self.heard;
+        let heard = self.heard.saturating_add(1);
+        *self = Self { heard, renumbered: heard, ..Self::default() };
     }
 
     /// `remember`: false while the node loads, with whole years of entries.

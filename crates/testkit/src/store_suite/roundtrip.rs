@@ -403,7 +403,7 @@ fn records(id: &TenantId) -> Vec<Body> {
     };
     let stream = SecurityEventStream {
         is_known: true,
-        ahead: [EventPlace { shard: 3, sequence: u64::MAX, change: u32::MAX }].into(),
+        ahead: [(EventPlace { shard: 3, sequence: u64::MAX, change: u32::MAX }, "x".repeat(32))].into(),
         ..SecurityEventStream::new(id.clone(), principal_id("service"), TEXT.into(), [0, 1, 2, u64::MAX], NOW)
     };
     vec![

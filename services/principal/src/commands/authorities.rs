@@ -1,15 +1,21 @@
 //! `principal ca`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 use signet_core::CaId;
 use signet_proto::v1::{self, trust_service_client::TrustServiceClient as Client};
+use signet_x509::CertificateFacts;
 
 use crate::{
     confirm::confirm,
     exit::Exit,
     failure::Failure,
-    output::{View, to_value},
+    output::{
+        Cell::{Field, When},
+        Column, View, to_value,
+    },
     run::Run,
     session::{List, Page, Session, rpc},
     values::{ListArgs, Yes},
@@ -33,6 +39,12 @@ pub enum CaCommand {
     Bundle {
         /// What clients check the control plane against instead: its server anchors
         #[arg(long, alias = "root")]
+        server: bool,
+    },
+    /// Show the SHA-256 of what verifiers trust, to compare with what another machine has
+    Fingerprint {
+        /// What clients check the control plane against instead: its server anchors
+        #[arg(long)]
         server: bool,
     },
     /// Do what is due in the life of the tenant's CAs, or one step now
@@ -80,6 +92,7 @@ pub async fn run(run: &Run, command: CaCommand) -> Result<Exit, Failure> {
         CaCommand::List(args) => list(run, args).await,
         CaCommand::Show { id, pem } => show(run, &id, pem).await,
         CaCommand::Bundle { server } => bundle(run, server).await,
+        CaCommand::Fingerprint { server } => fingerprint(run, server).await,
         CaCommand::Rotate(args) => rotate(run, args).await,
     }
 }
@@ -136,6 +149,39 @@ async fn bundle(run: &Run, server: bool) -> Result<Exit, Failure> {
     let certificates = if server { signet_x509::server_anchors(&bundle.root_der) } else { anchors };
     let text: String = certificates.into_iter().map(signet_x509::pem::encode_certificate).collect();
     run.printer.text(&text).map(|()| Exit::Ok)
+}
+
+const FINGERPRINTS: &[Column] = &[
+    Column::new("SHA-256", Field("sha256")),
+    Column::wide("SUBJECT", Field("subject")),
+    Column::wide("EXPIRES", When("not_after")),
+];
+
+/// `ca fingerprint`.
+async fn fingerprint(run: &Run, server: bool) -> Result<Exit, Failure> {
+    let session = Session::of(run)?;
+    let request = v1::GetTrustBundleRequest { tenant_id: session.tenant() };
+    let bundle = rpc!(session, "reading the bundle", Client.get_trust_bundle(request)).await?;
+    let anchors = bundle.anchor_der.iter().map(Vec::as_slice).collect();
+    let certificates = if server { signet_x509::server_anchors(&bundle.root_der) } else { anchors };
+    let rows = certificates.into_iter().filter_map(Fingerprint::of).collect::<Vec<_>>();
+    let rows = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(Failure::other)?;
+    run.printer.rows(FINGERPRINTS, &["sha256"], rows, &View::default()).map(|()| Exit::Ok)
+}
+
+#[derive(Serialize)]
+struct Fingerprint {
+    sha256: String,
+    subject: String,
+    not_after: String,
+}
+
+impl Fingerprint {
+    fn of(der: &[u8]) -> Option<Self> {
+        let facts = CertificateFacts::from_der(der)?;
+        let not_after = Timestamp::from_millisecond(facts.not_after.unix_millis()).ok()?.to_string();
+        Some(Self { sha256: signet_client::fingerprint(der), subject: facts.subject, not_after })
+    }
 }
 
 async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {

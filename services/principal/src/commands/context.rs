@@ -38,6 +38,15 @@ pub enum ContextCommand {
     },
     /// Add or replace a context; `--tenant` sets its tenant, if not the certificate's
     Add(AddArgs),
+    /// Give a context another name
+    Rename {
+        /// Its name
+        #[arg(value_parser = context::parse_name)]
+        name: String,
+        /// The new one
+        #[arg(value_parser = context::parse_name)]
+        new_name: String,
+    },
     /// Remove a context, with its credentials if they are in the home directory
     Remove {
         /// Name of the context
@@ -117,6 +126,7 @@ pub fn run(run: &Run, command: ContextCommand) -> Result<Exit, Failure> {
             Ok(())
         })?,
         ContextCommand::Add(args) => Contexts::update(&run.home, |contexts| add(run, contexts, args))?,
+        ContextCommand::Rename { name, new_name } => rename(run, &name, new_name)?,
         ContextCommand::Remove { name, yes } => remove(run, &name, yes)?,
     }
     Ok(Exit::Ok)
@@ -174,6 +184,24 @@ fn add(run: &Run, contexts: &mut Contexts, args: AddArgs) -> Result<(), Failure>
     Ok(())
 }
 
+/// Its credentials stay where they are, so that nothing that uses them is moved under it.
+fn rename(run: &Run, name: &str, new_name: String) -> Result<(), Failure> {
+    Contexts::update(&run.home, |contexts| {
+        contexts.select(Some(name))?;
+        if contexts.contexts.contains_key(&new_name) {
+            return Err(Failure::new(Exit::Conflict, format!("context {new_name} already exists"))
+                .hint("choose another name, or remove that context: `principal context remove`"));
+        }
+        if let Some(context) = contexts.contexts.remove(name) {
+            contexts.contexts.insert(new_name.clone(), context);
+        }
+        if contexts.current.as_deref() == Some(name) {
+            contexts.current = Some(new_name);
+        }
+        Ok(())
+    })
+}
+
 fn remove(run: &Run, name: &str, yes: Yes) -> Result<(), Failure> {
     Contexts::load(&run.home)?.select(Some(name))?;
     confirm(&format!("remove context {name} and its key"), yes)?;
@@ -185,7 +213,9 @@ fn remove(run: &Run, name: &str, yes: Yes) -> Result<(), Failure> {
             let shares = fs::canonicalize(context.directory(&run.home)).ok() == fs::canonicalize(&directory).ok();
             other != name && shares
         });
-        let owned = (context.credentials == context::default_directory(name) && !is_shared).then_some(directory);
+        // Under the name that it had when it was made.
+        let is_own = context.credentials.parent() == context::default_directory(name).parent();
+        let owned = (is_own && !is_shared).then_some(directory);
         contexts.contexts.remove(name);
         contexts.current.take_if(|current| current == name);
         Ok(owned)

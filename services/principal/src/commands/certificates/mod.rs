@@ -1,5 +1,6 @@
 //! `principal cert`.
 
+mod inspect;
 pub mod renewal;
 
 use std::{path::PathBuf, time::Duration};
@@ -39,6 +40,8 @@ pub enum CertCommand {
     Renew,
     /// Issue a certificate for a principal's certificate request
     Issue(IssueArgs),
+    /// Show what the certificates in a file, or of a TLS server, say. Nothing of it is verified
+    Inspect(inspect::InspectArgs),
 }
 
 /// Whose.
@@ -156,6 +159,7 @@ pub async fn run(run: &Run, command: CertCommand) -> Result<Exit, Failure> {
         CertCommand::Revoke(args) => revoke(run, args).await,
         CertCommand::Renew => renew(run).await,
         CertCommand::Issue(args) => issue(run, args).await,
+        CertCommand::Inspect(args) => inspect::run(run, args).await,
     }
 }
 
