@@ -11,14 +11,14 @@ const PREFIX: &str = "whsec_";
 
 /// 32 bytes. Its text is `whsec_` and standard base64; it is never shown by `Debug`.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<[u8; 32]>);
+pub struct SigningSecret(Zeroizing<[u8; 32]>);
 
 /// A text that is no secret. It says nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a secret is whsec_ and 32 bytes in standard base64")]
-pub struct SecretFault;
+pub struct SigningSecretFault;
 
-impl Secret {
+impl SigningSecret {
     /// Of bytes that nobody can guess.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
@@ -39,19 +39,19 @@ impl Secret {
     }
 }
 
-impl FromStr for Secret {
-    type Err = SecretFault;
+impl FromStr for SigningSecret {
+    type Err = SigningSecretFault;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let encoded = text.strip_prefix(PREFIX).ok_or(SecretFault)?;
-        let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SecretFault)?);
-        <[u8; 32]>::try_from(bytes.as_slice()).map(Self::new).map_err(|_| SecretFault)
+        let encoded = text.strip_prefix(PREFIX).ok_or(SigningSecretFault)?;
+        let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SigningSecretFault)?);
+        <[u8; 32]>::try_from(bytes.as_slice()).map(Self::new).map_err(|_| SigningSecretFault)
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SigningSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("SigningSecret(…)")
     }
 }
 
@@ -61,12 +61,12 @@ mod tests {
 
     #[test]
     fn its_text_reads_back_and_debug_hides_it() {
-        let secret = Secret::new([7; 32]);
+        let secret = SigningSecret::new([7; 32]);
         let text = secret.to_text();
-        assert_eq!(text.parse::<Secret>().unwrap().as_bytes(), secret.as_bytes());
-        assert_eq!(format!("{secret:?}"), "Secret(…)");
+        assert_eq!(text.parse::<SigningSecret>().unwrap().as_bytes(), secret.as_bytes());
+        assert_eq!(format!("{secret:?}"), "SigningSecret(…)");
         for bad in ["", "whsec_", "whsec_AAAA", &text[6..], &format!("{}A", *text)] {
-            assert_eq!(bad.parse::<Secret>().unwrap_err(), SecretFault, "{bad:?}");
+            assert_eq!(bad.parse::<SigningSecret>().unwrap_err(), SigningSecretFault, "{bad:?}");
         }
     }
 }

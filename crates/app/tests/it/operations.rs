@@ -7,6 +7,7 @@ use signet_app::{
     authorization,
     certificates::{self, issuance, renewal},
     enrollment::{self, out_of_band, rules, tokens},
+    messages::{self, RotateMessageSecret},
     principals::{self, deletion},
     tenants,
     tokens::{self as keys_for_tokens, RotateTokenKeys},
@@ -69,6 +70,8 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "DeleteEnrollmentRule", events: 1 },
     Operation { name: "SetAuthorizationModel", events: 1 },
     Operation { name: "RotateTokenKeys", events: 1 },
+    Operation { name: "RotateMessageSecret", events: 1 },
+    Operation { name: "DeleteMessageSecret", events: 1 },
     Operation { name: "PrepareCa", events: 1 },
     Operation { name: "ActivateCa", events: 1 },
     Operation { name: "RetireCa", events: 1 },
@@ -104,6 +107,7 @@ pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usiz
             rule_operation(world, name, number, request).await
         }
         "SetAuthorizationModel" => model_operation(world, name, number, request).await,
+        "RotateMessageSecret" | "DeleteMessageSecret" => message_secret_operation(world, name, number, request).await,
         "RotateTokenKeys" => token_key_operation(world, name, number, request).await,
         _ => principal_operation(world, name, number, request).await,
     }
@@ -297,6 +301,34 @@ async fn token_key_operation(world: &Arc<World>, name: &'static str, number: usi
         let answer = keys_for_tokens::rotate_token_keys(&world.app, &call_with_id(name, &request), &scope, input).await;
         // The keys differ; how many there are does not.
         answer.map(|keys| format!("{} {}", keys.for_use, keys.keys.len()))
+    })
+}
+
+async fn message_secret_operation(
+    world: &Arc<World>,
+    name: &'static str,
+    number: usize,
+    request: String,
+) -> Repeatable {
+    let device = format!("device-{number}");
+    let input = new_principal(&device, PrincipalType::Device, &[]);
+    principals::create_principal(&world.app, &call("Prepare"), &acme(), input).await.unwrap();
+    let rotation = |device: &str| RotateMessageSecret { principal: pid(device), at_once: false };
+    if name == "DeleteMessageSecret" {
+        let call = call("Prepare");
+        messages::rotate_message_secret(&world.app, &call, &admin(), &acme(), rotation(&device)).await.unwrap();
+        return repeat!(world, device, request; {
+            let call = call_with_id(name, &request);
+            let answer = messages::delete_message_secret(&world.app, &call, &admin(), &acme(), &pid(&device)).await;
+            answer.map(|()| String::new())
+        });
+    }
+    repeat!(world, device, request; {
+        let call = call_with_id(name, &request);
+        let input = RotateMessageSecret { principal: pid(&device), at_once: false };
+        let answer = messages::rotate_message_secret(&world.app, &call, &admin(), &acme(), input).await;
+        // Also the secret: a repetition is shown the same.
+        answer.map(|rotated| format!("{:?} {}", rotated.record, *rotated.secret.to_text()))
     })
 }
 

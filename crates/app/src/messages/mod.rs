@@ -1,0 +1,15 @@
+//! Secrets that devices sign messages with: made, rotated, deleted, given to verifiers; and messages, verified.
+
+mod fetching;
+mod keys;
+mod secrets;
+mod verification;
+
+pub use fetching::{FetchedSecret, fetch_message_secrets};
+pub(crate) use keys::DataKeys;
+pub use secrets::{
+    RotateMessageSecret, RotatedSecret, delete_message_secret, get_message_secret, list_message_secrets,
+    rotate_message_secret,
+};
+pub(crate) use verification::Accepting;
+pub use verification::{AcceptedMessage, Admits, MessageQuestion, forget_messages, verify_message, verify_messages};
