@@ -64,6 +64,11 @@ impl SecretPair {
         Self { current, previous: previous.map(Box::new) }
     }
 
+    /// How many seconds the one before still holds at `now` (Unix seconds).
+    pub fn grace_left(&self, now: i64) -> Option<i64> {
+        self.previous.as_deref().map(|(_, until)| until.saturating_sub(now)).filter(|left| *left > 0)
+    }
+
     /// Whether one of them has signed `message`, which is of `now` (Unix seconds). Whether it was seen before is not
     /// looked at: see [`Replays`](crate::Replays).
     pub fn verify(&self, message: &SignedMessage<'_>, now: i64) -> Result<SignedBy, MessageRefusal> {

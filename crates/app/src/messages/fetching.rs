@@ -1,35 +1,45 @@
 //! Secrets for services that verify by themselves.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use signet_core::{
-    Error, PrincipalId, TenantScope, Time,
-    principals::{Principal, PrincipalStatus},
-};
+use signet_core::{Error, PrincipalId, TenantScope, Time};
 use signet_messages::{MessageRefusal, SigningSecret};
 
-use super::{keys, secrets, verification::Admits};
+use super::{
+    keys, secrets,
+    senders::{Admits, note_late_use, require_sender},
+};
 use crate::{App, AuditEntry, Call, call, ledger, reads};
 
 /// Records that are read at once.
 const READS_AT_ONCE: usize = 16;
+
+/// The secret that signs and, until when it verifies, the one before; or why there is none.
+pub type FetchedPair = Result<(SigningSecret, Option<(SigningSecret, Time)>), MessageRefusal>;
 
 /// What a verifier is given of a device.
 #[derive(Debug)]
 pub struct FetchedSecret {
     /// The device.
     pub principal: PrincipalId,
-    /// The secret that signs and, until when it verifies, the one before; or why there is none.
-    pub secrets: Result<(SigningSecret, Option<(SigningSecret, Time)>), MessageRefusal>,
+    /// Its secrets.
+    pub secrets: FetchedPair,
 }
 
-/// The secrets of `devices`, in their order. What is given is in the audit log first.
+/// The secrets of `devices`, in their order. What is given is in the audit log first, and which devices were `late` to
+/// use their next secret, by the caller's word.
 pub async fn fetch_message_secrets(
     app: &App,
     call: &Call,
     scope: &TenantScope,
     admits: Admits<'_>,
     devices: Vec<PrincipalId>,
+    late: &[PrincipalId],
 ) -> Result<Vec<FetchedSecret>, Error> {
+    for device in late {
+        if let Ok(Some(record)) = secrets::record(app, scope, device, call.now).await {
+            note_late_use(app, call, scope, &record).await;
+        }
+    }
     let mut reads = Vec::with_capacity(devices.len());
     for device in devices {
         reads.push(fetched(app, call, scope, admits, device));
@@ -51,14 +61,12 @@ async fn fetched(
     principal: PrincipalId,
 ) -> Result<FetchedSecret, Error> {
     let secrets = match found(app, call, scope, admits, &principal).await {
-        // One that cannot be opened is no trouble of the others.
-        Err(Error::Misconfigured { .. } | Error::Unreadable { .. }) => Err(MessageRefusal::Unknown),
+        // One that cannot be read is no trouble of the others.
+        Err(Error::Unreadable { .. }) => Err(MessageRefusal::Unknown),
         found => found?,
     };
     Ok(FetchedSecret { principal, secrets })
 }
-
-type Secrets = Result<(SigningSecret, Option<(SigningSecret, Time)>), MessageRefusal>;
 
 async fn found(
     app: &App,
@@ -66,7 +74,7 @@ async fn found(
     scope: &TenantScope,
     admits: Admits<'_>,
     device: &PrincipalId,
-) -> Result<Secrets, Error> {
+) -> Result<FetchedPair, Error> {
     if !admits(device) {
         return Ok(Err(MessageRefusal::SenderRefused));
     }
@@ -77,19 +85,5 @@ async fn found(
     if let Err(refusal) = require_sender(principal.as_ref(), record.incarnation) {
         return Ok(Err(refusal));
     }
-    let current = keys::opened(app, scope, &record, &record.current, call.now).await?;
-    let previous = match record.in_grace(call.now) {
-        Some(previous) => {
-            let secret = keys::opened(app, scope, &record, &previous.secret, call.now).await?;
-            Some((secret, previous.until))
-        }
-        None => None,
-    };
-    Ok(Ok((current, previous)))
-}
-
-/// Whether the principal is the device whose secret it is, and may send.
-pub(super) fn require_sender(principal: Option<&Principal>, incarnation: Time) -> Result<(), MessageRefusal> {
-    let own = principal.filter(|principal| principal.created_at == incarnation).ok_or(MessageRefusal::UnknownSender)?;
-    if own.status == PrincipalStatus::Active { Ok(()) } else { Err(MessageRefusal::SenderRefused) }
+    Ok(keys::pair(app, scope, &record, call.now).await?.ok_or(MessageRefusal::Unknown))
 }

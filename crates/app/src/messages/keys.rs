@@ -9,7 +9,7 @@ use signet_core::{
     Error, KeyError, TenantId, TenantScope, Time, WrapLabel, WrapUse,
     messages::{MessageKey, MessageSecret, SealedSecret, bound_to},
 };
-use signet_messages::{DataKey, SecretPair, SigningSecret};
+use signet_messages::{DataKey, SigningSecret};
 
 use crate::{App, sync::single_flight::SingleFlight};
 
@@ -70,35 +70,51 @@ pub(super) async fn sealing(app: &App, scope: &TenantScope, now: Time) -> Result
     Ok(Sealing { key: unwrapped(app, &record).await?, made: Some(record) })
 }
 
-/// A secret in clear.
+/// A secret in clear; `None`: it was not sealed with the tenant's key for this place, which only its owner's next secret
+/// puts right.
 pub(super) async fn opened(
     app: &App,
     scope: &TenantScope,
     of: &MessageSecret,
     sealed: &SealedSecret,
     now: Time,
-) -> Result<SigningSecret, Error> {
+) -> Result<Option<SigningSecret>, Error> {
     let bound_to = bound_to(&of.tenant, &of.principal, &sealed.id);
     if let Some(key) = data_key(app, scope, now).await?
         && let Ok(secret) = key.open(&bound_to, &sealed.sealed)
     {
-        return Ok(secret);
+        return Ok(Some(secret));
     }
     // The key may be another since this process has read it.
     let key = app.data_keys.unwrapping.read(scope.tenant(), || read(app, scope, now)).await?;
     let secret = key.and_then(|key| key.open(&bound_to, &sealed.sealed).ok());
-    secret.ok_or_else(|| unusable(&of.tenant))
+    if secret.is_none() {
+        let (tenant, device) = (of.tenant.as_str(), of.principal.as_str());
+        tracing::error!(tenant.id = tenant, device, "a message secret cannot be opened: make a new one");
+    }
+    Ok(secret)
 }
 
-/// A device's secrets as its verifiers need them.
-pub(super) async fn pair(app: &App, scope: &TenantScope, of: &MessageSecret, now: Time) -> Result<SecretPair, Error> {
-    let current = opened(app, scope, of, &of.current, now).await?;
+/// A device's secrets as its verifiers need them; `None`: see [`opened`].
+pub(super) async fn pair(
+    app: &App,
+    scope: &TenantScope,
+    of: &MessageSecret,
+    now: Time,
+) -> Result<Option<OpenedPair>, Error> {
+    let Some(current) = opened(app, scope, of, &of.current, now).await? else { return Ok(None) };
     let previous = match of.in_grace(now) {
-        Some(previous) => Some((opened(app, scope, of, &previous.secret, now).await?, previous.until.unix_seconds())),
+        Some(previous) => {
+            let secret = opened(app, scope, of, &previous.secret, now).await?;
+            secret.map(|secret| (secret, previous.until))
+        }
         None => None,
     };
-    Ok(SecretPair::new(current, previous))
+    Ok(Some((current, previous)))
 }
+
+/// The secret that signs and, until when it verifies, the one before.
+pub(super) type OpenedPair = (SigningSecret, Option<(SigningSecret, Time)>);
 
 fn label(tenant: &TenantId) -> WrapLabel {
     WrapLabel { tenant: tenant.clone(), for_use: WrapUse::MessageSecrets }
@@ -106,6 +122,6 @@ fn label(tenant: &TenantId) -> WrapLabel {
 
 fn unusable(tenant: &TenantId) -> Error {
     let key = format!("{} of {tenant}", WrapUse::MessageSecrets);
-    let reason = format!("a device's secret was not sealed with it; {}", WrapUse::MessageSecrets.remedy());
+    let reason = format!("it has not 32 bytes; {}", WrapUse::MessageSecrets.remedy());
     KeyError::Unusable { key, reason }.into()
 }

@@ -3,13 +3,15 @@
 mod fetching;
 mod keys;
 mod secrets;
+mod senders;
 mod verification;
 
-pub use fetching::{FetchedSecret, fetch_message_secrets};
+pub use fetching::{FetchedPair, FetchedSecret, fetch_message_secrets};
 pub(crate) use keys::DataKeys;
 pub use secrets::{
     RotateMessageSecret, RotatedSecret, delete_message_secret, get_message_secret, list_message_secrets,
     rotate_message_secret,
 };
+pub use senders::Admits;
 pub(crate) use verification::Accepting;
-pub use verification::{AcceptedMessage, Admits, MessageQuestion, forget_messages, verify_message, verify_messages};
+pub use verification::{AcceptedMessage, MessageQuestion, Verdict, forget_messages, verify_message, verify_messages};

@@ -102,6 +102,7 @@ async fn replayed(
         return Err(Error::precondition("SECRET_NOT_KEPT", message));
     };
     let secret = keys::opened(app, scope, &own, &own.current, call.now).await?;
+    let secret = secret.ok_or_else(|| Error::internal("a message secret that was just made cannot be opened"))?;
     Ok((own, secret))
 }
 

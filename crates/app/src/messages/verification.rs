@@ -8,6 +8,7 @@ use std::{
 use futures::{StreamExt, stream};
 use signet_core::{
     Error, PrincipalId, StoreError, TenantId, TenantScope, Time,
+    authorities::signer::random,
     messages::{MessageSecret, SeenMessage},
     store::{
         Entity, Versioned,
@@ -17,14 +18,18 @@ use signet_core::{
 };
 use signet_messages::{MessageRefusal, ReplayRoom, Replays, SecretPair, SignedBy, SignedMessage};
 
-use super::{fetching::require_sender, keys, secrets};
-use crate::{App, AuditEntry, Call, call, ledger, reads};
+use super::{
+    keys, secrets,
+    senders::{Admits, note_late_use, require_sender},
+};
+use crate::{
+    App, Call,
+    ledger::{self, ATTEMPTS, pause},
+    reads,
+};
 
 /// Devices whose secrets are read at once.
 const READS_AT_ONCE: usize = 16;
-
-/// Whether a principal of the tenant counts as a sender, by what the node has in memory.
-pub type Admits<'a> = &'a (dyn Fn(&PrincipalId) -> bool + Sync);
 
 /// A message, and who is said to have sent it.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +48,9 @@ pub struct AcceptedMessage {
     /// Until when the one before verifies, where that has.
     pub grace_until: Option<Time>,
 }
+
+/// Whether a message is to be believed, or why not.
+pub type Verdict = Result<AcceptedMessage, MessageRefusal>;
 
 /// How many messages this node has accepted of each device in the last ten minutes: a bound for each, and what is known
 /// here needs no question to the store.
@@ -81,7 +89,7 @@ pub async fn verify_message(
     scope: &TenantScope,
     admits: Admits<'_>,
     question: MessageQuestion<'_>,
-) -> Result<Result<AcceptedMessage, MessageRefusal>, Error> {
+) -> Result<Verdict, Error> {
     if let Err(refusal) = question.message.require_fresh(call.now.unix_seconds()) {
         return Ok(Err(refusal));
     }
@@ -89,14 +97,15 @@ pub async fn verify_message(
     judged(app, call, scope, &sender, question).await
 }
 
-/// The same of several, in their order. What cannot be known of one is [`MessageRefusal::Unknown`].
+/// The same of several, in their order; all or, where the store or a key fails, none: those that were accepted then are
+/// accepted again with the call's request id.
 pub async fn verify_messages(
     app: &App,
     call: &Call,
     scope: &TenantScope,
     admits: Admits<'_>,
     questions: &[MessageQuestion<'_>],
-) -> Vec<Result<AcceptedMessage, MessageRefusal>> {
+) -> Result<Vec<Verdict>, Error> {
     let now = call.now.unix_seconds();
     let fresh = questions.iter().filter(|question| question.message.require_fresh(now).is_ok());
     let mut devices: Vec<&PrincipalId> = fresh.map(|question| question.principal).collect();
@@ -112,7 +121,9 @@ pub async fn verify_messages(
     for question in questions {
         each.push(one_of_many(app, call, scope, &senders, *question));
     }
-    stream::iter(each).buffered(READS_AT_ONCE).collect().await
+    // Each to its end: what is accepted is noted before anything is answered.
+    let judged: Vec<Result<Verdict, Error>> = stream::iter(each).buffered(READS_AT_ONCE).collect().await;
+    judged.into_iter().collect()
 }
 
 type Senders<'a> = HashMap<&'a PrincipalId, Result<Sender, Error>>;
@@ -133,14 +144,14 @@ async fn one_of_many(
     scope: &TenantScope,
     senders: &Senders<'_>,
     question: MessageQuestion<'_>,
-) -> Result<AcceptedMessage, MessageRefusal> {
-    question.message.require_fresh(call.now.unix_seconds())?;
+) -> Result<Verdict, Error> {
+    if let Err(refusal) = question.message.require_fresh(call.now.unix_seconds()) {
+        return Ok(Err(refusal));
+    }
     match senders.get(question.principal) {
-        Some(Ok(sender)) => {
-            let judged = judged(app, call, scope, sender, question).await;
-            judged.unwrap_or(Err(MessageRefusal::Unknown))
-        }
-        _ => Err(MessageRefusal::Unknown),
+        Some(Ok(sender)) => judged(app, call, scope, sender, question).await,
+        Some(Err(error)) => Err(error.clone()),
+        None => Ok(Err(MessageRefusal::Unknown)),
     }
 }
 
@@ -157,8 +168,11 @@ async fn sender(
     let Some(found) = secrets::record(app, scope, device, call.now).await? else {
         return Ok(Sender::Refused(MessageRefusal::UnknownSender));
     };
-    let pair = keys::pair(app, scope, &found.value, call.now).await?;
-    Ok(Sender::Known(Box::new(found), pair))
+    let Some((current, previous)) = keys::pair(app, scope, &found.value, call.now).await? else {
+        return Ok(Sender::Refused(MessageRefusal::Unknown));
+    };
+    let previous = previous.map(|(secret, until)| (secret, until.unix_seconds()));
+    Ok(Sender::Known(Box::new(found), SecretPair::new(current, previous)))
 }
 
 async fn judged(
@@ -167,7 +181,7 @@ async fn judged(
     scope: &TenantScope,
     sender: &Sender,
     question: MessageQuestion<'_>,
-) -> Result<Result<AcceptedMessage, MessageRefusal>, Error> {
+) -> Result<Verdict, Error> {
     let (record, pair) = match sender {
         Sender::Known(record, pair) => (record, pair),
         Sender::Refused(refusal) => return Ok(Err(*refusal)),
@@ -199,52 +213,38 @@ async fn accept(
 ) -> Result<Result<(), MessageRefusal>, Error> {
     let MessageQuestion { principal, message } = question;
     let whose = (scope.tenant().clone(), principal.clone());
-    let asked_by = secrets::asked_by(call);
+    // A call without a request id knows its own write, too, if its answer was lost; nobody repeats it.
+    let asked_by = secrets::asked_by(call).unwrap_or_else(|| hex::encode(random::<32>(&*app.entropy)));
     let noted = app.accepting.lock().note(whose.clone(), &message, call.now.unix_seconds());
     match noted {
-        Err(MessageRefusal::Replayed) if asked_by.is_some() => {}
+        Err(MessageRefusal::Replayed) if call.request_id.is_some() => {}
         Err(refusal) => return Ok(Err(refusal)),
         Ok(()) => {}
     }
     let seen = SeenMessage::new(scope.tenant(), principal, message.id, asked_by, call.now);
     // It changes nothing that anybody could ask about, and is gone in ten minutes.
     let commit = Commit::bookkeeping(call.now).write(Write::create(seen.clone()));
-    let written = ledger::commit(app, &commit, call.now).await;
-    let error = match written {
-        Ok(()) => return Ok(Ok(())),
-        Err(error @ (StoreError::Conflict { .. } | StoreError::Unknown(_))) => error,
-        Err(error) => {
-            if noted.is_ok() {
-                app.accepting.lock().withdraw(&whose, &message);
-            }
-            return Err(error.into());
-        }
+    let taken_back = |error: Error| {
+        app.accepting.lock().withdraw(&whose, &message);
+        Err(error)
     };
-    let found = Books.get::<SeenMessage>(&*app.store, &seen.key(), call.now).await?;
-    match found {
-        Some(found) if found.value.asked_by.is_some() && found.value.asked_by == seen.asked_by => Ok(Ok(())),
-        Some(_) => Ok(Err(MessageRefusal::Replayed)),
-        // Not applied, as it seems: the caller asks again.
-        None => {
-            app.accepting.lock().withdraw(&whose, &message);
-            Err(error.into())
+    for attempt in 0..ATTEMPTS {
+        pause(app, attempt).await;
+        match ledger::commit(app, &commit, call.now).await {
+            Ok(()) => return Ok(Ok(())),
+            // Somebody's, or this call's own whose answer was lost.
+            Err(StoreError::Conflict { .. } | StoreError::Unknown(_)) => {}
+            Err(error) => return taken_back(error.into()),
+        }
+        match Books.get::<SeenMessage>(&*app.store, &seen.key(), call.now).await {
+            Ok(Some(found)) => {
+                let is_own = found.value.asked_by == seen.asked_by;
+                return Ok(if is_own { Ok(()) } else { Err(MessageRefusal::Replayed) });
+            }
+            // Not applied: again.
+            Ok(None) => {}
+            Err(error) => return taken_back(error.into()),
         }
     }
-}
-
-/// Once for each change of secrets: the device may not know of the next one, which it needs in a quarter of an hour.
-async fn note_late_use(app: &App, call: &Call, scope: &TenantScope, record: &Versioned<MessageSecret>) {
-    let Some(previous) = record.value.previous.as_ref().filter(|previous| previous.is_late(call.now)) else { return };
-    let mut noted = record.value.clone();
-    if let Some(previous) = noted.previous.as_mut() {
-        previous.is_late_noted = true;
-    }
-    let entry = AuditEntry::done(call, "message_secret", &record.value.principal);
-    let entry = entry.detail("used_late", &previous.secret.id).detail("until", previous.until.unix_seconds());
-    let commit = call::audited(app, call, scope.tenant(), &entry);
-    let commit = commit.write(Write::replace(noted, record.version.clone()));
-    // Another node was faster, or its next message is noted.
-    if let Err(error) = ledger::commit(app, &commit, call.now).await {
-        tracing::debug!(%error, "the late use of a message secret is not noted yet");
-    }
+    taken_back(Error::Conflict("the message"))
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use signet_app::{
     App, Call,
-    messages::{self, AcceptedMessage, MessageQuestion, RotateMessageSecret, RotatedSecret},
+    messages::{self, AcceptedMessage, MessageQuestion, RotateMessageSecret, RotatedSecret, Verdict},
     principals,
 };
 use signet_core::{
-    Error, Lifetime, PrincipalId, PrincipalType, Time,
+    Error, Lifetime, PrincipalId, PrincipalType, Store as _, Time,
+    audit::AuditEvent,
     messages::{GRACE, LATE_AFTER, MessageKey, MessageSecret},
-    store::{Body, Write},
+    store::{Body, Write, commit::Commit},
     trust::change::Notice,
 };
 use signet_messages::{MessageRefusal, SignedBy, SignedMessage, SigningSecret};
@@ -20,8 +21,6 @@ use signet_testkit::{
 };
 
 use crate::world::*;
-
-type Verdict = Result<AcceptedMessage, MessageRefusal>;
 
 async fn device(world: &World, id: &str) {
     let input = new_principal(id, PrincipalType::Device, &[]);
@@ -148,18 +147,23 @@ async fn what_cannot_be_noted_is_not_accepted_and_may_come_again() {
     let world = World::new().await;
     device(&world, "d1").await;
     let secret = rotate(&world, "d1", NOW).await;
-    for fault in Fault::of_writes().into_iter().skip(2) {
+    for (fault, message) in Fault::of_writes().into_iter().skip(2).zip(["a", "b"]) {
         world.store.arm(0, fault.clone());
-        let first = verify_on(&world.app, call_with_id("VerifyMessage", "r-1"), "d1", &secret, "a").await;
-        world.store.restart();
-        let again = verify_on(&world.app, call_with_id("VerifyMessage", "r-1"), "d1", &secret, "a").await;
-        assert!(matches!(first, Err(_) | Ok(Ok(_))), "{first:?}");
+        let first = verify_on(&world.app, call_with_id("VerifyMessage", "r-1"), "d1", &secret, message).await;
+        assert!(world.store.restart(), "the fault did not happen");
+        assert_eq!(by(first.unwrap()), Ok(SignedBy::Current), "{fault:?}");
+        let again = verify_on(&world.app, call_with_id("VerifyMessage", "r-1"), "d1", &secret, message).await;
         assert_eq!(by(again.unwrap()), Ok(SignedBy::Current), "{fault:?}");
     }
+    // The call knows its own write, without a request id, too; a second call does not.
+    world.store.arm(0, Fault::lost_answer());
+    assert_eq!(by(verify(&world, "d1", &secret, "c", NOW).await), Ok(SignedBy::Current));
+    assert_eq!(by(verify(&world, "d1", &secret, "c", NOW).await), Err(MessageRefusal::Replayed));
+    assert!(world.store.restart());
     world.store.set_down(true);
-    assert!(verify_on(&world.app, call("VerifyMessage"), "d1", &secret, "b").await.is_err());
+    assert!(verify_on(&world.app, call("VerifyMessage"), "d1", &secret, "d").await.is_err());
     world.store.restart();
-    assert_eq!(by(verify(&world, "d1", &secret, "b", NOW).await), Ok(SignedBy::Current));
+    assert_eq!(by(verify(&world, "d1", &secret, "d", NOW).await), Ok(SignedBy::Current));
 }
 
 /// What is bad costs nothing, or one read: never a write.
@@ -263,12 +267,11 @@ async fn neither_the_store_nor_the_log_has_a_secret_and_anothers_place_does_not_
     // What is d1's, as d2's.
     let (of_d1, of_d2) = (acme_record(&world, "d1").await, acme_record(&world, "d2").await);
     let moved = MessageSecret { current: of_d1.value.current, ..of_d2.value };
-    let event = call("test");
-    let commit = signet_core::store::commit::Commit::bookkeeping(event.now);
-    let commit = commit.write(Write::replace(moved, of_d2.version));
-    signet_core::Store::transact(&*world.store, commit.to_transaction(None)).await.unwrap();
-    let refused = verify_on(&world.app, call("VerifyMessage"), "d2", &secret, "a").await;
-    assert!(matches!(refused, Err(Error::Misconfigured { .. })), "{refused:?}");
+    let event = world.ledger.events().pop().unwrap();
+    let event = AuditEvent { id: "test".into(), ..event };
+    let commit = Commit::audited(event, NOW).write(Write::replace(moved, of_d2.version));
+    world.store.transact(commit.to_transaction(None)).await.unwrap();
+    assert_eq!(by(verify(&world, "d2", &secret, "a", NOW).await), Err(MessageRefusal::Unknown));
 }
 
 async fn acme_record(world: &World, id: &str) -> signet_core::store::Versioned<MessageSecret> {
@@ -286,7 +289,7 @@ async fn verifiers_get_secrets_that_hold_and_the_log_says_whose() {
     principals::suspend_principal(&world.app, &call("SuspendPrincipal"), &admin(), &acme(), &pid("d2")).await.unwrap();
     let devices = ["d1", "d2", "d3", "ghost"].map(pid).to_vec();
     let fetch = call("FetchMessageSecrets");
-    let found = messages::fetch_message_secrets(&world.app, &fetch, &acme(), &|_| true, devices).await.unwrap();
+    let found = messages::fetch_message_secrets(&world.app, &fetch, &acme(), &|_| true, devices, &[]).await.unwrap();
     let (current, previous) = found[0].secrets.as_ref().unwrap();
     assert_eq!(current.as_bytes(), second.as_bytes());
     let (previous, until) = previous.as_ref().unwrap();
@@ -298,8 +301,29 @@ async fn verifiers_get_secrets_that_hold_and_the_log_says_whose() {
     assert!(payload.contains(r#""operation":"FetchMessageSecrets""#) && payload.contains(r#""devices":"d1""#));
     let ghosts = vec![pid("ghost")];
     let events = world.ledger.events().len();
-    messages::fetch_message_secrets(&world.app, &fetch, &acme(), &|_| true, ghosts).await.unwrap();
+    messages::fetch_message_secrets(&world.app, &fetch, &acme(), &|_| true, ghosts, &[]).await.unwrap();
     assert_eq!(world.ledger.events().len(), events, "nothing was given");
+}
+
+/// A verifier of its own tells of it, any number of times.
+#[tokio::test]
+async fn late_use_that_a_verifier_tells_of_is_in_the_log_once() {
+    let world = World::new().await;
+    device(&world, "d1").await;
+    rotate(&world, "d1", NOW).await;
+    rotate(&world, "d1", NOW).await;
+    let tell = async |now| {
+        let fetch = at(call("FetchMessageSecrets"), now);
+        let late = ["d1", "ghost"].map(pid);
+        messages::fetch_message_secrets(&world.app, &fetch, &acme(), &|_| true, Vec::new(), &late).await.unwrap();
+    };
+    tell(NOW).await;
+    assert!(world.outcomes("FetchMessageSecrets").is_empty(), "it is early");
+    for _ in 0..3 {
+        tell(NOW.plus(LATE_AFTER)).await;
+    }
+    assert_eq!(world.outcomes("FetchMessageSecrets"), ["OK"]);
+    assert!(world.ledger.events().pop().unwrap().payload.contains("used_late"));
 }
 
 #[tokio::test]
@@ -335,7 +359,7 @@ async fn many_are_verified_at_once_in_their_order_and_twice_the_same_is_one() {
         (Box::leak(Box::new(d1)), Box::leak(Box::new(ghost)));
     let questions = [of(d1, &signed[0]), of(d1, &signed[1]), of(ghost, &signed[0]), of(d1, &signed[2])];
     let call = call("BatchVerifyMessages");
-    let answers = messages::verify_messages(&world.app, &call, &acme(), &|_| true, &questions).await;
+    let answers = messages::verify_messages(&world.app, &call, &acme(), &|_| true, &questions).await.unwrap();
     let answers: Vec<_> = answers.into_iter().map(by).collect();
     let once = |answer: &Result<SignedBy, MessageRefusal>| answer.is_ok();
     assert_eq!([&answers[0], &answers[3]].into_iter().filter(|answer| once(answer)).count(), 1);

@@ -20,6 +20,8 @@ const MOST_OF_ONE: usize = 1024;
 #[derive(Default)]
 pub(super) struct Asking {
     of: Mutex<Waiting>,
+    /// Devices of which is to be told that they use the secret before late.
+    late: Mutex<Vec<String>>,
     /// Somebody waits.
     pub(super) wanted: Notify,
 }
@@ -55,6 +57,23 @@ impl Asking {
         drop(of);
         self.wanted.notify_one();
         Some(receiver)
+    }
+
+    /// Has it told that a device uses the secret before late. What finds no room is told by nobody: it is a hint.
+    pub(super) fn tell_late(&self, device: &str) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if late.len() < MOST_WAITING {
+            late.push(device.to_owned());
+        }
+        drop(late);
+        self.wanted.notify_one();
+    }
+
+    /// Takes those that are told of in one call.
+    pub(super) fn take_late(&self) -> Vec<String> {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = late.len().saturating_sub(AT_ONCE);
+        late.split_off(rest)
     }
 
     /// Takes what is to be asked for in one call.

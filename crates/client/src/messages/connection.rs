@@ -23,12 +23,14 @@ impl Connection {
         Self { client: MessageServiceClient::new(channel), over: CancellationToken::new() }
     }
 
-    /// An answer for each device, in their order.
+    /// An answer for each device, in their order. `late`: those that use the secret before late.
     pub(super) async fn fetch(
         &self,
         devices: Vec<String>,
+        late: Vec<String>,
     ) -> Result<Vec<Result<SecretPair, MessageRefusal>>, ClientError> {
-        let (count, request) = (devices.len(), FetchMessageSecretsRequest { principal_ids: devices });
+        let (count, request) =
+            (devices.len(), FetchMessageSecretsRequest { principal_ids: devices, late_principal_ids: late });
         let answer = self.client.clone().fetch_message_secrets(request).await;
         let secrets = answer.map_err(|status| self.failed(status))?.into_inner().secrets;
         let found: Vec<_> = secrets.into_iter().map(pair).collect();

@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
+use signet_core::messages::{GRACE, LATE_AFTER};
 use signet_messages::{MessageRefusal, ReplayRoom, Replays, SecretPair, SignedBy, SignedMessage};
 use tokio::time::Instant;
 
 const PARTS: usize = 64;
+/// The last seconds of a secret's grace, in which its use is told of.
+const LATE: i64 = (GRACE.millis() - LATE_AFTER.millis()) / 1000;
 /// How long it is remembered that there is no secret, or none that counts: whoever knocks on and on is asked for once
 /// in that time.
 const NONE_FOR: Duration = Duration::from_secs(5);
@@ -30,6 +33,8 @@ struct Known {
     secrets: SecretPair,
     /// Of which connection, see [`Memory::doubt`].
     told_in: u32,
+    /// Whether it was told of that the secret before is used late.
+    is_late_told: bool,
 }
 
 #[derive(Default)]
@@ -53,7 +58,8 @@ pub(super) struct Memory {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// This. `doubtful`: by a secret that has to be asked for again, soon.
-    Judged { answer: Result<SignedBy, MessageRefusal>, doubtful: bool },
+    /// `late`: the control plane is to be told, once, that the secret before is used in its last quarter of an hour.
+    Judged { answer: Result<SignedBy, MessageRefusal>, doubtful: bool, late: bool },
     /// Its secret has to be asked for first.
     Ask,
 }
@@ -85,17 +91,17 @@ impl Memory {
         (now, at): (i64, Instant),
         believes_doubtful: bool,
     ) -> Look {
-        let judged = |answer, doubtful| Look::Judged { answer, doubtful };
+        let refused = |refusal| Look::Judged { answer: Err(refusal), doubtful: false, late: false };
         let era = self.era.load(Ordering::Acquire);
         let Some(mut part) = self.part(key) else { return Look::Ask };
         let part = &mut *part;
         if let Some((refusal, until)) = part.none.get(&key) {
             if at < *until {
-                return judged(Err(*refusal), false);
+                return refused(*refusal);
             }
             part.none.remove(&key);
         }
-        let Some(known) = part.known.get(&key) else { return Look::Ask };
+        let Some(known) = part.known.get_mut(&key) else { return Look::Ask };
         let doubtful = known.told_in != era;
         if doubtful && !believes_doubtful {
             return Look::Ask;
@@ -104,7 +110,10 @@ impl Memory {
             let seen = part.seen.as_mut().ok_or(MessageRefusal::Unknown)?;
             seen.note(key, message, now).map(|()| by)
         });
-        judged(answer, doubtful)
+        let is_late =
+            answer == Ok(SignedBy::Previous) && known.secrets.grace_left(now).is_some_and(|left| left <= LATE);
+        let late = is_late && !std::mem::replace(&mut known.is_late_told, true);
+        Look::Judged { answer, doubtful, late }
     }
 
     /// To be taken before a device's secret is asked for.
@@ -132,7 +141,7 @@ impl Memory {
                     // They are asked for again, as need be.
                     part.known.clear();
                 }
-                part.known.insert(key, Known { secrets, told_in: era });
+                part.known.insert(key, Known { secrets, told_in: era, is_late_told: false });
             }
             // Asked for again at the next message.
             Ok(_) | Err(MessageRefusal::Unknown) => {
@@ -233,7 +242,18 @@ mod tests {
     }
 
     fn judged(answer: Result<SignedBy, MessageRefusal>) -> Look {
-        Look::Judged { answer, doubtful: false }
+        Look::Judged { answer, doubtful: false, late: false }
+    }
+
+    /// Once for each change.
+    #[test]
+    fn late_use_of_the_secret_before_is_to_be_told_once() {
+        let memory = memory();
+        let key = memory.key("d1");
+        let asked = (memory.changes(key), memory.era());
+        memory.keep(key, Ok(SecretPair::new(secret(2), Some((secret(1), NOW + LATE)))), asked, Instant::now());
+        let late = |id| matches!(look(&memory, "d1", id, 1), Look::Judged { answer: Ok(_), late: true, .. });
+        assert_eq!(["a", "b"].map(late), [true, false]);
     }
 
     #[test]
@@ -283,7 +303,7 @@ mod tests {
         let memory = memory();
         tell(&memory, "d1", Ok(1));
         memory.doubt();
-        let doubtful = Look::Judged { answer: Ok(SignedBy::Current), doubtful: true };
+        let doubtful = Look::Judged { answer: Ok(SignedBy::Current), doubtful: true, late: false };
         assert_eq!(look(&memory, "d1", "a", 1), doubtful);
         let timestamp = NOW.to_string();
         let message = SignedMessage { id: "b", timestamp: &timestamp, signatures: "", body: b"" };

@@ -101,7 +101,10 @@ impl Inner {
         }
         let believes_doubtful = self.is_recent(&self.heard_before, at);
         match self.memory.look(key, message, (now, at), believes_doubtful) {
-            Look::Judged { answer, doubtful } => {
+            Look::Judged { answer, doubtful, late } => {
+                if late {
+                    self.asking.tell_late(device);
+                }
                 if doubtful {
                     // In the background: nobody waits for it.
                     drop(self.asking.ask(key, device));
@@ -183,25 +186,25 @@ pub(super) async fn fetch(inner: Arc<Inner>) {
         inner.asking.wanted.notified().await;
         loop {
             let Ok(place) = Arc::clone(&calls).acquire_owned().await else { return };
-            let taken = inner.asking.take();
-            if taken.is_empty() {
+            let (taken, late) = (inner.asking.take(), inner.asking.take_late());
+            if taken.is_empty() && late.is_empty() {
                 break;
             }
             let inner = Arc::clone(&inner);
             tokio::spawn(async move {
-                fetch_some(&inner, taken).await;
+                fetch_some(&inner, taken, late).await;
                 drop(place);
             });
         }
     }
 }
 
-async fn fetch_some(inner: &Inner, taken: Vec<([u64; 2], String)>) {
+async fn fetch_some(inner: &Inner, taken: Vec<([u64; 2], String)>, late: Vec<String>) {
     let (keys, devices): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
     let asked: Vec<_> = keys.iter().map(|key| (inner.memory.changes(*key), inner.memory.era())).collect();
     let fetched = async {
         let connection = inner.usable().await.ok()?;
-        match connection.fetch(devices).await {
+        match connection.fetch(devices, late).await {
             Ok(found) => Some(found),
             Err(error) => {
                 tracing::warn!(%error, "the secrets of devices cannot be fetched");
@@ -216,4 +219,78 @@ async fn fetch_some(inner: &Inner, taken: Vec<([u64; 2], String)>) {
         }
     }
     inner.asking.done(keys);
+}
+
+#[cfg(test)]
+mod tests {
+    use signet_messages::{SecretPair, SigningSecret};
+    use tokio::time::advance;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn connection() -> Arc<Connection> {
+        // Nobody is there: nothing is fetched over it.
+        Arc::new(Connection::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy()))
+    }
+
+    fn inner() -> Arc<Inner> {
+        let clock: Clock = Arc::new(|| Time::from_unix_seconds(NOW));
+        Arc::new(Inner::new(ReplayRoom::default(), clock))
+    }
+
+    fn tell(inner: &Inner, device: &str) {
+        let key = inner.memory.key(device);
+        let asked = (inner.memory.changes(key), inner.memory.era());
+        inner.memory.keep(key, Ok(SecretPair::new(SigningSecret::new([1; 32]), None)), asked, Instant::now());
+    }
+
+    async fn send(inner: &Inner, device: &str, id: &str) -> Result<SignedBy, MessageRefusal> {
+        let (timestamp, signatures) = (NOW.to_string(), SigningSecret::new([1; 32]).sign(id, NOW, b"x"));
+        inner.verify(device, &SignedMessage { id, timestamp: &timestamp, signatures: &signatures, body: b"x" }).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hears_nothing_for_half_a_minute_refuses_everything() {
+        let inner = inner();
+        let first = connection();
+        inner.connected(&first);
+        tell(&inner, "d1");
+        assert_eq!(send(&inner, "d1", "a").await, Ok(SignedBy::Current));
+        inner.disconnected(false);
+        advance(Duration::from_secs(29)).await;
+        assert_eq!(send(&inner, "d1", "b").await, Ok(SignedBy::Current));
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(send(&inner, "d1", "c").await, Err(MessageRefusal::Unknown));
+        assert!(inner.silence() >= Duration::from_secs(31));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_makes_secrets_doubtful_and_they_are_asked_for_in_the_background() {
+        let inner = inner();
+        inner.connected(&connection());
+        tell(&inner, "d1");
+        inner.disconnected(false);
+        advance(Duration::from_secs(10)).await;
+        inner.connected(&connection());
+        assert_eq!(send(&inner, "d1", "a").await, Ok(SignedBy::Current), "it was heard of ten seconds ago");
+        assert_eq!(inner.asking.take().len(), 1, "and is asked for anew");
+        for _ in 0..5 {
+            advance(Duration::from_secs(5)).await;
+            inner.heard();
+        }
+        assert_eq!(send(&inner, "d1", "b").await, Err(MessageRefusal::Unknown), "nobody told of it any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_itself_knows_nothing_any_more() {
+        let inner = inner();
+        inner.connected(&connection());
+        tell(&inner, "d1");
+        inner.disconnected(true);
+        assert_eq!(send(&inner, "d1", "a").await, Err(MessageRefusal::Unknown));
+        assert_eq!(inner.memory.len(), (0, 0));
+    }
 }

@@ -20,16 +20,16 @@ pub struct SeenMessage {
     pub principal: PrincipalId,
     /// SHA-256 of its id, hexadecimal.
     pub message_sha256: String,
-    /// SHA-256 of who asked and its request id, hexadecimal, if it gave one: its repetition is no replay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_by: Option<String>,
+    /// SHA-256 of who asked and its request id, hexadecimal: its repetition is no replay. Without a request id, a random
+    /// number of the call's.
+    pub asked_by: String,
     /// Until when it is remembered.
     pub until: Time,
 }
 
 impl SeenMessage {
     /// A message of `principal` that is accepted at `now`.
-    pub fn new(tenant: &TenantId, principal: &PrincipalId, message: &str, asked_by: Option<String>, now: Time) -> Self {
+    pub fn new(tenant: &TenantId, principal: &PrincipalId, message: &str, asked_by: String, now: Time) -> Self {
         let message_sha256 = sha256_hex(message.as_bytes());
         let (tenant, principal) = (tenant.clone(), principal.clone());
         Self { tenant, principal, message_sha256, asked_by, until: now.plus(SEEN_FOR) }

@@ -96,7 +96,7 @@ fn messages(id: &TenantId) -> Vec<Body> {
     let previous = PreviousSecret { secret: sealed("s-1"), until: later(3600), is_late_noted: true };
     vec![
         MessageKey { tenant: tenant.clone(), wrapped: vec![0x80; 300], made_at: NOW }.into(),
-        SeenMessage { until: later(600), ..SeenMessage::new(id, &principal, TEXT, Some("cd".repeat(32)), NOW) }.into(),
+        SeenMessage { until: later(600), ..SeenMessage::new(id, &principal, TEXT, "cd".repeat(32), NOW) }.into(),
         MessageSecret { tenant, principal, incarnation: NOW, current: sealed("s-2"), previous: Some(previous) }.into(),
     ]
 }

@@ -124,7 +124,7 @@ impl MessageService for Api {
                 .map(|(principal, message)| MessageQuestion { principal, message: parse::message(message) })
                 .collect();
             let admits = self.admits(scope.tenant(), &caller);
-            let found = messages::verify_messages(&self.node.app, &caller.call, &scope, &admits, &questions).await;
+            let found = messages::verify_messages(&self.node.app, &caller.call, &scope, &admits, &questions).await?;
             self.count(&found);
             Ok(BatchVerifyMessagesResponse { answers: found.iter().map(convert::answer).collect() })
         })
@@ -137,12 +137,16 @@ impl MessageService for Api {
     ) -> Result<Response<FetchMessageSecretsResponse>, Status> {
         self.unary(request, async |caller, message| {
             let scope = caller.scope("")?;
-            parse::bounded("principal_ids", message.principal_ids.len())?;
-            let id = |id: &String| fields::principal_id("principal_ids", id);
-            let devices = message.principal_ids.iter().map(id).collect::<Result<_, Error>>()?;
+            let FetchMessageSecretsRequest { principal_ids, late_principal_ids } = message;
+            parse::bounded("principal_ids", principal_ids.len().max(late_principal_ids.len()))?;
+            let ids = |field, ids: &[String]| {
+                ids.iter().map(|id| fields::principal_id(field, id)).collect::<Result<Vec<_>, Error>>()
+            };
+            let devices = ids("principal_ids", &principal_ids)?;
+            let late = ids("late_principal_ids", &late_principal_ids)?;
             let admits = self.admits(scope.tenant(), &caller);
             let app = &self.node.app;
-            let found = messages::fetch_message_secrets(app, &caller.call, &scope, &admits, devices).await?;
+            let found = messages::fetch_message_secrets(app, &caller.call, &scope, &admits, devices, &late).await?;
             Ok(FetchMessageSecretsResponse { secrets: found.iter().map(convert::fetched).collect() })
         })
         .await
