@@ -26,8 +26,8 @@ pub(super) async fn note_late_use(app: &App, call: &Call, scope: &TenantScope, r
     if let Some(previous) = noted.previous.as_mut() {
         previous.is_late_noted = true;
     }
-    let entry = AuditEntry::done(call, "message_secret", &record.value.principal);
-    let entry = entry.detail("used_late", &previous.secret.id).detail("until", previous.until.unix_seconds());
+    let entry = AuditEntry::refused(call, "MESSAGE_SECRET_LATE").about("message_secret", &record.value.principal);
+    let entry = entry.detail("secret", &previous.secret.id).detail("until", previous.until.unix_seconds());
     let commit = call::audited(app, call, scope.tenant(), &entry);
     let commit = commit.write(Write::replace(noted, record.version.clone()));
     // Another node was faster, or its next message is noted.

@@ -12,6 +12,9 @@ reasons! {
     MESSAGE_REPLAYED [Verification Client;]
         "A message with this id was accepted from the device before."
         => "Refuse it; a device that sends again signs anew with another id.";
+    MESSAGE_SECRET_LATE [AuditLog;]
+        "A device still signs with the secret before, which ends within a quarter of an hour."
+        => "Put the next secret onto the device, or make another one once the old one has ended.";
     MESSAGE_SENDER_REFUSED [Verification Client;]
         "The device, or its tenant, is suspended or deleted."
         => "Refuse it; `principal activate` lifts a suspension.";

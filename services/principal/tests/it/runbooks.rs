@@ -20,7 +20,7 @@ use crate::{
 const EXAMPLE: &str = "01a20162dddb7ceeae659e2b1f73318d";
 
 /// Commands that are not run here, by their beginning, and why.
-const NOT_RUN: [(&str, &str); 11] = [
+const NOT_RUN: [(&str, &str); 10] = [
     ("principal bootstrap --from-terraform", "needs an environment in AWS: scripts/environment-round runs it"),
     ("principal bootstrap --local", "made the environment that all others run in"),
     ("principal token create device --id sensor-004", "shows a code on a terminal: joining.rs has one"),
@@ -33,7 +33,6 @@ const NOT_RUN: [(&str, &str); 11] = [
     ("principal access-token get --audience jobs", "needs permissions of jobs: tokens.rs has one"),
     ("principal svid jwt --audience sts.amazonaws.com", "needs an address that tokens name: tokens.rs has one"),
     ("principal message sign --secret-file secret.txt", "reads standard input: messages.rs has one"),
-    ("principal message verify", "needs a message: messages.rs has one"),
     ("principal --context svc access-token introspect token.txt", "needs a token: tokens.rs has one"),
 ];
 

@@ -95,6 +95,7 @@ impl MessageService for Api {
     ) -> Result<Response<VerifyMessageResponse>, Status> {
         self.unary(request, async |mut caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
+            self.require_tenant(scope.tenant())?;
             caller.call.request_id = parse::optional_request_id(&message.request_id)?;
             let message = fields::required("message", message.message)?;
             let principal = fields::principal_id("message.principal_id", &message.principal_id)?;
@@ -113,6 +114,7 @@ impl MessageService for Api {
     ) -> Result<Response<BatchVerifyMessagesResponse>, Status> {
         self.unary(request, async |mut caller, message| {
             let scope = caller.scope(&message.tenant_id)?;
+            self.require_tenant(scope.tenant())?;
             caller.call.request_id = parse::optional_request_id(&message.request_id)?;
             parse::bounded("messages", message.messages.len())?;
             let of = |message: &signet_proto::v1::SignedMessage| {
@@ -169,6 +171,14 @@ impl MessageService for Api {
 }
 
 impl Api {
+    /// Who mistypes a tenant must not take a refusal for an answer about one that exists.
+    fn require_tenant(&self, tenant: &TenantId) -> Result<(), Error> {
+        match self.node.trust.tenant(tenant) {
+            Some(_) => Ok(()),
+            None => Err(Error::not_found("tenant", tenant)),
+        }
+    }
+
     /// Whether a principal counts as a sender, by what this node has in memory.
     fn admits(&self, tenant: &TenantId, caller: &Caller) -> impl Fn(&PrincipalId) -> bool + Sync {
         let (trust, tenant, now) = (Arc::clone(&self.node.trust), tenant.clone(), caller.call.now);
