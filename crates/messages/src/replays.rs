@@ -25,16 +25,16 @@ impl Default for ReplayRoom {
 
 /// The ids that were seen of each sender `S`, each until no message of its time could come again.
 ///
-/// Ids are told apart by 64 bits of a hash that nobody else can compute: of two ids of a sender that have the same, the
-/// second one is refused.
+/// Ids are told apart by 64 bits of a hash that nobody else can compute: of two ids of a sender that have the same,
+/// the second one is refused.
 #[derive(Debug)]
 pub struct Replays<S> {
     seen: HashMap<S, Vec<Seen>>,
     number: usize,
     room: ReplayRoom,
     hasher: RandomState,
-    /// Unix seconds. What was signed before is not remembered any more, or never was: a clock that is set back does not
-    /// bring it back.
+    /// Unix seconds. What was signed before is not remembered any more, or never was: a clock that is set back does
+    /// not bring it back.
     since: i64,
 }
 
@@ -46,8 +46,8 @@ struct Seen {
 }
 
 impl<S: Eq + Hash> Replays<S> {
-    /// A memory that begins at `now` (Unix seconds). What was signed before might have been seen by the one before it,
-    /// and is refused.
+    /// A memory that begins at `now` (Unix seconds). What was signed before might have been seen by the one before
+    /// it, and is refused.
     pub fn new(room: ReplayRoom, now: i64) -> Self {
         Self { seen: HashMap::new(), number: 0, room, hasher: RandomState::new(), since: now }
     }
@@ -94,7 +94,8 @@ impl<S: Eq + Hash> Replays<S> {
         }
     }
 
-    /// Forgets what could not be verified any more, and senders of whom nothing is left. Call it on a timer, each minute.
+    /// Forgets what could not be verified any more, and senders of whom nothing is left. Call it on a timer, each
+    /// minute.
     pub fn forget(&mut self, now: i64) {
         self.seen.retain(|_, of_sender| {
             of_sender.retain(|seen| seen.until > now);

@@ -70,8 +70,8 @@ pub(super) async fn sealing(app: &App, scope: &TenantScope, now: Time) -> Result
     Ok(Sealing { key: unwrapped(app, &record).await?, made: Some(record) })
 }
 
-/// A secret in clear; `None`: it was not sealed with the tenant's key for this place, which only its owner's next secret
-/// puts right.
+/// A secret in clear; `None`: it was not sealed with the tenant's key for this place, which only its owner's next
+/// secret puts right.
 pub(super) async fn opened(
     app: &App,
     scope: &TenantScope,

@@ -14,4 +14,6 @@ pub use secrets::{
 };
 pub use senders::Admits;
 pub(crate) use verification::Accepting;
-pub use verification::{AcceptedMessage, MessageQuestion, Verdict, forget_messages, verify_message, verify_messages};
+pub use verification::{
+    AcceptedMessage, MessageQuestion, MessageVerdict, forget_messages, verify_message, verify_messages,
+};

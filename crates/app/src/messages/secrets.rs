@@ -67,7 +67,8 @@ pub async fn rotate_message_secret(
         let next = SealedSecret { id, sealed, made_at: call.now, asked_by: asked_by.clone() };
         let whose = (scope.tenant(), &input.principal, device.value.created_at);
         let known = before.as_ref().map(|before| &before.value);
-        let rotated = MessageSecret::rotated(known, whose, next, input.at_once, call.now)?;
+        let rotated = MessageSecret::rotated(known, whose, next, input.at_once, call.now);
+        let rotated = rotated.map_err(|until| in_grace(until, call.now))?;
         let entry = AuditEntry::done(call, KIND, &input.principal).detail("secret", &rotated.current.id);
         let entry = known.iter().fold(entry, |entry, before| entry.detail("previous", &before.current.id));
         let entry = if input.at_once { entry.detail("at_once", true) } else { entry };
@@ -84,6 +85,13 @@ pub async fn rotate_message_secret(
     let replay = |_| replayed(app, call, scope, &input.principal, asked_by.as_deref());
     let (record, secret) = ledger::mutate(app, call, scope.tenant(), &input, plan, replay).await?;
     Ok(RotatedSecret { record, secret })
+}
+
+fn in_grace(until: Time, now: Time) -> Error {
+    let minutes = until.millis_since(now).saturating_add(59_999) / 60_000;
+    let message =
+        format!("the secret before the present one still verifies for {minutes} min: wait, or end both at once");
+    Error::precondition("SECRET_IN_GRACE", message)
 }
 
 /// The secret that this very request has made.

@@ -50,7 +50,7 @@ pub struct AcceptedMessage {
 }
 
 /// Whether a message is to be believed, or why not.
-pub type Verdict = Result<AcceptedMessage, MessageRefusal>;
+pub type MessageVerdict = Result<AcceptedMessage, MessageRefusal>;
 
 /// How many messages this node has accepted of each device in the last ten minutes: a bound for each, and what is known
 /// here needs no question to the store.
@@ -89,7 +89,7 @@ pub async fn verify_message(
     scope: &TenantScope,
     admits: Admits<'_>,
     question: MessageQuestion<'_>,
-) -> Result<Verdict, Error> {
+) -> Result<MessageVerdict, Error> {
     if let Err(refusal) = question.message.require_fresh(call.now.unix_seconds()) {
         return Ok(Err(refusal));
     }
@@ -105,7 +105,7 @@ pub async fn verify_messages(
     scope: &TenantScope,
     admits: Admits<'_>,
     questions: &[MessageQuestion<'_>],
-) -> Result<Vec<Verdict>, Error> {
+) -> Result<Vec<MessageVerdict>, Error> {
     let now = call.now.unix_seconds();
     let fresh = questions.iter().filter(|question| question.message.require_fresh(now).is_ok());
     let mut devices: Vec<&PrincipalId> = fresh.map(|question| question.principal).collect();
@@ -122,7 +122,7 @@ pub async fn verify_messages(
         each.push(one_of_many(app, call, scope, &senders, *question));
     }
     // Each to its end: what is accepted is noted before anything is answered.
-    let judged: Vec<Result<Verdict, Error>> = stream::iter(each).buffered(READS_AT_ONCE).collect().await;
+    let judged: Vec<Result<MessageVerdict, Error>> = stream::iter(each).buffered(READS_AT_ONCE).collect().await;
     judged.into_iter().collect()
 }
 
@@ -144,7 +144,7 @@ async fn one_of_many(
     scope: &TenantScope,
     senders: &Senders<'_>,
     question: MessageQuestion<'_>,
-) -> Result<Verdict, Error> {
+) -> Result<MessageVerdict, Error> {
     if let Err(refusal) = question.message.require_fresh(call.now.unix_seconds()) {
         return Ok(Err(refusal));
     }
@@ -181,7 +181,7 @@ async fn judged(
     scope: &TenantScope,
     sender: &Sender,
     question: MessageQuestion<'_>,
-) -> Result<Verdict, Error> {
+) -> Result<MessageVerdict, Error> {
     let (record, pair) = match sender {
         Sender::Known(record, pair) => (record, pair),
         Sender::Refused(refusal) => return Ok(Err(*refusal)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use signet_app::{
     App, Call,
-    messages::{self, AcceptedMessage, MessageQuestion, RotateMessageSecret, RotatedSecret, Verdict},
+    messages::{self, AcceptedMessage, MessageQuestion, MessageVerdict, RotateMessageSecret, RotatedSecret},
     principals,
 };
 use signet_core::{
@@ -37,7 +37,13 @@ async fn rotate(world: &World, id: &str, now: Time) -> SigningSecret {
 }
 
 /// Has `app` verify a message that is signed with `secret` at `now`.
-async fn verify_on(app: &App, call: Call, id: &str, secret: &SigningSecret, message: &str) -> Result<Verdict, Error> {
+async fn verify_on(
+    app: &App,
+    call: Call,
+    id: &str,
+    secret: &SigningSecret,
+    message: &str,
+) -> Result<MessageVerdict, Error> {
     verify_of(app, call, "acme", id, secret, message, &|_| true).await
 }
 
@@ -49,7 +55,7 @@ async fn verify_of(
     secret: &SigningSecret,
     message: &str,
     admits: &(dyn Fn(&PrincipalId) -> bool + Sync),
-) -> Result<Verdict, Error> {
+) -> Result<MessageVerdict, Error> {
     let seconds = call.now.unix_seconds();
     let (timestamp, signatures) = (seconds.to_string(), secret.sign(message, seconds, b"21.5"));
     let message = SignedMessage { id: message, timestamp: &timestamp, signatures: &signatures, body: b"21.5" };
@@ -58,11 +64,11 @@ async fn verify_of(
     messages::verify_message(app, &call, &scope, admits, question).await
 }
 
-async fn verify(world: &World, id: &str, secret: &SigningSecret, message: &str, now: Time) -> Verdict {
+async fn verify(world: &World, id: &str, secret: &SigningSecret, message: &str, now: Time) -> MessageVerdict {
     verify_on(&world.app, at(call("VerifyMessage"), now), id, secret, message).await.unwrap()
 }
 
-fn by(verdict: Verdict) -> Result<SignedBy, MessageRefusal> {
+fn by(verdict: MessageVerdict) -> Result<SignedBy, MessageRefusal> {
     verdict.map(|accepted| accepted.by)
 }
 

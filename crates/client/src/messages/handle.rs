@@ -10,12 +10,12 @@ use signet_messages::{
 use super::{follow, state::Inner};
 use crate::identity::{Shared, Task};
 
-/// Verifies messages that devices of the identity's tenant have signed; from [`crate::Identity::messages`]. Clones share
-/// what they know, and which messages were seen.
+/// Verifies messages that devices of the identity's tenant have signed; from [`crate::Identity::messages`]. Clones
+/// share what they know, and which messages were seen.
 ///
-/// The identity must be a service that may: the tenant grants it `message_secrets.fetch`. It must be the only one that
-/// takes the devices' messages: what one process has seen, another does not know. Messages that were signed before the
-/// verifier began are refused, since an earlier process may have seen them.
+/// The identity must be a service that may: the tenant grants it `message_secrets.fetch`. It must be the only one
+/// that takes the devices' messages: what one process has seen, another does not know. Messages that were signed
+/// before the verifier began are refused, since an earlier process may have seen them.
 #[derive(Clone)]
 pub struct MessageVerifier {
     inner: Arc<Inner>,

@@ -82,8 +82,8 @@ impl Memory {
         self.parts.get(index).map(|part| part.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Judges a message of `now` (Unix seconds) by what is known. `believes_doubtful`: whether secrets that were told of
-    /// over an earlier connection still count.
+    /// Judges a message of `now` (Unix seconds) by what is known. `believes_doubtful`: whether secrets that were
+    /// told of over an earlier connection still count.
     pub(super) fn look(
         &self,
         key: DeviceKey,

@@ -109,13 +109,14 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
         Err(KeyError::Unavailable(format!("this key manager makes no keys for tokens of {}", label.tenant)))
     }
 
-    /// Makes a data key of 32 bytes that this process does not see: it comes wrapped, for [`Self::unwrap`], and is bound
-    /// to its label. Each call makes another.
+    /// Makes a data key of 32 bytes that this process does not see: it comes wrapped, for [`Self::unwrap`], and is
+    /// bound to its label. Each call makes another.
     async fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
         Err(KeyError::Unavailable(format!("this key manager makes no data keys for {}", label.tenant)))
     }
 
-    /// The private half of a pair, DER PKCS#8, or a data key's 32 bytes. [`KeyError::Unusable`]: it was made under another label, or changed.
+    /// The private half of a pair, DER PKCS#8, or a data key's 32 bytes. [`KeyError::Unusable`]: it was made under
+    /// another label, or changed.
     async fn unwrap(&self, label: &WrapLabel, _wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         Err(KeyError::Unavailable(format!("this key manager has no keys for tokens of {}", label.tenant)))
     }

@@ -1,5 +1,5 @@
-//! Signed messages: the secrets that devices share with their tenant's verifiers, the key that these are kept under, and
-//! which messages were accepted. What a signature is, is `signet-messages`'s.
+//! Signed messages: the secrets that devices share with their tenant's verifiers, the key that these are kept
+//! under, and which messages were accepted. What a signature is, is `signet-messages`'s.
 
 mod key;
 mod secret;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Lifetime, PrincipalId, SecretId, TenantId, Time,
+    Lifetime, PrincipalId, SecretId, TenantId, Time,
     store::layout::{Entity, Index, IndexEntry, Key, LISTING_SHARDS, Query, SortRange, Table, bytes, shard_of},
 };
 
@@ -22,7 +22,8 @@ pub struct SealedSecret {
     pub sealed: Vec<u8>,
     /// When it was made.
     pub made_at: Time,
-    /// SHA-256 of who had it made and its request id, hexadecimal: only a repetition of that request is shown it again.
+    /// SHA-256 of who had it made and its request id, hexadecimal: only a repetition of that request is shown it
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<String>,
 }
@@ -92,21 +93,17 @@ impl MessageSecret {
     }
 
     /// `next` takes the place of what `before` has, which verifies for an hour more unless it ends `at_once`.
-    /// `SECRET_IN_GRACE` while the one before that does: its device would be locked out.
+    /// `Err`: until when the one before that verifies, whose device a third secret would lock out.
     pub fn rotated(
         before: Option<&Self>,
         (tenant, principal, incarnation): (&TenantId, &PrincipalId, Time),
         next: SealedSecret,
         at_once: bool,
         now: Time,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Time> {
         let before = before.filter(|before| before.incarnation == incarnation);
         if let Some(waits) = before.and_then(|before| before.in_grace(now)).filter(|_| !at_once) {
-            let minutes = waits.until.millis_since(now).saturating_add(59_999) / 60_000;
-            let message = format!(
-                "the secret before the present one still verifies for {minutes} min: wait, or end both at once"
-            );
-            return Err(Error::precondition("SECRET_IN_GRACE", message));
+            return Err(waits.until);
         }
         let previous = before.filter(|_| !at_once).map(|before| PreviousSecret {
             secret: before.current.clone(),
@@ -146,7 +143,7 @@ mod tests {
         SealedSecret { id: id.parse().unwrap(), sealed: vec![1], made_at: at(0), asked_by: None }
     }
 
-    fn rotated(before: Option<&MessageSecret>, id: &str, at_once: bool, now: i64) -> Result<MessageSecret, Error> {
+    fn rotated(before: Option<&MessageSecret>, id: &str, at_once: bool, now: i64) -> Result<MessageSecret, Time> {
         let whose = (&"acme".parse().unwrap(), &"d1".parse().unwrap(), at(1));
         MessageSecret::rotated(before, whose, sealed(id), at_once, at(now))
     }
@@ -158,7 +155,7 @@ mod tests {
         let second = rotated(Some(&first), "2", false, 200).unwrap();
         assert_eq!(second.in_grace(at(200 + 3599)).unwrap().secret, sealed("1"));
         assert_eq!(second.in_grace(at(200 + 3600)), None);
-        assert_eq!(rotated(Some(&second), "3", false, 201).unwrap_err().reason(), "SECRET_IN_GRACE");
+        assert_eq!(rotated(Some(&second), "3", false, 201).unwrap_err(), at(3800));
         assert_eq!(rotated(Some(&second), "3", false, 3800).unwrap().previous.unwrap().secret, sealed("2"));
         assert_eq!(rotated(Some(&second), "3", true, 201).unwrap().previous, None);
     }

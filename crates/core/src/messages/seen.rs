@@ -20,8 +20,8 @@ pub struct SeenMessage {
     pub principal: PrincipalId,
     /// SHA-256 of its id, hexadecimal.
     pub message_sha256: String,
-    /// SHA-256 of who asked and its request id, hexadecimal: its repetition is no replay. Without a request id, a random
-    /// number of the call's.
+    /// SHA-256 of who asked and its request id, hexadecimal: its repetition is no replay. Without a request id, a
+    /// random number of the call's.
     pub asked_by: String,
     /// Until when it is remembered.
     pub until: Time,

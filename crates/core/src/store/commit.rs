@@ -89,8 +89,8 @@ impl Commit {
         self
     }
 
-    /// Tells every node what turns no decision of it, for [`LEAST_LIFE`]: who was away for longer asks anew. Of one tenant
-    /// with all else that the commit announces.
+    /// Tells every node what turns no decision of it, for [`LEAST_LIFE`]: who was away for longer asks anew. Of one
+    /// tenant with all else that the commit announces.
     pub fn notify(mut self, tenant: &TenantId, notice: Notice) -> Self {
         debug_assert!(self.tenant.as_ref().is_none_or(|known| known == tenant), "one tenant a commit");
         self.tenant = Some(tenant.clone());

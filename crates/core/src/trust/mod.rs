@@ -468,8 +468,8 @@ impl Trust {
         Ok(roles.unwrap_or_else(|| Arc::clone(&identity.roles)))
     }
 
-    /// Whether what a principal has sent counts at `now`, whoever brings it: its tenant is active, and it is not refused
-    /// itself. Who was suspended for longer than its certificates live is not known here: its record says it.
+    /// Whether what a principal has sent counts at `now`, whoever brings it: its tenant is active, and it is not
+    /// refused itself. Who was suspended for longer than its certificates live is not known here: its record says it.
     pub fn admit_sender(&self, tenant: &TenantId, principal: &PrincipalId, now: Time) -> Result<(), Refusal> {
         if self.refuses_all() {
             return Err(Refusal::Stale);
