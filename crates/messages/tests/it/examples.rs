@@ -54,8 +54,9 @@ fn assert_signs(client: &[&str]) {
     let file = dir.path().join("secret.txt");
     for vector in vectors() {
         fs::write(&file, format!("{}\n", vector.secret)).unwrap();
-        let mut command = Command::new(client[0]);
-        command.args(&client[1..]).arg(&file).args([&vector.id, &vector.timestamp]);
+        let (program, arguments) = client.split_first().unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&file).args([&vector.id, &vector.timestamp]);
         let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         running.stdin.take().unwrap().write_all(&vector.body()).unwrap();
         let output = running.wait_with_output().unwrap();

@@ -33,7 +33,8 @@ print(hook.sign(message_id, datetime.fromtimestamp(int(timestamp), tz=timezone.u
 ";
 
 fn python() -> PathBuf {
-    let judges = env::var_os("SIGNET_JUDGES").expect("SIGNET_JUDGES: the folder that scripts/judges prints");
+    let judges = env::var_os("SIGNET_JUDGES")
+        .unwrap_or_else(|| panic!("SIGNET_JUDGES is not set: export SIGNET_JUDGES=$(scripts/judges)"));
     PathBuf::from(judges).join("python3")
 }
 
