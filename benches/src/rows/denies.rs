@@ -85,6 +85,7 @@ fn load(trust: &Trust, pki: &Pki, numbers: std::ops::Range<usize>) -> Duration {
             at: now,
             until: not_after,
             changes: changes.collect(),
+            notices: Vec::new(),
         };
         let before = thread_cpu();
         trust.apply(&entry);

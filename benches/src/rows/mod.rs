@@ -9,6 +9,7 @@ pub(crate) mod handshake;
 pub(crate) mod issuance;
 pub(crate) mod layer;
 pub(crate) mod lists;
+pub(crate) mod messages;
 pub(crate) mod neighbour;
 pub(crate) mod ocsp;
 pub(crate) mod peers;

@@ -26,7 +26,15 @@ fn entry(shard: u32, number: u64) -> ChangeEntry {
     random.iter_mut().zip(mixed).for_each(|(to, from)| *to = from);
     let until = NOW.plus(Lifetime::days(90));
     let change = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until, issuer: None };
-    ChangeEntry { shard, sequence: number, tenant: TenantId::system(), at: NOW, until, changes: vec![change] }
+    ChangeEntry {
+        shard,
+        sequence: number,
+        tenant: TenantId::system(),
+        at: NOW,
+        until,
+        changes: vec![change],
+        notices: Vec::new(),
+    }
 }
 
 /// Resident memory in MB.

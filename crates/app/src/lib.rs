@@ -9,6 +9,7 @@ mod call;
 pub mod certificates;
 pub mod enrollment;
 mod ledger;
+pub mod messages;
 mod object_store;
 mod paging;
 pub mod principals;
@@ -36,6 +37,7 @@ use async_trait::async_trait;
 use audit::checkpoints::SeenHead;
 use authorities::signing::{Authorities, Issuer};
 use ledger::{announcing::Announcer, gate::Gate, reporting::ReportingStore};
+use messages::{Accepting, DataKeys};
 use signet_core::{
     CaId, Entropy, Error, KeyError, KeyLabel, KeyManager, KeyRef, Lifetime, Signer, Store, TenantId,
     audit::sealing::HeadWatch,
@@ -149,6 +151,10 @@ pub struct App {
     opening: SingleFlight<KeyRef, Result<Arc<dyn Signer>, KeyError>>,
     /// Keys for tokens.
     unwrapped: Unwrapped,
+    /// Keys that message secrets are kept under.
+    data_keys: DataKeys,
+    /// Messages that were accepted here.
+    accepting: Accepting,
     /// CAs made ready to sign, each for as long as its record stays the same.
     issuers: Mutex<HashMap<CaId, Arc<Issuer>>>,
     /// Who signs for a tenant, read once for all who wait for it.
@@ -216,6 +222,8 @@ impl App {
             signers,
             opening,
             unwrapped: Unwrapped::default(),
+            data_keys: DataKeys::default(),
+            accepting: Accepting::default(),
             issuers,
             reads,
             announcer,

@@ -11,6 +11,7 @@ use signet_core::{
     authorities::{Ca, CaState},
     authorization::model::AuthorizationModel,
     enrollment::rule::EnrollmentRule,
+    messages::{MessageKey, MessageSecret},
     principals::Principal,
     store::{
         Cursor, Index, LISTING_SHARDS, Query, Table, Versioned,
@@ -51,9 +52,16 @@ enum Step {
     Late,
 }
 
-/// How far a run has come with a tenant's principals. Their index may still show those that were removed.
+/// How far a run has come with what a tenant has many of. Their index may still show those that were removed.
 #[derive(Clone, Default)]
 struct Place {
+    secrets: ListPlace,
+    principals: ListPlace,
+}
+
+/// A place in a list.
+#[derive(Clone, Default)]
+struct ListPlace {
     shard: u32,
     after: Option<Cursor>,
 }
@@ -202,15 +210,19 @@ async fn removals(
     if !keys.is_empty() {
         return Ok((keys, place));
     }
-    while place.shard < LISTING_SHARDS {
-        let query = Query::index(Table::Principals, Index::Listing, Principal::listing(scope.tenant(), place.shard));
-        let page = scope.page(store, &query.limit(AT_ONCE).after(place.after.take()), now).await?;
-        place.after = page.next.clone();
-        place.shard = place.shard.saturating_add(u32::from(page.next.is_none()));
-        let principals = deletes::<Principal>(page)?;
-        if !principals.is_empty() {
-            return Ok((principals, place));
-        }
+    let key = MessageKey::key_of(scope.tenant());
+    if let Some(found) = scope.get::<MessageKey>(store, &key, now).await? {
+        return Ok((vec![Write::Delete(key, found.version)], place));
+    }
+    let query = |shard| MessageSecret::list(scope.tenant(), shard);
+    let secrets = listed::<MessageSecret>(app, chore, scope, &mut place.secrets, query).await?;
+    if !secrets.is_empty() {
+        return Ok((secrets, place));
+    }
+    let query = |shard| Query::index(Table::Principals, Index::Listing, Principal::listing(scope.tenant(), shard));
+    let principals = listed::<Principal>(app, chore, scope, &mut place.principals, query).await?;
+    if !principals.is_empty() {
+        return Ok((principals, place));
     }
     for quota in Quota::ALL {
         let page = Books.page(store, &QuotaCount::all_of(scope.tenant(), quota).limit(AT_ONCE), now).await?;
@@ -220,6 +232,27 @@ async fn removals(
         }
     }
     Ok((Vec::new(), place))
+}
+
+/// The writes that delete the next page of a list of the tenant's that has any, behind `place`.
+async fn listed<E: Record>(
+    app: &App,
+    chore: &Chore,
+    scope: &TenantScope,
+    place: &mut ListPlace,
+    query: impl Fn(u32) -> Query,
+) -> Result<Vec<Write>, Error> {
+    while place.shard < LISTING_SHARDS {
+        let query = query(place.shard).limit(AT_ONCE).after(place.after.take());
+        let page = scope.page(&*app.store, &query, chore.now).await?;
+        place.after = page.next.clone();
+        place.shard = place.shard.saturating_add(u32::from(page.next.is_none()));
+        let writes = deletes::<E>(page)?;
+        if !writes.is_empty() {
+            return Ok(writes);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The writes that delete a page of records, those that cannot be read too.

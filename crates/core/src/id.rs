@@ -85,6 +85,10 @@ text_id!(
     TokenId, "token id", path_segment
 );
 text_id!(
+    /// The public name of a device's secret; tells nothing about the secret.
+    SecretId, "secret id", path_segment
+);
+text_id!(
     /// An enrollment rule, unique in its tenant: 1 to 64 of `A-Z a-z 0-9 . _ -`.
     RuleId, "rule id", path_segment
 );

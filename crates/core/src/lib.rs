@@ -13,6 +13,7 @@ pub mod enrollment;
 pub mod error;
 pub mod id;
 pub mod identity;
+pub mod messages;
 pub mod principal_type;
 pub mod principals;
 pub mod reasons;
@@ -25,10 +26,12 @@ pub mod time;
 pub mod tokens;
 pub mod trust;
 
-pub use authorities::signer::{Entropy, KeyError, KeyLabel, KeyManager, PolicyReport, Signer, WrapLabel, WrappedKey};
+pub use authorities::signer::{
+    Entropy, KeyError, KeyLabel, KeyManager, PolicyReport, Signer, WrapLabel, WrapUse, WrappedKey,
+};
 pub use cidr::{Cidr, CidrError};
 pub use error::Error;
-pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, Serial, TenantId, TokenId};
+pub use id::{CaId, KeyRef, PrincipalId, RequestId, Role, RuleId, SecretId, Serial, TenantId, TokenId};
 pub use identity::{Actor, Identity};
 pub use principal_type::PrincipalType;
 pub use store::{Store, StoreError, scope::TenantScope};

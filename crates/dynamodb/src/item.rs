@@ -138,7 +138,16 @@ mod tests {
     fn entry(until: i64) -> Body {
         let tenant: TenantId = "acme".parse().unwrap();
         let (at, until) = (Time::from_unix_millis(0), Time::from_unix_millis(until));
-        ChangeEntry { shard: 0, sequence: u64::MAX, tenant, at, until, changes: vec![Change::TenantChanged] }.into()
+        ChangeEntry {
+            shard: 0,
+            sequence: u64::MAX,
+            tenant,
+            at,
+            until,
+            changes: vec![Change::TenantChanged],
+            notices: Vec::new(),
+        }
+        .into()
     }
 
     fn read_at(item: Item, millis: i64) -> Option<Result<Versioned<Body>, Unreadable>> {

@@ -203,6 +203,10 @@ impl KeyManager for KmsKeys {
         self.data_key_pair(label, algorithm).await
     }
 
+    async fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        self.data_key(label).await
+    }
+
     async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.decrypt(label, wrapped).await
     }

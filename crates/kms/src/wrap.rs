@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_kms::{primitives::Blob, types::DataKeyPairSpec};
+use aws_sdk_kms::{
+    primitives::Blob,
+    types::{DataKeyPairSpec, DataKeySpec},
+};
 use signet_core::{KeyError, WrapLabel, WrappedKey, tokens::TokenAlgorithm};
 use zeroize::Zeroizing;
 
@@ -49,6 +52,15 @@ impl KmsKeys {
         }
     }
 
+    pub(crate) async fn data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        let (id, action) = (self.wrapping_key(), "kms:GenerateDataKeyWithoutPlaintext");
+        let call = self.client.generate_data_key_without_plaintext().key_id(&id).key_spec(DataKeySpec::Aes256);
+        let answer = call.set_encryption_context(Some(self.context(label))).send().await;
+        let wrapped = answer.map_err(|e| error::of(&id, action, &e))?.ciphertext_blob;
+        let wrapped = wrapped.ok_or_else(|| KeyError::Unavailable(format!("KMS answered {action} without a key")))?;
+        Ok(wrapped.into_inner())
+    }
+
     pub(crate) async fn decrypt(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let id = self.wrapping_key();
         let call = self.client.decrypt().key_id(&id).ciphertext_blob(Blob::new(wrapped));
@@ -56,9 +68,7 @@ impl KmsKeys {
         let of = |e: &_| match e {
             e if is_not_ours(e) => KeyError::Unusable {
                 key: format!("{} of {}", label.for_use, label.tenant),
-                reason: format!(
-                    "{id} did not wrap it for this tenant and use; replace it: `principal token-key rotate --now`"
-                ),
+                reason: format!("{id} did not wrap it for this tenant and use; {}", label.for_use.remedy()),
             },
             e => error::of(&id, "kms:Decrypt", e),
         };

@@ -99,6 +99,10 @@ impl KeyManager for SoftKeys {
         blocking(move || key.make(&label, algorithm)).await
     }
 
+    async fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        self.wrapping(true).await?.make_data_key(label)
+    }
+
     async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.wrapping(false).await?.unwrap(label, wrapped)
     }

@@ -7,7 +7,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     encoding::{AsDer as _, Pkcs8V1Der},
     hkdf::{HKDF_SHA256, KeyType, Salt},
-    rand::SystemRandom,
+    rand::{SecureRandom as _, SystemRandom},
     rsa,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
@@ -49,21 +49,32 @@ impl WrappingKey {
     pub(crate) fn make(&self, label: &WrapLabel, algorithm: TokenAlgorithm) -> Result<WrappedKey, KeyError> {
         let (pkcs8, spki_der) =
             generate(algorithm).ok_or_else(|| KeyError::Unavailable("no key could be made".into()))?;
-        let mut sealed = Vec::from(&**pkcs8);
-        let sealing = self.0.seal_in_place_append_tag(bound_to(label), &mut sealed);
-        let nonce = sealing.map_err(|_| KeyError::Unavailable("a key could not be wrapped".into()))?;
-        Ok(WrappedKey { spki_der, wrapped: [nonce.as_ref().as_slice(), &sealed].concat() })
+        Ok(WrappedKey { spki_der, wrapped: self.wrap(label, &pkcs8)? })
     }
 
-    /// The private half of a pair.
+    /// Makes a data key.
+    pub(crate) fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        let mut key = Zeroizing::new([0; 32]);
+        let filled = SystemRandom::new().fill(&mut *key);
+        filled.map_err(|_| KeyError::Unavailable("no key could be made".into()))?;
+        self.wrap(label, &*key)
+    }
+
+    fn wrap(&self, label: &WrapLabel, key: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut sealed = key.to_vec();
+        let sealing = self.0.seal_in_place_append_tag(bound_to(label), &mut sealed);
+        let nonce = sealing.map_err(|_| KeyError::Unavailable("a key could not be wrapped".into()))?;
+        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    /// The private half of a pair, or a data key.
     pub(crate) fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let unusable = || {
-            KeyError::Unusable {
-            key: format!("{} of {}", label.for_use, label.tenant),
-            reason: "it was not wrapped for this tenant and use with the key in tokens.pem: restore that file, or replace the \
-                     key with `principal token-key rotate --now`"
-                .into(),
-        }
+            let remedy = label.for_use.remedy();
+            let reason = format!(
+                "it was not wrapped for this tenant and use with the key in tokens.pem: restore that file; {remedy}"
+            );
+            KeyError::Unusable { key: format!("{} of {}", label.for_use, label.tenant), reason }
         };
         let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or_else(unusable)?;
         let mut opened = Zeroizing::new(sealed.to_vec());

@@ -129,5 +129,6 @@ impl Store for SqliteStore {
 /// Whether the write announces that a right may have been taken away.
 fn takes_a_right_away(write: &Write) -> bool {
     let Write::Create(Body::Change(entry)) = write else { return false };
-    entry.changes.iter().any(|change| !matches!(change, Change::PrincipalAllowed { .. }))
+    let takes = |change: &Change| !matches!(change, Change::PrincipalAllowed { .. });
+    !entry.notices.is_empty() || entry.changes.iter().any(takes)
 }

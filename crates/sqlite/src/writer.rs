@@ -434,6 +434,7 @@ mod tests {
                 at: NOW,
                 until: NOW.plus(Lifetime::days(1)),
                 changes: vec![change.clone()],
+                notices: Vec::new(),
             };
             // The first one needs more than a slice.
             let many = if suspended == 1 { 99 } else { 1 };

@@ -514,6 +514,10 @@ impl KeyManager for FaultyKeys {
         self.plan.run(Op::Create, self.inner.make_wrapped(label, algorithm)).await
     }
 
+    async fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        self.plan.run(Op::Create, self.inner.make_data_key(label)).await
+    }
+
     async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.plan.run(Op::Open, self.inner.unwrap(label, wrapped)).await
     }

@@ -16,7 +16,7 @@ use aws_lc_rs::{
     },
 };
 use signet_core::{
-    CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId, WrapLabel,
+    CaId, KeyError, KeyLabel, KeyManager, KeyRef, Signer, TenantId, WrapLabel, WrapUse,
     tokens::{TokenAlgorithm, TokenUse},
 };
 use tokio::task::JoinSet;
@@ -49,6 +49,7 @@ macro_rules! signer_cases {
             a_key_of_another_tenant_is_not_ended
             a_wrapped_key_is_unwrapped_under_its_own_label_only
             what_was_changed_gives_no_key
+            a_data_key_is_unwrapped_under_its_own_label_only
         }
     };
 }
@@ -196,7 +197,7 @@ pub async fn a_key_of_another_tenant_is_not_ended(keys: Arc<dyn KeyManager>) {
 }
 
 fn wrap_label() -> WrapLabel {
-    WrapLabel { tenant: unique_tenant(), for_use: TokenUse::AccessToken }
+    WrapLabel { tenant: unique_tenant(), for_use: TokenUse::AccessToken.into() }
 }
 
 /// `KeyManager::make_wrapped`: the private half comes back to whoever names tenant and use, and to nobody else.
@@ -209,7 +210,7 @@ pub async fn a_wrapped_key_is_unwrapped_under_its_own_label_only(keys: Arc<dyn K
         let secret = &pkcs8[pkcs8.len() / 2..pkcs8.len() / 2 + 16];
         assert!(!made.wrapped.windows(16).any(|window| window == secret), "it is not wrapped");
         for other in [
-            WrapLabel { for_use: TokenUse::JwtSvid, ..label.clone() },
+            WrapLabel { for_use: TokenUse::JwtSvid.into(), ..label.clone() },
             WrapLabel { tenant: unique_tenant(), ..label.clone() },
         ] {
             let refused = keys.unwrap(&other, &made.wrapped).await;
@@ -230,6 +231,20 @@ pub async fn what_was_changed_gives_no_key(keys: Arc<dyn KeyManager>) {
             // Emulators do not all authenticate what they encrypt.
             Ok(pkcs8) => assert_eq!(public_half(TokenAlgorithm::Es256, &pkcs8), None),
         }
+    }
+}
+
+/// `KeyManager::make_data_key`: 32 bytes that come back to whoever names tenant and use, others each time.
+pub async fn a_data_key_is_unwrapped_under_its_own_label_only(keys: Arc<dyn KeyManager>) {
+    let label = WrapLabel { tenant: unique_tenant(), for_use: WrapUse::MessageSecrets };
+    let (first, second) = (keys.make_data_key(&label).await.unwrap(), keys.make_data_key(&label).await.unwrap());
+    let key = keys.unwrap(&label, &first).await.unwrap();
+    assert_eq!((key.len(), *keys.unwrap(&label, &first).await.unwrap() == *key), (32, true));
+    assert_ne!(*keys.unwrap(&label, &second).await.unwrap(), *key);
+    assert!(!first.windows(16).any(|window| window == &key[..16]), "it is not wrapped");
+    for other in [wrap_label(), WrapLabel { tenant: unique_tenant(), ..label.clone() }] {
+        let refused = keys.unwrap(&other, &first).await;
+        assert!(matches!(refused, Err(KeyError::Unusable { .. })), "{:?}", refused.err());
     }
 }
 

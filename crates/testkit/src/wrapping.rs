@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{
     encoding::{AsDer as _, Pkcs8V1Der},
-    rand::SystemRandom,
+    rand::{SecureRandom as _, SystemRandom},
     rsa,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
@@ -29,6 +29,13 @@ pub fn make_wrapped(label: &WrapLabel, algorithm: TokenAlgorithm) -> WrappedKey 
         }
     };
     WrappedKey { spki_der, wrapped: [bound_to(label), pkcs8].concat() }
+}
+
+/// See [`signet_core::KeyManager::make_data_key`].
+pub fn make_data_key(label: &WrapLabel) -> Vec<u8> {
+    let mut key = [0; 32];
+    SystemRandom::new().fill(&mut key).unwrap();
+    [bound_to(label), key.to_vec()].concat()
 }
 
 /// See [`signet_core::KeyManager::unwrap`].

@@ -77,6 +77,39 @@ data "aws_iam_policy_document" "tokens" {
     }
   }
 
+  # Of the secrets that devices sign messages with: a key for each tenant, and for nothing else.
+  dynamic "statement" {
+    for_each = { for role, arn in var.signer_role_arns : role => arn if role == "control_plane" }
+    content {
+      sid       = "NodesMakeDataKeys"
+      resources = ["*"]
+      actions   = ["kms:GenerateDataKeyWithoutPlaintext"]
+
+      principals {
+        type        = "AWS"
+        identifiers = [statement.value]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:EncryptionContext:signet:environment"
+        values   = [var.name_prefix]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:EncryptionContext:signet:use"
+        values   = ["message_secrets"]
+      }
+
+      condition {
+        test     = "Null"
+        variable = "kms:EncryptionContext:signet:tenant"
+        values   = ["false"]
+      }
+    }
+  }
+
   dynamic "statement" {
     for_each = { for role, arn in var.signer_role_arns : role => arn if role == "control_plane" }
     content {

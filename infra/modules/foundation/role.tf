@@ -252,7 +252,7 @@ data "aws_iam_policy_document" "never" {
     sid       = "TokenKeys"
     effect    = "Deny"
     resources = ["*"]
-    actions   = ["kms:Decrypt", "kms:GenerateDataKeyPair*", "kms:ReEncrypt*"]
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
     condition {
       test     = "Null"
       variable = "kms:EncryptionContext:signet:tenant"

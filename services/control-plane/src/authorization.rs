@@ -14,7 +14,7 @@ const OPTION: &str = "signet.v1.authorization";
 /// Our API's package; services outside of it are listed in [`OTHERS`].
 const PACKAGE: &str = "signet.v1";
 /// The API's services, as health answers name them.
-pub(crate) const SERVICES: [&str; 8] = [
+pub(crate) const SERVICES: [&str; 9] = [
     "signet.v1.TenantService",
     "signet.v1.PrincipalService",
     "signet.v1.CertificateService",
@@ -23,6 +23,7 @@ pub(crate) const SERVICES: [&str; 8] = [
     "signet.v1.AuditService",
     "signet.v1.AuthorizationService",
     "signet.v1.TokenService",
+    "signet.v1.MessageService",
 ];
 /// What the server offers beyond its API, each with a decision of its own: health for load balancers and probes, also
 /// those without a certificate, who must ask again since nothing of a node may be kept by them; reflection for admins,
@@ -37,8 +38,15 @@ const OTHERS: [(&str, &str, Kind, Access<'static>); 5] = [
 /// Operations that keep a certificate alive: a holder that calls too often must not lose it.
 const RENEWALS: [&str; 3] = ["RenewCertificate", "ConfirmCertificate", "GetRenewalInfo"];
 /// Operations that need one of these take away what somebody could misuse: there is always room for them.
-const URGENT: [&str; 5] =
-    ["principals.suspend", "principals.delete", "tenants.suspend", "certificates.revoke", "tokens.revoke"];
+const URGENT: [&str; 7] = [
+    "principals.suspend",
+    "principals.delete",
+    "tenants.suspend",
+    "certificates.revoke",
+    "tokens.revoke",
+    "message_secrets.rotate",
+    "message_secrets.delete",
+];
 /// A tail reads the store all the time; it takes the room of this many streams that only wait.
 const TAIL: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
 /// A page of a listing takes the room of this many other calls.
@@ -309,7 +317,7 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
     let lane = match () {
         () if URGENT.contains(&permission.as_str()) => Lane::Urgent,
         // A service that does not hear of changes refuses everybody.
-        () if matches!(operation, "WatchDecisions" | "WatchRefusals") => Lane::Urgent,
+        () if matches!(operation, "WatchDecisions" | "WatchMessageSecrets" | "WatchRefusals") => Lane::Urgent,
         () if RENEWALS.contains(&operation) => Lane::Renewal,
         () => Lane::Ordinary,
     };
@@ -320,7 +328,7 @@ fn route(method: &MethodDescriptor, option: &ExtensionDescriptor, policy: &Polic
 fn weight(operation: &str) -> NonZeroU32 {
     match operation {
         tail if tail.starts_with("Tail") => TAIL,
-        "BatchCheck" | "PollSecurityEvents" => BATCH,
+        "BatchCheck" | "BatchVerifyMessages" | "FetchMessageSecrets" | "PollSecurityEvents" => BATCH,
         list if list.starts_with("List") => LISTING,
         _ => NonZeroU32::MIN,
     }

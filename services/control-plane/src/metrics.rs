@@ -40,7 +40,7 @@ const CODES: [Code; 17] = [
 ];
 
 /// `# HELP` of each counter.
-const COUNTERS: [(&str, &str); 22] = [
+const COUNTERS: [(&str, &str); 23] = [
     ("signet_accept_failures_total", "Failures of the listener to accept a connection"),
     ("signet_ban_lines_lost_total", "Bans that are not in the log for fail2ban"),
     ("signet_certificate_lookups_dropped_total", "Certificates whose record was not looked up since too many wait"),
@@ -51,6 +51,10 @@ const COUNTERS: [(&str, &str); 22] = [
     ("signet_failure_limits_total", "Principals at the failure limit of their tenant, by what was done"),
     ("signet_feed_heads_mended_total", "Heads of the changes feed that were mended"),
     ("signet_feed_missing_total", "Changes that are missing from the feed: somebody revoked may be admitted"),
+    (
+        "signet_messages_total",
+        "Signed messages that were verified here, by result (OK, or a reason of proto/REASONS.md)",
+    ),
     ("signet_panics_total", "Calls that ended in a panic"),
     ("signet_refusals_total", "Calls that were refused, by reason (proto/REASONS.md)"),
     ("signet_refusals_unwritten_total", "Refusals that are counted only, and not in the audit log"),

@@ -104,6 +104,9 @@ pub enum Command {
     /// Keys that sign a tenant's tokens
     #[command(subcommand)]
     TokenKey(c::tokens::TokenKeyCommand),
+    /// Messages that devices sign: try them out
+    #[command(subcommand)]
+    Message(c::messages::MessageCommand),
     /// Audit log: list, follow and verify events
     #[command(subcommand)]
     Audit(c::audit::AuditCommand),
@@ -127,6 +130,7 @@ impl Command {
                 | Self::Completion(_)
                 | Self::Man(_)
                 | Self::Cert(c::certificates::CertCommand::Renew)
+                | Self::Message(c::messages::MessageCommand::Sign(_))
         )
     }
 }
@@ -169,6 +173,7 @@ async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::AccessToken(command) => c::tokens::run_access_token(run, command).await,
         Command::Svid(command) => c::tokens::run_svid(run, command).await,
         Command::TokenKey(command) => c::tokens::run_token_key(run, command).await,
+        Command::Message(command) => c::messages::run_message(run, command).await,
         Command::Trust(command) => c::trust::run(run, command).await,
         Command::Audit(command) => c::audit::run(run, command).await,
         Command::Completion(args) => c::shell::completion(run, &args),

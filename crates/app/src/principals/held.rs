@@ -1,10 +1,14 @@
 //! What a principal holds, when it is deleted.
 
 use signet_core::{
-    Error, TenantId, TenantScope, Time,
+    Error, PrincipalId, StoreError, TenantId, TenantScope, Time,
     certificates::{Certificate, CertificateState, RevocationReason},
+    messages::MessageSecret,
     principals::{HeldCertificate, Principal},
-    store::{Versioned, commit::Commit},
+    store::{
+        Versioned,
+        commit::{Commit, Write},
+    },
 };
 
 use crate::{
@@ -37,6 +41,22 @@ pub(crate) async fn take_held(
         }
     }
     Ok(held)
+}
+
+/// Removes what a device signs messages with, if anything.
+pub(crate) async fn message_secrets(
+    app: &App,
+    scope: &TenantScope,
+    id: &PrincipalId,
+    now: Time,
+) -> Result<Option<Write>, Error> {
+    let key = MessageSecret::key_of(scope.tenant(), id);
+    match scope.get::<MessageSecret>(&*app.store, &key, now).await {
+        Ok(found) => Ok(found.map(|found| Write::Delete(key, found.version))),
+        // It stays, and is of no use: the principal is refused, and the id's next life is another.
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a deleted principal held.

@@ -207,8 +207,12 @@ pub(crate) async fn set_principal_status(
             }
             _ => Default::default(),
         };
+        let secrets = match status {
+            PrincipalStatus::Deleted => held::message_secrets(app, scope, id, call.now).await?,
+            _ => None,
+        };
         let (commit, changed) = change_principal(app, call, found, Some((change, until)));
-        let commit = held::revoke_all(commit.writes(counted), held, scope.tenant(), call.now);
+        let commit = held::revoke_all(commit.writes(counted).writes(secrets), held, scope.tenant(), call.now);
         Ok(Planned::Commit(Box::new(commit), changed))
     };
     let replay = |_| get_principal(app, call, scope, id);

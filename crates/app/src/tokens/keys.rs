@@ -139,7 +139,7 @@ async fn made(
     algorithm: TokenAlgorithm,
     (published_at, signs_at): (Time, Time),
 ) -> Result<TokenKey, Error> {
-    let label = WrapLabel { tenant: tenant.clone(), for_use };
+    let label = WrapLabel { tenant: tenant.clone(), for_use: for_use.into() };
     let WrappedKey { spki_der, wrapped } = app.keys.make_wrapped(&label, algorithm).await?;
     let id = PublicKey::from_spki(&spki_der).map_err(Error::internal)?.thumbprint();
     Ok(TokenKey { id, algorithm, spki_der, wrapped, published_at, signs_at })

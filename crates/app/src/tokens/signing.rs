@@ -51,7 +51,7 @@ pub async fn signing_key(app: &App, keys: &TokenKeys, now: Time) -> Result<Arc<S
 }
 
 async fn unwrap(app: &App, owner: &(TenantId, TokenUse), key: &TokenKey) -> Result<SigningKey, KeyError> {
-    let label = WrapLabel { tenant: owner.0.clone(), for_use: owner.1 };
+    let label = WrapLabel { tenant: owner.0.clone(), for_use: owner.1.into() };
     let pkcs8 = app.keys.unwrap(&label, &key.wrapped).await?;
     let algorithm = match key.algorithm {
         TokenAlgorithm::Es256 => Algorithm::ES256,

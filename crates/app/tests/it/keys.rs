@@ -103,6 +103,10 @@ impl KeyManager for MemoryKeys {
         Ok(wrapping::make_wrapped(label, algorithm))
     }
 
+    async fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        Ok(wrapping::make_data_key(label))
+    }
+
     async fn unwrap(&self, label: &WrapLabel, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         wrapping::unwrap(label, wrapped)
     }

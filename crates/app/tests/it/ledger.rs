@@ -73,6 +73,11 @@ impl Ledger {
         applied.iter().flatten().filter_map(reservation).collect()
     }
 
+    /// All transactions, in order.
+    pub(crate) fn applied(&self) -> Vec<Vec<Write>> {
+        self.applied.lock().unwrap().clone()
+    }
+
     /// All audit events written since the start, in order.
     pub(crate) fn events(&self) -> Vec<AuditEvent> {
         let applied = self.applied.lock().unwrap();
@@ -93,6 +98,8 @@ fn assert_one_event(writes: &[Write], now: Time) {
         matches!(write, Write::Create(Body::Request(_)))
             // The note of a warning that could not be told, and that of a look that was broken off.
             || matches!(write, Write::Delete(key, _) if key.table == Table::Requests)
+            // A message that was accepted: for ten minutes, so that it is not accepted again.
+            || matches!(write, Write::Create(Body::SeenMessage(_)))
             // What a tenant has, counted anew.
             || matches!(write, Write::Create(Body::QuotaCount(_)) | Write::Replace(Body::QuotaCount(_), _))
             || matches!(write, Write::Create(Body::BrokenOff(_)) | Write::Replace(Body::BrokenOff(_), _))

@@ -35,6 +35,7 @@ mod lineage;
 mod lists;
 mod lives;
 mod makers;
+mod messages;
 mod nodes;
 mod ocsp;
 mod operations;

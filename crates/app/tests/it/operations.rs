@@ -7,6 +7,7 @@ use signet_app::{
     authorization,
     certificates::{self, issuance, renewal},
     enrollment::{self, out_of_band, rules, tokens},
+    messages::{self, MessageQuestion, RotateMessageSecret},
     principals::{self, deletion},
     tenants,
     tokens::{self as keys_for_tokens, RotateTokenKeys},
@@ -21,6 +22,7 @@ use signet_core::{
     },
     tokens::TokenUse,
 };
+use signet_messages::{SignedMessage, SigningSecret};
 use signet_testkit::fixtures::{NOW, later};
 
 use crate::{
@@ -69,6 +71,11 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "DeleteEnrollmentRule", events: 1 },
     Operation { name: "SetAuthorizationModel", events: 1 },
     Operation { name: "RotateTokenKeys", events: 1 },
+    Operation { name: "RotateMessageSecret", events: 1 },
+    Operation { name: "DeleteMessageSecret", events: 1 },
+    // What was accepted is noted, and no event.
+    Operation { name: "VerifyMessage", events: 0 },
+    Operation { name: "BatchVerifyMessages", events: 0 },
     Operation { name: "PrepareCa", events: 1 },
     Operation { name: "ActivateCa", events: 1 },
     Operation { name: "RetireCa", events: 1 },
@@ -104,6 +111,9 @@ pub(crate) async fn prepare(world: &Arc<World>, name: &'static str, number: usiz
             rule_operation(world, name, number, request).await
         }
         "SetAuthorizationModel" => model_operation(world, name, number, request).await,
+        "RotateMessageSecret" | "DeleteMessageSecret" | "VerifyMessage" | "BatchVerifyMessages" => {
+            message_secret_operation(world, name, number, request).await
+        }
         "RotateTokenKeys" => token_key_operation(world, name, number, request).await,
         _ => principal_operation(world, name, number, request).await,
     }
@@ -297,6 +307,68 @@ async fn token_key_operation(world: &Arc<World>, name: &'static str, number: usi
         let answer = keys_for_tokens::rotate_token_keys(&world.app, &call_with_id(name, &request), &scope, input).await;
         // The keys differ; how many there are does not.
         answer.map(|keys| format!("{} {}", keys.for_use, keys.keys.len()))
+    })
+}
+
+async fn message_secret_operation(
+    world: &Arc<World>,
+    name: &'static str,
+    number: usize,
+    request: String,
+) -> Repeatable {
+    let device = format!("device-{number}");
+    let input = new_principal(&device, PrincipalType::Device, &[]);
+    principals::create_principal(&world.app, &call("Prepare"), &acme(), input).await.unwrap();
+    let rotate = async |device: &str| {
+        let input = RotateMessageSecret { principal: pid(device), at_once: true };
+        messages::rotate_message_secret(&world.app, &call("Prepare"), &admin(), &acme(), input).await.unwrap().secret
+    };
+    // The tenant's data key is there, and in memory, whichever case comes first.
+    let other = new_principal(&format!("{device}-first"), PrincipalType::Device, &[]);
+    principals::create_principal(&world.app, &call("Prepare"), &acme(), other).await.unwrap();
+    for _ in 0..2 {
+        rotate(&format!("{device}-first")).await;
+    }
+    if name.contains("Verify") {
+        let secret = rotate(&device).await;
+        return verification(world, name, device, secret, request);
+    }
+    if name == "DeleteMessageSecret" {
+        rotate(&device).await;
+        return repeat!(world, device, request; {
+            let call = call_with_id(name, &request);
+            let answer = messages::delete_message_secret(&world.app, &call, &admin(), &acme(), &pid(&device)).await;
+            answer.map(|()| String::new())
+        });
+    }
+    repeat!(world, device, request; {
+        let call = call_with_id(name, &request);
+        let input = RotateMessageSecret { principal: pid(&device), at_once: false };
+        let answer = messages::rotate_message_secret(&world.app, &call, &admin(), &acme(), input).await;
+        // Also the secret: a repetition is shown the same.
+        answer.map(|rotated| format!("{:?} {}", rotated.record, *rotated.secret.to_text()))
+    })
+}
+
+fn verification(
+    world: &Arc<World>,
+    name: &'static str,
+    device: String,
+    secret: SigningSecret,
+    request: String,
+) -> Repeatable {
+    repeat!(world, device, secret, request; {
+        let (seconds, principal) = (NOW.unix_seconds(), pid(&device));
+        let (timestamp, signatures) = (seconds.to_string(), secret.sign("m", seconds, b"x"));
+        let message = SignedMessage { id: "m", timestamp: &timestamp, signatures: &signatures, body: b"x" };
+        let question = MessageQuestion { principal: &principal, message };
+        let call = call_with_id(name, &request);
+        if name == "VerifyMessage" {
+            let answer = messages::verify_message(&world.app, &call, &acme(), &|_| true, question).await;
+            return answer.map(|verdict| format!("{verdict:?}"));
+        }
+        let answer = messages::verify_messages(&world.app, &call, &acme(), &|_| true, &[question]).await;
+        answer.map(|verdicts| format!("{verdicts:?}"))
     })
 }
 

@@ -30,6 +30,7 @@ use rustls::{
 };
 use shared::LiveKey;
 use signet_core::Time;
+use signet_messages::ReplayRoom;
 use signet_x509::Environment;
 use tokio::sync::{Notify, watch};
 
@@ -42,6 +43,7 @@ use crate::{
     enrollment::Enrollment,
     error::{ClientError, ConnectError},
     lock::StorageLock,
+    messages::MessageVerifier,
     peer::{Anchors, Peer, PeerPolicy, PeerVerifier},
     refusals::{RefusalSettings, Refusals},
     retry::Retry,
@@ -254,6 +256,17 @@ impl Identity {
     /// [`IdentitySettings::follow_bundle`].
     pub fn refusals(&self, settings: RefusalSettings) -> Refusals {
         Refusals::new(Arc::clone(&self.shared), settings)
+    }
+
+    /// Verifies messages that devices of its tenant have signed. To be made once: which messages were seen is known to
+    /// this one and its clones.
+    pub fn messages(&self) -> MessageVerifier {
+        self.messages_with(ReplayRoom::default())
+    }
+
+    /// The same with room for more messages than three a second of one device, or a million in ten minutes of all.
+    pub fn messages_with(&self, room: ReplayRoom) -> MessageVerifier {
+        MessageVerifier::new(Arc::clone(&self.shared), room)
     }
 
     /// The environment that it belongs to.

@@ -75,7 +75,8 @@ impl Known {
         if !changes.is_empty() {
             let sequence = self.sequence.fetch_add(1, Ordering::AcqRel).saturating_add(1);
             let (shard, tenant, until) = (0, self.tenant.clone(), now.plus(LEAST_LIFE));
-            self.trust.apply(&ChangeEntry { shard, sequence, tenant, at: now, until, changes });
+            let notices = Vec::new();
+            self.trust.apply(&ChangeEntry { shard, sequence, tenant, at: now, until, changes, notices });
         }
     }
 

@@ -5,6 +5,7 @@ mod connecting;
 mod files;
 mod identities;
 mod identity;
+mod messages;
 mod once;
 mod peers;
 mod places;

@@ -147,7 +147,15 @@ impl World {
     pub(crate) fn change(&self, change: Change) {
         let tenant = self.acme.ca.tenant.clone();
         let (at, until) = (now(), now().plus(Lifetime::days(2)));
-        self.trust.apply(&ChangeEntry { shard: 0, sequence: 1, tenant, at, until, changes: vec![change] });
+        self.trust.apply(&ChangeEntry {
+            shard: 0,
+            sequence: 1,
+            tenant,
+            at,
+            until,
+            changes: vec![change],
+            notices: Vec::new(),
+        });
         self.epoch.send_replace(self.trust.epoch());
     }
 

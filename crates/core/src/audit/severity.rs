@@ -13,8 +13,9 @@ pub enum Severity {
 }
 
 /// What takes a right away: suspends, revokes, deletes or ends it, or brings back an earlier state.
-const ENDINGS: [&str; 9] = [
+const ENDINGS: [&str; 10] = [
     "DeleteEnrollmentRule",
+    "DeleteMessageSecret",
     "DeletePrincipal",
     "DeleteTenant",
     "RevokeCertificate",

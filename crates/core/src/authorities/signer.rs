@@ -39,7 +39,44 @@ pub struct KeyLabel {
 #[expect(missing_docs, reason = "a plain record: its names say it")]
 pub struct WrapLabel {
     pub tenant: TenantId,
-    pub for_use: TokenUse,
+    pub for_use: WrapUse,
+}
+
+/// What a wrapped key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WrapUse {
+    /// Signs tokens of a kind.
+    Token(TokenUse),
+    /// Seals the secrets that devices sign messages with.
+    MessageSecrets,
+}
+
+impl From<TokenUse> for WrapUse {
+    fn from(of: TokenUse) -> Self {
+        Self::Token(of)
+    }
+}
+
+impl fmt::Display for WrapUse {
+    /// As in the context that a key is wrapped with. Never changes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(of) => of.name(),
+            Self::MessageSecrets => "message_secrets",
+        })
+    }
+}
+
+impl WrapUse {
+    /// What puts it right where it cannot be unwrapped.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Token(_) => "replace it with `principal token-key rotate --now`",
+            Self::MessageSecrets => {
+                "else delete the devices' secrets and make new ones (`principal device secret rotate`)"
+            }
+        }
+    }
 }
 
 /// A key pair with its private half wrapped.
@@ -72,7 +109,14 @@ pub trait KeyManager: Send + Sync + fmt::Debug {
         Err(KeyError::Unavailable(format!("this key manager makes no keys for tokens of {}", label.tenant)))
     }
 
-    /// The private half of a pair, DER PKCS#8. [`KeyError::Unusable`]: it was made under another label, or changed.
+    /// Makes a data key of 32 bytes that this process does not see: it comes wrapped, for [`Self::unwrap`], and is
+    /// bound to its label. Each call makes another.
+    async fn make_data_key(&self, label: &WrapLabel) -> Result<Vec<u8>, KeyError> {
+        Err(KeyError::Unavailable(format!("this key manager makes no data keys for {}", label.tenant)))
+    }
+
+    /// The private half of a pair, DER PKCS#8, or a data key's 32 bytes. [`KeyError::Unusable`]: it was made under
+    /// another label, or changed.
     async fn unwrap(&self, label: &WrapLabel, _wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         Err(KeyError::Unavailable(format!("this key manager has no keys for tokens of {}", label.tenant)))
     }

@@ -37,6 +37,8 @@ const SELF_SERVICE: &[&str] = &[
     "authorization.check",
     "access_tokens.create",
     "svids.create",
+    "message_secrets.get",
+    "message_secrets.rotate",
 ];
 const READ: &[&str] = &[
     "tenants.get",
@@ -54,6 +56,8 @@ const READ: &[&str] = &[
     "authorization.check",
     "access_tokens.introspect",
     "token_keys.get",
+    "message_secrets.get",
+    "message_secrets.list",
 ];
 const OPERATE: &[&str] = &[
     "principals.suspend",
@@ -62,6 +66,8 @@ const OPERATE: &[&str] = &[
     "certificates.revoke",
     "tokens.create",
     "tokens.revoke",
+    "message_secrets.rotate",
+    "message_secrets.delete",
 ];
 const SERVE: &[&str] = &[
     "principals.get",
@@ -70,6 +76,7 @@ const SERVE: &[&str] = &[
     "access_tokens.exchange",
     "access_tokens.introspect",
     "security_events.poll",
+    "messages.verify",
 ];
 /// A permission's number in a [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -29,6 +29,9 @@ pub const GRANTABLE: &[&str] = &[
     "certificates.get",
     "certificates.list",
     "certificates.revoke",
+    "message_secrets.fetch",
+    "message_secrets.get",
+    "message_secrets.list",
     "principals.get",
     "principals.list",
     "principals.suspend",
@@ -50,6 +53,7 @@ pub fn grantable_to(permission: &str) -> &'static [PrincipalType] {
             &PrincipalType::ALL
         }
         "principals.list" => &[Admin, User, Service],
+        "message_secrets.fetch" => &[Service],
         other if GRANTABLE.contains(&other) => &[Admin, User],
         _ => &[],
     }

@@ -46,6 +46,12 @@ pub const PERMISSIONS: &[&str] = &[
     "token_keys.get",
     "token_keys.rotate",
     "security_events.poll",
+    "message_secrets.rotate",
+    "message_secrets.delete",
+    "message_secrets.get",
+    "message_secrets.list",
+    "message_secrets.fetch",
+    "messages.verify",
 ];
 
 /// Tenants are the operator's business, also their limits.

@@ -192,9 +192,12 @@ reasons! {
     RESERVATION_ABANDONED [Caller; "FAILED_PRECONDITION"]
         "The request was given up before its certificate was complete."
         => "Use a new request id; to enroll, also a token with uses left.";
+    SECRET_IN_GRACE [Caller; "FAILED_PRECONDITION"]
+        "The device's secret was replaced within the hour, and the one before still verifies."
+        => "Wait for its end, or end both at once (`now`) if one may be known to others.";
     SECRET_NOT_KEPT [Caller; "FAILED_PRECONDITION"]
-        "The request created its token before; the secret was shown once and is not stored."
-        => "Revoke that token, and create another with a new request id.";
+        "The request made its token or secret before; that was shown then, and is not shown again."
+        => "Revoke that token, or rotate that secret, with a new request id.";
     SHARED_ISOLATION [Caller; "FAILED_PRECONDITION"]
         "The tenant has no CA of its own."
         => "Rotate the shared CA in tenant `system`.";

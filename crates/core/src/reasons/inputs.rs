@@ -93,6 +93,9 @@ reasons! {
     NOT_A_CA [Caller; "INVALID_ARGUMENT"]
         "A certificate that the rule registers is not a CA's."
         => "Register the certificate of the CA that signs the devices' certificates.";
+    NOT_A_DEVICE [Caller; "INVALID_ARGUMENT"]
+        "The principal has another type; only devices have message secrets."
+        => "Name a device.";
     NOT_BASE64 [Caller; "HTTP 400"]
         "The value is not standard base64."
         => "Encode it with the standard alphabet (RFC 4648 section 4).";

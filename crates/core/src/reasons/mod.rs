@@ -9,6 +9,7 @@ mod connections;
 mod decisions;
 mod gateway;
 mod inputs;
+mod messages;
 mod operators;
 mod proofs;
 mod reason;
@@ -44,6 +45,12 @@ pub const REASONS: &[Group] = &[
         about: "Answers of `Check` and `BatchCheck`, which are no errors; also refusals of a certificate, and reasons above \
                 that are told as a decision.",
         reasons: decisions::REASONS,
+    },
+    Group {
+        title: "Signed messages",
+        about: "Answers of `VerifyMessage` and `BatchVerifyMessages`, of `FetchMessageSecrets`, and of the SDK's verifier, \
+                which are no errors.",
+        reasons: messages::REASONS,
     },
     Group {
         title: "Enrollment proofs",

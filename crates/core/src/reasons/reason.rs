@@ -11,6 +11,8 @@ pub enum Told {
     Connection,
     /// The answer of `Check`: no error.
     Decision,
+    /// The answer of `VerifyMessage`: no error.
+    Verification,
     /// The answer of `TestEnrollmentRules`.
     RuleTest,
     /// `/readyz`, a node's log, `principal bootstrap`.
@@ -42,6 +44,7 @@ impl Told {
             Self::AuditLog => "audit log",
             Self::Connection => "connection",
             Self::Decision => "decision",
+            Self::Verification => "verification",
             Self::RuleTest => "rule test",
             Self::Operator => "operator",
             Self::Client => "client",

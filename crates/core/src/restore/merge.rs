@@ -38,8 +38,9 @@ pub enum Merged {
 /// | authorization model | never: nobody knows what was taken away since; its versions come back, to choose from | all
 /// of it |
 /// | token keys | never: one may have been let go since it was known to others; they are made anew | all of it |
-/// | rule, CA, all else | if it is gone, and was not deleted on purpose | all of it |
-/// | changes feed, and how far it was told | never | all of it |
+/// | message secret | if it is gone, and was neither deleted nor replaced since | all of it |
+/// | rule, CA, key of message secrets, all else | if it is gone, and was not deleted on purpose | all of it |
+/// | changes feed, how far it was told, messages that were seen | never | all of it |
 pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merged {
     if since.purged.contains(kept.tenant()) && goes_with_tenant(kept) {
         return Merged::Same;
@@ -51,6 +52,7 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
             | Body::Restoration(_)
             | Body::AuthorizationModel(_)
             | Body::TokenKeys(_)
+            | Body::SeenMessage(_)
             | Body::SecurityEventStream(_),
             _,
         ) => {
@@ -70,6 +72,12 @@ pub fn merge(kept: &Body, live: Option<&Body>, since: &Since, now: Time) -> Merg
         (Body::Rule(rule), live) if since.rules.contains(&(rule.tenant.clone(), rule.id.clone())) => {
             return if live.is_some() { Merged::Deleted } else { Merged::Same };
         }
+        // It may be known to others since.
+        (Body::MessageSecret(kept), None)
+            if since.message_secrets.contains(&(kept.tenant.clone(), kept.principal.clone())) =>
+        {
+            return Merged::Same;
+        }
         (Body::Ca(kept), None) => ca(kept, since).into(),
         // Its number counts, and nobody is given it: whoever was revoked since is not on it.
         (Body::RevocationList(kept), None) => {
@@ -88,6 +96,8 @@ const fn goes_with_tenant(body: &Body) -> bool {
         body,
         Body::AuthorizationModel(_)
             | Body::Ca(_)
+            | Body::MessageKey(_)
+            | Body::MessageSecret(_)
             | Body::Principal(_)
             | Body::QuotaCount(_)
             | Body::Rule(_)

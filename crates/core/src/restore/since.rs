@@ -46,6 +46,8 @@ pub struct Since {
     pub cas: BTreeMap<CaId, CaState>,
     /// Rules that were deleted.
     pub rules: BTreeSet<(TenantId, RuleId)>,
+    /// Devices whose message secrets were replaced or deleted.
+    pub message_secrets: BTreeSet<(TenantId, PrincipalId)>,
     /// Join tokens that were used or revoked.
     pub tokens: BTreeMap<(TenantId, TokenId), TokenWord>,
     /// Bearer proofs that were used.
@@ -246,6 +248,10 @@ impl Since {
                 self.on_tenant(event, &operation, tenant, named("purge_at"));
             }
             "certificate_authority" => self.on_steps(named("steps")),
+            "message_secret" if operation != "FetchMessageSecrets" && operation != "VerifyMessage" => {
+                let Ok(device) = id.parse() else { return };
+                self.message_secrets.insert((event.tenant.clone(), device));
+            }
             "enrollment_rule" => {
                 let Ok(rule) = id.parse::<RuleId>() else { return };
                 let place = (event.tenant.clone(), rule);

@@ -12,6 +12,7 @@ use crate::{
         expiry::{BrokenOff, ExpiryWarning},
     },
     enrollment::{EnrollmentToken, UsedProof, rule::EnrollmentRule},
+    messages::{MessageKey, MessageSecret, SeenMessage},
     principals::Principal,
     restore::Restoration,
     store::{
@@ -107,6 +108,9 @@ bodies!(
     AuthorizationVersion(AuthorizationVersion) = "authorization_version",
     TokenKeys(TokenKeys) = "token_keys",
     SecurityEventStream(SecurityEventStream) = "security_event_stream",
+    MessageKey(MessageKey) = "message_key",
+    MessageSecret(MessageSecret) = "message_secret",
+    SeenMessage(SeenMessage) = "seen_message",
 );
 
 impl Body {

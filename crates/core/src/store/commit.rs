@@ -8,7 +8,7 @@ use crate::{
         layout::{Key, shard_of},
         stored::{Version, Versioned},
     },
-    trust::change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE},
+    trust::change::{Change, ChangeEntry, ChangeHead, FEED_SHARDS, LEAST_LIFE, Notice},
 };
 
 /// One conditional write.
@@ -51,6 +51,7 @@ pub struct Commit {
     now: Time,
     writes: Vec<Write>,
     changes: Vec<(Change, Time)>,
+    notices: Vec<Notice>,
     tenant: Option<TenantId>,
 }
 
@@ -58,13 +59,13 @@ impl Commit {
     /// A commit with its audit event. `now` judges what has expired: the event may be of a later minute, where those
     /// before it are sealed.
     pub fn audited(event: AuditEvent, now: Time) -> Self {
-        Self { now, writes: vec![Write::create(event)], changes: Vec::new(), tenant: None }
+        Self { now, writes: vec![Write::create(event)], changes: Vec::new(), notices: Vec::new(), tenant: None }
     }
 
     /// A commit that needs none: it changes no state anybody could ask about (a reservation before a signature, whose
     /// issuance has the event; seals, counts, notes of what was told or answered).
     pub fn bookkeeping(now: Time) -> Self {
-        Self { now, writes: Vec::new(), changes: Vec::new(), tenant: None }
+        Self { now, writes: Vec::new(), changes: Vec::new(), notices: Vec::new(), tenant: None }
     }
 
     /// Adds a write.
@@ -88,6 +89,15 @@ impl Commit {
         self
     }
 
+    /// Tells every node what turns no decision of it, for [`LEAST_LIFE`]: who was away for longer asks anew. Of one
+    /// tenant with all else that the commit announces.
+    pub fn notify(mut self, tenant: &TenantId, notice: Notice) -> Self {
+        debug_assert!(self.tenant.as_ref().is_none_or(|known| known == tenant), "one tenant a commit");
+        self.tenant = Some(tenant.clone());
+        self.notices.push(notice);
+        self
+    }
+
     /// The feed shard whose head this commit moves; `None` if it announces nothing. What may be taken back or changed
     /// again must stay in order, so it is in its tenant's shard, as it always was. Revocations are for good and may be
     /// applied in any order: they spread over all shards, so that no tenant's many fill the shard of another.
@@ -104,7 +114,8 @@ impl Commit {
     /// Whether all that it announces is revoked certificates. Suspensions, roles and changes of tenants are rarer and
     /// refuse more at once: they go first.
     pub fn only_revokes(&self) -> bool {
-        self.changes.iter().all(|(change, _)| matches!(change, Change::CertificateRevoked { .. }))
+        self.notices.is_empty()
+            && self.changes.iter().all(|(change, _)| matches!(change, Change::CertificateRevoked { .. }))
     }
 
     /// Whose changes it announces.
@@ -182,18 +193,26 @@ impl Group {
             now = now.max(commit.now);
             writes.extend(commit.writes.iter().cloned());
             ends.push(writes.len());
-            let (Some(tenant), Some((_, until))) = (&commit.tenant, commit.changes.first()) else { continue };
+            let Some(tenant) = &commit.tenant else { continue };
+            let until = commit.changes.first().map_or(commit.now, |(_, until)| *until);
             let known = entries.iter_mut().find(|entry| entry.tenant == *tenant);
-            let (changes, tenant) = (Vec::new(), tenant.clone());
+            let (changes, notices, tenant) = (Vec::new(), Vec::new(), tenant.clone());
             let entry = match known {
                 Some(entry) => entry,
-                None => {
-                    entries.push_mut(ChangeEntry { shard, sequence: 0, tenant, at: commit.now, until: *until, changes })
-                }
+                None => entries.push_mut(ChangeEntry {
+                    shard,
+                    sequence: 0,
+                    tenant,
+                    at: commit.now,
+                    until,
+                    changes,
+                    notices,
+                }),
             };
             let least = commit.now.plus(LEAST_LIFE).max(entry.until);
             entry.until = commit.changes.iter().map(|(_, until)| *until).fold(least, Time::max);
             entry.changes.extend(commit.changes.iter().map(|(change, _)| change.clone()));
+            entry.notices.extend(commit.notices.iter().cloned());
         }
         let mut last = end.last;
         for entry in &mut entries {

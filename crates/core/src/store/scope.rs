@@ -10,6 +10,7 @@ use crate::{
         expiry::{BrokenOff, ExpiryWarning},
     },
     enrollment::{EnrollmentToken, UsedProof, rule::EnrollmentRule},
+    messages::SeenMessage,
     restore::Restoration,
     store::{
         Store, Unreadable,
@@ -67,6 +68,7 @@ impl Book for Restoration {}
 impl Book for RevocationList {}
 impl Book for RevocationListPart {}
 impl Book for SealHead {}
+impl Book for SeenMessage {}
 impl Book for UsedProof {}
 
 /// What anybody may know of a certificate (RFC 6960): its state, for whoever names issuer and serial number.

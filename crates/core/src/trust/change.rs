@@ -72,6 +72,30 @@ impl Change {
     }
 }
 
+/// What turns no decision of a node, so that one of an earlier release, which does not know it, refuses nobody for it:
+/// unlike [`Change`], what a later release tells so may be passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a plain record: its names say it")]
+pub enum Notice {
+    /// A device's message secrets are others, or are gone. Whoever keeps them asks again.
+    MessageSecretChanged { principal: PrincipalId },
+    /// What a later version tells. Kept as it was read.
+    #[serde(untagged)]
+    Unknown(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Notice {
+    pub(super) fn affects(&self, tenant: &TenantId) -> Option<Affected> {
+        match self {
+            Self::MessageSecretChanged { principal } => {
+                Some(Affected::MessageSecret(tenant.clone(), principal.clone()))
+            }
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
 /// One entry of the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "a plain record: its names say it")]
@@ -87,6 +111,9 @@ pub struct ChangeEntry {
     pub until: Time,
     /// What changed, in order.
     pub changes: Vec<Change>,
+    /// What changed besides. A node of an earlier release does not know of these, and goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
 }
 
 impl ChangeEntry {

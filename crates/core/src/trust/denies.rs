@@ -180,6 +180,17 @@ impl Denies {
         Ok(ruling.roles.as_ref().filter(|(_, until)| now < *until).map(|(roles, _)| Arc::clone(roles)))
     }
 
+    /// Whether a principal counts as a sender: by what is known of it and its tenant, without a certificate.
+    pub(super) fn admit_sender(&self, tenant: &TenantId, id: &PrincipalId, now: Time) -> Result<(), Refusal> {
+        if read(&self.unreadable).matters_to(tenant, now) {
+            return Err(Refusal::TenantUnreadable);
+        }
+        let part = self.ruling_part(id).map(read);
+        let ruling = part.as_ref().and_then(|part| part.get(tenant)?.get(id));
+        let is_denied = ruling.and_then(|ruling| ruling.denied_until).is_some_and(|until| now < until);
+        if is_denied { Err(Refusal::PrincipalDenied) } else { Ok(()) }
+    }
+
     pub(super) fn is_revoked(&self, serial: &Serial) -> bool {
         self.revoked_part(serial).is_some_and(|part| read(part).contains_key(serial.as_bytes()))
     }

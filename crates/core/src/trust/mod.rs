@@ -450,7 +450,8 @@ impl Trust {
         let is_loaded = self.heard_at.load(Ordering::Acquire) != NEVER;
         self.events.lock().unwrap_or_else(PoisonError::into_inner).apply(entry, is_loaded);
         // After it: who has seen an epoch finds its events.
-        self.changed(entry.changes.iter().filter_map(|change| change.affects(&entry.tenant)));
+        let changes = entry.changes.iter().filter_map(|change| change.affects(&entry.tenant));
+        self.changed(changes.chain(entry.notices.iter().filter_map(|notice| notice.affects(&entry.tenant))));
         reload
     }
 
@@ -468,6 +469,21 @@ impl Trust {
         self.admit_tenant(identity)?;
         let roles = self.denies.roles_of(identity, now)?;
         Ok(roles.unwrap_or_else(|| Arc::clone(&identity.roles)))
+    }
+
+    /// Whether what a principal has sent counts at `now`, whoever brings it: its tenant is active, and it is not
+    /// refused itself. Who was suspended for longer than its certificates live is not known here: its record says it.
+    pub fn admit_sender(&self, tenant: &TenantId, principal: &PrincipalId, now: Time) -> Result<(), Refusal> {
+        if self.refuses_all() {
+            return Err(Refusal::Stale);
+        }
+        match read(&self.tenants).get(tenant) {
+            None if self.lacks_records(tenant) => return Err(Refusal::TenantUnreadable),
+            None => return Err(Refusal::UnknownTenant),
+            Some(known) if known.status != TenantStatus::Active => return Err(Refusal::TenantSuspended),
+            Some(_) => {}
+        }
+        self.denies.admit_sender(tenant, principal, now)
     }
 
     fn admit_tenant(&self, identity: &Identity) -> Result<(), Refusal> {

@@ -18,13 +18,17 @@ pub enum Affected {
     Principal(TenantId, PrincipalId),
     /// Those about the certificate with this serial number.
     Certificate(TenantId, Serial),
+    /// None: what this principal signs messages with is another, or gone.
+    MessageSecret(TenantId, PrincipalId),
 }
 
 impl Affected {
     fn matters_to(&self, tenant: &TenantId) -> bool {
         match self {
             Self::Everybody => true,
-            Self::Tenant(of) | Self::Principal(of, _) | Self::Certificate(of, _) => of == tenant,
+            Self::Tenant(of) | Self::Principal(of, _) | Self::Certificate(of, _) | Self::MessageSecret(of, _) => {
+                of == tenant
+            }
         }
     }
 }

@@ -17,7 +17,15 @@ const NOW: Time = Time::from_unix_seconds(1_700_000_100);
 
 fn entry_of(tenant: &str, sequence: u64, changes: Vec<Change>) -> ChangeEntry {
     let tenant: TenantId = tenant.parse().unwrap();
-    ChangeEntry { shard: ChangeHead::shard_of(&tenant), sequence, tenant, at: NOW, until: NOW, changes }
+    ChangeEntry {
+        shard: ChangeHead::shard_of(&tenant),
+        sequence,
+        tenant,
+        at: NOW,
+        until: NOW,
+        changes,
+        notices: Vec::new(),
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn change(trust: &Trust, change: Change) -> bool {
 
 pub(crate) fn entry(tenant: &str) -> ChangeEntry {
     let (tenant, until) = (tenant.parse().unwrap(), NOW.plus(Lifetime::days(90)));
-    ChangeEntry { shard: 0, sequence: 1, tenant, at: NOW, until, changes: Vec::new() }
+    ChangeEntry { shard: 0, sequence: 1, tenant, at: NOW, until, changes: Vec::new(), notices: Vec::new() }
 }
 
 fn verdict(trust: &Trust, identity: &Identity) -> Result<(), Refusal> {
@@ -200,7 +200,8 @@ fn refusals_are_forgotten_a_few_at_a_time_until_none_is_left() {
         let revoked = Change::CertificateRevoked { serial: Serial::new(NOW, random), not_after: until, issuer: None };
         let denied = Change::PrincipalDenied { principal: format!("p-{number}").parse().unwrap(), until };
         let changes = vec![revoked, denied];
-        let entry = ChangeEntry { shard: 0, sequence: 1, tenant: acme.clone(), at: NOW, until, changes };
+        let entry =
+            ChangeEntry { shard: 0, sequence: 1, tenant: acme.clone(), at: NOW, until, changes, notices: Vec::new() };
         trust.apply(&entry);
     }
     let over = until.plus(Lifetime::minutes(61));

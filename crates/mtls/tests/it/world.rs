@@ -185,6 +185,7 @@ impl World {
             at: now,
             until: now.plus(Lifetime::days(2)),
             changes: vec![change],
+            notices: Vec::new(),
         };
         self.trust.apply(&entry);
         self.epoch.send_replace(self.trust.epoch());

@@ -87,6 +87,7 @@ macro_rules! store_cases {
             rules_and_used_proofs_survive
             authorization_models_survive
             token_keys_survive
+            message_records_survive
             empty_fields_survive
         }
     };

@@ -17,6 +17,7 @@ use signet_core::{
         EnrollmentToken, Maker, PrincipalTemplate, UsedProof,
         rule::{Condition, EnrollmentRule, RuleTemplate, Source},
     },
+    messages::{MessageKey, MessageSecret, PreviousSecret, SealedSecret, SeenMessage},
     principals::{HeldCertificate, Principal, PrincipalStatus},
     store::{
         Body, Cursor, Version, Versioned, Write,
@@ -60,7 +61,7 @@ pub async fn every_kind_of_body_survives(store: Arc<dyn Store>) {
 
 /// Every kind of record that is not the only one of its kind, each with every field set.
 pub fn full(id: &TenantId) -> Vec<Body> {
-    [owners(id), credentials(id), records(id), rules(id), models(id), token_keys(id)].concat()
+    [owners(id), credentials(id), records(id), rules(id), models(id), token_keys(id), messages(id)].concat()
 }
 
 /// Authorization models with each kind of grantee.
@@ -75,6 +76,29 @@ pub async fn token_keys_survive(store: Arc<dyn Store>) {
     for body in token_keys(&unique_tenant()) {
         assert_survives(&*store, body).await;
     }
+}
+
+/// Secrets that devices sign messages with, and what they sent.
+pub async fn message_records_survive(store: Arc<dyn Store>) {
+    for body in messages(&unique_tenant()) {
+        assert_survives(&*store, body).await;
+    }
+}
+
+fn messages(id: &TenantId) -> Vec<Body> {
+    let (tenant, principal) = (id.clone(), principal_id("sensor-1"));
+    let sealed = |secret: &str| SealedSecret {
+        id: secret.parse().unwrap(),
+        sealed: vec![0, 0xff],
+        made_at: NOW,
+        asked_by: Some("ab".repeat(32)),
+    };
+    let previous = PreviousSecret { secret: sealed("s-1"), until: later(3600), is_late_noted: true };
+    vec![
+        MessageKey { tenant: tenant.clone(), wrapped: vec![0x80; 300], made_at: NOW }.into(),
+        SeenMessage { until: later(600), ..SeenMessage::new(id, &principal, TEXT, "cd".repeat(32), NOW) }.into(),
+        MessageSecret { tenant, principal, incarnation: NOW, current: sealed("s-2"), previous: Some(previous) }.into(),
+    ]
 }
 
 fn token_keys(id: &TenantId) -> Vec<Body> {
@@ -345,7 +369,15 @@ fn later_change() -> serde_json::Map<String, serde_json::Value> {
 pub(super) fn change_entry(id: &TenantId) -> ChangeEntry {
     let shard = u32::from_str_radix(&unique("")[..8], 16).unwrap();
     let changes = vec![Change::TenantChanged];
-    ChangeEntry { shard, sequence: u64::MAX, tenant: id.clone(), at: NOW, until: later(3600), changes }
+    ChangeEntry {
+        shard,
+        sequence: u64::MAX,
+        tenant: id.clone(),
+        at: NOW,
+        until: later(3600),
+        changes,
+        notices: Vec::new(),
+    }
 }
 
 fn records(id: &TenantId) -> Vec<Body> {

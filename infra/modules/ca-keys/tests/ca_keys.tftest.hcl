@@ -62,6 +62,16 @@ run "by_default" {
     error_message = "The key of tokens must be used by the control plane alone, with the encryption context of this environment and a tenant."
   }
 
+  # In clear nobody gets a data key from KMS, and one without plaintext is for message secrets only.
+  assert {
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.tokens.json).Statement :
+      [statement.Action, statement.Condition.StringEquals["kms:EncryptionContext:signet:use"]]
+      if length([for action in flatten([statement.Action]) : action if startswith(action, "kms:GenerateDataKey") && !startswith(action, "kms:GenerateDataKeyPair")]) > 0
+    ] == [["kms:GenerateDataKeyWithoutPlaintext", "message_secrets"]]
+    error_message = "Nodes make data keys of message secrets without plaintext, and no others."
+  }
+
   # Only signers sign.
   assert {
     condition = {

@@ -66,8 +66,8 @@ run "by_default" {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.never.json).Statement : [toset(statement.Action), statement.Condition.Null]
       if try(statement.Sid == "TokenKeys", false)
-    ] == [[toset(["kms:Decrypt", "kms:GenerateDataKeyPair*", "kms:ReEncrypt*"]), { "kms:EncryptionContext:signet:tenant" = "false" }]]
-    error_message = "Terraform's role must not make or open a tenant's token keys."
+    ] == [[toset(["kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]), { "kms:EncryptionContext:signet:tenant" = "false" }]]
+    error_message = "Terraform's role must not make or open a tenant's keys of tokens and message secrets."
   }
 
   assert {

@@ -3,7 +3,7 @@
 use signet_core::authorities::{Ca, CaKind, CaState};
 use signet_proto::v1 as pb;
 
-use super::messages;
+use super::wire;
 
 pub(super) fn certificate_authority(ca: &Ca) -> pb::CertificateAuthority {
     let kind = match ca.kind {
@@ -25,8 +25,8 @@ pub(super) fn certificate_authority(ca: &Ca) -> pb::CertificateAuthority {
         state: state.into(),
         key_ref: ca.key.to_string(),
         issuer_id: ca.issuer.to_string(),
-        not_before: Some(messages::time(ca.not_before)),
-        not_after: Some(messages::time(ca.not_after)),
+        not_before: Some(wire::time(ca.not_before)),
+        not_after: Some(wire::time(ca.not_after)),
         certificate_der: ca.certificate_der.clone(),
     }
 }

@@ -15,6 +15,7 @@ mod stream;
 mod tenants;
 pub(crate) mod tokens;
 mod trust;
+mod wire;
 
 use std::sync::Arc;
 
@@ -22,8 +23,9 @@ use api::Api;
 use signet_proto::v1::{
     audit_service_server::AuditServiceServer, authorization_service_server::AuthorizationServiceServer,
     certificate_service_server::CertificateServiceServer, enrollment_service_server::EnrollmentServiceServer,
-    principal_service_server::PrincipalServiceServer, tenant_service_server::TenantServiceServer,
-    token_service_server::TokenServiceServer, trust_service_server::TrustServiceServer,
+    message_service_server::MessageServiceServer, principal_service_server::PrincipalServiceServer,
+    tenant_service_server::TenantServiceServer, token_service_server::TokenServiceServer,
+    trust_service_server::TrustServiceServer,
 };
 use tonic::service::Routes;
 
@@ -52,4 +54,5 @@ pub(crate) fn routes(node: &Arc<Node>) -> Routes {
         .add_service(limited!(AuditServiceServer))
         .add_service(limited!(AuthorizationServiceServer))
         .add_service(limited!(TokenServiceServer))
+        .add_service(limited!(MessageServiceServer))
 }

@@ -17,7 +17,7 @@ use std::{
 
 use clock::SharedClockWatch;
 use metrics::{counter, gauge};
-use signet_app::{App, Chore, audit::sealing, certificates::sweep, purge::PURGE, restore};
+use signet_app::{App, Chore, audit::sealing, certificates::sweep, messages, purge::PURGE, restore};
 use signet_core::{ClockWatch, Error, KeyRef, Time};
 use signet_x509::server_anchors;
 use steps::told;
@@ -138,6 +138,7 @@ async fn seal(node: &Node, key: &KeyRef, alone: bool, clock: &SharedClockWatch) 
 }
 
 async fn sweep(node: Arc<Node>) -> Result<(), Error> {
+    messages::forget_messages(&node.app, node.now());
     let report = sweep::sweep_reservations(&node.app, &Chore::new("sweeper", node.now()), &|| Some(node.now())).await?;
     node.metrics.with(|| counter!("signet_reservations_closed_total").increment(report.done.len() as u64));
     told("sweep", report)

@@ -55,7 +55,7 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
             ("token_id", _) if fields.whole => Value::String(fields.token_id.clone()),
             ("csr_der", _) if fields.whole => Value::Bytes(fields.csr_der.clone().into()),
             ("request_id", _) => Value::String(signet_client::request_id()),
-            ("principal_type", _) if fields.whole => Value::EnumNumber(3),
+            ("principal_type", _) if fields.whole => Value::EnumNumber(pb::PrincipalType::Device.into()),
             ("kind", _) if fields.whole => Value::EnumNumber(pb::CaKind::Tenant.into()),
             ("use", Kind::Enum(_)) if fields.whole => Value::EnumNumber(pb::TokenUse::JwtSvid.into()),
             ("action", Kind::Enum(_)) if fields.whole => Value::EnumNumber(pb::RotationAction::Due.into()),
@@ -77,7 +77,8 @@ fn fill(descriptor: &MessageDescriptor, fields: &Fields) -> DynamicMessage {
                 message.set_field_by_name("patterns", Value::List(vec![Value::String("123456789012".into())]));
                 Value::List(vec![Value::Message(message)])
             }
-            ("tenant" | "principal" | "rule", Kind::Message(inner)) => Value::Message(fill(&inner, fields)),
+            ("messages", Kind::Message(inner)) => Value::List(vec![Value::Message(fill(&inner, fields))]),
+            ("tenant" | "principal" | "rule" | "message", Kind::Message(inner)) => Value::Message(fill(&inner, fields)),
             _ => continue,
         };
         message.set_field(&field, value);

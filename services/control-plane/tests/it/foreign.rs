@@ -3,7 +3,10 @@
 
 use prost_reflect::MethodDescriptor;
 use signet_core::PrincipalType;
-use signet_proto::v1::{CreateTokenRequest, Isolation, enrollment_service_client::EnrollmentServiceClient};
+use signet_proto::v1::{
+    CreateTokenRequest, Isolation, RotateMessageSecretRequest, enrollment_service_client::EnrollmentServiceClient,
+    message_service_client::MessageServiceClient,
+};
 use signet_x509::KeyAndCsr;
 use tonic::Code;
 
@@ -14,10 +17,18 @@ use crate::{
 
 /// A whole request's values in `tenant`: its principal, that one's certificate, and a token.
 async fn fields(world: &World, node: &Node, tenant: &str) -> Fields {
-    let victim = world.principal(node, tenant, "victim", PrincipalType::Worker, &[]).await;
+    // A device, since only these have message secrets.
+    let victim = world.principal(node, tenant, "victim", PrincipalType::Device, &[]).await;
+    let secret = RotateMessageSecretRequest {
+        tenant_id: tenant.into(),
+        principal_id: "victim".into(),
+        request_id: signet_client::request_id(),
+        ..Default::default()
+    };
+    MessageServiceClient::new(world.admin(node)).rotate_message_secret(secret).await.unwrap();
     let token = CreateTokenRequest {
         tenant_id: tenant.into(),
-        principal_type: wire_type(PrincipalType::Worker),
+        principal_type: wire_type(PrincipalType::Device),
         request_id: signet_client::request_id(),
         ..Default::default()
     };

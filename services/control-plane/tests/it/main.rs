@@ -33,6 +33,7 @@ mod layer;
 mod lifecycle;
 mod lists;
 mod matrix;
+mod messages;
 mod names;
 mod ocsp;
 mod plain;

@@ -9,6 +9,7 @@ pub mod context;
 pub mod devices;
 pub mod doctor;
 pub mod enrollment;
+pub mod messages;
 pub mod principals;
 pub mod restore;
 pub mod shell;

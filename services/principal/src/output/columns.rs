@@ -61,6 +61,10 @@ shown! {
         "KEY": Field("key_id"), "USE": Field("use"), "ALGORITHM": Field("algorithm"), "SIGNS": When("sign_time"),
         "PUBLISHED" - wide: When("publish_time"),
     }
+    MessageSecret ["principal_id"] {
+        "DEVICE": Field("principal_id"), "SECRET": Field("secret_id"), "AGE": Age("create_time"),
+        "PREVIOUS UNTIL": When("previous_expire_time"), "PREVIOUS" - wide: Field("previous_secret_id"),
+    }
     Token ["token_id"] {
         "TOKEN": Field("token_id"), "TYPE": Field("principal_type"), "PRINCIPAL": With(whom), "LEFT": Field("uses_left"),
         "EXPIRES": When("expire_time"), "REVOKED": When("revoke_time"), "BY" - wide: Field("created_by"),

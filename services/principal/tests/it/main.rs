@@ -17,6 +17,7 @@ mod help;
 mod joining;
 mod login;
 mod lost_answers;
+mod messages;
 mod output;
 mod overwriting;
 mod proofs;

@@ -22,7 +22,7 @@ use crate::{
 const EXAMPLE: &str = "01a20162dddb7ceeae659e2b1f73318d";
 
 /// Commands that are not run here, by their beginning, and why.
-const NOT_RUN: [(&str, &str); 8] = [
+const NOT_RUN: [(&str, &str); 9] = [
     ("principal bootstrap --from-terraform", "needs an environment in AWS: scripts/environment-round runs it"),
     ("principal bootstrap --local", "made the environment that all others run in"),
     ("principal token create device --id sensor-004", "shows a code on a terminal: joining.rs has one"),
@@ -33,6 +33,7 @@ const NOT_RUN: [(&str, &str); 8] = [
     ("principal restore --from-terraform", "needs an environment in AWS; on SQLite, RestoreStore.md runs it"),
     ("principal suspend admin --tenant system", "nobody suspends itself: it is said to the new admin of that page"),
     ("principal access-token get --audience jobs", "needs permissions of jobs: tokens.rs has one"),
+    ("principal message sign --secret-file secret.txt", "reads standard input: messages.rs has one"),
     ("principal --context svc access-token introspect token.txt", "needs a token: tokens.rs has one"),
 ];
 
@@ -53,8 +54,9 @@ const FOLDERS: [&str; 5] = ["docs", "docs/concepts", "docs/guides", "docs/refere
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents =
-        ["README.md", "AUTHORIZATION.md", "TOKENS.md", "infra/BOOTSTRAP.md"].map(|page| root.join(page)).to_vec();
+    let mut documents = ["README.md", "AUTHORIZATION.md", "MESSAGES.md", "TOKENS.md", "infra/BOOTSTRAP.md"]
+        .map(|page| root.join(page))
+        .to_vec();
     for folder in FOLDERS {
         documents.extend(fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
     }

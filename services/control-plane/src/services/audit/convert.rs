@@ -3,13 +3,13 @@
 use signet_core::audit::{AuditEvent, Seal, checkpoint::Checkpoint};
 use signet_proto::v1 as pb;
 
-use super::{super::messages, entry};
+use super::{super::wire, entry};
 
 pub(super) fn event(event: AuditEvent) -> pb::AuditEvent {
     pb::AuditEvent {
         tenant_id: event.tenant.to_string(),
         event_id: event.id,
-        event_time: Some(messages::time(event.at)),
+        event_time: Some(wire::time(event.at)),
         entry: entry::entry(&event.payload),
         payload_json: event.payload,
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use signet_core::{PrincipalType, audit::Severity};
 use signet_proto::v1::{self as pb, audit_actor::Actor as WireActor};
 
-use crate::services::messages;
+use crate::services::wire;
 
 /// `signet_app::AuditEntry`, as this release and those before it write it.
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ fn actor(actor: Actor) -> WireActor {
     match actor {
         Actor::Principal { tenant, principal_type, principal, serial } => WireActor::Principal(pb::PrincipalActor {
             tenant_id: tenant,
-            principal_type: messages::principal_type(principal_type),
+            principal_type: wire::principal_type(principal_type),
             principal_id: principal,
             serial_number: serial,
         }),

@@ -15,7 +15,7 @@ use signet_proto::v1::{CheckRequest, CheckResource, CheckResponse, check_subject
 use crate::{
     asked::Question,
     node::Node,
-    services::{caller::Caller, fields, messages, tokens::standing::standing},
+    services::{caller::Caller, fields, tokens::standing::standing, wire},
 };
 
 /// Most properties of a resource, and most circumstances.
@@ -123,7 +123,7 @@ fn answer(node: &Node, book: &Rulebook, subject: &Known, ruling: Ruling, now: Ti
         reason: ruling.because.reason().to_owned(),
         decided_by,
         model_version: book.version(),
-        spiffe_id: messages::spiffe_id(node, &subject.tenant, subject.principal_type, &subject.id),
+        spiffe_id: wire::spiffe_id(node, &subject.tenant, subject.principal_type, &subject.id),
         max_age: max_age(book, subject, now),
     }
 }
@@ -132,7 +132,7 @@ fn answer(node: &Node, book: &Rulebook, subject: &Known, ruling: Ruling, now: Ti
 fn max_age(book: &Rulebook, subject: &Known, now: Time) -> Option<prost_types::Duration> {
     let ends = [book.changes_at(now), subject.not_after, Some(now.plus(MAX_AGE))];
     let millis = ends.into_iter().flatten().min()?.millis_since(now);
-    (millis > 0).then(|| messages::duration(millis))
+    (millis > 0).then(|| wire::duration(millis))
 }
 
 fn denied(reason: &str, spiffe_id: Option<String>) -> CheckResponse {

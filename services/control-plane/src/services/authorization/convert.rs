@@ -8,7 +8,7 @@ use signet_core::{
 use signet_policy::Counterexample;
 use signet_proto::v1::{self as pb, authorization_grant::To};
 
-use crate::services::messages;
+use crate::services::wire;
 
 pub(super) fn model(model: AuthorizationModel) -> pb::AuthorizationModel {
     pb::AuthorizationModel { rules: Some(rules(model.rules.clone())), ..without_rules(model) }
@@ -23,7 +23,7 @@ pub(super) fn without_rules(model: AuthorizationModel) -> pb::AuthorizationModel
         note: model.note,
         proof: proof(model.proved).into(),
         set_by: model.set_by,
-        set_time: Some(messages::time(model.set_at)),
+        set_time: Some(wire::time(model.set_at)),
         inherited: None,
     }
 }
@@ -77,14 +77,14 @@ pub(super) fn rules(rules: Rules) -> pb::AuthorizationRules {
 
 fn grant(grant: Grant) -> pb::AuthorizationGrant {
     let to = match grant.to {
-        Grantee::Type(of) => To::PrincipalType(messages::principal_type(of)),
+        Grantee::Type(of) => To::PrincipalType(wire::principal_type(of)),
         Grantee::Role(role) => To::Role(role.to_string()),
         Grantee::Group(group) => To::Group(group.to_string()),
     };
     pb::AuthorizationGrant {
         to: Some(to),
         permissions: grant.permissions.into_iter().collect(),
-        expire_time: grant.not_after.map(messages::time),
+        expire_time: grant.not_after.map(wire::time),
     }
 }
 

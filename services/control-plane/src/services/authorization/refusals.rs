@@ -17,7 +17,7 @@ use tonic::Status;
 
 use crate::{
     node::Node,
-    services::{messages, stream::Sink},
+    services::{stream::Sink, wire},
 };
 
 /// How often a watcher hears of the node when nothing changes.
@@ -122,7 +122,7 @@ impl Watched {
                 Affected::Certificate(_, serial) if node.trust.is_revoked_somewhere(serial) => {
                     change.serial_numbers.push(bytes(serial));
                 }
-                Affected::Certificate(..) => {}
+                Affected::Certificate(..) | Affected::MessageSecret(..) => {}
             }
         }
         change
@@ -155,7 +155,7 @@ fn granted(book: &Rulebook, permission: &str, now: Time) -> GrantedPermission {
     let mut found = GrantedPermission { permission: permission.into(), conditional: !is_all, ..Default::default() };
     for one in to {
         match one {
-            Grantee::Type(of) => found.principal_types.push(messages::principal_type(*of)),
+            Grantee::Type(of) => found.principal_types.push(wire::principal_type(*of)),
             Grantee::Role(role) => found.roles.push(role.to_string()),
             Grantee::Group(_) => {}
         }
@@ -165,10 +165,10 @@ fn granted(book: &Rulebook, permission: &str, now: Time) -> GrantedPermission {
 
 fn ruling(of: PrincipalRuling) -> PrincipalRefusal {
     let (roles, roles_end_time) = match of.roles {
-        Some((roles, until)) => (roles.iter().map(ToString::to_string).collect(), Some(messages::time(until))),
+        Some((roles, until)) => (roles.iter().map(ToString::to_string).collect(), Some(wire::time(until))),
         None => Default::default(),
     };
-    let refuse_end_time = of.denied_until.map(messages::time);
+    let refuse_end_time = of.denied_until.map(wire::time);
     PrincipalRefusal { principal_id: of.principal.to_string(), refuse_end_time, roles_end_time, roles }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     asked::Question,
     authorization::Access,
     node::Node,
-    services::{audit::entry::entry, caller::Caller, choices, messages},
+    services::{audit::entry::entry, caller::Caller, choices, wire},
 };
 
 /// Most events that are looked at, how far back, and how long reading them may take: the proof needs time, too.
@@ -249,7 +249,7 @@ fn told(at: Time, is_call: bool, question: &Question, was: Ruling, would: Ruling
         (kind, id) => format!("{kind}/{id}"),
     };
     pb::AuthorizationReplay {
-        time: Some(messages::time(at)),
+        time: Some(wire::time(at)),
         is_call,
         principal: format!("{}/{}", question.principal_type, question.principal),
         action: question.action.clone(),

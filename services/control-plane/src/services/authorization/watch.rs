@@ -53,7 +53,9 @@ pub(super) async fn watch(
 }
 
 fn messages(affected: &[Affected], named: bool) -> Vec<DecisionsChange> {
-    let mut all = affected.iter().map(|affected| match affected {
+    // What signs messages decides nothing that is asked here.
+    let decisions = affected.iter().filter(|affected| !matches!(affected, Affected::MessageSecret(..)));
+    let mut all = decisions.map(|affected| match affected {
         Affected::Principal(_, id) if named => Of::PrincipalId(id.to_string()),
         Affected::Certificate(_, serial) if named => Of::SerialNumber(serial.to_string()),
         _ => Of::All(true),

@@ -11,7 +11,7 @@ use signet_core::{
 };
 use signet_proto::v1 as pb;
 
-use crate::services::messages;
+use crate::services::wire;
 
 pub(super) fn renewal_info(advice: &Advice, now: Time, anchors: &[Anchor]) -> pb::RenewalInfo {
     let reason = match advice.reason {
@@ -20,12 +20,12 @@ pub(super) fn renewal_info(advice: &Advice, now: Time, anchors: &[Anchor]) -> pb
         AdviceReason::CaRotation => pb::RenewalReason::CaRotation,
     };
     pb::RenewalInfo {
-        window_start: Some(messages::time(advice.window.start)),
-        window_end: Some(messages::time(advice.window.end)),
+        window_start: Some(wire::time(advice.window.start)),
+        window_end: Some(wire::time(advice.window.end)),
         reason: reason.into(),
         retry_after_seconds: advice.ask_again.as_seconds(),
         grace_seconds: advice.grace.as_seconds(),
-        server_time: Some(messages::time(now)),
+        server_time: Some(wire::time(now)),
         trust_anchor_der: anchors.iter().map(|anchor| anchor.certificate_der.to_vec()).collect(),
     }
 }
@@ -43,22 +43,22 @@ pub(super) fn certificate(certificate: &Certificate) -> pb::Certificate {
     pb::Certificate {
         tenant_id: certificate.tenant.to_string(),
         principal_id: certificate.principal.to_string(),
-        principal_type: messages::principal_type(certificate.principal_type),
+        principal_type: wire::principal_type(certificate.principal_type),
         issuer_id: certificate.issuer.to_string(),
         serial_number: certificate.serial.to_string(),
         state: state.into(),
-        not_before: Some(messages::time(certificate.not_before)),
-        not_after: Some(messages::time(certificate.not_after)),
+        not_before: Some(wire::time(certificate.not_before)),
+        not_after: Some(wire::time(certificate.not_after)),
         spki_sha256: certificate.spki_sha256.clone(),
         certificate_der: certificate.certificate_der.clone(),
-        revoke_time: revoked.map(|(at, _)| messages::time(at)),
+        revoke_time: revoked.map(|(at, _)| wire::time(at)),
         revocation_reason: revoked.map_or(0, |(_, reason)| revocation_reason(reason)),
         renews_serial_number: certificate.renews.as_ref().map(ToString::to_string).unwrap_or_default(),
         instance_serial_number: certificate.instance().to_string(),
         instance_generation: lineage.generation,
         successor_serial_number: lineage.successor.as_ref().map(|next| next.serial.to_string()).unwrap_or_default(),
-        confirm_time: lineage.confirmed.map(|confirmed| messages::time(confirmed.at)),
-        lock_time: lineage.locked_at.map(messages::time),
+        confirm_time: lineage.confirmed.map(|confirmed| wire::time(confirmed.at)),
+        lock_time: lineage.locked_at.map(wire::time),
     }
 }
 

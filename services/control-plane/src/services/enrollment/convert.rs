@@ -10,20 +10,20 @@ use signet_core::{
 };
 use signet_proto::v1 as pb;
 
-use crate::services::messages;
+use crate::services::wire;
 
 pub(super) fn token(token: &EnrollmentToken) -> pb::Token {
     let template = &token.template;
     pb::Token {
         tenant_id: token.tenant.to_string(),
         token_id: token.id.to_string(),
-        principal_type: messages::principal_type(template.principal_type),
+        principal_type: wire::principal_type(template.principal_type),
         principal_id: template.id.as_ref().map(ToString::to_string).unwrap_or_default(),
         roles: template.roles.iter().map(ToString::to_string).collect(),
         uses_left: token.uses_left,
-        create_time: Some(messages::time(token.created_at)),
-        expire_time: Some(messages::time(token.not_after)),
-        revoke_time: token.revoked_at.map(messages::time),
+        create_time: Some(wire::time(token.created_at)),
+        expire_time: Some(wire::time(token.not_after)),
+        revoke_time: token.revoked_at.map(wire::time),
         created_by: token.created_by.clone(),
         principal_id_pattern: token.id_pattern.clone().unwrap_or_default(),
         source_networks: token.source_networks.iter().map(ToString::to_string).collect(),
@@ -43,10 +43,10 @@ pub(super) fn rule(rule: EnrollmentRule) -> pb::EnrollmentRule {
         rule_id: rule.id.to_string(),
         source: Some(source),
         conditions: rule.conditions.into_iter().map(condition).collect(),
-        principal_type: messages::principal_type(rule.template.principal_type),
+        principal_type: wire::principal_type(rule.template.principal_type),
         id_template: rule.template.id,
         roles: rule.template.roles.iter().map(ToString::to_string).collect(),
-        create_time: Some(messages::time(rule.created_at)),
+        create_time: Some(wire::time(rule.created_at)),
         created_by: rule.created_by,
     }
 }

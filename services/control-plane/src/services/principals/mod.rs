@@ -13,7 +13,7 @@ use signet_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{api::Api, caller::Caller, choices, fields, messages};
+use super::{api::Api, caller::Caller, choices, fields, wire};
 
 #[async_trait]
 impl PrincipalService for Api {
@@ -140,12 +140,12 @@ impl Api {
         Ok(WhoAmIResponse {
             tenant_id: identity.tenant.to_string(),
             principal_id: identity.principal.to_string(),
-            principal_type: messages::principal_type(identity.principal_type),
+            principal_type: wire::principal_type(identity.principal_type),
             roles: admitted.roles().iter().map(ToString::to_string).collect(),
-            spiffe_id: messages::spiffe_id(&self.node, &identity.tenant, identity.principal_type, &identity.principal),
+            spiffe_id: wire::spiffe_id(&self.node, &identity.tenant, identity.principal_type, &identity.principal),
             issuer_id: identity.issuer.to_string(),
             serial_number: identity.serial.to_string(),
-            not_after: Some(messages::time(identity.not_after)),
+            not_after: Some(wire::time(identity.not_after)),
             permissions: reaches.collect(),
         })
     }

@@ -10,7 +10,7 @@ use signet_core::{
 use signet_proto::v1 as pb;
 
 use crate::node::Node;
-use crate::services::messages;
+use crate::services::wire;
 
 pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
     let status = if tenant.is_active() { pb::TenantStatus::Active } else { pb::TenantStatus::Suspended };
@@ -20,11 +20,11 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         Isolation::Shared => pb::Isolation::Shared,
     };
     let lifetimes = tenant.lifetimes.iter().map(|(of, lifetime)| pb::LifetimeOverride {
-        principal_type: messages::principal_type(*of),
+        principal_type: wire::principal_type(*of),
         lifetime_seconds: lifetime.as_seconds(),
     });
     let subjects = tenant.subjects.iter().map(|(of, form)| pb::SubjectOverride {
-        principal_type: messages::principal_type(*of),
+        principal_type: wire::principal_type(*of),
         organizational_unit: form.organizational_unit.clone().unwrap_or_default(),
         tenant_in_common_name: form.tenant_in_common_name,
     });
@@ -37,17 +37,17 @@ pub(super) fn tenant(node: &Node, tenant: &Tenant) -> pb::Tenant {
         subjects: subjects.collect(),
         max_certificates: tenant.max_certificates,
         trust_domain: node.trust_domain(&tenant.id),
-        create_time: Some(messages::time(tenant.created_at)),
-        update_time: Some(messages::time(tenant.updated_at)),
+        create_time: Some(wire::time(tenant.created_at)),
+        update_time: Some(wire::time(tenant.updated_at)),
         renewal_grace_seconds: tenant.renewal_grace.as_seconds(),
         renewal_steering: tenant.renewal_steering.as_ref().map(steering),
         quotas: Some(quotas(&tenant.quotas)),
         quota_use: None,
-        delete_time: deletion.map(|deletion| messages::time(deletion.at)),
-        expire_time: deletion.map(|deletion| messages::time(deletion.purge_at)),
+        delete_time: deletion.map(|deletion| wire::time(deletion.at)),
+        expire_time: deletion.map(|deletion| wire::time(deletion.purge_at)),
         deletion_grace_seconds: node.app.deletion_grace().as_seconds(),
         failure_limit: Some(failure_limit(tenant.failure_limit.unwrap_or_default())),
-        purge_time: tenant.purge().and_then(|purge| purge.done_at).map(messages::time),
+        purge_time: tenant.purge().and_then(|purge| purge.done_at).map(wire::time),
     }
 }
 
@@ -77,8 +77,8 @@ fn quotas(quotas: &Quotas) -> pb::TenantQuotas {
 
 fn steering(steering: &Steering) -> pb::RenewalSteering {
     pb::RenewalSteering {
-        issued_before: Some(messages::time(steering.issued_before)),
-        window_start: Some(messages::time(steering.window.start)),
-        window_end: Some(messages::time(steering.window.end)),
+        issued_before: Some(wire::time(steering.issued_before)),
+        window_start: Some(wire::time(steering.window.start)),
+        window_end: Some(wire::time(steering.window.end)),
     }
 }

@@ -22,7 +22,7 @@ use signet_policy::{Context, Rulebook, Subject, Target};
 
 use crate::{
     node::Node,
-    services::{caller::Caller, messages},
+    services::{caller::Caller, wire},
     upkeep::tokens::first_keys,
 };
 
@@ -63,7 +63,7 @@ impl Holder {
 
     fn spiffe_id(&self, node: &Node) -> String {
         let Identity { tenant, principal_type, principal, .. } = &*self.identity;
-        messages::spiffe_id(node, tenant, *principal_type, principal)
+        wire::spiffe_id(node, tenant, *principal_type, principal)
     }
 }
 
@@ -118,7 +118,7 @@ async fn bound(
     let exp = node.issuer.expiry(wanted.lifetime_seconds, end, now)?;
     let claims = AccessToken {
         iss: node.issuer.of(subject.tenant)?,
-        sub: messages::spiffe_id(node, subject.tenant, subject.principal_type, subject.id),
+        sub: wire::spiffe_id(node, subject.tenant, subject.principal_type, subject.id),
         aud: wanted.audience,
         client_id: identity.principal.to_string(),
         act,

@@ -26,7 +26,7 @@ use signet_proto::v1::{
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{api::Api, choices, fields, messages};
+use super::{api::Api, choices, fields, wire};
 
 #[async_trait]
 impl TokenService for Api {
@@ -172,7 +172,7 @@ fn scopes_in(scope: &str) -> Vec<String> {
 }
 
 fn time(seconds: i64) -> prost_types::Timestamp {
-    messages::time(Time::from_unix_seconds(seconds))
+    wire::time(Time::from_unix_seconds(seconds))
 }
 
 fn keys(of: &TokenKeys) -> impl Iterator<Item = pb::TokenKey> {
@@ -189,8 +189,8 @@ fn keys(of: &TokenKeys) -> impl Iterator<Item = pb::TokenKey> {
             TokenAlgorithm::Es256 => pb::TokenAlgorithm::Es256.into(),
             TokenAlgorithm::Rs256 => pb::TokenAlgorithm::Rs256.into(),
         },
-        publish_time: Some(messages::time(key.published_at)),
-        sign_time: Some(messages::time(key.signs_at)),
+        publish_time: Some(wire::time(key.published_at)),
+        sign_time: Some(wire::time(key.signs_at)),
         public_key_der: key.spki_der.clone(),
     })
 }

@@ -24,7 +24,7 @@ use crate::{
     authorization::oauth as paths,
     gate::Passed,
     node::Node,
-    services::{api::Api, caller::Caller, messages},
+    services::{api::Api, caller::Caller, wire},
 };
 
 /// Most bytes of a request.
@@ -155,8 +155,7 @@ fn require_client(node: &Node, caller: &Caller, form: &Form) -> Result<(), Fault
     let named =
         form.get("client_id").ok_or_else(|| Fault::new("invalid_request", "client_id is required (RFC 8705)"))?;
     let Identity { tenant, principal_type, principal, .. } = &**identity;
-    let is_caller =
-        named == principal.as_str() || named == messages::spiffe_id(node, tenant, *principal_type, principal);
+    let is_caller = named == principal.as_str() || named == wire::spiffe_id(node, tenant, *principal_type, principal);
     if is_caller { Ok(()) } else { Err(Fault::new("invalid_client", "client_id is not the holder of the certificate")) }
 }
 

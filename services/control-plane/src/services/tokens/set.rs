@@ -13,7 +13,7 @@ use signet_core::{
 };
 
 use super::mint::key;
-use crate::{node::Node, services::messages};
+use crate::{node::Node, services::wire};
 
 const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 const STREAM_UPDATED: &str = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated";
@@ -56,7 +56,7 @@ fn about(node: &Node, event: &SecurityEvent, facts: &RevokedFacts) -> Result<Val
     let mut members = Map::new();
     members.insert("format".into(), "complex".into());
     if let Some((principal_type, id)) = &facts.holder {
-        let sub = messages::spiffe_id(node, &event.tenant, *principal_type, id);
+        let sub = wire::spiffe_id(node, &event.tenant, *principal_type, id);
         let iss = node.issuer.of(&event.tenant)?;
         members.insert("user".into(), json!({ "format": "iss_sub", "iss": iss, "sub": sub }));
     } else if let signet_core::trust::RevokedSession::Principal(id) = &event.of {
@@ -77,7 +77,7 @@ async fn signed(
 ) -> Result<(String, String), Error> {
     let claims = SecurityEventToken {
         iss: node.issuer.of(&stream.tenant)?,
-        aud: messages::spiffe_id(node, &stream.tenant, principal_type, &stream.receiver),
+        aud: wire::spiffe_id(node, &stream.tenant, principal_type, &stream.receiver),
         jti: jti.clone(),
         iat: now.unix_seconds(),
         txn,

@@ -14,7 +14,13 @@ use clap::{Args, Subcommand, ValueHint};
 use signet_core::{PrincipalId, Role};
 
 use self::{bulk::Bulk, device::Device, provision::Site};
-use crate::{exit::Exit, failure::Failure, progress, run::Run};
+use crate::{
+    commands::messages::{SecretCommand, run_secret},
+    exit::Exit,
+    failure::Failure,
+    progress,
+    run::Run,
+};
 
 /// Devices.
 #[derive(Debug, Subcommand)]
@@ -26,6 +32,9 @@ pub enum DeviceCommand {
     /// cert.pem, key.pem, ca.pem (the server's anchor) and bundle.pem (the tenant's anchors), as signet-agent keeps
     /// them.
     Provision(ProvisionArgs),
+    /// Secrets that devices sign messages with
+    #[command(subcommand)]
+    Secret(SecretCommand),
 }
 
 /// Which devices, and where to put them.
@@ -76,7 +85,10 @@ pub struct ProvisionArgs {
 
 /// Carries out a command.
 pub async fn run(run: &Run, command: DeviceCommand) -> Result<Exit, Failure> {
-    let DeviceCommand::Provision(args) = command;
+    let args = match command {
+        DeviceCommand::Provision(args) => args,
+        DeviceCommand::Secret(command) => return run_secret(run, command).await,
+    };
     if run.global.request_id.is_some() {
         return Err(Failure::usage("--request-id is for commands that change one thing")
             .hint("leave it out: this command can be run again as it is"));
