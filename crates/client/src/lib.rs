@@ -49,7 +49,7 @@ pub use lock::StorageLock;
 pub use peer::{Peer, PeerPolicy};
 pub use pending::Pending;
 pub use proofs::{AwsIam, Binding, OidcToken, ProofError, X509, environment_of};
-pub use refusals::{RefusalSettings, Refusals};
+pub use refusals::{RefusalSettings, Refusals, ShownBrokerToken};
 pub use retry::{Retry, jittered, request_id};
 pub use revocations::{RevocationListError, RevocationLists, VerifiedList};
 pub use root::{RootError, fetch_root, fingerprint};

@@ -37,6 +37,7 @@ const SELF_SERVICE: &[&str] = &[
     "authorization.check",
     "access_tokens.create",
     "svids.create",
+    "broker_tokens.create",
 ];
 const READ: &[&str] = &[
     "tenants.get",
