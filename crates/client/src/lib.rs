@@ -56,4 +56,4 @@ pub use root::{RootError, fetch_root, fingerprint};
 pub use serve::serve;
 pub use storage::{Directory, InMemory, LOCK_FILE, Notes, Storage, read_notes, write_notes};
 pub use svid_keys::{SvidClaims, SvidFault, SvidKeys};
-pub use tokens::{IssuedToken, TokenChannel, Tokens};
+pub use tokens::{BrokerTokenWish, IssuedToken, TokenChannel, Tokens};

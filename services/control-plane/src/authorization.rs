@@ -72,9 +72,9 @@ pub(crate) mod security_events {
     pub(crate) const POLL: &str = "/security-events/poll";
 }
 
-/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it those of SVIDs and of broker
-/// tokens. RFC 8414 section 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section 4 behind
-/// it.
+/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it those of SVIDs and of
+/// broker tokens. RFC 8414 section 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section
+/// 4 behind it.
 pub(crate) mod issuers {
     pub(crate) const KEYS: &str = "/t/{tenant}/jwks.json";
     pub(crate) const OAUTH: &str = "/.well-known/oauth-authorization-server/t/{tenant}";

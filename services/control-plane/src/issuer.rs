@@ -60,6 +60,7 @@ impl TokenIssuer {
                 return Err(Error::invalid("lifetime_seconds", "OUT_OF_RANGE", message));
             }
         };
-        tokens::expiry(for_use, wanted, not_after, now).ok_or(Error::Unauthenticated(signet_core::trust::Refusal::Expired))
+        tokens::expiry(for_use, wanted, not_after, now)
+            .ok_or(Error::Unauthenticated(signet_core::trust::Refusal::Expired))
     }
 }

@@ -100,7 +100,12 @@ impl Holder {
     }
 
     /// What it may at `now`; otherwise why it may nothing.
-    pub(crate) fn rights(&self, refusals: &Refusals, rules: &TopicRules, now: Time) -> Result<TopicRights, &'static str> {
+    pub(crate) fn rights(
+        &self,
+        refusals: &Refusals,
+        rules: &TopicRules,
+        now: Time,
+    ) -> Result<TopicRights, &'static str> {
         if now >= self.until() {
             return Err(self.end());
         }

@@ -48,7 +48,7 @@ pub struct AclEntry {
     pub topic: String,
 }
 
-/// As EMQX reads it (5.5 and later): what no rule matches is left to what it asks next, so the last one matches the rest.
+/// As EMQX reads it (5.5 and later): what no rule matches is left to what it asks next, so the last one matches all.
 pub fn acl(topics: &BrokerTopics) -> Vec<AclEntry> {
     let entry = |permission: &str, action: &str, topic: &str| AclEntry {
         permission: permission.into(),

@@ -8,7 +8,7 @@ use signet_core::{
     brokers::{TopicPattern, TopicUse},
     spiffe::SpiffeId,
 };
-use signet_jwt::{Algorithm, DecodingKey, PublicKey, Token};
+use signet_jwt::{Algorithm, DecodingKey, PublicKey, Token, TokenFault};
 use signet_proto::v1::BrokerTokenKeys;
 
 /// `typ`.
@@ -58,13 +58,16 @@ impl BrokerKeys {
         self.keys.contains_key(key_id)
     }
 
-    /// What a token says, if the tenant's issuer made it for `audience` and it is not over at `now`; otherwise a reason.
-    /// One of another's key costs no more than a look at its header.
+    /// What a token says, if the tenant's issuer made it for `audience` and it is not over at `now`; otherwise a
+    /// reason. One of another's key costs no more than a look at its header.
     pub(super) fn verified(&self, text: &str, audience: &str, now: Time) -> Result<Verified, &'static str> {
         let token = parsed(text).ok_or("BROKER_TOKEN_MALFORMED")?;
         let key_id = token.key_id().filter(|id| self.has(id)).ok_or("BROKER_TOKEN_KEY_UNKNOWN")?.to_owned();
         let key = self.keys.get(&key_id).ok_or("BROKER_TOKEN_KEY_UNKNOWN")?;
-        let claims: Claims = token.verify(key).map_err(|_| "BROKER_TOKEN_BAD_SIGNATURE")?;
+        let claims: Claims = token.verify(key).map_err(|fault| match fault {
+            TokenFault::Malformed(_) => "BROKER_TOKEN_MALFORMED",
+            TokenFault::Algorithm(_) | TokenFault::Signature => "BROKER_TOKEN_BAD_SIGNATURE",
+        })?;
         match () {
             () if claims.iss != self.issuer => Err("BROKER_TOKEN_OF_ANOTHER_ISSUER"),
             () if claims.aud != audience => Err("BROKER_TOKEN_FOR_ANOTHER_AUDIENCE"),
@@ -149,5 +152,103 @@ impl ShownBrokerToken {
 impl fmt::Debug for ShownBrokerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShownBrokerToken").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::{
+        rand::SystemRandom,
+        signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    };
+    use serde_json::{Value, json};
+    use signet_jwt::SigningKey;
+    use signet_proto::v1::BrokerTokenKey;
+
+    use super::*;
+
+    fn key() -> (SigningKey, Vec<u8>) {
+        use aws_lc_rs::{encoding::AsDer as _, signature::KeyPair as _};
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
+        let spki = pair.public_key().as_der().unwrap().as_ref().to_vec();
+        (SigningKey::from_pkcs8(Algorithm::ES256, pkcs8.as_ref()).unwrap(), spki)
+    }
+
+    fn claims() -> Value {
+        json!({
+            "iss": "https://id.example.com/t/acme/broker", "sub": "spiffe://acme.example.com/service/partner",
+            "aud": "mqtt", "iat": 0, "exp": 100, "jti": "1", "certificate": "acme.1/0a",
+            "publ": ["tenant/acme/pump/#"], "subs": ["tenant/acme/pump/+"],
+        })
+    }
+
+    #[test]
+    fn each_thing_that_a_broker_token_is_not_good_for_has_its_reason() {
+        let ((own, spki), (other, _)) = (key(), key());
+        let told = BrokerTokenKey { key_id: own.id().to_owned(), public_key_der: spki };
+        let unreadable = BrokerTokenKey { key_id: other.id().to_owned(), public_key_der: vec![0x30] };
+        let issuer = "https://id.example.com/t/acme/broker".to_owned();
+        let keys = BrokerKeys::new(&BrokerTokenKeys { issuer, keys: vec![told, unreadable] });
+        let refused = |key: &SigningKey, typ: &str, claims: &Value, now| {
+            let text = key.sign(typ, claims).unwrap();
+            keys.verified(&text, "mqtt", Time::from_unix_seconds(now)).err()
+        };
+        let with = |name: &str, value: Value| {
+            let mut all = claims();
+            all[name] = value;
+            all
+        };
+        assert_eq!(refused(&own, "mqtt+jwt", &claims(), 99), None);
+        for (key, typ, claims, now, reason) in [
+            (&own, "mqtt+jwt", claims(), 100, "BROKER_TOKEN_EXPIRED"),
+            (&own, "at+jwt", claims(), 0, "BROKER_TOKEN_MALFORMED"),
+            (&own, "", claims(), 0, "BROKER_TOKEN_MALFORMED"),
+            (&other, "mqtt+jwt", claims(), 0, "BROKER_TOKEN_KEY_UNKNOWN"),
+            (&own, "mqtt+jwt", with("aud", "jobs".into()), 0, "BROKER_TOKEN_FOR_ANOTHER_AUDIENCE"),
+            (&own, "mqtt+jwt", with("aud", json!(["mqtt"])), 0, "BROKER_TOKEN_MALFORMED"),
+            (
+                &own,
+                "mqtt+jwt",
+                with("iss", "https://id.example.com/t/acme".into()),
+                0,
+                "BROKER_TOKEN_OF_ANOTHER_ISSUER",
+            ),
+            (&own, "mqtt+jwt", with("publ", Value::Null), 0, "BROKER_TOKEN_MALFORMED"),
+        ] {
+            assert_eq!(refused(key, typ, &claims, now), Some(reason), "{typ} {claims}");
+        }
+        let [one, two] = ["jobs", "mqtt"].map(|aud| own.sign("mqtt+jwt", &with("aud", aud.into())).unwrap());
+        let (said, signature) = (two.rsplit_once('.').unwrap().0, one.rsplit_once('.').unwrap().1);
+        let forged = format!("{said}.{signature}");
+        let refused = keys.verified(&forged, "mqtt", Time::from_unix_seconds(0)).err();
+        assert!(matches!(refused, Some("BROKER_TOKEN_BAD_SIGNATURE")), "{refused:?}");
+    }
+
+    #[test]
+    fn a_token_without_a_holder_or_with_filters_that_are_none_is_refused() {
+        let shown = |claims: Value| {
+            let verified = Verified { claims: serde_json::from_value(claims).unwrap(), key_id: String::new() };
+            ShownBrokerToken::new(verified, |id| SpiffeId::parse(id, &"example.com".parse().unwrap()))
+        };
+        let good = shown(claims()).unwrap();
+        assert!(
+            good.allows(TopicUse::Publish, b"tenant/acme/pump/a/b")
+                && good.allows(TopicUse::Subscribe, b"tenant/acme/pump/+")
+        );
+        assert!(
+            !good.allows(TopicUse::Subscribe, b"tenant/acme/pump/a/b")
+                && !good.allows(TopicUse::Publish, b"tenant/acme/#")
+        );
+        for (name, value) in [
+            ("sub", json!("partner")),
+            ("certificate", json!("0a")),
+            ("publ", json!(["#"])),
+            ("subs", json!(["a/#/b"])),
+        ] {
+            let mut claims = claims();
+            claims[name] = value;
+            assert!(shown(claims).is_none(), "{name}");
+        }
     }
 }

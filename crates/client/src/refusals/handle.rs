@@ -73,8 +73,8 @@ impl Refusals {
         self.inner.known.load().trust.is_revoked(serial)
     }
 
-    /// A broker token ([`ShownBrokerToken::is_one`]), if the tenant's issuer made it for `audience` and it is not over at
-    /// `now`; otherwise a reason. [`Self::admit_broker_token`] tells whether its holder may act.
+    /// A broker token ([`ShownBrokerToken::is_one`]), if the tenant's issuer made it for `audience` and it is not over
+    /// at `now`; otherwise a reason. [`Self::admit_broker_token`] tells whether its holder may act.
     pub fn verify_broker_token(
         &self,
         token: &str,

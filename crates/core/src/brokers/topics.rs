@@ -52,8 +52,8 @@ impl TopicRules {
         BrokerTopics { publish: of(TopicUse::Publish), subscribe: of(TopicUse::Subscribe) }
     }
 
-    /// Those that a client asks for, each of which must be covered by what it may; with `{tenant}` and `{id}` for its own.
-    /// All that it may if it asks for none.
+    /// Those that a client asks for, each of which must be covered by what it may; with `{tenant}` and `{id}` for its
+    /// own. All that it may if it asks for none.
     pub fn narrowed(
         &self,
         rights: TopicRights,
@@ -131,7 +131,10 @@ mod tests {
             ("tenant/acme/device/d1/#", FilterProblem::NotGranted),
             ("tenant/acme/device/d2/telemetry/a", FilterProblem::NotGranted),
             ("tenant/globex/device/d1/telemetry/a", FilterProblem::NotGranted),
-            ("tenant/acme/device/d1/telemetry/${clientid}", FilterProblem::Malformed("has +, #, {tenant} or {id} as a part of a level")),
+            (
+                "tenant/acme/device/d1/telemetry/${clientid}",
+                FilterProblem::Malformed("has +, #, {tenant} or {id} as a part of a level"),
+            ),
             ("#", FilterProblem::Malformed("begins with a wildcard")),
             ("", FilterProblem::Malformed("begins with an empty level")),
             ("$share/g/tenant/acme/device/d1/telemetry", FilterProblem::Malformed("begins with $")),

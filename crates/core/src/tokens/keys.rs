@@ -49,8 +49,8 @@ impl TokenUse {
         }
     }
 
-    /// How long a token is good at most: who cannot ask whether it was revoked takes it until its end. A broker's client
-    /// keeps its connection for hours, and has no other way than its token to say what it may.
+    /// How long a token is good at most: who cannot ask whether it was revoked takes it until its end. A broker's
+    /// client keeps its connection for hours, and may have nobody to ask for another.
     pub const fn longest_lifetime(self) -> Lifetime {
         match self {
             Self::AccessToken | Self::JwtSvid | Self::WitSvid | Self::SecurityEvent => Lifetime::minutes(15),
@@ -282,12 +282,8 @@ mod tests {
 
     #[test]
     fn who_signs_goes_by_the_clock_and_there_is_always_one() {
-        let keys = TokenKeys {
-            tenant: "acme".parse().unwrap(),
-            for_use: USE,
-            keys: vec![key(100), key(200)],
-            generation: 1,
-        };
+        let keys =
+            TokenKeys { tenant: "acme".parse().unwrap(), for_use: USE, keys: vec![key(100), key(200)], generation: 1 };
         let signing = |now| keys.signing(at(now)).unwrap().id.clone();
         assert_eq!([50, 100, 199, 200].map(signing), ["100", "100", "100", "200"]);
     }

@@ -67,7 +67,12 @@ impl Holder {
     }
 
     /// Its groups of today, where rules ask for them.
-    pub(super) async fn groups(&self, node: &Node, caller: &Caller, book: Option<&Rulebook>) -> Result<Vec<Role>, Error> {
+    pub(super) async fn groups(
+        &self,
+        node: &Node,
+        caller: &Caller,
+        book: Option<&Rulebook>,
+    ) -> Result<Vec<Role>, Error> {
         if !book.is_some_and(Rulebook::has_groups) {
             return Ok(Vec::new());
         }

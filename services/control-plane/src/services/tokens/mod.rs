@@ -21,9 +21,9 @@ use signet_core::{
 };
 use signet_proto::v1::{
     self as pb, AccessToken, BrokerToken, CreateAccessTokenRequest, CreateBrokerTokenRequest, CreateJwtSvidRequest,
-    CreateWitSvidRequest, ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid,
-    PollSecurityEventsRequest, PollSecurityEventsResponse, RotateTokenKeysRequest, SecurityEventToken, WitSvid,
-    token_service_server::TokenService,
+    CreateWitSvidRequest, ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest,
+    IntrospectAccessTokenResponse, JwtSvid, PollSecurityEventsRequest, PollSecurityEventsResponse,
+    RotateTokenKeysRequest, SecurityEventToken, WitSvid, token_service_server::TokenService,
 };
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
