@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod authorities;
 pub mod authorization;
+pub mod brokers;
 pub mod certificates;
 pub mod cidr;
 pub mod enrollment;

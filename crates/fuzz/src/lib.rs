@@ -18,13 +18,13 @@ mod plain;
 pub use attested::{jwt, sts};
 pub use calls::{enroll, join_token, page_token, renew};
 pub use certificates::{certificate, chain, csr, ocsp};
-pub use plain::{join_uri, proxy, stored};
+pub use plain::{join_uri, proxy, stored, topic_filter};
 
 /// A target: it panics where a law is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus below `fuzz/corpus` and of its file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("certificate", certificate),
     ("chain", chain),
     ("csr", csr),
@@ -38,4 +38,5 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("renew", renew),
     ("stored", stored),
     ("sts", sts),
+    ("topic_filter", topic_filter),
 ];

@@ -3,7 +3,11 @@
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use signet_client::JoinUri;
-use signet_core::store::{Body, Version, stored::Stored};
+use signet_core::{
+    PrincipalType,
+    brokers::{BrokerTopics, TopicPattern, default_rules},
+    store::{Body, Version, stored::Stored},
+};
 use signet_mtls::proxy::{self, Header};
 
 /// A PROXY v2 header: read from a stream as from memory, not one byte more, and the address is the one that was sent.
@@ -35,6 +39,35 @@ pub fn join_uri(data: &[u8]) {
             assert!(!format!("{uri:?}").contains(uri.token.0.expose_secret()));
         }
         Err(error) => assert!(!error.to_string().contains("sgt_A"), "{error}"),
+    }
+}
+
+/// A topic filter that a broker token is asked for: what is given is of the client's own tenant, and says to every
+/// broker what it says here; what is refused is named.
+pub fn topic_filter(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let rules = default_rules();
+    for (of, granted) in [(PrincipalType::Service, [true, true]), (PrincipalType::Device, [false, false])] {
+        let wish = || vec![text.to_owned()];
+        for wanted in [
+            BrokerTopics { publish: wish(), subscribe: Vec::new() },
+            BrokerTopics { publish: Vec::new(), subscribe: wish() },
+        ] {
+            match rules.narrowed(rules.rights(of, &granted), ("acme", "d1"), &wanted) {
+                Ok(BrokerTopics { publish, subscribe }) => {
+                    assert_eq!(publish.len() + subscribe.len(), 1);
+                    for filter in publish.iter().chain(&subscribe) {
+                        assert!(
+                            format!("{filter}/").starts_with("tenant/acme/") && !filter.contains(['{', '}', '\0']),
+                            "{filter:?}"
+                        );
+                        let again: TopicPattern = filter.parse().expect("what is given is a filter");
+                        assert_eq!(again.filled("globex", "d2"), *filter, "no names are left to fill in");
+                    }
+                }
+                Err(fault) => assert_eq!(fault.filter, text),
+            }
+        }
     }
 }
 

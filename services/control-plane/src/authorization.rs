@@ -82,9 +82,9 @@ pub(crate) mod security_events {
     pub(crate) const POLL: &str = "/security-events/poll";
 }
 
-/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it that of SVIDs. RFC 8414
-/// section
-/// 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section 4 behind it.
+/// Paths of what a tenant's issuers publish: at `/t/<tenant>` that of access tokens, below it those of SVIDs and of
+/// broker tokens. RFC 8414 section 3.1 puts its document before the issuer's path, OpenID Connect Discovery 1.0 section
+/// 4 behind it.
 pub(crate) mod issuers {
     pub(crate) const KEYS: &str = "/t/{tenant}/jwks.json";
     pub(crate) const OAUTH: &str = "/.well-known/oauth-authorization-server/t/{tenant}";
@@ -92,9 +92,11 @@ pub(crate) mod issuers {
     pub(crate) const SSF: &str = "/.well-known/ssf-configuration/t/{tenant}";
     pub(crate) const SVID_KEYS: &str = "/t/{tenant}/svid/jwks.json";
     pub(crate) const SVID_OPENID: &str = "/t/{tenant}/svid/.well-known/openid-configuration";
-    pub(super) const ALL: [(&str, &str); 6] = [
+    pub(crate) const BROKER_KEYS: &str = "/t/{tenant}/broker/jwks.json";
+    pub(super) const ALL: [(&str, &str); 7] = [
         (KEYS, "GetTokenKeySet"),
         (EVENT_KEYS, "GetTokenKeySet"),
+        (BROKER_KEYS, "GetTokenKeySet"),
         (SSF, "GetTokenIssuer"),
         (SVID_KEYS, "GetTokenKeySet"),
         (OAUTH, "GetTokenIssuer"),

@@ -1,6 +1,9 @@
 //! Who makes a tenant's tokens, as these say, and how long they are good.
 
-use signet_core::{Error, Lifetime, TenantId, Time, tokens};
+use signet_core::{
+    Error, Lifetime, TenantId, Time,
+    tokens::{self, TokenUse},
+};
 
 /// See the module's words.
 #[derive(Clone, Debug)]
@@ -40,10 +43,16 @@ impl TokenIssuer {
         Ok(format!("{}/svid", self.of(tenant)?))
     }
 
+    /// Of broker tokens, which have keys of their own.
+    pub(crate) fn of_broker_tokens(&self, tenant: &TenantId) -> Result<String, Error> {
+        Ok(format!("{}/broker", self.of(tenant)?))
+    }
+
     /// The end of a token that a certificate's holder asks for; `seconds`: 0 if it does not say.
-    pub(crate) fn expiry(&self, seconds: u32, not_after: Time, now: Time) -> Result<Time, Error> {
-        let allowed = tokens::SHORTEST_LIFETIME.as_seconds()..=tokens::LONGEST_LIFETIME.as_seconds();
+    pub(crate) fn expiry(&self, for_use: TokenUse, seconds: u32, not_after: Time, now: Time) -> Result<Time, Error> {
+        let allowed = tokens::SHORTEST_LIFETIME.as_seconds()..=for_use.longest_lifetime().as_seconds();
         let wanted = match seconds {
+            0 if for_use == TokenUse::BrokerToken => tokens::DEFAULT_BROKER_LIFETIME,
             0 => self.lifetime,
             seconds if allowed.contains(&seconds) => Lifetime::seconds(seconds),
             _ => {
@@ -51,6 +60,7 @@ impl TokenIssuer {
                 return Err(Error::invalid("lifetime_seconds", "OUT_OF_RANGE", message));
             }
         };
-        tokens::expiry(wanted, not_after, now).ok_or(Error::Unauthenticated(signet_core::trust::Refusal::Expired))
+        tokens::expiry(for_use, wanted, not_after, now)
+            .ok_or(Error::Unauthenticated(signet_core::trust::Refusal::Expired))
     }
 }

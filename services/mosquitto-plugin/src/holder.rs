@@ -1,9 +1,12 @@
 //! By what a client was let in, and whether that is still good.
 
-use signet_client::{Refusals, ShownToken};
-use signet_core::{Identity, PrincipalId, PrincipalType, Serial, Time, spiffe::SpiffeId, trust::Refusal};
-
-use crate::rules::{Rights, Rules};
+use signet_client::{Refusals, ShownBrokerToken, ShownToken};
+use signet_core::{
+    Identity, PrincipalId, PrincipalType, Serial, Time,
+    brokers::{TopicRights, TopicRules, TopicUse},
+    spiffe::SpiffeId,
+    trust::Refusal,
+};
 
 /// A client's principal, and what it has shown.
 pub(crate) struct Holder {
@@ -17,6 +20,7 @@ pub(crate) struct Holder {
 enum By {
     Certificate(Box<Identity>),
     Token(Box<Token>),
+    Broker(Box<ShownBrokerToken>),
 }
 
 /// An access token. Whoever has it is its holder: it came without a certificate.
@@ -47,11 +51,18 @@ impl Holder {
         Some(Self { tenant, principal: first.principal, principal_type: first.principal_type, by })
     }
 
+    pub(crate) fn of_broker_token(tenant: usize, shown: ShownBrokerToken) -> Self {
+        let Identity { principal, principal_type, .. } = shown.identity();
+        let (principal, principal_type) = (principal.clone(), *principal_type);
+        Self { tenant, principal, principal_type, by: By::Broker(Box::new(shown)) }
+    }
+
     /// When it ends by itself.
-    pub(crate) const fn until(&self) -> Time {
+    pub(crate) fn until(&self) -> Time {
         match &self.by {
             By::Certificate(identity) => identity.not_after,
             By::Token(token) => token.until,
+            By::Broker(shown) => shown.identity().not_after,
         }
     }
 
@@ -60,19 +71,41 @@ impl Holder {
         match &self.by {
             By::Certificate(_) => "CERTIFICATE_EXPIRED",
             By::Token(_) => "ACCESS_TOKEN_EXPIRED",
+            By::Broker(_) => "BROKER_TOKEN_EXPIRED",
         }
     }
 
-    /// The token that it has shown.
+    /// The access token that it has shown.
     pub(crate) const fn token(&self) -> Option<&ShownToken> {
         match &self.by {
-            By::Certificate(_) => None,
+            By::Certificate(_) | By::Broker(_) => None,
             By::Token(token) => Some(&token.shown),
         }
     }
 
+    /// Whether what it has shown is for this client id.
+    pub(crate) fn is_for(&self, client_id: &[u8]) -> bool {
+        match &self.by {
+            By::Certificate(_) | By::Token(_) => true,
+            By::Broker(shown) => shown.client_id().is_none_or(|named| named.as_bytes() == client_id),
+        }
+    }
+
+    /// Whether what it has shown leaves it what it may do otherwise.
+    pub(crate) fn allows(&self, how: TopicUse, filter: &[u8]) -> bool {
+        match &self.by {
+            By::Certificate(_) | By::Token(_) => true,
+            By::Broker(shown) => shown.allows(how, filter),
+        }
+    }
+
     /// What it may at `now`; otherwise why it may nothing.
-    pub(crate) fn rights(&self, refusals: &Refusals, rules: &Rules, now: Time) -> Result<Rights, &'static str> {
+    pub(crate) fn rights(
+        &self,
+        refusals: &Refusals,
+        rules: &TopicRules,
+        now: Time,
+    ) -> Result<TopicRights, &'static str> {
         if now >= self.until() {
             return Err(self.end());
         }
@@ -89,6 +122,10 @@ impl Holder {
                     return Err("CERTIFICATE_REVOKED");
                 }
                 rules.token_rights(self.principal_type, &token.shown.claims().scope)
+            }
+            By::Broker(shown) => {
+                let roles = refusals.admit_broker_token(shown, now)?;
+                rules.rights(self.principal_type, &refusals.granted(self.principal_type, &roles))
             }
         };
         if rights.is_nothing() { Err("PERMISSION_MISSING") } else { Ok(rights) }

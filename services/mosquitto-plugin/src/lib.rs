@@ -10,11 +10,8 @@ mod holder;
 mod journal;
 mod names;
 mod plugin;
-mod rules;
 mod sessions;
-mod topics;
 mod watch;
 
 pub use config::{Config, ConfigError, TenantConfig};
 pub use ffi::{mosquitto_plugin_cleanup, mosquitto_plugin_init, mosquitto_plugin_version};
-pub use topics::Pattern;

@@ -7,17 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet_client::{Authorizer, Refusals};
-use signet_core::PrincipalId;
+use signet_client::{Authorizer, Refusals, ShownBrokerToken};
+use signet_core::{
+    PrincipalId,
+    brokers::{TopicRules, TopicUse, wanted_filter},
+};
 use signet_x509::ChainError;
 
 use crate::{
     holder::Holder,
     journal::{Journal, Line, OtherLines, Weight},
     names,
-    rules::{Rules, Use},
     sessions::{Admitted, Session, Sessions},
-    topics,
     watch::{Handle, Watcher},
 };
 
@@ -39,7 +40,7 @@ pub(crate) struct Tenant {
 /// See the module's words.
 pub(crate) struct Plugin {
     tenants: Vec<Followed>,
-    rules: Rules,
+    rules: TopicRules,
     /// `aud` of tokens, where they are taken.
     audience: Option<String>,
     watcher: Watcher,
@@ -107,7 +108,7 @@ pub(crate) type Refused = &'static str;
 impl Plugin {
     pub(crate) fn new(
         tenants: Vec<Tenant>,
-        (rules, audience): (Rules, Option<String>),
+        (rules, audience): (TopicRules, Option<String>),
         watcher: Watcher,
         other: OtherLines,
     ) -> Self {
@@ -147,7 +148,8 @@ impl Plugin {
         let epoch = tenant.refusals.epoch();
         let rights = holder.rights(&tenant.refusals, &self.rules, tenant.refusals.now())?;
         let username = names::username(tenant.refusals.tenant().as_str(), holder.principal.as_str());
-        if !names::owns(username.as_bytes(), connect.client_id.to_bytes()) {
+        let client_id = connect.client_id.to_bytes();
+        if !names::owns(username.as_bytes(), client_id) || !holder.is_for(client_id) {
             return Err("CLIENT_ID_OF_ANOTHER");
         }
         let username = CString::new(username).map_err(|_| "CLIENT_ID_OF_ANOTHER")?;
@@ -169,7 +171,10 @@ impl Plugin {
             (Some(der), _, _) => self.holder_of_certificate(der),
             (None, Some(audience), Some(password)) => {
                 let token = password.to_str().map_err(|_| "ACCESS_TOKEN_MALFORMED")?;
-                self.holder_of_token(token, audience)
+                match ShownBrokerToken::is_one(token) {
+                    true => self.holder_of_broker_token(token, audience),
+                    false => self.holder_of_token(token, audience),
+                }
             }
             (None, Some(_), None) => Err("ACCESS_TOKEN_REQUIRED"),
             (None, None, _) => Err("CERTIFICATE_REQUIRED"),
@@ -184,6 +189,19 @@ impl Plugin {
             match authorizer.verify_unbound_token(token, audience) {
                 Ok(shown) => return Holder::of_token(tenant, refusals, shown).ok_or("ACCESS_TOKEN_MALFORMED"),
                 Err("ACCESS_TOKEN_KEY_UNKNOWN") => {}
+                Err(reason) => refused = reason,
+            }
+        }
+        Err(refused)
+    }
+
+    /// The same of broker tokens, whose keys are known with the refusals.
+    fn holder_of_broker_token(&self, token: &str, audience: &str) -> Result<Holder, Refused> {
+        let mut refused = "BROKER_TOKEN_KEY_UNKNOWN";
+        for (tenant, Followed { refusals, .. }) in self.tenants.iter().enumerate() {
+            match refusals.verify_broker_token(token, audience, refusals.now()) {
+                Ok(shown) => return Ok(Holder::of_broker_token(tenant, shown)),
+                Err("BROKER_TOKEN_KEY_UNKNOWN") => {}
                 Err(reason) => refused = reason,
             }
         }
@@ -249,9 +267,9 @@ impl Plugin {
 
     fn allows(&mut self, check: &Check<'_>) -> bool {
         let (how, filter) = match check.access {
-            Access::Write => (Use::Publish, Some(check.topic)),
-            Access::Read => (Use::Subscribe, Some(check.topic)),
-            Access::Subscribe => (Use::Subscribe, topics::wanted(check.topic)),
+            Access::Write => (TopicUse::Publish, Some(check.topic)),
+            Access::Read => (TopicUse::Subscribe, Some(check.topic)),
+            Access::Subscribe => (TopicUse::Subscribe, wanted_filter(check.topic)),
         };
         let Some(filter) = filter else { return false };
         let Some(place) = check.place else { return self.allows_absent(check, how, filter) };
@@ -278,12 +296,14 @@ impl Plugin {
             session.epoch = epoch;
         }
         let (tenant, id) = (followed.refusals.tenant().as_str(), session.holder.principal.as_str());
-        session.refused.is_none() && self.rules.allow(session.rights, how, filter, tenant.as_bytes(), id.as_bytes())
+        session.refused.is_none()
+            && session.holder.allows(how, filter)
+            && self.rules.allow(session.rights, how, filter, tenant.as_bytes(), id.as_bytes())
     }
 
     /// Of who is not connected nothing is known but its name: of its topics those may be used that anybody of its name
     /// might, as long as it is not refused itself.
-    fn allows_absent(&self, check: &Check<'_>, how: Use, filter: &[u8]) -> bool {
+    fn allows_absent(&self, check: &Check<'_>, how: TopicUse, filter: &[u8]) -> bool {
         let Some(username) = check.username.map(CStr::to_bytes) else { return false };
         if !names::owns(username, check.client_id.to_bytes()) {
             return false;

@@ -7,11 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use signet_core::Time;
+use signet_core::{Time, brokers::TopicRights};
 
 use crate::{
     holder::Holder,
-    rules::Rights,
     watch::{Handle, Watch},
 };
 
@@ -33,9 +32,9 @@ pub(crate) struct Session {
     pub(crate) is_connected: bool,
     pub(crate) holder: Holder,
     /// What it may now.
-    pub(crate) rights: Rights,
+    pub(crate) rights: TopicRights,
     /// What it might at most: whoever loses some of it must go.
-    pub(crate) granted: Rights,
+    pub(crate) granted: TopicRights,
     /// What [`Self::rights`] were found at.
     pub(crate) epoch: u64,
     /// Why it must end.
@@ -63,7 +62,7 @@ pub(crate) struct Admitted<'a> {
     pub(crate) client_id: &'a CStr,
     pub(crate) place: usize,
     pub(crate) holder: Holder,
-    pub(crate) rights: Rights,
+    pub(crate) rights: TopicRights,
     pub(crate) epoch: u64,
 }
 

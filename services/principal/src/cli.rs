@@ -98,6 +98,9 @@ pub enum Command {
     /// OAuth access tokens, bound to a certificate
     #[command(subcommand)]
     AccessToken(c::tokens::AccessTokenCommand),
+    /// Passwords for message brokers
+    #[command(subcommand)]
+    BrokerToken(c::tokens::BrokerTokenCommand),
     /// SPIFFE JWT-SVIDs
     #[command(subcommand)]
     Svid(c::tokens::SvidCommand),
@@ -171,6 +174,7 @@ async fn dispatch(run: &Run, command: Command) -> Result<Exit, Failure> {
         Command::Ca(command) => c::authorities::run(run, command).await,
         Command::Authz(command) => c::authorization::run(run, command).await,
         Command::AccessToken(command) => c::tokens::run_access_token(run, command).await,
+        Command::BrokerToken(command) => c::tokens::run_broker_token(run, command).await,
         Command::Svid(command) => c::tokens::run_svid(run, command).await,
         Command::TokenKey(command) => c::tokens::run_token_key(run, command).await,
         Command::Message(command) => c::messages::run_message(run, command).await,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use signet_core::{Entropy, Role, Serial, Time, authorities::signer::random};
 
+pub use super::broker::{AclEntry, BROKER_TOKEN, BrokerToken, acl};
+
 /// `typ` of access tokens (RFC 9068 section 2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
 /// `typ` of JWT-SVIDs (JWT-SVID section 2.3).

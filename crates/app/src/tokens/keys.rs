@@ -48,8 +48,8 @@ async fn advanced(app: &App, chore: &Chore, tenant: &TenantId, for_use: TokenUse
     let plan = || async {
         let found = head(app, &scope, for_use, chore.now).await?;
         let keys = found.as_ref().map_or(&[][..], |found| &found.value.keys);
-        let step = plan_keys(keys, chore.now);
-        let (Some(step), keys) = (step, kept(keys, chore.now)) else {
+        let step = plan_keys(for_use, keys, chore.now);
+        let (Some(step), keys) = (step, kept(for_use, keys, chore.now)) else {
             let keys = found.map(|found| found.value);
             return Ok(Planned::Unchanged(keys.ok_or_else(|| Error::not_found("token keys", for_use))?));
         };
@@ -100,7 +100,7 @@ pub async fn rotate_token_keys(
             made(app, (scope.tenant(), for_use), algorithm, (call.now, signs_at)).await
         };
         let next: TokenKey = made_before.get_or_try_init(make).await?.clone();
-        let stay = if at_once { Vec::new() } else { kept(keys, call.now) };
+        let stay = if at_once { Vec::new() } else { kept(for_use, keys, call.now) };
         let keys = stay.into_iter().chain([next]).collect();
         written(app, call, scope, for_use, (keys, before)).await
     };

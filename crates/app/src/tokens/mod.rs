@@ -1,5 +1,6 @@
 //! Keys for tokens: made, rotated, unwrapped once in a process; and what tokens say.
 
+mod broker;
 pub mod claims;
 mod keys;
 mod signing;

@@ -65,11 +65,16 @@ async fn connected(shared: &Shared, inner: &Inner) -> Result<(), ClientError> {
             inner.known.store(Arc::clone(&whole));
             whole.trusts(&shared.bundle.borrow());
             inner.changed();
-        } else if coming.is_none() && (known.trust.epoch() != before || change.granted.is_some()) {
+        } else if coming.is_none() && (known.trust.epoch() != before || says_more(&change)) {
             inner.changed();
         }
     }
     Ok(())
+}
+
+/// What turns a yes into a no beside what is refused.
+const fn says_more(change: &RefusalsChange) -> bool {
+    change.granted.is_some() || change.broker_token_keys.is_some()
 }
 
 async fn upkeep(shared: Arc<Shared>, inner: Arc<Inner>) {

@@ -7,7 +7,7 @@ use signet_core::{
 };
 use signet_x509::{ChainError, verify_client};
 
-use super::{follow, settings::RefusalSettings, state::Inner};
+use super::{broker::ShownBrokerToken, follow, settings::RefusalSettings, state::Inner};
 use crate::identity::{Shared, Task};
 
 /// Who is refused in the tenant at this moment, from [`crate::Identity::refusals`]. Nothing here waits; clones share
@@ -71,6 +71,27 @@ impl Refusals {
     /// Whether a certificate was revoked.
     pub fn is_revoked(&self, serial: &Serial) -> bool {
         self.inner.known.load().trust.is_revoked(serial)
+    }
+
+    /// A broker token ([`ShownBrokerToken::is_one`]), if the tenant's issuer made it for `audience` and it is not over
+    /// at `now`; otherwise a reason. [`Self::admit_broker_token`] tells whether its holder may act.
+    pub fn verify_broker_token(
+        &self,
+        token: &str,
+        audience: &str,
+        now: Time,
+    ) -> Result<ShownBrokerToken, &'static str> {
+        let claims = self.inner.known.load().broker_keys().verified(token, audience, now)?;
+        let principal = |id: &str| self.principal(id);
+        ShownBrokerToken::new(claims, principal).ok_or("BROKER_TOKEN_MALFORMED")
+    }
+
+    /// Whether the holder of a broker token may act at `now`, and with which roles: its key, its certificate and its
+    /// principal are good. Otherwise a reason.
+    pub fn admit_broker_token(&self, shown: &ShownBrokerToken, now: Time) -> Result<Arc<[Role]>, &'static str> {
+        let known = self.inner.known.load();
+        let roles = known.trust.admit(shown.identity(), now).map_err(Refusal::reason)?;
+        if known.broker_keys().has(shown.key_id()) { Ok(roles) } else { Err("BROKER_TOKEN_KEY_UNKNOWN") }
     }
 
     /// Whether a principal of this type and these roles has each of [`RefusalSettings::permissions`], in their order.

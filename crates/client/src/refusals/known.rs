@@ -15,7 +15,7 @@ use signet_core::{
 };
 use signet_proto::v1::{self, GrantedPermissions, PrincipalRefusal, RefusalsChange};
 
-use super::settings::RefusalSettings;
+use super::{broker::BrokerKeys, settings::RefusalSettings};
 use crate::bundle::Bundle;
 
 /// See the module's words.
@@ -24,6 +24,7 @@ pub(super) struct Known {
     pub(super) trust: Trust,
     tenant_refused: AtomicBool,
     granted: RwLock<Arc<[Granted]>>,
+    broker_keys: RwLock<Arc<BrokerKeys>>,
     /// Of what was said: the later counts.
     sequence: AtomicU64,
 }
@@ -46,6 +47,7 @@ impl Known {
             tenant,
             tenant_refused: AtomicBool::new(true),
             granted: RwLock::default(),
+            broker_keys: RwLock::default(),
             sequence: AtomicU64::new(0),
         }
     }
@@ -67,6 +69,9 @@ impl Known {
         if let Some(granted) = &change.granted {
             *self.granted.write().unwrap_or_else(PoisonError::into_inner) = granted_of(granted);
         }
+        if let Some(keys) = &change.broker_token_keys {
+            *self.broker_keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(BrokerKeys::new(keys));
+        }
         let revoked = change.serial_numbers.iter().filter_map(|serial| Serial::from_der_integer(serial));
         // No certificate of today lasts longer.
         let longest = now.plus(MAX_LIFETIME);
@@ -87,6 +92,11 @@ impl Known {
             !of.conditional && (of.types.contains(&principal_type) || of.roles.iter().any(|role| roles.contains(role)))
         };
         granted.iter().map(has).collect()
+    }
+
+    /// What verifies broker tokens.
+    pub(super) fn broker_keys(&self) -> Arc<BrokerKeys> {
+        Arc::clone(&self.broker_keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Which of the permissions only the control plane itself can decide about, by their numbers.

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{
     cache::{Thumbprint, TokenCache, thumbprint},
-    issued::{IssuedToken, TokenWish, fetch},
+    issued::{BrokerTokenWish, IssuedToken, TokenWish, fetch},
 };
 use crate::{
     error::ClientError,
@@ -55,6 +55,12 @@ impl Tokens {
             self.cache.withdraw(&of_held(&held), &wish, &withdrawn);
         }
         self.of(&held, wish).await
+    }
+
+    /// A broker token: what a client of a message broker shows as password, over TLS alone. The next one comes at about
+    /// half of its life; a session ends with the token that it was begun with.
+    pub async fn broker_token(&self, wish: &BrokerTokenWish) -> Result<Arc<IssuedToken>, ClientError> {
+        self.of(&self.shared.held(), TokenWish::Broker(wish.clone())).await
     }
 
     /// One that is kept and good: nobody is asked.

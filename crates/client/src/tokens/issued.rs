@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use signet_jwt::{Algorithm, Token};
-use signet_proto::v1::{CreateAccessTokenRequest, CreateJwtSvidRequest, token_service_client::TokenServiceClient};
+use signet_proto::v1::{
+    CreateAccessTokenRequest, CreateBrokerTokenRequest, CreateJwtSvidRequest, token_service_client::TokenServiceClient,
+};
 use tonic::{Status, transport::Channel};
 
 use crate::error::ClientError;
@@ -14,18 +16,37 @@ use crate::error::ClientError;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum TokenWish {
     /// Sorted.
-    Access { audience: String, scopes: Vec<String> },
+    Access {
+        audience: String,
+        scopes: Vec<String>,
+    },
     /// Sorted.
-    JwtSvid { audiences: Vec<String> },
+    JwtSvid {
+        audiences: Vec<String>,
+    },
+    Broker(BrokerTokenWish),
+}
+
+/// What a broker token is to allow; the default: all that the identity may, with any of its client ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BrokerTokenWish {
+    /// Topic filters to publish to, in which `{tenant}` and `{id}` are the identity's own.
+    pub publish: Vec<String>,
+    /// The same of those to subscribe to. Both empty: all; otherwise what is named and no more.
+    pub subscribe: Vec<String>,
+    /// For the client id `<tenant>/<id>:<suffix>` alone; empty: for any of the identity's.
+    pub client_id_suffix: String,
+    /// How long it is good, 10 s to a day; zero: an hour.
+    pub lifetime: Duration,
 }
 
 /// A token of this identity. Does not print itself.
 #[derive(Clone)]
 pub struct IssuedToken {
     text: SecretString,
-    /// SPIFFE ID of whose it is; of access tokens empty.
+    /// SPIFFE ID of whose it is; of access tokens and broker tokens empty.
     pub spiffe_id: String,
-    /// Permissions; of JWT-SVIDs none.
+    /// Permissions, of access tokens alone.
     pub scopes: Vec<String>,
     /// How long it was good when it was made.
     pub lifetime: Duration,
@@ -33,7 +54,8 @@ pub struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// The token. Whoever has a JWT-SVID is its holder to its audience; an access token is bound to the certificate.
+    /// The token. Whoever has a JWT-SVID or a broker token is its holder to its audience; an access token is bound to
+    /// the certificate.
     pub fn secret(&self) -> &str {
         self.text.expose_secret()
     }
@@ -82,6 +104,12 @@ pub(super) async fn fetch(channel: Channel, wish: TokenWish) -> Result<IssuedTok
             let request = CreateJwtSvidRequest { audiences, lifetime_seconds: 0 };
             let made = client.create_jwt_svid(request).await?.into_inner();
             IssuedToken::new(made.svid, made.spiffe_id, Vec::new())
+        }
+        TokenWish::Broker(BrokerTokenWish { publish, subscribe, client_id_suffix, lifetime }) => {
+            let lifetime_seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+            let request = CreateBrokerTokenRequest { publish, subscribe, client_id_suffix, lifetime_seconds };
+            let made = client.create_broker_token(request).await?.into_inner();
+            IssuedToken::new(made.broker_token, String::new(), Vec::new())
         }
     }
 }

@@ -8,4 +8,4 @@ mod issued;
 
 pub use channel::TokenChannel;
 pub use handle::Tokens;
-pub use issued::IssuedToken;
+pub use issued::{BrokerTokenWish, IssuedToken};

@@ -39,6 +39,7 @@ const SELF_SERVICE: &[&str] = &[
     "svids.create",
     "message_secrets.get",
     "message_secrets.rotate",
+    "broker_tokens.create",
 ];
 const READ: &[&str] = &[
     "tenants.get",

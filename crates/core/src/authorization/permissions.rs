@@ -43,6 +43,7 @@ pub const PERMISSIONS: &[&str] = &[
     "access_tokens.exchange",
     "access_tokens.introspect",
     "svids.create",
+    "broker_tokens.create",
     "token_keys.get",
     "token_keys.rotate",
     "security_events.poll",

@@ -84,6 +84,9 @@ reasons! {
     INVALID_TIME [Caller; "HTTP 400"]
         "The time is not an RFC 3339 time."
         => "Write it as 2026-01-31T12:00:00Z.";
+    INVALID_TOPIC_FILTER [Caller; "INVALID_ARGUMENT"]
+        "A topic filter is none (MQTT 5 section 4.7), begins with a wildcard, `$` or nothing, or has braces or control characters."
+        => "Fix the filter; the message has it and the rule.";
     KEY_REUSED [Caller; "INVALID_ARGUMENT"]
         "The key in the certificate request already has a certificate."
         => "Create a new key for each renewal.";
@@ -138,6 +141,9 @@ reasons! {
     TRUST_DOMAIN_OF_SERVER [Caller; "INVALID_ARGUMENT"]
         "The tenant's trust domain would be or contain a host name of the control plane, which its CA could then name."
         => "Choose another id.";
+    TOPIC_NOT_GRANTED [Caller; "INVALID_ARGUMENT"]
+        "A broker token was asked for a topic filter that goes beyond the caller's topics, or the caller has none."
+        => "Ask for less, or have an admin grant `mqtt:publish` or `mqtt:subscribe`; the message has the filter.";
     UNKNOWN_AUDIENCE [Caller; "INVALID_ARGUMENT"]
         "The tenant has no permission whose name begins with the audience and a colon."
         => "Fix the audience, or declare its permissions in the tenant's rules.";

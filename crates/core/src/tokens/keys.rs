@@ -14,10 +14,6 @@ use crate::{
 pub const KEY_LIFETIME: Lifetime = Lifetime::days(30);
 /// How long a key is published before it signs: longer than anybody keeps a set of keys.
 pub const PUBLISH_LEAD: Lifetime = Lifetime::hours(1);
-/// How long a key stays published after it has signed its last: the longest token ([`super::LONGEST_LIFETIME`]), and
-/// clocks that differ by five minutes.
-const LINGER: Lifetime = Lifetime::minutes(20);
-
 /// As everywhere: clocks are right within five minutes.
 const CLOCKS_DIFFER: Lifetime = Lifetime::minutes(5);
 
@@ -33,11 +29,14 @@ pub enum TokenUse {
     WitSvid,
     /// Security event tokens (RFC 8417).
     SecurityEvent,
+    /// What clients of message brokers show as password.
+    BrokerToken,
 }
 
 impl TokenUse {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::AccessToken, Self::JwtSvid, Self::WitSvid, Self::SecurityEvent];
+    pub const ALL: [Self; 5] =
+        [Self::AccessToken, Self::JwtSvid, Self::WitSvid, Self::SecurityEvent, Self::BrokerToken];
 
     /// As in records, audit events and the context that a key is wrapped with. Never changes.
     pub const fn name(self) -> &'static str {
@@ -46,6 +45,16 @@ impl TokenUse {
             Self::JwtSvid => "jwt_svid",
             Self::WitSvid => "wit_svid",
             Self::SecurityEvent => "security_event",
+            Self::BrokerToken => "broker_token",
+        }
+    }
+
+    /// How long a token is good at most: who cannot ask whether it was revoked takes it until its end. A broker's
+    /// client keeps its connection for hours, and may have nobody to ask for another.
+    pub const fn longest_lifetime(self) -> Lifetime {
+        match self {
+            Self::AccessToken | Self::JwtSvid | Self::WitSvid | Self::SecurityEvent => Lifetime::minutes(15),
+            Self::BrokerToken => Lifetime::hours(24),
         }
     }
 }
@@ -174,7 +183,7 @@ pub fn is_believable(key: &TokenKey, now: Time) -> bool {
 
 /// What is due at `now`; `keys`: the oldest first, none yet if empty. The next key signs with what the one before it
 /// does.
-pub fn plan_keys(keys: &[TokenKey], now: Time) -> Option<KeyStep> {
+pub fn plan_keys(for_use: TokenUse, keys: &[TokenKey], now: Time) -> Option<KeyStep> {
     if keys.is_empty() {
         return Some(KeyStep::Make { algorithm: TokenAlgorithm::default(), signs_at: now });
     }
@@ -184,21 +193,22 @@ pub fn plan_keys(keys: &[TokenKey], now: Time) -> Option<KeyStep> {
     if newest.signs_at.plus(KEY_LIFETIME) <= in_time {
         return Some(KeyStep::Make { algorithm: newest.algorithm, signs_at: in_time });
     }
-    keys.windows(2).any(|pair| is_over(pair, now)).then_some(KeyStep::LetGo)
+    keys.windows(2).any(|pair| is_over(for_use, pair, now)).then_some(KeyStep::LetGo)
 }
 
 /// The keys that stay at `now`: still published, and of a clock that is right. Where all are of one that is ahead, all
 /// stay.
-pub fn kept(keys: &[TokenKey], now: Time) -> Vec<TokenKey> {
-    let over = keys.windows(2).take_while(|pair| is_over(pair, now)).count();
+pub fn kept(for_use: TokenUse, keys: &[TokenKey], now: Time) -> Vec<TokenKey> {
+    let over = keys.windows(2).take_while(|pair| is_over(for_use, pair, now)).count();
     let left = keys.get(over..).unwrap_or_default();
     let believable: Vec<TokenKey> = left.iter().filter(|key| is_believable(key, now)).cloned().collect();
     if believable.is_empty() { left.to_vec() } else { believable }
 }
 
 /// Whether the first of two keys that follow one another has signed its last, and nothing that it signed is still good.
-fn is_over(pair: &[TokenKey], now: Time) -> bool {
-    matches!(pair, [_, next] if next.signs_at.plus(LINGER) <= now)
+fn is_over(for_use: TokenUse, pair: &[TokenKey], now: Time) -> bool {
+    let until = |next: &TokenKey| next.signs_at.plus(for_use.longest_lifetime()).plus(CLOCKS_DIFFER);
+    matches!(pair, [_, next] if until(next) <= now)
 }
 
 #[cfg(test)]
@@ -225,10 +235,11 @@ mod tests {
     }
 
     const DAY: i64 = 24 * 3600;
+    const USE: TokenUse = TokenUse::AccessToken;
 
     #[test]
     fn the_first_key_signs_at_once_and_each_next_one_is_published_before_it_signs() {
-        let plan = |keys: &[TokenKey], now| plan_keys(keys, at(now));
+        let plan = |keys: &[TokenKey], now| plan_keys(USE, keys, at(now));
         assert_eq!(plan(&[], 5), make(5));
         let last = 30 * DAY - 3600;
         assert_eq!(plan(&[key(0)], last - 1), None);
@@ -239,10 +250,14 @@ mod tests {
     #[test]
     fn a_key_stays_published_until_the_last_token_that_it_signed_is_over() {
         let keys = [key(0), key(1000)];
-        let keys_at = |now| kept(&keys, at(now)).len();
+        let keys_at = |now| kept(USE, &keys, at(now)).len();
         assert_eq!((keys_at(1000 + 1199), keys_at(1000 + 1200)), (2, 1));
-        let plan = |now| plan_keys(&keys, at(now));
+        let plan = |now| plan_keys(USE, &keys, at(now));
         assert_eq!((plan(2199), plan(2200)), (None, Some(KeyStep::LetGo)));
+        // A broker token is good for a day.
+        let of_broker = |now| kept(TokenUse::BrokerToken, &keys, at(now)).len();
+        assert_eq!((of_broker(1000 + DAY + 299), of_broker(1000 + DAY + 300)), (2, 1));
+        assert_eq!(plan_keys(TokenUse::BrokerToken, &keys, at(2200)), None);
     }
 
     /// One jump ahead must not stop rotation until then.
@@ -250,29 +265,25 @@ mod tests {
     fn a_key_of_a_clock_that_was_far_ahead_is_let_go_of_when_the_next_one_is_due() {
         let keys = [key(0), key(400 * DAY)];
         let due = 30 * DAY - 3600;
-        assert_eq!(plan_keys(&keys, at(due - 1)), None);
-        assert_eq!(plan_keys(&keys, at(due)), make(due + 3600));
-        assert_eq!(kept(&keys, at(due)), [key(0)]);
+        assert_eq!(plan_keys(USE, &keys, at(due - 1)), None);
+        assert_eq!(plan_keys(USE, &keys, at(due)), make(due + 3600));
+        assert_eq!(kept(USE, &keys, at(due)), [key(0)]);
         // A clock that is behind all of them decides nothing.
-        assert_eq!(plan_keys(&keys[1..], at(0)), None);
-        assert_eq!(kept(&keys[1..], at(0)).len(), 1);
+        assert_eq!(plan_keys(USE, &keys[1..], at(0)), None);
+        assert_eq!(kept(USE, &keys[1..], at(0)).len(), 1);
     }
 
     #[test]
     fn the_next_key_signs_with_what_the_one_before_it_does() {
         let rsa = TokenKey { algorithm: TokenAlgorithm::Rs256, ..key(0) };
-        let step = plan_keys(&[rsa], at(30 * DAY));
+        let step = plan_keys(USE, &[rsa], at(30 * DAY));
         assert!(matches!(step, Some(KeyStep::Make { algorithm: TokenAlgorithm::Rs256, .. })), "{step:?}");
     }
 
     #[test]
     fn who_signs_goes_by_the_clock_and_there_is_always_one() {
-        let keys = TokenKeys {
-            tenant: "acme".parse().unwrap(),
-            for_use: TokenUse::AccessToken,
-            keys: vec![key(100), key(200)],
-            generation: 1,
-        };
+        let keys =
+            TokenKeys { tenant: "acme".parse().unwrap(), for_use: USE, keys: vec![key(100), key(200)], generation: 1 };
         let signing = |now| keys.signing(at(now)).unwrap().id.clone();
         assert_eq!([50, 100, 199, 200].map(signing), ["100", "100", "100", "200"]);
     }

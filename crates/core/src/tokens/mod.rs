@@ -1,4 +1,5 @@
-//! Tokens for those who want JWTs: access tokens (RFC 9068) bound to a certificate (RFC 8705), JWT-SVIDs and WIT-SVIDs.
+//! Tokens for those who want JWTs: access tokens (RFC 9068) bound to a certificate (RFC 8705), JWT-SVIDs and WIT-SVIDs,
+//! broker tokens.
 //! The keys that sign them, and what tokens may say.
 
 mod keys;
@@ -7,4 +8,4 @@ mod lifetime;
 pub use keys::{
     KEY_LIFETIME, KeyStep, PUBLISH_LEAD, TokenAlgorithm, TokenKey, TokenKeys, TokenUse, is_believable, kept, plan_keys,
 };
-pub use lifetime::{DEFAULT_LIFETIME, LONGEST_LIFETIME, SHORTEST_LIFETIME, expiry};
+pub use lifetime::{DEFAULT_BROKER_LIFETIME, DEFAULT_LIFETIME, SHORTEST_LIFETIME, expiry};

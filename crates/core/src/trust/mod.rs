@@ -319,7 +319,7 @@ impl Trust {
     pub fn token_keys_due(&self, now: Time) -> Vec<(TenantId, TokenUse)> {
         let all = read(&self.token_keys);
         let each = all.values().flat_map(|of| of.values());
-        let due = each.filter(|keys| plan_keys(&keys.keys, now).is_some());
+        let due = each.filter(|keys| plan_keys(keys.for_use, &keys.keys, now).is_some());
         due.map(|keys| (keys.tenant.clone(), keys.for_use)).collect()
     }
 

@@ -34,6 +34,7 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
     Router::new()
         .route(paths::KEYS, get(access_keys))
         .route(paths::EVENT_KEYS, get(event_keys))
+        .route(paths::BROKER_KEYS, get(broker_keys))
         .route(paths::OAUTH, get(oauth_metadata))
         .route(paths::SSF, get(ssf_metadata))
         .route(paths::SVID_KEYS, get(svid_keys))
@@ -47,6 +48,10 @@ async fn access_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, 
 
 async fn svid_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, asked: HeaderMap) -> Response {
     key_set(&node, &tenant, TokenUse::JwtSvid, &asked)
+}
+
+async fn broker_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, asked: HeaderMap) -> Response {
+    key_set(&node, &tenant, TokenUse::BrokerToken, &asked)
 }
 
 async fn event_keys(State(node): State<Arc<Node>>, Path(tenant): Path<String>, asked: HeaderMap) -> Response {
@@ -139,7 +144,7 @@ fn key_set(node: &Node, tenant: &str, for_use: TokenUse, asked: &HeaderMap) -> R
 
 /// Those that are published now.
 pub(crate) fn keys(node: &Node, tenant: &TenantId, for_use: TokenUse, now: Time) -> Vec<TokenKey> {
-    node.trust.token_keys(tenant, for_use).map(|of| kept(&of.keys, now)).unwrap_or_default()
+    node.trust.token_keys(tenant, for_use).map(|of| kept(for_use, &of.keys, now)).unwrap_or_default()
 }
 
 /// As JWKs. One that cannot be read is left out: nothing that it signed is taken.

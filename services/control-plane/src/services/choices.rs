@@ -67,6 +67,7 @@ pub(super) fn token_use(number: i32) -> Result<TokenUse, Error> {
             (Wire::JwtSvid, TokenUse::JwtSvid),
             (Wire::WitSvid, TokenUse::WitSvid),
             (Wire::SecurityEvent, TokenUse::SecurityEvent),
+            (Wire::BrokerToken, TokenUse::BrokerToken),
         ],
     };
     USES.get("use", number)

@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use signet_client::IdentitySettings;
-use signet_core::{Lifetime, PrincipalType};
+use signet_core::{
+    Lifetime, PrincipalType,
+    brokers::{MOST_RULES, TopicPattern, TopicRule, TopicRules},
+};
 use signet_x509::pem;
 
 use super::{
@@ -11,11 +14,6 @@ use super::{
     file::{ControlPlane, File, Tenant, Topics, default_topics},
     settings::{Config, TenantConfig},
 };
-use crate::{
-    rules::{MOST, Rule, Rules},
-    topics::Pattern,
-};
-
 type Result<T, E = ConfigError> = std::result::Result<T, E>;
 
 /// What the control plane tells of at most.
@@ -74,11 +72,11 @@ fn control_plane(written: ControlPlane, base: &Path) -> Result<IdentitySettings>
     Ok(settings)
 }
 
-fn rules(topics: Vec<Topics>, tenants: usize) -> Result<Rules> {
-    if topics.len() > MOST {
-        return Err(bad("topics", format!("may have {MOST} sections")));
+fn rules(topics: Vec<Topics>, tenants: usize) -> Result<TopicRules> {
+    if topics.len() > MOST_RULES {
+        return Err(bad("topics", format!("may have {MOST_RULES} sections")));
     }
-    let mut rules = Rules::default();
+    let mut rules = TopicRules::default();
     for (number, one) in (1..).zip(topics) {
         let key = |name: &str| format!("topics.{number}.{name}");
         if one.types.is_empty() && one.permission.is_none() {
@@ -95,7 +93,7 @@ fn rules(topics: Vec<Topics>, tenants: usize) -> Result<Rules> {
                 )
             })
         });
-        let patterns = |name: &str, texts: &[String]| -> Result<Vec<Pattern>> {
+        let patterns = |name: &str, texts: &[String]| -> Result<Vec<TopicPattern>> {
             texts.iter().map(|text| pattern(text, tenants).map_err(|problem| bad(key(name), problem))).collect()
         };
         let (publish, subscribe) = (patterns("publish", &one.publish)?, patterns("subscribe", &one.subscribe)?);
@@ -103,10 +101,10 @@ fn rules(topics: Vec<Topics>, tenants: usize) -> Result<Rules> {
             Some(permission) if !permission.contains(':') || permission.len() > 256 => {
                 return Err(bad(key("permission"), "must be a permission of the tenant, e.g. \"mqtt:publish\""));
             }
-            Some(permission) => Some(number_of(&mut rules.permissions, permission)),
+            Some(permission) => Some(rules.number_of(&permission)),
             None => None,
         };
-        rules.rules.push(Rule { types: types.collect::<Result<_>>()?, permission, publish, subscribe });
+        rules.rules.push(TopicRule { types: types.collect::<Result<_>>()?, permission, publish, subscribe });
     }
     if rules.permissions.len() > MOST_PERMISSIONS {
         return Err(bad("topics", format!("may name {MOST_PERMISSIONS} permissions")));
@@ -114,15 +112,8 @@ fn rules(topics: Vec<Topics>, tenants: usize) -> Result<Rules> {
     Ok(rules)
 }
 
-fn number_of(permissions: &mut Vec<String>, permission: String) -> usize {
-    permissions.iter().position(|known| *known == permission).unwrap_or_else(|| {
-        permissions.push(permission);
-        permissions.len().saturating_sub(1)
-    })
-}
-
-fn pattern(text: &str, tenants: usize) -> Result<Pattern, String> {
-    let pattern: Pattern = text.parse().map_err(|fault| format!("{text:?} {fault}"))?;
+fn pattern(text: &str, tenants: usize) -> Result<TopicPattern, String> {
+    let pattern: TopicPattern = text.parse().map_err(|fault| format!("{text:?} {fault}"))?;
     if tenants > 1 && !pattern.names_tenant() {
         return Err(format!("{text:?} has no {{tenant}}, and this broker serves {tenants}"));
     }

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use signet_core::{PrincipalId, trust::WhenStale};
+use signet_core::{
+    PrincipalId,
+    brokers::{DEFAULT_TOPICS, DefaultTopics},
+    trust::WhenStale,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +41,7 @@ pub(super) struct Tenant {
     pub(super) principal: Option<PrincipalId>,
 }
 
-/// Access tokens as passwords.
+/// Access tokens and broker tokens as passwords.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tokens {
@@ -65,25 +69,14 @@ const fn refuse() -> WhenStale {
     WhenStale::Refuse
 }
 
-/// A device's own topics; and for services, by the tenant's permissions, the tenant's.
+/// As the control plane has them for broker tokens.
 pub(super) fn default_topics() -> Vec<Topics> {
-    let device =
-        |topics: &[&str]| topics.iter().map(|topic| format!("tenant/{{tenant}}/device/{{id}}/{topic}")).collect();
-    let whole = || vec!["tenant/{tenant}/#".to_owned()];
-    let by = |permission: &str, publish, subscribe| Topics {
-        types: Vec::new(),
-        permission: Some(permission.to_owned()),
-        publish,
-        subscribe,
+    let texts = |of: &[&str]| of.iter().map(|text| (*text).to_owned()).collect();
+    let one = |DefaultTopics { types, permission, publish, subscribe }| Topics {
+        types: types.iter().map(ToString::to_string).collect(),
+        permission: permission.map(str::to_owned),
+        publish: texts(publish),
+        subscribe: texts(subscribe),
     };
-    vec![
-        Topics {
-            types: vec!["device".to_owned()],
-            permission: None,
-            publish: device(&["telemetry/#", "shadow/reported", "commands/ack"]),
-            subscribe: device(&["shadow/desired", "commands", "jobs/#"]),
-        },
-        by("mqtt:publish", whole(), Vec::new()),
-        by("mqtt:subscribe", Vec::new(), whole()),
-    ]
+    DEFAULT_TOPICS.into_iter().map(one).collect()
 }

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use signet_client::IdentitySettings;
-use signet_core::{Lifetime, PrincipalId, trust::WhenStale};
+use signet_core::{Lifetime, PrincipalId, brokers::TopicRules, trust::WhenStale};
 
 use super::file::Tokens;
-use crate::rules::Rules;
 
 /// The plugin's configuration.
 #[derive(Clone, Debug)]
@@ -19,7 +18,7 @@ pub struct Config {
     pub tenants: Vec<TenantConfig>,
     /// The control plane, without storage.
     pub(crate) control_plane: IdentitySettings,
-    pub(crate) rules: Rules,
+    pub(crate) rules: TopicRules,
     pub(crate) tokens: Option<Tokens>,
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod broker;
+mod broker_tokens;
 mod endings;
 mod hostile;
 mod loading;

@@ -22,7 +22,7 @@ use crate::{
 const EXAMPLE: &str = "01a20162dddb7ceeae659e2b1f73318d";
 
 /// Commands that are not run here, by their beginning, and why.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 10] = [
     ("principal bootstrap --from-terraform", "needs an environment in AWS: scripts/environment-round runs it"),
     ("principal bootstrap --local", "made the environment that all others run in"),
     ("principal token create device --id sensor-004", "shows a code on a terminal: joining.rs has one"),
@@ -34,6 +34,7 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("principal suspend admin --tenant system", "nobody suspends itself: it is said to the new admin of that page"),
     ("principal access-token get --audience jobs", "needs permissions of jobs: tokens.rs has one"),
     ("principal message sign --secret-file secret.txt", "reads standard input: messages.rs has one"),
+    ("principal broker-token get", "needs topics: OnboardMqttPartner.md and tokens.rs have some"),
     ("principal --context svc access-token introspect token.txt", "needs a token: tokens.rs has one"),
 ];
 
@@ -45,6 +46,9 @@ const OTHERWISE: [(&str, &str, i32, &str); 2] = [
 
 /// What AUTHORIZATION.md shows as a file.
 const RULES: &str = include_str!("../../authz.sample.toml");
+
+/// Its first TOML is what services may on a broker.
+const PARTNER: &str = include_str!("../../../../runbooks/OnboardMqttPartner.md");
 
 /// What ProvisionDevices.md shows as a file.
 const DEVICES: &str = "id,groups,display_name\nsensor-002,sensors;north,\"Hall 1, left\"\nsensor-003,sensors;south,\n";
@@ -183,6 +187,8 @@ async fn the_commands_of_the_documents_run_and_end_well() {
     server.ahead_millis.store(0, Ordering::Relaxed);
     fs::write(machine.path("rules.toml"), RULES).unwrap();
     fs::write(machine.path("devices.csv"), DEVICES).unwrap();
+    let mqtt = PARTNER.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    fs::write(machine.path("mqtt.toml"), mqtt).unwrap();
     fs::write(machine.path("head.json"), head().to_string()).unwrap();
 
     let (mut run, mut wrong) = (0, Vec::new());

@@ -33,6 +33,33 @@ fn introspected(machine: &Machine, file: &str, code: i32) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_token_is_got_with_all_topics_or_with_some() {
+    let (machine, server) = environment("").await;
+    enroll(&machine, &server, "device", "d-1");
+    let got = run(&machine, "--context d-1 broker-token get").ok();
+    let said = claims(&got);
+    assert_eq!((&said["iss"], &said["aud"]), (&json!(format!("{}/t/acme/broker", server.url())), &json!("mqtt")));
+    assert_eq!((said["publ"].as_array().unwrap().len(), said["subs"].as_array().unwrap().len()), (3, 3));
+    assert!(got.err.contains("connect with client id acme/d-1") && !got.err.contains(got.out.trim_end()), "{got:?}");
+
+    let some = "--publish tenant/{tenant}/device/{id}/telemetry/a --client-id-suffix loop --valid-for 30m -o json";
+    let got = run(&machine, &format!("--context d-1 broker-token get {some}")).ok().json();
+    assert_eq!(
+        (&got["client_id"], &got["publish"]),
+        (&json!("acme/d-1:loop"), &json!(["tenant/acme/device/d-1/telemetry/a"]))
+    );
+    assert!(
+        got["broker_token"].as_str().unwrap().starts_with("ey")
+            && got["subscribe"].as_array().is_none_or(Vec::is_empty),
+        "{got}"
+    );
+
+    let beyond = run(&machine, "--context d-1 broker-token get --subscribe tenant/acme/device/d-2/commands");
+    assert!(beyond.code == 2 && beyond.err.contains("\"tenant/acme/device/d-2/commands\""), "{beyond:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() {
     let (machine, server) = environment("").await;
     let issuer = format!("{}/t/acme", server.url());

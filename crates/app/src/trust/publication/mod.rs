@@ -66,7 +66,8 @@ pub fn spiffe_bundle<'a>(
 pub fn svid_keys(keys: &[impl Borrow<TokenKeys>], now: Time) -> Vec<Value> {
     let svids = keys.iter().map(Borrow::borrow).filter_map(|keys| Some((svid_use(keys.for_use)?, keys)));
     let published = svids.flat_map(|(of, keys)| {
-        let public = kept(&keys.keys, now).into_iter().filter_map(|key| PublicKey::from_spki(&key.spki_der).ok());
+        let public =
+            kept(keys.for_use, &keys.keys, now).into_iter().filter_map(|key| PublicKey::from_spki(&key.spki_der).ok());
         public.map(move |key| key.published(of))
     });
     published.collect()
@@ -74,7 +75,7 @@ pub fn svid_keys(keys: &[impl Borrow<TokenKeys>], now: Time) -> Vec<Value> {
 
 const fn svid_use(of: TokenUse) -> Option<Use> {
     match of {
-        TokenUse::AccessToken | TokenUse::SecurityEvent => None,
+        TokenUse::AccessToken | TokenUse::SecurityEvent | TokenUse::BrokerToken => None,
         TokenUse::JwtSvid => Some(Use::JwtSvid),
         TokenUse::WitSvid => Some(Use::WitSvid),
     }

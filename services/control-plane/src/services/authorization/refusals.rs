@@ -5,10 +5,13 @@ use std::{mem, sync::Arc, time::Duration};
 use signet_core::{
     Serial, TenantId, Time,
     authorization::model::Grantee,
+    tokens::TokenUse,
     trust::{Affected, PrincipalRuling},
 };
 use signet_policy::Rulebook;
-use signet_proto::v1::{GrantedPermission, GrantedPermissions, PrincipalRefusal, RefusalsChange};
+use signet_proto::v1::{
+    BrokerTokenKey, BrokerTokenKeys, GrantedPermission, GrantedPermissions, PrincipalRefusal, RefusalsChange,
+};
 use tokio::{
     task::yield_now,
     time::{Instant, timeout_at},
@@ -17,6 +20,7 @@ use tonic::Status;
 
 use crate::{
     node::Node,
+    plain::issuers,
     services::{stream::Sink, wire},
 };
 
@@ -38,7 +42,7 @@ pub(super) async fn watch(node: Arc<Node>, watched: Watched, sink: Sink<Refusals
     if !list(&node, &watched, &sink).await {
         return Ok(());
     }
-    let (mut granted, mut spoke) = (watched.granted(&node), Instant::now());
+    let (mut granted, mut keys, mut spoke) = (watched.granted(&node), watched.keys(&node), Instant::now());
     loop {
         // Others' changes put off no word that is due.
         let due = (spoke + EVERY).min(Instant::now() + watched.next_end(&node).unwrap_or(EVERY));
@@ -51,7 +55,7 @@ pub(super) async fn watch(node: Arc<Node>, watched: Watched, sink: Sink<Refusals
             if !list(&node, &watched, &sink).await {
                 return Ok(());
             }
-            (granted, spoke) = (watched.granted(&node), Instant::now());
+            (granted, keys, spoke) = (watched.granted(&node), watched.keys(&node), Instant::now());
             continue;
         }
         let mut change = watched.changes(&node, &affected);
@@ -59,6 +63,11 @@ pub(super) async fn watch(node: Arc<Node>, watched: Watched, sink: Sink<Refusals
         if now_granted != granted {
             granted.clone_from(&now_granted);
             change.granted = Some(now_granted);
+        }
+        let now_keys = watched.keys(&node);
+        if now_keys != keys {
+            keys.clone_from(&now_keys);
+            change.broker_token_keys = Some(now_keys);
         }
         // Who hears nothing knows that this node may know nothing.
         let is_due = spoke.elapsed() >= EVERY && !node.trust.refuses_all();
@@ -74,8 +83,10 @@ pub(super) async fn watch(node: Arc<Node>, watched: Watched, sink: Sink<Refusals
 /// All that holds. False: the reader is gone.
 async fn list(node: &Node, watched: &Watched, sink: &Sink<RefusalsChange>) -> bool {
     let tenant_refused = Some(node.trust.refuses_tenant(&watched.tenant, node.now()));
-    let granted = Some(watched.granted(node));
-    if !sink.send(RefusalsChange { restart: true, tenant_refused, granted, ..Default::default() }).await {
+    let (granted, broker_token_keys) = (Some(watched.granted(node)), Some(watched.keys(node)));
+    let first =
+        RefusalsChange { restart: true, tenant_refused, granted, broker_token_keys, ..RefusalsChange::default() };
+    if !sink.send(first).await {
         return false;
     }
     let mut page = RefusalsChange::default();
@@ -136,6 +147,14 @@ impl Watched {
             None => GrantedPermission { permission: permission.clone(), ..Default::default() },
         };
         GrantedPermissions { permissions: self.permissions.iter().map(of).collect() }
+    }
+
+    /// What verifies the tenant's broker tokens.
+    fn keys(&self, node: &Node) -> BrokerTokenKeys {
+        let issuer = node.issuer.of_broker_tokens(&self.tenant).unwrap_or_default();
+        let keys = issuers::keys(node, &self.tenant, TokenUse::BrokerToken, node.now());
+        let told = keys.into_iter().map(|key| BrokerTokenKey { key_id: key.id, public_key_der: key.spki_der });
+        BrokerTokenKeys { issuer, keys: told.collect() }
     }
 
     /// How long until a grant ends.

@@ -48,22 +48,42 @@ pub(super) struct Minted<C> {
 }
 
 /// The holder of the connection's certificate, with the roles in force.
-struct Holder {
-    identity: Arc<Identity>,
-    roles: Arc<[Role]>,
+pub(super) struct Holder {
+    pub(super) identity: Arc<Identity>,
+    pub(super) roles: Arc<[Role]>,
 }
 
 impl Holder {
-    fn of(node: &Node, caller: &Caller) -> Result<Self, Error> {
+    pub(super) fn of(node: &Node, caller: &Caller) -> Result<Self, Error> {
         caller.permit()?;
         let session = caller.session.as_ref().ok_or(Denial::Anonymous)?;
         let roles = session.check(&node.trust, caller.call.now)?.roles().clone();
         Ok(Self { identity: Arc::clone(session.identity()), roles })
     }
 
-    fn spiffe_id(&self, node: &Node) -> String {
+    pub(super) fn spiffe_id(&self, node: &Node) -> String {
         let Identity { tenant, principal_type, principal, .. } = &*self.identity;
         wire::spiffe_id(node, tenant, *principal_type, principal)
+    }
+
+    /// Its groups of today, where rules ask for them.
+    pub(super) async fn groups(
+        &self,
+        node: &Node,
+        caller: &Caller,
+        book: Option<&Rulebook>,
+    ) -> Result<Vec<Role>, Error> {
+        if !book.is_some_and(Rulebook::has_groups) {
+            return Ok(Vec::new());
+        }
+        let Identity { tenant, principal, .. } = &*self.identity;
+        let scope = caller.permit()?.tenant(tenant, Some(principal))?;
+        Ok(principals::get_principal(&node.app, &caller.call, &scope, principal).await?.groups)
+    }
+
+    /// As what is revoked names it: its issuer and, behind a slash, its serial number.
+    pub(super) fn certificate(&self) -> String {
+        format!("{}/{}", self.identity.issuer, self.identity.serial)
     }
 }
 
@@ -72,12 +92,7 @@ pub(super) async fn access_token(node: &Node, caller: &Caller, wanted: Wanted) -
     let holder = Holder::of(node, caller)?;
     let Identity { tenant, principal_type, principal, not_after, .. } = &*holder.identity;
     let book = book(node, tenant)?;
-    let groups = if book.as_ref().is_some_and(|book| book.has_groups()) {
-        let scope = caller.permit()?.tenant(tenant, Some(principal))?;
-        principals::get_principal(&node.app, &caller.call, &scope, principal).await?.groups
-    } else {
-        Vec::new()
-    };
+    let groups = holder.groups(node, caller, book.as_deref()).await?;
     let subject =
         Subject { tenant, principal_type: *principal_type, id: principal, roles: &holder.roles, groups: &groups };
     bound(node, caller, (&holder, None), &subject, book.as_deref(), wanted, *not_after).await
@@ -115,7 +130,7 @@ async fn bound(
 ) -> Result<Minted<AccessToken>, Error> {
     let (now, identity) = (caller.call.now, &holder.identity);
     let scopes = scopes(caller, subject, book, &wanted)?;
-    let exp = node.issuer.expiry(wanted.lifetime_seconds, end, now)?;
+    let exp = node.issuer.expiry(TokenUse::AccessToken, wanted.lifetime_seconds, end, now)?;
     let claims = AccessToken {
         iss: node.issuer.of(subject.tenant)?,
         sub: wire::spiffe_id(node, subject.tenant, subject.principal_type, subject.id),
@@ -128,7 +143,7 @@ async fn bound(
         jti: token_id(&*node.entropy, now),
         roles: subject.roles.to_vec(),
         cnf: CertificateConfirmation { x5t_s256: x5t_s256_of(&identity.certificate_sha256) },
-        certificate: format!("{}/{}", identity.issuer, identity.serial),
+        certificate: holder.certificate(),
     };
     let token = key(node, subject.tenant, TokenUse::AccessToken, now).await?.sign(ACCESS_TOKEN, &claims);
     Ok(Minted { token: token.map_err(Error::internal)?, claims })
@@ -156,7 +171,7 @@ pub(super) async fn jwt_svid(
         sub: holder.spiffe_id(node),
         aud: audiences,
         iat: now.unix_seconds(),
-        exp: node.issuer.expiry(lifetime_seconds, identity.not_after, now)?.unix_seconds(),
+        exp: node.issuer.expiry(TokenUse::JwtSvid, lifetime_seconds, identity.not_after, now)?.unix_seconds(),
         jti: token_id(&*node.entropy, now),
     };
     let token = key(node, &identity.tenant, TokenUse::JwtSvid, now).await?.sign(JWT_SVID, &claims);
@@ -183,7 +198,7 @@ pub(super) async fn wit_svid(
         iss: node.issuer.of_svids(&identity.tenant)?,
         sub: holder.spiffe_id(node),
         iat: now.unix_seconds(),
-        exp: node.issuer.expiry(lifetime_seconds, identity.not_after, now)?.unix_seconds(),
+        exp: node.issuer.expiry(TokenUse::WitSvid, lifetime_seconds, identity.not_after, now)?.unix_seconds(),
         jti: token_id(&*node.entropy, now),
         cnf: ConfirmedKey { jwk: public.jwk() },
     };
@@ -205,7 +220,7 @@ pub(super) async fn key(
     signing_key(&node.app, &keys, now).await
 }
 
-fn book(node: &Node, tenant: &TenantId) -> Result<Option<Arc<Rulebook>>, Error> {
+pub(super) fn book(node: &Node, tenant: &TenantId) -> Result<Option<Arc<Rulebook>>, Error> {
     let message = "the tenant's rules cannot be read: an admin must set them anew";
     node.decisions.book(tenant).map_err(|_| Error::precondition("POLICIES_UNUSABLE", message))
 }

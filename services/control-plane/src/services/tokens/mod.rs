@@ -1,5 +1,6 @@
 //! Tokens: made for the caller, looked at for others, and the keys that sign them.
 
+mod broker;
 mod mint;
 pub(crate) mod oauth;
 pub(crate) mod poll;
@@ -15,13 +16,14 @@ use signet_app::{
 };
 use signet_core::{
     Time,
+    brokers::BrokerTopics,
     tokens::{TokenAlgorithm, TokenKeys, TokenUse},
 };
 use signet_proto::v1::{
-    self as pb, AccessToken, CreateAccessTokenRequest, CreateJwtSvidRequest, CreateWitSvidRequest,
-    ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest, IntrospectAccessTokenResponse, JwtSvid,
-    PollSecurityEventsRequest, PollSecurityEventsResponse, RotateTokenKeysRequest, SecurityEventToken, WitSvid,
-    token_service_server::TokenService,
+    self as pb, AccessToken, BrokerToken, CreateAccessTokenRequest, CreateBrokerTokenRequest, CreateJwtSvidRequest,
+    CreateWitSvidRequest, ExchangeTokenRequest, GetTokenKeysRequest, IntrospectAccessTokenRequest,
+    IntrospectAccessTokenResponse, JwtSvid, PollSecurityEventsRequest, PollSecurityEventsResponse,
+    RotateTokenKeysRequest, SecurityEventToken, WitSvid, token_service_server::TokenService,
 };
 use standing::Good;
 use tonic::{Request, Response, Status, async_trait};
@@ -81,6 +83,23 @@ impl TokenService for Api {
             let minted = mint::wit_svid(&self.node, &caller, &public_key_der, lifetime_seconds).await?;
             let Minted { token, claims } = minted;
             Ok(WitSvid { spiffe_id: claims.sub, svid: token, expire_time: Some(time(claims.exp)) })
+        })
+        .await
+    }
+
+    async fn create_broker_token(
+        &self,
+        request: Request<CreateBrokerTokenRequest>,
+    ) -> Result<Response<BrokerToken>, Status> {
+        self.unary(request, async |caller, message| {
+            let CreateBrokerTokenRequest { publish, subscribe, client_id_suffix, lifetime_seconds } = message;
+            let topics = BrokerTopics { publish, subscribe };
+            let wanted = broker::Wanted { topics, client_id_suffix, lifetime_seconds };
+            let broker::Made { token, client_id, topics, until } =
+                broker::broker_token(&self.node, &caller, &wanted).await?;
+            let BrokerTopics { publish, subscribe } = topics;
+            let expire_time = Some(messages::time(until));
+            Ok(BrokerToken { broker_token: token, client_id, publish, subscribe, expire_time })
         })
         .await
     }
@@ -181,6 +200,7 @@ fn keys(of: &TokenKeys) -> impl Iterator<Item = pb::TokenKey> {
         TokenUse::JwtSvid => pb::TokenUse::JwtSvid,
         TokenUse::WitSvid => pb::TokenUse::WitSvid,
         TokenUse::SecurityEvent => pb::TokenUse::SecurityEvent,
+        TokenUse::BrokerToken => pb::TokenUse::BrokerToken,
     };
     of.keys.iter().map(move |key| pb::TokenKey {
         r#use: for_use.into(),

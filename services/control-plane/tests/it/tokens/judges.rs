@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use signet_client::Credentials;
+use signet_proto::v1::CreateBrokerTokenRequest;
 use tokio::process::Command;
 
-use super::{Site, WORKER, events};
+use super::{Site, WORKER, broker, events};
 
 impl Site {
     /// Certificate and key as files.
@@ -56,6 +57,22 @@ async fn authlib_gets_a_token_and_pyjwt_verifies_it() {
     let arguments = [issuer, endpoint.into(), key_set.into(), site.roots(), cert, key, "w-1".into()];
     let token = judged("python", "judge.py", &arguments).await;
     assert!(site.look(&token).await.is_ok());
+    site.node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pyjwt_verifies_a_broker_token_and_each_of_its_forms_says_the_same() {
+    let site = Site::new().await;
+    broker::grant(&site, &["mqtt:publish", "mqtt:subscribe"]).await;
+    let wanted = CreateBrokerTokenRequest {
+        client_id_suffix: "pump".into(),
+        ..broker::filters(&["tenant/acme/pump/telemetry/#"], &["tenant/acme/pump/commands"])
+    };
+    let made = broker::broker_token(&mut site.tokens(&site.service), wanted).await.unwrap();
+    let key_set = format!("http://{}/t/acme/broker/jwks.json", site.node.running.public_addr);
+    let token = site.world.file("broker.jwt", &made.broker_token);
+    let issuer = "https://id.example.com/t/acme/broker".into();
+    judged("python", "judge_broker.py", &[issuer, key_set.into(), "acme/api:pump".into(), token]).await;
     site.node.end().await;
 }
 

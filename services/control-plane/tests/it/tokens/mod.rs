@@ -1,5 +1,6 @@
 //! Access tokens and SVIDs: who gets which, who may rely on them, and when they are good no more.
 
+mod broker;
 mod events;
 mod judges;
 mod keys;

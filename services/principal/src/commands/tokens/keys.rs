@@ -51,6 +51,8 @@ pub(super) enum Kind {
     WitSvid,
     /// Security event tokens.
     SecurityEvent,
+    /// Broker tokens.
+    BrokerToken,
 }
 
 /// What tokens are signed with.
@@ -96,6 +98,7 @@ async fn rotate(run: &Run, args: RotateArgs) -> Result<Exit, Failure> {
         Kind::JwtSvid => v1::TokenUse::JwtSvid,
         Kind::WitSvid => v1::TokenUse::WitSvid,
         Kind::SecurityEvent => v1::TokenUse::SecurityEvent,
+        Kind::BrokerToken => v1::TokenUse::BrokerToken,
     };
     let algorithm = match algorithm {
         None => v1::TokenAlgorithm::Unspecified,

@@ -1,10 +1,10 @@
 //! Topics, filters, and the patterns that say which of them are somebody's.
 
-use std::str::FromStr;
+use std::{borrow::Cow, str::FromStr};
 
 /// Topics of a client: a topic filter (MQTT 5 section 4.7) in which `{tenant}` and `{id}` are its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Box<[Level]>);
+pub struct TopicPattern(Box<[Level]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Level {
@@ -17,7 +17,7 @@ enum Level {
     Named(Box<[u8]>),
 }
 
-impl FromStr for Pattern {
+impl FromStr for TopicPattern {
     type Err = &'static str;
 
     /// Begins with a name or `{tenant}`: what begins with a wildcard would be everybody's, and with `$` the broker's.
@@ -42,15 +42,28 @@ fn level(text: &str) -> Result<Level, &'static str> {
         "{id}" => Ok(Level::Id),
         "+" => Ok(Level::Any),
         "#" => Ok(Level::Rest),
-        _ if text.contains(['+', '#', '{', '}', '\0']) => Err("has +, #, {tenant} or {id} as a part of a level"),
+        _ if text.contains(['+', '#', '{', '}']) => Err("has +, #, {tenant} or {id} as a part of a level"),
+        _ if text.contains(char::is_control) => Err("has a control character"),
         _ => Ok(Level::Named(text.as_bytes().into())),
     }
 }
 
-impl Pattern {
+impl TopicPattern {
     /// Whether it has `{tenant}`, so that no two tenants have a topic in common.
     pub fn names_tenant(&self) -> bool {
         self.0.contains(&Level::Tenant)
+    }
+
+    /// The topic filter that it is for the client `id` of `tenant`.
+    pub fn filled(&self, tenant: &str, id: &str) -> String {
+        let levels = self.0.iter().map(|level| match level {
+            Level::Tenant => tenant.into(),
+            Level::Id => id.into(),
+            Level::Any => "+".into(),
+            Level::Rest => "#".into(),
+            Level::Named(name) => String::from_utf8_lossy(name),
+        });
+        levels.collect::<Vec<Cow<'_, str>>>().join("/")
     }
 
     /// Whether every topic that `filter` matches is one of these for the client `id` of `tenant`. A topic is a filter
@@ -79,7 +92,7 @@ impl Pattern {
 
 /// What a subscription wants to read: of a shared one (`$share/<group>/<filter>`, MQTT 5 section 4.8.2) the filter;
 /// `None`: it has none.
-pub(crate) fn wanted(subscription: &[u8]) -> Option<&[u8]> {
+pub fn wanted_filter(subscription: &[u8]) -> Option<&[u8]> {
     let Some(shared) = subscription.strip_prefix(b"$share/") else { return Some(subscription) };
     let end = shared.iter().position(|byte| *byte == b'/')?;
     let (group, filter) = shared.split_at_checked(end)?;
@@ -128,7 +141,7 @@ mod tests {
         fn a_filter_is_covered_if_and_only_if_its_topics_are(pattern in filters(), filter in filters(), topic in levels("[abc]?")) {
             let pattern = format!("t/{pattern}");
             let (filter, topic) = (format!("t/{filter}"), format!("t/{topic}"));
-            let parsed: Pattern = pattern.parse().unwrap();
+            let parsed: TopicPattern = pattern.parse().unwrap();
             let covers = |filter: &str| parsed.covers(filter.as_bytes(), b"", b"");
             prop_assert_eq!(covers(&topic), matches(&pattern, &topic));
             if covers(&filter) && matches(&filter, &topic) {
@@ -146,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_device_has_its_own_topics_and_no_other() {
-        let pattern: Pattern = "tenant/{tenant}/device/{id}/telemetry/#".parse().unwrap();
+        let pattern: TopicPattern = "tenant/{tenant}/device/{id}/telemetry/#".parse().unwrap();
         let covers = |filter: &str| pattern.covers(filter.as_bytes(), b"acme", b"d1");
         for own in ["", "/", "/a", "/a/b", "/#", "/+/b", "/+"] {
             assert!(covers(&format!("tenant/acme/device/d1/telemetry{own}")), "{own}");
@@ -175,21 +188,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_filled_with_its_clients_own_names() {
+        let pattern: TopicPattern = "tenant/{tenant}/+/{id}//#".parse().unwrap();
+        assert_eq!(pattern.filled("acme", "d1"), "tenant/acme/+/d1//#");
+        assert!(pattern.covers(b"tenant/acme/+/d1//#", b"acme", b"d1"));
+    }
+
+    #[test]
     fn a_shared_subscription_wants_its_filter() {
-        assert_eq!(wanted(b"$share/g/a/+"), Some(&b"a/+"[..]));
-        assert_eq!(wanted(b"a/b"), Some(&b"a/b"[..]));
+        assert_eq!(wanted_filter(b"$share/g/a/+"), Some(&b"a/+"[..]));
+        assert_eq!(wanted_filter(b"a/b"), Some(&b"a/b"[..]));
         for bad in ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/#/a"] {
-            assert!(wanted(bad.as_bytes()).is_none_or(|filter| filter == bad.as_bytes()), "{bad}");
+            assert!(wanted_filter(bad.as_bytes()).is_none_or(|filter| filter == bad.as_bytes()), "{bad}");
         }
         // What is left of such a name is the broker's, and in no pattern.
-        assert!("$share/g".parse::<Pattern>().is_err());
+        assert!("$share/g".parse::<TopicPattern>().is_err());
     }
 
     #[test]
     fn a_pattern_is_of_one_place() {
-        for bad in ["#", "+/a", "/a", "$SYS/a", "a/#/b", "a+", "a/b#", "x{id}", "a/{name}", "a\0"] {
-            assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+        for bad in ["#", "+/a", "/a", "$SYS/a", "a/#/b", "a+", "a/b#", "x{id}", "a/{name}", "a\0", "a\n"] {
+            assert!(bad.parse::<TopicPattern>().is_err(), "{bad}");
         }
-        assert!("{tenant}/a//+/#".parse::<Pattern>().unwrap().names_tenant());
+        assert!("{tenant}/a//+/#".parse::<TopicPattern>().unwrap().names_tenant());
     }
 }
