@@ -178,7 +178,7 @@ mod tests {
     fn claims() -> Value {
         json!({
             "iss": "https://id.example.com/t/acme/broker", "sub": "spiffe://acme.example.com/service/partner",
-            "aud": "mqtt", "iat": 0, "exp": 100, "jti": "1", "certificate": "acme.1/0a",
+            "aud": "mqtt", "iat": 0, "exp": 100, "jti": "1", "certificate": "acme.1/01a20162dddb7ceeae659e2b1f73318d",
             "publ": ["tenant/acme/pump/#"], "subs": ["tenant/acme/pump/+"],
         })
     }
