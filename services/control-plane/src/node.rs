@@ -205,7 +205,9 @@ impl Node {
         if route.kind == Kind::Unary {
             return Ok(None);
         }
-        account.take(Budget::Streams, route.weight.get() as usize, route.lane).map(Some).map_err(|full| self.full(full))
+        // A poll over HTTP weighs as much as the tokens of its answer; to wait for them takes one place.
+        let places = if route.http { 1 } else { route.weight.get() as usize };
+        account.take(Budget::Streams, places, route.lane).map(Some).map_err(|full| self.full(full))
     }
 
     /// A call of a principal was refused for want of a right.

@@ -70,25 +70,39 @@ pub(crate) fn idle() -> Refusal {
     Refusal::upstream(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_IDLE", "nothing came, or was read, for too long")
 }
 
-/// The body of an answer. What is there as a whole needs nobody to watch over it.
+/// Most bytes of an answer that nobody watches over: what a client has whole answers of and does not read stays in
+/// memory as long as its connection.
+const UNWATCHED: usize = 1024;
+
+/// The body of an answer. What is there as a whole, and little, needs nobody to watch over it.
 pub(crate) async fn body(mut inner: Incoming, ends: Ends) -> Body {
     let mut frames: Frames = [None, None];
+    let mut is_whole = inner.is_end_stream();
     for at in &mut frames {
-        if inner.is_end_stream() {
-            return Body::Whole(frames);
+        if is_whole {
+            break;
         }
         // Whether it is there already; nobody waits.
         match poll_fn(|cx| Poll::Ready(Pin::new(&mut inner).poll_frame(cx))).await {
-            Poll::Ready(Some(Ok(frame))) => *at = Some(Ok(frame)),
-            Poll::Ready(Some(Err(error))) => {
-                *at = Some(Err(error.into()));
-                return Body::Whole(frames);
+            Poll::Ready(Some(frame)) => {
+                is_whole = frame.is_err() || inner.is_end_stream();
+                *at = Some(frame.map_err(Into::into));
             }
-            Poll::Ready(None) => return Body::Whole(frames),
-            Poll::Pending => return Body::Flow(Box::pin(Streamed::new(inner, frames, ends))),
+            Poll::Ready(None) => is_whole = true,
+            Poll::Pending => break,
         }
     }
-    if inner.is_end_stream() { Body::Whole(frames) } else { Body::Flow(Box::pin(Streamed::new(inner, frames, ends))) }
+    let bytes = frames
+        .iter()
+        .flatten()
+        .flatten()
+        .filter_map(Frame::data_ref)
+        .fold(0_usize, |sum, data| sum.saturating_add(data.len()));
+    let has_failed = frames.iter().flatten().any(Result::is_err);
+    if has_failed || (is_whole && bytes <= UNWATCHED) {
+        return Body::Whole(frames);
+    }
+    Body::Flow(Box::pin(Streamed::new(inner, frames, ends)))
 }
 
 /// See the module's words. Whoever does not read it does not poll it either: so another task watches over it.

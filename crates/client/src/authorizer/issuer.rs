@@ -44,7 +44,7 @@ pub(super) struct Issuer {
     /// Who does not wait has seen a key that is not known.
     wanted: Notify,
     /// Held by who asks.
-    asked: tokio::sync::Mutex<Option<Asked>>,
+    asked: Arc<tokio::sync::Mutex<Option<Asked>>>,
     verified: RwLock<HashMap<[u8; 32], Arc<VerifiedToken>>>,
 }
 
@@ -88,7 +88,7 @@ pub(super) enum Unverified {
 
 impl Issuer {
     pub(super) fn new(tenant: TenantId, clock: Clock) -> Self {
-        let (known, wanted, asked) = (ArcSwapOption::empty(), Notify::new(), tokio::sync::Mutex::default());
+        let (known, wanted, asked) = (ArcSwapOption::empty(), Notify::new(), Arc::default());
         Self { tenant, clock, known, wanted, asked, verified: RwLock::default() }
     }
 
@@ -98,7 +98,11 @@ impl Issuer {
 
     /// What the tenant's issuer signed. What it did not costs no more than a look at its header, unless it names a key
     /// of the issuer.
-    pub(super) async fn verify(&self, inner: &Inner, text: &str) -> Result<Arc<VerifiedToken>, Unverified> {
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        text: &str,
+    ) -> Result<Arc<VerifiedToken>, Unverified> {
         let token = parsed(text).map_err(Unverified::Refused)?;
         let known = self.known.load_full().filter(|known| known.keys.of(&token).is_some());
         let published = match known {
@@ -175,10 +179,10 @@ impl Issuer {
     }
 
     /// A key that is not known may be new. Who comes meanwhile waits for the same answer.
-    async fn learn(&self, inner: &Inner, token: &Token<'_>) -> Result<Arc<Published>, Unverified> {
+    async fn learn(self: &Arc<Self>, inner: &Arc<Inner>, token: &Token<'_>) -> Result<Arc<Published>, Unverified> {
         let unknown = || Unverified::Refused("ACCESS_TOKEN_KEY_UNKNOWN");
         let silent = |_| Unverified::Unknown(Status::unavailable("no answer in time").into());
-        let mut asked = timeout(PATIENCE, self.asked.lock()).await.map_err(silent)?;
+        let mut asked = timeout(PATIENCE, Arc::clone(&self.asked).lock_owned()).await.map_err(silent)?;
         if let Some(known) = self.known.load_full().filter(|known| known.keys.of(token).is_some()) {
             return Ok(known);
         }
@@ -186,11 +190,17 @@ impl Issuer {
             let failed = || Unverified::Unknown(Status::unavailable("the keys of tokens could not be read").into());
             return Err(if last.answered { unknown() } else { failed() });
         }
-        let fetched = timeout(PATIENCE, async { self.fetch(&*inner.usable().await?).await }).await;
-        // Who hangs up before is not counted: nobody keeps others from asking.
-        *asked = Some(Asked { at: Instant::now(), answered: matches!(fetched, Ok(Ok(_))) });
-        let published = Arc::new(fetched.map_err(silent)?.map_err(Unverified::Unknown)?);
-        self.known.store(Some(Arc::clone(&published)));
+        let (issuer, inner) = (Arc::clone(self), Arc::clone(inner));
+        // By itself: who hangs up neither keeps others from an answer nor has it asked for again.
+        let fetching = tokio::spawn(async move {
+            let fetched = timeout(PATIENCE, async { issuer.fetch(&*inner.usable().await?).await }).await;
+            *asked = Some(Asked { at: Instant::now(), answered: matches!(fetched, Ok(Ok(_))) });
+            let published = Arc::new(fetched.map_err(silent)?.map_err(Unverified::Unknown)?);
+            issuer.known.store(Some(Arc::clone(&published)));
+            Ok(published)
+        });
+        let ended = |_| Unverified::Unknown(Status::internal("the keys of tokens were not read").into());
+        let published = fetching.await.map_err(ended)??;
         published.keys.of(token).is_some().then_some(published).ok_or_else(unknown)
     }
 

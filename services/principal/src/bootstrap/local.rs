@@ -167,7 +167,8 @@ fn configuration(local: &Local) -> Result<String, Failure> {
     let environment = local.environment.as_ref().map_or("local", TenantId::as_str);
     let suffix = local.suffix.as_ref().map_or("signet.internal", TrustDomainSuffix::as_str);
     let seal_delay = local.seal_delay_seconds.unwrap_or(10);
-    let host = names.iter().find(|name| matches!(name, ServerName::Dns(_))).or(names.first());
+    // The first name may be this machine's own, as `localhost` is.
+    let host = names.iter().rfind(|name| matches!(name, ServerName::Dns(_))).or(names.first());
     let issuer = match host {
         Some(ServerName::Ip(IpAddr::V6(ip))) => format!("https://[{ip}]:{}", grpc.port()),
         Some(name) => format!("https://{name}:{}", grpc.port()),
