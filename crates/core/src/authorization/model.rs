@@ -47,13 +47,14 @@ pub const GRANTABLE: &[&str] = &[
 /// The types whose calls need one of [`GRANTABLE`], as the RPCs say: it is of no use to others. None for what is not
 /// granted.
 pub fn grantable_to(permission: &str) -> &'static [PrincipalType] {
-    use PrincipalType::{Admin, Service, User};
+    use PrincipalType::{Admin, Device, Service, User};
     match permission {
         "authorization.check" | "certificates.get" | "certificates.list" | "principals.get" | "trust.read" => {
             &PrincipalType::ALL
         }
         "principals.list" => &[Admin, User, Service],
         "message_secrets.fetch" => &[Service],
+        "message_secrets.get" => &[Admin, User, Device],
         other if GRANTABLE.contains(&other) => &[Admin, User],
         _ => &[],
     }
