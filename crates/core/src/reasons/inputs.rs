@@ -135,12 +135,12 @@ reasons! {
     TOO_WIDE [Caller; "INVALID_ARGUMENT"]
         "The rule's conditions would admit callers that nobody can have meant."
         => "Pin the AWS account, or a claim that distinguishes callers.";
-    TRUST_DOMAIN_OF_SERVER [Caller; "INVALID_ARGUMENT"]
-        "The tenant's trust domain would be or contain a host name of the control plane, which its CA could then name."
-        => "Choose another id.";
     TOPIC_NOT_GRANTED [Caller; "INVALID_ARGUMENT"]
         "A broker token was asked for a topic filter that goes beyond the caller's topics, or the caller has none."
         => "Ask for less, or have an admin grant `mqtt:publish` or `mqtt:subscribe`; the message has the filter.";
+    TRUST_DOMAIN_OF_SERVER [Caller; "INVALID_ARGUMENT"]
+        "The tenant's trust domain would be or contain a host name of the control plane, which its CA could then name."
+        => "Choose another id.";
     UNKNOWN_AUDIENCE [Caller; "INVALID_ARGUMENT"]
         "The tenant has no permission whose name begins with the audience and a colon."
         => "Fix the audience, or declare its permissions in the tenant's rules.";
