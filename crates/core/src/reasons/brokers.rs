@@ -3,22 +3,22 @@
 use super::reason::{Reason, Told, reasons};
 
 reasons! {
-    BROKER_TOKEN_BAD_SIGNATURE [Client;]
+    BROKER_TOKEN_BAD_SIGNATURE [Connection Client;]
         "The key that the broker token names did not sign it."
         => "Look who sends it: somebody changed or forged it.";
-    BROKER_TOKEN_EXPIRED [Client;]
+    BROKER_TOKEN_EXPIRED [Connection Client;]
         "The broker token is over."
         => "Its holder gets another one before it ends, and connects with that.";
-    BROKER_TOKEN_FOR_ANOTHER_AUDIENCE [Client;]
+    BROKER_TOKEN_FOR_ANOTHER_AUDIENCE [Connection Client;]
         "The plugin's `tokens.audience` is not that of broker tokens, `mqtt`."
         => "Set `tokens.audience = \"mqtt\"`, or let clients show access tokens.";
-    BROKER_TOKEN_KEY_UNKNOWN [Client;]
+    BROKER_TOKEN_KEY_UNKNOWN [Connection Client;]
         "No tenant of this broker has the key that the broker token names, or no longer."
         => "Its holder gets another token; if that is refused as well, it is of a tenant that the plugin has no identity in.";
-    BROKER_TOKEN_MALFORMED [Client;]
+    BROKER_TOKEN_MALFORMED [Connection Client;]
         "It is not a broker token in form: three parts, ES256 or RS256, its claims."
         => "Send the token as it came, as password.";
-    BROKER_TOKEN_OF_ANOTHER_ISSUER [Client;]
+    BROKER_TOKEN_OF_ANOTHER_ISSUER [Connection Client;]
         "The tenant's key signed the broker token, but it names another issuer than the tenant's."
         => "Get another token: the environment's `tokens.issuer` was changed.";
     BROKER_WITHOUT_TICKS [Connection;]
