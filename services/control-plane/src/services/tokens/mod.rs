@@ -98,7 +98,7 @@ impl TokenService for Api {
             let broker::Made { token, client_id, topics, until } =
                 broker::broker_token(&self.node, &caller, &wanted).await?;
             let BrokerTopics { publish, subscribe } = topics;
-            let expire_time = Some(messages::time(until));
+            let expire_time = Some(wire::time(until));
             Ok(BrokerToken { broker_token: token, client_id, publish, subscribe, expire_time })
         })
         .await
