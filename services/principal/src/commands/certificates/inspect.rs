@@ -82,7 +82,7 @@ fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(found)
 }
 
-fn described(der: &Vec<u8>, now: Timestamp) -> Option<Value> {
+fn described(der: &[u8], now: Timestamp) -> Option<Value> {
     let facts = CertificateFacts::from_der(der)?;
     let time = |time: Time| Timestamp::from_millisecond(time.unix_millis()).ok();
     let (not_before, not_after) = (time(facts.not_before)?, time(facts.not_after)?);
