@@ -13,7 +13,7 @@ use x509_cert::{
 
 /// See the module's words. Texts are the certificate's own: whoever shows them escapes what they may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFacts {
+pub struct CertificateSummary {
     /// RFC 4514.
     pub subject: String,
     /// RFC 4514.
@@ -38,7 +38,7 @@ pub struct CertificateFacts {
     pub spki_der: Vec<u8>,
 }
 
-impl CertificateFacts {
+impl CertificateSummary {
     /// Reads a certificate, DER. `None`: it is none, or not as RFC 5280 has them.
     pub fn from_der(der: &[u8]) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;

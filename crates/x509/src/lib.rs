@@ -33,7 +33,7 @@ pub use chain::{is_older_than_issuer, verify_client, verify_service};
 pub use chain_error::ChainError;
 pub use csr::{Csr, CsrError, KeyAndCsr};
 pub use environment::Environment;
-pub use facts::CertificateFacts;
+pub use facts::CertificateSummary;
 pub use issue::{IssueError, Issued, Prepared};
 pub use issuer::{IssuerCert, IssuerError, server_anchors};
 pub use key::{KeyPair, PublicKey, UnusableKey};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use signet_core::CaId;
 use signet_proto::v1::{self, trust_service_client::TrustServiceClient as Client};
-use signet_x509::CertificateFacts;
+use signet_x509::CertificateSummary;
 
 use crate::{
     confirm::confirm,
@@ -178,7 +178,7 @@ struct Fingerprint {
 
 impl Fingerprint {
     fn of(der: &[u8]) -> Option<Self> {
-        let facts = CertificateFacts::from_der(der)?;
+        let facts = CertificateSummary::from_der(der)?;
         let not_after = Timestamp::from_millisecond(facts.not_after.unix_millis()).ok()?.to_string();
         Some(Self { sha256: signet_client::fingerprint(der), subject: facts.subject, not_after })
     }

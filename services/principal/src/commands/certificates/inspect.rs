@@ -15,7 +15,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use signet_core::{Time, audit::sha256_hex};
-use signet_x509::{CertificateFacts, pem};
+use signet_x509::{CertificateSummary, pem};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
@@ -83,7 +83,7 @@ fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 fn described(der: &[u8], now: Timestamp) -> Option<Value> {
-    let facts = CertificateFacts::from_der(der)?;
+    let facts = CertificateSummary::from_der(der)?;
     let time = |time: Time| Timestamp::from_millisecond(time.unix_millis()).ok();
     let (not_before, not_after) = (time(facts.not_before)?, time(facts.not_after)?);
     let state = match () {
