@@ -27,11 +27,20 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether it is our own certificate that is refused, our principal or our tenant: what we were told holds no more.
+    /// Whether it is our own certificate that is refused, our principal, our tenant or our right: what we were told holds no more.
     pub(crate) fn refuses_us(&self) -> bool {
         match self {
             Self::Connect(ConnectError::CertificateRefused { .. }) => true,
             Self::Rpc(rpc) => matches!(rpc.code, Code::Unauthenticated | Code::PermissionDenied),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing more can be asked over the connection that it came of.
+    pub(crate) fn ends_connection(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Rpc(rpc) => rpc.transport,
             _ => false,
         }
     }

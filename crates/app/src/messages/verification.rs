@@ -222,7 +222,7 @@ async fn accept(
         Ok(()) => {}
     }
     let seen = SeenMessage::new(scope.tenant(), principal, message.id, asked_by, call.now);
-    // It changes nothing that anybody could ask about, and is gone in ten minutes.
+    // It changes nothing that anybody could ask about, and is gone in a quarter of an hour.
     let commit = Commit::bookkeeping(call.now).write(Write::create(seen.clone()));
     let taken_back = |error: Error| {
         app.accepting.lock().withdraw(&whose, &message);

@@ -77,12 +77,7 @@ impl Connection {
 
     fn failed(&self, status: Status) -> ClientError {
         let error = ClientError::from(status);
-        let is_over = match &error {
-            ClientError::Connect(_) => true,
-            ClientError::Rpc(rpc) => rpc.transport,
-            _ => false,
-        };
-        if is_over {
+        if error.ends_connection() {
             self.over.cancel();
         }
         error

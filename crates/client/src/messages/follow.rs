@@ -7,14 +7,14 @@ use signet_proto::v1::{
     message_service_client::MessageServiceClient,
 };
 use tokio::time::{Instant, interval, sleep, timeout};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::{
     connection::Connection,
     state::{self, Inner},
 };
 use crate::{
-    error::{ClientError, ConnectError},
+    error::ClientError,
     identity::{Shared, Task},
     retry::jittered,
 };
@@ -34,7 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
     loop {
         let opened = Instant::now();
         let error = connected(&shared, &inner).await.err();
-        inner.disconnected(error.as_ref().is_some_and(refuses_us));
+        inner.disconnected(error.as_ref().is_some_and(ClientError::refuses_us));
         tracing::debug!(error = error.map(|error| error.to_string()), "the stream of secrets ended; reopening it");
         pause = if opened.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
         sleep(jittered(pause)).await;
@@ -74,15 +74,6 @@ async fn tidy(inner: Arc<Inner>) {
     loop {
         ticks.tick().await;
         inner.tidy();
-    }
-}
-
-/// Whether it is our own certificate that is refused, our principal, our tenant or our right.
-fn refuses_us(error: &ClientError) -> bool {
-    match error {
-        ClientError::Connect(ConnectError::CertificateRefused { .. }) => true,
-        ClientError::Rpc(rpc) => matches!(rpc.code, Code::Unauthenticated | Code::PermissionDenied),
-        _ => false,
     }
 }
 

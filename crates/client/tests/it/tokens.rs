@@ -305,6 +305,35 @@ async fn what_the_tenants_issuer_did_not_make_for_this_is_refused() {
 }
 
 #[tokio::test]
+async fn whoever_hangs_up_has_no_keys_fetched_again() {
+    let shop = Shop::new().await;
+    let mine = shop.worker("acme", "w-1").await;
+    let leaf = mine.with_credentials(|own| own.chain_der()[0].clone());
+    let peer = mine.peer(Some(&[leaf.into()])).unwrap();
+    let own = mine.tokens().access_token("jobs", &[]).await.unwrap();
+    let parts: Vec<&str> = own.secret().split('.').collect();
+    let mut header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
+    header["kid"] = json!("mine");
+    let forged = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), parts[1], parts[2]);
+    let fetched = async || {
+        let address = shop.environment.node.metrics_addr;
+        let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+        let lines = metrics.lines().filter(|line| line.starts_with("signet_rpc_total") && line.contains("TokenKeySet"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).sum::<u32>()
+    };
+    let (begun, before) = (Instant::now(), fetched().await);
+    for _ in 0..200 {
+        let answer = timeout(Duration::from_micros(100), shop.authorizer.verify_token(&forged, "jobs", &peer)).await;
+        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.is_err()));
+    }
+    // Until what was asked for has come.
+    assert!(shop.authorizer.verify_token(&forged, "jobs", &peer).await.is_err());
+    let most = u32::try_from(begun.elapsed().as_secs() / 3).unwrap() + 1;
+    let fetches = fetched().await - before;
+    assert!((1..=most).contains(&fetches), "{fetches} fetches in {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_token_ends_when_it_says_also_on_what_is_open() {
     let shop = Shop::new().await;
     let mine = shop.worker("acme", "w-1").await;

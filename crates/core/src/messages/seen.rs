@@ -8,8 +8,8 @@ use crate::{
     store::layout::{Entity, Key, Table},
 };
 
-/// How long it is remembered: twice the time that a message's clock may be off, either way.
-pub const SEEN_FOR: Lifetime = Lifetime::minutes(10);
+/// How long it is remembered: the ten minutes in which a message may come, and what two nodes' clocks may differ by.
+pub const SEEN_FOR: Lifetime = Lifetime::minutes(15);
 
 /// See the module's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ mod stream;
 mod tenants;
 pub(crate) mod tokens;
 mod trust;
+mod watching;
 mod wire;
 
 use std::sync::Arc;

@@ -221,6 +221,21 @@ async fn a_request_that_goes_on_ends_when_its_answer_is_waited_for_no_longer() {
     timeout(SECOND, server.ended.recv()).await.unwrap().unwrap();
 }
 
+/// What has come as a whole is in memory until it is read.
+#[tokio::test]
+async fn who_does_not_read_a_whole_answer_is_given_up() {
+    let server = Server::new(|_, _| Router::new().fallback(any(|| async { Body::from(vec![0; 2048]) }))).await;
+    let world = World::new(&routed(server.address).replace("xfcc = true", "idle_timeout_seconds = 1")).await;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let stream = TokioIo::new(world.worker("w-1").await.tls(&["h2"]).await);
+    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("https://a/sse/1").body(Full::<Bytes>::default()).unwrap();
+    let unread = sender.send_request(request).await.unwrap();
+    world.event("the end", |event| event["reason"] == "UPSTREAM_IDLE").await;
+    drop(unread);
+}
+
 /// Who stops to read holds nothing for longer than the server behind may be silent.
 #[tokio::test]
 async fn who_does_not_read_for_long_is_given_up() {

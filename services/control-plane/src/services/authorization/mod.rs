@@ -29,6 +29,7 @@ use super::{
     caller::{self, Caller},
     fields,
     stream::Messages,
+    watching,
 };
 
 /// Most questions of one call.
@@ -130,7 +131,9 @@ impl AuthorizationService for Api {
         });
         let (tenant, named) = of.map_err(|error| self.failed(&caller.call, caller.session.as_deref(), &error))?;
         let (node, watched) = (Arc::clone(&self.node), tenant.clone());
-        Ok(Response::new(self.stream(&caller, &tenant, move |sink| watch::watch(node, watched, named, sink))?))
+        Ok(Response::new(self.stream(&caller, &tenant, move |sink| {
+            watching::watch(node, watched, sink, move |affected| watch::told(affected, named))
+        })?))
     }
 
     async fn watch_refusals(

@@ -23,6 +23,7 @@ use super::{
     caller::{self, Caller},
     fields,
     stream::Messages,
+    watching,
 };
 
 #[async_trait]
@@ -165,7 +166,8 @@ impl MessageService for Api {
             Err(error) => return Err(self.failed(&caller.call, caller.session.as_deref(), &error)),
         };
         let node = Arc::clone(&self.node);
-        let stream = self.stream(&caller, &tenant.clone(), move |sink| watch::watch(node, tenant, sink))?;
+        let stream =
+            self.stream(&caller, &tenant.clone(), move |sink| watching::watch(node, tenant, sink, watch::told))?;
         Ok(Response::new(stream))
     }
 }

@@ -231,6 +231,27 @@ async fn a_wait_ends_with_the_node_and_with_the_receivers_right() {
     site.node.end().await;
 }
 
+/// A poll weighs eight; sixteen of those would be all that a principal may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_takes_one_place() {
+    const WAITS: usize = 20;
+    let site = Site::new().await;
+    let Site { world, node, service, .. } = &site;
+    begun(world, node, service).await;
+    let body = json!({});
+    let stop = async {
+        let text = format!(r#"signet_rpc_in_flight{{operation="PollSecurityEvents"}} {WAITS}"#);
+        eventually("all wait", async || node.metrics().await.contains(&text)).await;
+        node.stop.cancel();
+    };
+    let waits = futures::future::join_all((0..WAITS).map(|_| poll(world, node, service, &body)));
+    let (answers, ()) = tokio::join!(waits, stop);
+    for answer in answers {
+        assert_eq!((answer.status, &answer.body), (200, &json!({ "sets": {} })), "{answer:?}");
+    }
+    site.node.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn services_and_admins_may_and_no_others() {
     let site = Site::new().await;
