@@ -56,7 +56,9 @@ pub use retry::{Retry, jittered, request_id};
 pub use revocations::{RevocationListError, RevocationLists, VerifiedList};
 pub use root::{RootError, fetch_root, fingerprint};
 pub use serve::serve;
-pub use signet_messages::{MessageRefusal, ReplayRoom, SignedBy, SignedMessage, SigningSecret};
+pub use signet_messages::{
+    HEADERS as MESSAGE_HEADERS, MessageRefusal, ReplayRoom, SignedBy, SignedMessage, SigningSecret,
+};
 pub use storage::{Directory, InMemory, LOCK_FILE, Notes, Storage, read_notes, write_notes};
 pub use svid_keys::{SvidClaims, SvidFault, SvidKeys};
 pub use tokens::{BrokerTokenWish, IssuedToken, TokenChannel, Tokens};

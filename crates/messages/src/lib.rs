@@ -4,6 +4,7 @@
 //! A message is good if it is signed with a secret that holds now, within five minutes of its time, and was not seen
 //! before. Whose secret it is, and what the message means, is the caller's matter.
 
+mod enveloped;
 mod headers;
 mod refusal;
 mod replays;

@@ -52,7 +52,11 @@ impl Follower {
                 let identities = identities(&config).await;
                 let _identities = match identities {
                     Ok(identities) => {
-                        let tenants = identities.iter().map(|identity| tenant(&config, identity)).collect();
+                        let tenants = identities
+                            .iter()
+                            .zip(&config.tenants)
+                            .map(|(identity, of)| tenant(&config, of, identity))
+                            .collect();
                         // Who does not wait any more has given up.
                         let _ = sender.send(Ok((tenants, Watcher::new(runtime::Handle::current()))));
                         identities
@@ -82,7 +86,7 @@ impl Drop for Follower {
 }
 
 /// Within the runtime.
-fn tenant(config: &Config, identity: &Identity) -> Tenant {
+fn tenant(config: &Config, of: &TenantConfig, identity: &Identity) -> Tenant {
     let mut settings = RefusalSettings::new(config.rules.permissions.clone(), system_uptime);
     settings.staleness_limit = config.staleness_limit;
     settings.when_stale = config.when_stale;
@@ -90,7 +94,8 @@ fn tenant(config: &Config, identity: &Identity) -> Tenant {
     if let Some(authorizer) = authorizer.clone() {
         tokio::spawn(async move { authorizer.follow_keys().await });
     }
-    Tenant { refusals: identity.refusals(settings), authorizer }
+    let messages = of.require_signatures.then(|| identity.messages());
+    Tenant { refusals: identity.refusals(settings), authorizer, messages }
 }
 
 async fn identities(config: &Config) -> Result<Vec<Identity>, String> {

@@ -57,6 +57,10 @@ impl Holder {
         Self { tenant, principal, principal_type, by: By::Broker(Box::new(shown)) }
     }
 
+    pub(crate) const fn is_device(&self) -> bool {
+        matches!(self.principal_type, PrincipalType::Device)
+    }
+
     /// When it ends by itself.
     pub(crate) fn until(&self) -> Time {
         match &self.by {

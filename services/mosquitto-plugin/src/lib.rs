@@ -1,7 +1,7 @@
 //! A plugin of Eclipse Mosquitto (plugin API 5) that lets in whom the control plane lets in, for as long as it does.
 //!
 //! The broker has one thread, and nothing here makes it wait: a thread of our own follows the control plane
-//! (`follow.rs`), and what it knows is looked up in memory (`plugin.rs`). All that touches C is in `ffi.rs`.
+//! (`follow.rs`), and what it knows is looked up in memory (`plugin.rs`). All that touches C is in `ffi`.
 
 mod config;
 mod ffi;

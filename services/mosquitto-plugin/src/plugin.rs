@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signet_client::{Authorizer, Refusals, ShownBrokerToken};
+use signet_client::{Authorizer, MessageRefusal, MessageVerifier, Refusals, ShownBrokerToken, SignedMessage};
 use signet_core::{
     PrincipalId,
     brokers::{TopicRules, TopicUse, wanted_filter},
@@ -35,6 +35,8 @@ pub(crate) const MAX_CERTIFICATE: usize = 16 * 1024;
 pub(crate) struct Tenant {
     pub(crate) refusals: Refusals,
     pub(crate) authorizer: Option<Authorizer>,
+    /// Where devices must sign what they publish.
+    pub(crate) messages: Option<MessageVerifier>,
 }
 
 /// See the module's words.
@@ -58,9 +60,17 @@ pub(crate) struct Plugin {
 struct Followed {
     refusals: Refusals,
     authorizer: Option<Authorizer>,
+    messages: Option<MessageVerifier>,
     /// What sessions were last looked at for.
     epoch: u64,
     refuses_all: bool,
+}
+
+impl Followed {
+    /// What verifies what this client publishes; `None`: it need not be signed.
+    fn messages_of(&self, holder: &Holder) -> Option<&MessageVerifier> {
+        self.messages.as_ref().filter(|_| holder.is_device())
+    }
 }
 
 /// Goes around the sessions.
@@ -94,6 +104,32 @@ pub(crate) struct Check<'a> {
     pub(crate) topic: &'a [u8],
 }
 
+/// What a client publishes, to a topic that it may publish to.
+pub(crate) struct Message<'a> {
+    pub(crate) client_id: &'a CStr,
+    pub(crate) place: usize,
+    pub(crate) payload: &'a [u8],
+    /// User properties of MQTT 5 that carry a signature, by their places among [`MESSAGE_HEADERS`].
+    pub(crate) properties: &'a [(usize, Vec<u8>)],
+}
+
+impl Message<'_> {
+    /// Its signature: in properties if it has one of them, else in lines before its body.
+    fn signed(&self) -> Result<SignedMessage<'_>, MessageRefusal> {
+        if self.properties.is_empty() {
+            return SignedMessage::from_lines(self.payload);
+        }
+        let one = |header: usize| {
+            let mut values = self.properties.iter().filter(|(of, _)| *of == header);
+            let (_, value) = values.next().filter(|_| values.next().is_none())?;
+            std::str::from_utf8(value).ok()
+        };
+        let all = [0, 1, 2].map(one);
+        let [Some(id), Some(timestamp), Some(signatures)] = all else { return Err(MessageRefusal::Malformed) };
+        Ok(SignedMessage { id, timestamp, signatures, body: self.payload })
+    }
+}
+
 /// MQTT's words for what is done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -112,7 +148,13 @@ impl Plugin {
         watcher: Watcher,
         other: OtherLines,
     ) -> Self {
-        let followed = |Tenant { refusals, authorizer }| Followed { refusals, authorizer, epoch: 0, refuses_all: true };
+        let followed = |Tenant { refusals, authorizer, messages }| Followed {
+            refusals,
+            authorizer,
+            messages,
+            epoch: 0,
+            refuses_all: true,
+        };
         Self {
             tenants: tenants.into_iter().map(followed).collect(),
             rules,
@@ -153,6 +195,10 @@ impl Plugin {
             return Err("CLIENT_ID_OF_ANOTHER");
         }
         let username = CString::new(username).map_err(|_| "CLIENT_ID_OF_ANOTHER")?;
+        if let Some(messages) = tenant.messages_of(&holder) {
+            // So that its secret is here when its first message is, in most cases.
+            let _ = messages.standing(holder.principal.as_str());
+        }
         let (client_id, place) = (connect.client_id, connect.place);
         let token = holder.token().cloned();
         let session = self.sessions.begin(Admitted { client_id, place, holder, rights, epoch });
@@ -286,6 +332,13 @@ impl Plugin {
             return check.access == Access::Read && self.allows_absent(check, how, filter);
         };
         let Some(followed) = self.tenants.get(session.holder.tenant) else { return false };
+        if check.access == Access::Write
+            && (session.before == Some(place) || !session.is_connected)
+            && followed.messages_of(&session.holder).is_some()
+        {
+            // A will, which is older than a signature may be.
+            return false;
+        }
         let epoch = followed.refusals.epoch();
         if session.epoch != epoch && session.refused.is_none() {
             // What it lost is lost at once; the next look ends it.
@@ -310,6 +363,31 @@ impl Plugin {
         }
         let Some((tenant, id)) = self.principal_is_good(username) else { return false };
         self.rules.allow_somebody(how, filter, tenant.as_bytes(), id.as_bytes())
+    }
+
+    /// Whether a message is passed on: one of a device that has a secret, where it must sign, if it has signed it. A
+    /// device without a secret may not yet know how to.
+    pub(crate) fn judge(&mut self, message: &Message<'_>) -> Result<(), MessageRefusal> {
+        if self.tenants.iter().all(|followed| followed.messages.is_none()) {
+            return Ok(());
+        }
+        let session = self.sessions.find(message.client_id).filter(|session| session.place == message.place);
+        let Some(session) = session else { return Err(MessageRefusal::SenderRefused) };
+        let Some(followed) = self.tenants.get(session.holder.tenant) else { return Err(MessageRefusal::Unknown) };
+        let Some(verifier) = followed.messages_of(&session.holder) else { return Ok(()) };
+        let device = session.holder.principal.as_str();
+        let judged = match message.signed() {
+            Ok(signed) => verifier.verify_at_once(device, &signed).map(drop),
+            Err(malformed) => verifier.standing(device).and(Err(malformed)),
+        };
+        match judged {
+            Ok(()) | Err(MessageRefusal::UnknownSender) => Ok(()),
+            Err(refusal) => {
+                let client_id = message.client_id.to_string_lossy();
+                self.journal.refusal(|| format!("dropped a message of client id {client_id:?}: {}", refusal.reason()));
+                Err(refusal)
+            }
+        }
     }
 
     pub(crate) fn disconnected(&mut self, client_id: &CStr, place: usize) {

@@ -86,6 +86,8 @@ impl Sessions {
         self.by_client_id.insert(Arc::clone(&client_id), slot);
         let number = self.last;
         let before = self.slots.get(slot).and_then(Option::as_ref).map(|session| session.place);
+        // At the same address it has gone before this one came.
+        let before = before.filter(|before| *before != place);
         let session = Session {
             number,
             client_id,

@@ -30,13 +30,18 @@ const TIDY: Duration = Duration::from_secs(5);
 pub(super) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
     let _fetcher = Task::spawn(state::fetch(Arc::clone(&inner)));
     let _tidier = Task::spawn(tidy(Arc::clone(&inner)));
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut told) = (FIRST_PAUSE, None);
     loop {
         let opened = Instant::now();
         let error = connected(&shared, &inner).await.err();
         inner.disconnected(error.as_ref().is_some_and(ClientError::refuses_us));
-        tracing::debug!(error = error.map(|error| error.to_string()), "the stream of secrets ended; reopening it");
-        pause = if opened.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
+        let error = error.map(|error| error.to_string());
+        if error.is_some() && error != told {
+            tracing::warn!(tenant = %shared.anchors.tenant, error, "cannot follow devices' secrets; trying again");
+        }
+        let was_long = opened.elapsed() > LONGEST_PAUSE;
+        told = if was_long { None } else { error };
+        pause = if was_long { FIRST_PAUSE } else { pause };
         sleep(jittered(pause)).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }

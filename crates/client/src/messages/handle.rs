@@ -40,6 +40,18 @@ impl MessageVerifier {
         self.inner.verify(device, message).await
     }
 
+    /// The same by what is known, for whoever may not wait: [`MessageRefusal::Unknown`] if the device's secret has to be
+    /// fetched first, which is then under way.
+    pub fn verify_at_once(&self, device: &str, message: &SignedMessage<'_>) -> Result<SignedBy, MessageRefusal> {
+        self.inner.verify_at_once(device, message)
+    }
+
+    /// Whether a device has a secret that counts, or why not: [`MessageRefusal::UnknownSender`] if it has none,
+    /// [`MessageRefusal::Unknown`] if that has to be asked for first, which is then under way.
+    pub fn standing(&self, device: &str) -> Result<(), MessageRefusal> {
+        self.inner.standing(device)
+    }
+
     /// How long nothing is heard of the control plane, from the start on.
     pub fn silence(&self) -> Duration {
         self.inner.silence()

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 const PARTS: usize = 64;
 /// The last seconds of a secret's grace, in which its use is told of.
 const LATE: i64 = (GRACE.millis() - LATE_AFTER.millis()) / 1000;
-/// How long it is remembered that there is no secret, or none that counts: whoever knocks on and on is asked for once
-/// in that time.
+/// How long it is in no doubt that there is no secret, or none that counts: whoever knocks on and on is asked for once in
+/// that time.
 const NONE_FOR: Duration = Duration::from_secs(5);
 /// Most devices of a part of which that is remembered.
 const MOST_NONE: usize = 2048;
@@ -37,10 +37,18 @@ struct Known {
     is_late_told: bool,
 }
 
+/// What is known of a device without a secret that counts.
+struct Without {
+    refusal: MessageRefusal,
+    /// Not in doubt until then.
+    until: Instant,
+    told_in: u32,
+}
+
 #[derive(Default)]
 struct Part {
     known: HashMap<DeviceKey, Known>,
-    none: HashMap<DeviceKey, (MessageRefusal, Instant)>,
+    none: HashMap<DeviceKey, Without>,
     seen: Option<Replays<DeviceKey>>,
     /// Rises with each change of one of its devices: what was asked for before is not kept.
     changes: u64,
@@ -57,7 +65,7 @@ pub(super) struct Memory {
 /// What came of a look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// This. `doubtful`: by a secret that has to be asked for again, soon.
+    /// This. `doubtful`: by what has to be asked for again, soon.
     /// `late`: the control plane is to be told, once, that the secret before is used in its last quarter of an hour.
     Judged { answer: Result<SignedBy, MessageRefusal>, doubtful: bool, late: bool },
     /// Its secret has to be asked for first.
@@ -91,15 +99,15 @@ impl Memory {
         (now, at): (i64, Instant),
         believes_doubtful: bool,
     ) -> Look {
-        let refused = |refusal| Look::Judged { answer: Err(refusal), doubtful: false, late: false };
         let era = self.era.load(Ordering::Acquire);
         let Some(mut part) = self.part(key) else { return Look::Ask };
         let part = &mut *part;
-        if let Some((refusal, until)) = part.none.get(&key) {
-            if at < *until {
-                return refused(*refusal);
-            }
-            part.none.remove(&key);
+        if let Some(Without { refusal, until, told_in }) = part.none.get(&key) {
+            let doubtful = at >= *until || *told_in != era;
+            return match *told_in != era && !believes_doubtful {
+                true => Look::Ask,
+                false => Look::Judged { answer: Err(*refusal), doubtful, late: false },
+            };
         }
         let Some(known) = part.known.get_mut(&key) else { return Look::Ask };
         let doubtful = known.told_in != era;
@@ -114,6 +122,19 @@ impl Memory {
             answer == Ok(SignedBy::Previous) && known.secrets.grace_left(now).is_some_and(|left| left <= LATE);
         let late = is_late && !std::mem::replace(&mut known.is_late_told, true);
         Look::Judged { answer, doubtful, late }
+    }
+
+    /// Whether a device has a secret that counts, or why not, as [`Self::look`] would find it now; `None`: it has to be
+    /// asked for first.
+    pub(super) fn standing(&self, key: DeviceKey, believes_doubtful: bool) -> Option<Result<(), MessageRefusal>> {
+        let era = self.era.load(Ordering::Acquire);
+        let part = self.part(key)?;
+        let (standing, told_in) = match (part.none.get(&key), part.known.get(&key)) {
+            (Some(none), _) => (Err(none.refusal), none.told_in),
+            (None, Some(known)) => (Ok(()), known.told_in),
+            (None, None) => return None,
+        };
+        (told_in == era || believes_doubtful).then_some(standing)
     }
 
     /// To be taken before a device's secret is asked for.
@@ -150,10 +171,11 @@ impl Memory {
             Err(refusal) => {
                 part.known.remove(&key);
                 if part.none.len() >= MOST_NONE {
-                    part.none.retain(|_, (_, until)| at < *until);
+                    part.none.retain(|_, none| at < none.until);
                 }
-                if let Some(until) = until.filter(|_| part.none.len() < MOST_NONE && is_current) {
-                    part.none.insert(key, (refusal, until));
+                match until.filter(|_| part.none.len() < MOST_NONE && is_current) {
+                    Some(until) => drop(part.none.insert(key, Without { refusal, until, told_in: era })),
+                    None => drop(part.none.remove(&key)),
                 }
             }
         }
@@ -179,7 +201,6 @@ impl Memory {
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             part.changes = part.changes.wrapping_add(1);
-            part.none.clear();
         }
     }
 
@@ -193,11 +214,10 @@ impl Memory {
         }
     }
 
-    /// Forgets what could not come again. Call it on a timer, each minute.
-    pub(super) fn tidy(&self, now: i64, at: Instant) {
+    /// Forgets which messages were seen that could not come again. Call it on a timer, each minute.
+    pub(super) fn tidy(&self, now: i64) {
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            part.none.retain(|_, (_, until)| at < *until);
             if let Some(seen) = part.seen.as_mut() {
                 seen.forget(now);
             }
@@ -289,7 +309,12 @@ mod tests {
         assert_eq!(look(&memory, "ghost", "a", 1), judged(Err(MessageRefusal::UnknownSender)));
         let (timestamp, later) = (NOW.to_string(), Instant::now() + NONE_FOR);
         let message = SignedMessage { id: "a", timestamp: &timestamp, signatures: "", body: b"" };
-        assert_eq!(memory.look(memory.key("ghost"), &message, (NOW, later), true), Look::Ask);
+        let doubtful = Look::Judged { answer: Err(MessageRefusal::UnknownSender), doubtful: true, late: false };
+        assert_eq!(memory.look(memory.key("ghost"), &message, (NOW, later), true), doubtful);
+        memory.doubt();
+        assert_eq!(look(&memory, "ghost", "a", 1), doubtful);
+        assert_eq!(memory.standing(memory.key("ghost"), true), Some(Err(MessageRefusal::UnknownSender)));
+        assert_eq!(memory.standing(memory.key("ghost"), false), None);
         for number in 0..300_000 {
             tell(&memory, &format!("ghost-{number}"), Err(MessageRefusal::UnknownSender));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::{error::Unspecified, rand};
 use http::{HeaderMap, HeaderValue};
 use signet_core::Clock;
-use signet_messages::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
+use signet_messages::{ID_HEADER, SIGNATURE_HEADER, SignedMessage, SigningSecret, TIMESTAMP_HEADER};
 
 use crate::clock::system_clock;
 
@@ -44,6 +44,12 @@ impl MessageSigner {
 }
 
 impl SignedHeaders {
+    /// The message with these as lines before its body, for where there are no headers, e.g. in MQTT 3.1.1.
+    pub fn before(&self, body: &[u8]) -> Vec<u8> {
+        let Self { id, timestamp, signature } = self;
+        SignedMessage { id, timestamp, signatures: signature, body }.to_lines()
+    }
+
     /// Adds them to a request's.
     pub fn add_to(&self, headers: &mut HeaderMap) {
         for (name, value) in

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     asking::Asking,
     connection::Connection,
-    memory::{Look, Memory},
+    memory::{DeviceKey, Look, Memory},
 };
 
 /// How long what was told is believed while nothing is heard of the control plane.
@@ -67,8 +67,9 @@ impl Inner {
     pub(super) async fn verify(&self, device: &str, message: &SignedMessage<'_>) -> Result<SignedBy, MessageRefusal> {
         let (key, now) = (self.memory.key(device), self.now().unix_seconds());
         message.require_fresh(now)?;
-        if let Some(answer) = self.judged(key, device, message, now) {
-            return answer;
+        match self.judged(key, device, message, now) {
+            Some((answer, doubtful)) if answer.is_ok() || !doubtful => return answer,
+            Some(_) | None => {}
         }
         // Of whom there can be no secret nobody needs to ask.
         device.parse::<signet_core::PrincipalId>().map_err(|_| MessageRefusal::UnknownSender)?;
@@ -78,7 +79,7 @@ impl Inner {
                 self.usable().await?;
                 let waiting = self.asking.ask(key, device).ok_or(MessageRefusal::Unknown)?;
                 let _ = waiting.await;
-                if let Some(answer) = self.judged(key, device, message, now) {
+                if let Some((answer, _)) = self.judged(key, device, message, now) {
                     return answer;
                 }
             }
@@ -87,14 +88,34 @@ impl Inner {
         timeout(PATIENCE, fetched).await.unwrap_or(Err(MessageRefusal::Unknown))
     }
 
-    /// By what is known; `None`: the device's secret must be asked for.
+    /// The same without waiting: what is not known is asked for meanwhile.
+    pub(super) fn verify_at_once(&self, device: &str, message: &SignedMessage<'_>) -> Result<SignedBy, MessageRefusal> {
+        let (key, now) = (self.memory.key(device), self.now().unix_seconds());
+        message.require_fresh(now)?;
+        let judged = self.judged(key, device, message, now);
+        judged.map_or_else(|| self.learn(key, device), |(answer, _)| answer)
+    }
+
+    /// Whether a device has a secret that counts, or why not; what is not known is asked for meanwhile.
+    pub(super) fn standing(&self, device: &str) -> Result<(), MessageRefusal> {
+        let (key, at) = (self.memory.key(device), Instant::now());
+        let known = self.is_believed(at).then(|| self.memory.standing(key, self.is_recent(&self.heard_before, at)));
+        known.flatten().unwrap_or_else(|| self.learn(key, device))
+    }
+
+    fn learn<T>(&self, key: DeviceKey, device: &str) -> Result<T, MessageRefusal> {
+        drop(self.asking.ask(key, device));
+        Err(MessageRefusal::Unknown)
+    }
+
+    /// By what is known, and whether that is in doubt; `None`: the device's secret must be asked for.
     fn judged(
         &self,
-        key: [u64; 2],
+        key: DeviceKey,
         device: &str,
         message: &SignedMessage<'_>,
         now: i64,
-    ) -> Option<Result<SignedBy, MessageRefusal>> {
+    ) -> Option<(Result<SignedBy, MessageRefusal>, bool)> {
         let at = Instant::now();
         if !self.is_believed(at) {
             return None;
@@ -109,7 +130,7 @@ impl Inner {
                     // In the background: nobody waits for it.
                     drop(self.asking.ask(key, device));
                 }
-                Some(answer)
+                Some((answer, doubtful))
             }
             Look::Ask => None,
         }
@@ -174,7 +195,7 @@ impl Inner {
         let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
         if now.abs_diff(*tidied) >= 60 {
             *tidied = now;
-            self.memory.tidy(now, Instant::now());
+            self.memory.tidy(now);
         }
     }
 }
@@ -199,7 +220,7 @@ pub(super) async fn fetch(inner: Arc<Inner>) {
     }
 }
 
-async fn fetch_some(inner: &Inner, taken: Vec<([u64; 2], String)>, late: Vec<String>) {
+async fn fetch_some(inner: &Inner, taken: Vec<(DeviceKey, String)>, late: Vec<String>) {
     let (keys, devices): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
     let asked: Vec<_> = keys.iter().map(|key| (inner.memory.changes(*key), inner.memory.era())).collect();
     let fetched = async {

@@ -55,6 +55,7 @@ fn tenant(written: Tenant, base: &Path) -> TenantConfig {
         state_dir: base.join(written.state_dir),
         join_token_file: written.join_token_file.map(|path| base.join(path)),
         principal: written.principal,
+        require_signatures: written.require_signatures,
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Tenant {
     pub(super) state_dir: PathBuf,
     pub(super) join_token_file: Option<PathBuf>,
     pub(super) principal: Option<PrincipalId>,
+    #[serde(default)]
+    pub(super) require_signatures: bool,
 }
 
 /// Access tokens and broker tokens as passwords.

@@ -31,4 +31,6 @@ pub struct TenantConfig {
     pub join_token_file: Option<PathBuf>,
     /// The id to take, where the token leaves it open.
     pub principal: Option<PrincipalId>,
+    /// Whether devices that have a secret must sign what they publish.
+    pub require_signatures: bool,
 }

@@ -15,6 +15,7 @@ mod hostile;
 mod loading;
 mod mqtt;
 mod outage;
+mod signed;
 mod staying;
 mod tokens;
 mod topics;

@@ -41,20 +41,21 @@ impl World {
 
     /// With more lines of the plugin's configuration, before all others.
     pub(crate) async fn with(more: &str) -> Self {
-        Self::started(Self::without_broker(more).await).await
+        Self::without_broker(more).await.started().await
     }
 
     /// One in which tokens are given, and taken by the broker.
     pub(crate) async fn with_tokens() -> Self {
         let issuer = "tokens = { issuer = \"https://id.example.com\" }";
-        Self::started(Self::made(issuer, "tokens = { audience = \"mqtt\" }").await).await
+        Self::made(issuer, "tokens = { audience = \"mqtt\" }").await.started().await
     }
 
-    async fn started(mut world: Self) -> Self {
-        world.broker = Some(Broker::start(world.environment.dir.path()).await);
-        world.broker().says("following the control plane for tenant acme").await;
-        world.broker().says("following the control plane for tenant globex").await;
-        world
+    /// With a broker.
+    pub(crate) async fn started(mut self) -> Self {
+        self.broker = Some(Broker::start(self.environment.dir.path()).await);
+        self.broker().says("following the control plane for tenant acme").await;
+        self.broker().says("following the control plane for tenant globex").await;
+        self
     }
 
     pub(crate) async fn without_broker(more: &str) -> Self {

@@ -6,20 +6,25 @@
 
 #![expect(unsafe_code, reason = "the broker is a C program: it hands us pointers, and takes some")]
 
+mod functions;
+
 use std::{
     cell::RefCell,
-    ffi::{CStr, CString, c_char, c_int, c_long, c_uchar, c_void},
+    ffi::{CStr, c_char, c_int, c_long, c_void},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     ptr::{null, null_mut},
     time::{Duration, Instant},
 };
 
+use functions::{Functions, Properties, TextOf};
+use signet_client::MessageRefusal;
+
 use crate::{
     config::Config,
     follow::Follower,
-    journal::{Line, OtherLines, Weight},
-    plugin::{Access, Check, Connect, MAX_CERTIFICATE, Plugin},
+    journal::{OtherLines, Weight},
+    plugin::{Access, Check, Connect, MAX_CERTIFICATE, Message, Plugin},
 };
 
 /// The plugin interface that we speak (`MOSQ_PLUGIN_VERSION`).
@@ -29,12 +34,16 @@ const SUCCESS: c_int = 0;
 const INVALID: c_int = 3;
 const AUTH: c_int = 11;
 const ACL_DENIED: c_int = 12;
+/// What ends a connection.
+const UNKNOWN: c_int = 13;
 /// It is done, and plugins that were loaded later are asked, too.
 const DEFER: c_int = 17;
 /// `enum mosquitto_plugin_event`.
 const RELOAD: c_int = 1;
 const ACL_CHECK: c_int = 2;
 const BASIC_AUTH: c_int = 3;
+/// `MOSQ_EVT_MESSAGE_IN` in 2.1.
+const MESSAGE: c_int = 7;
 const TICK: c_int = 9;
 const DISCONNECT: c_int = 10;
 /// `MOSQ_ACL_*`.
@@ -75,6 +84,21 @@ struct AclCheck {
 }
 
 #[repr(C)]
+struct Published {
+    future: *mut c_void,
+    client: *mut c_void,
+    topic: *mut c_char,
+    payload: *const c_void,
+    properties: *const c_void,
+    reason_string: *mut c_char,
+    payloadlen: u32,
+    qos: u8,
+    reason_code: u8,
+    retain: bool,
+    future2: [*mut c_void; 4],
+}
+
+#[repr(C)]
 struct Tick {
     future: *mut c_void,
     now_ns: c_long,
@@ -98,79 +122,6 @@ struct Disconnect {
 pub struct PluginOption {
     key: *const c_char,
     value: *const c_char,
-}
-
-unsafe extern "C" {
-    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
-}
-
-type Register = unsafe extern "C" fn(*mut c_void, c_int, Callback, *const c_void, *mut c_void) -> c_int;
-type TextOf = unsafe extern "C" fn(*const c_void) -> *const c_char;
-type NumberOf = unsafe extern "C" fn(*const c_void) -> c_int;
-type CertificateOf = unsafe extern "C" fn(*const c_void) -> *mut c_void;
-type SetUsername = unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int;
-type Kick = unsafe extern "C" fn(*const c_char, bool) -> c_int;
-type Log = unsafe extern "C" fn(c_int, *const c_char, ...);
-type ToDer = unsafe extern "C" fn(*const c_void, *mut *mut c_uchar) -> c_int;
-type Free = unsafe extern "C" fn(*mut c_void);
-
-/// Functions of the broker, and of the OpenSSL that it has loaded.
-#[derive(Clone, Copy)]
-struct Functions {
-    register: Register,
-    address: TextOf,
-    client_id: TextOf,
-    username: TextOf,
-    protocol: NumberOf,
-    protocol_version: NumberOf,
-    certificate: CertificateOf,
-    set_username: SetUsername,
-    kick: Kick,
-    log: Log,
-    i2d_x509: ToDer,
-    x509_free: Free,
-}
-
-/// A function of the process by its name.
-macro_rules! function {
-    ($name:literal as $type:ty) => {{
-        // SAFETY: the name ends with NUL, and 0 is RTLD_DEFAULT: what the program and its libraries have.
-        let found = unsafe { dlsym(null_mut(), $name.as_ptr()) };
-        if found.is_null() {
-            return None;
-        }
-        // SAFETY: it is a function, of the type that its header has for this name.
-        unsafe { std::mem::transmute::<*mut c_void, $type>(found) }
-    }};
-}
-
-impl Functions {
-    /// `None`: one is missing.
-    fn look_up() -> Option<Self> {
-        Some(Self {
-            register: function!(c"mosquitto_callback_register" as Register),
-            address: function!(c"mosquitto_client_address" as TextOf),
-            client_id: function!(c"mosquitto_client_id" as TextOf),
-            username: function!(c"mosquitto_client_username" as TextOf),
-            protocol: function!(c"mosquitto_client_protocol" as NumberOf),
-            protocol_version: function!(c"mosquitto_client_protocol_version" as NumberOf),
-            certificate: function!(c"mosquitto_client_certificate" as CertificateOf),
-            set_username: function!(c"mosquitto_set_username" as SetUsername),
-            kick: function!(c"mosquitto_kick_client_by_clientid" as Kick),
-            log: function!(c"mosquitto_log_printf" as Log),
-            i2d_x509: function!(c"i2d_X509" as ToDer),
-            x509_free: function!(c"X509_free" as Free),
-        })
-    }
-
-    fn log(&self, lines: Vec<Line>) {
-        for (weight, line) in lines {
-            let line = line.replace('\0', " ");
-            let Ok(line) = CString::new(format!("signet: {line}")) else { continue };
-            // SAFETY: both end with NUL, and the format takes one text.
-            unsafe { (self.log)(weight as c_int, c"%s".as_ptr(), line.as_ptr()) };
-        }
-    }
 }
 
 /// A client of the broker, for the time of one call.
@@ -246,6 +197,7 @@ impl<'a> Client<'a> {
 /// What the broker keeps for us.
 struct State {
     functions: Functions,
+    properties: Option<Properties>,
     /// The broker calls us while it ends a session for us: nothing may be borrowed then.
     plugin: RefCell<Plugin>,
     _follower: Follower,
@@ -292,7 +244,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     };
     // SAFETY: the caller's promise. It is freed by `mosquitto_plugin_cleanup`.
     unsafe { *userdata = state };
-    for event in [RELOAD, ACL_CHECK, BASIC_AUTH, TICK, DISCONNECT] {
+    for event in [RELOAD, ACL_CHECK, BASIC_AUTH, MESSAGE, TICK, DISCONNECT] {
         // SAFETY: the broker's own pointer, our function, and what it is handed back.
         let registered = unsafe { (functions.register)(identifier, event, on_event, null(), state) };
         if registered != SUCCESS {
@@ -348,9 +300,16 @@ fn start(functions: Functions, options: &[(String, String)]) -> Result<State, St
     // A second instance of the plugin writes where the first does.
     let _ = lines.without_time().with_target(false).with_ansi(false).try_init();
     let (follower, tenants, watcher) = Follower::start(&config)?;
+    let must_sign = config.tenants.iter().any(|tenant| tenant.require_signatures);
+    let properties = must_sign.then(Properties::look_up).flatten();
+    if must_sign && properties.is_none() {
+        let line =
+            "without libmosquitto.so.1 no properties of MQTT 5 are read: messages must have their signatures as lines";
+        functions.log(vec![(Weight::Warning, line.into())]);
+    }
     let audience = config.tokens.map(|tokens| tokens.audience);
     let plugin = RefCell::new(Plugin::new(tenants, (config.rules, audience), watcher, other));
-    Ok(State { functions, plugin, _follower: follower })
+    Ok(State { functions, properties, plugin, _follower: follower })
 }
 
 /// # Safety
@@ -367,6 +326,8 @@ unsafe extern "C" fn on_event(event: c_int, data: *mut c_void, userdata: *mut c_
         BASIC_AUTH => state.basic_auth(unsafe { &*data.cast::<BasicAuth>() }),
         // SAFETY: as above.
         ACL_CHECK => state.acl_check(unsafe { &*data.cast::<AclCheck>() }),
+        // SAFETY: as above.
+        MESSAGE => state.published(unsafe { &*data.cast::<Published>() }),
         // SAFETY: as above; it is ours to change.
         TICK => state.tick(unsafe { &mut *data.cast::<Tick>() }),
         // SAFETY: as above.
@@ -424,6 +385,30 @@ impl State {
         drop(plugin);
         self.functions.log(lines);
         ACL_DENIED
+    }
+
+    /// Also what is dropped is confirmed to clients of MQTT 3.1.1, so that they do not send it again for ever.
+    fn published(&self, event: &Published) -> c_int {
+        let client = self.client(event.client);
+        let Some(client_id) = client.client_id() else { return ACL_DENIED };
+        let length = usize::try_from(event.payloadlen).unwrap_or(0);
+        // SAFETY: it has as many bytes, and lives as long as this call.
+        let payload = (!event.payload.is_null())
+            .then(|| unsafe { std::slice::from_raw_parts(event.payload.cast::<u8>(), length) });
+        // SAFETY: the broker's list.
+        let properties = self.properties.map(|properties| unsafe { properties.signature(event.properties) });
+        let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return ACL_DENIED };
+        let (payload, properties) = (payload.unwrap_or_default(), properties.unwrap_or_default());
+        let judged = plugin.judge(&Message { client_id, place: client.place(), payload, properties: &properties });
+        let lines = plugin.take_lines();
+        drop(plugin);
+        self.functions.log(lines);
+        match judged {
+            Ok(()) => SUCCESS,
+            // The client comes back and sends it again: nothing is lost because we did not know enough.
+            Err(MessageRefusal::Unknown) => UNKNOWN,
+            Err(_) => ACL_DENIED,
+        }
     }
 
     fn tick(&self, event: &mut Tick) -> c_int {
