@@ -77,35 +77,79 @@ pub fn prepare_crl(
     Ok(PreparedCrl { tbs_der, left_out, issuer_key: issuer.key.clone() })
 }
 
+/// The octet of a SEQUENCE.
+const SEQUENCE: u8 = 0x30;
+/// Days whose form is remembered: what is on a list was revoked within a certificate's life, or little more.
+const DAYS: usize = 512;
+const DAY_SECONDS: i64 = 86_400;
+
 /// Entries one after the other, DER. Written by hand: a list may have a million.
 struct Entries {
     der: Vec<u8>,
-    /// The extensions of an entry for each reason.
-    extensions: Vec<(RevocationReason, Vec<u8>)>,
-    one: Vec<u8>,
+    /// The extensions of an entry, by the code of its reason.
+    extensions: Vec<Vec<u8>>,
+    /// Midnights as the library writes them, each at its day's remainder by [`DAYS`].
+    days: Vec<(i64, Vec<u8>)>,
 }
 
 impl Entries {
     fn new() -> der::Result<Self> {
-        // Section 5.3.1: the reason is left out rather than `unspecified`.
-        let reasons = RevocationReason::ALL.into_iter().filter(|reason| *reason != RevocationReason::Unspecified);
-        let extensions = reasons.map(|reason| {
+        let mut extensions = vec![Vec::new(); 16];
+        for reason in RevocationReason::ALL {
+            // Section 5.3.1: the reason is left out rather than `unspecified`.
+            if reason == RevocationReason::Unspecified {
+                continue;
+            }
             let code = [reason.code()];
             let extension = encode::extension(oid::CRL_REASON, false, &AnyRef::new(Tag::Enumerated, &code)?)?;
-            Ok((reason, vec![extension].to_der()?))
-        });
-        Ok(Self { der: Vec::new(), extensions: extensions.collect::<der::Result<_>>()?, one: Vec::new() })
+            let place = extensions.get_mut(usize::from(reason.code())).ok_or(der::ErrorKind::Failed)?;
+            *place = vec![extension].to_der()?;
+        }
+        Ok(Self { der: Vec::new(), extensions, days: vec![(i64::MIN, Vec::new()); DAYS] })
     }
 
     /// After an error there is nothing of the entry.
     fn add(&mut self, entry: &RevokedEntry) -> der::Result<()> {
-        self.one.clear();
-        UintRef::new(entry.serial.as_bytes())?.encode_to_vec(&mut self.one)?;
-        encode::time(entry.revoked_at)?.encode_to_vec(&mut self.one)?;
-        if let Some((_, extensions)) = self.extensions.iter().find(|(reason, _)| *reason == entry.reason) {
-            self.one.extend_from_slice(extensions);
+        let begin = self.der.len();
+        self.der.extend_from_slice(&[SEQUENCE, 0]);
+        let written = self.write(entry);
+        // Less than 128 bytes, so that the length has one byte: a serial has 20 at most.
+        let length = self.der.len().saturating_sub(begin).saturating_sub(2);
+        let length = u8::try_from(length).ok().filter(|length| *length < 0x80).ok_or(der::ErrorKind::Overlength.into());
+        match written.and(length) {
+            Ok(length) => {
+                if let Some(place) = self.der.get_mut(begin.saturating_add(1)) {
+                    *place = length;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.der.truncate(begin);
+                Err(error)
+            }
         }
-        AnyRef::new(Tag::Sequence, &self.one)?.encode_to_vec(&mut self.der)?;
+    }
+
+    fn write(&mut self, entry: &RevokedEntry) -> der::Result<()> {
+        UintRef::new(entry.serial.as_bytes())?.encode(&mut self.der)?;
+        let at = entry.revoked_at.unix_seconds();
+        let (day, second) = (at.div_euclid(DAY_SECONDS), at.rem_euclid(DAY_SECONDS));
+        let place = usize::try_from(day.rem_euclid(DAYS as i64)).unwrap_or_default();
+        let (known, midnight) = self.days.get_mut(place).ok_or(der::ErrorKind::Failed)?;
+        if *known != day {
+            *midnight = encode::time(Time::from_unix_seconds(day.saturating_mul(DAY_SECONDS)))?.to_der()?;
+            *known = day;
+        }
+        // Both forms end in HHMMSSZ.
+        let date = midnight.strip_suffix(b"000000Z").ok_or(der::ErrorKind::DateTime)?;
+        self.der.extend_from_slice(date);
+        for part in [second / 3600, second / 60 % 60, second % 60] {
+            let digit = |digit: i64| b'0'.saturating_add(u8::try_from(digit).unwrap_or_default());
+            self.der.extend_from_slice(&[digit(part / 10), digit(part % 10)]);
+        }
+        self.der.push(b'Z');
+        let extensions = self.extensions.get(usize::from(entry.reason.code())).ok_or(der::ErrorKind::Failed)?;
+        self.der.extend_from_slice(extensions);
         Ok(())
     }
 }

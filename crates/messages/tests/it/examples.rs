@@ -74,6 +74,8 @@ fn this_crate_signs_and_verifies_as_the_vectors_say() {
         let message =
             SignedMessage { id: &vector.id, timestamp: &vector.timestamp, signatures: &vector.signature, body: &body };
         assert_eq!(SecretPair::new(secret, None).verify(&message, now), Ok(SignedBy::Current), "{}", vector.name);
+        // What the clients print, an empty line and the body are the form without headers.
+        assert_eq!(message.to_lines(), [vector.headers().as_bytes(), b"\n", &body].concat(), "{}", vector.name);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use der::{Decode, Encode};
 use proptest::prelude::*;
 use signet_core::{
     Lifetime, PrincipalType, Serial, Time,
@@ -13,6 +14,8 @@ use signet_x509::{
     pem,
 };
 use webpki::{BorrowedCertRevocationList, CertRevocationList};
+
+use x509_cert::crl::TbsCertList;
 
 use crate::{
     judges::{Folder, attempt, run},
@@ -134,6 +137,31 @@ fn a_list_that_cannot_be_is_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// DER has one form of everything.
+    #[test]
+    fn entries_are_written_as_the_library_writes_them(
+        all in proptest::collection::btree_map(
+            (0..4_102_444_800_i64, any::<[u8; 10]>()), (0..4_102_444_800_i64, 0..RevocationReason::ALL.len()), 0..300,
+        ),
+    ) {
+        let world = World::new();
+        let entry = |((made, random), (at, reason)): ((i64, [u8; 10]), (i64, usize))| RevokedEntry {
+            serial: Serial::new(Time::from_unix_seconds(made), random),
+            revoked_at: Time::from_unix_seconds(at),
+            reason: RevocationReason::ALL[reason],
+        };
+        let entries: Vec<RevokedEntry> = all.into_iter().map(entry).collect();
+        let prepared = prepare_crl(&world.tenant.cert, 1, NOW, NOW.plus(DAY), &entries).unwrap();
+        let tbs: TbsCertList = TbsCertList::from_der(prepared.tbs_der()).unwrap();
+        prop_assert_eq!(tbs.to_der().unwrap(), prepared.tbs_der());
+        let signature = world.tenant.key.sign(prepared.tbs_der()).unwrap();
+        let mut found = verified_entries(&prepared.finish(&signature).unwrap(), &world.tenant.cert).unwrap();
+        let mut sorted = entries;
+        sorted.sort_by_key(|entry| entry.serial);
+        found.sort_by_key(|entry| entry.serial);
+        prop_assert_eq!(found, sorted);
+    }
 
     #[test]
     fn webpki_finds_exactly_what_was_revoked(serials in proptest::collection::btree_set(any::<[u8; 10]>(), 0..50)) {
