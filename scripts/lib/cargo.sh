@@ -26,6 +26,11 @@ build_binaries() {
   echo "${CARGO_TARGET_DIR:-$ROOT/target}/debug"
 }
 
+# build_plugin: Mosquitto's, beside those.
+build_plugin() {
+  [[ -n ${SIGNET_BIN:-} ]] || cargo build --workspace --lib --quiet >&2 || die "the build failed; its errors are above"
+}
+
 # build_release: the same as they are shipped, and `signet-bench`; prints their folder. The whole workspace, like the
 # tests: cargo then settles on the same features of every crate, so that what is measured is what runs.
 build_release() {
