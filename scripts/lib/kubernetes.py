@@ -30,6 +30,7 @@ VARIANTS = {
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/signet-prod-signetd"}},
         "imagePullSecrets": [{"name": "registry"}],
         "clusterIssuer": "https://kubernetes.default.svc.cluster.local",
+        "tokenIssuer": "https://signet.example.com:8443",
         "extraConfig": "[limits]\nmax_streams = 64\n",
     },
 }

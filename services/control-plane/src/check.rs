@@ -24,6 +24,7 @@ use crate::{
     authorization::Table,
     bans,
     config::{Keys, Storage},
+    issuer::TokenIssuer,
     readiness::rfc3339,
     serve::Listeners,
     server_identity::judge::{Fault, judge},
@@ -60,6 +61,12 @@ pub(crate) async fn check(config: &Config, clock: &Clock, out: &mut impl Write) 
         Keys::Kms { prefix, .. } => format!("KMS, aliases {prefix}-…"),
     };
     writeln!(out, "keys             {keys}; audit key {}", wired.audit_key)?;
+    match TokenIssuer::configured(config).base() {
+        Some(base) => writeln!(out, "tokens           issuers at {base}/t/<tenant>")?,
+        None => {
+            writeln!(out, "tokens           none are given: set tokens.issuer to the https address that they name")?
+        }
+    }
     wired.check_published_root(clock()).await?;
     let has_root = wired.find_root(clock()).await?;
     restoration(&wired, clock, out).await?;

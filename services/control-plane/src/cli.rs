@@ -1,6 +1,7 @@
 //! `signetd` on the command line.
 
 use std::{
+    error::Error,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -69,8 +70,8 @@ pub fn system_clock() -> Clock {
 pub async fn run(arguments: Arguments) -> ExitCode {
     if matches!(arguments.command, Some(Command::Sample)) {
         return match io::stdout().write_all(SAMPLE.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(1, &error),
+            Err(error) if !is_closed(&error) => fail(1, &error),
+            Ok(()) | Err(_) => ExitCode::SUCCESS,
         };
     }
     let config = match configuration(arguments.config.as_deref()) {
@@ -80,6 +81,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Some(Command::Check) => match check(&config, &system_clock(), &mut io::stdout()).await {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) if is_closed(&*error) => ExitCode::SUCCESS,
             Err(error) => fail(1, &*error),
         },
         Some(Command::Backup { file }) => match back_up(&config, &file) {
@@ -89,6 +91,11 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Sample) => ExitCode::SUCCESS,
         None => run_server(config, move || configuration(arguments.config.as_deref())).await,
     }
+}
+
+/// Whether whoever read our output has seen enough.
+fn is_closed(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn back_up(config: &Config, file: &Path) -> Result<(), WiringError> {
@@ -154,7 +161,7 @@ fn reload(reloader: &Reloader, config: Result<Config, ConfigError>) {
 }
 
 /// Tells people what is wrong, with every cause.
-fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+fn fail(code: u8, error: &dyn Error) -> ExitCode {
     let mut text = format!("signetd: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -5,6 +5,8 @@ use signet_core::{
     tokens::{self, TokenUse},
 };
 
+use crate::Config;
+
 /// See the module's words.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenIssuer {
@@ -16,8 +18,18 @@ pub(crate) struct TokenIssuer {
 }
 
 impl TokenIssuer {
+    pub(crate) fn configured(config: &Config) -> Self {
+        let endpoint = config.probe.as_ref().map(|probe| &*probe.endpoint);
+        Self::new(config.tokens.issuer.as_deref(), endpoint, config.tokens.lifetime)
+    }
+
+    /// Where tenants' issuers begin.
+    pub(crate) fn base(&self) -> Option<&str> {
+        self.base.as_deref()
+    }
+
     /// `base`: what the environment sets; `endpoint`: `host:port` of the control plane, which stands in for it.
-    pub(crate) fn new(base: Option<&str>, endpoint: Option<&str>, lifetime: Lifetime) -> Self {
+    fn new(base: Option<&str>, endpoint: Option<&str>, lifetime: Lifetime) -> Self {
         let at = |endpoint: &str| format!("https://{}", endpoint.strip_suffix(":443").unwrap_or(endpoint));
         let endpoint = endpoint.map(at);
         let base = base.map(|base| base.trim_end_matches('/').to_owned()).or_else(|| endpoint.clone());

@@ -231,11 +231,7 @@ fn node(
         ban_log,
         certificate: Certificate::default(),
         endpoint: Endpoint::new(config.probe.as_ref().map(|probe| probe.endpoint.clone())),
-        issuer: TokenIssuer::new(
-            config.tokens.issuer.as_deref(),
-            config.probe.as_ref().map(|probe| &*probe.endpoint),
-            config.tokens.lifetime,
-        ),
+        issuer: TokenIssuer::configured(config),
         connections,
         alone: wired.server_identity.renewed_by_server(),
         verifier: ClientVerifier::new(wired.app.environment().clone(), known, provider(), false),

@@ -147,6 +147,9 @@ const SUSPENDED: [&str; 2] = ["PRINCIPAL_DENIED", "TENANT_SUSPENDED"];
 const ACTIVATE: &str = "a new certificate does not help; an admin lets it act again: `principal activate PRINCIPAL --tenant TENANT`, \
                         or `principal tenant activate TENANT`. A deleted principal needs another id";
 
+/// The reasons of whoever asks a token for more than it may.
+const NOT_GRANTED: [&str; 2] = ["SCOPE_NOT_GRANTED", "TOPIC_NOT_GRANTED"];
+
 /// What to do while the store is being restored.
 const RESTORING: &str = "retry when the restore has ended; if it was cut off, its operator runs `principal restore` again, or ends it with --give-up";
 
@@ -161,7 +164,8 @@ impl From<ClientError> for Failure {
             ClientError::Rpc(error) if error.transport => answered(Code::Unavailable),
             // Who enrolls has no certificate that could be wrong.
             ClientError::Rpc(error) if error.reason == ENROLLMENT_REFUSED => (Exit::Denied, None),
-            ClientError::Rpc(error) if SUSPENDED.contains(&error.reason.as_str()) => (Exit::Denied, Some(ACTIVATE)),
+            ClientError::Rpc(error) if is_suspended(error) => (Exit::Denied, Some(ACTIVATE)),
+            ClientError::Rpc(error) if NOT_GRANTED.contains(&error.reason.as_str()) => answered(Code::PermissionDenied),
             ClientError::Rpc(error) if error.reason == "STORE_RESTORING" => (Exit::Unavailable, Some(RESTORING)),
             ClientError::Rpc(error) => answered(error.code),
             ClientError::Credentials(_) => (Exit::Denied, Some("`principal doctor` explains what is wrong with them")),
@@ -169,8 +173,12 @@ impl From<ClientError> for Failure {
             ClientError::Proof(_) => (Exit::Usage, None),
         };
         let message = match &error {
-            ClientError::Rpc(RpcError { field: Some(field), message, .. }) if !message.contains(field.as_str()) => {
-                format!("{field}: {message}")
+            ClientError::Rpc(RpcError { field: Some(field), message, .. }) => {
+                let problem = message.strip_prefix(field.as_str()).and_then(|rest| rest.strip_prefix(": "));
+                match problem {
+                    None if message.contains(field.as_str()) => message.clone(),
+                    problem => format!("{}: {}", named(field), problem.unwrap_or(message)),
+                }
             }
             _ => error.to_string(),
         };
@@ -180,6 +188,21 @@ impl From<ClientError> for Failure {
         let reason = named.or(unimplemented.then_some(UNIMPLEMENTED)).map(str::to_owned);
         let hint = enrollment_refused(&error).or(hint.map(str::to_owned));
         Self { exit, message, reason, hint }
+    }
+}
+
+/// Whether the caller may not act; not, as with `FAILED_PRECONDITION`, whom it acts on.
+fn is_suspended(error: &RpcError) -> bool {
+    SUSPENDED.contains(&error.reason.as_str()) && error.code != Code::FailedPrecondition
+}
+
+/// A request's field by the option that it comes from, where that has another name.
+fn named(field: &str) -> &str {
+    match field {
+        "lifetime_seconds" => "--valid-for",
+        "scopes" => "--scope",
+        "client_id_suffix" => "--client-id-suffix",
+        other => other,
     }
 }
 

@@ -90,6 +90,11 @@ impl Session {
         !self.tenant.is_empty() && own.is_some_and(|own| own != self.tenant)
     }
 
+    /// The certificate that we call with, DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.held.as_ref().map(|held| held.der.as_slice())
+    }
+
     /// A failure, with what this caller can do.
     pub fn failure(&self, error: impl Into<ClientError>) -> Failure {
         Failure::from(error.into()).of_caller(self.held.as_ref().and_then(Held::tenant_and_principal))

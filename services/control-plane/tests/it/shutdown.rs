@@ -136,6 +136,9 @@ async fn the_program_ends_well_on_sigterm_and_logs_a_line_a_call() {
     let checked = program.check().await;
     let told = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success(), "{checked:?}");
+    assert!(told.contains("tokens           none are given: set tokens.issuer"), "{told}");
+    let unread = program.check_of_nobody().await;
+    assert!(unread.status.success() && unread.stderr.is_empty(), "{unread:?}");
     assert!(told.contains("signetd is running here and has them open") && !told.contains('{'), "{told}");
     let (code, log) = program.end().await;
     assert_eq!(code, Some(0), "{log}");

@@ -87,8 +87,10 @@ async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() 
 
     let svid = claims(&run(&machine, "--context w-2 svid jwt --audience sts.amazonaws.com").ok());
     assert_eq!(svid["iss"], format!("{issuer}/svid"));
+    let wit = claims(&run(&machine, "--context w-2 svid wit --valid-for 1m").ok());
+    assert_eq!(wit["cnf"]["jwk"]["crv"], "P-256", "{wit}");
     let keys = run(&machine, "token-key list --tenant acme -o json").ok().json();
-    assert_eq!(keys.as_array().unwrap().len(), 2, "{keys}");
+    assert_eq!(keys.as_array().unwrap().len(), 3, "{keys}");
 
     introspected(&machine, "w-2.jwt", 0);
     let unasked = run(&machine, "token-key rotate --use access-token --now --tenant acme");
@@ -105,6 +107,15 @@ async fn tokens_are_got_introspected_and_end_with_their_holder_and_their_keys() 
 
     let elsewhere = run(&machine, "access-token get --audience jobs --tenant acme");
     assert!(elsewhere.code == 2 && elsewhere.err.contains("context's own tenant"), "{elsewhere:?}");
+    for (command, code, says) in [
+        ("access-token get --audience jobs --scope jobs:cancel", 4, "has not all of the permissions"),
+        ("broker-token get", 4, "has no topics"),
+        ("access-token get --audience jobs --valid-for 2h", 2, "--valid-for: "),
+        ("svid wit --valid-for 1s", 2, "--valid-for: "),
+    ] {
+        let refused = run(&machine, &format!("--context w-2 {command}"));
+        assert!(refused.code == code && refused.err.contains(says), "{command}: {refused:?}");
+    }
     let nothing = run(&machine, "--context w-2 access-token get --audience nobody");
     assert!(nothing.code == 2 && nothing.err.contains("nobody is none of tenant acme"), "{nothing:?}");
     server.stop().await;
