@@ -27,7 +27,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether it is our own certificate that is refused, our principal, our tenant or our right: what we were told holds no more.
+    /// Whether it is our own certificate that is refused, our principal, our tenant or our right: what we were told
+    /// holds no more.
     pub(crate) fn refuses_us(&self) -> bool {
         match self {
             Self::Connect(ConnectError::CertificateRefused { .. }) => true,

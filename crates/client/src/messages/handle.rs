@@ -40,8 +40,8 @@ impl MessageVerifier {
         self.inner.verify(device, message).await
     }
 
-    /// The same by what is known, for whoever may not wait: [`MessageRefusal::Unknown`] if the device's secret has to be
-    /// fetched first, which is then under way.
+    /// The same by what is known, for whoever may not wait: [`MessageRefusal::Unknown`] if the device's secret has to
+    /// be fetched first, which is then under way.
     pub fn verify_at_once(&self, device: &str, message: &SignedMessage<'_>) -> Result<SignedBy, MessageRefusal> {
         self.inner.verify_at_once(device, message)
     }

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 const PARTS: usize = 64;
 /// The last seconds of a secret's grace, in which its use is told of.
 const LATE: i64 = (GRACE.millis() - LATE_AFTER.millis()) / 1000;
-/// How long it is in no doubt that there is no secret, or none that counts: whoever knocks on and on is asked for once in
-/// that time.
+/// How long it is in no doubt that there is no secret, or none that counts: whoever knocks on and on is asked for once
+/// in that time.
 const NONE_FOR: Duration = Duration::from_secs(5);
 /// Most devices of a part of which that is remembered.
 const MOST_NONE: usize = 2048;

@@ -7,7 +7,6 @@ use std::{
 
 use signet_client::MESSAGE_HEADERS as HEADERS;
 
-use super::Callback;
 use crate::journal::Line;
 
 /// `MQTT_PROP_USER_PROPERTY`.
@@ -22,6 +21,9 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
     fn free(allocated: *mut c_void);
 }
+
+/// Of an event.
+pub(super) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
 type Register = unsafe extern "C" fn(*mut c_void, c_int, Callback, *const c_void, *mut c_void) -> c_int;
 pub(super) type TextOf = unsafe extern "C" fn(*const c_void) -> *const c_char;

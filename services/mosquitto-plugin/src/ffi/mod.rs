@@ -58,8 +58,6 @@ const ENDING: Duration = Duration::from_millis(30);
 /// How soon the broker is to call again, which 2.0 does anyway.
 const TICK_MS: c_long = 100;
 
-type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
-
 #[repr(C)]
 struct BasicAuth {
     future: *mut c_void,
