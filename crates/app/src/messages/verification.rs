@@ -8,6 +8,7 @@ use std::{
 use futures::{StreamExt, stream};
 use signet_core::{
     Error, PrincipalId, StoreError, TenantId, TenantScope, Time,
+    audit::sha256_hex,
     authorities::signer::random,
     messages::{MessageSecret, SeenMessage},
     store::{
@@ -94,7 +95,7 @@ pub async fn verify_message(
         return Ok(Err(refusal));
     }
     let sender = sender(app, call, scope, admits, question.principal).await?;
-    judged(app, call, scope, &sender, question).await
+    judged(app, call, scope, &sender, (question, None)).await
 }
 
 /// The same of several, in their order; all or, where the store or a key fails, none: those that were accepted then are
@@ -118,13 +119,16 @@ pub async fn verify_messages(
     }
     let senders: Senders<'_> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).collect().await;
     let mut each = Vec::with_capacity(questions.len());
-    for question in questions {
-        each.push(one_of_many(app, call, scope, &senders, *question));
+    for (place, question) in questions.iter().enumerate() {
+        each.push(one_of_many(app, call, scope, &senders, (*question, Some(place))));
     }
     // Each to its end: what is accepted is noted before anything is answered.
     let judged: Vec<Result<MessageVerdict, Error>> = stream::iter(each).buffered(READS_AT_ONCE).collect().await;
     judged.into_iter().collect()
 }
+
+/// A question, and its place in a call with several.
+type Placed<'a> = (MessageQuestion<'a>, Option<usize>);
 
 type Senders<'a> = HashMap<&'a PrincipalId, Result<Sender, Error>>;
 
@@ -143,13 +147,13 @@ async fn one_of_many(
     call: &Call,
     scope: &TenantScope,
     senders: &Senders<'_>,
-    question: MessageQuestion<'_>,
+    (question, place): Placed<'_>,
 ) -> Result<MessageVerdict, Error> {
     if let Err(refusal) = question.message.require_fresh(call.now.unix_seconds()) {
         return Ok(Err(refusal));
     }
     match senders.get(question.principal) {
-        Some(Ok(sender)) => judged(app, call, scope, sender, question).await,
+        Some(Ok(sender)) => judged(app, call, scope, sender, (question, place)).await,
         Some(Err(error)) => Err(error.clone()),
         None => Ok(Err(MessageRefusal::Unknown)),
     }
@@ -180,7 +184,7 @@ async fn judged(
     call: &Call,
     scope: &TenantScope,
     sender: &Sender,
-    question: MessageQuestion<'_>,
+    (question, place): Placed<'_>,
 ) -> Result<MessageVerdict, Error> {
     let (record, pair) = match sender {
         Sender::Known(record, pair) => (record, pair),
@@ -194,7 +198,7 @@ async fn judged(
     if let Err(refusal) = require_sender(principal.as_ref().map(|found| &found.value), record.value.incarnation) {
         return Ok(Err(refusal));
     }
-    if let Err(refusal) = accept(app, call, scope, question).await? {
+    if let Err(refusal) = accept(app, call, scope, (question, place)).await? {
         return Ok(Err(refusal));
     }
     if by == SignedBy::Previous {
@@ -209,12 +213,14 @@ async fn accept(
     app: &App,
     call: &Call,
     scope: &TenantScope,
-    question: MessageQuestion<'_>,
+    (question, place): Placed<'_>,
 ) -> Result<Result<(), MessageRefusal>, Error> {
     let MessageQuestion { principal, message } = question;
     let whose = (scope.tenant().clone(), principal.clone());
     // A call without a request id knows its own write, too, if its answer was lost; nobody repeats it.
     let asked_by = secrets::asked_by(call).unwrap_or_else(|| hex::encode(random::<32>(&*app.entropy)));
+    // A message that stands twice in one call is a replay of itself.
+    let asked_by = place.map_or(asked_by.clone(), |place| sha256_hex(format!("{asked_by}#{place}").as_bytes()));
     let noted = app.accepting.lock().note(whose.clone(), &message, call.now.unix_seconds());
     match noted {
         Err(MessageRefusal::Replayed) if call.request_id.is_some() => {}

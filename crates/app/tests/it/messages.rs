@@ -367,6 +367,17 @@ async fn many_are_verified_at_once_in_their_order_and_twice_the_same_is_one() {
     let once = |answer: &Result<SignedBy, MessageRefusal>| answer.is_ok();
     assert_eq!([&answers[0], &answers[3]].into_iter().filter(|answer| once(answer)).count(), 1);
     assert_eq!((&answers[1], &answers[2]), (&Ok(SignedBy::Current), &Err(MessageRefusal::UnknownSender)));
+    // The same with a request id, and the same answers again to who repeats the call.
+    let signed: &'static _ = Box::leak(Box::new(("c", secret.sign("c", now, b"x"))));
+    let questions = [of(d1, signed), of(d1, signed), of(d1, signed)];
+    let call = call_with_id("BatchVerifyMessages", "one");
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let answers = messages::verify_messages(&world.app, &call, &acme(), &|_| true, &questions).await.unwrap();
+        told.push(answers.into_iter().map(by).collect::<Vec<_>>());
+    }
+    assert_eq!(told[0].iter().filter(|answer| once(answer)).count(), 1, "{told:?}");
+    assert_eq!(told[0], told[1]);
 }
 
 #[tokio::test]
