@@ -55,7 +55,7 @@ async fn a_broker_token_is_got_with_all_topics_or_with_some() {
     );
 
     let beyond = run(&machine, "--context d-1 broker-token get --subscribe tenant/acme/device/d-2/commands");
-    assert!(beyond.code == 2 && beyond.err.contains("\"tenant/acme/device/d-2/commands\""), "{beyond:?}");
+    assert!(beyond.code == 4 && beyond.err.contains("\"tenant/acme/device/d-2/commands\""), "{beyond:?}");
     server.stop().await;
 }
 
