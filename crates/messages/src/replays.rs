@@ -106,6 +106,11 @@ impl<S: Eq + Hash> Replays<S> {
         self.since = self.since.max(oldest(now));
     }
 
+    /// Whether no more can be remembered, of whomever.
+    pub const fn is_full(&self) -> bool {
+        self.number >= self.room.of_all
+    }
+
     /// How many ids are remembered.
     pub const fn len(&self) -> usize {
         self.number

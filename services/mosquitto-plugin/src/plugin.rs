@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(5);
 const AT_ONCE: usize = 64;
 /// Of the broker's time, looks take one part in so many.
 const LOOK_SHARE: u32 = 4;
+/// Most clients of a device at once: the broker's connections are for all.
+const MOST_OF_DEVICE: usize = 16;
 /// Largest certificate, DER.
 pub(crate) const MAX_CERTIFICATE: usize = 16 * 1024;
 
@@ -102,6 +104,8 @@ pub(crate) struct Check<'a> {
     pub(crate) place: Option<usize>,
     pub(crate) access: Access,
     pub(crate) topic: &'a [u8],
+    /// Whether the message is to stay with the broker.
+    pub(crate) retain: bool,
 }
 
 /// What a client publishes, to a topic that it may publish to.
@@ -193,6 +197,9 @@ impl Plugin {
         let client_id = connect.client_id.to_bytes();
         if !names::owns(username.as_bytes(), client_id) || !holder.is_for(client_id) {
             return Err("CLIENT_ID_OF_ANOTHER");
+        }
+        if holder.is_device() && self.sessions.others_of(&holder, connect.client_id) >= MOST_OF_DEVICE {
+            return Err("TOO_MANY_SESSIONS");
         }
         let username = CString::new(username).map_err(|_| "CLIENT_ID_OF_ANOTHER")?;
         if let Some(messages) = tenant.messages_of(&holder) {
@@ -349,6 +356,14 @@ impl Plugin {
             session.epoch = epoch;
         }
         let (tenant, id) = (followed.refusals.tenant().as_str(), session.holder.principal.as_str());
+        // The broker keeps one for each topic, without an end.
+        if check.access == Access::Write
+            && check.retain
+            && session.holder.is_device()
+            && !self.rules.name(session.rights, how, filter, tenant.as_bytes(), id.as_bytes())
+        {
+            return false;
+        }
         session.refused.is_none()
             && session.holder.allows(how, filter)
             && self.rules.allow(session.rights, how, filter, tenant.as_bytes(), id.as_bytes())

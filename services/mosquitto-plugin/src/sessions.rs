@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use signet_core::{Time, brokers::TopicRights};
+use signet_core::{PrincipalId, Time, brokers::TopicRights};
 
 use crate::{
     holder::Holder,
@@ -54,6 +54,8 @@ pub(crate) struct Sessions {
     /// In the order in which they went.
     gone: VecDeque<Handle>,
     ends: BinaryHeap<Reverse<(Time, Handle)>>,
+    /// Connected clients of each principal of a tenant, by its place.
+    connected: HashMap<(usize, PrincipalId), usize>,
     last: u64,
 }
 
@@ -85,6 +87,11 @@ impl Sessions {
         self.forget_ends();
         self.by_client_id.insert(Arc::clone(&client_id), slot);
         let number = self.last;
+        if let Some(before) = self.slots.get(slot).and_then(Option::as_ref).filter(|session| session.is_connected) {
+            leave(&mut self.connected, before);
+        }
+        let connected = self.connected.entry((holder.tenant, holder.principal.clone())).or_default();
+        *connected = connected.saturating_add(1);
         let before = self.slots.get(slot).and_then(Option::as_ref).map(|session| session.place);
         // At the same address it has gone before this one came.
         let before = before.filter(|before| *before != place);
@@ -125,6 +132,7 @@ impl Sessions {
             return;
         }
         session.is_connected = false;
+        leave(&mut self.connected, session);
         let handle = Handle { slot, number: session.number };
         if session.refused.is_some() {
             return self.forget(handle);
@@ -149,9 +157,22 @@ impl Sessions {
             return;
         }
         if let Some(session) = self.slots.get_mut(handle.slot).and_then(Option::take) {
+            if session.is_connected {
+                leave(&mut self.connected, &session);
+            }
             self.by_client_id.remove(&session.client_id);
             self.free.push(handle.slot);
         }
+    }
+
+    /// Connected clients of a principal, but for the one that this client would take over.
+    pub(crate) fn others_of(&self, holder: &Holder, client_id: &CStr) -> usize {
+        let all = self.connected.get(&(holder.tenant, holder.principal.clone())).copied().unwrap_or_default();
+        let same = self.by_client_id.get(client_id).and_then(|slot| self.slots.get(*slot)?.as_ref());
+        let is_own = |same: &&Session| {
+            same.is_connected && same.holder.tenant == holder.tenant && same.holder.principal == holder.principal
+        };
+        all.saturating_sub(same.iter().copied().filter(is_own).count())
     }
 
     pub(crate) fn find(&mut self, client_id: &CStr) -> Option<&mut Session> {
@@ -179,6 +200,16 @@ impl Sessions {
             return None;
         }
         self.ends.pop().map(|Reverse((_, handle))| handle)
+    }
+}
+
+fn leave(connected: &mut HashMap<(usize, PrincipalId), usize>, session: &Session) {
+    let whose = (session.holder.tenant, session.holder.principal.clone());
+    if let Some(left) = connected.get_mut(&whose) {
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            connected.remove(&whose);
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub struct RotatedSecret {
     pub secret: SigningSecret,
 }
 
-/// Makes a device's first secret, or the next one. A repetition of the request is given the same secret, by whom it was
+/// Makes a device's first secret, or the next one, which a device does not make for itself (`SECRET_HELD`). A repetition of the request is given the same secret, by whom it was
 /// asked for and for as long as it is the device's: an answer that was lost must not cost the device two secrets.
 pub async fn rotate_message_secret(
     app: &App,
@@ -67,6 +67,13 @@ pub async fn rotate_message_secret(
         let next = SealedSecret { id, sealed, made_at: call.now, asked_by: asked_by.clone() };
         let whose = (scope.tenant(), &input.principal, device.value.created_at);
         let known = before.as_ref().map(|before| &before.value);
+        if is_own(permit, scope, &input.principal)
+            && known.is_some_and(|known| known.incarnation == device.value.created_at)
+        {
+            // Whoever has a copy of its certificate must not get its secret as well.
+            let message = format!("{} has a secret: an admin makes the next one", input.principal);
+            return Err(Error::precondition("SECRET_HELD", message));
+        }
         let rotated = MessageSecret::rotated(known, whose, next, input.at_once, call.now);
         let rotated = rotated.map_err(|until| in_grace(until, call.now))?;
         let entry = AuditEntry::done(call, KIND, &input.principal).detail("secret", &rotated.current.id);
@@ -194,11 +201,14 @@ async fn device(
         let message = format!("{id} is a {}: devices have message secrets", found.value.principal_type);
         return Err(Error::invalid("principal_id", "NOT_A_DEVICE", message));
     }
-    let is_own = permit.identity().principal == *id && permit.identity().tenant == *scope.tenant();
-    if !is_own {
+    if !is_own(permit, scope, id) {
         permit.may_manage(found.value.principal_type, &found.value.roles)?;
     }
     Ok(found)
+}
+
+fn is_own(permit: &Permit, scope: &TenantScope, id: &PrincipalId) -> bool {
+    permit.identity().principal == *id && permit.identity().tenant == *scope.tenant()
 }
 
 /// A commit that tells every verifier.

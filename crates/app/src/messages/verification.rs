@@ -69,6 +69,17 @@ impl Accepting {
     fn lock(&self) -> MutexGuard<'_, Replays<(TenantId, PrincipalId)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Once it is full the store alone decides, so that no tenant takes what others need.
+    fn note(
+        &self,
+        whose: (TenantId, PrincipalId),
+        message: &SignedMessage<'_>,
+        now: i64,
+    ) -> Result<(), MessageRefusal> {
+        let mut seen = self.lock();
+        if seen.is_full() { Ok(()) } else { seen.note(whose, message, now) }
+    }
 }
 
 /// Forgets messages that could not be verified any more. Call it on a timer.
@@ -221,8 +232,7 @@ async fn accept(
     let asked_by = secrets::asked_by(call).unwrap_or_else(|| hex::encode(random::<32>(&*app.entropy)));
     // A message that stands twice in one call is a replay of itself.
     let asked_by = place.map_or(asked_by.clone(), |place| sha256_hex(format!("{asked_by}#{place}").as_bytes()));
-    let noted = app.accepting.lock().note(whose.clone(), &message, call.now.unix_seconds());
-    match noted {
+    match app.accepting.note(whose.clone(), &message, call.now.unix_seconds()) {
         Err(MessageRefusal::Replayed) if call.request_id.is_some() => {}
         Err(refusal) => return Ok(Err(refusal)),
         Ok(()) => {}
@@ -253,4 +263,20 @@ async fn accept(
         }
     }
     taken_back(Error::Conflict("the message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_that_fills_the_memory_shuts_nobody_out() {
+        let accepting = Accepting(Mutex::new(Replays::new(ReplayRoom { of_sender: 2, of_all: 2 }, i64::MIN)));
+        let note = |tenant: &str, id: &str| {
+            let message = SignedMessage { id, timestamp: "1800000000", signatures: "", body: b"" };
+            accepting.note((tenant.parse().unwrap(), "d1".parse().unwrap()), &message, 1_800_000_000)
+        };
+        assert_eq!((note("acme", "a"), note("acme", "b")), (Ok(()), Ok(())));
+        assert_eq!(note("globex", "a"), Ok(()));
+    }
 }

@@ -54,6 +54,11 @@ impl TopicPattern {
         self.0.contains(&Level::Tenant)
     }
 
+    /// Whether it stands for several topics of a client.
+    pub fn has_wildcard(&self) -> bool {
+        self.0.iter().any(|level| matches!(level, Level::Any | Level::Rest))
+    }
+
     /// The topic filter that it is for the client `id` of `tenant`.
     pub fn filled(&self, tenant: &str, id: &str) -> String {
         let levels = self.0.iter().map(|level| match level {

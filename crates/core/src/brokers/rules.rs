@@ -90,6 +90,11 @@ impl TopicRules {
         self.patterns(rights, how).any(|pattern| pattern.covers(filter, tenant, id))
     }
 
+    /// The same for a topic that a rule names without wildcards: one of few.
+    pub fn name(&self, rights: TopicRights, how: TopicUse, topic: &[u8], tenant: &[u8], id: &[u8]) -> bool {
+        self.patterns(rights, how).any(|pattern| !pattern.has_wildcard() && pattern.covers(topic, tenant, id))
+    }
+
     /// The topics of all rules that are for somebody.
     pub fn patterns(&self, rights: TopicRights, how: TopicUse) -> impl Iterator<Item = &TopicPattern> {
         let own = self.rules.iter().enumerate().filter(move |(number, _)| rights.0 & bit(*number) != 0);

@@ -27,4 +27,7 @@ reasons! {
     CLIENT_ID_OF_ANOTHER [Connection;]
         "The client id is not the holder's: with another's, it would take over a session."
         => "Connect with the client id `<tenant>/<id>`, or that with a colon and more after it.";
+    TOO_MANY_SESSIONS [Connection;]
+        "The device has sixteen clients at the broker already."
+        => "End some of them; a device needs one client, or few.";
 }

@@ -192,6 +192,9 @@ reasons! {
     RESERVATION_ABANDONED [Caller; "FAILED_PRECONDITION"]
         "The request was given up before its certificate was complete."
         => "Use a new request id; to enroll, also a token with uses left.";
+    SECRET_HELD [Caller; "FAILED_PRECONDITION"]
+        "The device has a secret, and only its first one is made by itself."
+        => "Have an admin make the next one: `principal device secret rotate`.";
     SECRET_IN_GRACE [Caller; "FAILED_PRECONDITION"]
         "The device's secret was replaced within the hour, and the one before still verifies."
         => "Wait for its end, or end both at once (`now`) if one may be known to others.";

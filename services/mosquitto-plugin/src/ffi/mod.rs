@@ -375,7 +375,7 @@ impl State {
         let topic = unsafe { CStr::from_ptr(event.topic) }.to_bytes();
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return ACL_DENIED };
         let (username, place) = (client.username(), client.has_protocol().then(|| client.place()));
-        let allowed = plugin.check(&Check { client_id, username, place, access, topic });
+        let allowed = plugin.check(&Check { client_id, username, place, access, topic, retain: event.retain });
         if allowed {
             return SUCCESS;
         }

@@ -113,3 +113,29 @@ async fn flood(world: &World) {
     assert_eq!(Mqtt::connect(&nobody, world.broker().token_port, &hello).await.err(), Some(Refusal::Code(5)));
     world.broker().says("more refusals").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_device_leaves_room_for_others() {
+    let world = World::new().await;
+    let (greedy, other, service) = (world.device("d1").await, world.device("d2").await, world.service("s1").await);
+    let open = async |identity, client_id: String| {
+        Mqtt::connect(&world.tls(Some(identity), false), world.broker().port, &Hello::of(&client_id)).await
+    };
+    let mut held = Vec::new();
+    for number in 0..16 {
+        held.push(open(&greedy, format!("acme/d1:{number}")).await.unwrap());
+    }
+    assert!(open(&greedy, "acme/d1:16".into()).await.is_err());
+    world.broker().says("TOO_MANY_SESSIONS").await;
+    // One that comes again takes the place of itself, and one that goes leaves its place.
+    held[0] = open(&greedy, "acme/d1:0".into()).await.unwrap();
+    held.pop().unwrap().vanish().await;
+    let begun = std::time::Instant::now();
+    while open(&greedy, "acme/d1:16".into()).await.is_err() {
+        assert!(begun.elapsed().as_secs() < 10, "{}", world.broker().log());
+    }
+    open(&other, "acme/d2".into()).await.unwrap();
+    for number in 0..20 {
+        held.push(open(&service, format!("acme/s1:{number}")).await.unwrap());
+    }
+}

@@ -107,9 +107,11 @@ async fn wills(world: &World, ingest: &mut Mqtt) {
 /// And so is one that is kept, for as long as its sender is good.
 async fn retained(world: &World, ingest: &mut Mqtt) {
     let (d4, reader) = (world.device("d4").await, world.service("reader").await);
-    let topic = "tenant/acme/device/d4/telemetry/kept";
+    let topic = "tenant/acme/device/d4/shadow/reported";
     let tls = world.tls(Some(&d4), false);
     let mut sender = Mqtt::connect(&tls, world.broker().port, &Hello::of("acme/d4")).await.unwrap();
+    // The broker would keep one for each topic that a device thinks of.
+    assert!(sender.publish("tenant/acme/device/d4/telemetry/1", "kept for ever", true).await);
     assert!(sender.publish(topic, "kept", true).await);
     sender.vanish().await;
     assert_eq!(ingest.message().await.1, "kept");
