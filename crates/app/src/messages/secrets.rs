@@ -43,8 +43,9 @@ pub struct RotatedSecret {
     pub secret: SigningSecret,
 }
 
-/// Makes a device's first secret, or the next one, which a device does not make for itself (`SECRET_HELD`). A repetition of the request is given the same secret, by whom it was
-/// asked for and for as long as it is the device's: an answer that was lost must not cost the device two secrets.
+/// Makes a device's first secret, or the next one, which a device does not make for itself (`SECRET_HELD`). A
+/// repetition of the request is given the same secret, by whom it was asked for and for as long as it is the device's:
+/// an answer that was lost must not cost the device two secrets.
 pub async fn rotate_message_secret(
     app: &App,
     call: &Call,

@@ -50,8 +50,9 @@ impl Site {
     }
 
     async fn rotate(&self, channel: Channel, now: bool) -> Result<SigningSecret, Status> {
-        let request =
-            pb::RotateMessageSecretRequest { now, request_id: signet_client::request_id(), ..Default::default() };
+        let (tenant_id, principal_id) = ("acme".into(), "sensor-1".into());
+        let request_id = signet_client::request_id();
+        let request = pb::RotateMessageSecretRequest { tenant_id, principal_id, now, request_id };
         let made = Client::new(channel).rotate_message_secret(request).await?.into_inner();
         assert_eq!(made.metadata.unwrap().principal_id, "sensor-1");
         Ok(made.secret.parse().unwrap())
@@ -97,7 +98,7 @@ impl Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_makes_its_own_secret_and_no_message_is_accepted_on_two_nodes() {
+async fn a_device_makes_its_first_secret_and_no_message_is_accepted_on_two_nodes() {
     let site = Site::new().await;
     let secret = site.rotate(site.world.channel(&site.node, &site.device), false).await.unwrap();
     let message = site.signed(&secret, "msg_1");
@@ -110,14 +111,16 @@ async fn a_device_makes_its_own_secret_and_no_message_is_accepted_on_two_nodes()
     assert_eq!(accepted.len(), 1);
     assert_eq!(accepted[0].matched, i32::from(MatchedSecret::Current));
     assert!(answers.iter().all(|answer| answer.verified || answer.reason == "MESSAGE_REPLAYED"));
+    let own = site.rotate(site.world.channel(&site.other, &site.device), true).await.unwrap_err();
+    assert_eq!(reason(&own), "SECRET_HELD");
     // Neither node has to hear of it first.
-    let next = site.rotate(site.world.channel(&site.other, &site.device), false).await.unwrap();
+    let next = site.rotate(site.world.admin(&site.other), false).await.unwrap();
     let before = site.verify(&site.node, site.signed(&secret, "msg_2")).await;
     assert_eq!((before.verified, before.matched), (true, i32::from(MatchedSecret::Previous)));
     assert!(before.grace_expire_time.is_some());
-    let waits = site.rotate(site.world.channel(&site.node, &site.device), false).await.unwrap_err();
+    let waits = site.rotate(site.world.admin(&site.node), false).await.unwrap_err();
     assert_eq!(reason(&waits), "SECRET_IN_GRACE");
-    site.rotate(site.world.channel(&site.node, &site.device), true).await.unwrap();
+    site.rotate(site.world.admin(&site.node), true).await.unwrap();
     let ended = site.verify(&site.other, site.signed(&next, "msg_3")).await;
     assert_eq!((ended.verified, &*ended.reason), (false, "MESSAGE_WRONG_SIGNATURE"));
     let metadata = site.look(&site.other, "").await.unwrap();
