@@ -40,6 +40,7 @@ REFUSED = [
     ({"storage": "aws", "aws": AWS | {"prefix": ""}}, "/aws/prefix"),
     ({"storage": "s3"}, "/storage"),
     ({"replica": 1}, "replica"),
+    ({"tokenIssuer": "http://id.example.com"}, "/tokenIssuer"),
 ]
 
 

@@ -312,7 +312,11 @@ impl Plugin {
         let allowed = self.allows(check);
         if !allowed && check.access != Access::Read {
             let (client_id, topic) = (check.client_id.to_string_lossy(), short(check.topic));
-            let what = if check.access == Access::Write { "publish to" } else { "subscribe to" };
+            let what = match check.access {
+                Access::Write if check.retain => "publish a retained message to",
+                Access::Write => "publish to",
+                Access::Read | Access::Subscribe => "subscribe to",
+            };
             self.journal.refusal(|| format!("client id {client_id:?} may not {what} {topic:?}"));
         }
         allowed

@@ -132,6 +132,22 @@ async fn a_device_makes_its_first_secret_and_no_message_is_accepted_on_two_nodes
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_cannot_be_keeps_no_other_message_from_its_answer() {
+    let site = Site::new().await;
+    let secret = site.rotate(site.world.channel(&site.node, &site.device), false).await.unwrap();
+    let good = site.signed(&secret, "msg_1");
+    let named = |principal_id: &str| pb::SignedMessage { principal_id: principal_id.into(), ..good.clone() };
+    let messages = vec![named("NOT AN ID/"), good.clone(), named(""), named("ghost")];
+    let request = pb::BatchVerifyMessagesRequest { messages, ..Default::default() };
+    let answers = Client::new(site.service_at(&site.node)).batch_verify_messages(request).await.unwrap().into_inner();
+    let reasons: Vec<_> = answers.answers.iter().map(|answer| answer.reason.as_str()).collect();
+    let unknown = "MESSAGE_SENDER_UNKNOWN";
+    assert_eq!(reasons, [unknown, "", unknown, unknown]);
+    site.other.end().await;
+    site.node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_go_to_services_that_were_granted_them_and_the_log_says_whose() {
     let site = Site::new().await;
     let secret = site.rotate(site.world.channel(&site.node, &site.device), false).await.unwrap();

@@ -88,6 +88,15 @@ impl Mqtt {
         }
     }
 
+    /// Sends bytes and ends the connection without a look at what comes.
+    pub(crate) async fn cut_after(tls: &Arc<ClientConfig>, port: u16, first: &[u8]) {
+        let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await.unwrap();
+        stream.write_all(first).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+
     pub(crate) fn was_resumed(&self) -> bool {
         self.stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }

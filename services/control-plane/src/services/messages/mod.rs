@@ -118,16 +118,20 @@ impl MessageService for Api {
             self.require_tenant(scope.tenant())?;
             caller.call.request_id = parse::optional_request_id(&message.request_id)?;
             parse::bounded("messages", message.messages.len())?;
-            let of = |message: &signet_proto::v1::SignedMessage| {
-                fields::principal_id("messages.principal_id", &message.principal_id)
-            };
-            let principals: Vec<PrincipalId> = message.messages.iter().map(of).collect::<Result<_, Error>>()?;
+            // Its sender has chosen the name: one that cannot be must not keep the others from their answers.
+            let principals: Vec<Option<PrincipalId>> =
+                message.messages.iter().map(|message| message.principal_id.parse().ok()).collect();
             let each = principals.iter().zip(&message.messages);
             let questions: Vec<_> = each
-                .map(|(principal, message)| MessageQuestion { principal, message: parse::message(message) })
+                .filter_map(|(principal, message)| {
+                    principal.as_ref().map(|principal| MessageQuestion { principal, message: parse::message(message) })
+                })
                 .collect();
             let admits = self.admits(scope.tenant(), &caller);
             let found = messages::verify_messages(&self.node.app, &caller.call, &scope, &admits, &questions).await?;
+            let mut found = found.into_iter();
+            let answers = principals.iter().map(|principal| principal.as_ref().and_then(|_| found.next()));
+            let found: Vec<_> = answers.map(|answer| answer.unwrap_or(Err(MessageRefusal::UnknownSender))).collect();
             self.count(&found);
             Ok(BatchVerifyMessagesResponse { answers: found.iter().map(convert::answer).collect() })
         })
