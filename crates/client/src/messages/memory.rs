@@ -124,17 +124,22 @@ impl Memory {
         Look::Judged { answer, doubtful, late }
     }
 
-    /// Whether a device has a secret that counts, or why not, as [`Self::look`] would find it now; `None`: it has to be
-    /// asked for first.
-    pub(super) fn standing(&self, key: DeviceKey, believes_doubtful: bool) -> Option<Result<(), MessageRefusal>> {
+    /// Whether a device has a secret that counts, or why not, as [`Self::look`] would find it now, and whether that is
+    /// in doubt; `None`: it has to be asked for first.
+    pub(super) fn standing(
+        &self,
+        key: DeviceKey,
+        at: Instant,
+        believes_doubtful: bool,
+    ) -> Option<(Result<(), MessageRefusal>, bool)> {
         let era = self.era.load(Ordering::Acquire);
         let part = self.part(key)?;
-        let (standing, told_in) = match (part.none.get(&key), part.known.get(&key)) {
-            (Some(none), _) => (Err(none.refusal), none.told_in),
-            (None, Some(known)) => (Ok(()), known.told_in),
+        let (standing, told_in, is_over) = match (part.none.get(&key), part.known.get(&key)) {
+            (Some(none), _) => (Err(none.refusal), none.told_in, at >= none.until),
+            (None, Some(known)) => (Ok(()), known.told_in, false),
             (None, None) => return None,
         };
-        (told_in == era || believes_doubtful).then_some(standing)
+        (told_in == era || believes_doubtful).then_some((standing, told_in != era || is_over))
     }
 
     /// To be taken before a device's secret is asked for.
@@ -313,8 +318,9 @@ mod tests {
         assert_eq!(memory.look(memory.key("ghost"), &message, (NOW, later), true), doubtful);
         memory.doubt();
         assert_eq!(look(&memory, "ghost", "a", 1), doubtful);
-        assert_eq!(memory.standing(memory.key("ghost"), true), Some(Err(MessageRefusal::UnknownSender)));
-        assert_eq!(memory.standing(memory.key("ghost"), false), None);
+        let standing = |believes_doubtful| memory.standing(memory.key("ghost"), Instant::now(), believes_doubtful);
+        assert_eq!(standing(true), Some((Err(MessageRefusal::UnknownSender), true)));
+        assert_eq!(standing(false), None);
         for number in 0..300_000 {
             tell(&memory, &format!("ghost-{number}"), Err(MessageRefusal::UnknownSender));
         }

@@ -99,8 +99,16 @@ impl Inner {
     /// Whether a device has a secret that counts, or why not; what is not known is asked for meanwhile.
     pub(super) fn standing(&self, device: &str) -> Result<(), MessageRefusal> {
         let (key, at) = (self.memory.key(device), Instant::now());
-        let known = self.is_believed(at).then(|| self.memory.standing(key, self.is_recent(&self.heard_before, at)));
-        known.flatten().unwrap_or_else(|| self.learn(key, device))
+        let known = self.is_believed(at).then(|| self.memory.standing(key, at, self.is_recent(&self.heard_before, at)));
+        match known.flatten() {
+            Some((standing, doubtful)) => {
+                if doubtful {
+                    drop(self.asking.ask(key, device));
+                }
+                standing
+            }
+            None => self.learn(key, device),
+        }
     }
 
     fn learn<T>(&self, key: DeviceKey, device: &str) -> Result<T, MessageRefusal> {
@@ -303,6 +311,20 @@ mod tests {
             inner.heard();
         }
         assert_eq!(send(&inner, "d1", "b").await, Err(MessageRefusal::Unknown), "nobody told of it any more");
+    }
+
+    /// Whoever sends unsigned since it has no secret must not be let go on by what an earlier connection told.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_makes_it_doubtful_that_there_is_no_secret() {
+        let inner = inner();
+        inner.connected(&connection());
+        let key = inner.memory.key("d1");
+        let asked = (inner.memory.changes(key), inner.memory.era());
+        inner.memory.keep(key, Err(MessageRefusal::UnknownSender), asked, Instant::now());
+        assert_eq!((inner.standing("d1"), inner.asking.take().len()), (Err(MessageRefusal::UnknownSender), 0));
+        inner.disconnected(false);
+        inner.connected(&connection());
+        assert_eq!((inner.standing("d1"), inner.asking.take().len()), (Err(MessageRefusal::UnknownSender), 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,16 +141,24 @@ async fn an_answer_that_nobody_reads_ends_with_the_permission() {
     assert!(!rest.ends_with(b"0\r\n\r\n"), "it looks whole");
 }
 
+fn get(path: &str) -> http::Request<Full<Bytes>> {
+    http::Request::get(format!("https://a{path}")).body(Full::default()).unwrap()
+}
+
+/// A client over HTTP/2 that takes not a byte of any body.
+async fn reads_nothing(world: &World) -> http2::SendRequest<Full<Bytes>> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let stream = TokioIo::new(world.worker("w-1").await.tls(&["h2"]).await);
+    let (sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
 #[tokio::test]
 async fn an_answer_that_nobody_reads_ends_with_the_permission_and_others_on_its_connection_go_on() {
     let mut server = Server::sends().await;
     let world = World::new(&routed(server.address)).await;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    let stream = TokioIo::new(world.worker("w-1").await.tls(&["h2"]).await);
-    // Not a byte.
-    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let get = |path: &str| http::Request::get(format!("https://a{path}")).body(Full::<Bytes>::default()).unwrap();
+    let mut sender = reads_nothing(&world).await;
     let unread = sender.send_request(get("/sse/1")).await.unwrap();
     assert_eq!(unread.status(), 200);
     server.until_stuck().await;
@@ -226,12 +234,8 @@ async fn a_request_that_goes_on_ends_when_its_answer_is_waited_for_no_longer() {
 async fn who_does_not_read_a_whole_answer_is_given_up() {
     let server = Server::new(|_, _| Router::new().fallback(any(|| async { Body::from(vec![0; 2048]) }))).await;
     let world = World::new(&routed(server.address).replace("xfcc = true", "idle_timeout_seconds = 1")).await;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    let stream = TokioIo::new(world.worker("w-1").await.tls(&["h2"]).await);
-    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let request = http::Request::get("https://a/sse/1").body(Full::<Bytes>::default()).unwrap();
-    let unread = sender.send_request(request).await.unwrap();
+    let mut sender = reads_nothing(&world).await;
+    let unread = sender.send_request(get("/sse/1")).await.unwrap();
     world.event("the end", |event| event["reason"] == "UPSTREAM_IDLE").await;
     drop(unread);
 }
@@ -241,12 +245,8 @@ async fn who_does_not_read_a_whole_answer_is_given_up() {
 async fn who_does_not_read_for_long_is_given_up() {
     let mut server = Server::sends().await;
     let world = World::new(&routed(server.address).replace("xfcc = true", "idle_timeout_seconds = 1")).await;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    let stream = TokioIo::new(world.worker("w-1").await.tls(&["h2"]).await);
-    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let request = http::Request::get("https://a/sse/1").body(Full::<Bytes>::default()).unwrap();
-    let unread = sender.send_request(request).await.unwrap();
+    let mut sender = reads_nothing(&world).await;
+    let unread = sender.send_request(get("/sse/1")).await.unwrap();
     timeout(SOON, server.ended.recv()).await.unwrap().unwrap();
     world.event("the end", |event| event["reason"] == "UPSTREAM_IDLE").await;
     drop(unread);
