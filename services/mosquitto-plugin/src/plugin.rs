@@ -347,7 +347,9 @@ impl Plugin {
             && (session.before == Some(place) || !session.is_connected)
             && followed.messages_of(&session.holder).is_some()
         {
-            // A will, which is older than a signature may be.
+            // Older than a signature may be.
+            let client_id = check.client_id.to_string_lossy();
+            self.journal.refusal(|| format!("the will of client id {client_id:?} is not sent: devices must sign"));
             return false;
         }
         let epoch = followed.refusals.epoch();

@@ -165,6 +165,8 @@ async fn one_of_many(
     }
     match senders.get(question.principal) {
         Some(Ok(sender)) => judged(app, call, scope, sender, (question, place)).await,
+        // One that cannot be read is no trouble of the others.
+        Some(Err(Error::Unreadable { .. })) => Ok(Err(MessageRefusal::Unknown)),
         Some(Err(error)) => Err(error.clone()),
         None => Ok(Err(MessageRefusal::Unknown)),
     }

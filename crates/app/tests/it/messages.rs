@@ -378,6 +378,16 @@ async fn many_are_verified_at_once_in_their_order_and_twice_the_same_is_one() {
     }
     assert_eq!(told[0].iter().filter(|answer| once(answer)).count(), 1, "{told:?}");
     assert_eq!(told[0], told[1]);
+    // A record that cannot be read is no trouble of the others.
+    device(&world, "d2").await;
+    rotate(&world, "d2", NOW).await;
+    world.store.damage(MessageSecret::key_of(&tid("acme"), &pid("d2")));
+    let d2: &'static PrincipalId = Box::leak(Box::new(pid("d2")));
+    let signed: &'static _ = Box::leak(Box::new(("d", secret.sign("d", now, b"x"))));
+    let questions = [of(d2, signed), of(d1, signed)];
+    let answers = messages::verify_messages(&world.app, &call, &acme(), &|_| true, &questions).await.unwrap();
+    let answers: Vec<_> = answers.into_iter().map(by).collect();
+    assert_eq!(answers, [Err(MessageRefusal::Unknown), Ok(SignedBy::Current)]);
 }
 
 #[tokio::test]
