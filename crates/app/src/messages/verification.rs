@@ -233,7 +233,10 @@ async fn accept(
     // A call without a request id knows its own write, too, if its answer was lost; nobody repeats it.
     let asked_by = secrets::asked_by(call).unwrap_or_else(|| hex::encode(random::<32>(&*app.entropy)));
     // A message that stands twice in one call is a replay of itself.
-    let asked_by = place.map_or(asked_by.clone(), |place| sha256_hex(format!("{asked_by}#{place}").as_bytes()));
+    let asked_by = match place {
+        None => asked_by,
+        Some(place) => sha256_hex(format!("{asked_by}#{place}").as_bytes()),
+    };
     match app.accepting.note(whose.clone(), &message, call.now.unix_seconds()) {
         Err(MessageRefusal::Replayed) if call.request_id.is_some() => {}
         Err(refusal) => return Ok(Err(refusal)),
